@@ -1,0 +1,50 @@
+PYTHON ?= python3
+SHELL := bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow bench lint notebooks evidence constraints clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed: make PYTHON=python3.11')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+install: $(READY) ## make .venv with the pinned versions
+
+export SANDBOX_DATA ?= $(abspath ../shared/data)
+PYTEST := $(BIN)/python -m pytest
+
+demo: $(READY) ## compare BPTT with a frozen hidden layer on Yin-Yang: a table and an HTML report
+	$(BIN)/sandbox compare --out runs
+
+test: $(READY) ## fast tests, doctests and notebooks
+	$(PYTEST) -m "not slow" -n 2
+
+test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes
+	$(PYTEST) -m slow -n 2 -s
+
+bench: $(READY) ## speed and memory against hand-written loops; writes benchmarks/README.md
+	$(BIN)/python benchmarks/run.py
+
+lint: $(READY) ## ruff, and mypy in strict mode
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(READY) ## execute the notebooks and write their outputs back
+	cd notebooks && ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace *.ipynb
+
+constraints: ## resolve constraints.txt anew for every Python from 3.10 on (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --no-annotate --no-header \
+	  --constraint <(printf 'torch==2.13.0\nnumpy<2.4\n') \
+	  | grep -vE '^(nvidia-|cuda-|triton|torch==|setuptools)' | sed '$$a torch==2.13.0' > constraints.txt
+
+clean: ## remove the environment and all runs
+	rm -rf $(VENV) runs

@@ -1,0 +1,158 @@
+"""Speed and memory as ratios to hand-written PyTorch, both sides in one run; writes README.md beside this file.
+
+    python benchmarks/run.py            # all, two to three minutes
+    python benchmarks/run.py memory hand 0    # one memory measurement, in a process of its own
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from by_hand import ByHand, train_step
+
+HERE = Path(__file__).parent
+SIZES = {  # inputs, hidden, outputs, steps, batch
+    "Yin-Yang 4-30-3, T = 20, B = 100": (4, 30, 3, 20, 100),
+    "MNIST 784-256-10, T = 25, B = 128": (784, 256, 10, 25, 128),
+}
+LONG = (64, 256, 10, 1000, 32)
+CHECKPOINT = 32  # about sqrt(1000)
+
+
+def data(size: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, _, outputs, steps, batch = size
+    rng = torch.Generator().manual_seed(0)
+    x = 4 * torch.rand(batch, inputs, generator=rng)
+    return x.expand(steps, batch, inputs), torch.randint(outputs, (batch,), generator=rng)
+
+
+def by_hand(size: tuple[int, ...]) -> Callable[[], float]:
+    x, y = data(size)
+    torch.manual_seed(0)
+    model = ByHand(*size[:3])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
+    return lambda: train_step(model, optimizer, x, y)
+
+
+def by_trainer(size: tuple[int, ...], checkpoint: int | None = None) -> Callable[[], float]:
+    import rules
+    from sandbox import LIF, LeakyIntegrator, build
+
+    x, y = data(size)
+    model = build((size[0],), size[2], (size[1],), LIF(tau_mem=10.0), LeakyIntegrator(tau_mem=10.0))
+    torch.manual_seed(0)
+    hand = ByHand(*size[:3])
+    with torch.no_grad():  # the same weights on both sides
+        for p, q in zip(model.parameters(), hand.parameters(), strict=True):
+            p.copy_(q)
+    trainer = rules.Trainer(model, rules.make("bptt", checkpoint=checkpoint))
+    return lambda: trainer.step((x, y)).loss
+
+
+def paired(a: Callable[[], object], b: Callable[[], object], rounds: int, each: int = 1) -> tuple[float, float, float]:
+    """Medians [s] of both, called in turn, and the median of the ratios b / a of neighbours."""
+    times: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        row = []
+        for call in (a, b):
+            begun = time.perf_counter()
+            for _ in range(each):
+                call()
+            row.append((time.perf_counter() - begun) / each)
+        times.append((row[0], row[1]))
+    ratio = statistics.median(y / x for x, y in times)
+    return statistics.median(x for x, _ in times), statistics.median(y for _, y in times), ratio
+
+
+def steps() -> list[tuple[str, str, str, str, str]]:
+    import warnings
+
+    rows = []
+    for name, size in SIZES.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            hand, ours = by_hand(size), by_trainer(size)
+            same = [abs(hand() - ours()) for _ in range(5)]
+        assert max(same) < 1e-4, f"the two sides do not compute the same thing: {same}"
+        a, b, ratio = paired(hand, ours, rounds=40, each=5)
+        rows.append((f"`Trainer.step`, {name}", f"{a * 1e3:.2f} ms", f"{b * 1e3:.2f} ms", f"{ratio:.3f}", "<= 1.10"))
+    return rows
+
+
+def imports() -> list[tuple[str, str, str, str, str]]:
+    def start(package: str) -> Callable[[], object]:
+        return lambda: subprocess.run([sys.executable, "-c", f"import {package}"], check=True)
+
+    a, b, ratio = paired(start("torch"), start("rules"), rounds=11)
+    return [("`import rules` against `import torch`", f"{a:.2f} s", f"{b:.2f} s", f"{ratio:.3f}", "<= 1.05")]
+
+
+def memory() -> list[tuple[str, str, str, str, str]]:
+    def peak(side: str, checkpoint: int) -> float:
+        words = [sys.executable, str(HERE / "run.py"), "memory", side, str(checkpoint)]
+        return statistics.median(
+            float(subprocess.run(words, capture_output=True, text=True, check=True).stdout) for _ in range(3)
+        )
+
+    hand, plain, cut = peak("hand", 0), peak("trainer", 0), peak("trainer", CHECKPOINT)
+    shape = "64-256-10, T = 1000, B = 32"
+    return [
+        (f"peak memory of a BPTT step, {shape}", f"{hand:.0f} MiB", f"{plain:.0f} MiB", f"{plain / hand:.3f}", "<= 1.20"),
+        (f"the same with checkpoint={CHECKPOINT}", f"{hand:.0f} MiB", f"{cut:.0f} MiB", f"{cut / hand:.3f}", "<= 0.333"),
+    ]
+
+
+def measure_memory(side: str, checkpoint: int) -> float:
+    """Growth of the resident peak [MiB] over a step at T = 1000, after a short step has loaded everything."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    short = (*LONG[:3], 4, LONG[4])
+    make = by_hand if side == "hand" else lambda size: by_trainer(size, checkpoint or None)
+    make(short)()
+    step = make(LONG)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rows = [*steps(), *imports(), *memory()]
+    head = ("what", "by hand", "ours", "ratio", "target")
+    lines = [head, ("---",) * 5, *rows]
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "learning-rule-sandbox"))
+    text = "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            "Written by `make bench` (`python benchmarks/run.py`). Times are medians of calls made in turn, ratios are",
+            "medians of the ratios of neighbours; one torch thread. Memory is the growth of the resident peak over one",
+            "step in a fresh process, median of three. `by_hand.py` is the other side; both start from the same weights,",
+            "and their losses are compared before anything is timed.",
+            "",
+            *(f"| {' | '.join(line)} |" for line in lines),
+            "",
+            f"{platform.system()} {platform.machine()}, {packages}, Python {platform.python_version()}.",
+            "",
+        ]
+    )
+    (HERE / "README.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["memory"]:
+        print(measure_memory(sys.argv[2], int(sys.argv[3])))
+    else:
+        main()

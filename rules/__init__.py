@@ -1,0 +1,42 @@
+"""How weights learn: a rule is an objective, a credit assignment and a plasticity, on any torch model."""
+
+from rules.contract import (
+    NEEDS,
+    Batch,
+    Cost,
+    Credit,
+    CreditRule,
+    MissingNeed,
+    Objective,
+    Run,
+    Trace,
+)
+from rules.health import Finding, HealthWarning
+from rules.nonfinite import NonFinite
+from rules.recipes import CREDITS, RULES, LearningRule, compose, make
+from rules.surrogates import SURROGATES, Surrogate
+from rules.trainer import StepInfo, Trainer
+
+__all__ = [
+    "CREDITS",
+    "NEEDS",
+    "RULES",
+    "SURROGATES",
+    "Batch",
+    "Cost",
+    "Credit",
+    "CreditRule",
+    "Finding",
+    "HealthWarning",
+    "LearningRule",
+    "MissingNeed",
+    "NonFinite",
+    "Objective",
+    "Run",
+    "StepInfo",
+    "Surrogate",
+    "Trace",
+    "Trainer",
+    "compose",
+    "make",
+]

@@ -1,0 +1,146 @@
+"""The words that every rule and every model share: what goes in, what comes out, what each side needs of the other."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+NEEDS = {
+    "gradient": "autograd reaches every trainable parameter from the model's output",
+    "layers": "`model.layers`, each callable alone on a sequence, and `run.traces` when the run is recorded",
+    "labels": "`batch.y`, the class of every sample",
+}
+
+REMEDIES = {
+    "gradient": "use a rule of the zero-order family, or keep .detach(), round() and no_grad() out of forward",
+    "layers": "build the model as an nn.Sequential, or give it `layers`, `offers = frozenset({'gradient', 'layers'})` "
+    "and a forward that returns rules.Run(output, carry, traces)",
+    "labels": "let the loader yield (x, y) or rules.Batch(x, y)",
+}
+
+
+class Trace(NamedTuple):
+    """What one weight matrix saw, when a run is recorded."""
+
+    weight: str  # parameter name
+    pre: Tensor  # [T, B, in]   presynaptic activity
+    u: Tensor  # [T, B, out]  membrane minus threshold, before the reset
+    post: Tensor  # [T, B, out]  output of the layer
+
+
+class Run(NamedTuple):
+    """What a model returns; a plain tensor is accepted and wrapped."""
+
+    output: Tensor  # [T, B, classes]; a [B, classes] tensor counts as T = 1
+    carry: Any = None  # state at the end; hand it back to continue
+    traces: tuple[Trace, ...] = ()
+
+
+class Batch(NamedTuple):
+    """What a model is shown; `(x, y)` pairs are accepted and wrapped."""
+
+    x: Tensor  # [T, B, *in]
+    y: Tensor | None = None  # [B] class of each sample
+    carry: Any = None  # state to continue from
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What learning did, counted while it happened.
+
+    `synaptic_operations` are the multiply-accumulates of the forward direction through every `nn.Linear` and
+    convolution, recomputation included; one layer evaluation is one such layer seen by one whole batch.
+
+    >>> Cost(forwards=1) + Cost(forwards=2, backwards=1)
+    Cost(forwards=3, backwards=1, layer_evaluations=0, synaptic_operations=0)
+    """
+
+    forwards: int = 0
+    backwards: int = 0
+    layer_evaluations: int = 0
+    synaptic_operations: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        mine, theirs = asdict(self), asdict(other)
+        return Cost(**{name: mine[name] + theirs[name] for name in mine})
+
+
+class Credit(NamedTuple):
+    """What a credit rule hands back; nothing has been changed yet."""
+
+    grads: dict[str, Tensor]  # parameter name -> what a minimiser subtracts; absent = no opinion
+    state: Any  # the rule's own next state
+    loss: float
+    cost: Cost
+    carry: Any = None
+    info: dict[str, float] = {}  # noqa: RUF012 -- never written to
+
+
+class Objective(ABC):
+    """What should get better: a frozen dataclass (or an nn.Module where it owns a projection head)."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def views(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """The batch the model is to see; Siamese objectives stack views along B."""
+        return batch
+
+    def scores(self, run: Run) -> Tensor:
+        """Evidence for each class `[B, classes]`; its largest entry is the model's answer."""
+        return run.output.mean(0)
+
+    @abstractmethod
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        """Scalar loss, a mean over the batch."""
+
+
+class CreditRule(ABC):
+    """Who is responsible: a frozen dataclass that looks at a model and changes nothing.
+
+    `claim` is held by tests: `exact` equals autograd, `unbiased` has the right mean and scale, `descent` lowers the
+    loss of the batch.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    claim: ClassVar[Literal["exact", "unbiased", "descent"]]
+
+    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The parameters that this rule has an opinion on: every trainable one, unless it says otherwise."""
+        return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+    def init(self, model: nn.Module) -> Any:
+        """The rule's first state."""
+        return ()
+
+    @abstractmethod
+    def assign(
+        self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator
+    ) -> Credit:
+        """Credit for one batch."""
+
+
+class MissingNeed(ValueError):
+    """A rule asks for what the model or the batch does not offer."""
+
+    def __init__(self, rule: str, model: str, missing: Iterable[str], offered: Iterable[str]) -> None:
+        lines = [f"  {need}: {NEEDS[need]}; {REMEDIES[need]}" for need in sorted(missing)]
+        has = ", ".join(sorted(offered)) or "nothing"
+        super().__init__(f"{rule} needs what {model} does not offer (it offers: {has}):\n" + "\n".join(lines))
+
+
+def offers(model: nn.Module) -> frozenset[str]:
+    """What a model says it offers; a plain module offers `gradient`, an `nn.Sequential` also `layers`."""
+    declared = getattr(model, "offers", None)
+    if declared is not None:
+        return frozenset(declared)
+    return frozenset({"gradient", "layers"} if isinstance(model, nn.Sequential) else {"gradient"})
+
+
+def layers(model: nn.Module) -> list[nn.Module]:
+    """The stages of a model that offers `layers`, first to last."""
+    return list(model.children()) if isinstance(model, nn.Sequential) else list(model.layers)  # type: ignore[arg-type]

@@ -1,0 +1,130 @@
+"""Backpropagation through time: the exact gradient of the unrolled network, surrogates standing in for the spikes."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from rules.contract import Batch, Credit, CreditRule, MissingNeed, Objective, Run, Trace, offers
+from rules.observe import Meter, run_model, takes
+from rules.surrogates import Surrogate, differentiating
+
+
+@dataclass(frozen=True)
+class BPTT(CreditRule):
+    """Backpropagation through time with surrogate gradients.
+
+    With `h[t]` the membrane before the reset, `u = h - threshold`, `g` the surrogate derivative, `beta` the leak and
+    `E[t]` the error that arrives at the spike of step t, autograd computes
+
+        G[t] = E[t] g(u[t]) + beta G[t+1] dv[t]/dh[t],    dLoss/dW = sum_t G[t] (x) s_pre[t],
+
+    where `detach_reset` drops the surrogate from `dv/dh`.
+
+    Arguments: `surrogate` replaces every neuron's own; `window` cuts the gradient of the state every so many steps
+    (the loss stays that of the whole sequence, 1 leaves spatial credit alone); `checkpoint` keeps the state only every
+    so many steps and recomputes the rest, for the same gradient in less memory; `smooth` replaces spikes by the
+    surrogate's primitive, so that the gradient is exact.
+
+    Raises ValueError for window or checkpoint below 1, or a window that is no multiple of the checkpoint, and
+    MissingNeed where the loss does not reach any parameter through autograd.
+
+    >>> BPTT(window=10).claim, BPTT().claim
+    ('descent', 'exact')
+
+    Reference: recursion of Neftci, Mostafa & Zenke 2019 (arXiv 1901.09948), discretised; that detaching the reset is
+    the better default is a choice of ours.
+    """
+
+    surrogate: Surrogate | None = None
+    detach_reset: bool = True
+    window: int | None = None
+    checkpoint: int | None = None
+    smooth: bool = False
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+
+    def __post_init__(self) -> None:
+        for name, steps in (("window", self.window), ("checkpoint", self.checkpoint)):
+            if steps is not None and steps < 1:
+                raise ValueError(f"{name}={steps}: give a number of steps, at least 1, or None for the whole sequence")
+        if self.window and self.checkpoint and self.window % self.checkpoint:
+            raise ValueError(f"window={self.window} is no multiple of checkpoint={self.checkpoint}; choose one that is")
+
+    @property
+    def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]  # a window truncates
+        return "descent" if self.window else "exact"
+
+    def assign(
+        self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator
+    ) -> Credit:
+        """The gradient of the objective for every trainable parameter that it depends on."""
+        parameters = self.parameters(model)
+        views = objective.views(batch, rng)
+        with Meter(model) as meter, self._differentiating(rng) as context:
+            run = self._unroll(model, views, "layers" in objective.needs)
+            loss = objective(run, views)
+            if not loss.requires_grad:
+                raise MissingNeed(str(self), type(model).__name__, {"gradient"}, offers(model) - {"gradient"})
+            grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        if self.surrogate is not None and not context.used:
+            warnings.warn(f"surrogate={self.surrogate} had no effect: {type(model).__name__} evaluates no "
+                          "rules.Surrogate; build its neurons with one", stacklevel=2)  # fmt: skip
+        return Credit(
+            grads={name: g for name, g in zip(parameters, grads, strict=True) if g is not None},
+            state=state,
+            loss=loss.item(),
+            cost=meter.cost(forwards=2 if self.checkpoint else 1, backwards=1),
+            carry=map_tensors(Tensor.detach, run.carry),
+        )
+
+    def _differentiating(self, rng: torch.Generator) -> Any:
+        return differentiating(self.surrogate, self.detach_reset, self.smooth, rng)
+
+    def _unroll(self, model: nn.Module, batch: Batch, record: bool) -> Run:
+        piece = self.checkpoint or self.window
+        if piece is None:
+            return run_model(model, batch, record)
+        if not takes(model, "carry"):
+            raise ValueError(
+                f"window and checkpoint run a sequence piece by piece, and {type(model).__name__}.forward takes no "
+                "carry: let forward(x, carry=None) return rules.Run(output, carry), or leave both None"
+            )
+        contexts = lambda: (nullcontext(), self._differentiating(torch.Generator()))  # noqa: E731
+        carry, runs = batch.carry, []
+        for start in range(0, len(batch.x), piece):
+            if self.window and start % self.window == 0:
+                carry = map_tensors(Tensor.detach, carry)
+            part = Batch(batch.x[start : start + piece], batch.y, carry)
+            if self.checkpoint:
+                run = recompute(run_model, model, part, record, use_reentrant=False, context_fn=contexts)
+            else:
+                run = run_model(model, part, record)
+            carry = run.carry
+            runs.append(run)
+        return join(runs)
+
+
+def map_tensors(change: Any, tree: Any) -> Any:
+    """Apply `change` to every tensor of nested tuples, lists and dicts."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(change, value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        parts = [map_tensors(change, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
+
+
+def join(runs: list[Run]) -> Run:
+    """Consecutive pieces of one run as a single run."""
+    by_layer = zip(*(run.traces for run in runs), strict=True)
+    traces = tuple(Trace(t[0].weight, *(torch.cat(a) for a in zip(*(p[1:] for p in t), strict=True))) for t in by_layer)
+    return Run(torch.cat([run.output for run in runs]), runs[-1].carry, traces)

@@ -1,0 +1,126 @@
+"""Is anything alive in there? Silent, saturated, uncredited and vanishing parts, with a cause and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Credit
+from rules.observe import run_model
+
+SILENT = 0.005  # firing probability per step below which a layer carries no signal
+SATURATED = 0.90  # and above which it carries none either
+VANISHING = 1e-5  # root-mean-square gradient, relative to the largest of the model
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong, where, why, and what to do."""
+
+    kind: str
+    where: str
+    value: float
+    cause: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where} is {self.kind} ({self.value:.3g}): {self.cause}; {self.remedy}"
+
+
+class HealthWarning(UserWarning):
+    """Something will keep this model from learning."""
+
+
+def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
+    """The share of ones in the output of every module that puts out zeros and ones only, by module name.
+
+    Modules with a `weight`, those that merely pass on what was zeros and ones already, and those that return what a
+    module inside them returned are left out. The model is run once in evaluation mode; its mode and the global
+    generator are left as they were.
+
+    >>> class Step(nn.Module):
+    ...     def forward(self, x):
+    ...         return (x > 0).float()
+    >>> firing_rates(nn.Sequential(Step()), Batch(torch.tensor([[2.0, -2.0]])))
+    {'0': 0.5}
+    """
+    counts: dict[str, list[float]] = {}
+    graded: set[str] = set()
+    returned: list[Tensor] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            spikes, drive = _first_tensor(output), _first_tensor(inputs)
+            if name in graded or spikes is None or any(spikes is other for other in returned):
+                return
+            if not _binary(spikes) or (drive is not None and _binary(drive) and bool(drive.any())):
+                graded.add(name)
+                return
+            returned.append(spikes)
+            ones, all_ = counts.get(name, (0.0, 0.0))
+            counts[name] = [ones + float(spikes.sum()), all_ + spikes.numel()]
+
+        return hook
+
+    training = {module: module.training for module in model.modules()}
+    watched = [(n, m) for n, m in model.named_modules() if n and not isinstance(getattr(m, "weight", None), Tensor)]
+    handles = [module.register_forward_hook(watch(name)) for name, module in watched]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.eval()
+            run_model(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in training.items():
+            module.training = mode
+    return {name: ones / all_ for name, (ones, all_) in counts.items() if name not in graded and all_}
+
+
+def _first_tensor(values: Any) -> Tensor | None:
+    first = values[0] if isinstance(values, tuple) and values else values
+    return first if isinstance(first, Tensor) else None
+
+
+def _binary(x: Tensor) -> bool:
+    return bool(((x == 0) | (x == 1)).all())
+
+
+def check_firing(rates: dict[str, float]) -> Iterator[Finding]:
+    """Layers under 0.5 % or over 90 % of their possible spikes."""
+    for name, rate in rates.items():
+        if rate < SILENT:
+            yield Finding(
+                "silent", name, rate, f"under {SILENT:.1%} of its units fire in a step",
+                "scale its weights or input up, or lower the threshold (sandbox.calibrate does it from a batch)",
+            )  # fmt: skip
+        elif rate > SATURATED:
+            yield Finding(
+                "saturated", name, rate, f"over {SATURATED:.0%} of its units fire in every step",
+                "scale its weights or input down, raise the threshold, or add a refractory period",
+            )  # fmt: skip
+
+
+def check_credit(parameters: dict[str, nn.Parameter], credit: Credit) -> Iterator[Finding]:
+    """Parameters that the rule speaks for and that got nothing, or next to nothing."""
+    rms = {name: float(g.detach().square().mean().sqrt()) for name, g in credit.grads.items() if g.numel()}
+    largest = max(rms.values(), default=0.0)
+    for name in parameters:
+        size = rms.get(name, 0.0)
+        if size == 0.0:
+            yield Finding(
+                "without credit", name, 0.0, "the loss does not depend on it in this batch",
+                "use its output in forward, wake the silent layer behind it, or freeze it with requires_grad_(False)",
+            )  # fmt: skip
+        elif size < VANISHING * largest:
+            yield Finding(
+                "vanishing", name, size, f"its gradient is under {VANISHING:g} of the largest one ({largest:.3g})",
+                "use a wider surrogate or normalize='area', a shorter path, or a larger initial scale",
+            )  # fmt: skip
+
+
+def examine(model: nn.Module, batch: Batch, parameters: dict[str, nn.Parameter], credit: Credit) -> tuple[Finding, ...]:
+    """All findings for a model, a batch and the credit that the batch gave."""
+    return (*check_firing(firing_rates(model, batch)), *check_credit(parameters, credit))

@@ -1,0 +1,40 @@
+"""What should get better."""
+
+from rules.contract import Objective
+from rules.objectives.readout import (
+    TET,
+    CountError,
+    FirstSpikeCrossEntropy,
+    FirstSpikeError,
+    LastCrossEntropy,
+    MaxCrossEntropy,
+    MeanCrossEntropy,
+    MembraneError,
+    RateCrossEntropy,
+    SumCrossEntropy,
+    VanRossum,
+)
+from rules.objectives.regularisers import MembranePenalty, RateBand, RateL1, RatePenalty, Sum
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "ce_mean": MeanCrossEntropy,
+    "ce_sum": SumCrossEntropy,
+    "ce_rate": RateCrossEntropy,
+    "tet": TET,
+    "ce_max_mem": MaxCrossEntropy,
+    "ce_last": LastCrossEntropy,
+    "mse_count": CountError,
+    "mse_membrane": MembraneError,
+    "ce_ttfs": FirstSpikeCrossEntropy,
+    "mse_ttfs": FirstSpikeError,
+    "van_rossum": VanRossum,
+}
+
+REGULARISERS: dict[str, type[Objective]] = {
+    "rate_l1": RateL1,
+    "rate_penalty": RatePenalty,
+    "rate_band": RateBand,
+    "membrane": MembranePenalty,
+}
+
+__all__ = ["OBJECTIVES", "REGULARISERS", "Sum"]

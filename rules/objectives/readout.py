@@ -1,0 +1,251 @@
+"""What should get better, read off the output: mean, count, every step, maximum, last, first spike, spike train.
+
+`o[t]` is the output `[T, B, classes]` of a run: spikes, membranes or logits. `scores` is what each loss takes for the
+evidence, so that accuracy and loss speak of the same thing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rules.contract import Batch, Objective, Run
+
+LABELS = frozenset({"labels"})
+
+
+def labels(run: Run, batch: Batch) -> Tensor:
+    """The labels of a batch, checked against the output.
+
+    Raises TypeError for labels that are not int64, ValueError for labels out of range, missing or too few.
+    """
+    y = batch.y
+    if y is None:
+        raise ValueError("this objective needs labels: let the loader yield (x, y) or rules.Batch(x, y)")
+    classes = run.output.shape[2]
+    if y.dtype != torch.int64:
+        raise TypeError(f"labels have dtype {y.dtype}; wanted class numbers as int64: y.long()")
+    if y.shape != run.output.shape[1:2]:
+        raise ValueError(f"labels have shape {tuple(y.shape)}; wanted one number for each of {run.output.shape[1]} samples")
+    low, high = (int(bound) for bound in torch.aminmax(y))
+    if low < 0 or high >= classes:
+        raise ValueError(f"labels run from {low} to {high}, but the output has {classes} classes: 0 to {classes - 1}")
+    return y
+
+
+def per_step(loss: Any, output: Tensor, y: Tensor, **options: Any) -> Tensor:
+    """`(1/T) sum_t loss(o[t], y)`."""
+    steps = len(output)
+    value: Tensor = loss(output.flatten(0, 1), y.repeat(steps), **options)
+    return value
+
+
+@dataclass(frozen=True)
+class MeanCrossEntropy(Objective):
+    """`CE(mean_t o[t], y)`, the standard of direct training.
+
+    >>> run = Run(torch.zeros(5, 2, 4))
+    >>> round(float(MeanCrossEntropy()(run, Batch(torch.zeros(5, 2, 1), torch.tensor([0, 3])))), 4)  # ln 4
+    1.3863
+    """
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.scores(run), labels(run, batch))
+
+
+@dataclass(frozen=True)
+class SumCrossEntropy(Objective):
+    """`CE(sum_t o[t], y)`: T times sharper than the mean; snnTorch's `ce_count_loss` on spikes."""
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def scores(self, run: Run) -> Tensor:
+        return run.output.sum(0)
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.scores(run), labels(run, batch))
+
+
+@dataclass(frozen=True)
+class RateCrossEntropy(Objective):
+    """`(1/T) sum_t CE(o[t], y)`: cross-entropy at every step; snnTorch's `ce_rate_loss` on spikes."""
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return per_step(F.cross_entropy, run.output, labels(run, batch))
+
+
+@dataclass(frozen=True)
+class TET(Objective):
+    """Temporal efficient training: `(1 - lam) (1/T) sum_t CE(o[t], y) + lam mean((o - phi)^2)`.
+
+    Reference: Deng et al. 2022 (openreview _XNtisL32jv); the defaults are those of its code for the event-camera data.
+    """
+
+    lam: float = 1e-3
+    phi: float = 1.0
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lam <= 1:
+            raise ValueError(f"lam={self.lam}: give a weight between 0 and 1")
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        fit = per_step(F.cross_entropy, run.output, labels(run, batch))
+        return (1 - self.lam) * fit + self.lam * (run.output - self.phi).square().mean()
+
+
+@dataclass(frozen=True)
+class MaxCrossEntropy(Objective):
+    """`CE(max_t o[t], y)`: the gradient reaches the step of the maximum alone. Reference: SpyTorch, snnTorch (code)."""
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def scores(self, run: Run) -> Tensor:
+        return run.output.max(0).values
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.scores(run), labels(run, batch))
+
+
+@dataclass(frozen=True)
+class LastCrossEntropy(Objective):
+    """`CE(o[T], y)`: the last step decides."""
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def scores(self, run: Run) -> Tensor:
+        return run.output[-1]
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.scores(run), labels(run, batch))
+
+
+@dataclass(frozen=True)
+class CountError(Objective):
+    """`MSE(sum_t s[t], target) / T`, targets `floor(T on)` spikes for the class and `floor(T off)` for the others.
+
+    Reference: snnTorch `mse_count_loss` (code), whose defaults these are.
+    """
+
+    on: float = 1.0
+    off: float = 0.0
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def scores(self, run: Run) -> Tensor:
+        return run.output.sum(0)
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        steps = len(run.output)
+        counts = self.scores(run)
+        target = wanted(counts, labels(run, batch), math.floor(steps * self.on), math.floor(steps * self.off))
+        return F.mse_loss(counts, target) / steps
+
+
+@dataclass(frozen=True)
+class MembraneError(Objective):
+    """`(1/T) sum_t MSE(o[t], on for the class, off for the others)`."""
+
+    on: float = 1.0
+    off: float = 0.0
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        target = wanted(run.output[0], labels(run, batch), self.on, self.off)
+        return F.mse_loss(run.output, target.expand_as(run.output))
+
+
+def wanted(like: Tensor, y: Tensor, on: float, off: float) -> Tensor:
+    """`on` in the column of each sample's class, `off` elsewhere, `[B, classes]`."""
+    return torch.full_like(like, off).scatter(1, y[:, None], on)
+
+
+class FirstSpike(torch.autograd.Function):
+    """The step of the first spike of `[T, ...]`, counted from 0; T where there is none. Backward: -1 at that spike."""
+
+    @staticmethod
+    def forward(ctx: Any, spikes: Tensor) -> Tensor:
+        fired = spikes > 0
+        first = torch.where(fired.any(0), fired.to(torch.int8).argmax(0), len(spikes))
+        ctx.save_for_backward(first)
+        ctx.steps = len(spikes)
+        return first.to(spikes.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> Tensor:  # type: ignore[override]
+        (first,) = ctx.saved_tensors
+        steps = torch.arange(ctx.steps, device=error.device).view(-1, *[1] * first.ndim)
+        return -error * (steps == first).to(error.dtype)
+
+
+@dataclass(frozen=True)
+class FirstSpikeCrossEntropy(Objective):
+    """`CE(-t_first, y)`: the class whose unit fires first wins; a silent unit counts as T.
+
+    Surrogate: d t_first / d s = -1 at the first spike and nothing elsewhere, so a silent unit gets no gradient.
+    """
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def scores(self, run: Run) -> Tensor:
+        return -FirstSpike.apply(run.output)  # type: ignore[no-any-return]
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.scores(run), labels(run, batch))
+
+
+@dataclass(frozen=True)
+class FirstSpikeError(Objective):
+    """`MSE(t_first / T, on for the class, off for the others)`, targets as shares of the sequence."""
+
+    on: float = 0.0
+    off: float = 1.0
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def scores(self, run: Run) -> Tensor:
+        return -FirstSpike.apply(run.output)  # type: ignore[no-any-return]
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        share = -self.scores(run) / len(run.output)
+        return F.mse_loss(share, wanted(share, labels(run, batch), self.on, self.off))
+
+
+@dataclass(frozen=True)
+class VanRossum(Objective):
+    """`mean over samples of (dt / tau) sum_t,c (k * s - k * s_target)^2`, the van Rossum distance with `k = exp(-t / tau)`.
+
+    The target of the class is a regular train with a spike every `period` steps, that of the others is silence; this
+    choice of target is ours. tau and dt in ms. Reference: van Rossum 2001 (doi 10.1162/089976601300014321), recalled;
+    as a training loss: Zenke & Ganguli 2018.
+    """
+
+    tau: float = 10.0
+    dt: float = 1.0
+    period: int = 5
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def __post_init__(self) -> None:
+        if not (self.tau > 0 and self.dt > 0 and self.period >= 1):
+            raise ValueError(f"tau={self.tau}, dt={self.dt}, period={self.period}: give positive times and a period of at least 1")  # fmt: skip  # noqa: E501
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        steps = len(run.output)
+        beats = torch.arange(steps, device=run.output.device) % self.period == self.period - 1
+        target = wanted(run.output[0], labels(run, batch), 1.0, 0.0) * beats[:, None, None]
+        lag = torch.arange(steps, device=run.output.device, dtype=run.output.dtype)
+        kernel = torch.exp(-(lag[:, None] - lag) * self.dt / self.tau).tril()  # [T, T]
+        filtered = torch.einsum("ts,sbc->tbc", kernel, run.output - target)
+        return self.dt / self.tau * filtered.square().sum((0, 2)).mean()

@@ -1,0 +1,129 @@
+"""What activity should cost: penalties on the recorded layers, as means over the batch, that add to a loss.
+
+They see every trace but the last, which is the read-out; where there is only one, they see that one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rules.contract import Batch, Objective, Run, Trace
+
+LAYERS = frozenset({"layers"})
+
+
+def hidden(run: Run) -> tuple[Trace, ...]:
+    """The traces that regularisers see; raises ValueError where nothing was recorded."""
+    if not run.traces:
+        raise ValueError("a regulariser needs run.traces: use a model that offers layers and records when asked")
+    return run.traces[:-1] or run.traces
+
+
+def counts(trace: Trace) -> Tensor:
+    """Spikes of each neuron over the sequence, `[B, neurons]`."""
+    return trace.post.sum(0).flatten(1)
+
+
+@dataclass(frozen=True)
+class RateL1(Objective):
+    """`weight * sum over layers of mean_b,i (spikes per step)`. The mean over the batch is ours; snnTorch sums."""
+
+    weight: float = 1e-3
+
+    needs: ClassVar[frozenset[str]] = LAYERS
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return self.weight * torch.stack([trace.post.mean() for trace in hidden(run)]).sum()
+
+
+@dataclass(frozen=True)
+class RatePenalty(Objective):
+    """`l1 * mean_b sum_i c_bi + l2 * mean_i (mean_b c_bi)^2` with c the spike count.
+
+    Reference: SpyTorch's pair (code), which sums over the batch where this takes the mean.
+    """
+
+    l1: float = 1e-5
+    l2: float = 1e-5
+
+    needs: ClassVar[frozenset[str]] = LAYERS
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        found = [counts(trace) for trace in hidden(run)]
+        return torch.stack([self.l1 * c.sum(1).mean() + self.l2 * c.mean(0).square().mean() for c in found]).sum()
+
+
+@dataclass(frozen=True)
+class RateBand(Objective):
+    """`w_u relu(rho - upper)^power + w_l mean_i relu(lower - rho_i)^2`, rho_i the mean count of a neuron, rho theirs.
+
+    The upper bound holds for the population, the lower for every neuron, so that none dies. Reference: in the style of
+    Zenke & Vogels 2021 (doi 10.1162/neco_a_01367), recalled.
+    """
+
+    lower: float = 0.01
+    upper: float = 10.0
+    weight_lower: float = 1.0
+    weight_upper: float = 0.06
+    power: int = 1
+
+    needs: ClassVar[frozenset[str]] = LAYERS
+
+    def __post_init__(self) -> None:
+        if self.power not in (1, 2) or self.lower > self.upper:
+            raise ValueError(f"lower={self.lower}, upper={self.upper}, power={self.power}: give lower <= upper, power 1 or 2")
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        terms = []
+        for trace in hidden(run):
+            rho = counts(trace).mean(0)  # [neurons]
+            over = (rho.mean() - self.upper).relu() ** self.power
+            under = (self.lower - rho).relu().square().mean()
+            terms.append(self.weight_upper * over + self.weight_lower * under)
+        return torch.stack(terms).sum()
+
+
+@dataclass(frozen=True)
+class MembranePenalty(Objective):
+    """`weight * sum over layers of mean (u - centre)^2`, u the membrane minus threshold [mV]."""
+
+    weight: float = 1e-3
+    centre: float = -0.5
+
+    needs: ClassVar[frozenset[str]] = LAYERS
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return self.weight * torch.stack([(trace.u - self.centre).square().mean() for trace in hidden(run)]).sum()
+
+
+@dataclass(frozen=True)
+class Sum(Objective):
+    """The sum of objectives; views and scores are those of the first.
+
+    >>> from rules.objectives.readout import MeanCrossEntropy
+    >>> sorted(Sum((MeanCrossEntropy(), RateL1(1e-2))).needs)
+    ['labels', 'layers']
+    """
+
+    terms: tuple[Objective, ...]
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise ValueError("terms=(): give at least one objective")
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of its terms
+        return frozenset().union(*(term.needs for term in self.terms))
+
+    def views(self, batch: Batch, rng: torch.Generator) -> Batch:
+        return self.terms[0].views(batch, rng)
+
+    def scores(self, run: Run) -> Tensor:
+        return self.terms[0].scores(run)
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return torch.stack([term(run, batch) for term in self.terms]).sum()

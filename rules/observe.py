@@ -1,0 +1,123 @@
+"""Calling a model that may never have heard of us, and counting what the call cost."""
+
+from __future__ import annotations
+
+import inspect
+from functools import lru_cache
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.utils.hooks import RemovableHandle
+
+from rules.contract import Batch, Cost, Run, Trace
+
+
+def as_batch(item: Any) -> Batch:
+    """A loader's item as a `Batch`: itself, an `(x, y)` pair, or a bare input."""
+    if isinstance(item, Batch):
+        return item
+    if isinstance(item, Tensor):
+        return Batch(item)
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return Batch(*item)
+    raise TypeError(f"a loader must yield rules.Batch, (x, y) or a tensor x; this one yielded {type(item).__name__}")
+
+
+def as_run(returned: Any) -> Run:
+    """What a model returned as a `Run` with output `[T, B, classes]`."""
+    run = returned if isinstance(returned, Run) else Run(returned)
+    if not isinstance(run.output, Tensor):
+        raise TypeError(
+            f"a model must return a tensor [T, B, classes] or [B, classes], or rules.Run; got {type(returned).__name__}"
+        )
+    if run.output.ndim == 2:
+        return run._replace(output=run.output[None])
+    if run.output.ndim != 3:
+        raise ValueError(
+            f"model output has shape {tuple(run.output.shape)}; wanted [T, B, classes] or [B, classes]: "
+            "flatten everything behind the batch axis in the last layer"
+        )
+    return run
+
+
+@lru_cache(maxsize=256)
+def _keywords(forward: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)
+
+
+def takes(model: nn.Module, keyword: str) -> bool:
+    """Whether `model(x, keyword=...)` is understood."""
+    return keyword in _keywords(type(getattr(model, "_orig_mod", model)).forward)
+
+
+def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
+    """Run a model on a batch; `carry` and `record` are passed to models whose `forward` takes them.
+
+    Raises ValueError if the output does not have one row for each label.
+    """
+    if record and isinstance(model, nn.Sequential):
+        run = _record_sequential(model, batch.x)
+    else:
+        keywords: dict[str, Any] = {}
+        if takes(model, "carry"):
+            keywords["carry"] = batch.carry
+        if record and takes(model, "record"):
+            keywords["record"] = True
+        run = as_run(model(batch.x, **keywords))
+    if batch.y is not None and run.output.shape[1] != len(batch.y):
+        raise ValueError(
+            f"input {tuple(batch.x.shape)} gave output {tuple(run.output.shape)} for {len(batch.y)} labels: "
+            "arrays are time-first, [T, B, ...]; for batch-first data hand over x.transpose(0, 1)"
+        )
+    return run
+
+
+def _record_sequential(model: nn.Sequential, x: Tensor) -> Run:
+    """Run stage by stage; a weighted stage and the unweighted ones behind it make one trace.
+
+    A stage with `run(x, carry, record) -> Run` brings its own traces.
+    """
+    traces: list[Trace] = []
+    for name, stage in model.named_children():
+        if hasattr(stage, "run"):
+            run: Run = stage.run(x, None, True)
+            x = run.output
+            traces += [trace._replace(weight=f"{name}.{trace.weight}") for trace in run.traces]
+            continue
+        weighted = isinstance(getattr(stage, "weight", None), nn.Parameter)
+        pre, x = x, stage(x)
+        if weighted:
+            traces.append(Trace(f"{name}.weight", pre, x, x))
+        elif traces:
+            traces[-1] = traces[-1]._replace(post=x)
+    timed = [trace if trace.post.ndim > 2 else Trace(trace.weight, *(a[None] for a in trace[1:])) for trace in traces]
+    return as_run(x)._replace(traces=tuple(timed))
+
+
+class Meter:
+    """Counts the synaptic operations of every forward pass made inside its `with` block."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.operations = 0
+        self._seen: set[int] = set()
+        self._weighted = [m for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd))]
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Meter:
+        self._handles = [m.register_forward_hook(self._count) for m in self._weighted]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _count(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        self._seen.add(id(module))
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        self.operations += output.numel() * weight[0].numel()
+
+    def cost(self, forwards: int, backwards: int) -> Cost:
+        """The bill for `forwards` whole passes and `backwards` reverse passes."""
+        return Cost(forwards, backwards, forwards * len(self._seen), self.operations)

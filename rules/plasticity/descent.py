@@ -1,0 +1,43 @@
+"""Ideal synapses: the optimizers of torch, written down as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adaptive moments, `w <- w - lr m / (sqrt(v) + eps)`, with decoupled weight decay.
+
+    Reference: Kingma & Ba 2015 (arXiv 1412.6980); decoupled decay: Loshchilov & Hutter 2019 (arXiv 1711.05101).
+
+    >>> Adam(lr=0.01)([nn.Parameter(torch.zeros(2))]).defaults["lr"]
+    0.01
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with momentum, `b <- momentum b + g`, `w <- w - lr b`.
+
+    >>> SGD(lr=0.1)([nn.Parameter(torch.zeros(2))]).defaults["momentum"]
+    0.0
+    """
+
+    lr: float = 1e-2
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)

@@ -1,0 +1,109 @@
+"""The named rules: what each is made of, in a few lines."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from rules.contract import CreditRule, Objective
+from rules.credit.bptt import BPTT
+from rules.credit.restricted import Restricted, last_layer
+from rules.errors import unknown
+from rules.objectives import OBJECTIVES
+from rules.plasticity import PLASTICITIES, Adam
+from rules.surrogates import Surrogate
+
+
+@dataclass(frozen=True)
+class LearningRule:
+    """A learning rule: what should get better, who is responsible, and what a synapse can do about it.
+
+    >>> from rules.objectives import OBJECTIVES
+    >>> LearningRule(OBJECTIVES["ce_last"](), BPTT(window=5), Adam(lr=1e-3)).needs == {"gradient", "labels"}
+    True
+    """
+
+    objective: Objective
+    credit: CreditRule
+    plasticity: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the model and the batch must offer."""
+        return self.objective.needs | self.credit.needs
+
+
+def bptt(
+    *,
+    lr: float = 5e-3,
+    objective: str = "ce_mean",
+    surrogate: str | Surrogate | None = None,
+    detach_reset: bool = True,
+    window: int | None = None,
+    checkpoint: int | None = None,
+    weight_decay: float = 0.0,
+) -> LearningRule:
+    """Cross-entropy of the mean output, BPTT through surrogates, Adam."""
+    shape = Surrogate(surrogate) if isinstance(surrogate, str) else surrogate
+    credit = BPTT(shape, detach_reset, window, checkpoint)
+    return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
+
+
+def readout_only(*, lr: float = 5e-3, objective: str = "ce_mean", weight_decay: float = 0.0) -> LearningRule:
+    """BPTT of the last layer alone: what the random hidden layers are worth untrained."""
+    credit = Restricted(BPTT(), last_layer)
+    return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
+
+
+RULES: dict[str, Callable[..., LearningRule]] = {
+    "bptt": bptt,
+    "readout_only": readout_only,
+}
+
+CREDITS: dict[str, Callable[..., CreditRule]] = {
+    "bptt": BPTT,
+}
+
+
+def pick(kind: str, members: dict[str, Any], name: str, **options: Any) -> Any:
+    """Build a member of a registry by name; an unknown name or option lists the legal ones and the nearest."""
+    if name not in members:
+        raise unknown(kind, name, members)
+    legal = list(inspect.signature(members[name]).parameters)
+    for option in options:
+        if option not in legal:
+            raise unknown(f"option of {kind} {name!r}", option, legal)
+    return members[name](**options)
+
+
+def make(name: str, **overrides: Any) -> LearningRule:
+    """A named rule with overrides.
+
+    Raises ValueError for an unknown name or option, with the legal ones and the nearest.
+
+    >>> make("bptt", lr=0.01).plasticity.lr
+    0.01
+    """
+    rule: LearningRule = pick("rule", RULES, name, **overrides)
+    return rule
+
+
+def compose(objective: str, credit: str, plasticity: str, **options: dict[str, Any]) -> LearningRule:
+    """A rule from the names of its three parts; `options` has a dict for each part that wants one.
+
+    >>> compose("tet", "bptt", "sgd", plasticity_options={"lr": 0.1}).plasticity.lr
+    0.1
+    """
+    parts = {"objective": (OBJECTIVES, objective), "credit": (CREDITS, credit), "plasticity": (PLASTICITIES, plasticity)}
+    legal = [f"{part}_options" for part in parts]
+    for option in options:
+        if option not in legal:
+            raise unknown("option of compose", option, legal)
+    return LearningRule(
+        *(pick(part, members, name, **options.get(f"{part}_options", {})) for part, (members, name) in parts.items())
+    )

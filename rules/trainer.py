@@ -1,0 +1,178 @@
+"""The only training loop: it holds everything that changes while learning, and changes it in one place."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Cost, Credit, MissingNeed, offers
+from rules.health import Finding, HealthWarning, examine
+from rules.nonfinite import check_credit, check_input
+from rules.observe import as_batch, run_model
+from rules.recipes import LearningRule, make
+
+
+class StepInfo(NamedTuple):
+    """What one step did."""
+
+    step: int  # steps taken so far, this one included
+    epoch: int  # whole epochs before it
+    loss: float
+    cost: Cost
+    carry: Any = None
+    info: dict[str, float] = {}  # noqa: RUF012 -- never written to
+    health: tuple[Finding, ...] = ()  # findings of the first step
+
+
+class Trainer:
+    """A model, a rule, and everything that changes while learning.
+
+    The model is any `nn.Module` that returns `[T, B, classes]`, `[B, classes]` or `rules.Run`. Each step asks the
+    rule's credit what should change, checks that it is finite, and lets the rule's plasticity change it.
+
+    Raises MissingNeed where the rule needs what the model does not offer, ValueError for an unknown rule name, and
+    rules.NonFinite, before anything is changed, for a NaN or an infinity in input, loss or gradient.
+
+    >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    >>> loader = [(x, (x[:, 0] > 0).long())]
+    >>> trainer = Trainer(net, "bptt", seed=0)
+    >>> losses = [info.loss for info in trainer.fit(loader, epochs=50)]
+    >>> losses[-1] < losses[0]
+    True
+    """
+
+    def __init__(self, model: nn.Module, rule: LearningRule | str, *, seed: int = 0) -> None:
+        self.model = model
+        self.rule = make(rule) if isinstance(rule, str) else rule
+        self._require(offers(model) | {"labels"})  # labels are the batch's to offer
+        self.parameters = self.rule.credit.parameters(model)
+        if not self.parameters:
+            raise ValueError(f"{type(model).__name__} has no trainable parameter: is everything frozen?")
+        self.optimizer = self.rule.plasticity(self.parameters.values())
+        self.state = self.rule.credit.init(model)
+        self.rng = torch.Generator().manual_seed(seed)
+        self.steps = 0  # taken in all
+        self.epoch = 0  # whole epochs done
+        self.position = 0  # batches done of the current epoch
+
+    def step(self, batch: Batch | tuple[Tensor, Tensor]) -> StepInfo:
+        """Learn from one batch."""
+        admitted = self._admit(batch)
+        credit = self.rule.credit.assign(self.model, self.rule.objective, admitted, self.state, self.rng)
+        check_credit(self.model, admitted, credit, self.steps + 1)
+        health = self._first_look(admitted, credit) if self.steps == 0 else ()
+        for name, parameter in self.parameters.items():
+            parameter.grad = credit.grads.get(name)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state = credit.state
+        self.steps += 1
+        return StepInfo(self.steps, self.epoch, credit.loss, credit.cost, credit.carry, credit.info, health)
+
+    def fit(self, loader: Iterable[Any], epochs: int = 1) -> Iterator[StepInfo]:
+        """Learn for `epochs` epochs, yielding after every step; an interrupted epoch is finished first and counts.
+
+        A loader with `set_epoch(epoch)` is told the epoch; one with `iterate(start)` is asked to begin in the middle
+        when resuming, any other is read from its beginning and skipped.
+        """
+        self.model.train()
+        for _ in range(epochs):
+            if hasattr(loader, "set_epoch"):
+                loader.set_epoch(self.epoch)
+            before = self.position
+            for item in _rest(loader, before):
+                info = self.step(item)
+                self.position += 1
+                yield info
+            if self.position == 0:
+                raise ValueError(
+                    f"the loader gave no batch in epoch {self.epoch + 1}: it is empty, or a generator that was read "
+                    "once already; hand over a list or a DataLoader"
+                )
+            self.epoch, self.position = self.epoch + 1, 0
+
+    def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
+        """Accuracy and mean loss over a loader, without learning and without touching this trainer's dice."""
+        objective, dice = self.rule.objective, torch.Generator().manual_seed(0)
+        record = "layers" in objective.needs
+        hits = total = 0
+        loss = 0.0
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                for item in loader:
+                    batch = self._admit(item)
+                    if batch.y is None:
+                        raise ValueError("evaluate needs labels: let the loader yield (x, y)")
+                    views = objective.views(batch, dice)
+                    run = run_model(self.model, views, record)
+                    plain = run if views is batch else run_model(self.model, batch)
+                    loss += float(objective(run, views)) * len(batch.y)
+                    hits += int((objective.scores(plain).argmax(-1) == batch.y).sum())
+                    total += len(batch.y)
+        finally:
+            self.model.train(training)
+        if total == 0:
+            raise ValueError("the loader gave no sample to evaluate")
+        return {"accuracy": hits / total, "loss": loss / total, "samples": float(total)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of everything that a bit-exact continuation needs, torch's global generator included."""
+        return copy.deepcopy(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "rule": self.state,
+                "rng": self.rng.get_state(),
+                "torch_rng": torch.get_rng_state(),
+                "position": (self.steps, self.epoch, self.position),
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        state = copy.deepcopy(state)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.state = state["rule"]
+        self.rng.set_state(state["rng"])
+        torch.set_rng_state(state["torch_rng"])
+        self.steps, self.epoch, self.position = state["position"]
+
+    def _require(self, offered: frozenset[str]) -> None:
+        missing = self.rule.needs - offered
+        if missing:
+            rule = f"the rule ({type(self.rule.objective).__name__} x {type(self.rule.credit).__name__})"
+            raise MissingNeed(rule, type(self.model).__name__, missing, offered)
+
+    def _admit(self, item: Any) -> Batch:
+        """A loader's item as a finite batch on the model's device."""
+        batch = as_batch(item)
+        if batch.y is None:
+            self._require(offers(self.model))
+        device = next(iter(self.parameters.values())).device
+        if batch.x.device != device:
+            batch = batch._replace(x=batch.x.to(device), y=None if batch.y is None else batch.y.to(device))
+        check_input(batch, self.steps + 1)
+        return batch
+
+    def _first_look(self, batch: Batch, credit: Credit) -> tuple[Finding, ...]:
+        findings = examine(self.model, batch, self.parameters, credit)
+        for finding in findings:
+            warnings.warn(f"step 1: {finding}", HealthWarning, stacklevel=3)
+        return findings
+
+
+def _rest(loader: Iterable[Any], start: int) -> Iterator[Any]:
+    if start and hasattr(loader, "iterate"):
+        rest: Iterator[Any] = loader.iterate(start)
+        return rest
+    return islice(loader, start, None)

@@ -1,0 +1,171 @@
+"""The command line: run, compare, resume, report, validate, check, list, doctor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from rules.contract import MissingNeed
+from rules.nonfinite import NonFinite
+from sandbox import commands
+from sandbox.compare import Comparison
+from sandbox.config import Experiment
+from sandbox.experiment import RunFailed
+from sandbox.folder import FolderInUse
+from sandbox.parse import built, explain, parser_of
+
+OK, SAYS_NO, BAD_INPUT, FAILED, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+EXIT_CODES = """exit codes:
+  0    done
+  1    a validation or a check said no
+  2    bad input: something misspelt, missing or impossible; the message lists what is legal
+  3    a run failed (a NaN, a killed worker); its last good checkpoint is kept
+  4    the folder is in use by another process
+  130  interrupted; `sandbox resume FOLDER` continues"""
+
+EXAMPLES: dict[str, tuple[Callable[[Any], int], str, str]] = {
+    "run": (commands.run, "learn one task with one rule and one seed", "sandbox run --rule.name bptt --epochs 20"),
+    "compare": (
+        commands.compare,
+        "run rules x seeds and print accuracies with intervals",
+        "sandbox compare --rules '[bptt, {name: bptt, options: {window: 5}}]' --seeds 5 --jobs 2",
+    ),
+    "resume": (commands.resume, "continue a stopped run or comparison, bit for bit", "sandbox resume runs/FOLDER"),
+    "report": (commands.report, "write the HTML report and the figures of a folder", "sandbox report runs/FOLDER"),
+    "validate": (
+        commands.validate,
+        "hold a neuron to Brian2",
+        "sandbox validate lif --options.reset subtract --options.t_refractory 2",
+    ),
+    "check": (commands.check, "hold a learning rule to the contract", "sandbox check bptt"),
+    "list": (commands.list_, "list rules, tasks, neurons and runs", "sandbox list"),
+    "doctor": (commands.doctor, "say what is installed and whether it works", "sandbox doctor"),
+}
+
+
+def make_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """The whole command line, and the parser of each subcommand."""
+    parsers: dict[str, ArgumentParser] = {}
+    for name, (_, summary, example) in EXAMPLES.items():
+        kind = {"run": Experiment, "compare": Comparison}.get(name)
+        about = {"description": f"{summary}\n\nexample:\n  {example}", "formatter_class": _formatter()}
+        sub = parser_of(kind, **about) if kind else ArgumentParser(exit_on_error=False, **about)
+        _ARGUMENTS.get(name, lambda sub: None)(sub)
+        sub.add_argument("--json", action="store_true", help="print JSON for machines")
+        parsers[name] = sub
+    whole = ArgumentParser(
+        prog="sandbox",
+        exit_on_error=False,
+        description=f"{__doc__}\n\nexample:\n  sandbox compare --seeds 3",
+        epilog=EXIT_CODES,
+        formatter_class=_formatter(),
+    )
+    subcommands = whole.add_subcommands(dest="command")
+    for name, sub in parsers.items():
+        subcommands.add_subcommand(name, sub, help=EXAMPLES[name][1])
+    return whole, parsers
+
+
+def _formatter() -> Any:
+    from jsonargparse import DefaultHelpFormatter
+
+    class Plain(DefaultHelpFormatter):
+        """Keeps the line breaks of description and epilogue."""
+
+        def _fill_text(self, text: str, width: int, indent: str) -> str:
+            return text
+
+    return Plain
+
+
+def _folder_options(sub: ArgumentParser) -> None:
+    sub.add_argument("--out", type=str, default="runs", help="folder of all runs")
+    sub.add_argument("--data-dir", type=str | None, default=None, help="where the data sets are (or SANDBOX_DATA)")
+
+
+def _compare_options(sub: ArgumentParser) -> None:
+    _folder_options(sub)
+    sub.add_argument("--jobs", type=int, default=2, help="processes, each with its own thread cap")
+
+
+def _resume_options(sub: ArgumentParser) -> None:
+    sub.add_argument("folder", type=str, help="a run or a comparison")
+    sub.add_argument("--data-dir", type=str | None, default=None, help="where the data sets are (or SANDBOX_DATA)")
+    sub.add_argument("--jobs", type=int, default=2, help="processes, for a comparison")
+
+
+def _report_options(sub: ArgumentParser) -> None:
+    sub.add_argument("folder", type=str, help="a run or a comparison")
+
+
+def _validate_options(sub: ArgumentParser) -> None:
+    sub.add_argument("neuron", type=str, help="a name of `sandbox list`, all, or package.module:Name")
+    sub.add_argument("--options", type=dict[str, Any], default={}, help="options of the neuron")
+    sub.add_argument("--dt", type=float, default=0.1, help="time step [ms]")
+    sub.add_argument("--duration", type=float, default=1000.0, help="biological time [ms]")
+    sub.add_argument("--cells", type=int, default=20, help="cells, each with its own noisy current")
+    sub.add_argument("--seed", type=int, default=0, help="of the noise")
+
+
+def _check_options(sub: ArgumentParser) -> None:
+    sub.add_argument("rule", type=str, help="a name of `sandbox list`, all, or package.module:Name")
+    sub.add_argument("--options", type=dict[str, Any], default={}, help="options of the rule")
+
+
+def _list_options(sub: ArgumentParser) -> None:
+    sub.add_argument("--out", type=str, default="runs", help="folder of all runs")
+
+
+_ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
+    "run": _folder_options,
+    "compare": _compare_options,
+    "resume": _resume_options,
+    "report": _report_options,
+    "validate": _validate_options,
+    "check": _check_options,
+    "list": _list_options,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    >>> main(["check", "bptt"])  # doctest: +ELLIPSIS
+    bptt
+    ok    plain data...
+    0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    whole, parsers = make_parser()
+    try:
+        parsed = whole.parse_args(words)
+        return _call(parsed)
+    except ArgumentError as error:
+        named = next((word for word in words if word in parsers), None)
+        return _complain(explain(parsers[named] if named else whole, error), BAD_INPUT)
+    except FolderInUse as error:
+        return _complain(str(error), IN_USE)
+    except (RunFailed, NonFinite) as error:
+        return _complain(str(error), FAILED)
+    except (ValueError, TypeError, FileNotFoundError, MissingNeed) as error:
+        return _complain(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        return _complain("interrupted; `sandbox resume FOLDER` continues", INTERRUPTED)
+
+
+def _call(parsed: Namespace) -> int:
+    name = parsed.command
+    given = parsed[name]
+    kind = {"run": Experiment, "compare": Comparison}.get(name)
+    if kind is not None:
+        given["made"] = built(kind, parser_of(kind), Namespace({f: given[f] for f in kind.__dataclass_fields__}))
+    return EXAMPLES[name][0](given)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code

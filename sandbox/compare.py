@@ -1,0 +1,158 @@
+"""Rules x seeds on the same data from the same weights, and the table that says what can be told apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sandbox import folder as folders
+from sandbox.config import Experiment, RuleConfig, fingerprint
+from sandbox.experiment import RunFailed
+from sandbox.statistics import Interval, bootstrap
+from sandbox.tasks.base import Dataset
+from sandbox.workers import Job, run_all
+
+BASELINE = "readout_only"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which rules to compare, on what, with how many paired seeds; `readout_only` is always among them."""
+
+    experiment: Experiment = field(default_factory=Experiment)
+    rules: list[RuleConfig | str] = field(default_factory=lambda: ["bptt", BASELINE])
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds}: give at least 1, and 5 or more for an interval worth printing")
+
+    @property
+    def identity(self) -> str:
+        """A readable name with a hash of the whole configuration."""
+        return f"compare-{self.experiment.task.name}-{fingerprint(self)}".replace(":", ".")
+
+    def experiments(self) -> dict[str, list[Experiment]]:
+        """The runs of each rule, seed by seed; two rules of one name are told apart by a number."""
+        rules = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in self.rules]
+        if BASELINE not in {rule.name for rule in rules}:
+            rules.append(RuleConfig(BASELINE))
+        labels: dict[str, RuleConfig] = {}
+        for rule in rules:
+            count = sum(label == rule.name or label.startswith(f"{rule.name}#") for label in labels)
+            labels[rule.name if count == 0 else f"{rule.name}#{count + 1}"] = rule
+        first = self.experiment.seed
+        return {
+            label: [replace(self.experiment, rule=rule, seed=first + n) for n in range(self.seeds)]
+            for label, rule in labels.items()
+        }
+
+
+def compare(comparison: Comparison, folder: Path, *, jobs: int = 2, data_dir: str | None = None,
+            progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:  # fmt: skip
+    """Run every rule with every seed and write `table.json`; continues where an earlier attempt was stopped.
+
+    Returns the table. Raises ValueError for anything misspelt before the first run begins, and RunFailed, after all
+    others are done, for runs that failed.
+    """
+    plans = comparison.experiments()
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs}: give the number of processes, at least 1")
+    for experiments in plans.values():
+        experiments[0].rule.make()
+    data = comparison.experiment.make_task().load(data_dir)
+    with folders.locked(folder):
+        folders.write_config(folder, "comparison", asdict(comparison))
+        places = {label: [folder / e.identity for e in experiments] for label, experiments in plans.items()}
+        work = [
+            Job(experiment, place, data_dir)
+            for label, experiments in plans.items()
+            for experiment, place in zip(experiments, places[label], strict=True)
+        ]
+        errors = run_all(work, jobs, progress or (lambda done, total: None))
+        if errors:
+            lines = "\n".join(f"  {place.name}: {message}" for place, message in errors.items())
+            raise RunFailed(f"{len(errors)} of {len(work)} runs failed; the others are kept in {folder}:\n{lines}")
+        results = {label: [folders.read_json(p / "result.json") for p in found] for label, found in places.items()}
+        table = make_table(comparison, results, data)
+        folders.write_json(folder / "table.json", table)
+        folders.write_json(folder / "provenance.json", folders.provenance(data.checksum))
+    return table
+
+
+def make_table(comparison: Comparison, results: dict[str, list[dict[str, Any]]], data: Dataset) -> dict[str, Any]:
+    """What the runs say: accuracies in percent, their intervals, differences to the baseline, and costs."""
+    reference = [100 * result["test"]["accuracy"] for result in results[BASELINE]]
+    rows = []
+    for label, found in results.items():
+        accuracy = [100 * result["test"]["accuracy"] for result in found]
+        rows.append(
+            {
+                "rule": label,
+                "seeds": len(found),
+                "accuracies": accuracy,
+                "accuracy": _plain(bootstrap(accuracy)),
+                "validation": _plain(bootstrap([100 * result["validation"]["accuracy"] for result in found])),
+                "over_baseline": None
+                if label == BASELINE
+                else _plain(bootstrap([a - b for a, b in zip(accuracy, reference, strict=True)])),
+                "parameters_trained": found[0]["parameters_trained"],
+                "cost": {key: float(np.mean([r["cost"][key] for r in found])) for key in found[0]["cost"]},
+                "health": sorted({line for result in found for line in result["health"]}),
+            }
+        )
+    return {
+        "task": comparison.experiment.task.name,
+        "baseline": BASELINE,
+        "linear": linear_baseline(data),
+        "rows": rows,
+    }
+
+
+def linear_baseline(data: Dataset) -> float:
+    """Test accuracy in percent of a logistic regression on the same raw input, fitted to the training set alone."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    keep = min(len(data.train.x), 10_000)  # enough for a linear model, and a bound on its time
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    model.fit(data.train.x[:keep].flatten(1).double().numpy(), data.train.y[:keep].numpy())
+    return 100 * float(model.score(data.test.x.flatten(1).double().numpy(), data.test.y.numpy()))
+
+
+def format_table(table: dict[str, Any]) -> str:
+    """The table as text."""
+    head = ("rule", "test accuracy % [95 %]", f"over {table['baseline']}", "seeds", "trained", "synaptic ops")
+    lines = [head]
+    for row in table["rows"]:
+        lines.append(
+            (
+                row["rule"],
+                str(as_interval(row["accuracy"])),
+                "-" if row["over_baseline"] is None else str(as_interval(row["over_baseline"])),
+                str(row["seeds"]),
+                str(row["parameters_trained"]),
+                f"{row['cost']['synaptic_operations']:.3g}",
+            )
+        )
+    lines.append(("linear classifier", f"{table['linear']:.2f}", "-", "-", "-", "-"))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
+
+
+def as_interval(numbers: list[float | None]) -> Interval:
+    """An interval from its JSON form, in which NaN is null."""
+    return Interval(*(math.nan if number is None else number for number in numbers))
+
+
+def _plain(interval: Interval) -> list[float | None]:
+    return [None if math.isnan(number) else number for number in interval]
+
+

@@ -1,0 +1,137 @@
+"""What an experiment is: one frozen dataclass, read from YAML, from which everything else is built."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from rules.errors import unknown
+from rules.objectives import OBJECTIVES
+from rules.plasticity import PLASTICITIES
+from rules.recipes import CREDITS, RULES, LearningRule
+from sandbox.encode import ENCODERS
+from sandbox.neurons import NEURONS, Neuron
+from sandbox.tasks import TASKS
+from sandbox.tasks.base import Task
+
+REGISTRIES: dict[str, Mapping[str, Any]] = {
+    "rule": RULES,
+    "objective": OBJECTIVES,
+    "credit": CREDITS,
+    "plasticity": PLASTICITIES,
+    "task": TASKS,
+    "encoder": ENCODERS,
+    "neuron": NEURONS,
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A member of a registry, or a stranger's `package.module:Name`, with its options."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, kind: str) -> Any:
+        """Build it; an unknown name or option is a ValueError that lists the legal ones and the nearest."""
+        maker = find(kind, self.name)
+        legal = list(inspect.signature(maker).parameters)
+        for option in self.options:
+            if option not in legal:
+                raise unknown(f"option of {kind} {self.name!r}", option, legal)
+        return maker(**self.options)
+
+
+def find(kind: str, name: str) -> Any:
+    """The class or function behind a name.
+
+    >>> find("neuron", "lif").__name__
+    'LIF'
+    """
+    module, colon, member = name.partition(":")
+    if colon:
+        try:
+            return getattr(importlib.import_module(module), member)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(f"{kind} {name!r} cannot be loaded ({error}); write package.module:Name of something "
+                             "that Python can import from here") from error  # fmt: skip
+    if name not in REGISTRIES[kind]:
+        raise unknown(kind, name, REGISTRIES[kind])
+    return REGISTRIES[kind][name]
+
+
+def fingerprint(config: Any) -> str:
+    """Eight hexadecimal digits of the hash of a configuration."""
+    text = json.dumps(asdict(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Layers, neurons and the firing probability per step that the initial weights are scaled to."""
+
+    hidden: list[int | str] = field(default_factory=lambda: [30])
+    neuron: Choice = Choice("lif", {"tau_mem": 10.0})
+    readout: Choice = Choice("leaky_integrator", {"tau_mem": 10.0})
+    dt: float = 1.0  # [ms]
+    rate: float = 0.1
+
+    def neurons(self) -> tuple[Neuron, Neuron]:
+        """The hidden neuron and the read-out neuron."""
+        return self.neuron.make("neuron"), self.readout.make("neuron")
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """A named rule with options; `objective`, `credit` and `plasticity` replace its parts where given."""
+
+    name: str = "bptt"
+    options: dict[str, Any] = field(default_factory=dict)
+    objective: Choice | None = None
+    credit: Choice | None = None
+    plasticity: Choice | None = None
+
+    def make(self) -> LearningRule:
+        """Build the rule."""
+        rule: LearningRule = Choice(self.name, self.options).make("rule")
+        parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
+        return replace(rule, **{kind: choice.make(kind) for kind, choice in parts.items() if choice is not None})
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run: task x network x neuron x rule x seed.
+
+    >>> Experiment(seed=3).identity == Experiment(seed=3).identity != Experiment(seed=4).identity
+    True
+    """
+
+    task: Choice = Choice("yinyang")
+    encoder: Choice = Choice("constant", {"steps": 20})
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    rule: RuleConfig = field(default_factory=RuleConfig)
+    seed: int = 0
+    epochs: int = 10
+    batch_size: int = 100
+    checkpoint_steps: int = 200  # also written at the end of every epoch
+    threads: int = 1  # of torch, fixed because the order of sums depends on it
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
+
+    @property
+    def identity(self) -> str:
+        """A readable name with a hash of the whole configuration; equal only for equal configurations."""
+        return f"{self.task.name}-{self.rule.name}-s{self.seed}-{fingerprint(self)}".replace(":", ".")
+
+    def make_task(self) -> Task:
+        """Build the task."""
+        task: Task = self.task.make("task")
+        return task

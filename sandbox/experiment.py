@@ -1,0 +1,179 @@
+"""One run: build what the configuration says, learn, look at the test set once, leave a folder behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rules import Batch, Cost, HealthWarning, NonFinite, Trainer
+from sandbox import folder as folders
+from sandbox import index
+from sandbox.build import build, calibrate, firing_report
+from sandbox.config import Experiment
+from sandbox.tasks.base import Dataset
+from sandbox.tasks.loader import Loader
+
+Progress = Callable[[int, int], None]  # steps done, steps in all
+
+
+class RunFailed(RuntimeError):
+    """The run stopped; its folder holds the last good checkpoint."""
+
+
+def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, progress: Progress | None = None,
+        patience: float = 0.0) -> dict[str, Any]:  # fmt: skip
+    """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
+
+    The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line an epoch), `checkpoint.pt`,
+    `result.json` and `timing.json`. The test set is evaluated once, after the last epoch; a finished run returns its
+    result without touching it again. Raises FolderInUse, ValueError for a folder with another configuration, and
+    RunFailed, which names the last good checkpoint, for a NaN or an infinity.
+    """
+    with folders.locked(folder, patience), _threads(experiment.threads):
+        folders.write_config(folder, "run", asdict(experiment))
+        result = folder / "result.json"
+        if not result.exists():
+            index.record(folder, experiment, "running")
+            folders.write_json(result, _learn(experiment, folder, data_dir, progress or (lambda done, total: None)))
+        found: dict[str, Any] = folders.read_json(result)
+        index.record(folder, experiment, "done", found["test"]["accuracy"])
+        return found
+
+
+def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress) -> dict[str, Any]:
+    begun = time.perf_counter()
+    data = experiment.make_task().load(data_dir)
+    trainer, train = prepare(experiment, data)
+    validation, test = (_evaluation(experiment, split) for split in (data.validation, data.test))
+    folders.write_json(folder / "provenance.json", folders.provenance(data.checksum))
+    book = Book(folder, trainer)
+    if not book.resume():
+        book.note(epoch=0, validation=trainer.evaluate(validation))
+    total = experiment.epochs * len(train)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HealthWarning)  # the findings are kept in the book
+            for info in trainer.fit(train, experiment.epochs - trainer.epoch):
+                book.add(info.loss, info.cost, [str(finding) for finding in info.health])
+                if trainer.position == len(train):
+                    book.note(epoch=info.epoch + 1, validation=trainer.evaluate(validation))
+                elif info.step % experiment.checkpoint_steps == 0:
+                    book.save()
+                progress(info.step, total)
+    except NonFinite as error:
+        index.record(folder, experiment, "failed")
+        raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
+    folders.write_json(folder / "timing.json", {"seconds": time.perf_counter() - begun})
+    sample = next(iter(validation))
+    return {
+        "cost": asdict(book.cost),
+        "firing": firing_report(trainer.model, sample.x),
+        "health": book.health,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
+        "steps": trainer.steps,
+        "test": trainer.evaluate(test),
+        "test_evaluations": 1,
+        "validation": trainer.evaluate(validation),
+    }
+
+
+def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
+    """The trainer, with weights drawn from the seed and scaled on the first training batch, and its loader.
+
+    Runs that differ in nothing but the rule start from the same weights and see the same batches.
+    """
+    neuron, readout = experiment.network.neurons()
+    network = build(data.shape, data.classes, experiment.network.hidden, neuron, readout, experiment.network.dt,
+                    experiment.seed)  # fmt: skip
+    encoder = experiment.encoder.make("encoder")
+    train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed)
+    first: Batch = next(iter(train))
+    calibrate(network, first.x, experiment.network.rate)
+    return Trainer(network, experiment.rule.make(), seed=experiment.seed), train
+
+
+def _evaluation(experiment: Experiment, split: Any) -> Loader:
+    return Loader(split, experiment.encoder.make("encoder"), 500, seed=experiment.seed, shuffle=False)
+
+
+class Book:
+    """What a run writes down: a line an epoch, and checkpoints that know how many lines belong to them."""
+
+    def __init__(self, folder: Path, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.metrics = folder / "metrics.jsonl"
+        self.checkpoint = folder / "checkpoint.pt"
+        self.cost = Cost()
+        self.health: list[str] = []
+        self.saved = 0  # step of the newest checkpoint
+        self._loss, self._steps = 0.0, 0  # of the current epoch
+
+    def add(self, loss: float, cost: Cost, health: list[str]) -> None:
+        """Count one step."""
+        self.cost += cost
+        self.health += health
+        self._loss, self._steps = self._loss + loss, self._steps + 1
+
+    def note(self, epoch: int, validation: dict[str, float]) -> None:
+        """Write the epoch's line, then a checkpoint."""
+        line = {
+            "epoch": epoch,
+            "step": self.trainer.steps,
+            "train_loss": self._loss / self._steps if self._steps else None,
+            "validation_accuracy": validation["accuracy"],
+            "validation_loss": validation["loss"],
+            **asdict(self.cost),
+        }
+        with open(self.metrics, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        self._loss, self._steps = 0.0, 0
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        file = io.BytesIO()
+        state = {
+            "format": folders.FORMAT,
+            "trainer": self.trainer.state_dict(),
+            "lines": self.metrics.stat().st_size,
+            "book": (self.cost, self.health, self._loss, self._steps),
+        }
+        torch.save(state, file)
+        folders.write_atomically(self.checkpoint, file.getvalue())
+        self.saved = self.trainer.steps
+
+    def resume(self) -> bool:
+        """Take up the newest checkpoint and drop the lines written after it; False where there is none."""
+        if not self.checkpoint.exists():
+            self.metrics.unlink(missing_ok=True)
+            return False
+        try:
+            state = torch.load(self.checkpoint, weights_only=False)
+        except Exception as error:
+            raise RunFailed(f"{self.checkpoint} cannot be read ({error}); remove it to start this run again") from error
+        self.trainer.load_state_dict(state["trainer"])
+        self.cost, self.health, self._loss, self._steps = state["book"]
+        with open(self.metrics, "a") as file:
+            file.truncate(state["lines"])
+        self.saved = self.trainer.steps
+        return True
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

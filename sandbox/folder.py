@@ -1,0 +1,121 @@
+"""A run's folder: written atomically, locked while in use, and refused where a newer version wrote it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+FORMAT = 1  # of the folder; a reader refuses a larger one
+
+
+class FolderInUse(RuntimeError):
+    """Another process is writing to this folder."""
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Either the old file stands or the new one, never a part: write beside, flush to disk, rename."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(beside, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """The same, for JSON with sorted keys, so that equal contents are equal bytes."""
+    write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Raises ValueError that names the file where it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no readable JSON ({error}); remove it and resume the run") from error
+
+
+@contextmanager
+def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold a folder for oneself; raises FolderInUse after `patience` seconds. The system frees it if we are killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise FolderInUse(
+            f"{folder} is in use by another process; wait for it, stop it, or name another folder with --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
+    """Write the resolved configuration once; raises ValueError where the folder holds a different one."""
+    path = folder / "config.yaml"
+    content = {"format": FORMAT, "kind": kind, **config}
+    if path.exists() and read_config(folder, kind) != config:
+        raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
+    write_atomically(path, yaml.safe_dump(content, sort_keys=False))
+
+
+def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """The configuration in a folder; raises ValueError for a missing, newer or different kind of folder."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        raise ValueError(f"{folder} is no run folder: it has no config.yaml")
+    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    if content.get("format", 0) > FORMAT:
+        raise ValueError(
+            f"{folder} was written by a newer version (format {content['format']}, this one reads up to {FORMAT}); "
+            "upgrade learning-rule-sandbox"
+        )
+    found = content.pop("kind", None)
+    content.pop("format", None)
+    if kind is not None and found != kind:
+        raise ValueError(f"{folder} holds a {found}, not a {kind}")
+    return content
+
+
+def kind_of(folder: Path) -> str:
+    """`run` or `comparison`."""
+    read_config(folder)
+    return str(yaml.safe_load((folder / "config.yaml").read_text())["kind"])
+
+
+def provenance(checksum: str) -> dict[str, Any]:
+    """What the numbers depend on beside the configuration."""
+    packages = ("torch", "numpy", "scipy", "scikit-learn", "brian2", "learning-rule-sandbox")
+    return {
+        "data_sha256": checksum,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": sys.version.split()[0],
+        "revision": revision(),
+        "torch_threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def revision() -> str:
+    """The code's git revision, with a plus sign where files have changed since; `unknown` outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

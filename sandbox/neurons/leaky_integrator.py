@@ -1,0 +1,66 @@
+"""A membrane that never fires: the read-out whose voltage is the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sandbox.neurons.base import Neuron, affine
+
+
+class LeakyIntegratorState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+
+
+@dataclass(frozen=True)
+class LeakyIntegrator(Neuron):
+    """A leaky membrane without a threshold; its output is its voltage.
+
+        tau_mem dv/dt = v_leak - v + r current
+
+    The current is constant within a step, so the step is exact. Units as for the LIF neuron.
+
+    >>> neuron = LeakyIntegrator(tau_mem=10.0)
+    >>> output, state = neuron.step(torch.ones(1), neuron.initial_state((1,), torch.zeros(1)), dt=10.0)
+    >>> round(float(output), 4)  # 1 - exp(-1)
+    0.6321
+
+    Reference: Gerstner, Kistler, Naud & Paninski 2014, Neuronal Dynamics, section 1.3.1.
+    """
+
+    tau_mem: float = 20.0
+    r: float = 1.0
+    v_leak: float = 0.0
+
+    equations: ClassVar[str] = "dv/dt = (v_leak - v + r * current) / tau_mem : volt"
+    method: ClassVar[str] = "exact"
+    units: ClassVar[dict[str, str]] = {"tau_mem": "ms", "r": "Mohm", "v_leak": "mV", "v": "mV", "current": "nA"}
+    spiking: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.tau_mem > 0:
+            raise ValueError(f"tau_mem={self.tau_mem}: give a positive time constant in ms")
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> LeakyIntegratorState:
+        """At rest."""
+        return LeakyIntegratorState(torch.full(tuple(shape), self.v_leak, dtype=like.dtype, device=like.device))
+
+    def integrate(self, current: Tensor, state: LeakyIntegratorState, dt: float) -> LeakyIntegratorState:
+        """The exact solution over one step."""
+        v_inf = affine(current, self.r, self.v_leak)
+        return LeakyIntegratorState(torch.lerp(v_inf, state.v, math.exp(-dt / self.tau_mem)))
+
+    def fire(self, state: LeakyIntegratorState, dt: float) -> tuple[Tensor, LeakyIntegratorState]:
+        """The voltage [mV], and the same state."""
+        return state.v, state
+
+    def centred(self, state: LeakyIntegratorState) -> Tensor:
+        """The membrane itself [mV]: there is no threshold."""
+        return state.v

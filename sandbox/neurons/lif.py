@@ -1,0 +1,128 @@
+"""The leaky integrate-and-fire neuron, stepped exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.errors import unknown
+from rules.surrogates import Surrogate, reset_signal
+from sandbox.neurons.base import Neuron, affine
+
+
+class LIFState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+def _to_value(v: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
+    kept = v * (1 - spikes)
+    return kept if neuron.v_reset == 0.0 else kept + neuron.v_reset * spikes
+
+
+def _subtract(v: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
+    return v - (neuron.v_threshold - neuron.v_reset) * spikes
+
+
+def _none(v: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
+    return v
+
+
+RESETS: dict[str, tuple[Callable[[Tensor, Tensor, LIF], Tensor], str]] = {
+    "to_value": (_to_value, "v = v_reset"),
+    "subtract": (_subtract, "v -= v_threshold - v_reset"),
+    "none": (_none, ""),
+}
+
+
+@dataclass(frozen=True)
+class LIF(Neuron):
+    """Leaky integrate-and-fire with a hard threshold.
+
+        tau_mem dv/dt = v_leak - v + r current
+        spike where v >= v_threshold (v > v_threshold if `strict`), then reset; silent and clamped for t_refractory
+
+    The current is constant within a step, so the step `v <- v_inf + (v - v_inf) exp(-dt / tau_mem)`, with
+    `v_inf = v_leak + r current`, is exact. `reset` is `to_value` (v_reset), `subtract` (v - (v_threshold - v_reset))
+    or `none`. The refractory period is cut to whole steps as Brian2 cuts it, floor(t_refractory / dt). The surrogate
+    sees `u = (v - v_threshold) / |v_threshold - v_leak|`, so that its width means the same in every cell.
+
+    Units: tau_mem, t_refractory ms; r MOhm; v_* mV; current nA. The defaults are those of a unit threshold. Raises
+    ValueError for a time constant that is not positive, a negative refractory period, or an unknown reset.
+
+    >>> neuron = LIF(tau_mem=10.0, v_leak=-65.0, v_threshold=-50.0, v_reset=-65.0, r=10.0, t_refractory=2.0)
+    >>> spikes, state = neuron.step(torch.tensor([200.0]), neuron.initial_state((1,), torch.zeros(1)), dt=1.0)
+    >>> float(spikes), float(state.v), float(state.wait)
+    (1.0, -65.0, 1.0)
+
+    Reference: Lapicque 1907; Gerstner, Kistler, Naud & Paninski 2014, Neuronal Dynamics, section 1.3.
+    """
+
+    tau_mem: float = 20.0
+    r: float = 1.0
+    v_leak: float = 0.0
+    v_threshold: float = 1.0
+    v_reset: float = 0.0
+    reset: Literal["to_value", "subtract", "none"] = "to_value"
+    t_refractory: float = 0.0
+    strict: bool = False
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = "dv/dt = (v_leak - v + r * current) / tau_mem : volt (unless refractory)"
+    method: ClassVar[str] = "exact"
+    units: ClassVar[dict[str, str]] = {
+        "tau_mem": "ms", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v_reset": "mV", "v": "mV", "current": "nA",
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not self.tau_mem > 0:
+            raise ValueError(f"tau_mem={self.tau_mem}: give a positive time constant in ms")
+        if self.t_refractory < 0:
+            raise ValueError(f"t_refractory={self.t_refractory}: give a period in ms, 0 for none")
+        if self.reset not in RESETS:
+            raise unknown("reset", self.reset, RESETS)
+
+    @property
+    def threshold(self) -> str:  # type: ignore[override]  # Brian2's condition
+        return "v > v_threshold" if self.strict else "v >= v_threshold"
+
+    @property
+    def reset_code(self) -> str:  # type: ignore[override]  # Brian2's statement
+        return RESETS[self.reset][1]
+
+    @property
+    def swing(self) -> float:
+        """From rest to threshold [mV]."""
+        return abs(self.v_threshold - self.v_leak) or 1.0
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> LIFState:
+        """At rest, free to fire."""
+        v = torch.full(tuple(shape), self.v_leak, dtype=like.dtype, device=like.device)
+        return LIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
+
+    def integrate(self, current: Tensor, state: LIFState, dt: float) -> LIFState:
+        """The exact solution over one step; refractory cells stay where they are."""
+        v_inf = affine(current, self.r, self.v_leak)
+        v = torch.lerp(v_inf, state.v, math.exp(-dt / self.tau_mem))
+        return state._replace(v=v if state.wait is None else torch.where(state.wait > 0, state.v, v))
+
+    def fire(self, state: LIFState, dt: float) -> tuple[Tensor, LIFState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        spikes = self.surrogate.spike(affine(self.centred(state), 1 / self.swing), self.strict)
+        wait = state.wait
+        if wait is not None:
+            spikes = spikes * (wait <= 0)
+            closed = math.floor(self.t_refractory / dt + 1e-3) - 1.0  # Brian2's timestep(), less the step of the spike
+            wait = torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
+        return spikes, LIFState(RESETS[self.reset][0](state.v, reset_signal(spikes), self), wait)
+
+    def centred(self, state: LIFState) -> Tensor:
+        """Membrane minus threshold [mV]."""
+        return state.v - self.v_threshold

@@ -1,0 +1,113 @@
+"""A report anyone can open: the table, the curves and the costs of a folder, in one file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from sandbox import folder as folders
+from sandbox.compare import as_interval
+from sandbox.report import figures, wording
+from sandbox.report.reading import FinishedRun, compared_runs, finished, read_run
+
+
+class Report(NamedTuple):
+    """What was written, and where; the numbers behind a figure lie beside it as CSV."""
+
+    html: Path
+    figures: tuple[Path, ...]
+
+
+def write_report(folder: Path) -> Report:
+    """Write `report.html`, its figures (PNG) and their numbers (CSV) into the folder of a comparison or of a run.
+
+    Returns where they are. Raises ValueError for a folder without a configuration, or one that is not finished yet.
+    """
+    return _report_comparison(folder) if folders.kind_of(folder) == "comparison" else _report_run(folder)
+
+
+def _report_comparison(folder: Path) -> Report:
+    table = finished(folder / "table.json", folder)
+    runs = compared_runs(folder)
+    title = wording.comparison_title(table)
+    curves = figures.Drawing(
+        "curves",
+        figures.learning_curves(runs, wording.curves_message(table), linear=table["linear"]),
+        figures.curves_csv(runs),
+        wording.curves_alt(runs, table["linear"]),
+    )
+    cost = figures.Drawing(
+        "cost",
+        figures.accuracy_against_cost(table, wording.cost_message(table)),
+        figures.cost_csv(table),
+        wording.cost_alt(table),
+    )
+    facts = {
+        "table": table,
+        "seeds": sorted({run.seed for run in runs}),
+        "test_evaluations": max(run.result["test_evaluations"] for run in runs),
+        "wall": {row["rule"]: _seconds(runs, row["rule"]) for row in table["rows"]},
+    }
+    return _write(folder, "comparison.html", title, (curves, cost), facts)
+
+
+def _report_run(folder: Path) -> Report:
+    config = folders.read_config(folder, "run")
+    run = read_run(folder, config["rule"]["name"], config["seed"], folder)
+    title = wording.run_title(config["task"]["name"], run)
+    curves = figures.Drawing(
+        "curves",
+        figures.learning_curves([run], wording.run_message(config["task"]["name"], run)),
+        figures.curves_csv([run]),
+        wording.curves_alt([run]),
+    )
+    return _write(folder, "run.html", title, (curves,), {"run": run})
+
+
+def _write(
+    folder: Path, template: str, title: str, drawings: tuple[figures.Drawing, ...], facts: dict[str, Any]
+) -> Report:
+    shared = {
+        "title": title,
+        "figures": {d.name: {"src": _inline(d.png), "alt": d.alt, "name": d.name} for d in drawings},
+        "config": yaml.safe_dump(folders.read_config(folder), sort_keys=False),
+        "provenance": yaml.safe_dump(finished(folder / "provenance.json", folder), sort_keys=False),
+        "folder": folder.resolve().name,
+    }
+    html = _environment().get_template(template).render(**shared, **facts)
+    for drawing in drawings:
+        folders.write_atomically(folder / f"{drawing.name}.png", drawing.png)
+        folders.write_atomically(folder / f"{drawing.name}.csv", drawing.csv)
+    folders.write_atomically(folder / "report.html", html)
+    return Report(folder / "report.html", tuple(folder / f"{drawing.name}.png" for drawing in drawings))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        interval=lambda numbers: str(as_interval(numbers)),
+        count=wording.count,
+        verdict=wording.verdict,
+    )
+    return environment
+
+
+def _inline(png: bytes) -> Markup:
+    return Markup("data:image/png;base64,") + base64.b64encode(png).decode()
+
+
+def _seconds(runs: list[FinishedRun], rule: str) -> float | None:
+    """Mean wall time of a rule's runs that kept one [s]."""
+    seconds = [run.seconds for run in runs if run.rule == rule and run.seconds is not None]
+    return sum(seconds) / len(seconds) if seconds else None

@@ -1,0 +1,68 @@
+"""What a finished folder says, read back: a learning curve, a result and a wall time for every run in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sandbox import folder as folders
+from sandbox.compare import Comparison
+from sandbox.parse import load
+
+
+class FinishedRun(NamedTuple):
+    """One run as its folder tells it."""
+
+    rule: str  # its label in the table
+    seed: int
+    metrics: list[dict[str, Any]]  # a line an epoch, the first before learning
+    result: dict[str, Any]
+    seconds: float | None  # wall time; None where the folder kept none
+
+    @property
+    def epochs(self) -> list[int]:
+        """Epochs done at each line."""
+        return [line["epoch"] for line in self.metrics]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Validation accuracy at each line [%]."""
+        return [100 * line["validation_accuracy"] for line in self.metrics]
+
+
+def compared_runs(folder: Path) -> list[FinishedRun]:
+    """The runs of a comparison, rule by rule and seed by seed; raises ValueError where one is not finished."""
+    comparison: Comparison = load(Comparison, folder)
+    return [
+        read_run(folder / experiment.identity, label, experiment.seed, folder)
+        for label, experiments in comparison.experiments().items()
+        for experiment in experiments
+    ]
+
+
+def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun:
+    """One run's folder; raises ValueError that names the folder to resume where something is missing or cut off."""
+    result = finished(folder / "result.json", resumable)
+    timing = folder / "timing.json"
+    seconds = folders.read_json(timing)["seconds"] if timing.exists() else None
+    return FinishedRun(rule, seed, _lines(folder / "metrics.jsonl", resumable), result, seconds)
+
+
+def finished(path: Path, resumable: Path) -> Any:
+    """The JSON that the end of a run or comparison leaves; raises ValueError where it is not there yet."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist yet; finish it with `sandbox resume {resumable}`")
+    return folders.read_json(path)
+
+
+def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        raise ValueError(f"{path} does not exist, so there is no learning curve; remove {path.parent} and run "
+                         f"`sandbox resume {resumable}`, or run the experiment again")  # fmt: skip
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no readable JSON, line by line ({error}); remove {path.parent} and run "
+                         f"`sandbox resume {resumable}`, or run the experiment again") from error  # fmt: skip
+    return lines

@@ -1,0 +1,107 @@
+"""What may be said about a comparison: verdicts that follow from the intervals, and numbers people can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sandbox.report.reading import FinishedRun
+
+SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def count(number: float) -> str:
+    """A large count.
+
+    >>> count(12500), count(3.21e9)
+    ('12,500', '3.21 × 10⁹')
+    """
+    if abs(number) < 1e6:
+        return f"{number:,.0f}"
+    mantissa, exponent = f"{number:.2e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"
+
+
+def verdict(over_baseline: Sequence[float | None], baseline: str) -> str:
+    """What a paired difference `(mean, low, high)` allows to say.
+
+    >>> verdict([1.0, -0.5, 2.0], "readout_only")
+    'not distinguishable from readout_only at these seeds'
+    >>> verdict([1.0, 0.5, 2.0], "readout_only")
+    'above readout_only'
+    """
+    _, low, high = over_baseline
+    if low is None or high is None:
+        return "one seed has no interval: nothing can be said"
+    if low <= 0 <= high:
+        return f"not distinguishable from {baseline} at these seeds"
+    return f"above {baseline}" if low > 0 else f"below {baseline}"
+
+
+def comparison_title(table: dict[str, Any]) -> str:
+    """Task, rules and seeds."""
+    rules = ", ".join(row["rule"] for row in table["rows"])
+    return f"{table['task']}: {rules} · {_seeds(table['rows'][0]['seeds'])}"
+
+
+def curves_message(table: dict[str, Any]) -> str:
+    """Which rules end above the baseline, by the intervals of the table."""
+    task, baseline = table["task"], table["baseline"]
+    rivals = [row for row in table["rows"] if row["over_baseline"] is not None]
+    above = [row["rule"] for row in rivals if (row["over_baseline"][1] or 0) > 0]
+    if not rivals:
+        return f"{task}: {baseline} alone"
+    if rivals[0]["seeds"] == 1:
+        return f"{task}: one seed ranks no rules"
+    if not above:
+        return f"{task}: no rule stands above {baseline}"
+    named = above[0] if len(above) == 1 else f"{len(above)} of {len(rivals)} rules"
+    return f"{task}: {named} {'stands' if len(above) == 1 else 'stand'} above {baseline}"
+
+
+def cost_message(table: dict[str, Any]) -> str:
+    """What the highest mean accuracy costs beside the baseline."""
+    task, baseline = table["task"], table["baseline"]
+    best = max(table["rows"], key=lambda row: float(row["accuracy"][0]))
+    reference = next(row for row in table["rows"] if row["rule"] == baseline)
+    if best is reference:
+        return f"{task}: no rule has a higher mean than {baseline}, at any cost"
+    ours, theirs = (row["cost"]["synaptic_operations"] for row in (best, reference))
+    if ours == theirs:
+        return f"{task}: {best['rule']} has the highest mean, at {baseline}'s operations"
+    price = f"{ours / theirs:.3g} ×" if theirs else "more than"
+    return f"{task}: {best['rule']} has the highest mean, at {price} {baseline}'s operations"
+
+
+def curves_alt(runs: Sequence[FinishedRun], linear: float | None = None) -> str:
+    """Where the curves end, for those who do not see them."""
+    ends: dict[str, list[float]] = {}
+    for run in runs:
+        ends.setdefault(run.rule, []).append(run.accuracies[-1])
+    told = "; ".join(f"{rule} ends at {sum(last) / len(last):.2f}" for rule, last in ends.items())
+    line = "" if linear is None else f" Dotted line: a linear classifier at {linear:.2f}."
+    return f"Validation accuracy in percent against epoch. {told}.{line}"
+
+
+def cost_alt(table: dict[str, Any]) -> str:
+    """The points of the figure, for those who do not see them."""
+    told = "; ".join(
+        f"{row['rule']}: {row['accuracy'][0]:.2f} at {count(row['cost']['synaptic_operations'])}"
+        for row in table["rows"]
+    )
+    return f"Test accuracy in percent against synaptic operations. {told}."
+
+
+def run_title(task: str, run: FinishedRun) -> str:
+    """Task, rule and seed."""
+    return f"{task}: {run.rule} · seed {run.seed}"
+
+
+def run_message(task: str, run: FinishedRun) -> str:
+    """How far the run came."""
+    first, last = run.accuracies[0], run.accuracies[-1]
+    return f"{task}: {run.rule} goes from {first:.1f} % to {last:.1f} % on the validation set (seed {run.seed})"
+
+
+def _seeds(number: int) -> str:
+    return "one seed" if number == 1 else f"{number} paired seeds"

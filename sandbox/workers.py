@@ -1,0 +1,100 @@
+"""Many runs on a few processes: a worker that is killed is started again, an orphan ends itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from sandbox.config import Experiment
+
+RESTARTS = 5  # of one run whose worker dies by a signal
+PATIENCE = 30.0  # [s] for an orphan of an earlier call to let go of its folder
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run and where it goes."""
+
+    experiment: Experiment
+    folder: Path
+    data_dir: str | None = None
+
+
+def run_all(jobs: list[Job], processes: int, progress: Callable[[int, int], None]) -> dict[Path, str]:
+    """Run every job, `processes` at a time; returns the error of each that failed, by folder.
+
+    `progress` is told the steps done and the steps in all, several times a second.
+    """
+    context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+    if os.name != "nt":
+        context.set_forkserver_preload(["sandbox.experiment"])  # torch is imported once, and forked
+    waiting = list(jobs)
+    counters = {job.folder: context.Array("q", 2) for job in jobs}
+    restarts = dict.fromkeys(counters, 0)
+    running: dict[Any, tuple[Any, Any, Job]] = {}
+    errors: dict[Path, str] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                job = waiting.pop(0)
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(job, counters[job.folder], sender))
+                process.start()
+                sender.close()
+                running[process.sentinel] = (process, receiver, job)
+            for sentinel in wait(list(running), timeout=0.2):
+                process, receiver, job = running.pop(sentinel)
+                process.join()
+                message = _last_word(receiver)
+                if message is None and restarts[job.folder] < RESTARTS:
+                    restarts[job.folder] += 1
+                    waiting.insert(0, job)
+                elif message != "done":
+                    errors[job.folder] = message or f"its worker was killed {RESTARTS + 1} times (out of memory?)"
+            done = [list(counter) for counter in counters.values()]
+            total = sum(steps for _, steps in done)
+            progress(sum(steps for steps, _ in done), total + sum(1 for _, steps in done if steps == 0))
+    finally:
+        for process, _, _ in running.values():
+            process.kill()
+    return errors
+
+
+def _last_word(receiver: Any) -> str | None:
+    """What the worker said before it ended; None if it was killed before it could."""
+    try:
+        return str(receiver.recv()) if receiver.poll() else None
+    except EOFError:
+        return None
+
+
+def _work(job: Job, counter: Any, sender: Any) -> None:
+    from sandbox.experiment import run
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def progress(done: int, total: int) -> None:
+        counter[0], counter[1] = done, total
+
+    try:
+        run(job.experiment, job.folder, data_dir=job.data_dir, progress=progress, patience=PATIENCE)
+        sender.send("done")
+    except Exception as error:  # whatever stops a run is reported beside the others' results
+        (job.folder / "error.txt").write_text(traceback.format_exc())
+        sender.send(f"{type(error).__name__}: {error}")
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    time.sleep(0.1)
+    os._exit(1)

@@ -1,0 +1,155 @@
+"""Networks: shapes, carries, traces, offers, and weights that make neurons fire."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import rules
+from rules import Batch, Trainer, toy
+from rules.contract import offers
+from rules.observe import run_model
+from sandbox import LIF, Layer, LeakyIntegrator, Network, Population, build, calibrate, firing_report
+from sandbox.network import Residual
+
+ARCHITECTURES = {
+    "dense": ((6,), (12, 8)),
+    "recurrent": ((6,), ("12r",)),
+    "convolutional": ((2, 8, 8), ("4c3p2", 10)),
+    "residual": ((2, 8, 8), ("4x3", "4x3p2", 10)),
+}
+
+
+@pytest.fixture(params=ARCHITECTURES, name="net")
+def _net(request):
+    shape, hidden = ARCHITECTURES[request.param]
+    net = build(shape, 3, hidden, neuron=LIF(tau_mem=5.0, t_refractory=2.0), seed=1).double()
+    calibrate(net, inputs(net), rate=0.2)
+    return net
+
+
+def inputs(net, steps: int = 9, samples: int = 5) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return torch.rand(steps, samples, *net.shape, generator=rng, dtype=torch.float64)
+
+
+def test_a_carry_handed_back_continues(net):
+    """Pieces are folded into other batch sizes, so matrix products may round differently: 1e-12."""
+    x = inputs(net)
+    whole = net(x)
+    first = net(x[:4])
+    second = net(x[4:], first.carry)
+    torch.testing.assert_close(torch.cat([first.output, second.output]), whole.output, rtol=1e-12, atol=1e-12)
+
+
+def test_traces_explain_the_output(net):
+    """Each weight's trace has what it saw and what came out, and names a parameter of the network."""
+    run = net(inputs(net), record=True)
+    names = dict(net.named_parameters())
+    weights = {t.weight for t in run.traces}
+    assert weights <= set(names)
+    assert weights >= {name for name in names if name.endswith("weight") and "shortcut" not in name}
+    assert torch.equal(run.traces[-1].post, run.output)
+    for trace in run.traces[:-1]:
+        assert torch.equal(trace.post > 0, (trace.u >= 0) & (trace.post > 0))
+        assert trace.post.unique().tolist() == [0.0, 1.0]
+    assert not net(inputs(net)).traces
+
+
+def test_recording_changes_nothing(net):
+    x = inputs(net)
+    assert torch.equal(net(x).output, net(x, record=True).output)
+
+
+def test_layers_can_be_called_alone(net):
+    x = inputs(net)
+    for layer in net.layers:
+        x = layer(x)
+    assert torch.equal(x, net(inputs(net)).output)
+    assert offers(net) == {"gradient", "layers"}
+
+
+def test_an_input_constant_in_time_is_weighed_once(net):
+    """The same answer as for a copy of it, at a fraction of the synaptic operations."""
+    x = inputs(net)[:1]
+    lazy = x.expand(9, *x.shape[1:])
+    torch.testing.assert_close(net(lazy).output, net(lazy.clone()).output, rtol=1e-12, atol=1e-12)
+    costs = [rules.make("bptt", objective="ce_mean").credit.assign(net, toy.Quadratic(), Batch(a), (), None).cost
+             for a in (lazy, lazy.clone())]  # fmt: skip
+    assert costs[0].synaptic_operations < costs[1].synaptic_operations
+
+
+def test_a_recurrent_layer_hears_itself():
+    net = build((3,), 2, hidden=("5r",), seed=0).double()
+    with torch.no_grad():
+        net.layers[0].synapse.weight.fill_(50.0)
+    x = torch.ones(4, 1, 3, dtype=torch.float64)
+    before = net(x, record=True).traces
+    assert torch.equal(before[1].pre[1:], before[1].post[:-1])
+    assert not before[1].pre[0].any()
+    with torch.no_grad():
+        net.layers[0].cells.recurrent.weight.fill_(-1000.0)
+    after = net(x, record=True).traces
+    assert torch.equal(after[0].post[0], before[0].post[0])
+    assert before[0].post[1].all()
+    assert not after[0].post[1].any()
+
+
+def test_a_residual_block_adds_its_input_to_the_current():
+    inner = Layer(nn.Linear(2, 2), Population(LIF(), 1.0))
+    with torch.no_grad():
+        for p in inner.parameters():
+            p.zero_()
+    x = 30 * torch.ones(3, 1, 2)
+    assert not inner(x).any()
+    assert Residual([inner])(x).any()
+
+
+def test_a_sequential_of_layers_is_a_model_too():
+    net = nn.Sequential(*build((4,), 3, hidden=(8,)).layers)
+    run = run_model(net, Batch(torch.rand(5, 2, 4)), record=True)
+    assert [t.weight for t in run.traces] == ["0.synapse.weight", "1.synapse.weight"]
+    Trainer(net, "bptt").step((torch.rand(5, 2, 4), torch.tensor([0, 1])))
+
+
+def test_calibration_reaches_the_wished_for_rate(net):
+    for name, rate in firing_report(net, inputs(net)).items():
+        assert rate == pytest.approx(0.2, abs=0.03), name
+
+
+@pytest.mark.parametrize("neuron", [LIF(), LIF(v_leak=-65.0, v_threshold=-50.0, v_reset=-65.0, r=20.0)])
+def test_fresh_weights_make_neurons_fire(neuron):
+    """Without any calibration, for inputs of mean square one: neither silent nor saturated by the health check."""
+    net = build((50,), 10, hidden=(100, 100), neuron=neuron)
+    x = torch.randn(50, 32, 50, generator=torch.Generator().manual_seed(0)).sign()[:1].expand(50, 32, 50)
+    assert all(0.005 < rate < 0.9 for rate in firing_report(net, x).values())
+
+
+def test_networks_are_drawn_from_their_seed():
+    a, b, c = (build((4,), 3, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(a.layers[0].synapse.weight, b.layers[0].synapse.weight)
+    assert not torch.equal(a.layers[0].synapse.weight, c.layers[0].synapse.weight)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: build((4,), 3)(torch.zeros(5, 2, 7)), ValueError, r"input has shape \(5, 2, 7\); .* wants \[T, B, 4\]"),
+        (lambda: build((4,), 3)(torch.zeros(2, 4)), ValueError, "encode a static batch with sandbox.encode"),
+        (lambda: build((4,), 3)(torch.zeros(5, 2, 4, dtype=torch.int64)), TypeError, "wants floating point"),
+        (lambda: build((4,), 3, hidden=("30q",)), ValueError, r"layer '30q' cannot be read; write 30 \(dense\)"),
+        (lambda: build((4,), 3, hidden=(0,)), ValueError, "layer '0' cannot be read"),
+        (lambda: build((4,), 3, hidden=("8c3",)), ValueError, r"is a convolution and wants an image .* is \(4,\)"),
+        (lambda: build((1, 4, 4), 3, hidden=("8c2",)), ValueError, "use an odd kernel"),
+        (lambda: calibrate(build((4,), 3), torch.zeros(2, 2, 4), rate=1.5), ValueError, "rate=1.5: give a firing"),
+    ],
+)
+def test_bad_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_network_may_be_put_together_by_hand():
+    net = Network([Layer(nn.Linear(4, 3), Population(LeakyIntegrator(), 1.0))], (4,))
+    assert net(torch.ones(2, 1, 4)).output.shape == (2, 1, 3)

@@ -1,0 +1,130 @@
+"""SIGKILL at random moments loses nothing: weights, metrics and table are those of the uninterrupted run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_experiment import same_files
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "task.options": "{train: 2000, validation: 100, test: 100}",
+    "encoder.options": "{steps: 10}",
+    "network.hidden": "[10]",
+    "epochs": "12",
+    "batch_size": "50",
+    "checkpoint_steps": "7",
+}
+
+
+def options(prefix: str = "") -> list[str]:
+    return [f"--{prefix}{name}={value}" for name, value in SMALL.items()]
+
+
+def start(*words: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "sandbox", *words, "--json"], cwd=ROOT, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)  # fmt: skip
+
+
+def finish(*words: str) -> None:
+    process = start(*words)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def test_a_run_killed_twenty_times(tmp_path):
+    finish("run", *options(), "--out", str(tmp_path / "whole"))
+    dice, kills = random.Random(0), 0
+    while kills < 20:
+        process = start("run", *options(), "--out", str(tmp_path / "killed"))
+        begun = [tmp_path / "killed" / p.name for p in (tmp_path / "killed").glob("yinyang*")]
+        while not begun and process.poll() is None:
+            begun = list((tmp_path / "killed").glob("yinyang*"))
+            time.sleep(0.01)
+        deadline = time.monotonic() + dice.uniform(0.0, 3.2)
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate()
+        if process.returncode == 0 and kills < 20:  # it got through: begin again, the kills so far count
+            same_files(only(tmp_path / "whole", "yinyang*"), only(tmp_path / "killed", "yinyang*"))
+            (tmp_path / "killed").rename(tmp_path / f"done{kills}")
+    finish("run", *options(), "--out", str(tmp_path / "killed"))
+    same_files(only(tmp_path / "whole", "yinyang*"), only(tmp_path / "killed", "yinyang*"))
+
+
+def workers(process: subprocess.Popen) -> list[int]:
+    """Processes that descend from this one through the fork server and hold a run folder."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(fields[1])
+    children = [pid for pid, parent in parents.items() if parent == process.pid]
+    return [pid for pid, parent in parents.items() if parent in children]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
+def test_a_comparison_whose_workers_and_parent_are_killed(tmp_path):
+    plan = ["compare", *options("experiment."), "--seeds", "2", "--jobs", "2"]
+    finish(*plan, "--out", str(tmp_path / "whole"))
+    dice, worker_kills, parent_kills = random.Random(1), 0, 0
+    for attempt in range(40):
+        process = start(*plan, "--out", str(tmp_path / "killed"))
+        time.sleep(dice.uniform(2.5, 4.5))
+        if attempt % 2 == 0:
+            for pid in workers(process)[:1]:
+                os.kill(pid, signal.SIGKILL)
+                worker_kills += 1
+            time.sleep(dice.uniform(0.2, 1.0))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            parent_kills += 1
+        process.communicate()
+        if process.returncode == 0:
+            break
+    assert worker_kills >= 1
+    assert parent_kills >= 1
+    finish(*plan, "--out", str(tmp_path / "killed"))
+    whole, killed = only(tmp_path / "whole", "compare*"), only(tmp_path / "killed", "compare*")
+    assert (whole / "table.json").read_bytes() == (killed / "table.json").read_bytes()
+    for run in whole.glob("yinyang*"):
+        same_files(run, killed / run.name)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
+def test_a_comparison_goes_on_when_a_worker_is_killed(tmp_path):
+    plan = ["compare", *options("experiment."), "--seeds", "2", "--jobs", "2"]
+    finish(*plan, "--out", str(tmp_path / "whole"))
+    process = start(*plan, "--out", str(tmp_path / "killed"))
+    killed, deadline = 0, time.monotonic() + 60
+    while killed < 3 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.5)
+        for pid in workers(process)[:1]:
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+    _, errors = process.communicate(timeout=300)
+    assert killed >= 1
+    assert process.returncode == 0, errors.decode()
+    a, b = only(tmp_path / "whole", "compare*"), only(tmp_path / "killed", "compare*")
+    assert (a / "table.json").read_bytes() == (b / "table.json").read_bytes()

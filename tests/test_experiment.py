@@ -1,0 +1,233 @@
+"""A run leaves a folder that says everything, resumes bit for bit, and refuses what it should not touch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from sandbox import folder as folders
+from sandbox import index
+from sandbox.compare import Comparison, compare, format_table
+from sandbox.config import Choice, Experiment, NetworkConfig, RuleConfig
+from sandbox.experiment import RunFailed, prepare, run
+from sandbox.parse import from_dict, load
+from tests.conftest import ROOT
+
+TINY = Experiment(
+    task=Choice("yinyang", {"train": 200, "validation": 50, "test": 50}),
+    encoder=Choice("constant", {"steps": 5}),
+    network=NetworkConfig(hidden=[10]),
+    epochs=3,
+    batch_size=50,
+    checkpoint_steps=3,
+)
+
+
+def test_a_run_folder_says_everything(tmp_path):
+    result = run(TINY, tmp_path / "r")
+    lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
+    assert [line["step"] for line in lines] == [0, 4, 8, 12]
+    assert lines[0]["train_loss"] is None
+    assert lines[-1]["train_loss"] < lines[1]["train_loss"]
+    assert lines[-1]["synaptic_operations"] == result["cost"]["synaptic_operations"] > 0
+    assert result["test_evaluations"] == 1
+    assert result["steps"] == 12
+    assert result["parameters"] == result["parameters_trained"] == 4 * 10 + 10 + 10 * 3 + 3
+    made = folders.read_json(tmp_path / "r" / "provenance.json")
+    assert made["versions"]["torch"].startswith("2.")
+    assert len(made["data_sha256"]) == 64
+    assert load(Experiment, tmp_path / "r") == TINY
+    (row,) = index.rows(tmp_path)
+    assert (row["status"], row["seed"], row["test_accuracy"]) == ("done", 0, result["test"]["accuracy"])
+
+
+def test_a_finished_run_is_not_touched_again(tmp_path, monkeypatch):
+    first = run(TINY, tmp_path / "r")
+    monkeypatch.setattr("sandbox.experiment._learn", lambda *a: pytest.fail("learned again"))
+    assert run(TINY, tmp_path / "r") == first
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 5, 11, 12])
+def test_a_stopped_run_continues_bit_for_bit(tmp_path, stop):
+    def interrupt(done, total):
+        assert total == 12
+        if done == stop:
+            raise Stop
+
+    whole = run(TINY, tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(TINY, tmp_path / "cut", progress=interrupt)
+    assert not (tmp_path / "cut" / "result.json").exists()
+    assert run(TINY, tmp_path / "cut") == whole
+    same_files(tmp_path / "whole", tmp_path / "cut")
+
+
+def same_files(a: Path, b: Path) -> None:
+    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    assert (a / "result.json").read_bytes() == (b / "result.json").read_bytes()
+    one, two = (torch.load(x / "checkpoint.pt", weights_only=False)["trainer"]["model"] for x in (a, b))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_rules_start_from_the_same_weights_and_see_the_same_batches():
+    data = TINY.make_task().load()
+    one, loader = prepare(TINY, data)
+    two, other = prepare(replace(TINY, rule=RuleConfig("readout_only")), data)
+    for p, q in zip(one.model.parameters(), two.model.parameters(), strict=True):
+        assert torch.equal(p, q)
+    for a, b in zip(loader, other, strict=True):
+        assert torch.equal(a.x, b.x)
+        assert torch.equal(a.y, b.y)
+
+
+def test_a_folder_with_another_configuration_is_refused(tmp_path):
+    run(TINY, tmp_path / "r")
+    with pytest.raises(ValueError, match="holds another configuration .* name another folder with --out"):
+        run(replace(TINY, seed=1), tmp_path / "r")
+
+
+def test_a_folder_of_a_newer_version_is_refused(tmp_path):
+    run(TINY, tmp_path / "r")
+    path = tmp_path / "r" / "config.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "format": folders.FORMAT + 1}))
+    with pytest.raises(ValueError, match=r"written by a newer version \(format 2, this one reads up to 1\)"):
+        run(TINY, tmp_path / "r")
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from sandbox.folder import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "r")], stdout=subprocess.PIPE, cwd=ROOT)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(folders.FolderInUse, match="is in use by another process; wait for it"):
+            run(TINY, tmp_path / "r")
+    finally:
+        holder.kill()
+        holder.wait()
+    assert run(TINY, tmp_path / "r")["steps"] == 12  # the lock went with its holder
+
+
+def test_no_run_folder_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"is no run folder: it has no config.yaml"):
+        load(Experiment, tmp_path)
+    run(TINY, tmp_path / "r")
+    with pytest.raises(ValueError, match="holds a run, not a comparison"):
+        load(Comparison, tmp_path / "r")
+
+
+def test_an_unreadable_checkpoint_is_named(tmp_path):
+    with pytest.raises(Stop):
+        run(TINY, tmp_path / "r", progress=_stop)
+    (tmp_path / "r" / "checkpoint.pt").write_bytes(b"half")
+    with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
+        run(TINY, tmp_path / "r")
+
+
+def _stop(done, total):
+    raise Stop
+
+
+def test_a_nan_stops_the_run_with_its_last_good_checkpoint(tmp_path):
+    """A learning rate that overflows: the weights of the checkpoint are still finite."""
+    wild = replace(TINY, rule=RuleConfig("bptt", {"lr": 1e38}), epochs=20)
+    with pytest.raises(RunFailed, match=r"step \d+: .* The last good checkpoint, after step \d+, is .*checkpoint.pt"):
+        run(wild, tmp_path / "r")
+    state = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=False)
+    assert state["trainer"]["position"][0] >= 0
+    assert index.rows(tmp_path)[0]["status"] == "failed"
+
+
+def test_configurations_survive_yaml():
+    experiment = replace(TINY, rule=RuleConfig("bptt", {"lr": 0.1}, objective=Choice("tet", {"lam": 0.1})))
+    assert from_dict(Experiment, yaml.safe_load(yaml.safe_dump(asdict(experiment)))) == experiment
+    assert experiment.rule.make().objective.lam == 0.1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"sed": 1}, "nearest: 'seed'"),
+        ({"network": {"hiden": [3]}}, "nearest: 'network.hidden'|nearest: 'hidden'"),
+        ({"seed": "one"}, "seed"),
+        ({"epochs": 0}, "epochs=0: give a whole number, at least 1"),
+    ],
+)
+def test_misspelt_configurations_are_answered(content, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(Experiment, content)
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind", "message"),
+    [
+        (Choice("lift"), "neuron", "unknown neuron 'lift'; nearest: 'lif'; legal: lif, leaky_integrator"),
+        (Choice("lif", {"tau": 1}), "neuron", "unknown option of neuron 'lif' 'tau'.*legal: tau_mem"),
+        (Choice("mnst"), "task", "unknown task 'mnst'; nearest: 'mnist'"),
+        (Choice("nowhere:Thing"), "rule", "rule 'nowhere:Thing' cannot be loaded .* write package.module:Name"),
+        (Choice("sandbox.neurons:Nothing"), "neuron", "neuron 'sandbox.neurons:Nothing' cannot be loaded"),
+    ],
+)
+def test_unknown_members_are_answered(choice, kind, message):
+    with pytest.raises(ValueError, match=message):
+        choice.make(kind)
+
+
+def test_a_stranger_s_class_is_found_by_its_path():
+    assert Choice("sandbox.neurons.lif:LIF", {"tau_mem": 3.0}).make("neuron").tau_mem == 3.0
+
+
+def test_a_comparison_pairs_seeds_and_always_has_the_baselines(tmp_path):
+    table = compare(Comparison(replace(TINY, epochs=1), ["bptt"], seeds=2), tmp_path / "c", jobs=2)
+    assert [row["rule"] for row in table["rows"]] == ["bptt", "readout_only"]
+    assert table["linear"] > 33
+    bptt, baseline = table["rows"]
+    low, high = sorted(a - b for a, b in zip(bptt["accuracies"], baseline["accuracies"], strict=True))
+    assert low <= bptt["over_baseline"][0] <= high
+    assert baseline["over_baseline"] is None
+    text = format_table(table)
+    assert "linear classifier" in text
+    assert text.count("\n") == 4
+    again = (tmp_path / "c" / "table.json").read_bytes()
+    compare(Comparison(replace(TINY, epochs=1), ["bptt"], seeds=2), tmp_path / "c", jobs=1)
+    assert (tmp_path / "c" / "table.json").read_bytes() == again
+
+
+def test_a_failing_run_does_not_hide_the_others(tmp_path):
+    plan = Comparison(replace(TINY, epochs=20), [RuleConfig("bptt", {"lr": 1e38})], seeds=1)
+    with pytest.raises(RunFailed, match=r"1 of 2 runs failed; the others are kept in .*\n  yinyang-bptt-s0-"):
+        compare(plan, tmp_path / "c", jobs=2)
+    assert len(list((tmp_path / "c").glob("*/result.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Comparison(seeds=0), "seeds=0: give at least 1"),
+        (lambda: compare(Comparison(TINY), Path("x"), jobs=0), "jobs=0: give the number of processes"),
+        (lambda: compare(Comparison(TINY, ["bpt"]), Path("x")), "unknown rule 'bpt'; nearest: 'bptt'"),
+    ],
+)
+def test_impossible_comparisons_are_refused_before_the_first_run(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+    assert not Path("x").exists()
+
+
+def test_two_variants_of_one_rule_are_told_apart():
+    plan = Comparison(TINY, ["bptt", RuleConfig("bptt", {"window": 1})], seeds=1).experiments()
+    assert list(plan) == ["bptt", "bptt#2", "readout_only"]

@@ -1,0 +1,81 @@
+"""Two packages, one direction, and nothing heavy at import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy"}
+ALLOWED = {  # room -> rooms of ours that it may import, beside itself
+    "rules": set(),
+    "sandbox.neurons": {"rules"},
+    "sandbox.reference": {"sandbox.neurons"},
+    "sandbox.network": {"rules", "sandbox.neurons"},
+    "sandbox.tasks": {"rules.contract", "rules.errors", "sandbox.encode"},
+    "sandbox.encode": set(),
+}
+
+
+def modules():
+    for path in sorted([*ROOT.glob("rules/**/*.py"), *ROOT.glob("sandbox/**/*.py")]):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        yield name, ast.parse(path.read_text())
+
+
+def imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from ([f"sandbox.{a.name}" for a in node.names] if node.module == "sandbox" else [node.module])
+
+
+def inside(name, room):
+    return name == room or name.startswith(room + ".")
+
+
+def test_rooms_import_only_what_the_design_allows():
+    broken = [
+        f"{name} imports {other}"
+        for name, tree in modules()
+        for room, allowed in ALLOWED.items()
+        if inside(name, room)
+        for other in imported(tree)
+        if other.split(".")[0] in ("rules", "sandbox")
+        and not any(inside(other, legal) for legal in {room, *allowed})
+    ]
+    assert not broken
+
+
+def test_only_the_reference_room_names_brian2():
+    guilty = [n for n, tree in modules() if any(inside(i, "brian2") for i in imported(tree))]
+    assert guilty
+    assert all(inside(name, "sandbox.reference") for name in guilty)
+
+
+def test_nothing_imports_the_command_line():
+    assert [n for n, tree in modules() if any(inside(i, "sandbox.cli") for i in imported(tree))] == ["sandbox.__main__"]
+
+
+def test_no_credit_imports_another_credit():
+    found = [f"{n} imports {i}" for n, tree in modules() if inside(n, "rules.credit") for i in imported(tree)
+             if inside(i, "rules.credit")]  # fmt: skip
+    assert not found
+
+
+@pytest.mark.parametrize("package", ["rules", "sandbox", "sandbox.cli"])
+def test_importing_loads_nothing_heavy(package):
+    code = f"import sys, {package}; print(*sorted({HEAVY} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert loaded.split() == []
+
+
+def test_importing_draws_no_random_number():
+    code = "import torch; a = torch.get_rng_state(); import rules, sandbox; print(torch.equal(a, torch.get_rng_state()))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert out.strip() == "True"
