@@ -1,0 +1,97 @@
+"""From numbers to sequences: constant current, Poisson spikes, time to first spike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def _steps(steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"steps={steps}: give a whole number of time steps, at least 1")
+
+
+def _unit(x: Tensor, encoder: str) -> None:
+    low, high = (float(bound) for bound in torch.aminmax(x))
+    if low < 0 or high > 1:
+        raise ValueError(f"{encoder} wants features between 0 and 1; these run from {low:g} to {high:g}: rescale them")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same current at every step, `gain x`; `[B, *f]` to `[steps, B, *f]` without a copy.
+
+    >>> Constant(steps=3)(torch.ones(2, 4)).shape
+    torch.Size([3, 2, 4])
+    """
+
+    steps: int = 20
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _steps(self.steps)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        current = x if self.gain == 1.0 else self.gain * x
+        return current.expand(self.steps, *x.shape)
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Spikes drawn at every step with probability `x max_rate dt / 1000`, for x in 0..1.
+
+    `max_rate` in Hz, `dt` in ms. Raises ValueError for features outside 0..1, for a probability above one, and without
+    a generator.
+
+    >>> spikes = Poisson(steps=1000, max_rate=100.0)(torch.ones(1, 1), torch.Generator().manual_seed(0))
+    >>> 80 < int(spikes.sum()) < 120
+    True
+    """
+
+    steps: int = 20
+    max_rate: float = 200.0  # [Hz]
+    dt: float = 1.0  # [ms]
+
+    def __post_init__(self) -> None:
+        _steps(self.steps)
+        if not 0 < self.max_rate * self.dt <= 1000:
+            raise ValueError(f"max_rate={self.max_rate} Hz at dt={self.dt} ms is a probability of "
+                             f"{self.max_rate * self.dt / 1000:g} a step; lower the rate or the step")  # fmt: skip
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        _unit(x, "Poisson")
+        if generator is None:
+            raise ValueError("Poisson draws: hand it a torch.Generator")
+        probability = x * (self.max_rate * self.dt / 1000)
+        return (torch.rand(self.steps, *x.shape, generator=generator) < probability).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One spike per feature, at step `floor((1 - x) steps)`: the larger the earlier, none for x = 0.
+
+    Raises ValueError for features outside 0..1.
+
+    >>> Latency(steps=4)(torch.tensor([[1.0, 0.5, 0.0]])).T.tolist()
+    [[[1.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 1.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]]
+    """
+
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        _steps(self.steps)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        _unit(x, "Latency")
+        at = ((1 - x) * self.steps).floor()  # `steps` for x = 0: beyond the end
+        times = torch.arange(self.steps, dtype=x.dtype).view(-1, *[1] * x.ndim)
+        return (times == at).to(x.dtype)
+
+
+ENCODERS = {
+    "constant": Constant,
+    "poisson": Poisson,
+    "latency": Latency,
+}

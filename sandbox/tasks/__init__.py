@@ -1,0 +1,17 @@
+"""What is taught: one file a task, fixed splits, checksums."""
+
+from sandbox.tasks.base import Dataset, Split, Task
+from sandbox.tasks.digits import Digits
+from sandbox.tasks.mnist import MNIST, MNISTSample
+from sandbox.tasks.mnist1d import MNIST1D
+from sandbox.tasks.yinyang import YinYang
+
+TASKS: dict[str, type[Task]] = {
+    "yinyang": YinYang,
+    "digits": Digits,
+    "mnist1d": MNIST1D,
+    "mnist": MNIST,
+    "mnist_sample": MNISTSample,
+}
+
+__all__ = ["TASKS", "Dataset", "Split", "Task"]

@@ -1,0 +1,32 @@
+"""Digits: 1,797 images of 8 x 8, a smoke test that a linear read-out nearly solves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sandbox.tasks.base import Dataset, Task, shuffled, split_off
+
+
+@dataclass(frozen=True)
+class Digits(Task):
+    """The optical digits that come with scikit-learn, scaled to 0..1: 1,200 to train, 200 to validate, 397 to test.
+
+    The order is one fixed permutation (seed 0), because the file is sorted by writer.
+
+    >>> Digits().load().shape
+    (64,)
+
+    Reference: Alpaydin & Kaynak 1998, UCI Machine Learning Repository, doi 10.24432/C50P49.
+    """
+
+    def load(self, data_dir: Path | str | None = None) -> Dataset:
+        """From the copy inside scikit-learn."""
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        order = shuffled(len(found.target), seed=0)
+        x, y = torch.from_numpy(found.data)[order] / 16, torch.from_numpy(found.target)[order]
+        return split_off(x, y, (1200, 200, 397), classes=10)

@@ -1,0 +1,52 @@
+"""Batches whose order and noise are a function of seed, epoch and place, so that a run can resume in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rules.contract import Batch
+from sandbox.tasks.base import Split
+
+Encoder = Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Loader:
+    """Encoded batches `[T, B, *features]` of a split.
+
+    >>> from sandbox.encode import Constant
+    >>> split = Split(torch.rand(10, 4), torch.zeros(10, dtype=torch.int64))
+    >>> [tuple(batch.x.shape) for batch in Loader(split, Constant(steps=5), 4)]
+    [(5, 4, 4), (5, 4, 4), (5, 2, 4)]
+    """
+
+    def __init__(self, split: Split, encoder: Encoder, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: give a whole number, at least 1")
+        self.split, self.encoder, self.batch_size, self.seed, self.shuffle = split, encoder, batch_size, seed, shuffle
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.split.y) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.iterate()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle and draw as in this epoch."""
+        self.epoch = epoch
+
+    def iterate(self, start: int = 0) -> Iterator[Batch]:
+        """From batch `start` on, without computing those before."""
+        count = len(self.split.y)
+        order = torch.randperm(count, generator=self._dice(0)) if self.shuffle else torch.arange(count)
+        for number in range(start, len(self)):
+            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+            yield Batch(self.encoder(self.split.x[chosen], self._dice(number + 1)), self.split.y[chosen])
+
+    def _dice(self, place: int) -> torch.Generator:
+        mixed = np.random.SeedSequence([self.seed, self.epoch, place]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(mixed[0]) >> 1)

@@ -1,0 +1,76 @@
+"""Yin-Yang: three classes in a circle that a linear read-out cannot tell apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sandbox.tasks.base import Dataset, Split, Task, at_least_one
+
+R_SMALL, R_BIG = 0.1, 0.5
+
+
+def sample(size: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Features `[size, 4]` and labels `[size]`, drawn as the authors draw them, bit for bit.
+
+    For every sample a goal class is drawn first, then points of the square until one lies in the circle and has that
+    class. Features are x, y, 1 - x, 1 - y; the classes are 2 for the dots and, as in the authors' code, 1 where the
+    point belongs to the half with the left bulge and 0 elsewhere. Raises ValueError for a size below 1.
+
+    >>> features, labels = sample(2, seed=42)
+    >>> features[0].round(4).tolist(), labels.tolist()
+    ([0.6803, 0.4505, 0.3197, 0.5495], [2, 1])
+
+    Reference: Kriener, Goeltz & Petrovici 2021, arXiv 2102.08211.
+    """
+    at_least_one(size=size)
+    rng = np.random.RandomState(seed)  # noqa: NPY002 -- the authors' generator
+    features, labels = np.empty((size, 4)), np.empty(size, dtype=np.int64)
+    for row in range(size):
+        goal = rng.randint(3)
+        while True:
+            x, y = rng.rand(2) * 2.0 * R_BIG
+            if _distance(x, y, R_BIG) <= R_BIG and class_of(x, y) == goal:
+                break
+        features[row], labels[row] = (x, y, 1.0 - x, 1.0 - y), goal
+    return features, labels
+
+
+def class_of(x: float, y: float) -> int:
+    """The class of a point of the circle."""
+    right, left = _distance(x, y, 1.5 * R_BIG), _distance(x, y, 0.5 * R_BIG)
+    if right < R_SMALL or left < R_SMALL:
+        return 2
+    in_bulge = left > R_SMALL and left <= 0.5 * R_BIG
+    above = y > R_BIG and right > 0.5 * R_BIG
+    return int(right <= R_SMALL or in_bulge or above)
+
+
+def _distance(x: float, y: float, centre: float) -> float:
+    return float(np.sqrt((x - centre) ** 2 + (y - R_BIG) ** 2))
+
+
+@dataclass(frozen=True)
+class YinYang(Task):
+    """Yin-Yang with the published splits: seeds 42, 41 and 40 for training, validation and test.
+
+    >>> YinYang(train=10, validation=5, test=5).load().shape
+    (4,)
+    """
+
+    train: int = 5000
+    validation: int = 1000
+    test: int = 1000
+
+    def __post_init__(self) -> None:
+        at_least_one(train=self.train, validation=self.validation, test=self.test)
+
+    def load(self, data_dir: Path | str | None = None) -> Dataset:
+        """Generated; no file is read."""
+        drawn = (sample(size, seed) for size, seed in ((self.train, 42), (self.validation, 41), (self.test, 40)))
+        splits = (Split(torch.from_numpy(x).float(), torch.from_numpy(y)) for x, y in drawn)
+        return Dataset(*splits, classes=3)
