@@ -1,7 +1,7 @@
 """Speed and memory as ratios to hand-written PyTorch, both sides in one run; writes README.md beside this file.
 
-    python benchmarks/run.py            # all, two to three minutes
-    python benchmarks/run.py memory hand 0    # one memory measurement, in a process of its own
+python benchmarks/run.py            # all, two to three minutes
+python benchmarks/run.py memory hand 0    # one memory measurement, in a process of its own
 """
 
 from __future__ import annotations
@@ -106,8 +106,20 @@ def memory() -> list[tuple[str, str, str, str, str]]:
     hand, plain, cut = peak("hand", 0), peak("trainer", 0), peak("trainer", CHECKPOINT)
     shape = "64-256-10, T = 1000, B = 32"
     return [
-        (f"peak memory of a BPTT step, {shape}", f"{hand:.0f} MiB", f"{plain:.0f} MiB", f"{plain / hand:.3f}", "<= 1.20"),
-        (f"the same with checkpoint={CHECKPOINT}", f"{hand:.0f} MiB", f"{cut:.0f} MiB", f"{cut / hand:.3f}", "<= 0.333"),
+        (
+            f"peak memory of a BPTT step, {shape}",
+            f"{hand:.0f} MiB",
+            f"{plain:.0f} MiB",
+            f"{plain / hand:.3f}",
+            "<= 1.20",
+        ),
+        (
+            f"the same with checkpoint={CHECKPOINT}",
+            f"{hand:.0f} MiB",
+            f"{cut:.0f} MiB",
+            f"{cut / hand:.3f}",
+            "<= 0.333",
+        ),
     ]
 
 
@@ -137,9 +149,9 @@ def main() -> None:
             "# Benchmarks",
             "",
             "Written by `make bench` (`python benchmarks/run.py`). Times are medians of calls made in turn, ratios are",
-            "medians of the ratios of neighbours; one torch thread. Memory is the growth of the resident peak over one",
-            "step in a fresh process, median of three. `by_hand.py` is the other side; both start from the same weights,",
-            "and their losses are compared before anything is timed.",
+            "medians of the ratios of neighbours; one torch thread. Memory is the growth of the resident peak over",
+            "one step in a fresh process, median of three. `by_hand.py` is the other side; both start from the same",
+            "weights, and their losses are compared before anything is timed.",
             "",
             *(f"| {' | '.join(line)} |" for line in lines),
             "",

@@ -70,8 +70,10 @@ def plain_data(rule: LearningRule) -> None:
     for part in (rule.objective, rule.credit):
         if isinstance(part, nn.Module):
             continue
-        demand(is_dataclass(part) and type(part).__dataclass_params__.frozen,  # type: ignore[attr-defined]
-                f"{type(part).__name__} is no frozen dataclass; decorate it with @dataclass(frozen=True)")  # fmt: skip
+        demand(
+            is_dataclass(part) and type(part).__dataclass_params__.frozen,
+            f"{type(part).__name__} is no frozen dataclass; decorate it with @dataclass(frozen=True)",
+        )
         again = pickle.loads(pickle.dumps(part))
         demand(again == part, f"{part} does not equal its pickled copy: is there a field without equality?")
         type(part)(**{f.name: getattr(part, f.name) for f in fields(part) if f.init})  # type: ignore[arg-type]
@@ -97,9 +99,14 @@ def gradients_fit(rule: LearningRule) -> None:
         demand(bool(grads), "assign gave no gradient at all")
         for name, g in grads.items():
             demand(name in known, f"a gradient for {name!r}, of which the rule's parameters() says nothing")
-            demand(g.shape == known[name].shape and g.dtype == known[name].dtype,
-                    f"{name} is {tuple(known[name].shape)} {known[name].dtype}, its gradient {tuple(g.shape)} {g.dtype}")  # fmt: skip
-            demand(bool(g.isfinite().all()) and not g.requires_grad, f"the gradient of {name} is not finite or not detached")  # fmt: skip  # noqa: E501
+            demand(
+                g.shape == known[name].shape and g.dtype == known[name].dtype,
+                f"{name} is {tuple(known[name].shape)} {known[name].dtype}, its gradient {tuple(g.shape)} {g.dtype}",
+            )
+            demand(
+                bool(g.isfinite().all()) and not g.requires_grad,
+                f"the gradient of {name} is not finite or not detached",
+            )
 
 
 def same_seed_same_credit(rule: LearningRule) -> None:
@@ -113,8 +120,10 @@ def same_seed_same_credit(rule: LearningRule) -> None:
             two = assign(rule, model)
         finally:
             torch.set_rng_state(torch_state)
-        demand(same(one.grads, two.grads) and one.loss == two.loss,
-                "two calls with the same generator differ: draw with generator=rng, keep nothing between calls")  # fmt: skip
+        demand(
+            same(one.grads, two.grads) and one.loss == two.loss,
+            "two calls with the same generator differ: draw with generator=rng, keep nothing between calls",
+        )
 
 
 def survives_silence(rule: LearningRule) -> None:
@@ -164,8 +173,10 @@ def resumes_bit_exactly(rule: LearningRule) -> None:
         second.load_state_dict(torch.load(file, weights_only=False))
         for batch in batches[1:]:
             second.step(batch)
-        demand(same(whole.model.state_dict(), second.model.state_dict()),
-                "resumed weights differ: what the rule remembers belongs in the state that assign returns")  # fmt: skip
+        demand(
+            same(whole.model.state_dict(), second.model.state_dict()),
+            "resumed weights differ: what the rule remembers belongs in the state that assign returns",
+        )
 
 
 def cost_is_counted(rule: LearningRule) -> None:
@@ -176,8 +187,10 @@ def cost_is_counted(rule: LearningRule) -> None:
         double = Batch(torch.cat([batch.x, batch.x], 1), torch.cat([batch.y, batch.y]))
         one, two = assign(rule, model, batch).cost, assign(rule, model, double).cost
         demand(one.forwards >= 1 and isinstance(one.synaptic_operations, int), f"cost={one} counts no forward pass")
-        demand(two.synaptic_operations == 2 * one.synaptic_operations > 0,
-                f"{one.synaptic_operations} operations for a batch, {two.synaptic_operations} for twice the batch")  # fmt: skip
+        demand(
+            two.synaptic_operations == 2 * one.synaptic_operations > 0,
+            f"{one.synaptic_operations} operations for a batch, {two.synaptic_operations} for twice the batch",
+        )
 
 
 CHECKS: dict[str, Callable[[LearningRule], None]] = {
@@ -211,7 +224,9 @@ def _snapshot(model: nn.Module, batch: Batch, state: Any) -> dict[str, Any]:
             "gradients (p.grad)": {name: p.grad for name, p in model.named_parameters()},
             "requires_grad flags": {name: p.requires_grad for name, p in model.named_parameters()},
             "training mode": [m.training for m in model.modules()],
-            "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
+            "hooks": [
+                (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()
+            ],
             "batch": tuple(batch),
             "state": state,
             "global generator": torch.get_rng_state(),

@@ -19,8 +19,10 @@ def _exact(rule: LearningRule) -> None:
     batch = toy.batch()
     for model in (toy.smooth(), toy.leaky(spiking=False)):
         mine = assign(replace(rule, objective=toy.Quadratic()), model, batch).grads
-        demand(close(mine, finite_differences(rule, model, batch), 1e-7),
-               "the credit of a smooth network differs from central finite differences by over 1e-7")  # fmt: skip
+        demand(
+            close(mine, finite_differences(rule, model, batch), 1e-7),
+            "the credit of a smooth network differs from central finite differences by over 1e-7",
+        )
 
 
 def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
@@ -28,11 +30,15 @@ def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
     rule = replace(rule, objective=toy.Quadratic())
     truth = flat(finite_differences(rule, model, batch))
     rng, state = torch.Generator().manual_seed(0), rule.credit.init(model)
-    drawn = torch.stack([flat(rule.credit.assign(model, rule.objective, batch, state, rng).grads) for _ in range(draws)])
+    drawn = torch.stack(
+        [flat(rule.credit.assign(model, rule.objective, batch, state, rng).grads) for _ in range(draws)]
+    )
     along = drawn @ truth / truth.square().sum()  # 1 on average, if mean and scale are right
     error = float(along.std()) / draws**0.5
-    demand(abs(float(along.mean()) - 1) < 4 * error + 1e-6,
-            f"the mean of {draws} draws has {float(along.mean()):.3f} of the true gradient's size, +- {error:.3f}")  # fmt: skip
+    demand(
+        abs(float(along.mean()) - 1) < 4 * error + 1e-6,
+        f"the mean of {draws} draws has {float(along.mean()):.3f} of the true gradient's size, +- {error:.3f}",
+    )
     left = drawn.mean(0) - truth
     noise = drawn.std(0) / draws**0.5
     demand(bool((left.abs() <= 5 * noise + 1e-6).all()), f"the mean of {draws} draws is off by over 5 standard errors")
@@ -45,7 +51,7 @@ def _descent(rule: LearningRule) -> None:
     with torch.no_grad():
         for name, p in rule.credit.parameters(model).items():
             if name in credit.grads:
-                p -= 1e-3 * credit.grads[name] / (1 + credit.grads[name].norm())
+                p.sub_(1e-3 * credit.grads[name] / (1 + credit.grads[name].norm()))
     after = assign(rule, model, batch).loss
     demand(after < credit.loss, f"a small step along the credit took the loss from {credit.loss:.6f} to {after:.6f}")
 
@@ -55,6 +61,7 @@ CLAIMS: dict[str, Callable[[LearningRule], None]] = {"exact": _exact, "unbiased"
 
 def finite_differences(rule: LearningRule, model: nn.Module, batch: Batch, step: float = 1e-5) -> dict[str, Tensor]:
     """Central differences of the quadratic toy loss: error of order step^2 = 1e-10, round-off 1e-16 / step = 1e-11."""
+
     def loss() -> float:
         return float(toy.Quadratic()(as_run(model(batch.x)), batch))
 
@@ -103,5 +110,3 @@ def demand(held: bool, otherwise: str) -> None:
     """Raises AssertionError with `otherwise` where something does not hold."""
     if not held:
         raise AssertionError(otherwise)
-
-

@@ -118,9 +118,7 @@ class CreditRule(ABC):
         return ()
 
     @abstractmethod
-    def assign(
-        self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator
-    ) -> Credit:
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Credit for one batch."""
 
 

@@ -49,7 +49,8 @@ def _keywords(forward: Any) -> frozenset[str]:
 
 def takes(model: nn.Module, keyword: str) -> bool:
     """Whether `model(x, keyword=...)` is understood."""
-    return keyword in _keywords(type(getattr(model, "_orig_mod", model)).forward)
+    plain: nn.Module = getattr(model, "_orig_mod", model)  # behind torch.compile
+    return keyword in _keywords(type(plain).forward)
 
 
 def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
@@ -81,8 +82,9 @@ def _record_sequential(model: nn.Sequential, x: Tensor) -> Run:
     """
     traces: list[Trace] = []
     for name, stage in model.named_children():
-        if hasattr(stage, "run"):
-            run: Run = stage.run(x, None, True)
+        recorder = getattr(stage, "run", None)
+        if recorder is not None:
+            run: Run = recorder(x, None, True)
             x = run.output
             traces += [trace._replace(weight=f"{name}.{trace.weight}") for trace in run.traces]
             continue

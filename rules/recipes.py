@@ -99,11 +99,14 @@ def compose(objective: str, credit: str, plasticity: str, **options: dict[str, A
     >>> compose("tet", "bptt", "sgd", plasticity_options={"lr": 0.1}).plasticity.lr
     0.1
     """
-    parts = {"objective": (OBJECTIVES, objective), "credit": (CREDITS, credit), "plasticity": (PLASTICITIES, plasticity)}
+    parts: dict[str, tuple[dict[str, Any], str]] = {
+        "objective": (OBJECTIVES, objective),
+        "credit": (CREDITS, credit),
+        "plasticity": (PLASTICITIES, plasticity),
+    }
     legal = [f"{part}_options" for part in parts]
     for option in options:
         if option not in legal:
             raise unknown("option of compose", option, legal)
-    return LearningRule(
-        *(pick(part, members, name, **options.get(f"{part}_options", {})) for part, (members, name) in parts.items())
-    )
+    made = {part: pick(part, *found, **options.get(f"{part}_options", {})) for part, found in parts.items()}
+    return LearningRule(**made)

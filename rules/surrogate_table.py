@@ -135,7 +135,7 @@ SURROGATES: dict[str, Shape] = {
         sigmoid_grad,
         lambda u, alpha: torch.sigmoid(alpha * u),
         lambda alpha: 1.0, lambda alpha: alpha / 4, {"alpha": 4.0},
-        "Wu et al. 2018 (STBP), arXiv 1706.02609; Neftci, Mostafa & Zenke 2019, arXiv 1901.09948; default of SpikingJelly",
+        "Wu et al. 2018 (STBP), arXiv 1706.02609; Neftci et al. 2019, arXiv 1901.09948; default of SpikingJelly",
     ),
     "triangle": Shape(
         lambda u, gamma: (gamma - u.abs()).clamp(min=0) / gamma**2,
@@ -260,7 +260,8 @@ SURROGATES: dict[str, Shape] = {
     "sso": Shape(
         sso_grad,
         None,
-        lambda mean, variance: INFINITE, lambda mean, variance: 1.0, {"mean": 0.0, "variance": 0.2},
+        lambda mean, variance: INFINITE, lambda mean, variance: max(1.0, (mean + 0.5) * variance),
+        {"mean": 0.0, "variance": 0.2},
         "snnTorch's stochastic spike operator",
         stochastic=True,
     ),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -16,17 +17,35 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.surrogate_table import SURROGATES, Shape
 
+__all__ = ["SURROGATES", "Differentiation", "Surrogate", "differentiating", "reset_signal"]
+
 NORMALIZATIONS = ("none", "area", "peak")
+HALF = (torch.float16, torch.bfloat16)
 
 
 class Spike(torch.autograd.Function):
     """Heaviside of `u` forward, `g(u)` times the incoming gradient backward; saves `u` alone."""
 
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, strict: bool, g: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.g = g
+        return heaviside(u, strict)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None]:
+        (u,) = ctx.saved_tensors
+        return error * ctx.g(u), None, None
+
+
+class TransformableSpike(torch.autograd.Function):
+    """`Spike` in the form that vmap and torch.compile take; torch binds its signature at every call, for 15 us more."""
+
     generate_vmap_rule = True
 
     @staticmethod
     def forward(u: Tensor, strict: bool, g: Callable[[Tensor], Tensor]) -> Tensor:
-        return ((u > 0) if strict else (u >= 0)).to(u.dtype)
+        return heaviside(u, strict)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -34,9 +53,26 @@ class Spike(torch.autograd.Function):
         ctx.g = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None]:
         (u,) = ctx.saved_tensors
         return error * ctx.g(u), None, None
+
+
+def heaviside(u: Tensor, strict: bool) -> Tensor:
+    """Ones where `u >= 0`, or `u > 0` if strict, in the dtype of `u`."""
+    return ((u > 0) if strict else (u >= 0)).to(u.dtype)
+
+
+def _filled(formula: Callable[..., Tensor], settings: dict[str, float], scale: float) -> Callable[..., Tensor]:
+    """The formula with its settings filled in, times `scale`; in float32 where `u` has half of that."""
+
+    def evaluate(u: Tensor, **dice: torch.Generator) -> Tensor:
+        if u.dtype in HALF:
+            return evaluate(u.float(), **dice).to(u.dtype)
+        value = formula(u, **settings, **dice)
+        return value if scale == 1.0 else value * scale
+
+    return evaluate
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -68,6 +104,8 @@ class Surrogate:
     parameters: tuple[tuple[str, float], ...]
     normalize: Literal["none", "area", "peak"]
     _scale: float = field(compare=False)
+    _g: Callable[..., Tensor] = field(compare=False)
+    _smooth_step: Callable[..., Tensor] | None = field(compare=False)
 
     def __init__(self, name: str, *, normalize: Literal["none", "area", "peak"] = "none", **parameters: float) -> None:
         if name not in SURROGATES:
@@ -76,10 +114,10 @@ class Surrogate:
         for given, value in parameters.items():
             if given not in shape.defaults:
                 raise unknown(f"parameter of surrogate {name!r}", given, shape.defaults)
-            _check(name, given, value)
+            check_domain(name, given, value)
         if normalize not in NORMALIZATIONS:
             raise unknown("normalization", normalize, NORMALIZATIONS)
-        settings = {**shape.defaults, **parameters}
+        settings = {**shape.defaults, **{given: float(value) for given, value in parameters.items()}}
         set_ = partial(object.__setattr__, self)
         set_("name", name)
         set_("parameters", tuple(settings.items()))
@@ -87,7 +125,13 @@ class Surrogate:
         whole = {"none": 1.0, "area": shape.area(**settings), "peak": shape.peak(**settings)}[normalize]
         if whole is None or math.isinf(whole):
             raise ValueError(f"surrogate {name!r} has no finite {normalize} to normalize; use normalize='none'")
-        set_("_scale", 1 / whole)
+        scale = 1 / whole
+        set_("_scale", scale)
+        set_("_g", _filled(shape.grad, settings, scale))
+        set_("_smooth_step", shape.primitive and _filled(shape.primitive, settings, scale))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Surrogate, self.name, normalize=self.normalize, **dict(self.parameters)), ()
 
     @property
     def shape(self) -> Shape:
@@ -106,35 +150,44 @@ class Surrogate:
         return self.shape.peak(**dict(self.parameters)) * self._scale
 
     def spike(self, u: Tensor, strict: bool = False) -> Tensor:
-        """Ones where `u >= 0` (`u > 0` if strict), differentiable as the context of the pass says."""
-        context = _CONTEXT.get()
-        if context is None:
-            return Spike.apply(u, strict, self.grad)  # type: ignore[no-any-return]
-        context.used = True
-        chosen = context.surrogate or self
-        if context.smooth:
-            value = chosen.primitive(u)
-            if value is None:
-                raise ValueError(f"{chosen} has no primitive, so a smooth pass cannot use it; one with: 'sigmoid'")
-            return value
-        g = partial(chosen.grad, generator=context.generator) if chosen.shape.stochastic else chosen.grad
-        return Spike.apply(u, strict, g)  # type: ignore[no-any-return]
+        """Ones where `u >= 0` (`u > 0` if strict), differentiable as the context of the pass says.
+
+        Raises ValueError in a smooth pass where there is no primitive, and in the backward pass of a stochastic
+        surrogate without a generator.
+        """
+        compiling = torch.compiler.is_compiling()
+        context = _GUARDED[0] if compiling else _CONTEXT.get()
+        chosen: Surrogate = self
+        generator = None
+        if context is not None:
+            context.used = True
+            chosen = context.surrogate or self
+            generator = context.generator
+            if context.smooth:
+                return chosen._smooth(u)
+        g = partial(chosen.grad, generator=generator) if chosen.shape.stochastic else chosen._g
+        transformed = compiling or torch._C._are_functorch_transforms_active()
+        spikes: Tensor = (TransformableSpike if transformed else Spike).apply(u, strict, g)  # type: ignore[no-untyped-call]
+        return spikes
+
+    def _smooth(self, u: Tensor) -> Tensor:
+        value = self.primitive(u)
+        if value is None:
+            usable = ", ".join(name for name, shape in SURROGATES.items() if shape.primitive)
+            raise ValueError(f"{self} has no primitive, so a smooth pass cannot use it; these have one: {usable}")
+        return value
 
     def grad(self, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The derivative g(u) as a plain function of a tensor."""
-        shape, settings = self.shape, dict(self.parameters)
-        if shape.stochastic:
-            if generator is None:
-                raise ValueError(f"{self} is stochastic: pass generator=, or use it under rules.differentiating")
-            settings |= {"generator": generator}  # type: ignore[dict-item]
-        wide = u.float() if u.dtype in (torch.float16, torch.bfloat16) else u
-        g = shape.grad(wide, **settings)
-        return (g if self._scale == 1.0 else g * self._scale).to(u.dtype)
+        """The derivative g(u) as a plain function of a tensor; a stochastic one needs a generator."""
+        if not self.shape.stochastic:
+            return self._g(u)
+        if generator is None:
+            raise ValueError(f"{self} is stochastic: pass generator=, or use it under differentiating(generator=...)")
+        return self._g(u, generator=generator)
 
     def primitive(self, u: Tensor) -> Tensor | None:
         """The smooth step P(u) whose derivative is g(u), where there is one."""
-        primitive = self.shape.primitive
-        return None if primitive is None else primitive(u, **dict(self.parameters)) * self._scale
+        return None if self._smooth_step is None else self._smooth_step(u)
 
     def __repr__(self) -> str:
         defaults = self.shape.defaults
@@ -143,12 +196,23 @@ class Surrogate:
         return f"Surrogate({', '.join([repr(self.name), *shown])})"
 
 
-def _check(surrogate: str, name: str, value: float) -> None:
-    free = {"c", "h", "leak", "mean", "variance"} | ({"alpha"} if surrogate == "log_tailed_relu" else set())
-    lowest = 0.0 if name in free else {"q": 1.0, "n": 1.0}.get(name, 0.0)
-    if value < lowest or (name not in free and value == lowest) or not math.isfinite(value):
-        bound = "at least 0" if name in free else f"above {lowest:g}"
-        raise ValueError(f"surrogate {surrogate!r}: {name}={value}; give a finite number {bound}")
+def check_domain(surrogate: str, name: str, value: float) -> None:
+    """Raise ValueError where a parameter of a surrogate is no number, not finite, or outside of its domain."""
+    wanted, legal = DOMAINS.get((surrogate, name)) or DOMAINS.get(("", name), ("above 0", lambda v: v > 0))
+    if not isinstance(value, Real) or not math.isfinite(value) or not legal(float(value)):
+        raise ValueError(f"surrogate {surrogate!r}: {name}={value!r}; give a finite number {wanted}")
+
+
+DOMAINS: dict[tuple[str, str], tuple[str, Callable[[float], bool]]] = {  # what need not simply be positive
+    ("", "q"): ("above 1", lambda v: v > 1),
+    ("", "n"): ("that is whole and at least 2", lambda v: v >= 2 and v == round(v)),
+    ("", "h"): ("from 0 to below 1", lambda v: 0 <= v < 1),
+    ("", "c"): ("of at least 0", lambda v: v >= 0),
+    ("", "leak"): ("of at least 0", lambda v: v >= 0),
+    ("", "variance"): ("of at least 0", lambda v: v >= 0),
+    ("", "mean"): ("of any sign", lambda v: True),
+    ("log_tailed_relu", "alpha"): ("of at least 0", lambda v: v >= 0),
+}
 
 
 @dataclass
@@ -163,6 +227,7 @@ class Differentiation:
 
 
 _CONTEXT: ContextVar[Differentiation | None] = ContextVar("differentiation", default=None)
+_GUARDED: list[Differentiation | None] = [None]  # the same for compiled code, which can guard a list but no ContextVar
 
 
 @contextmanager
@@ -176,18 +241,21 @@ def differentiating(
 
     >>> u = torch.tensor([0.25], requires_grad=True)
     >>> with differentiating(smooth=True):
-    ...     round(float(Surrogate("triangle").spike(u)), 4)
+    ...     round(Surrogate("triangle").spike(u).item(), 4)
     0.7188
     """
     context = Differentiation(surrogate, detach_reset, smooth, generator)
+    outer = _GUARDED[0]
     token = _CONTEXT.set(context)
+    _GUARDED[0] = context
     try:
         yield context
     finally:
         _CONTEXT.reset(token)
+        _GUARDED[0] = outer
 
 
 def reset_signal(spikes: Tensor) -> Tensor:
     """The spikes as the reset sees them: detached, unless the pass is to be differentiated through the reset."""
-    context = _CONTEXT.get()
+    context = _GUARDED[0] if torch.compiler.is_compiling() else _CONTEXT.get()
     return spikes.detach() if context is None or context.detach_reset else spikes

@@ -24,8 +24,10 @@ class Rounded(nn.Module):
 class Static(nn.Sequential):
     """Stages without memory: the carry that it takes and returns is empty."""
 
-    def forward(self, x: Tensor, carry: Any = None) -> Run:  # type: ignore[override]  # a Run, not a tensor
-        return Run(super().forward(x), ())
+    def forward(self, x: Tensor, carry: Any = None) -> Run:
+        for stage in self:
+            x = stage(x)
+        return Run(x, ())
 
 
 class BlackBox(Static):

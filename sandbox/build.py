@@ -79,9 +79,7 @@ def _part(description: str, size: tuple[int, ...], neuron: Neuron, dt: float) ->
     return Residual([first, _conv(width, width, kernel, 1, neuron, dt)], shortcut), out
 
 
-def _dense(
-    size: tuple[int, ...], width: int, neuron: Neuron, dt: float, recurrent: nn.Linear | None = None
-) -> Layer:
+def _dense(size: tuple[int, ...], width: int, neuron: Neuron, dt: float, recurrent: nn.Linear | None = None) -> Layer:
     linear = nn.Linear(math.prod(size), width)
     synapse = linear if len(size) == 1 else nn.Sequential(nn.Flatten(), linear)
     return Layer(synapse, Population(neuron, dt, recurrent))

@@ -27,6 +27,8 @@ EXIT_CODES = """exit codes:
   4    the folder is in use by another process
   130  interrupted; `sandbox resume FOLDER` continues"""
 
+KINDS: dict[str, type[Any]] = {"run": Experiment, "compare": Comparison}
+
 EXAMPLES: dict[str, tuple[Callable[[Any], int], str, str]] = {
     "run": (commands.run, "learn one task with one rule and one seed", "sandbox run --rule.name bptt --epochs 20"),
     "compare": (
@@ -51,15 +53,17 @@ def make_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
     """The whole command line, and the parser of each subcommand."""
     parsers: dict[str, ArgumentParser] = {}
     for name, (_, summary, example) in EXAMPLES.items():
-        kind = {"run": Experiment, "compare": Comparison}.get(name)
-        about = {"description": f"{summary}\n\nexample:\n  {example}", "formatter_class": _formatter()}
-        sub = parser_of(kind, **about) if kind else ArgumentParser(exit_on_error=False, **about)
-        _ARGUMENTS.get(name, lambda sub: None)(sub)
+        kind = KINDS.get(name)
+        about: dict[str, Any] = {"description": f"{summary}\n\nexample:\n  {example}", "formatter_class": _formatter()}
+        sub = parser_of(kind, **about) if kind else ArgumentParser(exit_on_error=False, allow_abbrev=False, **about)
+        if name in _ARGUMENTS:
+            _ARGUMENTS[name](sub)
         sub.add_argument("--json", action="store_true", help="print JSON for machines")
         parsers[name] = sub
     whole = ArgumentParser(
         prog="sandbox",
         exit_on_error=False,
+        allow_abbrev=False,
         description=f"{__doc__}\n\nexample:\n  sandbox compare --seeds 3",
         epilog=EXIT_CODES,
         formatter_class=_formatter(),
@@ -160,9 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _call(parsed: Namespace) -> int:
     name = parsed.command
     given = parsed[name]
-    kind = {"run": Experiment, "compare": Comparison}.get(name)
+    kind = KINDS.get(name)
     if kind is not None:
-        given["made"] = built(kind, parser_of(kind), Namespace({f: given[f] for f in kind.__dataclass_fields__}))
+        given["made"] = built(kind, parser_of(kind), given)
     return EXAMPLES[name][0](given)
 
 

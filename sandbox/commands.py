@@ -45,7 +45,11 @@ def report(given: Any) -> int:
     from sandbox.report import write_report
 
     written = write_report(Path(given.folder))
-    _say(given, {"html": str(written.html), "figures": [str(path) for path in written.figures]}, f"report: {written.html}")
+    _say(
+        given,
+        {"html": str(written.html), "figures": [str(path) for path in written.figures]},
+        f"report: {written.html}",
+    )
     return 0
 
 

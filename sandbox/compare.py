@@ -154,5 +154,3 @@ def as_interval(numbers: list[float | None]) -> Interval:
 
 def _plain(interval: Interval) -> list[float | None]:
     return [None if math.isnan(number) else number for number in interval]
-
-

@@ -76,10 +76,10 @@ class NetworkConfig:
     """Layers, neurons and the firing probability per step that the initial weights are scaled to."""
 
     hidden: list[int | str] = field(default_factory=lambda: [30])
-    neuron: Choice = Choice("lif", {"tau_mem": 10.0})
-    readout: Choice = Choice("leaky_integrator", {"tau_mem": 10.0})
+    neuron: Choice = Choice("lif", {"tau_mem": 5.0})
+    readout: Choice = Choice("leaky_integrator", {"tau_mem": 5.0})
     dt: float = 1.0  # [ms]
-    rate: float = 0.1
+    rate: float = 0.4
 
     def neurons(self) -> tuple[Neuron, Neuron]:
         """The hidden neuron and the read-out neuron."""

@@ -21,7 +21,8 @@ def record(folder: Path, experiment: Experiment, status: str, accuracy: float | 
     with closing(sqlite3.connect(folder.parent / NAME, timeout=60)) as connection, connection:
         connection.execute(SCHEMA)
         connection.execute(
-            "INSERT OR REPLACE INTO runs (folder, task, rule, seed, status, test_accuracy) VALUES (?, ?, ?, ?, ?, ?)", row
+            "INSERT OR REPLACE INTO runs (folder, task, rule, seed, status, test_accuracy) VALUES (?, ?, ?, ?, ?, ?)",
+            row,
         )
 
 

@@ -87,8 +87,8 @@ class Layer(nn.Module):
         if u is None:
             return Run(output, end)
         weight = next(name for name, p in self.synapse.named_parameters() if p.ndim > 1)
-        traces = (Trace(f"synapse.{weight}", x, u, output),)
-        if self.cells.recurrent is not None:
+        traces: tuple[Trace, ...] = (Trace(f"synapse.{weight}", x, u, output),)
+        if start[1] is not None:
             heard = torch.cat([start[1][None], output[:-1]])
             traces += (Trace("cells.recurrent.weight", heard, u, output),)
         return Run(output, end, traces)
@@ -170,7 +170,8 @@ class Network(nn.Module):
 
 def chain(prefix: str, stack: Sequence[Part], x: Tensor, starts: Sequence[Any], record: bool) -> Run:
     """Run parts one after the other; the traces carry the place of their part in their name."""
-    ends, traces = [], ()
+    ends: list[Any] = []
+    traces: tuple[Trace, ...] = ()
     for number, (part, start) in enumerate(zip(stack, starts, strict=True)):
         run = part.run(x, start, record)
         x = run.output
@@ -190,4 +191,4 @@ def fold(module: nn.Module, x: Tensor) -> Tensor:
         once = fold(module, x[:1])
         return once.expand(len(x), *once.shape[1:])
     y: Tensor = module(x.flatten(0, 1))
-    return y.unflatten(0, x.shape[:2])
+    return y.reshape(*x.shape[:2], *y.shape[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does no
 
 def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
     """A parser whose options are the fields of a dataclass, with `--config` for a YAML file."""
-    parser = ArgumentParser(exit_on_error=False, **keywords)
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, **keywords)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(kind)
     return parser
@@ -43,8 +44,9 @@ def from_dict(kind: type[Any], content: dict[str, Any]) -> Any:
 
 def built(kind: type[Any], parser: ArgumentParser, parsed: Namespace) -> Any:
     """The dataclass that a parsed namespace describes; options of the parser that are no fields are left out."""
-    made = parser.instantiate(parsed)
-    return kind(**{name: made[name] for name in kind.__dataclass_fields__})
+    names = [field.name for field in fields(kind)]
+    made = parser.instantiate(Namespace({name: parsed[name] for name in names}))  # type: ignore[no-untyped-call]
+    return kind(**{name: made[name] for name in names})
 
 
 def explain(parser: ArgumentParser, error: Exception) -> str:

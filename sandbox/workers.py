@@ -33,7 +33,7 @@ def run_all(jobs: list[Job], processes: int, progress: Callable[[int, int], None
 
     `progress` is told the steps done and the steps in all, several times a second.
     """
-    context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+    context: Any = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     if os.name != "nt":
         context.set_forkserver_preload(["sandbox.experiment"])  # torch is imported once, and forked
     waiting = list(jobs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -47,7 +48,7 @@ def test_compare_prints_a_table_and_a_report(tmp_path, capsys):
     assert "readout_only" in out
     report = out.strip().splitlines()[-1].removeprefix("report: ")
     assert report.endswith("report.html")
-    assert "<table" in open(report).read()
+    assert "<table" in Path(report).read_text()
 
 
 def test_a_yaml_file_with_overrides(tmp_path, capsys):
@@ -122,13 +123,13 @@ def test_bad_input_is_answered(words, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = call(capsys, *words)
     assert code == BAD_INPUT
-    assert err.startswith("error: ")
+    assert "error: " in err
     assert message in err
     assert "Traceback" not in err
 
 
 def test_a_failed_run_has_its_own_code(tmp_path, capsys):
-    code, _, err = call(capsys, "run", *TINY, "--rule.options={lr: 1e38}", "--epochs=50", "--out", tmp_path)
+    code, _, err = call(capsys, "run", *TINY, "--rule.options={lr: 1.0e+30}", "--epochs=50", "--out", tmp_path)
     assert code == FAILED
     assert "last good checkpoint" in err
 

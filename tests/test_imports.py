@@ -46,8 +46,7 @@ def test_rooms_import_only_what_the_design_allows():
         for room, allowed in ALLOWED.items()
         if inside(name, room)
         for other in imported(tree)
-        if other.split(".")[0] in ("rules", "sandbox")
-        and not any(inside(other, legal) for legal in {room, *allowed})
+        if other.split(".")[0] in ("rules", "sandbox") and not any(inside(other, legal) for legal in {room, *allowed})
     ]
     assert not broken
 
@@ -76,6 +75,8 @@ def test_importing_loads_nothing_heavy(package):
 
 
 def test_importing_draws_no_random_number():
-    code = "import torch; a = torch.get_rng_state(); import rules, sandbox; print(torch.equal(a, torch.get_rng_state()))"
+    code = (
+        "import torch; a = torch.get_rng_state(); import rules, sandbox; print(torch.equal(a, torch.get_rng_state()))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.strip() == "True"

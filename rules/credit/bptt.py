@@ -61,9 +61,7 @@ class BPTT(CreditRule):
     def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]  # a window truncates
         return "descent" if self.window else "exact"
 
-    def assign(
-        self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator
-    ) -> Credit:
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The gradient of the objective for every trainable parameter that it depends on."""
         parameters = self.parameters(model)
         views = objective.views(batch, rng)

@@ -63,9 +63,7 @@ class Restricted(CreditRule):
         with self._others_frozen(model):
             return self.credit.init(model)
 
-    def assign(
-        self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator
-    ) -> Credit:
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The held rule's credit while every other parameter is frozen, so that it costs what it should."""
         with self._others_frozen(model):
             return self.credit.assign(model, objective, batch, state, rng)

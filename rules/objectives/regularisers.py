@@ -30,7 +30,16 @@ def counts(trace: Trace) -> Tensor:
 
 @dataclass(frozen=True)
 class RateL1(Objective):
-    """`weight * sum over layers of mean_b,i (spikes per step)`. The mean over the batch is ours; snnTorch sums."""
+    """`weight * sum over layers of mean_t,b,i (spikes)`, the firing probability per step.
+
+    The mean over the batch, and over steps and neurons, is ours; snnTorch sums.
+
+    >>> run = Run(torch.zeros(4, 2, 3), traces=(Trace("w", torch.ones(4, 2, 5), torch.ones(4, 2, 6), torch.ones(4, 2, 6)),))
+    >>> round(float(RateL1(weight=0.1)(run, Batch(torch.zeros(4, 2, 5)))), 4)
+    0.1
+
+    Reference: snnTorch (code).
+    """
 
     weight: float = 1e-3
 
@@ -75,7 +84,9 @@ class RateBand(Objective):
 
     def __post_init__(self) -> None:
         if self.power not in (1, 2) or self.lower > self.upper:
-            raise ValueError(f"lower={self.lower}, upper={self.upper}, power={self.power}: give lower <= upper, power 1 or 2")
+            raise ValueError(
+                f"lower={self.lower}, upper={self.upper}, power={self.power}: give lower <= upper, power 1 or 2"
+            )
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         terms = []

@@ -28,7 +28,7 @@ class ConformanceReport:
     spikes_ours: int
     spikes_differing: int  # (step, cell) pairs in which one of the two fired
     largest_shift: int  # steps between the n-th spike of a cell here and there, at most; -1 if their numbers differ
-    fi_curve: tuple[tuple[float, float, float], ...]  # per cell: mean current [nA], rate in Brian2 [Hz], rate of ours
+    fi_curve: tuple[tuple[float, float, float], ...]  # per cell: mean current [nA], rates there and here [Hz]
 
     @property
     def passed(self) -> bool:

@@ -56,10 +56,11 @@ def at_least_one(**sizes: int) -> None:
             raise ValueError(f"{name}={size}: give a whole number, at least 1")
 
 
-def split_off(x: Tensor, y: Tensor, sizes: tuple[int, int, int], classes: int) -> Dataset:
+def split_off(x: Tensor, y: Tensor, sizes: list[int], classes: int) -> Dataset:
     """Consecutive samples as train, validation and test."""
-    parts = zip(x.float().split(list(sizes)), y.long().split(list(sizes)), strict=True)
-    return Dataset(*(Split(a, b) for a, b in parts), classes=classes)
+    parts = zip(torch.split(x.float(), sizes), torch.split(y.long(), sizes), strict=True)
+    train, validation, test = (Split(a, b) for a, b in parts)
+    return Dataset(train, validation, test, classes)
 
 
 def shuffled(size: int, seed: int) -> Tensor:

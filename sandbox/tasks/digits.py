@@ -29,4 +29,4 @@ class Digits(Task):
         found = load_digits()
         order = shuffled(len(found.target), seed=0)
         x, y = torch.from_numpy(found.data)[order] / 16, torch.from_numpy(found.target)[order]
-        return split_off(x, y, (1200, 200, 397), classes=10)
+        return split_off(x, y, [1200, 200, 397], classes=10)

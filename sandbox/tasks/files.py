@@ -37,9 +37,7 @@ class Card(NamedTuple):
 
 def card_folder(name: str) -> Path:
     """The folder with a set's card and samples: inside an installed package, else beside the packages."""
-    import sandbox
-
-    package = Path(sandbox.__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "data" / name
     return inside if inside.exists() else package.parent / "data" / name
 
@@ -81,8 +79,8 @@ def checked(path: Path, sha256: str) -> bytes:
     except (EOFError, OSError, zlib.error) as error:
         content, found = b"", f"none, it cannot be unpacked ({error})"
     if found != sha256:
-        raise ValueError(f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {found}; remove it, and it "
-                         "is downloaded again")  # fmt: skip
+        raise ValueError(f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {found}; "
+                         "remove it to download it again")  # fmt: skip
     return content
 
 
@@ -106,8 +104,8 @@ def download(card: Card, entry: File, folder: Path) -> Path:
             else:
                 return target
     raise FileNotFoundError(
-        f"data set {card.name!r} is not here and could not be downloaded. Put {', '.join(f.name for f in card.files)} into "
-        f"{folder}, or into DIR/{card.name}/ and name DIR with --data-dir or {VARIABLE}. Tried:\n"
+        f"data set {card.name!r} is not here and could not be downloaded. "
+        f"Put {', '.join(f.name for f in card.files)} into {folder}, or into DIR/{card.name}/ and name DIR with --data-dir or {VARIABLE}. Tried:\n"
         + ("\n".join(complaints) or "  no mirror is known")
     )
 

@@ -25,7 +25,9 @@ def parse_idx(content: bytes, name: str) -> Tensor:
     [7, 9]
     """
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or content[3] not in (1, 3):
-        raise ValueError(f"{name} is no IDX file of bytes: it begins with {content[:4].hex()}, wanted 00000801 or 00000803")
+        raise ValueError(
+            f"{name} is no IDX file of bytes: it begins with {content[:4].hex()}, wanted 00000801 or 00000803"
+        )
     rank = content[3]
     shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
@@ -71,7 +73,7 @@ class MNISTSample(Task):
         with np.load(card_folder("mnist") / "sample_1000.npz") as file:
             x, y = torch.from_numpy(file["images"]), torch.from_numpy(file["labels"])
         order = shuffled(len(y), seed=0)
-        return split_off(images(x)[order], y[order], (600, 200, 200), classes=10)
+        return split_off(images(x)[order], y[order], [600, 200, 200], classes=10)
 
 
 def images(x: Tensor) -> Tensor:

@@ -36,4 +36,4 @@ class MNIST1D(Task):
             torch.set_rng_state(torch_state)
         x = torch.from_numpy(np.concatenate([made["x"], made["x_test"]]))
         y = torch.from_numpy(np.concatenate([made["y"], made["y_test"]]))
-        return split_off(x, y, (3500, 500, 1000), classes=10)
+        return split_off(x, y, [3500, 500, 1000], classes=10)

@@ -28,7 +28,7 @@ def sample(size: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]
     Reference: Kriener, Goeltz & Petrovici 2021, arXiv 2102.08211.
     """
     at_least_one(size=size)
-    rng = np.random.RandomState(seed)  # noqa: NPY002 -- the authors' generator
+    rng = np.random.RandomState(seed)
     features, labels = np.empty((size, 4)), np.empty(size, dtype=np.int64)
     for row in range(size):
         goal = rng.randint(3)
@@ -72,5 +72,5 @@ class YinYang(Task):
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Generated; no file is read."""
         drawn = (sample(size, seed) for size, seed in ((self.train, 42), (self.validation, 41), (self.test, 40)))
-        splits = (Split(torch.from_numpy(x).float(), torch.from_numpy(y)) for x, y in drawn)
-        return Dataset(*splits, classes=3)
+        train, validation, test = (Split(torch.from_numpy(x).float(), torch.from_numpy(y)) for x, y in drawn)
+        return Dataset(train, validation, test, classes=3)

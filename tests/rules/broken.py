@@ -20,7 +20,7 @@ class NotPlainData(BPTT):
 
     def __init__(self):
         super().__init__()
-        object.__setattr__(self, "window", [object()] and None)
+        object.__setattr__(self, "secret", object())
 
     __hash__ = None
 
@@ -157,4 +157,3 @@ BROKEN: dict[str, list[type]] = {
     "resumes bit-exactly": [Forgetful],
     "cost is counted": [Freeloader],
 }
-

@@ -25,7 +25,7 @@ def network(neuron: LIF, seed: int = 0) -> Network:
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in net.parameters():
-            p.copy_(3 * torch.randn(p.shape, generator=rng, dtype=torch.float64))
+            p.copy_(6 * torch.randn(p.shape, generator=rng, dtype=torch.float64))
     return net
 
 
@@ -108,7 +108,9 @@ def test_a_window_cuts_the_gradient_of_the_state(window):
     assert not torch.allclose(mine["layers.0.synapse.weight"], whole["layers.0.synapse.weight"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("credit", [BPTT(window=T), BPTT(checkpoint=1), BPTT(checkpoint=3), BPTT(window=T, checkpoint=7)])
+@pytest.mark.parametrize(
+    "credit", [BPTT(window=T), BPTT(checkpoint=1), BPTT(checkpoint=3), BPTT(window=T, checkpoint=7)]
+)
 def test_whole_windows_and_checkpoints_change_nothing(credit):
     """P1.5 for k = T; the same operations in the same order, so 1e-12 is generous."""
     net, batch = build((4,), 3, hidden=("6r", 5), seed=1).double(), sequence()

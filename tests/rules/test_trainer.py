@@ -192,11 +192,17 @@ def test_a_model_without_parameters_is_refused():
     ("call", "message"),
     [
         (lambda: rules.make("bpt"), "unknown rule 'bpt'; nearest: 'bptt'; legal: bptt, readout_only"),
-        (lambda: rules.make("bptt", learning_rate=1), "unknown option of rule 'bptt' 'learning_rate'.*legal: lr, objective"),
+        (
+            lambda: rules.make("bptt", learning_rate=1),
+            "unknown option of rule 'bptt' 'learning_rate'.*legal: lr, objective",
+        ),
         (lambda: rules.make("bptt", windw=1), "unknown option of rule 'bptt' 'windw'; nearest: 'window'"),
         (lambda: rules.make("bptt", objective="ce_men"), "unknown objective 'ce_men'; nearest: 'ce_mean'"),
         (lambda: rules.compose("tet", "bptt", "sdg"), "unknown plasticity 'sdg'; nearest: 'sgd'"),
-        (lambda: rules.compose("tet", "bptt", "sgd", plastic_options={}), "unknown option of compose 'plastic_options'"),
+        (
+            lambda: rules.compose("tet", "bptt", "sgd", plastic_options={}),
+            "unknown option of compose 'plastic_options'",
+        ),
     ],
 )
 def test_misspellings_are_answered(call, message):
@@ -206,12 +212,16 @@ def test_misspellings_are_answered(call, message):
 
 def test_batch_first_data_is_recognised():
     x, y = blobs()
-    with pytest.raises(ValueError, match=r"input \(96, 8, 4\) gave output \(96, 8, 3\) for 96 labels: arrays are time-first"):
+    with pytest.raises(
+        ValueError, match=r"input \(96, 8, 4\) gave output \(96, 8, 3\) for 96 labels: arrays are time-first"
+    ):
         Trainer(Recurrent(), "bptt").step((x[:, None].expand(96, 8, 4), y))
 
 
 def test_outputs_of_a_wrong_rank_are_refused():
-    with pytest.raises(ValueError, match=r"model output has shape \(2, 2, 2, 3\); wanted \[T, B, classes\] or \[B, classes\]"):
+    with pytest.raises(
+        ValueError, match=r"model output has shape \(2, 2, 2, 3\); wanted \[T, B, classes\] or \[B, classes\]"
+    ):
         Trainer(nn.Linear(4, 3), "bptt").step((torch.zeros(2, 2, 2, 4), torch.zeros(2, dtype=torch.long)))
     with pytest.raises(TypeError, match=r"a model must return a tensor .* got tuple"):
         Trainer(nn.LSTM(4, 3), "bptt").step((torch.zeros(2, 2, 4), torch.zeros(2, dtype=torch.long)))

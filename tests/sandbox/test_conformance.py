@@ -26,7 +26,9 @@ def test_lif_agrees_with_brian2(reset, t_refractory):
     assert report.largest_shift == 0
 
 
-@pytest.mark.parametrize("neuron", [LIF(), LIF(strict=True), LeakyIntegrator(**{k: BIOLOGICAL[k] for k in ("tau_mem", "r", "v_leak")})])
+@pytest.mark.parametrize(
+    "neuron", [LIF(), LIF(strict=True), LeakyIntegrator(**{k: BIOLOGICAL[k] for k in ("tau_mem", "r", "v_leak")})]
+)
 def test_the_others_agree_with_brian2(neuron):
     assert validate(neuron, duration=200.0).passed
 

@@ -135,7 +135,11 @@ def test_networks_are_drawn_from_their_seed():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: build((4,), 3)(torch.zeros(5, 2, 7)), ValueError, r"input has shape \(5, 2, 7\); .* wants \[T, B, 4\]"),
+        (
+            lambda: build((4,), 3)(torch.zeros(5, 2, 7)),
+            ValueError,
+            r"input has shape \(5, 2, 7\); .* wants \[T, B, 4\]",
+        ),
         (lambda: build((4,), 3)(torch.zeros(2, 4)), ValueError, "encode a static batch with sandbox.encode"),
         (lambda: build((4,), 3)(torch.zeros(5, 2, 4, dtype=torch.int64)), TypeError, "wants floating point"),
         (lambda: build((4,), 3, hidden=("30q",)), ValueError, r"layer '30q' cannot be read; write 30 \(dense\)"),

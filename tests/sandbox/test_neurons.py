@@ -45,7 +45,9 @@ def test_the_rate_is_the_closed_form(dt):
 @pytest.mark.parametrize(("reset", "after"), [("to_value", -0.5), ("subtract", 1.25 - 1.5), ("none", 1.25)])
 def test_resets(reset, after):
     neuron = LIF(reset=reset, v_reset=-0.5)
-    state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))._replace(v=torch.tensor([1.25], dtype=torch.float64))
+    state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))._replace(
+        v=torch.tensor([1.25], dtype=torch.float64)
+    )
     spikes, state = neuron.fire(state, 1.0)
     assert (float(spikes), float(state.v)) == (1.0, after)
 
