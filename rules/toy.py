@@ -126,9 +126,11 @@ def batch(seed: int = 0, labels: bool = True) -> Batch:
 
 @dataclass(frozen=True)
 class Quadratic(Objective):
-    """Mean squared distance of the output from one, smooth everywhere and without labels."""
+    """Mean squared distance of the output from a target, smooth everywhere and without labels."""
+
+    target: float = 1.0
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return (run.output - 1).square().mean()
+        return (run.output - self.target).square().mean()

@@ -129,7 +129,7 @@ def test_bad_input_is_answered(words, message, tmp_path, capsys, monkeypatch):
 
 
 def test_a_failed_run_has_its_own_code(tmp_path, capsys):
-    code, _, err = call(capsys, "run", *TINY, "--rule.options={lr: 1.0e+30}", "--epochs=50", "--out", tmp_path)
+    code, _, err = call(capsys, "run", *TINY, "--rule.options={lr: 3.0e+37}", "--epochs=50", "--out", tmp_path)
     assert code == FAILED
     assert "last good checkpoint" in err
 

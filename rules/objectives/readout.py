@@ -165,7 +165,7 @@ class CountError(Objective):
 
     The mean runs over samples and classes.
 
-    >>> float(CountError()(Run(torch.ones(4, 1, 2)), Batch(torch.zeros(4, 1, 1), torch.tensor([0]))))  # (0 + 16) / 2 / 4
+    >>> float(CountError()(Run(torch.ones(4, 1, 2)), Batch(torch.zeros(4, 1, 1), torch.tensor([0]))))  # 16 / 2 / 4
     2.0
 
     Reference: snnTorch `mse_count_loss` (code), whose defaults these are.

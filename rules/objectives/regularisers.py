@@ -34,8 +34,9 @@ class RateL1(Objective):
 
     The mean over the batch, and over steps and neurons, is ours; snnTorch sums.
 
-    >>> run = Run(torch.zeros(4, 2, 3), traces=(Trace("w", torch.ones(4, 2, 5), torch.ones(4, 2, 6), torch.ones(4, 2, 6)),))
-    >>> round(float(RateL1(weight=0.1)(run, Batch(torch.zeros(4, 2, 5)))), 4)
+    >>> spikes = torch.ones(4, 2, 6)
+    >>> run = Run(torch.zeros(4, 2, 3), traces=(Trace("weight", spikes, spikes, spikes),))
+    >>> round(float(RateL1(weight=0.1)(run, Batch(spikes))), 4)
     0.1
 
     Reference: snnTorch (code).
