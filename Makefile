@@ -33,6 +33,9 @@ test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes m
 bench: $(READY) ## speed and memory against hand-written loops; writes benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
 
+evidence: $(READY) ## the comparisons that the README quotes, into experiments/results/
+	$(BIN)/python experiments/evidence.py
+
 lint: $(READY) ## ruff, and mypy in strict mode
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

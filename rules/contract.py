@@ -53,8 +53,9 @@ class Batch(NamedTuple):
 class Cost:
     """What learning did, counted while it happened.
 
-    `synaptic_operations` are the multiply-accumulates of the forward direction through every `nn.Linear` and
-    convolution, recomputation included; one layer evaluation is one such layer seen by one whole batch.
+    `synaptic_operations` are the multiply-accumulates of the forward direction through every `nn.Linear`, convolution
+    and `nn.RNN`, `nn.LSTM`, `nn.GRU`, recomputation included; one layer evaluation is one such layer seen by one whole
+    batch.
 
     >>> Cost(forwards=1) + Cost(forwards=2, backwards=1)
     Cost(forwards=3, backwards=1, layer_evaluations=0, synaptic_operations=0)

@@ -104,7 +104,7 @@ class Meter:
     def __init__(self, model: nn.Module) -> None:
         self.operations = 0
         self._seen: set[int] = set()
-        self._weighted = [m for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd))]
+        self._weighted = [m for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd, nn.RNNBase))]
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Meter:
@@ -115,10 +115,14 @@ class Meter:
         for handle in self._handles:
             handle.remove()
 
-    def _count(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def _count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._seen.add(id(module))
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        self.operations += output.numel() * weight[0].numel()
+        if isinstance(module, nn.RNNBase):  # every matrix once for each step and sample
+            places = output[0].numel() // output[0].shape[-1]
+            self.operations += places * sum(p.numel() for p in module.parameters() if p.ndim == 2)
+        else:
+            weight: Tensor = module.weight  # type: ignore[assignment]
+            self.operations += output.numel() * weight[0].numel()
 
     def cost(self, forwards: int, backwards: int) -> Cost:
         """The bill for `forwards` whole passes and `backwards` reverse passes."""

@@ -186,7 +186,7 @@ SURROGATES: dict[str, Shape] = {
         "Wu et al. 2018 (STBP, first variant); default of SpikingJelly",
     ),
     "piecewise_leaky_relu": Shape(
-        lambda u, w, c: torch.where(u.abs() < w, 1 / (2 * w), c).to(u.dtype),
+        lambda u, w, c: torch.where(u.abs() < w, torch.full_like(u, 1 / (2 * w)), c),
         leaky_ramp,
         lambda w, c: INFINITE if c else 1.0, lambda w, c: max(1 / (2 * w), c), {"w": 1.0, "c": 0.01},
         "Wu et al. 2018 (STBP); Huh & Sejnowski 2018, arXiv 1706.04698; Neftci et al. 2019; default of SpikingJelly",
@@ -204,7 +204,7 @@ SURROGATES: dict[str, Shape] = {
         "Herranz-Celotti & Rouat 2022, arXiv 2202.00282; default of SpikingJelly",
     ),
     "leaky_k_relu": Shape(
-        lambda u, leak, k: torch.where(u >= 0, k, leak).to(u.dtype),
+        lambda u, leak, k: torch.where(u >= 0, torch.full_like(u, k), leak),
         lambda u, leak, k: k * u.clamp(min=0) + leak * u.clamp(max=0),
         lambda leak, k: INFINITE, lambda leak, k: max(leak, k), {"leak": 0.0, "k": 1.0},
         "SpikingJelly",

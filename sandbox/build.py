@@ -42,7 +42,7 @@ def build(
 
     >>> net = build((1, 28, 28), classes=10, hidden=("8c5p2", 50))
     >>> [name for name, _ in net.named_parameters() if name.endswith("weight")]
-    ['layers.0.synapse.0.weight', 'layers.1.synapse.1.weight', 'layers.2.synapse.1.weight']
+    ['layers.0.synapse.0.weight', 'layers.1.synapse.1.weight', 'layers.2.synapse.weight']
     """
     neuron = neuron or LIF()
     readout = readout or LeakyIntegrator()

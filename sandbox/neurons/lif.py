@@ -82,6 +82,8 @@ class LIF(Neuron):
     }  # fmt: skip
 
     def __post_init__(self) -> None:
+        if isinstance(self.surrogate, str):  # by its name, as a configuration file gives it
+            object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         if not self.tau_mem > 0:
             raise ValueError(f"tau_mem={self.tau_mem}: give a positive time constant in ms")
         if self.t_refractory < 0:

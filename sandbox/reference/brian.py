@@ -37,7 +37,7 @@ def run_brian2(neuron: Neuron, currents: Tensor, dt: float, record: tuple[str, .
             neuron.equations + "\ncurrent = stimulus(t, i) : amp",
             threshold=neuron.threshold,
             reset=neuron.reset_code or None,
-            refractory=neuron.t_refractory * b2.ms if neuron.t_refractory else False,
+            refractory=neuron.t_refractory * b2.ms if "unless refractory" in neuron.equations else False,
             method=neuron.method,
             namespace=physical,
             dt=dt * b2.ms,

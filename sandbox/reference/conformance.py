@@ -48,8 +48,8 @@ class ConformanceReport:
             )
         if self.neuron.spiking:
             rows.append(
-                f"  {'spikes':<12} {self.spikes} in Brian2, {self.spikes_ours} here, {self.spikes_differing} at another "
-                f"step (largest shift {self.largest_shift} steps)"
+                f"  {'spikes':<12} {self.spikes} in Brian2, {self.spikes_ours} here, {self.spikes_differing} at "
+                f"another step (largest shift {self.largest_shift} steps)"
             )
         return "\n".join([*rows, f"  {'agrees with Brian2' if self.passed else 'DOES NOT AGREE with Brian2'}"])
 

@@ -105,7 +105,8 @@ def download(card: Card, entry: File, folder: Path) -> Path:
                 return target
     raise FileNotFoundError(
         f"data set {card.name!r} is not here and could not be downloaded. "
-        f"Put {', '.join(f.name for f in card.files)} into {folder}, or into DIR/{card.name}/ and name DIR with --data-dir or {VARIABLE}. Tried:\n"
+        f"Put {', '.join(f.name for f in card.files)} into {folder}, "
+        f"or into DIR/{card.name}/ and name DIR with --data-dir or {VARIABLE}. Tried:\n"
         + ("\n".join(complaints) or "  no mirror is known")
     )
 

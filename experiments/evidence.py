@@ -1,0 +1,44 @@
+"""Runs every comparison of this folder and keeps its table, figures and provenance under results/.
+
+python experiments/evidence.py [NAME ...]      # all, or some of: digits mnist mnist1d yinyang
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import yaml
+
+from sandbox.compare import Comparison, compare, format_table
+from sandbox.folder import read_json, write_json
+from sandbox.parse import from_dict
+from sandbox.report import write_report
+
+HERE = Path(__file__).parent
+KEPT = ("table.json", "curves.png", "curves.csv", "cost.png", "cost.csv")
+
+
+def main(names: list[str]) -> None:
+    for config in sorted(HERE.glob("*.yaml")):
+        name = config.stem
+        if names and name not in names:
+            continue
+        plan = from_dict(Comparison, yaml.safe_load(config.read_text()))
+        folder = Path("runs") / "evidence" / plan.identity
+        table = compare(plan, folder, jobs=2)
+        write_report(folder)
+        kept = HERE / "results" / name
+        kept.mkdir(parents=True, exist_ok=True)
+        for file in KEPT:
+            shutil.copy(folder / file, kept / file)
+        command = f"python experiments/evidence.py {name}"
+        write_json(kept / "provenance.json", {"command": command, **read_json(folder / "provenance.json")})
+        text = f"{config.read_text().splitlines()[0][2:]}\n\n{format_table(table)}\n"
+        (kept / "table.txt").write_text(text)
+        print(f"{name}: {text}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,120 @@
+"""Encoders are held to their closed forms: the rate and spread of the spikes, the step of the first one."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.encode import ENCODERS, Constant, Latency, Poisson
+
+UNIT = st.floats(0, 1, width=32)
+STEPS = st.integers(1, 60)
+
+
+def dice(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_puts_time_first(name):
+    out = ENCODERS[name](steps=7)(torch.rand(3, 1, 5, 4, generator=dice()), dice())
+    assert (out.shape, out.dtype) == ((7, 3, 1, 5, 4), torch.float32)
+
+
+def test_constant_repeats_its_input_without_a_copy():
+    x = torch.rand(2, 4, generator=dice())
+    out = Constant(steps=9)(x, dice())
+    assert torch.equal(out, torch.stack([x] * 9))
+    assert (out.data_ptr(), out.stride(0)) == (x.data_ptr(), 0)
+
+
+def test_constant_applies_its_gain_and_takes_any_number():
+    x = torch.tensor([[-3.0, 0.5]])
+    assert torch.equal(Constant(steps=2, gain=2.0)(x, dice()), torch.tensor([[[-6.0, 1.0]]] * 2))
+
+
+@pytest.mark.parametrize(("x", "rate", "dt"), [(1.0, 200.0, 1.0), (0.3, 500.0, 0.5), (0.9, 1000.0, 1.0)])
+def test_poisson_has_the_mean_and_variance_of_a_bernoulli_sum(x, rate, dt):
+    steps, width = 2000, 100
+    p = x * rate * dt / 1000
+    spikes = Poisson(steps=steps, max_rate=rate, dt=dt)(torch.full((1, width), x), dice())
+    counts = spikes.double().sum((1, 2))  # [steps], each binomial(width, p)
+    variance = width * p * (1 - p)
+    fourth = variance * (1 + 3 * (width - 2) * p * (1 - p))  # central moment of the binomial
+    spread = math.sqrt((fourth - variance**2) / steps)  # standard error of the sample variance, to order 1/steps
+    # five standard errors: a right sampler fails for one seed in two million, and this seed is fixed
+    assert abs(counts.mean() - width * p) < 5 * math.sqrt(variance / steps)
+    assert abs(counts.var() - variance) < 5 * spread
+
+
+def test_poisson_steps_are_independent():
+    spikes = Poisson(steps=20_000, max_rate=300.0)(torch.ones(1, 1), dice()).flatten().double()
+    centred = spikes - spikes.mean()
+    correlation = (centred[1:] * centred[:-1]).mean() / centred.square().mean()
+    # five standard errors of a sample autocorrelation of white noise, 1 / sqrt(n)
+    assert abs(correlation) < 5 / math.sqrt(20_000)
+
+
+def test_poisson_at_the_ends_is_certain():
+    spikes = Poisson(steps=50, max_rate=1000.0)(torch.tensor([[0.0, 1.0]]), dice())
+    assert torch.equal(spikes[:, 0], torch.tensor([[0.0, 1.0]] * 50))
+
+
+def test_poisson_draws_from_the_dice_it_is_handed():
+    encoder, x = Poisson(steps=50), torch.full((2, 3), 0.5)
+    assert torch.equal(encoder(x, dice(1)), encoder(x, dice(1)))
+    assert not torch.equal(encoder(x, dice(1)), encoder(x, dice(2)))
+
+
+def test_poisson_without_dice_is_refused():
+    with pytest.raises(ValueError, match="Poisson draws: hand it a torch.Generator"):
+        Poisson()(torch.zeros(1, 1))
+
+
+@pytest.mark.parametrize(("rate", "dt", "p"), [(1001.0, 1.0, "1.001"), (600.0, 2.0, "1.2"), (0.0, 1.0, "0")])
+def test_a_rate_that_is_no_probability_is_refused(rate, dt, p):
+    message = f"max_rate={rate} Hz at dt={dt} ms is a probability of {p} a step"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Poisson(max_rate=rate, dt=dt)
+
+
+@given(x=UNIT, steps=STEPS)
+def test_latency_is_one_spike_at_the_step_of_its_formula(x, steps):
+    spikes = Latency(steps)(torch.tensor([[x]]), dice()).flatten()
+    at = min(math.floor((1 - torch.tensor(x)) * steps), steps - 1)  # 1 - x in float32, as it is encoded
+    expected = [float(x > 0 and step == at) for step in range(steps)]
+    assert spikes.tolist() == expected
+
+
+@given(x=st.lists(UNIT, min_size=2, max_size=8), steps=STEPS)
+def test_latency_never_lets_a_larger_input_wait_longer(x, steps):
+    row = torch.tensor(sorted(x))
+    spikes = Latency(steps)(row[None], dice())[:, 0]  # [steps, inputs]
+    first = spikes.argmax(0)[row > 0].tolist()
+    assert first == sorted(first, reverse=True)
+    assert torch.equal(spikes.sum(0), (row > 0).float())
+
+
+@pytest.mark.parametrize("value", [1e-9, 1e-30])
+def test_latency_gives_the_smallest_input_the_last_step(value):
+    assert Latency(4)(torch.tensor([[value]]), dice()).flatten().tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("encoder", [Poisson(), Latency()], ids=["Poisson", "Latency"])
+@pytest.mark.parametrize("bad", [-0.1, 1.5, math.nan, math.inf])
+def test_features_outside_0_to_1_are_refused(encoder, bad):
+    message = f"{type(encoder).__name__} wants features between 0 and 1; these run from"
+    with pytest.raises(ValueError, match=message):
+        encoder(torch.tensor([[0.5, bad]]), dice())
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("steps", [0, -2])
+def test_no_time_steps_are_refused(name, steps):
+    with pytest.raises(ValueError, match=re.escape(f"steps={steps}: give a whole number of time steps, at least 1")):
+        ENCODERS[name](steps=steps)

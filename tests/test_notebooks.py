@@ -1,0 +1,28 @@
+"""The notebooks run from top to bottom, and their committed outputs are there."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_three():
+    assert len(NOTEBOOKS) == 3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path):
+    """An assertion in a cell that fails, fails the test."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    assert any(output.get("data", {}).get("image/png") for cell in cells for output in cell.outputs), (
+        "no figure committed"
+    )
+    assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+    ran = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    assert all(cell.execution_count for cell in ran.cells if cell.cell_type == "code")
