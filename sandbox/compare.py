@@ -22,10 +22,15 @@ BASELINE = "readout_only"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which rules to compare, on what, with how many paired seeds; `readout_only` is always among them."""
+    """Which rules to compare, on what, with how many paired seeds; `readout_only` is always among them.
+
+    The default is the comparison of `experiments/yinyang.yaml`.
+    """
 
     experiment: Experiment = field(default_factory=Experiment)
-    rules: list[RuleConfig | str] = field(default_factory=lambda: ["bptt", BASELINE])
+    rules: list[RuleConfig | str] = field(
+        default_factory=lambda: [RuleConfig(name, {"lr": 0.02}) for name in ("bptt", BASELINE)]
+    )
     seeds: int = 5
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rules.errors import unknown
-from rules.objectives import OBJECTIVES
+from rules.objectives import OBJECTIVES, REGULARISERS, Sum
 from rules.plasticity import PLASTICITIES
 from rules.recipes import CREDITS, RULES, LearningRule
 from sandbox.encode import ENCODERS
@@ -22,6 +22,7 @@ from sandbox.tasks.base import Task
 REGISTRIES: dict[str, Mapping[str, Any]] = {
     "rule": RULES,
     "objective": OBJECTIVES,
+    "regulariser": REGULARISERS,
     "credit": CREDITS,
     "plasticity": PLASTICITIES,
     "task": TASKS,
@@ -88,19 +89,28 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class RuleConfig:
-    """A named rule with options; `objective`, `credit` and `plasticity` replace its parts where given."""
+    """A named rule with options; `objective`, `credit` and `plasticity` replace its parts where given.
+
+    `regularisers` are added to the objective.
+
+    >>> sorted(RuleConfig("bptt", regularisers=[Choice("rate_l1", {"weight": 0.1})]).make().needs)
+    ['gradient', 'labels', 'layers']
+    """
 
     name: str = "bptt"
     options: dict[str, Any] = field(default_factory=dict)
     objective: Choice | None = None
     credit: Choice | None = None
     plasticity: Choice | None = None
+    regularisers: list[Choice] = field(default_factory=list)
 
     def make(self) -> LearningRule:
         """Build the rule."""
         rule: LearningRule = Choice(self.name, self.options).make("rule")
         parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
-        return replace(rule, **{kind: choice.make(kind) for kind, choice in parts.items() if choice is not None})
+        rule = replace(rule, **{kind: choice.make(kind) for kind, choice in parts.items() if choice is not None})
+        penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
+        return replace(rule, objective=Sum((rule.objective, *penalties))) if penalties else rule
 
 
 @dataclass(frozen=True)
@@ -116,8 +126,8 @@ class Experiment:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     seed: int = 0
-    epochs: int = 10
-    batch_size: int = 100
+    epochs: int = 30
+    batch_size: int = 50
     checkpoint_steps: int = 200  # also written at the end of every epoch
     threads: int = 1  # of torch, fixed because the order of sums depends on it
 

@@ -19,7 +19,7 @@ from sandbox import folder as folders
 from sandbox import index
 from sandbox.build import build, calibrate, firing_report
 from sandbox.config import Experiment
-from sandbox.tasks.base import Dataset
+from sandbox.tasks.base import Dataset, Split
 from sandbox.tasks.loader import Loader
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
@@ -53,7 +53,7 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
     begun = time.perf_counter()
     data = experiment.make_task().load(data_dir)
     trainer, train = prepare(experiment, data)
-    validation, test = (_evaluation(experiment, split) for split in (data.validation, data.test))
+    validation, test = (evaluation(experiment, split) for split in (data.validation, data.test))
     folders.write_json(folder / "provenance.json", folders.provenance(data.checksum))
     book = Book(folder, trainer)
     if not book.resume():
@@ -102,7 +102,8 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
     return Trainer(network, experiment.rule.make(), seed=experiment.seed), train
 
 
-def _evaluation(experiment: Experiment, split: Any) -> Loader:
+def evaluation(experiment: Experiment, split: Split) -> Loader:
+    """A split in its own order, in large batches."""
     return Loader(split, experiment.encoder.make("encoder"), 500, seed=experiment.seed, shuffle=False)
 
 

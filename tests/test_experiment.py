@@ -228,6 +228,11 @@ def test_impossible_comparisons_are_refused_before_the_first_run(make, message):
     assert not Path("x").exists()
 
 
+def test_the_default_is_the_comparison_of_the_readme():
+    written = yaml.safe_load((ROOT / "experiments" / "yinyang.yaml").read_text())
+    assert from_dict(Comparison, written) == Comparison()
+
+
 def test_two_variants_of_one_rule_are_told_apart():
     plan = Comparison(TINY, ["bptt", RuleConfig("bptt", {"window": 1})], seeds=1).experiments()
     assert list(plan) == ["bptt", "bptt#2", "readout_only"]

@@ -283,7 +283,7 @@ def recorded(seed, *sizes, steps=6, samples=4):
         shape = (steps, samples, *((size,) if isinstance(size, int) else size))
         post, u = (rng.random(shape) < 0.3).astype(float), rng.standard_normal(shape)
         traces.append(Trace(f"{number}.weight", *(torch.as_tensor(a) for a in (post, u, post))))
-    return Run(torch.zeros(steps, samples, 2, dtype=torch.float64), (), tuple(traces))
+    return Run(torch.as_tensor(rng.standard_normal((steps, samples, 2))), (), tuple(traces))
 
 
 def counts_of(trace):

@@ -341,6 +341,7 @@ def test_compiles_into_one_graph_that_obeys_the_context(rng):
     assert context.used
     with differentiating(smooth=True):
         torch.testing.assert_close(compiled(u), 2 * surrogate.primitive(u))
+    assert torch.equal(compiled(u), 2 * (u >= 0).float())
     torch.testing.assert_close(slope(), 2 * surrogate.grad(u))
 
 

@@ -65,9 +65,10 @@ def mirror():
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty user's cache, no data folder, and no proxy between us and our own server."""
+    """An empty user's cache, no data folder, no proxy, and chunks so small that a broken transfer leaves some."""
     monkeypatch.delenv(files.VARIABLE, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(files, "CHUNK", 250)  # an unfinished chunk is lost; transfers here break off after four
     monkeypatch.setattr(files, "user_cache_dir", lambda app: str(tmp_path / "cache"))
     return tmp_path / "cache"
 

@@ -1,0 +1,44 @@
+"""The README's code runs, its numbers are those of the committed evidence, and its files exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from sandbox.compare import as_interval
+from sandbox.folder import read_json
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_there_are_three_blocks():
+    assert len(BLOCKS) == 3
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_the_code_runs(number, capsys):
+    import rules
+
+    loader = [(torch.rand(8, 4), torch.arange(8) % 3)]
+    exec(BLOCKS[number], {"rules": rules, "my_module": nn.Linear(4, 3), "loader": loader, "__name__": "readme"})
+    out = capsys.readouterr().out
+    assert ("agrees with Brian2" in out, "Cost(" in out, "FAIL" not in out)[number]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "experiments").glob("*.yaml"))])
+def test_the_numbers_are_those_of_the_evidence(name):
+    table = read_json(ROOT / "experiments" / "results" / name / "table.json")
+    for row in table["rows"]:
+        assert str(as_interval(row["accuracy"])) in README, (name, row["rule"])
+    assert f"{table['linear']:.2f}" in README
+
+
+def test_its_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert len(links) > 5
+    assert all((ROOT / link).exists() for link in links), links
