@@ -21,7 +21,7 @@ from sandbox.folder import revision, write_json
 from sandbox.parse import from_dict
 
 HERE = Path(__file__).parent
-RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
+RATES = (0.005, 0.01, 0.02, 0.04, 0.08)
 SEEDS = (100, 101)  # not among those of the comparisons
 
 

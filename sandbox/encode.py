@@ -15,7 +15,7 @@ def _steps(steps: int) -> None:
 
 def _unit(x: Tensor, encoder: str) -> None:
     low, high = (float(bound) for bound in torch.aminmax(x))
-    if low < 0 or high > 1:
+    if not (low >= 0 and high <= 1):  # so that NaN is refused too
         raise ValueError(f"{encoder} wants features between 0 and 1; these run from {low:g} to {high:g}: rescale them")
 
 
@@ -70,12 +70,12 @@ class Poisson:
 
 @dataclass(frozen=True)
 class Latency:
-    """One spike per feature, at step `floor((1 - x) steps)`: the larger the earlier, none for x = 0.
+    """One spike per feature, at step `min(floor((1 - x) steps), steps - 1)`: the larger the earlier, none for x = 0.
 
     Raises ValueError for features outside 0..1.
 
-    >>> Latency(steps=4)(torch.tensor([[1.0, 0.5, 0.0]])).T.tolist()
-    [[[1.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 1.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]]
+    >>> Latency(steps=4)(torch.tensor([[1.0, 0.5, 0.0]]))[:, 0].mT.tolist()
+    [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
 
     steps: int = 20
@@ -85,9 +85,9 @@ class Latency:
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         _unit(x, "Latency")
-        at = ((1 - x) * self.steps).floor()  # `steps` for x = 0: beyond the end
+        at = ((1 - x) * self.steps).floor().clamp(max=self.steps - 1)  # 1 - x rounds to 1 for the smallest x
         times = torch.arange(self.steps, dtype=x.dtype).view(-1, *[1] * x.ndim)
-        return (times == at).to(x.dtype)
+        return ((times == at) & (x > 0)).to(x.dtype)
 
 
 ENCODERS = {

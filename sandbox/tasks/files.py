@@ -77,7 +77,7 @@ def checked(path: Path, sha256: str) -> bytes:
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
         found = hashlib.sha256(content).hexdigest()
     except (EOFError, OSError, zlib.error) as error:
-        content, found = b"", f"none, it cannot be unpacked ({error})"
+        content, found = b"", f"{hashlib.sha256(raw).hexdigest()} as packed; it cannot be unpacked ({error})"
     if found != sha256:
         raise ValueError(f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {found}; "
                          "remove it to download it again")  # fmt: skip
@@ -97,8 +97,7 @@ def download(card: Card, entry: File, folder: Path) -> Path:
             return target
         for mirror in card.mirrors:
             try:
-                _transfer(mirror + entry.name, part)
-                _accept(part, target, entry.sha256)
+                _fetch(mirror + entry.name, part, target, entry.sha256)
             except (OSError, ValueError) as error:  # the errors of requests are OSErrors
                 complaints.append(f"  {mirror}{entry.name}: {error}")
             else:
@@ -111,12 +110,24 @@ def download(card: Card, entry: File, folder: Path) -> Path:
     )
 
 
+def _fetch(url: str, part: Path, target: Path, sha256: str) -> None:
+    """Transfer, check and name a file; a part that another mirror began, and packed differently, is read anew."""
+    continued = part.exists()
+    _transfer(url, part)
+    try:
+        _accept(part, target, sha256)
+    except ValueError:
+        if not continued:
+            raise
+        _fetch(url, part, target, sha256)  # `_accept` has removed the part
+
+
 def _transfer(url: str, part: Path) -> None:
     """Append what is missing to `part`; a server that cannot continue is read from its beginning."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as answer:
         if have and answer.status_code == 416:  # nothing is missing
             return

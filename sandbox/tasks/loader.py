@@ -41,12 +41,12 @@ class Loader:
 
     def iterate(self, start: int = 0) -> Iterator[Batch]:
         """From batch `start` on, without computing those before."""
-        count = len(self.split.y)
-        order = torch.randperm(count, generator=self._dice(0)) if self.shuffle else torch.arange(count)
+        count, epoch = len(self.split.y), self.epoch
+        order = torch.randperm(count, generator=self._dice(epoch, 0)) if self.shuffle else torch.arange(count)
         for number in range(start, len(self)):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Batch(self.encoder(self.split.x[chosen], self._dice(number + 1)), self.split.y[chosen])
+            yield Batch(self.encoder(self.split.x[chosen], self._dice(epoch, number + 1)), self.split.y[chosen])
 
-    def _dice(self, place: int) -> torch.Generator:
-        mixed = np.random.SeedSequence([self.seed, self.epoch, place]).generate_state(1, np.uint64)
+    def _dice(self, epoch: int, place: int) -> torch.Generator:
+        mixed = np.random.SeedSequence([self.seed, epoch, place]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(mixed[0]) >> 1)

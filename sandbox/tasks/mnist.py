@@ -29,8 +29,11 @@ def parse_idx(content: bytes, name: str) -> Tensor:
             f"{name} is no IDX file of bytes: it begins with {content[:4].hex()}, wanted 00000801 or 00000803"
         )
     rank = content[3]
-    shape = struct.unpack(f">{rank}I", content[4 : 4 + 4 * rank])
-    values = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+    header = 4 + 4 * rank
+    if len(content) < header:
+        raise ValueError(f"{name} ends inside its header: {len(content)} bytes, wanted at least {header}")
+    shape = struct.unpack(f">{rank}I", content[4:header])
+    values = np.frombuffer(content, np.uint8, offset=header)
     if values.size != np.prod(shape):
         raise ValueError(f"{name} announces {shape} bytes and holds {values.size}")
     return torch.from_numpy(values.reshape(shape).copy())

@@ -25,9 +25,9 @@ DEAD = "http://127.0.0.1:1/"  # nothing listens on port 1
 class Mirror(ThreadingHTTPServer):
     """A server with one file; `cut` lists after how many bytes the next answers break off."""
 
-    def __init__(self, body=PACKED, ranges=True, cut=(), delay=0.0):
+    def __init__(self, body=PACKED, ranges=True, cut=(), delay=0.0, labels=False):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.body, self.ranges, self.cut, self.delay, self.asked = body, ranges, list(cut), delay, []
+        self.body, self.ranges, self.cut, self.delay, self.labels, self.asked = body, ranges, list(cut), delay, labels, []
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
 
@@ -41,6 +41,8 @@ class Answer(BaseHTTPRequestHandler):
         rest = mirror.body[start:]
         self.send_response(416 if not rest else 206 if start else 200)
         self.send_header("Content-Length", str(len(rest)))
+        if mirror.labels and "gzip" in self.headers.get("Accept-Encoding", ""):
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         self.wfile.write(rest[: mirror.cut.pop(0) if mirror.cut else None])
 
@@ -157,6 +159,11 @@ def test_wrong_content_leaves_nothing_behind(mirror, cache):
     for sha256 in (FILE.sha256, hashlib.sha256(b"others").hexdigest()):
         assert sha256 in str(caught.value)
     assert visible(cache) == []
+
+
+def test_a_packed_file_is_not_unpacked_on_the_way(mirror, cache):
+    assert read_file(card(mirror(labels=True)), FILE.name) == CONTENT
+    assert (cache / "numbers" / FILE.name).read_bytes() == PACKED
 
 
 def test_two_at_once_download_once(mirror):
