@@ -4,17 +4,15 @@ from rules.contract import Objective
 from rules.objectives.readout import (
     TET,
     CountError,
-    FirstSpikeCrossEntropy,
-    FirstSpikeError,
     LastCrossEntropy,
     MaxCrossEntropy,
     MeanCrossEntropy,
     MembraneError,
     RateCrossEntropy,
     SumCrossEntropy,
-    VanRossum,
 )
 from rules.objectives.regularisers import MembranePenalty, RateBand, RateL1, RatePenalty, Sum
+from rules.objectives.spike_timing import FirstSpikeCrossEntropy, FirstSpikeError, VanRossum
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "ce_mean": MeanCrossEntropy,

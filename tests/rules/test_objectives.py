@@ -20,14 +20,12 @@ from rules.objectives import OBJECTIVES, REGULARISERS, Sum
 from rules.objectives.readout import (
     TET,
     CountError,
-    FirstSpikeCrossEntropy,
-    FirstSpikeError,
     MaxCrossEntropy,
     MeanCrossEntropy,
     RateCrossEntropy,
-    VanRossum,
 )
 from rules.objectives.regularisers import MembranePenalty, RateBand, RateL1, RatePenalty
+from rules.objectives.spike_timing import FirstSpikeCrossEntropy, FirstSpikeError, VanRossum
 from rules.surrogates import Surrogate, reset_signal
 
 TIGHT = {"rel": 1e-12, "abs": 1e-12}  # float64 sums of at most a few thousand terms of order one, in another order

@@ -27,7 +27,14 @@ class Mirror(ThreadingHTTPServer):
 
     def __init__(self, body=PACKED, ranges=True, cut=(), delay=0.0, labels=False):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.body, self.ranges, self.cut, self.delay, self.labels, self.asked = body, ranges, list(cut), delay, labels, []
+        self.body, self.ranges, self.cut, self.delay, self.labels, self.asked = (
+            body,
+            ranges,
+            list(cut),
+            delay,
+            labels,
+            [],
+        )
         self.url = f"http://127.0.0.1:{self.server_port}/"
 
 

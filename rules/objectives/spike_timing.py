@@ -1,0 +1,107 @@
+"""What should get better, read off the times of spikes: who fires first, and whole spike trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rules.contract import Batch, Objective, Run
+from rules.objectives.readout import LABELS, labels, wanted
+
+
+class FirstSpike(torch.autograd.Function):
+    """The step of the first spike of `[T, ...]`, counted from 0; T where there is none. Backward: -1 at that spike."""
+
+    @staticmethod
+    def forward(ctx: Any, spikes: Tensor) -> Tensor:
+        fired = spikes > 0
+        first = torch.where(fired.any(0), fired.to(torch.int8).argmax(0), len(spikes))
+        ctx.save_for_backward(first)
+        ctx.steps = len(spikes)
+        return first.to(spikes.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> Tensor:
+        (first,) = ctx.saved_tensors
+        steps = torch.arange(ctx.steps, device=error.device).view(-1, *[1] * first.ndim)
+        return torch.where(steps == first, -error, 0.0)
+
+
+def first_spike(spikes: Tensor) -> Tensor:
+    """`t_first` of every unit, `[T, ...]` to `[...]`."""
+    return FirstSpike.apply(spikes)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@dataclass(frozen=True)
+class FirstSpikeCrossEntropy(Objective):
+    """`CE(-t_first, y)`: the class whose unit fires first wins; a silent unit counts as T.
+
+    Surrogate: d t_first / d s = -1 at the first spike and nothing elsewhere, so a silent unit gets no gradient.
+    """
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def scores(self, run: Run) -> Tensor:
+        return -first_spike(run.output)
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.scores(run), labels(run, batch))
+
+
+@dataclass(frozen=True)
+class FirstSpikeError(Objective):
+    """`MSE(t_first / T, on for the class, off for the others)`, targets as shares of the sequence.
+
+    A silent unit counts as T; the surrogate is that of `FirstSpikeCrossEntropy`. Times as shares are a choice of ours.
+
+    >>> float(FirstSpikeError()(Run(torch.ones(4, 1, 2)), Batch(torch.zeros(4, 1, 1), torch.tensor([0]))))
+    0.5
+
+    Reference: snnTorch's `mse_temporal_loss` (code).
+    """
+
+    on: float = 0.0
+    off: float = 1.0
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def scores(self, run: Run) -> Tensor:
+        return -first_spike(run.output)
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        share = -self.scores(run) / len(run.output)
+        return F.mse_loss(share, wanted(share, labels(run, batch), self.on, self.off))
+
+
+@dataclass(frozen=True)
+class VanRossum(Objective):
+    """The van Rossum distance, `mean_b (dt / tau) sum_t,c (k * s - k * s_target)^2` with `k = exp(-t / tau)`.
+
+    The target of the class is a regular train with a spike every `period` steps, that of the others is silence; this
+    choice of target is ours. tau and dt in ms. Reference: van Rossum 2001 (doi 10.1162/089976601300014321), recalled;
+    as a training loss: Zenke & Ganguli 2018.
+    """
+
+    tau: float = 10.0
+    dt: float = 1.0
+    period: int = 5
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def __post_init__(self) -> None:
+        if not (self.tau > 0 and self.dt > 0 and self.period >= 1):
+            given = f"tau={self.tau}, dt={self.dt}, period={self.period}"
+            raise ValueError(f"{given}: give positive times in ms and a period of at least 1 step")
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        steps = len(run.output)
+        beats = torch.arange(steps, device=run.output.device) % self.period == self.period - 1
+        target = wanted(run.output[0], labels(run, batch), 1.0, 0.0) * beats[:, None, None]
+        lag = torch.arange(steps, device=run.output.device, dtype=run.output.dtype)
+        kernel = torch.exp(-(lag[:, None] - lag) * self.dt / self.tau).tril()  # [T, T]
+        filtered = torch.einsum("ts,sbc->tbc", kernel, run.output - target)
+        return self.dt / self.tau * filtered.square().sum((0, 2)).mean()
