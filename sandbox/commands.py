@@ -145,7 +145,7 @@ class _Bar:
         self.bar = tqdm(unit="step", disable=quiet, file=sys.stderr, dynamic_ncols=True, leave=False)
 
     def __call__(self, done: int, total: int) -> None:
-        self.bar.total = total
+        self.bar.total = total or None
         self.bar.update(done - self.bar.n)
 
     def __enter__(self) -> _Bar:

@@ -45,6 +45,8 @@ def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, pr
             index.record(folder, experiment, "running")
             folders.write_json(result, _learn(experiment, folder, data_dir, progress or (lambda done, total: None)))
         found: dict[str, Any] = folders.read_json(result)
+        if progress is not None:
+            progress(found["steps"], found["steps"])
         index.record(folder, experiment, "done", found["test"]["accuracy"])
         return found
 

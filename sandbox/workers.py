@@ -60,8 +60,8 @@ def run_all(jobs: list[Job], processes: int, progress: Callable[[int, int], None
                 elif message != "done":
                     errors[job.folder] = message or f"its worker was killed {RESTARTS + 1} times (out of memory?)"
             done = [list(counter) for counter in counters.values()]
-            total = sum(steps for _, steps in done)
-            progress(sum(steps for steps, _ in done), total + sum(1 for _, steps in done if steps == 0))
+            longest = max(steps for _, steps in done)  # of those that have begun; the others are taken to be as long
+            progress(sum(steps for steps, _ in done), longest * len(done))
     finally:
         for process, _, _ in running.values():
             process.kill()

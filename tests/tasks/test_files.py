@@ -12,9 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from sandbox.tasks import files
+from sandbox.tasks import files, mnist
 from sandbox.tasks.files import Card, File, data_folders, read_card, read_file
-from sandbox.tasks.mnist import MNIST
 
 CONTENT = b"".join(str(n).encode() for n in range(40_000))  # compressible, so that packings differ
 PACKED, OTHERWISE = gzip.compress(CONTENT, 9, mtime=0), gzip.compress(CONTENT, 1, mtime=0)
@@ -190,9 +189,9 @@ def test_without_a_network_the_error_says_what_to_put_where(cache):
 
 def test_mnist_without_a_network_names_all_four_files(tmp_path, monkeypatch):
     found = read_card("mnist")
-    monkeypatch.setattr("sandbox.tasks.mnist.read_card", lambda name: found._replace(mirrors=(DEAD,)))
+    monkeypatch.setattr(mnist, "read_card", lambda name: found._replace(mirrors=(DEAD,)))
     with pytest.raises(FileNotFoundError) as caught:
-        MNIST().load(tmp_path)
+        mnist.MNIST().load(tmp_path)
     assert len(found.files) == 4
     assert all(file.name in str(caught.value) for file in found.files)
 
