@@ -29,7 +29,7 @@ class Comparison:
 
     experiment: Experiment = field(default_factory=Experiment)
     rules: list[RuleConfig | str] = field(
-        default_factory=lambda: [RuleConfig(name, {"lr": 0.02}) for name in ("bptt", BASELINE)]
+        default_factory=lambda: [RuleConfig("bptt", {"lr": 0.04}), RuleConfig(BASELINE, {"lr": 0.02})]
     )
     seeds: int = 5
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from rules import Batch, Cost, HealthWarning, NonFinite, Trainer
 from sandbox import folder as folders
@@ -63,8 +65,10 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
     total = experiment.epochs * len(train)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HealthWarning)  # the findings are kept in the book
+            warnings.simplefilter("ignore", HealthWarning)  # said below, and kept in the book
             for info in trainer.fit(train, experiment.epochs - trainer.epoch):
+                for finding in info.health:
+                    tqdm.write(f"health at step {info.step} of {folder.name}: {finding}", file=sys.stderr)
                 book.add(info.loss, info.cost, [str(finding) for finding in info.health])
                 if trainer.position == len(train):
                     book.note(epoch=info.epoch + 1, validation=trainer.evaluate(validation))

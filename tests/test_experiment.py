@@ -152,6 +152,13 @@ def test_a_nan_stops_the_run_with_its_last_good_checkpoint(tmp_path):
     assert index.rows(tmp_path)[0]["status"] == "failed"
 
 
+def test_a_silent_layer_is_said_at_once_and_kept(tmp_path, capsys):
+    deaf = replace(TINY, encoder=Choice("constant", {"steps": 5, "gain": 1e-9}), epochs=1)
+    result = run(replace(deaf, network=NetworkConfig(hidden=[10], rate=0.001)), tmp_path / "r")
+    assert "health at step 1 of r: layers.0.cells is silent" in capsys.readouterr().err
+    assert any("layers.0.cells is silent" in line for line in result["health"])
+
+
 def test_configurations_survive_yaml():
     experiment = replace(TINY, rule=RuleConfig("bptt", {"lr": 0.1}, objective=Choice("tet", {"lam": 0.1})))
     assert from_dict(Experiment, yaml.safe_load(yaml.safe_dump(asdict(experiment)))) == experiment
