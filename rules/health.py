@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
-from rules.observe import run_model
+from rules.observe import plain, run_model
 
 SILENT = 0.005  # firing probability per step below which a layer carries no signal
 SATURATED = 0.90  # and above which it carries none either
@@ -46,6 +46,7 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
     >>> firing_rates(nn.Sequential(Step()), Batch(torch.tensor([[2.0, -2.0]])))
     {'0': 0.5}
     """
+    model = plain(model)
     counts: dict[str, list[float]] = {}
     graded: set[str] = set()
     returned: list[Tensor] = []

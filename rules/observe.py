@@ -47,10 +47,15 @@ def _keywords(forward: Any) -> frozenset[str]:
     return frozenset(inspect.signature(forward).parameters)
 
 
+def plain(model: nn.Module) -> nn.Module:
+    """The module itself, where torch.compile has wrapped it."""
+    inner: nn.Module = getattr(model, "_orig_mod", model)
+    return inner
+
+
 def takes(model: nn.Module, keyword: str) -> bool:
     """Whether `model(x, keyword=...)` is understood."""
-    plain: nn.Module = getattr(model, "_orig_mod", model)  # behind torch.compile
-    return keyword in _keywords(type(plain).forward)
+    return keyword in _keywords(type(plain(model)).forward)
 
 
 def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:

@@ -16,7 +16,7 @@ from sandbox import folder as folders
 from sandbox import index
 from sandbox.compare import Comparison, compare, format_table
 from sandbox.config import Choice, Experiment, NetworkConfig, RuleConfig
-from sandbox.experiment import RunFailed, prepare, run
+from sandbox.experiment import RunFailed, _look_once, prepare, run
 from sandbox.parse import from_dict, load
 from tests.conftest import ROOT
 
@@ -38,7 +38,7 @@ def test_a_run_folder_says_everything(tmp_path):
     assert lines[0]["train_loss"] is None
     assert lines[-1]["train_loss"] < lines[1]["train_loss"]
     assert lines[-1]["synaptic_operations"] == result["cost"]["synaptic_operations"] > 0
-    assert result["test_evaluations"] == 1
+    assert folders.read_json(tmp_path / "r" / "test.json") == {"evaluations": 1}
     assert result["steps"] == 12
     assert result["parameters"] == result["parameters_trained"] == 4 * 10 + 10 + 10 * 3 + 3
     made = folders.read_json(tmp_path / "r" / "provenance.json")
@@ -53,6 +53,17 @@ def test_a_finished_run_is_not_touched_again(tmp_path, monkeypatch):
     first = run(TINY, tmp_path / "r")
     monkeypatch.setattr("sandbox.experiment._learn", lambda *a: pytest.fail("learned again"))
     assert run(TINY, tmp_path / "r") == first
+    assert folders.read_json(tmp_path / "r" / "test.json") == {"evaluations": 1}
+
+
+def test_a_look_at_the_test_set_that_is_cut_short_counts(tmp_path):
+    class Cut:
+        def evaluate(self, loader):
+            raise Stop
+
+    with pytest.raises(Stop):
+        _look_once(Cut(), None, tmp_path / "test.json")
+    assert folders.read_json(tmp_path / "test.json") == {"evaluations": 1}
 
 
 class Stop(Exception):

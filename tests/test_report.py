@@ -54,10 +54,10 @@ def write_run(folder: Path, experiment: Experiment, end: float) -> None:
         "parameters_trained": 93,
         "steps": 200,
         "test": {"accuracy": end + noise[0], "loss": 0.2125},
-        "test_evaluations": 1,
         "validation": {"accuracy": end + noise[1], "loss": 0.2375},
     }
     folders.write_json(folder / "result.json", result)
+    folders.write_json(folder / "test.json", {"evaluations": 1})
     folders.write_json(folder / "timing.json", {"seconds": 12.5 + experiment.seed})
     folders.write_json(folder / "provenance.json", {"python": "3.11.2", "versions": {"torch": "2.13.0"}})
 

@@ -50,7 +50,7 @@ def _report_comparison(folder: Path) -> Report:
     facts = {
         "table": table,
         "seeds": sorted({run.seed for run in runs}),
-        "test_evaluations": max(run.result["test_evaluations"] for run in runs),
+        "test_evaluations": max(run.test_evaluations for run in runs),
         "wall": {row["rule"]: _seconds(runs, row["rule"]) for row in table["rows"]},
     }
     return _write(folder, "comparison.html", title, (curves, cost), facts)

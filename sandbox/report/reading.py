@@ -19,6 +19,7 @@ class FinishedRun(NamedTuple):
     metrics: list[dict[str, Any]]  # a line an epoch, the first before learning
     result: dict[str, Any]
     seconds: float | None  # wall time; None where the folder kept none
+    test_evaluations: int  # how often the test set was looked at
 
     @property
     def epochs(self) -> list[int]:
@@ -46,7 +47,8 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
     result = finished(folder / "result.json", resumable)
     timing = folder / "timing.json"
     seconds = folders.read_json(timing)["seconds"] if timing.exists() else None
-    return FinishedRun(rule, seed, _lines(folder / "metrics.jsonl", resumable), result, seconds)
+    looks = finished(folder / "test.json", resumable)["evaluations"]
+    return FinishedRun(rule, seed, _lines(folder / "metrics.jsonl", resumable), result, seconds, looks)
 
 
 def finished(path: Path, resumable: Path) -> Any:
