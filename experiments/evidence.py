@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,23 +22,28 @@ KEPT = ("table.json", "curves.png", "curves.csv", "cost.png", "cost.csv")
 
 
 def main(names: list[str]) -> None:
+    done = []
     for config in sorted(HERE.glob("*.yaml")):
-        name = config.stem
-        if names and name not in names:
-            continue
-        plan = from_dict(Comparison, yaml.safe_load(config.read_text()))
-        folder = Path("runs") / "evidence" / plan.identity
-        table = compare(plan, folder, jobs=2)
-        write_report(folder)
-        kept = HERE / "results" / name
-        kept.mkdir(parents=True, exist_ok=True)
-        for file in KEPT:
-            shutil.copy(folder / file, kept / file)
-        command = f"python experiments/evidence.py {name}"
-        write_json(kept / "provenance.json", {"command": command, **read_json(folder / "provenance.json")})
-        text = f"{config.read_text().splitlines()[0][2:]}\n\n{format_table(table)}\n"
-        (kept / "table.txt").write_text(text)
-        print(f"{name}: {text}")
+        if not names or config.stem in names:
+            plan = from_dict(Comparison, yaml.safe_load(config.read_text()))
+            folder = Path("runs") / "evidence" / plan.identity
+            done.append((config, folder, compare(plan, folder, jobs=2)))
+            write_report(folder)
+    for config, folder, table in done:  # kept last, so that the revision is that of files nobody has touched
+        keep(config, folder, table)
+
+
+def keep(config: Path, folder: Path, table: dict[str, Any]) -> None:
+    """Copy what the README quotes."""
+    kept = HERE / "results" / config.stem
+    kept.mkdir(parents=True, exist_ok=True)
+    for file in KEPT:
+        shutil.copy(folder / file, kept / file)
+    command = f"python experiments/evidence.py {config.stem}"
+    write_json(kept / "provenance.json", {"command": command, **read_json(folder / "provenance.json")})
+    text = f"{config.read_text().splitlines()[0][2:]}\n\n{format_table(table)}\n"
+    (kept / "table.txt").write_text(text)
+    print(f"{config.stem}: {text}")
 
 
 if __name__ == "__main__":
