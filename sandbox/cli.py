@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -26,64 +26,6 @@ EXIT_CODES = """exit codes:
   3    a run failed (a NaN, a killed worker); its last good checkpoint is kept
   4    the folder is in use by another process
   130  interrupted; `sandbox resume FOLDER` continues"""
-
-KINDS: dict[str, type[Any]] = {"run": Experiment, "compare": Comparison}
-
-EXAMPLES: dict[str, tuple[Callable[[Any], int], str, str]] = {
-    "run": (commands.run, "learn one task with one rule and one seed", "sandbox run --rule.name bptt --epochs 20"),
-    "compare": (
-        commands.compare,
-        "run rules x seeds and print accuracies with intervals",
-        "sandbox compare --rules '[bptt, {name: bptt, options: {window: 5}}]' --seeds 5 --jobs 2",
-    ),
-    "resume": (commands.resume, "continue a stopped run or comparison, bit for bit", "sandbox resume runs/FOLDER"),
-    "report": (commands.report, "write the HTML report and the figures of a folder", "sandbox report runs/FOLDER"),
-    "validate": (
-        commands.validate,
-        "hold a neuron to Brian2",
-        "sandbox validate lif --options.reset subtract --options.t_refractory 2",
-    ),
-    "check": (commands.check, "hold a learning rule to the contract", "sandbox check bptt"),
-    "list": (commands.list_, "list rules, tasks, neurons and runs", "sandbox list"),
-    "doctor": (commands.doctor, "say what is installed and whether it works", "sandbox doctor"),
-}
-
-
-def make_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
-    """The whole command line, and the parser of each subcommand."""
-    parsers: dict[str, ArgumentParser] = {}
-    for name, (_, summary, example) in EXAMPLES.items():
-        kind = KINDS.get(name)
-        about: dict[str, Any] = {"description": f"{summary}\n\nexample:\n  {example}", "formatter_class": _formatter()}
-        sub = parser_of(kind, **about) if kind else ArgumentParser(exit_on_error=False, allow_abbrev=False, **about)
-        if name in _ARGUMENTS:
-            _ARGUMENTS[name](sub)
-        sub.add_argument("--json", action="store_true", help="print JSON for machines")
-        parsers[name] = sub
-    whole = ArgumentParser(
-        prog="sandbox",
-        exit_on_error=False,
-        allow_abbrev=False,
-        description=f"{__doc__}\n\nexample:\n  sandbox compare --seeds 3",
-        epilog=EXIT_CODES,
-        formatter_class=_formatter(),
-    )
-    subcommands = whole.add_subcommands(dest="command")
-    for name, sub in parsers.items():
-        subcommands.add_subcommand(name, sub, help=EXAMPLES[name][1])
-    return whole, parsers
-
-
-def _formatter() -> Any:
-    from jsonargparse import DefaultHelpFormatter
-
-    class Plain(DefaultHelpFormatter):
-        """Keeps the line breaks of description and epilogue."""
-
-        def _fill_text(self, text: str, width: int, indent: str) -> str:
-            return text
-
-    return Plain
 
 
 def _folder_options(sub: ArgumentParser) -> None:
@@ -124,15 +66,109 @@ def _list_options(sub: ArgumentParser) -> None:
     sub.add_argument("--out", type=str, default="runs", help="folder of all runs")
 
 
-_ARGUMENTS: dict[str, Callable[[ArgumentParser], None]] = {
-    "run": _folder_options,
-    "compare": _compare_options,
-    "resume": _resume_options,
-    "report": _report_options,
-    "validate": _validate_options,
-    "check": _check_options,
-    "list": _list_options,
+class Command(NamedTuple):
+    """One subcommand: what it does, how it is explained, and which options it has."""
+
+    act: Callable[[Any], int]
+    summary: str
+    example: str
+    config: type[Any] | None  # whose fields are its options, if any
+    options: Callable[[ArgumentParser], None]
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command(
+        commands.run,
+        "learn one task with one rule and one seed",
+        "sandbox run --rule.name bptt --epochs 20",
+        Experiment,
+        _folder_options,
+    ),
+    "compare": Command(
+        commands.compare,
+        "run rules x seeds and print accuracies with intervals",
+        "sandbox compare --rules '[bptt, {name: bptt, options: {window: 5}}]' --seeds 5 --jobs 2",
+        Comparison,
+        _compare_options,
+    ),
+    "resume": Command(
+        commands.resume,
+        "continue a stopped run or comparison, bit for bit",
+        "sandbox resume runs/FOLDER",
+        None,
+        _resume_options,
+    ),
+    "report": Command(
+        commands.report,
+        "write the HTML report and the figures of a folder",
+        "sandbox report runs/FOLDER",
+        None,
+        _report_options,
+    ),
+    "validate": Command(
+        commands.validate,
+        "hold a neuron to Brian2",
+        "sandbox validate lif --options.reset subtract --options.t_refractory 2",
+        None,
+        _validate_options,
+    ),
+    "check": Command(
+        commands.check,
+        "hold a learning rule to the contract",
+        "sandbox check bptt",
+        None,
+        _check_options,
+    ),
+    "list": Command(
+        commands.list_,
+        "list rules, tasks, neurons and runs",
+        "sandbox list",
+        None,
+        _list_options,
+    ),
+    "doctor": Command(
+        commands.doctor,
+        "say what is installed and whether it works",
+        "sandbox doctor",
+        None,
+        lambda sub: None,
+    ),
 }
+
+
+def make_parser() -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """The whole command line, and the parser of each subcommand."""
+    parsers: dict[str, ArgumentParser] = {}
+    for name, (_, summary, example, kind, options) in COMMANDS.items():
+        about: dict[str, Any] = {"description": f"{summary}\n\nexample:\n  {example}", "formatter_class": _formatter()}
+        sub = parser_of(kind, **about) if kind else ArgumentParser(exit_on_error=False, allow_abbrev=False, **about)
+        options(sub)
+        sub.add_argument("--json", action="store_true", help="print JSON for machines")
+        parsers[name] = sub
+    whole = ArgumentParser(
+        prog="sandbox",
+        exit_on_error=False,
+        allow_abbrev=False,
+        description=f"{__doc__}\n\nexample:\n  sandbox compare --seeds 3",
+        epilog=EXIT_CODES,
+        formatter_class=_formatter(),
+    )
+    subcommands = whole.add_subcommands(dest="command")
+    for name, sub in parsers.items():
+        subcommands.add_subcommand(name, sub, help=COMMANDS[name].summary)
+    return whole, parsers
+
+
+def _formatter() -> Any:
+    from jsonargparse import DefaultHelpFormatter
+
+    class Plain(DefaultHelpFormatter):
+        """Keeps the line breaks of description and epilogue."""
+
+        def _fill_text(self, text: str, width: int, indent: str) -> str:
+            return text
+
+    return Plain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,10 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _call(parsed: Namespace) -> int:
     name = parsed.command
     given = parsed[name]
-    kind = KINDS.get(name)
-    if kind is not None:
-        given["made"] = built(kind, parser_of(kind), given)
-    return EXAMPLES[name][0](given)
+    command = COMMANDS[name]
+    if command.config is not None:
+        given["made"] = built(command.config, parser_of(command.config), given)
+    return command.act(given)
 
 
 def _complain(message: str, code: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sandbox.cli import BAD_INPUT, EXAMPLES, FAILED, IN_USE, OK, SAYS_NO, main
+from sandbox.cli import BAD_INPUT, COMMANDS, FAILED, IN_USE, OK, SAYS_NO, main, make_parser
 from tests.conftest import ROOT
 
 TINY = [
@@ -145,7 +146,7 @@ def test_a_folder_in_use_has_its_own_code(tmp_path, capsys, monkeypatch):
     assert call(capsys, "run", *TINY, "--out", tmp_path)[0] == IN_USE
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_subcommand_has_help_with_an_example(name):
     done = subprocess.run([sys.executable, "-m", "sandbox", name, "--help"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0
@@ -153,7 +154,14 @@ def test_every_subcommand_has_help_with_an_example(name):
     assert "--json" in done.stdout
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_is_understood(name):
+    words = shlex.split(COMMANDS[name].example)
+    assert words[:2] == ["sandbox", name]
+    assert make_parser()[0].parse_args(words[1:]).command == name
+
+
 def test_the_exit_codes_are_documented():
     done = subprocess.run([sys.executable, "-m", "sandbox", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert all(f"\n  {code}  " in done.stdout for code in (0, 1, 2, 3, 4, 130))
-    assert all(name in done.stdout for name in EXAMPLES)
+    assert all(name in done.stdout for name in COMMANDS)
