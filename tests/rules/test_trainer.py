@@ -280,6 +280,13 @@ def test_a_bad_input_is_named_and_nothing_changes(value):
     assert trainer.steps == 1
 
 
+def test_a_bad_input_that_is_repeated_in_time_is_found():
+    x, y = blobs()
+    x[5, 2] = float("nan")
+    with pytest.raises(NonFinite, match=r"the input holds nan at index \[0, 5, 2\] of \(8, 96, 4\)"):
+        Trainer(Recurrent(), "bptt").step((x.expand(8, 96, 4), y))
+
+
 def test_a_bad_loss_names_the_layer_it_began_in():
     x, y = blobs()
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
