@@ -28,7 +28,7 @@ test: $(READY) ## fast tests, doctests and notebooks
 	$(PYTEST) -m "not slow" -n 2
 
 test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes
-	$(PYTEST) -m slow -n 2 -s
+	$(PYTEST) -m slow -s
 
 bench: $(READY) ## speed and memory against hand-written loops; writes benchmarks/README.md
 	$(BIN)/python benchmarks/run.py

@@ -110,7 +110,8 @@ def test_a_sequential_of_layers_is_a_model_too():
     net = nn.Sequential(*build((4,), 3, hidden=(8,)).layers)
     run = run_model(net, Batch(torch.rand(5, 2, 4)), record=True)
     assert [t.weight for t in run.traces] == ["0.synapse.weight", "1.synapse.weight"]
-    Trainer(net, "bptt").step((torch.rand(5, 2, 4), torch.tensor([0, 1])))
+    info = Trainer(net, "bptt").step((30 * torch.rand(5, 2, 4), torch.tensor([0, 1])))
+    assert info.cost.layer_evaluations == 2
 
 
 def test_calibration_reaches_the_wished_for_rate(net):

@@ -30,7 +30,7 @@ def plan(name: str) -> Comparison:
 
 def table_of(comparison: Comparison, folder: Path) -> tuple[float, float, dict]:
     """Mean accuracy of `bptt`, mean difference to `readout_only`, and the table, which is printed."""
-    table = compare(comparison, folder, jobs=1)
+    table = compare(comparison, folder, jobs=2)
     print("\n" + format_table(table))
     bptt, _ = table["rows"]
     return bptt["accuracy"][0], bptt["over_baseline"][0], table

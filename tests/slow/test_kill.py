@@ -89,7 +89,7 @@ def test_a_comparison_whose_workers_and_parent_are_killed(tmp_path):
     plan = ["compare", *options("experiment."), "--seeds", "2", "--jobs", "2"]
     finish(*plan, "--out", str(tmp_path / "whole"))
     dice, worker_kills, parent_kills = random.Random(1), 0, 0
-    for attempt in range(40):
+    for attempt in range(12):
         process = start(*plan, "--out", str(tmp_path / "killed"))
         time.sleep(dice.uniform(2.5, 4.5))
         if attempt % 2 == 0:
