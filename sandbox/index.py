@@ -16,9 +16,18 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS runs (
 
 
 def record(folder: Path, experiment: Experiment, status: str, accuracy: float | None = None) -> None:
-    """Write or replace a run's row in the index of the folder above it."""
-    row = (folder.name, experiment.task.name, experiment.rule.name, experiment.seed, status, accuracy)
-    with closing(sqlite3.connect(folder.parent / NAME, timeout=60)) as connection, connection:
+    """Write or replace a run's row in the index of the folder above it, or above the comparison that it belongs to."""
+    above = folder.parent
+    root = above.parent if (above / "config.yaml").exists() else above
+    row = (
+        folder.relative_to(root).as_posix(),
+        experiment.task.name,
+        experiment.rule.name,
+        experiment.seed,
+        status,
+        accuracy,
+    )
+    with closing(sqlite3.connect(root / NAME, timeout=60)) as connection, connection:
         connection.execute(SCHEMA)
         connection.execute(
             "INSERT OR REPLACE INTO runs (folder, task, rule, seed, status, test_accuracy) VALUES (?, ?, ?, ?, ?, ?)",

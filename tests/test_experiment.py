@@ -220,6 +220,8 @@ def test_a_comparison_pairs_seeds_and_always_has_the_baselines(tmp_path):
     text = format_table(table)
     assert "linear classifier" in text
     assert text.count("\n") == 4
+    assert {row["folder"].split("/")[0] for row in index.rows(tmp_path)} == {"c"}
+    assert [row["status"] for row in index.rows(tmp_path)] == ["done"] * 4
     again = (tmp_path / "c" / "table.json").read_bytes()
     compare(Comparison(replace(TINY, epochs=1), ["bptt"], seeds=2), tmp_path / "c", jobs=1)
     assert (tmp_path / "c" / "table.json").read_bytes() == again
