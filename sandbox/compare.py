@@ -49,6 +49,8 @@ class Comparison:
             rules.append(RuleConfig(BASELINE))
         labels: dict[str, RuleConfig] = {}
         for rule in rules:
+            if rule in labels.values():
+                raise ValueError(f"rule {rule.name!r} is listed twice with the same options; give each once")
             count = sum(label == rule.name or label.startswith(f"{rule.name}#") for label in labels)
             labels[rule.name if count == 0 else f"{rule.name}#{count + 1}"] = rule
         first = self.experiment.seed

@@ -239,6 +239,7 @@ def test_a_failing_run_does_not_hide_the_others(tmp_path):
     [
         (lambda: Comparison(seeds=0), "seeds=0: give at least 1"),
         (lambda: compare(Comparison(TINY), Path("x"), jobs=0), "jobs=0: give the number of processes"),
+        (lambda: compare(Comparison(TINY, ["bptt", "bptt"]), Path("x")), "rule 'bptt' is listed twice"),
         (lambda: compare(Comparison(TINY, ["bpt"]), Path("x")), "unknown rule 'bpt'; nearest: 'bptt'"),
     ],
 )
