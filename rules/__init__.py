@@ -11,6 +11,8 @@ from rules.contract import (
     Run,
     Trace,
 )
+from rules.credit.bptt import BPTT
+from rules.credit.restricted import Restricted
 from rules.health import Finding, HealthWarning
 from rules.nonfinite import NonFinite
 from rules.recipes import CREDITS, RULES, LearningRule, compose, make
@@ -18,6 +20,7 @@ from rules.surrogates import SURROGATES, Surrogate
 from rules.trainer import StepInfo, Trainer
 
 __all__ = [
+    "BPTT",
     "CREDITS",
     "NEEDS",
     "RULES",
@@ -32,6 +35,7 @@ __all__ = [
     "MissingNeed",
     "NonFinite",
     "Objective",
+    "Restricted",
     "Run",
     "StepInfo",
     "Surrogate",

@@ -49,8 +49,7 @@ def bptt(
     weight_decay: float = 0.0,
 ) -> LearningRule:
     """Cross-entropy of the mean output, BPTT through surrogates, Adam."""
-    shape = Surrogate(surrogate) if isinstance(surrogate, str) else surrogate
-    credit = BPTT(shape, detach_reset, window, checkpoint)
+    credit = BPTT(surrogate, detach_reset, window, checkpoint)
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 
 

@@ -42,7 +42,7 @@ class BPTT(CreditRule):
     the better default is a choice of ours.
     """
 
-    surrogate: Surrogate | None = None
+    surrogate: Surrogate | str | None = None
     detach_reset: bool = True
     window: int | None = None
     checkpoint: int | None = None
@@ -51,6 +51,8 @@ class BPTT(CreditRule):
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
+        if isinstance(self.surrogate, str):  # by its name, as a configuration file gives it
+            object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         for name, steps in (("window", self.window), ("checkpoint", self.checkpoint)):
             if steps is not None and steps < 1:
                 raise ValueError(f"{name}={steps}: give a number of steps, at least 1, or None for the whole sequence")
@@ -83,7 +85,8 @@ class BPTT(CreditRule):
         )
 
     def _differentiating(self, rng: torch.Generator) -> Any:
-        return differentiating(self.surrogate, self.detach_reset, self.smooth, rng)
+        shape = self.surrogate if isinstance(self.surrogate, Surrogate) else None
+        return differentiating(shape, self.detach_reset, self.smooth, rng)
 
     def _unroll(self, model: nn.Module, batch: Batch, record: bool) -> Run:
         piece = self.checkpoint or self.window

@@ -118,7 +118,7 @@ class LIF(Neuron):
     def fire(self, state: LIFState, dt: float) -> tuple[Tensor, LIFState]:
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
         spikes = self.surrogate.spike(affine(self.centred(state), 1 / self.swing), self.strict)
-        wait = state.wait
+        wait = torch.zeros_like(state.v) if state.wait is None and self.t_refractory > 0 else state.wait
         if wait is not None:
             spikes = spikes * (wait <= 0)
             closed = math.floor(self.t_refractory / dt + 1e-3) - 1.0  # Brian2's timestep(), less the step of the spike

@@ -169,6 +169,7 @@ def test_the_rule_overrides_the_surrogate_of_the_model():
     overridden = assign(BPTT(surrogate=boxcar), network(LIF(surrogate=atan)), batch).grads
     built = assign(BPTT(), network(LIF(surrogate=boxcar)), batch).grads
     same(overridden, built, 0.0)
+    assert BPTT(surrogate="rect") == BPTT(surrogate=boxcar)
 
 
 def test_an_override_without_effect_is_reported():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.surrogates import Surrogate, differentiating
-from sandbox import LIF, LeakyIntegrator, scan, simulate
+from sandbox import LIF, LeakyIntegrator, LIFState, scan, simulate
 
 
 def constant(current: float, steps: int = 200, cells: int = 1) -> torch.Tensor:
@@ -58,6 +58,12 @@ def test_the_refractory_period_is_cut_to_whole_steps(t_refractory, gap):
     run = simulate(LIF(tau_mem=1.0, t_refractory=t_refractory), constant(10.0, 20), dt=1.0)
     assert run.spikes[:, 0].nonzero()[:, 0].diff().unique().tolist() == [gap]
     assert not run.v.any()
+
+
+def test_a_state_made_by_hand_may_leave_out_the_wait():
+    neuron = LIF(tau_mem=1.0, t_refractory=3.0)
+    spikes, _ = scan(neuron, constant(10.0, 6), LIFState(torch.zeros(1, dtype=torch.float64)))
+    assert spikes.flatten().tolist() == [1, 0, 0, 1, 0, 0]
 
 
 @pytest.mark.parametrize(("strict", "fires"), [(False, 1.0), (True, 0.0)])
