@@ -138,8 +138,3 @@ def offers(model: nn.Module) -> frozenset[str]:
     if declared is not None:
         return frozenset(declared)
     return frozenset({"gradient", "layers"} if isinstance(model, nn.Sequential) else {"gradient"})
-
-
-def layers(model: nn.Module) -> list[nn.Module]:
-    """The stages of a model that offers `layers`, first to last."""
-    return list(model.children()) if isinstance(model, nn.Sequential) else list(model.layers)  # type: ignore[arg-type]

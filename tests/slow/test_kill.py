@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.folder import read_json
 from tests.conftest import ROOT
 from tests.test_experiment import same_files
 
@@ -47,27 +48,34 @@ def only(folder: Path, pattern: str) -> Path:
     return found
 
 
+def learning_since(root: Path, moment: float) -> bool:
+    """Whether a run below `root` began to learn after `moment`: it writes its provenance then, at every start."""
+    return any(path.stat().st_mtime >= moment for path in root.rglob("provenance.json"))
+
+
 def test_a_run_killed_twenty_times(tmp_path):
-    finish("run", *options(), "--out", str(tmp_path / "whole"))
-    dice, kills = random.Random(0), 0
+    """Every kill falls while the run learns, up to as long after its start as learning takes; none during imports."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish("run", *options(), "--out", str(whole))
+    length = float(read_json(only(whole, "yinyang*") / "timing.json")["seconds"])
+    dice, kills, resumed = random.Random(0), 0, 0
     while kills < 20:
-        process = start("run", *options(), "--out", str(tmp_path / "killed"))
-        begun = [tmp_path / "killed" / p.name for p in (tmp_path / "killed").glob("yinyang*")]
-        while not begun and process.poll() is None:
-            begun = list((tmp_path / "killed").glob("yinyang*"))
-            time.sleep(0.01)
-        deadline = time.monotonic() + dice.uniform(0.0, 3.2)
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.005)
+        moment = time.time()
+        process = start("run", *options(), "--out", str(killed))
+        while not learning_since(killed, moment) and process.poll() is None:
+            time.sleep(0.002)
+        resumed += bool(list(killed.glob("*/checkpoint.pt")))
+        time.sleep(dice.uniform(0.0, length / 2))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.communicate()
-        if process.returncode == 0 and kills < 20:  # it got through: begin again, the kills so far count
-            same_files(only(tmp_path / "whole", "yinyang*"), only(tmp_path / "killed", "yinyang*"))
-            (tmp_path / "killed").rename(tmp_path / f"done{kills}")
-    finish("run", *options(), "--out", str(tmp_path / "killed"))
-    same_files(only(tmp_path / "whole", "yinyang*"), only(tmp_path / "killed", "yinyang*"))
+        if process.returncode == 0:  # it got through: begin again, the kills so far count
+            same_files(only(whole, "yinyang*"), only(killed, "yinyang*"))
+            killed.rename(tmp_path / f"done{kills}")
+    finish("run", *options(), "--out", str(killed))
+    assert resumed >= 10, "most starts should have found a checkpoint to continue from"
+    same_files(only(whole, "yinyang*"), only(killed, "yinyang*"))
 
 
 def workers(process: subprocess.Popen) -> list[int]:
@@ -90,8 +98,11 @@ def test_a_comparison_whose_workers_and_parent_are_killed(tmp_path):
     finish(*plan, "--out", str(tmp_path / "whole"))
     dice, worker_kills, parent_kills = random.Random(1), 0, 0
     for attempt in range(12):
+        moment = time.time()
         process = start(*plan, "--out", str(tmp_path / "killed"))
-        time.sleep(dice.uniform(2.5, 4.5))
+        while not learning_since(tmp_path / "killed", moment) and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(dice.uniform(0.0, 0.5))
         if attempt % 2 == 0:
             for pid in workers(process)[:1]:
                 os.kill(pid, signal.SIGKILL)
