@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
-from rules.observe import plain, run_model
+from rules.observe import plain, run_model, takes
 
 SILENT = 0.005  # firing probability per step below which a layer carries no signal
 SATURATED = 0.90  # and above which it carries none either
+PIECE = 32  # steps looked at together where a model can continue, so that looking needs less memory than learning
 VANISHING = 1e-5  # root-mean-square gradient, relative to the largest of the model
 
 
@@ -71,7 +72,10 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             model.eval()
-            run_model(model, batch)
+            carry = batch.carry
+            for x in torch.split(batch.x, PIECE) if takes(model, "carry") else (batch.x,):
+                returned.clear()
+                carry = run_model(model, Batch(x, batch.y, carry)).carry
     finally:
         for handle in handles:
             handle.remove()
