@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
+
+from rules.errors import unknown
+from rules.surrogates import Surrogate, generator_of_pass
+from sandbox.neurons.dice import fresh
+
+Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
+N = TypeVar("N", bound="Neuron")
 
 
 class Neuron(ABC):
     """A frozen dataclass of parameters; every `step` takes the state and returns the next one.
 
-    `equations`, `threshold`, `reset_code` and `method` are what Brian2 runs, with the input called `current`; `units`
-    names the Brian2 unit of each parameter and variable that the equations mention.
+    `equations`, `threshold`, `reset_code`, `refractory` and `method` are what Brian2 runs, with the input called
+    `current`; `units` names the Brian2 unit of each parameter and variable that the equations mention; `above` has the
+    lower bounds of parameters, numbers or names of other parameters; `choices` the words that a field may hold;
+    `draws` the random numbers of each step that the equations mention, by name: "uniform" or "normal"; `presets` named
+    sets of parameters with their source.
     """
 
     equations: ClassVar[str]
@@ -23,10 +36,30 @@ class Neuron(ABC):
     units: ClassVar[dict[str, str]]
     spiking: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    above: ClassVar[Mapping[str, float | str]] = {}
+    choices: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    draws: ClassVar[Mapping[str, str]] = {}
+    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {}
 
     threshold: str | None = None
     reset_code: str | None = None
+    refractory: str | None = None  # a condition that keeps a cell refractory; None: t_refractory does
     t_refractory: float = 0.0  # [ms]
+
+    def __post_init__(self) -> None:
+        _admit(self)
+
+    @classmethod
+    def preset(cls: type[N], name: str, **changes: Any) -> N:
+        """The neuron with a published set of parameters.
+
+        >>> from sandbox.neurons import Izhikevich
+        >>> Izhikevich.preset("FS").a
+        0.1
+        """
+        if name not in cls.presets:
+            raise unknown(f"preset of {cls.__name__}", name, cls.presets)
+        return cls(**{**cls.presets[name], **changes})
 
     @abstractmethod
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
@@ -49,15 +82,48 @@ class Neuron(ABC):
         return self.fire(self.integrate(current, state, dt), dt)
 
     @property
-    def swing(self) -> float:
-        """A voltage [mV] by which currents and surrogates are scaled: from rest to threshold where there is one."""
+    def swing(self) -> Value:
+        """A voltage [mV] by which surrogates are scaled: from rest to threshold where there is one."""
         return 1.0
 
+    @property
+    def rheobase(self) -> Value:
+        """The constant current [nA] at which the cell begins to fire, about; where it never does, a typical current."""
+        return self.swing / getattr(self, "r", 1.0)
 
-def affine(x: Tensor, factor: float, offset: float = 0.0) -> Tensor:
+    @property
+    def fastest(self) -> float:
+        """The shortest time constant [ms]."""
+        times = [f.name for f in fields(self) if f.name.startswith("tau")]  # type: ignore[arg-type]  # always a dataclass
+        return min((float(torch.as_tensor(getattr(self, name)).min()) for name in times), default=math.inf)
+
+
+def affine(x: Tensor, factor: Value, offset: Value = 0.0) -> Tensor:
     """`factor x + offset` without the passes through memory that a factor of one or an offset of zero would cost."""
-    scaled = x if factor == 1.0 else x * factor
-    return scaled if offset == 0.0 else scaled + offset
+    scaled = x if isinstance(factor, Real) and factor == 1.0 else x * factor
+    return scaled if isinstance(offset, Real) and offset == 0.0 else scaled + offset
+
+
+def decay(dt: float, tau: Value) -> Value:
+    """`exp(-dt / tau)`, differentiable where tau is learned."""
+    return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
+
+
+def toward(target: Tensor, x: Tensor, kept: Value) -> Tensor:
+    """`target + (x - target) kept`: the exact step of a variable that relaxes to a constant target."""
+    return torch.lerp(target, x, kept)
+
+
+def span(v_leak: Value, v_threshold: Value) -> Value:
+    """The distance from rest to threshold [mV], or 1 where there is none."""
+    if isinstance(v_leak, Tensor) or isinstance(v_threshold, Tensor):
+        return torch.as_tensor(v_threshold - v_leak).detach().abs()
+    return abs(v_threshold - v_leak) or 1.0
+
+
+def full(shape: Iterable[int], value: Value, like: Tensor) -> Tensor:
+    """A state of one value, with the dtype and device of `like`."""
+    return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device) + value
 
 
 def loop(
@@ -71,19 +137,35 @@ def loop(
     return tuple(torch.stack(column) for column in zip(*rows, strict=True)), carry
 
 
-def scan(neuron: Neuron, currents: Tensor, state: Any = None, dt: float = 1.0) -> tuple[Tensor, Any]:
+def rest(neuron: Neuron, currents: Tensor, generator: torch.Generator | None = None) -> Any:
+    """The state before anything has happened, for one step's `currents`.
+
+    A noisy neuron's key is drawn from the generator, or else from that of the pass (`rules.surrogates.differentiating`).
+    """
+    state = neuron.initial_state(currents.shape, currents)
+    generator = generator or generator_of_pass()
+    if neuron.draws and generator is not None:
+        state = state._replace(key=fresh(generator, currents))
+    return state
+
+
+def scan(
+    neuron: Neuron, currents: Tensor, state: Any = None, dt: float = 1.0, generator: torch.Generator | None = None
+) -> tuple[Tensor, Any]:
     """Run a neuron over a sequence of currents.
 
-    Arguments: currents `[T, ...]` in nA, a state to continue from, `dt` in ms. Returns outputs `[T, ...]` and the last
-    state; handing that state back continues exactly. Raises ValueError for an empty sequence or `dt <= 0`.
+    Arguments: currents `[T, ...]` in nA, a state to continue from, `dt` in ms, the dice of a noisy neuron. Returns
+    outputs `[T, ...]` and the last state; handing that state back continues exactly. Raises ValueError for an empty
+    sequence, a current that is not finite, a state of another shape or dtype, or `dt <= 0`; warns where dt is longer
+    than the fastest time constant.
 
     >>> from sandbox.neurons import LIF
     >>> spikes, state = scan(LIF(tau_mem=10.0), torch.full((50, 1), 1.5))
     >>> int(spikes.sum())
     4
     """
-    _check(currents, dt)
-    start = neuron.initial_state(currents.shape[1:], currents) if state is None else state
+    check_currents(neuron, currents, dt)
+    start = rest(neuron, currents[0], generator) if state is None else check_state(neuron, state, currents[0])
 
     def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
         output, carry = neuron.step(current, carry, dt)
@@ -114,19 +196,26 @@ class Trajectory:
         return torch.arange(1, len(self.spikes) + 1, dtype=torch.float64) * self.dt
 
 
-def simulate(neuron: Neuron, currents: Tensor, dt: float = 1.0, record: tuple[str, ...] = ("v",)) -> Trajectory:
+def simulate(
+    neuron: Neuron,
+    currents: Tensor,
+    dt: float = 1.0,
+    record: tuple[str, ...] = ("v",),
+    state: Any = None,
+    generator: torch.Generator | None = None,
+) -> Trajectory:
     """Run a neuron and keep its variables as they stand at the end of each step, after the reset.
 
-    Arguments: currents `[T, ...]` in nA, `dt` in ms, names of state variables. Raises ValueError for a variable that
-    the neuron's state does not have.
+    Arguments: as for `scan`, and the names of state variables. Raises ValueError as `scan` does, and for a variable
+    that the neuron's state does not have.
 
     >>> from sandbox.neurons import LIF
     >>> round(float(simulate(LIF(tau_mem=10.0), torch.full((10, 1), 0.5)).v[-1]), 4)  # 0.5 (1 - exp(-1))
     0.3161
     """
-    _check(currents, dt)
-    start = neuron.initial_state(currents.shape[1:], currents)
-    legal = [name for name, value in zip(type(start)._fields, start, strict=True) if value is not None]
+    check_currents(neuron, currents, dt)
+    start = rest(neuron, currents[0], generator) if state is None else check_state(neuron, state, currents[0])
+    legal = variables(start)
     for name in record:
         if name not in legal:
             raise ValueError(f"{type(neuron).__name__} has no variable {name!r}; it has: {', '.join(legal)}")
@@ -139,8 +228,55 @@ def simulate(neuron: Neuron, currents: Tensor, dt: float = 1.0, record: tuple[st
     return Trajectory(spikes, dict(zip(record, rows, strict=True)), dt)
 
 
-def _check(currents: Tensor, dt: float) -> None:
+def variables(state: Any) -> list[str]:
+    """The names of what a state holds of each cell."""
+    return [name for name, value in state._asdict().items() if value is not None and name != "key"]
+
+
+def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
+    """Raise ValueError for what no neuron can be driven with; warn where dt is longer than its fastest time constant."""
     if currents.ndim == 0 or len(currents) == 0:
         raise ValueError(f"currents have shape {tuple(currents.shape)}; wanted [T, ...] with at least one step")
+    if not currents.is_floating_point():
+        raise ValueError(f"currents have dtype {currents.dtype}; wanted floating point: currents.double()")
     if not dt > 0:
         raise ValueError(f"dt={dt}: give a positive time step in ms")
+    if not torch.isfinite(currents).all():
+        first = (~torch.isfinite(currents)).nonzero()[0].tolist()
+        raise ValueError(f"currents hold {currents[tuple(first)].item()} at {first}; wanted finite numbers in nA")
+    if dt > neuron.fastest:
+        name = type(neuron).__name__
+        warnings.warn(f"dt={dt:g} ms is longer than the fastest time constant of {name}, {neuron.fastest:g} ms: its "
+                      "dynamics are not resolved; use a smaller dt", stacklevel=3)  # fmt: skip
+
+
+def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:
+    """The state, where it is one of this neuron for such a current; raise ValueError otherwise."""
+    wanted = neuron.initial_state(current.shape, current)
+    if type(state) is not type(wanted):
+        raise ValueError(f"state is a {type(state).__name__}; {type(neuron).__name__} wants a {type(wanted).__name__}, "
+                         "as neuron.initial_state(shape, like) gives")  # fmt: skip
+    for name in variables(state):
+        value = getattr(state, name)
+        if value.shape != current.shape or value.dtype != current.dtype:
+            raise ValueError(f"state.{name} is {value.dtype} of shape {tuple(value.shape)}; the currents want "
+                             f"{current.dtype} of shape {tuple(current.shape)}")  # fmt: skip
+    return state
+
+
+def _admit(neuron: Neuron) -> None:
+    """Read a surrogate given by name; raise ValueError for an impossible parameter."""
+    if isinstance(getattr(neuron, "surrogate", None), str):  # as a configuration file gives it
+        object.__setattr__(neuron, "surrogate", Surrogate(neuron.surrogate))  # type: ignore[attr-defined]
+    for name, legal in neuron.choices.items():
+        if getattr(neuron, name) not in legal:
+            raise unknown(name, getattr(neuron, name), legal)
+    for name, low in neuron.above.items():
+        value = getattr(neuron, name)
+        if not isinstance(low, str) and not (torch.as_tensor(value) > low).all():
+            unit = neuron.units.get(name, "1")
+            what = "time constant in ms" if unit == "ms" else "number" if unit == "1" else f"number in {unit}"
+            raise ValueError(f"{name}={value}: give a {'positive ' if low == 0 else ''}{what}"
+                             f"{'' if low == 0 else f' above {low:g}'}")  # fmt: skip
+    if not neuron.t_refractory >= 0:
+        raise ValueError(f"t_refractory={neuron.t_refractory}: give a period in ms, 0 for none")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
-from sandbox.neurons.base import Neuron, affine
+from sandbox.neurons.base import Neuron, affine, decay, full, toward
 
 
 class LeakyIntegratorState(NamedTuple):
@@ -43,19 +41,16 @@ class LeakyIntegrator(Neuron):
     method: ClassVar[str] = "exact"
     units: ClassVar[dict[str, str]] = {"tau_mem": "ms", "r": "Mohm", "v_leak": "mV", "v": "mV", "current": "nA"}
     spiking: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if not self.tau_mem > 0:
-            raise ValueError(f"tau_mem={self.tau_mem}: give a positive time constant in ms")
+    above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "r": 0.0}
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> LeakyIntegratorState:
         """At rest."""
-        return LeakyIntegratorState(torch.full(tuple(shape), self.v_leak, dtype=like.dtype, device=like.device))
+        return LeakyIntegratorState(full(shape, self.v_leak, like))
 
     def integrate(self, current: Tensor, state: LeakyIntegratorState, dt: float) -> LeakyIntegratorState:
         """The exact solution over one step."""
         v_inf = affine(current, self.r, self.v_leak)
-        return LeakyIntegratorState(torch.lerp(v_inf, state.v, math.exp(-dt / self.tau_mem)))
+        return LeakyIntegratorState(toward(v_inf, state.v, decay(dt, self.tau_mem)))
 
     def fire(self, state: LeakyIntegratorState, dt: float) -> tuple[Tensor, LeakyIntegratorState]:
         """The voltage [mV], and the same state."""

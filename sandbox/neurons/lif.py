@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rules.errors import unknown
-from rules.surrogates import Surrogate, reset_signal
-from sandbox.neurons.base import Neuron, affine
+from rules.surrogates import Surrogate
+from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
+from sandbox.neurons.firing import RESETS, held, spike
 
 
 class LIFState(NamedTuple):
@@ -20,26 +19,6 @@ class LIFState(NamedTuple):
 
     v: Tensor  # membrane potential [mV]
     wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
-
-
-def _to_value(v: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
-    kept = v * (1 - spikes)
-    return kept if neuron.v_reset == 0.0 else kept + neuron.v_reset * spikes
-
-
-def _subtract(v: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
-    return v - (neuron.v_threshold - neuron.v_reset) * spikes
-
-
-def _none(v: Tensor, spikes: Tensor, neuron: LIF) -> Tensor:
-    return v
-
-
-RESETS: dict[str, tuple[Callable[[Tensor, Tensor, LIF], Tensor], str]] = {
-    "to_value": (_to_value, "v = v_reset"),
-    "subtract": (_subtract, "v -= v_threshold - v_reset"),
-    "none": (_none, ""),
-}
 
 
 @dataclass(frozen=True)
@@ -80,16 +59,8 @@ class LIF(Neuron):
     units: ClassVar[dict[str, str]] = {
         "tau_mem": "ms", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v_reset": "mV", "v": "mV", "current": "nA",
     }  # fmt: skip
-
-    def __post_init__(self) -> None:
-        if isinstance(self.surrogate, str):  # by its name, as a configuration file gives it
-            object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
-        if not self.tau_mem > 0:
-            raise ValueError(f"tau_mem={self.tau_mem}: give a positive time constant in ms")
-        if self.t_refractory < 0:
-            raise ValueError(f"t_refractory={self.t_refractory}: give a period in ms, 0 for none")
-        if self.reset not in RESETS:
-            raise unknown("reset", self.reset, RESETS)
+    above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "r": 0.0, "v_threshold": "v_reset"}
+    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
 
     @property
     def threshold(self) -> str:  # type: ignore[override]  # Brian2's condition
@@ -100,30 +71,25 @@ class LIF(Neuron):
         return RESETS[self.reset][1]
 
     @property
-    def swing(self) -> float:
+    def swing(self) -> Value:
         """From rest to threshold [mV]."""
-        return abs(self.v_threshold - self.v_leak) or 1.0
+        return span(self.v_leak, self.v_threshold)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> LIFState:
         """At rest, free to fire."""
-        v = torch.full(tuple(shape), self.v_leak, dtype=like.dtype, device=like.device)
+        v = full(shape, self.v_leak, like)
         return LIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def integrate(self, current: Tensor, state: LIFState, dt: float) -> LIFState:
         """The exact solution over one step; refractory cells stay where they are."""
-        v_inf = affine(current, self.r, self.v_leak)
-        v = torch.lerp(v_inf, state.v, math.exp(-dt / self.tau_mem))
-        return state._replace(v=v if state.wait is None else torch.where(state.wait > 0, state.v, v))
+        v = toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem))
+        return state._replace(v=held(state.wait, state.v, v))
 
     def fire(self, state: LIFState, dt: float) -> tuple[Tensor, LIFState]:
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        spikes = self.surrogate.spike(affine(self.centred(state), 1 / self.swing), self.strict)
-        wait = torch.zeros_like(state.v) if state.wait is None and self.t_refractory > 0 else state.wait
-        if wait is not None:
-            spikes = spikes * (wait <= 0)
-            closed = math.floor(self.t_refractory / dt + 1e-3) - 1.0  # Brian2's timestep(), less the step of the spike
-            wait = torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
-        return spikes, LIFState(RESETS[self.reset][0](state.v, reset_signal(spikes), self), wait)
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt, self.strict)
+        return spikes, LIFState(RESETS[self.reset][0](state.v, spikes, self), wait)
 
     def centred(self, state: LIFState) -> Tensor:
         """Membrane minus threshold [mV]."""

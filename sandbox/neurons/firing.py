@@ -1,0 +1,62 @@
+"""From a membrane to a spike: refractoriness, and what the reset does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate, reset_signal
+from sandbox.neurons.base import Value
+
+
+def spike(
+    surrogate: Surrogate, u: Tensor, wait: Tensor | None, t_refractory: float, dt: float, strict: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Spikes where `u >= 0` (`u > 0` if strict) in cells that may fire, and the steps for which each then waits.
+
+    The refractory period is cut to whole steps as Brian2 cuts it, floor(t_refractory / dt).
+    """
+    spikes = surrogate.spike(u, strict)
+    if wait is None and t_refractory > 0:
+        wait = torch.zeros_like(u)
+    if wait is not None:
+        spikes = spikes * (wait <= 0)
+        closed = math.floor(t_refractory / dt + 1e-3) - 1.0  # Brian2's timestep(), less the step of the spike
+        wait = torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
+    return spikes, wait
+
+
+def cross(surrogate: Surrogate, u: Tensor, wait: Tensor) -> tuple[Tensor, Tensor]:
+    """A spike at every upward crossing of `u = 0`: a cell waits (1) while it is above, as with `refractory="v >= ..."`."""
+    return surrogate.spike(u) * (wait <= 0), (u.detach() >= 0).to(u.dtype)
+
+
+def held(wait: Tensor | None, before: Tensor, after: Tensor) -> Tensor:
+    """`after`, but `before` where a cell waits: Brian2's `(unless refractory)`."""
+    return after if wait is None else torch.where(wait > 0, before, after)
+
+
+def to_value(x: Tensor, spikes: Tensor, value: Value) -> Tensor:
+    """`x`, and `value` where a cell fired."""
+    fired = reset_signal(spikes)
+    kept = x * (1 - fired)
+    return kept if isinstance(value, float) and value == 0.0 else kept + value * fired
+
+
+def plus(x: Tensor, spikes: Tensor, jump: Value) -> Tensor:
+    """`x`, and `x + jump` where a cell fired."""
+    return x + jump * reset_signal(spikes)
+
+
+RESETS: dict[str, tuple[Callable[[Tensor, Tensor, Any], Tensor], str]] = {  # of neurons with v_threshold and v_reset
+    "to_value": (lambda v, spikes, cell: to_value(v, spikes, cell.v_reset), "v = v_reset"),
+    "subtract": (
+        lambda v, spikes, cell: plus(v, spikes, cell.v_reset - cell.v_threshold),
+        "v -= v_threshold - v_reset",
+    ),
+    "none": (lambda v, spikes, cell: v, ""),
+}

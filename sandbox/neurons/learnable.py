@@ -1,0 +1,83 @@
+"""Parameters of a neuron that learn: marked in its fields, kept physical by how they are expressed."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sandbox.neurons.base import Neuron
+
+
+class Learnable(float):
+    """The initial value of a parameter that is to be learned; a plain float to everything that does not learn."""
+
+    shape: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"learnable({float(self)}{f', {self.shape}' if self.shape else ''})"
+
+
+def learnable(initial: float, shape: tuple[int, ...] = ()) -> Learnable:
+    """Mark a field of a neuron as learnable: one value for the population, or one for each cell of `shape`.
+
+    >>> from sandbox import LIF
+    >>> LIF(tau_mem=learnable(10.0)).tau_mem
+    learnable(10.0)
+
+    Reference: Fang et al. 2021, parametric LIF (arXiv 2007.05785); the expression of the constraint is ours.
+    """
+    marked = Learnable(initial)
+    marked.shape = tuple(shape)
+    return marked
+
+
+class Learned(nn.Module):
+    """The learnable parameters of a neuron, each as an unconstrained `raw` that starts at zero.
+
+        bounded from below    value = bound + (initial - bound) exp(raw)
+        free                  value = initial + |initial| raw       (|initial| = 1 where it is 0)
+
+    The bounds are those of the neuron's `above`: time constants and resistances stay above 0, a threshold above its
+    reset. Calling it gives the neuron with the present values in its fields. Raises ValueError for an initial value
+    that is not above its bound.
+
+    >>> from sandbox import LIF
+    >>> cells = Learned(LIF(tau_mem=learnable(10.0)))
+    >>> [name for name, _ in cells.named_parameters()], float(cells().tau_mem)
+    (['raw.tau_mem'], 10.0)
+    """
+
+    def __init__(self, neuron: Neuron) -> None:
+        super().__init__()
+        self.neuron = neuron
+        marked = learnables(neuron)
+        for name, value in marked.items():
+            bound = neuron.above.get(name)
+            low = getattr(neuron, bound) if isinstance(bound, str) else bound
+            if low is not None and not value > low:
+                raise ValueError(f"{name}={value!r} must start above {bound}{f' = {low}' * isinstance(bound, str)}")
+        self.raw = nn.ParameterDict({name: nn.Parameter(torch.zeros(v.shape)) for name, v in marked.items()})
+
+    def forward(self) -> Neuron:
+        """The neuron as it is now."""
+        return replace(self.neuron, **{name: self._value(name) for name in self.raw}) if self.raw else self.neuron
+
+    def _value(self, name: str) -> Any:
+        initial: float | Tensor = float(getattr(self.neuron, name))
+        if name not in self.raw:
+            return initial
+        bound = self.neuron.above.get(name)
+        if bound is None:
+            return initial + (abs(initial) or 1.0) * self.raw[name]
+        low = self._value(bound) if isinstance(bound, str) else bound
+        start = float(getattr(self.neuron, bound)) if isinstance(bound, str) else bound
+        return low + (initial - start) * torch.exp(self.raw[name])
+
+
+def learnables(neuron: Neuron) -> dict[str, Learnable]:
+    """The fields that are marked, by name."""
+    values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}  # type: ignore[arg-type]  # always a dataclass
+    return {name: value for name, value in values.items() if isinstance(value, Learnable)}
