@@ -34,7 +34,7 @@ def build(
 
     A hidden layer is 30 (dense), "30r" (recurrent), "16c5p2" (16 channels of 5 x 5, average-pooled by 2 before the
     neuron) or "16x3" (a residual block of two 3 x 3 convolutions). Weights are normal with standard deviation
-    `3 swing / (r sqrt(fan_in m))`, biases zero, where m is the mean square of the input: taken as 1 for the first
+    `3 rheobase / sqrt(fan_in m)`, biases zero, where m is the mean square of the input: taken as 1 for the first
     layer and as 0.02, that of firing rates around 0.1 per step, for those behind spikes. That makes a steady drive of
     about three times the distance from rest to threshold. `calibrate` fits the scale to data.
 
@@ -97,7 +97,7 @@ def initialise(network: Network, rng: torch.Generator) -> None:
     with torch.no_grad():
         for number, layer in enumerate(populated(network)):
             neuron = layer.cells.neuron
-            scale = 3 * neuron.swing / (getattr(neuron, "r", 1.0) * math.sqrt(0.02 if number else 1.0))
+            scale = 3 * neuron.rheobase / math.sqrt(0.02 if number else 1.0)
             for name, p in layer.named_parameters():
                 if p.ndim < 2:
                     p.zero_()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Run, Trace
-from sandbox.neurons.base import Neuron, loop
+from sandbox.neurons.base import Neuron, check_resolution, loop, rest
+from sandbox.neurons.learnable import Learned
 
 
 class Part(Protocol):
@@ -23,30 +24,35 @@ class Part(Protocol):
 
 
 class Population(nn.Module):
-    """Neurons of one kind that share a drive and, if recurrent, hear their own last output."""
+    """Neurons of one kind that share a drive and, if recurrent, hear their own last output.
+
+    Fields of the neuron that are marked as `learnable` become parameters of this module.
+    """
 
     def __init__(self, neuron: Neuron, dt: float, recurrent: nn.Linear | None = None) -> None:
         super().__init__()
+        check_resolution(neuron, dt)
         self.neuron = neuron
+        self.learned = Learned(neuron)
         self.dt = dt
         self.recurrent = recurrent
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """The carry before anything has happened."""
-        shape = currents.shape[1:]
-        heard = currents.new_zeros(shape) if self.recurrent is not None else None
-        return self.neuron.initial_state(shape, currents), heard
+        heard = currents.new_zeros(currents.shape[1:]) if self.recurrent is not None else None
+        return rest(self.learned(), currents[0]), heard
 
     def forward(self, currents: Tensor, carry: Any = None, record: bool = False) -> tuple[Tensor, Any, Tensor | None]:
         """Currents `[T, B, ...]` in nA to output `[T, B, ...]`, carry, and, if recorded, membrane minus threshold."""
+        neuron = self.learned()
 
         def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
             state, heard = carry
             if self.recurrent is not None:
                 current = current + self.recurrent(heard)
-            before = self.neuron.integrate(current, state, self.dt)
-            output, state = self.neuron.fire(before, self.dt)
-            shown = (output, self.neuron.centred(before)) if record else (output,)
+            before = neuron.integrate(current, state, self.dt)
+            output, state = neuron.fire(before, self.dt)
+            shown = (output, neuron.centred(before)) if record else (output,)
             return shown, (state, output if self.recurrent is not None else None)
 
         (output, *rest), carry = loop(one, currents, self.rest(currents) if carry is None else carry)

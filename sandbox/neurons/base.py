@@ -40,10 +40,8 @@ class Neuron(ABC):
     choices: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     draws: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+    preset_currents: ClassVar[Mapping[str, float]] = {}  # a constant current [nA] that shows each preset's pattern
 
-    threshold: str | None = None
-    reset_code: str | None = None
-    refractory: str | None = None  # a condition that keeps a cell refractory; None: t_refractory does
     t_refractory: float = 0.0  # [ms]
 
     def __post_init__(self) -> None:
@@ -60,6 +58,21 @@ class Neuron(ABC):
         if name not in cls.presets:
             raise unknown(f"preset of {cls.__name__}", name, cls.presets)
         return cls(**{**cls.presets[name], **changes})
+
+    @property
+    def threshold(self) -> str | None:
+        """Brian2's condition for a spike; None for a cell that has none."""
+        return None
+
+    @property
+    def reset_code(self) -> str | None:
+        """Brian2's statements after a spike."""
+        return None
+
+    @property
+    def refractory(self) -> str | None:
+        """A condition that keeps a cell refractory; None where t_refractory does."""
+        return None
 
     @abstractmethod
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
@@ -89,7 +102,8 @@ class Neuron(ABC):
     @property
     def rheobase(self) -> Value:
         """The constant current [nA] at which the cell begins to fire, about; where it never does, a typical current."""
-        return self.swing / getattr(self, "r", 1.0)
+        current: Value = self.swing / getattr(self, "r", 1.0)
+        return current
 
     @property
     def fastest(self) -> float:
@@ -140,7 +154,7 @@ def loop(
 def rest(neuron: Neuron, currents: Tensor, generator: torch.Generator | None = None) -> Any:
     """The state before anything has happened, for one step's `currents`.
 
-    A noisy neuron's key is drawn from the generator, or else from that of the pass (`rules.surrogates.differentiating`).
+    A noisy neuron's key is drawn from the generator, or else from that of the pass (`rules.surrogates`).
     """
     state = neuron.initial_state(currents.shape, currents)
     generator = generator or generator_of_pass()
@@ -234,7 +248,7 @@ def variables(state: Any) -> list[str]:
 
 
 def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
-    """Raise ValueError for what no neuron can be driven with; warn where dt is longer than its fastest time constant."""
+    """Raise ValueError for what no neuron can be driven with; warn where dt is too long for its dynamics."""
     if currents.ndim == 0 or len(currents) == 0:
         raise ValueError(f"currents have shape {tuple(currents.shape)}; wanted [T, ...] with at least one step")
     if not currents.is_floating_point():
@@ -244,10 +258,15 @@ def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
     if not torch.isfinite(currents).all():
         first = (~torch.isfinite(currents)).nonzero()[0].tolist()
         raise ValueError(f"currents hold {currents[tuple(first)].item()} at {first}; wanted finite numbers in nA")
+    check_resolution(neuron, dt)
+
+
+def check_resolution(neuron: Neuron, dt: float) -> None:
+    """Warn where dt is longer than the fastest time constant."""
     if dt > neuron.fastest:
         name = type(neuron).__name__
         warnings.warn(f"dt={dt:g} ms is longer than the fastest time constant of {name}, {neuron.fastest:g} ms: its "
-                      "dynamics are not resolved; use a smaller dt", stacklevel=3)  # fmt: skip
+                      "dynamics are not resolved; use a smaller dt", stacklevel=4)  # fmt: skip
 
 
 def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:

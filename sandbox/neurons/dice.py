@@ -47,7 +47,7 @@ def normal(key: Tensor, like: Tensor, stream: int = 0) -> Tensor:
     True
     """
     u = uniform(key, like.to(torch.float64), stream)
-    return (math.sqrt(2) * torch.special.erfinv(2 * u - 1)).to(like.dtype)
+    return (math.sqrt(2) * torch.erfinv(2 * u - 1)).to(like.dtype)
 
 
 DRAWS = {"uniform": uniform, "normal": normal}
@@ -55,7 +55,7 @@ DRAWS = {"uniform": uniform, "normal": normal}
 
 def _shifted(x: Tensor, by: int) -> Tensor:
     """A logical shift to the right: torch's keeps the sign."""
-    return (x >> by) & ((1 << (64 - by)) - 1)
+    return torch.bitwise_and(x >> by, (1 << (64 - by)) - 1)
 
 
 def _mixed(z: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def spike(
 
 
 def cross(surrogate: Surrogate, u: Tensor, wait: Tensor) -> tuple[Tensor, Tensor]:
-    """A spike at every upward crossing of `u = 0`: a cell waits (1) while it is above, as with `refractory="v >= ..."`."""
+    """A spike at every upward crossing of `u = 0`; a cell waits (1) while above, as with `refractory="v >= ..."`."""
     return surrogate.spike(u) * (wait <= 0), (u.detach() >= 0).to(u.dtype)
 
 
@@ -43,13 +43,14 @@ def held(wait: Tensor | None, before: Tensor, after: Tensor) -> Tensor:
 def to_value(x: Tensor, spikes: Tensor, value: Value) -> Tensor:
     """`x`, and `value` where a cell fired."""
     fired = reset_signal(spikes)
-    kept = x * (1 - fired)
+    kept: Tensor = x * (1 - fired)
     return kept if isinstance(value, float) and value == 0.0 else kept + value * fired
 
 
 def plus(x: Tensor, spikes: Tensor, jump: Value) -> Tensor:
     """`x`, and `x + jump` where a cell fired."""
-    return x + jump * reset_signal(spikes)
+    moved: Tensor = x + jump * reset_signal(spikes)
+    return moved
 
 
 RESETS: dict[str, tuple[Callable[[Tensor, Tensor, Any], Tensor], str]] = {  # of neurons with v_threshold and v_reset

@@ -25,6 +25,7 @@ class LeakyIntegrator(Neuron):
 
     The current is constant within a step, so the step is exact. Units as for the LIF neuron.
 
+    >>> import torch
     >>> neuron = LeakyIntegrator(tau_mem=10.0)
     >>> output, state = neuron.step(torch.ones(1), neuron.initial_state((1,), torch.zeros(1)), dt=10.0)
     >>> round(float(output), 4)  # 1 - exp(-1)

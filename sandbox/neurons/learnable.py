@@ -63,7 +63,10 @@ class Learned(nn.Module):
 
     def forward(self) -> Neuron:
         """The neuron as it is now."""
-        return replace(self.neuron, **{name: self._value(name) for name in self.raw}) if self.raw else self.neuron
+        if not self.raw:
+            return self.neuron
+        now: Neuron = replace(self.neuron, **{name: self._value(name) for name in self.raw})  # type: ignore[type-var]
+        return now
 
     def _value(self, name: str) -> Any:
         initial: float | Tensor = float(getattr(self.neuron, name))

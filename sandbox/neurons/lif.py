@@ -63,11 +63,11 @@ class LIF(Neuron):
     choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
 
     @property
-    def threshold(self) -> str:  # type: ignore[override]  # Brian2's condition
+    def threshold(self) -> str:
         return "v > v_threshold" if self.strict else "v >= v_threshold"
 
     @property
-    def reset_code(self) -> str:  # type: ignore[override]  # Brian2's statement
+    def reset_code(self) -> str:
         return RESETS[self.reset][1]
 
     @property

@@ -1,0 +1,96 @@
+"""A leaky integrate-and-fire neuron whose threshold rises with every spike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate
+from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
+from sandbox.neurons.firing import RESETS, held, plus, spike
+
+
+class ALIFState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+    a: Tensor  # spikes of its own that it remembers
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+@dataclass(frozen=True)
+class ALIF(Neuron):
+    """Leaky integrate-and-fire with an adaptive threshold.
+
+        tau_mem dv/dt   = v_leak - v + r current
+        tau_adapt da/dt = -a
+        spike where v >= v_threshold + beta a, then reset, and a <- a + 1
+
+    The step is exact. The adaptation counts whole spikes, as in Bellec et al. 2020 (2018 scales each by
+    1 - exp(-dt / tau_adapt)); `subtract` takes away the resting threshold. The gradient through `a` follows the same
+    choice as that through the reset. Units: tau_* ms, beta mV for each spike, the rest as in the LIF neuron.
+
+    >>> neuron = ALIF(tau_mem=10.0, beta=0.5)
+    >>> spikes, state = neuron.step(torch.full((1,), 3.0), neuron.initial_state((1,), torch.zeros(1)), dt=10.0)
+    >>> float(spikes), float(state.a), float(neuron.centred(state))  # the threshold is now at 1.5
+    (1.0, 1.0, -1.5)
+
+    Reference: Bellec et al. 2018 (arXiv 1803.09574); Bellec et al. 2020 (doi 10.1038/s41467-020-17236-y).
+    """
+
+    tau_mem: float = 20.0
+    tau_adapt: float = 200.0
+    beta: float = 0.1
+    r: float = 1.0
+    v_leak: float = 0.0
+    v_threshold: float = 1.0
+    v_reset: float = 0.0
+    reset: Literal["to_value", "subtract", "none"] = "to_value"
+    t_refractory: float = 0.0
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = """
+        dv/dt = (v_leak - v + r * current) / tau_mem : volt (unless refractory)
+        da/dt = -a / tau_adapt : 1
+    """
+    threshold: ClassVar[str] = "v >= v_threshold + beta * a"
+    method: ClassVar[str] = "exact"
+    units: ClassVar[dict[str, str]] = {
+        "tau_mem": "ms", "tau_adapt": "ms", "beta": "mV", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV",
+        "v_reset": "mV", "v": "mV", "a": "1", "current": "nA",
+    }  # fmt: skip
+    above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_adapt": 0.0, "r": 0.0, "v_threshold": "v_reset"}
+    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
+
+    @property
+    def reset_code(self) -> str:
+        return f"{RESETS[self.reset][1]}\na += 1".strip()
+
+    @property
+    def swing(self) -> Value:
+        """From rest to the resting threshold [mV]."""
+        return span(self.v_leak, self.v_threshold)
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> ALIFState:
+        """At rest, free to fire, with nothing remembered."""
+        v = full(shape, self.v_leak, like)
+        return ALIFState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
+
+    def integrate(self, current: Tensor, state: ALIFState, dt: float) -> ALIFState:
+        """The exact solution over one step."""
+        v = toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem))
+        return state._replace(v=held(state.wait, state.v, v), a=state.a * decay(dt, self.tau_adapt))
+
+    def fire(self, state: ALIFState, dt: float) -> tuple[Tensor, ALIFState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        return spikes, ALIFState(RESETS[self.reset][0](state.v, spikes, self), plus(state.a, spikes, 1.0), wait)
+
+    def centred(self, state: ALIFState) -> Tensor:
+        """Membrane minus threshold [mV]."""
+        return state.v - (self.v_threshold + self.beta * state.a)

@@ -1,0 +1,144 @@
+"""The adaptive exponential integrate-and-fire neuron, and the firing patterns it was shown to have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate
+from sandbox.neurons.base import Neuron, Value, affine, full
+from sandbox.neurons.firing import held, plus, spike, to_value
+from sandbox.neurons.schemes import Variables, euler
+
+
+class AdExState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+    w: Tensor  # adaptation current [nA]
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+def _pattern(
+    c_mem: float, g_leak: float, v_leak: float, a: float, tau_w: float, b: float, v_reset: float
+) -> dict[str, float]:
+    """A pattern in the units of the paper, pF, nS, mV, nS, ms, pA, mV, in ours."""
+    small = {"c_mem": c_mem, "g_leak": g_leak, "a": a, "b": b}
+    return {
+        **{name: value / 1000 for name, value in small.items()}, "v_leak": v_leak, "tau_w": tau_w, "v_reset": v_reset,
+        "v_rheobase": -50.0, "delta_t": 2.0, "v_threshold": 0.0,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AdEx(Neuron):
+    """Adaptive exponential integrate-and-fire.
+
+        c_mem dv/dt = g_leak (v_leak - v) + g_leak delta_t exp((v - v_rheobase) / delta_t) - w + current
+        tau_w dw/dt = a (v - v_leak) - w
+        spike where v >= v_threshold, then v <- v_reset and w <- w + b
+
+    `v_rheobase` is V_T of the paper; `v_threshold` only cuts the upstroke. Forward Euler, since a step of higher order
+    would evaluate the exponential beyond the cut. Units: c_mem nF; g_leak, a uS; tau_w ms; b nA; v_*, delta_t mV. The
+    defaults are the regular-spiking cell of the paper. `AdEx.preset(name)` gives the eight firing patterns of Naud et
+    al., under constant currents `AdEx.preset_currents` in nA; the numbers are those of Brian2's example of that paper,
+    which P. Mueller adjusted to match its figures.
+
+    >>> neuron = AdEx.preset("tonic")
+    >>> neuron.c_mem, neuron.preset_currents["tonic"]
+    (0.2, 0.5)
+
+    Reference: Brette & Gerstner 2005 (doi 10.1152/jn.00686.2005); Naud, Marcille, Clopath & Gerstner 2008 (doi
+    10.1007/s00422-008-0264-7).
+    """
+
+    c_mem: float = 0.281
+    g_leak: float = 0.03
+    v_leak: float = -70.6
+    v_rheobase: float = -50.4
+    delta_t: float = 2.0
+    a: float = 0.004
+    tau_w: float = 144.0
+    b: float = 0.0805
+    v_reset: float = -70.6
+    v_threshold: float = 20.0
+    t_refractory: float = 0.0
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = """
+        dv/dt = (g_leak * (v_leak - v + upstroke) - w + current) / c_mem : volt (unless refractory)
+        upstroke = delta_t * exp((v - v_rheobase) / delta_t) : volt
+        dw/dt = (a * (v - v_leak) - w) / tau_w : amp
+    """
+    threshold: ClassVar[str] = "v >= v_threshold"
+    reset_code: ClassVar[str] = "v = v_reset\nw += b"
+    method: ClassVar[str] = "euler"
+    units: ClassVar[dict[str, str]] = {
+        "c_mem": "nF", "g_leak": "uS", "v_leak": "mV", "v_rheobase": "mV", "delta_t": "mV", "a": "uS", "tau_w": "ms",
+        "b": "nA", "v_reset": "mV", "v_threshold": "mV", "v": "mV", "w": "nA", "current": "nA",
+    }  # fmt: skip
+    above: ClassVar[dict[str, float | str]] = {
+        "c_mem": 0.0, "g_leak": 0.0, "delta_t": 0.0, "tau_w": 0.0, "v_rheobase": "v_leak", "v_threshold": "v_rheobase",
+    }  # fmt: skip
+    presets: ClassVar[dict[str, dict[str, float]]] = {
+        "tonic": _pattern(200, 10, -70, 2, 30, 0, -58),
+        "adapting": _pattern(200, 12, -70, 2, 300, 60, -58),
+        "initial_burst": _pattern(130, 18, -58, 4, 150, 120, -50),
+        "bursting": _pattern(200, 10, -58, 2, 120, 100, -46),
+        "delayed_accelerating": _pattern(200, 12, -70, -10, 300, 0, -58),
+        "delayed_bursting": _pattern(100, 10, -65, -10, 90, 30, -47),
+        "transient": _pattern(100, 10, -65, 10, 90, 100, -47),
+        "irregular": _pattern(100, 12, -60, -11, 130, 30, -48),
+    }
+    preset_currents: ClassVar[dict[str, float]] = {
+        "tonic": 0.5, "adapting": 0.5, "initial_burst": 0.4, "bursting": 0.21, "delayed_accelerating": 0.3,
+        "delayed_bursting": 0.11, "transient": 0.18, "irregular": 0.16,
+    }  # fmt: skip
+
+    @property
+    def swing(self) -> Value:
+        """From rest to where the upstroke begins [mV]."""
+        return self.v_rheobase - self.v_leak
+
+    @property
+    def rheobase(self) -> Value:
+        """Where the fixed points meet, for a slow current and a positive slope conductance [nA]."""
+        slope = self.g_leak + self.a
+        v = self.v_rheobase + self.delta_t * torch.log(torch.as_tensor(slope / self.g_leak, dtype=torch.float64))
+        return float(slope * (v - self.v_leak - self.delta_t))
+
+    @property
+    def fastest(self) -> float:
+        """The membrane's time constant or that of the adaptation [ms]."""
+        return min(float(torch.as_tensor(tau).min()) for tau in (self.c_mem / self.g_leak, self.tau_w))
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> AdExState:
+        """At the leak potential, without adaptation, free to fire."""
+        v = full(shape, self.v_leak, like)
+        return AdExState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
+
+    def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
+        """dv/dt [mV/ms] and dw/dt [nA/ms]."""
+        above_rest = v - self.v_leak
+        upstroke = self.delta_t * torch.exp((v - self.v_rheobase) / self.delta_t)
+        dv = (self.g_leak * (upstroke - above_rest) - w + current) / self.c_mem
+        return dv, (self.a * above_rest - w) / self.tau_w
+
+    def integrate(self, current: Tensor, state: AdExState, dt: float) -> AdExState:
+        """One Euler step; the membrane of refractory cells stays where it is."""
+        v, w = euler(lambda v, w: self.derivatives(current, v, w), (state.v, state.w), dt)
+        return state._replace(v=held(state.wait, state.v, v), w=w)
+
+    def fire(self, state: AdExState, dt: float) -> tuple[Tensor, AdExState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        return spikes, AdExState(to_value(state.v, spikes, self.v_reset), plus(state.w, spikes, self.b), wait)
+
+    def centred(self, state: AdExState) -> Tensor:
+        """Membrane minus the cut of the upstroke [mV]."""
+        return state.v - self.v_threshold

@@ -1,0 +1,100 @@
+"""The exponential integrate-and-fire neuron: a leaky membrane with the upstroke of a real spike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate
+from sandbox.neurons.base import Neuron, Value, affine, full
+from sandbox.neurons.firing import held, spike, to_value
+from sandbox.neurons.schemes import euler
+
+
+class EIFState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+@dataclass(frozen=True)
+class EIF(Neuron):
+    """Exponential integrate-and-fire.
+
+        tau_mem dv/dt = v_leak - v + delta_t exp((v - v_rheobase) / delta_t) + r current
+        spike where v >= v_threshold, then v <- v_reset, clamped for t_refractory
+
+    `v_rheobase` is where the upstroke begins (V_T of the paper); `v_threshold` only cuts it. Forward Euler, since a
+    step of higher order would evaluate the exponential beyond the cut. Defaults: the paper's fit to a conductance-based
+    cell, in which r = 1 MOhm and the cut at -30 mV are ours. Units: ms, MOhm, mV, nA.
+
+    >>> round(EIF().rheobase, 2)  # (v_rheobase - delta_t - v_leak) / r
+    1.62
+
+    Reference: Fourcaud-Trocme, Hansel, van Vreeswijk & Brunel 2003 (doi 10.1523/JNEUROSCI.23-37-11628.2003).
+    """
+
+    tau_mem: float = 10.0
+    delta_t: float = 3.48
+    r: float = 1.0
+    v_leak: float = -65.0
+    v_rheobase: float = -59.9
+    v_threshold: float = -30.0
+    v_reset: float = -68.0
+    t_refractory: float = 1.7
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = """
+        dv/dt = (v_leak - v + upstroke + r * current) / tau_mem : volt (unless refractory)
+        upstroke = delta_t * exp((v - v_rheobase) / delta_t) : volt
+    """
+    threshold: ClassVar[str] = "v >= v_threshold"
+    reset_code: ClassVar[str] = "v = v_reset"
+    method: ClassVar[str] = "euler"
+    units: ClassVar[dict[str, str]] = {
+        "tau_mem": "ms", "delta_t": "mV", "r": "Mohm", "v_leak": "mV", "v_rheobase": "mV", "v_threshold": "mV",
+        "v_reset": "mV", "v": "mV", "current": "nA",
+    }  # fmt: skip
+    above: ClassVar[dict[str, float | str]] = {
+        "tau_mem": 0.0, "delta_t": 0.0, "r": 0.0, "v_rheobase": "v_leak", "v_threshold": "v_rheobase",
+    }  # fmt: skip
+
+    @property
+    def swing(self) -> Value:
+        """From rest to where the upstroke begins [mV]."""
+        return self.v_rheobase - self.v_leak
+
+    @property
+    def rheobase(self) -> Value:
+        """Where the two fixed points meet [nA]."""
+        return (self.swing - self.delta_t) / self.r
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> EIFState:
+        """At the leak potential, free to fire."""
+        v = full(shape, self.v_leak, like)
+        return EIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
+
+    def derivative(self, current: Tensor, v: Tensor) -> Tensor:
+        """dv/dt [mV/ms]."""
+        upstroke = self.delta_t * torch.exp((v - self.v_rheobase) / self.delta_t)
+        return (self.v_leak - v + upstroke + affine(current, self.r)) / self.tau_mem
+
+    def integrate(self, current: Tensor, state: EIFState, dt: float) -> EIFState:
+        """One Euler step; refractory cells stay where they are."""
+        (v,) = euler(lambda v: (self.derivative(current, v),), (state.v,), dt)
+        return state._replace(v=held(state.wait, state.v, v))
+
+    def fire(self, state: EIFState, dt: float) -> tuple[Tensor, EIFState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        return spikes, EIFState(to_value(state.v, spikes, self.v_reset), wait)
+
+    def centred(self, state: EIFState) -> Tensor:
+        """Membrane minus the cut of the upstroke [mV]."""
+        return state.v - self.v_threshold

@@ -1,0 +1,106 @@
+"""A leaky integrate-and-fire neuron that fires by chance, the more likely the closer it is to threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate
+from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
+from sandbox.neurons.dice import following, uniform
+from sandbox.neurons.firing import RESETS, held, spike
+
+
+class EscapeLIFState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+    key: Tensor  # what the next random numbers are made of, one int64 for all cells
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+@dataclass(frozen=True)
+class EscapeLIF(Neuron):
+    """Leaky integrate-and-fire with escape noise.
+
+        tau_mem dv/dt = v_leak - v + r current
+        hazard = exp((v - v_threshold) / delta_v) / tau_escape
+        spike with probability 1 - exp(-dt hazard) in a step, then reset
+
+    It is stepped as the equivalent stochastic threshold: with dice uniform on (0, 1), a cell fires where
+    v >= v_threshold + delta_v log(-log(dice) tau_escape / dt), so the surrogate sees the distance to the threshold
+    of the step. The dice are a function of `state.key`: of `seed`, or of the generator handed to `scan`, `simulate` or,
+    by a rule, to the pass. Units: tau_* ms; r MOhm; v_*, delta_v mV; the rest as in the LIF neuron.
+
+    >>> neuron = EscapeLIF(v_threshold=0.0, tau_escape=10.0)  # hazard 0.1 / ms at rest
+    >>> spikes, _ = neuron.fire(neuron.initial_state((100_000,), torch.zeros(1)), dt=1.0)
+    >>> round(float(spikes.mean()), 2)  # 1 - exp(-0.1) = 0.095
+    0.1
+
+    Reference: Gerstner, Kistler, Naud & Paninski 2014, Neuronal Dynamics, section 9.1; Jolivet et al. 2006 (doi
+    10.1007/s10827-006-7074-5).
+    """
+
+    tau_mem: float = 20.0
+    tau_escape: float = 1.0
+    delta_v: float = 0.1
+    r: float = 1.0
+    v_leak: float = 0.0
+    v_threshold: float = 1.0
+    v_reset: float = 0.0
+    reset: Literal["to_value", "subtract", "none"] = "to_value"
+    t_refractory: float = 0.0
+    seed: int = 0
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = "dv/dt = (v_leak - v + r * current) / tau_mem : volt (unless refractory)"
+    threshold: ClassVar[str] = "v >= v_threshold + delta_v * log(-log(dice) * tau_escape / dt)"
+    method: ClassVar[str] = "exact"
+    units: ClassVar[dict[str, str]] = {
+        "tau_mem": "ms", "tau_escape": "ms", "delta_v": "mV", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV",
+        "v_reset": "mV", "v": "mV", "dice": "1", "current": "nA",
+    }  # fmt: skip
+    draws: ClassVar[dict[str, str]] = {"dice": "uniform"}
+    above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_escape": 0.0, "delta_v": 0.0, "r": 0.0}
+    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
+
+    @property
+    def reset_code(self) -> str:
+        return RESETS[self.reset][1]
+
+    @property
+    def swing(self) -> Value:
+        """From rest to threshold [mV]."""
+        return span(self.v_leak, self.v_threshold)
+
+    @property
+    def fastest(self) -> float:
+        """The membrane's: the hazard has no dynamics of its own [ms]."""
+        return float(torch.as_tensor(self.tau_mem).min())
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> EscapeLIFState:
+        """At rest, free to fire, with the key of the seed."""
+        v = full(shape, self.v_leak, like)
+        key = torch.tensor(self.seed, dtype=torch.int64, device=like.device)
+        return EscapeLIFState(v, key, torch.zeros_like(v) if self.t_refractory > 0 else None)
+
+    def integrate(self, current: Tensor, state: EscapeLIFState, dt: float) -> EscapeLIFState:
+        """The exact solution over one step; refractory cells stay where they are."""
+        v = toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem))
+        return state._replace(v=held(state.wait, state.v, v))
+
+    def fire(self, state: EscapeLIFState, dt: float) -> tuple[Tensor, EscapeLIFState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        dice = uniform(state.key, state.v)
+        lifted = self.delta_v * torch.log(-torch.log(dice) * (self.tau_escape / dt))
+        u = affine(self.centred(state) - lifted, 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        return spikes, EscapeLIFState(RESETS[self.reset][0](state.v, spikes, self), following(state.key), wait)
+
+    def centred(self, state: EscapeLIFState) -> Tensor:
+        """Membrane minus the threshold without noise [mV]."""
+        return state.v - self.v_threshold

@@ -1,0 +1,97 @@
+"""The quadratic integrate-and-fire neuron, the normal form of a cell at the onset of firing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate
+from sandbox.neurons.base import Neuron, Value, affine, full
+from sandbox.neurons.firing import held, spike, to_value
+from sandbox.neurons.schemes import rk2
+
+
+class QIFState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+@dataclass(frozen=True)
+class QIF(Neuron):
+    """Quadratic integrate-and-fire.
+
+        tau_mem dv/dt = k (v - v_leak) (v - v_critical) + r current
+        spike where v >= v_threshold, then v <- v_reset
+
+    `v_critical` is where an undriven membrane runs away; `v_threshold` only cuts the upstroke. Midpoint rule (rk2).
+    Units: tau_mem ms; k 1/mV; r MOhm; v_* mV. The defaults are a choice of ours.
+
+    >>> round(QIF().rheobase, 3)  # k (v_critical - v_leak)^2 / (4 r)
+    0.225
+
+    Reference: Latham et al. 2000 (doi 10.1152/jn.2000.83.2.808); Neuronal Dynamics, section 5.3.
+    """
+
+    tau_mem: float = 10.0
+    k: float = 0.04
+    r: float = 10.0
+    v_leak: float = -65.0
+    v_critical: float = -50.0
+    v_threshold: float = -20.0
+    v_reset: float = -65.0
+    t_refractory: float = 0.0
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = """
+        dv/dt = (k * (v - v_leak) * (v - v_critical) + r * current) / tau_mem : volt (unless refractory)
+    """
+    threshold: ClassVar[str] = "v >= v_threshold"
+    reset_code: ClassVar[str] = "v = v_reset"
+    method: ClassVar[str] = "rk2"
+    units: ClassVar[dict[str, str]] = {
+        "tau_mem": "ms", "k": "1/mV", "r": "Mohm", "v_leak": "mV", "v_critical": "mV", "v_threshold": "mV",
+        "v_reset": "mV", "v": "mV", "current": "nA",
+    }  # fmt: skip
+    above: ClassVar[dict[str, float | str]] = {
+        "tau_mem": 0.0, "k": 0.0, "r": 0.0, "v_critical": "v_leak", "v_threshold": "v_reset",
+    }  # fmt: skip
+
+    @property
+    def swing(self) -> Value:
+        """From rest to where the membrane runs away [mV]."""
+        return self.v_critical - self.v_leak
+
+    @property
+    def rheobase(self) -> Value:
+        """Where the two fixed points meet [nA]."""
+        return self.k * self.swing**2 / (4 * self.r)
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> QIFState:
+        """At rest, free to fire."""
+        v = full(shape, self.v_leak, like)
+        return QIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
+
+    def derivative(self, current: Tensor, v: Tensor) -> Tensor:
+        """dv/dt [mV/ms]."""
+        return (self.k * (v - self.v_leak) * (v - self.v_critical) + affine(current, self.r)) / self.tau_mem
+
+    def integrate(self, current: Tensor, state: QIFState, dt: float) -> QIFState:
+        """One midpoint step; refractory cells stay where they are."""
+        (v,) = rk2(lambda v: (self.derivative(current, v),), (state.v,), dt)
+        return state._replace(v=held(state.wait, state.v, v))
+
+    def fire(self, state: QIFState, dt: float) -> tuple[Tensor, QIFState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        return spikes, QIFState(to_value(state.v, spikes, self.v_reset), wait)
+
+    def centred(self, state: QIFState) -> Tensor:
+        """Membrane minus the cut of the upstroke [mV]."""
+        return state.v - self.v_threshold

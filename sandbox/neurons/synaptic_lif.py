@@ -1,0 +1,190 @@
+"""Leaky integrate-and-fire neurons whose input current is smoothed by a synapse, stepped exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate
+from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
+from sandbox.neurons.exprel import exprel, exprel_slope
+from sandbox.neurons.firing import RESETS, held, spike
+
+
+class CubaLIFState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+    i_syn: Tensor  # synaptic current [nA]
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+@dataclass(frozen=True)
+class CubaLIF(Neuron):
+    """Current-based leaky integrate-and-fire with an exponential synapse.
+
+        tau_mem dv/dt     = v_leak - v + r i_syn
+        tau_syn di_syn/dt = current - i_syn
+        spike where v >= v_threshold, then reset; v is clamped for t_refractory, the synapse is not
+
+    The synapse has unit gain, so a charge arrives whole whatever tau_syn is. The current is constant within a step and
+    the step is exact, also for tau_syn = tau_mem, where Brian2's closed form divides by zero. Resets, refractory
+    period, surrogate and units are those of the LIF neuron.
+
+    >>> neuron = CubaLIF(tau_mem=10.0, tau_syn=10.0)
+    >>> _, state = neuron.step(torch.ones(1), neuron.initial_state((1,), torch.zeros(1)), dt=10.0)
+    >>> round(float(state.v), 4)  # 1 - 2 exp(-1)
+    0.2642
+
+    Reference: Gerstner, Kistler, Naud & Paninski 2014, Neuronal Dynamics, section 3.1; NIR (doi
+    10.1038/s41467-024-52259-9), `CubaLIF`.
+    """
+
+    tau_mem: float = 20.0
+    tau_syn: float = 5.0
+    r: float = 1.0
+    v_leak: float = 0.0
+    v_threshold: float = 1.0
+    v_reset: float = 0.0
+    reset: Literal["to_value", "subtract", "none"] = "to_value"
+    t_refractory: float = 0.0
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = """
+        dv/dt = (v_leak - v + r * i_syn) / tau_mem : volt (unless refractory)
+        di_syn/dt = (current - i_syn) / tau_syn : amp
+    """
+    threshold: ClassVar[str] = "v >= v_threshold"
+    method: ClassVar[str] = "exact"
+    units: ClassVar[dict[str, str]] = {
+        "tau_mem": "ms", "tau_syn": "ms", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v_reset": "mV",
+        "v": "mV", "i_syn": "nA", "current": "nA",
+    }  # fmt: skip
+    above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_syn": 0.0, "r": 0.0, "v_threshold": "v_reset"}
+    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
+
+    @property
+    def reset_code(self) -> str:
+        return RESETS[self.reset][1]
+
+    @property
+    def swing(self) -> Value:
+        """From rest to threshold [mV]."""
+        return span(self.v_leak, self.v_threshold)
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> CubaLIFState:
+        """At rest, free to fire."""
+        v = full(shape, self.v_leak, like)
+        return CubaLIFState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
+
+    def integrate(self, current: Tensor, state: CubaLIFState, dt: float) -> CubaLIFState:
+        """The exact solution over one step: the synapse relaxes, and the membrane follows it."""
+        excess = state.i_syn - current
+        kept = decay(dt, self.tau_mem)
+        drive = self.r * dt / self.tau_mem * kept * exprel(dt / self.tau_mem - dt / self.tau_syn)
+        v = toward(affine(current, self.r, self.v_leak), state.v, kept) + drive * excess
+        i_syn = toward(current, state.i_syn, decay(dt, self.tau_syn))
+        return state._replace(v=held(state.wait, state.v, v), i_syn=i_syn)
+
+    def fire(self, state: CubaLIFState, dt: float) -> tuple[Tensor, CubaLIFState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
+
+    def centred(self, state: CubaLIFState) -> Tensor:
+        """Membrane minus threshold [mV]."""
+        return state.v - self.v_threshold
+
+
+class AlphaLIFState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential [mV]
+    i_syn: Tensor  # synaptic current [nA]
+    x: Tensor  # the rising part of the synapse [nA]
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+@dataclass(frozen=True)
+class AlphaLIF(Neuron):
+    """Current-based leaky integrate-and-fire with an alpha synapse.
+
+        tau_mem dv/dt     = v_leak - v + r i_syn
+        tau_syn di_syn/dt = x - i_syn
+        tau_syn dx/dt     = current - x
+        spike where v >= v_threshold, then reset; v is clamped for t_refractory, the synapse is not
+
+    An impulse of current becomes `t / tau_syn^2 exp(-t / tau_syn)`, of area one. The step is exact for every pair of
+    time constants. Everything else is as in `CubaLIF`.
+
+    >>> neuron = AlphaLIF(tau_syn=5.0)
+    >>> _, state = neuron.step(torch.ones(1), neuron.initial_state((1,), torch.zeros(1)), dt=5.0)
+    >>> round(float(state.i_syn), 4)  # 1 - 2 exp(-1)
+    0.2642
+
+    Reference: Rall 1967 (doi 10.1152/jn.1967.30.5.1138); exact steps as in Rotter & Diesmann 1999 (doi
+    10.1007/s004220050570).
+    """
+
+    tau_mem: float = 20.0
+    tau_syn: float = 5.0
+    r: float = 1.0
+    v_leak: float = 0.0
+    v_threshold: float = 1.0
+    v_reset: float = 0.0
+    reset: Literal["to_value", "subtract", "none"] = "to_value"
+    t_refractory: float = 0.0
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = """
+        dv/dt = (v_leak - v + r * i_syn) / tau_mem : volt (unless refractory)
+        di_syn/dt = (x - i_syn) / tau_syn : amp
+        dx/dt = (current - x) / tau_syn : amp
+    """
+    threshold: ClassVar[str] = "v >= v_threshold"
+    method: ClassVar[str] = "exact"
+    units: ClassVar[dict[str, str]] = {**CubaLIF.units, "x": "nA"}
+    above: ClassVar[dict[str, float | str]] = CubaLIF.above
+    choices: ClassVar[dict[str, Any]] = CubaLIF.choices
+
+    @property
+    def reset_code(self) -> str:
+        return RESETS[self.reset][1]
+
+    @property
+    def swing(self) -> Value:
+        """From rest to threshold [mV]."""
+        return span(self.v_leak, self.v_threshold)
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> AlphaLIFState:
+        """At rest, free to fire."""
+        v = full(shape, self.v_leak, like)
+        zero = torch.zeros_like(v)
+        return AlphaLIFState(v, zero, zero, zero if self.t_refractory > 0 else None)
+
+    def integrate(self, current: Tensor, state: AlphaLIFState, dt: float) -> AlphaLIFState:
+        """The exact solution over one step."""
+        i_excess, x_excess = state.i_syn - current, state.x - current
+        kept, part = decay(dt, self.tau_mem), dt / self.tau_syn
+        gap = dt / self.tau_mem - part
+        drive = self.r * dt / self.tau_mem * kept
+        v = toward(affine(current, self.r, self.v_leak), state.v, kept)
+        v = v + drive * exprel(gap) * i_excess + drive * part * exprel_slope(gap) * x_excess
+        fading = decay(dt, self.tau_syn)
+        i_syn = current + fading * (i_excess + part * x_excess)
+        return state._replace(v=held(state.wait, state.v, v), i_syn=i_syn, x=toward(current, state.x, fading))
+
+    def fire(self, state: AlphaLIFState, dt: float) -> tuple[Tensor, AlphaLIFState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
+
+    def centred(self, state: AlphaLIFState) -> Tensor:
+        """Membrane minus threshold [mV]."""
+        return state.v - self.v_threshold

@@ -1,0 +1,115 @@
+"""A soma that fires and a dendrite that receives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate
+from sandbox.neurons.base import Neuron, Value, affine, full, span
+from sandbox.neurons.firing import RESETS, held, spike
+from sandbox.neurons.schemes import Variables, rk4
+
+
+class TwoCompartmentState(NamedTuple):
+    """What a cell remembers."""
+
+    v: Tensor  # membrane potential of the soma [mV]
+    v_dend: Tensor  # membrane potential of the dendrite [mV]
+    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+
+
+@dataclass(frozen=True)
+class TwoCompartment(Neuron):
+    """Two leaky compartments, joined by an axial resistance; the current enters the dendrite, the soma fires.
+
+        tau_mem dv/dt       = v_leak - v + r (v_dend - v) / r_axial
+        tau_dend dv_dend/dt = v_leak - v_dend + r_dend (current + (v - v_dend) / r_axial)
+        spike where v >= v_threshold, then the reset of the soma; the soma is clamped for t_refractory
+
+    Classical Runge-Kutta (rk4). Resets and surrogate are those of the LIF neuron. Units: tau_* ms; r* MOhm; v_* mV.
+    The defaults are a choice of ours.
+
+    >>> TwoCompartment().rheobase  # (1 / r + (1 + r_axial / r) / r_dend) swing
+    3.0
+
+    Reference: Gerstner, Kistler, Naud & Paninski 2014, Neuronal Dynamics, section 3.2.
+    """
+
+    tau_mem: float = 20.0
+    tau_dend: float = 10.0
+    r: float = 1.0
+    r_dend: float = 1.0
+    r_axial: float = 1.0
+    v_leak: float = 0.0
+    v_threshold: float = 1.0
+    v_reset: float = 0.0
+    reset: Literal["to_value", "subtract", "none"] = "to_value"
+    t_refractory: float = 0.0
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+
+    equations: ClassVar[str] = """
+        dv/dt = (v_leak - v + r * (v_dend - v) / r_axial) / tau_mem : volt (unless refractory)
+        dv_dend/dt = (v_leak - v_dend + r_dend * (current + (v - v_dend) / r_axial)) / tau_dend : volt
+    """
+    threshold: ClassVar[str] = "v >= v_threshold"
+    method: ClassVar[str] = "rk4"
+    units: ClassVar[dict[str, str]] = {
+        "tau_mem": "ms", "tau_dend": "ms", "r": "Mohm", "r_dend": "Mohm", "r_axial": "Mohm", "v_leak": "mV",
+        "v_threshold": "mV", "v_reset": "mV", "v": "mV", "v_dend": "mV", "current": "nA",
+    }  # fmt: skip
+    above: ClassVar[dict[str, float | str]] = {
+        "tau_mem": 0.0, "tau_dend": 0.0, "r": 0.0, "r_dend": 0.0, "r_axial": 0.0, "v_threshold": "v_reset",
+    }  # fmt: skip
+    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
+
+    @property
+    def reset_code(self) -> str:
+        return RESETS[self.reset][1]
+
+    @property
+    def swing(self) -> Value:
+        """From rest to threshold [mV]."""
+        return span(self.v_leak, self.v_threshold)
+
+    @property
+    def rheobase(self) -> Value:
+        """Where the settled soma meets the threshold [nA]."""
+        return self.swing * (1 / self.r + (1 + self.r_axial / self.r) / self.r_dend)
+
+    @property
+    def fastest(self) -> float:
+        """The faster compartment, loaded by the other [ms]."""
+        soma = self.tau_mem / (1 + self.r / self.r_axial)
+        dendrite = self.tau_dend / (1 + self.r_dend / self.r_axial)
+        return min(float(torch.as_tensor(tau).min()) for tau in (soma, dendrite))
+
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> TwoCompartmentState:
+        """At rest, free to fire."""
+        v = full(shape, self.v_leak, like)
+        return TwoCompartmentState(v, v, torch.zeros_like(v) if self.t_refractory > 0 else None)
+
+    def derivatives(self, current: Tensor, v: Tensor, v_dend: Tensor) -> Variables:
+        """dv/dt and dv_dend/dt [mV/ms]."""
+        axial = (v_dend - v) / self.r_axial
+        soma = (self.v_leak - v + self.r * axial) / self.tau_mem
+        return soma, (self.v_leak - v_dend + self.r_dend * (current - axial)) / self.tau_dend
+
+    def integrate(self, current: Tensor, state: TwoCompartmentState, dt: float) -> TwoCompartmentState:
+        """One Runge-Kutta step; the soma of a refractory cell stays where it was."""
+        v, v_dend = rk4(lambda v, v_dend: self.derivatives(current, v, v_dend), (state.v, state.v_dend), dt)
+        return state._replace(v=held(state.wait, state.v, v), v_dend=v_dend)
+
+    def fire(self, state: TwoCompartmentState, dt: float) -> tuple[Tensor, TwoCompartmentState]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
+
+    def centred(self, state: TwoCompartmentState) -> Tensor:
+        """Soma minus threshold [mV]."""
+        return state.v - self.v_threshold
