@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full
+from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.firing import held, plus, spike, to_value
 from sandbox.neurons.schemes import Variables, euler
 
@@ -106,15 +107,16 @@ class AdEx(Neuron):
 
     @property
     def rheobase(self) -> Value:
-        """Where the fixed points meet, for a slow current and a positive slope conductance [nA]."""
-        slope = self.g_leak + self.a
-        v = self.v_rheobase + self.delta_t * torch.log(torch.as_tensor(slope / self.g_leak, dtype=torch.float64))
-        return float(slope * (v - self.v_leak - self.delta_t))
+        """Where the fixed points meet, for a slow current [nA]."""
+        leak = smallest(self.g_leak)
+        slope = leak + max(smallest(self.a), -0.99 * leak)
+        v = smallest(self.v_rheobase) + smallest(self.delta_t) * math.log(slope / leak)
+        return slope * (v - smallest(self.v_leak) - smallest(self.delta_t))
 
     @property
     def fastest(self) -> float:
         """The membrane's time constant or that of the adaptation [ms]."""
-        return min(float(torch.as_tensor(tau).min()) for tau in (self.c_mem / self.g_leak, self.tau_w))
+        return min(smallest(tau) for tau in (self.c_mem / self.g_leak, self.tau_w))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> AdExState:
         """At the leak potential, without adaptation, free to fire."""

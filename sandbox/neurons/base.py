@@ -109,7 +109,7 @@ class Neuron(ABC):
     def fastest(self) -> float:
         """The shortest time constant [ms]."""
         times = [f.name for f in fields(self) if f.name.startswith("tau")]  # type: ignore[arg-type]  # always a dataclass
-        return min((float(torch.as_tensor(getattr(self, name)).min()) for name in times), default=math.inf)
+        return min((smallest(getattr(self, name)) for name in times), default=math.inf)
 
 
 def affine(x: Tensor, factor: Value, offset: Value = 0.0) -> Tensor:
@@ -131,13 +131,20 @@ def toward(target: Tensor, x: Tensor, kept: Value) -> Tensor:
 def span(v_leak: Value, v_threshold: Value) -> Value:
     """The distance from rest to threshold [mV], or 1 where there is none."""
     if isinstance(v_leak, Tensor) or isinstance(v_threshold, Tensor):
-        return torch.as_tensor(v_threshold - v_leak).detach().abs()
+        return abs(v_threshold - v_leak)
     return abs(v_threshold - v_leak) or 1.0
+
+
+def smallest(value: Value) -> float:
+    """A parameter as a plain number: the smallest of learned ones."""
+    return float(value.detach().min()) if isinstance(value, Tensor) else float(value)
 
 
 def full(shape: Iterable[int], value: Value, like: Tensor) -> Tensor:
     """A state of one value, with the dtype and device of `like`."""
-    return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device) + value
+    zeros = torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
+    filled: Tensor = zeros + value
+    return filled
 
 
 def loop(

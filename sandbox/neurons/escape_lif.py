@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
+from sandbox.neurons.base import Neuron, Value, affine, decay, full, smallest, span, toward
 from sandbox.neurons.dice import following, uniform
 from sandbox.neurons.firing import RESETS, held, spike
 
@@ -80,7 +80,7 @@ class EscapeLIF(Neuron):
     @property
     def fastest(self) -> float:
         """The membrane's: the hazard has no dynamics of its own [ms]."""
-        return float(torch.as_tensor(self.tau_mem).min())
+        return smallest(self.tau_mem)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> EscapeLIFState:
         """At rest, free to fire, with the key of the seed."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full
+from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.firing import cross
-from sandbox.neurons.resting import lowest_root, number
+from sandbox.neurons.resting import lowest_root
 from sandbox.neurons.schemes import Variables, rk4
 
 
@@ -76,7 +76,7 @@ class FitzHughNagumo(Neuron):
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> FitzHughNagumoState:
         """At the lowest fixed point, free to fire."""
-        a, b = number(self.a), number(self.b)
+        a, b = smallest(self.a), smallest(self.b)
         v = full(shape, lowest_root(lambda v: v - v**3 / 3 - (v + a) / b, -5.0, 5.0), like)
         return FitzHughNagumoState(v, (v + self.a) / self.b, torch.zeros_like(v))
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full
+from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.exprel import exprel
 from sandbox.neurons.firing import cross
-from sandbox.neurons.resting import lowest_root, number
+from sandbox.neurons.resting import lowest_root
 from sandbox.neurons.schemes import relax
 
 MEMBRANE = """
@@ -69,7 +69,7 @@ class Channels(Neuron):
     def fastest(self) -> float:
         """That of the sodium activation at -40 mV [ms]."""
         opening, closing = self.rates(torch.tensor(-40.0, dtype=torch.float64))[0]
-        return float(1 / (opening + closing).max())
+        return smallest(1 / (opening + closing))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ChannelState:
         """At rest, with every gate at its steady state."""
@@ -100,10 +100,10 @@ class Channels(Neuron):
 
     def _steady_current(self, v: float) -> float:
         """The ionic current [nA] at a potential at which all gates have settled."""
-        m, h, n = (number(o / (o + c)) for o, c in self.rates(torch.tensor(v, dtype=torch.float64)))
-        sodium = number(self.g_na) * m**3 * h * (number(self.e_na) - v)
-        potassium = number(self.g_k) * n**4 * (number(self.e_k) - v)
-        return sodium + potassium + number(self.g_leak) * (number(self.v_leak) - v)
+        m, h, n = (smallest(o / (o + c)) for o, c in self.rates(torch.tensor(v, dtype=torch.float64)))
+        sodium = smallest(self.g_na) * m**3 * h * (smallest(self.e_na) - v)
+        potassium = smallest(self.g_k) * n**4 * (smallest(self.e_k) - v)
+        return sodium + potassium + smallest(self.g_leak) * (smallest(self.v_leak) - v)
 
 
 CHANNEL_UNITS = {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full
+from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.firing import held, plus, spike, to_value
 from sandbox.neurons.schemes import Variables, euler
 
@@ -87,13 +87,11 @@ class Izhikevich(Neuron):
     @property
     def fastest(self) -> float:
         """Of the recovery, and of the membrane at the reset [ms]."""
-        return min(
-            1 / float(torch.as_tensor(self.a).max()), 1 / abs(0.08 * float(torch.as_tensor(self.v_reset).min()) + 5)
-        )
+        return min(smallest(1 / self.a), smallest(1 / abs(0.08 * self.v_reset + 5)))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> IzhikevichState:
         """At rest, or where b leaves no rest at the point nearest to one; free to fire."""
-        b = float(torch.as_tensor(self.b).max())
+        b = smallest(self.b)
         v = full(shape, (b - 5 - math.sqrt(max((5 - b) ** 2 - 22.4, 0.0))) / 0.08, like)
         return IzhikevichState(v, v * self.b, torch.zeros_like(v) if self.t_refractory > 0 else None)
 

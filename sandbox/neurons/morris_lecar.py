@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full
+from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.firing import cross
-from sandbox.neurons.resting import lowest_root, number
+from sandbox.neurons.resting import lowest_root
 from sandbox.neurons.schemes import Variables, rk4
 
 
@@ -98,8 +98,8 @@ class MorrisLecar(Neuron):
     @property
     def fastest(self) -> float:
         """Of the potassium activation at 0 mV, or of the membrane with its channels half open [ms]."""
-        membrane = number(self.c_mem) / (number(self.g_leak) + (number(self.g_k) + number(self.g_ca)) / 2)
-        gate = 1 / (number(self.phi) * math.cosh(number(self.v3) / (2 * number(self.v4))))
+        membrane = smallest(self.c_mem) / (smallest(self.g_leak) + (smallest(self.g_k) + smallest(self.g_ca)) / 2)
+        gate = 1 / (smallest(self.phi) * math.cosh(smallest(self.v3) / (2 * smallest(self.v4))))
         return min(membrane, gate)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> MorrisLecarState:
@@ -133,4 +133,4 @@ class MorrisLecar(Neuron):
         """dv/dt at a potential at which the potassium channel has settled."""
         at = torch.tensor(v, dtype=torch.float64)
         dv, _ = self.derivatives(torch.zeros_like(at), at, (1 + torch.tanh((at - self.v3) / self.v4)) / 2)
-        return number(dv)
+        return smallest(dv)

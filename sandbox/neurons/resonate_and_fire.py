@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full, span
+from sandbox.neurons.base import Neuron, Value, affine, full, smallest, span
 from sandbox.neurons.firing import spike, to_value
 from sandbox.neurons.schemes import Variables, rk4
 
@@ -77,7 +77,7 @@ class ResonateAndFire(Neuron):
     @property
     def fastest(self) -> float:
         """The damping, or a radian of the oscillation [ms]."""
-        return min(float(torch.as_tensor(self.tau_mem).min()), 1 / float(torch.as_tensor(self.omega).max()))
+        return min(smallest(self.tau_mem), smallest(1 / self.omega))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ResonateAndFireState:
         """At rest, free to fire."""

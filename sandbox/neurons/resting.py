@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sandbox.neurons.base import Value
-
 
 def lowest_root(f: Callable[[float], float], low: float, high: float, pieces: int = 400) -> float:
     """The first sign change of `f` above `low`, to rounding; `high` where there is none.
@@ -20,11 +18,6 @@ def lowest_root(f: Callable[[float], float], low: float, high: float, pieces: in
             return _bisected(f, a, b)
         a = b
     return high
-
-
-def number(value: Value) -> float:
-    """A parameter as a plain number: the mean of learned ones."""
-    return float(value) if isinstance(value, (int, float)) else float(value.mean())
 
 
 def _bisected(f: Callable[[float], float], a: float, b: float) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full, span
+from sandbox.neurons.base import Neuron, Value, affine, full, smallest, span
 from sandbox.neurons.firing import RESETS, held, spike
 from sandbox.neurons.schemes import Variables, rk4
 
@@ -86,7 +86,7 @@ class TwoCompartment(Neuron):
         """The faster compartment, loaded by the other [ms]."""
         soma = self.tau_mem / (1 + self.r / self.r_axial)
         dendrite = self.tau_dend / (1 + self.r_dend / self.r_axial)
-        return min(float(torch.as_tensor(tau).min()) for tau in (soma, dendrite))
+        return min(smallest(tau) for tau in (soma, dendrite))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> TwoCompartmentState:
         """At rest, free to fire."""
