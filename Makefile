@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow bench lint notebooks evidence constraints clean
+.PHONY: help install demo test test-slow bench lint notebooks docs evidence constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ lint: $(READY) ## ruff, and mypy in strict mode
 
 notebooks: $(READY) ## execute the notebooks and write their outputs back
 	cd notebooks && ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace *.ipynb
+
+docs: $(READY) ## a page for each neuron, from its docstring, into docs/neurons/
+	$(BIN)/sandbox list neurons --folder docs/neurons
 
 constraints: ## resolve constraints.txt anew for every Python from 3.10 on (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --no-annotate --no-header \

@@ -63,6 +63,9 @@ def _check_options(sub: ArgumentParser) -> None:
 
 
 def _list_options(sub: ArgumentParser) -> None:
+    sub.add_argument("kind", type=str, nargs="?", default=None, help="only these: rules, tasks, neurons ...")
+    sub.add_argument("--markdown", action="store_true", help="print a page for each, from its docstring")
+    sub.add_argument("--folder", type=str | None, default=None, help="write the pages here instead, a file for each")
     sub.add_argument("--out", type=str, default="runs", help="folder of all runs")
 
 

@@ -11,12 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 from rules.check import check_rule
+from rules.errors import unknown
 from sandbox import folder as folders
 from sandbox import index
 from sandbox.compare import Comparison, format_table
 from sandbox.compare import compare as run_comparison
 from sandbox.config import REGISTRIES, Choice, Experiment
 from sandbox.experiment import run as run_experiment
+from sandbox.pages import page
 from sandbox.parse import load
 
 
@@ -78,10 +80,13 @@ def check(given: Any) -> int:
 
 
 def list_(given: Any) -> int:
-    """Everything that has a name."""
-    known: dict[str, Any] = {kind: {name: _summary(member) for name, member in members.items()}
-                             for kind, members in REGISTRIES.items()}  # fmt: skip
-    runs = index.rows(Path(given.out))
+    """Everything that has a name, or one kind of it; as Markdown pages where asked for."""
+    kinds = list(REGISTRIES) if given.kind is None else [_kind(given.kind)]
+    if given.markdown or given.folder:
+        return _pages(kinds, given)
+    known: dict[str, Any] = {kind: {name: _summary(member) for name, member in REGISTRIES[kind].items()}
+                             for kind in kinds}  # fmt: skip
+    runs = index.rows(Path(given.out)) if given.kind is None else []
     text = "\n\n".join(
         f"{kind}\n" + "\n".join(f"  {name:<18} {summary}" for name, summary in members.items())
         for kind, members in known.items()
@@ -90,6 +95,29 @@ def list_(given: Any) -> int:
         rows = (f"  {r['folder']:<44} {r['status']:<8} {_percent(r['test_accuracy'])}" for r in runs)
         text += f"\n\nruns in {given.out}\n" + "\n".join(rows)
     _say(given, {**known, "runs": runs}, text)
+    return 0
+
+
+def _kind(word: str) -> str:
+    """The registry that a word means, in the singular or the plural."""
+    plurals = {"plasticities": "plasticity", **{f"{kind}s": kind for kind in REGISTRIES}}
+    kind = plurals.get(word, word)
+    if kind not in REGISTRIES:
+        raise unknown("kind", word, REGISTRIES)
+    return kind
+
+
+def _pages(kinds: list[str], given: Any) -> int:
+    """Markdown on the screen, or a file for each member in a folder."""
+    pages = {name: page(name, member) for kind in kinds for name, member in REGISTRIES[kind].items()}
+    if given.folder is None:
+        _say(given, pages, "\n".join(pages.values()))
+        return 0
+    folder = Path(given.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (folder / f"{name}.md").write_text(text)
+    _say(given, {"folder": str(folder), "pages": sorted(pages)}, f"{len(pages)} pages in {folder}")
     return 0
 
 

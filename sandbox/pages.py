@@ -1,0 +1,78 @@
+"""A page of documentation for each member of a registry, from its docstring and its fields."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import MISSING, Field, fields, is_dataclass
+from textwrap import dedent
+from typing import Any
+
+from sandbox.neurons import Neuron
+
+
+def page(name: str, member: Any) -> str:
+    """The Markdown page of a member: what it says of itself, its parameters and, for a neuron, what Brian2 runs.
+
+    >>> from sandbox.neurons import LIF
+    >>> print(page("lif", LIF).splitlines()[0])
+    # LIF (`lif`)
+    """
+    parts = [f"# {member.__name__} (`{name}`)", _prose(inspect.getdoc(member) or "")]
+    if is_dataclass(member):
+        parts.append(_parameters(member))
+    if isinstance(member, type) and issubclass(member, Neuron):
+        parts += [_brian2(member()), _presets(member)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _prose(text: str) -> str:
+    """A docstring with its examples fenced; its indented equations are code already."""
+    lines: list[str] = []
+    fenced = False
+    for line in text.splitlines():
+        example = line.startswith(">>>") or (fenced and bool(line.strip()))
+        if example != fenced:
+            lines.append("```python" if example else "```")
+        fenced = example
+        lines.append(line)
+    return "\n".join([*lines, "```"] if fenced else lines)
+
+
+def _parameters(member: Any) -> str:
+    units: dict[str, str] = getattr(member, "units", {})
+    above = getattr(member, "above", {})
+    rows = [f"| `{f.name}` | {_default(f)} | {units.get(f.name, 'ms' if f.name.startswith('t_') else '')} | "
+            f"{f'above `{above[f.name]}`' if f.name in above else ''} |" for f in fields(member)]  # fmt: skip
+    return "\n".join(["## Parameters", "", "| name | default | unit | stays |", "| --- | --- | --- | --- |", *rows])
+
+
+def _default(field: Field[Any]) -> str:
+    if field.default is not MISSING:
+        return f"`{field.default!r}`"
+    return "required" if field.default_factory is MISSING else f"`{field.default_factory()!r}`"
+
+
+def _brian2(neuron: Neuron) -> str:
+    lines = [dedent(neuron.equations).strip()]
+    for label, text in (
+        ("threshold", neuron.threshold),
+        ("reset", neuron.reset_code),
+        ("refractory", neuron.refractory),
+    ):
+        if text:
+            lines.append(f"{label}: {text.replace(chr(10), '; ')}")
+    lines.append(f"method: {neuron.method}")
+    return "\n".join(["## In Brian2", "", "```", *lines, "```"])
+
+
+def _presets(member: type[Neuron]) -> str:
+    if not member.presets:
+        return ""
+    names = list(next(iter(member.presets.values())))
+    rows = [
+        f"| `{preset}` | {member.preset_currents.get(preset, '')} | "
+        + " | ".join(f"{values[name]:g}" for name in names) + " |"
+        for preset, values in member.presets.items()
+    ]  # fmt: skip
+    head = "| preset | current [nA] | " + " | ".join(f"`{name}`" for name in names) + " |"
+    return "\n".join(["## Presets", "", head, "| --- " * (len(names) + 2) + "|", *rows])
