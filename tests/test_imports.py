@@ -80,3 +80,22 @@ def test_importing_draws_no_random_number():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.strip() == "True"
+
+
+def test_without_brian2_everything_but_the_reference_room_works():
+    """A machine that lacks it is played by an import that fails."""
+    code = (
+        "import sys; sys.modules['brian2'] = None\n"
+        "import torch, rules, sandbox\n"
+        "net = sandbox.build((4,), 3, (5,))\n"
+        "rules.Trainer(net, 'bptt').step((torch.rand(5, 2, 4), torch.tensor([0, 1])))\n"
+        "for call in (lambda: sandbox.validate(sandbox.LIF(), duration=1.0, cells=1),\n"
+        "             lambda: sandbox.from_brian2('dv/dt = -v / (10*ms) : 1'),\n"
+        "             lambda: sandbox.reference.to_brian2(net).run(torch.rand(5, 2, 4))):\n"
+        "    try: call()\n"
+        "    except ImportError as error: print(error)\n"
+    )
+    out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert out.returncode == 0, out.stderr
+    want = "this needs Brian2, which is not installed: pip install 'learning-rule-sandbox[reference]'"
+    assert out.stdout.splitlines() == [want] * 3
