@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
-from sandbox.neurons.firing import RESETS, held, spike
+from sandbox.neurons.base import Value, decay, full, toward
+from sandbox.neurons.firing import Resetting, held
 from sandbox.neurons.schemes import relax
 
 
@@ -25,7 +25,7 @@ class CobaLIFState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CobaLIF(Neuron):
+class CobaLIF(Resetting):
     """Conductance-based leaky integrate-and-fire with excitatory and inhibitory synapses.
 
         tau_mem dv/dt = v_leak - v + r (g_e (e_e - v) + g_i (e_i - v))
@@ -64,7 +64,6 @@ class CobaLIF(Neuron):
         dg_e/dt = ((abs(current) + current) / (2 * (e_e - v_leak)) - g_e) / tau_e : siemens
         dg_i/dt = ((abs(current) - current) / (2 * (v_leak - e_i)) - g_i) / tau_i : siemens
     """
-    threshold: ClassVar[str] = "v >= v_threshold"
     method: ClassVar[str] = "exponential_euler"
     units: ClassVar[dict[str, str]] = {
         "tau_mem": "ms", "tau_e": "ms", "tau_i": "ms", "r": "Mohm", "v_leak": "mV", "e_e": "mV", "e_i": "mV",
@@ -73,16 +72,6 @@ class CobaLIF(Neuron):
     above: ClassVar[dict[str, float | str]] = {
         "tau_mem": 0.0, "tau_e": 0.0, "tau_i": 0.0, "r": 0.0, "e_e": "v_threshold", "v_threshold": "v_reset",
     }  # fmt: skip
-    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
-
-    @property
-    def reset_code(self) -> str:
-        return RESETS[self.reset][1]
-
-    @property
-    def swing(self) -> Value:
-        """From rest to threshold [mV]."""
-        return span(self.v_leak, self.v_threshold)
 
     @property
     def rheobase(self) -> Value:
@@ -107,13 +96,3 @@ class CobaLIF(Neuron):
             g_e=toward(excited, state.g_e, decay(dt, self.tau_e)),
             g_i=toward(inhibited, state.g_i, decay(dt, self.tau_i)),
         )
-
-    def fire(self, state: CobaLIFState, dt: float) -> tuple[Tensor, CobaLIFState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
-        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
-
-    def centred(self, state: CobaLIFState) -> Tensor:
-        """Membrane minus threshold [mV]."""
-        return state.v - self.v_threshold

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate, reset_signal
-from sandbox.neurons.base import Value
+from sandbox.neurons.base import Neuron, Value, affine, span
 
 
 def spike(
@@ -61,3 +61,42 @@ RESETS: dict[str, tuple[Callable[[Tensor, Tensor, Any], Tensor], str]] = {  # of
     ),
     "none": (lambda v, spikes, cell: v, ""),
 }
+
+
+class Resetting(Neuron):
+    """A cell that fires where `v >= v_threshold` (`>` if `strict`), is reset, and waits for t_refractory."""
+
+    v_leak: float
+    v_threshold: float
+    v_reset: float
+    reset: str
+    surrogate: Surrogate
+    strict: bool = False
+
+    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
+
+    @property
+    def threshold(self) -> str:
+        """Brian2's condition for a spike."""
+        return "v > v_threshold" if self.strict else "v >= v_threshold"
+
+    @property
+    def reset_code(self) -> str:
+        """Brian2's statement after a spike."""
+        return RESETS[self.reset][1]
+
+    @property
+    def swing(self) -> Value:
+        """From rest to threshold [mV]."""
+        return span(self.v_leak, self.v_threshold)
+
+    def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
+        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        u = affine(self.centred(state), 1 / self.swing)
+        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt, self.strict)
+        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
+
+    def centred(self, state: Any) -> Tensor:
+        """Membrane minus threshold [mV]."""
+        membrane: Tensor = state.v
+        return membrane - self.v_threshold

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
-from sandbox.neurons.firing import RESETS, held, spike
+from sandbox.neurons.base import affine, decay, full, toward
+from sandbox.neurons.firing import Resetting, held
 
 
 class LIFState(NamedTuple):
@@ -22,7 +22,7 @@ class LIFState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LIF(Neuron):
+class LIF(Resetting):
     """Leaky integrate-and-fire with a hard threshold.
 
         tau_mem dv/dt = v_leak - v + r current
@@ -60,20 +60,6 @@ class LIF(Neuron):
         "tau_mem": "ms", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v_reset": "mV", "v": "mV", "current": "nA",
     }  # fmt: skip
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "r": 0.0, "v_threshold": "v_reset"}
-    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
-
-    @property
-    def threshold(self) -> str:
-        return "v > v_threshold" if self.strict else "v >= v_threshold"
-
-    @property
-    def reset_code(self) -> str:
-        return RESETS[self.reset][1]
-
-    @property
-    def swing(self) -> Value:
-        """From rest to threshold [mV]."""
-        return span(self.v_leak, self.v_threshold)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> LIFState:
         """At rest, free to fire."""
@@ -84,13 +70,3 @@ class LIF(Neuron):
         """The exact solution over one step; refractory cells stay where they are."""
         v = toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem))
         return state._replace(v=held(state.wait, state.v, v))
-
-    def fire(self, state: LIFState, dt: float) -> tuple[Tensor, LIFState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt, self.strict)
-        return spikes, LIFState(RESETS[self.reset][0](state.v, spikes, self), wait)
-
-    def centred(self, state: LIFState) -> Tensor:
-        """Membrane minus threshold [mV]."""
-        return state.v - self.v_threshold

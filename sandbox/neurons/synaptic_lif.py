@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
+from sandbox.neurons.base import affine, decay, full, toward
 from sandbox.neurons.exprel import exprel, exprel_slope
-from sandbox.neurons.firing import RESETS, held, spike
+from sandbox.neurons.firing import Resetting, held
 
 
 class CubaLIFState(NamedTuple):
@@ -24,7 +24,7 @@ class CubaLIFState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CubaLIF(Neuron):
+class CubaLIF(Resetting):
     """Current-based leaky integrate-and-fire with an exponential synapse.
 
         tau_mem dv/dt     = v_leak - v + r i_syn
@@ -58,23 +58,12 @@ class CubaLIF(Neuron):
         dv/dt = (v_leak - v + r * i_syn) / tau_mem : volt (unless refractory)
         di_syn/dt = (current - i_syn) / tau_syn : amp
     """
-    threshold: ClassVar[str] = "v >= v_threshold"
     method: ClassVar[str] = "exact"
     units: ClassVar[dict[str, str]] = {
         "tau_mem": "ms", "tau_syn": "ms", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v_reset": "mV",
         "v": "mV", "i_syn": "nA", "current": "nA",
     }  # fmt: skip
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_syn": 0.0, "r": 0.0, "v_threshold": "v_reset"}
-    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
-
-    @property
-    def reset_code(self) -> str:
-        return RESETS[self.reset][1]
-
-    @property
-    def swing(self) -> Value:
-        """From rest to threshold [mV]."""
-        return span(self.v_leak, self.v_threshold)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> CubaLIFState:
         """At rest, free to fire."""
@@ -90,16 +79,6 @@ class CubaLIF(Neuron):
         i_syn = toward(current, state.i_syn, decay(dt, self.tau_syn))
         return state._replace(v=held(state.wait, state.v, v), i_syn=i_syn)
 
-    def fire(self, state: CubaLIFState, dt: float) -> tuple[Tensor, CubaLIFState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
-        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
-
-    def centred(self, state: CubaLIFState) -> Tensor:
-        """Membrane minus threshold [mV]."""
-        return state.v - self.v_threshold
-
 
 class AlphaLIFState(NamedTuple):
     """What a cell remembers."""
@@ -111,7 +90,7 @@ class AlphaLIFState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AlphaLIF(Neuron):
+class AlphaLIF(Resetting):
     """Current-based leaky integrate-and-fire with an alpha synapse.
 
         tau_mem dv/dt     = v_leak - v + r i_syn
@@ -146,20 +125,9 @@ class AlphaLIF(Neuron):
         di_syn/dt = (x - i_syn) / tau_syn : amp
         dx/dt = (current - x) / tau_syn : amp
     """
-    threshold: ClassVar[str] = "v >= v_threshold"
     method: ClassVar[str] = "exact"
     units: ClassVar[dict[str, str]] = {**CubaLIF.units, "x": "nA"}
     above: ClassVar[dict[str, float | str]] = CubaLIF.above
-    choices: ClassVar[dict[str, Any]] = CubaLIF.choices
-
-    @property
-    def reset_code(self) -> str:
-        return RESETS[self.reset][1]
-
-    @property
-    def swing(self) -> Value:
-        """From rest to threshold [mV]."""
-        return span(self.v_leak, self.v_threshold)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> AlphaLIFState:
         """At rest, free to fire."""
@@ -178,13 +146,3 @@ class AlphaLIF(Neuron):
         fading = decay(dt, self.tau_syn)
         i_syn = current + fading * (i_excess + part * x_excess)
         return state._replace(v=held(state.wait, state.v, v), i_syn=i_syn, x=toward(current, state.x, fading))
-
-    def fire(self, state: AlphaLIFState, dt: float) -> tuple[Tensor, AlphaLIFState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
-        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
-
-    def centred(self, state: AlphaLIFState) -> Tensor:
-        """Membrane minus threshold [mV]."""
-        return state.v - self.v_threshold

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full, smallest, span
-from sandbox.neurons.firing import RESETS, held, spike
+from sandbox.neurons.base import Value, full, smallest
+from sandbox.neurons.firing import Resetting, held
 from sandbox.neurons.schemes import Variables, rk4
 
 
@@ -24,7 +24,7 @@ class TwoCompartmentState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TwoCompartment(Neuron):
+class TwoCompartment(Resetting):
     """Two leaky compartments, joined by an axial resistance; the current enters the dendrite, the soma fires.
 
         tau_mem dv/dt       = v_leak - v + r (v_dend - v) / r_axial
@@ -56,7 +56,6 @@ class TwoCompartment(Neuron):
         dv/dt = (v_leak - v + r * (v_dend - v) / r_axial) / tau_mem : volt (unless refractory)
         dv_dend/dt = (v_leak - v_dend + r_dend * (current + (v - v_dend) / r_axial)) / tau_dend : volt
     """
-    threshold: ClassVar[str] = "v >= v_threshold"
     method: ClassVar[str] = "rk4"
     units: ClassVar[dict[str, str]] = {
         "tau_mem": "ms", "tau_dend": "ms", "r": "Mohm", "r_dend": "Mohm", "r_axial": "Mohm", "v_leak": "mV",
@@ -65,16 +64,6 @@ class TwoCompartment(Neuron):
     above: ClassVar[dict[str, float | str]] = {
         "tau_mem": 0.0, "tau_dend": 0.0, "r": 0.0, "r_dend": 0.0, "r_axial": 0.0, "v_threshold": "v_reset",
     }  # fmt: skip
-    choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
-
-    @property
-    def reset_code(self) -> str:
-        return RESETS[self.reset][1]
-
-    @property
-    def swing(self) -> Value:
-        """From rest to threshold [mV]."""
-        return span(self.v_leak, self.v_threshold)
 
     @property
     def rheobase(self) -> Value:
@@ -103,13 +92,3 @@ class TwoCompartment(Neuron):
         """One Runge-Kutta step; the soma of a refractory cell stays where it was."""
         v, v_dend = rk4(lambda v, v_dend: self.derivatives(current, v, v_dend), (state.v, state.v_dend), dt)
         return state._replace(v=held(state.wait, state.v, v), v_dend=v_dend)
-
-    def fire(self, state: TwoCompartmentState, dt: float) -> tuple[Tensor, TwoCompartmentState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
-        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
-
-    def centred(self, state: TwoCompartmentState) -> Tensor:
-        """Soma minus threshold [mV]."""
-        return state.v - self.v_threshold
