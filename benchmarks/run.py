@@ -1,6 +1,6 @@
-"""Speed and memory as ratios to hand-written PyTorch, both sides in one run; writes README.md beside this file.
+"""Speed and memory as ratios to hand-written PyTorch, both sides in one run; then the other benchmarks.
 
-python benchmarks/run.py            # all, two to three minutes
+python benchmarks/run.py            # all, about ten minutes; writes README.md beside this file
 python benchmarks/run.py memory hand 0    # one memory measurement, in a process of its own
 """
 
@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from by_hand import ByHand, train_step
+from readme import machine, put, table
+from timing import paired, summary
 
 HERE = Path(__file__).parent
 SIZES = {  # inputs, hidden, outputs, steps, batch
@@ -64,21 +63,6 @@ def by_trainer(size: tuple[int, ...], checkpoint: int | None = None) -> Callable
     return lambda: trainer.step((x, y)).loss
 
 
-def paired(a: Callable[[], object], b: Callable[[], object], rounds: int, each: int = 1) -> tuple[float, float, float]:
-    """Medians [s] of both, called in turn, and the median of the ratios b / a of neighbours."""
-    times: list[tuple[float, float]] = []
-    for number in range(rounds):
-        row = {}
-        for call in (a, b) if number % 2 else (b, a):  # each goes first as often as the other
-            begun = time.perf_counter()
-            for _ in range(each):
-                call()
-            row[call] = (time.perf_counter() - begun) / each
-        times.append((row[a], row[b]))
-    ratio = statistics.median(y / x for x, y in times)
-    return statistics.median(x for x, _ in times), statistics.median(y for _, y in times), ratio
-
-
 def measure_step(name: str) -> tuple[float, float, float]:
     """Both sides of one size in this process: medians [s] and the ratio."""
     torch.set_num_threads(1)
@@ -95,9 +79,8 @@ def steps() -> list[tuple[str, str, str, str, str]]:
     for name in SIZES:
         words = [sys.executable, str(HERE / "run.py"), "step", name]
         found = [json.loads(subprocess.run(words, capture_output=True, check=True).stdout) for _ in range(PROCESSES)]
-        a, b, ratio = (statistics.median(column) for column in zip(*found, strict=True))
-        spread = f"{ratio:.3f} ({min(r for *_, r in found):.2f} to {max(r for *_, r in found):.2f})"
-        rows.append((f"`Trainer.step`, {name}", f"{a * 1e3:.2f} ms", f"{b * 1e3:.2f} ms", spread, "<= 1.10"))
+        a, b, ratio = summary(found)
+        rows.append((f"`Trainer.step`, {name}", f"{a * 1e3:.2f} ms", f"{b * 1e3:.2f} ms", ratio, "<= 1.10"))
     return rows
 
 
@@ -149,31 +132,21 @@ def measure_memory(side: str, checkpoint: int) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
+WORDS = """\
+Times are medians of calls made in turn, ratios are medians of the ratios of neighbours. Steps: the median of seven
+fresh processes, and the range, because a process keeps the memory layout that it happened to get. Memory is the growth
+of the resident peak over one step in a fresh process whose allocator returns what is freed, median of three.
+`by_hand.py` is the other side; both start from the same weights, and their losses are compared before anything is
+timed.
+"""
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    rows = [*steps(), *imports(), *memory()]
-    head = ("what", "by hand", "ours", "ratio", "target")
-    lines = [head, ("---",) * 5, *rows]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "learning-rule-sandbox"))
-    text = "\n".join(
-        [
-            "# Benchmarks",
-            "",
-            "Written by `make bench` (`python benchmarks/run.py`). Times are medians of calls made in turn, ratios are",
-            "medians of the ratios of neighbours; one torch thread. Steps: the median of seven fresh processes, and",
-            "the range, because a process keeps the memory layout that it happened to get. Memory is the growth of",
-            "the resident peak over one step in a fresh process whose allocator returns what is freed, median of",
-            "three. `by_hand.py` is the other side; both start",
-            "from the same weights, and their losses are compared before anything is timed.",
-            "",
-            *(f"| {' | '.join(line)} |" for line in lines),
-            "",
-            f"{platform.system()} {platform.machine()}, {packages}, Python {platform.python_version()}.",
-            "",
-        ]
-    )
-    (HERE / "README.md").write_text(text)
-    print(text)
+    rows = table(("what", "by hand", "ours", "ratio", "target"), [*steps(), *imports(), *memory()])
+    put("Training beside plain PyTorch", f"{WORDS}\n{rows}\n\n{machine('torch', 'numpy', 'learning-rule-sandbox')}")
+    for other in ("neurons.py", "compiled.py"):
+        subprocess.run([sys.executable, str(HERE / other)], check=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "sc
 ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
     "sandbox.neurons": {"rules"},
-    "sandbox.reference": {"sandbox.neurons"},
+    "sandbox.reference": {"rules", "sandbox.neurons", "sandbox.network"},
     "sandbox.network": {"rules", "sandbox.neurons"},
     "sandbox.tasks": {"rules.contract", "rules.errors", "sandbox.encode"},
     "sandbox.encode": set(),

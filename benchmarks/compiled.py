@@ -1,0 +1,92 @@
+"""Compiled neurons beside those written by hand.
+
+python benchmarks/compiled.py         # two to three minutes; writes its section of README.md
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+from neurons import CELLS, DT, HERE, NAMES, quiet
+from readme import machine, put, table
+from timing import paired, summary
+
+from sandbox import NEURONS, Neuron, scan
+from sandbox.reference import from_brian2
+from sandbox.reference.brian import evolving, parameters, unit
+from sandbox.reference.stimuli import strengths
+
+PROCESSES = 3  # a process keeps the memory layout that it happened to get
+
+
+def compiled(neuron: Neuron) -> Neuron:
+    """The same neuron from its equations, by `from_brian2`."""
+    import brian2 as b2
+
+    start = neuron.initial_state((), torch.zeros((), dtype=torch.float64))
+    return from_brian2(
+        neuron.equations,
+        neuron.threshold,
+        neuron.reset_code or None,
+        neuron.refractory or neuron.t_refractory * b2.ms,
+        neuron.method,
+        {name: value * unit(neuron.units[name]) for name, value in parameters(neuron).items()},
+        initial={name: float(getattr(start, name)) for name in evolving(neuron, start)},
+        swing=float(neuron.swing),
+    )
+
+
+def measure_step(name: str, backward: bool) -> tuple[float, float, float]:
+    """Both sides of one neuron in this process: medians [s] of one step and the ratio."""
+    quiet()
+    by_hand = NEURONS[name]()
+    steps = 100
+    currents = strengths(by_hand, CELLS).float().expand(steps, CELLS).clone().requires_grad_(backward)
+
+    def run(neuron: Neuron) -> Callable[[], torch.Tensor]:
+        def one() -> torch.Tensor:
+            with torch.set_grad_enabled(backward):
+                spikes, _ = scan(neuron, currents, dt=DT)
+            if backward:
+                spikes.sum().backward()
+            return spikes.sum()
+
+        return one
+
+    hand, ours = run(by_hand), run(compiled(by_hand))
+    assert torch.equal(hand(), ours()), "the two sides do not compute the same thing"
+    a, b, ratio = paired(hand, ours, rounds=15, each=2)
+    return a / steps, b / steps, ratio
+
+
+def compiled_steps() -> list[tuple[str, ...]]:
+    rows = []
+    for name in NAMES:
+        for backward in (False, True):
+            words = [sys.executable, str(HERE / "compiled.py"), "step", name, str(int(backward))]
+            found = [
+                json.loads(subprocess.run(words, capture_output=True, check=True).stdout) for _ in range(PROCESSES)
+            ]
+            a, b, ratio = summary(found)
+            what = f"{NEURONS[name].__name__}, step{' and backward' if backward else ''}"
+            rows.append((what, f"{a * 1e6:.0f} us", f"{b * 1e6:.0f} us", ratio, "<= 1.3"))
+    return rows
+
+
+WORDS = """\
+One step of 1000 cells at dt = 0.1 ms, float32, from the mean over 100 steps; medians of three processes, with the
+range. The compiled neuron is made by `from_brian2` from the equations of the one written by hand.
+"""
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["step"]:
+        print(json.dumps(measure_step(sys.argv[2], sys.argv[3] == "1")))
+    else:
+        rows = table(("what", "by hand", "compiled", "ratio", "target"), compiled_steps())
+        where = machine("torch", "brian2", "learning-rule-sandbox")
+        put("Compiled neurons beside those written by hand", f"{WORDS}\n{rows}\n\n{where}")

@@ -1,0 +1,263 @@
+"""Expressions in a normal form in which constants collect into coefficients, to be computed once for a dt.
+
+A node has a level: 0 for a number, 1 for what depends on parameters and dt alone, 2 for what changes from step to step.
+A sum is `constant + Σ coefficient * term` whose constant and coefficients are of a lower level than its terms; a
+product is `Π base ** exponent` with whole exponents. Equal nodes are the same object.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sandbox.reference.formula import OPERATORS
+from sandbox.reference.functions import DICE, FUNCTIONS, power
+
+Pairs = tuple[tuple["Node", Any], ...]
+CONDITIONS = {
+    ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne",
+    ast.And: "and", ast.Or: "or",
+}  # fmt: skip
+
+
+class Node:
+    """`kind` is number, name, call, sum or product; `what` the number, the name, or the name of the function."""
+
+    __slots__ = ("args", "constant", "kind", "level", "what")
+
+    def __init__(self, kind: str, what: Any, args: Any, constant: Any, level: int) -> None:
+        self.kind, self.what, self.args, self.constant, self.level = kind, what, args, constant, level
+
+    @property
+    def is_condition(self) -> bool:
+        """Whether its value is a truth."""
+        return self.kind == "call" and self.what in {*CONDITIONS.values(), "not"}
+
+    @property
+    def parts(self) -> list[Node]:
+        """The nodes from which it is made."""
+        if self.kind == "sum":
+            return [self.constant, *(node for pair in self.args for node in pair)]
+        return [base for base, _ in self.args] if self.kind == "product" else list(self.args)
+
+    def names(self) -> set[str]:
+        """The names in it."""
+        found, seen, waiting = set(), {self}, [self]
+        while waiting:
+            node = waiting.pop()
+            if node.kind == "name":
+                found.add(node.what)
+            fresh = [part for part in node.parts if part not in seen]
+            seen.update(fresh)
+            waiting.extend(fresh)
+        return found
+
+
+class Calls(NamedTuple):
+    """What a call of `rand()` or `randn()` becomes: the name of a draw."""
+
+    kinds: dict[str, str]  # name of the draw -> "uniform" or "normal"
+
+    def drawn(self, function: str, name: str | None) -> str:
+        """A name for a new draw."""
+        name = name or f"{function}_{len(self.kinds) + 1}"
+        self.kinds[name] = DICE[function]
+        return name
+
+
+class Algebra:
+    """Makes nodes, each only once."""
+
+    def __init__(self) -> None:
+        self.known: dict[Any, Node] = {}
+        self.zero, self.one = self.number(0.0), self.number(1.0)
+
+    def _node(self, kind: str, what: Any, args: Any = (), constant: Any = None, level: int = 2) -> Node:
+        # by repr, so that -0.0 and NaN are themselves
+        key = (kind, repr(what) if kind == "number" else what, frozenset(args) if kind in ("sum", "product") else args,
+               constant, level)  # fmt: skip
+        return self.known.setdefault(key, Node(kind, what, args, constant, level))
+
+    def number(self, value: float) -> Node:
+        """A plain number."""
+        return self._node("number", float(value) + 0.0, level=0)
+
+    def name(self, name: str, level: int = 2) -> Node:
+        """A variable, or a parameter (level 1)."""
+        return self._node("name", name, level=level)
+
+    def call(self, function: str, *args: Node) -> Node:
+        """A function of the table, a condition, or one of the operations that only the compiler writes."""
+        if function == "int" and args[0].is_condition:
+            return self.call("indicator", *args)
+        if function in FUNCTIONS:
+            args = tuple(self.as_number(arg) for arg in args)
+            if all(arg.kind == "number" for arg in args):
+                return self.number(FUNCTIONS[function](*(arg.what for arg in args)))
+        return self._node("call", function, args, level=max((arg.level for arg in args), default=0) or 1)
+
+    def as_number(self, node: Node) -> Node:
+        """A condition as 0 or 1."""
+        return self.call("indicator", node) if node.is_condition else node
+
+    def add(self, a: Node, b: Node) -> Node:
+        """a + b"""
+        level = max(a.level, b.level)
+        if level == 0:
+            return self.number(a.what + b.what)
+        (constant, terms), (more, others) = self._as_sum(a, level), self._as_sum(b, level)
+        for term, coefficient in others.items():
+            terms[term] = self.add(terms[term], coefficient) if term in terms else coefficient
+        return self._sum(self.add(constant, more), terms, level)
+
+    def mul(self, a: Node, b: Node) -> Node:
+        """a * b"""
+        if a.level > b.level:
+            a, b = b, a
+        if b.level == 0:
+            return self.number(a.what * b.what)
+        if a is self.zero or a is self.one:
+            return a if a is self.zero else b
+        if a.level < b.level:
+            constant, terms = self._as_sum(b, b.level)
+            scaled = {term: self.mul(coefficient, a) for term, coefficient in terms.items()}
+            return self._sum(self.mul(constant, a), scaled, b.level)
+        (c, bases), (d, others) = self._as_product(a), self._as_product(b)
+        for base, exponent in others.items():
+            bases[base] = bases.get(base, 0) + exponent
+        return self.mul(self.mul(c, d), self._product(bases, b.level))
+
+    def sub(self, a: Node, b: Node) -> Node:
+        """a - b"""
+        return self.add(a, self.mul(self.number(-1.0), b))
+
+    def div(self, a: Node, b: Node) -> Node:
+        """a / b"""
+        return self.mul(a, self.pow(b, self.number(-1.0)))
+
+    def pow(self, a: Node, b: Node) -> Node:
+        """a ** b; of an exponential, the exponential of the product."""
+        if a.level == b.level == 0:
+            return self.number(power(a.what, b.what))
+        if a.kind == "call" and a.what == "exp":
+            return self.call("exp", self.mul(a.args[0], b))
+        if b.kind == "number" and b.what == round(b.what) and abs(b.what) <= 64:
+            coefficient, bases = self._as_product(a)
+            raised = self._product({base: exponent * int(b.what) for base, exponent in bases.items()}, a.level)
+            return self.mul(self.pow(coefficient, b) if coefficient is not self.one else self.one, raised)
+        if b.kind == "number" and abs(b.what) == 0.5:
+            root = self.call("sqrt", a)
+            return root if b.what > 0 else self.pow(root, self.number(-1.0))
+        return self._node("call", "pow", (a, b), level=max(a.level, b.level))
+
+    def build(self, tree: ast.expr, env: Mapping[str, Node], dice: Calls, draw: str | None = None) -> Node:
+        """A node from a syntax tree that has passed the grammar."""
+
+        def build(node: ast.expr) -> Node:
+            return self.build(node, env, dice, draw)
+
+        def number(node: ast.expr) -> Node:
+            return self.as_number(build(node))
+
+        match tree:
+            case ast.Constant():
+                return self.number(float(tree.value))  # type: ignore[arg-type]  # checked by the grammar
+            case ast.Name():
+                return env[tree.id]
+            case ast.BinOp():
+                a, b = number(tree.left), number(tree.right)
+                plain = {ast.Add: self.add, ast.Sub: self.sub, ast.Mult: self.mul, ast.Div: self.div, ast.Pow: self.pow}
+                if type(tree.op) in plain:
+                    return plain[type(tree.op)](a, b)
+                if a.level == b.level == 0:
+                    return self.number(OPERATORS[type(tree.op)](a.what, b.what))
+                return self.call("mod" if isinstance(tree.op, ast.Mod) else "floordiv", a, b)
+            case ast.UnaryOp():
+                if isinstance(tree.op, ast.Not):
+                    return self.call("not", build(tree.operand))
+                return self.mul(self.number(-1.0 if isinstance(tree.op, ast.USub) else 1.0), number(tree.operand))
+            case ast.Compare():
+                return self.call(CONDITIONS[type(tree.ops[0])], number(tree.left), number(tree.comparators[0]))
+            case ast.BoolOp():
+                return self.call(CONDITIONS[type(tree.op)], *(build(value) for value in tree.values))
+            case ast.Call(func=ast.Name(id=function)) if function in DICE:
+                return self.name(dice.drawn(function, draw))
+            case ast.Call(func=ast.Name(id=function)):
+                return self.call(function, *(build(arg) for arg in tree.args))
+        raise AssertionError(ast.dump(tree))
+
+    def factored(self, node: Node) -> Node:
+        """The sum with its most frequent factor taken out, again and again: the fewest multiplications, by greed."""
+        while True:
+            counts: dict[tuple[Node, int], int] = {}
+            for term, _ in node.args:
+                for base, exponent in self._as_product(term)[1].items():
+                    key = (base, 1 if exponent > 0 else -1)
+                    counts[key] = counts.get(key, 0) + 1
+            key = max(counts, key=lambda k: counts[k])
+            if counts[key] < 2:
+                return node
+            base, sign = key
+            inner, rest = self.zero, {}
+            least = min(
+                abs(e) for t, _ in node.args if (e := self._as_product(t)[1].get(base, 0) * sign) > 0
+            )  # fmt: skip
+            for term, coefficient in node.args:
+                _, bases = self._as_product(term)
+                if bases.get(base, 0) * sign > 0:
+                    bases[base] -= sign * least
+                    inner = self.add(inner, self.mul(coefficient, self._product(bases, node.level)))
+                else:
+                    rest[term] = coefficient
+            taken = self._node("product", None, ((base, sign * least), (inner, 1)), level=node.level)
+            if inner.kind != "sum" or not rest:
+                taken = self.mul(self._product({base: sign * least}, node.level), inner)
+            node = self.add(self._sum(node.constant, rest, node.level), taken)
+            if node.kind != "sum" or len(node.args) < 2:
+                return node
+
+    def _as_sum(self, node: Node, level: int) -> tuple[Node, dict[Node, Node]]:
+        if node.level < level:
+            return node, {}
+        return (node.constant, dict(node.args)) if node.kind == "sum" else (self.zero, {node: self.one})
+
+    def _as_product(self, node: Node) -> tuple[Node, dict[Node, int]]:
+        if node.kind == "product":
+            return self.one, dict(node.args)
+        if node.kind == "sum" and node.constant is self.zero and len(node.args) == 1:
+            ((term, coefficient),) = node.args
+            return coefficient, self._as_product(term)[1]
+        return self.one, {node: 1}
+
+    def _sum(self, constant: Node, terms: dict[Node, Node], level: int) -> Node:
+        terms = {term: coefficient for term, coefficient in terms.items() if coefficient is not self.zero}
+        if not terms:
+            return constant
+        if constant is self.zero and len(terms) == 1:
+            ((term, coefficient),) = terms.items()
+            if coefficient is self.one:
+                return term
+        return self._node("sum", None, tuple(terms.items()), constant, level)
+
+    def _product(self, bases: dict[Node, int], level: int) -> Node:
+        exponent = self.zero
+        for base in [base for base in bases if base.kind == "call" and base.what == "exp"]:
+            exponent = self.add(exponent, self.mul(base.args[0], self.number(bases.pop(base))))
+        if exponent is not self.zero:
+            joint = self.call("exp", exponent)
+            if joint.level < level:
+                return self.mul(joint, self._product(bases, level))
+            bases[joint] = bases.get(joint, 0) + 1
+        bases = {base: n for base, n in bases.items() if n}
+        if not bases:
+            return self.one
+        if len(bases) == 1 and 1 in bases.values():
+            return next(iter(bases))
+        return self._node("product", None, tuple(bases.items()), level=level)
+
+
+def finite(value: Any) -> bool:
+    """Whether a number is one; a tensor passes."""
+    return not isinstance(value, float) or math.isfinite(value)

@@ -1,0 +1,141 @@
+"""The Brian2 objects of a network: groups, synapses and monitors, and the slots in which they act."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sandbox.reference.brian import base, drawn, evolving, unit
+from sandbox.reference.need import brian2
+
+if TYPE_CHECKING:
+    from sandbox.reference.network import Dense
+
+SLOTS = ("drive", "update", "threshold", "clear", "synapses", "reset", "output")  # of each layer, in this order
+
+
+def circuit(layers: Sequence[Dense], x: NDArray[np.float64], dt: float) -> Any:
+    """A `brian2.Network` that runs these layers on an input `[T, B, in]`, with `dt` in ms."""
+    b2 = brian2()
+    clock = b2.Clock(dt * b2.ms)
+    steps, samples, _ = x.shape
+    source = _input(x, clock)
+    objects: list[Any] = [source]
+    for number, layer in enumerate(layers):
+        cells = _cells(f"cells_{number}", layer, steps, samples, clock)
+        objects += [cells, _synapses(f"weights_{number}", source, cells, layer.weight, "feed")]
+        if layer.recurrent is not None:
+            objects.append(_synapses(f"recurrent_{number}", cells, cells, layer.recurrent, "heard"))
+        objects.append(_monitor(f"outputs_{number}", cells))
+        source = cells
+    network = b2.Network(objects)
+    slots = [f"{slot}_cells_{number}" for number in range(len(layers)) for slot in SLOTS]
+    network.schedule = ["start", "groups", "input", *slots, "end"]  # "start" and "groups": where idle objects stay
+    return network
+
+
+def _input(x: NDArray[np.float64], clock: Any) -> Any:
+    b2 = brian2()
+    steps, samples, width = x.shape
+    stimulus = b2.TimedArray(x.reshape(steps, -1), dt=clock.dt)
+    group = b2.NeuronGroup(samples * width, "output : 1", clock=clock, namespace={"stimulus": stimulus}, name="input")
+    group.run_regularly("output = stimulus(t, i)", when="input")
+    return group
+
+
+def _cells(name: str, layer: Dense, steps: int, samples: int, clock: Any) -> Any:
+    """The population, once for each sample, at rest, with every part of its step in a slot of its own."""
+    group = _group(name, layer, steps, samples, clock)
+    group.state_updater.when = f"update_{name}"
+    group.run_regularly("feed = 0*amp\nheard = 0*amp", when=f"clear_{name}")
+    for thresholder in group.thresholder.values():
+        thresholder.when = f"threshold_{name}"
+    for resetter in group.resetter.values():
+        resetter.when = f"reset_{name}"
+    if not layer.neuron.spiking:
+        group.namespace["unit_of_v"] = unit(layer.neuron.units["v"])
+        group.run_regularly("output = v / unit_of_v", when=f"output_{name}")
+    return group
+
+
+def _group(name: str, layer: Dense, steps: int, samples: int, clock: Any) -> Any:
+    b2 = brian2()
+    neuron, count = layer.neuron, samples * len(layer.bias)
+    start = neuron.initial_state((samples, len(layer.bias)), torch.zeros((), dtype=torch.float64))
+    physical, own = _parameters(layer, samples)
+    lines = [
+        neuron.equations,
+        "current = feed + heard + bias : amp",
+        "feed : amp",
+        "heard : amp",
+        "bias : amp (constant)",
+    ]
+    lines += [f"{name} : {base(values)} (constant)" for name, values in own.items()]
+    lines += ["output : 1"] * (not neuron.spiking)
+    for dice, values in drawn(neuron, start, torch.zeros(steps, count, dtype=torch.float64)).items():
+        symbol = unit(neuron.units[dice])
+        physical[f"stored_{dice}"] = b2.TimedArray(values.numpy() * symbol, dt=clock.dt)
+        lines.append(f"{dice} = stored_{dice}(t, i) : {base(symbol)} (constant over dt)")
+    group = b2.NeuronGroup(
+        count,
+        "\n".join(lines),
+        threshold=neuron.threshold,
+        reset=neuron.reset_code or None,
+        refractory=(neuron.refractory or neuron.t_refractory * b2.ms) if neuron.spiking else False,
+        method=neuron.method,
+        namespace=physical,
+        clock=clock,
+        name=name,
+    )
+    initial = {
+        name: getattr(start, name).flatten().numpy() * unit(neuron.units[name]) for name in evolving(neuron, start)
+    }
+    for variable, values in {**initial, **own, "bias": np.tile(layer.bias, samples) * b2.nA}.items():
+        setattr(group, variable, values)
+    return group
+
+
+def _parameters(layer: Dense, samples: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters that all cells share, and those of which each cell has its own, as quantities."""
+    neuron = layer.neuron
+    shared, own = {}, {}
+    for name in (field.name for field in fields(neuron) if field.name in neuron.units):  # type: ignore[arg-type]  # always a dataclass
+        value = torch.as_tensor(getattr(neuron, name), dtype=torch.float64)
+        if value.numel() > 1:
+            own[name] = value.expand(samples, len(layer.bias)).flatten().numpy() * unit(neuron.units[name])
+        else:
+            shared[name] = float(value) * unit(neuron.units[name])
+    return shared, own
+
+
+def _synapses(name: str, source: Any, target: Any, weight: NDArray[np.float64], into: str) -> Any:
+    """The weights `[post, pre]` between two groups, once for each sample, into the target's `feed` or `heard`.
+
+    Spikes add their weight when they arrive; the output of cells that never fire is weighed and summed at every step.
+    """
+    b2 = brian2()
+    fires = bool(source.thresholder)
+    model = "weight : amp" + ("" if fires else f"\n{into}_post = weight * output_pre : amp (summed)")
+    on_pre = f"{into}_post += weight" if fires else None
+    synapses = b2.Synapses(source, target, model, on_pre=on_pre, clock=target.clock, name=name)
+    if fires:
+        synapses.pre.when = f"synapses_{source.name}"
+    else:
+        synapses.summed_updaters[f"{into}_post"].when = f"drive_{target.name}"
+    post, pre = (index.ravel() for index in np.indices(weight.shape))
+    sample = np.arange(len(target) // len(weight))[:, None]
+    synapses.connect(i=(sample * weight.shape[1] + pre).ravel(), j=(sample * len(weight) + post).ravel())
+    synapses.weight = np.tile(weight.ravel(), len(sample)) * b2.nA
+    return synapses
+
+
+def _monitor(name: str, cells: Any) -> Any:
+    b2 = brian2()
+    if cells.thresholder:
+        return b2.SpikeMonitor(cells, name=name)
+    return b2.StateMonitor(cells, "output", record=True, when="end", clock=cells.clock, name=name)

@@ -1,0 +1,170 @@
+"""An expression as a function: parsed once from text, on a whitelist, without `eval`."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rules.errors import unknown
+from sandbox.reference import grammar
+from sandbox.reference.functions import DICE, FUNCTIONS, divide, floored, power, remainder
+
+Values = Mapping[str, Any]
+Closure = Callable[[Values], Any]
+
+OPERATORS: dict[type, Callable[..., Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: divide,
+    ast.FloorDiv: floored, ast.Mod: remainder, ast.Pow: power,
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Formula:
+    """An expression that can be called with the values of its names, floats or tensors."""
+
+    text: str
+    names: frozenset[str]
+    _closure: Closure = field(repr=False, compare=False)
+    _bound: Values = field(repr=False, compare=False)
+
+    def __call__(self, values: Values) -> Any:
+        try:
+            return self._closure(values)
+        except KeyError as missing:
+            raise unknown(f"name in {self.text!r}:", missing.args[0], values) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _within, (self.text, self._bound)
+
+
+def parse(text: str, constants: Values | None = None) -> Formula:
+    """A formula from text; `constants` are bound once and are no names of it.
+
+    Arithmetic (+ - * / // % **), comparisons, and / or / not, and the functions of
+    `sandbox.reference.functions.FUNCTIONS`; on floats it has NumPy's manners (1 / 0 is infinite). Raises ValueError
+    for anything else, before anything is evaluated.
+
+    >>> f = parse("exp(-v / tau) + clip(w, 0, 1)")
+    >>> sorted(f.names), f({"v": 0.0, "tau": 2.0, "w": 3.0})
+    (['tau', 'v', 'w'], 2.0)
+    >>> f({"v": torch.zeros(2), "tau": 2.0, "w": 0.5})
+    tensor([1.5000, 1.5000])
+    >>> parse("v.__class__")
+    Traceback (most recent call last):
+    ValueError: 'v.__class__' in 'v.__class__' is not allowed; an expression has numbers, names, arithmetic, ...
+    """
+    tree = grammar.expression(text)
+    bound = dict(constants or {})
+    return Formula(text, grammar.names(tree) - set(bound), _closed(tree, bound), bound)
+
+
+def right_hand_sides(equations: str) -> dict[str, Formula]:
+    """The right-hand side of every differential equation, with the subexpressions put in, by Brian2's parser.
+
+    Unit symbols stand for their values in house units (ms, mV, nA, MOhm, nF, uS), so that with all names in those, the
+    results are per ms. Noise `xi` is a name. Raises ValueError for text that is no set of equations.
+
+    >>> f = right_hand_sides("dv/dt = (I - v) / tau : volt\\nI = 2 * w : volt\\ndw/dt = -w / (4*ms) : volt")
+    >>> {name: sorted(side.names) for name, side in f.items()}
+    {'v': ['tau', 'v', 'w'], 'w': ['w']}
+    >>> f["v"]({"v": 1.0, "w": 3.0, "tau": 10.0})
+    0.5
+    """
+    from sandbox.reference.need import brian2
+    from sandbox.reference.units import symbols
+
+    lines = grammar.equations(equations)
+    own = {line.name for line in lines}
+    try:
+        parsed = brian2().Equations("\n".join(map(str, lines)))
+        sides = parsed.get_substituted_expressions(include_subexpressions=False)
+    except Exception as error:
+        raise ValueError(f"Brian2 refuses the equations: {error}") from None
+    units = {name: value for name, value in symbols().items() if name not in own}
+    sides = {name: _within(side.code, units) for name, side in sides}
+    return {line.name: sides[line.name] for line in lines if line.name in sides}
+
+
+def _within(text: str, units: Values) -> Formula:
+    tree = grammar.expression(text, ours=True)
+    bound = {name: units[name] for name in grammar.names(tree) & units.keys()}
+    return Formula(text, grammar.names(tree) - set(bound), _closed(tree, bound), bound)
+
+
+def _closed(node: ast.expr, bound: Values) -> Closure:
+    """The tree as nested closures; parts without names are computed now."""
+    if isinstance(node, ast.Constant):
+        return _fixed(node.value if isinstance(node.value, bool) else float(node.value))  # type: ignore[arg-type]
+    if isinstance(node, ast.Name):
+        return _fixed(bound[node.id]) if node.id in bound else operator.itemgetter(node.id)
+    f, arguments = _parts(node)
+    closures = [_closed(argument, bound) for argument in arguments]
+    if all(hasattr(closure, "value") for closure in closures):
+        return _fixed(f(*(closure.value for closure in closures)))  # type: ignore[attr-defined]
+    if len(closures) == 1:
+        (x,) = closures
+        return lambda values: f(x(values))
+    if len(closures) == 2:
+        a, b = closures
+        return lambda values: f(a(values), b(values))
+    return lambda values: f(*[closure(values) for closure in closures])
+
+
+def _fixed(value: Any) -> Closure:
+    def constant(values: Values) -> Any:
+        return value
+
+    constant.value = value  # type: ignore[attr-defined]
+    return constant
+
+
+def _parts(node: ast.expr) -> tuple[Callable[..., Any], list[ast.expr]]:
+    """The function at the top of a tree, and what it is applied to."""
+    f: Callable[..., Any]
+    if isinstance(node, ast.BinOp):
+        return OPERATORS[type(node.op)], [node.left, node.right]
+    if isinstance(node, ast.Compare):
+        return OPERATORS[type(node.ops[0])], [node.left, node.comparators[0]]
+    if isinstance(node, ast.BoolOp):
+        f = conjunction if isinstance(node.op, ast.And) else disjunction
+        return f, node.values
+    if isinstance(node, ast.UnaryOp):
+        unary: dict[type, Callable[..., Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: negation}
+        return unary[type(node.op)], [node.operand]
+    assert isinstance(node, ast.Call)
+    assert isinstance(node.func, ast.Name)
+    if node.func.id in DICE:
+        raise ValueError(f"{node.func.id}() draws a random number; a formula is a function of its names alone")
+    return FUNCTIONS[node.func.id].__call__, node.args
+
+
+def conjunction(*values: Any) -> Any:
+    """All of them."""
+    return _logical(torch.logical_and, all, values)
+
+
+def disjunction(*values: Any) -> Any:
+    """Any of them."""
+    return _logical(torch.logical_or, any, values)
+
+
+def negation(value: Any) -> Any:
+    """Not this."""
+    return torch.logical_not(value) if isinstance(value, Tensor) else not value
+
+
+def _logical(pair: Callable[..., Any], plain: Callable[..., bool], values: tuple[Any, ...]) -> Any:
+    if not any(isinstance(value, Tensor) for value in values):
+        return plain(values)
+    total = torch.as_tensor(values[0])
+    for value in values[1:]:
+        total = pair(total, torch.as_tensor(value, device=total.device))
+    return total

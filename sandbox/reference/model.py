@@ -1,0 +1,175 @@
+"""A model as nodes: what the state becomes in a step, what the threshold compares, and what the reset does."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sandbox.reference import grammar
+from sandbox.reference.algebra import Algebra, Calls, Node
+from sandbox.reference.grammar import Equation
+from sandbox.reference.units import symbols
+from sandbox.reference.updater import Step, Text
+
+OPERATORS = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "**": ast.Pow, "%": ast.Mod}
+
+
+class Model(NamedTuple):
+    """Nodes over the names of the state, the input, the draws (level 2), the parameters and dt (level 1)."""
+
+    algebra: Algebra
+    variables: tuple[str, ...]  # of the state
+    clamped: frozenset[str]  # variables that stand still while a cell is refractory
+    update: dict[str, Node]  # what the state becomes in a cell that is free
+    waiting: dict[str, Node]  # what becomes of it in one that is refractory, where that differs
+    stays: Node | None  # the condition under which a cell stays refractory
+    above: tuple[Node, Node] | None  # spike where the first is at least the second
+    strict: bool
+    gate: Node | None  # and where this holds
+    reset: dict[str, Node]  # the state after it, over `fired`; empty for none
+    draws: dict[str, str]
+    period: Node | None  # the refractory time
+
+    def after(self, refractory: bool) -> dict[str, Node]:
+        """The state after a step; where cells may be refractory, with what they keep, and how long they `wait`."""
+        if not refractory:
+            return self.update
+        algebra = self.algebra
+        wait = algebra.name("wait")
+        if self.stays is not None:
+            wait = algebra.call("choose", self.stays, wait, algebra.zero)
+        closed = algebra.call("gt", wait, algebra.zero)
+        kept = {**self.waiting, **{name: algebra.name(name) for name in self.clamped}}
+        after = {
+            name: algebra.call("choose", closed, kept[name], node) if name in kept else node
+            for name, node in self.update.items()
+        }
+        return {**after, "wait": wait}
+
+
+def build(text: Text, step: Step, parameters: Mapping[str, Any], input: str, draws: Mapping[str, str]) -> Model:
+    """The model of a text that has passed the grammar, and of what Brian2 made of it."""
+    maker = _Maker(text, parameters, input, draws)
+    free = maker.updated(step.code, 1.0)
+    maker.smooth = {name: linear(node) for name, node in free.items()}
+    waiting = maker.updated(step.code, 0.0) if maker.refractory else free
+    clamped = frozenset(line.name for line in text.lines if "unless refractory" in line.flags)
+    above, strict, gate = maker.threshold(text.threshold)
+    return Model(
+        algebra=maker.algebra,
+        variables=maker.variables,
+        clamped=clamped if maker.refractory else frozenset(),
+        update=free,
+        waiting={name: node for name, node in waiting.items() if name not in clamped and node is not free[name]},
+        stays=maker.node(step.condition) if step.condition else None,
+        above=above,
+        strict=strict,
+        gate=gate,
+        reset=maker.reset(text.reset or ""),
+        draws=maker.dice.kinds,
+        period=maker.node(step.period) if step.period else None,
+    )
+
+
+class _Maker:
+    def __init__(self, text: Text, parameters: Mapping[str, Any], input: str, draws: Mapping[str, str]) -> None:
+        self.algebra = Algebra()
+        self.text, self.refractory = text, text.refractory is not None
+        self.dice = Calls(dict(draws))
+        self.smooth: dict[str, bool] = {}  # whether a variable can only grow so fast that no step overflows
+        self.lines = {line.name: line for line in text.lines}
+        held = [line.name for line in text.lines if _held(line)]
+        order = ("differential equation", "parameter")
+        own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name != input]
+        self.variables = (*own, *held)
+        algebra = self.algebra
+        self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
+        self.env |= {"pi": algebra.number(math.pi), "e": algebra.number(math.e), "inf": algebra.number(math.inf)}
+        self.env |= {name: algebra.name(name, 1) for name in (*parameters, "dt")}
+        self.env |= {name: algebra.name(name) for name in (*self.variables, *draws, input)}
+
+    def node(self, text: str) -> Node:
+        """An expression over the state as it stands."""
+        return self._built(grammar.expression(text), self.env)
+
+    def updated(self, code: str, free: float) -> dict[str, Node]:
+        """The state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
+        env = {**self.env, "not_refractory": self.algebra.number(free)}
+        for name in self.variables:
+            if name in self.lines and _held(self.lines[name]):
+                env[name] = self._built(grammar.expression(self.lines[name].expression), self.env)
+        for statement in grammar.statements(code, ours=True):
+            noise = statement.target if isinstance(statement.expression, ast.BinOp) else None
+            drawn = noise if noise and noise.startswith("xi") else None
+            env[statement.target] = self._built(statement.expression, env, drawn)
+        return {name: env[name] for name in self.variables}
+
+    def threshold(self, text: str | None) -> tuple[tuple[Node, Node] | None, bool, Node | None]:
+        """The two sides of the last comparison, larger first, whether it is strict, and the other conditions."""
+        if text is None:
+            return None, False, None
+        tree = grammar.expression(text)
+        *others, last = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
+        if not isinstance(last, ast.Compare) or isinstance(last.ops[0], ast.Eq | ast.NotEq):
+            raise ValueError(
+                f"threshold {text!r}: the surrogate derivative needs a comparison with < <= > or >= as its last "
+                "condition, others before it with 'and', as in 'x > 0 and v > v_threshold'"
+            )
+        left, right = (self._built(side, self.env) for side in (last.left, last.comparators[0]))
+        strict = isinstance(last.ops[0], ast.Gt | ast.Lt)
+        sides = (left, right) if isinstance(last.ops[0], ast.Gt | ast.GtE) else (right, left)
+        gates = [self._built(other, self.env) for other in others]
+        gate = None if not gates else gates[0] if len(gates) == 1 else self.algebra.call("and", *gates)
+        return sides, strict, gate
+
+    def reset(self, text: str) -> dict[str, Node]:
+        """What the statements, run in order, leave in a cell, where `fired` says how much it fired."""
+        env = dict(self.env)
+        changed = []
+        for statement in grammar.statements(text):
+            right = statement.expression
+            if statement.operator:
+                right = ast.BinOp(ast.Name(statement.target, ast.Load()), OPERATORS[statement.operator](), right)
+            env[statement.target] = self.algebra.as_number(self._built(right, env))
+            changed.append(statement.target)
+        if not changed:
+            return {}
+        return {
+            name: self._fired(self.env[name], env[name]) if name in changed else env[name] for name in self.variables
+        }
+
+    def _fired(self, x: Node, value: Node) -> Node:
+        algebra = self.algebra
+        fired = algebra.name("fired")
+        jump = algebra.sub(value, x)
+        if x.what not in jump.names():
+            return algebra.add(x, algebra.mul(jump, fired))
+        return algebra.call("mix" if self.smooth[x.what] else "mix_bounded", x, value, fired)
+
+    def _built(self, tree: ast.expr, env: Mapping[str, Node], draw: str | None = None) -> Node:
+        """The node of a tree, its subexpressions evaluated with what `env` has now."""
+        return self.algebra.build(tree, _Lazy(self, env), self.dice, draw)
+
+
+class _Lazy(dict[str, Node]):
+    """Names with their nodes; a subexpression is built when it is met, from the values at that moment."""
+
+    def __init__(self, maker: _Maker, env: Mapping[str, Node]) -> None:
+        super().__init__(env)
+        self.maker = maker
+
+    def __missing__(self, name: str) -> Node:
+        line = self.maker.lines[name]
+        self[name] = self.maker.algebra.build(grammar.expression(line.expression), self, self.maker.dice)
+        return self[name]
+
+
+def linear(node: Node) -> bool:
+    """Whether it is a sum of variables with fixed coefficients, which no step takes to infinity."""
+    return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))
+
+
+def _held(line: Equation) -> bool:
+    return line.kind == "subexpression" and "constant over dt" in line.flags

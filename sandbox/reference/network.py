@@ -1,0 +1,160 @@
+"""A whole network in Brian2: the same layers, the same weights, the same order of events within a step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sandbox.network import Layer, Network
+from sandbox.neurons.base import Neuron
+from sandbox.reference.brian import plain_numpy
+from sandbox.reference.circuit import circuit
+from sandbox.reference.need import brian2
+from sandbox.reference.network_report import NetworkReport, report
+
+Matrix = NDArray[np.float64]
+
+
+class Dense(NamedTuple):
+    """What Brian2 is told of a layer."""
+
+    name: str
+    neuron: Neuron
+    weight: Matrix  # [out, in], nA for an input of 1
+    bias: Matrix  # [out], nA
+    recurrent: Matrix | None  # [out, out], nA for an output of 1
+
+
+class Brian2Run(NamedTuple):
+    """What Brian2 made of an input; `output` is that of the last layer, as in `rules.Run`."""
+
+    output: Tensor  # [T, B, classes]
+    layers: tuple[Tensor, ...]  # [T, B, unit] for each layer: spikes, or the voltage [mV] of cells that never fire
+    objects: Any  # the brian2.Network after the run
+
+
+@dataclass(frozen=True)
+class Brian2Network:
+    """A network as Brian2 runs it; `to_brian2` makes it.
+
+    All samples of an input run side by side, as copies of the network. One time step goes through the layers in order,
+    each with scheduling slots of its own: the state update under a constant current, the threshold, the synapses that
+    carry its spikes to the next layer within the step and to itself for the next step, the reset. The input and the
+    output of cells that never fire are analog, and reach the next layer through a `(summed)` variable.
+    """
+
+    layers: tuple[Dense, ...]
+    network: Network  # the original, in float64
+    dt: float  # [ms]
+
+    def objects(self, x: Tensor) -> Any:
+        """The `brian2.Network` for an input `[T, B, *shape]`, before it has run.
+
+        Its objects have names: "input", and for layer number n "cells_n", "weights_n", "recurrent_n" and "outputs_n",
+        the monitor. Raises ValueError for an input of another shape.
+        """
+        wanted = self.network.shape
+        if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(wanted):
+            raise ValueError(
+                f"input has shape {tuple(x.shape)}; wanted [T, B, {', '.join(map(str, wanted))}], time first"
+            )
+        return circuit(self.layers, x.detach().to(torch.float64).flatten(2).numpy(), self.dt)
+
+    def run(self, x: Tensor) -> Brian2Run:
+        """Run an input `[T, B, *shape]` from rest, in float64, with NumPy code and no compiler."""
+        steps, samples = x.shape[:2]
+        with plain_numpy():
+            objects = self.objects(x)
+            objects.run(steps * self.dt * brian2().ms, namespace={})
+        monitors = [objects[f"outputs_{number}"] for number in range(len(self.layers))]
+        outputs = [_recorded(monitor, steps, samples, self.dt) for monitor in monitors]
+        return Brian2Run(outputs[-1], tuple(outputs), objects)
+
+    def compare(self, x: Tensor, network: Network | None = None, tolerance: float = 1e-9) -> NetworkReport:
+        """Run an input `[T, B, *shape]` on both sides, and say at which layer they first differ.
+
+        Arguments: the input; the network to hold to this one, by default the one it was made from; the tolerance in mV
+        for the voltages of cells that never fire (both sides round differently, by about 1e-16 of a value and a step).
+        """
+        ours = copy.deepcopy(network or self.network).double()
+        with torch.no_grad():
+            here = responses(ours, x.double())
+        names, spiking = zip(*((layer.name, layer.neuron.spiking) for layer in self.layers), strict=True)
+        return report(names, spiking, self.run(x).layers, here, tolerance)
+
+
+def to_brian2(network: Network) -> Brian2Network:
+    """The same spiking network as Brian2 objects, with the weights as they are now.
+
+    Dense layers, recurrent or not, of any neuron; a noisy one gets the numbers that it draws here from its seed. Raises
+    ValueError for any other part, which it names, and for layers that differ in dt.
+
+    >>> from sandbox import LIF, LeakyIntegrator, build
+    >>> net = build(shape=(4,), classes=3, hidden=(10, "5r"), neuron=LIF(tau_mem=5.0), readout=LeakyIntegrator())
+    >>> x = torch.rand(10, 2, 4, generator=torch.Generator().manual_seed(0))
+    >>> print(to_brian2(net).compare(x))  # doctest: +ELLIPSIS
+    network in Brian2, 2 samples, 10 steps, float64
+      layers.0     ... spikes, 0 differ
+      layers.1     ... spikes, 0 differ
+      layers.2     largest difference ... mV (tolerance 1e-09)
+      2 of 2 predictions equal
+      agrees with Brian2
+
+    Reference: Stimberg, Brette & Goodman 2019 (doi 10.7554/eLife.47314).
+    """
+    ours = copy.deepcopy(network).double().requires_grad_(False)
+    layers = tuple(_dense(f"layers.{number}", part) for number, part in enumerate(ours.layers))
+    dts = [part.cells.dt for part in ours.stack if isinstance(part, Layer)]
+    if len(set(dts)) > 1:
+        raise ValueError(f"the layers have dt={dts} ms; Brian2 runs them on one clock: build them with the same dt")
+    return Brian2Network(layers, ours, dts[0])
+
+
+def responses(network: Network, x: Tensor) -> tuple[Tensor, ...]:
+    """The output of every part of a network for an input, `[T, B, unit]` each."""
+    outputs: list[Tensor] = []
+    x = x.reshape(*x.shape[:2], *network.shape)
+    for part in network.stack:
+        x = part.run(x).output
+        outputs.append(x)
+    return tuple(outputs)
+
+
+def _dense(name: str, part: nn.Module) -> Dense:
+    if not isinstance(part, Layer):
+        raise ValueError(f"{name} is a {type(part).__name__}: Brian2 gets dense layers, 30 or '30r' of sandbox.build")
+    synapse = part.synapse
+    if isinstance(synapse, nn.Sequential) and [type(m) for m in synapse] == [nn.Flatten, nn.Linear]:
+        synapse = synapse[1]
+    if type(synapse) is not nn.Linear:
+        raise ValueError(f"{name} weighs its input by {_kinds(synapse)}: Brian2 gets nn.Linear, or nn.Flatten and "
+                         "nn.Linear; write a convolution as the nn.Linear that does the same")  # fmt: skip
+    cells = part.cells
+    bias = torch.zeros(synapse.out_features, dtype=torch.float64)
+    for linear in (synapse, cells.recurrent):
+        if linear is not None and linear.bias is not None:
+            bias = bias + linear.bias
+    recurrent = None if cells.recurrent is None else cells.recurrent.weight.numpy()
+    return Dense(name, cells.learned(), synapse.weight.numpy(), bias.numpy(), recurrent)
+
+
+def _recorded(monitor: Any, steps: int, samples: int, dt: float) -> Tensor:
+    """What a monitor saw `[T, B, unit]`."""
+    b2 = brian2()
+    if isinstance(monitor, b2.StateMonitor):
+        seen = np.asarray(monitor.output).T.copy()
+    else:
+        seen = np.zeros((steps, len(monitor.source)))
+        seen[np.rint(np.asarray(monitor.t / b2.ms) / dt).astype(int), np.asarray(monitor.i)] = 1.0
+    return torch.from_numpy(seen).reshape(steps, samples, -1)
+
+
+def _kinds(module: nn.Module) -> str:
+    return " and ".join(type(m).__name__ for m in (module if isinstance(module, nn.Sequential) else [module]))

@@ -1,0 +1,236 @@
+"""What Brian2 makes of a model: units checked, the method chosen, and the code of one step."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rules.errors import unknown
+from sandbox.reference import grammar
+from sandbox.reference.functions import DICE, FUNCTIONS
+from sandbox.reference.need import brian2
+from sandbox.reference.units import symbols
+
+METHODS = ("exact", "exponential_euler", "euler", "rk2", "rk4", "heun", "milstein")
+CONSTANTS = ("pi", "e", "inf")
+CLOCK = ("t", "t_in_timesteps", "lastspike", "i", "N")
+NOISE = re.compile(r"xi(_[A-Za-z0-9_]+)?")
+
+
+class Step(NamedTuple):
+    """What Brian2 says of a model: the statements of one step, the method, and the dimension of each name."""
+
+    code: str
+    method: str
+    dimensions: dict[str, Any]
+    period: str | None  # the text of a refractory time
+    condition: str | None  # the text of a refractory condition
+
+
+class Text(NamedTuple):
+    """A model as text that has passed the grammar."""
+
+    lines: list[grammar.Equation]
+    threshold: str | None
+    reset: str | None
+    refractory: str | None
+
+
+def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Sequence[str]) -> Step:
+    """Brian2's answer; `extra` are lines for the input and the draws, constant within a step.
+
+    Raises ValueError for units that do not fit, a threshold that is no condition, and a method that does not apply.
+    """
+    b2 = brian2()
+    flagged = any("unless refractory" in line.flags for line in text.lines)
+    with _quietly():
+        try:
+            group = b2.NeuronGroup(
+                1,
+                "\n".join([*map(str, text.lines), *extra]),
+                method="euler",
+                refractory=0 * b2.ms if flagged or text.refractory else False,
+                namespace=dict(namespace),
+                dt=0.1 * b2.ms,
+            )
+            group._network = "none"  # else it warns, at its end, that no network ever ran it
+            group.equations.check_units(group, run_namespace={})
+        except Exception as error:
+            raise ValueError(_said(error, text)) from None
+        wanted = {name for name in mentioned(text) if not NOISE.fullmatch(name)}
+        called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *DICE}
+        names = {*wanted, *called, *group.equations.names, "dt"}
+        variables = group.resolve_all(names, {}, user_identifiers=set())
+        _check_threshold(text.threshold, variables)
+        _check_reset(text.reset, variables)
+        code, chosen = _updated(group, method)
+        dimensions = {name: variable.dim for name, variable in variables.items() if hasattr(variable, "dim")}
+        return Step(code, chosen, dimensions, *_refractory(text.refractory, variables))
+
+
+def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) -> None:
+    """Raise ValueError for a name that means nothing, one that is reserved, and a reset of what is no variable."""
+    own = [line.name for line in text.lines]
+    legal = {*own, *namespace, *extra, *symbols(), *CONSTANTS, "dt"}
+    reserved = {*symbols(), *CONSTANTS, *CLOCK, *FUNCTIONS, *DICE, *RESERVED}
+    for name in (*own, *namespace):
+        if name in reserved or NOISE.fullmatch(name):
+            raise ValueError(f"{name!r} is reserved (a unit, a function, a constant or part of every neuron); "
+                             f"call it {name + '_cell'!r} or the like")  # fmt: skip
+    twice = next((name for name in own if own.count(name) > 1 or name in namespace), None)
+    if twice:
+        raise ValueError(f"{twice!r} is defined twice; leave out one of the definitions")
+    for expression in _expressions(text):
+        for name in sorted(grammar.names(grammar.expression(expression))):
+            if name in CLOCK:
+                raise ValueError(f"{name!r} in {expression!r}: a neuron has no clock and no index; give time as a "
+                                 "variable, 'dclock/dt = 1 : second', an index as 'x : 1 (constant)'")  # fmt: skip
+            if name not in legal and not NOISE.fullmatch(name):
+                near = [n for n in legal if n not in symbols()] + ["mV", "ms", "nA"]
+                raise unknown(f"identifier in {expression!r} (give its value in namespace=):", name, sorted(near))
+    variables = [line.name for line in text.lines if line.kind == "differential equation" or
+                 (line.kind == "parameter" and "constant" not in line.flags)]  # fmt: skip
+    for statement in grammar.statements(text.reset or ""):
+        if statement.target not in variables:
+            raise unknown(f"variable assigned in the reset {statement.text!r}:", statement.target, variables)
+
+
+RESERVED = (
+    "key", "wait", "dt", "not_refractory", "surrogate", "swing", "rheobase", "fastest", "step", "fire", "integrate",
+    "centred", "initial_state", "equations", "method", "units", "spiking", "differentiable", "above", "choices",
+    "draws", "presets", "preset", "threshold", "reset_code", "refractory", "model", "source", "with_parameters",
+    "parameters", "membrane", "starts", "input", "recipe", "plans", "state_class", "count", "index", "fired",
+)  # fmt: skip
+
+
+def mentioned(text: Text) -> set[str]:
+    """The names that the model reads."""
+    return set().union(*(grammar.names(grammar.expression(each)) for each in _expressions(text)))
+
+
+def _expressions(text: Text) -> list[str]:
+    found = [line.expression for line in text.lines if line.expression]
+    for statement in grammar.statements(text.reset or ""):
+        found.append(statement.text.partition("=")[2].strip())
+    return [*found, *(part for part in (text.threshold, text.refractory) if part)]
+
+
+def _updated(group: Any, method: str | None) -> tuple[str, str]:
+    """The code of one step, and the method that wrote it."""
+    if method is not None and method not in METHODS:
+        raise unknown("method", method, METHODS)
+    problems: dict[str, str] = {}
+    for candidate in (method,) if method else ("exact", "euler", "heun"):
+        code = _tried(group, candidate, problems)
+        if code is not None:
+            return code, candidate
+    works = [m for m in METHODS if m not in problems and _tried(group, m, problems) is not None]
+    reasons = "; ".join(f"{name!r}: {why}" for name, why in problems.items() if name == method or not method)
+    raise ValueError(f"method {method!r} does not apply to these equations ({reasons}); "
+                     f"these do: {', '.join(works) or 'none'}")  # fmt: skip
+
+
+def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
+    from brian2.stateupdaters.base import UnsupportedEquationsException
+
+    group.state_updater.method_choice = method
+    try:
+        group.state_updater.update_abstract_code(run_namespace={})
+    except (UnsupportedEquationsException, NotImplementedError, ValueError, TypeError, ZeroDivisionError) as error:
+        problems[method] = str(error).splitlines()[0]
+        return None
+    code = "\n".join(line for line in str(group.state_updater.abstract_code).splitlines()
+                     if not line.startswith("not_refractory ="))  # fmt: skip
+    if method == "exponential_euler" and (powers := _powers(group.equations)):
+        problems[method] = f"the equation of {powers!r} has higher powers of {powers!r}, which Brian2 would drop unsaid"
+        return None
+    if re.search(r"\b(zoo|nan|oo)\b", code):
+        problems[method] = "its formula divides by zero"
+        return None
+    return code
+
+
+def _powers(equations: Any) -> str | None:
+    """A variable with another power of itself than the first in its equation, as v**2 + v, where Brian2 drops one."""
+    import sympy  # type: ignore[import-untyped]
+    from brian2.parsing.sympytools import str_to_sympy
+
+    for name, side in equations.get_substituted_expressions(include_subexpressions=False):
+        symbol = sympy.Symbol(name, real=True)
+        collected = sympy.collect(str_to_sympy(side.code).expand(), symbol, evaluate=False)
+        if any(key.has(symbol) and key != symbol for key in collected):
+            return str(name)
+    return None
+
+
+def _check_threshold(threshold: str | None, variables: Mapping[str, Any]) -> None:
+    from brian2.parsing.expressions import is_boolean_expression, parse_expression_dimensions
+
+    if threshold is None:
+        return
+    try:
+        parse_expression_dimensions(threshold, variables)
+        condition = is_boolean_expression(threshold, variables)
+    except Exception as error:
+        raise ValueError(f"threshold {threshold!r}: {error}") from None
+    if not condition:
+        raise ValueError(f"threshold {threshold!r} is no condition; write one, as in 'v > v_threshold'")
+
+
+def _check_reset(reset: str | None, variables: Mapping[str, Any]) -> None:
+    from brian2.equations.unitcheck import check_units_statements
+
+    try:
+        check_units_statements("\n".join(s.text for s in grammar.statements(reset or "")), variables)
+    except Exception as error:
+        raise ValueError(f"reset {reset!r}: {error}") from None
+
+
+def _refractory(refractory: str | None, variables: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    from brian2.parsing.expressions import is_boolean_expression, parse_expression_dimensions
+
+    if refractory is None:
+        return None, None
+    try:
+        dimension = parse_expression_dimensions(refractory, variables)
+        condition = is_boolean_expression(refractory, variables)
+    except Exception as error:
+        raise ValueError(f"refractory {refractory!r}: {error}") from None
+    if condition:
+        return None, refractory
+    if dimension is not brian2().second.dim:
+        raise ValueError(f"refractory {refractory!r} is neither a time nor a condition; write '2*ms' or 'v > -20*mV'")
+    return refractory, None
+
+
+def _said(error: Exception, text: Text) -> str:
+    message = " ".join(str(error).split())
+    cause = error.__cause__
+    if cause is not None and str(cause) not in message:
+        message += f" ({' '.join(str(cause).split())})"
+    line = next((str(line) for line in text.lines if f"'{line.name}'" in message or line.expression in message), None)
+    where = f" in {line!r}" if line else ""
+    if "dimension" in message.lower() or "unit" in message.lower():
+        return f"the units do not fit{where}: {message}; multiply by a unit, or mend the one after ':'"
+    return f"Brian2 refuses the equations{where}: {message}"
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Brian2 warns of a group that no network runs; this one never should."""
+    import logging
+
+    logger = logging.getLogger("brian2")
+    before, logger.disabled = logger.disabled, True
+    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("brian2")]
+    states = [each.disabled for each in loggers]
+    for each in loggers:
+        each.disabled = True
+    try:
+        yield
+    finally:
+        for each, state in zip(loggers, states, strict=True):
+            each.disabled = state
+        logger.disabled = before

@@ -1,0 +1,146 @@
+"""Every mistake in the text of a model has its own message, with the piece of text and the remedy."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import sys
+
+import brian2 as b2
+import pytest
+import torch
+
+from sandbox.reference import from_brian2
+
+GOOD = "dv/dt = (r * current - v) / tau : volt (unless refractory)"
+SPACE = {"tau": 10 * b2.ms, "r": 1 * b2.Mohm}
+TWO = "dv/dt = (I - v) / tau : 1\ndI/dt = -I / tau_s : 1"
+
+
+def make(equations=GOOD, threshold="v > 1*mV", reset="v = 0*mV", namespace=SPACE, **more):
+    return from_brian2(equations, threshold, reset, namespace=namespace, **more)
+
+
+def test_the_good_one_is_good():
+    assert make().method == "exact"
+
+
+CASES = {
+    "inconsistent units": (
+        lambda: make("dv/dt = (r * current - v * 2*ms) / tau : volt"),
+        r"the units do not fit in 'dv/dt = \(r \* current - v \* 2\*ms\) / tau : volt'.*multiply by a unit",
+    ),
+    "wrong unit of the right-hand side": (
+        lambda: make("dv/dt = (r * current - v) : volt"),
+        r"the units do not fit in 'dv/dt = \(r \* current - v\) : volt'",
+    ),
+    "unit of the reset": (lambda: make(reset="v = 0"), "reset 'v = 0'.*unit"),
+    "unit of the threshold": (lambda: make(threshold="v > 1"), "threshold 'v > 1'.*unit"),
+    "unknown identifier": (
+        lambda: make("dv/dt = (r * current - v) / tua : volt"),
+        r"unknown identifier in '\(r \* current - v\) / tua' \(give its value in namespace=\): 'tua'; nearest: 'tau'",
+    ),
+    "unknown method": (lambda: make(method="rk5"), "unknown method 'rk5'; nearest: 'rk4'; legal: exact, exponential_euler"),
+    "unsupported method": (
+        lambda: make("dv/dt = (v**2/mV - v) / tau : volt", method="exact"),
+        r"method 'exact' does not apply to these equations \('exact': .*\); these do: euler, rk2, rk4",
+    ),
+    "a power that exponential Euler would drop": (
+        lambda: make("dv/dt = (v**2/mV - v) / tau : volt", method="exponential_euler"),
+        "has higher powers of 'v', which Brian2 would drop unsaid.*these do: euler, rk2, rk4, heun, milstein",
+    ),
+    "unsupported method for noise": (
+        lambda: make("dv/dt = -v / tau + 1*mV*xi/tau**0.5 : volt", method="rk4"),
+        "method 'rk4' does not apply .*these do: euler, heun, milstein",
+    ),
+    "threshold without a condition": (lambda: make(threshold="v - 1*mV"), "threshold 'v - 1\\*mV' is no condition; write one"),
+    "threshold of equality": (lambda: make(threshold="v == 1*mV"), "threshold 'v == 1\\*mV': the surrogate derivative needs a comparison"),
+    "reset of an unknown name": (lambda: make(reset="u = 0*mV"), "unknown variable assigned in the reset 'u = 0\\*mV': 'u'.*legal: v"),
+    "reset of a constant": (lambda: make(reset="tau = 1*ms"), "unknown variable assigned in the reset 'tau = 1\\*ms'"),
+    "reset without a threshold": (lambda: make(threshold=None), "without a threshold"),
+    "reset that is no statement": (lambda: make(reset="v"), "'v' is no assignment; write 'v = v_reset'"),
+    "reserved name of a variable": (lambda: make("dkey/dt = -key / tau : 1", "key > 1", None), "'key' is reserved"),
+    "reserved name in the namespace": (lambda: make(namespace={**SPACE, "mV": 1 * b2.volt}), "'mV' is reserved"),
+    "a name that is defined twice": (lambda: make(namespace={**SPACE, "v": 1 * b2.volt}), "'v' is defined twice"),
+    "negative time constant": (
+        lambda: make(namespace={**SPACE, "tau": -10 * b2.ms}),
+        r"tau=-10. \* msecond in the namespace: a time constant has to be positive",
+    ),
+    "time constant of zero": (lambda: make(namespace={**SPACE, "tau": 0 * b2.ms}), "tau=0. \\* second in the namespace"),
+    "equal time constants": (
+        lambda: make(TWO, "v > 1", "v = 0", {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms}, method="exact"),
+        r"Brian2's 'exact' solution is not finite for these constants \(tau=5, tau_s=5\).*make one differ .*'rk4'",
+    ),
+    "synapses": (lambda: make(GOOD + "\non_pre = 1 : 1"), "'on_pre': this compiles neurons, not synapses"),
+    "synapses in the reset": (lambda: make(reset="on_post = 1"), "neurons, not synapses"),
+    "no unit": (lambda: make("dv/dt = -v / tau"), "'dv/dt = -v / tau' has no unit; write '... : volt'"),
+    "prefixed unit": (lambda: make("dv/dt = -v / tau : mV"), "unknown base unit in ': mV': 'mV'"),
+    "unknown flag": (lambda: make("dv/dt = -v / tau : volt (unless_refractory)"), "unknown flag of a differential equation in .*nearest: 'unless refractory'"),
+    "unknown function": (lambda: make("dv/dt = -expp(v/mV)*mV / tau : volt"), "unknown function in '-expp.*'expp'; nearest: 'exp'"),
+    "wrong number of arguments": (lambda: make(threshold="clip(v, 0*mV) > 1*mV"), r"clip takes 3 plain arguments"),
+    "attribute": (lambda: make(threshold="v.real > 1*mV"), "'v.real' in 'v.real > 1\\*mV' is not allowed"),
+    "the clock": (lambda: make("dv/dt = (1*mV*sin(t/ms) - v) / tau : volt"), "a neuron has no clock"),
+    "the input in the threshold": (lambda: make(threshold="v > r*current"), "depends on the input 'current'"),
+    "the input as a variable": (lambda: make("dcurrent/dt = -current / tau : 1", "current > 1", None), "the input 'current' is a differential equation"),
+    "no equation": (lambda: make(""), "there are no equations"),
+    "no derivative": (lambda: make("x = 1 : 1", None, None), "has no differential equation"),
+    "refractory without a unit": (lambda: make(refractory=2.0), "refractory=2.0 is neither a time nor a condition"),
+    "refractory in volt": (lambda: make(refractory="2*mV"), "refractory '2\\*mV' is neither a time nor a condition"),
+    "refractory of the state": (lambda: make(refractory="v*ms/mV"), "the refractory time depends on the state"),
+    "a word in the namespace": (lambda: make(namespace={**SPACE, "r": "10*Mohmm"}), "unknown unit in r='10\\*Mohmm'.*Mohm"),
+    "infinity in the namespace": (lambda: make(namespace={**SPACE, "r": float("inf")}), "r=inf is not finite"),
+    "an array in the namespace": (lambda: make(namespace={**SPACE, "r": [1, 2]}), "r=\\[1, 2\\] is no number"),
+    "a tensor in the namespace": (lambda: make(namespace={**SPACE, "r": torch.ones(1)}), "with_parameters\\(r=...\\)"),
+    "unknown initial value": (lambda: make(initial={"u": 1.0}), "unknown variable in initial: 'u'"),
+    "unknown surrogate": (lambda: make(surrogate="attan"), "unknown surrogate 'attan'; nearest: 'atan'"),
+    "unknown draw": (lambda: make(draws={"dice": "unifrom"}), "unknown kind of the draw 'dice' 'unifrom'; nearest: 'uniform'"),
+    "unknown parameter": (lambda: make().with_parameters(tua=1.0), "unknown parameter 'tua'; nearest: 'tau'"),
+    "negative learned time constant": (lambda: make().with_parameters(tau=-1.0), "tau=-1.0: give a positive time constant"),
+    "Greek letters": (lambda: make("dv/dt = -v / τ : volt"), "contains 'τ'; write it in ASCII"),
+    "no text": (lambda: make(5), "5 is a int; wanted text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_refused(case):
+    make_it, message = CASES[case]
+    with pytest.raises(ValueError, match=message):
+        make_it()
+
+
+def test_without_brian2_the_message_says_what_to_install(monkeypatch):
+    importing = importlib.import_module
+
+    def without(name, *rest):
+        if name == "brian2":
+            raise ImportError("No module named 'brian2'")
+        return importing(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", without)
+    with pytest.raises(ImportError, match=r"pip install 'learning-rule-sandbox\[reference\]'"):
+        make()
+
+
+def test_nothing_is_evaluated_or_executed(monkeypatch):
+    """Neither eval nor exec sees a word of a text that our grammar refused."""
+    seen = []
+    monkeypatch.setattr(builtins, "eval", lambda text, *rest: seen.append(text))
+    for text in (
+        "__import__('os').system('x')",
+        "().__class__",
+        "(lambda: 1)()",
+        "[v for v in (1,)]",
+        "f'{v}'",
+        "v := 1",
+    ):
+        for place in ("threshold", "reset", "refractory"):
+            with pytest.raises(ValueError, match=r"."):
+                make(**{place: f"v = {text}" if place == "reset" else text})
+        with pytest.raises(ValueError, match=r"."):
+            make(f"dv/dt = {text} : volt")
+        with pytest.raises(ValueError, match=r"."):
+            make(f"dv/dt = -v / tau : {text}")
+        with pytest.raises(ValueError, match=r"."):
+            make(namespace={"tau": text, "r": "1*Mohm"})
+    assert seen == []
+    assert sys.modules.get("antigravity") is None
