@@ -2,11 +2,23 @@
 
 from sandbox.build import build, calibrate, firing_report
 from sandbox.network import Layer, Network, Population, Residual
-from sandbox.neurons import LIF, NEURONS, LeakyIntegrator, LIFState, Neuron, Trajectory, scan, simulate
-from sandbox.reference import ConformanceReport, validate
+from sandbox.neurons import (
+    LIF,
+    NEURONS,
+    Learned,
+    LeakyIntegrator,
+    LIFState,
+    Neuron,
+    Trajectory,
+    learnable,
+    scan,
+    simulate,
+)
+from sandbox.reference import CompiledNeuron, ConformanceReport, from_brian2, validate
 from sandbox.tasks import TASKS
 
 __all__ = [
-    "LIF", "NEURONS", "TASKS", "ConformanceReport", "LIFState", "Layer", "LeakyIntegrator", "Network", "Neuron",
-    "Population", "Residual", "Trajectory", "build", "calibrate", "firing_report", "scan", "simulate", "validate",
+    "LIF", "NEURONS", "TASKS", "CompiledNeuron", "ConformanceReport", "LIFState", "Layer", "LeakyIntegrator", "Learned",
+    "Network", "Neuron", "Population", "Residual", "Trajectory", "build", "calibrate", "firing_report", "from_brian2",
+    "learnable", "scan", "simulate", "validate",
 ]  # fmt: skip

@@ -49,12 +49,17 @@ def _report_options(sub: ArgumentParser) -> None:
 
 
 def _validate_options(sub: ArgumentParser) -> None:
-    sub.add_argument("neuron", type=str, help="a name of `sandbox list`, all, or package.module:Name")
+    sub.add_argument(
+        "neuron", type=str, help="a name of `sandbox list`, all, package.module:Name or path/to/file.py:Name"
+    )
     sub.add_argument("--options", type=dict[str, Any], default={}, help="options of the neuron")
+    sub.add_argument("--tiers", type=list[str] | None, default=None, help="some of same_scheme, float32, limit; or all")
     sub.add_argument("--dt", type=float, default=0.1, help="time step [ms]")
-    sub.add_argument("--duration", type=float, default=1000.0, help="biological time [ms]")
-    sub.add_argument("--cells", type=int, default=20, help="cells, each with its own noisy current")
+    sub.add_argument("--duration", type=float, default=1000.0, help="biological time of each stimulus [ms]")
+    sub.add_argument("--cells", type=int, default=20, help="cells of each stimulus, each with its own current")
     sub.add_argument("--seed", type=int, default=0, help="of the noise")
+    sub.add_argument("--html", type=str | None, default=None, help="write one page for all neurons to this file")
+    sub.add_argument("--jobs", type=int, default=2, help="processes, where there are several neurons")
 
 
 def _check_options(sub: ArgumentParser) -> None:
@@ -110,8 +115,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "validate": Command(
         commands.validate,
-        "hold a neuron to Brian2",
-        "sandbox validate lif --options.reset subtract --options.t_refractory 2",
+        "hold a neuron to Brian2 and SciPy",
+        "sandbox validate my_neuron.py:MyNeuron --tiers '[same_scheme, float32]' --html conformance.html",
         None,
         _validate_options,
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +55,26 @@ def report(given: Any) -> int:
 
 
 def validate(given: Any) -> int:
-    """Neurons against Brian2; 1 where one does not agree."""
-    from sandbox.reference import validate as hold
+    """Neurons against Brian2 and SciPy; 1 where one does not agree."""
+    from sandbox.reference.many import validate_all
+    from sandbox.reference.page import write_page
 
     names = list(REGISTRIES["neuron"]) if given.neuron == "all" else [given.neuron]
-    reports = [
-        hold(Choice(name, given.options).make("neuron"), dt=given.dt, duration=given.duration, cells=given.cells,
-             seed=given.seed)
-        for name in names
-    ]  # fmt: skip
-    facts = [{**asdict(r), "neuron": repr(r.neuron), "passed": r.passed} for r in reports]
-    _say(given, facts, "\n\n".join(map(str, reports)))
-    return 0 if all(r.passed for r in reports) else 1
+    choices = {name: Choice(name, given.options) for name in names}
+    settings = {
+        "dt": given.dt,
+        "duration": given.duration,
+        "cells": given.cells,
+        "seed": given.seed,
+        "tiers": given.tiers,
+    }
+    reports = validate_all(choices, given.jobs, **settings)
+    facts = [report.facts() for report in reports.values()]
+    text = "\n\n".join(map(str, reports.values()))
+    if given.html:
+        text += f"\n\npage: {write_page(reports, Path(given.html))}"
+    _say(given, facts, text)
+    return 0 if all(report.passed for report in reports.values()) else 1
 
 
 def check(given: Any) -> int:
@@ -127,7 +134,7 @@ def doctor(given: Any) -> int:
     from sandbox.reference import validate as hold
     from sandbox.tasks.files import data_folders
 
-    agrees = hold(LIF(), duration=20.0, cells=2).passed
+    agrees = hold(LIF(), duration=20.0, cells=2, tiers=("same_scheme",)).passed
     facts = {
         **folders.provenance("-"),
         "data_folders": [str(path) for path in data_folders(None)],

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import inspect
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rules.errors import unknown
@@ -33,7 +37,7 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A member of a registry, or a stranger's `package.module:Name`, with its options."""
+    """A member of a registry, or a stranger's `package.module:Name` or `path/to/file.py:Name`, with its options."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -54,16 +58,35 @@ def find(kind: str, name: str) -> Any:
     >>> find("neuron", "lif").__name__
     'LIF'
     """
-    module, colon, member = name.partition(":")
+    module, colon, member = name.rpartition(":")
     if colon:
         try:
-            return getattr(importlib.import_module(module), member)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"{kind} {name!r} cannot be loaded ({error}); write package.module:Name of something "
-                             "that Python can import from here") from error  # fmt: skip
+            return getattr(
+                _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module), member
+            )
+        except (ImportError, AttributeError, FileNotFoundError, SyntaxError) as error:
+            raise ValueError(f"{kind} {name!r} cannot be loaded ({error}); write package.module:Name of something that "
+                             "Python can import from here, or path/to/file.py:Name") from error  # fmt: skip
     if name not in REGISTRIES[kind]:
         raise unknown(kind, name, REGISTRIES[kind])
     return REGISTRIES[kind][name]
+
+
+def _from_file(path: Path) -> ModuleType:
+    """The module in a file, under a name of its own, so that it shadows nothing."""
+    name = f"file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # where dataclasses and pickles look for it
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
 
 
 def fingerprint(config: Any) -> str:

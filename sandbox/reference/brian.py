@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -10,65 +13,195 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron, Trajectory
+from sandbox.neurons.dice import DRAWS, following
+from sandbox.reference.need import brian2
 
 
-def run_brian2(neuron: Neuron, currents: Tensor, dt: float, record: tuple[str, ...] = ("v",)) -> Trajectory:
+def run_brian2(
+    neuron: Neuron, currents: Tensor, dt: float, record: tuple[str, ...] = ("v",), periods: Tensor | None = None
+) -> Trajectory:
     """Simulate in Brian2, in float64, with NumPy code and no compiler.
 
-    Arguments: currents `[T, N]` in nA, held constant within each step (a TimedArray); `dt` in ms; variables to record
-    as they stand at the end of each step, after the reset. Returns what `sandbox.simulate` returns.
+    Arguments: currents `[T, N]` in nA, held constant within each step (a TimedArray, read once at its beginning); `dt`
+    in ms; variables to record as they stand at the end of each step, after the reset. The numbers that a noisy neuron
+    draws are handed to Brian2 as they are drawn here. Returns what `sandbox.simulate` returns. Raises ValueError, with
+    Brian2's own message, for equations that do not hold together: a wrong unit, an unknown name; and for an `exact`
+    scheme whose closed form divides by zero.
 
     >>> from sandbox import LIF
     >>> run = run_brian2(LIF(tau_mem=10.0), torch.full((50, 1), 1.5, dtype=torch.float64), dt=1.0)
     >>> int(run.spikes.sum())
     4
     """
-    import brian2 as b2
-
+    b2 = brian2()
+    currents = currents.detach().to(torch.float64)
     steps, cells = currents.shape
-    namespace = {name: value for name, value in _parameters(neuron).items() if name in neuron.units}
-    physical: dict[str, Any] = {name: value * getattr(b2, neuron.units[name]) for name, value in namespace.items()}
-    stored = currents.detach().to(torch.float64).numpy()
-    physical["stimulus"] = b2.TimedArray(stored * getattr(b2, neuron.units["current"]), dt=dt * b2.ms)
-    target, b2.prefs.codegen.target = b2.prefs.codegen.target, "numpy"
-    try:
-        group = b2.NeuronGroup(
-            cells,
-            neuron.equations + "\ncurrent = stimulus(t, i) : amp",
-            threshold=neuron.threshold,
-            reset=neuron.reset_code or None,
-            refractory=neuron.t_refractory * b2.ms if "unless refractory" in neuron.equations else False,
-            method=neuron.method,
-            namespace=physical,
-            dt=dt * b2.ms,
-        )
-        start = neuron.initial_state((cells,), currents.to(torch.float64))
-        for name, value in start._asdict().items():
-            if name in neuron.units:
-                setattr(group, name, value.numpy() * getattr(b2, neuron.units[name]))
+    with plain_numpy(), proof_reading(neuron):
+        group = make_group(neuron, currents, dt, neuron.initial_state((cells,), currents[0]), periods)
         states = b2.StateMonitor(group, list(record), record=True, when="end", dt=dt * b2.ms)
-        parts = [group, states]
-        if neuron.threshold:
-            parts.append(b2.SpikeMonitor(group))
+        parts = [group, states] + ([b2.SpikeMonitor(group)] if neuron.threshold else [])
         b2.Network(parts).run(steps * dt * b2.ms, namespace={})
-        variables = {name: _plain(getattr(states, name), getattr(b2, neuron.units[name])) for name in record}
-        return Trajectory(_raster(parts[2], steps, cells, dt) if neuron.threshold else variables["v"], variables, dt)
+        variables = {name: _plain(getattr(states, name), unit(neuron.units[name])) for name in record}
+    for name, values in variables.items():
+        if neuron.method == "exact" and not torch.isfinite(values).all():
+            raise ValueError(
+                f"{name} of {neuron} is not a number in Brian2: the closed form of its scheme "
+                "'exact' divides by zero where two time constants are equal; move one of them by a part in 1000"
+            )
+    return Trajectory(_raster(parts[2], steps, cells, dt) if neuron.threshold else variables["v"], variables, dt)
+
+
+def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Brian2's threshold and reset alone, on states `[N]` as they would stand after the integration.
+
+    Returns the spikes `[N]` and every variable after the reset.
+    """
+    b2 = brian2()
+    with plain_numpy(), proof_reading(neuron):
+        group = make_group(neuron, torch.zeros_like(state[0])[None], dt, state, method="euler")  # nothing integrates
+        group.state_updater.active = False
+        spikes = b2.SpikeMonitor(group)
+        b2.Network(group, spikes).run(dt * b2.ms, namespace={})
+        after = {name: _plain(getattr(group, name), unit(neuron.units[name])) for name in evolving(neuron, state)}
+    return _raster(spikes, 1, len(state[0]), dt)[0], after
+
+
+def make_group(
+    neuron: Neuron, currents: Tensor, dt: float, state: Any, periods: Tensor | None = None, method: str = ""
+) -> Any:
+    """The NeuronGroup of a neuron, driven by stored currents `[T, N]`, in a given state."""
+    b2 = brian2()
+    physical = {name: value * unit(neuron.units[name]) for name, value in parameters(neuron).items()}
+    lines = [neuron.equations]
+    for name, values in {"current": currents, **drawn(neuron, state, currents)}.items():
+        symbol = unit(neuron.units[name])
+        physical[f"stored_{name}"] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
+        lines.append(f"{name} = stored_{name}(t, i) : {base(symbol)} (constant over dt)")
+    if periods is not None:
+        lines.append("period_of_cell : second (constant)")
+    group = b2.NeuronGroup(
+        currents.shape[1],
+        "\n".join(lines),
+        threshold=neuron.threshold,
+        reset=neuron.reset_code or None,
+        refractory=_refractory(neuron) if periods is None else "period_of_cell",
+        method=method or neuron.method,
+        namespace=physical,
+        dt=dt * b2.ms,
+    )
+    for name in evolving(neuron, state):
+        setattr(group, name, getattr(state, name).numpy() * unit(neuron.units[name]))
+    if periods is not None:
+        group.period_of_cell = periods.numpy() * b2.ms
+    return group
+
+
+def _refractory(neuron: Neuron) -> Any:
+    if neuron.refractory is not None:
+        return neuron.refractory
+    return (
+        neuron.t_refractory * brian2().ms if neuron.t_refractory or "unless refractory" in neuron.equations else False
+    )
+
+
+def evolving(neuron: Neuron, state: Any) -> list[str]:
+    """The state variables that the equations know: those with a unit."""
+    return [name for name in state._fields if name in neuron.units]
+
+
+def parameters(neuron: Neuron) -> dict[str, float]:
+    """The fields that the equations know, by name: those with a unit."""
+    given = {f.name: getattr(neuron, f.name) for f in fields(neuron)}  # type: ignore[arg-type]  # always a dataclass
+    return {name: float(value) for name, value in given.items() if name in neuron.units}
+
+
+def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
+    """The numbers `[T, N]` that a neuron draws in each step, by name."""
+    if not neuron.draws:
+        return {}
+    keys = [state.key]
+    for _ in currents[1:]:
+        keys.append(following(keys[-1]))
+    return {
+        name: torch.stack([DRAWS[kind](key, currents[0], stream) for key in keys])
+        for stream, (name, kind) in enumerate(neuron.draws.items())
+    }
+
+
+def unit(text: str) -> Any:
+    """A unit of Brian2 from products, quotients and whole powers of its names: "mV", "1/nA", "mV/ms".
+
+    >>> unit("mV/ms")
+    mvolt / msecond
+    >>> unit("mVolt")
+    Traceback (most recent call last):
+    ValueError: unit 'mVolt': Brian2 has no unit 'mVolt'; write products and quotients of names such as mV, nA, Mohm, ms
+    """
+    try:
+        return _evaluated(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"unit {text!r}: {error}; write products and quotients of names such as mV, nA, Mohm, ms"
+        ) from None
+
+
+def base(symbol: Any) -> str:
+    """The dimension of a unit, as an equation writes it after the colon."""
+    if brian2().is_dimensionless(symbol):
+        return "1"
+    text: str = repr(symbol.dim).replace("^", "**")
+    return text
+
+
+@contextmanager
+def plain_numpy() -> Iterator[None]:
+    """Brian2 without a compiler, for as long as this lasts."""
+    prefs = brian2().prefs
+    before, prefs.codegen.target = prefs.codegen.target, "numpy"
+    try:
+        yield
     finally:
-        b2.prefs.codegen.target = target
+        prefs.codegen.target = before
 
 
-def _parameters(neuron: Neuron) -> dict[str, float]:
-    return {f.name: getattr(neuron, f.name) for f in fields(neuron)}  # type: ignore[arg-type]  # always a dataclass
+@contextmanager
+def proof_reading(neuron: Neuron) -> Iterator[None]:
+    """What Brian2 objects to in a neuron's text, as a ValueError."""
+    try:
+        yield
+    except (ArithmeticError, MemoryError):
+        raise
+    except Exception as error:  # Brian2 wraps a dozen kinds of complaint, and its own base class is none of them
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        raise ValueError(f"Brian2 refuses {type(neuron).__name__}: {' '.join(str(first).split())}") from error
 
 
-def _plain(values: Any, unit: Any) -> Tensor:
-    return torch.from_numpy(np.asarray(values / unit).T.copy())
+def _evaluated(node: ast.expr) -> Any:
+    match node:
+        case ast.Name(id=name):
+            found = getattr(brian2(), name, None)
+            if not isinstance(found, brian2().Unit):
+                raise ValueError(f"Brian2 has no unit {name!r}")
+            return found
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.BinOp(left, ast.Mult(), right):
+            return _evaluated(left) * _evaluated(right)
+        case ast.BinOp(left, ast.Div(), right):
+            return _evaluated(left) / _evaluated(right)
+        case ast.BinOp(left, ast.Pow(), ast.Constant(value=int() as power)):
+            return _evaluated(left) ** power
+    raise ValueError(f"{ast.unparse(node)!r} is no product, quotient or power")
+
+
+def _plain(values: Any, symbol: Any) -> Tensor:
+    return torch.from_numpy(np.asarray(values / symbol).T.copy())
 
 
 def _raster(monitor: Any, steps: int, cells: int, dt: float) -> Tensor:
-    import brian2 as b2
-
     raster = torch.zeros(steps, cells, dtype=torch.float64)
-    at = np.rint(np.asarray(monitor.t / b2.ms) / dt).astype(int)
+    at = np.rint(np.asarray(monitor.t / brian2().ms) / dt).astype(int)
     raster[torch.from_numpy(at), torch.from_numpy(np.asarray(monitor.i).astype(int))] = 1.0
     return raster

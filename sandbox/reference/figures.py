@@ -1,0 +1,141 @@
+"""What a validation looks like: voltages on each other, differences, spikes, convergence, rates and response."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sandbox.reference.evidence import Convergence, Evidence, Trace
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from sandbox.reference.report import ConformanceReport
+
+WIDE: dict[str, Any] = {"color": "0.72", "linewidth": 3.5}
+THIN: dict[str, Any] = {"color": "black", "linewidth": 0.9, "linestyle": "--"}
+MARKERS = ("o", "s", "^", "D")
+
+
+def conformance_figure(report: ConformanceReport) -> Figure:
+    """One figure of what the tiers kept; matplotlib's, to be shown or saved."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    evidence = report.evidence
+    rows, last = len(evidence.traces), _last_row(evidence)
+    figure = Figure(
+        figsize=(11.0, 1.15 * rows + (3.2 if last else 0.0) or 1.0), layout="constrained", facecolor="white"
+    )
+    FigureCanvasAgg(figure)
+    heights = ([1.15 * rows] if rows else []) + ([3.2] if last else [])
+    parts = list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat) if heights else []
+    if rows:
+        _traces(parts.pop(0), evidence.traces, report)
+    if last:
+        columns = parts.pop(0).subplots(1, len(last))
+        for axes, draw in zip(np.atleast_1d(columns), last, strict=True):
+            draw(axes)
+            axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The bytes of a PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})  # equal figures are equal bytes
+    return file.getvalue()
+
+
+def _last_row(evidence: Evidence) -> list[Any]:
+    found: list[Any] = []
+    raster, rates, response = evidence.raster, evidence.rates, evidence.response
+    if raster is not None:
+        found.append(lambda axes: _raster(axes, raster))
+    if evidence.convergence:
+        found.append(lambda axes: _convergence(axes, evidence.convergence))
+    if rates is not None:
+        found.append(
+            lambda axes: _pair(axes, rates.current, rates.solver, rates.ours, "f-I curve", "current [nA]", "rate [Hz]")
+        )
+    if response is not None:
+        found.append(lambda axes: _response(axes, response))
+    return found
+
+
+def _traces(part: Any, traces: list[Trace], report: ConformanceReport) -> None:
+    """A row a stimulus: current, membrane, and the difference on a logarithmic axis."""
+    unit = report.neuron.units["v"]
+    grid = part.subplots(len(traces), 3, sharex=True, squeeze=False, width_ratios=(1, 2, 1.4))
+    for row, trace in zip(grid, traces, strict=True):
+        row[0].plot(trace.t, trace.current, color="black", linewidth=0.8)
+        row[0].set_ylabel(trace.stimulus, rotation=0, ha="right", va="center")
+        row[1].plot(trace.t, trace.theirs, label="Brian2", **WIDE)
+        row[1].plot(trace.t, trace.ours, label="here", **THIN)
+        off = np.abs(trace.ours - trace.theirs)
+        row[2].semilogy(trace.t, np.where(off > 0, off, np.nan), ".", color="black", markersize=1.5)
+        allowed = report.tolerance * (float(np.nanmax(np.abs(trace.theirs))) or 1.0)
+        row[2].axhline(allowed, color="0.4", linestyle=":")
+        row[2].set_ylim(1e-18, 10 * max(allowed, float(np.nanmax(off)) if np.isfinite(off).any() else 0.0))
+        for axes in row:
+            axes.tick_params(labelsize=7)
+            axes.spines[["top", "right"]].set_visible(False)
+    grid[0][0].set_title("current [nA]", fontsize=9, loc="left")
+    grid[0][1].set_title(f"membrane [{unit}]: grey Brian2, dashed here", fontsize=9, loc="left")
+    grid[0][2].set_title(f"|difference| [{unit}]; dotted: allowed", fontsize=9, loc="left")
+    for axes in grid[-1]:
+        axes.set_xlabel("time [ms]", fontsize=8)
+
+
+def _raster(axes: Axes, raster: Any) -> None:
+    axes.plot(*raster.theirs, "|", color="0.7", markersize=7, markeredgewidth=2.2, label="Brian2")
+    axes.plot(*raster.ours, "|", color="black", markersize=4, markeredgewidth=0.8, label="here")
+    _named(axes, "noise: grey Brian2, black here", "time [ms]", "cell")
+
+
+def _convergence(axes: Axes, rows: list[Convergence]) -> None:
+    for number, row in enumerate(rows):
+        used = row.used > 0
+        name = row.name.removeprefix("order of the ")
+        label = f"{name}: slope {row.slope:.2f}" if used.any() else f"{name}: exact"
+        error = np.where(row.error > 0, row.error, np.nan)
+        marker = MARKERS[number % len(MARKERS)]
+        axes.loglog(
+            row.dt,
+            error,
+            marker + ":",
+            color="0.55",
+            markersize=4,
+            markerfacecolor="none",
+            label=None if used.any() else label,
+        )
+        if used.any():
+            axes.loglog(row.dt[used], error[used], marker + "-", color="black", markersize=4.5, label=label)
+            anchor = error[used][0] * (row.dt / row.dt[used][0]) ** row.order
+            axes.loglog(row.dt, anchor, color="0.75", linewidth=3, zorder=0)
+    axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    _named(axes, "error; grey line: the order", "dt [ms]", "error [scale], or [ms] of spikes")
+
+
+def _pair(axes: Axes, x: Any, theirs: Any, ours: Any, title: str, across: str, up: str) -> None:
+    axes.plot(x, theirs, label="SciPy", **WIDE)
+    axes.plot(x, ours, "x", color="black", markersize=5, label="here")
+    axes.legend(fontsize=7, frameon=False)
+    _named(axes, title, across, up)
+
+
+def _response(axes: Axes, response: Any) -> None:
+    axes.loglog(response.hertz, response.theory, label="linear theory", **WIDE)
+    axes.loglog(response.hertz, response.ours, "x", color="black", markersize=5, label="here, dt to 0")
+    axes.legend(fontsize=7, frameon=False)
+    _named(axes, "membrane about its rest", "frequency [Hz]", "amplitude [v unit / nA]")
+
+
+def _named(axes: Axes, title: str, across: str, up: str) -> None:
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_xlabel(across, fontsize=8)
+    axes.set_ylabel(up, fontsize=8)
+    axes.tick_params(labelsize=7)

@@ -1,0 +1,117 @@
+"""Threshold, reset and refractory period alone: the places where two implementations differ by one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sandbox.neurons.base import Neuron, simulate
+from sandbox.reference.brian import evolving, fire_in_brian2, parameters, run_brian2
+from sandbox.reference.report import Check, skipped, within
+from sandbox.reference.stimuli import saturating
+
+TIER = "same_scheme"
+HAIR = 1e-12  # relative: thousands of roundings, so that both sides see the same side of the threshold
+CELLS = 5  # for each period
+PERIODS = (1.0, 20.0, 20.5)  # steps; a period that is no whole number of steps is cut to one
+
+
+def firing_checks(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
+    """Threshold at equality, the order of the reset, and the refractory period, each against Brian2."""
+    if not neuron.spiking:
+        return [
+            skipped(name, TIER, "it never fires")
+            for name in ("threshold at equality", "reset order", "refractory period")
+        ]
+    return [*_threshold_and_reset(neuron, dt, tolerance), *_refractory(neuron, dt, tolerance)]
+
+
+def _threshold_and_reset(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
+    states, near = _states(neuron)
+    theirs, after = fire_in_brian2(neuron, states, dt)
+    with torch.no_grad():
+        ours, state = neuron.fire(states, dt)
+    off = max(
+        float(
+            ((getattr(state, name) - after[name]).abs() / after[name].abs().max().clamp(min=1e-30))[
+                theirs == ours
+            ].max()
+        )
+        for name in after
+    )
+    wrong = theirs != ours
+    equality = (
+        within("threshold at equality", TIER, int(wrong[:near].sum()), 0, f"of {near} membranes at the threshold and a "
+               f"fraction {HAIR:g} to both sides, without integration")
+        if near
+        else skipped("threshold at equality", TIER, "the threshold is no bound on one variable, or is drawn by chance")
+    )  # fmt: skip
+    elsewhere = within("threshold elsewhere", TIER, int(wrong[near:].sum()), 0, f"of {len(wrong) - near} states")
+    reset = within("reset order", TIER, off, tolerance, f"every variable after the reset of {int(theirs.sum())} cells")
+    return [equality, elsewhere, reset]
+
+
+def _states(neuron: Neuron) -> tuple[Any, int]:
+    """States on both sides of the threshold, of which the first `near` are within a hair of it."""
+    rng = torch.Generator().manual_seed(0)
+    rest = neuron.initial_state((60,), torch.zeros(1, dtype=torch.float64))
+    bound = threshold_of(neuron, rest)
+    name, level = bound or ("v", torch.as_tensor(rest.v + neuron.swing, dtype=torch.float64))
+    hair = HAIR * torch.clamp(level[0].abs(), min=1e-3)
+    near = level[:1] + hair * torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)
+    count = 3 if bound and not neuron.draws else 0
+    spread = (level[0] - getattr(rest, name)[0]).abs().clamp(min=1e-3)
+    spread = level + spread * (2 * torch.rand(60, dtype=torch.float64, generator=rng) - 1)
+    changes = {name: torch.cat([near[:count], spread[count:]])}
+    for other in evolving(neuron, rest):
+        if other != name:
+            noise = torch.rand(60, dtype=torch.float64, generator=rng)
+            noise[:count] = 0.0
+            changes[other] = getattr(rest, other) + 0.1 * noise
+    return rest._replace(**changes), count
+
+
+def threshold_of(neuron: Neuron, state: Any) -> tuple[str, Tensor] | None:
+    """The variable and its level `[N]` where the threshold reads `variable >= level`; None where it does not."""
+    from sandbox.reference.formula import parse
+
+    parts = re.split(r">=|>", neuron.threshold or "")
+    if len(parts) != 2 or parts[0].strip() not in evolving(neuron, state) or neuron.draws:
+        return None
+    values = {**parameters(neuron), **{name: getattr(state, name) for name in evolving(neuron, state)}}
+    try:
+        level = torch.as_tensor(parse(parts[1].strip())(values), dtype=torch.float64)
+    except ValueError:  # a unit, or a word that only Brian2 knows
+        return None
+    return parts[0].strip(), level.expand_as(state[0])
+
+
+def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
+    name = "refractory period"
+    if neuron.refractory is not None:
+        return [skipped(name, TIER, f"it is refractory while {neuron.refractory}: held by every run above")]
+    if "t_refractory" not in {f.name for f in fields(neuron)}:  # type: ignore[arg-type]  # always a dataclass
+        return [skipped(name, TIER, "it has none")]
+    state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
+    record = tuple(evolving(neuron, state))
+    periods = dt * torch.tensor(PERIODS, dtype=torch.float64).repeat_interleave(CELLS)
+    currents = saturating(neuron, CELLS, 200, dt, 0).repeat(1, len(PERIODS))
+    theirs = run_brian2(neuron, currents, dt, record, periods)
+    differing = clamped = 0.0
+    for number, period in enumerate(PERIODS):
+        of = slice(number * CELLS, (number + 1) * CELLS)
+        with torch.no_grad():  # all cells, since dice know a cell by its place
+            ours = simulate(replace(neuron, t_refractory=period * dt), currents, dt, record)  # type: ignore[type-var]
+        differing += float((theirs.spikes != ours.spikes)[:, of].sum())
+        for variable, values in ours.variables.items():
+            want = theirs.variables[variable][:, of]
+            clamped = max(clamped, float((want - values[:, of]).abs().max() / want.abs().max().clamp(min=1e-30)))
+    fired, tried = int(theirs.spikes.sum()), ", ".join(f"{steps:g}" for steps in PERIODS)
+    return [
+        within(name, TIER, differing, 0, f"spikes at another step, of {fired}, for periods of {tried} steps"),
+        within("variables while refractory", TIER, clamped, tolerance, "of their largest value, in the same runs"),
+    ]

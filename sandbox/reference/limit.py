@@ -1,0 +1,189 @@
+"""The third tier: as dt shrinks, the neuron approaches what its equations say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sandbox.neurons.base import Neuron, scan, smallest
+from sandbox.reference.convergence import ORDERS, POINTS, SLACK, Array, convergence, halvings
+from sandbox.reference.evidence import Convergence, Evidence, Rates
+from sandbox.reference.frequency import frequency_response, undisturbed
+from sandbox.reference.report import Check, skipped, within
+from sandbox.reference.solution import Equations, course, equations_of, spike_times
+from sandbox.reference.stimuli import rheobase
+
+TIER = "limit"
+FLOOR = 1e-11  # of a variable's scale: above what SciPy leaves at rtol 1e-12, and above rounding
+EXACT = 1e-9  # of a variable's scale: an exact step has no error of its own at any dt
+NUMBER = 10  # time steps tried, from half the time down
+COURSE = (0.5, 1.5, 2.5)  # rheobases
+RATES = np.linspace(1.5, 4.0, 8)  # rheobases
+TIMES = np.linspace(1.5, 4.0, 24)  # rheobases: a spike falls anywhere in its step, and 24 of them average that out
+INTERVALS = 2  # between spikes, of which a rate is made
+RATE = 0.01  # of a rate: the most that any neuron may be off at the smallest dt
+LONGEST = 400.0  # [ms]
+
+
+def limit(neuron: Neuron, evidence: Evidence) -> list[Check]:
+    """Variables, spike times, f-I curve and frequency response against SciPy's solution of the equations."""
+    try:
+        equations = equations_of(neuron)
+    except ValueError as why:
+        return [skipped("order of the variables", TIER, str(why))]
+    checks = [_attempt("order of the variables", lambda: _variables(neuron, equations, evidence))]
+    reason = _no_spikes(neuron, equations)
+    for name, measure in (("order of the spike times", _spike_times), ("f-I curve", _rates)):
+        checks.append(
+            skipped(name, TIER, reason)
+            if reason
+            else _attempt(name, lambda measure=measure: measure(neuron, equations, evidence))  # type: ignore[misc]
+        )
+    return [*checks, _attempt("frequency response", lambda: frequency_response(neuron, equations, evidence))]
+
+
+def _attempt(name: str, measure: Callable[[], Check]) -> Check:
+    try:
+        return measure()
+    except ValueError as why:  # the solver's, or the equations'
+        return skipped(name, TIER, str(why))
+
+
+def _no_spikes(neuron: Neuron, equations: Equations) -> str:
+    if not neuron.spiking:
+        return "it never fires"
+    if neuron.draws:
+        return "it fires by chance, with a probability for each step: there are no spike times to approach"
+    if equations.margin is None:
+        return f"the threshold {neuron.threshold!r} is no single comparison"
+    if not equations.reset and neuron.refractory is None:
+        return "nothing resets it: it fires in every step above its threshold"
+    return ""
+
+
+def _variables(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
+    """The largest error half-way and at the end, in scales of each variable, under three constant currents."""
+    name = "order of the variables"
+    currents = np.array(COURSE) * rheobase(neuron)
+    until = _before_any_spike(neuron, equations, currents)
+    times = np.array([until / 2, until])
+    theirs = np.stack([course(equations, current * equations.scales["current"], times) for current in currents], -1)
+    scale = np.abs(theirs).max((1, 2), keepdims=True)
+    scale[scale == 0] = 1.0
+    dts, errors = halvings(until / 2, NUMBER), []
+    for dt in dts:
+        ours = _at(neuron, equations, currents, dt, times)
+        errors.append(float(np.max(np.abs(ours - theirs) / scale)))
+    error, order = np.array(errors), ORDERS.get(neuron.method)
+    if order is None:
+        return skipped(name, TIER, f"the order of the scheme {neuron.method!r} is not known here")
+    if order == 0:
+        evidence.convergence.append(Convergence(name, dts, error, np.zeros(len(dts)), 0.0, 0))
+        return within("error of the variables", TIER, float(error.max()), EXACT,
+                      f"of their scale, at every dt from {dts[0]:.3g} to {dts[-1]:.3g} ms: it is exact")  # fmt: skip
+    found = convergence(name, dts, error, FLOOR, order)
+    if found is None:
+        return Check(name, TIER, None, SLACK, False,
+                     f"no {POINTS} errors above {FLOOR:g}: {', '.join(f'{e:.1e}' for e in error)}")  # fmt: skip
+    evidence.convergence.append(found)
+    used = dts[found.used > 0]
+    return within(name, TIER, abs(found.slope - order), SLACK, f"slope {found.slope:.3f} for order {order}, dt from "
+                  f"{used[0]:.3g} to {used[-1]:.3g} ms")  # fmt: skip
+
+
+def _before_any_spike(neuron: Neuron, equations: Equations, currents: Array) -> float:
+    """A time [ms]: some of the slowest rise, and well before the first spike."""
+    longest = 4 * smallest(neuron.fastest) if math.isfinite(neuron.fastest) else 20.0
+    if equations.margin is None:
+        return longest
+    found = [spike_times(equations, current * equations.scales["current"], LONGEST) for current in currents]
+    return min(longest, *(0.6 * spikes[0] for spikes in found if spikes)) if any(found) else longest
+
+
+def _at(neuron: Neuron, equations: Equations, currents: Array, dt: float, times: Array) -> Array:
+    """Our variables in house units, `[variable, time, current]`; the step divides the distance of the times."""
+    given = torch.from_numpy(currents).expand(round(float(times[-1]) / dt), len(currents))
+    run = undisturbed(neuron, given, dt, neuron.initial_state((len(currents),), given), equations.names)
+    at = np.rint(times / dt).astype(int) - 1
+    return np.stack([run[name][at] * equations.scales[name] for name in equations.names])
+
+
+def _spikes(neuron: Neuron, currents: Array, dt: float, until: float) -> Array:
+    """Our spikes `[time, current]`."""
+    given = torch.from_numpy(currents).expand(round(until / dt), len(currents))
+    with torch.no_grad():
+        spikes: Array = scan(neuron, given, dt=dt)[0].numpy()
+    return spikes
+
+
+def _spike_times(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
+    """First spikes: the grid delays each by a part of a step, so their mean error is of order one for every scheme."""
+    name = "order of the spike times"
+    currents, wanted = _firing(neuron, equations, TIMES, 1)
+    first = np.array([spikes[0] for spikes in wanted])
+    if len(first) < 8:
+        return skipped(name, TIER, f"only {len(first)} of {len(TIMES)} cells fire within {LONGEST:g} ms")
+    dts, errors = halvings(_coarsest(neuron, equations, float(first.min())), POINTS + 1), []
+    for dt in dts:
+        spikes = _spikes(neuron, currents, dt, (1 + 0.2 * dt / dts[0]) * float(first.max()) + 4 * dt)
+        fired = spikes.any(0)
+        off = (spikes.argmax(0) + 1) * dt - first
+        errors.append(float(np.abs(off).mean()) if fired.all() else math.nan)
+    found = convergence(name, dts, np.array(errors), 0.0, 1)
+    if found is None:
+        return Check(name, TIER, None, SLACK, False, "a cell that fires for SciPy does not fire here")
+    evidence.convergence.append(found)
+    return within(name, TIER, abs(found.slope - 1), SLACK, f"slope {found.slope:.3f}, {len(first)} first spikes; "
+                  f"{errors[-1]:.2g} ms off at dt = {dts[-1]:.2g} ms")  # fmt: skip
+
+
+def _rates(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
+    """The mean relative error of a rate falls by 2^-5 in five halvings, within a factor of two or a step, below 1 %."""
+    name = "f-I curve"
+    currents, wanted = _firing(neuron, equations, RATES, INTERVALS + 1)
+    if len(wanted) < 3:
+        return skipped(name, TIER, f"only {len(wanted)} of {len(RATES)} cells fire repeatedly within {LONGEST:g} ms")
+    solver = np.array([1000 * INTERVALS / (spikes[-1] - spikes[0]) for spikes in wanted])
+    shortest = float(np.min(1000 / solver))
+    last = max(spikes[-1] for spikes in wanted)
+    dts, errors, ours = halvings(_coarsest(neuron, equations, shortest), POINTS), [], solver
+    for dt in dts:
+        spikes = _spikes(neuron, currents, dt, (1 + 0.5 * dt / dts[0]) * last + 4 * dt)
+        ours = np.array([_rate(column, dt) for column in spikes.T])
+        errors.append(float(np.mean(np.abs(ours / solver - 1))))
+    evidence.rates = Rates(currents, solver, ours)
+    one_step = float(np.mean(dts[-1] * solver / 1000 / INTERVALS))
+    allowed = min(max(2.0 * 2.0 ** -(POINTS - 1) * errors[0], one_step), RATE)
+    return within(name, TIER, errors[-1], allowed, f"relative, {len(solver)} cells at dt = {dts[-1]:.2g} ms; "
+                  f"{errors[0]:.2g} at {dts[0]:.2g} ms, so 1/16 of that, or a step")  # fmt: skip
+
+
+def _firing(neuron: Neuron, equations: Equations, strengths: Array, spikes: int) -> tuple[Array, list[list[float]]]:
+    """The currents [nA] under which the equations fire so often, and the spike times [ms]."""
+    currents = strengths * rheobase(neuron)
+    found = [spike_times(equations, current * equations.scales["current"], LONGEST, spikes) for current in currents]
+    kept: list[Any] = [(current, times) for current, times in zip(currents, found, strict=True) if len(times) == spikes]
+    return np.array([current for current, _ in kept]), [times for _, times in kept]
+
+
+def _coarsest(neuron: Neuron, equations: Equations, shortest: float) -> float:
+    """The largest of a row of time steps [ms]; a whole part of the refractory period.
+
+    A fraction of the fastest time constant and of the shortest time to a spike, smaller for cells whose upstroke runs
+    into a reset: there Euler's error is dt log(1 / dt), which looks like order one only for small dt.
+    """
+    fastest = smallest(neuron.fastest)
+    dt = min(fastest, shortest) / 24 if equations.reset else min(fastest, shortest / 8)
+    if equations.t_refractory:
+        dt = equations.t_refractory / math.ceil(equations.t_refractory / dt - 1e-9)
+    return dt
+
+
+def _rate(spikes: Array, dt: float) -> float:
+    """From the first intervals [Hz]; 0 where there are too few."""
+    at = np.flatnonzero(spikes)
+    return 1000 * INTERVALS / ((at[INTERVALS] - at[0]) * dt) if len(at) > INTERVALS else 0.0

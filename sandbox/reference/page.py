@@ -1,0 +1,66 @@
+"""One page for all validated neurons, in a single file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.loaders import ChoiceLoader
+from markupsafe import Markup
+
+from sandbox.folder import write_atomically
+from sandbox.reference.figures import png
+from sandbox.reference.report import ConformanceReport, short
+
+LIBRARIES = ("brian2", "torch", "scipy", "numpy")
+
+
+def write_page(reports: Mapping[str, ConformanceReport], path: Path) -> Path:
+    """Write the tables and figures of all reports, by name, to an HTML file; returns its path."""
+    agree = sum(report.passed for report in reports.values())
+    tiers = tuple(dict.fromkeys(tier for report in reports.values() for tier in report.tiers))
+    html = _environment().get_template("conformance.html").render(
+        title=f"{agree} of {len(reports)} neurons agree with Brian2 and SciPy",
+        tiers=f"Tiers: {', '.join(tiers)}",
+        tier_names=tiers,
+        reports=reports,
+        figures={name: _inline(png(report.plot())) for name, report in reports.items()},
+        versions=", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
+    )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, html)
+    return path
+
+
+def _environment() -> Environment:
+    loaders = [
+        PackageLoader("sandbox.reference", "."),
+        PackageLoader("sandbox.report", "."),
+    ]  # the second has the style
+    environment = Environment(
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(short=short, passes=_passes, largest=_largest)
+    return environment
+
+
+def _passes(report: ConformanceReport, tier: str) -> str:
+    """How many of a tier's checks passed, of those that apply."""
+    checks = [check for check in report.checks if check.tier == tier and check.passed is not None]
+    return f"{sum(bool(check.passed) for check in checks)} of {len(checks)}"
+
+
+def _largest(report: ConformanceReport) -> str:
+    values = [
+        c.value
+        for c in report.checks
+        if c.tier == "same_scheme" and c.name in report.differences and c.value is not None
+    ]
+    return f"{max(values):.1e}" if values else "-"
+
+
+def _inline(content: bytes) -> Markup:
+    return Markup("data:image/png;base64,") + base64.b64encode(content).decode()

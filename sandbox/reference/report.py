@@ -1,0 +1,139 @@
+"""What a validation found: checks with values and tolerances, as a table, as JSON and as a figure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sandbox.neurons.base import Neuron
+from sandbox.reference.evidence import Evidence
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Check(NamedTuple):
+    """One question and its answer: `passed` is None where the question does not apply, and `reason` says why."""
+
+    name: str
+    tier: str
+    value: float | None
+    tolerance: float | None
+    passed: bool | None
+    reason: str  # where the tolerance comes from, what was measured, or why it was skipped
+
+    @property
+    def verdict(self) -> str:
+        """ok, FAIL or skip."""
+        return "skip" if self.passed is None else "ok" if self.passed else "FAIL"
+
+
+def within(name: str, tier: str, value: float, tolerance: float, reason: str) -> Check:
+    """The check that a value is at most its tolerance; a NaN is not."""
+    return Check(name, tier, float(value), tolerance, bool(value <= tolerance), reason)
+
+
+def skipped(name: str, tier: str, reason: str) -> Check:
+    """A question that does not apply."""
+    return Check(name, tier, None, None, None, reason)
+
+
+@dataclass(frozen=True)
+class ConformanceReport:
+    """What differed between Brian2, SciPy and ours; it prints as a table.
+
+    `checks` has every question of every tier. `differences` has the largest absolute difference from Brian2 of each
+    variable, in its own unit, up to the first divergence in a chaotic cell; `fi_curve` the rates under the noisy
+    currents.
+    """
+
+    neuron: Neuron
+    dt: float  # [ms]
+    duration: float  # [ms]
+    cells: int  # of each stimulus
+    stimuli: tuple[str, ...]
+    tolerance: float  # of the same-scheme tier, in scales of each variable
+    checks: tuple[Check, ...]
+    seconds: float  # that the validation took
+    differences: Mapping[str, float] = field(default_factory=dict)
+    spikes: int = 0  # in Brian2
+    spikes_ours: int = 0
+    spikes_differing: int = 0  # (step, cell) pairs in which one of the two fired
+    largest_shift: int = 0  # steps between the n-th spike of a cell here and there, at most; -1 if their numbers differ
+    fi_curve: tuple[tuple[float, float, float], ...] = ()  # per cell: mean current [nA], rates there and here [Hz]
+    evidence: Evidence = field(default_factory=Evidence, repr=False, compare=False)  # what the figures show
+
+    @property
+    def passed(self) -> bool:
+        """No check said no."""
+        return all(check.passed is not False for check in self.checks)
+
+    @property
+    def tiers(self) -> tuple[str, ...]:
+        """The tiers that were run."""
+        return tuple(dict.fromkeys(check.tier for check in self.checks))
+
+    def table(self) -> str:
+        """A line a check: verdict, tier, what, measured, allowed, and why."""
+        rows = [("", "tier", "check", "measured", "allowed", "reason")]
+        rows += [(c.verdict, c.tier, c.name, short(c.value), short(c.tolerance), c.reason) for c in self.checks]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        )
+
+    def to_json(self) -> str:
+        """All numbers as JSON text; what is not finite is null.
+
+        >>> from sandbox import LIF, validate
+        >>> json.loads(validate(LIF(), duration=20.0, cells=2, tiers=("same_scheme",)).to_json())["passed"]
+        True
+        """
+        return json.dumps(self.facts(), indent=2, sort_keys=True, allow_nan=False)
+
+    def facts(self) -> dict[str, Any]:
+        """All numbers as plain data."""
+        names = ("dt", "duration", "cells", "stimuli", "tolerance", "seconds", "passed", "tiers", "differences",
+                 "spikes", "spikes_ours", "spikes_differing", "largest_shift", "fi_curve")  # fmt: skip
+        facts = {name: getattr(self, name) for name in names}
+        checks = [{**check._asdict(), "verdict": check.verdict} for check in self.checks]
+        plain: dict[str, Any] = _finite({"neuron": repr(self.neuron), "checks": checks, **facts})
+        return plain
+
+    def plot(self) -> Figure:
+        """Voltages on each other, their difference, spikes, and errors against dt, as a matplotlib figure."""
+        from sandbox.reference.figures import conformance_figure
+
+        return conformance_figure(self)
+
+    def __str__(self) -> str:
+        rows = [
+            f"{self.neuron}",
+            f"  {self.cells} cells, {self.duration:g} ms at dt = {self.dt:g} ms, scheme '{self.neuron.method}', "
+            f"stimuli: {', '.join(self.stimuli)}",
+        ]
+        for name, difference in self.differences.items():
+            rows.append(f"  {name:<12} largest difference {difference:.2e} {self.neuron.units[name]}")
+        if self.neuron.spiking and "same_scheme" in self.tiers:
+            rows.append(f"  {'spikes':<12} {self.spikes} in Brian2, {self.spikes_ours} here, {self.spikes_differing} "
+                        f"at another step (largest shift {self.largest_shift} steps)")  # fmt: skip
+        rows += [f"  {line}" for line in self.table().splitlines()]
+        return "\n".join([*rows, f"  {'agrees with Brian2' if self.passed else 'DOES NOT AGREE with Brian2'}"])
+
+
+def short(value: float | None) -> str:
+    """A number for a table."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.2g}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

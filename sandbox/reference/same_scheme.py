@@ -1,0 +1,129 @@
+"""The first tier: Brian2 with the same scheme and time step, value by value and spike by spike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sandbox.neurons.base import Trajectory
+from sandbox.reference.brian import run_brian2
+from sandbox.reference.evidence import Evidence, Raster, Trace
+from sandbox.reference.report import Check, within
+from sandbox.reference.trial import Trial, first_step
+
+TIER = "same_scheme"
+NUDGE = 1e-12  # far above rounding, 1e-16, and far below the tolerance: a chaotic cell amplifies it past both
+
+
+def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[list[Check], dict[str, Any]]:
+    """The checks, and the numbers of a ConformanceReport that belong to this tier."""
+    neuron = trial.neuron
+    theirs, ours = run_brian2(neuron, trial.currents, trial.dt, trial.record), trial.ours
+    a, b = (theirs.spikes, ours.spikes) if neuron.spiking else (torch.zeros(1, 1), torch.zeros(1, 1))
+    relative, bad = _compared(trial, theirs, ours, tolerance)
+    first = first_step(bad)
+    chaotic = _chaotic(trial, tolerance, first) if bool(bad.any()) else torch.zeros_like(first, dtype=torch.bool)
+    judged = ~chaotic | (torch.arange(len(bad))[:, None] < first)
+    differing = int(((a != b) & judged).sum()) if neuron.spiking else 0
+    checks = [_proof_read(), _finite(trial, theirs, ours)]
+    checks += [
+        within(name, TIER, float(torch.where(judged, off, 0.0).max()), tolerance,
+               "of its largest value under the stimulus; both sides round by 1e-16 in each step")
+        for name, off in relative.items()
+    ]  # fmt: skip
+    if neuron.spiking:
+        checks.append(within("spikes at another step", TIER, differing, 0, f"of {int(a.sum())} in Brian2"))
+    if bool(chaotic.any()):
+        checks.append(_confessed(chaotic, first, trial.dt))
+    evidence.traces, evidence.raster = _traces(trial, theirs, ours), _raster(trial, a, b) if neuron.spiking else None
+    return checks, {
+        "differences": {
+            name: float(torch.where(judged, theirs.variables[name] - ours.variables[name], 0.0).abs().max())
+            for name in trial.record
+        },
+        "spikes": int(a.sum()),
+        "spikes_ours": int(b.sum()),
+        "spikes_differing": differing,
+        "largest_shift": _largest_shift(a * judged, b * judged) if neuron.spiking else 0,
+        "fi_curve": _rates(trial, a, b) if neuron.spiking else (),
+    }
+
+
+def _compared(trial: Trial, theirs: Trajectory, ours: Trajectory, tolerance: float) -> tuple[dict[str, Tensor], Tensor]:
+    """Differences in scales, and where they are too large, a spike differs, or a value is not finite; `[T, N]`."""
+    scales = trial.scales(theirs)
+    relative = {name: (theirs.variables[name] - ours.variables[name]).abs() / scales[name] for name in trial.record}
+    bad = theirs.spikes != ours.spikes if trial.neuron.spiking else torch.zeros_like(ours.spikes, dtype=torch.bool)
+    for off in relative.values():
+        bad = bad | ~(off <= tolerance)
+    return relative, bad
+
+
+def _chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
+    """Cells in which nudges of the membrane grow past the tolerance no later than the difference from Brian2 does.
+
+    A defect larger than a nudge would have shown before the nudges did.
+    """
+    _, bad = _compared(trial, trial.disturbed(NUDGE), trial.ours, tolerance)
+    nudged = first_step(bad)
+    return (first < len(bad)) & (nudged <= first) & (first > 0)
+
+
+def _confessed(chaotic: Tensor, first: Tensor, dt: float) -> Check:
+    share = float(chaotic.double().mean())
+    when = float(first[chaotic].min()) * dt
+    return within("share of chaotic cells", TIER, share, 0.5, f"nudges of {NUDGE:g} a step outgrow the tolerance; "
+                  f"judged up to the first divergence, at {when:g} ms or later")  # fmt: skip
+
+
+def _proof_read() -> Check:
+    return Check("units and names", TIER, None, None, True, "Brian2 proof-read equations, threshold and reset")
+
+
+def _finite(trial: Trial, theirs: Trajectory, ours: Trajectory) -> Check:
+    where = [
+        f"{name} under {stimulus!r}"
+        for name in trial.record
+        for stimulus, of in trial.blocks()
+        if not (torch.isfinite(theirs.variables[name][:, of]) & torch.isfinite(ours.variables[name][:, of])).all()
+    ]
+    return within("values that are not finite", TIER, len(where), 0,
+                  ", ".join(where) or "neither there nor here, under every stimulus")  # fmt: skip
+
+
+def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
+    kept = min(len(trial.currents), 2000)
+    column = trial.cells // 2
+    rows = []
+    for name, of in trial.blocks():
+        at = of.start + column
+        rows.append(Trace(name, *(x[:kept].numpy().copy() for x in (
+            ours.t, trial.currents[:, at], theirs.variables["v"][:, at], ours.variables["v"][:, at]))))  # fmt: skip
+    return rows
+
+
+def _raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
+    of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
+
+    def points(spikes: Tensor) -> tuple[Any, Any]:
+        at, cell = np.nonzero(spikes[:2000, of].numpy())
+        return (at + 1.0) * trial.dt, cell.astype(float)
+
+    return Raster(points(a), points(b))
+
+
+def _rates(trial: Trial, a: Tensor, b: Tensor) -> tuple[tuple[float, float, float], ...]:
+    of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
+    seconds = len(a) * trial.dt / 1000
+    columns = (trial.currents[:, of].mean(0), a[:, of].sum(0) / seconds, b[:, of].sum(0) / seconds)
+    return tuple(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _largest_shift(a: Tensor, b: Tensor) -> int:
+    if not torch.equal(a.sum(0), b.sum(0)):
+        return -1
+    steps_a, steps_b = a.T.nonzero()[:, 1], b.T.nonzero()[:, 1]
+    return int((steps_a - steps_b).abs().max()) if len(steps_a) else 0

@@ -1,0 +1,185 @@
+"""What the equations themselves say, by SciPy: the same text, no scheme, no time step."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sandbox.neurons.base import Neuron
+from sandbox.reference import grammar
+from sandbox.reference.brian import parameters, unit
+from sandbox.reference.formula import Formula, parse, right_hand_sides
+from sandbox.reference.units import in_house, symbols
+
+Array = NDArray[np.float64]
+RTOL = 1e-12  # tighter than the 1e-10 that is promised, so that six time steps of a fourth-order scheme lie above it
+ATOL = 1e-13  # of the scale of each variable
+
+
+class Equations(NamedTuple):
+    """A neuron's text as functions of numbers in house units (ms, mV, nA, MOhm, nF, uS)."""
+
+    names: tuple[str, ...]
+    sides: tuple[Formula, ...]
+    clamped: tuple[bool, ...]  # `(unless refractory)`
+    margin: Callable[[Mapping[str, float]], float] | None  # >= 0 where it fires; None where chance or nothing decides
+    reset: tuple[tuple[str, str, Formula], ...]  # target, operator, right-hand side
+    values: dict[str, float]  # of the parameters
+    start: Array  # of the variables
+    scales: dict[str, float]  # one unit of the neuron, in house units
+    t_refractory: float  # [ms]
+
+    def derivative(self, y: Array, current: float) -> list[float]:
+        """The right-hand sides, per ms."""
+        at = self.at(y, current)
+        return [float(side(at)) for side in self.sides]
+
+    def at(self, y: Array, current: float) -> dict[str, float]:
+        """Every name with its value."""
+        return {**self.values, **dict(zip(self.names, map(float, y), strict=True)), "current": current}
+
+    def after_reset(self, y: Array, current: float) -> Array:
+        """The variables after the statements of the reset, one after the other."""
+        at = self.at(y, current)
+        for target, operator, side in self.reset:
+            value = side(at)
+            at[target] = {"": value, "+": at[target] + value, "-": at[target] - value, "*": at[target] * value}[
+                operator
+            ]
+        return np.array([at[name] for name in self.names])
+
+
+def equations_of(neuron: Neuron) -> Equations:
+    """Read a neuron's text; raises ValueError where it cannot be solved without chance."""
+    lines = {line.name: line for line in grammar.equations(neuron.equations)}
+    sides = right_hand_sides(neuron.equations)
+    state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
+    scales = {name: in_house(1.0 * unit(text)) for name, text in neuron.units.items()}
+    own = {*sides, *parameters(neuron), "current"}
+    units = {name: value for name, value in symbols().items() if name not in own}
+    start = [float(getattr(state, name)[0]) * scales[name] for name in sides]
+    return Equations(
+        names=tuple(sides),
+        sides=tuple(sides.values()),
+        clamped=tuple("unless refractory" in lines[name].flags for name in sides),
+        margin=None if neuron.draws or not neuron.threshold else _margin(neuron.threshold, units),
+        reset=tuple(_statements(neuron.reset_code or "", units)),
+        values={name: value * scales[name] for name, value in parameters(neuron).items()},
+        start=np.array(start),
+        scales=scales,
+        t_refractory=0.0 if neuron.refractory is not None else float(neuron.t_refractory),
+    )
+
+
+def course(equations: Equations, current: float, times: Array) -> Array:
+    """The variables `[variable, time]` at times [ms], under a constant current [nA], as if nothing ever fired."""
+
+    def slope(t: float, y: Array) -> list[float]:
+        return equations.derivative(y, current)
+
+    found: Array = _integrated(slope, 0.0, float(times[-1]), equations, equations.start, t_eval=times).y
+    return found
+
+
+def spike_times(equations: Equations, current: float, until: float, most: int = 1) -> list[float]:
+    """The first spikes [ms] under a constant current [nA], no more than `most` and none after `until`.
+
+    A cell with a reset starts again after each spike, with what is `(unless refractory)` held for the refractory
+    period; one without waits until it has fallen below its threshold. Raises ValueError for a cell that is above its
+    threshold as soon as it may fire: it fires in every step, whatever dt is.
+    """
+    t, y = 0.0, equations.start
+    found: list[float] = []
+    while True:
+        t, y, fired = _to_threshold(equations, current, t, y, until, rising=True)
+        if not fired:
+            return found
+        found.append(t)
+        if len(found) == most:
+            return found
+        if equations.reset:
+            t, y = _restarted(equations, current, t, y)
+        else:
+            t, y, _ = _to_threshold(equations, current, t, y, until, rising=False)
+
+
+def _restarted(equations: Equations, current: float, t: float, y: Array) -> tuple[float, Array]:
+    y = equations.after_reset(y, current)
+    if equations.t_refractory:
+        free = [0.0 if clamped else 1.0 for clamped in equations.clamped]
+
+        def held(t: float, y: Array) -> list[float]:
+            return [f * d for f, d in zip(free, equations.derivative(y, current), strict=True)]
+
+        y = _integrated(held, 0.0, equations.t_refractory, equations, y).y[:, -1]
+    if equations.margin is not None and equations.margin(equations.at(y, current)) >= 0:
+        raise ValueError("it is above its threshold as soon as it may fire: it fires in every step, whatever dt is")
+    return t + equations.t_refractory, y
+
+
+def _to_threshold(
+    equations: Equations, current: float, t: float, y: Array, until: float, rising: bool
+) -> tuple[float, Array, bool]:
+    """Time and variables at the next crossing, and whether there was one before `until`.
+
+    Solved along the length of the trajectory, with time as a variable, so that an upstroke that is faster than the
+    rounding of time is passed in ordinary steps.
+    """
+    size = _size(equations)
+
+    def slope(s: float, y: Array) -> list[float]:
+        f = equations.derivative(y[:-1], current)
+        speed = math.hypot(1.0, *(d / z for d, z in zip(f, size, strict=True)))
+        return [*(d / speed for d in f), 1 / speed]
+
+    def margin(s: float, y: Array) -> float:
+        return equations.margin(equations.at(y[:-1], current)) if equations.margin else -1.0
+
+    def late(s: float, y: Array) -> float:
+        return float(y[-1] - until)
+
+    margin.terminal, margin.direction, late.terminal = True, 1.0 if rising else -1.0, True  # type: ignore[attr-defined]
+    piece = _integrated(slope, 0.0, 1e9, equations, np.append(y, t), events=[margin, late])
+    return float(piece.y[-1, -1]), piece.y[:-1, -1], len(piece.t_events[0]) > 0
+
+
+def _integrated(slope: Any, start: float, end: float, equations: Equations, y: Array, **options: Any) -> Any:
+    from scipy.integrate import solve_ivp
+
+    tolerance = ATOL * np.append(_size(equations), np.ones(len(y) - len(equations.names)))
+    with np.errstate(all="ignore"):  # a trial step beyond an upstroke may overflow, and is taken back
+        piece = solve_ivp(slope, (start, end), y, method="DOP853", rtol=RTOL, atol=tolerance, **options)
+    if piece.status < 0:
+        raise ValueError(f"SciPy gave up on the equations: {piece.message}")
+    return piece
+
+
+def _size(equations: Equations) -> Array:
+    size: Array = np.maximum(np.abs(equations.start), 1.0)
+    return size
+
+
+def _margin(text: str, units: Mapping[str, float]) -> Callable[[Mapping[str, float]], float] | None:
+    """`left - right` of a threshold `left >= right`."""
+    parts = re.split(r">=|>", text)
+    if len(parts) != 2 or set(text.split()) & {"and", "or", "not"}:
+        return None
+    left, right = (parse(part.strip(), units) for part in parts)
+    return lambda at: float(left(at)) - float(right(at))
+
+
+def _statements(text: str, units: Mapping[str, float]) -> list[tuple[str, str, Formula]]:
+    rows = []
+    for line in re.split(r"[\n;]", text):
+        match = re.fullmatch(r"\s*(\w+)\s*([+\-*]?)=\s*(.+?)\s*", line)
+        if match:
+            rows.append((match[1], match[2], parse(match[3], units)))
+        elif line.strip():
+            raise ValueError(f"the reset {line.strip()!r} is not of the form 'v = ...' or 'w += ...'")
+    return rows
