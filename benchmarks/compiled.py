@@ -18,7 +18,7 @@ from timing import paired, summary
 from sandbox import NEURONS, Neuron, scan
 from sandbox.reference import from_brian2
 from sandbox.reference.brian import evolving, parameters, unit
-from sandbox.reference.stimuli import strengths
+from sandbox.reference.conformance.stimuli import strengths
 
 PROCESSES = 3  # a process keeps the memory layout that it happened to get
 

@@ -22,7 +22,7 @@ from timing import in_turn
 
 from sandbox import NEURONS, Neuron, simulate
 from sandbox.reference.brian import evolving, parameters, unit
-from sandbox.reference.stimuli import strengths
+from sandbox.reference.conformance.stimuli import strengths
 
 HERE = Path(__file__).parent
 NAMES = ("lif", "adex", "izhikevich", "hodgkin_huxley")

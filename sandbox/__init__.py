@@ -5,8 +5,8 @@ from sandbox.network import Layer, Network, Population, Residual
 from sandbox.neurons import (
     LIF,
     NEURONS,
-    Learned,
     LeakyIntegrator,
+    Learned,
     LIFState,
     Neuron,
     Trajectory,

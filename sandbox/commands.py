@@ -56,8 +56,8 @@ def report(given: Any) -> int:
 
 def validate(given: Any) -> int:
     """Neurons against Brian2 and SciPy; 1 where one does not agree."""
-    from sandbox.reference.many import validate_all
-    from sandbox.reference.page import write_page
+    from sandbox.report.conformance import write_page
+    from sandbox.validation import validate_all
 
     names = list(REGISTRIES["neuron"]) if given.neuron == "all" else [given.neuron]
     choices = {name: Choice(name, given.options) for name in names}

@@ -72,7 +72,7 @@ def test_a_misspelt_key_in_yaml(tmp_path, capsys):
 def test_validate_and_check_say_yes_and_no(capsys):
     code, out, _ = call(capsys, "validate", "lif", "--duration", 50, "--cells", 3)
     assert (code, "agrees with Brian2" in out) == (OK, True)
-    code, out, _ = call(capsys, "validate", "tests.sandbox.test_conformance:Sloppy", "--duration", 50, "--json")
+    code, out, _ = call(capsys, "validate", "tests.reference.broken_neurons:Sloppy", "--duration", 50, "--json")
     assert code == SAYS_NO
     assert json.loads(out)[0]["passed"] is False
     code, out, _ = call(capsys, "check", "all", "--json")

@@ -89,6 +89,11 @@ class TwoCompartment(Resetting):
         return soma, (self.v_leak - v_dend + self.r_dend * (current - axial)) / self.tau_dend
 
     def integrate(self, current: Tensor, state: TwoCompartmentState, dt: float) -> TwoCompartmentState:
-        """One Runge-Kutta step; the soma of a refractory cell stays where it was."""
-        v, v_dend = rk4(lambda v, v_dend: self.derivatives(current, v, v_dend), (state.v, state.v_dend), dt)
-        return state._replace(v=held(state.wait, state.v, v), v_dend=v_dend)
+        """One Runge-Kutta step, in all stages of which the soma of a refractory cell stays where it was."""
+
+        def f(v: Tensor, v_dend: Tensor) -> Variables:
+            soma, dendrite = self.derivatives(current, v, v_dend)
+            return held(state.wait, torch.zeros_like(soma), soma), dendrite
+
+        v, v_dend = rk4(f, (state.v, state.v_dend), dt)
+        return state._replace(v=v, v_dend=v_dend)

@@ -1,12 +1,12 @@
 """The only room where Brian2 is imported: run it, and compare."""
 
-from sandbox.reference.compiled import CompiledNeuron
-from sandbox.reference.compiler import from_brian2
-from sandbox.reference.conformance import validate
+from sandbox.reference.compiler.compile import from_brian2
+from sandbox.reference.compiler.neuron import CompiledNeuron
+from sandbox.reference.conformance.report import Check, ConformanceReport
+from sandbox.reference.conformance.stimuli import noisy_currents
+from sandbox.reference.conformance.validate import validate
 from sandbox.reference.network import Brian2Network, to_brian2
 from sandbox.reference.network_report import NetworkReport
-from sandbox.reference.report import Check, ConformanceReport
-from sandbox.reference.stimuli import noisy_currents
 
 __all__ = [
     "Brian2Network", "Check", "CompiledNeuron", "ConformanceReport", "NetworkReport", "from_brian2", "noisy_currents",

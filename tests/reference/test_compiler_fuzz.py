@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sandbox.reference import grammar
-from sandbox.reference.formula import parse
-from sandbox.reference.functions import DICE, FUNCTIONS
+from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.functions import DICE, FUNCTIONS
 
 HARMLESS = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call, ast.Name, ast.Constant)
 PIECES = [

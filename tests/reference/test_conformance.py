@@ -11,11 +11,11 @@ import torch
 from sandbox import LIF, NEURONS, LeakyIntegrator, simulate, validate
 from sandbox.neurons import CubaLIF, FitzHughNagumo
 from sandbox.reference.brian import run_brian2, unit
-from sandbox.reference.conformance import TIERS
-from sandbox.reference.convergence import convergence, halvings
-from sandbox.reference.many import validate_all
-from sandbox.reference.page import write_page
-from sandbox.reference.stimuli import STIMULI, all_currents
+from sandbox.reference.conformance.convergence import convergence, halvings
+from sandbox.reference.conformance.stimuli import STIMULI, all_currents
+from sandbox.reference.conformance.validate import TIERS
+from sandbox.report.conformance import write_page
+from sandbox.validation import validate_all
 from tests.reference.broken_neurons import WRONG, Cancelling, Sloppy, Unknown, WrongUnit
 
 BIOLOGICAL = {"tau_mem": 15.0, "r": 40.0, "v_leak": -65.0, "v_threshold": -50.0, "v_reset": -70.0}

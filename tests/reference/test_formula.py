@@ -10,8 +10,8 @@ import pytest
 import scipy.special
 import torch
 
-from sandbox.reference.formula import parse, right_hand_sides
-from sandbox.reference.functions import FUNCTIONS
+from sandbox.reference.compiler.formula import parse, right_hand_sides
+from sandbox.reference.compiler.functions import FUNCTIONS
 
 NUMPY = {**{name: getattr(np, name) for name in FUNCTIONS if hasattr(np, name) and name != "int"},
          "exprel": scipy.special.exprel, "int": np.trunc, "timestep": lambda t, dt: np.floor((t + 1e-3 * dt) / dt)}  # fmt: skip

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from sandbox.neurons.base import Neuron
-from sandbox.reference import grammar
 from sandbox.reference.brian import parameters, unit
-from sandbox.reference.formula import Formula, parse, right_hand_sides
-from sandbox.reference.units import in_house, symbols
+from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler.formula import Formula, parse, right_hand_sides
+from sandbox.reference.compiler.units import in_house, symbols
 
 Array = NDArray[np.float64]
 RTOL = 1e-12  # tighter than the 1e-10 that is promised, so that six time steps of a fourth-order scheme lie above it

@@ -17,11 +17,11 @@ from rules.surrogates import Surrogate, reset_signal
 from sandbox.neurons.base import Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
-from sandbox.reference.algebra import Node
-from sandbox.reference.formula import parse
-from sandbox.reference.model import Model
-from sandbox.reference.tape import Program, Writer
-from sandbox.reference.units import symbols
+from sandbox.reference.compiler.algebra import Node
+from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.model import Model
+from sandbox.reference.compiler.tape import Program, Writer
+from sandbox.reference.compiler.units import symbols
 
 PLANS = 64  # that a model keeps, for as many (dt, dtype, device, constants)
 
@@ -151,7 +151,7 @@ class CompiledNeuron(Neuron):
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = dict(self.parameters)
-        from sandbox.reference.compiler import rebuilt
+        from sandbox.reference.compiler.compile import rebuilt
 
         return rebuilt, (dict(self.recipe), dict(self.units), dict(self.starts), values, self.surrogate)
 

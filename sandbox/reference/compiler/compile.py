@@ -13,13 +13,13 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.surrogates import Surrogate
 from sandbox.neurons.dice import DRAWS
-from sandbox.reference import grammar, updater
-from sandbox.reference.compiled import CompiledNeuron, number_of, state_class
-from sandbox.reference.formula import parse
-from sandbox.reference.model import Model, build
+from sandbox.reference.compiler import grammar, updater
+from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.model import Model, build
+from sandbox.reference.compiler.neuron import CompiledNeuron, number_of, state_class
+from sandbox.reference.compiler.tape import Writer
+from sandbox.reference.compiler.units import in_house, scale, symbols, text_of
 from sandbox.reference.need import brian2
-from sandbox.reference.tape import Writer
-from sandbox.reference.units import in_house, scale, symbols, text_of
 
 
 def from_brian2(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sandbox.reference.evidence import Convergence, Evidence, Trace
+from sandbox.reference.conformance.evidence import Convergence, Evidence, Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sandbox.reference.report import ConformanceReport
+    from sandbox.reference.conformance.report import ConformanceReport
 
 WIDE: dict[str, Any] = {"color": "0.72", "linewidth": 3.5}
 THIN: dict[str, Any] = {"color": "black", "linewidth": 0.9, "linestyle": "--"}

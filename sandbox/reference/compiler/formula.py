@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rules.errors import unknown
-from sandbox.reference import grammar
-from sandbox.reference.functions import DICE, FUNCTIONS, divide, floored, power, remainder
+from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler.functions import DICE, FUNCTIONS, divide, floored, power, remainder
 
 Values = Mapping[str, Any]
 Closure = Callable[[Values], Any]
@@ -48,9 +48,8 @@ class Formula:
 def parse(text: str, constants: Values | None = None) -> Formula:
     """A formula from text; `constants` are bound once and are no names of it.
 
-    Arithmetic (+ - * / // % **), comparisons, and / or / not, and the functions of
-    `sandbox.reference.functions.FUNCTIONS`; on floats it has NumPy's manners (1 / 0 is infinite). Raises ValueError
-    for anything else, before anything is evaluated.
+    Arithmetic (+ - * / // % **), comparisons, and / or / not, and the functions of `functions.FUNCTIONS`; on floats it
+    has NumPy's manners (1 / 0 is infinite). Raises ValueError for anything else, before anything is evaluated.
 
     >>> f = parse("exp(-v / tau) + clip(w, 0, 1)")
     >>> sorted(f.names), f({"v": 0.0, "tau": 2.0, "w": 3.0})
@@ -78,8 +77,8 @@ def right_hand_sides(equations: str) -> dict[str, Formula]:
     >>> f["v"]({"v": 1.0, "w": 3.0, "tau": 10.0})
     0.5
     """
+    from sandbox.reference.compiler.units import symbols
     from sandbox.reference.need import brian2
-    from sandbox.reference.units import symbols
 
     lines = grammar.equations(equations)
     own = {line.name for line in lines}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.reference.evidence import Convergence
+from sandbox.reference.conformance.evidence import Convergence
 
 Array = NDArray[np.float64]
 POINTS = 6  # time steps in a slope: five halvings

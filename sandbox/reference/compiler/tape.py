@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sandbox.reference.algebra import Algebra, Node
-from sandbox.reference.functions import FUNCTIONS, floored, power, remainder
+from sandbox.reference.compiler.algebra import Algebra, Node
+from sandbox.reference.compiler.functions import FUNCTIONS, floored, power, remainder
 
 Operand = Any  # a float, known now, or a Register
 HUGE = 1e30  # a variable that overflowed in its upstroke is reset as if it stood here: infinity times zero is no number

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sandbox.neurons.base import Neuron, simulate
 from sandbox.reference.brian import evolving, fire_in_brian2, parameters, run_brian2
-from sandbox.reference.report import Check, skipped, within
-from sandbox.reference.stimuli import saturating
+from sandbox.reference.conformance.report import Check, skipped, within
+from sandbox.reference.conformance.stimuli import saturating
 
 TIER = "same_scheme"
 HAIR = 1e-12  # relative: thousands of roundings, so that both sides see the same side of the threshold
@@ -77,7 +77,7 @@ def _states(neuron: Neuron) -> tuple[Any, int]:
 
 def threshold_of(neuron: Neuron, state: Any) -> tuple[str, Tensor] | None:
     """The variable and its level `[N]` where the threshold reads `variable >= level`; None where it does not."""
-    from sandbox.reference.formula import parse
+    from sandbox.reference.compiler.formula import parse
 
     parts = re.split(r">=|>", neuron.threshold or "")
     if len(parts) != 2 or parts[0].strip() not in evolving(neuron, state) or neuron.draws:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Trajectory
-from sandbox.reference.report import Check, skipped, within
-from sandbox.reference.trial import Trial, first_step
+from sandbox.reference.conformance.report import Check, skipped, within
+from sandbox.reference.conformance.trial import Trial, first_step
 
 TIER = "float32"
 ROUNDING = 2.0**-24  # the largest relative error of one rounding to float32

@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sandbox.reference import grammar
-from sandbox.reference.algebra import Algebra, Calls, Node
-from sandbox.reference.grammar import Equation
-from sandbox.reference.units import symbols
-from sandbox.reference.updater import Step, Text
+from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler.algebra import Algebra, Calls, Node
+from sandbox.reference.compiler.grammar import Equation
+from sandbox.reference.compiler.units import symbols
+from sandbox.reference.compiler.updater import Step, Text
 
 OPERATORS = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "**": ast.Pow, "%": ast.Mod}
 

@@ -10,7 +10,7 @@ import warnings
 from typing import NamedTuple
 
 from rules.errors import unknown
-from sandbox.reference.functions import DICE, FUNCTIONS, power
+from sandbox.reference.compiler.functions import DICE, FUNCTIONS, power
 
 LONGEST = 5_000  # characters of an expression
 DEEPEST = 100  # levels of nesting

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rules.errors import unknown
-from sandbox.reference import grammar
-from sandbox.reference.functions import DICE, FUNCTIONS
+from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler.functions import DICE, FUNCTIONS
+from sandbox.reference.compiler.units import symbols
 from sandbox.reference.need import brian2
-from sandbox.reference.units import symbols
 
 METHODS = ("exact", "exponential_euler", "euler", "rk2", "rk4", "heun", "milstein")
 CONSTANTS = ("pi", "e", "inf")

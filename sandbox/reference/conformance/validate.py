@@ -11,10 +11,10 @@ from torch import Tensor
 
 from rules.errors import unknown
 from sandbox.neurons.base import Neuron, check_currents, variables
-from sandbox.reference.evidence import Evidence
-from sandbox.reference.report import Check, ConformanceReport
-from sandbox.reference.stimuli import STIMULI, all_currents
-from sandbox.reference.trial import Trial
+from sandbox.reference.conformance.evidence import Evidence
+from sandbox.reference.conformance.report import Check, ConformanceReport
+from sandbox.reference.conformance.stimuli import STIMULI, all_currents
+from sandbox.reference.conformance.trial import Trial
 
 TIERS = ("same_scheme", "float32", "limit")
 
@@ -83,10 +83,10 @@ def validate(
 def _run(
     trial: Trial, tiers: Sequence[str], tolerance: float, evidence: Evidence
 ) -> tuple[list[Check], dict[str, Any]]:
-    from sandbox.reference.firing import firing_checks
-    from sandbox.reference.float32 import float32
-    from sandbox.reference.limit import limit
-    from sandbox.reference.same_scheme import same_scheme
+    from sandbox.reference.conformance.firing import firing_checks
+    from sandbox.reference.conformance.float32 import float32
+    from sandbox.reference.conformance.limit import limit
+    from sandbox.reference.conformance.same_scheme import same_scheme
 
     checks: list[Check] = []
     facts: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandbox.neurons.base import Neuron
-from sandbox.reference.evidence import Evidence
+from sandbox.reference.conformance.evidence import Evidence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +105,7 @@ class ConformanceReport:
 
     def plot(self) -> Figure:
         """Voltages on each other, their difference, spikes, and errors against dt, as a matplotlib figure."""
-        from sandbox.reference.figures import conformance_figure
+        from sandbox.reference.conformance.figures import conformance_figure
 
         return conformance_figure(self)
 

@@ -9,8 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from sandbox.config import Choice
-from sandbox.reference.conformance import validate
-from sandbox.reference.report import ConformanceReport
+from sandbox.reference.conformance.report import ConformanceReport
+from sandbox.reference.conformance.validate import validate
 
 
 def validate_all(choices: Mapping[str, Choice], jobs: int = 2, **settings: Any) -> dict[str, ConformanceReport]:
@@ -21,10 +21,9 @@ def validate_all(choices: Mapping[str, Choice], jobs: int = 2, **settings: Any) 
         return {name: validate(choice.make("neuron"), **settings) for name, choice in choices.items()}
     context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
-        waiting = {name: pool.submit(_report, choice, settings) for name, choice in reversed([*choices.items()])}
-        return {
-            name: waiting[name].result() for name in choices
-        }  # the last of the library take longest: they began first
+        last_first = reversed([*choices.items()])  # the last of the library take longest
+        waiting = {name: pool.submit(_report, choice, settings) for name, choice in last_first}
+        return {name: waiting[name].result() for name in choices}
 
 
 def _report(choice: Choice, settings: dict[str, Any]) -> ConformanceReport:

@@ -7,13 +7,12 @@ import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from jinja2.loaders import ChoiceLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sandbox.folder import write_atomically
-from sandbox.reference.figures import png
-from sandbox.reference.report import ConformanceReport, short
+from sandbox.reference.conformance.figures import png
+from sandbox.reference.conformance.report import ConformanceReport, short
 
 LIBRARIES = ("brian2", "torch", "scipy", "numpy")
 
@@ -36,13 +35,10 @@ def write_page(reports: Mapping[str, ConformanceReport], path: Path) -> Path:
 
 
 def _environment() -> Environment:
-    loaders = [
-        PackageLoader("sandbox.reference", "."),
-        PackageLoader("sandbox.report", "."),
-    ]  # the second has the style
     environment = Environment(
-        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters.update(short=short, passes=_passes, largest=_largest)
     return environment
 

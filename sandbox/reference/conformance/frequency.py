@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron, loop
-from sandbox.reference.convergence import Array
-from sandbox.reference.evidence import Evidence, Response
-from sandbox.reference.report import Check, skipped, within
-from sandbox.reference.solution import Equations
-from sandbox.reference.stimuli import rheobase
+from sandbox.reference.conformance.convergence import Array
+from sandbox.reference.conformance.evidence import Evidence, Response
+from sandbox.reference.conformance.report import Check, skipped, within
+from sandbox.reference.conformance.solution import Equations
+from sandbox.reference.conformance.stimuli import rheobase
 
 NAME, TIER = "frequency response", "limit"
 HERTZ = np.array([5.0, 10.0, 20.0, 50.0, 100.0, 200.0])

@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sandbox.reference.formula import OPERATORS
-from sandbox.reference.functions import DICE, FUNCTIONS, power
+from sandbox.reference.compiler.formula import OPERATORS
+from sandbox.reference.compiler.functions import DICE, FUNCTIONS, power
 
 Pairs = tuple[tuple["Node", Any], ...]
 CONDITIONS = {
