@@ -15,7 +15,12 @@ def test_there_are_five():
     assert len(NOTEBOOKS) == 5
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LONG = ("04_fit_a_neuron_to_a_recording", "05_neuron_gallery")  # half a minute each
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.stem, marks=[pytest.mark.slow] * (p.stem in LONG)) for p in NOTEBOOKS]
+)
 def test_notebook(path):
     """An assertion in a cell that fails, fails the test."""
     notebook = nbformat.read(path, as_version=4)
@@ -24,5 +29,5 @@ def test_notebook(path):
         "no figure committed"
     )
     assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
-    ran = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    ran = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     assert all(cell.execution_count for cell in ran.cells if cell.cell_type == "code")

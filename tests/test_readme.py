@@ -16,17 +16,18 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_there_are_three_blocks():
-    assert len(BLOCKS) == 3
+def test_there_are_four_blocks():
+    assert len(BLOCKS) == 4
 
 
 PRELUDE = """
 import rules, torch
 my_module, loader = torch.nn.Linear(4, 3), [(torch.rand(8, 4), torch.arange(8) % 3)]
+currents = torch.full((1000, 2), 3.0)
 """
 
 
-@pytest.mark.parametrize(("number", "shown"), [(0, "agrees with Brian2"), (1, "Cost("), (2, "ok    claim holds")])
+@pytest.mark.parametrize(("number", "shown"), [(0, "agrees with Brian2"), (1, "Cost("), (2, "learnable(20.0)"), (3, "ok    claim holds")])
 def test_the_code_runs(number, shown, tmp_path):
     script = tmp_path / "block.py"
     script.write_text(PRELUDE + BLOCKS[number])

@@ -49,8 +49,10 @@ def limit(neuron: Neuron, evidence: Evidence) -> list[Check]:
 def _attempt(name: str, measure: Callable[[], Check]) -> Check:
     try:
         return measure()
-    except ValueError as why:  # the solver's, or the equations'
+    except ValueError as why:  # there is nothing to converge to
         return skipped(name, TIER, str(why))
+    except ArithmeticError as why:  # the solver gave up
+        return Check(name, TIER, None, None, False, str(why))
 
 
 def _no_spikes(neuron: Neuron, equations: Equations) -> str:

@@ -156,7 +156,7 @@ def _integrated(slope: Any, start: float, end: float, equations: Equations, y: A
     with np.errstate(all="ignore"):  # a trial step beyond an upstroke may overflow, and is taken back
         piece = solve_ivp(slope, (start, end), y, method="DOP853", rtol=RTOL, atol=tolerance, **options)
     if piece.status < 0:
-        raise ValueError(f"SciPy gave up on the equations: {piece.message}")
+        raise ArithmeticError(f"SciPy gave up on the equations: {piece.message}")
     return piece
 
 
