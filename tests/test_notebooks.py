@@ -15,7 +15,7 @@ def test_there_are_five():
     assert len(NOTEBOOKS) == 5
 
 
-LONG = ("04_fit_a_neuron_to_a_recording", "05_neuron_gallery")  # half a minute each
+LONG = ("02_validate_a_neuron", "04_fit_a_neuron_to_a_recording", "05_neuron_gallery")  # up to a minute each
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,15 @@ currents = torch.full((1000, 2), 3.0)
 """
 
 
-@pytest.mark.parametrize(("number", "shown"), [(0, "agrees with Brian2"), (1, "Cost("), (2, "learnable(20.0)"), (3, "ok    claim holds")])
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        pytest.param(0, "agrees with Brian2", marks=pytest.mark.slow),
+        (1, "Cost("),
+        (2, "learnable(20.0)"),
+        (3, "ok    claim holds"),
+    ],
+)
 def test_the_code_runs(number, shown, tmp_path):
     script = tmp_path / "block.py"
     script.write_text(PRELUDE + BLOCKS[number])

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full, smallest
+from sandbox.neurons.base import Neuron, Value, affine, full
 from sandbox.neurons.firing import cross
-from sandbox.neurons.resting import lowest_root
+from sandbox.neurons.resting import lowest_root, plain
 from sandbox.neurons.schemes import Variables, rk4
 
 
@@ -76,8 +76,8 @@ class FitzHughNagumo(Neuron):
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> FitzHughNagumoState:
         """At the lowest fixed point, free to fire."""
-        a, b = smallest(self.a), smallest(self.b)
-        v = full(shape, lowest_root(lambda v: v - v**3 / 3 - (v + a) / b, -5.0, 5.0), like)
+        cell = plain(self)
+        v = full(shape, lowest_root(lambda v: v - v**3 / 3 - (v + cell.a) / cell.b, -5.0, 5.0), like)
         return FitzHughNagumoState(v, (v + self.a) / self.b, torch.zeros_like(v))
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:

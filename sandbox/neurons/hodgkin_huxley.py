@@ -14,7 +14,7 @@ from rules.surrogates import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.exprel import exprel
 from sandbox.neurons.firing import cross
-from sandbox.neurons.resting import lowest_root
+from sandbox.neurons.resting import lowest_root, plain
 from sandbox.neurons.schemes import relax
 
 MEMBRANE = """
@@ -73,7 +73,7 @@ class Channels(Neuron):
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ChannelState:
         """At rest, with every gate at its steady state."""
-        v = full(shape, lowest_root(self._steady_current, -100.0, 0.0), like)
+        v = full(shape, lowest_root(plain(self)._steady_current, -100.0, 0.0), like)
         m, h, n = (opening / (opening + closing) for opening, closing in self.rates(v))
         return ChannelState(v, m, h, n, wait=torch.zeros_like(v))
 
@@ -98,12 +98,12 @@ class Channels(Neuron):
         """Membrane minus threshold [mV]."""
         return state.v - self.v_threshold
 
-    def _steady_current(self, v: float) -> float:
-        """The ionic current [nA] at a potential at which all gates have settled."""
-        m, h, n = (smallest(o / (o + c)) for o, c in self.rates(torch.tensor(v, dtype=torch.float64)))
-        sodium = smallest(self.g_na) * m**3 * h * (smallest(self.e_na) - v)
-        potassium = smallest(self.g_k) * n**4 * (smallest(self.e_k) - v)
-        return sodium + potassium + smallest(self.g_leak) * (smallest(self.v_leak) - v)
+    def _steady_current(self, v: Tensor) -> Tensor:
+        """The ionic current [nA] at potentials at which all gates have settled."""
+        m, h, n = (opening / (opening + closing) for opening, closing in self.rates(v))
+        sodium = self.g_na * m**3 * h * (self.e_na - v)
+        potassium = self.g_k * n**4 * (self.e_k - v)
+        return sodium + potassium + self.g_leak * (self.v_leak - v)
 
 
 CHANNEL_UNITS = {

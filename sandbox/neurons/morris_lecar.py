@@ -13,7 +13,7 @@ from torch import Tensor
 from rules.surrogates import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.firing import cross
-from sandbox.neurons.resting import lowest_root
+from sandbox.neurons.resting import lowest_root, plain
 from sandbox.neurons.schemes import Variables, rk4
 
 
@@ -104,7 +104,7 @@ class MorrisLecar(Neuron):
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> MorrisLecarState:
         """At the lowest fixed point, free to fire."""
-        v = full(shape, lowest_root(self._steady_current, -84.0, 40.0), like)
+        v = full(shape, lowest_root(plain(self)._steady_current, -84.0, 40.0), like)
         return MorrisLecarState(v, (1 + torch.tanh((v - self.v3) / self.v4)) / 2, torch.zeros_like(v))
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
@@ -129,8 +129,10 @@ class MorrisLecar(Neuron):
         """Membrane minus threshold [mV]."""
         return state.v - self.v_threshold
 
-    def _steady_current(self, v: float) -> float:
-        """dv/dt at a potential at which the potassium channel has settled."""
-        at = torch.tensor(v, dtype=torch.float64)
-        dv, _ = self.derivatives(torch.zeros_like(at), at, (1 + torch.tanh((at - self.v3) / self.v4)) / 2)
-        return smallest(dv)
+    def _steady_current(self, v: Tensor) -> Tensor:
+        """The ionic current [nA] at potentials at which both channels have settled."""
+        m_inf = (1 + torch.tanh((v - self.v1) / self.v2)) / 2
+        w_inf = (1 + torch.tanh((v - self.v3) / self.v4)) / 2
+        calcium = self.g_ca * m_inf * (self.e_ca - v)
+        potassium = self.g_k * w_inf * (self.e_k - v)
+        return calcium + potassium + self.g_leak * (self.v_leak - v)

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from sandbox.neurons.base import N, smallest
+
+PIECES = 400  # into which each round cuts the interval
+ROUNDS = 7  # 400^-7 of the first interval is below the rounding of float64
 
 
-def lowest_root(f: Callable[[float], float], low: float, high: float, pieces: int = 400) -> float:
+def lowest_root(f: Callable[[Tensor], Tensor], low: float, high: float) -> float:
     """The first sign change of `f` above `low`, to rounding; `high` where there is none.
 
-    >>> lowest_root(lambda x: x**2 - 2, 0.0, 2.0)
-    1.414213562373095
+    `f` takes a tensor of potentials. Two sign changes closer together than a 400th of the interval are missed.
+
+    >>> round(lowest_root(lambda x: x**2 - 2, 0.0, 2.0), 12)
+    1.414213562373
     """
-    a = low
-    for number in range(1, pieces + 1):
-        b = low + (high - low) * number / pieces
-        if f(a) * f(b) <= 0:
-            return _bisected(f, a, b)
-        a = b
-    return high
+    for _ in range(ROUNDS):
+        grid = torch.linspace(low, high, PIECES + 1, dtype=torch.float64)
+        with torch.no_grad():
+            sign = f(grid) > 0
+        changes = (sign[1:] != sign[:-1]).nonzero()
+        if not len(changes):
+            return high
+        first = int(changes[0])
+        low, high = float(grid[first]), float(grid[first + 1])
+    return (low + high) / 2
 
 
-def _bisected(f: Callable[[float], float], a: float, b: float) -> float:
-    for _ in range(60):
-        middle = (a + b) / 2
-        a, b = (a, middle) if f(a) * f(middle) <= 0 else (middle, b)
-    return (a + b) / 2
+def plain(neuron: N) -> N:
+    """The neuron with a number in every field: the smallest of learned ones."""
+    values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}  # type: ignore[arg-type]  # always a dataclass
+    learned = {name: smallest(value) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(neuron, **learned) if learned else neuron  # type: ignore[type-var]

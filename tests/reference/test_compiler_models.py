@@ -166,7 +166,12 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS)
+LONG = ("squid axon, fourth order", "interneuron", "barnacle muscle", "bursting", "gastropod somata")  # seconds each
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith(LONG)) for name in MODELS]
+)
 def test_compiled_models_are_what_brian2_runs(name):
     """The spikes at the same steps, and every variable to 1e-9 of its largest value, as for the library: both sides round
     differently by 1e-16 in each step, and a spike's upstroke magnifies that by up to a million."""

@@ -34,7 +34,12 @@ def test_lif_agrees_with_brian2(reset, t_refractory):
     assert report.largest_shift == 0
 
 
-@pytest.mark.parametrize("name", NEURONS)
+SYMBOLIC = {"alpha_lif"}  # whose exact solution takes SymPy ten seconds
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SYMBOLIC)) for name in NEURONS]
+)
 def test_every_neuron_agrees_with_brian2_and_with_float32(name):
     """A short run; the slow tier has the second of twenty cells and the limit."""
     report = validate(NEURONS[name](), duration=30.0, cells=4, tiers=TIERS[:2])

@@ -115,6 +115,15 @@ def test_parameters_are_plain_data(neuron):
     assert repr(neuron).startswith(type(neuron).__name__ + "(")
 
 
+@pytest.mark.parametrize("neuron", EVERY)
+def test_every_parameter_may_differ_from_cell_to_cell(neuron):
+    """A tensor in a field is a value for each cell; equal values are the plain neuron to rounding."""
+    names = [f.name for f in fields(neuron) if f.name in neuron.units]
+    each = replace(neuron, **{name: torch.full((3,), float(getattr(neuron, name)), dtype=DOUBLE) for name in names})
+    currents = driven(neuron, (3,), 100)
+    torch.testing.assert_close(simulate(each, currents, 0.1).v, simulate(neuron, currents, 0.1).v, rtol=1e-9, atol=1e-9)
+
+
 # ---- gradients -------------------------------------------------------------------------------------------------------
 
 
