@@ -19,6 +19,7 @@ from sandbox.neurons.dice import fresh
 
 Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
 N = TypeVar("N", bound="Neuron")
+NUMBER = (float, int)  # what is no tensor; asked in every step, and faster than asking for a tensor
 
 
 class Neuron(ABC):
@@ -114,13 +115,13 @@ class Neuron(ABC):
 
 def affine(x: Tensor, factor: Value, offset: Value = 0.0) -> Tensor:
     """`factor x + offset` without the passes through memory that a factor of one or an offset of zero would cost."""
-    scaled = x if isinstance(factor, Real) and factor == 1.0 else x * factor
-    return scaled if isinstance(offset, Real) and offset == 0.0 else scaled + offset
+    scaled = x if isinstance(factor, NUMBER) and factor == 1.0 else x * factor
+    return scaled if isinstance(offset, NUMBER) and offset == 0.0 else scaled + offset
 
 
 def decay(dt: float, tau: Value) -> Value:
     """`exp(-dt / tau)`, differentiable where tau is learned."""
-    return torch.exp(-dt / tau) if isinstance(tau, Tensor) else math.exp(-dt / tau)
+    return math.exp(-dt / tau) if isinstance(tau, NUMBER) else torch.exp(-dt / tau)
 
 
 def toward(target: Tensor, x: Tensor, kept: Value) -> Tensor:
@@ -291,9 +292,13 @@ def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:
 
 
 def _admit(neuron: Neuron) -> None:
-    """Read a surrogate given by name; raise ValueError for an impossible parameter."""
+    """Read a surrogate given by name and numbers of other libraries; raise ValueError for an impossible parameter."""
     if isinstance(getattr(neuron, "surrogate", None), str):  # as a configuration file gives it
         object.__setattr__(neuron, "surrogate", Surrogate(neuron.surrogate))  # type: ignore[attr-defined]
+    for f in fields(neuron):  # type: ignore[arg-type]  # always a dataclass
+        value = getattr(neuron, f.name)
+        if isinstance(value, Real) and not isinstance(value, NUMBER):  # a numpy.float32, say
+            object.__setattr__(neuron, f.name, float(value))
     for name, legal in neuron.choices.items():
         if getattr(neuron, name) not in legal:
             raise unknown(name, getattr(neuron, name), legal)

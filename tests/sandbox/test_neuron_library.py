@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -122,6 +123,12 @@ def test_every_parameter_may_differ_from_cell_to_cell(neuron):
     each = replace(neuron, **{name: torch.full((3,), float(getattr(neuron, name)), dtype=DOUBLE) for name in names})
     currents = driven(neuron, (3,), 100)
     torch.testing.assert_close(simulate(each, currents, 0.1).v, simulate(neuron, currents, 0.1).v, rtol=1e-9, atol=1e-9)
+
+
+def test_numbers_of_numpy_are_taken():
+    cell = LIF(tau_mem=np.float32(10.0), r=np.int64(2))
+    assert type(cell.tau_mem) is type(cell.r) is float
+    assert cell == LIF(tau_mem=10.0, r=2.0)
 
 
 # ---- gradients -------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def _traces(part: Any, traces: list[Trace], report: ConformanceReport) -> None:
         row[2].semilogy(trace.t, np.where(off > 0, off, np.nan), ".", color="black", markersize=1.5)
         allowed = report.tolerance * (float(np.nanmax(np.abs(trace.theirs))) or 1.0)
         row[2].axhline(allowed, color="0.4", linestyle=":")
-        row[2].set_ylim(1e-18, 10 * max(allowed, float(np.nanmax(off)) if np.isfinite(off).any() else 0.0))
+        row[2].set_ylim(1e-18, 10 * max(allowed, float(np.nanmax(off)) if np.isfinite(off).any() else 0.0, 1e-17))
         for axes in row:
             axes.tick_params(labelsize=7)
             axes.spines[["top", "right"]].set_visible(False)
