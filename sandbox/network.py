@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rules.contract import Run, Trace
 from sandbox.neurons.base import Neuron, check_resolution, loop, rest
-from sandbox.neurons.learnable import Learned
+from sandbox.neurons.learnable import Learned, learnables
 
 
 class Part(Protocol):
@@ -33,27 +33,31 @@ class Population(nn.Module):
         super().__init__()
         check_resolution(neuron, dt)
         self.neuron = neuron
-        self.learned = Learned(neuron)
+        self.learned = Learned(neuron) if learnables(neuron) else None
         self.dt = dt
         self.recurrent = recurrent
+
+    def present(self) -> Neuron:
+        """The neuron with what it has learned so far in its fields."""
+        return self.neuron if self.learned is None else self.learned()
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """The carry before anything has happened."""
         heard = currents.new_zeros(currents.shape[1:]) if self.recurrent is not None else None
-        return rest(self.learned(), currents[0]), heard
+        return rest(self.present(), currents), heard
 
     def forward(self, currents: Tensor, carry: Any = None, record: bool = False) -> tuple[Tensor, Any, Tensor | None]:
         """Currents `[T, B, ...]` in nA to output `[T, B, ...]`, carry, and, if recorded, membrane minus threshold."""
-        neuron = self.learned()
+        neuron, dt, recurrent = self.present(), self.dt, self.recurrent
 
         def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
             state, heard = carry
-            if self.recurrent is not None:
-                current = current + self.recurrent(heard)
-            before = neuron.integrate(current, state, self.dt)
-            output, state = neuron.fire(before, self.dt)
+            if recurrent is not None:
+                current = current + recurrent(heard)
+            before = neuron.integrate(current, state, dt)
+            output, state = neuron.fire(before, dt)
             shown = (output, neuron.centred(before)) if record else (output,)
-            return shown, (state, output if self.recurrent is not None else None)
+            return shown, (state, None if recurrent is None else output)
 
         (output, *rest), carry = loop(one, currents, self.rest(currents) if carry is None else carry)
         return output, carry, rest[0] if rest else None

@@ -131,9 +131,8 @@ def toward(target: Tensor, x: Tensor, kept: Value) -> Tensor:
 
 def span(v_leak: Value, v_threshold: Value) -> Value:
     """The distance from rest to threshold [mV], or 1 where there is none."""
-    if isinstance(v_leak, Tensor) or isinstance(v_threshold, Tensor):
-        return abs(v_threshold - v_leak)
-    return abs(v_threshold - v_leak) or 1.0
+    distance = abs(v_threshold - v_leak)
+    return (distance or 1.0) if isinstance(distance, NUMBER) else distance
 
 
 def smallest(value: Value) -> float:
@@ -143,8 +142,9 @@ def smallest(value: Value) -> float:
 
 def full(shape: Iterable[int], value: Value, like: Tensor) -> Tensor:
     """A state of one value, with the dtype and device of `like`."""
-    zeros = torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
-    filled: Tensor = zeros + value
+    if isinstance(value, NUMBER):
+        return torch.full(tuple(shape), value, dtype=like.dtype, device=like.device)
+    filled: Tensor = torch.zeros(tuple(shape), dtype=like.dtype, device=like.device) + value
     return filled
 
 
@@ -160,14 +160,14 @@ def loop(
 
 
 def rest(neuron: Neuron, currents: Tensor, generator: torch.Generator | None = None) -> Any:
-    """The state before anything has happened, for one step's `currents`.
+    """The state before anything has happened, for currents `[T, ...]`.
 
     A noisy neuron's key is drawn from the generator, or else from that of the pass (`rules.surrogates`).
     """
-    state = neuron.initial_state(currents.shape, currents)
-    generator = generator or generator_of_pass()
-    if neuron.draws and generator is not None:
-        state = state._replace(key=fresh(generator, currents))
+    state = neuron.initial_state(currents.shape[1:], currents)
+    if neuron.draws:
+        generator = generator or generator_of_pass()
+        return state if generator is None else state._replace(key=fresh(generator, currents))
     return state
 
 
@@ -187,7 +187,7 @@ def scan(
     4
     """
     check_currents(neuron, currents, dt)
-    start = rest(neuron, currents[0], generator) if state is None else check_state(neuron, state, currents[0])
+    start = rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
 
     def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
         output, carry = neuron.step(current, carry, dt)
@@ -236,7 +236,7 @@ def simulate(
     0.3161
     """
     check_currents(neuron, currents, dt)
-    start = rest(neuron, currents[0], generator) if state is None else check_state(neuron, state, currents[0])
+    start = rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
     legal = variables(start)
     for name in record:
         if name not in legal:

@@ -21,13 +21,13 @@ def spike(
     The refractory period is cut to whole steps as Brian2 cuts it, floor(t_refractory / dt).
     """
     spikes = surrogate.spike(u, strict)
-    if wait is None and t_refractory > 0:
+    if wait is None:
+        if not t_refractory > 0:
+            return spikes, None
         wait = torch.zeros_like(u)
-    if wait is not None:
-        spikes = spikes * (wait <= 0)
-        closed = math.floor(t_refractory / dt + 1e-3) - 1.0  # Brian2's timestep(), less the step of the spike
-        wait = torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
-    return spikes, wait
+    spikes = spikes * (wait <= 0)
+    closed = math.floor(t_refractory / dt + 1e-3) - 1.0  # Brian2's timestep(), less the step of the spike
+    return spikes, torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
 
 
 def cross(surrogate: Surrogate, u: Tensor, wait: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,18 +53,30 @@ def plus(x: Tensor, spikes: Tensor, jump: Value) -> Tensor:
     return moved
 
 
+def _to_value(v: Tensor, spikes: Tensor, cell: Any) -> Tensor:
+    return to_value(v, spikes, cell.v_reset)
+
+
+def _subtract(v: Tensor, spikes: Tensor, cell: Any) -> Tensor:
+    return plus(v, spikes, cell.v_reset - cell.v_threshold)
+
+
+def _none(v: Tensor, spikes: Tensor, cell: Any) -> Tensor:
+    return v
+
+
 RESETS: dict[str, tuple[Callable[[Tensor, Tensor, Any], Tensor], str]] = {  # of neurons with v_threshold and v_reset
-    "to_value": (lambda v, spikes, cell: to_value(v, spikes, cell.v_reset), "v = v_reset"),
-    "subtract": (
-        lambda v, spikes, cell: plus(v, spikes, cell.v_reset - cell.v_threshold),
-        "v -= v_threshold - v_reset",
-    ),
-    "none": (lambda v, spikes, cell: v, ""),
+    "to_value": (_to_value, "v = v_reset"),
+    "subtract": (_subtract, "v -= v_threshold - v_reset"),
+    "none": (_none, ""),
 }
 
 
 class Resetting(Neuron):
-    """A cell that fires where `v >= v_threshold` (`>` if `strict`), is reset, and waits for t_refractory."""
+    """A cell that fires where `v >= v_threshold` (`>` if `strict`), is reset, and waits for t_refractory.
+
+    Its state begins with `v` and ends with `wait`.
+    """
 
     v_leak: float
     v_threshold: float
@@ -94,7 +106,8 @@ class Resetting(Neuron):
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
         u = affine(self.centred(state), 1 / self.swing)
         spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt, self.strict)
-        return spikes, state._replace(v=RESETS[self.reset][0](state.v, spikes, self), wait=wait)
+        v = RESETS[self.reset][0](state.v, spikes, self)
+        return spikes, type(state)(v, *state[1:-1], wait)
 
     def centred(self, state: Any) -> Tensor:
         """Membrane minus threshold [mV]."""

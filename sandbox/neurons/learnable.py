@@ -63,8 +63,6 @@ class Learned(nn.Module):
 
     def forward(self) -> Neuron:
         """The neuron as it is now."""
-        if not self.raw:
-            return self.neuron
         now: Neuron = replace(self.neuron, **{name: self._value(name) for name in self.raw})  # type: ignore[type-var]
         return now
 

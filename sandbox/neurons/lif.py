@@ -69,4 +69,4 @@ class LIF(Resetting):
     def integrate(self, current: Tensor, state: LIFState, dt: float) -> LIFState:
         """The exact solution over one step; refractory cells stay where they are."""
         v = toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem))
-        return state._replace(v=held(state.wait, state.v, v))
+        return LIFState(held(state.wait, state.v, v), state.wait)

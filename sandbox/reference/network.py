@@ -142,7 +142,7 @@ def _dense(name: str, part: nn.Module) -> Dense:
         if linear is not None and linear.bias is not None:
             bias = bias + linear.bias
     recurrent = None if cells.recurrent is None else cells.recurrent.weight.numpy()
-    return Dense(name, cells.learned(), synapse.weight.numpy(), bias.numpy(), recurrent)
+    return Dense(name, cells.present(), synapse.weight.numpy(), bias.numpy(), recurrent)
 
 
 def _recorded(monitor: Any, steps: int, samples: int, dt: float) -> Tensor:

@@ -209,7 +209,7 @@ def test_learnable_fields_become_parameters_and_learn(rng):
     trainer = rules.Trainer(net, "bptt")
     for _ in range(3):
         trainer.step((x, torch.randint(3, (16,), generator=rng)))
-    cells = net.layers[0].cells.learned()
+    cells = net.layers[0].cells.present()
     assert cells.tau_mem.detach().std() > 0
     assert cells.v_threshold != 1.0
 
