@@ -52,7 +52,10 @@ def largest_difference(ours, other, record):
     )
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "alpha_lif")) for name in NEURONS],  # SymPy takes 7 s
+)
 def test_compiled_equals_hand_written(name, rng):
     """200 noisy steps in float64; 1e-12 of the largest value leaves room for a thousand roundings."""
     neuron = NEURONS[name]()
