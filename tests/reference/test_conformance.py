@@ -13,6 +13,7 @@ from sandbox.neurons import CubaLIF, FitzHughNagumo
 from sandbox.reference.brian import run_brian2, unit
 from sandbox.reference.conformance.convergence import convergence, halvings
 from sandbox.reference.conformance.stimuli import STIMULI, all_currents
+from sandbox.reference.conformance.trial import Trial
 from sandbox.reference.conformance.validate import TIERS
 from sandbox.report.conformance import write_page
 from sandbox.validation import validate_all
@@ -168,3 +169,13 @@ def test_the_whole_library_agrees_in_all_tiers(tmp_path):
     write_page(reports, tmp_path / "page.html")
     assert {name: report.table() for name, report in reports.items() if not report.passed} == {}
     assert time.perf_counter() - began < 300
+
+
+def test_a_run_that_is_not_disturbed_is_the_run_itself():
+    """What judges chaos starts where the validation does, and steps as it does."""
+    neuron = LIF()
+    trial = Trial(neuron, all_currents(neuron, 2, 300, 0.1, 0), 0.1, tuple(STIMULI), ("v",))
+    assert trial.ours.spikes.any()
+    for name in ("spikes", "v"):
+        assert torch.equal(getattr(trial.disturbed(0.0), name), getattr(trial.ours, name))
+    assert not torch.equal(trial.disturbed(1e-6).v, trial.ours.v)

@@ -40,7 +40,7 @@ class Trial:
 
     def start(self) -> Any:
         """The state before the first step."""
-        return rest(self.neuron, self.currents[0])
+        return rest(self.neuron, self.currents)
 
     def run(self, dtype: torch.dtype = torch.float64) -> Trajectory:
         """Simulate without gradients."""
