@@ -16,7 +16,7 @@ from torch import nn
 
 from rules import toy
 from rules.claims import CLAIMS, assign, demand, same
-from rules.contract import NEEDS, Batch, MissingNeed, offers
+from rules.contract import NEEDS, Batch, MissingNeed, offers, own_parameters
 from rules.recipes import LearningRule, make
 from rules.trainer import Trainer
 
@@ -89,12 +89,15 @@ def changes_nothing(rule: LearningRule) -> None:
         assign(rule, model, batch, state)
         for what, was in before.items():
             demand(same(was, _snapshot(model, batch, state)[what]), f"assign changed the {what}; return it instead")
+        settled = _memory(rule)  # its parameters may have taken their shape from the first batch
+        assign(rule, model, batch, state)
+        demand(same(settled, _memory(rule)), "assign changed the objective; what changes with steps belongs in advance")
 
 
 def gradients_fit(rule: LearningRule) -> None:
     """Every gradient belongs to a parameter the rule speaks for, in shape and dtype, finite and detached."""
     for model in _models(rule):
-        known = rule.credit.parameters(model)
+        known = rule.credit.parameters(model) | own_parameters(rule.objective)
         grads = assign(rule, model).grads
         demand(bool(grads), "assign gave no gradient at all")
         for name, g in grads.items():
@@ -232,6 +235,11 @@ def _snapshot(model: nn.Module, batch: Batch, state: Any) -> dict[str, Any]:
             "global generator": torch.get_rng_state(),
         }
     )
+
+
+def _memory(rule: LearningRule) -> dict[str, Any]:
+    module = rule.objective.module()
+    return {} if module is None else copy.deepcopy(module.state_dict())
 
 
 @contextmanager

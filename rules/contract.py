@@ -83,7 +83,10 @@ class Credit(NamedTuple):
 
 
 class Objective(ABC):
-    """What should get better: a frozen dataclass (or an nn.Module where it owns a projection head)."""
+    """What should get better: a frozen dataclass (or an nn.Module where it owns a projection head).
+
+    Parameters of its own are learned beside the model's, under names that begin with `objective.`.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
@@ -95,9 +98,24 @@ class Objective(ABC):
         """Evidence for each class `[B, classes]`; its largest entry is the model's answer."""
         return run.output.mean(0)
 
+    def module(self) -> nn.Module | None:
+        """What it learns or remembers itself, to be trained, saved and resumed; None for a mere formula."""
+        return self if isinstance(self, nn.Module) else None
+
+    def advance(self) -> None:
+        """Told by the Trainer after every step; for what changes with the number of steps."""
+        return
+
     @abstractmethod
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         """Scalar loss, a mean over the batch."""
+
+
+def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
+    """The trainable parameters of an objective, by the names that credit gives them."""
+    module = objective.module()
+    named = {} if module is None else dict(module.named_parameters(prefix="objective"))
+    return {name: p for name, p in named.items() if p.requires_grad}
 
 
 class CreditRule(ABC):

@@ -15,8 +15,12 @@ from rules.credit.bptt import BPTT
 from rules.credit.restricted import Restricted, last_layer
 from rules.errors import unknown
 from rules.objectives import OBJECTIVES
+from rules.objectives.readout import TET
+from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast
+from rules.options import also_takes
 from rules.plasticity import PLASTICITIES, Adam
 from rules.surrogates import Surrogate
+from rules.views import VIEWS
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,48 @@ def readout_only(*, lr: float = 5e-3, objective: str = "ce_mean", weight_decay: 
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 
 
+def tet(
+    *, lr: float = 5e-3, lam: float = 1e-3, phi: float = 1.0, surrogate: str | Surrogate | None = None,
+    weight_decay: float = 0.0,
+) -> LearningRule:  # fmt: skip
+    """Temporal efficient training: cross-entropy at every step, BPTT through surrogates, Adam."""
+    return LearningRule(TET(lam, phi), BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
+
+
+@also_takes(TemporalContrast)
+def tcl(
+    *, lr: float = 5e-3, surrogate: str | Surrogate | None = None, weight_decay: float = 0.0, **contrast: Any
+) -> LearningRule:
+    """Temporal contrastive learning: cross-entropy at every step and contrast over time, BPTT, Adam."""
+    return LearningRule(TemporalContrast(**contrast), BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
+
+
+@also_takes(TemporalContrast)
+def stcl(
+    *, lr: float = 5e-3, views: str = "vector", view_options: dict[str, Any] | None = None,
+    surrogate: str | Surrogate | None = None, weight_decay: float = 0.0, **contrast: Any,
+) -> LearningRule:  # fmt: skip
+    """Siamese temporal contrastive learning: `tcl` over two views of every sample; `views` names a pair of `VIEWS`."""
+    pair = pick("views", VIEWS, views, **(view_options or {}))
+    objective = SiameseTemporalContrast(TemporalContrast(**contrast), pair)
+    return LearningRule(objective, BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
+
+
+@also_takes(TemporalContrast)
+def supcon_per_step(
+    *, lr: float = 5e-3, surrogate: str | Surrogate | None = None, weight_decay: float = 0.0, **contrast: Any
+) -> LearningRule:
+    """Supervised contrast within each step, averaged over steps: `tcl` without the contrast over time."""
+    within = {"positives": "class_same_t", "negatives": "same_t_only", **contrast}
+    return LearningRule(TemporalContrast(**within), BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
+
+
 RULES: dict[str, Callable[..., LearningRule]] = {
     "bptt": bptt,
+    "tet": tet,
+    "tcl": tcl,
+    "stcl": stcl,
+    "supcon_per_step": supcon_per_step,
     "readout_only": readout_only,
 }
 

@@ -14,11 +14,11 @@ from rules.surrogates import Surrogate, reset_signal
 INPUTS, HIDDEN, CLASSES, STEPS, SAMPLES = 3, 5, 2, 4, 6
 
 
-class Rounded(nn.Module):
-    """Rounds to a hundredth: a stage that autograd cannot cross."""
+class Rounded(nn.Linear):
+    """A linear stage that rounds to a hundredth, so that autograd can neither cross nor enter it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.detach() * 100).round() / 100
+        return (nn.functional.linear(x, self.weight, self.bias).detach() * 100).round() / 100
 
 
 class Static(nn.Sequential):
@@ -92,11 +92,8 @@ class Leaky(nn.Module):
 
 def smooth(offers: frozenset[str] = frozenset({"gradient", "layers"}), seed: int = 0) -> nn.Module:
     """A static tanh network in float64 that offers exactly this."""
-    stages = [nn.Linear(INPUTS, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, CLASSES)]
-    if "gradient" not in offers:
-        stages.append(Rounded())
-    kind = Static if "gradient" in offers else BlackBox
-    model = kind(*stages)
+    stage, kind = (nn.Linear, Static) if "gradient" in offers else (Rounded, BlackBox)
+    model = kind(stage(INPUTS, HIDDEN), nn.Tanh(), stage(HIDDEN, CLASSES))
     fill(model, seed)
     return (model if "layers" in offers else Opaque(model, offers)).double()
 

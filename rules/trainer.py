@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Credit, MissingNeed, offers
+from rules.contract import Batch, Cost, Credit, MissingNeed, offers, own_parameters
 from rules.health import Finding, HealthWarning, examine
+from rules.latency import Latency
 from rules.nonfinite import check_credit, check_input
 from rules.observe import as_batch, run_model
 from rules.recipes import LearningRule, make
@@ -34,7 +36,8 @@ class Trainer:
     """A model, a rule, and everything that changes while learning.
 
     The model is any `nn.Module` that returns `[T, B, classes]`, `[B, classes]` or `rules.Run`. Each step asks the
-    rule's credit what should change, checks that it is finite, and lets the rule's plasticity change it.
+    rule's credit what should change, checks that it is finite, and lets the rule's plasticity change it. An objective
+    with parameters of its own is copied, and the copy, `trainer.rule.objective`, learns with the model.
 
     Raises MissingNeed where the rule needs what the model does not offer, ValueError for an unknown rule name, and
     rules.NonFinite, before anything is changed, for a NaN or an infinity in input, loss or gradient.
@@ -52,9 +55,12 @@ class Trainer:
         self.model = model
         self.rule = make(rule) if isinstance(rule, str) else rule
         self._require(offers(model) | {"labels"})  # labels are the batch's to offer
-        self.parameters = self.rule.credit.parameters(model)
-        if not self.parameters:
+        if self.rule.objective.module() is not None:
+            self.rule = replace(self.rule, objective=copy.deepcopy(self.rule.objective))
+        learned = self.rule.credit.parameters(model)
+        if not learned:
             raise ValueError(f"{type(model).__name__} has no trainable parameter: is everything frozen?")
+        self.parameters = learned | own_parameters(self.rule.objective)
         self.optimizer = self.rule.plasticity(self.parameters.values())
         self.state = self.rule.credit.init(model)
         self.rng = torch.Generator().manual_seed(seed)
@@ -72,6 +78,7 @@ class Trainer:
             parameter.grad = credit.grads.get(name)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
         return StepInfo(self.steps, self.epoch, credit.loss, credit.cost, credit.carry, credit.info, health)
@@ -98,10 +105,16 @@ class Trainer:
                 )
             self.epoch, self.position = self.epoch + 1, 0
 
-    def evaluate(self, loader: Iterable[Any]) -> dict[str, float]:
-        """Accuracy and mean loss over a loader, without learning and without touching this trainer's dice."""
+    def evaluate(self, loader: Iterable[Any], steps: Iterable[int] = ()) -> dict[str, float]:
+        """Accuracy and mean loss over a loader, without learning and without touching this trainer's dice.
+
+        With `steps`, numbers of time steps such as `range(1, T + 1)`, also what the first so many steps are worth:
+        the entries that `rules.latency.Latency` describes.
+        """
         objective, dice = self.rule.objective, torch.Generator().manual_seed(0)
+        latency = Latency(steps)
         record = "layers" in objective.needs
+        look = bool(latency.steps) and "layers" in offers(self.model)
         hits = total = 0
         loss = 0.0
         training = self.model.training
@@ -113,22 +126,24 @@ class Trainer:
                     if batch.y is None:
                         raise ValueError("evaluate needs labels: let the loader yield (x, y)")
                     views = objective.views(batch, dice)
-                    run = run_model(self.model, views, record)
-                    plain = run if views is batch else run_model(self.model, batch)
+                    run = run_model(self.model, views, record or (look and views is batch))
+                    plain = run if views is batch else run_model(self.model, batch, look)
                     loss += float(objective(run, views)) * len(batch.y)
+                    latency.add(plain, batch.y, objective.scores)
                     hits += int((objective.scores(plain).argmax(-1) == batch.y).sum())
                     total += len(batch.y)
         finally:
             self.model.train(training)
         if total == 0:
             raise ValueError("the loader gave no sample to evaluate")
-        return {"accuracy": hits / total, "loss": loss / total, "samples": float(total)}
+        return {"accuracy": hits / total, "loss": loss / total, "samples": float(total), **latency.report()}
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of everything that a bit-exact continuation needs, torch's global generator included."""
         return copy.deepcopy(
             {
                 "model": self.model.state_dict(),
+                "objective": None if (module := self.rule.objective.module()) is None else module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "rule": self.state,
                 "rng": self.rng.get_state(),
@@ -141,6 +156,9 @@ class Trainer:
         """Continue where `state_dict` was taken."""
         state = copy.deepcopy(state)
         self.model.load_state_dict(state["model"])
+        module = self.rule.objective.module()
+        if module is not None:
+            module.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.state = state["rule"]
         self.rng.set_state(state["rng"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rules import RULES
 from sandbox.cli import BAD_INPUT, COMMANDS, FAILED, IN_USE, OK, SAYS_NO, main, make_parser
 from tests.conftest import ROOT
 
@@ -77,7 +78,7 @@ def test_validate_and_check_say_yes_and_no(capsys):
     assert json.loads(out)[0]["passed"] is False
     code, out, _ = call(capsys, "check", "all", "--json")
     assert code == OK
-    assert set(json.loads(out)) == {"bptt", "readout_only"}
+    assert set(json.loads(out)) == set(RULES)
 
 
 def test_check_says_no_to_a_broken_rule(capsys):
@@ -106,7 +107,7 @@ def test_doctor_and_list(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "--rule.name", "bpt"], "unknown rule 'bpt'; nearest: 'bptt'; legal: bptt, readout_only"),
+        (["run", "--rule.name", "bpt"], "unknown rule 'bpt'; nearest: 'bptt'; legal: bptt, tet, tcl"),
         (["run", "--task.name", "yingyang"], "unknown task 'yingyang'; nearest: 'yinyang'"),
         (["run", "--network.neuron.name", "lift"], "unknown neuron 'lift'; nearest: 'lif'"),
         (["run", "--rule.options", "{learn: 1}"], "unknown option of rule 'bptt' 'learn'"),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from rules.contract import Batch, Credit, CreditRule, MissingNeed, Objective, Run, Trace, offers
+from rules.contract import Batch, Credit, CreditRule, MissingNeed, Objective, Run, Trace, offers, own_parameters
 from rules.observe import Meter, run_model, takes
 from rules.surrogates import Surrogate, differentiating
 
@@ -64,20 +64,22 @@ class BPTT(CreditRule):
         return "descent" if self.window else "exact"
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The gradient of the objective for every trainable parameter that it depends on."""
-        parameters = self.parameters(model)
+        """The gradient of the objective for every trainable parameter that it depends on, its own included."""
+        parameters = self.parameters(model) | own_parameters(objective)
         views = objective.views(batch, rng)
         with Meter(model) as meter, self._differentiating(rng) as context:
             run = self._unroll(model, views, "layers" in objective.needs)
             loss = objective(run, views)
-            if not loss.requires_grad:
-                raise MissingNeed(str(self), type(model).__name__, {"gradient"}, offers(model) - {"gradient"})
-            grads = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            wanted = list(parameters.values()) if loss.requires_grad else []
+            slopes = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
+        grads = {name: g for name, g in zip(parameters, slopes, strict=False) if g is not None}
+        if not any(name in grads for name in self.parameters(model)):
+            raise MissingNeed(str(self), type(model).__name__, {"gradient"}, offers(model) - {"gradient"})
         if self.surrogate is not None and not context.used:
             warnings.warn(f"surrogate={self.surrogate} had no effect: {type(model).__name__} evaluates no "
                           "rules.Surrogate; build its neurons with one", stacklevel=2)  # fmt: skip
         return Credit(
-            grads={name: g for name, g in zip(parameters, grads, strict=True) if g is not None},
+            grads=grads,
             state=state,
             loss=loss.item(),
             cost=meter.cost(forwards=2 if self.checkpoint else 1, backwards=1),

@@ -13,6 +13,7 @@ from rules.objectives.readout import (
 )
 from rules.objectives.regularisers import MembranePenalty, RateBand, RateL1, RatePenalty, Sum
 from rules.objectives.spike_timing import FirstSpikeCrossEntropy, FirstSpikeError, VanRossum
+from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "ce_mean": MeanCrossEntropy,
@@ -26,6 +27,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ce_ttfs": FirstSpikeCrossEntropy,
     "mse_ttfs": FirstSpikeError,
     "van_rossum": VanRossum,
+    "temporal_contrast": TemporalContrast,
+    "siamese_temporal_contrast": SiameseTemporalContrast,
 }
 
 REGULARISERS: dict[str, type[Objective]] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run, Trace
 
@@ -136,6 +136,14 @@ class Sum(Objective):
 
     def scores(self, run: Run) -> Tensor:
         return self.terms[0].scores(run)
+
+    def module(self) -> nn.Module | None:
+        owned = [module for module in (term.module() for term in self.terms) if module is not None]
+        return nn.ModuleList(owned) if owned else None
+
+    def advance(self) -> None:
+        for term in self.terms:
+            term.advance()
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return torch.stack([term(run, batch) for term in self.terms]).sum()

@@ -1,0 +1,219 @@
+"""The contrast itself: pull together what belongs together, over samples and over time, push the rest away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recompute
+
+from rules.errors import unknown
+from rules.objectives.gathering import gathered, processes, rank, summed
+
+CHUNK = 1 << 22  # entries of the similarity matrix held at once: 16 MiB in float32
+
+
+class Place(NamedTuple):
+    """Where each row of a list of features comes from, all `[N]`."""
+
+    label: Tensor
+    step: Tensor
+    sample: Tensor  # views of one sample share a number
+
+
+def class_any_t(a: Place, b: Place) -> Tensor:
+    """The same class at any step, which the same sample at its other steps is part of."""
+    return a.label == b.label
+
+
+def same_sample_other_t(a: Place, b: Place) -> Tensor:
+    """The same sample: at its other steps and, where there are views, in its other view."""
+    return a.sample == b.sample
+
+
+def class_same_t(a: Place, b: Place) -> Tensor:
+    """The same class at the same step."""
+    return (a.label == b.label) & (a.step == b.step)
+
+
+POSITIVES = {
+    "class_any_t": class_any_t,
+    "same_sample_other_t": same_sample_other_t,
+    "class_same_t": class_same_t,
+}
+NEGATIVES = ("all", "same_t_only")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Supervised contrast over time: which pairs attract, which repel, and how strongly.
+
+    With `n_a` the unit vector of anchor `a = (step, sample)`, P(a) its positives and D(a) its competitors, a itself in
+    neither of them,
+
+        L = (1/|A+|) sum_{a in A+} [ log sum_{q in D(a)} exp(n_a.n_q / tau(a, q))
+                                     - sum_{p in P(a)} w(a, p) (n_a.n_p / tau(a, p)) / sum_{p in P(a)} w(a, p) ],
+
+    where A+ are the anchors that have a positive.
+
+    Arguments: `temperature` is tau, a number that grows as `tau (1 + gamma |t - t'|)`, or a function of the lag
+    `|t - t'|` in steps; `positives` is a name of `POSITIVES`; `negatives` is "all" or "same_t_only", which takes those
+    of other steps out of D; `exclude_self_time` takes the anchor's own sample at other steps out of D (positives stay);
+    `time_weight` is w, a function of the lag, or the time constant in steps of `exp(-|t - t'| / time_weight)`;
+    `detach_time` takes other steps for constants, for the same loss and another gradient; `log_normalised` divides by
+    log N; `gather` contrasts with the features of all processes of `torch.distributed`, with batches of equal size, so
+    that the mean of the losses over the processes is the loss of the whole batch; `chunk` is the number of entries of
+    the similarity matrix held at once, beyond which anchors come in pieces that are computed again in backward.
+
+    Raises ValueError for a temperature or another number that is not positive, and for an unknown name.
+
+    Reference: SupCon, Khosla et al. 2020 (arXiv 2004.11362), whose formula, with the mean outside of the logarithm, its
+    published code has; steps as further views, and all switches, are a reconstruction of ours.
+    """
+
+    temperature: float | Callable[[Tensor], Tensor] = 0.07
+    gamma: float = 0.0
+    positives: str = "class_any_t"
+    negatives: str = "all"
+    exclude_self_time: bool = False
+    time_weight: float | Callable[[Tensor], Tensor] | None = None
+    detach_time: bool = False
+    log_normalised: bool = False
+    gather: bool = False
+    chunk: int = CHUNK
+
+    def __post_init__(self) -> None:
+        if not callable(self.temperature) and not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature={self.temperature}: give a positive number, 0.05 to 0.5 as a rule")
+        if self.gamma < 0 or (self.gamma and callable(self.temperature)):
+            raise ValueError(f"gamma={self.gamma}: give 0 or more, and only beside a temperature that is a number")
+        if self.time_weight is not None and not callable(self.time_weight) and not self.time_weight > 0:
+            raise ValueError(f"time_weight={self.time_weight}: give a positive time constant in steps, or None")
+        if self.chunk < 1:
+            raise ValueError(f"chunk={self.chunk}: give a number of entries, at least 1")
+        for kind, name, known in (("positives", self.positives, POSITIVES), ("negatives", self.negatives, NEGATIVES)):
+            if name not in known:
+                raise unknown(kind, name, known)
+
+    def __call__(self, features: Tensor, labels: Tensor, samples: Tensor | None = None) -> Tensor:
+        """The loss of `features [T, B, D]` with `labels [B]`; see `contrastive_loss`."""
+        steps, size = _checked(features, labels)
+        samples = torch.arange(size, device=features.device) if samples is None else samples
+        anchors = partners = unit(features)
+        first = 0
+        if self.gather and processes() > 1:
+            first = rank() * size
+            partners, labels, samples = gathered(anchors, 1), gathered(labels), gathered(samples + first)
+        step = torch.arange(steps, device=features.device)
+        place = Place(labels.repeat(steps), step.repeat_interleave(len(labels)), samples.repeat(steps))
+        own = (step[:, None] * len(labels) + torch.arange(first, first + size, device=step.device)).flatten()
+        total, count = self._sum(anchors.flatten(0, 1), partners.flatten(0, 1), place, own)
+        if self.gather:
+            count = summed(count) / processes()
+        if not count:
+            raise ValueError(
+                f"no positive pair: no class occurs twice in this batch of {size} with T = {steps}; use a larger or a "
+                "balanced batch, more steps, or two views of each sample"
+            )
+        loss = total / count
+        return loss / math.log(len(place.label)) if self.log_normalised else loss
+
+    def _sum(self, anchors: Tensor, partners: Tensor, place: Place, own: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum over anchors that have a positive, and their number."""
+        rows = max(1, self.chunk // len(partners))
+        if rows >= len(anchors):
+            return self._piece(anchors, partners, place, own)
+        pieces = [
+            recompute(self._piece, anchors[start : start + rows], partners, place, own[start : start + rows],
+                      use_reentrant=False)
+            for start in range(0, len(anchors), rows)
+        ]  # fmt: skip
+        totals, counts = zip(*pieces, strict=True)
+        return torch.stack(totals).sum(), torch.stack(counts).sum()
+
+    def _piece(self, anchors: Tensor, partners: Tensor, place: Place, own: Tensor) -> tuple[Tensor, Tensor]:
+        column = Place(*(entry[own, None] for entry in place))
+        itself = own[:, None]
+        positive = POSITIVES[self.positives](column, place).scatter(1, itself, 0)  # [anchors, N]
+        logits = self._similarity(anchors, partners, column, place)
+        weights = positive.to(logits.dtype)
+        if callable(self.temperature) or self.gamma or self.time_weight is not None:
+            lag = (column.step - place.step).abs().to(logits.dtype)
+            logits, weights = logits / self._temperature(lag), weights * self._weight(lag)
+        else:
+            logits = logits / self.temperature
+        mass = weights.sum(1, keepdim=True)
+        heard = mass > 0
+        evidence = (logits * weights).sum(1, keepdim=True) / torch.where(heard, mass, 1)
+        alone = torch.where(heard, -math.inf, 0.0).to(logits.dtype)  # finite where nothing else may be left in the row
+        rivals = self._rivals(logits, column, place, positive).scatter(1, itself, alone)
+        each = torch.where(heard, rivals.logsumexp(1, keepdim=True) - evidence, 0)
+        return each.sum(), heard.sum()
+
+    def _similarity(self, anchors: Tensor, partners: Tensor, column: Place, place: Place) -> Tensor:
+        if not self.detach_time:
+            return anchors @ partners.T
+        return torch.where(column.step == place.step, anchors @ partners.T, anchors @ partners.detach().T)
+
+    def _rivals(self, logits: Tensor, column: Place, place: Place, positive: Tensor) -> Tensor:
+        out = None
+        if self.negatives == "same_t_only":
+            out = column.step != place.step
+        if self.exclude_self_time:
+            other = (column.sample == place.sample) & (column.step != place.step)
+            out = other if out is None else out | other
+        return logits if out is None else logits.masked_fill(out & ~positive, -math.inf)
+
+    def _temperature(self, lag: Tensor) -> Any:
+        if callable(self.temperature):
+            return self.temperature(lag)
+        return self.temperature * (1 + self.gamma * lag)
+
+    def _weight(self, lag: Tensor) -> Tensor:
+        if callable(self.time_weight):
+            return self.time_weight(lag)
+        return torch.exp(-lag / (self.time_weight or math.inf))
+
+
+def contrastive_loss(
+    features: Tensor,
+    labels: Tensor,
+    temperature: float | Callable[[Tensor], Tensor] = 0.07,
+    *,
+    samples: Tensor | None = None,
+    **switches: Any,
+) -> Tensor:
+    """Supervised contrast over samples and time steps of `features [T, B, D]` with `labels [B]`: a scalar.
+
+    Arguments: features of any length, which are normalised here, in float32 where they have less; int64 labels;
+    `samples [B]` numbers the samples, where views of one share a number (default: each column is one); the switches are
+    the fields of `Contrast`, where the equation stands.
+
+    Raises ValueError for shapes that do not fit and for a batch in which no anchor has a positive pair.
+
+    >>> features = torch.eye(2).repeat(2, 3, 1)  # two steps, six samples, two classes, perfectly collapsed
+    >>> round(float(contrastive_loss(features, torch.tensor([0, 1]).repeat(3), 0.5)), 4)  # log(5 + 6 exp(-1 / 0.5))
+    1.7599
+    """
+    return Contrast(temperature, **switches)(features, labels, samples)
+
+
+def unit(features: Tensor) -> Tensor:
+    """Each vector of the last axis at length 1, in float32 at least; a vector of zeros stays one, without gradient."""
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    norm = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+    return features / torch.where(norm > 0, norm, 1)
+
+
+def _checked(features: Tensor, labels: Tensor) -> tuple[int, int]:
+    if features.ndim != 3:
+        raise ValueError(f"features have shape {tuple(features.shape)}; wanted [T, B, D], time first: for one step use "
+                         "features[None]")  # fmt: skip
+    if labels.shape != features.shape[1:2]:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; wanted one number for each of "
+                         f"{features.shape[1]} samples")  # fmt: skip
+    return features.shape[0], features.shape[1]

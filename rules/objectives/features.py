@@ -1,0 +1,56 @@
+"""What a model made of its input at every step, just before it answers."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rules.contract import Run, Trace
+
+
+def gap_spike_rate_t(run: Run) -> Tensor:
+    """The input of the read-out at every step, `[T, B, d]`, averaged over space where it has any.
+
+    Raises ValueError for a run without traces.
+
+    >>> import torch
+    >>> from rules.contract import Trace
+    >>> maps = torch.ones(4, 2, 8, 5, 5)
+    >>> gap_spike_rate_t(Run(torch.zeros(4, 2, 3), traces=(Trace("weight", maps, maps, maps),))).shape
+    torch.Size([4, 2, 8])
+    """
+    return pooled(_traced(run, 1)[-1].pre)
+
+
+def pre_spike_membrane_t(run: Run) -> Tensor:
+    """The membrane minus threshold of the last hidden layer at every step, `[T, B, d]`, averaged over space.
+
+    Raises ValueError for a run with fewer than two traces.
+    """
+    return pooled(_traced(run, 2)[-2].u)
+
+
+def logits_t(run: Run) -> Tensor:
+    """The output itself, `[T, B, classes]`."""
+    return run.output
+
+
+FEATURES = {
+    "gap_spike_rate_t": gap_spike_rate_t,
+    "pre_spike_membrane_t": pre_spike_membrane_t,
+    "logits_t": logits_t,
+}
+
+
+def pooled(x: Tensor) -> Tensor:
+    """`[T, B, d, *space]` averaged over space; global average pooling."""
+    return x.flatten(3).mean(3) if x.ndim > 3 else x
+
+
+def _traced(run: Run, least: int) -> tuple[Trace, ...]:
+    if len(run.traces) < least:
+        raise ValueError(
+            f"features come from the traces of {least} or more layers, and this run recorded {len(run.traces)}: the "
+            "objective needs 'layers'; build the model as an nn.Sequential, or let its forward(x, carry, record) "
+            "return rules.Run(output, carry, traces); feature='logits_t' needs none"
+        )
+    return run.traces

@@ -1,0 +1,60 @@
+"""One batch over many processes: everybody's rows, with a gradient that finds its way home."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def processes() -> int:
+    """How many processes there are; 1 outside of `torch.distributed`."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number."""
+    return dist.get_rank() if processes() > 1 else 0
+
+
+def summed(x: Tensor) -> Tensor:
+    """The sum of everybody's x, a constant."""
+    if processes() > 1:
+        x = x.detach().clone()
+        dist.all_reduce(x)
+    return x
+
+
+def gathered(x: Tensor, axis: int = 0) -> Tensor:
+    """Everybody's x side by side along an axis, with gradient.
+
+    Raises ValueError where the sizes differ between processes.
+    """
+    sizes = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(processes())]
+    dist.all_gather(sizes, torch.tensor([x.shape[axis]], device=x.device))
+    found = [int(size) for size in sizes]
+    if len(set(found)) > 1:
+        raise ValueError(f"the processes bring batches of {found} samples; a gathered loss wants equal sizes: drop the "
+                         "last, smaller batch of the loader")  # fmt: skip
+    joined: Tensor = _Gather.apply(x, axis)  # type: ignore[no-untyped-call]
+    return joined
+
+
+class _Gather(torch.autograd.Function):
+    """Backward: the errors of all processes for this one's rows, summed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int) -> Tensor:
+        ctx.axis = axis
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(processes())]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts, axis)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None]:
+        error = error.contiguous().clone()
+        dist.all_reduce(error)
+        size = error.shape[ctx.axis] // processes()
+        return error.narrow(ctx.axis, rank() * size, size), None

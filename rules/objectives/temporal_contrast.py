@@ -1,0 +1,170 @@
+"""Supervised contrast over time: a class should look alike at every step of every sequence, and unlike the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Objective, Run
+from rules.errors import unknown
+from rules.objectives.contrast import Contrast
+from rules.objectives.features import FEATURES
+from rules.objectives.projection import Projection
+from rules.objectives.readout import LABELS, TET, MeanCrossEntropy, labels
+from rules.objectives.regularisers import LAYERS
+from rules.options import also_takes
+from rules.views import VIEWS, View
+
+CE_MODES: dict[str, Objective] = {"mean": MeanCrossEntropy(), "tet": TET()}
+HEADS = ("mlp", "linear", "none")
+
+
+class TemporalContrast(nn.Module, Objective):
+    """Temporal contrastive learning (TCL): cross-entropy, plus supervised contrast over samples and time steps.
+
+        L = L_CE + weight L_con,    L_con = Contrast(**switches)(g(r), y),
+
+    where `r[t]` are the features of step t, `[T, B, d]`, and g the projection head, which is trained, saved and resumed
+    with this objective and has no part in what the model answers.
+
+    Arguments: `weight` is lambda, reached linearly over the first `warmup` steps; `feature` is a name of `FEATURES`;
+    `head` is "mlp" (`Linear(d, d)-ReLU-Linear(d, width)`), "linear" or "none", drawn from `seed` at the first batch;
+    `ce_mode` is "tet" (every step) or "mean"; the switches are the fields of `Contrast`, with the equation.
+
+    Raises ValueError for a switch that is not known and a number out of range; when called, for labels that are
+    missing, a run without traces, and a batch without a positive pair.
+
+    >>> from rules.contract import Trace
+    >>> spikes = torch.rand(4, 6, 5, generator=torch.Generator().manual_seed(0))
+    >>> run = Run(torch.zeros(4, 6, 3), traces=(Trace("weight", spikes, spikes, spikes),))
+    >>> batch = Batch(spikes, torch.tensor([0, 1, 2, 0, 1, 2]))
+    >>> bool(TemporalContrast(weight=0.5, temperature=0.1)(run, batch) > TemporalContrast(weight=0.0)(run, batch))
+    True
+
+    Reference: that representations of different steps are contrasted, with classes, is stated in the abstract of the
+    TCL paper, whose body could not be read: every equation, default and switch here is a reconstruction on top of
+    SupCon, Khosla et al. 2020 (arXiv 2004.11362).
+    """
+
+    @also_takes(Contrast)
+    def __init__(
+        self,
+        weight: float = 1.0,
+        *,
+        feature: str = "gap_spike_rate_t",
+        head: str = "mlp",
+        width: int = 128,
+        ce_mode: str = "tet",
+        warmup: int = 0,
+        seed: int = 0,
+        **switches: Any,
+    ) -> None:
+        super().__init__()
+        choices = (("feature", feature, FEATURES), ("head", head, HEADS), ("ce_mode", ce_mode, CE_MODES))
+        for kind, name, known in choices:
+            if name not in known:
+                raise unknown(kind, name, known)
+        for name, number, least in (("weight", weight, 0), ("warmup", warmup, 0), ("width", width, 1)):
+            if not number >= least:
+                raise ValueError(f"{name}={number}: give a number of at least {least}")
+        self.weight, self.warmup, self.feature, self.ce = weight, warmup, feature, CE_MODES[ce_mode]
+        self.contrast = Contrast(**switches)
+        bare = head == "none" or weight == 0
+        self.head = nn.Identity() if bare else Projection(width, hidden=head == "mlp", seed=seed)
+        self.steps: Tensor
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # logits are there without traces
+        """`labels`, and `layers` unless logits are contrasted."""
+        return LABELS if self.feature == "logits_t" else LABELS | LAYERS
+
+    def advance(self) -> None:
+        """One more step of the warm-up."""
+        self.steps += 1
+
+    def forward(self, run: Run, batch: Batch, samples: Tensor | None = None) -> Tensor:
+        """The loss; `samples [B]` numbers the samples where several columns show one."""
+        fit = self.ce(run, batch)
+        if self.weight == 0:
+            return fit
+        features = FEATURES[self.feature](run)
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        rise = min(1.0, (int(self.steps) + 1) / self.warmup) if self.warmup else 1.0
+        return fit + rise * self.weight * self.contrast(self.head(features), labels(run, batch), samples)
+
+
+class SiameseTemporalContrast(nn.Module, Objective):
+    """Siamese temporal contrastive learning (STCL): `TemporalContrast` over two views of every sample.
+
+    The model sees both views side by side, `[T, 2B, *features]`; cross-entropy is the mean of theirs, and the contrast
+    runs over all 2 B T features, where a sample's other view is a positive of every kind but "class_same_t" at another
+    step.
+
+    Arguments: `contrast` is the objective over the views, `TemporalContrast()` if None; `views` is a name of
+    `rules.views.VIEWS` or a pair of views. Raises ValueError for views of different shapes and for a batch with a
+    carry, because two views cannot continue from one state.
+
+    >>> stcl = SiameseTemporalContrast(TemporalContrast(temperature=0.1), views="vector")
+    >>> batch = Batch(torch.ones(4, 6, 5), torch.tensor([0, 1, 2, 3, 4, 5]))
+    >>> stcl.views(batch, torch.Generator().manual_seed(0)).x.shape
+    torch.Size([4, 12, 5])
+
+    Reference: that augmentation, time and class constrain together is stated in the abstract of the paper; the rest is
+    a reconstruction, as in `TemporalContrast`.
+    """
+
+    def __init__(self, contrast: TemporalContrast | None = None, views: str | tuple[View, View] = "vector") -> None:
+        super().__init__()
+        if isinstance(views, str):
+            if views not in VIEWS:
+                raise unknown("views", views, VIEWS)
+            views = VIEWS[views]()
+        self.contrast = TemporalContrast() if contrast is None else contrast
+        self.pair = views
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the contrast
+        """As those of the contrast."""
+        return self.contrast.needs
+
+    def advance(self) -> None:
+        """One more step of the warm-up."""
+        self.contrast.advance()
+
+    def views(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """Both views of every sample, the second ones behind the first."""
+        if batch.carry is not None:
+            raise ValueError("two views of a sample start from rest and this batch brings a carry; leave it None")
+        static = still(batch)
+        x = batch.x[None] if static else batch.x
+        first, second = (view(x, rng) for view in self.pair)
+        if first.shape != second.shape:
+            raise ValueError(f"the views have shapes {tuple(first.shape)} and {tuple(second.shape)}; choose two views "
+                             "that give the same")  # fmt: skip
+        pair = beside(first, second)
+        return Batch(pair[0] if static else pair, None if batch.y is None else batch.y.repeat(2))
+
+    def forward(self, run: Run, batch: Batch) -> Tensor:
+        """The loss over both views."""
+        size = run.output.shape[1]
+        if size % 2:
+            raise ValueError(f"a run over {size} columns is not one over two views; hand over what `views` returned")
+        loss: Tensor = self.contrast(run, batch, torch.arange(size // 2, device=run.output.device).repeat(2))
+        return loss
+
+
+def still(batch: Batch) -> bool:
+    """Whether the input is a static `[B, *features]`, as models without time are shown."""
+    x, y = batch.x, batch.y
+    return x.ndim == 2 or (y is not None and len(x) == len(y) != x.shape[1])
+
+
+def beside(first: Tensor, second: Tensor) -> Tensor:
+    """Two sequences along B; where both are constant in time the result is too, and so is weighed once."""
+    if len(first) > 1 and first.stride(0) == 0 and second.stride(0) == 0:
+        once = torch.cat([first[:1], second[:1]], 1)
+        return once.expand(len(first), *once.shape[1:])
+    return torch.cat([first, second], 1)

@@ -1,0 +1,34 @@
+"""Options that are passed on: a maker's signature that lists them, so that a misspelt one is caught by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Made = TypeVar("Made", bound=Callable[..., Any])
+
+
+def also_takes(*others: Callable[..., Any]) -> Callable[[Made], Made]:
+    """A decorator: the `**options` of a function are the keyword arguments of `others`, and its signature says so.
+
+    >>> def inner(depth=1): ...
+    >>> @also_takes(inner)
+    ... def outer(width=2, **options): ...
+    >>> inspect.signature(outer)
+    <Signature (width=2, *, depth=1)>
+    """
+
+    def decorate(maker: Made) -> Made:
+        own = inspect.signature(maker)
+        mine = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        taken = {p.name for p in mine}
+        passed: dict[str, inspect.Parameter] = {}
+        for other in others:
+            for p in inspect.signature(other).parameters.values():
+                if p.name not in taken and p.kind is not p.VAR_KEYWORD:
+                    passed[p.name] = p.replace(kind=p.KEYWORD_ONLY)
+        maker.__signature__ = own.replace(parameters=[*mine, *passed.values()])  # type: ignore[attr-defined]
+        return maker
+
+    return decorate

@@ -1,0 +1,61 @@
+"""Feature vectors seen another way: with noise, with features missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rules.views.base import chance, require, still, uniform
+
+
+def features(x: Tensor, view: object) -> None:
+    """Refuse what has no features, or whole numbers for features."""
+    if x.ndim < 3:
+        raise ValueError(f"{view} wants features [T, B, N]; this input is {tuple(x.shape)}: "
+                         "put time first and the samples second")  # fmt: skip
+    if not x.is_floating_point():
+        raise ValueError(f"{view} wants floating-point features; these are {x.dtype}: x.float()")
+
+
+@dataclass(frozen=True)
+class AdditiveNoise:
+    """Features plus Gaussian noise that stands still: `x[t] + std n` with `n ~ N(0, 1)` the same at every step.
+
+    `std` is in the features' unit. Raises ValueError for one that is negative or not finite.
+
+    >>> AdditiveNoise(std=0.1)(torch.zeros(5, 2, 3), torch.Generator().manual_seed(0)).shape
+    torch.Size([5, 2, 3])
+    """
+
+    std: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(0 <= self.std < float("inf"), self, "std is a finite number, at least 0")
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        features(x, self)
+        noise = torch.randn(x.shape[1:], generator=generator, device=generator.device).to(x)
+        return still(lambda x: x + self.std * noise, x)
+
+
+@dataclass(frozen=True)
+class FeatureDrop:
+    """Every feature of a sample is 0 at all steps with a probability; the others are not scaled up.
+
+    Raises ValueError for a probability outside 0..1.
+
+    >>> float(FeatureDrop(probability=1.0)(torch.ones(5, 2, 3), torch.Generator()).sum())
+    0.0
+    """
+
+    probability: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(chance(self.probability), self, "give a probability between 0 and 1")
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        features(x, self)
+        missing = uniform(generator, x, *x.shape[1:]) < self.probability  # [B, *features]
+        return still(lambda x: x.masked_fill(missing, 0), x)
