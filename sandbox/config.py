@@ -18,6 +18,7 @@ from rules.errors import unknown
 from rules.objectives import OBJECTIVES, REGULARISERS, Sum
 from rules.plasticity import PLASTICITIES
 from rules.recipes import CREDITS, RULES, LearningRule
+from rules.views import VIEWS, View
 from sandbox.encode import ENCODERS
 from sandbox.neurons import NEURONS, Neuron
 from sandbox.tasks import TASKS
@@ -31,6 +32,7 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
     "plasticity": PLASTICITIES,
     "task": TASKS,
     "encoder": ENCODERS,
+    "views": VIEWS,
     "neuron": NEURONS,
 }
 
@@ -146,6 +148,7 @@ class Experiment:
 
     task: Choice = Choice("yinyang")
     encoder: Choice = Choice("constant", {"steps": 20})
+    augment: Choice | None = None  # a pair of rules.views, whose first view every training sample is seen through
     network: NetworkConfig = field(default_factory=NetworkConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     seed: int = 0
@@ -168,3 +171,7 @@ class Experiment:
         """Build the task."""
         task: Task = self.task.make("task")
         return task
+
+    def augmentation(self) -> View | None:
+        """The view through which training samples are seen, None for none."""
+        return None if self.augment is None else self.augment.make("views")[0]

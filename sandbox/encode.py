@@ -1,8 +1,9 @@
-"""From numbers to sequences: constant current, Poisson spikes, time to first spike."""
+"""From numbers to sequences: constant current, Poisson spikes, time to first spike, or sequences as they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class Constant:
     torch.Size([3, 2, 4])
     """
 
+    sequence: ClassVar[bool] = False
     steps: int = 20
     gain: float = 1.0
 
@@ -50,6 +52,7 @@ class Poisson:
     True
     """
 
+    sequence: ClassVar[bool] = False
     steps: int = 20
     max_rate: float = 200.0  # [Hz]
     dt: float = 1.0  # [ms]
@@ -78,6 +81,7 @@ class Latency:
     [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
 
+    sequence: ClassVar[bool] = False
     steps: int = 20
 
     def __post_init__(self) -> None:
@@ -90,8 +94,52 @@ class Latency:
         return ((times == at) & (x > 0)).to(x.dtype)
 
 
-ENCODERS = {
+@dataclass(frozen=True)
+class AsRecorded:
+    """Samples that are sequences already, time first: `[B, T, *f]` to `[T, B, *f]`, without a copy.
+
+    `steps` keeps the first so many, None all. Raises ValueError where there are fewer.
+
+    >>> AsRecorded(steps=3)(torch.ones(2, 5, 4)).shape
+    torch.Size([3, 2, 4])
+    """
+
+    sequence: ClassVar[bool] = True
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            _steps(self.steps)
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        if x.ndim < 3:
+            raise ValueError(f"AsRecorded wants [batch, time, *features]; given was {list(x.shape)}")
+        if self.steps is not None and self.steps > x.shape[1]:
+            raise ValueError(f"steps={self.steps}: the samples have {x.shape[1]} time steps; give that or fewer")
+        return x[:, : self.steps].transpose(0, 1)
+
+
+def check_sequence(encoder: Any, sequence: bool) -> None:
+    """Raises ValueError where an encoder makes sequences of sequences, or wants them and there are none.
+
+    An encoder says with `sequence = True` that it wants them.
+
+    >>> check_sequence(AsRecorded(), sequence=True)
+    """
+    wanted = getattr(encoder, "sequence", False)
+    name = getattr(encoder, "__name__", type(encoder).__name__)
+    if sequence and not wanted:
+        raise ValueError(f"encoder {name} makes sequences of single samples, and those of this task are sequences "
+                         "already: use the encoder as_recorded, or declare `sequence = True` in it")  # fmt: skip
+    if wanted and not sequence:
+        single = ", ".join(key for key, encoder in ENCODERS.items() if not encoder.sequence)
+        raise ValueError(f"encoder {name} wants samples that are sequences, and those of this task are single: "
+                         f"use one of {single}")  # fmt: skip
+
+
+ENCODERS: dict[str, Any] = {
     "constant": Constant,
     "poisson": Poisson,
     "latency": Latency,
+    "as_recorded": AsRecorded,
 }

@@ -21,6 +21,7 @@ from sandbox import folder as folders
 from sandbox import index
 from sandbox.build import build, calibrate, firing_report
 from sandbox.config import Experiment
+from sandbox.encode import check_sequence
 from sandbox.tasks.base import Dataset, Split
 from sandbox.tasks.loader import Loader
 
@@ -87,7 +88,7 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
         "steps": trainer.steps,
-        "test": _look_once(trainer, test, folder / "test.json"),
+        "test": _look_once(trainer, test, range(1, len(sample.x) + 1), folder / "test.json"),
         "validation": trainer.evaluate(validation),
     }
 
@@ -95,23 +96,25 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
 def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
     """The trainer, with weights drawn from the seed and scaled on the first training batch, and its loader.
 
-    Runs that differ in nothing but the rule start from the same weights and see the same batches.
+    Runs that differ in nothing but the rule start from the same weights and see the same batches. Raises ValueError for
+    an encoder that does not suit the samples.
     """
+    encoder = experiment.encoder.make("encoder")
+    check_sequence(encoder, data.sequence)
     neuron, readout = experiment.network.neurons()
     network = build(data.shape, data.classes, experiment.network.hidden, neuron, readout, experiment.network.dt,
                     experiment.seed)  # fmt: skip
-    encoder = experiment.encoder.make("encoder")
-    train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed)
+    train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
     first: Batch = next(iter(train))
     calibrate(network, first.x, experiment.network.rate)
     return Trainer(network, experiment.rule.make(), seed=experiment.seed), train
 
 
-def _look_once(trainer: Trainer, test: Loader, ledger: Path) -> dict[str, float]:
+def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
     """Evaluate on the test set, having written down that it is looked at, so that a look that was killed counts."""
     before = folders.read_json(ledger)["evaluations"] if ledger.exists() else 0
     folders.write_json(ledger, {"evaluations": before + 1})
-    return trainer.evaluate(test)
+    return trainer.evaluate(test, steps)
 
 
 def evaluation(experiment: Experiment, split: Split) -> Loader:

@@ -10,7 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.encode import ENCODERS, Constant, Latency, Poisson
+from sandbox.config import Choice, Experiment
+from sandbox.encode import ENCODERS, AsRecorded, Constant, Latency, Poisson, check_sequence
+from sandbox.experiment import prepare
+from sandbox.tasks.base import Dataset, Split, split_off
 
 UNIT = st.floats(0, 1, width=32)
 STEPS = st.integers(1, 60)
@@ -22,7 +25,8 @@ def dice(seed=0):
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_puts_time_first(name):
-    out = ENCODERS[name](steps=7)(torch.rand(3, 1, 5, 4, generator=dice()), dice())
+    time = (9,) if ENCODERS[name].sequence else ()
+    out = ENCODERS[name](steps=7)(torch.rand(3, *time, 1, 5, 4, generator=dice()), dice())
     assert (out.shape, out.dtype) == ((7, 3, 1, 5, 4), torch.float32)
 
 
@@ -118,3 +122,64 @@ def test_features_outside_0_to_1_are_refused(encoder, bad):
 def test_no_time_steps_are_refused(name, steps):
     with pytest.raises(ValueError, match=re.escape(f"steps={steps}: give a whole number of time steps, at least 1")):
         ENCODERS[name](steps=steps)
+
+
+def test_as_recorded_only_puts_time_first():
+    x = torch.rand(3, 9, 5, 4, generator=dice())
+    out = AsRecorded()(x, dice())
+    assert torch.equal(out, torch.stack([x[:, t] for t in range(9)]))
+    assert out.data_ptr() == x.data_ptr()
+    assert torch.equal(AsRecorded(steps=2)(x), out[:2])
+    assert torch.equal(AsRecorded(steps=9)(x), out)
+
+
+def test_as_recorded_adds_no_steps():
+    with pytest.raises(ValueError, match="steps=10: the samples have 9 time steps; give that or fewer"):
+        AsRecorded(steps=10)(torch.zeros(3, 9, 4))
+
+
+def test_as_recorded_wants_time():
+    with pytest.raises(ValueError, match=re.escape("AsRecorded wants [batch, time, *features]; given was [3, 4]")):
+        AsRecorded()(torch.zeros(3, 4))
+
+
+def a_set(sequence):
+    x, y = torch.rand(40, *((6, 4) if sequence else (4,)), generator=dice()).round(), torch.arange(40) % 3
+    return split_off(x, y, [20, 10, 10], classes=3)._replace(sequence=sequence)
+
+
+def test_the_shape_of_a_set_leaves_time_out():
+    split = Split(torch.zeros(2, 6, 3, 4), torch.zeros(2, dtype=torch.int64))
+    assert Dataset(split, split, split, 3).shape == (6, 3, 4)
+    assert Dataset(split, split, split, 3, sequence=True).shape == (3, 4)
+
+
+def test_a_set_of_sequences_is_learned_from_as_recorded():
+    trainer, train = prepare(Experiment(encoder=Choice("as_recorded")), a_set(sequence=True))
+    batch = next(iter(train))
+    assert batch.x.shape == (6, 20, 4)
+    assert trainer.step(batch).loss > 0
+
+
+@pytest.mark.parametrize("name", [name for name, encoder in ENCODERS.items() if not encoder.sequence])
+def test_sequences_of_sequences_are_refused(name):
+    message = f"encoder {ENCODERS[name].__name__} makes sequences of single samples, and those of this task are sequences already: use the encoder as_recorded"
+    with pytest.raises(ValueError, match=message):
+        prepare(Experiment(encoder=Choice(name)), a_set(sequence=True))
+
+
+def test_single_samples_as_recorded_are_refused():
+    message = "encoder AsRecorded wants samples that are sequences, and those of this task are single: use one of constant, poisson, latency"
+    with pytest.raises(ValueError, match=message):
+        prepare(Experiment(encoder=Choice("as_recorded")), a_set(sequence=False))
+
+
+def test_an_encoder_of_ones_own_says_what_it_wants():
+    def mine(x, generator):
+        return x.transpose(0, 1)
+
+    check_sequence(mine, sequence=False)
+    with pytest.raises(ValueError, match="encoder mine makes sequences of single samples"):
+        check_sequence(mine, sequence=True)
+    mine.sequence = True
+    check_sequence(mine, sequence=True)

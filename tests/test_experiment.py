@@ -16,7 +16,7 @@ from sandbox import folder as folders
 from sandbox import index
 from sandbox.compare import Comparison, compare, format_table
 from sandbox.config import Choice, Experiment, NetworkConfig, RuleConfig
-from sandbox.experiment import RunFailed, _look_once, prepare, run
+from sandbox.experiment import RunFailed, _look_once, evaluation, prepare, run
 from sandbox.parse import from_dict, load
 from tests.conftest import ROOT
 
@@ -45,6 +45,10 @@ def test_a_run_folder_says_everything(tmp_path):
     assert made["versions"]["torch"].startswith("2.")
     assert len(made["data_sha256"]) == 64
     assert load(Experiment, tmp_path / "r") == TINY
+    curve = [result["test"][f"accuracy_at_{step}"] for step in range(1, 6)]
+    assert curve[-1] == result["test"]["accuracy"]
+    assert result["test"]["latency_drop"] == curve[-1] - curve[0]
+    assert -1 <= result["test"]["temporal_cosine"] <= 1
     (row,) = index.rows(tmp_path)
     assert (row["status"], row["seed"], row["test_accuracy"]) == ("done", 0, result["test"]["accuracy"])
 
@@ -58,11 +62,11 @@ def test_a_finished_run_is_not_touched_again(tmp_path, monkeypatch):
 
 def test_a_look_at_the_test_set_that_is_cut_short_counts(tmp_path):
     class Cut:
-        def evaluate(self, loader):
+        def evaluate(self, loader, steps):
             raise Stop
 
     with pytest.raises(Stop):
-        _look_once(Cut(), None, tmp_path / "test.json")
+        _look_once(Cut(), None, range(1, 3), tmp_path / "test.json")
     assert folders.read_json(tmp_path / "test.json") == {"evaluations": 1}
 
 
@@ -101,6 +105,22 @@ def test_rules_start_from_the_same_weights_and_see_the_same_batches():
     for a, b in zip(loader, other, strict=True):
         assert torch.equal(a.x, b.x)
         assert torch.equal(a.y, b.y)
+
+
+def test_training_samples_are_seen_through_a_view_and_others_are_not():
+    seen = []
+    for augment in (None, Choice("vector", {"noise": 0.5})):
+        experiment = replace(TINY, augment=augment)
+        data = experiment.make_task().load()
+        _, train = prepare(experiment, data)
+        batch, test = next(iter(train)), next(iter(evaluation(experiment, data.test)))
+        assert batch.x.stride(0) == 0  # still constant in time
+        seen.append((batch.x, next(iter(train)).x, test.x))
+    assert not torch.equal(seen[0][0], seen[1][0])
+    assert torch.equal(*seen[1][:2])
+    assert torch.equal(seen[0][2], seen[1][2])
+    with pytest.raises(ValueError, match="unknown views 'vectors'; nearest: 'vector'"):
+        prepare(replace(TINY, augment=Choice("vectors")), data)
 
 
 def test_a_folder_with_another_configuration_is_refused(tmp_path):

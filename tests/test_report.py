@@ -18,14 +18,38 @@ from sandbox import folder as folders
 from sandbox.compare import Comparison
 from sandbox.config import Experiment, RuleConfig
 from sandbox.parse import built, parser_of
-from sandbox.report import Report, wording, write_report
-from sandbox.statistics import Interval
+from sandbox.report import Report, latency_wording, wording, write_report
+from sandbox.report.measures import MEASURES
+from sandbox.report.reading import FinishedRun
+from sandbox.statistics import Interval, bootstrap
 
 EVIL = "<script>alert('$1')<script>"
 ENDS = {"bptt": 0.95, "bptt#2": 0.86, EVIL: 0.70, "readout_only": 0.855}  # accuracy after learning
 OVER = {"bptt": Interval(9.5, 8.75, 10.25), "bptt#2": Interval(0.5, -0.25, 1.125), EVIL: Interval(-15.5, -16.0, -15.0)}
 LINEAR = 64.3125
 COMPARISON = Comparison(Experiment(epochs=4), ["bptt", RuleConfig("bptt", {"window": 5}), EVIL], seeds=3)
+
+
+def at_fewer_steps(end: float, seed: int, steps: int = 8) -> dict[str, float]:
+    """What a result says beside `accuracy`: a first step between chance and `end`, and cosines."""
+    noise = 0.005 * np.random.RandomState([seed, int(1000 * end)]).randn(steps + 1)
+    accuracies = {k: end - (end - 0.4) * np.exp(1 - k) + noise[k - 1] for k in range(1, steps + 1)}
+    return {
+        **{f"accuracy_at_{k}": accuracy for k, accuracy in accuracies.items()},
+        "latency_drop": accuracies[steps] - accuracies[1],
+        "latency_area": np.mean(list(accuracies.values())),
+        "temporal_cosine": end / 2 + noise[1],
+        "class_separation": 0.3 + noise[0],
+    }
+
+
+def add_fewer_steps(folder: Path, end: float, seed: int, steps: int = 8, leave_out: str = "") -> dict[str, float]:
+    """Give a finished run its numbers at fewer steps; returns them."""
+    result = folders.read_json(folder / "result.json")
+    added = {key: number for key, number in at_fewer_steps(end, seed, steps).items() if key != leave_out}
+    result["test"].update(added)
+    folders.write_json(folder / "result.json", result)
+    return added
 
 
 def write_run(folder: Path, experiment: Experiment, end: float) -> None:
@@ -109,6 +133,19 @@ def ran(tmp_path_factory) -> Report:
     return write_report(folder)
 
 
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory) -> tuple[Report, dict]:
+    """A comparison whose runs were tested at fewer steps, its report, and the numbers by rule and seed."""
+    folder = tmp_path_factory.mktemp("report") / "comparison"
+    write_comparison(folder)
+    numbers = {
+        (label, experiment.seed): add_fewer_steps(folder / experiment.identity, ENDS[label], experiment.seed)
+        for label, experiments in COMPARISON.experiments().items()
+        for experiment in experiments
+    }
+    return write_report(folder), numbers
+
+
 def text_of(page: Path) -> str:
     """What a reader sees: no tags, no pictures, no style."""
     body = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page.read_text(), flags=re.S)
@@ -129,8 +166,8 @@ def test_figures_are_seven_inches_at_150_dpi(compared, ran):
         assert png_size(path) == (1050, 675)
 
 
-def test_equal_folders_give_equal_figures(compared, ran):
-    for report in (compared[0], ran):
+def test_equal_folders_give_equal_figures(compared, ran, stepped):
+    for report in (compared[0], ran, stepped[0]):
         before = [path.read_bytes() for path in report.figures]
         again = write_report(report.html.parent)
         assert [path.read_bytes() for path in again.figures] == before
@@ -168,6 +205,123 @@ def test_cost_csv_is_the_table(compared):
         assert found["rule"] == row["rule"]
         assert [float(found[name]) for name in ("test_accuracy_percent", "low", "high")] == row["accuracy"]
         assert {name: float(found[name]) for name in row["cost"]} == row["cost"]
+
+
+FIGURES = ["curves", "cost", "latency", "drop", "area", "consistency", "separation"]
+
+
+def test_fewer_steps_get_their_figures_with_numbers_beside(stepped):
+    report, numbers = stepped
+    assert [path.stem for path in report.figures] == FIGURES
+    assert all(png_size(path) == (1050, 675) for path in report.figures)
+    assert len({path.read_bytes() for path in report.figures}) == len(FIGURES)
+    rows = list(csv.DictReader((report.html.parent / "latency.csv").open()))
+    assert len(rows) == 4 * 3 * 8
+    for row in rows:
+        wanted = numbers[row["rule"], int(row["seed"])][f"accuracy_at_{row['steps']}"]
+        assert float(row["test_accuracy_percent"]) == 100 * wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "scale"),
+    [
+        ("drop", "latency_drop", 100),
+        ("area", "latency_area", 100),
+        ("consistency", "temporal_cosine", 1),
+        ("separation", "class_separation", 1),
+    ],
+)
+def test_a_measure_is_shown_with_the_interval_of_its_seeds(stepped, name, key, scale):
+    report, numbers = stepped
+    rows = list(csv.DictReader((report.html.parent / f"{name}.csv").open()))
+    source = html.unescape(report.html.read_text())
+    assert len(rows) == len(numbers)
+    for rule in ENDS:
+        values = [scale * found[key] for (label, _), found in numbers.items() if label == rule]
+        interval = bootstrap(values)
+        mine = [row for row in rows if row["rule"] == rule]
+        assert [float(row[name]) for row in mine] == values
+        assert {tuple(float(row[part]) for part in Interval._fields) for row in mine} == {tuple(interval)}
+        assert f"{rule}: {interval}" in source
+
+
+def test_the_page_explains_fewer_steps_where_there_are_any(stepped, compared, ran, tmp_path):
+    assert "At fewer time steps" in text_of(stepped[0].html)
+    assert all(measure.meaning in text_of(stepped[0].html) for measure in MEASURES)
+    for report in (compared[0], ran):
+        assert "At fewer time steps" not in text_of(report.html)
+    folder = tmp_path / "run"
+    write_run(folder, Experiment(epochs=4, seed=7), 0.95)
+    added = add_fewer_steps(folder, 0.95, 7)
+    report = write_report(folder)
+    assert [path.stem for path in report.figures] == ["curves", "latency"]
+    text = text_of(report.html)
+    assert f"{100 * added['latency_drop']:.2f} points accuracy drop" in text
+    assert f"{added['temporal_cosine']:.2f} consistency over time" in text
+    assert all(measure.meaning in text for measure in MEASURES)
+
+
+def test_a_measure_that_a_run_lacks_is_left_out(tmp_path):
+    folder = tmp_path / "comparison"
+    write_comparison(folder)
+    places = [(label, e) for label, experiments in COMPARISON.experiments().items() for e in experiments]
+    for number, (label, experiment) in enumerate(places):
+        leave_out = "temporal_cosine" if number == 5 else ""
+        add_fewer_steps(folder / experiment.identity, ENDS[label], experiment.seed, leave_out=leave_out)
+    assert [path.stem for path in write_report(folder).figures] == [name for name in FIGURES if name != "consistency"]
+
+
+def test_one_step_is_no_choice_of_steps(tmp_path):
+    folder = tmp_path / "run"
+    write_run(folder, Experiment(epochs=4, seed=7), 0.95)
+    add_fewer_steps(folder, 0.95, 7, steps=1, leave_out="class_separation")
+    report = write_report(folder)
+    assert [path.stem for path in report.figures] == ["curves"]
+    assert "At fewer time steps" not in text_of(report.html)
+
+
+def test_runs_tested_before_there_were_fewer_steps_hide_the_figures(tmp_path):
+    folder = tmp_path / "comparison"
+    write_comparison(folder)
+    label, (first, *_) = next(iter(COMPARISON.experiments().items()))
+    add_fewer_steps(folder / first.identity, ENDS[label], first.seed)
+    assert [path.stem for path in write_report(folder).figures] == ["curves", "cost"]
+
+
+def told(rule: str, differences: list[float], base: float = 0.5) -> list[FinishedRun]:
+    """Runs whose drop is so many points over the baseline's, which has `base` and a seed's own part."""
+    return [
+        FinishedRun(rule, seed, [], {"test": {"accuracy_at_1": base + 0.1 * seed + by, "accuracy_at_4": 0.9,
+                                              "latency_drop": base + 0.1 * seed + by, "latency_area": 0.5}}, None, 1)
+        for seed, by in enumerate(differences)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rivals", "standing", "message"),
+    [
+        ({}, "base alone", "t: accuracy drop of base alone"),
+        ({"a": [0.01, 0.02, 0.03]}, "a stands above base", "t: accuracy drop, beside base, is higher for a"),
+        ({"a": [-0.01, -0.02, -0.03]}, "no rule stands above base", "t: accuracy drop, beside base, is lower for a"),
+        (
+            {"a": [-0.02, 0.0, 0.03]},
+            "no rule stands above base",
+            "t: no rule can be told from base by its accuracy drop",
+        ),
+        (
+            {"a": [0.01, 0.02, 0.03], "b": [-0.01, -0.02, -0.03], "c": [-0.02, -0.02, -0.02]},
+            "a stands above base",
+            "t: accuracy drop, beside base, is higher for a and lower for 2 of 3 rules",
+        ),
+        ({"a": [0.2]}, "one seed ranks no rules", "t: one seed ranks no rules by accuracy drop"),
+    ],
+)
+def test_titles_at_fewer_steps_follow_the_paired_intervals(rivals, standing, message):
+    """The seeds differ by far more than the rules, so that unpaired differences would tell nothing."""
+    seeds = len(next(iter(rivals.values()), [0]))
+    runs = told("base", [0.0] * seeds) + [run for rule, by in rivals.items() for run in told(rule, by)]
+    assert latency_wording.measure_message("t", runs, MEASURES[0], "base") == message
+    assert latency_wording.steps_message("t", runs, "base") == f"t: with 1 of 4 time steps, {standing}"
 
 
 def test_every_number_of_the_table_is_on_the_page(compared):
@@ -221,8 +375,8 @@ def test_a_rule_without_operations_is_still_drawn(tmp_path):
     assert all(png_size(path) == (1050, 675) for path in write_report(folder).figures)
 
 
-def test_page_is_self_contained(compared, ran):
-    for report in (compared[0], ran):
+def test_page_is_self_contained(compared, ran, stepped):
+    for report in (compared[0], ran, stepped[0]):
         source = report.html.read_text()
         assert "http://" not in source
         assert "https://" not in source
@@ -316,11 +470,11 @@ def show(browser, page: Path, width: int, scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 400])
-@pytest.mark.parametrize("kind", ["comparison", "run"])
-def test_browser_shows_the_page(browser, compared, ran, tmp_path, kind, width, scheme):
+@pytest.mark.parametrize("kind", ["comparison", "run", "stepped"])
+def test_browser_shows_the_page(browser, compared, ran, stepped, tmp_path, kind, width, scheme):
     from matplotlib.image import imread
 
-    report = compared[0] if kind == "comparison" else ran
+    report = {"comparison": compared[0], "run": ran, "stepped": stepped[0]}[kind]
     show(browser, report.html, width, scheme)
     naturals = browser.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth])")
     assert naturals == [[True, 1050]] * len(report.figures)

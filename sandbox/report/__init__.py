@@ -12,7 +12,9 @@ from markupsafe import Markup
 
 from sandbox import folder as folders
 from sandbox.compare import as_interval
-from sandbox.report import figures, wording
+from sandbox.report import figures, latency, latency_wording, wording
+from sandbox.report.canvas import Drawing
+from sandbox.report.measures import measured, value
 from sandbox.report.reading import FinishedRun, compared_runs, finished, read_run
 
 
@@ -35,13 +37,13 @@ def _report_comparison(folder: Path) -> Report:
     table = finished(folder / "table.json", folder)
     runs = compared_runs(folder)
     title = wording.comparison_title(table)
-    curves = figures.Drawing(
+    curves = Drawing(
         "curves",
         figures.learning_curves(runs, wording.curves_message(table), linear=table["linear"]),
         figures.curves_csv(runs),
         wording.curves_alt(runs, table["linear"]),
     )
-    cost = figures.Drawing(
+    cost = Drawing(
         "cost",
         figures.accuracy_against_cost(table, wording.cost_message(table)),
         figures.cost_csv(table),
@@ -52,26 +54,57 @@ def _report_comparison(folder: Path) -> Report:
         "seeds": sorted({run.seed for run in runs}),
         "test_evaluations": max(run.test_evaluations for run in runs),
         "wall": {row["rule"]: _seconds(runs, row["rule"]) for row in table["rows"]},
+        "measures": measured(runs),
     }
-    return _write(folder, "comparison.html", title, (curves, cost), facts)
+    drawings = (curves, cost, *_fewer_steps(runs, table["task"], table["baseline"]))
+    return _write(folder, "comparison.html", title, drawings, facts)
+
+
+def _fewer_steps(runs: list[FinishedRun], task: str, baseline: str) -> list[Drawing]:
+    """Accuracy against steps, and a figure a measure; none where the runs were not tested at fewer steps."""
+    measures = measured(runs)
+    if not measures:
+        return []
+    return [
+        _steps(runs, latency_wording.steps_message(task, runs, baseline)),
+        *(
+            Drawing(
+                measure.name,
+                latency.measure_by_rule(runs, measure, latency_wording.measure_message(task, runs, measure, baseline)),
+                latency.measure_csv(runs, measure),
+                latency_wording.measure_alt(runs, measure),
+            )
+            for measure in measures
+        ),
+    ]
+
+
+def _steps(runs: list[FinishedRun], message: str) -> Drawing:
+    return Drawing(
+        "latency",
+        latency.accuracy_against_steps(runs, message),
+        latency.latency_csv(runs),
+        latency_wording.steps_alt(runs),
+    )
 
 
 def _report_run(folder: Path) -> Report:
     config = folders.read_config(folder, "run")
     run = read_run(folder, config["rule"]["name"], config["seed"], folder)
     title = wording.run_title(config["task"]["name"], run)
-    curves = figures.Drawing(
+    curves = Drawing(
         "curves",
         figures.learning_curves([run], wording.run_message(config["task"]["name"], run)),
         figures.curves_csv([run]),
         wording.curves_alt([run]),
     )
-    return _write(folder, "run.html", title, (curves,), {"run": run})
+    measures = [(measure, value(run, measure)) for measure in measured([run])]
+    message = latency_wording.run_steps_message
+    steps = [_steps([run], message(config["task"]["name"], run))] if measures else []
+    return _write(folder, "run.html", title, (curves, *steps), {"run": run, "measures": measures})
 
 
-def _write(
-    folder: Path, template: str, title: str, drawings: tuple[figures.Drawing, ...], facts: dict[str, Any]
-) -> Report:
+def _write(folder: Path, template: str, title: str, drawings: tuple[Drawing, ...], facts: dict[str, Any]) -> Report:
     shared = {
         "title": title,
         "figures": {d.name: {"src": _inline(d.png), "alt": d.alt, "name": d.name} for d in drawings},

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sandbox import folder as folders
 from sandbox.compare import Comparison
 from sandbox.parse import load
+
+AT = "accuracy_at_"
 
 
 class FinishedRun(NamedTuple):
@@ -30,6 +33,18 @@ class FinishedRun(NamedTuple):
     def accuracies(self) -> list[float]:
         """Validation accuracy at each line [%]."""
         return [100 * line["validation_accuracy"] for line in self.metrics]
+
+    @property
+    def accuracy_at(self) -> dict[int, float]:
+        """Test accuracy from the first k steps, by k [%]; empty where the run was tested at all its steps alone."""
+        test = self.result["test"]
+        steps = sorted(int(key.removeprefix(AT)) for key in test if key.startswith(AT))
+        return {step: 100 * test[f"{AT}{step}"] for step in steps}
+
+
+def by_rule(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    """The runs of each rule, in the order of the runs."""
+    return {rule: [run for run in runs if run.rule == rule] for rule in dict.fromkeys(run.rule for run in runs)}
 
 
 def compared_runs(folder: Path) -> list[FinishedRun]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.compare import as_interval
 from sandbox.report.reading import FinishedRun
+from sandbox.statistics import Interval
 
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -46,17 +49,30 @@ def comparison_title(table: dict[str, Any]) -> str:
 
 def curves_message(table: dict[str, Any]) -> str:
     """Which rules end above the baseline, by the intervals of the table."""
-    task, baseline = table["task"], table["baseline"]
-    rivals = [row for row in table["rows"] if row["over_baseline"] is not None]
-    above = [row["rule"] for row in rivals if (row["over_baseline"][1] or 0) > 0]
-    if not rivals:
-        return f"{task}: {baseline} alone"
-    if rivals[0]["seeds"] == 1:
-        return f"{task}: one seed ranks no rules"
+    over = {row["rule"]: as_interval(row["over_baseline"]) for row in table["rows"] if row["over_baseline"] is not None}
+    return f"{table['task']}: {standing(over, table['baseline'])}"
+
+
+def standing(over: dict[str, Interval], baseline: str) -> str:
+    """Which rules stand above the baseline, by the intervals of their paired differences."""
+    if not over:
+        return f"{baseline} alone"
+    if one_seed(over):
+        return "one seed ranks no rules"
+    above = [rule for rule, (_, low, _) in over.items() if low > 0]
     if not above:
-        return f"{task}: no rule stands above {baseline}"
-    named = above[0] if len(above) == 1 else f"{len(above)} of {len(rivals)} rules"
-    return f"{task}: {named} {'stands' if len(above) == 1 else 'stand'} above {baseline}"
+        return f"no rule stands above {baseline}"
+    return f"{named(above, over)} {'stands' if len(above) == 1 else 'stand'} above {baseline}"
+
+
+def named(found: list[str], over: dict[str, Interval]) -> str:
+    """One rule by its name, more by their number."""
+    return found[0] if len(found) == 1 else f"{len(found)} of {len(over)} rules"
+
+
+def one_seed(over: dict[str, Interval]) -> bool:
+    """Whether there is nothing to tell rules apart by."""
+    return any(math.isnan(low) for _, low, _ in over.values())
 
 
 def cost_message(table: dict[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """What is taught: one file a task, fixed splits, checksums."""
 
 from sandbox.tasks.base import Dataset, Split, Task
+from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head
 from sandbox.tasks.digits import Digits
+from sandbox.tasks.fsdd import FSDD
 from sandbox.tasks.mnist import MNIST, MNISTSample
 from sandbox.tasks.mnist1d import MNIST1D
 from sandbox.tasks.yinyang import YinYang
@@ -12,6 +14,9 @@ TASKS: dict[str, type[Task]] = {
     "mnist1d": MNIST1D,
     "mnist": MNIST,
     "mnist_sample": MNISTSample,
+    "cifar10": CIFAR10,
+    "cifar10_head": CIFAR10Head,
+    "fsdd": FSDD,
 }
 
 __all__ = ["TASKS", "Dataset", "Split", "Task"]

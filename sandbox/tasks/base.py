@@ -14,22 +14,26 @@ from torch import Tensor
 class Split(NamedTuple):
     """Samples and their classes."""
 
-    x: Tensor  # [n, *features] float32
+    x: Tensor  # [n, *features] float32, or [n, T, *features] in a set of sequences
     y: Tensor  # [n] int64
 
 
 class Dataset(NamedTuple):
-    """Three fixed splits: learn from one, tune on the second, look at the third once."""
+    """Three fixed splits: learn from one, tune on the second, look at the third once.
+
+    `sequence` says that samples are sequences, `[n, T, *features]`.
+    """
 
     train: Split
     validation: Split
     test: Split
     classes: int
+    sequence: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Features of one sample."""
-        return tuple(self.train.x.shape[1:])
+        """Features of one sample, without time."""
+        return tuple(self.train.x.shape[2 if self.sequence else 1 :])
 
     @property
     def checksum(self) -> str:

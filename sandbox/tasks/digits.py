@@ -14,13 +14,16 @@ from sandbox.tasks.base import Dataset, Task, shuffled, split_off
 class Digits(Task):
     """The optical digits that come with scikit-learn, scaled to 0..1: 1,200 to train, 200 to validate, 397 to test.
 
-    The order is one fixed permutation (seed 0), because the file is sorted by writer.
+    The order is one fixed permutation (seed 0), because the file is sorted by writer. With `image`, samples are images
+    `[1, 8, 8]` for convolutions.
 
-    >>> Digits().load().shape
-    (64,)
+    >>> Digits().load().shape, Digits(image=True).load().shape
+    ((64,), (1, 8, 8))
 
     Reference: Alpaydin & Kaynak 1998, UCI Machine Learning Repository, doi 10.24432/C50P49.
     """
+
+    image: bool = False
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """From the copy inside scikit-learn."""
@@ -29,4 +32,5 @@ class Digits(Task):
         found = load_digits()
         order = shuffled(len(found.target), seed=0)
         x, y = torch.from_numpy(found.data)[order] / 16, torch.from_numpy(found.target)[order]
+        x = x.view(-1, 1, 8, 8) if self.image else x
         return split_off(x, y, [1200, 200, 397], classes=10)

@@ -15,7 +15,7 @@ Encoder = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Loader:
-    """Encoded batches `[T, B, *features]` of a split.
+    """Encoded batches `[T, B, *features]` of a split, seen through a view where one is given as `augment`.
 
     >>> from sandbox.encode import Constant
     >>> split = Split(torch.rand(10, 4), torch.zeros(10, dtype=torch.int64))
@@ -23,10 +23,14 @@ class Loader:
     [(5, 4, 4), (5, 4, 4), (5, 2, 4)]
     """
 
-    def __init__(self, split: Split, encoder: Encoder, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+    def __init__(
+        self, split: Split, encoder: Encoder, batch_size: int, *, seed: int = 0, shuffle: bool = True,
+        augment: Encoder | None = None,
+    ) -> None:  # fmt: skip
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: give a whole number, at least 1")
         self.split, self.encoder, self.batch_size, self.seed, self.shuffle = split, encoder, batch_size, seed, shuffle
+        self.augment = augment
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -45,7 +49,9 @@ class Loader:
         order = torch.randperm(count, generator=self._dice(epoch, 0)) if self.shuffle else torch.arange(count)
         for number in range(start, len(self)):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield Batch(self.encoder(self.split.x[chosen], self._dice(epoch, number + 1)), self.split.y[chosen])
+            dice = self._dice(epoch, number + 1)
+            x = self.encoder(self.split.x[chosen], dice)
+            yield Batch(x if self.augment is None else self.augment(x, dice), self.split.y[chosen])
 
     def _dice(self, epoch: int, place: int) -> torch.Generator:
         mixed = np.random.SeedSequence([self.seed, epoch, place]).generate_state(1, np.uint64)

@@ -11,6 +11,7 @@ from rules import Batch, Trainer, toy
 from rules.contract import offers
 from rules.observe import run_model
 from sandbox import LIF, Layer, LeakyIntegrator, Network, Population, build, calibrate, firing_report
+from sandbox.models import convolutional, recurrent
 from sandbox.network import Residual
 
 ARCHITECTURES = {
@@ -18,6 +19,7 @@ ARCHITECTURES = {
     "recurrent": ((6,), ("12r",)),
     "convolutional": ((2, 8, 8), ("4c3p2", 10)),
     "residual": ((2, 8, 8), ("4x3", "4x3p2", 10)),
+    "normalised": ((2, 8, 8), ("4c3bp2", "4x3b", "10b")),
 }
 
 
@@ -26,7 +28,7 @@ def _net(request):
     shape, hidden = ARCHITECTURES[request.param]
     net = build(shape, 3, hidden, neuron=LIF(tau_mem=5.0, t_refractory=2.0), seed=1).double()
     calibrate(net, inputs(net), rate=0.2)
-    return net
+    return net.eval()  # a normalisation in training lets samples know of each other
 
 
 def inputs(net, steps: int = 9, samples: int = 5) -> torch.Tensor:
@@ -49,7 +51,7 @@ def test_traces_explain_the_output(net):
     names = dict(net.named_parameters())
     weights = {t.weight for t in run.traces}
     assert weights <= set(names)
-    assert weights >= {name for name in names if name.endswith("weight") and "shortcut" not in name}
+    assert weights >= {name for name, p in names.items() if p.ndim > 1 and "shortcut" not in name}
     assert torch.equal(run.traces[-1].post, run.output)
     for trace in run.traces[:-1]:
         assert torch.equal(trace.post > 0, (trace.u >= 0) & (trace.post > 0))
@@ -158,3 +160,44 @@ def test_bad_input_is_refused(call, error, message):
 def test_a_network_may_be_put_together_by_hand():
     net = Network([Layer(nn.Linear(4, 3), Population(LeakyIntegrator(), 1.0))], (4,))
     assert net(torch.ones(2, 1, 4)).output.shape == (2, 1, 3)
+
+
+def test_normalised_currents_scale_with_the_rheobase():
+    """Of a first layer in training, over batch, time and space; the learnt gain alone is what calibration moves."""
+    net = build((2, 8, 8), 3, ("4c3b", 10), neuron=LIF(r=2.0, v_threshold=3.0), seed=1).double()
+    first = net.layers[0]
+    currents = first.synapse(inputs(net).flatten(0, 1))
+    assert currents.std(dim=(0, 2, 3), unbiased=False).tolist() == pytest.approx([1.5] * 4, rel=1e-3)  # eps of the norm
+    drawn = first.synapse[0].weight.clone()
+    calibrate(net, inputs(net), rate=0.2)
+    assert torch.equal(first.synapse[0].weight, drawn)
+    assert first.synapse[0].bias is None
+
+
+def test_calibration_leaves_the_statistics_of_its_batch():
+    net = build((2, 8, 8), 3, ("4c3bp2", "4c3b"), neuron=LIF(tau_mem=5.0), seed=1).double().eval()
+    report = calibrate(net, inputs(net), rate=0.2)
+    assert not net.training
+    assert all(0.18 < rate < 0.22 for rate in report.values())  # in evaluation, by the running statistics
+    norm = net.layers[0].synapse[1]
+    seen = net.layers[0].synapse[0](inputs(net).flatten(0, 1))
+    torch.testing.assert_close(norm.running_mean, seen.mean((0, 2, 3)), rtol=1e-9, atol=1e-9)
+    assert norm.momentum == 0.1
+
+
+@pytest.mark.parametrize("make", [lambda: convolutional((1, 8, 8), 10, (4, 8, 8)), lambda: recurrent((6,), 4, (12, 8))])
+def test_models_to_start_from_learn(make):
+    net = make()
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(32) % 4
+    x = torch.rand(4, *net.shape, generator=rng)[y] + 0.3 * torch.rand(6, 32, *net.shape, generator=rng)
+    calibrate(net, x, rate=0.2)
+    trainer = Trainer(net, rules.make("bptt", lr=0.02), seed=0)
+    for _ in trainer.fit([(x, y)], epochs=60):
+        pass
+    assert trainer.evaluate([(x, y)])["accuracy"] > 0.8  # of four classes
+
+
+def test_an_image_too_small_for_its_pools_is_refused():
+    with pytest.raises(ValueError, match="a pool no larger than the image"):
+        convolutional((1, 2, 2), 10, (4, 8, 8))

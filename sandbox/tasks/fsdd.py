@@ -1,0 +1,181 @@
+"""Spoken digits as spikes: six people, fifty times each digit, through a model of the ear."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+import wave
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from sandbox.tasks.archives import contents, located
+from sandbox.tasks.base import Dataset, Split, Task, at_least_one
+from sandbox.tasks.files import card_folder
+from sandbox.tasks.mel import integrate_and_fire, mel_energy, mel_filters
+
+RATE = 8000  # [Hz] of all recordings
+NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
+ADVICE = (
+    "Fetch v1.0.10.tar.gz from https://github.com/Jakobovski/free-spoken-digit-dataset/tags and name it fsdd.tar.gz, "
+    "or unpack its folder of recordings."
+)
+
+
+class Recording(NamedTuple):
+    """One spoken digit."""
+
+    digit: int
+    speaker: str
+    take: int
+    sound: NDArray[np.float64]  # [samples] in -1..1
+
+
+TRAIN, VALIDATION, TEST = range(3)
+SPEAKERS = {"theo": VALIDATION, "yweweler": TEST}
+SPLITS: dict[str, Callable[[Recording], int]] = {
+    "official": lambda recording: TEST if recording.take < 5 else VALIDATION if recording.take < 10 else TRAIN,
+    "speakers": lambda recording: SPEAKERS.get(recording.speaker, TRAIN),
+}
+
+
+def read_recordings(path: Path, sha256: str | None = None) -> list[Recording]:
+    """The recordings in a tar archive or a folder, in the order of their names.
+
+    `sha256` is that over name, zero byte and content of each. Raises ValueError where it is another, and for a sound
+    that is not what the set is made of.
+    """
+    files = sorted(contents(path, NAME).items())
+    digest = hashlib.sha256(b"".join(name.encode() + b"\0" + content for name, content in files)).hexdigest()
+    if sha256 not in (None, digest):
+        raise ValueError(f"{path} holds {len(files)} recordings that are not the 3000 of release 1.0.10: expected "
+                         f"SHA-256 {sha256}, found {digest}; remove it and fetch it again")  # fmt: skip
+    return [parse_recording(name, content) for name, content in files]
+
+
+def parse_recording(name: str, content: bytes) -> Recording:
+    """A WAV file named `{digit}_{speaker}_{index}.wav`; raises ValueError unless it is mono, 16 bits, 8 kHz."""
+    digit, speaker, take = name.removesuffix(".wav").split("_")
+    try:
+        with wave.open(io.BytesIO(content)) as file:
+            found = file.getnchannels(), file.getsampwidth(), file.getframerate()
+            announced, samples = file.getnframes(), file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"{name} is no WAV file ({error}): fetch it again") from error
+    if found != (1, 2, RATE):
+        raise ValueError(f"{name} has {found[0]} channels of {8 * found[1]} bits at {found[2]} Hz; wanted 1 of 16 bits "
+                         f"at {RATE} Hz: fetch it again")  # fmt: skip
+    if len(samples) != 2 * announced:
+        raise ValueError(f"{name} announces {announced} samples and holds {len(samples) // 2}: fetch it again")
+    return Recording(int(digit), speaker, int(take), np.frombuffer(samples, "<i2") / 2**15)
+
+
+@dataclass(frozen=True)
+class FSDD(Task):
+    """The Free Spoken Digit Dataset as spikes `[n, steps, channels]` of 0 and 1, a step every `hop`.
+
+    Each recording is brought to the same loudness, for some people recorded 20 dB below others, and cut into frames.
+    Their energy in mel channels, in decibels above a floor, is standardised for each channel with mean and deviation
+    of the training frames; what lies above the mean drives a neuron that integrates and fires (`sandbox.tasks.mel`).
+    Recordings that end before `steps` are followed by silence without spikes; longer ones are cut. There is no chance
+    in it. With the options as they are, a channel fires in about one step of eight.
+
+    split       "official": index 0-4 tests, 5-9 validates, 10-49 trains (300 / 300 / 2,400 recordings), the same six
+                speakers in all. "speakers": george, jackson, lucas and nicolas train, theo validates, yweweler tests
+                (2,000 / 500 / 500), so that voices are new.
+    channels    mel channels
+    frame       [ms] length of a frame
+    hop         [ms] from frame to frame, and so the time step of the spikes
+    low, high   [Hz] where the lowest channel begins and the highest ends
+    steps       frames kept
+    floor       [dB] noise floor, relative to the mean power of the recording
+    threshold   [standard deviations x steps] of the neurons
+
+    Raises ValueError for options out of range, FileNotFoundError with what to put where, and ValueError for recordings
+    that are not those of release 1.0.10.
+
+    >>> FSDD(split="speakers").hop
+    10.0
+
+    Reference: Jackson et al. 2018, doi 10.5281/zenodo.1342401.
+    """
+
+    split: str = "official"
+    channels: int = 40
+    frame: float = 25.0  # [ms]
+    hop: float = 10.0  # [ms]
+    low: float = 50.0  # [Hz]
+    high: float = 4000.0  # [Hz]
+    steps: int = 64
+    floor: float = -50.0  # [dB]
+    threshold: float = 2.0  # [standard deviations x steps]
+
+    def __post_init__(self) -> None:
+        at_least_one(channels=self.channels, steps=self.steps)
+        if self.split not in SPLITS:
+            raise ValueError(f"split={self.split!r}: give one of {', '.join(map(repr, SPLITS))}")
+        for name in ("frame", "hop"):
+            if not 1 <= getattr(self, name) <= 100:  # the shortest recording takes 143 ms
+                raise ValueError(f"{name}={getattr(self, name)} ms: give 1 to 100 ms")
+        if not 0 <= self.low < self.high <= RATE / 2:
+            raise ValueError(f"low={self.low} Hz, high={self.high} Hz: give 0 <= low < high <= {RATE // 2}, for the "
+                             f"recordings have {RATE} samples a second")  # fmt: skip
+        if not math.isfinite(self.floor):
+            raise ValueError(f"floor={self.floor} dB: give a number, such as -50")
+        if not 0 < self.threshold < math.inf:
+            raise ValueError(f"threshold={self.threshold} standard deviations x steps: give a number above 0")
+        self.filters()  # refuses channels that are too narrow
+
+    def filters(self) -> NDArray[np.float64]:
+        """The filter bank, for frames padded to the next power of two, `[channels, frequencies]`."""
+        fft = 2 ** math.ceil(math.log2(self.samples(self.frame)))
+        return mel_filters(self.channels, fft, RATE, self.low, self.high)
+
+    @staticmethod
+    def samples(time: float) -> int:
+        """Samples in a time in ms."""
+        return round(time * RATE / 1000)
+
+    def load(self, data_dir: Path | str | None = None) -> Dataset:
+        """From `fsdd/fsdd.tar.gz`, unopened, or `fsdd/recordings/` of a data folder."""
+        path = located(["fsdd/fsdd.tar.gz", "fsdd/recordings"], data_dir, ADVICE)
+        card = yaml.safe_load((card_folder("fsdd") / "card.yaml").read_text())
+        return self.dataset(read_recordings(path, card["recordings"]))
+
+    def dataset(self, recordings: Sequence[Recording]) -> Dataset:
+        """Recordings as spikes, split."""
+        frame, hop = self.samples(self.frame), self.samples(self.hop)
+        sounds = [as_loud(recording.sound) for recording in recordings]
+        energy, sounding = mel_energy(sounds, self.filters(), frame, hop, self.steps)
+        part = np.array([SPLITS[self.split](recording) for recording in recordings])
+        level = standardised(10 * np.log10(energy + 10 ** (self.floor / 10)), sounding & (part == TRAIN)[:, None])
+        spikes = integrate_and_fire(np.where(sounding[..., None], level, 0), self.threshold)
+        x, y = torch.from_numpy(spikes).float(), torch.tensor([recording.digit for recording in recordings])
+        chosen = (torch.from_numpy(part == which) for which in (TRAIN, VALIDATION, TEST))
+        train, validation, test = (Split(x[which], y[which]) for which in chosen)
+        return Dataset(train, validation, test, classes=10, sequence=True)
+
+
+def as_loud(sound: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A sound with mean power 1; one that is silent but for the last bit stays silent."""
+    amplitude = float(np.sqrt(np.mean(sound**2)))
+    return sound / max(amplitude, 2.0**-15)
+
+
+def standardised(level: NDArray[np.float64], heard: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Levels `[n, steps, channels]` with mean 0 and deviation 1 in each channel over the frames `[n, steps]` heard.
+
+    A channel that never changes is all zeros.
+    """
+    known = level[heard]  # [frames, channels]
+    spread = known.std(0)
+    score: NDArray[np.float64] = (level - known.mean(0)) / np.where(spread > 0, spread, 1)
+    return score

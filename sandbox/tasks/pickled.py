@@ -1,0 +1,118 @@
+"""Pickles of arrays of bytes, read without running anything: every name in them stands for a box that only stores."""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Refused(pickle.UnpicklingError):
+    """The pickle asks for something that an array of bytes does not need."""
+
+
+class Kind:
+    """Stands for `numpy.dtype`: accepts unsigned bytes and remembers nothing.
+
+    Safe because NumPy's own is never called: a crafted state of a real dtype can make it read memory as objects.
+    """
+
+    def __init__(self, code: Any, *flags: Any) -> None:
+        if code not in ("u1", b"u1"):
+            raise Refused(f"an array of dtype {code!r}; wanted unsigned bytes, 'u1'")
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and alignment mean nothing for single bytes."""
+
+
+class Array:
+    """Stands for `numpy.core.multiarray._reconstruct` and what it returns: stores shape, order and bytes.
+
+    Safe because it stores its state and nothing is made of it before `values` has checked it.
+    """
+
+    def __init__(self, *ignored: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def values(self) -> NDArray[np.uint8]:
+        """The array; raises Refused where shape, kind and bytes do not fit together."""
+        match getattr(self, "state", None):
+            case (_, tuple(shape), Kind(), bool(fortran), bytes(content)):
+                if all(type(size) is int and size >= 0 for size in shape) and math.prod(shape) == len(content):
+                    return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
+                raise Refused(f"an array that announces {shape} bytes and holds {len(content)}")
+        raise Refused("an array whose state is not (version, shape, dtype, order, bytes)")
+
+
+class ArrayType:
+    """Stands for `numpy.ndarray`, which is only ever the first argument of `_reconstruct`.
+
+    Safe because it has no content: making one gives an empty box.
+    """
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("a state for numpy.ndarray itself; wanted one for what _reconstruct returns")
+
+
+class Latin1(bytes):
+    """Stands for `_codecs.encode`, with which Python 3 writes bytes in the old protocols.
+
+    Safe because it knows one encoding and looks no codec up, so that a pickle cannot have one imported.
+    """
+
+    def __new__(cls, text: Any, encoding: Any) -> bytes:  # type: ignore[misc]  # plain bytes, which cannot be altered
+        if type(text) is not str or encoding != "latin1":
+            raise Refused(f"_codecs.encode with the encoding {encoding!r}; wanted a string and 'latin1'")
+        return text.encode("latin1")
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("a state for _codecs.encode; wanted a call")
+
+
+# Every stand-in is a class with a __setstate__: a state that a pickle gives to the class itself, or to anything made
+# of it, ends there and never among its attributes.
+ADMITTED: dict[tuple[str, str], type] = {
+    ("numpy.core.multiarray", "_reconstruct"): Array,  # NumPy 1, and Python 2
+    ("numpy._core.multiarray", "_reconstruct"): Array,  # NumPy 2
+    ("numpy", "ndarray"): ArrayType,
+    ("numpy", "dtype"): Kind,
+    ("_codecs", "encode"): Latin1,
+}
+
+
+class Reader(pickle.Unpickler):
+    """An unpickler that finds the admitted names, exactly as written, and imports nothing."""
+
+    def find_class(self, module: str, name: str) -> type:
+        """The stand-in for a name; raises Refused for every other."""
+        if (module, name) not in ADMITTED:
+            raise Refused(f"the global {module}.{name}; wanted only {', '.join('.'.join(key) for key in ADMITTED)}")
+        return ADMITTED[module, name]
+
+
+def read_pickle(content: bytes, name: str) -> dict[Any, Any]:
+    """The dictionary in a pickle of plain values and arrays of unsigned bytes; strings of Python 2 come as bytes.
+
+    Nothing in the pickle is run. Raises ValueError that names the file for one that asks for more than it may, is
+    truncated, or holds something else than a dictionary.
+
+    >>> read_pickle(pickle.dumps({b"data": np.arange(3, dtype=np.uint8)}, protocol=2), "three bytes")[b"data"]
+    array([0, 1, 2], dtype=uint8)
+    """
+    try:
+        found = Reader(io.BytesIO(content), encoding="bytes").load()
+        if isinstance(found, dict):
+            return {key: value.values() if isinstance(value, Array) else value for key, value in found.items()}
+    except Refused as error:
+        raise ValueError(f"{name} is refused: it asks for {error}. Nothing of it was run; fetch it anew from its "
+                         "authors") from error  # fmt: skip
+    except Exception as error:  # a broken pickle can raise anything
+        raise ValueError(f"{name} is truncated or no pickle ({error!r}); fetch it again") from error
+    raise ValueError(f"{name} holds a {type(found).__name__}; wanted a dictionary: fetch it anew from its authors")
