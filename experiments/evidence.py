@@ -1,6 +1,6 @@
 """Runs every comparison of this folder and keeps its table, figures and provenance under results/.
 
-python experiments/evidence.py [NAME ...]      # all, or some of: digits mnist mnist1d yinyang
+python experiments/evidence.py [NAME ...]      # all, or some of the configurations in this folder
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from sandbox.parse import from_dict
 from sandbox.report import write_report
 
 HERE = Path(__file__).parent
-KEPT = ("table.json", "curves.png", "curves.csv", "cost.png", "cost.csv")
+KEPT = (
+    "curves",
+    "cost",
+    "latency",
+    "drop",
+    "area",
+    "consistency",
+    "separation",
+)  # what the report drew, as PNG and CSV
 
 
 def main(names: list[str]) -> None:
@@ -37,8 +45,10 @@ def keep(config: Path, folder: Path, table: dict[str, Any]) -> None:
     """Copy what the README quotes."""
     kept = HERE / "results" / config.stem
     kept.mkdir(parents=True, exist_ok=True)
-    for file in KEPT:
-        shutil.copy(folder / file, kept / file)
+    shutil.copy(folder / "table.json", kept)
+    for file in (folder / f"{name}.{kind}" for name in KEPT for kind in ("png", "csv")):
+        if file.exists():
+            shutil.copy(file, kept)
     command = f"python experiments/evidence.py {config.stem}"
     write_json(kept / "provenance.json", {"command": command, **read_json(folder / "provenance.json")})
     text = f"{config.read_text().splitlines()[0][2:]}\n\n{format_table(table)}\n"

@@ -1,23 +1,29 @@
 """Chooses the learning rate of every rule on validation data, with the same budget for each and seeds of its own.
 
-    python experiments/tune.py [NAME ...]      # all, or some of: digits mnist mnist1d yinyang
+    python experiments/tune.py [NAME ...] [--rates 0.005 0.01 ...] [--seeds 100 101]
 
 Writes results/NAME/tuning.json; the rates in NAME.yaml are the best ones found here. The test set is not looked at.
 """
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 import yaml
 
 from sandbox.compare import Comparison
-from sandbox.config import RuleConfig
+from sandbox.config import Experiment
 from sandbox.experiment import evaluation, prepare
 from sandbox.folder import revision, write_json
+from sandbox.memory import keep_freed_memory
 from sandbox.parse import from_dict
 
 HERE = Path(__file__).parent
@@ -25,34 +31,53 @@ RATES = (0.005, 0.01, 0.02, 0.04, 0.08)
 SEEDS = (100, 101)  # not among those of the comparisons
 
 
-def main(names: list[str]) -> None:
-    torch.set_num_threads(1)
+def main(given: argparse.Namespace) -> None:
     for config in sorted(HERE.glob("*.yaml")):
-        if names and config.stem not in names:
+        if given.names and config.stem not in given.names:
             continue
         plan = from_dict(Comparison, yaml.safe_load(config.read_text()))
-        data = plan.experiment.make_task().load()
-        found: dict[str, dict[str, float]] = {}
-        for rule in ("bptt", "readout_only"):
-            found[rule] = {}
-            for rate in RATES:
-                total = 0.0
-                for seed in SEEDS:
-                    experiment = replace(plan.experiment, rule=RuleConfig(rule, {"lr": rate}), seed=seed)
-                    trainer, train = prepare(experiment, data)
-                    for _ in trainer.fit(train, experiment.epochs):
-                        pass
-                    total += 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
-                found[rule][str(rate)] = total / len(SEEDS)
-            best = max(found[rule], key=lambda rate: found[rule][rate])
-            print(f"{config.stem} {rule}: {found[rule]}, best {best}", flush=True)
+        found = tune(plan, given.rates, given.seeds)
+        for rule, accuracies in found.items():
+            best = max(accuracies, key=lambda rate: accuracies[rate])
+            print(f"{config.stem} {rule}: {accuracies}, best {best}", flush=True)
         kept = HERE / "results" / config.stem
         kept.mkdir(parents=True, exist_ok=True)
-        command = f"python experiments/tune.py {config.stem}"
-        write_json(
-            kept / "tuning.json", {"command": command, "revision": revision(), "seeds": SEEDS, "validation": found}
+        facts = {"command": shlex.join(["python", "experiments/tune.py", *sys.argv[1:]]), "revision": revision()}
+        write_json(kept / "tuning.json", {**facts, "seeds": given.seeds, "validation": found})
+
+
+def tune(plan: Comparison, rates: Sequence[float], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Validation accuracy in percent, the mean over seeds, of each rule at each rate; two processes."""
+    trials = {
+        (label, rate, seed): replace(
+            runs[0], rule=replace(runs[0].rule, options={**runs[0].rule.options, "lr": rate}), seed=seed
         )
+        for label, runs in plan.experiments().items()
+        for rate in rates
+        for seed in seeds
+    }
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        accuracies = dict(zip(trials, pool.map(validated, trials.values()), strict=True))
+    return {
+        label: {str(rate): sum(accuracies[label, rate, seed] for seed in seeds) / len(seeds) for rate in rates}
+        for label in plan.experiments()
+    }
+
+
+def validated(experiment: Experiment) -> float:
+    """Validation accuracy in percent after learning."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    data = experiment.make_task().load()
+    trainer, train = prepare(experiment, data)
+    for _ in trainer.fit(train, experiment.epochs):
+        pass
+    return 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    main(parser.parse_args())

@@ -36,7 +36,7 @@ def build(
 
     A hidden layer is 30 (dense), "30r" (recurrent), "16c5p2" (16 channels of 5 x 5, average-pooled by 2 before the
     neuron) or "16x3" (a residual block of two 3 x 3 convolutions); a b, as in "16c3bp2", normalises the currents over
-    batch, time and space before the pool. Weights are normal with standard deviation
+    batch, time and space. Weights are normal with standard deviation
     `3 rheobase / sqrt(fan_in m)`, biases zero, where m is the mean square of the input: taken as 1 for the first
     layer and as 0.02, that of firing rates around 0.1 per step, for those behind spikes. That makes a steady drive of
     about three times the distance from rest to threshold; normalised currents have the rheobase as their standard
@@ -99,10 +99,10 @@ def _dense(
 
 def _conv(inputs: int, outputs: int, kernel: int, pool: int, neuron: Neuron, dt: float, normed: bool) -> Layer:
     parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not normed)]
-    if normed:
-        parts.append(nn.BatchNorm2d(outputs))
     if pool > 1:
         parts.append(nn.AvgPool2d(pool))
+    if normed:  # of what reaches the neurons, so that their drive has the spread it is meant to have
+        parts.append(nn.BatchNorm2d(outputs))
     return Layer(nn.Sequential(*parts), Population(neuron, dt))
 
 

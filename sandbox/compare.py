@@ -55,7 +55,15 @@ class Comparison:
             labels[rule.name if count == 0 else f"{rule.name}#{count + 1}"] = rule
         first = self.experiment.seed
         return {
-            label: [replace(self.experiment, rule=rule, seed=first + n) for n in range(self.seeds)]
+            label: [
+                replace(
+                    self.experiment,
+                    rule=replace(rule, epochs=None),
+                    seed=first + n,
+                    epochs=self.experiment.epochs if rule.epochs is None else rule.epochs,
+                )
+                for n in range(self.seeds)
+            ]
             for label, rule in labels.items()
         }
 

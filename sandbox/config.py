@@ -116,7 +116,8 @@ class NetworkConfig:
 class RuleConfig:
     """A named rule with options; `objective`, `credit` and `plasticity` replace its parts where given.
 
-    `regularisers` are added to the objective.
+    `regularisers` are added to the objective. `epochs` stands in place of the experiment's in a comparison, so that
+    rules can be compared at equal cost.
 
     >>> sorted(RuleConfig("bptt", regularisers=[Choice("rate_l1", {"weight": 0.1})]).make().needs)
     ['gradient', 'labels', 'layers']
@@ -128,6 +129,7 @@ class RuleConfig:
     credit: Choice | None = None
     plasticity: Choice | None = None
     regularisers: list[Choice] = field(default_factory=list)
+    epochs: int | None = None
 
     def make(self) -> LearningRule:
         """Build the rule."""
@@ -161,6 +163,9 @@ class Experiment:
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
+        if self.rule.epochs is not None:
+            raise ValueError(f"rule.epochs={self.rule.epochs}: rules bring epochs of their own to a comparison only; "
+                             "set epochs")  # fmt: skip
 
     @property
     def identity(self) -> str:

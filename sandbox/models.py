@@ -15,7 +15,7 @@ def convolutional(
     tau_mem: float = 2.0,
     seed: int = 0,
 ) -> Network:
-    """A small VGG-like network: 3 x 3 convolutions, each normalised, pooled by 2 and fired, then a dense read-out.
+    """A small VGG-like network: 3 x 3 convolutions, each pooled by 2, normalised and fired, then a dense read-out.
 
     Arguments: the shape of an image `(C, H, W)`, the number of classes, the channels of each convolution, the membrane
     time constant in ms at steps of 1 ms, for four steps or so. Batch normalisation runs over batch, time and space.

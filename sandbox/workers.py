@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.config import Experiment
+from sandbox.memory import keep_freed_memory
 
 RESTARTS = 5  # of one run whose worker dies by a signal
 PATIENCE = 30.0  # [s] for an orphan of an earlier call to let go of its folder
@@ -80,6 +81,7 @@ def _work(job: Job, counter: Any, sender: Any) -> None:
     from sandbox.experiment import run
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
 
     def progress(done: int, total: int) -> None:
         counter[0], counter[1] = done, total

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint as recompute
+from torch.autograd.function import once_differentiable
 
 from rules.errors import unknown
 from rules.objectives.gathering import gathered, processes, rank, summed
 
-CHUNK = 1 << 22  # entries of the similarity matrix held at once: 16 MiB in float32
+CHUNK = 1 << 17  # entries of the similarity matrix held at once: half a MiB in float32, which a cache has room for
 
 
 class Place(NamedTuple):
@@ -38,6 +38,42 @@ def same_sample_other_t(a: Place, b: Place) -> Tensor:
 def class_same_t(a: Place, b: Place) -> Tensor:
     """The same class at the same step."""
     return (a.label == b.label) & (a.step == b.step)
+
+
+class Piece(NamedTuple):
+    """What some anchors say, and how the similarities should change."""
+
+    total: Tensor  # the sum of their losses
+    heard: Tensor  # how many of them have a positive
+    pull: Tensor  # [anchors, N] slope of the total in each similarity, as far as the anchor is concerned
+    pushed: Tensor  # [anchors, N] the same, as far as the partner is concerned
+
+
+class _Attraction(torch.autograd.Function):
+    """The sum over anchors, piece by piece; the gradient is found on the way, while the similarities are at hand."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, anchors: Tensor, partners: Tensor, look: Callable[..., Piece], place: Place, own: Tensor, rows: int
+    ) -> tuple[Tensor, Tensor]:
+        of_anchors, of_partners = torch.empty_like(anchors), torch.zeros_like(partners)
+        total, count = anchors.new_zeros(()), own.new_zeros(())
+        for start in range(0, len(anchors), rows):
+            some = slice(start, start + rows)
+            piece = look(anchors[some], partners, place, own[some])
+            total, count = total + piece.total, count + piece.heard
+            if any(ctx.needs_input_grad):
+                of_anchors[some] = piece.pull @ partners
+                of_partners.addmm_(piece.pushed.T, anchors[some])
+        ctx.save_for_backward(of_anchors, of_partners)
+        ctx.mark_non_differentiable(count)
+        return total, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, error: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        of_anchors, of_partners = ctx.saved_tensors
+        return error * of_anchors, error * of_partners, None, None, None, None
 
 
 POSITIVES = {
@@ -67,7 +103,10 @@ class Contrast:
     `detach_time` takes other steps for constants, for the same loss and another gradient; `log_normalised` divides by
     log N; `gather` contrasts with the features of all processes of `torch.distributed`, with batches of equal size, so
     that the mean of the losses over the processes is the loss of the whole batch; `chunk` is the number of entries of
-    the similarity matrix held at once, beyond which anchors come in pieces that are computed again in backward.
+    the similarity matrix held at once, beyond which anchors come in pieces.
+
+    The gradient is computed with the loss, `dL/d(n_a.n_q) = (softmax_q - w(a, q) / sum_p w(a, p)) / (|A+| tau(a, q))`,
+    so that nothing of the size of the matrix is kept; it cannot be differentiated again.
 
     Raises ValueError for a temperature or another number that is not positive, and for an unknown name.
 
@@ -111,7 +150,8 @@ class Contrast:
         step = torch.arange(steps, device=features.device)
         place = Place(labels.repeat(steps), step.repeat_interleave(len(labels)), samples.repeat(steps))
         own = (step[:, None] * len(labels) + torch.arange(first, first + size, device=step.device)).flatten()
-        total, count = self._sum(anchors.flatten(0, 1), partners.flatten(0, 1), place, own)
+        rows = max(1, self.chunk // len(own))
+        total, count = _Attraction.apply(anchors.flatten(0, 1), partners.flatten(0, 1), self._piece, place, own, rows)  # type: ignore[no-untyped-call]
         if self.gather:
             count = summed(count) / processes()
         if not count:
@@ -119,54 +159,38 @@ class Contrast:
                 f"no positive pair: no class occurs twice in this batch of {size} with T = {steps}; use a larger or a "
                 "balanced batch, more steps, or two views of each sample"
             )
-        loss = total / count
+        loss: Tensor = total / count
         return loss / math.log(len(place.label)) if self.log_normalised else loss
 
-    def _sum(self, anchors: Tensor, partners: Tensor, place: Place, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum over anchors that have a positive, and their number."""
-        rows = max(1, self.chunk // len(partners))
-        if rows >= len(anchors):
-            return self._piece(anchors, partners, place, own)
-        pieces = [
-            recompute(self._piece, anchors[start : start + rows], partners, place, own[start : start + rows],
-                      use_reentrant=False)
-            for start in range(0, len(anchors), rows)
-        ]  # fmt: skip
-        totals, counts = zip(*pieces, strict=True)
-        return torch.stack(totals).sum(), torch.stack(counts).sum()
-
-    def _piece(self, anchors: Tensor, partners: Tensor, place: Place, own: Tensor) -> tuple[Tensor, Tensor]:
-        column = Place(*(entry[own, None] for entry in place))
-        itself = own[:, None]
-        positive = POSITIVES[self.positives](column, place).scatter(1, itself, 0)  # [anchors, N]
-        logits = self._similarity(anchors, partners, column, place)
-        weights = positive.to(logits.dtype)
+    def _piece(self, anchors: Tensor, partners: Tensor, place: Place, own: Tensor) -> Piece:
+        """Some of the anchors, numbered `own` among the partners."""
+        column, itself = Place(*(entry[own, None] for entry in place)), own[:, None]
+        positive = POSITIVES[self.positives](column, place).scatter_(1, itself, 0)  # [anchors, N]
+        weights = positive.to(anchors.dtype)
+        temperature: Any = self.temperature
         if callable(self.temperature) or self.gamma or self.time_weight is not None:
-            lag = (column.step - place.step).abs().to(logits.dtype)
-            logits, weights = logits / self._temperature(lag), weights * self._weight(lag)
-        else:
-            logits = logits / self.temperature
+            lag = (column.step - place.step).abs().to(anchors.dtype)
+            temperature, weights = self._temperature(lag), weights * self._weight(lag)
         mass = weights.sum(1, keepdim=True)
         heard = mass > 0
-        evidence = (logits * weights).sum(1, keepdim=True) / torch.where(heard, mass, 1)
-        alone = torch.where(heard, -math.inf, 0.0).to(logits.dtype)  # finite where nothing else may be left in the row
-        rivals = self._rivals(logits, column, place, positive).scatter(1, itself, alone)
-        each = torch.where(heard, rivals.logsumexp(1, keepdim=True) - evidence, 0)
-        return each.sum(), heard.sum()
+        weights /= torch.where(heard, mass, 1)
+        logits = (anchors @ partners.T).div_(temperature)
+        never = torch.finfo(logits.dtype).min / 4  # as good as minus infinity, and times a weight of 0 it is 0
+        out = self._kept_out(column, place)
+        if out is not None:
+            logits.masked_fill_(out & ~positive, never)
+        log_share = logits.scatter_(1, itself, never).log_softmax(1)
+        total = -(weights * log_share).sum()
+        pull = log_share.exp_().sub_(weights).mul_(heard / temperature)
+        return Piece(total, heard.sum(), pull, pull * (column.step == place.step) if self.detach_time else pull)
 
-    def _similarity(self, anchors: Tensor, partners: Tensor, column: Place, place: Place) -> Tensor:
-        if not self.detach_time:
-            return anchors @ partners.T
-        return torch.where(column.step == place.step, anchors @ partners.T, anchors @ partners.detach().T)
-
-    def _rivals(self, logits: Tensor, column: Place, place: Place, positive: Tensor) -> Tensor:
-        out = None
-        if self.negatives == "same_t_only":
-            out = column.step != place.step
+    def _kept_out(self, column: Place, place: Place) -> Tensor | None:
+        """Who does not compete with whom, unless it attracts; None for nobody."""
+        out = column.step != place.step if self.negatives == "same_t_only" else None
         if self.exclude_self_time:
             other = (column.sample == place.sample) & (column.step != place.step)
             out = other if out is None else out | other
-        return logits if out is None else logits.masked_fill(out & ~positive, -math.inf)
+        return out
 
     def _temperature(self, lag: Tensor) -> Any:
         if callable(self.temperature):

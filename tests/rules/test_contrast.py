@@ -178,25 +178,18 @@ def test_per_step_supcon_is_the_mean_over_steps():
 
 
 def test_the_gradient_of_an_anchor_by_hand():
-    """For unit vectors as variables: `(1/tau) [sum_q p_aq n_q - mean of positives]`, summed over both roles of a row."""
+    """`(1/tau) [sum_q p_aq n_q - mean of positives]` for each anchor, with what it does to its partners, and the norm."""
     features, y = draw(2, 5, 4, classes=2)
-    n = unit(features).flatten(0, 1).requires_grad_()
-    labels, size, tau = y.repeat(2), 10, 0.2
-    contrast = Contrast(tau)
-    from rules.objectives.contrast import Place
-
-    place = Place(labels, torch.arange(2).repeat_interleave(5), torch.arange(5).repeat(2))
-    total, count = contrast._piece(n, n, place, torch.arange(size))
-    (autograd,) = torch.autograd.grad(total / count, n)
+    features.requires_grad_()
+    (found,) = torch.autograd.grad(contrastive_loss(features, y, 0.2), features)
     with torch.no_grad():
-        logits = (n @ n.T / tau).fill_diagonal_(-math.inf)
-        p = logits.softmax(1)
-        positive = ((labels[:, None] == labels) & ~torch.eye(size, dtype=torch.bool)).double()
-        share = positive / positive.sum(1, keepdim=True).clamp(min=1)
-        heard = (positive.sum(1) > 0).double()[:, None]
-        pull = heard * (p - share) / tau / heard.sum()  # [anchor, other]
-        by_hand = pull @ n + pull.T @ n
-    torch.testing.assert_close(autograd, by_hand, atol=1e-8, rtol=1e-8)
+        n, labels = unit(features).flatten(0, 1), y.repeat(2)
+        p = (n @ n.T / 0.2).fill_diagonal_(-math.inf).softmax(1)
+        positive = ((labels[:, None] == labels) & ~torch.eye(10, dtype=torch.bool)).double()
+        pull = (p - positive / positive.sum(1, keepdim=True)) / 0.2 / 10  # [anchor, other]
+        slope = pull @ n + pull.T @ n
+        by_hand = (slope - n * (n * slope).sum(1, keepdim=True)) / features.flatten(0, 1).norm(dim=1, keepdim=True)
+    torch.testing.assert_close(found.flatten(0, 1), by_hand, atol=1e-8, rtol=1e-8)
 
 
 @pytest.mark.parametrize("chunk", [20, 1 << 22])

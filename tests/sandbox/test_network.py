@@ -179,13 +179,13 @@ def test_calibration_leaves_the_statistics_of_its_batch():
     report = calibrate(net, inputs(net), rate=0.2)
     assert not net.training
     assert all(0.18 < rate < 0.22 for rate in report.values())  # in evaluation, by the running statistics
-    norm = net.layers[0].synapse[1]
-    seen = net.layers[0].synapse[0](inputs(net).flatten(0, 1))
+    norm = net.layers[0].synapse[2]
+    seen = net.layers[0].synapse[:2](inputs(net).flatten(0, 1))
     torch.testing.assert_close(norm.running_mean, seen.mean((0, 2, 3)), rtol=1e-9, atol=1e-9)
     assert norm.momentum == 0.1
 
 
-@pytest.mark.parametrize("make", [lambda: convolutional((1, 8, 8), 10, (4, 8, 8)), lambda: recurrent((6,), 4, (12, 8))])
+@pytest.mark.parametrize("make", [lambda: convolutional((1, 8, 8), 10, (4, 8, 8)), lambda: recurrent((6,), 4, (32, 16))])
 def test_models_to_start_from_learn(make):
     net = make()
     rng = torch.Generator().manual_seed(0)
