@@ -95,7 +95,7 @@ def list_(given: Any) -> int:
                              for kind in kinds}  # fmt: skip
     runs = index.rows(Path(given.out)) if given.kind is None else []
     text = "\n\n".join(
-        f"{kind}\n" + "\n".join(f"  {name:<18} {summary}" for name, summary in members.items())
+        f"{kind}\n" + "\n".join(f"  {name:<{max(map(len, members))}}  {summary}" for name, summary in members.items())
         for kind, members in known.items()
     )
     if runs:

@@ -9,7 +9,7 @@ import inspect
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,9 +92,21 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def fingerprint(config: Any) -> str:
-    """Eight hexadecimal digits of the hash of a configuration."""
-    text = json.dumps(asdict(config), sort_keys=True, default=str)
+    """Eight hexadecimal digits of the hash of what a configuration says beyond its defaults.
+
+    So a field that a later version adds leaves the folders of earlier runs their names.
+    """
+    text = json.dumps(_said(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_said(entry) for entry in value]
+    if not is_dataclass(value):
+        return value
+    plain = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(value)}
+    return {name: _said(getattr(value, name)) for name, usual in plain.items() if getattr(value, name) != usual}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -277,3 +277,29 @@ def test_the_default_is_the_comparison_of_the_readme():
 def test_two_variants_of_one_rule_are_told_apart():
     plan = Comparison(TINY, ["bptt", RuleConfig("bptt", {"window": 1})], seeds=1).experiments()
     assert list(plan) == ["bptt", "bptt#2", "readout_only"]
+
+
+def test_a_rule_may_learn_for_fewer_epochs_in_a_comparison():
+    plan = Comparison(TINY, ["bptt", RuleConfig("bptt", epochs=1)], seeds=2).experiments()
+    assert [run.epochs for run in plan["bptt"]] == [3, 3]
+    assert [run.epochs for run in plan["bptt#2"]] == [1, 1]
+    assert plan["bptt#2"][0].rule == plan["bptt"][0].rule
+    assert len({run.identity for runs in plan.values() for run in runs}) == 6
+    with pytest.raises(
+        ValueError, match="rule.epochs=1: rules bring epochs of their own to a comparison only; set epochs"
+    ):
+        replace(TINY, rule=RuleConfig("bptt", epochs=1))
+    with pytest.raises(ValueError, match="epochs=0: give a whole number"):
+        Comparison(TINY, [RuleConfig("bptt", epochs=0)]).experiments()
+
+
+def test_a_field_of_a_later_version_changes_no_folder_s_name():
+    @dataclass(frozen=True)
+    class Later(Experiment):
+        invented: int = 0
+
+    later = Later(**{f.name: getattr(TINY, f.name) for f in fields(TINY)})
+    assert later.identity == TINY.identity
+    assert replace(later, invented=1).identity != TINY.identity
+    assert replace(TINY, network=NetworkConfig(hidden=[11])).identity != TINY.identity
+    assert Experiment(epochs=TINY.epochs).identity != TINY.identity

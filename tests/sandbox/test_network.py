@@ -185,7 +185,9 @@ def test_calibration_leaves_the_statistics_of_its_batch():
     assert norm.momentum == 0.1
 
 
-@pytest.mark.parametrize("make", [lambda: convolutional((1, 8, 8), 10, (4, 8, 8)), lambda: recurrent((6,), 4, (32, 16))])
+@pytest.mark.parametrize(
+    "make", [lambda: convolutional((1, 8, 8), 10, (4, 8, 8)), lambda: recurrent((6,), 4, (32, 16))]
+)
 def test_models_to_start_from_learn(make):
     net = make()
     rng = torch.Generator().manual_seed(0)

@@ -1,0 +1,42 @@
+"""What contrast over time does to few time steps, over five paired seeds, printed with intervals and paired tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from sandbox.compare import Comparison, compare, format_table
+from sandbox.parse import from_dict
+from sandbox.report.reading import by_rule, compared_runs
+from sandbox.statistics import bootstrap, paired
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+ARMS = ("bptt", "tet", "tcl", "readout_only")
+
+
+def test_contrast_over_time_makes_steps_alike_and_the_first_one_useful(tmp_path):
+    """On digits; the directions are those of the abstract, the margin of 0.3 points is the specification's."""
+    plan = from_dict(Comparison, yaml.safe_load((ROOT / "experiments" / "temporal_digits.yaml").read_text()))
+    plan = replace(plan, rules=[rule for rule in plan.rules if rule.name in ARMS])
+    print("\n" + format_table(compare(plan, tmp_path, jobs=2)))
+    tests = {rule: [run.result["test"] for run in runs] for rule, runs in by_rule(compared_runs(tmp_path)).items()}
+    measured = {}
+    for key in ("temporal_cosine", "latency_drop", "latency_area", "class_separation", "accuracy"):
+        measured[key] = {rule: [100 * test[key] for test in found] for rule, found in tests.items()}
+        print(f"{key} [%]:", "; ".join(f"{rule} {bootstrap(values)}" for rule, values in measured[key].items()))
+    cosine, drop, accuracy = (measured[key] for key in ("temporal_cosine", "latency_drop", "accuracy"))
+    claims = {
+        "consistency, tcl above tet": paired(cosine["tcl"], cosine["tet"]),
+        "consistency, tet above sdt": paired(cosine["tet"], cosine["bptt"]),
+        "drop, tcl below sdt": paired(drop["bptt"], drop["tcl"]),
+    }
+    for claim, test in claims.items():
+        print(f"{claim}: {test}")
+    gain = paired(accuracy["tcl"], accuracy["tet"])
+    print(f"accuracy, tcl above tet: {gain}")
+    assert len(accuracy["tcl"]) == 5
+    assert all(test.p < 0.05 for test in claims.values())
+    assert gain.difference.mean >= -0.3
