@@ -65,7 +65,8 @@ class BPTT(CreditRule):
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The gradient of the objective for every trainable parameter that it depends on, its own included."""
-        parameters = self.parameters(model) | own_parameters(objective)
+        learned = self.parameters(model)
+        parameters = learned | own_parameters(objective)
         views = objective.views(batch, rng)
         with Meter(model) as meter, self._differentiating(rng) as context:
             run = self._unroll(model, views, "layers" in objective.needs)
@@ -73,7 +74,7 @@ class BPTT(CreditRule):
             wanted = list(parameters.values()) if loss.requires_grad else []
             slopes = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         grads = {name: g for name, g in zip(parameters, slopes, strict=False) if g is not None}
-        if not any(name in grads for name in self.parameters(model)):
+        if grads.keys().isdisjoint(learned):
             raise MissingNeed(str(self), type(model).__name__, {"gradient"}, offers(model) - {"gradient"})
         if self.surrogate is not None and not context.used:
             warnings.warn(f"surrogate={self.surrogate} had no effect: {type(model).__name__} evaluates no "
