@@ -36,7 +36,7 @@ def recurrent(
     classes: int = 10,
     units: tuple[int, ...] = (128,),
     *,
-    tau_mem: float = 10.0,
+    tau_mem: float = 20.0,
     seed: int = 0,
 ) -> Network:
     """Recurrent layers of spiking neurons and a leaky read-out, for sequences such as those of `fsdd`.

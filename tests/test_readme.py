@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from sandbox.compare import as_interval
 from sandbox.folder import read_json
+from sandbox.statistics import Interval
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -51,6 +53,17 @@ def test_the_numbers_are_those_of_the_evidence(name):
     for row in table["rows"]:
         assert str(as_interval(row["accuracy"])) in README, (name, row["rule"])
     assert f"{table['linear']:.2f}" in README
+
+
+@pytest.mark.parametrize("name", ["temporal_digits", "temporal_cifar10_head"])
+def test_the_numbers_at_fewer_steps_are_those_of_the_evidence(name):
+    for measure in ("drop", "consistency"):
+        with open(ROOT / "experiments" / "results" / name / f"{measure}.csv") as file:
+            found = {
+                line["rule"]: Interval(*(float(line[key]) for key in Interval._fields)) for line in csv.DictReader(file)
+            }
+        assert len(found) == 7
+        assert all(str(interval) in README for interval in found.values()), (name, measure)
 
 
 def test_its_links_lead_somewhere():

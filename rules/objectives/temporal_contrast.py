@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run
 from rules.errors import unknown
-from rules.objectives.contrast import Contrast
+from rules.objectives.contrast import Contrast, contrastive_loss
 from rules.objectives.features import FEATURES
 from rules.objectives.projection import Projection
 from rules.objectives.readout import LABELS, TET, MeanCrossEntropy, labels
 from rules.objectives.regularisers import LAYERS
 from rules.options import also_takes
 from rules.views import VIEWS, View
+
+__all__ = ["SiameseTemporalContrast", "TemporalContrast", "contrastive_loss"]
 
 CE_MODES: dict[str, Objective] = {"mean": MeanCrossEntropy(), "tet": TET()}
 HEADS = ("mlp", "linear", "none")

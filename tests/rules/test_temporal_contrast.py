@@ -13,11 +13,11 @@ from rules import toy
 from rules.contract import Batch, MissingNeed, Run, Trace, own_parameters
 from rules.latency import Latency
 from rules.objectives import OBJECTIVES, Sum
-from rules.objectives.contrast import contrastive_loss, unit
+from rules.objectives.contrast import unit
 from rules.objectives.projection import Projection
 from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.objectives.regularisers import RateL1
-from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast, beside
+from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast, beside, contrastive_loss
 from rules.views import AdditiveNoise, Identity, RandomCrop
 
 
