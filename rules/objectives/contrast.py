@@ -150,8 +150,11 @@ class Contrast:
         step = torch.arange(steps, device=features.device)
         place = Place(labels.repeat(steps), step.repeat_interleave(len(labels)), samples.repeat(steps))
         own = (step[:, None] * len(labels) + torch.arange(first, first + size, device=step.device)).flatten()
-        rows = max(1, self.chunk // len(own))
-        total, count = _Attraction.apply(anchors.flatten(0, 1), partners.flatten(0, 1), self._piece, place, own, rows)  # type: ignore[no-untyped-call]
+        rows = max(1, self.chunk // len(place.label))
+        with torch.autocast(features.device.type, enabled=False):  # similarities of half precision would be too coarse
+            total, count = _Attraction.apply(  # type: ignore[no-untyped-call]
+                anchors.flatten(0, 1), partners.flatten(0, 1), self._piece, place, own, rows
+            )
         if self.gather:
             count = summed(count) / processes()
         if not count:

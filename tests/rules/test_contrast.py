@@ -212,6 +212,17 @@ def test_half_precision_and_a_small_temperature(dtype):
     assert float(loss) == pytest.approx(float(exact), rel=1e-4)  # float32 logits of up to 100 carry errors of 1e-5
 
 
+def test_automatic_mixed_precision_leaves_it_in_float32():
+    features, y = draw(4, 16, 8, dtype=torch.float32)
+    features.requires_grad_()
+    losses = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            losses.append(contrastive_loss(features, y, 0.05))
+    assert torch.equal(*losses)
+    assert torch.equal(*(torch.autograd.grad(loss, features)[0] for loss in losses))
+
+
 def test_a_silent_step_gives_neither_nan_nor_a_burst():
     features = torch.zeros(2, 4, 3)
     features[1] = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
