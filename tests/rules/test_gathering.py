@@ -50,7 +50,10 @@ def both(tmp_path, sizes, **switches):
     return [json.loads(out) for out, _ in said]
 
 
-@pytest.mark.parametrize("switches", [{}, {"positives": "class_same_t", "negatives": "same_t_only", "chunk": 40}])
+PER_STEP = {"positives": "class_same_t", "negatives": "same_t_only", "chunk": 40}
+
+
+@pytest.mark.parametrize("switches", [{}, pytest.param(PER_STEP, marks=pytest.mark.slow)])
 def test_two_processes_are_one_batch(tmp_path, switches):
     results = both(tmp_path, [6, 6], **switches)
     rng = torch.Generator().manual_seed(0)

@@ -28,6 +28,7 @@ def faults(mode: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not memory.keep_freed_memory(), reason="the C library here is not glibc")
 def test_large_arrays_are_not_fetched_anew():
     assert faults("keep") < faults("plain") / 10
