@@ -269,6 +269,7 @@ def test_bad_shapes():
         contrastive_loss(torch.rand(2, 3, 4), torch.arange(4))
 
 
+@pytest.mark.slow
 def test_large_batches_stay_within_300_mb():
     """B = 256, T = 10, two views; in a process of its own, whose peak is that of nothing else."""
     import subprocess
