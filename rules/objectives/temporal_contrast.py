@@ -79,9 +79,9 @@ class TemporalContrast(nn.Module, Objective):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # logits are there without traces
-        """`labels`, and `layers` unless logits are contrasted."""
-        return LABELS if self.feature == "logits_t" else LABELS | LAYERS
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # of what is contrasted
+        """`labels`, and `layers` unless logits are contrasted, or nothing is."""
+        return LABELS if self.feature == "logits_t" or self.weight == 0 else LABELS | LAYERS
 
     def advance(self) -> None:
         """One more step of the warm-up."""

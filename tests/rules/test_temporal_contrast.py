@@ -198,7 +198,8 @@ def test_a_model_without_features_is_refused_with_the_need():
     with pytest.raises(ValueError, match=r"traces of 2 or more layers, and this run recorded 1"):
         TemporalContrast(feature="pre_spike_membrane_t")(run._replace(traces=run.traces[-1:]), batch)
     opaque = toy.smooth(frozenset({"gradient"}))
-    assert trained(rules.make("tcl", feature="logits_t"), steps=1, model=opaque).steps == 1
+    for options in ({"feature": "logits_t"}, {"weight": 0.0}):
+        assert trained(rules.make("tcl", **options), steps=1, model=opaque).steps == 1
 
 
 def test_missing_labels_are_said():
