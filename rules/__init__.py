@@ -1,5 +1,6 @@
 """How weights learn: a rule is an objective, a credit assignment and a plasticity, on any torch model."""
 
+from rules.bits import StochasticBits
 from rules.contract import (
     NEEDS,
     Batch,
@@ -11,6 +12,7 @@ from rules.contract import (
     Run,
     Trace,
 )
+from rules.credit.binary_stochastic import BinaryStochastic
 from rules.credit.bptt import BPTT
 from rules.credit.restricted import Restricted
 from rules.health import Finding, HealthWarning
@@ -26,6 +28,7 @@ __all__ = [
     "RULES",
     "SURROGATES",
     "Batch",
+    "BinaryStochastic",
     "Cost",
     "Credit",
     "CreditRule",
@@ -38,6 +41,7 @@ __all__ = [
     "Restricted",
     "Run",
     "StepInfo",
+    "StochasticBits",
     "Surrogate",
     "Trace",
     "Trainer",

@@ -210,7 +210,8 @@ CHECKS: dict[str, Callable[[LearningRule], None]] = {
 
 
 def _models(rule: LearningRule) -> Iterator[nn.Module]:
-    for model in (toy.smooth(), toy.leaky(spiking=False), toy.leaky(spiking=True)):
+    bits = toy.smooth(frozenset({"gradient", "layers", "bits"}))
+    for model in (toy.smooth(), toy.leaky(spiking=False), toy.leaky(spiking=True), bits):
         if rule.needs <= offers(model) | {"labels"}:
             yield model
 

@@ -1,4 +1,4 @@
-"""What a credit rule claims, measured: exact, unbiased, or at least downhill."""
+"""What a credit rule claims, measured: exact, unbiased, unbiased but for the sign of the errors, or downhill."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rules import toy
 from rules.contract import Batch, Credit
+from rules.objectives.output_error import BitError
 from rules.observe import as_run
 from rules.recipes import LearningRule
 
@@ -56,7 +57,63 @@ def _descent(rule: LearningRule) -> None:
     demand(after < credit.loss, f"a small step along the credit took the loss from {credit.loss:.6f} to {after:.6f}")
 
 
-CLAIMS: dict[str, Callable[[LearningRule], None]] = {"exact": _exact, "unbiased": _unbiased, "descent": _descent}
+def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> None:
+    """The mean over many copies of a batch, against the sum over all patterns of bits that a toy network can show."""
+    model, batch = toy.smooth(frozenset({"gradient", "layers", "bits"})), toy.batch()
+    assert batch.y is not None
+    rule = replace(rule, objective=BitError())
+    truth = flat(signed_backpropagation(model, batch, getattr(rule.credit, "kappa", 4.0)))
+    many = Batch(batch.x.repeat(1, copies, 1), batch.y.repeat(copies))
+    rng, state = torch.Generator().manual_seed(0), rule.credit.init(model)
+    drawn = torch.stack(
+        [flat(rule.credit.assign(model, rule.objective, many, state, rng).grads) / copies for _ in range(calls)]
+    )
+    error = drawn.std(0) / calls**0.5
+    demand(
+        bool(((drawn.mean(0) - truth).abs() <= 5 * error + 1e-9).all()),  # 5 standard errors of 30 means of 400 draws
+        "the mean of its draws is not kappa (sign(W^T e) p (1 - p)) p^T, summed over batch and steps",
+    )
+
+
+def _nothing(rule: LearningRule) -> None:
+    """No claim, no test: the other checks hold the rule to the contract."""
+
+
+CLAIMS: dict[str, Callable[[LearningRule], None]] = {
+    "exact": _exact,
+    "unbiased": _unbiased,
+    "descent": _descent,
+    "sign_unbiased": _sign_unbiased,
+    "none": _nothing,
+}
+
+
+def signed_backpropagation(model: nn.Module, batch: Batch, kappa: float) -> dict[str, Tensor]:
+    """Minus the expected pulses of binary stochastic learning on the toy network, by the sum over all its bits.
+
+    With s0, s1, s2 the bits of input, hidden layer and read-out, and P their joint probability:
+    `E[n2] = sum P e2 s1^T`, `E[n1] = sum P kappa sign(W2^T e2) p1 (1 - p1) s0^T`, `e2 = target - s2`.
+    """
+    (w1, b1), (w2, b2) = ((stage.weight.detach(), stage.bias.detach()) for stage in (model[0], model[2]))  # type: ignore[index]
+    s0, s1, s2 = (torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * width).view(-1, width)
+                  for width in (w1.shape[1], w1.shape[0], w2.shape[0]))  # fmt: skip
+    p1 = torch.sigmoid(s0 @ w1.T + b1)  # [2^3, 5]
+    p2 = torch.sigmoid(s1 @ w2.T + b2)  # [2^5, 2]
+    hidden = torch.where(s1[None] > 0, p1[:, None], 1 - p1[:, None]).prod(-1)  # P(s1 | s0)  [2^3, 2^5]
+    answer = torch.where(s2[None] > 0, p2[:, None], 1 - p2[:, None]).prod(-1)  # P(s2 | s1)  [2^5, 2^2]
+    slope = kappa * p1 * (1 - p1)
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    assert batch.y is not None
+    for x, label in zip(batch.x.flatten(0, 1), batch.y.repeat(len(batch.x)), strict=True):
+        shown = torch.where(s0 > 0, x, 1 - x).prod(-1)  # P(s0)
+        joint = shown[:, None, None] * hidden[:, :, None] * answer[None]  # [2^3, 2^5, 2^2]
+        e2 = torch.nn.functional.one_hot(label, len(b2)) - s2
+        e1 = torch.sign(e2 @ w2)[None] * slope[:, None]  # [2^3, 2^2, 5]
+        total["2.weight"] -= torch.einsum("ijk,kc,jh->ch", joint, e2, s1)
+        total["2.bias"] -= torch.einsum("ijk,kc->c", joint, e2)
+        total["0.weight"] -= torch.einsum("ijk,ikh,if->hf", joint, e1, s0)
+        total["0.bias"] -= torch.einsum("ijk,ikh->h", joint, e1)
+    return total
 
 
 def finite_differences(rule: LearningRule, model: nn.Module, batch: Batch, step: float = 1e-5) -> dict[str, Tensor]:

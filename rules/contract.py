@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 NEEDS = {
     "gradient": "autograd reaches every trainable parameter from the model's output",
     "layers": "`model.layers`, each callable alone on a sequence, and `run.traces` when the run is recorded",
+    "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
     "labels": "`batch.y`, the class of every sample",
 }
 
@@ -20,6 +21,8 @@ REMEDIES = {
     "gradient": "use a rule of the zero-order family, or keep .detach(), round() and no_grad() out of forward",
     "layers": "build the model as an nn.Sequential, or give it `layers`, `offers = frozenset({'gradient', 'layers'})` "
     "and a forward that returns rules.Run(output, carry, traces)",
+    "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "
+    "says so with `offers = frozenset({'gradient', 'layers', 'bits'})`",
     "labels": "let the loader yield (x, y) or rules.Batch(x, y)",
 }
 
@@ -55,16 +58,23 @@ class Cost:
 
     `synaptic_operations` are the multiply-accumulates of the forward direction through every `nn.Linear`, convolution
     and `nn.RNN`, `nn.LSTM`, `nn.GRU`, recomputation included; one layer evaluation is one such layer seen by one whole
-    batch.
+    batch. The others are what learning would ask of hardware, both directions and the update included.
 
-    >>> Cost(forwards=1) + Cost(forwards=2, backwards=1)
-    Cost(forwards=3, backwards=1, layer_evaluations=0, synaptic_operations=0)
+    >>> (Cost(forwards=1) + Cost(forwards=2, pulses=1)).forwards
+    3
     """
 
     forwards: int = 0
     backwards: int = 0
     layer_evaluations: int = 0
     synaptic_operations: int = 0
+    multiplications: int = 0  # multiply-accumulates of numbers of more than one bit
+    dac_conversions: int = 0  # numbers that enter a weight matrix, at either end, as an analogue signal
+    adc_conversions: int = 0  # numbers that leave it and are read with more than one bit
+    one_bit_reads: int = 0  # accumulations of a weight for a signal in {0, 1} or {-1, 0, 1} that is not 0
+    comparisons: int = 0  # comparators asked for a bit or a sign
+    random_bits: int = 0  # Bernoulli draws
+    pulses: int = 0  # written to devices
 
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = asdict(self), asdict(other)
@@ -118,15 +128,20 @@ def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
     return {name: p for name, p in named.items() if p.requires_grad}
 
 
+Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
+
+
 class CreditRule(ABC):
     """Who is responsible: a frozen dataclass that looks at a model and changes nothing.
 
     `claim` is held by tests: `exact` equals autograd, `unbiased` has the right mean and scale, `descent` lowers the
-    loss of the batch.
+    loss of the batch, `sign_unbiased` has the mean and scale of backpropagation with signed errors, `none` claims
+    nothing. `inferences` are the ways in which a model that learned by it can be asked, the default first.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    claim: ClassVar[Literal["exact", "unbiased", "descent"]]
+    claim: ClassVar[Claim]
+    inferences: ClassVar[tuple[str, ...]] = ("plain",)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The parameters that this rule has an opinion on: every trainable one, unless it says otherwise."""
@@ -135,6 +150,10 @@ class CreditRule(ABC):
     def init(self, model: nn.Module) -> Any:
         """The rule's first state."""
         return ()
+
+    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
+        """What a model answers when asked in one of `inferences`; `run` runs it."""
+        return run(batch)
 
     @abstractmethod
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
@@ -151,8 +170,14 @@ class MissingNeed(ValueError):
 
 
 def offers(model: nn.Module) -> frozenset[str]:
-    """What a model says it offers; a plain module offers `gradient`, an `nn.Sequential` also `layers`."""
+    """What a model says it offers.
+
+    A plain module offers `gradient`, an `nn.Sequential` also `layers`, and `bits` where a part says `puts_out_bits`.
+    """
     declared = getattr(model, "offers", None)
     if declared is not None:
         return frozenset(declared)
-    return frozenset({"gradient", "layers"} if isinstance(model, nn.Sequential) else {"gradient"})
+    if not isinstance(model, nn.Sequential):
+        return frozenset({"gradient"})
+    bits = any(getattr(module, "puts_out_bits", False) for module in model.modules())
+    return frozenset({"gradient", "layers", "bits"} if bits else {"gradient", "layers"})

@@ -7,6 +7,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
@@ -103,11 +104,36 @@ def _record_sequential(model: nn.Sequential, x: Tensor) -> Run:
     return as_run(x)._replace(traces=tuple(timed))
 
 
+def map_tensors(change: Any, tree: Any) -> Any:
+    """Apply `change` to every tensor of nested tuples, lists and dicts."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(change, value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        parts = [map_tensors(change, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
+
+
+def join(runs: list[Run]) -> Run:
+    """Consecutive pieces of one run as a single run."""
+    by_layer = zip(*(run.traces for run in runs), strict=True)
+    traces = tuple(Trace(t[0].weight, *(torch.cat(a) for a in zip(*(p[1:] for p in t), strict=True))) for t in by_layer)
+    return Run(torch.cat([run.output for run in runs]), runs[-1].carry, traces)
+
+
 class Meter:
-    """Counts the synaptic operations of every forward pass made inside its `with` block."""
+    """Counts the synaptic operations of every forward pass made inside its `with` block.
+
+    And, as if each weight matrix were an analogue array between digital neurons, what the numbers that enter and leave
+    it ask for, in this direction and, where autograd will need it, in the other: multiplications, conversions.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.operations = 0
+        self.conversions = [0, 0]  # to analogue and to digital, going forward
+        self.reverse = [0, 0, 0]  # multiplications and both conversions, going backward
         self._seen: set[int] = set()
         self._weighted = [m for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd, nn.RNNBase))]
         self._handles: list[RemovableHandle] = []
@@ -123,12 +149,29 @@ class Meter:
     def _count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._seen.add(id(module))
         if isinstance(module, nn.RNNBase):  # every matrix once for each step and sample
-            places = output[0].numel() // output[0].shape[-1]
-            self.operations += places * sum(p.numel() for p in module.parameters() if p.ndim == 2)
+            output = output[0]
+            operations = output.numel() // output.shape[-1] * sum(p.numel() for p in module.parameters() if p.ndim == 2)
         else:
             weight: Tensor = module.weight  # type: ignore[assignment]
-            self.operations += output.numel() * weight[0].numel()
+            operations = output.numel() * weight[0].numel()
+        self.operations += operations
+        incoming, outgoing = inputs[0].numel(), output.numel()
+        self.conversions = [self.conversions[0] + incoming, self.conversions[1] + outgoing]
+        if output.requires_grad:
+            passed_on = inputs[0].requires_grad
+            weighed = any(p.requires_grad for p in module.parameters())
+            back = (operations * (passed_on + weighed), outgoing, incoming * passed_on)
+            self.reverse = [before + now for before, now in zip(self.reverse, back, strict=True)]
 
     def cost(self, forwards: int, backwards: int) -> Cost:
         """The bill for `forwards` whole passes and `backwards` reverse passes."""
-        return Cost(forwards, backwards, forwards * len(self._seen), self.operations)
+        back = [count * backwards // max(forwards, 1) for count in self.reverse]  # hooks see recomputation too
+        return Cost(
+            forwards,
+            backwards,
+            layer_evaluations=forwards * len(self._seen),
+            synaptic_operations=self.operations,
+            multiplications=self.operations + back[0],
+            dac_conversions=self.conversions[0] + back[1],
+            adc_conversions=self.conversions[1] + back[2],
+        )

@@ -24,18 +24,18 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class Spike(torch.autograd.Function):
-    """Heaviside of `u` forward, `g(u)` times the incoming gradient backward; saves `u` alone."""
+    """Heaviside of `u - noise` forward, `g(u)` times the incoming gradient backward; saves `u` alone."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, strict: bool, g: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: Any, u: Tensor, strict: bool, g: Callable[[Tensor], Tensor], noise: Tensor | None) -> Tensor:
         ctx.save_for_backward(u)
         ctx.g = g
-        return heaviside(u, strict)
+        return heaviside(u, strict, noise)
 
     @staticmethod
-    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None, None]:
         (u,) = ctx.saved_tensors
-        return error * ctx.g(u), None, None
+        return error * ctx.g(u), None, None, None
 
 
 class TransformableSpike(torch.autograd.Function):
@@ -44,8 +44,8 @@ class TransformableSpike(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(u: Tensor, strict: bool, g: Callable[[Tensor], Tensor]) -> Tensor:
-        return heaviside(u, strict)
+    def forward(u: Tensor, strict: bool, g: Callable[[Tensor], Tensor], noise: Tensor | None) -> Tensor:
+        return heaviside(u, strict, noise)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -53,14 +53,15 @@ class TransformableSpike(torch.autograd.Function):
         ctx.g = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None, None]:
         (u,) = ctx.saved_tensors
-        return error * ctx.g(u), None, None
+        return error * ctx.g(u), None, None, None
 
 
-def heaviside(u: Tensor, strict: bool) -> Tensor:
-    """Ones where `u >= 0`, or `u > 0` if strict, in the dtype of `u`."""
-    return ((u > 0) if strict else (u >= 0)).to(u.dtype)
+def heaviside(u: Tensor, strict: bool = False, noise: Tensor | None = None) -> Tensor:
+    """Ones where `u >= noise`, or `u > noise` if strict, in the dtype of `u`; no noise is a noise of 0."""
+    above = u if noise is None else u - noise
+    return ((above > 0) if strict else (above >= 0)).to(u.dtype)
 
 
 def _filled(formula: Callable[..., Tensor], settings: dict[str, float], scale: float) -> Callable[..., Tensor]:
@@ -149,11 +150,12 @@ class Surrogate:
         """The largest value of the derivative."""
         return self.shape.peak(**dict(self.parameters)) * self._scale
 
-    def spike(self, u: Tensor, strict: bool = False) -> Tensor:
+    def spike(self, u: Tensor, strict: bool = False, noise: Tensor | None = None) -> Tensor:
         """Ones where `u >= 0` (`u > 0` if strict), differentiable as the context of the pass says.
 
-        Raises ValueError in a smooth pass where there is no primitive, and in the backward pass of a stochastic
-        surrogate without a generator.
+        With `noise`, shaped like `u`, ones where `u >= noise`; the derivative stays that at `u`, and a smooth pass
+        leaves the noise out. Raises ValueError in a smooth pass where there is no primitive, and in the backward pass
+        of a stochastic surrogate without a generator.
         """
         compiling = torch.compiler.is_compiling()
         context = _GUARDED[0] if compiling else _CONTEXT.get()
@@ -165,9 +167,11 @@ class Surrogate:
             generator = context.generator
             if context.smooth:
                 return chosen._smooth(u)
+            if context.spike is not None:
+                return context.spike(chosen, u, strict, noise)
         g = partial(chosen.grad, generator=generator) if chosen.shape.stochastic else chosen._g
         transformed = compiling or torch._C._are_functorch_transforms_active()
-        spikes: Tensor = (TransformableSpike if transformed else Spike).apply(u, strict, g)  # type: ignore[no-untyped-call]
+        spikes: Tensor = (TransformableSpike if transformed else Spike).apply(u, strict, g, noise)  # type: ignore[no-untyped-call]
         return spikes
 
     def _smooth(self, u: Tensor) -> Tensor:
@@ -223,6 +227,7 @@ class Differentiation:
     detach_reset: bool = True  # no gradient through the reset
     smooth: bool = False  # forward uses the primitive: no spikes, exact gradients
     generator: torch.Generator | None = None  # dice of stochastic surrogates
+    spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None  # stands in for `Surrogate.spike`
     used: bool = False  # whether any spike has asked
 
 
@@ -236,15 +241,18 @@ def differentiating(
     detach_reset: bool = True,
     smooth: bool = False,
     generator: torch.Generator | None = None,
+    spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None,
 ) -> Iterator[Differentiation]:
     """Differentiate every spike inside this block in this way; `used` of what it yields says whether there was one.
+
+    `spike(surrogate, u, strict, noise)`, if given, makes the spikes in place of `Surrogate.spike`.
 
     >>> u = torch.tensor([0.25], requires_grad=True)
     >>> with differentiating(smooth=True):
     ...     round(Surrogate("triangle").spike(u).item(), 4)
     0.7188
     """
-    context = Differentiation(surrogate, detach_reset, smooth, generator)
+    context = Differentiation(surrogate, detach_reset, smooth, generator, spike)
     outer = _GUARDED[0]
     token = _CONTEXT.set(context)
     _GUARDED[0] = context

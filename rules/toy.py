@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from rules.bits import StochasticBits
 from rules.contract import Batch, Objective, Run, Trace
 from rules.surrogates import Surrogate, reset_signal
 
@@ -30,12 +31,6 @@ class Static(nn.Sequential):
         return Run(x, ())
 
 
-class BlackBox(Static):
-    """Stages that can be called one by one, without a gradient."""
-
-    offers = frozenset({"layers"})
-
-
 class Opaque(nn.Module):
     """A model that shows nothing of its inside."""
 
@@ -56,10 +51,9 @@ class Leaky(nn.Module):
     keep `v = h (1 - spike)`.
     """
 
-    offers = frozenset({"gradient", "layers"})
-
     def __init__(self, spiking: bool) -> None:
         super().__init__()
+        self.offers = frozenset({"gradient", "layers", "bits"} if spiking else {"gradient", "layers"})
         sizes = [INPUTS, HIDDEN, HIDDEN, CLASSES]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(sizes, sizes[1:], strict=False))
         self.cell = self.fire if spiking else self.squash
@@ -91,9 +85,13 @@ class Leaky(nn.Module):
 
 
 def smooth(offers: frozenset[str] = frozenset({"gradient", "layers"}), seed: int = 0) -> nn.Module:
-    """A static tanh network in float64 that offers exactly this."""
-    stage, kind = (nn.Linear, Static) if "gradient" in offers else (Rounded, BlackBox)
-    model = kind(stage(INPUTS, HIDDEN), nn.Tanh(), stage(HIDDEN, CLASSES))
+    """A static network in float64 that offers exactly this: of tanh, or of stochastic bits where it offers them."""
+    stage = nn.Linear if "gradient" in offers else Rounded
+    stages: list[nn.Module] = [stage(INPUTS, HIDDEN), nn.Tanh(), stage(HIDDEN, CLASSES)]
+    if "bits" in offers:
+        stages[1:] = [StochasticBits(), stages[2], StochasticBits()]
+    model = Static(*stages)
+    model.offers = offers  # type: ignore[assignment]
     fill(model, seed)
     return (model if "layers" in offers else Opaque(model, offers)).double()
 
@@ -114,9 +112,9 @@ def fill(model: nn.Module, seed: int, scale: float = 1.0) -> None:
 
 
 def batch(seed: int = 0, labels: bool = True) -> Batch:
-    """Six random sequences of four steps, in float64."""
+    """Six random sequences of four steps, between 0 and 1, in float64."""
     rng = torch.Generator().manual_seed(seed)
-    x = torch.randn(STEPS, SAMPLES, INPUTS, generator=rng, dtype=torch.float64)
+    x = torch.rand(STEPS, SAMPLES, INPUTS, generator=rng, dtype=torch.float64)
     y = torch.randint(CLASSES, (SAMPLES,), generator=rng)
     return Batch(x, y if labels else None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Credit, MissingNeed, offers, own_parameters
+from rules.contract import Batch, Cost, Credit, MissingNeed, Run, offers, own_parameters
+from rules.errors import unknown
 from rules.health import Finding, HealthWarning, examine
 from rules.latency import Latency
 from rules.nonfinite import check_credit, check_input
@@ -71,17 +73,19 @@ class Trainer:
     def step(self, batch: Batch | tuple[Tensor, Tensor]) -> StepInfo:
         """Learn from one batch."""
         admitted = self._admit(batch)
-        credit = self.rule.credit.assign(self.model, self.rule.objective, admitted, self.state, self.rng)
+        with self._reading(self.rng):
+            credit = self.rule.credit.assign(self.model, self.rule.objective, admitted, self.state, self.rng)
         check_credit(self.model, admitted, credit, self.steps + 1)
         health = self._first_look(admitted, credit) if self.steps == 0 else ()
         for name, parameter in self.parameters.items():
             parameter.grad = credit.grads.get(name)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        spent = getattr(self.optimizer, "spent", Cost)()  # what writing to devices cost
         self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
-        return StepInfo(self.steps, self.epoch, credit.loss, credit.cost, credit.carry, credit.info, health)
+        return StepInfo(self.steps, self.epoch, credit.loss, credit.cost + spent, credit.carry, credit.info, health)
 
     def fit(self, loader: Iterable[Any], epochs: int = 1) -> Iterator[StepInfo]:
         """Learn for `epochs` epochs, yielding after every step; an interrupted epoch is finished first and counts.
@@ -105,13 +109,23 @@ class Trainer:
                 )
             self.epoch, self.position = self.epoch + 1, 0
 
-    def evaluate(self, loader: Iterable[Any], steps: Iterable[int] = ()) -> dict[str, float]:
+    def evaluate(
+        self, loader: Iterable[Any], steps: Iterable[int] = (), inference: str | None = None
+    ) -> dict[str, float]:
         """Accuracy and mean loss over a loader, without learning and without touching this trainer's dice.
 
         With `steps`, numbers of time steps such as `range(1, T + 1)`, also what the first so many steps are worth:
-        the entries that `rules.latency.Latency` describes.
+        the entries that `rules.latency.Latency` describes. `inference` is one of the credit's `inferences`, the first
+        of them if None; ValueError for any other.
         """
-        objective, dice = self.rule.objective, torch.Generator().manual_seed(0)
+        objective, credit, dice = self.rule.objective, self.rule.credit, torch.Generator().manual_seed(0)
+        mode = credit.inferences[0] if inference is None else inference
+        if mode not in credit.inferences:
+            raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
+
+        def ask(batch: Batch, record: bool) -> Run:
+            return credit.infer(lambda shown: run_model(self.model, shown, record), batch, mode, dice)
+
         latency = Latency(steps)
         record = "layers" in objective.needs
         look = bool(latency.steps) and "layers" in offers(self.model)
@@ -120,14 +134,14 @@ class Trainer:
         training = self.model.training
         self.model.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self._reading(dice):
                 for item in loader:
                     batch = self._admit(item)
                     if batch.y is None:
                         raise ValueError("evaluate needs labels: let the loader yield (x, y)")
                     views = objective.views(batch, dice)
-                    run = run_model(self.model, views, record or (look and views is batch))
-                    plain = run if views is batch else run_model(self.model, batch, look)
+                    run = ask(views, record or (look and views is batch))
+                    plain = run if views is batch else ask(batch, look)
                     loss += float(objective(run, views)) * len(batch.y)
                     latency.add(plain, batch.y, objective.scores)
                     hits += int((objective.scores(plain).argmax(-1) == batch.y).sum())
@@ -164,6 +178,11 @@ class Trainer:
         self.rng.set_state(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         self.steps, self.epoch, self.position = state["position"]
+
+    def _reading(self, dice: torch.Generator) -> AbstractContextManager[Any]:
+        """Weights as a forward pass sees them: devices that are noisy to read are so inside of it."""
+        reading = getattr(self.optimizer, "reading", None)
+        return nullcontext() if reading is None else reading(self.model, dice)
 
     def _require(self, offered: frozenset[str]) -> None:
         missing = self.rule.needs - offered

@@ -80,8 +80,11 @@ class Layer(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`gradient` where the neuron is differentiable."""
-        return frozenset({"gradient"} if self.cells.neuron.differentiable else ())
+        """`gradient` where the neuron is differentiable, and `bits` where it also spikes."""
+        neuron = self.cells.neuron
+        if not neuron.differentiable:
+            return frozenset()
+        return frozenset({"gradient", "bits"} if neuron.spiking else {"gradient"})
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x).output
@@ -158,8 +161,9 @@ class Network(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`layers`, and whatever all its parts offer."""
-        return frozenset({"layers"}) | frozenset.intersection(*(part.offers for part in self.stack))
+        """`layers`, and whatever all its parts offer; the read-out need not put out bits."""
+        *hidden, readout = (part.offers for part in self.stack)
+        return frozenset({"layers"}) | frozenset.intersection(*hidden, readout | {"bits"})
 
     @property
     def stack(self) -> list[Part]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from rules.contract import Batch, Credit, CreditRule, MissingNeed, Objective, Run, Trace, offers, own_parameters
-from rules.observe import Meter, run_model, takes
+from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, offers, own_parameters
+from rules.observe import Meter, join, map_tensors, run_model, takes
 from rules.surrogates import Surrogate, differentiating
 
 
@@ -60,7 +60,7 @@ class BPTT(CreditRule):
             raise ValueError(f"window={self.window} is no multiple of checkpoint={self.checkpoint}; choose one that is")
 
     @property
-    def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]  # a window truncates
+    def claim(self) -> Claim:  # type: ignore[override]  # a window truncates
         return "descent" if self.window else "exact"
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
@@ -113,22 +113,3 @@ class BPTT(CreditRule):
             carry = run.carry
             runs.append(run)
         return join(runs)
-
-
-def map_tensors(change: Any, tree: Any) -> Any:
-    """Apply `change` to every tensor of nested tuples, lists and dicts."""
-    if isinstance(tree, Tensor):
-        return change(tree)
-    if isinstance(tree, dict):
-        return {key: map_tensors(change, value) for key, value in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        parts = [map_tensors(change, part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return tree
-
-
-def join(runs: list[Run]) -> Run:
-    """Consecutive pieces of one run as a single run."""
-    by_layer = zip(*(run.traces for run in runs), strict=True)
-    traces = tuple(Trace(t[0].weight, *(torch.cat(a) for a in zip(*(p[1:] for p in t), strict=True))) for t in by_layer)
-    return Run(torch.cat([run.output for run in runs]), runs[-1].carry, traces)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from rules.contract import Batch, Credit, CreditRule, Objective
+from rules.contract import Batch, Claim, Credit, CreditRule, Objective, Run
 
 
 def last_layer(model: nn.Module) -> tuple[str, ...]:
@@ -46,8 +46,16 @@ class Restricted(CreditRule):
         return self.credit.needs
 
     @property
-    def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]
+    def claim(self) -> Claim:  # type: ignore[override]
         return self.credit.claim
+
+    @property
+    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.credit.inferences
+
+    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
+        """As the held rule says."""
+        return self.credit.infer(run, batch, mode, rng)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The chosen ones among those the held rule has an opinion on."""

@@ -1,6 +1,7 @@
 """What should get better."""
 
 from rules.contract import Objective
+from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.objectives.readout import (
     TET,
     CountError,
@@ -27,6 +28,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ce_ttfs": FirstSpikeCrossEntropy,
     "mse_ttfs": FirstSpikeError,
     "van_rossum": VanRossum,
+    "bit_error": BitError,
+    "bce": BinaryCrossEntropy,
     "temporal_contrast": TemporalContrast,
     "siamese_temporal_contrast": SiameseTemporalContrast,
 }

@@ -15,6 +15,7 @@ from sandbox.neurons.lif import LIF, LIFState
 from sandbox.neurons.morris_lecar import MorrisLecar, MorrisLecarState
 from sandbox.neurons.qif import QIF, QIFState
 from sandbox.neurons.resonate_and_fire import ResonateAndFire, ResonateAndFireState
+from sandbox.neurons.stochastic_binary import StochasticBinary, StochasticBinaryState
 from sandbox.neurons.synaptic_lif import AlphaLIF, AlphaLIFState, CubaLIF, CubaLIFState
 from sandbox.neurons.two_compartment import TwoCompartment, TwoCompartmentState
 
@@ -26,6 +27,7 @@ NEURONS: dict[str, type[Neuron]] = {
     "alif": ALIF,
     "escape_lif": EscapeLIF,
     "leaky_integrator": LeakyIntegrator,
+    "stochastic_binary": StochasticBinary,
     "two_compartment": TwoCompartment,
     "resonate_and_fire": ResonateAndFire,
     "qif": QIF,
@@ -72,6 +74,8 @@ __all__ = [
     "QIFState",
     "ResonateAndFire",
     "ResonateAndFireState",
+    "StochasticBinary",
+    "StochasticBinaryState",
     "Trajectory",
     "TraubMiles",
     "TwoCompartment",

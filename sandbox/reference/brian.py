@@ -83,7 +83,7 @@ def make_group(
         currents.shape[1],
         "\n".join(lines),
         threshold=neuron.threshold,
-        reset=neuron.reset_code or None,
+        reset=neuron.reset_code,
         refractory=_refractory(neuron) if periods is None else "period_of_cell",
         method=method or neuron.method,
         namespace=physical,

@@ -30,7 +30,8 @@ from rules.surrogates import Surrogate, reset_signal
 
 TIGHT = {"rel": 1e-12, "abs": 1e-12}  # float64 sums of at most a few thousand terms of order one, in another order
 READOUTS = {name: kind for name, kind in OBJECTIVES.items() if not issubclass(kind, nn.Module)}  # mere formulas
-SPIKING = {"mse_count", "ce_ttfs", "mse_ttfs", "van_rossum"}
+SPIKING = {"mse_count", "ce_ttfs", "mse_ttfs", "van_rossum", "bit_error"}
+PROBABILITIES = {"bce"}
 
 
 # --- the oracles: plain loops over time, samples and classes ---
@@ -78,6 +79,14 @@ def tet(output, y, lam=1e-3, phi=1.0):
     return (1 - lam) * fit + lam * np.mean((output - phi) ** 2)
 
 
+def binary_cross_entropy(scores, y):
+    total = 0.0
+    for row, label in zip(scores, y, strict=True):
+        for number, p in enumerate(row):
+            total -= math.log(p if number == label else 1 - p)
+    return total / len(y)
+
+
 ORACLES = {
     "ce_mean": lambda o, y: cross_entropy(sum(o) / len(o), y),
     "ce_sum": lambda o, y: cross_entropy(sum(o), y),
@@ -90,6 +99,8 @@ ORACLES = {
     "ce_ttfs": lambda o, y: cross_entropy(-first_times(o), y),
     "mse_ttfs": lambda o, y: squared(first_times(o) / len(o), y, 0, 1),
     "van_rossum": van_rossum,
+    "bit_error": lambda o, y: sum(squared(s, y, 1, 0) * s.shape[1] for s in o) / len(o) / 2,
+    "bce": lambda o, y: sum(binary_cross_entropy(s, y) for s in o) / len(o),
 }
 
 EVIDENCE = {  # what each takes for the scores of the classes, where it is not the mean
@@ -102,11 +113,12 @@ EVIDENCE = {  # what each takes for the scores of the classes, where it is not t
 }
 
 
-def outputs(seed, steps, samples, classes, spikes=False):
-    """Random outputs `[T, B, classes]` in float64, and a label for each sample."""
+def outputs(seed, steps, samples, classes, name=""):
+    """Random outputs `[T, B, classes]` in float64 that suit an objective, and a label for each sample."""
     rng = np.random.default_rng(seed)
     shape = (steps, samples, classes)
-    output = (rng.random(shape) < 0.2).astype(float) if spikes else 3 * rng.standard_normal(shape)
+    output = (rng.random(shape) < 0.2).astype(float) if name in SPIKING else 3 * rng.standard_normal(shape)
+    output = 1 / (1 + np.exp(-output)) if name in PROBABILITIES else output
     return output, rng.integers(0, classes, samples)
 
 
@@ -121,7 +133,7 @@ def given_to(objective, output, y):
     st.integers(0, 2**16), st.integers(1, 9), st.integers(1, 6), st.integers(1, 5), st.sampled_from(sorted(READOUTS))
 )
 def test_equals_the_double_loop(seed, steps, samples, classes, name):
-    output, y = outputs(seed, steps, samples, classes, name in SPIKING)
+    output, y = outputs(seed, steps, samples, classes, name)
     loss = given_to(READOUTS[name](), output, y)
     assert loss.shape == ()
     assert loss.item() == pytest.approx(ORACLES[name](output, y), **TIGHT)
@@ -129,7 +141,7 @@ def test_equals_the_double_loop(seed, steps, samples, classes, name):
 
 @pytest.mark.parametrize("name", READOUTS)
 def test_equals_the_double_loop_at_one_size(name):
-    output, y = outputs(1, 11, 7, 4, name in SPIKING)
+    output, y = outputs(1, 11, 7, 4, name)
     assert given_to(READOUTS[name](), output, y).item() == pytest.approx(ORACLES[name](output, y), **TIGHT)
 
 
@@ -145,13 +157,13 @@ def test_equals_the_double_loop_at_one_size(name):
     ids=lambda item: type(item).__name__ if isinstance(item, Objective) else "",
 )
 def test_settings_mean_what_they_say(objective, oracle):
-    output, y = outputs(2, 11, 7, 4, spikes=True)
+    output, y = outputs(2, 11, 7, 4, "mse_count")
     assert given_to(objective, output, y).item() == pytest.approx(oracle(output, y), **TIGHT)
 
 
 @pytest.mark.parametrize("name", READOUTS)
 def test_scores_are_the_evidence_that_the_loss_reads(name):
-    output, _ = outputs(3, 6, 5, 3, name in SPIKING)
+    output, _ = outputs(3, 6, 5, 3, name)
     wanted = EVIDENCE.get(name, lambda o: o.mean(0))(output)
     np.testing.assert_allclose(READOUTS[name]().scores(Run(torch.as_tensor(output))).numpy(), wanted, rtol=1e-12)
 
@@ -169,7 +181,7 @@ def test_the_right_answer_costs_less_than_a_wrong_one(name):
 
 @pytest.mark.parametrize("name", sorted(set(READOUTS) - {"ce_ttfs", "mse_ttfs"}))
 def test_the_gradient_is_that_of_finite_differences(name):
-    output, y = outputs(4, 4, 3, 3, name in SPIKING)
+    output, y = outputs(4, 4, 3, 3, name)
     leaf = torch.as_tensor(output).requires_grad_()
     assert torch.autograd.gradcheck(lambda o: given_to(READOUTS[name](), o, y), (leaf,))
 
