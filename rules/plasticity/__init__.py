@@ -1,7 +1,8 @@
 """What a synapse can physically do: every member is a recipe for a `torch.optim.Optimizer`."""
 
 from rules.plasticity.descent import SGD, Adam
+from rules.plasticity.memristor import Memristor
 
-PLASTICITIES = {"adam": Adam, "sgd": SGD}
+PLASTICITIES = {"adam": Adam, "sgd": SGD, "memristor": Memristor}
 
-__all__ = ["PLASTICITIES", "SGD", "Adam"]
+__all__ = ["PLASTICITIES", "SGD", "Adam", "Memristor"]

@@ -1,0 +1,50 @@
+"""From a wish to whole pulses: rounding by chance, or a train of pulses that each come by chance."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rules.plasticity.memristor.device import uniform
+
+
+class Drawn(NamedTuple):
+    """Whole pulses, and what it took to draw them."""
+
+    n: Tensor  # in the shape and dtype of the wish
+    random_bits: int
+    clipped: int = 0  # wishes longer than the train
+
+
+def rounded(wish: Tensor, rng: torch.Generator) -> Drawn:
+    r"""One of the two whole numbers about the wish, :math:`n = \lfloor a \rfloor + Bernoulli(a - \lfloor a \rfloor)`.
+
+    The mean is the wish; a whole number passes as it is and takes no random bit.
+
+    >>> rounded(torch.tensor([2.0, -1.0]), torch.Generator())
+    Drawn(n=tensor([ 2., -1.]), random_bits=0, clipped=0)
+    """
+    if torch.equal(wish, wish.round()):
+        return Drawn(wish, 0)
+    below = wish.floor()
+    fraction = wish - below
+    return Drawn(below.add_(uniform(wish, rng) < fraction), int(fraction.count_nonzero()))
+
+
+def train(wish: Tensor, length: int, rng: torch.Generator) -> Drawn:
+    r"""A stochastic pulse train: :math:`n = \mathrm{sign}(a)\,Binomial(N, \min(1, |a| / N))`.
+
+    The mean is the wish as long as :math:`|a| \le N`, the `length` of the train; longer wishes are clipped and counted.
+
+    Source: Gokmen & Vlasov 2016 (Front. Neurosci. 10:333), here drawn for every cell by itself: their trains are shared
+    by rows and columns, which makes the pulses of neighbouring cells depend on one another.
+
+    >>> train(torch.tensor([9.0, -4.0, 0.0]), 4, torch.Generator())
+    Drawn(n=tensor([ 4., -4.,  0.]), random_bits=8, clipped=1)
+    """
+    size = wish.abs()
+    chance = (size / length).clamp_(max=1.0)
+    n = torch.binomial(torch.full_like(wish, length), chance, generator=rng)
+    return Drawn(n * wish.sign(), length * int(wish.count_nonzero()), int((size > length).sum()))

@@ -1,0 +1,46 @@
+"""What a forward pass sees of devices: their noise at reading, and where they will have drifted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rules.plasticity.memristor.device import normal
+
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd)  # one weight matrix, one output of sums
+
+
+class Glance(NamedTuple):
+    """How one parameter is to be seen; noise in units of the parameter."""
+
+    weights: Tensor | None  # what it shows meanwhile; None where that is what it holds
+    output_noise: float
+
+
+@contextmanager
+def seen(model: nn.Module, glances: Mapping[nn.Parameter, Glance], rng: torch.Generator) -> Iterator[None]:
+    """Inside the block parameters show other weights and layers noisy outputs; after it, whatever happens, nothing
+    has changed."""
+    with ExitStack() as after:
+        for parameter, glance in glances.items():
+            if glance.weights is not None:
+                kept = parameter.data
+                after.callback(setattr, parameter, "data", kept)
+                parameter.data = glance.weights
+        for module in model.modules():
+            if isinstance(module, LAYERS) and isinstance(module.weight, nn.Parameter):
+                noise = glances[module.weight].output_noise if module.weight in glances else 0.0
+                if noise:
+                    after.callback(module.register_forward_hook(_noisy(noise, rng)).remove)
+        yield
+
+
+def _noisy(size: float, rng: torch.Generator) -> Callable[[nn.Module, object, Tensor], Tensor]:
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        return output + size * normal(output, rng)
+
+    return hook

@@ -1,0 +1,59 @@
+"""Memristive weights as plain data, for a rule or a configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from torch import nn
+
+from rules.errors import unknown
+from rules.plasticity.memristor.device import Device
+from rules.plasticity.memristor.optimizer import MemristorOptimizer
+from rules.plasticity.memristor.presets import DEVICES
+from rules.plasticity.memristor.stores import STORES, WeightStore
+
+
+@dataclass(frozen=True)
+class Memristor:
+    """Parameters held in memristive devices, moved by pulses.
+
+    `device` and `store` are objects, or names of `DEVICES` and `STORES`; `device_options` replaces fields of the device
+    (for a pair `{"cell": {...}}` those of its cells), `store_options` fields of the store. The others are options of
+    `MemristorOptimizer`.
+
+    Raises ValueError, when called, for an unknown name or field, with the legal ones and the nearest.
+
+    >>> recipe = Memristor("reram_sb", "direct", device_options={"dw_min_std": 0.0}, scale=1.0)
+    >>> recipe([nn.Parameter(nn.init.zeros_(nn.Linear(2, 3).weight))]).device.dw_min_std
+    0.0
+    """
+
+    device: str | Device = "ideal"
+    store: str | WeightStore = "accumulate_and_carry"
+    device_options: dict[str, Any] = field(default_factory=dict)
+    store_options: dict[str, Any] = field(default_factory=dict)
+    lr: float | None = None
+    scale: float | None = None
+    train: int | None = None
+    seed: int = 0
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> MemristorOptimizer:
+        if isinstance(self.device, str) and self.device not in DEVICES:
+            raise unknown("device", self.device, DEVICES)
+        if isinstance(self.store, str) and self.store not in STORES:
+            raise unknown("store", self.store, STORES)
+        device = changed(DEVICES[self.device] if isinstance(self.device, str) else self.device, self.device_options)
+        store = changed(STORES[self.store]() if isinstance(self.store, str) else self.store, self.store_options)
+        return MemristorOptimizer(parameters, device, store, self.seed, self.lr, self.scale, self.train)
+
+
+def changed(settings: Any, options: dict[str, Any]) -> Any:
+    """A copy of a dataclass with other fields; a dict changes fields of the dataclass that a field holds."""
+    legal = [f.name for f in fields(settings)]
+    for name in options:
+        if name not in legal:
+            raise unknown(f"field of {type(settings).__name__}", name, legal)
+    inner = {k: changed(getattr(settings, k), v) if isinstance(v, dict) else v for k, v in options.items()}
+    return replace(settings, **inner)
