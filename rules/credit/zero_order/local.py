@@ -1,0 +1,47 @@
+"""What a synapse learns from the error at its output and what went into it, in closed form."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+
+def weight_gradients(module: nn.Module, pre: Tensor, error: Tensor) -> dict[str, Tensor]:
+    """The gradients of `weight` and `bias`, by those names, where they are to be learned.
+
+        dLoss/dW = sum_rows error (x) pre,    dLoss/db = sum_rows error
+
+    and for a convolution the correlation of the error map with the input map. Rows are whatever stands before the
+    features: time and batch in any form, the same in both.
+
+    >>> synapse = nn.Linear(2, 1)
+    >>> weight_gradients(synapse, torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
+    {'weight': tensor([[3., 6.]]), 'bias': tensor([3.])}
+    """
+    own = {name: p for name, p in module.named_parameters(recurse=False) if p.requires_grad}
+    found: dict[str, Tensor] = {}
+    axes = len(module.kernel_size) if isinstance(module, _ConvNd) else 0
+    pre = pre.reshape(-1, *pre.shape[pre.ndim - axes - 1 :])
+    error = error.reshape(-1, *error.shape[error.ndim - axes - 1 :])
+    if "weight" in own:
+        found["weight"] = correlation(module, pre, error) if isinstance(module, _ConvNd) else error.T @ pre
+    if "bias" in own:
+        found["bias"] = error.sum([axis for axis in range(error.ndim) if axis != 1])
+    return found
+
+
+def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:
+    """The error map against the input map, `[N, C, ...]` both."""
+    padding = cast("tuple[int, ...]", module.padding)
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        pre = nn.functional.pad(pre, module._reversed_padding_repeated_twice, mode=mode)
+        padding = (0,) * len(module.kernel_size)
+    _, weight, _ = torch.ops.aten.convolution_backward(
+        error.contiguous(), pre.contiguous(), module.weight, None, module.stride, padding, module.dilation,
+        module.transposed, module.output_padding, module.groups, [False, True, False],
+    )  # fmt: skip
+    return cast("Tensor", weight)
