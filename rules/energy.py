@@ -1,4 +1,4 @@
-"""What learning would cost in energy: counted operations times assumed unit energies; an estimate, not a measurement."""
+"""What learning would cost in energy: counted operations times assumed unit energies, estimated and not measured."""
 
 from __future__ import annotations
 

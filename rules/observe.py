@@ -118,6 +118,8 @@ def map_tensors(change: Any, tree: Any) -> Any:
 
 def join(runs: list[Run]) -> Run:
     """Consecutive pieces of one run as a single run."""
+    if len(runs) == 1:
+        return runs[0]
     by_layer = zip(*(run.traces for run in runs), strict=True)
     traces = tuple(Trace(t[0].weight, *(torch.cat(a) for a in zip(*(p[1:] for p in t), strict=True))) for t in by_layer)
     return Run(torch.cat([run.output for run in runs]), runs[-1].carry, traces)

@@ -159,9 +159,9 @@ def operations(module: nn.Module, output: Tensor) -> int:
 
 def reads(module: nn.Module, sent: Tensor) -> int:
     """Weights that a forward pass adds up for what is not 0 in `sent`; padding is not read."""
-    ones = (sent != 0).to(sent.dtype)
     if isinstance(module, nn.Linear):
-        return int(ones.sum(dtype=torch.float64)) * module.out_features
+        return int(sent.count_nonzero()) * module.out_features
+    ones = (sent != 0).to(sent.dtype)
     return int(_seen(module, ones).sum(dtype=torch.float64)) * _share(module)
 
 

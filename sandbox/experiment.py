@@ -111,10 +111,16 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
 
 
 def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
-    """Evaluate on the test set, having written down that it is looked at, so that a look that was killed counts."""
+    """Evaluate on the test set, having written down that it is looked at, so that a look that was killed counts.
+
+    A model that can be asked in several ways is asked in all of them; `accuracy` is that of the first.
+    """
     before = folders.read_json(ledger)["evaluations"] if ledger.exists() else 0
     folders.write_json(ledger, {"evaluations": before + 1})
-    return trainer.evaluate(test, steps)
+    found = trainer.evaluate(test, steps)
+    for mode in trainer.rule.credit.inferences[1:]:
+        found[f"accuracy_{mode}"] = trainer.evaluate(test, inference=mode)["accuracy"]
+    return found
 
 
 def evaluation(experiment: Experiment, split: Split) -> Loader:

@@ -114,8 +114,8 @@ class BinaryStochastic(CreditRule):
                 e.reshape(u.shape)
                 for e, u in zip(torch.split(error, [len(u) for u in membranes]), membranes, strict=True)
             ]
-            pulses = torch.autograd.grad(membranes, list(parameters.values()), errors, allow_unused=True)
-        grads = {name: -n for name, n in zip(parameters, pulses, strict=True) if n is not None}
+            slopes = torch.autograd.grad(membranes, list(parameters.values()), errors, allow_unused=True)
+        grads = {name: g for name, g in zip(parameters, slopes, strict=True) if g is not None}
         cost = wires.cost(meter.operations, shown.numel() if self.binarise_input else 0)
         return Credit(grads, state, loss, cost, run.carry)
 
@@ -161,14 +161,14 @@ class BinaryStochastic(CreditRule):
         return reused if self.reuse_bits else fresh
 
     def _output_error(self, objective: Objective, run: Run, views: Batch, wires: Wires) -> tuple[float, Tensor]:
-        """The loss, and the error of each output `[T, B, classes]` in -1, 0, 1."""
+        """The loss, and minus the error of each output `[T, B, classes]`, in -1, 0, 1: credit is for a minimiser."""
         output = run.output.detach()
         if self.output == "mean":
             output = probabilities(output, wires.drawn)
         leaf = output.requires_grad_()
         loss = objective(run._replace(output=leaf), views)
         (slope,) = torch.autograd.grad(loss, leaf)
-        error = -slope * (leaf.shape[0] * leaf.shape[1])
+        error = slope * (leaf.shape[0] * leaf.shape[1])
         return loss.item(), torch.where(error.abs() > self.dead_zone, error.sign(), 0.0)
 
     def _check(self, model: nn.Module, run: Run, spiked: bool) -> None:

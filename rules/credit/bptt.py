@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -30,7 +31,7 @@ class BPTT(CreditRule):
     Arguments: `surrogate` replaces every neuron's own; `window` cuts the gradient of the state every so many steps
     (the loss stays that of the whole sequence, 1 leaves spatial credit alone); `checkpoint` keeps the state only every
     so many steps and recomputes the rest, for the same gradient in less memory; `smooth` replaces spikes by the
-    surrogate's primitive, so that the gradient is exact.
+    surrogate's primitive, so that the gradient is exact, and evaluates the model so.
 
     Raises ValueError for window or checkpoint below 1, or a window that is no multiple of the checkpoint, and
     MissingNeed where the loss does not reach any parameter through autograd.
@@ -63,6 +64,15 @@ class BPTT(CreditRule):
     def claim(self) -> Claim:  # type: ignore[override]  # a window truncates
         return "descent" if self.window else "exact"
 
+    @property
+    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]  # first of all as it was trained
+        return ("smooth", "plain") if self.smooth else ("plain",)
+
+    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
+        """With spikes, or with their smooth stand-ins."""
+        with differentiating(self._surrogate, smooth=True) if mode == "smooth" else nullcontext():
+            return run(batch)
+
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The gradient of the objective for every trainable parameter that it depends on, its own included."""
         learned = self.parameters(model)
@@ -88,8 +98,11 @@ class BPTT(CreditRule):
         )
 
     def _differentiating(self, rng: torch.Generator) -> Any:
-        shape = self.surrogate if isinstance(self.surrogate, Surrogate) else None
-        return differentiating(shape, self.detach_reset, self.smooth, rng)
+        return differentiating(self._surrogate, self.detach_reset, self.smooth, rng)
+
+    @property
+    def _surrogate(self) -> Surrogate | None:
+        return self.surrogate if isinstance(self.surrogate, Surrogate) else None
 
     def _unroll(self, model: nn.Module, batch: Batch, record: bool) -> Run:
         piece = self.checkpoint or self.window
