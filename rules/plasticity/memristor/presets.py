@@ -13,6 +13,8 @@ from rules.plasticity.memristor.pair import DifferentialPair
 DEVICES: dict[str, Device] = {
     # no spread and no noise: the reference, with 200 steps from bound to bound [ours]
     "ideal": ConstantStep(dw_min=0.01),
+    # soft bounds with steps that vary threefold from pulse to pulse and by a third from cell to cell [ours]
+    "noisy_soft_bounds": SoftBounds(dw_min=0.01, dw_min_dtod=0.3, dw_min_std=3.0),
     # specifications of Gokmen & Vlasov 2016 (Front. Neurosci. 10:333), about 1200 states
     "gokmen_vlasov": ConstantStep(
         dw_min=0.0016, dw_min_dtod=0.3, dw_min_std=0.3, up_down_dtod=0.01, w_max_dtod=0.3, w_min_dtod=0.3

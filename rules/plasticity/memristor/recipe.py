@@ -20,7 +20,9 @@ class Memristor:
     """Parameters held in memristive devices, moved by pulses.
 
     `device` and `store` are objects, or names of `DEVICES` and `STORES`; `device_options` replaces fields of the device
-    (for a pair `{"cell": {...}}` those of its cells), `store_options` fields of the store. The others are options of
+    (for a pair `{"cell": {...}}` those of its cells), `store_options` fields of the store. `w_max`, in units of the
+    parameters, is a weight that devices must be able to hold in either direction where `scale` is None, and `pulse`
+    the mean change of a parameter by one pulse to a device, in place of the device's own. The others are options of
     `MemristorOptimizer`.
 
     Raises ValueError, when called, for an unknown name or field, with the legal ones and the nearest.
@@ -34,6 +36,8 @@ class Memristor:
     store: str | WeightStore = "accumulate_and_carry"
     device_options: dict[str, Any] = field(default_factory=dict)
     store_options: dict[str, Any] = field(default_factory=dict)
+    w_max: float = 0.0
+    pulse: float | None = None
     lr: float | None = None
     scale: float | None = None
     train: int | None = None
@@ -46,7 +50,18 @@ class Memristor:
             raise unknown("store", self.store, STORES)
         device = changed(DEVICES[self.device] if isinstance(self.device, str) else self.device, self.device_options)
         store = changed(STORES[self.store]() if isinstance(self.store, str) else self.store, self.store_options)
-        return MemristorOptimizer(parameters, device, store, self.seed, self.lr, self.scale, self.train)
+        held = list(parameters)
+        scale = self._scale(held, store.range(device))
+        if self.pulse is not None:
+            device = changed(device, {"dw_min": self.pulse / scale})
+        return MemristorOptimizer(held, device, store, self.seed, self.lr, scale, self.train)
+
+    def _scale(self, parameters: list[nn.Parameter], bounds: tuple[float, float]) -> float:
+        """What is asked for, or what `w_max` and twice the largest initial weight need."""
+        if self.scale is not None:
+            return self.scale
+        largest = max((float(p.detach().abs().max()) for p in parameters if p.numel()), default=0.0)
+        return max(self.w_max, 2 * largest) / min(-bounds[0], bounds[1]) or 1.0
 
 
 def changed(settings: Any, options: dict[str, Any]) -> Any:
