@@ -54,7 +54,7 @@ class Fades(Steps):
 
 
 class GlobalDice(Steps):
-    also = {"resumes bit-exactly"}  # what goes on elsewhere draws other numbers
+    also = frozenset({"resumes bit-exactly"})  # what goes on elsewhere draws other numbers
 
     def change(self, p, group):
         return super().change(p, group) * torch.rand_like(p)
@@ -63,7 +63,7 @@ class GlobalDice(Steps):
 class UnseededDice(Steps):
     """A generator of its own, with a seed that nobody chose."""
 
-    also = {"resumes bit-exactly"}
+    also = frozenset({"resumes bit-exactly"})
     made = 0
 
     def __init__(self, params):

@@ -241,9 +241,16 @@ def test_noise_of_cells_and_drift_pass_with_the_block():
     before, storage = weights(model), [p.data_ptr() for p in model.parameters()]
     with optimizer.reading(model, torch.Generator().manual_seed(0)):
         assert float((weights(model) - before).std()) == pytest.approx(0.04, rel=0.4)  # 39 weights
-    with pytest.raises(KeyError), optimizer.reading(model, torch.Generator().manual_seed(0), elapsed=3):
-        assert float((weights(model) - 0.9**3 * before).std()) == pytest.approx(0.04, rel=0.4)
-        raise KeyError
+    seen = []
+
+    def look_and_fail():
+        with optimizer.reading(model, torch.Generator().manual_seed(0), elapsed=3):
+            seen.append(weights(model))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        look_and_fail()
+    assert float((seen[0] - 0.9**3 * before).std()) == pytest.approx(0.04, rel=0.4)
     assert torch.equal(before, weights(model))
     assert storage == [p.data_ptr() for p in model.parameters()]
 
@@ -304,6 +311,22 @@ def test_the_recipe_takes_names_objects_and_options():
     assert (optimizer.store.period, optimizer.seed) == (20, 3)
     assert Memristor(NOISY, Direct())([layer(2)]).device is not None
     assert Memristor() == Memristor("ideal", "accumulate_and_carry")
+
+
+@pytest.mark.parametrize("device", ["ideal", "pcm"])
+def test_the_recipe_gives_room_and_a_pulse_in_units_of_the_parameters(device):
+    a, b = layer(2, value=0.25), layer(2)
+    recipe = Memristor(device, "direct", w_max=2.0, pulse=0.02)
+    optimizer = recipe([{"params": [("a", a)]}, {"params": [("b", b)], "lr": 0.0}])
+    for group in optimizer.param_groups:
+        assert group["scale"] * min(-optimizer.device.range[0], optimizer.device.range[1]) == pytest.approx(2.0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.02)
+    assert optimizer.param_groups[0]["scale"] * optimizer.device.step == pytest.approx(0.02)
+
+
+def test_without_them_every_group_finds_its_own_scale():
+    groups = [{"params": [layer(2, value=0.25)]}, {"params": layer(2, value=0.5)}]
+    assert [g["scale"] for g in Memristor()(groups).param_groups] == [0.5, 1.0]
 
 
 def another(device=IDEAL, store=None, size=2):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -119,6 +119,9 @@ class Cell(Device):
     @property
     def step(self) -> float:
         return self.dw_min
+
+    def with_step(self, step: float) -> Cell:
+        return replace(self, dw_min=step)
 
     @property
     def range(self) -> tuple[float, float]:

@@ -25,6 +25,10 @@ class Device(ABC):
     def step(self) -> float:
         """Mean weight change of one pulse."""
 
+    @abstractmethod
+    def with_step(self, step: float) -> Device:
+        """The same device with another mean step."""
+
     @property
     @abstractmethod
     def range(self) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,6 +57,9 @@ class DifferentialPair(Device):
     @property
     def step(self) -> float:
         return self.gain * self.cell.step * (2 if self.push_pull else 1)
+
+    def with_step(self, step: float) -> DifferentialPair:
+        return replace(self, cell=self.cell.with_step(self.cell.step * step / self.step))
 
     @property
     def range(self) -> tuple[float, float]:

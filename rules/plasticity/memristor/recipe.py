@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from rules.errors import unknown
 from rules.plasticity.memristor.device import Device
@@ -50,18 +50,27 @@ class Memristor:
             raise unknown("store", self.store, STORES)
         device = changed(DEVICES[self.device] if isinstance(self.device, str) else self.device, self.device_options)
         store = changed(STORES[self.store]() if isinstance(self.store, str) else self.store, self.store_options)
-        held = list(parameters)
-        scale = self._scale(held, store.range(device))
-        if self.pulse is not None:
-            device = changed(device, {"dw_min": self.pulse / scale})
+        held: list[Any] = list(parameters)
+        scale = self.scale
+        if scale is None and (self.w_max or self.pulse is not None):  # else every group finds its own
+            scale = self._scale(held, store.range(device))
+        if self.pulse is not None and scale is not None:
+            device = device.with_step(self.pulse / scale)
         return MemristorOptimizer(held, device, store, self.seed, self.lr, scale, self.train)
 
-    def _scale(self, parameters: list[nn.Parameter], bounds: tuple[float, float]) -> float:
-        """What is asked for, or what `w_max` and twice the largest initial weight need."""
-        if self.scale is not None:
-            return self.scale
-        largest = max((float(p.detach().abs().max()) for p in parameters if p.numel()), default=0.0)
+    def _scale(self, held: list[Any], bounds: tuple[float, float]) -> float:
+        """What `w_max` and twice the largest initial weight need, one for all groups."""
+        largest = max((float(p.detach().abs().max()) for p in _flat(held) if p.numel()), default=0.0)
         return max(self.w_max, 2 * largest) / min(-bounds[0], bounds[1]) or 1.0
+
+
+def _flat(held: list[Any]) -> Iterator[Tensor]:
+    """The tensors of what torch accepts as parameters: themselves, groups of them, with names or without."""
+    for item in held:
+        if isinstance(item, dict):
+            yield from _flat([item["params"]] if isinstance(item["params"], Tensor) else list(item["params"]))
+        else:
+            yield item[1] if isinstance(item, tuple) else item
 
 
 def changed(settings: Any, options: dict[str, Any]) -> Any:
