@@ -1,8 +1,9 @@
 """Chooses the learning rate of every rule on validation data, with the same budget for each and seeds of its own.
 
-    python experiments/tune.py [NAME ...] [--rates 0.005 0.01 ...] [--seeds 100 101]
+    python experiments/tune.py [NAME ...] [--rates 0.005 0.01 ...] [--pulses 0.005 0.01 ...] [--seeds 100 101]
 
-Writes results/NAME/tuning.json; the rates in NAME.yaml are the best ones found here. The test set is not looked at.
+Rules whose configuration names a `pulse` are tuned by that, as many values as there are rates. Writes
+results/NAME/tuning.json; the rates in NAME.yaml are the best ones found here. The test set is not looked at.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sandbox.parse import from_dict
 
 HERE = Path(__file__).parent
 RATES = (0.005, 0.01, 0.02, 0.04, 0.08)
+PULSES = (0.005, 0.01, 0.02, 0.04, 0.08)
 SEEDS = (100, 101)  # not among those of the comparisons
 
 
@@ -36,7 +38,7 @@ def main(given: argparse.Namespace) -> None:
         if given.names and config.stem not in given.names:
             continue
         plan = from_dict(Comparison, yaml.safe_load(config.read_text()))
-        found = tune(plan, given.rates, given.seeds)
+        found = tune(plan, {"lr": given.rates, "pulse": given.pulses}, given.seeds)
         for rule, accuracies in found.items():
             best = max(accuracies, key=lambda rate: accuracies[rate])
             print(f"{config.stem} {rule}: {accuracies}, best {best}", flush=True)
@@ -46,22 +48,20 @@ def main(given: argparse.Namespace) -> None:
         write_json(kept / "tuning.json", {**facts, "seeds": given.seeds, "validation": found})
 
 
-def tune(plan: Comparison, rates: Sequence[float], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
-    """Validation accuracy in percent, the mean over seeds, of each rule at each rate; two processes."""
-    trials = {
-        (label, rate, seed): replace(
-            runs[0], rule=replace(runs[0].rule, options={**runs[0].rule.options, "lr": rate}), seed=seed
-        )
-        for label, runs in plan.experiments().items()
-        for rate in rates
-        for seed in seeds
-    }
+def tune(plan: Comparison, values: dict[str, Sequence[float]], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
+    """Validation accuracy in percent, the mean over seeds, of each rule at each of its values; two processes."""
+    trials = {}
+    for label, (first, *_) in plan.experiments().items():
+        option = "pulse" if "pulse" in first.rule.options else "lr"
+        for value in values[option]:
+            rule = replace(first.rule, options={**first.rule.options, option: value})
+            trials |= {(label, value, seed): replace(first, rule=rule, seed=seed) for seed in seeds}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         accuracies = dict(zip(trials, pool.map(validated, trials.values()), strict=True))
-    return {
-        label: {str(rate): sum(accuracies[label, rate, seed] for seed in seeds) / len(seeds) for rate in rates}
-        for label in plan.experiments()
-    }
+    found: dict[str, dict[str, float]] = {}
+    for label, value, _ in trials:
+        found.setdefault(label, {})[str(value)] = sum(accuracies[label, value, s] for s in seeds) / len(seeds)
+    return found
 
 
 def validated(experiment: Experiment) -> float:
@@ -79,5 +79,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
+    parser.add_argument("--pulses", type=float, nargs="+", default=PULSES)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     main(parser.parse_args())

@@ -47,13 +47,13 @@ class Item(NamedTuple):
     """One line of an estimate."""
 
     what: str
-    count: int
+    number: int
     unit: float  # [J]
 
     @property
     def joules(self) -> float:
-        """`count x unit`."""
-        return self.count * self.unit
+        """`number x unit`."""
+        return self.number * self.unit
 
 
 class Estimate(NamedTuple):
@@ -72,7 +72,7 @@ class Estimate(NamedTuple):
         return sum(item.joules for item in self.items if item.what != "pulses")
 
     def __str__(self) -> str:
-        lines = [f"{i.what:<18}{i.count:>16,d}  x {i.unit:.3g} J  = {i.joules:.3g} J" for i in self.items]
+        lines = [f"{i.what:<18}{i.number:>16,d}  x {i.unit:.3g} J  = {i.joules:.3g} J" for i in self.items]
         return "\n".join([*lines, f"{'estimate, not measured':<54}{self.joules:.3g} J"])
 
 

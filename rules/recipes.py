@@ -11,14 +11,17 @@ import torch
 from torch import nn
 
 from rules.contract import CreditRule, Objective
+from rules.credit.binary_stochastic import BinaryStochastic
 from rules.credit.bptt import BPTT
+from rules.credit.dropout import Dropout
 from rules.credit.restricted import Restricted, last_layer
 from rules.errors import unknown
 from rules.objectives import OBJECTIVES
+from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.objectives.readout import TET
 from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast
 from rules.options import also_takes
-from rules.plasticity import PLASTICITIES, Adam
+from rules.plasticity import PLASTICITIES, SGD, Adam, Memristor
 from rules.surrogates import Surrogate
 from rules.views import VIEWS
 
@@ -57,9 +60,11 @@ def bptt(
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 
 
-def readout_only(*, lr: float = 5e-3, objective: str = "ce_mean", weight_decay: float = 0.0) -> LearningRule:
+def readout_only(
+    *, lr: float = 5e-3, objective: str = "ce_mean", weight_decay: float = 0.0, smooth: bool = False
+) -> LearningRule:
     """BPTT of the last layer alone: what the random hidden layers are worth untrained."""
-    credit = Restricted(BPTT(), last_layer)
+    credit = Restricted(BPTT(smooth=smooth), last_layer)
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 
 
@@ -99,17 +104,57 @@ def supcon_per_step(
     return LearningRule(TemporalContrast(**within), BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
 
 
+@also_takes(BinaryStochastic)
+def binary_stochastic(
+    *, device: str = "noisy_soft_bounds", store: str = "accumulate_and_carry",
+    device_options: dict[str, Any] | None = None, store_options: dict[str, Any] | None = None,
+    pulse: float | None = None, w_max: float = 2.0, lr: float | None = None, **credit: Any,
+) -> LearningRule:  # fmt: skip
+    """Sampled output error, binary stochastic backpropagation, memristors that step by whole pulses and carry."""
+    plasticity = Memristor(device, store, device_options or {}, store_options or {}, w_max, pulse, lr)
+    return LearningRule(BitError(), BinaryStochastic(**credit), plasticity)
+
+
+@also_takes(BinaryStochastic)
+def binary_stochastic_ideal(*, pulse: float = 0.01, w_max: float = 2.0, **credit: Any) -> LearningRule:
+    """Binary stochastic backpropagation on ideal weights: each pulse is a step of the same size, at once."""
+    return LearningRule(BitError(), BinaryStochastic(**credit), Memristor("ideal", "direct", w_max=w_max, pulse=pulse))
+
+
+def bptt_on_memristor(
+    *, lr: float = 0.1, objective: str = "ce_mean", smooth: bool = False, device: str = "noisy_soft_bounds",
+    store: str = "accumulate_and_carry", device_options: dict[str, Any] | None = None,
+    store_options: dict[str, Any] | None = None, pulse: float | None = None, w_max: float = 0.0,
+    train: int | None = None, surrogate: str | Surrogate | None = None,
+) -> LearningRule:  # fmt: skip
+    """BPTT whose gradient is written to memristors as pulses, right on average: `lr` means what it means for SGD."""
+    plasticity = Memristor(device, store, device_options or {}, store_options or {}, w_max, pulse, lr, train=train)
+    return LearningRule(pick("objective", OBJECTIVES, objective), BPTT(surrogate, smooth=smooth), plasticity)
+
+
+def backprop(*, lr: float = 0.5, dropout: float = 0.0, momentum: float = 0.0) -> LearningRule:
+    """High-precision SGD on networks of stochastic binary units: their probabilities in place of their bits.
+
+    No member of RULES, since it wants a read-out whose output is a probability; name it `rules.recipes:backprop`.
+    """
+    return LearningRule(BinaryCrossEntropy(), Dropout(BPTT(smooth=True), dropout), SGD(lr, momentum))
+
+
 RULES: dict[str, Callable[..., LearningRule]] = {
     "bptt": bptt,
     "tet": tet,
     "tcl": tcl,
     "stcl": stcl,
     "supcon_per_step": supcon_per_step,
+    "binary_stochastic": binary_stochastic,
+    "binary_stochastic_ideal": binary_stochastic_ideal,
+    "bptt_on_memristor": bptt_on_memristor,
     "readout_only": readout_only,
 }
 
 CREDITS: dict[str, Callable[..., CreditRule]] = {
     "bptt": BPTT,
+    "binary_stochastic": BinaryStochastic,
 }
 
 

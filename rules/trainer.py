@@ -63,7 +63,8 @@ class Trainer:
         if not learned:
             raise ValueError(f"{type(model).__name__} has no trainable parameter: is everything frozen?")
         self.parameters = learned | own_parameters(self.rule.objective)
-        self.optimizer = self.rule.plasticity(self.parameters.values())
+        seeded = getattr(self.rule.plasticity, "seeded", None)  # devices are as random as everything else
+        self.optimizer = (seeded(seed) if seeded else self.rule.plasticity)(self.parameters.values())
         self.state = self.rule.credit.init(model)
         self.rng = torch.Generator().manual_seed(seed)
         self.steps = 0  # taken in all

@@ -140,7 +140,7 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
     """Scale the weights layer by layer until a batch makes each spiking layer fire with probability `rate` per step.
 
     Arguments: a batch `[T, B, *shape]`, the wished-for probability. A layer without spikes is scaled to outputs of
-    standard deviation 1; a normalised one by the gain of its normalisation, whose running statistics become those of
+    standard deviation 1, one of stochastic binary units to membranes whose deviation is the width of their logistic; a normalised one by the gain of its normalisation, whose running statistics become those of
     the batch. Returns the report of `firing_report`. In the spirit of Mishkin & Matas 2016 (LSUV, arXiv
     1511.06422), with the firing rate in place of the variance. Raises ValueError for a rate outside (0, 1).
 
@@ -164,7 +164,10 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
                     p.copy_(first * factor)
                 return _output(network, layer, x)
 
-            if layer.cells.neuron.spiking:
+            neuron = layer.cells.neuron
+            if neuron.spontaneous:
+                scaled(float(neuron.swing) / max(float(_drive(network, layer, x).std()), 1e-6))
+            elif neuron.spiking:
                 _bisect(lambda factor, scaled=scaled: float(scaled(factor).mean()) - rate)  # type: ignore[misc]
             else:
                 scaled(1 / max(float(scaled(1.0).std()), 1e-6))
@@ -204,10 +207,20 @@ def _fires(layer: Layer) -> bool:
 
 def _output(network: Network, layer: Layer, x: Tensor) -> Tensor:
     """What the layer's population puts out when the network sees `x`."""
-    seen: list[Tensor] = []
-    handle = layer.cells.register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
+    return _answered(network, layer, x)[0]
+
+
+def _drive(network: Network, layer: Layer, x: Tensor) -> Tensor:
+    """Membranes minus threshold of the layer's population when the network sees `x` [mV]."""
+    return _answered(network, layer, x)[2]
+
+
+def _answered(network: Network, layer: Layer, x: Tensor) -> Any:
+    """Output, carry and membrane of the layer's population."""
+    seen: list[Any] = []
+    handle = layer.cells.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
-        network(x)
+        network(x, record=True)
     finally:
         handle.remove()
     return seen[0]

@@ -43,7 +43,7 @@ class Comparison:
         return f"compare-{self.experiment.task.name}-{fingerprint(self)}".replace(":", ".")
 
     def experiments(self) -> dict[str, list[Experiment]]:
-        """The runs of each rule, seed by seed; two rules of one name are told apart by a number."""
+        """The runs of each rule, seed by seed, by its label or name; two of one name are told apart by a number."""
         rules = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in self.rules]
         if BASELINE not in {rule.name for rule in rules}:
             rules.append(RuleConfig(BASELINE))
@@ -51,14 +51,15 @@ class Comparison:
         for rule in rules:
             if rule in labels.values():
                 raise ValueError(f"rule {rule.name!r} is listed twice with the same options; give each once")
-            count = sum(label == rule.name or label.startswith(f"{rule.name}#") for label in labels)
-            labels[rule.name if count == 0 else f"{rule.name}#{count + 1}"] = rule
+            name = rule.label if rule.label and rule.name != BASELINE else rule.name
+            count = sum(label == name or label.startswith(f"{name}#") for label in labels)
+            labels[name if count == 0 else f"{name}#{count + 1}"] = rule
         first = self.experiment.seed
         return {
             label: [
                 replace(
                     self.experiment,
-                    rule=replace(rule, epochs=None),
+                    rule=replace(rule, epochs=None, label=None),
                     seed=first + n,
                     epochs=self.experiment.epochs if rule.epochs is None else rule.epochs,
                 )

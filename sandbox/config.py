@@ -128,7 +128,7 @@ class NetworkConfig:
 class RuleConfig:
     """A named rule with options; `objective`, `credit` and `plasticity` replace its parts where given.
 
-    `regularisers` are added to the objective. `epochs` stands in place of the experiment's in a comparison, so that
+    `regularisers` are added to the objective. `label` is what a comparison calls it, `epochs` stands in place of the experiment's in a comparison, so that
     rules can be compared at equal cost.
 
     >>> sorted(RuleConfig("bptt", regularisers=[Choice("rate_l1", {"weight": 0.1})]).make().needs)
@@ -142,6 +142,7 @@ class RuleConfig:
     plasticity: Choice | None = None
     regularisers: list[Choice] = field(default_factory=list)
     epochs: int | None = None
+    label: str | None = None
 
     def make(self) -> LearningRule:
         """Build the rule."""

@@ -37,6 +37,7 @@ class Neuron(ABC):
     units: ClassVar[dict[str, str]]
     spiking: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+    spontaneous: ClassVar[bool] = False  # fires half of the time where nothing drives it
     above: ClassVar[Mapping[str, float | str]] = {}
     choices: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     draws: ClassVar[Mapping[str, str]] = {}

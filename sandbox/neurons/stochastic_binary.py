@@ -55,6 +55,7 @@ class StochasticBinary(Neuron):
     threshold: ClassVar[str] = "v >= v_threshold + delta_v * log(dice / (1 - dice))"
     reset_code: ClassVar[str] = ""
     method: ClassVar[str] = "exact"
+    spontaneous: ClassVar[bool] = True
     units: ClassVar[dict[str, str]] = {
         "tau_mem": "ms", "delta_v": "mV", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v": "mV", "dice": "1",
         "current": "nA",

@@ -62,10 +62,17 @@ def _case(request):
     return make(), batches
 
 
+SETTINGS = {  # where a learning rate of 0.02 does not say what a rule needs: pulses are summed over batch and steps
+    "binary_stochastic": {"binarise_input": False, "store_options": {"threshold": 32, "period": 1}},
+    "binary_stochastic_ideal": {"binarise_input": False, "pulse": 0.001},
+    "bptt_on_memristor": {"lr": 0.5, "store": "direct"},
+}
+
+
 @pytest.mark.parametrize("rule", rules.RULES)
 def test_it_learns_on_any_model(case, rule):
     model, batches = case
-    made = rules.make(rule, lr=0.02)
+    made = rules.make(rule, **SETTINGS.get(rule, {"lr": 0.02}))
     if not made.needs <= offers(model) | {"labels"}:
         pytest.skip(f"{type(model).__name__} does not offer {set(made.needs - offers(model) - {'labels'})}")
     trainer = Trainer(model, made, seed=0)

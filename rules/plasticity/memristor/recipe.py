@@ -22,8 +22,8 @@ class Memristor:
     `device` and `store` are objects, or names of `DEVICES` and `STORES`; `device_options` replaces fields of the device
     (for a pair `{"cell": {...}}` those of its cells), `store_options` fields of the store. `w_max`, in units of the
     parameters, is a weight that devices must be able to hold in either direction where `scale` is None, and `pulse`
-    the mean change of a parameter by one pulse to a device, in place of the device's own. The others are options of
-    `MemristorOptimizer`.
+    the mean change of a parameter by one pulse to a device, in place of the device's own. `seed` is that of a Trainer
+    unless given. The others are options of `MemristorOptimizer`.
 
     Raises ValueError, when called, for an unknown name or field, with the legal ones and the nearest.
 
@@ -41,7 +41,11 @@ class Memristor:
     lr: float | None = None
     scale: float | None = None
     train: int | None = None
-    seed: int = 0
+    seed: int | None = None
+
+    def seeded(self, seed: int) -> Memristor:
+        """With this seed, where it has none of its own: a trainer hands over its own, so that its devices are too."""
+        return replace(self, seed=seed) if self.seed is None else self
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> MemristorOptimizer:
         if isinstance(self.device, str) and self.device not in DEVICES:
@@ -56,7 +60,7 @@ class Memristor:
             scale = self._scale(held, store.range(device))
         if self.pulse is not None and scale is not None:
             device = device.with_step(self.pulse / scale)
-        return MemristorOptimizer(held, device, store, self.seed, self.lr, scale, self.train)
+        return MemristorOptimizer(held, device, store, self.seed or 0, self.lr, scale, self.train)
 
     def _scale(self, held: list[Any], bounds: tuple[float, float]) -> float:
         """What `w_max` and twice the largest initial weight need, one for all groups."""

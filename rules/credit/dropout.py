@@ -1,0 +1,75 @@
+"""Another rule's credit while hidden signals are dropped by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Claim, Credit, CreditRule, Objective, Run
+from rules.wires import weighted
+
+
+@dataclass(frozen=True)
+class Dropout(CreditRule):
+    """The credit of `credit` on a network of which each hidden signal is silenced with probability `p`.
+
+        x <- x m / (1 - p),    m ~ Bernoulli(1 - p)
+
+    for the input of every linear map or convolution but the first, drawn anew for each use. The model itself is left as
+    it is, and is asked without dropout. Raises ValueError for p outside of 0 to below 1.
+
+    >>> from rules.credit.bptt import BPTT
+    >>> Dropout(BPTT(), p=0.5).claim
+    'none'
+
+    Reference: Srivastava et al. 2014, Dropout: a simple way to prevent neural networks from overfitting (JMLR 15).
+    """
+
+    credit: CreditRule
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p < 1:
+            raise ValueError(f"p={self.p}: give a probability from 0 to below 1")
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the rule it holds
+        return self.credit.needs
+
+    @property
+    def claim(self) -> Claim:  # type: ignore[override]  # the gradient of a thinned network, another at each call
+        return self.credit.claim if self.p == 0 else "none"
+
+    @property
+    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.credit.inferences
+
+    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
+        """As the held rule says."""
+        return self.credit.infer(run, batch, mode, rng)
+
+    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Those of the held rule."""
+        return self.credit.parameters(model)
+
+    def init(self, model: nn.Module) -> Any:
+        """The held rule's first state."""
+        return self.credit.init(model)
+
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
+        """The held rule's credit, with some signals missing."""
+
+        def thin(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            x, *others = inputs
+            kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=rng)
+            return (x * kept / (1 - self.p), *others)
+
+        with ExitStack() as hooks:
+            for module in list(weighted(model).values())[1:] if self.p else []:
+                hooks.callback(module.register_forward_pre_hook(thin).remove)
+            return self.credit.assign(model, objective, batch, state, rng)
