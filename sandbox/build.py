@@ -140,9 +140,10 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
     """Scale the weights layer by layer until a batch makes each spiking layer fire with probability `rate` per step.
 
     Arguments: a batch `[T, B, *shape]`, the wished-for probability. A layer without spikes is scaled to outputs of
-    standard deviation 1, one of stochastic binary units to membranes whose deviation is the width of their logistic; a normalised one by the gain of its normalisation, whose running statistics become those of
-    the batch. Returns the report of `firing_report`. In the spirit of Mishkin & Matas 2016 (LSUV, arXiv
-    1511.06422), with the firing rate in place of the variance. Raises ValueError for a rate outside (0, 1).
+    standard deviation 1, one of stochastic binary units to membranes as spread as their logistic is wide; a normalised
+    one by the gain of its normalisation, whose running statistics become those of the batch. Returns the report of
+    `firing_report`. In the spirit of Mishkin & Matas 2016 (LSUV, arXiv 1511.06422), with the firing rate in place of
+    the variance. Raises ValueError for a rate outside (0, 1).
 
     >>> net = build((4,), 3, hidden=(30,), seed=0)
     >>> report = calibrate(net, torch.rand(20, 64, 4, generator=torch.Generator().manual_seed(0)), rate=0.1)
@@ -207,12 +208,14 @@ def _fires(layer: Layer) -> bool:
 
 def _output(network: Network, layer: Layer, x: Tensor) -> Tensor:
     """What the layer's population puts out when the network sees `x`."""
-    return _answered(network, layer, x)[0]
+    output: Tensor = _answered(network, layer, x)[0]
+    return output
 
 
 def _drive(network: Network, layer: Layer, x: Tensor) -> Tensor:
     """Membranes minus threshold of the layer's population when the network sees `x` [mV]."""
-    return _answered(network, layer, x)[2]
+    membrane: Tensor = _answered(network, layer, x)[2]
+    return membrane
 
 
 def _answered(network: Network, layer: Layer, x: Tensor) -> Any:

@@ -13,6 +13,7 @@ from rules.observe import run_model
 from sandbox import LIF, Layer, LeakyIntegrator, Network, Population, build, calibrate, firing_report
 from sandbox.models import convolutional, recurrent
 from sandbox.network import Residual
+from sandbox.neurons import StochasticBinary
 
 ARCHITECTURES = {
     "dense": ((6,), (12, 8)),
@@ -203,3 +204,12 @@ def test_models_to_start_from_learn(make):
 def test_an_image_too_small_for_its_pools_is_refused():
     with pytest.raises(ValueError, match="a pool no larger than the image"):
         convolutional((1, 2, 2), 10, (4, 8, 8))
+
+
+def test_stochastic_units_are_scaled_by_their_membrane():
+    """They fire half of the time whatever their weights, so that no rate could tell."""
+    net = build((64,), 10, (30,), neuron=StochasticBinary(delta_v=2.0), readout=StochasticBinary())
+    x = torch.rand(1, 200, 64, generator=torch.Generator().manual_seed(0))
+    calibrate(net, x, rate=0.1)
+    spread = [float(trace.u.detach().std()) for trace in net(x, record=True).traces]
+    assert spread == pytest.approx([2.0, 1.0], rel=0.02)  # the read-out is scaled on the bits of one draw
