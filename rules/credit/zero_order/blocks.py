@@ -1,7 +1,7 @@
 """Probing inside a block that cannot be taken apart: at each use of each weight, with the whole block behind it.
 
-Whatever joins the branches of a block, a shortcut, a recurrence, is inside of what is probed, so nothing has to be known
-of it. The price is that each probe runs the whole block.
+Whatever joins the branches of a block, a shortcut, a recurrence, is inside of what is probed, so nothing has to be
+known of it. The price is that each probe runs the whole block.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def rerun(step: Step, x: Tensor, use: int, z: Tensor) -> Tensor:
 
 
 def rows(call: Call, axis: int, steps: int, samples: int) -> str:
-    """How a use of a weight stacks time and batch: "timed" `[T, B]`, "folded" `[T B]`, or "row" `[B]`, one time alone."""
+    """How a use of a weight stacks time and batch: "timed" `[T, B]`, "folded" `[T B]`, or "row" `[B]`, one time."""
     leading = call.z.ndim - (len(call.module.kernel_size) + 1 if isinstance(call.module, _ConvNd) else 1)
     found = len(call.z)
     if axis == 1 and leading >= 2 and call.z.shape[:2] == (steps, samples):
@@ -77,9 +77,9 @@ def rows(call: Call, axis: int, steps: int, samples: int) -> str:
 
 def unstacked(z: Tensor, form: str, samples: int) -> Tensor:
     """`[T, B, ...]` of what a weight gave."""
-    return {"timed": lambda: z, "folded": lambda: z.unflatten(0, (-1, samples)), "row": lambda: z[None]}[form]()
+    return z if form == "timed" else z.reshape(-1, samples, *z.shape[1:])
 
 
 def stacked(z: Tensor, form: str) -> Tensor:
     """The inverse of `unstacked`."""
-    return {"timed": lambda: z, "folded": lambda: z.flatten(0, 1), "row": lambda: z[0]}[form]()
+    return z if form == "timed" else z.flatten(0, 1)

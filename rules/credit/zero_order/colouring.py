@@ -64,12 +64,16 @@ def layout(steps: Sequence[Step], shapes: Sequence[tuple[int, ...]]) -> Layout:
         return Layout(1, first, (None,) * len(first), (1,) * len(first))
     sizes = first[1:]
     windows: list[Tensor | None] = [None] * len(sizes)
+    current = sizes
     for step, before, after in zip(steps, shapes, shapes[1:], strict=False):
-        seen = [None] * len(sizes) if step.pointwise else sees(step, before, after)
+        if step.pointwise:
+            continue
+        seen = sees(step, before, after) if before[1:] == current else None  # not where positions were rearranged
         if seen is None:
             windows = [torch.ones(1, size) for size in sizes]
             break
         windows = [chained(a, b) for a, b in zip(seen, windows, strict=True)]
+        current = after[1:]
     return Layout(first[0] if first else 1, sizes, tuple(windows), tuple(map(spacing, windows)))
 
 
@@ -109,14 +113,11 @@ def sees(step: Step, before: tuple[int, ...], after: tuple[int, ...]) -> list[Te
         return None
     if getattr(module, "padding_mode", "zeros") != "zeros":
         return None
-    spread = _ntuple(axes)
+    spread = _ntuple(axes)  # type: ignore[no-untyped-call]
     kernel, stride = spread(module.kernel_size), spread(module.stride)
     dilation = spread(getattr(module, "dilation", 1))
     padding = module._reversed_padding_repeated_twice[-2::-2] if kind in CONVOLUTIONS else spread(module.padding)  # type: ignore[index]
-    return [
-        strided(before[a + 1], after[a + 1], kernel[a], stride[a], padding[a], dilation[a])  # type: ignore[misc]
-        for a in range(axes)
-    ]
+    return [strided(before[a + 1], after[a + 1], kernel[a], stride[a], padding[a], dilation[a]) for a in range(axes)]
 
 
 @lru_cache(maxsize=256)

@@ -38,7 +38,7 @@ class HZO(Layered):
     that vanishes in the precision, too little memory for one probe; NonFinite for a NaN in a probe.
 
     >>> list(HZO().plan(4)), HZO().claim
-    ([(2, 4), (3, 4), (1, 2)], 'exact')
+    ([(2, 4), (1, 2), (3, 4)], 'exact')
 
     Reference: Cao, Ma & Tian 2026 (arXiv 2602.10607). Division over depth, the order `M L log L` and stability near
     layers of Lipschitz constant 1 are stated in its abstract; the halving and the Jacobian of the right half are

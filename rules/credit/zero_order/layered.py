@@ -1,4 +1,4 @@
-"""What hierarchical, sequential and to-the-loss zero-order rules share: all but the plan of which error comes from where."""
+"""What hierarchical, sequential and to-the-loss rules share: all but the plan of which error comes from where."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from rules.contract import Batch, Credit, CreditRule, Objective, Run, own_parameters
+from rules.credit.zero_order.admission import confirm, refuse, shaped
+from rules.credit.zero_order.lab import Lab
 from rules.credit.zero_order.ledger import Ledger
-from rules.credit.zero_order.probes import Lab
-from rules.credit.zero_order.recorded import Recorded, record
-from rules.credit.zero_order.stages import SYNAPSES, Chain, stages
+from rules.credit.zero_order.recorded import record
+from rules.credit.zero_order.stages import SYNAPSES, stages
 from rules.credit.zero_order.transport import Transport
 from rules.credit.zero_order.unitary import report_gains
 from rules.errors import unknown
@@ -41,11 +40,17 @@ class Layered(CreditRule):
 
     Arguments: `diff`, central differences or forward ones, which cost half and err by one order of eps more; `probes`,
     each unit of the `basis` (on a lattice where positions do not interact), or `q` `random` signs, `normal` directions,
-    or `scattered` signs over one channel at a time; `eps_rel`, the step relative to the rms of each sample's signal, by
-    default the precision's `u^(1/3)` or, forward, `u^(1/2)`; `repeats`, means over so many readings; `cut` at the
-    `pre`-activation (neurons: their current; blocks: their output) or behind the activation, `post`; `steps`, probes at
-    `each` time, or `shared` by all times, which gives the sum over time and spreads it evenly; `smooth`, spikes replaced
-    by the primitives of their surrogates; `memory`, a bound in bytes on what probes take at a time.
+    or `scattered` signs over one channel at a time (what passes no weight is probed on the basis, which costs no layer
+    evaluation); `eps_rel`, the step relative to the rms of each sample's signal, by default the precision's `u^(1/3)`
+    or, forward, `u^(1/2)`; `repeats`, means over so many readings; `cut` at the `pre`-activation (neurons: their
+    current; blocks: their output) or behind the activation, `post`; `steps`, probes at `each` time, or, where a weight
+    is passed, `shared` by all: the sum over time, spread evenly; `smooth`, spikes replaced by the primitives of their
+    surrogates; `memory`, a bound in bytes on what probes take at a time.
+
+    A model with a method `read(signal, generator)` is measured through it: every probe's end, and nothing else. Under
+    `torch.distributed` processes with the same batch divide the probes of every part, and all get the whole gradient
+    and the whole bill. `credit.info` has `probes`, the directions tried times their repeats, and by segment the gain of
+    each layer (`rules.credit.zero_order.unitary`).
     """
 
     diff: Literal["central", "forward"] = "central"
@@ -89,7 +94,7 @@ class Layered(CreditRule):
     def step_for(self, dtype: torch.dtype) -> float:
         """The step relative to the rms of a signal."""
         order = 1 / 3 if self.diff == "central" else 1 / 2
-        return self.eps_rel if self.eps_rel is not None else float(torch.finfo(dtype).eps**order)
+        return self.eps_rel if self.eps_rel is not None else float(torch.finfo(dtype).eps ** order)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Weights and biases of every nn.Linear and convolution."""
@@ -114,7 +119,7 @@ class Layered(CreditRule):
         lab = Lab(self, int(torch.randint(2**62, (), generator=rng)), getattr(plain(model), "read", None))
         with torch.no_grad(), Ledger(model) as ledger:
             with lab.passing():
-                made = record(chain, shaped(model, views.x), self.steps == "each" and self.probes == "basis")
+                made = record(chain, shaped(model, views.x))
             ledger.settle()
             if not (state or chain.certain):
                 with lab.passing():
@@ -126,41 +131,6 @@ class Layered(CreditRule):
             cost = type(cost)(*summed(torch.tensor([*vars(cost).values()])).tolist())
         info = {"probes": float(summed(torch.tensor(lab.probes))), **report_gains(lab.gains)}
         return Credit(own | grads, True, loss, cost, info=info)
-
-
-def refuse(rule: Layered, model: nn.Module, objective: Objective, batch: Batch) -> None:
-    """Raise ValueError for what would couple samples, draw masks anew, or lie outside of what the output tells."""
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-            raise ValueError(
-                f"{name} is batch normalisation in training mode, which couples the samples that probes stack: freeze it "
-                f"with .eval() after calibration, or use nn.GroupNorm or nn.LayerNorm"
-            )
-        if isinstance(module, _DropoutNd) and module.training and module.p > 0:
-            raise ValueError(f"{name} is dropout in training mode, which draws a new mask for every probe: put it in "
-                             "evaluation mode, take p = 0, or use a module of your own with a fixed mask")  # fmt: skip
-    if "layers" in objective.needs:
-        raise ValueError(f"{objective} looks at hidden layers, and {type(rule).__name__} knows the error at the output "
-                         "alone: use an objective of the output, or BPTT")  # fmt: skip
-    if batch.carry is not None and batch.carry != ():
-        raise ValueError(f"{type(rule).__name__} runs every part of a model from rest: hand over whole sequences, no carry")
-
-
-def shaped(model: nn.Module, x: Tensor) -> Tensor:
-    """The input as the first layer takes it: a model may say the `shape` of one sample at one time."""
-    shape = getattr(plain(model), "shape", None)
-    return x if shape is None or isinstance(plain(model), nn.Sequential) else x.reshape(*x.shape[:2], *shape)
-
-
-def confirm(model: nn.Module, run: Run, made: Recorded) -> None:
-    """Raise ValueError where the layers, one after the other, are not the model, beyond what rounding could explain."""
-    true, ours = run.output, made.output
-    if true.shape == ours.shape and float((true - ours).norm()) <= 1e-2 * float(true.norm()):
-        return
-    raise ValueError(
-        f"{type(model).__name__}.layers, called one after the other, give {tuple(ours.shape)} and other numbers than the "
-        f"model, {tuple(true.shape)}: let `layers` hold all that the model does, each taking what the one before put out"
-    )
 
 
 def output_error(objective: Objective, run: Run, batch: Batch) -> tuple[float, Tensor, dict[str, Tensor]]:
@@ -176,7 +146,7 @@ def output_error(objective: Objective, run: Run, batch: Batch) -> tuple[float, T
     value = loss.item()
     everywhere = float(summed(loss.double())) / processes()
     if abs(everywhere - value) > 1e-6 * abs(value):  # in float32 the same numbers differ by less between machines
-        raise ValueError(f"this process has a loss of {value:.6g}, the mean over {processes()} is {everywhere:.6g}: give "
-                         "all the same model and batch; probes are divided between them, not samples")  # fmt: skip
+        raise ValueError(f"this process has a loss of {value:.6g}, the mean over {processes()} is {everywhere:.6g}: "
+                         "give all the same model and batch; they divide probes, not samples")  # fmt: skip
     error = torch.zeros_like(output) if error is None else error
     return value, error, {name: g for name, g in zip(own, rest, strict=True) if g is not None}

@@ -64,14 +64,15 @@ class Recorded:
             wanted = ((steps, batch) if self.axis == 1 else (batch,)) + self.features(position + 1)
             if x.shape != wanted:
                 raise ValueError(
-                    f"stage {step.name!r} ({type(step.module).__name__}) gave shape {tuple(x.shape)} for {batch} samples "
-                    f"where {tuple(wanted)} was wanted: it must treat samples that are stacked along the batch alone"
+                    f"stage {step.name!r} ({type(step.module).__name__}) gave shape {tuple(x.shape)} for {batch} "
+                    f"samples where {tuple(wanted)} was wanted: probes are stacked along the batch, so it must take a "
+                    "batch of any size and treat each sample alone"
                 )
         return x if self.axis == 1 else x[None]
 
 
-def record(chain: Chain, x: Tensor, resume: bool) -> Recorded:
-    """Run a chain once; with `resume`, cells are run one step at a time and what they remember is kept.
+def record(chain: Chain, x: Tensor) -> Recorded:
+    """Run a chain once; cells are run one step at a time, and what they remember is kept.
 
     Raises ValueError for a stage that changes its input in place, loses the batch axis or raises, by its name.
     """
@@ -83,42 +84,37 @@ def record(chain: Chain, x: Tensor, resume: bool) -> Recorded:
             made.values[position] = x
         made.shapes.append(x.shape)
         before, version = x.clone(), x._version
-        y = called(step, x, lambda x, position=position, step=step: heard(made, position, step, x, resume))
+        y = called(step, x, lambda x, position=position, step=step: heard(made, position, step, x))
         if x._version != version or not torch.equal(x.nan_to_num(), before.nan_to_num()):
-            raise ValueError(f"stage {step.name!r} ({type(step.module).__name__}) changes its input in place, which other "
+            raise ValueError(f"stage {step.name!r} ({type(step.module).__name__}) changes its input in place, which "
                              "probes still need: use inplace=False, or let it work on a copy")  # fmt: skip
         x = y
     made.values[len(chain.steps)] = x
     made.shapes.append(x.shape)
     made.axis = 0 if x.ndim == 2 else 1
     made.samples = made.output.shape[1]
-    for position, shape in enumerate(made.shapes):
-        if len(shape) <= made.axis or shape[made.axis] != made.samples or shape[0] != x.shape[0]:
-            raise ValueError(
-                f"what goes into stage {chain.steps[position].name!r} has shape {tuple(shape)}, and the output has "
-                f"{tuple(x.shape)}: time and batch must stay in front, in every stage"
-            )
+    leading = made.shapes[0][: made.axis + 1]
+    for step, taken, given in zip(chain.steps, made.shapes, made.shapes[1:], strict=False):
+        if given[: made.axis + 1] != leading:
+            raise ValueError(f"stage {step.name!r} ({type(step.module).__name__}) turns {tuple(taken)} into "
+                             f"{tuple(given)}: {tuple(leading)}, time and batch, must stay in front")  # fmt: skip
     return made
 
 
-def heard(made: Recorded, position: int, step: Step, x: Tensor, resume: bool) -> Tensor:
+def heard(made: Recorded, position: int, step: Step, x: Tensor) -> Tensor:
     """A step's answer, with what is to be kept of it put aside."""
     if isinstance(step, Block):
         y, made.calls[position] = listened(step, x)
         return y
     if not isinstance(step, Cells):
         return step(x)
-    if not resume:
-        run = step.respond(x, None, step.recurrent)
-    else:
-        runs, carries = [], [None]
-        for now in x.split(1):
-            runs.append(step.respond(now, carries[-1], step.recurrent))
-            carries.append(runs[-1].carry)
-        made.carries[position] = carries
-        run = join(runs)
-    made.heard[position] = run
-    return run.output
+    runs, carries = [], [None]
+    for now in torch.split(x, 1):
+        runs.append(step.respond(now, carries[-1], step.recurrent))
+        carries.append(runs[-1].carry)
+    made.carries[position] = carries
+    made.heard[position] = join(runs)
+    return made.heard[position].output
 
 
 def called(step: Step, x: Tensor, call: Any) -> Tensor:
@@ -139,6 +135,4 @@ def called(step: Step, x: Tensor, call: Any) -> Tensor:
 
 def repeated(carry: Any, copies: int, samples: int) -> Any:
     """What neurons remember, for so many copies of the batch; what is shared by all samples stays one."""
-    return map_tensors(
-        lambda c: torch.cat([c] * copies) if c.ndim and len(c) == samples else c, carry
-    )
+    return map_tensors(lambda c: torch.cat([c] * copies) if c.ndim and len(c) == samples else c, carry)

@@ -16,10 +16,11 @@ from rules.contract import Batch, MissingNeed, Run, offers
 from rules.observe import plain, run_model
 
 SYNAPSES = (nn.Linear, _ConvNd)
+# one unit in, one unit out, in the same order
 POINTWISE = {
-    nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh,
-    nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, nn.Hardtanh,
-    nn.Hardsigmoid, nn.Hardswish, nn.Threshold, nn.Dropout, nn.AlphaDropout,
+    nn.Identity, nn.Flatten, nn.Unflatten, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU,
+    nn.Mish, nn.Tanh, nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink,
+    nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Threshold, nn.Dropout, nn.AlphaDropout,
 }  # fmt: skip
 
 
@@ -67,8 +68,7 @@ class Plain(Step):
 
     @property
     def timeless(self) -> bool:  # type: ignore[override]
-        flat = isinstance(self.module, nn.Flatten) and self.module.start_dim >= 2
-        return self.folded or self.pointwise or flat or type(self.module) in (nn.Linear, nn.LayerNorm)
+        return self.folded or self.pointwise or type(self.module) in (nn.Linear, nn.LayerNorm)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from rules.credit.zero_order.blocks import Call, rerun, rows, stacked, unstacked
-from rules.credit.zero_order.colouring import Layout, layout
+from rules.credit.zero_order.colouring import layout
+from rules.credit.zero_order.lab import Lab, Site
 from rules.credit.zero_order.local import weight_gradients
-from rules.credit.zero_order.probes import Lab, Site, transported
+from rules.credit.zero_order.probes import transported
 from rules.credit.zero_order.recorded import Recorded, called
 from rules.credit.zero_order.stages import Block, Cells, tiled
 
@@ -23,6 +26,7 @@ class Transport:
         self.made = made
         self.lab = lab
         self.names = {id(p): name for name, p in learned.items()}
+        self.sharing = lab.how.steps == "shared" and lab.how.probes == "basis"
         self.grads: dict[str, Tensor] = {}
 
     def gradients(self, error: Tensor, plan: Plan) -> dict[str, Tensor]:
@@ -63,7 +67,8 @@ class Transport:
     def site(self, start: int, end: int, name: str, layers: int) -> Site:
         """The part of the chain from one position to another."""
         made, steps = self.made, self.made.chain.steps
-        value = made.timed(start)
+        value, timeless = made.timed(start), made.timeless(start, end)
+        weighed = any(step.weighted for step in steps[start:end])
         return Site(
             name=name,
             number=start,
@@ -71,17 +76,28 @@ class Transport:
             end=made.timed(end),
             respond=lambda x, since: made.run(start, end, x, since),
             layout=layout(steps[start:end], [made.features(p) for p in range(start, end + 1)]),
-            timeless=made.timeless(start, end),
+            weighed=weighed,
+            timeless=timeless,
+            shared=weighed and not timeless and self.sharing,
             resumable=made.resumable(start, end),
             bytes=self.bytes(start, end, value),
             layers=layers,
         )
 
     def bytes(self, start: int, end: int, value: Tensor) -> int:
-        """Memory of one perturbed copy: itself and its direction, a step's input and output twice, the differences."""
-        sizes = [shape.numel() for shape in self.made.shapes]
-        widest = max(sizes[p] + sizes[p + 1] for p in range(start, end))
-        return int(value.element_size() * (2 * value.numel() + 2 * widest + 3 * sizes[end]))
+        """Memory of one perturbed copy: itself and its direction, a step's input and output twice, the differences.
+
+        A convolution in float64 unfolds its input, which oneDNN spares it in float32.
+        """
+        steps, sizes = self.made.chain.steps, [shape.numel() for shape in self.made.shapes]
+        unfolded = [
+            step.module.weight[0].numel() * sizes[p + 1] // step.module.out_channels
+            if isinstance(step.module, _ConvNd) and value.dtype == torch.float64
+            else 0
+            for p, step in enumerate(steps)
+        ]
+        widest = max(2 * (sizes[p] + sizes[p + 1]) + unfolded[p] for p in range(start, end))
+        return int(value.element_size() * (2 * value.numel() + widest + 3 * sizes[end]))
 
     def learn(self, number: int, error: Tensor) -> None:
         """From the error at a stage's cut to the gradients of its weights."""
@@ -89,8 +105,9 @@ class Transport:
         stage = chain.stages[number]
         if stage.node < at:
             error, at = self.carry(stage.node, at, error, f"{stage.name} behind its cut"), stage.node
-        if at < len(chain.steps) and isinstance(chain.steps[at], Cells):
-            self.recurrent(chain.steps[at], at, error)
+        cells = chain.steps[at] if at < len(chain.steps) else None
+        if isinstance(cells, Cells):
+            self.recurrent(cells, at, error)
         error = self.carry(stage.weigh + 1, at, error, f"{stage.name} behind its weight")
         step = chain.steps[stage.weigh]
         if isinstance(step, Block):
@@ -99,7 +116,7 @@ class Transport:
         else:
             self.add(step.module, self.made.values[stage.weigh], error)
 
-    def recurrent(self, step: Step, position: int, error: Tensor) -> None:
+    def recurrent(self, step: Cells, position: int, error: Tensor) -> None:
         """Weights among the neurons see the error at their current, and what was heard through them."""
         for trace in self.made.heard[position].traces:
             owner = trace.weight.rpartition(".")[0]
@@ -127,7 +144,9 @@ class Transport:
             end=made.timed(position + 1),
             respond=respond,
             layout=layout([step], [(first, *rest), made.features(position + 1)]),
+            weighed=True,
             timeless=len(error) == 1,
+            shared=len(value) > 1 and self.sharing,
             resumable=False,
             bytes=self.bytes(position, position + 1, value) + 4 * value.numel() * value.element_size(),
             layers=0,

@@ -1,4 +1,4 @@
-"""Near the unitary limit: layers that keep lengths, so that neither errors nor the signals of probes fade or explode."""
+"""Near the unitary limit: layers that keep lengths, so that neither errors nor probes fade or explode."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def orthogonal_(model: nn.Module, rng: torch.Generator, gain: float = 1.0) -> nn
             if isinstance(module, _ConvNd):
                 delta_orthogonal_(module, rng, gain, name)
             elif isinstance(module, nn.Linear):
-                module.weight.copy_(gain * semi_orthogonal(*module.weight.shape, rng))
+                module.weight.copy_(gain * semi_orthogonal(module.out_features, module.in_features, rng))
             if isinstance(module, SYNAPSES) and module.bias is not None:
                 module.bias.zero_()
     return model
@@ -48,10 +48,10 @@ def delta_orthogonal_(module: _ConvNd, rng: torch.Generator, gain: float = 1.0, 
     Reference: Xiao et al. 2018 (arXiv 1806.05393).
     """
     if module.groups > 1 or module.transposed or any(size % 2 == 0 for size in module.kernel_size):
-        raise ValueError(f"{module} {name}: delta-orthogonal weights need an odd kernel, no groups and no transposition")
+        raise ValueError(f"{name} {module}: a delta-orthogonal weight wants an odd kernel, groups=1, no transposition")
     with torch.no_grad():
         module.weight.zero_()
-        centre = (slice(None), slice(None), *(size // 2 for size in module.kernel_size))
+        centre: Any = (slice(None), slice(None), *(size // 2 for size in module.kernel_size))
         module.weight[centre] = gain * semi_orthogonal(module.out_channels, module.in_channels, rng).to(module.weight)
 
 
@@ -59,8 +59,8 @@ def semi_orthogonal(rows: int, columns: int, rng: torch.Generator) -> Tensor:
     """A matrix whose shorter side is orthonormal, uniformly distributed: QR with the signs of R's diagonal."""
     drawn = torch.randn(max(rows, columns), min(rows, columns), generator=rng, dtype=torch.float64)
     q, r = torch.linalg.qr(drawn)
-    q = q * r.diagonal().sign()
-    return q if rows >= columns else q.T
+    turned: Tensor = q * r.diagonal().sign()
+    return turned if rows >= columns else turned.T
 
 
 def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
@@ -71,8 +71,9 @@ def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
     each = {f"gain {name}": total ** (1 / layers) for name, (total, layers) in gains.items()}
     for name, value in each.items():
         if not LOWEST <= value <= HIGHEST:
-            warnings.warn(f"{name} is {'below' if value < LOWEST else 'above'} [{LOWEST}, {HIGHEST}] for each layer: over "
-                          "many layers probes fade or explode; see orthogonal_ and TowardsOrthogonal", stacklevel=3)  # fmt: skip
+            side = "below" if value < LOWEST else "above"
+            warnings.warn(f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer: over many layers probes fade or "
+                          "explode; see orthogonal_ and TowardsOrthogonal", stacklevel=3)  # fmt: skip
     return each
 
 
@@ -82,8 +83,8 @@ class TowardsOrthogonal(CreditRule):
 
         weight |W^T W - gain^2 I|^2,  with the slope  4 weight (W W^T - gain^2 I) W
 
-    for the shorter side of each matrix, a convolution's being `[out, in * kernel]`; a local term that no gradient has to
-    reach. The claim is that of the rule it holds, of the loss without the pull; so is the loss that it reports.
+    for the shorter side of each matrix, a convolution's being `[out, in * kernel]`; a local term that no gradient has
+    to reach. The claim is that of the rule it holds, of the loss without the pull; so is the loss that it reports.
 
     Arguments: the rule it holds, weight (1e-4 to 1e-2), gain.
 

@@ -1,0 +1,154 @@
+"""What probes cost: many at a time beside one at a time, and beside plain forward passes of the same size.
+
+python benchmarks/zero_order.py       # two minutes; writes its section of README.md
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from readme import machine, put, table
+from timing import paired, summary
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from rules.contract import Batch
+from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal, orthogonal_
+from rules.credit.zero_order.directions import pieces
+from rules.credit.zero_order.lab import Lab, Site
+from rules.credit.zero_order.layered import Layered
+from rules.credit.zero_order.probes import transported
+from rules.credit.zero_order.recorded import record
+from rules.credit.zero_order.stages import stages
+from rules.credit.zero_order.transport import Transport
+from rules.toy import Quadratic
+
+HERE = Path(__file__).parent
+BATCH = 64
+PROCESSES = 3  # a process keeps the memory layout that it happened to get
+
+
+def network(depth: int, width: int) -> nn.Sequential:
+    parts = [part for _ in range(depth) for part in (nn.Linear(width, width), nn.Tanh())]
+    model: nn.Sequential = orthogonal_(nn.Sequential(*parts[:-1]), torch.Generator().manual_seed(0))  # type: ignore[assignment]
+    return model
+
+
+def place(rule: Layered, depth: int, width: int, first: int, last: int) -> tuple[Site, Tensor, Lab]:
+    """A recorded pass, ready to carry an error over layers `first + 1` to `last`."""
+    model, x = network(depth, width), torch.randn(BATCH, width, generator=torch.Generator().manual_seed(1))
+    transport = Transport(record(stages(model), x), Lab(rule, 0, None), rule.parameters(model))
+    site = transport.site(transport.cut(first), transport.cut(last), "here", last - first)
+    return site, torch.ones_like(site.end), transport.lab
+
+
+def carrying(rule: Layered, width: int) -> Callable[[], object]:
+    """The error of one stage, a tanh and a weight matrix, from all its probes."""
+    site, error, lab = place(rule, 2, width, 1, 2)
+    return lambda: transported(site, error, lab)
+
+
+def one_at_a_time(width: int) -> Callable[[], object]:
+    site, error, lab = place(HZO(), 2, width, 1, 2)
+    lab.how = HZO(memory=float(site.bytes))
+    return lambda: transported(site, error, lab)
+
+
+def plain(width: int) -> Callable[[], object]:
+    """The same number of evaluations of the stage, in batches of the same size."""
+    site, _, lab = place(HZO(), 2, width, 1, 2)
+    sizes = [len(piece) for piece in pieces(site.layout.channels, site, lab) for _ in "+-"]
+    stage, x = network(2, width)[1:], torch.randn(max(sizes) * BATCH, width, generator=torch.Generator().manual_seed(1))
+    return lambda: [stage(x[: size * BATCH]) for size in sizes]
+
+
+def times() -> list[tuple[float, float, float]]:
+    torch.set_num_threads(1)
+    found = []
+    with torch.no_grad():
+        for width, rounds in ((64, 101), (256, 15), (1024, 3)):
+            found.append(paired(one_at_a_time(width), carrying(HZO(), width), rounds))
+            found.append(paired(plain(width), carrying(HZO(), width), rounds))
+    return found
+
+
+def time_rows() -> list[tuple[str, str, str, str, str]]:
+    words = [sys.executable, str(HERE / "zero_order.py"), "times"]
+    found = [json.loads(subprocess.run(words, capture_output=True, check=True).stdout) for _ in range(PROCESSES)]
+    rows, targets = [], iter(("<= 0.25", "<= 1.30", "", "<= 1.30", "<= 1.00", "<= 1.30"))
+    for number, width in enumerate((64, 256, 1024)):
+        for offset, what in enumerate(("one at a time", "plain forward passes in the same batches")):
+            a, b, ratio = summary([process[2 * number + offset] for process in found])
+            label = f"all probes of a stage of {width} units, batch {BATCH}: {what}"
+            rows.append((label, f"{a * 1e3:.2f} ms", f"{b * 1e3:.2f} ms", ratio, next(targets)))
+    return rows
+
+
+def peak(depth: int, memory: float) -> int:
+    """The most memory [bytes] that carrying an error over half of the layers takes at a time."""
+    site, error, lab = place(HZO(memory=memory), depth, 64, depth // 2, depth)
+    with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        transported(site, error, lab)
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    taken = torch.tensor([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    return int(taken.cumsum(0).max())
+
+
+def memory_rows() -> list[tuple[str, str, str, str, str]]:
+    bound = 4e6
+    shallow, deep = peak(4, bound), peak(32, bound)
+    label = f"extra memory of probes, bound {bound / 1e6:.0f} MB: 4 layers, 32 layers"
+    return [
+        (label, f"{shallow / 1e6:.2f} MB", f"{deep / 1e6:.2f} MB", f"{deep / shallow:.3f}", "1.00, within the bound")
+    ]
+
+
+def evaluations(rule: Layered, depth: int) -> int:
+    x = torch.randn(1, 4, generator=torch.Generator().manual_seed(1))
+    credit = rule.assign(network(depth, 4), Quadratic(), Batch(x), False, torch.Generator().manual_seed(0))
+    return credit.cost.layer_evaluations - depth
+
+
+def slope_rows() -> list[tuple[str, str, str, str, str]]:
+    depths, rows = [16, 32, 64], []
+    cases: list[tuple[str, Layered, Callable[[int], float], str]] = [
+        ("HZO, divided by log2 L", HZO(), lambda depth: 1 / math.log2(depth), "1.00 +- 0.01"),
+        ("to the loss", LayerwiseZO(), lambda depth: 1.0, "2, from above"),
+        ("one layer at a time", SequentialLocal(), lambda depth: 1.0, "1, from above"),
+    ]
+    for name, rule, scale, target in cases:
+        counts = [evaluations(rule, depth) for depth in depths]
+        scaled = [math.log(count * scale(depth)) for count, depth in zip(counts, depths, strict=True)]
+        slope = statistics.linear_regression([math.log(depth) for depth in depths], scaled).slope
+        label = f"counted layer evaluations of probes, M = 4, L = 16 and 64, and their log-log slope: {name}"
+        rows.append((label, str(counts[0]), str(counts[-1]), f"{slope:.3f}", target))
+    return rows
+
+
+WORDS = """\
+Probes of one stage, tanh and a weight matrix in float32, central differences on the basis. Medians of calls made in
+turn and of the ratios of neighbours; the median of three fresh processes, with the range. Memory is what the allocator
+gave beyond the recorded pass. Layer evaluations are counted while the rules run; L (L - 1) / 2 and L - 1 approach their
+slopes from above.
+"""
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rows = [*time_rows(), *memory_rows(), *slope_rows()]
+    body = table(("what", "first", "ours or second", "ratio or slope", "target"), rows)
+    put("Zero-order probes", f"{WORDS}\n{body}\n\n{machine('torch', 'learning-rule-sandbox')}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["times"]:
+        print(json.dumps(times()))
+    else:
+        main()

@@ -1,0 +1,46 @@
+"""What a layered zero-order rule refuses, before it measures anything wrong."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from rules.contract import Batch, CreditRule, Objective, Run
+from rules.credit.zero_order.recorded import Recorded
+from rules.observe import plain
+
+
+def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batch) -> None:
+    """Raise ValueError for what would couple samples, draw masks anew, or lie outside of what the output tells."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            raise ValueError(
+                f"{name} is batch normalisation in training mode, which couples the samples that probes stack: put it "
+                "in evaluation mode, .eval(), or use nn.GroupNorm or nn.LayerNorm"
+            )
+        if isinstance(module, _DropoutNd) and module.training and module.p > 0:
+            raise ValueError(f"{name} is dropout in training mode, which draws a new mask for every probe: put it in "
+                             "evaluation mode, take p = 0, or use a module of your own with a fixed mask")  # fmt: skip
+    if "layers" in objective.needs:
+        raise ValueError(f"{objective} looks at hidden layers, and {type(rule).__name__} knows the error at the output "
+                         "alone: use an objective of the output, or BPTT")  # fmt: skip
+    if batch.carry is not None and batch.carry != ():
+        raise ValueError(f"{type(rule).__name__} runs parts of a model from rest: give it whole sequences and no carry")
+
+
+def shaped(model: nn.Module, x: Tensor) -> Tensor:
+    """The input as the first layer takes it: a model may say the `shape` of one sample at one time."""
+    shape = getattr(plain(model), "shape", None)
+    return x if shape is None or isinstance(plain(model), nn.Sequential) else x.reshape(*x.shape[:2], *shape)
+
+
+def confirm(model: nn.Module, run: Run, made: Recorded) -> None:
+    """Raise ValueError where the layers, one after the other, are not the model, beyond what rounding could explain."""
+    true, ours = run.output, made.output
+    if true.shape == ours.shape and float((true - ours).norm()) <= 1e-2 * float(true.norm()):
+        return
+    raise ValueError(
+        f"the layers of {type(model).__name__}, one after the other, give {tuple(ours.shape)} and other numbers than "
+        f"the model, {tuple(true.shape)}: let `layers` hold all it does, each called on what the one before put out"
+    )
