@@ -123,6 +123,7 @@ def test_a_positive_asymmetry_weakens_the_steps_down():
     assert float(driven(device, [0.0], -1)) == pytest.approx(-0.0075)
     device = ConstantStep(dw_min=0.01, up_down=-0.25)
     assert float(driven(device, [0.0], 1)) == pytest.approx(0.0075)
+    assert float(driven(device, [0.0], -1)) == pytest.approx(-0.01)
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -153,6 +153,11 @@ def test_digits_that_took_no_pulse_are_left_alone():
         after = store.read(device, state)
         assert after[1] == before[1]
         assert after[0] != before[0]
+        for _ in range(3):  # what was carried is settled, through all digits
+            store.tick(device, state, rng)
+        settled = store.read(device, state).clone()
+        store.tick(device, state, rng)
+        assert torch.equal(store.read(device, state), settled)
 
 
 def test_digits_share_what_one_cell_cannot_hold():

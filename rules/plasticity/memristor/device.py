@@ -68,9 +68,10 @@ class Device(ABC):
 
 
 def nonzero(x: Tensor) -> Tensor:
-    """Indices of what is not zero in a flat tensor; NumPy's search is several times faster than torch's on a CPU."""
+    """Indices of what is not zero in a flat tensor; on a CPU NumPy's search of bits is several times faster than
+    torch's, and than either's of numbers."""
     if x.device.type == "cpu":
-        return torch.from_numpy(x.numpy().nonzero()[0])
+        return torch.from_numpy((x != 0).numpy().nonzero()[0])
     return x.nonzero().squeeze(1)
 
 
