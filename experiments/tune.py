@@ -2,7 +2,7 @@
 
     python experiments/tune.py [NAME ...] [--rates 0.005 0.01 ...] [--pulses 0.005 0.01 ...] [--seeds 100 101]
 
-Rules whose configuration names a `pulse` are tuned by that, as many values as there are rates. Writes
+Rules whose configuration names a `pulse` and no `lr` are tuned by that, as many values as there are rates. Writes
 results/NAME/tuning.json; the rates in NAME.yaml are the best ones found here. The test set is not looked at.
 """
 
@@ -52,7 +52,7 @@ def tune(plan: Comparison, values: dict[str, Sequence[float]], seeds: Sequence[i
     """Validation accuracy in percent, the mean over seeds, of each rule at each of its values; two processes."""
     trials = {}
     for label, (first, *_) in plan.experiments().items():
-        option = "pulse" if "pulse" in first.rule.options else "lr"
+        option = "pulse" if "pulse" in first.rule.options and "lr" not in first.rule.options else "lr"
         for value in values[option]:
             rule = replace(first.rule, options={**first.rule.options, option: value})
             trials |= {(label, value, seed): replace(first, rule=rule, seed=seed) for seed in seeds}
