@@ -13,7 +13,7 @@ from torch import Tensor
 from rules.credit.zero_order.lab import Lab, Site
 from rules.objectives.gathering import processes
 
-WORKING_SET = 2**24  # bytes of probes at a time on a processor: beyond its caches larger batches only cost memory
+WORKING_SET = 2**22  # bytes of probes at a time on a processor: larger batches leave its caches and fault in pages
 
 
 class Probes(NamedTuple):
@@ -96,13 +96,13 @@ def normal_like(value: Tensor, dice: torch.Generator) -> Tensor:
 
 
 def pieces(number: int, site: Site, lab: Lab) -> Iterator[range]:
-    """Numbers 0 to `number` in runs that fit into memory, at least one for every process."""
+    """Numbers 0 to `number` in runs of one length that fit into memory, one for every process if there are so many."""
     fitting = int(lab.how.memory // site.bytes)
     if fitting < 1:
         raise ValueError(f"memory={lab.how.memory:g} bytes hold no probe of {site.name}: one takes about "
                          f"{site.bytes:,} bytes; raise memory or make the batch smaller")  # fmt: skip
     if site.value.device.type == "cpu":
         fitting = min(fitting, max(1, WORKING_SET // site.bytes))
-    size = min(fitting, math.ceil(number / processes()))
+    size = math.ceil(number / max(math.ceil(number / fitting), processes()))
     for first in range(0, number, size):
         yield range(first, min(first + size, number))

@@ -23,6 +23,7 @@ from rules.objectives.gathering import processes, rank, summed
 if TYPE_CHECKING:
     from rules.credit.zero_order.layered import Layered
 
+WATCHED = 8  # samples of which the gain is taken, so that watching costs next to nothing
 BLOCKS = {"basis": lattice, "scattered": scattered, "random": random, "normal": random}
 
 
@@ -35,12 +36,12 @@ def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
     how = lab.how
     eps = steps_of(site, how)
     found = torch.zeros(*site.value.shape[:2], site.layout.channels, *site.layout.sizes).to(site.value)
-    energy, count = torch.zeros(site.value.shape[1]).to(found), 0
+    energy, count = torch.zeros(eps[:WATCHED].shape).to(found), 0
     kind = how.probes if site.weighed else "basis"
     for number, block in enumerate(BLOCKS[kind](site, lab)):
         if number % processes() == rank():
             difference = measured(site, block, eps, lab)  # [T - since, K, B, *G], of twice or once eps
-            energy += difference.square().flatten(3).sum(3).sum((0, 1))
+            energy += difference[:, :, :WATCHED].square().flatten(3).sum(3).sum((0, 1))
             block.credit(found, attributed(site, block, difference, error))
             count += block.directions.shape[1]
     energy, found = summed(energy), summed(found)
@@ -54,7 +55,7 @@ def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
                         "learning rate or the input scale, or look for a log or a division behind it")  # fmt: skip
     lab.probes += count * how.repeats
     if site.layers and not site.shared:
-        lab.gains[site.name] = gain(site, float((energy / span.square()).mean())), site.layers
+        lab.gains[site.name] = gain(site, float((energy / span[:WATCHED].square()).mean())), site.layers
     return found.reshape(site.value.shape)
 
 
