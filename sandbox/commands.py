@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from tqdm import tqdm
 
 from rules.check import check_rule
 from rules.errors import unknown
+from rules.plasticity.memristor import DEVICES, STORES
+from rules.plasticity.memristor.device import Device
 from sandbox import folder as folders
 from sandbox import index
 from sandbox.compare import Comparison, format_table
@@ -19,6 +23,8 @@ from sandbox.config import REGISTRIES, Choice, Experiment
 from sandbox.experiment import run as run_experiment
 from sandbox.pages import page
 from sandbox.parse import load
+
+LISTED: dict[str, Mapping[str, Any]] = {**REGISTRIES, "device": DEVICES, "store": STORES}
 
 
 def run(given: Any) -> int:
@@ -88,10 +94,10 @@ def check(given: Any) -> int:
 
 def list_(given: Any) -> int:
     """Everything that has a name, or one kind of it; as Markdown pages where asked for."""
-    kinds = list(REGISTRIES) if given.kind is None else [_kind(given.kind)]
+    kinds = list(LISTED) if given.kind is None else [_kind(given.kind)]
     if given.markdown or given.folder:
         return _pages(kinds, given)
-    known: dict[str, Any] = {kind: {name: _summary(member) for name, member in REGISTRIES[kind].items()}
+    known: dict[str, Any] = {kind: {name: _summary(member) for name, member in LISTED[kind].items()}
                              for kind in kinds}  # fmt: skip
     runs = index.rows(Path(given.out)) if given.kind is None else []
     text = "\n\n".join(
@@ -107,16 +113,16 @@ def list_(given: Any) -> int:
 
 def _kind(word: str) -> str:
     """The registry that a word means, in the singular or the plural."""
-    plurals = {"plasticities": "plasticity", **{f"{kind}s": kind for kind in REGISTRIES}}
+    plurals = {"plasticities": "plasticity", **{f"{kind}s": kind for kind in LISTED}}
     kind = plurals.get(word, word)
-    if kind not in REGISTRIES:
-        raise unknown("kind", word, REGISTRIES)
+    if kind not in LISTED:
+        raise unknown("kind", word, LISTED)
     return kind
 
 
 def _pages(kinds: list[str], given: Any) -> int:
     """Markdown on the screen, or a file for each member in a folder."""
-    pages = {name: page(name, member) for kind in kinds for name, member in REGISTRIES[kind].items()}
+    pages = {name: page(name, member) for kind in kinds for name, member in LISTED[kind].items()}
     if given.folder is None:
         _say(given, pages, "\n".join(pages.values()))
         return 0
@@ -195,6 +201,10 @@ def _say(given: Any, facts: Any, text: str) -> None:
 
 
 def _summary(member: Any) -> str:
+    if isinstance(member, Device):
+        set_ = ", ".join(f"{f.name}={v}" for f in fields(member) if (v := getattr(member, f.name)) != f.default)  # type: ignore[arg-type]
+        return f"{type(member).__name__}({set_})"
+    member = getattr(member, "func", member)  # a class with some of its fields filled in
     return (member.__doc__ or "").strip().split("\n")[0]
 
 

@@ -128,8 +128,8 @@ class NetworkConfig:
 class RuleConfig:
     """A named rule with options; `objective`, `credit` and `plasticity` replace its parts where given.
 
-    `regularisers` are added to the objective. `label` is what a comparison calls it, `epochs` stands in place of the experiment's in a comparison, so that
-    rules can be compared at equal cost.
+    `regularisers` are added to the objective. In a comparison, `label` is what the rule is called, and `epochs` stands
+    in place of the experiment's, so that rules can be compared at equal cost.
 
     >>> sorted(RuleConfig("bptt", regularisers=[Choice("rate_l1", {"weight": 0.1})]).make().needs)
     ['gradient', 'labels', 'layers']

@@ -17,7 +17,9 @@ def page(name: str, member: Any) -> str:
     >>> print(page("lif", LIF).splitlines()[0])
     # LIF (`lif`)
     """
-    parts = [f"# {member.__name__} (`{name}`)", _prose(inspect.getdoc(member) or "")]
+    kind = getattr(member, "func", member)  # a class with some of its fields filled in
+    kind = kind if hasattr(kind, "__name__") else type(kind)
+    parts = [f"# {kind.__name__} (`{name}`)", _prose(inspect.getdoc(kind) or "")]
     if is_dataclass(member):
         parts.append(_parameters(member))
     if isinstance(member, type) and issubclass(member, Neuron):
@@ -39,14 +41,19 @@ def _prose(text: str) -> str:
 
 
 def _parameters(member: Any) -> str:
-    units: dict[str, str] = getattr(member, "units", {})
-    above = getattr(member, "above", {})
-    rows = [f"| `{f.name}` | {_default(f)} | {units.get(f.name, 'ms' if f.name.startswith('t_') else '')} | "
-            f"{f'above `{above[f.name]}`' if f.name in above else ''} |" for f in fields(member)]  # fmt: skip
+    neuron = isinstance(member, type) and issubclass(member, Neuron)
+    units, above = (member.units, member.above) if neuron else ({}, {})
+    rows = [
+        f"| `{f.name}` | {_default(member, f)} | {units.get(f.name, 'ms' if f.name.startswith('t_') else '')} | "
+        f"{f'above `{above[f.name]}`' if f.name in above else ''} |"
+        for f in fields(member)
+    ]
     return "\n".join(["## Parameters", "", "| name | default | unit | stays |", "| --- | --- | --- | --- |", *rows])
 
 
-def _default(field: Field[Any]) -> str:
+def _default(member: Any, field: Field[Any]) -> str:
+    if not isinstance(member, type):  # an instance has values where a class has defaults
+        return f"`{getattr(member, field.name)!r}`"
     if field.default is not MISSING:
         return f"`{field.default!r}`"
     return "required" if field.default_factory is MISSING else f"`{field.default_factory()!r}`"
