@@ -114,6 +114,7 @@ def make_table(comparison: Comparison, results: dict[str, list[dict[str, Any]]],
                 "accuracies": accuracy,
                 "accuracy": _plain(bootstrap(accuracy)),
                 "validation": _plain(bootstrap([100 * result["validation"]["accuracy"] for result in found])),
+                "gap": _plain(bootstrap([100 * (r["train"]["accuracy"] - r["test"]["accuracy"]) for r in found])),
                 "over_baseline": None
                 if label == BASELINE
                 else _plain(bootstrap([a - b for a, b in zip(accuracy, reference, strict=True)])),

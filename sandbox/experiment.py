@@ -88,6 +88,7 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
         "steps": trainer.steps,
+        "train": trainer.evaluate(evaluation(experiment, head(data.train))),
         "test": _look_once(trainer, test, range(1, len(sample.x) + 1), folder / "test.json"),
         "validation": trainer.evaluate(validation),
     }
@@ -121,6 +122,11 @@ def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> di
     for mode in trainer.rule.credit.inferences[1:]:
         found[f"accuracy_{mode}"] = trainer.evaluate(test, inference=mode)["accuracy"]
     return found
+
+
+def head(split: Split, most: int = 10_000) -> Split:
+    """The first so many samples: enough for a training accuracy to half a point."""
+    return Split(split.x[:most], split.y[:most])
 
 
 def evaluation(experiment: Experiment, split: Split) -> Loader:

@@ -101,7 +101,18 @@ def test_doctor_and_list(capsys):
     assert code == OK
     assert json.loads(out)["brian2_agrees"] is True
     code, out, _ = call(capsys, "list")
-    assert all(name in out for name in ("bptt", "yinyang", "lif", "latency", "tet"))
+    assert all(name in out for name in ("bptt", "yinyang", "lif", "latency", "tet", "reram_array_hfo2", "positional"))
+
+
+def test_devices_are_listed_with_what_sets_them_apart(capsys):
+    code, out, _ = call(capsys, "list", "devices")
+    assert code == OK
+    assert "noisy_soft_bounds  SoftBounds(dw_min=0.01, dw_min_dtod=0.3, dw_min_std=3.0)" in out
+    _, pages, _ = call(capsys, "list", "devices", "--markdown")
+    assert "# DifferentialPair (`pcm`)" in pages
+    assert "| `dw_min` | `0.4622` |" in pages
+    _, stores, _ = call(capsys, "list", "stores", "--markdown")
+    assert "# AccumulateAndCarry (`direct`)" in stores
 
 
 @pytest.mark.parametrize(

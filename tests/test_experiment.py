@@ -279,6 +279,13 @@ def test_two_variants_of_one_rule_are_told_apart():
     assert list(plan) == ["bptt", "bptt#2", "readout_only"]
 
 
+def test_a_rule_is_called_by_its_label_and_runs_as_if_it_had_none():
+    rules = [RuleConfig("bptt", label="whole"), RuleConfig("bptt", {"window": 1}, label="cut"), RuleConfig("bptt")]
+    plan = Comparison(TINY, [*rules, RuleConfig("readout_only", label="baseline")], seeds=1).experiments()
+    assert list(plan) == ["whole", "cut", "bptt", "readout_only"]
+    assert plan["whole"][0] == plan["bptt"][0]
+
+
 def test_a_rule_may_learn_for_fewer_epochs_in_a_comparison():
     plan = Comparison(TINY, ["bptt", RuleConfig("bptt", epochs=1)], seeds=2).experiments()
     assert [run.epochs for run in plan["bptt"]] == [3, 3]

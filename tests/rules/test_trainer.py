@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import rules
 from rules import Batch, HealthWarning, MissingNeed, NonFinite, Run, Trainer, toy
 from rules.contract import offers
+from rules.plasticity import Memristor
 from sandbox import LIF, build, calibrate
 
 pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
@@ -396,3 +397,43 @@ def test_learning_rate_schedules_work_on_the_optimizer(case):
     trainer.step(batches[0])
     schedule.step()
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(2.5e-3)
+
+
+# --- weights in devices ---
+
+
+def on_devices(seed=0, **options):
+    x, y = blobs()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+    return Trainer(model, rules.make("bptt_on_memristor", store="direct", **options), seed=seed), (x, y)
+
+
+def test_pulses_are_billed_with_the_step_that_wrote_them():
+    trainer, batch = on_devices()
+    costs = [trainer.step(batch).cost for _ in range(3)]
+    assert sum(cost.pulses for cost in costs) == sum(trainer.optimizer.writes) > 0
+    assert all(cost.pulses > 0 for cost in costs)
+
+
+def test_devices_are_as_random_as_the_trainer_says_unless_they_have_a_seed_of_their_own():
+    def steps(seed, **options):
+        trainer, batch = on_devices(seed, **options)
+        trainer.step(batch)
+        return trainer.model[0].weight.detach()
+
+    assert torch.equal(steps(1), steps(1))
+    assert not torch.equal(steps(1), steps(2))
+    own = Memristor("noisy_soft_bounds", "direct", lr=0.1, seed=7)
+    assert own.seeded(3).seed == 7
+    assert Memristor().seeded(3).seed == 3
+
+
+def test_noise_of_reading_is_seen_by_learning_and_by_evaluation_and_leaves_the_weights_alone():
+    noisy, batch = on_devices(device_options={"read_noise": 0.05})
+    quiet, _ = on_devices()
+    before = noisy.model[0].weight.detach().clone()
+    found = noisy.evaluate([batch])
+    assert found == noisy.evaluate([batch]) != quiet.evaluate([batch])
+    assert torch.equal(noisy.model[0].weight, before)
+    assert noisy.step(batch).loss != quiet.step(batch).loss

@@ -1,0 +1,83 @@
+"""What one-bit learning and a periodic carry are worth on real data, over paired seeds, printed with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+
+import rules
+from rules import LearningRule
+from rules.credit.binary_stochastic import BinaryStochastic
+from rules.objectives.output_error import BitError
+from rules.plasticity.memristor import Memristor, Positional
+from sandbox.compare import Comparison, compare, format_table
+from sandbox.experiment import evaluation, prepare
+from sandbox.parse import from_dict
+from sandbox.report.reading import by_rule, compared_runs
+from sandbox.statistics import bootstrap, paired
+from tests.conftest import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def plan(name, labels, **changes):
+    whole = from_dict(Comparison, yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text()))
+    kept = [rule for rule in whole.rules if (rule.label or rule.name) in labels]
+    return replace(whole, rules=kept, experiment=replace(whole.experiment, **changes), seeds=3)
+
+
+def run(comparison, folder):
+    print("\n" + format_table(compare(comparison, folder, jobs=2)))
+    return by_rule(compared_runs(folder))
+
+
+def test_a_carry_rescues_a_noisy_device_and_spares_it(tmp_path):
+    """On digits, steps that vary threefold: each arm with the pulse that is best on validation data."""
+    runs = run(plan("binary_digits", ("carry", "direct", "readout_only")), tmp_path)
+    accuracy, pulses = {}, {}
+    for label in ("carry", "direct"):
+        results = [found.result for found in runs[label]]
+        accuracy[label] = [100 * result["test"]["accuracy"] for result in results]
+        pulses[label] = [result["cost"]["pulses"] for result in results]
+    gain = paired(accuracy["carry"], accuracy["direct"])
+    ratios = [many / few for many, few in zip(pulses["direct"], pulses["carry"])]
+    print(f"carry over direct: {gain}; pulses of direct over those of carry: {bootstrap(ratios)}")
+    assert gain.difference.mean >= 8
+    assert min(ratios) >= 20
+
+
+def test_one_bit_learning_comes_near_backpropagation_and_overfits_less(tmp_path):
+    """On the first 10,000 images of MNIST: the whole is in `make evidence`. The gap is training minus test accuracy."""
+    comparison = plan("binary_mnist", ("backprop", "binary_stochastic_ideal", "readout_only"), epochs=8)
+    task = replace(comparison.experiment.task, options={"train": 10_000})
+    comparison = replace(comparison, experiment=replace(comparison.experiment, task=task))
+    runs = run(comparison, tmp_path)
+    accuracy = {rule: [100 * one.result["test"]["accuracy"] for one in found] for rule, found in runs.items()}
+    behind = paired(accuracy["binary_stochastic_ideal"], accuracy["backprop"])
+    gap = {
+        rule: [100 * (one.result["train"]["accuracy"] - one.result["test"]["accuracy"]) for one in found]
+        for rule, found in runs.items()
+    }
+    wider = paired(gap["backprop"], gap["binary_stochastic_ideal"])
+    print(f"binary stochastic above backpropagation: {behind}; gap of the latter over that of the former: {wider}")
+    assert behind.difference.mean >= -1.0
+    assert wider.difference.mean > 0
+
+
+def test_four_states_are_enough_with_digits_that_carry():
+    """ReRAM of about 4 states on all of MNIST, one epoch and one seed; positional store, least digit behind a counter."""
+    experiment = plan("binary_mnist", ("binary_stochastic",)).experiments()["binary_stochastic"][0]
+    store = Positional(digits=2, base=2, period=10, threshold=64, reset=True)
+    rule = LearningRule(BitError(), BinaryStochastic(), Memristor("reram_array_hfo2", store, scale=1.0))
+    data = experiment.make_task().load()
+    trainer, train = prepare(experiment, data)
+    trainer = rules.Trainer(trainer.model, rule, seed=0)
+    for _ in trainer.fit(train):
+        pass
+    test = evaluation(experiment, data.test)
+    found = {mode: trainer.evaluate(test, inference=mode)["accuracy"] for mode in rule.credit.inferences}
+    print(f"about 4 states, one epoch: {found}; pulses {trainer.optimizer.writes}")
+    assert found["mean"] >= 0.90
