@@ -19,6 +19,7 @@ from sandbox.compare import Comparison
 from sandbox.config import Experiment, RuleConfig
 from sandbox.parse import built, parser_of
 from sandbox.report import Report, latency_wording, wording, write_report
+from sandbox.report.figures import PRICES
 from sandbox.report.measures import MEASURES
 from sandbox.report.reading import FinishedRun
 from sandbox.statistics import Interval, bootstrap
@@ -96,7 +97,8 @@ def write_comparison(folder: Path, comparison: Comparison = COMPARISON) -> dict:
         for experiment in experiments:
             write_run(folder / experiment.identity, experiment, ENDS[label])
         mean = 100 * ENDS[label]
-        costs = {"forwards": 200, "backwards": 200, "layer_evaluations": 400, "synaptic_operations": 84e6 * 2**number}
+        costs = {"forwards": 200, "backwards": 200, "layer_evaluations": 400, "synaptic_operations": 84e6 * 2**number,
+                 "one_bit_reads": 1234 * number}  # fmt: skip
         rows.append(
             {
                 "rule": label,
@@ -160,7 +162,7 @@ def png_size(path: Path) -> tuple[int, int]:
 
 
 def test_figures_are_seven_inches_at_150_dpi(compared, ran):
-    assert [path.name for path in compared[0].figures] == ["curves.png", "cost.png"]
+    assert [path.name for path in compared[0].figures] == ["curves.png", "cost.png", "evaluations.png"]
     assert [path.name for path in ran.figures] == ["curves.png"]
     for path in (*compared[0].figures, *ran.figures):
         assert png_size(path) == (1050, 675)
@@ -179,7 +181,7 @@ def test_figures_show_the_numbers(tmp_path, compared):
     table = folders.read_json(folder / "table.json")
     table["rows"][0]["accuracy"][0] += 1.0
     folders.write_json(folder / "table.json", table)
-    curves, cost = write_report(folder).figures
+    curves, cost, _ = write_report(folder).figures
     assert curves.read_bytes() == compared[0].figures[0].read_bytes()
     assert cost.read_bytes() != compared[0].figures[1].read_bytes()
 
@@ -207,7 +209,7 @@ def test_cost_csv_is_the_table(compared):
         assert {name: float(found[name]) for name in row["cost"]} == row["cost"]
 
 
-FIGURES = ["curves", "cost", "latency", "drop", "area", "consistency", "separation"]
+FIGURES = ["curves", "cost", "evaluations", "latency", "drop", "area", "consistency", "separation"]
 
 
 def test_fewer_steps_get_their_figures_with_numbers_beside(stepped):
@@ -285,7 +287,7 @@ def test_runs_tested_before_there_were_fewer_steps_hide_the_figures(tmp_path):
     write_comparison(folder)
     label, (first, *_) = next(iter(COMPARISON.experiments().items()))
     add_fewer_steps(folder / first.identity, ENDS[label], first.seed)
-    assert [path.stem for path in write_report(folder).figures] == ["curves", "cost"]
+    assert [path.stem for path in write_report(folder).figures] == ["curves", "cost", "evaluations"]
 
 
 def told(rule: str, differences: list[float], base: float = 0.5) -> list[FinishedRun]:
@@ -351,11 +353,27 @@ def test_verdicts_follow_the_intervals(compared):
 def test_titles_claim_no_more_than_the_table(compared):
     table = compared[1]
     assert wording.curves_message(table) == "yinyang: bptt stands above readout_only"
-    assert wording.cost_message(table) == "yinyang: bptt has the highest mean, at 0.125 × readout_only's operations"
+    assert (
+        wording.cost_message(table, PRICES["cost"])
+        == "yinyang: bptt has the highest mean, at 0.125 × readout_only's operations"
+    )
+    assert (
+        wording.cost_message(table, PRICES["evaluations"])
+        == "yinyang: bptt has the highest mean, at readout_only's evaluations"
+    )
     rest = {**table, "rows": table["rows"][1:]}
     assert wording.curves_message(rest) == "yinyang: no rule stands above readout_only"
     worst = {**table, "rows": table["rows"][2:]}
-    assert wording.cost_message(worst) == "yinyang: no rule has a higher mean than readout_only, at any cost"
+    assert (
+        wording.cost_message(worst, PRICES["cost"])
+        == "yinyang: no rule has a higher mean than readout_only, at any cost"
+    )
+
+
+def test_what_hardware_would_be_asked_for_is_in_the_page(compared):
+    text = text_of(compared[0].html)
+    assert "What hardware would be asked for" in text
+    assert re.search(r"one bit reads\s+bptt\s+0\s+bptt#2\s+1,234", text)
 
 
 def test_one_seed_claims_nothing(tmp_path):

@@ -25,6 +25,9 @@ class Report(NamedTuple):
     figures: tuple[Path, ...]
 
 
+COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")  # columns of the first table
+
+
 def write_report(folder: Path) -> Report:
     """Write `report.html`, its figures (PNG) and their numbers (CSV) into the folder of a comparison or of a run.
 
@@ -43,20 +46,24 @@ def _report_comparison(folder: Path) -> Report:
         figures.curves_csv(runs),
         wording.curves_alt(runs, table["linear"]),
     )
-    cost = Drawing(
-        "cost",
-        figures.accuracy_against_cost(table, wording.cost_message(table)),
-        figures.cost_csv(table),
-        wording.cost_alt(table),
-    )
+    prices = [
+        Drawing(
+            name,
+            figures.accuracy_against_cost(table, wording.cost_message(table, price), price),
+            figures.cost_csv(table),
+            wording.cost_alt(table, price),
+        )
+        for name, price in figures.PRICES.items()
+    ]
     facts = {
         "table": table,
+        "hardware": [name for name in table["rows"][0]["cost"] if name not in COUNTS],
         "seeds": sorted({run.seed for run in runs}),
         "test_evaluations": max(run.test_evaluations for run in runs),
         "wall": {row["rule"]: _seconds(runs, row["rule"]) for row in table["rows"]},
         "measures": measured(runs),
     }
-    drawings = (curves, cost, *_fewer_steps(runs, table["task"], table["baseline"]))
+    drawings = (curves, *prices, *_fewer_steps(runs, table["task"], table["baseline"]))
     return _write(folder, "comparison.html", title, drawings, facts)
 
 
@@ -128,6 +135,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["counts"] = COUNTS
     environment.filters.update(
         interval=lambda numbers: str(as_interval(numbers)),
         count=wording.count,

@@ -1,9 +1,9 @@
-"""Two figures, accuracy while learning and accuracy for its cost, with the numbers behind them."""
+"""Accuracy while learning and accuracy for its cost, with the numbers behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sandbox.compare import as_interval
 from sandbox.report.canvas import Curve, axes_for, draw_curves, draw_legend, draw_mean, lines, png
@@ -11,6 +11,20 @@ from sandbox.report.reading import FinishedRun, by_rule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+class Price(NamedTuple):
+    """A cost that accuracy is drawn against."""
+
+    key: str  # in the table
+    word: str
+    unit: str
+
+
+PRICES = {
+    "cost": Price("synaptic_operations", "synaptic operations", "multiply-accumulates"),
+    "evaluations": Price("layer_evaluations", "layer evaluations", "a layer, seen by a whole batch"),
+}
 
 
 def learning_curves(runs: Sequence[FinishedRun], title: str, linear: float | None = None) -> bytes:
@@ -24,10 +38,10 @@ def learning_curves(runs: Sequence[FinishedRun], title: str, linear: float | Non
     return png(figure)
 
 
-def accuracy_against_cost(table: dict[str, Any], title: str) -> bytes:
-    """Test accuracy, with its 95 % interval, against the synaptic operations that learning took; a PNG."""
-    figure, axes = axes_for(title, "synaptic operations while learning [multiply-accumulates]", "test accuracy [%]")
-    handles, costs = [], [row["cost"]["synaptic_operations"] for row in table["rows"]]
+def accuracy_against_cost(table: dict[str, Any], title: str, price: Price) -> bytes:
+    """Test accuracy, with its 95 % interval, against what learning took; a PNG."""
+    figure, axes = axes_for(title, f"{price.word} while learning [{price.unit}]", "test accuracy [%]")
+    handles, costs = [], [row["cost"][price.key] for row in table["rows"]]
     for number, row in enumerate(table["rows"]):
         handles += draw_mean(axes, number, costs[number], as_interval(row["accuracy"]))
     axes.set_xscale("log" if min(costs) > 0 else "symlog")

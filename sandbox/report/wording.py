@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sandbox.compare import as_interval
+from sandbox.report.figures import Price
 from sandbox.report.reading import FinishedRun
 from sandbox.statistics import Interval
 
@@ -75,18 +76,19 @@ def one_seed(over: dict[str, Interval]) -> bool:
     return any(math.isnan(low) for _, low, _ in over.values())
 
 
-def cost_message(table: dict[str, Any]) -> str:
+def cost_message(table: dict[str, Any], price: Price) -> str:
     """What the highest mean accuracy costs beside the baseline."""
     task, baseline = table["task"], table["baseline"]
     best = max(table["rows"], key=lambda row: float(row["accuracy"][0]))
     reference = next(row for row in table["rows"] if row["rule"] == baseline)
     if best is reference:
         return f"{task}: no rule has a higher mean than {baseline}, at any cost"
-    ours, theirs = (row["cost"]["synaptic_operations"] for row in (best, reference))
+    word = price.word.split()[-1]
+    ours, theirs = (row["cost"][price.key] for row in (best, reference))
     if ours == theirs:
-        return f"{task}: {best['rule']} has the highest mean, at {baseline}'s operations"
-    price = f"{ours / theirs:.3g} ×" if theirs else "more than"
-    return f"{task}: {best['rule']} has the highest mean, at {price} {baseline}'s operations"
+        return f"{task}: {best['rule']} has the highest mean, at {baseline}'s {word}"
+    times = f"{ours / theirs:.3g} ×" if theirs else "more than"
+    return f"{task}: {best['rule']} has the highest mean, at {times} {baseline}'s {word}"
 
 
 def curves_alt(runs: Sequence[FinishedRun], linear: float | None = None) -> str:
@@ -99,13 +101,12 @@ def curves_alt(runs: Sequence[FinishedRun], linear: float | None = None) -> str:
     return f"Validation accuracy in percent against epoch. {told}.{line}"
 
 
-def cost_alt(table: dict[str, Any]) -> str:
+def cost_alt(table: dict[str, Any], price: Price) -> str:
     """The points of the figure, for those who do not see them."""
     told = "; ".join(
-        f"{row['rule']}: {row['accuracy'][0]:.2f} at {count(row['cost']['synaptic_operations'])}"
-        for row in table["rows"]
+        f"{row['rule']}: {row['accuracy'][0]:.2f} at {count(row['cost'][price.key])}" for row in table["rows"]
     )
-    return f"Test accuracy in percent against synaptic operations. {told}."
+    return f"Test accuracy in percent against {price.word}. {told}."
 
 
 def run_title(task: str, run: FinishedRun) -> str:
