@@ -108,7 +108,8 @@ def test_counted_probes():
 def test_what_is_read_together_is_not_coloured():
     """A norm over positions, a classifier over all of them, a class of somebody else: each unit alone."""
     shape = (4, 6, 6)
-    for module in (nn.GroupNorm(2, 4), nn.Softmax2d(), type("Own", (nn.Conv2d,), {})(4, 4, 3, padding=1)):
+    ring = nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")
+    for module in (nn.GroupNorm(2, 4), nn.Softmax2d(), ring, type("Own", (nn.Conv2d,), {})(4, 4, 3, padding=1)):
         assert layout([Plain("0", module)], [shape, shape]).probes == 4 * 6 * 6
     steps = [Plain("0", nn.Flatten()), Plain("1", nn.Linear(144, 10))]
     assert layout(steps, [shape, (144,), (10,)]).probes == 4 * 6 * 6

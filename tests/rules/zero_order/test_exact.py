@@ -101,7 +101,7 @@ def test_an_activation_behind_the_last_layer():
 
 def test_an_activation_that_is_there_twice_and_a_nested_stack():
     squash = nn.Tanh()
-    inner = nn.Sequential(nn.Linear(4, 4), squash)
+    inner = nn.Sequential(nn.Linear(4, 4), squash, nn.Linear(4, 4), squash)
     model = drawn(nn.Sequential(nn.Linear(3, 4), squash, inner, nn.Linear(4, 2)))
     assert error(HZO(), model, inputs(5, 3)) < 1e-8
 
