@@ -1,0 +1,69 @@
+"""Draws divided between processes: seeds and losses travel, never a direction or a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from rules.contract import Cost
+from rules.nonfinite import NonFinite
+from rules.objectives.gathering import processes, rank, summed
+
+
+def dice(seed: int) -> torch.Generator:
+    """Dice that start at a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def seeds(count: int, rng: torch.Generator) -> list[int]:
+    """So many seeds, the first process's for everybody.
+
+    >>> len(set(seeds(5, dice(0)))), seeds(5, dice(0)) == seeds(5, dice(0))
+    (5, True)
+    """
+    drawn = torch.randint(2**62, (count,), generator=rng)
+    first: list[int] = summed(drawn if rank() == 0 else torch.zeros_like(drawn)).tolist()
+    return first
+
+
+def shared(count: int, width: int, measure: Callable[[range], Tensor], cause: str) -> Tensor:
+    """What all processes measured, `[count, width]` in float64: each measures its share of the numbers below `count`.
+
+    `measure` takes numbers and returns a row for each, `[numbers, width]`. Raises NonFinite, in all processes, for a
+    NaN or an infinity, with the `cause` that is to be lowered.
+
+    >>> shared(3, 1, lambda numbers: torch.tensor([[10.0 * n] for n in numbers]), "step=1").flatten().tolist()
+    [0.0, 10.0, 20.0]
+    """
+    found = torch.zeros(count, width, dtype=torch.float64)
+    mine = range(rank(), count, processes())
+    if mine:
+        found[list(mine)] = measure(mine).to(found)
+    found = summed(found)  # of numbers and zeros: the same bits for any number of processes
+    bad = (~found.isfinite()).nonzero()[:1].tolist()
+    if bad:
+        raise NonFinite(f"probe {bad[0][0]} of {count} gave a loss of {float(found[tuple(bad[0])])}; lower {cause}, "
+                        "the learning rate or the input scale, or look for a log or a division behind it")  # fmt: skip
+    return found
+
+
+def whole(cost: Cost) -> Cost:
+    """The bill of all processes together."""
+    return Cost(*summed(torch.tensor([*vars(cost).values()])).tolist()) if processes() > 1 else cost
+
+
+def demand_likeness(tensors: Iterable[Tensor]) -> None:
+    """Raise ValueError, in all processes, where they hold other weights or other batches: it is draws that they divide.
+
+    Held to 1e-12 of the sum in float64, which rounding does not reach and another batch does.
+    """
+    if processes() == 1:
+        return
+    own = torch.stack([tensor.detach().sum(dtype=torch.float64).cpu() for tensor in tensors])
+    mean = summed(own) / processes()
+    apart = float(summed((own - mean).abs().sum()))
+    if apart > 1e-12 * (1 + float(mean.abs().sum())):
+        raise ValueError(f"weights and batches differ between the {processes()} processes (their sums by {apart:.3g}): "
+                         "give all the same model and batch; they divide draws, not samples")  # fmt: skip
