@@ -18,7 +18,7 @@ GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: neighbouring readings become
 class NoisyReadout(nn.Module):
     """A model whose signals can only be measured with noise.
 
-        shown = signal + sigma N(0, 1),    or, `relative`,    signal + sigma rms(signal of the sample) N(0, 1)
+        shown = signal + sigma N(0, 1)
 
     The noise is in the measurement alone: what runs on inside of the model is the signal itself. It has the layers,
     offers, parameters (under `inner.`), carry and traces of the model inside.
@@ -29,8 +29,8 @@ class NoisyReadout(nn.Module):
     other call, an evaluation say, shows output and recorded outputs with noise, fresh in every call; the same `seed`
     and the same number of `calls` before, a buffer that is saved with the model, give the same noise.
 
-    Arguments: a model, `nn.Sequential`, `Network` or any other; `sigma`, in units of the signals, or of their rms;
-    `relative`; `seed`. Raises ValueError for a sigma below 0.
+    Arguments: a model, `nn.Sequential`, `Network` or any other; `sigma`, absolute, in units of the signals;
+    `seed`. Raises ValueError for a sigma below 0.
 
     >>> noisy = NoisyReadout(nn.Sequential(nn.Linear(2, 3)), sigma=0.1)
     >>> x = torch.ones(4, 2)
@@ -41,12 +41,12 @@ class NoisyReadout(nn.Module):
 
     calls: Tensor
 
-    def __init__(self, model: nn.Module, sigma: float, *, relative: bool = False, seed: int = 0) -> None:
+    def __init__(self, model: nn.Module, sigma: float, *, seed: int = 0) -> None:
         super().__init__()
         if not (sigma >= 0 and math.isfinite(sigma)):
             raise ValueError(f"sigma={sigma}: give a finite standard deviation of at least 0")
         self.inner = model
-        self.sigma, self.relative, self.seed = sigma, relative, seed
+        self.sigma, self.seed = sigma, seed
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -67,7 +67,8 @@ class NoisyReadout(nn.Module):
         return getattr(plain(self.inner), "shape", None)
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
-        run = run_model(self.inner, Batch(x, None, carry), record)
+        found = run_model(self.inner, Batch(x, None, carry), record)
+        run = found._replace(traces=tuple(trace._replace(weight=f"inner.{trace.weight}") for trace in found.traces))
         if generator_of_pass() is not None:
             return run
         dice = torch.Generator().manual_seed((self.seed + int(self.calls) * GOLDEN) % 2**63)
@@ -78,10 +79,7 @@ class NoisyReadout(nn.Module):
     def read(self, signal: Tensor, generator: torch.Generator) -> Tensor:
         """A signal `[T, B, ...]`, or any stack of copies of it, as it is measured."""
         drawn = torch.randn(signal.shape, generator=generator, dtype=torch.float64).to(signal)
-        if not self.relative:
-            return signal + self.sigma * drawn
-        inside = tuple(range(signal.ndim - 1, signal.ndim)) if signal.ndim < 4 else tuple(range(3, signal.ndim))
-        return signal + self.sigma * signal.detach().square().mean(inside, keepdim=True).sqrt() * drawn
+        return signal + self.sigma * drawn
 
     def extra_repr(self) -> str:
-        return f"sigma={self.sigma:g}, relative={self.relative}, seed={self.seed}"
+        return f"sigma={self.sigma:g}, seed={self.seed}"

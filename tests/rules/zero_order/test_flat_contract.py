@@ -1,0 +1,51 @@
+"""Every flat zero-order rule against the contract; what it claims is measured on toy nets in the slow tier."""
+
+from __future__ import annotations
+
+import pytest
+
+from rules.check import CHECKS, check_rule
+from rules.credit.zero_order.coordinate_wise import CoordinateWise
+from rules.credit.zero_order.evolution import EvolutionStrategy
+from rules.credit.zero_order.forward_gradient import ForwardGradient
+from rules.credit.zero_order.node_perturbation import NodePerturbation
+from rules.credit.zero_order.spsa import SPSA
+from rules.objectives import OBJECTIVES
+from rules.plasticity import PLASTICITIES
+from rules.recipes import LearningRule
+
+CREDITS = {
+    "spsa": SPSA(),
+    "spsa, forward, signs": SPSA(draws=2, diff="forward", direction="rademacher"),
+    "evolution": EvolutionStrategy(),
+    "evolution, unshaped": EvolutionStrategy(population=4, shaping="none"),
+    "evolution, alone": EvolutionStrategy(population=4, shaping="none", antithetic=False),
+    "forward gradient": ForwardGradient(),
+    "node perturbation": NodePerturbation(draws=1),
+    "node perturbation, forward": NodePerturbation(draws=1, antithetic=False),
+    "coordinates": CoordinateWise(),
+    "coordinates, forward": CoordinateWise(diff="forward", sparsity=0.8),
+    "coordinates, in turn": CoordinateWise(sparsity=0.9, together=False),
+    "coordinates, some": CoordinateWise(sparsity=0.9),
+    "coordinates, fixed": CoordinateWise(sparsity=0.5, subset="fixed"),
+}
+
+
+def rule(credit):
+    return LearningRule(OBJECTIVES["ce_mean"](), credit, PLASTICITIES["sgd"](lr=0.1))
+
+
+@pytest.mark.filterwarnings("ignore::rules.health.HealthWarning")  # a few coordinates may all miss a layer
+@pytest.mark.parametrize("credit", CREDITS.values(), ids=CREDITS)
+def test_contract(credit):
+    """Claims of stochastic rules take 2,000 draws, and their time in the slow tier."""
+    for name, check in CHECKS.items():
+        if name != "claim holds" or credit.claim != "unbiased":
+            check(rule(credit))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("credit", CREDITS.values(), ids=CREDITS)
+def test_the_whole_contract(credit):
+    report = check_rule(rule(credit))
+    assert report.passed, str(report)
