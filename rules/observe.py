@@ -87,7 +87,8 @@ def _record_sequential(model: nn.Sequential, x: Tensor) -> Run:
     A stage with `run(x, carry, record) -> Run` brings its own traces.
     """
     traces: list[Trace] = []
-    for name, stage in model.named_children():
+    for name, stage in model._modules.items():  # named_children() would name a stage that is used twice once
+        assert stage is not None
         recorder = getattr(stage, "run", None)
         if recorder is not None:
             run: Run = recorder(x, None, True)

@@ -18,8 +18,8 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_there_are_four_blocks():
-    assert len(BLOCKS) == 4
+def test_there_are_five_blocks():
+    assert len(BLOCKS) == 5
 
 
 PRELUDE = """
@@ -36,6 +36,7 @@ currents = torch.full((1000, 2), 3.0)
         (1, "Cost("),
         (2, "learnable(20.0)"),
         (3, "ok    claim holds"),
+        (4, "ok    stays within bounds"),
     ],
 )
 def test_the_code_runs(number, shown, tmp_path):

@@ -213,3 +213,10 @@ def test_stochastic_units_are_scaled_by_their_membrane():
     calibrate(net, x, rate=0.1)
     spread = [float(trace.u.detach().std()) for trace in net(x, record=True).traces]
     assert spread == pytest.approx([2.0, 1.0], rel=0.02)  # the read-out is scaled on the bits of one draw
+
+
+def test_a_stage_that_is_used_twice_is_run_twice_when_recorded():
+    act = nn.Tanh()
+    net = nn.Sequential(nn.Linear(3, 4), act, nn.Linear(4, 4), act, nn.Linear(4, 2))
+    x = torch.rand(1, 5, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(run_model(net, Batch(x), record=True).output, net(x))
