@@ -81,7 +81,7 @@ class NodePerturbation(CreditRule):
             return (losses[:, 0] - losses[:, 1]) / 2 if self.antithetic else losses[:, 0] - alone
 
         with torch.no_grad():
-            alone = nodes.losses([clean])  # [B]
+            alone = nodes.losses_unperturbed()  # [B]
             loss = float(objective(clean, asking.views))
             demand_mean(objective, loss, alone)
             found = shared(self.draws, samples, differences, f"sigma={self.sigma:g}")  # [draws, B]

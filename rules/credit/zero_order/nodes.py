@@ -59,6 +59,14 @@ class Nodes:
         with torch.no_grad(), intercepted(self.asking.model, shake):
             return self.asking.run()
 
+    def losses_unperturbed(self) -> Tensor:
+        """The loss of each sample in the unperturbed pass; raises ValueError where a sample alone has none."""
+        try:
+            return self.losses([self.clean])
+        except ValueError as error:
+            raise ValueError(f"{self.asking.objective} says of a sample alone: {error}; NodePerturbation needs a loss "
+                             "of each: take SPSA, or an objective that does not compare samples") from error  # fmt: skip
+
     def losses(self, runs: list[Run]) -> Tensor:
         """The loss of each sample of each run, one run behind the other."""
         views, objective = self.asking.views, self.asking.objective

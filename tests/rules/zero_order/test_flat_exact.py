@@ -264,6 +264,18 @@ def test_what_the_objective_learns_itself_has_credit_too(rule):
         torch.testing.assert_close(grads["objective.gain"], true, atol=1e-8, rtol=1e-8)
 
 
+def test_slopes_run_along_what_the_objective_learns_too():
+    """`<gradient, z> z` through the model's parameters and then the objective's own."""
+    model, rule, goal, rng = mlp([3, 4, 2]), ForwardGradient(), Held(), dice()
+    true, mine = (assign(r, model, inputs(5, 3), objective=goal).grads for r in (BPTT(), rule))
+    seeds(2, rng)
+    each = dice(seeds(1, rng)[0])
+    z = {name: DIRECTIONS["normal"](true[name], each) for name in [*dict(model.named_parameters()), "objective.gain"]}
+    along = sum((true[name] * z[name]).sum() for name in z)
+    for name in z:
+        torch.testing.assert_close(mine[name], along * z[name], atol=1e-12, rtol=1e-12)
+
+
 def test_a_projection_head_that_has_no_shape_yet():
     objective = TemporalContrast(feature="logits_t", width=3)
     credit = assign(SPSA(), toy.leaky(spiking=True), X, torch.tensor([0, 1, 0, 1, 0, 1]), objective=objective)

@@ -116,12 +116,18 @@ def test_a_nan_in_a_probe(rule, message):
     assert all(map(torch.equal, before, model.parameters()))
 
 
-@pytest.mark.parametrize("name", ["temporal_contrast", "rate_penalty"])
-def test_node_perturbation_wants_a_loss_of_each_sample(name):
-    """A contrast compares samples; a penalty on mean counts squares a mean over them."""
-    objective = {**OBJECTIVES, **REGULARISERS}[name]()
+WITHIN = {"positives": "class_same_t", "negatives": "same_t_only"}  # a sample alone has no partner
+COMPARING = {
+    "contrast": (OBJECTIVES["temporal_contrast"](), "is no mean over samples: alone they have"),
+    "contrast within steps": (OBJECTIVES["temporal_contrast"](**WITHIN), "says of a sample alone: "),
+    "penalty on mean counts": (REGULARISERS["rate_penalty"](), "RatePenalty.* is no mean over samples"),
+}
+
+
+@pytest.mark.parametrize(("objective", "message"), COMPARING.values(), ids=COMPARING)
+def test_node_perturbation_wants_a_loss_of_each_sample(objective, message):
     batch = toy.batch()
-    with pytest.raises(ValueError, match="take SPSA, or an objective that does not compare samples"):
+    with pytest.raises(ValueError, match=f"(?s){message}.*take SPSA, or an objective that does not compare samples"):
         NodePerturbation().assign(toy.leaky(spiking=True), objective, batch, (), torch.Generator().manual_seed(0))
 
 
