@@ -64,8 +64,10 @@ class Nodes:
         try:
             return self.losses([self.clean])
         except ValueError as error:
-            raise ValueError(f"{self.asking.objective} says of a sample alone: {error}; NodePerturbation needs a loss "
-                             "of each: take SPSA, or an objective that does not compare samples") from error  # fmt: skip
+            raise ValueError(
+                f"{self.asking.objective} says of a sample alone: {error}; NodePerturbation needs a loss of each: "
+                "take SPSA, or an objective that does not compare samples"
+            ) from error
 
     def losses(self, runs: list[Run]) -> Tensor:
         """The loss of each sample of each run, one run behind the other."""
