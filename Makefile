@@ -28,7 +28,7 @@ test: $(READY) ## fast tests, doctests, the shortest notebook
 	$(PYTEST) -m "not slow" -n 2
 
 test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes
-	$(PYTEST) -m slow -s
+	$(PYTEST) -m slow -n 2 --dist worksteal -rP --durations=15
 
 bench: $(READY) ## speed and memory against hand-written loops; writes benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
