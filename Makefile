@@ -24,7 +24,7 @@ PYTEST := $(BIN)/python -m pytest
 demo: $(READY) ## compare BPTT with a frozen hidden layer on Yin-Yang: a table and an HTML report
 	$(BIN)/sandbox compare --out runs
 
-test: $(READY) ## fast tests, doctests, the shortest notebook
+test: $(READY) ## fast tests, doctests
 	$(PYTEST) -m "not slow" -n 2
 
 test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes

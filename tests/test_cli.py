@@ -43,6 +43,7 @@ def test_run_resume_and_report(tmp_path, capsys):
     assert json.loads(out)["runs"][0]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table_and_a_report(tmp_path, capsys):
     code, out, _ = call(capsys, "compare", *TINY_COMPARE, "--seeds", 1, "--out", tmp_path)
     assert code == OK
@@ -70,6 +71,7 @@ def test_a_misspelt_key_in_yaml(tmp_path, capsys):
     assert "nearest: 'epochs'" in err
 
 
+@pytest.mark.slow
 def test_validate_and_check_say_yes_and_no(capsys):
     code, out, _ = call(capsys, "validate", "lif", "--duration", 50, "--cells", 3)
     assert (code, "agrees with Brian2" in out) == (OK, True)

@@ -88,6 +88,7 @@ def test_importing_draws_no_random_number():
     assert out.strip() == "True"
 
 
+@pytest.mark.slow
 def test_without_brian2_everything_but_the_reference_room_works():
     """A machine that lacks it is played by an import that fails."""
     code = (

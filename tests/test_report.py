@@ -168,6 +168,7 @@ def test_figures_are_seven_inches_at_150_dpi(compared, ran):
         assert png_size(path) == (1050, 675)
 
 
+@pytest.mark.slow
 def test_equal_folders_give_equal_figures(compared, ran, stepped):
     for report in (compared[0], ran, stepped[0]):
         before = [path.read_bytes() for path in report.figures]

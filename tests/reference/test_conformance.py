@@ -63,7 +63,9 @@ def test_the_rate_grows_with_the_current():
     assert rates[0] < rates[10] < rates[-1]
 
 
-@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] * (case in ("FirstOrder", "High"))) for case in WRONG]
+)
 def test_a_wrong_neuron_is_caught_by_the_check_that_is_for_it(case):
     neuron, tier, names = WRONG[case]
     report = validate(neuron, duration=40.0, cells=4, tiers=(tier,))
@@ -136,6 +138,7 @@ def test_a_slope_needs_six_steps_above_the_floor():
     assert convergence("v", dt, np.where(dt < 0.1, np.nan, dt), 1e-11, 1) is None
 
 
+@pytest.mark.slow
 def test_a_report_is_a_table_plain_json_and_a_figure(tmp_path):
     report = validate(LIF(), duration=30.0, cells=3)
     facts = json.loads(report.to_json())

@@ -182,6 +182,7 @@ def trained(epochs):
 
 
 @pytest.mark.filterwarnings("ignore::rules.HealthWarning")
+@pytest.mark.slow
 def test_a_trained_yinyang_network_gives_the_same_predictions():
     network, x, y = trained(epochs=3)
     report = to_brian2(network).compare(x)

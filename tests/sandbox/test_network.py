@@ -70,7 +70,7 @@ def test_layers_can_be_called_alone(net):
     for layer in net.layers:
         x = layer(x)
     assert torch.equal(x, net(inputs(net)).output)
-    assert offers(net) == {"gradient", "layers"}
+    assert offers(net) == {"gradient", "layers", "bits"}
 
 
 def test_an_input_constant_in_time_is_weighed_once(net):

@@ -339,6 +339,7 @@ def test_the_squid_rests_where_it_was_found_to():
     assert [round(float(x), 3) for x in (state.m, state.h, state.n)] == [0.053, 0.596, 0.318]
 
 
+@pytest.mark.slow
 def test_the_squid_has_a_threshold_a_rhythm_and_a_block():
     """Silent at 2 uA/cm^2, about 68 Hz at 10, no rhythm at 200 (depolarisation block)."""
     run = simulate(HodgkinHuxley(), torch.tensor([2.0, 10.0, 200.0], dtype=DOUBLE).expand(10_000, 3), 0.025)

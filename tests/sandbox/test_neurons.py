@@ -27,7 +27,7 @@ def test_a_leaky_membrane_is_the_exponential(tau, current, dt, r):
     torch.testing.assert_close(run.v[:, 0], want, rtol=1e-12, atol=1e-10)
 
 
-@pytest.mark.parametrize("dt", [0.01, 0.1])
+@pytest.mark.parametrize("dt", [pytest.param(0.01, marks=pytest.mark.slow), 0.1])
 def test_the_rate_is_the_closed_form(dt):
     """T = t_ref + tau ln(I / (I - 1)) for a unit threshold.
 

@@ -85,6 +85,7 @@ def test_no_global_dice_are_moved():
     assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
 
 
+@pytest.mark.slow
 def test_importing_the_tasks_imports_no_heavy_package():
     heavy = ("sklearn", "mnist1d", "matplotlib", "pandas", "brian2", "requests")
     code = f"import sys, sandbox.tasks; print([name for name in {heavy} if name in sys.modules])"
