@@ -115,6 +115,10 @@ def make_table(comparison: Comparison, results: dict[str, list[dict[str, Any]]],
                 "accuracy": _plain(bootstrap(accuracy)),
                 "validation": _plain(bootstrap([100 * result["validation"]["accuracy"] for result in found])),
                 "gap": _plain(bootstrap([100 * (r["train"]["accuracy"] - r["test"]["accuracy"]) for r in found])),
+                "asked": {
+                    mode: _plain(bootstrap([100 * r["test"][f"accuracy_{mode}"] for r in found]))
+                    for mode in modes(found[0])
+                },
                 "over_baseline": None
                 if label == BASELINE
                 else _plain(bootstrap([a - b for a, b in zip(accuracy, reference, strict=True)])),
@@ -129,6 +133,12 @@ def make_table(comparison: Comparison, results: dict[str, list[dict[str, Any]]],
         "linear": linear_baseline(data),
         "rows": rows,
     }
+
+
+def modes(result: dict[str, Any]) -> list[str]:
+    """The ways in which a model was asked beside the first, which `accuracy` speaks of."""
+    found = (key.removeprefix("accuracy_") for key in result["test"] if key.startswith("accuracy_"))
+    return [mode for mode in found if not mode.startswith("at_")]
 
 
 def linear_baseline(data: Dataset) -> float:

@@ -279,6 +279,16 @@ def test_two_variants_of_one_rule_are_told_apart():
     assert list(plan) == ["bptt", "bptt#2", "readout_only"]
 
 
+def test_a_model_that_can_be_asked_in_several_ways_is_asked_in_all(tmp_path):
+    units = Choice("stochastic_binary")
+    tiny = replace(TINY, network=replace(TINY.network, neuron=units, readout=units), epochs=1)
+    table = compare(Comparison(tiny, ["binary_stochastic"], seeds=1), tmp_path, jobs=1)
+    one, baseline = table["rows"]
+    assert list(one["asked"]) == ["sample1", "sample16"]
+    assert baseline["asked"] == {}
+    assert all(0 <= numbers[0] <= 100 for numbers in one["asked"].values())
+
+
 def test_a_rule_is_called_by_its_label_and_runs_as_if_it_had_none():
     rules = [RuleConfig("bptt", label="whole"), RuleConfig("bptt", {"window": 1}, label="cut"), RuleConfig("bptt")]
     plan = Comparison(TINY, [*rules, RuleConfig("readout_only", label="baseline")], seeds=1).experiments()
