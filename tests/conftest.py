@@ -25,3 +25,9 @@ def one_thread():
 def rng():
     """Dice of one's own."""
     return torch.Generator().manual_seed(0)
+
+
+WHOLE_MNIST = pytest.mark.skipif(
+    not (Path(os.environ.get("SANDBOX_DATA", "")) / "mnist").is_dir(),
+    reason="MNIST is not here: set SANDBOX_DATA to a folder with mnist/",
+)

@@ -5,7 +5,6 @@ The thresholds are those of the project's specification; the configurations are 
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from sandbox.config import Choice, Experiment, NetworkConfig, RuleConfig
 from sandbox.experiment import prepare
 from sandbox.parse import from_dict
 from sandbox.tasks.loader import Loader
-from tests.conftest import ROOT
+from tests.conftest import ROOT, WHOLE_MNIST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -57,10 +56,7 @@ def test_digits(tmp_path):
     assert accuracy >= 96.0
 
 
-@pytest.mark.skipif(
-    not (Path(os.environ.get("SANDBOX_DATA", "")) / "mnist").is_dir(),
-    reason="MNIST is not here: set SANDBOX_DATA to a folder with mnist/",
-)
+@WHOLE_MNIST
 def test_mnist(tmp_path):
     """784-256-10, T = 25, three epochs, one seed."""
     accuracy, _, _ = table_of(replace(plan("mnist"), seeds=1), tmp_path)

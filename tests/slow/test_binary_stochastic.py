@@ -17,7 +17,7 @@ from sandbox.experiment import evaluation, prepare
 from sandbox.parse import from_dict
 from sandbox.report.reading import by_rule, compared_runs
 from sandbox.statistics import bootstrap, paired
-from tests.conftest import ROOT
+from tests.conftest import ROOT, WHOLE_MNIST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -48,6 +48,7 @@ def test_a_carry_rescues_a_noisy_device_and_spares_it(tmp_path):
     assert min(ratios) >= 20
 
 
+@WHOLE_MNIST
 def test_one_bit_learning_comes_near_backpropagation_and_overfits_less(tmp_path):
     """On the first 10,000 images of MNIST: the whole is in `make evidence`. The gap is training minus test accuracy."""
     comparison = plan("binary_mnist", ("backprop", "binary_stochastic_ideal", "readout_only"), epochs=8)
@@ -66,6 +67,7 @@ def test_one_bit_learning_comes_near_backpropagation_and_overfits_less(tmp_path)
     assert wider.difference.mean > 0
 
 
+@WHOLE_MNIST
 def test_four_states_are_enough_with_digits_that_carry():
     """ReRAM of about 4 states on all of MNIST, one epoch and one seed; positional store, least digit behind a counter."""
     experiment = plan("binary_mnist", ("binary_stochastic",)).experiments()["binary_stochastic"][0]
