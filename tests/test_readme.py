@@ -29,15 +29,10 @@ currents = torch.full((1000, 2), 3.0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "shown"),
-    [
-        pytest.param(0, "agrees with Brian2", marks=pytest.mark.slow),
-        (1, "Cost("),
-        (2, "learnable(20.0)"),
-        (3, "ok    claim holds"),
-        (4, "ok    stays within bounds"),
-    ],
+    enumerate(["agrees with Brian2", "Cost(", "learnable(20.0)", "ok    claim holds", "ok    stays within bounds"]),
 )
 def test_the_code_runs(number, shown, tmp_path):
     script = tmp_path / "block.py"

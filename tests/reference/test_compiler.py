@@ -183,6 +183,7 @@ def test_neuron_and_state_survive_a_copy(again, rng):
     assert twin.source() == cell.source()
 
 
+@pytest.mark.slow
 def test_validate_takes_a_compiled_neuron():
     assert validate(from_brian2(**COBA), duration=100.0, cells=4, record=("v", "g")).passed
 

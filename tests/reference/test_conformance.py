@@ -47,7 +47,7 @@ def test_every_neuron_agrees_with_brian2_and_with_float32(name):
     assert report.passed, report.table()
 
 
-@pytest.mark.parametrize("reset", ["to_value", "subtract"])
+@pytest.mark.parametrize("reset", ["to_value", pytest.param("subtract", marks=pytest.mark.slow)])
 def test_equality_at_the_threshold_is_decided_alike(reset):
     """A current that lands exactly on the threshold: v = 1 after one step of a very fast membrane."""
     currents = torch.ones(5, 2, dtype=torch.float64)

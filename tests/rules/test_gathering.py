@@ -53,7 +53,8 @@ def both(tmp_path, sizes, **switches):
 PER_STEP = {"positives": "class_same_t", "negatives": "same_t_only", "chunk": 40}
 
 
-@pytest.mark.parametrize("switches", [{}, pytest.param(PER_STEP, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("switches", [{}, PER_STEP])
 def test_two_processes_are_one_batch(tmp_path, switches):
     results = both(tmp_path, [6, 6], **switches)
     rng = torch.Generator().manual_seed(0)

@@ -112,6 +112,7 @@ def test_a_weight_that_is_used_twice():
     assert error(HZO(), model, inputs(5, 3)) < 1e-8
 
 
+@pytest.mark.slow
 def test_a_compiled_model_goes_by_its_own_names():
     model = torch.compile(mlp([3, 4, 2]))
     assert set(assign(HZO(), model, inputs(5, 3)).grads) == {name for name, _ in model.named_parameters()}
