@@ -161,17 +161,21 @@ def test_a_silent_cell_has_plain_json_too():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_whole_library_agrees_in_all_tiers(tmp_path):
-    """A second of 20 cells under each stimulus, the float32 tier and the limit; five minutes on two cores."""
+    """A second of 20 cells under each stimulus, the float32 tier and the limit; five minutes on two cores.
+
+    In processor time of one process: what else the machine does is not counted.
+    """
     import time
 
     from sandbox.config import Choice
 
-    began = time.perf_counter()
-    reports = validate_all({name: Choice(name) for name in NEURONS})
+    began = time.process_time()
+    reports = validate_all({name: Choice(name) for name in NEURONS}, jobs=1)
     write_page(reports, tmp_path / "page.html")
     assert {name: report.table() for name, report in reports.items() if not report.passed} == {}
-    assert time.perf_counter() - began < 300
+    assert time.process_time() - began < 2 * 300
 
 
 def test_a_run_that_is_not_disturbed_is_the_run_itself():
