@@ -178,6 +178,16 @@ def test_the_whole_library_agrees_in_all_tiers(tmp_path):
     assert time.process_time() - began < 2 * 300
 
 
+@pytest.mark.slow
+def test_two_processes_report_what_one_does():
+    from sandbox.config import Choice
+
+    choices = {name: Choice(name) for name in ("lif", "leaky_integrator")}
+    one, two = (validate_all(choices, jobs=n, duration=50.0, cells=2, tiers=FIRST) for n in (1, 2))
+    for name in choices:  # the time it took is in the rest
+        assert json.loads(one[name].to_json())["checks"] == json.loads(two[name].to_json())["checks"]
+
+
 def test_a_run_that_is_not_disturbed_is_the_run_itself():
     """What judges chaos starts where the validation does, and steps as it does."""
     neuron = LIF()
