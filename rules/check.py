@@ -6,7 +6,7 @@ import copy
 import io
 import pickle
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
@@ -51,15 +51,19 @@ def check_rule(rule: LearningRule | str) -> Report:
     >>> check_rule("bptt").passed
     True
     """
-    rule = make(rule) if isinstance(rule, str) else rule
+    return checked(make(rule) if isinstance(rule, str) else rule, CHECKS)
+
+
+def checked(subject: Any, checks: Mapping[str, Callable[[Any], None]]) -> Report:
+    """The report of every check on one subject, whatever it raises."""
     results = []
-    for name, check in CHECKS.items():
+    for name, check in checks.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                check(rule)
+                check(subject)
             results.append(Result(name, True))
-        except Exception as error:  # a broken rule may raise anything; the report says what
+        except Exception as error:  # what is broken may raise anything; the report says what
             results.append(Result(name, False, f"{type(error).__name__}: {error}"))
     return Report(tuple(results))
 

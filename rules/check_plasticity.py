@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import is_dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.check import Report, Result
+from rules.check import Report, checked
 from rules.claims import demand, same
 
 Plasticity = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -36,16 +35,7 @@ def check_plasticity(plasticity: Plasticity) -> Report:
     >>> check_plasticity(SGD(lr=0.1)).passed
     True
     """
-    results = []
-    for name, check in CHECKS.items():
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                check(plasticity)
-            results.append(Result(name, True))
-        except Exception as error:  # a broken plasticity may raise anything; the report says what
-            results.append(Result(name, False, f"{type(error).__name__}: {error}"))
-    return Report(tuple(results))
+    return checked(plasticity, CHECKS)
 
 
 def plain_data(plasticity: Plasticity) -> None:

@@ -160,6 +160,36 @@ class CreditRule(ABC):
         """Credit for one batch."""
 
 
+class Holding(CreditRule):
+    """A credit rule that holds another, `credit`, and is as that one is wherever it does not say otherwise."""
+
+    credit: CreditRule
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the rule it holds
+        return self.credit.needs
+
+    @property
+    def claim(self) -> Claim:  # type: ignore[override]
+        return self.credit.claim
+
+    @property
+    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.credit.inferences
+
+    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
+        """As the held rule says."""
+        return self.credit.infer(run, batch, mode, rng)
+
+    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Those of the held rule."""
+        return self.credit.parameters(model)
+
+    def init(self, model: nn.Module) -> Any:
+        """The held rule's first state."""
+        return self.credit.init(model)
+
+
 class MissingNeed(ValueError):
     """A rule asks for what the model or the batch does not offer."""
 

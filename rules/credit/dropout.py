@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Claim, Credit, CreditRule, Objective, Run
+from rules.contract import Batch, Claim, Credit, CreditRule, Holding, Objective
 from rules.wires import weighted
 
 
 @dataclass(frozen=True)
-class Dropout(CreditRule):
+class Dropout(Holding):
     """The credit of `credit` on a network of which each hidden signal is silenced with probability `p`.
 
         x <- x m / (1 - p),    m ~ Bernoulli(1 - p)
@@ -38,28 +37,8 @@ class Dropout(CreditRule):
             raise ValueError(f"p={self.p}: give a probability from 0 to below 1")
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the rule it holds
-        return self.credit.needs
-
-    @property
     def claim(self) -> Claim:  # type: ignore[override]  # the gradient of a thinned network, another at each call
         return self.credit.claim if self.p == 0 else "none"
-
-    @property
-    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.credit.inferences
-
-    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
-        """As the held rule says."""
-        return self.credit.infer(run, batch, mode, rng)
-
-    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Those of the held rule."""
-        return self.credit.parameters(model)
-
-    def init(self, model: nn.Module) -> Any:
-        """The held rule's first state."""
-        return self.credit.init(model)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The held rule's credit, with some signals missing."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rules.contract import Batch, Claim, Credit, CreditRule, Objective, Run
+from rules.contract import Batch, Credit, CreditRule, Holding, Objective
 
 
 def last_layer(model: nn.Module) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ def last_layer(model: nn.Module) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Restricted(CreditRule):
+class Restricted(Holding):
     """The credit of `credit` for the parameters named by `only`; all others keep still.
 
     `only` is a function of the model that names parameters, or a tuple of glob patterns such as `("layers.1.*",)`.
@@ -40,22 +40,6 @@ class Restricted(CreditRule):
 
     credit: CreditRule
     only: Callable[[nn.Module], tuple[str, ...]] | tuple[str, ...] = last_layer
-
-    @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the rule it holds
-        return self.credit.needs
-
-    @property
-    def claim(self) -> Claim:  # type: ignore[override]
-        return self.credit.claim
-
-    @property
-    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.credit.inferences
-
-    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
-        """As the held rule says."""
-        return self.credit.infer(run, batch, mode, rng)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The chosen ones among those the held rule has an opinion on."""

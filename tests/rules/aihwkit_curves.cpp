@@ -5,6 +5,8 @@
 //   cd $AIHWKIT/src/rpucuda
 //   g++ -std=c++17 -O1 -DRPU_USE_OPENBLAS -I. $TESTS/aihwkit_curves.cpp $(ls *.cpp | grep -v _test) -lopenblas -o curves
 //   ./curves > $TESTS/aihwkit_curves.json
+// The recording was made with the OpenBLAS that aihwkit's wheel bundles and declarations of its functions written by
+// hand; with an installed OpenBLAS these lines have not been run.
 
 #include "rpu_constantstep_device.h"
 #include "rpu_expstep_device.h"

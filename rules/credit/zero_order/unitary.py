@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from rules.contract import Batch, Claim, Credit, CreditRule, Objective, Run
+from rules.contract import Batch, Credit, CreditRule, Holding, Objective
 from rules.credit.zero_order.stages import SYNAPSES
 
 LOWEST, HIGHEST = 0.8, 1.25  # of a layer's gain; beyond, depth drowns probes or bends them
@@ -78,7 +78,7 @@ def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class TowardsOrthogonal(CreditRule):
+class TowardsOrthogonal(Holding):
     """The credit of `credit`, and beside it a pull of every weight matrix towards orthogonality.
 
         weight |W^T W - gain^2 I|^2,  with the slope  4 weight (W W^T - gain^2 I) W
@@ -98,30 +98,6 @@ class TowardsOrthogonal(CreditRule):
     credit: CreditRule
     weight: float = 1e-3
     gain: float = 1.0
-
-    @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the rule it holds
-        return self.credit.needs
-
-    @property
-    def claim(self) -> Claim:  # type: ignore[override]
-        return self.credit.claim
-
-    @property
-    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.credit.inferences
-
-    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
-        """As the held rule says."""
-        return self.credit.infer(run, batch, mode, rng)
-
-    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Those of the held rule."""
-        return self.credit.parameters(model)
-
-    def init(self, model: nn.Module) -> Any:
-        """The held rule's first state."""
-        return self.credit.init(model)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The held rule's credit, with the pull added to every matrix that it speaks of."""
