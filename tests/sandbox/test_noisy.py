@@ -28,10 +28,10 @@ MODELS = {
     "images": (lambda: build((1, 4, 4), 2, ("2c3",), LIF(tau_mem=2.0)).double(), inputs(3, 5, 16).abs()),
 }
 CREDITS = {
-    "hzo": HZO(eps_rel=0.1),
-    "hzo, random": HZO(eps_rel=0.1, probes="random"),
-    "layerwise": LayerwiseZO(eps_rel=0.1),
-    "sequential": SequentialLocal(eps_rel=0.1),
+    "hzo": HZO(step=0.1),
+    "hzo, random": HZO(step=0.1, probes="random"),
+    "layerwise": LayerwiseZO(step=0.1),
+    "sequential": SequentialLocal(step=0.1),
     "spsa": SPSA(step=0.1),
     "spsa, forward": SPSA(step=0.1, diff="forward"),
     "evolution": EvolutionStrategy(),
