@@ -20,6 +20,6 @@ from sandbox.tasks import TASKS
 
 __all__ = [
     "LIF", "NEURONS", "TASKS", "CompiledNeuron", "ConformanceReport", "LIFState", "Layer", "LeakyIntegrator", "Learned",
-    "Network", "Neuron", "NoisyReadout", "Population", "Residual", "Trajectory", "build", "calibrate", "firing_report", "from_brian2",
-    "learnable", "scan", "simulate", "validate",
+    "Network", "Neuron", "NoisyReadout", "Population", "Residual", "Trajectory", "build", "calibrate", "firing_report",
+    "from_brian2", "learnable", "scan", "simulate", "validate",
 ]  # fmt: skip
