@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Run, offers
-from rules.observe import plain, run_model
+from rules.observe import plain, run_model, takes
 from rules.seeds import seeded
 from rules.surrogates import generator_of_pass
 
@@ -52,6 +52,11 @@ class NoisyReadout(nn.Module):
     def offers(self) -> frozenset[str]:
         """What the model inside offers."""
         return offers(self.inner)
+
+    @property
+    def keywords(self) -> frozenset[str]:
+        """What its forward understands: a carry only where the model inside has one."""
+        return frozenset({"carry", "record"} if takes(self.inner, "carry") else {"record"})
 
     @property
     def layers(self) -> list[nn.Module]:
