@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from rules import NonFinite
 from sandbox.compare import Comparison
 from sandbox.config import Experiment, RuleConfig
 from sandbox.experiment import evaluation, prepare
@@ -77,8 +78,13 @@ def validated(experiment: Experiment) -> float:
     keep_freed_memory()
     data = experiment.make_task().load()
     trainer, train = prepare(experiment, data)
-    for _ in trainer.fit(train, experiment.epochs):
-        pass
+    try:
+        for _ in trainer.fit(train, experiment.epochs):
+            pass
+    except (NonFinite, ValueError):
+        if trainer.steps == 0:
+            raise
+        return 0.0  # with such a rate weights run away
     return 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
 
 
