@@ -86,7 +86,7 @@ def normalised(
     """Strided convolutions with group normalisation, whose statistics are those of a sample alone; a dense read-out.
 
     Arguments: the shape of an image `(C, H, W)`, the number of classes, channels and stride of each convolution (of
-    kernel `stride + 1`, and 3 for stride 1), the groups of each normalisation, `relu` or `tanh`. No neurons, no time,
+    the smallest odd kernel from 3 on that covers the stride), the groups of each normalisation, `relu` or `tanh`. No neurons, no time,
     and no gains or offsets beside the weights and biases of synapses, of which layered rules would know nothing.
     Raises ValueError where channels and strides differ in number.
 
@@ -102,7 +102,8 @@ def normalised(
     inputs, side = shape[0], list(shape[1:])
     for outputs, stride in zip(channels, strides, strict=True):
         kernel = max(3, stride + 1 - stride % 2)
-        parts += [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.GroupNorm(groups, outputs, affine=False), active()]
+        norm = nn.GroupNorm(groups, outputs, affine=False)
+        parts += [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), norm, active()]
         inputs, side = outputs, [(length - 1) // stride + 1 for length in side]
     parts += [nn.Flatten(), nn.Linear(inputs * math.prod(side), classes)]
     return drawn(nn.Sequential(*parts), gain, seed)
