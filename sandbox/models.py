@@ -86,9 +86,9 @@ def normalised(
     """Strided convolutions with group normalisation, whose statistics are those of a sample alone; a dense read-out.
 
     Arguments: the shape of an image `(C, H, W)`, the number of classes, channels and stride of each convolution (of
-    the smallest odd kernel from 3 on that covers the stride), the groups of each normalisation, `relu` or `tanh`. No neurons, no time,
-    and no gains or offsets beside the weights and biases of synapses, of which layered rules would know nothing.
-    Raises ValueError where channels and strides differ in number.
+    the smallest odd kernel from 3 on that covers the stride), the groups of each normalisation, `relu` or `tanh`. No
+    neurons, no time, and no gains or offsets beside the weights and biases of synapses, of which layered rules would
+    know nothing. Raises ValueError where channels and strides differ in number.
 
     >>> normalised((3, 32, 32), 10)(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2, 10])
