@@ -136,7 +136,7 @@ def _pages(kinds: list[str], given: Any) -> int:
 
 def doctor(given: Any) -> int:
     """What is installed, where data are looked for, and whether Brian2 and torch agree on a short run."""
-    from sandbox.neurons import LIF
+    from sandbox.neurons import LIF, kernels
     from sandbox.reference import validate as hold
     from sandbox.tasks.files import data_folders
 
@@ -145,6 +145,7 @@ def doctor(given: Any) -> int:
         **folders.provenance("-"),
         "data_folders": [str(path) for path in data_folders(None)],
         "brian2_agrees": agrees,
+        "kernels": kernels.state(),
     }
     lines = [f"{name:<14} {value}" for name, value in facts.items() if name not in ("versions", "data_sha256")]
     lines += [f"{name:<22} {number}" for name, number in facts["versions"].items()]

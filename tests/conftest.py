@@ -14,6 +14,8 @@ MIRROR = ROOT.parent / "shared" / "data"
 if "SANDBOX_DATA" not in os.environ and MIRROR.is_dir():
     os.environ["SANDBOX_DATA"] = str(MIRROR)
 
+os.environ.setdefault("SANDBOX_KERNELS", "plain")  # what is tested is the step; tests/sandbox/kernels compiles
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

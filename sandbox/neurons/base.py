@@ -16,6 +16,7 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.surrogates import Surrogate, generator_of_pass
 from sandbox.neurons.dice import fresh
+from sandbox.neurons.kernels.attempt import attempt
 
 Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
 N = TypeVar("N", bound="Neuron")
@@ -160,6 +161,32 @@ def loop(
     return tuple(torch.stack(column) for column in zip(*rows, strict=True)), carry
 
 
+def sequence(
+    neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
+) -> tuple[tuple[Tensor, ...], Any]:
+    """All steps of a neuron, in a kernel where there is one for it (`sandbox.neurons.kernels`).
+
+    Returns the output, each recorded variable, and, if `centred`, membrane minus threshold before the reset, all
+    `[T, ...]`; and the last state.
+    """
+    fused = attempt(neuron, currents, state, dt, record, centred)
+    if fused is not None:
+        return fused
+    return loop(lambda current, carry: advance(neuron, current, carry, dt, record, centred), currents, state)
+
+
+def advance(
+    neuron: Neuron, current: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
+) -> tuple[tuple[Tensor, ...], Any]:
+    """One step, and what is shown of it."""
+    if not centred:
+        output, after = neuron.step(current, state, dt)
+        return (output, *(getattr(after, name) for name in record)), after
+    before = neuron.integrate(current, state, dt)
+    output, after = neuron.fire(before, dt)
+    return (output, *(getattr(after, name) for name in record), neuron.centred(before)), after
+
+
 def rest(neuron: Neuron, currents: Tensor, generator: torch.Generator | None = None) -> Any:
     """The state before anything has happened, for currents `[T, ...]`.
 
@@ -189,12 +216,7 @@ def scan(
     """
     check_currents(neuron, currents, dt)
     start = rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
-
-    def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
-        output, carry = neuron.step(current, carry, dt)
-        return (output,), carry
-
-    (outputs,), end = loop(one, currents, start)
+    (outputs,), end = sequence(neuron, currents, start, dt)
     return outputs, end
 
 
@@ -243,11 +265,7 @@ def simulate(
         if name not in legal:
             raise ValueError(f"{type(neuron).__name__} has no variable {name!r}; it has: {', '.join(legal)}")
 
-    def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
-        output, carry = neuron.step(current, carry, dt)
-        return (output, *(getattr(carry, name) for name in record)), carry
-
-    (spikes, *rows), _ = loop(one, currents, start)
+    (spikes, *rows), _ = sequence(neuron, currents, start, dt, record)
     return Trajectory(spikes, dict(zip(record, rows, strict=True)), dt)
 
 
@@ -264,10 +282,15 @@ def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
         raise ValueError(f"currents have dtype {currents.dtype}; wanted floating point: currents.double()")
     if not dt > 0:
         raise ValueError(f"dt={dt}: give a positive time step in ms")
-    if not torch.isfinite(currents).all():
+    if not _transformed() and not torch.isfinite(currents.sum()) and not torch.isfinite(currents).all():
         first = (~torch.isfinite(currents)).nonzero()[0].tolist()
         raise ValueError(f"currents hold {currents[tuple(first)].item()} at {first}; wanted finite numbers in nA")
     check_resolution(neuron, dt)
+
+
+def _transformed() -> bool:
+    """Whether torch.compile or torch.func looks on, to whom no number can be shown."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def check_resolution(neuron: Neuron, dt: float) -> None:

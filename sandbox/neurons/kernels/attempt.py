@@ -1,0 +1,47 @@
+"""The door between the plain loop and the kernels; on this side of it nothing heavy is imported."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sandbox.neurons.kernels.choice import choice, explain
+from sandbox.neurons.kernels.unsupported import Unsupported
+
+if TYPE_CHECKING:
+    from sandbox.neurons.base import Neuron
+
+
+def attempt(
+    neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...], centred: bool
+) -> tuple[tuple[Tensor, ...], Any] | None:
+    """What `base.sequence` returns, from a kernel; None where the plain loop is to run.
+
+    Raises RuntimeError, with the reason, where kernels were asked for and cannot do it.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    mode = choice().mode
+    if mode == "plain":
+        return None
+    from sandbox.neurons.base import advance
+    from sandbox.neurons.kernels import sequence as fused
+
+    if mode == "auto" and fused.tiny(currents):
+        return None
+    body = partial(_body, advance, record, centred)
+    try:
+        return fused.sequence(neuron, body, (record, centred), currents, state, dt)
+    except Unsupported as reason:
+        if mode == "numba":
+            raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
+        if not reason.expected:
+            explain(type(neuron).__name__, str(reason))
+        return None
+
+
+def _body(advance: Any, record: tuple[str, ...], centred: bool, *step: Any) -> Any:
+    return advance(*step, record, centred)

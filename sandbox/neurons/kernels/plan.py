@@ -1,0 +1,337 @@
+"""A neuron's step as a plan: what torch computes beforehand, and the graph of what a kernel repeats."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rules.surrogates import Surrogate, differentiating, heaviside
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.dice import GOLDEN, uniform
+from sandbox.neurons.kernels.adjoint import adjoint
+from sandbox.neurons.kernels.aten import ATEN, number
+from sandbox.neurons.kernels.graph import Graph
+from sandbox.neurons.kernels.record import Ref, Row, Tape, alone, map_refs, refs
+from sandbox.neurons.kernels.unsupported import Unsupported
+
+Body = Callable[[Neuron, Tensor, Any, float], tuple[tuple[Tensor, ...], Any]]  # one step: what is shown, next state
+KEY = 0x5EED  # of the dice while a step is traced
+STREAMS = 8  # of one key that are looked for
+BEFOREHAND = frozenset(ATEN) | {"erfinv", "special_ndtr", "logit", "_to_copy"}  # elementwise, so also for whole sequences
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a kernel is made from: a graph, and the places of what it puts out."""
+
+    graph: Graph
+    states: int
+    params: int  # inputs that are the same in every step
+    draws: int  # inputs that are not
+    outputs: tuple[int, ...]
+    ends: tuple[int, ...]
+    spikes: tuple[tuple[int, Surrogate], ...]
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for equal structures, in every process."""
+        numbers = {what: i for i, what in enumerate(self.graph.constants())}
+        nodes = [node._replace(what=numbers[node.what]) if node.kind == "constant" else node for node in self.graph.nodes]
+        facts = (nodes, self.sizes, self.outputs, self.ends, [(i, repr(s)) for i, s in self.spikes])
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+
+    @cached_property
+    def backward(self) -> tuple[Graph, dict[str, int]]:
+        """The graph with its adjoint added, and the places of the gradients by the names of the inputs."""
+        graph = Graph()
+        for node in self.graph.nodes:
+            graph._place(node)
+        seeds: dict[int, list[int]] = {}
+        named = [("out", self.outputs), ("end", self.ends)]
+        for name, places in named:
+            for i, place in enumerate(places):
+                seeds.setdefault(place, []).append(graph.input(f"g_{name}{i}"))
+        surrogates = dict(self.spikes)
+        inputs = ["x", *(f"{k}{i}" for k, n in self.sizes.items() for i in range(n))]
+        wanted = {name: graph.input(name) for name in inputs}
+        found = adjoint(graph, seeds, list(wanted.values()), lambda spike, u: slope(graph, surrogates[spike], u))
+        return graph, {name: found[place] for name, place in wanted.items() if place in found}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many inputs there are of each kind."""
+        return {"s": self.states, "p": self.params, "d": self.draws}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A structure, the numbers of one neuron, and what torch computes of its learned parameters and dice."""
+
+    structure: Structure
+    constants: Tensor  # float64
+    states: tuple[str, ...]
+    rows: tuple[Row, ...]
+    boundary: tuple[int, ...]  # values of the tape that the kernel reads: params, then draws
+    named: Mapping[str, int]  # parameters of the neuron, by the place of their values
+    dice: Mapping[int, tuple[int, torch.dtype]]  # place of a draw -> its stream
+    used: bool  # whether a spike has asked how to be differentiated
+
+    def beforehand(self, neuron: Neuron, draw: Callable[[int, torch.dtype], Tensor]) -> list[Tensor]:
+        """The values that the kernel reads beside currents and states, in torch, differentiable."""
+        values: dict[int, Any] = {place: getattr(neuron, name) for name, place in self.named.items()}
+        values |= {place: draw(*which) for place, which in self.dice.items()}
+        for row in self.rows:
+            args, kwargs = map_refs(lambda ref: values[ref.place], (row.args, row.kwargs))
+            values[row.out] = row.function(*args, **kwargs)
+        return [values[place] for place in self.boundary]
+
+
+def plan(neuron: Neuron, body: Body, states: Sequence[str], like: Any, dt: float, dtype: torch.dtype) -> Plan:
+    """Trace one step of one cell. `like` is a state whose fields `states` are present. Raises Unsupported."""
+    return alone(partial(_plan, neuron, body, tuple(states), like, dt, dtype))
+
+
+def _plan(neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: float, dtype: torch.dtype) -> Plan:
+    tape = Tape()
+    spikes: dict[int, Surrogate] = {}
+    current, state, traced, named = _operands(tape, neuron, states, like, dtype)
+    with _marked(tape, spikes) as context, tape:
+        shown, end = body(traced, current, state, dt)
+    _check_end(like, end, states)
+    tape.paused = True
+    writing = _Writing(tape, dtype, spikes)
+    writing.leaf(tape.places[id(current)], "x")
+    for i, name in enumerate(states):
+        writing.leaf(tape.places[id(getattr(state, name))], f"s{i}")
+    outputs = tuple(writing.result(value) for value in shown)
+    ends = tuple(writing.result(getattr(end, name)) for name in states)
+    structure = Structure(writing.graph, len(states), len(writing.params), len(writing.draws), outputs, ends,
+                          tuple(writing.spikes.items()))  # fmt: skip
+    boundary = (*writing.params, *writing.draws)
+    dice = _dice(tape)
+    rows = _needed(tape, boundary, {*named.values(), *dice})
+    constants = torch.tensor([float(value) for value in writing.graph.constants()], dtype=torch.float64)
+    return Plan(structure, constants, states, rows, boundary, named, dice, context.used)
+
+
+def _operands(
+    tape: Tape, neuron: Neuron, states: tuple[str, ...], like: Any, dtype: torch.dtype
+) -> tuple[Tensor, Any, Neuron, dict[str, int]]:
+    """A current, a state and a neuron of one cell, known to the tape."""
+    current = torch.full((1,), 0.3, dtype=dtype)
+    tape.name(current, "step")
+    values = {name: torch.full((1,), 0.1 + 0.05 * i, dtype=dtype) for i, name in enumerate(states)}
+    for value in values.values():
+        tape.name(value, "step")
+    if getattr(like, "key", None) is not None:
+        values["key"] = torch.tensor(KEY, dtype=torch.int64)
+        tape.name(values["key"], "draw")
+    learned, named = {}, {}
+    for name, value in learned_fields(neuron).items():
+        stand_in = value.detach().reshape(-1)[:1].clone().reshape((1,) if value.ndim else ())
+        named[name] = tape.name(stand_in, "param").place
+        learned[name] = stand_in
+    traced = replace(neuron, **learned) if learned else neuron  # type: ignore[type-var]
+    return current, like._replace(**values), traced, named
+
+
+def learned_fields(neuron: Neuron) -> dict[str, Tensor]:
+    """The parameters that are tensors, by name."""
+    names = neuron.__dataclass_fields__  # type: ignore[attr-defined]
+    return {name: value for name in names if isinstance(value := getattr(neuron, name), Tensor)}
+
+
+def _marked(tape: Tape, spikes: dict[int, Surrogate]) -> Any:
+    """The pass of the caller, with spikes that the tape sees as one operation."""
+    from rules.surrogates import _CONTEXT
+
+    context = _CONTEXT.get()
+
+    def marked(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
+        if surrogate.shape.stochastic:
+            raise Unsupported(f"{surrogate} draws random numbers in the backward pass", expected=True)
+        tape.paused = True
+        value = heaviside(u.detach(), strict, noise)
+        tape.paused = False
+        made = tape.mark("strict_spike" if strict else "spike", value, u, noise)
+        spikes[tape.places[id(made)]] = surrogate
+        return made
+
+    if context is None:
+        return differentiating(spike=marked)
+    return differentiating(context.surrogate, context.detach_reset, context.smooth, context.generator, marked)
+
+
+def _check_end(like: Any, end: Any, states: tuple[str, ...]) -> None:
+    if type(end) is not type(like):
+        raise Unsupported(f"a step turns a {type(like).__name__} into a {type(end).__name__}")
+    kept = [name for name, value in end._asdict().items() if value is not None and name != "key"]
+    if kept != list(states):
+        raise Unsupported(f"a step turns a state of {', '.join(states)} into one of {', '.join(kept)}", expected=True)
+    if getattr(end, "key", None) is not None and int(end.key) != KEY + GOLDEN:
+        raise Unsupported("the key of the dice does not follow sandbox.neurons.dice.following")
+
+
+class _Writing:
+    """Turns the rows of a tape into a graph, from its results backward."""
+
+    def __init__(self, tape: Tape, dtype: torch.dtype, spikes: Mapping[int, Surrogate]) -> None:
+        self.tape, self.dtype, self.surrogates = tape, dtype, spikes
+        self.graph = Graph()
+        self.known: dict[int, int] = {}
+        self.params: dict[int, int] = {}  # value of the tape -> place in the graph
+        self.draws: dict[int, int] = {}
+        self.spikes: dict[int, Surrogate] = {}
+        self.rows = {row.out: row for row in tape.rows}
+
+    def leaf(self, value: int, name: str) -> int:
+        """A value that the kernel is handed."""
+        self.known[value] = self.graph.input(name)
+        return self.known[value]
+
+    def result(self, value: Any) -> int:
+        """The place of what a step puts out."""
+        ref = self.tape.ref(value)
+        if not isinstance(value, Tensor) or value.shape not in ((1,), ()) or value.dtype != self.dtype:
+            shown = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise Unsupported(f"a step puts out {shown} for a cell of {self.dtype}")
+        return number(self.graph, self.operand(ref))
+
+    def operand(self, ref: Any) -> int:
+        """The place of a value of the tape, or of a number."""
+        if isinstance(ref, Ref):
+            if ref.place not in self.known:
+                self.known[ref.place] = self._made(ref.place)
+            return self.known[ref.place]
+        if isinstance(ref, Tensor):
+            if ref.numel() != 1:
+                raise Unsupported(f"a constant tensor of shape {tuple(ref.shape)} in the step")
+            ref = ref.item()
+        if isinstance(ref, (bool, int, float)):
+            return self.graph.constant(float(ref))
+        raise Unsupported(f"a {type(ref).__name__} in the step")
+
+    def _made(self, place: int) -> int:
+        origins = self.tape.origins[place]
+        if "step" not in origins:
+            return self._boundary(place, "draw" in origins)
+        row = self.rows[place]
+        if isinstance(row.function, str):
+            u = self.operand(row.args[0])
+            if row.args[1] is not None:
+                u = self.graph.add("sub", u, self.graph.add("stop", self.operand(row.args[1])))
+            spike = self.graph.add(row.function, u)
+            self.spikes[spike] = self.surrogates[place]
+            return spike
+        return self._written(row)
+
+    def _boundary(self, place: int, varies: bool) -> int:
+        kind, known = ("d", self.draws) if varies else ("p", self.params)
+        known[place] = self.graph.input(f"{kind}{len(known)}")
+        if self.tape.values[place].dtype == torch.bool:
+            return self.graph.add("ne", known[place], self.graph.literal(0.0))
+        return known[place]
+
+    def _written(self, row: Row) -> int:
+        name, value = row.function.overloadpacket.__name__, self.tape.values[row.out]
+        if name == "stack" and list(row.args[1:]) in ([], [0]):
+            raise Unsupported("aten.stack")
+        if name == "sum":
+            return self._summed(row)
+        if name not in ATEN:
+            raise Unsupported(f"aten.{name}")
+        if value.dtype not in (self.dtype, torch.bool) and not name == "_to_copy":
+            raise Unsupported(f"aten.{name} in {value.dtype} within a step in {self.dtype}")
+        options = {k: v if k == "dtype" or v is None else self._option(k, v) for k, v in row.kwargs.items()}
+        options = {k: v for k, v in options.items() if k not in ("layout", "device", "pin_memory", "memory_format")}
+        if name in ("add", "sub", "rsub") and "alpha" in row.kwargs:
+            options["alpha"] = row.kwargs["alpha"]
+        if name == "rsub" and len(row.args) > 2:
+            options["alpha"] = row.args[2]
+        if name == "div" and row.kwargs.get("rounding_mode"):
+            raise Unsupported(f"aten.div with rounding_mode={row.kwargs['rounding_mode']!r}")
+        if name == "_to_copy" and row.kwargs.get("dtype") not in (None, torch.bool, self.dtype):
+            raise Unsupported(f"a conversion to {row.kwargs['dtype']} within a step in {self.dtype}")
+        args = row.args[:2] if name == "rsub" else row.args
+        return ATEN[name](self.graph, *(None if a is None else self.operand(a) for a in args), **options)
+
+    def _option(self, name: str, value: Any) -> Any:
+        return value if name in ("alpha", "layout", "device", "pin_memory", "memory_format", "non_blocking",
+                                 "rounding_mode") else self.operand(value)  # fmt: skip
+
+    def _summed(self, row: Row) -> int:
+        """The sum of a stack of values of the cell: terms of a series, added from the first."""
+        source = self.rows.get(row.args[0].place) if isinstance(row.args[0], Ref) else None
+        if source is None or source.function.overloadpacket.__name__ not in ("stack", "cat") or row.args[1:] != ([0],):
+            raise Unsupported("aten.sum")
+        total, *rest = (self.operand(part) for part in source.args[0])
+        for term in rest:
+            total = self.graph.add("add", total, term)
+        return total
+
+
+def _dice(tape: Tape) -> dict[int, tuple[int, torch.dtype]]:
+    """Which values are draws of `dice.uniform`, and of which stream, by their numbers."""
+    found: dict[int, tuple[int, torch.dtype]] = {}
+    key = torch.tensor(KEY, dtype=torch.int64)
+    drawn = {
+        (float(uniform(key, torch.zeros(1, dtype=dtype), stream)), dtype): stream
+        for stream in range(STREAMS)
+        for dtype in (torch.float32, torch.float64)
+    }
+    for place, value in enumerate(tape.values):
+        if tape.origins[place] == {"draw"} and (stream := drawn.get((float(value), value.dtype))) is not None:
+            found[place] = stream, value.dtype
+    return found
+
+
+def _needed(tape: Tape, boundary: tuple[int, ...], given: set[int]) -> tuple[Row, ...]:
+    """The rows that compute the boundary from what is given, in order."""
+    rows = {row.out: row for row in tape.rows}
+    wanted: set[int] = set()
+    waiting = [place for place in boundary]
+    while waiting:
+        place = waiting.pop()
+        if place in given or place in wanted:
+            continue
+        if place not in rows:
+            raise Unsupported("random numbers that are not of sandbox.neurons.dice")
+        wanted.add(place)
+        name = rows[place].function.overloadpacket.__name__
+        if name not in BEFOREHAND or not tape.values[place].is_floating_point() and tape.values[place].dtype != torch.bool:
+            raise Unsupported(f"aten.{name} of a learned parameter or a draw")
+        waiting.extend(ref.place for ref in refs(rows[place]))
+    return tuple(row for row in tape.rows if row.out in wanted)
+
+
+def slope(graph: Graph, surrogate: Surrogate, u: int) -> int:
+    """The nodes of a surrogate's derivative g(u), traced like a step."""
+    tape = Tape()
+
+    def traced() -> tuple[Tensor, Tensor]:
+        x = torch.full((1,), 0.1, dtype=torch.float64)
+        tape.name(x, "step")
+        with tape:
+            return x, surrogate.grad(x)
+
+    x, value = alone(traced)
+    writing = _Writing(tape, torch.float64, {})
+    writing.graph = _Literals(graph)
+    writing.known[tape.places[id(x)]] = u
+    return writing.result(value)
+
+
+class _Literals(Graph):
+    """A graph in which the numbers of a surrogate are literals: they belong to the structure."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.nodes, self.places = graph.nodes, graph.places
+
+    def constant(self, value: float) -> int:
+        return self.literal(value)
