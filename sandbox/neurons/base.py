@@ -97,6 +97,23 @@ class Neuron(ABC):
         """One time step: output `[...]` and the next state, for a current `[...]` in nA and `dt` in ms."""
         return self.fire(self.integrate(current, state, dt), dt)
 
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def kernel_when_compiled(self, *how: Any) -> Any:
+        """What `sandbox.neurons.kernels.when_compiled` needs to know of this neuron while torch.compile looks on."""
+        from sandbox.neurons.kernels.when_compiled import prepared
+
+        return prepared(self, *how)
+
+    def kernel_source(self, dt: float = 1.0, dtype: torch.dtype = torch.float64, record: tuple[str, ...] = ()) -> str:
+        """The Python of this neuron's forward and backward kernel, as numba compiles it.
+
+        Arguments: `dt` in ms, the dtype of the currents, the names of recorded variables. Raises RuntimeError, with
+        the reason, for a neuron that has no kernel.
+        """
+        from sandbox.neurons.kernels.source import source
+
+        return source(self, dt, dtype, record)
+
     @property
     def swing(self) -> Value:
         """A voltage [mV] by which surrogates are scaled: from rest to threshold where there is one."""
@@ -214,8 +231,7 @@ def scan(
     >>> int(spikes.sum())
     4
     """
-    check_currents(neuron, currents, dt)
-    start = rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
+    start = admitted(neuron, currents, state, dt, generator)
     (outputs,), end = sequence(neuron, currents, start, dt)
     return outputs, end
 
@@ -258,8 +274,7 @@ def simulate(
     >>> round(float(simulate(LIF(tau_mem=10.0), torch.full((10, 1), 0.5)).v[-1]), 4)  # 0.5 (1 - exp(-1))
     0.3161
     """
-    check_currents(neuron, currents, dt)
-    start = rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
+    start = admitted(neuron, currents, state, dt, generator)
     legal = variables(start)
     for name in record:
         if name not in legal:
@@ -274,6 +289,14 @@ def variables(state: Any) -> list[str]:
     return [name for name, value in state._asdict().items() if value is not None and name != "key"]
 
 
+def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator: torch.Generator | None) -> Any:
+    """The state to start from, where neuron, currents, state and dt go together; torch.compile is shown no checks."""
+    if torch.compiler.is_compiling():
+        return rest(neuron, currents, generator) if state is None else state
+    check_currents(neuron, currents, dt)
+    return rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
+
+
 def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
     """Raise ValueError for what no neuron can be driven with; warn where dt is too long for its dynamics."""
     if currents.ndim == 0 or len(currents) == 0:
@@ -282,15 +305,11 @@ def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
         raise ValueError(f"currents have dtype {currents.dtype}; wanted floating point: currents.double()")
     if not dt > 0:
         raise ValueError(f"dt={dt}: give a positive time step in ms")
-    if not _transformed() and not torch.isfinite(currents.sum()) and not torch.isfinite(currents).all():
+    transformed = torch._C._are_functorch_transforms_active()  # to which no number can be shown
+    if not transformed and not torch.isfinite(currents.sum()) and not torch.isfinite(currents).all():
         first = (~torch.isfinite(currents)).nonzero()[0].tolist()
         raise ValueError(f"currents hold {currents[tuple(first)].item()} at {first}; wanted finite numbers in nA")
     check_resolution(neuron, dt)
-
-
-def _transformed() -> bool:
-    """Whether torch.compile or torch.func looks on, to whom no number can be shown."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def check_resolution(neuron: Neuron, dt: float) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sandbox.neurons.kernels.choice import choice, explain
 from sandbox.neurons.kernels.unsupported import Unsupported
+from sandbox.neurons.kernels.when_compiled import sequence
 
 if TYPE_CHECKING:
     from sandbox.neurons.base import Neuron
@@ -23,7 +24,7 @@ def attempt(
     Raises RuntimeError, with the reason, where kernels were asked for and cannot do it.
     """
     if torch.compiler.is_compiling():
-        return None
+        return sequence(neuron, currents, state, dt, record, centred)
     mode = choice().mode
     if mode == "plain":
         return None
@@ -32,7 +33,7 @@ def attempt(
 
     if mode == "auto" and fused.tiny(currents):
         return None
-    body = partial(_body, advance, record, centred)
+    body = partial(body_of, advance, record, centred)
     try:
         return fused.sequence(neuron, body, (record, centred), currents, state, dt)
     except Unsupported as reason:
@@ -43,5 +44,6 @@ def attempt(
         return None
 
 
-def _body(advance: Any, record: tuple[str, ...], centred: bool, *step: Any) -> Any:
+def body_of(advance: Any, record: tuple[str, ...], centred: bool, *step: Any) -> Any:
+    """`base.advance` with what is shown of a step."""
     return advance(*step, record, centred)

@@ -30,6 +30,7 @@ class Choice(NamedTuple):
 
 
 _CHOICE: ContextVar[Choice | None] = ContextVar("kernels", default=None)
+GUARDED: list[Choice | None] = [None]  # the same for compiled code, which can guard a list but no ContextVar
 
 
 @contextmanager
@@ -47,11 +48,14 @@ def using(mode: str, memory: int | None = None) -> Iterator[None]:
     """
     if mode not in MODES:
         raise unknown("mode of the kernels", mode, MODES)
-    token = _CHOICE.set(Choice(mode, choice().memory if memory is None else memory))
+    chosen = Choice(mode, choice().memory if memory is None else memory)
+    token, outer = _CHOICE.set(chosen), GUARDED[0]
+    GUARDED[0] = chosen
     try:
         yield
     finally:
         _CHOICE.reset(token)
+        GUARDED[0] = outer
 
 
 def choice() -> Choice:

@@ -54,8 +54,8 @@ KINDS: dict[str, Kind] = {
     "minimum": Kind(2, "minimum({0}, {1})", None, ("where(le(a, b), 1, 0)", "where(le(a, b), 0, 1)")),
     "where": Kind(3, "select({0}, {1}, {2})", None, (None, "where(a, 1, 0)", "where(a, 0, 1)")),
     "stop": Kind(1, "{0}", None, (None,)),  # torch's detach
-    "spike": Kind(1, "select({0} >= zero, one, zero)", None, ("surrogate",)),
-    "strict_spike": Kind(1, "select({0} > zero, one, zero)", None, ("surrogate",)),
+    "spike": Kind(2, "select({0} - {1} >= zero, one, zero)", None, ("surrogate", None)),  # of u, with noise
+    "strict_spike": Kind(2, "select({0} - {1} > zero, one, zero)", None, ("surrogate", None)),
     "lt": Kind(2, "{0} < {1}", None, (None, None)),
     "le": Kind(2, "{0} <= {1}", None, (None, None)),
     "gt": Kind(2, "{0} > {1}", None, (None, None)),

@@ -97,23 +97,88 @@ def _(
     return [*(x.new_empty(shapes[name]) for name in names.split()), *(end.new_empty(end.shape) for end in ends)]
 
 
+class Transformable(torch.autograd.Function):
+    """`run` for torch.func.grad, which does not take an operator; its lists are one flat row of tensors."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(counts: tuple[int, ...], key: str, constants: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(run(*_parted(counts, tensors), constants, key, True))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        counts, key, constants, *tensors = inputs
+        _keep(ctx, *_parted(counts, tensors), constants, key, output)
+        ctx.needs = [ctx.needs_input_grad[3], *ctx.needs_input_grad[4 + counts[0] :]]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        of_x, of_states, of_params, of_draws = _back(ctx, grads, _transformed_backward)[:4]
+        return None, None, None, of_x, *of_states, *of_params, *of_draws
+
+
+class TransformableBackward(torch.autograd.Function):
+    """`run_backward` for torch.func.grad."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(counts: tuple[int, ...], how: tuple[Any, ...], constants: Tensor, *tensors: Tensor) -> Any:
+        x, saves, params, draws, outs, ends = _parted(counts, tensors)
+        return tuple(run_backward(x, saves, params, draws, constants, outs, ends, *how))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is remembered."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _twice(ctx, *grads)
+
+
+def _transformed_backward(
+    x: Tensor, saves: Any, params: Any, draws: Any, constants: Tensor, outs: Any, ends: Any, *how: Any
+) -> Any:
+    lists = saves, params, draws, outs, ends
+    flat = (tensor for each in lists for tensor in each)
+    return TransformableBackward.apply(tuple(map(len, lists)), how, constants, x, *flat)  # type: ignore[no-untyped-call]
+
+
+def _parted(counts: Sequence[int], tensors: Sequence[Tensor]) -> list[Any]:
+    """The first tensor, and the others in lists of these lengths."""
+    parts: list[Any] = [tensors[0]]
+    start = 1
+    for count in counts:
+        parts.append(list(tensors[start : start + count]))
+        start += count
+    return parts
+
+
+def transformed(x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, save: bool) -> Any:
+    """`run` under a transform of torch.func."""
+    counts = len(states), len(params), len(draws)
+    return Transformable.apply(counts, key, constants, x, *states, *params, *draws)  # type: ignore[no-untyped-call]
+
+
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
-    x, states, params, draws, constants, key, _ = inputs
+    *given, _ = inputs
+    _keep(ctx, *given, output)
+    first, *others = ctx.needs_input_grad  # of every tensor by itself, those of lists as well
+    states, params, draws = inputs[1:4]
+    ctx.needs = [first, *others[len(states) : len(states) + len(params) + len(draws)]]
+
+
+def _keep(ctx: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, output: Any) -> None:
     structure = compiled.STRUCTURES[key]
     saves = output[len(structure.outputs) + len(states) :]
     ctx.mark_non_differentiable(*saves)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, *saves, *params, *draws, constants)
     ctx.key, ctx.counts = key, (len(saves), len(params), len(draws))
-    needs = ctx.needs_input_grad
-    ctx.needs = [needs[0], *_spread(needs[2], len(params)), *_spread(needs[3], len(draws))]
 
 
-def _spread(needs: Any, count: int) -> list[bool]:
-    return list(needs) if isinstance(needs, (list, tuple)) else [bool(needs)] * count
-
-
-def _back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
+def _back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tuple[Any, ...]:
     structure = compiled.STRUCTURES[ctx.key]
     x, *rest, constants = ctx.saved_tensors
     n, p, d = ctx.counts
@@ -124,8 +189,8 @@ def _back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
     reached = structure.backward[1]
     wanted = [name for name, need in zip(names, ctx.needs, strict=True) if need and name in reached]
     bars = [x.new_zeros(x.shape[1:]) if g is None else g for g in ends]
-    found = run_backward(x, saves, params, draws, constants, [g for g in outs if g is not None], bars, ctx.key, given,
-                         " ".join(wanted))  # fmt: skip
+    errors = [g for g in outs if g is not None]
+    found = (operator or run_backward)(x, saves, params, draws, constants, errors, bars, ctx.key, given, " ".join(wanted))
     by_name = dict(zip(wanted, found, strict=False))
     of_params = [by_name.get(f"p{i}") for i in range(p)]
     of_draws = [by_name.get(f"d{i}") for i in range(d)]

@@ -223,10 +223,8 @@ class _Writing:
             return self._boundary(place, "draw" in origins)
         row = self.rows[place]
         if isinstance(row.function, str):
-            u = self.operand(row.args[0])
-            if row.args[1] is not None:
-                u = self.graph.add("sub", u, self.graph.add("stop", self.operand(row.args[1])))
-            spike = self.graph.add(row.function, u)
+            u, noise = (self.operand(0.0 if arg is None else arg) for arg in row.args)
+            spike = self.graph.add(row.function, u, noise)
             self.spikes[spike] = self.surrogates[place]
             return spike
         return self._written(row)

@@ -111,7 +111,7 @@ def _identity(value: Any) -> Any:
 
 def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     """Cells in a row, through the operator, and back into shape."""
-    from sandbox.neurons.kernels import compiled, ops
+    from sandbox.neurons.kernels import batching, compiled, ops  # noqa: F401  # registers what vmap does
 
     structure = found.structure
     key = compiled.register(structure)
@@ -121,10 +121,9 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     draws = [_flat(value.to(currents.dtype).expand(steps, *shape)) for value in before[structure.params :]]
     states = [getattr(state, name).reshape(-1) for name in found.states]
     x = _flat(currents)
-    save = _functorch.maybe_current_level() is not None or (
-        torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *params, *draws))
-    )
-    results = ops.run(x, states, params, draws, found.constants, key, save)
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *params, *draws))
+    operator = ops.run if _functorch.maybe_current_level() is None else ops.transformed
+    results = operator(x, states, params, draws, found.constants, key, save)
     count = len(structure.outputs)
     outputs = tuple(out.reshape(steps, *shape) for out in results[:count])
     ends = {name: end.reshape(shape) for name, end in zip(found.states, results[count:], strict=False)}
