@@ -317,7 +317,7 @@ def check_resolution(neuron: Neuron, dt: float) -> None:
     if dt > neuron.fastest:
         name = type(neuron).__name__
         warnings.warn(f"dt={dt:g} ms is longer than the fastest time constant of {name}, {neuron.fastest:g} ms: its "
-                      "dynamics are not resolved; use a smaller dt", stacklevel=4)  # fmt: skip
+                      "dynamics are not resolved; use a smaller dt", stacklevel=5)  # fmt: skip
 
 
 def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:

@@ -39,7 +39,7 @@ def _apart(x: Tensor, size: int) -> Tensor:
     return x.unflatten(-1, (size, -1)).movedim(-2, 0)
 
 
-def run(info: Any, dims: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, save: bool
+def run(info: Any, dims: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int
         ) -> tuple[list[Tensor], list[int]]:  # fmt: skip
     size, cells = info.batch_size, _cells_of(x, dims[0])
     of_params = dims[2] if isinstance(dims[2], (list, tuple)) else [None] * len(params)
@@ -50,7 +50,7 @@ def run(info: Any, dims: Any, x: Tensor, states: Any, params: Any, draws: Any, c
         _all(_sequence, draws, dims[3], size),
         constants,
         key,
-        save,
+        every,
     )
     return [_apart(each, size) for each in found], [0] * len(found)
 
@@ -66,6 +66,7 @@ def run_backward(
     outs: Any,
     ends: Any,
     key: str,
+    every: int,
     given: Any,
     names: str,
 ) -> tuple[list[Tensor], list[int]]:
@@ -80,6 +81,7 @@ def run_backward(
         _all(_sequence, outs, dims[5], size),
         _all(_cells, ends, dims[6], size, cells),
         key,
+        every,
         given,
         names,
     )

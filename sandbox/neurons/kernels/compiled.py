@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.neurons.kernels import emit, store
+from sandbox.neurons.kernels import store
+from sandbox.neurons.kernels.emit import Variant
+from sandbox.neurons.kernels.emit_backward import backward
+from sandbox.neurons.kernels.emit_forward import forward
 from sandbox.neurons.kernels.plan import Structure
 from sandbox.neurons.kernels.pool import share_out
 
 STRUCTURES: dict[str, Structure] = {}  # by key: what the operators of `ops` are told to run
 REALS = {torch.float32: np.float32, torch.float64: np.float64}
-WRITERS = {"forward": emit.forward, "backward": emit.backward}
+WRITERS = {"forward": forward, "backward": backward}
 _LOCK = threading.Lock()
 
 
@@ -27,13 +30,14 @@ def register(structure: Structure) -> str:
 
 
 @lru_cache(maxsize=256)
-def _kernel(key: str, direction: str, variant: emit.Variant, dtype: torch.dtype) -> tuple[Any, list[str]]:
+def _kernel(key: str, direction: str, variant: Variant, dtype: torch.dtype) -> tuple[Any, list[str]]:
     source, names = WRITERS[direction](STRUCTURES[key], variant)
     return store.compiled(source, REALS[dtype]), names
 
 
 def call(
-    key: str, direction: str, variant: emit.Variant, x: Tensor, buffers: Mapping[str, Tensor], numbers: Tensor
+    key: str, direction: str, variant: Variant, x: Tensor, buffers: Mapping[str, Tensor], numbers: Tensor,
+    every: int = 1,
 ) -> None:
     """Run a kernel over `x` `[T, M]`; it writes into the buffers.
 
@@ -49,7 +53,7 @@ def call(
     addresses = np.array([given[name].data_ptr() for name in names], dtype=np.int64)
     numbers = numbers.contiguous()
     share_out(
-        lambda first, last: kernel(first, last, width, steps, cells, stride, addresses, numbers.data_ptr()),
+        lambda first, last: kernel(first, last, width, steps, cells, stride, every, addresses, numbers.data_ptr()),
         cells,
         width,
     )

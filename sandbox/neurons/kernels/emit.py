@@ -1,4 +1,4 @@
-"""The source of a kernel: all steps of a block of cells in one function, from whitelisted nodes alone."""
+"""What the sources of forward and backward kernels share: names, lines for nodes, and the loop over blocks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class Variant(NamedTuple):
 
     each: tuple[bool, ...]  # whether a parameter has a value for each cell
     save: bool = False  # forward: keep what the backward pass reads
+    sparse: bool = False  # keep the state of every `every`-th step alone, and compute the others again
     given: tuple[bool, ...] = ()  # backward: which outputs have a gradient
     wanted: tuple[str, ...] = ()  # backward: inputs whose gradient is asked for, beside the states
 
@@ -25,17 +26,19 @@ class Buffers:
     def __init__(self, names: list[str]) -> None:
         self.names = names
 
-    def fetch(self, name: str, to: str | None = None) -> str:
+    def fetch(self, name: str, to: str | None = None, at: str = "i") -> str:
         """One value of a sequence."""
-        return f"{to or name} = fetch({name}_, {'ix' if name == 'x' else 'i'} + j, {self.names.index(name)})"
+        return f"{to or name} = fetch({name}_, {'ix' if name == 'x' else at} + j, {self.names.index(name)})"
 
-    def put(self, name: str, value: str) -> str:
+    def put(self, name: str, value: str, at: str = "i") -> str:
         """One value of a sequence, written."""
-        return f"put({name}_, i + j, {value}, {self.names.index(name)})"
+        return f"put({name}_, {at} + j, {value}, {self.names.index(name)})"
 
 
 def saved(structure: Structure, variant: Variant) -> list[str]:
-    """The states before each step that the backward pass reads."""
+    """The states that a forward pass keeps: those that the backward pass reads, or, of a sparse one, all."""
+    if variant.sparse:
+        return [f"s{i}" for i in range(structure.states)]
     graph, gradients = structure.backward
     read = {graph.nodes[place].what for place in graph.reach(gradients.values())}
     return [f"s{i}" for i in range(structure.states) if f"s{i}" in read]
@@ -79,108 +82,44 @@ def leaves(graph: Graph, structure: Structure, variant: Variant, ends: Sequence[
     return names, lines
 
 
-def forward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:
-    """The forward kernel and the names of its buffers.
-
-        for each block of cells: for each step: outputs, state <- step(current, state)
-
-    Buffers: `x` `[T, M]`, with `sx` from one row to the next; `s*` `[M]`, the state, first and last; `p*` `[M]`;
-    `d*` `[T, M]`; `out*` and `save_s*` `[T, M]`.
-    """
-    graph = structure.graph
-    ends = [*structure.outputs, *structure.ends]
-    known, fetched = leaves(graph, structure, variant, ends)
-    used = inputs(graph, ends)
-    states = [f"s{i}" for i in range(structure.states)]
-    cells = [name for name in used if name[0] == "p" and used[name] not in known]
-    steps = [name for name in used if name[0] in "xd"]
-    kept = saved(structure, variant) if variant.save else []
-    outs = [f"out{i}" for i in range(len(structure.outputs))]
-    buffers = Buffers([*steps, *outs, *(f"save_{name}" for name in kept), *states, *cells])
-    lines, names = statements(graph, ends, known | {place: name for name, place in used.items() if place not in known})
-    body = [
-        *(buffers.fetch(name) for name in steps),
-        *(f"{name} = load({name}_here, j)" for name in [*states, *cells] if name in used),
-        *(buffers.put(f"save_{name}", name) for name in kept),
-        *lines,
-        *(buffers.put(name, names[place]) for name, place in zip(outs, structure.outputs, strict=True)),
-        *(f"store({name}_here, j, {names[place]})" for name, place in zip(states, structure.ends, strict=True)
-          if names[place] != name),
-    ]  # fmt: skip
-    return written(buffers, fetched, [*states, *cells], [], "range(T)", body, states), buffers.names
-
-
-def backward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:
-    """The backward kernel and the names of its buffers.
-
-        for each block of cells: for each step, the last first: gradients of input and state <- those of outputs and state
-
-    Buffers: as in `forward`; `g_out*` `[T, M]`; `g_end*` `[M]`, the gradient of the last state, and in the end that of
-    the first; `g_x`, `g_d*` `[T, M]`; `g_p*` `[M]`, or `[blocks]` for a parameter of all cells.
-    """
-    graph, gradients = structure.backward
-    states = [f"s{i}" for i in range(structure.states)]
-    asked = [name for name in variant.wanted if name in gradients]
-    ends = [gradients[name] for name in [*(s for s in states if s in gradients), *asked]]
-    known, fetched = leaves(graph, structure, variant, ends)
-    used = inputs(graph, ends)
-    absent = {f"g_out{i}" for i, given in enumerate(variant.given) if not given}
-    known |= {place: "zero" for name, place in used.items() if name in absent}
-    cells = [name for name in used if name[0] == "p" and used[name] not in known]
-    steps = [name for name in used if name[0] in "xd" or (name.startswith("g_out") and name not in absent)]
-    before = [name for name in used if name[0] == "s"]
-    bars = [f"g_end{i}" for i in range(structure.states)]
-    sums = [f"g_{name}" for name in asked if name[0] == "p"]
-    flows = [f"g_{name}" for name in asked if name[0] != "p"]
-    buffers = Buffers([*steps, *(f"save_{name}" for name in before), *flows, *cells, *bars, *sums])
-    lines, names = statements(graph, ends, known | {place: name for name, place in used.items() if place not in known})
-    given = {name: names[gradients[name]] if name in gradients else "zero" for name in [*states, *asked]}
-    body = [
-        *(buffers.fetch(name) for name in steps),
-        *(buffers.fetch(f"save_{name}", name) for name in before),
-        *(f"{name} = load({name}_here, j)" for name in [*cells, *bars] if name in used),
-        *lines,
-        *(f"store(g_end{i}_here, j, {given[name]})" for i, name in enumerate(states)),
-        *(buffers.put(name, given[name[2:]]) for name in flows),
-        *(f"store({name}_here, j, load({name}_here, j) + {given[name[2:]]})" for name in sums),
-    ]
-    each = [name for name in sums if variant.each[int(name[3:])]]
-    ending = [f"store({name}_, b // width, total({name}_here, n))" for name in sums if name not in each]
-    back = "range(T - 1, -1, -1)"
-    return written(buffers, fetched, [*cells, *bars], sums, back, body, [*bars, *each], ending), buffers.names
-
-
 def inputs(graph: Graph, ends: Sequence[int]) -> dict[str, int]:
     """The inputs that the ends need, by name."""
     return {graph.nodes[place].what: place for place in graph.reach(ends) if graph.nodes[place].kind == "input"}
 
 
+def steps(times: str, body: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+    """A loop over time, and in each step over the cells of the block."""
+    return [
+        f"for t in {times}:",
+        "    i = t * M + b",
+        "    ix = t * sx + b",
+        *(f"    {line}" for line in before),
+        "    for j in range(n):",
+        *(f"        {line}" for line in body),
+    ]
+
+
 def written(
     buffers: Buffers,
-    fetched: list[str],
-    copied: list[str],
-    cleared: list[str],
-    times: str,
-    body: list[str],
-    kept: list[str],
+    fetched: Sequence[str],
+    copied: Sequence[str],
+    cleared: Sequence[str],
+    work: Sequence[str],
+    kept: Sequence[str],
     ending: Sequence[str] = (),
 ) -> str:
-    """The function: blocks of cells, steps in time, cells; `_here` is a copy of a block's part of a buffer."""
+    """The function: blocks of cells around the work in time; `_here` is a copy of a block's part of a buffer."""
     lines = [
-        "def kernel(lo, hi, width, T, M, sx, A, c):",
+        "def kernel(lo, hi, width, T, M, sx, every, A, c):",
         "    C = pointer(c, zero)",
         *(f"    {line}" for line in fetched),
         *(f"    {name}_ = pointer(A[{i}], zero)" for i, name in enumerate(buffers.names)),
         *(f"    {name}_here = stack(zero)" for name in [*copied, *cleared]),
         "    for b in range(lo, hi, width):",
         "        n = min(b + width, hi) - b",
-        *(f"        copy({name}_here, 0, {name}_, b, n)" for name in copied),
+        *(f"        copy({name}_here, 0, {name}_, b, n)" for name in copied if name in buffers.names),
         *(f"        clear({name}_here, n)" for name in cleared),
-        f"        for t in {times}:",
-        "            i = t * M + b",
-        "            ix = t * sx + b",
-        "            for j in range(n):",
-        *(f"                {line}" for line in body),
+        *(f"        {line}" for line in work),
         *(f"        copy({name}_, b, {name}_here, 0, n)" for name in kept),
         *(f"        {line}" for line in ending),
     ]

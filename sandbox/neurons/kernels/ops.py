@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sandbox.neurons.kernels import compiled, emit
+from sandbox.neurons.kernels import compiled
+from sandbox.neurons.kernels.emit import Variant, saved
 
 # `x` is [T, M], states are [M], params [M] or (), draws [T, M], constants [C] in float64
 RUN, BACKWARD = "sandbox::run", "sandbox::run_backward"
 torch.library.define(
     RUN,
-    "(Tensor x, Tensor[] states, Tensor[] params, Tensor[] draws, Tensor constants, str key, bool save) -> Tensor[]",
+    "(Tensor x, Tensor[] states, Tensor[] params, Tensor[] draws, Tensor constants, str key, int every) -> Tensor[]",
 )
 torch.library.define(
     BACKWARD,
     "(Tensor x, Tensor[] saves, Tensor[] params, Tensor[] draws, Tensor constants, Tensor[] outs, Tensor[] ends, "
-    "str key, int[] given, str names) -> Tensor[]",
+    "str key, int every, int[] given, str names) -> Tensor[]",
 )
 
 
@@ -31,20 +32,20 @@ def _run(
     draws: Sequence[Tensor],
     constants: Tensor,
     key: str,
-    save: bool,
+    every: int,
 ) -> list[Tensor]:
-    """All steps: the outputs `[T, M]`, the last state `[M]`, and, if asked for, the states that backward reads."""
+    """All steps: the outputs `[T, M]`, the last state `[M]`, and states of every so manyth step; none if `every` is 0."""
     structure = compiled.STRUCTURES[key]
-    variant = emit.Variant(_each(params), save)
+    variant = Variant(_each(params), every > 0, every > 1)
     outs = [x.new_empty(x.shape) for _ in structure.outputs]
     ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
-    kept = emit.saved(structure, variant) if save else []
-    saves = [x.new_empty(x.shape) for _ in kept]
+    kept = saved(structure, variant) if every else []
+    saves = [x.new_empty(-(-len(x) // every), x.shape[1]) for _ in kept]
     buffers = {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": end for i, end in enumerate(ends)}
     buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | _read(params, draws)
     x = rows(x)
     if x.numel():
-        compiled.call(key, "forward", variant, x, buffers, _numbers(constants, params, x))
+        compiled.call(key, "forward", variant, x, buffers, _numbers(constants, params, x), every)
     return [*outs, *ends, *saves]
 
 
@@ -58,39 +59,43 @@ def _run_backward(
     outs: Sequence[Tensor],
     ends: Sequence[Tensor],
     key: str,
+    every: int,
     given: Sequence[int],
     names: str,
 ) -> list[Tensor]:
     """Gradients of the inputs in `names`, then of the first state, for those of the outputs `given` and of the last state."""
     structure = compiled.STRUCTURES[key]
     each, wanted = _each(params), names.split()
-    variant = emit.Variant(each, False, tuple(i in given for i in range(len(structure.outputs))), tuple(wanted))
-    kept = emit.saved(structure, emit.Variant(each, True))
+    given_ = tuple(i in given for i in range(len(structure.outputs)))
+    variant = Variant(each, False, every > 1, given_, tuple(wanted))
+    kept = saved(structure, variant)
     bars = [end.clone(memory_format=torch.contiguous_format) for end in ends]
     found = {name: _gradient(name, x, params) for name in wanted}
     outs = [out.contiguous() for out in outs]
     buffers = {f"g_out{i}": out for i, out in zip(given, outs, strict=True)}
     buffers |= {f"g_end{i}": bar for i, bar in enumerate(bars)} | {f"g_{name}": g for name, g in found.items()}
     buffers |= {f"save_{name}": save.contiguous() for name, save in zip(kept, saves, strict=True)}
+    buffers |= {f"trail_{name}": x.new_empty(every, x.shape[1]) for name in kept if every > 1}
     x = rows(x)
     if x.numel():
-        compiled.call(key, "backward", variant, x, buffers | _read(params, draws), _numbers(constants, params, x))
+        compiled.call(key, "backward", variant, x, buffers | _read(params, draws), _numbers(constants, params, x), every)
     summed = [_summed(g) if name[0] == "p" and not each[int(name[1:])] else g for name, g in found.items()]
     return [*summed, *bars]
 
 
 @torch.library.register_fake(RUN)
-def _(x: Any, states: Any, params: Any, draws: Any, constants: Any, key: str, save: bool) -> list[Tensor]:
+def _(x: Any, states: Any, params: Any, draws: Any, constants: Any, key: str, every: int) -> list[Tensor]:
     structure = compiled.STRUCTURES[key]
-    kept = len(emit.saved(structure, emit.Variant(_each(params), True))) if save else 0
-    full = [x.new_empty(x.shape) for _ in range(len(structure.outputs) + kept)]
+    kept = saved(structure, Variant(_each(params), True, every > 1)) if every else []
+    outs = [x.new_empty(x.shape) for _ in structure.outputs]
     ends = [state.new_empty(state.shape) for state in states]
-    return [*full[: len(structure.outputs)], *ends, *full[len(structure.outputs) :]]
+    return [*outs, *ends, *(x.new_empty(-(-x.shape[0] // every), x.shape[1]) for _ in kept)]
 
 
 @torch.library.register_fake(BACKWARD)
 def _(
-    x: Any, saves: Any, params: Any, draws: Any, constants: Any, outs: Any, ends: Any, key: str, given: Any, names: str
+    x: Any, saves: Any, params: Any, draws: Any, constants: Any, outs: Any, ends: Any, key: str, every: int,
+    given: Any, names: str,
 ) -> list[Tensor]:
     shapes = {"x": x.shape} | {f"d{i}": d.shape for i, d in enumerate(draws)}
     shapes |= {f"p{i}": p.shape for i, p in enumerate(params)}
@@ -103,19 +108,19 @@ class Transformable(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(counts: tuple[int, ...], key: str, constants: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(run(*_parted(counts, tensors), constants, key, True))
+    def forward(counts: tuple[int, ...], key: str, every: int, constants: Tensor, *tensors: Tensor) -> Any:
+        return tuple(run(*_parted(counts, tensors), constants, key, every))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        counts, key, constants, *tensors = inputs
-        _keep(ctx, *_parted(counts, tensors), constants, key, output)
-        ctx.needs = [ctx.needs_input_grad[3], *ctx.needs_input_grad[4 + counts[0] :]]
+        counts, key, every, constants, *tensors = inputs
+        _keep(ctx, *_parted(counts, tensors), constants, key, every, output)
+        ctx.needs = [ctx.needs_input_grad[4], *ctx.needs_input_grad[5 + counts[0] :]]
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         of_x, of_states, of_params, of_draws = _back(ctx, grads, _transformed_backward)[:4]
-        return None, None, None, of_x, *of_states, *of_params, *of_draws
+        return None, None, None, None, of_x, *of_states, *of_params, *of_draws
 
 
 class TransformableBackward(torch.autograd.Function):
@@ -155,27 +160,27 @@ def _parted(counts: Sequence[int], tensors: Sequence[Tensor]) -> list[Any]:
     return parts
 
 
-def transformed(x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, save: bool) -> Any:
+def transformed(x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int) -> Any:
     """`run` under a transform of torch.func."""
     counts = len(states), len(params), len(draws)
-    return Transformable.apply(counts, key, constants, x, *states, *params, *draws)  # type: ignore[no-untyped-call]
+    return Transformable.apply(counts, key, every or 1, constants, x, *states, *params, *draws)  # type: ignore[no-untyped-call]
 
 
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
-    *given, _ = inputs
-    _keep(ctx, *given, output)
+    _keep(ctx, *inputs, output)
     first, *others = ctx.needs_input_grad  # of every tensor by itself, those of lists as well
     states, params, draws = inputs[1:4]
     ctx.needs = [first, *others[len(states) : len(states) + len(params) + len(draws)]]
 
 
-def _keep(ctx: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, output: Any) -> None:
+def _keep(ctx: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int,
+          output: Any) -> None:  # fmt: skip
     structure = compiled.STRUCTURES[key]
     saves = output[len(structure.outputs) + len(states) :]
     ctx.mark_non_differentiable(*saves)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, *saves, *params, *draws, constants)
-    ctx.key, ctx.counts = key, (len(saves), len(params), len(draws))
+    ctx.key, ctx.every, ctx.counts = key, every, (len(saves), len(params), len(draws))
 
 
 def _back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tuple[Any, ...]:
@@ -190,7 +195,7 @@ def _back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tup
     wanted = [name for name, need in zip(names, ctx.needs, strict=True) if need and name in reached]
     bars = [x.new_zeros(x.shape[1:]) if g is None else g for g in ends]
     errors = [g for g in outs if g is not None]
-    found = (operator or run_backward)(x, saves, params, draws, constants, errors, bars, ctx.key, given, " ".join(wanted))
+    found = (operator or run_backward)(x, saves, params, draws, constants, errors, bars, ctx.key, ctx.every, given, " ".join(wanted))
     by_name = dict(zip(wanted, found, strict=False))
     of_params = [by_name.get(f"p{i}") for i in range(p)]
     of_draws = [by_name.get(f"d{i}") for i in range(d)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -13,8 +14,9 @@ from torch.autograd import forward_ad
 
 from rules.surrogates import _CONTEXT, Surrogate
 from sandbox.neurons.dice import GOLDEN, uniform
-from sandbox.neurons.kernels.choice import absent
-from sandbox.neurons.kernels.plan import Body, Plan, plan
+from sandbox.neurons.kernels.choice import absent, choice
+from sandbox.neurons.kernels.emit import Variant, saved
+from sandbox.neurons.kernels.plan import Body, Plan, Structure, plan
 from sandbox.neurons.kernels.unsupported import Unsupported
 
 Result = tuple[tuple[Tensor, ...], Any]
@@ -121,15 +123,24 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     draws = [_flat(value.to(currents.dtype).expand(steps, *shape)) for value in before[structure.params :]]
     states = [getattr(state, name).reshape(-1) for name in found.states]
     x = _flat(currents)
-    save = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *params, *draws))
+    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *params, *draws))
+    every = stride_of_memory(structure, params, x) if differentiated else 0
     operator = ops.run if _functorch.maybe_current_level() is None else ops.transformed
-    results = operator(x, states, params, draws, found.constants, key, save)
+    results = operator(x, states, params, draws, found.constants, key, every)
     count = len(structure.outputs)
     outputs = tuple(out.reshape(steps, *shape) for out in results[:count])
     ends = {name: end.reshape(shape) for name, end in zip(found.states, results[count:], strict=False)}
     if getattr(state, "key", None) is not None:
         ends["key"] = state.key + wrapped(steps * GOLDEN)
     return outputs, state._replace(**ends)
+
+
+def stride_of_memory(structure: Structure, params: list[Tensor], x: Tensor) -> int:
+    """How many steps lie between two states that are kept, so that they fit the memory of `using`."""
+    kept = len(saved(structure, Variant(tuple(p.ndim > 0 for p in params), True)))
+    if x.numel() * x.element_size() * kept <= choice().memory:
+        return 1
+    return max(2, math.isqrt(len(x)))
 
 
 def wrapped(value: int) -> int:

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
-from sandbox.neurons.kernels import emit
 from sandbox.neurons.kernels.attempt import body_of
+from sandbox.neurons.kernels.emit import Variant
+from sandbox.neurons.kernels.emit_backward import backward
+from sandbox.neurons.kernels.emit_forward import forward
 from sandbox.neurons.kernels.sequence import planned
 from sandbox.neurons.kernels.unsupported import Unsupported
 
@@ -28,8 +30,8 @@ def source(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...]) 
     each = tuple(value.numel() > 1 for value in before)
     given = tuple(True for _ in structure.outputs)
     wanted = ("x", *(f"p{i}" for i in range(structure.params)))
-    forward, _ = emit.forward(structure, emit.Variant(each, save=True))
-    backward, _ = emit.backward(structure, emit.Variant(each, given=given, wanted=wanted))
+    ahead, _ = forward(structure, Variant(each, save=True))
+    back, _ = backward(structure, Variant(each, given=given, wanted=wanted))
     numbers = ", ".join(f"k{i} = {value:.17g}" for i, value in enumerate(plan.constants.tolist()))
     states = ", ".join(f"s{i} = {name}" for i, name in enumerate(plan.states))
-    return f"# x = current, {states}\n# {numbers}\n# forward\n{forward}# backward\n{backward}"
+    return f"# x = current, {states}\n# {numbers}\n# forward\n{ahead}# backward\n{back}"

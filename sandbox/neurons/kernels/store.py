@@ -17,7 +17,7 @@ import torch
 
 HERE = Path(__file__).parent
 LOG = logging.getLogger(__name__)
-SIGNATURE = "void(int64, int64, int64, int64, int64, int64, int64[::1], int64)"
+SIGNATURE = "void(int64, int64, int64, int64, int64, int64, int64, int64[::1], int64)"
 
 
 def folder() -> Path:

@@ -52,7 +52,7 @@ def sequence(
     states = [value.reshape(-1) for value in state if value is not None]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (currents, *states))
     results = torch.ops.sandbox.run(
-        currents.reshape(steps, -1), states, [], [], found.constants, found.key, save
+        currents.reshape(steps, -1), states, [], [], found.constants, found.key, int(save)
     )
     count = len(record) + 1 + centred
     outputs = tuple(out.reshape(currents.shape) for out in results[:count])
