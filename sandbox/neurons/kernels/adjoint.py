@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from sandbox.neurons.kernels.graph import LEAVES, Graph
@@ -39,7 +39,7 @@ def adjoint(
     return {place: _total(graph, bars[place]) for place in wanted if place in bars}
 
 
-@lru_cache(maxsize=None)
+@cache
 def slopes(kind: str) -> tuple[Any, ...]:
     """The partial derivatives of a kind, as SymPy expressions of its arguments and its value y."""
     import sympy

@@ -36,7 +36,12 @@ def _kernel(key: str, direction: str, variant: Variant, dtype: torch.dtype) -> t
 
 
 def call(
-    key: str, direction: str, variant: Variant, x: Tensor, buffers: Mapping[str, Tensor], numbers: Tensor,
+    key: str,
+    direction: str,
+    variant: Variant,
+    x: Tensor,
+    buffers: Mapping[str, Tensor],
+    numbers: Tensor,
     every: int = 1,
 ) -> None:
     """Run a kernel over `x` `[T, M]`; it writes into the buffers.

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +48,7 @@ PRECISIONS = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def functions(real: Any) -> dict[str, Any]:
     """Everything that a kernel may call, for `numpy.float32` or `numpy.float64`.
 
@@ -152,7 +152,7 @@ def functions(real: Any) -> dict[str, Any]:
         **{name: getattr(machine, name) for name in PLAIN},
         **{f.__name__: f for f in made},
         **dict(zip(LIBRARY, library, strict=True)),
-        **{"F": real, "zero": zero, "one": one},
+        "F": real, "zero": zero, "one": one,
     }
 
 

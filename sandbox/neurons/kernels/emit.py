@@ -55,12 +55,14 @@ def statements(graph: Graph, ends: Sequence[int], loaded: dict[int, str]) -> tup
         if node.kind == "stop":
             names[place] = names[node.args[0]]
             continue
-        names[place] = f"n{place}"
-        lines.append(f"n{place} = {KINDS[node.kind].code.format(*(names[arg] for arg in node.args))}")
+        names[place] = f"n{len(lines)}"
+        lines.append(f"{names[place]} = {KINDS[node.kind].code.format(*(names[arg] for arg in node.args))}")
     return lines, names
 
 
-def leaves(graph: Graph, structure: Structure, variant: Variant, ends: Sequence[int]) -> tuple[dict[int, str], list[str]]:
+def leaves(
+    graph: Graph, structure: Structure, variant: Variant, ends: Sequence[int]
+) -> tuple[dict[int, str], list[str]]:
     """How constants, literals and parameters of all cells are called, and the lines that fetch them once."""
     names: dict[int, str] = {}
     lines: list[str] = []
@@ -73,9 +75,9 @@ def leaves(graph: Graph, structure: Structure, variant: Variant, ends: Sequence[
             names[place] = f"k{constants.index(node.what)}"
             lines.append(f"{names[place]} = load(C, {constants.index(node.what)})")
         elif node.kind == "literal":
-            names[place] = {"0.0": "zero", "1.0": "one"}.get(node.what, f"c{place}")
-            if names[place] == f"c{place}":
-                lines.append(f"c{place} = F({node.what})")
+            names[place] = {"0.0": "zero", "1.0": "one"}.get(node.what, f"c{len(lines)}")
+            if names[place] not in ("zero", "one"):
+                lines.append(f"{names[place]} = F({node.what})")
         elif node.kind == "input" and node.what[0] == "p" and not variant.each[int(node.what[1:])]:
             names[place] = f"q{node.what[1:]}"
             lines.append(f"{names[place]} = load(C, {len(constants) + int(node.what[1:])})")

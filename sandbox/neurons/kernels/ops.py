@@ -78,7 +78,9 @@ def _run_backward(
     buffers |= {f"trail_{name}": x.new_empty(every, x.shape[1]) for name in kept if every > 1}
     x = rows(x)
     if x.numel():
-        compiled.call(key, "backward", variant, x, buffers | _read(params, draws), _numbers(constants, params, x), every)
+        compiled.call(
+            key, "backward", variant, x, buffers | _read(params, draws), _numbers(constants, params, x), every
+        )
     summed = [_summed(g) if name[0] == "p" and not each[int(name[1:])] else g for name, g in found.items()]
     return [*summed, *bars]
 
@@ -94,8 +96,17 @@ def _(x: Any, states: Any, params: Any, draws: Any, constants: Any, key: str, ev
 
 @torch.library.register_fake(BACKWARD)
 def _(
-    x: Any, saves: Any, params: Any, draws: Any, constants: Any, outs: Any, ends: Any, key: str, every: int,
-    given: Any, names: str,
+    x: Any,
+    saves: Any,
+    params: Any,
+    draws: Any,
+    constants: Any,
+    outs: Any,
+    ends: Any,
+    key: str,
+    every: int,
+    given: Any,
+    names: str,
 ) -> list[Tensor]:
     shapes = {"x": x.shape} | {f"d{i}": d.shape for i, d in enumerate(draws)}
     shapes |= {f"p{i}": p.shape for i, p in enumerate(params)}
@@ -195,7 +206,9 @@ def _back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tup
     wanted = [name for name, need in zip(names, ctx.needs, strict=True) if need and name in reached]
     bars = [x.new_zeros(x.shape[1:]) if g is None else g for g in ends]
     errors = [g for g in outs if g is not None]
-    found = (operator or run_backward)(x, saves, params, draws, constants, errors, bars, ctx.key, ctx.every, given, " ".join(wanted))
+    found = (operator or run_backward)(
+        x, saves, params, draws, constants, errors, bars, ctx.key, ctx.every, given, " ".join(wanted)
+    )
     by_name = dict(zip(wanted, found, strict=False))
     of_params = [by_name.get(f"p{i}") for i in range(p)]
     of_draws = [by_name.get(f"d{i}") for i in range(d)]
@@ -203,7 +216,9 @@ def _back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tup
 
 
 def _twice(ctx: Any, *grads: Any) -> Any:
-    raise RuntimeError("second derivatives are not in the kernels: run this under sandbox.neurons.kernels.using('plain')")
+    raise RuntimeError(
+        "second derivatives are not in the kernels: run this under sandbox.neurons.kernels.using('plain')"
+    )
 
 
 torch.library.register_autograd(RUN, _back, setup_context=_remember)

@@ -23,7 +23,12 @@ from sandbox.neurons.kernels.unsupported import Unsupported
 Body = Callable[[Neuron, Tensor, Any, float], tuple[tuple[Tensor, ...], Any]]  # one step: what is shown, next state
 KEY = 0x5EED  # of the dice while a step is traced
 STREAMS = 8  # of one key that are looked for
-BEFOREHAND = frozenset(ATEN) | {"erfinv", "special_ndtr", "logit", "_to_copy"}  # elementwise, so also for whole sequences
+BEFOREHAND = frozenset(ATEN) | {
+    "erfinv",
+    "special_ndtr",
+    "logit",
+    "_to_copy",
+}  # elementwise, so also for whole sequences
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ class Structure:
     def key(self) -> str:
         """Equal for equal structures, in every process."""
         numbers = {what: i for i, what in enumerate(self.graph.constants())}
-        nodes = [node._replace(what=numbers[node.what]) if node.kind == "constant" else node for node in self.graph.nodes]
+        nodes = [
+            node._replace(what=numbers[node.what]) if node.kind == "constant" else node for node in self.graph.nodes
+        ]
         facts = (nodes, self.sizes, self.outputs, self.ends, [(i, repr(s)) for i, s in self.spikes])
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
 
@@ -98,6 +105,7 @@ def plan(neuron: Neuron, body: Body, states: Sequence[str], like: Any, dt: float
 
 
 def _plan(neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: float, dtype: torch.dtype) -> Plan:
+    _check_functions(neuron, body, states, like, dt, dtype)
     tape = Tape()
     spikes: dict[int, Surrogate] = {}
     current, state, traced, named = _operands(tape, neuron, states, like, dtype)
@@ -178,6 +186,30 @@ def _check_end(like: Any, end: Any, states: tuple[str, ...]) -> None:
         raise Unsupported("the key of the dice does not follow sandbox.neurons.dice.following")
 
 
+def _check_functions(
+    neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: float, dtype: torch.dtype
+) -> None:
+    """Raise Unsupported where the step differentiates by a function of its own, which a tape does not see."""
+    silent = differentiating(spike=lambda surrogate, u, strict, noise: heaviside(u.detach(), strict, noise))
+    current, state, traced, _ = _operands(Tape(), neuron, states, like, dtype)
+    values = [current, *(getattr(state, name) for name in states), *learned_fields(traced).values()]
+    with torch.enable_grad(), silent:
+        for value in values:
+            if value.is_floating_point():
+                value.requires_grad_()
+        shown, end = body(traced, current, state, dt)
+    waiting = [value.grad_fn for value in (*shown, *(getattr(end, name) for name in states))]
+    seen: set[Any] = set()
+    while waiting:
+        function = waiting.pop()
+        if function is None or function in seen:
+            continue
+        seen.add(function)
+        if isinstance(function, torch.autograd.function.BackwardCFunction):
+            raise Unsupported(f"the step uses the autograd function {type(function).__name__.removesuffix('Backward')}")
+        waiting.extend(edge for edge, _ in function.next_functions)
+
+
 class _Writing:
     """Turns the rows of a tape into a graph, from its results backward."""
 
@@ -199,7 +231,9 @@ class _Writing:
         """The place of what a step puts out."""
         ref = self.tape.ref(value)
         if not isinstance(value, Tensor) or value.shape not in ((1,), ()) or value.dtype != self.dtype:
-            shown = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            shown = (
+                f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            )
             raise Unsupported(f"a step puts out {shown} for a cell of {self.dtype}")
         return number(self.graph, self.operand(ref))
 
@@ -302,7 +336,11 @@ def _needed(tape: Tape, boundary: tuple[int, ...], given: set[int]) -> tuple[Row
             raise Unsupported("random numbers that are not of sandbox.neurons.dice")
         wanted.add(place)
         name = rows[place].function.overloadpacket.__name__
-        if name not in BEFOREHAND or not tape.values[place].is_floating_point() and tape.values[place].dtype != torch.bool:
+        if (
+            name not in BEFOREHAND
+            or (not tape.values[place].is_floating_point()
+            and tape.values[place].dtype != torch.bool)
+        ):
             raise Unsupported(f"aten.{name} of a learned parameter or a draw")
         waiting.extend(ref.place for ref in refs(rows[place]))
     return tuple(row for row in tape.rows if row.out in wanted)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._C import _functorch
 from torch.autograd import forward_ad
 
-from rules.surrogates import _CONTEXT, Surrogate
+from rules.surrogates import _CONTEXT
 from sandbox.neurons.dice import GOLDEN, uniform
 from sandbox.neurons.kernels.choice import absent, choice
 from sandbox.neurons.kernels.emit import Variant, saved
@@ -58,10 +58,11 @@ def admit(currents: Tensor, state: Any) -> None:
         raise Unsupported(f"currents have dtype {currents.dtype}")
     if currents.ndim == 0 or len(currents) == 0 or not isinstance(state, tuple):
         raise Unsupported("no sequence", expected=True)
+    alike = currents.shape[1:], currents.dtype, currents.device
     for name, value in state._asdict().items():
         if name == "key" or value is None:
             continue
-        if not isinstance(value, Tensor) or value.shape != currents.shape[1:] or value.dtype != currents.dtype:
+        if not isinstance(value, Tensor) or (value.shape, value.dtype, value.device) != alike:
             raise Unsupported(f"state.{name} is unlike the currents", expected=True)
 
 
@@ -158,6 +159,8 @@ def _flat(x: Tensor) -> Tensor:
 def _spread(value: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
     """A parameter as one number, or as one for each cell."""
     value = value.to(dtype)
+    if value.device.type != "cpu":
+        raise Unsupported(f"a parameter is on {value.device}", expected=True)
     if value.numel() == 1:
         return value.reshape(())
     if torch.broadcast_shapes(value.shape, shape) != shape:

@@ -40,6 +40,7 @@ def versions() -> str:
     return "\n".join([*facts, llvm.get_host_cpu_name(), features, *parts])
 
 
+@lru_cache(maxsize=512)
 def compiled(source: str, real: Any) -> Any:
     """The kernel of a source, for `numpy.float32` or `numpy.float64`; from the disk where it is there."""
     digest = hashlib.sha256("\n".join([source, real.__name__, versions()]).encode()).hexdigest()[:32]

@@ -51,9 +51,7 @@ def sequence(
     steps, shape = currents.shape[0], currents.shape[1:]
     states = [value.reshape(-1) for value in state if value is not None]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (currents, *states))
-    results = torch.ops.sandbox.run(
-        currents.reshape(steps, -1), states, [], [], found.constants, found.key, int(save)
-    )
+    results = torch.ops.sandbox.run(currents.reshape(steps, -1), states, [], [], found.constants, found.key, int(save))
     count = len(record) + 1 + centred
     outputs = tuple(out.reshape(currents.shape) for out in results[:count])
     ends = [end.reshape(shape) for end in results[count : count + len(states)]]
