@@ -42,7 +42,7 @@ def adjoint(
 @cache
 def slopes(kind: str) -> tuple[Any, ...]:
     """The partial derivatives of a kind, as SymPy expressions of its arguments and its value y."""
-    import sympy
+    import sympy  # type: ignore[import-untyped]
 
     entry = KINDS[kind]
     symbols = sympy.symbols(NAMES[: entry.arity])
@@ -94,8 +94,7 @@ def _written(graph: Graph, expression: Any, args: tuple[int, ...], place: int) -
     if expression.is_Mul:
         return _product(graph, expression, args, place)
     if expression.is_Pow:
-        base, exponent = expression.args
-        return _raised(graph, parts[0], exponent, parts[1])
+        return _raised(graph, parts[0], expression.args[1], parts[1])
     return graph.add(expression.func.__name__, *parts)
 
 

@@ -36,7 +36,8 @@ def _all(change: Any, xs: Sequence[Tensor], dims: Any, *facts: Any) -> list[Tens
 
 def _apart(x: Tensor, size: int) -> Tensor:
     """The samples along the first axis again."""
-    return x.unflatten(-1, (size, -1)).movedim(-2, 0)
+    parted: Tensor = x.reshape(*x.shape[:-1], size, x.shape[-1] // size).movedim(-2, 0)
+    return parted
 
 
 def run(info: Any, dims: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int

@@ -37,8 +37,8 @@ GUARDED: list[Choice | None] = [None]  # the same for compiled code, which can g
 def using(mode: str, memory: int | None = None) -> Iterator[None]:
     """Run every sequence inside this block in this way: "auto", "numba" or "plain".
 
-    Argument `memory`: the bytes of states that a forward pass may keep; where they are more, only every k-th is kept and
-    the others are computed again. Raises ValueError for another word. Outside of a block, the environment variable
+    Argument `memory`: the bytes of states that a forward pass may keep; where they are more, only every k-th is kept
+    and the others are computed again. Raises ValueError for another word. Outside of a block, the environment variable
     SANDBOX_KERNELS decides, and without it "auto" does.
 
     >>> from sandbox import LIF, scan

@@ -152,7 +152,9 @@ def functions(real: Any) -> dict[str, Any]:
         **{name: getattr(machine, name) for name in PLAIN},
         **{f.__name__: f for f in made},
         **dict(zip(LIBRARY, library, strict=True)),
-        "F": real, "zero": zero, "one": one,
+        "F": real,
+        "zero": zero,
+        "one": one,
     }
 
 

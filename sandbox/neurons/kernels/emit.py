@@ -47,7 +47,7 @@ def saved(structure: Structure, variant: Variant) -> list[str]:
 def statements(graph: Graph, ends: Sequence[int], loaded: dict[int, str]) -> tuple[list[str], dict[int, str]]:
     """A line for each node that the ends need, and the name of each node; `loaded` are those that have one."""
     names = dict(loaded)
-    lines = []
+    lines: list[str] = []
     for place in graph.reach(ends):
         node = graph.nodes[place]
         if place in names:

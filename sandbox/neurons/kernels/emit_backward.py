@@ -10,7 +10,7 @@ from sandbox.neurons.kernels.plan import Structure
 def backward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:
     """The backward kernel and the names of its buffers.
 
-        for each block of cells: for each step, the last first: gradients of input and state <- those of outputs and state
+        for each block of cells: for each step, the last first: gradients of input, state <- those of outputs, state
 
     Buffers: as in the forward kernel; `g_out*` `[T, M]`; `g_end*` `[M]`, the gradient of the last state, and in the end
     that of the first; `g_x`, `g_d*` `[T, M]`; `g_p*` `[M]`, or `[blocks]` for a parameter of all cells. Of a sparse one

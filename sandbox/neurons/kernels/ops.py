@@ -34,7 +34,7 @@ def _run(
     key: str,
     every: int,
 ) -> list[Tensor]:
-    """All steps: the outputs `[T, M]`, the last state `[M]`, and states of every so manyth step; none if `every` is 0."""
+    """All steps: outputs `[T, M]`, the last state `[M]`, and states of every so manyth step; none if `every` is 0."""
     structure = compiled.STRUCTURES[key]
     variant = Variant(_each(params), every > 0, every > 1)
     outs = [x.new_empty(x.shape) for _ in structure.outputs]
@@ -63,7 +63,7 @@ def _run_backward(
     given: Sequence[int],
     names: str,
 ) -> list[Tensor]:
-    """Gradients of the inputs in `names`, then of the first state, for those of the outputs `given` and of the last state."""
+    """Gradients of the inputs in `names` and of the first state, for those of outputs `given` and the last state."""
     structure = compiled.STRUCTURES[key]
     each, wanted = _each(params), names.split()
     given_ = tuple(i in given for i in range(len(structure.outputs)))
@@ -85,8 +85,8 @@ def _run_backward(
     return [*summed, *bars]
 
 
-@torch.library.register_fake(RUN)
-def _(x: Any, states: Any, params: Any, draws: Any, constants: Any, key: str, every: int) -> list[Tensor]:
+@torch.library.register_fake(RUN)  # type: ignore[untyped-decorator]
+def _fake_run(x: Any, states: Any, params: Any, draws: Any, constants: Any, key: str, every: int) -> list[Tensor]:
     structure = compiled.STRUCTURES[key]
     kept = saved(structure, Variant(_each(params), True, every > 1)) if every else []
     outs = [x.new_empty(x.shape) for _ in structure.outputs]
@@ -94,8 +94,8 @@ def _(x: Any, states: Any, params: Any, draws: Any, constants: Any, key: str, ev
     return [*outs, *ends, *(x.new_empty(-(-x.shape[0] // every), x.shape[1]) for _ in kept)]
 
 
-@torch.library.register_fake(BACKWARD)
-def _(
+@torch.library.register_fake(BACKWARD)  # type: ignore[untyped-decorator]
+def _fake_backward(
     x: Any,
     saves: Any,
     params: Any,
@@ -125,7 +125,7 @@ class Transformable(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         counts, key, every, constants, *tensors = inputs
-        _keep(ctx, *_parted(counts, tensors), constants, key, every, output)
+        _keep(ctx, [*_parted(counts, tensors), constants, key, every], output)
         ctx.needs = [ctx.needs_input_grad[4], *ctx.needs_input_grad[5 + counts[0] :]]
 
     @staticmethod
@@ -178,14 +178,14 @@ def transformed(x: Tensor, states: Any, params: Any, draws: Any, constants: Tens
 
 
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
-    _keep(ctx, *inputs, output)
+    _keep(ctx, inputs, output)
     first, *others = ctx.needs_input_grad  # of every tensor by itself, those of lists as well
     states, params, draws = inputs[1:4]
     ctx.needs = [first, *others[len(states) : len(states) + len(params) + len(draws)]]
 
 
-def _keep(ctx: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int,
-          output: Any) -> None:  # fmt: skip
+def _keep(ctx: Any, given: Sequence[Any], output: Any) -> None:
+    x, states, params, draws, constants, key, every = given
     structure = compiled.STRUCTURES[key]
     saves = output[len(structure.outputs) + len(states) :]
     ctx.mark_non_differentiable(*saves)

@@ -327,7 +327,7 @@ def _needed(tape: Tape, boundary: tuple[int, ...], given: set[int]) -> tuple[Row
     """The rows that compute the boundary from what is given, in order."""
     rows = {row.out: row for row in tape.rows}
     wanted: set[int] = set()
-    waiting = [place for place in boundary]
+    waiting = list(boundary)
     while waiting:
         place = waiting.pop()
         if place in given or place in wanted:
@@ -336,10 +336,8 @@ def _needed(tape: Tape, boundary: tuple[int, ...], given: set[int]) -> tuple[Row
             raise Unsupported("random numbers that are not of sandbox.neurons.dice")
         wanted.add(place)
         name = rows[place].function.overloadpacket.__name__
-        if (
-            name not in BEFOREHAND
-            or (not tape.values[place].is_floating_point()
-            and tape.values[place].dtype != torch.bool)
+        if name not in BEFOREHAND or (
+            not tape.values[place].is_floating_point() and tape.values[place].dtype != torch.bool
         ):
             raise Unsupported(f"aten.{name} of a learned parameter or a draw")
         waiting.extend(ref.place for ref in refs(rows[place]))

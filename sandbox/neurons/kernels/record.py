@@ -33,14 +33,14 @@ class Row(NamedTuple):
     out: int
 
 
-class Tape(TorchDispatchMode):
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records what is computed from the tensors that are named; what does not depend on them is a plain number.
 
     `origins[place]` are the names from which a value was made, `values[place]` is the value itself.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.rows: list[Row] = []
         self.values: list[Tensor] = []
         self.origins: list[frozenset[str]] = []

@@ -50,13 +50,13 @@ def admit(currents: Tensor, state: Any) -> None:
         raise Unsupported("another function makes the spikes of this pass", expected=True)
     if forward_ad._current_level >= 0 or _tangents():
         raise Unsupported("forward-mode differentiation", expected=True)
-    if torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"):
+    if torch._C._get_tracing_state() is not None or torch.is_autocast_enabled("cpu"):
         raise Unsupported("torch.jit and autocast see the steps", expected=True)
     if currents.device.type != "cpu":
         raise Unsupported(f"currents are on {currents.device}")
     if currents.dtype not in DTYPES:
         raise Unsupported(f"currents have dtype {currents.dtype}")
-    if currents.ndim == 0 or len(currents) == 0 or not isinstance(state, tuple):
+    if currents.ndim == 0 or len(currents) == 0 or not hasattr(state, "_asdict"):
         raise Unsupported("no sequence", expected=True)
     alike = currents.shape[1:], currents.dtype, currents.device
     for name, value in state._asdict().items():
@@ -163,7 +163,7 @@ def _spread(value: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         raise Unsupported(f"a parameter is on {value.device}", expected=True)
     if value.numel() == 1:
         return value.reshape(())
-    if torch.broadcast_shapes(value.shape, shape) != shape:
+    if torch.broadcast_shapes(value.shape, shape) != shape:  # type: ignore[no-untyped-call]
         raise Unsupported(f"a parameter of shape {tuple(value.shape)} for cells of shape {tuple(shape)}", expected=True)
     return value.expand(shape).reshape(-1)
 

@@ -1,4 +1,4 @@
-"""Kernels on disk: a file for each source, versions and processor, written in one move, and never trusted to be there."""
+"""Kernels on disk: a file for each source, versions and processor, written in one move and never relied upon."""
 
 from __future__ import annotations
 
