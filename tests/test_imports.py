@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy"}
+HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy", "numba", "llvmlite"}
 ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
     "sandbox.neurons": {"rules"},

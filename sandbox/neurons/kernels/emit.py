@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sandbox.neurons.kernels.graph import Graph
 from sandbox.neurons.kernels.kinds import KINDS
-from sandbox.neurons.kernels.plan import Structure
+from sandbox.neurons.kernels.structure import Structure
 
 
 class Variant(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sandbox.neurons.kernels.emit import Buffers, Variant, inputs, leaves, statements, steps, written
 from sandbox.neurons.kernels.graph import Graph
-from sandbox.neurons.kernels.plan import Structure
+from sandbox.neurons.kernels.structure import Structure
 
 
 def backward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sandbox.neurons.kernels.emit import Buffers, Variant, inputs, leaves, saved, statements, steps, written
-from sandbox.neurons.kernels.plan import Structure
+from sandbox.neurons.kernels.structure import Structure
 
 
 def forward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:

@@ -113,78 +113,14 @@ def _fake_backward(
     return [*(x.new_empty(shapes[name]) for name in names.split()), *(end.new_empty(end.shape) for end in ends)]
 
 
-class Transformable(torch.autograd.Function):
-    """`run` for torch.func.grad, which does not take an operator; its lists are one flat row of tensors."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(counts: tuple[int, ...], key: str, every: int, constants: Tensor, *tensors: Tensor) -> Any:
-        return tuple(run(*_parted(counts, tensors), constants, key, every))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        counts, key, every, constants, *tensors = inputs
-        _keep(ctx, [*_parted(counts, tensors), constants, key, every], output)
-        ctx.needs = [ctx.needs_input_grad[4], *ctx.needs_input_grad[5 + counts[0] :]]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        of_x, of_states, of_params, of_draws = _back(ctx, grads, _transformed_backward)[:4]
-        return None, None, None, None, of_x, *of_states, *of_params, *of_draws
-
-
-class TransformableBackward(torch.autograd.Function):
-    """`run_backward` for torch.func.grad."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(counts: tuple[int, ...], how: tuple[Any, ...], constants: Tensor, *tensors: Tensor) -> Any:
-        x, saves, params, draws, outs, ends = _parted(counts, tensors)
-        return tuple(run_backward(x, saves, params, draws, constants, outs, ends, *how))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is remembered."""
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        return _twice(ctx, *grads)
-
-
-def _transformed_backward(
-    x: Tensor, saves: Any, params: Any, draws: Any, constants: Tensor, outs: Any, ends: Any, *how: Any
-) -> Any:
-    lists = saves, params, draws, outs, ends
-    flat = (tensor for each in lists for tensor in each)
-    return TransformableBackward.apply(tuple(map(len, lists)), how, constants, x, *flat)  # type: ignore[no-untyped-call]
-
-
-def _parted(counts: Sequence[int], tensors: Sequence[Tensor]) -> list[Any]:
-    """The first tensor, and the others in lists of these lengths."""
-    parts: list[Any] = [tensors[0]]
-    start = 1
-    for count in counts:
-        parts.append(list(tensors[start : start + count]))
-        start += count
-    return parts
-
-
-def transformed(x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int) -> Any:
-    """`run` under a transform of torch.func."""
-    counts = len(states), len(params), len(draws)
-    return Transformable.apply(counts, key, every or 1, constants, x, *states, *params, *draws)  # type: ignore[no-untyped-call]
-
-
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
-    _keep(ctx, inputs, output)
+    keep(ctx, inputs, output)
     first, *others = ctx.needs_input_grad  # of every tensor by itself, those of lists as well
     states, params, draws = inputs[1:4]
     ctx.needs = [first, *others[len(states) : len(states) + len(params) + len(draws)]]
 
 
-def _keep(ctx: Any, given: Sequence[Any], output: Any) -> None:
+def keep(ctx: Any, given: Sequence[Any], output: Any) -> None:
     x, states, params, draws, constants, key, every = given
     structure = compiled.STRUCTURES[key]
     saves = output[len(structure.outputs) + len(states) :]
@@ -194,7 +130,7 @@ def _keep(ctx: Any, given: Sequence[Any], output: Any) -> None:
     ctx.key, ctx.every, ctx.counts = key, every, (len(saves), len(params), len(draws))
 
 
-def _back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tuple[Any, ...]:
+def back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tuple[Any, ...]:
     structure = compiled.STRUCTURES[ctx.key]
     x, *rest, constants = ctx.saved_tensors
     n, p, d = ctx.counts
@@ -215,14 +151,14 @@ def _back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tup
     return by_name.get("x"), list(found[len(wanted) :]), of_params, of_draws, None, None, None
 
 
-def _twice(ctx: Any, *grads: Any) -> Any:
+def twice(ctx: Any, *grads: Any) -> Any:
     raise RuntimeError(
         "second derivatives are not in the kernels: run this under sandbox.neurons.kernels.using('plain')"
     )
 
 
-torch.library.register_autograd(RUN, _back, setup_context=_remember)
-torch.library.register_autograd(BACKWARD, _twice)
+torch.library.register_autograd(RUN, back, setup_context=_remember)
+torch.library.register_autograd(BACKWARD, twice)
 run, run_backward = torch.ops.sandbox.run.default, torch.ops.sandbox.run_backward.default
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rules.surrogates import Surrogate, differentiating, heaviside
+from rules.surrogates import Surrogate, current_pass, differentiating, heaviside
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import GOLDEN, uniform
-from sandbox.neurons.kernels.adjoint import adjoint
-from sandbox.neurons.kernels.aten import ATEN, number
-from sandbox.neurons.kernels.graph import Graph
-from sandbox.neurons.kernels.record import Ref, Row, Tape, alone, map_refs, refs
+from sandbox.neurons.kernels.aten import ATEN
+from sandbox.neurons.kernels.record import Row, Tape, alone, map_refs, refs
+from sandbox.neurons.kernels.structure import Structure
 from sandbox.neurons.kernels.unsupported import Unsupported
+from sandbox.neurons.kernels.writing import Writing
 
 Body = Callable[[Neuron, Tensor, Any, float], tuple[tuple[Tensor, ...], Any]]  # one step: what is shown, next state
 KEY = 0x5EED  # of the dice while a step is traced
@@ -29,51 +28,6 @@ BEFOREHAND = frozenset(ATEN) | {
     "logit",
     "_to_copy",
 }  # elementwise, so also for whole sequences
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What a kernel is made from: a graph, and the places of what it puts out."""
-
-    graph: Graph
-    states: int
-    params: int  # inputs that are the same in every step
-    draws: int  # inputs that are not
-    outputs: tuple[int, ...]
-    ends: tuple[int, ...]
-    spikes: tuple[tuple[int, Surrogate], ...]
-
-    @cached_property
-    def key(self) -> str:
-        """Equal for equal structures, in every process."""
-        numbers = {what: i for i, what in enumerate(self.graph.constants())}
-        nodes = [
-            node._replace(what=numbers[node.what]) if node.kind == "constant" else node for node in self.graph.nodes
-        ]
-        facts = (nodes, self.sizes, self.outputs, self.ends, [(i, repr(s)) for i, s in self.spikes])
-        return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
-
-    @cached_property
-    def backward(self) -> tuple[Graph, dict[str, int]]:
-        """The graph with its adjoint added, and the places of the gradients by the names of the inputs."""
-        graph = Graph()
-        for node in self.graph.nodes:
-            graph._place(node)
-        seeds: dict[int, list[int]] = {}
-        named = [("out", self.outputs), ("end", self.ends)]
-        for name, places in named:
-            for i, place in enumerate(places):
-                seeds.setdefault(place, []).append(graph.input(f"g_{name}{i}"))
-        surrogates = dict(self.spikes)
-        inputs = ["x", *(f"{k}{i}" for k, n in self.sizes.items() for i in range(n))]
-        wanted = {name: graph.input(name) for name in inputs}
-        found = adjoint(graph, seeds, list(wanted.values()), lambda spike, u: slope(graph, surrogates[spike], u))
-        return graph, {name: found[place] for name, place in wanted.items() if place in found}
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """How many inputs there are of each kind."""
-        return {"s": self.states, "p": self.params, "d": self.draws}
 
 
 @dataclass(frozen=True)
@@ -113,7 +67,7 @@ def _plan(neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: fl
         shown, end = body(traced, current, state, dt)
     _check_end(like, end, states)
     tape.paused = True
-    writing = _Writing(tape, dtype, spikes)
+    writing = Writing(tape, dtype, spikes)
     writing.leaf(tape.places[id(current)], "x")
     for i, name in enumerate(states):
         writing.leaf(tape.places[id(getattr(state, name))], f"s{i}")
@@ -157,9 +111,7 @@ def learned_fields(neuron: Neuron) -> dict[str, Tensor]:
 
 def _marked(tape: Tape, spikes: dict[int, Surrogate]) -> Any:
     """The pass of the caller, with spikes that the tape sees as one operation."""
-    from rules.surrogates import _CONTEXT
-
-    context = _CONTEXT.get()
+    context = current_pass()
 
     def marked(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
         if surrogate.shape.stochastic:
@@ -210,104 +162,6 @@ def _check_functions(
         waiting.extend(edge for edge, _ in function.next_functions)
 
 
-class _Writing:
-    """Turns the rows of a tape into a graph, from its results backward."""
-
-    def __init__(self, tape: Tape, dtype: torch.dtype, spikes: Mapping[int, Surrogate]) -> None:
-        self.tape, self.dtype, self.surrogates = tape, dtype, spikes
-        self.graph = Graph()
-        self.known: dict[int, int] = {}
-        self.params: dict[int, int] = {}  # value of the tape -> place in the graph
-        self.draws: dict[int, int] = {}
-        self.spikes: dict[int, Surrogate] = {}
-        self.rows = {row.out: row for row in tape.rows}
-
-    def leaf(self, value: int, name: str) -> int:
-        """A value that the kernel is handed."""
-        self.known[value] = self.graph.input(name)
-        return self.known[value]
-
-    def result(self, value: Any) -> int:
-        """The place of what a step puts out."""
-        ref = self.tape.ref(value)
-        if not isinstance(value, Tensor) or value.shape not in ((1,), ()) or value.dtype != self.dtype:
-            shown = (
-                f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            )
-            raise Unsupported(f"a step puts out {shown} for a cell of {self.dtype}")
-        return number(self.graph, self.operand(ref))
-
-    def operand(self, ref: Any) -> int:
-        """The place of a value of the tape, or of a number."""
-        if isinstance(ref, Ref):
-            if ref.place not in self.known:
-                self.known[ref.place] = self._made(ref.place)
-            return self.known[ref.place]
-        if isinstance(ref, Tensor):
-            if ref.numel() != 1:
-                raise Unsupported(f"a constant tensor of shape {tuple(ref.shape)} in the step")
-            ref = ref.item()
-        if isinstance(ref, (bool, int, float)):
-            return self.graph.constant(float(ref))
-        raise Unsupported(f"a {type(ref).__name__} in the step")
-
-    def _made(self, place: int) -> int:
-        origins = self.tape.origins[place]
-        if "step" not in origins:
-            return self._boundary(place, "draw" in origins)
-        row = self.rows[place]
-        if isinstance(row.function, str):
-            u, noise = (self.operand(0.0 if arg is None else arg) for arg in row.args)
-            spike = self.graph.add(row.function, u, noise)
-            self.spikes[spike] = self.surrogates[place]
-            return spike
-        return self._written(row)
-
-    def _boundary(self, place: int, varies: bool) -> int:
-        kind, known = ("d", self.draws) if varies else ("p", self.params)
-        known[place] = self.graph.input(f"{kind}{len(known)}")
-        if self.tape.values[place].dtype == torch.bool:
-            return self.graph.add("ne", known[place], self.graph.literal(0.0))
-        return known[place]
-
-    def _written(self, row: Row) -> int:
-        name, value = row.function.overloadpacket.__name__, self.tape.values[row.out]
-        if name == "stack" and list(row.args[1:]) in ([], [0]):
-            raise Unsupported("aten.stack")
-        if name == "sum":
-            return self._summed(row)
-        if name not in ATEN:
-            raise Unsupported(f"aten.{name}")
-        if value.dtype not in (self.dtype, torch.bool) and not name == "_to_copy":
-            raise Unsupported(f"aten.{name} in {value.dtype} within a step in {self.dtype}")
-        options = {k: v if k == "dtype" or v is None else self._option(k, v) for k, v in row.kwargs.items()}
-        options = {k: v for k, v in options.items() if k not in ("layout", "device", "pin_memory", "memory_format")}
-        if name in ("add", "sub", "rsub") and "alpha" in row.kwargs:
-            options["alpha"] = row.kwargs["alpha"]
-        if name == "rsub" and len(row.args) > 2:
-            options["alpha"] = row.args[2]
-        if name == "div" and row.kwargs.get("rounding_mode"):
-            raise Unsupported(f"aten.div with rounding_mode={row.kwargs['rounding_mode']!r}")
-        if name == "_to_copy" and row.kwargs.get("dtype") not in (None, torch.bool, self.dtype):
-            raise Unsupported(f"a conversion to {row.kwargs['dtype']} within a step in {self.dtype}")
-        args = row.args[:2] if name == "rsub" else row.args
-        return ATEN[name](self.graph, *(None if a is None else self.operand(a) for a in args), **options)
-
-    def _option(self, name: str, value: Any) -> Any:
-        return value if name in ("alpha", "layout", "device", "pin_memory", "memory_format", "non_blocking",
-                                 "rounding_mode") else self.operand(value)  # fmt: skip
-
-    def _summed(self, row: Row) -> int:
-        """The sum of a stack of values of the cell: terms of a series, added from the first."""
-        source = self.rows.get(row.args[0].place) if isinstance(row.args[0], Ref) else None
-        if source is None or source.function.overloadpacket.__name__ not in ("stack", "cat") or row.args[1:] != ([0],):
-            raise Unsupported("aten.sum")
-        total, *rest = (self.operand(part) for part in source.args[0])
-        for term in rest:
-            total = self.graph.add("add", total, term)
-        return total
-
-
 def _dice(tape: Tape) -> dict[int, tuple[int, torch.dtype]]:
     """Which values are draws of `dice.uniform`, and of which stream, by their numbers."""
     found: dict[int, tuple[int, torch.dtype]] = {}
@@ -342,30 +196,3 @@ def _needed(tape: Tape, boundary: tuple[int, ...], given: set[int]) -> tuple[Row
             raise Unsupported(f"aten.{name} of a learned parameter or a draw")
         waiting.extend(ref.place for ref in refs(rows[place]))
     return tuple(row for row in tape.rows if row.out in wanted)
-
-
-def slope(graph: Graph, surrogate: Surrogate, u: int) -> int:
-    """The nodes of a surrogate's derivative g(u), traced like a step."""
-    tape = Tape()
-
-    def traced() -> tuple[Tensor, Tensor]:
-        x = torch.full((1,), 0.1, dtype=torch.float64)
-        tape.name(x, "step")
-        with tape:
-            return x, surrogate.grad(x)
-
-    x, value = alone(traced)
-    writing = _Writing(tape, torch.float64, {})
-    writing.graph = _Literals(graph)
-    writing.known[tape.places[id(x)]] = u
-    return writing.result(value)
-
-
-class _Literals(Graph):
-    """A graph in which the numbers of a surrogate are literals: they belong to the structure."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.nodes, self.places = graph.nodes, graph.places
-
-    def constant(self, value: float) -> int:
-        return self.literal(value)

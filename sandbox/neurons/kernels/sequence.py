@@ -12,11 +12,12 @@ from torch import Tensor
 from torch._C import _functorch
 from torch.autograd import forward_ad
 
-from rules.surrogates import _CONTEXT
+from rules.surrogates import current_pass
 from sandbox.neurons.dice import GOLDEN, uniform
 from sandbox.neurons.kernels.choice import absent, choice
 from sandbox.neurons.kernels.emit import Variant, saved
-from sandbox.neurons.kernels.plan import Body, Plan, Structure, plan
+from sandbox.neurons.kernels.plan import Body, Plan, plan
+from sandbox.neurons.kernels.structure import Structure
 from sandbox.neurons.kernels.unsupported import Unsupported
 
 Result = tuple[tuple[Tensor, ...], Any]
@@ -36,7 +37,7 @@ def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, 
     """
     admit(currents, state)
     found = planned(neuron, body, label, currents.dtype, state, dt)
-    if (context := _CONTEXT.get()) is not None:
+    if (context := current_pass()) is not None:
         context.used = context.used or found.used
     return run(found, neuron, currents, state)
 
@@ -45,7 +46,7 @@ def admit(currents: Tensor, state: Any) -> None:
     """Raise Unsupported for what the kernels are not made for."""
     if why := absent():
         raise Unsupported(why)
-    context = _CONTEXT.get()
+    context = current_pass()
     if context is not None and context.spike is not None and not context.smooth:
         raise Unsupported("another function makes the spikes of this pass", expected=True)
     if forward_ad._current_level >= 0 or _tangents():
@@ -79,7 +80,7 @@ def _tangents() -> bool:
 
 def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any, dt: float) -> Plan:
     """The plan for a neuron under the present pass, traced at the first use."""
-    context = _CONTEXT.get()
+    context = current_pass()
     how = None if context is None else (context.surrogate, context.detach_reset, context.smooth)
     present = tuple(name for name, value in state._asdict().items() if value is not None)
     try:
@@ -114,7 +115,7 @@ def _identity(value: Any) -> Any:
 
 def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     """Cells in a row, through the operator, and back into shape."""
-    from sandbox.neurons.kernels import batching, compiled, ops  # noqa: F401  # registers what vmap does
+    from sandbox.neurons.kernels import batching, compiled, ops, transforms  # noqa: F401  # batching registers itself
 
     structure = found.structure
     key = compiled.register(structure)
@@ -126,7 +127,7 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     x = _flat(currents)
     differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *params, *draws))
     every = stride_of_memory(structure, params, x) if differentiated else 0
-    operator = ops.run if _functorch.maybe_current_level() is None else ops.transformed
+    operator = ops.run if _functorch.maybe_current_level() is None else transforms.transformed
     results = operator(x, states, params, draws, found.constants, key, every)
     count = len(structure.outputs)
     outputs = tuple(out.reshape(steps, *shape) for out in results[:count])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rules import surrogates
+from rules.surrogates import current_pass
 from sandbox.neurons.kernels import choice
 from sandbox.neurons.kernels.unsupported import Unsupported
 
@@ -34,7 +34,7 @@ def sequence(
     neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...], centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
     """What `attempt` returns, in the words that torch.compile understands."""
-    chosen, context = choice.GUARDED[0], surrogates._GUARDED[0]
+    chosen, context = choice.GUARDED[0], current_pass()
     if (chosen is not None and chosen.mode == "plain") or not constant(neuron) or currents.device.type != "cpu":
         return None
     how: tuple[Any, ...] = (True, False, 0)
