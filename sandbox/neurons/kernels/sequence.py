@@ -16,6 +16,7 @@ from rules.surrogates import current_pass
 from sandbox.neurons.dice import GOLDEN, uniform
 from sandbox.neurons.kernels.choice import absent, choice
 from sandbox.neurons.kernels.emit import Variant, saved
+from sandbox.neurons.kernels.kinds import COSTLY
 from sandbox.neurons.kernels.plan import Body, Plan, plan
 from sandbox.neurons.kernels.structure import Structure
 from sandbox.neurons.kernels.unsupported import Unsupported
@@ -25,6 +26,7 @@ DTYPES = (torch.float32, torch.float64)
 TINY = 2**15  # steps times cells under which the plain loop has answered before a kernel is compiled
 FEW = 64  # cells that cost the plain loop as much as one
 PLANS = 512
+CACHE = 2**20  # bytes of states beyond which cheap steps are rather computed again than kept in fresh memory
 CHUNK = 2**20  # draws made at once
 
 _PLANS: dict[Any, Plan | Unsupported] = {}
@@ -140,7 +142,9 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
 def stride_of_memory(structure: Structure, params: list[Tensor], x: Tensor) -> int:
     """How many steps lie between two states that are kept, so that they fit the memory of `using`."""
     kept = len(saved(structure, Variant(tuple(p.ndim > 0 for p in params), True)))
-    if x.numel() * x.element_size() * kept <= choice().memory:
+    cheap = not any(node.kind in COSTLY for node in structure.graph.nodes)
+    bound = min(choice().memory, CACHE) if cheap else choice().memory
+    if x.numel() * x.element_size() * kept <= bound:
         return 1
     return max(2, math.isqrt(len(x)))
 
