@@ -54,8 +54,10 @@ def compiled(source: str, real: Any) -> Any:
 
 def _written(path: Path, source: str) -> Path:
     """The file with this source; it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, "getuid") and path.parent.stat().st_uid != os.getuid():
+        raise PermissionError(f"{path.parent} belongs to somebody else, and machine code is not taken from strangers")
     if not (path.is_file() and path.read_text() == source):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         with os.fdopen(handle, "w") as file:
             file.write(source)

@@ -86,6 +86,14 @@ def test_a_read_only_folder_is_read(folder, monkeypatch):
     assert not list(folder.glob("kernel_*.py"))
 
 
+def test_machine_code_is_not_taken_from_strangers(folder, monkeypatch):
+    want = spikes()
+    written = set(folder.rglob("*"))
+    monkeypatch.setattr(store.os, "getuid", lambda: 12345, raising=False)
+    assert again() == want
+    assert set(folder.rglob("*")) == written
+
+
 @pytest.mark.slow
 def test_two_processes_fill_one_cache(tmp_path):
     env = {**os.environ, "SANDBOX_KERNEL_CACHE": str(tmp_path), "SANDBOX_KERNELS": "numba", "OMP_NUM_THREADS": "1"}
