@@ -1,6 +1,6 @@
 """Speed and memory as ratios to hand-written PyTorch, both sides in one run; then the other benchmarks.
 
-python benchmarks/run.py            # all, about ten minutes; writes README.md beside this file
+python benchmarks/run.py            # all, about fifteen minutes; writes README.md beside this file
 python benchmarks/run.py memory hand 0    # one memory measurement, in a process of its own
 """
 
@@ -145,7 +145,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = table(("what", "by hand", "ours", "ratio", "target"), [*steps(), *imports(), *memory()])
     put("Training beside plain PyTorch", f"{WORDS}\n{rows}\n\n{machine('torch', 'numpy', 'learning-rule-sandbox')}")
-    for other in ("neurons.py", "compiled.py", "contrast.py", "memristor.py", "binary_stochastic.py"):
+    for other in ("neurons.py", "compiled.py", "contrast.py", "memristor.py", "binary_stochastic.py", "zero_order.py"):
         subprocess.run([sys.executable, str(HERE / other)], check=True)
 
 

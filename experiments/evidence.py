@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 KEPT = (
     "curves",
     "cost",
+    "evaluations",
     "latency",
     "drop",
     "area",

@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 import yaml
 
+from rules import NonFinite
 from sandbox.compare import Comparison
-from sandbox.config import Experiment
+from sandbox.config import Experiment, RuleConfig
 from sandbox.experiment import evaluation, prepare
 from sandbox.folder import revision, write_json
 from sandbox.memory import keep_freed_memory
@@ -54,7 +55,7 @@ def tune(plan: Comparison, values: dict[str, Sequence[float]], seeds: Sequence[i
     for label, (first, *_) in plan.experiments().items():
         option = "pulse" if "pulse" in first.rule.options and "lr" not in first.rule.options else "lr"
         for value in values[option]:
-            rule = replace(first.rule, options={**first.rule.options, option: value})
+            rule = having(first.rule, option, value)
             trials |= {(label, value, seed): replace(first, rule=rule, seed=seed) for seed in seeds}
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         accuracies = dict(zip(trials, pool.map(validated, trials.values()), strict=True))
@@ -64,14 +65,26 @@ def tune(plan: Comparison, values: dict[str, Sequence[float]], seeds: Sequence[i
     return found
 
 
+def having(rule: RuleConfig, option: str, value: float) -> RuleConfig:
+    """The rule with another value, in its own options or in those of the plasticity that replaces its own."""
+    if rule.plasticity is None:
+        return replace(rule, options={**rule.options, option: value})
+    return replace(rule, plasticity=replace(rule.plasticity, options={**rule.plasticity.options, option: value}))
+
+
 def validated(experiment: Experiment) -> float:
     """Validation accuracy in percent after learning."""
     torch.set_num_threads(1)
     keep_freed_memory()
     data = experiment.make_task().load()
     trainer, train = prepare(experiment, data)
-    for _ in trainer.fit(train, experiment.epochs):
-        pass
+    try:
+        for _ in trainer.fit(train, experiment.epochs):
+            pass
+    except (NonFinite, ValueError):
+        if trainer.steps == 0:
+            raise
+        return 0.0  # with such a rate weights run away
     return 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
 
 

@@ -55,8 +55,10 @@ def plain(model: nn.Module) -> nn.Module:
 
 
 def takes(model: nn.Module, keyword: str) -> bool:
-    """Whether `model(x, keyword=...)` is understood."""
-    return keyword in _keywords(type(plain(model)).forward)
+    """Whether `model(x, keyword=...)` is understood; a model around another may say `keywords` itself."""
+    inner = plain(model)
+    said: frozenset[str] | None = getattr(inner, "keywords", None)
+    return keyword in (_keywords(type(inner).forward) if said is None else said)
 
 
 def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:

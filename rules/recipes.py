@@ -15,6 +15,16 @@ from rules.credit.binary_stochastic import BinaryStochastic
 from rules.credit.bptt import BPTT
 from rules.credit.dropout import Dropout
 from rules.credit.restricted import Restricted, last_layer
+from rules.credit.zero_order import (
+    HZO,
+    SPSA,
+    CoordinateWise,
+    EvolutionStrategy,
+    ForwardGradient,
+    LayerwiseZO,
+    NodePerturbation,
+    SequentialLocal,
+)
 from rules.errors import unknown
 from rules.objectives import OBJECTIVES
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
@@ -140,6 +150,71 @@ def backprop(*, lr: float = 0.5, dropout: float = 0.0, momentum: float = 0.0) ->
     return LearningRule(BinaryCrossEntropy(), Dropout(BPTT(smooth=True), dropout), SGD(lr, momentum))
 
 
+@also_takes(HZO)
+def hzo(*, lr: float = 0.05, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any) -> LearningRule:
+    """Cross-entropy of the mean output, hierarchical zero-order optimisation over depth, SGD."""
+    return forward_only(HZO(**credit), lr, momentum, objective)
+
+
+@also_takes(LayerwiseZO)
+def layerwise_zo(*, lr: float = 0.05, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any) -> LearningRule:
+    """Cross-entropy of the mean output, every layer probed to the output, SGD."""
+    return forward_only(LayerwiseZO(**credit), lr, momentum, objective)
+
+
+@also_takes(SequentialLocal)
+def sequential_local(
+    *, lr: float = 0.05, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any
+) -> LearningRule:
+    """Cross-entropy of the mean output, errors carried back over one probed layer at a time, SGD."""
+    return forward_only(SequentialLocal(**credit), lr, momentum, objective)
+
+
+@also_takes(SPSA)
+def spsa(
+    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", draws: int = 16, **credit: Any
+) -> LearningRule:
+    """Cross-entropy of the mean output, simultaneous perturbation of all weights, SGD."""
+    return forward_only(SPSA(draws=draws, **credit), lr, momentum, objective)
+
+
+@also_takes(NodePerturbation)
+def node_perturbation(
+    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any
+) -> LearningRule:
+    """Cross-entropy of the mean output, noise on every unit's input, SGD."""
+    return forward_only(NodePerturbation(**credit), lr, momentum, objective)
+
+
+@also_takes(ForwardGradient)
+def forward_gradient(
+    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", draws: int = 8, **credit: Any
+) -> LearningRule:
+    """Cross-entropy of the mean output, its slope along random directions by forward-mode autograd, SGD."""
+    return forward_only(ForwardGradient(draws=draws, **credit), lr, momentum, objective)
+
+
+@also_takes(CoordinateWise)
+def coordinate_wise(
+    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", sparsity: float = 0.9, **credit: Any
+) -> LearningRule:
+    """Cross-entropy of the mean output, one weight perturbed at a time, a tenth of them in every step, SGD."""
+    return forward_only(CoordinateWise(sparsity=sparsity, **credit), lr, momentum, objective)
+
+
+@also_takes(EvolutionStrategy)
+def evolution_strategy(
+    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", population: int = 32, **credit: Any
+) -> LearningRule:
+    """Cross-entropy of the mean output, a mirrored population of perturbed networks and their ranks, SGD."""
+    return forward_only(EvolutionStrategy(population=population, **credit), lr, momentum, objective)
+
+
+def forward_only(credit: CreditRule, lr: float, momentum: float, objective: str) -> LearningRule:
+    """A zero-order rule: its credit with SGD."""
+    return LearningRule(pick("objective", OBJECTIVES, objective), credit, SGD(lr, momentum))
+
+
 RULES: dict[str, Callable[..., LearningRule]] = {
     "bptt": bptt,
     "tet": tet,
@@ -149,12 +224,28 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "binary_stochastic": binary_stochastic,
     "binary_stochastic_ideal": binary_stochastic_ideal,
     "bptt_on_memristor": bptt_on_memristor,
+    "hzo": hzo,
+    "layerwise_zo": layerwise_zo,
+    "sequential_local": sequential_local,
+    "spsa": spsa,
+    "node_perturbation": node_perturbation,
+    "forward_gradient": forward_gradient,
+    "coordinate_wise": coordinate_wise,
+    "evolution_strategy": evolution_strategy,
     "readout_only": readout_only,
 }
 
 CREDITS: dict[str, Callable[..., CreditRule]] = {
     "bptt": BPTT,
     "binary_stochastic": BinaryStochastic,
+    "hzo": HZO,
+    "layerwise_zo": LayerwiseZO,
+    "sequential_local": SequentialLocal,
+    "spsa": SPSA,
+    "node_perturbation": NodePerturbation,
+    "forward_gradient": ForwardGradient,
+    "coordinate_wise": CoordinateWise,
+    "evolution_strategy": EvolutionStrategy,
 }
 
 

@@ -14,11 +14,12 @@ from sandbox.neurons import (
     scan,
     simulate,
 )
+from sandbox.noisy import NoisyReadout
 from sandbox.reference import CompiledNeuron, ConformanceReport, from_brian2, validate
 from sandbox.tasks import TASKS
 
 __all__ = [
     "LIF", "NEURONS", "TASKS", "CompiledNeuron", "ConformanceReport", "LIFState", "Layer", "LeakyIntegrator", "Learned",
-    "Network", "Neuron", "Population", "Residual", "Trajectory", "build", "calibrate", "firing_report", "from_brian2",
-    "learnable", "scan", "simulate", "validate",
+    "Network", "Neuron", "NoisyReadout", "Population", "Residual", "Trajectory", "build", "calibrate", "firing_report",
+    "from_brian2", "learnable", "scan", "simulate", "validate",
 ]  # fmt: skip

@@ -14,13 +14,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from torch import nn
+
 from rules.errors import unknown
 from rules.objectives import OBJECTIVES, REGULARISERS, Sum
 from rules.plasticity import PLASTICITIES
 from rules.recipes import CREDITS, RULES, LearningRule
 from rules.views import VIEWS, View
+from sandbox.build import build
 from sandbox.encode import ENCODERS
+from sandbox.models import MODELS
 from sandbox.neurons import NEURONS, Neuron
+from sandbox.noisy import NoisyReadout
 from sandbox.tasks import TASKS
 from sandbox.tasks.base import Task
 
@@ -34,6 +39,7 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
     "encoder": ENCODERS,
     "views": VIEWS,
     "neuron": NEURONS,
+    "model": MODELS,
 }
 
 
@@ -44,14 +50,17 @@ class Choice:
     name: str
     options: dict[str, Any] = field(default_factory=dict)
 
-    def make(self, kind: str) -> Any:
-        """Build it; an unknown name or option is a ValueError that lists the legal ones and the nearest."""
+    def make(self, kind: str, **given: Any) -> Any:
+        """Build it, with what is `given` by whoever makes it beside its options.
+
+        An unknown name or option is a ValueError that lists the legal ones and the nearest.
+        """
         maker = find(kind, self.name)
-        legal = list(inspect.signature(maker).parameters)
+        legal = [name for name in inspect.signature(maker).parameters if name not in given]
         for option in self.options:
             if option not in legal:
                 raise unknown(f"option of {kind} {self.name!r}", option, legal)
-        return maker(**self.options)
+        return maker(**given, **self.options)
 
 
 def find(kind: str, name: str) -> Any:
@@ -111,13 +120,36 @@ def _said(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Layers, neurons and the firing probability per step that the initial weights are scaled to."""
+    """Layers, neurons and the firing probability per step that the initial weights are scaled to; or a `model`.
+
+    A model is a maker `(shape, classes, *, seed, ...)`, and says itself what it is made of: nothing else is given then
+    but `readout_noise`, the standard deviation with which its signals are read (`sandbox.noisy`).
+
+    >>> NetworkConfig(model=Choice("perceptron", {"hidden": [8]})).make((4,), 3, seed=0)[-1]
+    Linear(in_features=8, out_features=3, bias=True)
+    """
 
     hidden: list[int | str] = field(default_factory=lambda: [30])
     neuron: Choice = Choice("lif", {"tau_mem": 5.0})
     readout: Choice = Choice("leaky_integrator", {"tau_mem": 5.0})
     dt: float = 1.0  # [ms]
     rate: float = 0.4
+    model: Choice | None = None
+    readout_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        own = [f.name for f in fields(self) if f.name not in ("model", "readout_noise")]
+        if self.model is not None and _said(self).keys() & own:
+            raise ValueError(f"network.model={self.model.name!r} says itself what it is made of: leave out "
+                             f"{', '.join(_said(self).keys() & own)}, or give them as model.options")  # fmt: skip
+
+    def make(self, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+        """The network, with weights drawn from the seed."""
+        if self.model is None:
+            network: nn.Module = build(shape, classes, self.hidden, *self.neurons(), self.dt, seed)
+        else:
+            network = self.model.make("model", shape=shape, classes=classes, seed=seed)
+        return NoisyReadout(network, self.readout_noise, seed=seed) if self.readout_noise else network
 
     def neurons(self) -> tuple[Neuron, Neuron]:
         """The hidden neuron and the read-out neuron."""

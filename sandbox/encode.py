@@ -119,6 +119,21 @@ class AsRecorded:
         return x[:, : self.steps].transpose(0, 1)
 
 
+@dataclass(frozen=True)
+class Still:
+    """The sample as it is, `[B, *f]`, without an axis of time: for models that know none.
+
+    >>> Still()(torch.ones(2, 4)).shape
+    torch.Size([2, 4])
+    """
+
+    sequence: ClassVar[bool] = False
+    timed: ClassVar[bool] = False
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return x
+
+
 def check_sequence(encoder: Any, sequence: bool) -> None:
     """Raises ValueError where an encoder makes sequences of sequences, or wants them and there are none.
 
@@ -142,4 +157,5 @@ ENCODERS: dict[str, Any] = {
     "poisson": Poisson,
     "latency": Latency,
     "as_recorded": AsRecorded,
+    "still": Still,
 }

@@ -19,9 +19,11 @@ from tqdm import tqdm
 from rules import Batch, Cost, HealthWarning, NonFinite, Trainer
 from sandbox import folder as folders
 from sandbox import index
-from sandbox.build import build, calibrate, firing_report
+from sandbox.build import calibrate, firing_report
 from sandbox.config import Experiment
 from sandbox.encode import check_sequence
+from sandbox.network import Network
+from sandbox.noisy import NoisyReadout
 from sandbox.tasks.base import Dataset, Split
 from sandbox.tasks.loader import Loader
 
@@ -81,6 +83,7 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
     folders.write_json(folder / "timing.json", {"seconds": time.perf_counter() - begun})
     sample = next(iter(validation))
+    steps = len(sample.x) if getattr(validation.encoder, "timed", True) else 1
     return {
         "cost": asdict(book.cost),
         "firing": firing_report(trainer.model, sample.x),
@@ -89,25 +92,25 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
         "steps": trainer.steps,
         "train": trainer.evaluate(evaluation(experiment, head(data.train))),
-        "test": _look_once(trainer, test, range(1, len(sample.x) + 1), folder / "test.json"),
+        "test": _look_once(trainer, test, range(1, steps + 1), folder / "test.json"),
         "validation": trainer.evaluate(validation),
     }
 
 
 def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
-    """The trainer, with weights drawn from the seed and scaled on the first training batch, and its loader.
+    """The trainer, with weights drawn from the seed, those of neurons scaled on the first batch, and its loader.
 
     Runs that differ in nothing but the rule start from the same weights and see the same batches. Raises ValueError for
     an encoder that does not suit the samples.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
-    neuron, readout = experiment.network.neurons()
-    network = build(data.shape, data.classes, experiment.network.hidden, neuron, readout, experiment.network.dt,
-                    experiment.seed)  # fmt: skip
+    network = experiment.network.make(data.shape, data.classes, experiment.seed)
     train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
-    first: Batch = next(iter(train))
-    calibrate(network, first.x, experiment.network.rate)
+    inner = network.inner if isinstance(network, NoisyReadout) else network
+    if isinstance(inner, Network):
+        first: Batch = next(iter(train))
+        calibrate(inner, first.x, experiment.network.rate)
     return Trainer(network, experiment.rule.make(), seed=experiment.seed), train
 
 

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Run, offers
-from rules.observe import plain, run_model
+from rules.observe import plain, run_model, takes
+from rules.seeds import seeded
 from rules.surrogates import generator_of_pass
-
-GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: neighbouring readings become far apart
 
 
 class NoisyReadout(nn.Module):
@@ -55,6 +54,11 @@ class NoisyReadout(nn.Module):
         return offers(self.inner)
 
     @property
+    def keywords(self) -> frozenset[str]:
+        """What its forward understands: a carry only where the model inside has one."""
+        return frozenset({"carry", "record"} if takes(self.inner, "carry") else {"record"})
+
+    @property
     def layers(self) -> list[nn.Module]:
         """The layers of the model inside, as they are."""
         inner = plain(self.inner)
@@ -71,7 +75,7 @@ class NoisyReadout(nn.Module):
         run = found._replace(traces=tuple(trace._replace(weight=f"inner.{trace.weight}") for trace in found.traces))
         if generator_of_pass() is not None:
             return run
-        dice = torch.Generator().manual_seed((self.seed + int(self.calls) * GOLDEN) % 2**63)
+        dice = seeded(self.seed, int(self.calls))
         self.calls += 1
         traces = tuple(trace._replace(post=self.read(trace.post, dice)) for trace in run.traces)
         return run._replace(output=self.read(run.output, dice), traces=traces)

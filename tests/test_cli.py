@@ -128,7 +128,7 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["run", "--epochs", "0"], "epochs=0: give a whole number"),
         (["compare", "--seed", "3"], "nearest: 'seeds'"),
         (["validate", "izhikevic"], "unknown neuron 'izhikevic'"),
-        (["check", "hzo"], "unknown rule 'hzo'"),
+        (["check", "hzoo"], "unknown rule 'hzoo'; nearest: 'hzo'"),
         (["report", "nowhere"], "nowhere is no run folder"),
         (["resume", "nowhere"], "nowhere is no run folder"),
         (["runn"], "run"),

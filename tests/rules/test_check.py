@@ -11,10 +11,17 @@ import rules
 from rules.check import CHECKS, check_rule
 from tests.rules.broken import BROKEN, Unbiased
 
+FEWER = {  # draws than by default, since to see that a mean is right takes thousands of steps
+    "spsa": {"draws": 1},
+    "node_perturbation": {"draws": 1},
+    "forward_gradient": {"draws": 1},
+    "coordinate_wise": {"sparsity": 0.0},  # all of them, and exact; by chance in zero_order/test_flat_contract.py
+}
+
 
 @pytest.mark.parametrize("name", rules.RULES)
 def test_every_named_rule_keeps_the_contract(name):
-    report = check_rule(name)
+    report = check_rule(rules.make(name, **FEWER.get(name, {})))
     assert report.passed, str(report)
     assert len(report.results) == len(CHECKS) >= 8
 

@@ -67,6 +67,11 @@ SETTINGS = {  # where a learning rate of 0.02 does not say what a rule needs: pu
     "binary_stochastic": {"binarise_input": False, "store_options": {"threshold": 32, "period": 1}},
     "binary_stochastic_ideal": {"binarise_input": False, "pulse": 0.001},
     "bptt_on_memristor": {"lr": 0.5, "store": "direct"},
+    "spsa": {"lr": 0.05, "draws": 32, "step": 0.1},  # spikes are seen to come and go where weights move by a tenth
+    "node_perturbation": {"lr": 0.1, "draws": 32, "sigma": 0.1},
+    "forward_gradient": {"lr": 0.05, "draws": 16},
+    "coordinate_wise": {"lr": 0.05, "step": 0.3, "together": False},
+    "evolution_strategy": {"lr": 0.02, "sigma": 0.1},
 }
 
 
@@ -84,7 +89,8 @@ def test_it_learns_on_any_model(case, rule):
     assert after["accuracy"] > 0.8
     assert [info.step for info in infos] == list(range(1, 61))
     assert infos[-1].epoch == 19
-    assert infos[0].cost.forwards == infos[0].cost.backwards == 1
+    cost = infos[0].cost
+    assert (cost.forwards, cost.backwards) == (1, 1) if cost.backwards else cost.layer_evaluations > 1
 
 
 def test_a_loader_may_yield_batches_or_pairs_or_tensors():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rules import toy
+from rules import Trainer, toy
 from rules.contract import Batch, offers
 from rules.credit.bptt import BPTT
 from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal
@@ -28,10 +28,10 @@ MODELS = {
     "images": (lambda: build((1, 4, 4), 2, ("2c3",), LIF(tau_mem=2.0)).double(), inputs(3, 5, 16).abs()),
 }
 CREDITS = {
-    "hzo": HZO(eps_rel=0.1),
-    "hzo, random": HZO(eps_rel=0.1, probes="random"),
-    "layerwise": LayerwiseZO(eps_rel=0.1),
-    "sequential": SequentialLocal(eps_rel=0.1),
+    "hzo": HZO(step=0.1),
+    "hzo, random": HZO(step=0.1, probes="random"),
+    "layerwise": LayerwiseZO(step=0.1),
+    "sequential": SequentialLocal(step=0.1),
     "spsa": SPSA(step=0.1),
     "spsa, forward": SPSA(step=0.1, diff="forward"),
     "evolution": EvolutionStrategy(),
@@ -132,3 +132,11 @@ def test_backpropagation_measures_nothing():
 def test_impossible_noise(sigma):
     with pytest.raises(ValueError, match=f"sigma={sigma}: give a finite standard deviation of at least 0"):
         NoisyReadout(nn.Identity(), sigma)
+
+
+def test_a_model_without_time_stays_without():
+    """More samples than a look at firing takes at a time: rows are samples, and no steps."""
+    model = NoisyReadout(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), 0.01)
+    x, y = torch.randn(70, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(70, dtype=torch.int64)
+    info = Trainer(model, "hzo").step((x, y))
+    assert info.cost.layer_evaluations == 2 + 2 + 2 * 5

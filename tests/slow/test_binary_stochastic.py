@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-import yaml
 
 import rules
 from rules import LearningRule
 from rules.credit.binary_stochastic import BinaryStochastic
 from rules.objectives.output_error import BitError
 from rules.plasticity.memristor import Memristor, Positional
-from sandbox.compare import Comparison, compare, format_table
 from sandbox.experiment import evaluation, prepare
-from sandbox.parse import from_dict
-from sandbox.report.reading import by_rule, compared_runs
 from sandbox.statistics import bootstrap, paired
-from tests.conftest import ROOT, WHOLE_MNIST
+from tests.conftest import WHOLE_MNIST
+from tests.slow.comparing import accuracies, plan, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-
-
-def plan(name, labels, **changes):
-    whole = from_dict(Comparison, yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text()))
-    kept = [rule for rule in whole.rules if (rule.label or rule.name) in labels]
-    return replace(whole, rules=kept, experiment=replace(whole.experiment, **changes), seeds=3)
-
-
-def run(comparison, folder):
-    print("\n" + format_table(compare(comparison, folder, jobs=2)))
-    return by_rule(compared_runs(folder))
 
 
 def test_a_carry_rescues_a_noisy_device_and_spares_it(tmp_path):
     """On digits, steps that vary threefold: each arm with the pulse that is best on validation data."""
     runs = run(plan("binary_digits", ("carry", "direct", "readout_only")), tmp_path)
-    accuracy, pulses = {}, {}
+    accuracy, pulses = accuracies(runs), {}
     for label in ("carry", "direct"):
-        results = [found.result for found in runs[label]]
-        accuracy[label] = [100 * result["test"]["accuracy"] for result in results]
-        pulses[label] = [result["cost"]["pulses"] for result in results]
+        pulses[label] = [found.result["cost"]["pulses"] for found in runs[label]]
     gain = paired(accuracy["carry"], accuracy["direct"])
     ratios = [many / few for many, few in zip(pulses["direct"], pulses["carry"])]
     print(f"carry over direct: {gain}; pulses of direct over those of carry: {bootstrap(ratios)}")
@@ -54,11 +36,9 @@ def test_one_bit_learning_comes_near_backpropagation_and_overfits_less(tmp_path)
 
     With a fifth of the data and three seeds gaps are known to half a point.
     """
-    comparison = plan("binary_mnist", ("backprop", "binary_stochastic_ideal", "readout_only"), epochs=8)
-    task = replace(comparison.experiment.task, options={"train": 10_000})
-    comparison = replace(comparison, experiment=replace(comparison.experiment, task=task))
-    runs = run(comparison, tmp_path)
-    accuracy = {rule: [100 * one.result["test"]["accuracy"] for one in found] for rule, found in runs.items()}
+    arms = ("backprop", "binary_stochastic_ideal", "readout_only")
+    runs = run(plan("binary_mnist", arms, task={"train": 10_000}, epochs=8), tmp_path)
+    accuracy = accuracies(runs)
     behind = paired(accuracy["binary_stochastic_ideal"], accuracy["backprop"])
     gap = {
         rule: [100 * (one.result["train"]["accuracy"] - one.result["test"]["accuracy"]) for one in found]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-import yaml
 
-from sandbox.compare import Comparison, compare, format_table
-from sandbox.parse import from_dict
-from sandbox.report.reading import by_rule, compared_runs
 from sandbox.statistics import bootstrap, paired
-from tests.conftest import ROOT
+from tests.slow.comparing import plan, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ARMS = ("bptt", "tet", "tcl", "readout_only")
@@ -19,10 +13,8 @@ ARMS = ("bptt", "tet", "tcl", "readout_only")
 
 def test_contrast_over_time_makes_steps_alike_and_the_first_one_useful(tmp_path):
     """On digits; the directions are those of the abstract, the margin of 0.3 points is ours."""
-    plan = from_dict(Comparison, yaml.safe_load((ROOT / "experiments" / "temporal_digits.yaml").read_text()))
-    plan = replace(plan, rules=[rule for rule in plan.rules if rule.name in ARMS])
-    print("\n" + format_table(compare(plan, tmp_path, jobs=2)))
-    tests = {rule: [run.result["test"] for run in runs] for rule, runs in by_rule(compared_runs(tmp_path)).items()}
+    runs = run(plan("temporal_digits", ARMS, seeds=5), tmp_path)
+    tests = {rule: [one.result["test"] for one in found] for rule, found in runs.items()}
     measured = {}
     for key in ("temporal_cosine", "latency_drop", "latency_area", "class_separation", "accuracy"):
         measured[key] = {rule: [100 * test[key] for test in found] for rule, found in tests.items()}

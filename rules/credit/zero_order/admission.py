@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from rules.contract import Batch, CreditRule, Objective, Run
 from rules.credit.zero_order.recorded import Recorded
+from rules.credit.zero_order.steady import refuse_unsteady
 from rules.observe import plain
 
 
 def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batch) -> None:
-    """Raise ValueError for what would couple samples, draw masks anew, or lie outside of what the output tells."""
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-            raise ValueError(
-                f"{name} is batch normalisation in training mode, which couples the samples that probes stack: put it "
-                "in evaluation mode, .eval(), or use nn.GroupNorm or nn.LayerNorm"
-            )
-        if isinstance(module, _DropoutNd) and module.training and module.p > 0:
-            raise ValueError(f"{name} is dropout in training mode, which draws a new mask for every probe: put it in "
-                             "evaluation mode, take p = 0, or use a module of your own with a fixed mask")  # fmt: skip
+    """Raise ValueError for what would answer otherwise the next time, or lie outside of what the output tells."""
+    refuse_unsteady(model)
     if "layers" in objective.needs:
         raise ValueError(f"{objective} looks at hidden layers, and {type(rule).__name__} knows the error at the output "
                          "alone: use an objective of the output, or BPTT")  # fmt: skip

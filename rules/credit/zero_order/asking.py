@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import UninitializedParameter
 
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
 from rules.credit.zero_order.sharing import demand_likeness, dice, seeds, whole
+from rules.credit.zero_order.steady import refuse_unsteady
 from rules.objectives.gathering import rank
 from rules.observe import Meter, plain, run_model
 from rules.surrogates import Surrogate, differentiating
@@ -100,17 +99,3 @@ class Joined(nn.Module):
         known = {name if name in own and name.startswith("objective.") else f"model.{name}": value
                  for name, value in values.items()}  # fmt: skip
         return torch.func.functional_call(self, known, (call,))
-
-
-def refuse_unsteady(model: nn.Module) -> None:
-    """Raise ValueError for a model that another pass would change, or that answers otherwise the next time."""
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-            raise ValueError(
-                f"{name} is batch normalisation in training mode, whose statistics every probe would move: put it in "
-                "evaluation mode, .eval(), or use nn.GroupNorm or nn.LayerNorm"
-            )
-        drops = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
-        if module.training and isinstance(module, (_DropoutNd, nn.RNNBase)) and drops > 0:
-            raise ValueError(f"{name} is dropout in training mode, which draws a new mask for every probe: put it in "
-                             "evaluation mode, take p = 0, or use a module of your own with a fixed mask")  # fmt: skip

@@ -22,7 +22,7 @@ class HZO(Layered):
     `c M (L/2) log2 L` layer evaluations (c = 2 for central differences), beside L for the first pass; an error goes
     through at most log2 L estimated Jacobians. `branching` cuts into so many parts instead of halves; parts of
     `min_segment` layers or fewer are not cut, and each layer in them is probed to their end. All else as in `Layered`:
-    diff, probes, q, eps_rel, repeats, cut, steps, smooth, memory.
+    diff, probes, q, step, repeats, cut, times, smooth, memory.
 
     What it is good for: to carry errors one layer at a time (`SequentialLocal`) takes fewer evaluations,
     `c M (L - 1)`, and without noise is as accurate. But measured with noise, an error passes through L - 1 estimates
@@ -30,8 +30,8 @@ class HZO(Layered):
     layer grows with the square root of that number. Deep networks that are read with noise are where halving wins.
 
     Claims: `exact` for central differences on the basis with the default step, `unbiased` for random probes with it,
-    else `descent`; of spiking networks only with `smooth`, since spikes themselves have no slope: there a finite step
-    stands for a surrogate, a boxcar of half-width eps on the basis and a Gaussian for `normal` probes.
+    else `descent`; of spiking networks only with `smooth`, since spikes themselves have no slope: there a finite step,
+    0.3 by default, stands for a surrogate, a boxcar of half-width eps on the basis and a Gaussian for `normal` probes.
 
     Raises ValueError for branching below 2 or min_segment below 1, and on use for what `Layered` refuses: batch
     normalisation or dropout in training mode, stages that change their input, raise or lose the batch (by name), a step

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from rules.credit.zero_order.colouring import Layout
 from rules.objectives.gathering import rank
-from rules.surrogates import differentiating
+from rules.seeds import seeded
+from rules.surrogates import Differentiation, differentiating
 
 if TYPE_CHECKING:
     from rules.credit.zero_order.layered import Layered
-
-GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: neighbours become far apart
 
 
 class Site(NamedTuple):
@@ -44,17 +43,14 @@ class Lab:
         self.seed = seed
         self.read = read
         self.readings = self.generator(0, rank())  # of whatever noise there is in reading
+        self.spikes = False  # whether the model was seen to spike
         self.probes = 0
         self.gains: dict[str, tuple[float, int]] = {}  # of a segment, and its layers
 
     def generator(self, *numbers: int) -> torch.Generator:
         """Dice that depend on these numbers and not on what was drawn before."""
-        seed = self.seed
-        for number in numbers:
-            seed = ((seed ^ number) * GOLDEN + 1) % 2**63
-            seed ^= seed >> 29
-        return torch.Generator().manual_seed(seed)
+        return seeded(self.seed, *numbers)
 
-    def passing(self) -> AbstractContextManager[Any]:
+    def passing(self) -> AbstractContextManager[Differentiation]:
         """A pass in which stochastic neurons draw the same numbers as in every other."""
         return differentiating(None, False, self.how.smooth, self.generator(1))

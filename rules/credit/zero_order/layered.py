@@ -22,11 +22,12 @@ from rules.errors import unknown
 from rules.objectives.gathering import processes, summed
 from rules.observe import plain, run_model
 
+ACROSS_SPIKES = 0.3  # of the rms: a step that some spikes come and go with
 OPTIONS = {
     "diff": ("central", "forward"),
     "probes": ("basis", "random", "normal", "scattered"),
     "cut": ("pre", "post"),
-    "steps": ("each", "shared"),
+    "times": ("each", "shared"),
 }
 
 
@@ -41,11 +42,11 @@ class Layered(CreditRule):
     Arguments: `diff`, central differences or forward ones, which cost half and err by one order of eps more; `probes`,
     each unit of the `basis` (on a lattice where positions do not interact), or `q` `random` signs, `normal` directions,
     or `scattered` signs over one channel at a time (what passes no weight is probed on the basis, which costs no layer
-    evaluation); `eps_rel`, the step relative to the rms of each sample's signal, by default the precision's `u^(1/3)`
-    or, forward, `u^(1/2)`; `repeats`, means over so many readings; `cut` at the `pre`-activation (neurons: their
-    current; blocks: their output) or behind the activation, `post`; `steps`, probes at `each` time, or, where a weight
-    is passed, `shared` by all: the sum over time, spread evenly; `smooth`, spikes replaced by the primitives of their
-    surrogates; `memory`, a bound in bytes on what probes take at a time.
+    evaluation); `step`, relative to the rms of each sample's signal, by default the precision's `u^(1/3)` or, forward,
+    `u^(1/2)`, and 0.3 in a model that spikes; `repeats`, means over so many readings; `cut` at the `pre`-activation
+    (neurons: their current; blocks: their output) or behind the activation, `post`; `times`, probes at `each` time, or,
+    where a weight is passed, `shared` by all: the sum over time, spread evenly; `smooth`, spikes replaced by the
+    primitives of their surrogates; `memory`, a bound in bytes on what probes take at a time.
 
     A model with a method `read(signal, generator)` is measured through it: every probe's end, and nothing else. Under
     `torch.distributed` processes with the same batch divide the probes of every part, and all get the whole gradient
@@ -56,10 +57,10 @@ class Layered(CreditRule):
     diff: Literal["central", "forward"] = "central"
     probes: Literal["basis", "random", "normal", "scattered"] = "basis"
     q: int = 8
-    eps_rel: float | None = None
+    step: float | None = None
     repeats: int = 1
     cut: Literal["pre", "post"] = "pre"
-    steps: Literal["each", "shared"] = "each"
+    times: Literal["each", "shared"] = "each"
     smooth: bool = False
     memory: float = 2.0**30
 
@@ -72,8 +73,8 @@ class Layered(CreditRule):
         for name, value in (("q", self.q), ("repeats", self.repeats)):
             if value < 1:
                 raise ValueError(f"{name}={value}: give a whole number, at least 1")
-        if self.eps_rel is not None and not self.eps_rel > 0:
-            raise ValueError(f"eps_rel={self.eps_rel}: give a step above 0, or None for the best of the precision")
+        if self.step is not None and not self.step > 0:
+            raise ValueError(f"step={self.step}: give a step above 0, or None for the best of the precision")
         self.check()
 
     def check(self) -> None:
@@ -86,15 +87,17 @@ class Layered(CreditRule):
 
     @property
     def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]  # a large step has a bias
-        fine = self.diff == "central" and self.steps == "each" and (self.eps_rel is None or self.eps_rel <= 1e-4)
+        fine = self.diff == "central" and self.times == "each" and (self.step is None or self.step <= 1e-4)
         if not fine:
             return "descent"
         return "exact" if self.probes == "basis" else "unbiased"
 
-    def step_for(self, dtype: torch.dtype) -> float:
-        """The step relative to the rms of a signal."""
+    def step_for(self, dtype: torch.dtype, spikes: bool) -> float:
+        """The step relative to the rms of a signal, in a model that spikes or does not."""
+        if self.step is not None:
+            return self.step
         order = 1 / 3 if self.diff == "central" else 1 / 2
-        return self.eps_rel if self.eps_rel is not None else float(torch.finfo(dtype).eps ** order)
+        return ACROSS_SPIKES if spikes else float(torch.finfo(dtype).eps ** order)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Weights and biases of every nn.Linear and convolution."""
@@ -118,8 +121,9 @@ class Layered(CreditRule):
         views = objective.views(batch, rng)
         lab = Lab(self, int(torch.randint(2**62, (), generator=rng)), getattr(plain(model), "read", None))
         with torch.no_grad(), Ledger(model) as ledger:
-            with lab.passing():
+            with lab.passing() as passing:
                 made = record(chain, shaped(model, views.x))
+            lab.spikes = passing.used and not self.smooth
             ledger.settle()
             if not (state or chain.certain):
                 with lab.passing():

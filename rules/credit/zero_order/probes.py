@@ -34,7 +34,7 @@ def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
     NonFinite for a NaN or an infinity in a probe.
     """
     how = lab.how
-    eps = steps_of(site, how)
+    eps = steps_of(site, how, lab.spikes)
     found = torch.zeros(*site.value.shape[:2], site.layout.channels, *site.layout.sizes).to(site.value)
     energy, count = torch.zeros(eps[:WATCHED].shape).to(found), 0
     kind = how.probes if site.weighed else "basis"
@@ -51,7 +51,7 @@ def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
         found /= how.q
         energy = energy / how.q
     if not bool(found.isfinite().all()):
-        raise NonFinite(f"a probe of {site.name} gave a NaN or an infinity; lower eps_rel ({how.eps_rel}), the "
+        raise NonFinite(f"a probe of {site.name} gave a NaN or an infinity; lower step ({how.step}), the "
                         "learning rate or the input scale, or look for a log or a division behind it")  # fmt: skip
     lab.probes += count * how.repeats
     if site.layers and not site.shared:
@@ -106,8 +106,8 @@ def attributed(site: Site, probes: Probes, difference: Tensor, error: Tensor) ->
     return part
 
 
-def steps_of(site: Site, how: Layered) -> Tensor:
-    """`eps_rel rms(a)` of each sample `[B]`, so that a sample's credit does not depend on who is beside it.
+def steps_of(site: Site, how: Layered, spikes: bool) -> Tensor:
+    """`step rms(a)` of each sample `[B]`, so that a sample's credit does not depend on who is beside it.
 
     A silent sample is taken to have an rms of 1.
     """
@@ -115,11 +115,11 @@ def steps_of(site: Site, how: Layered) -> Tensor:
     each = site.value.transpose(0, 1).flatten(1)  # [B, everything]
     rms, largest = each.square().mean(1).sqrt(), each.abs().amax(1)
     silent = rms < precision**0.5
-    eps = how.step_for(site.value.dtype) * torch.where(silent, torch.ones_like(rms), rms)
+    eps = how.step_for(site.value.dtype, spikes) * torch.where(silent, torch.ones_like(rms), rms)
     bound = torch.where(silent, precision, precision * largest / rms.clamp(min=precision)).max()
     if bool((eps < precision * largest).any()):
         raise ValueError(
-            f"eps_rel={how.eps_rel}: in {site.name} such a step vanishes in {site.value.dtype} beside signals of up to "
+            f"step={how.step}: in {site.name} such a step vanishes in {site.value.dtype} beside signals of up to "
             f"{float(largest.max()):.3g}; give more than {float(bound):.1e}, or None for what suits the precision"
         )
     return eps

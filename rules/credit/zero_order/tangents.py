@@ -58,6 +58,8 @@ class Tangents:
         self._stack = ExitStack()
 
     def __enter__(self) -> Tangents:
+        if any(isinstance(module, nn.RNNBase) for module in self._modules):  # whose mkldnn kernels pass no direction on
+            self._stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         for module in self._modules:
             meter = self._stack.enter_context(Meter(module))
             self._stack.callback(module.register_forward_hook(partial(self._count, meter)).remove)

@@ -26,7 +26,7 @@ class Transport:
         self.made = made
         self.lab = lab
         self.names = {id(p): name for name, p in learned.items()}
-        self.sharing = lab.how.steps == "shared" and lab.how.probes == "basis"
+        self.sharing = lab.how.times == "shared" and lab.how.probes == "basis"
         self.grads: dict[str, Tensor] = {}
 
     def gradients(self, error: Tensor, plan: Plan) -> dict[str, Tensor]:

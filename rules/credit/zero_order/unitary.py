@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from rules.contract import Batch, Credit, CreditRule, Holding, Objective
 from rules.credit.zero_order.stages import SYNAPSES
+from rules.health import HealthWarning
 
 LOWEST, HIGHEST = 0.8, 1.25  # of a layer's gain; beyond, depth drowns probes or bends them
 
@@ -73,7 +74,7 @@ def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
         if not LOWEST <= value <= HIGHEST:
             side = "below" if value < LOWEST else "above"
             warnings.warn(f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer: over many layers probes fade or "
-                          "explode; see orthogonal_ and TowardsOrthogonal", stacklevel=3)  # fmt: skip
+                          "explode; see orthogonal_ and TowardsOrthogonal", HealthWarning, stacklevel=3)  # fmt: skip
     return each
 
 

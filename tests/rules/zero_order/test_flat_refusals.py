@@ -75,7 +75,7 @@ def test_a_step_that_vanishes(rule, what, dtype, bound):
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (nn.BatchNorm1d(4), r"1 is batch normalisation in training mode, whose statistics every probe would move: .*\.eval"),
+        (nn.BatchNorm1d(4), r"1 is batch normalisation in training mode, whose statistics every probe would move, .*\.eval"),
         (nn.Dropout(0.5), "1 is dropout in training mode, which draws a new mask for every probe"),
     ],
 )  # fmt: skip

@@ -42,13 +42,13 @@ def first_layer_error(rule, model, x, seeds):
 def test_noise_law(rule, passed, depth):
     """P4.6: r0 times the root of the number of Jacobians passed; 32 samples of 32 units, 2 draws, so 2 % of chance."""
     model = noisy(deep(depth, activation=nn.Identity), SIGMA)
-    found = first_layer_error(rule(eps_rel=EPS * UNIT), model, EYE, seeds=2)
+    found = first_layer_error(rule(step=EPS * UNIT), model, EYE, seeds=2)
     assert found == pytest.approx(R0 * math.sqrt(passed(depth)), rel=0.1)
 
 
 def test_repeats_average_noise():
     model = noisy(deep(4, activation=nn.Identity), SIGMA)
-    once, often = (first_layer_error(HZO(eps_rel=EPS * UNIT, repeats=r), model, EYE, seeds=1) for r in (1, 9))
+    once, often = (first_layer_error(HZO(step=EPS * UNIT, repeats=r), model, EYE, seeds=1) for r in (1, 9))
     assert once / often == pytest.approx(3, rel=0.1)
 
 
@@ -57,7 +57,7 @@ def test_unitary_limit():
     """P4.7: read with noise, layers that shrink lengths drown probes; without, layers that stretch them bend probes."""
     x = inputs(16, M)
     read, exact = (
-        {g: first_layer_error(HZO(eps_rel=EPS), noisy(deep(16, gain=g), sigma), x, seeds=1) for g in gains}
+        {g: first_layer_error(HZO(step=EPS), noisy(deep(16, gain=g), sigma), x, seeds=1) for g in gains}
         for sigma, gains in ((SIGMA, (0.6, 1.0)), (0.0, (1.0, 2.0)))
     )
     assert read[0.6] > 10 * read[1.0]

@@ -42,7 +42,7 @@ def only_small(x):
 
 
 STAGES = {
-    "train-mode batch norm": (nn.BatchNorm1d(4), ValueError, r"1 is batch normalisation in training mode, which couples .*nn.GroupNorm or nn.LayerNorm"),
+    "train-mode batch norm": (nn.BatchNorm1d(4), ValueError, r"1 is batch normalisation in training mode, .* couples the samples.*nn.GroupNorm or nn.LayerNorm"),
     "dropout": (nn.Dropout(0.5), ValueError, r"1 is dropout in training mode, .* fixed mask"),
     "in place": (nn.ReLU(inplace=True), ValueError, r"stage '1' \(ReLU\) changes its input in place, .*inplace=False"),
     "in place, out of sight": (Stage(squared_in_place), ValueError, r"stage '1' \(Stage\) changes its input in place"),
@@ -51,7 +51,7 @@ STAGES = {
     "no tensor": (Stage(lambda x: x.numpy()), TypeError, r"stage '1' \(Stage\) returned ndarray; a stage must return one tensor"),
     "loses the batch": (Stage(lambda x: x.mean(0, keepdim=True)), ValueError, r"stage '1' \(Stage\) turns \(5, 4\) into \(1, 4\): \(5,\), time and batch, must stay in front"),
     "wrong shape when probed": (Stage(lambda x: x[:5]), ValueError, r"stage '1' \(Stage\) gave shape \(5, 4\) for \d+ samples where .* treat each sample alone"),
-    "NaN in a probe": (Stage(lambda x: torch.where(torch.arange(len(x))[:, None] < 5, x, np.nan)), NonFinite, r"a probe of 1..2 gave a NaN or an infinity; lower eps_rel"),
+    "NaN in a probe": (Stage(lambda x: torch.where(torch.arange(len(x))[:, None] < 5, x, np.nan)), NonFinite, r"a probe of 1..2 gave a NaN or an infinity; lower step"),
 }  # fmt: skip
 
 
@@ -106,10 +106,8 @@ def test_a_step_that_vanishes(dtype, bound):
     with torch.no_grad():
         model[0].weight.zero_()
         model[0].bias.fill_(1.0)
-    with pytest.raises(
-        ValueError, match=rf"eps_rel=1e-20: in 1..2 such a step vanishes in {dtype} .* more than {bound}"
-    ):
-        assign(HZO(eps_rel=1e-20), model, inputs(5, 3).to(dtype))
+    with pytest.raises(ValueError, match=rf"step=1e-20: in 1..2 such a step vanishes in {dtype} .* more than {bound}"):
+        assign(HZO(step=1e-20), model, inputs(5, 3).to(dtype))
 
 
 def test_memory_for_less_than_one_probe():
@@ -138,10 +136,10 @@ def test_a_carry():
         ({"diff": "centre"}, "unknown diff 'centre'; nearest: 'central'"),
         ({"probes": "bases"}, "unknown probes 'bases'; nearest: 'basis'"),
         ({"cut": "behind"}, "unknown cut 'behind'; legal: pre, post"),
-        ({"steps": "all"}, "unknown steps 'all'; .*legal: each, shared"),
+        ({"times": "all"}, "unknown times 'all'; .*legal: each, shared"),
         ({"q": 0}, "q=0: give a whole number, at least 1"),
         ({"repeats": 0}, "repeats=0: give a whole number"),
-        ({"eps_rel": 0.0}, "eps_rel=0.0: give a step above 0"),
+        ({"step": 0.0}, "step=0.0: give a step above 0"),
         ({"branching": 1}, "branching=1: a segment is cut into at least 2 parts"),
         ({"min_segment": 0}, "min_segment=0: give a number of layers"),
     ],

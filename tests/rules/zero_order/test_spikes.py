@@ -82,7 +82,7 @@ def test_time_shared_probes_give_the_sum_over_time():
     """For an input that is constant in time the first of two weights needs no more than that; M probes, not M T."""
     model = network((5,))
     x = sequence()[:1].expand(T, B, 4).contiguous()
-    shared, each = (assign(HZO(smooth=True, steps=s), model, x) for s in ("shared", "each"))
+    shared, each = (assign(HZO(smooth=True, times=s), model, x) for s in ("shared", "each"))
     for name in ("layers.0.synapse.weight", "layers.0.synapse.bias", "layers.1.synapse.bias"):
         torch.testing.assert_close(shared.grads[name], each.grads[name], atol=1e-7, rtol=1e-6)
     assert shared.info["probes"] == 5 + T  # the read-out's own memory weighs nothing and is probed at each time
@@ -92,7 +92,7 @@ def test_time_shared_probes_give_the_sum_over_time():
 def test_true_spikes_with_a_finite_step_go_down():
     model = network((20,), LIF(tau_mem=2.0))
     objective = OBJECTIVES["ce_mean"]()
-    for rule in (HZO(eps_rel=0.3), HZO(eps_rel=0.3, steps="shared"), HZO(eps_rel=0.3, probes="normal", q=200)):
+    for rule in (HZO(), HZO(times="shared"), HZO(probes="normal", q=200)):
         credit = rule.assign(model, objective, batch(), True, dice())
         true = BPTT().assign(model, objective, batch(), (), dice())
         mine, theirs = (flat({name: c.grads[name] for name in true.grads}) for c in (credit, true))
@@ -105,7 +105,7 @@ def test_true_spikes_with_a_finite_step_go_down():
 def test_spikes_have_no_slope():
     """With a step that flips no spike the layers below the read-out see nothing, and the monitor says so."""
     with pytest.warns(UserWarning, match=r"gain 1..2 is below \[0.8, 1.25\] for each layer"):
-        credit = assign(HZO(), network((5,)), sequence())
+        credit = assign(HZO(step=1e-3), network((5,)), sequence())
     assert not credit.grads["layers.0.synapse.weight"].any()
     assert credit.grads["layers.1.synapse.weight"].any()
 
@@ -113,5 +113,5 @@ def test_spikes_have_no_slope():
 def test_noisy_neurons_meet_the_same_noise_in_both_halves_of_a_pair():
     """Common random numbers: otherwise two noisy passes would differ by whole spikes at a step of 1e-6."""
     model = network((20,), NEURONS["escape_lif"]())
-    credit = assign(HZO(), model, sequence())
+    credit = assign(HZO(step=1e-3), model, sequence())
     assert not credit.grads["layers.0.synapse.weight"].any()

@@ -1,0 +1,21 @@
+"""What no probe can be compared with: a model that answers otherwise the next time."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+
+def refuse_unsteady(model: nn.Module) -> None:
+    """Raise ValueError for a model that another pass would change, or that answers otherwise the next time."""
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+            raise ValueError(
+                f"{name} is batch normalisation in training mode, whose statistics every probe would move, and "
+                "which couples the samples: put it in evaluation mode, .eval(), or use nn.GroupNorm or nn.LayerNorm"
+            )
+        drops = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
+        if module.training and isinstance(module, (_DropoutNd, nn.RNNBase)) and drops > 0:
+            raise ValueError(f"{name} is dropout in training mode, which draws a new mask for every probe: put it in "
+                             "evaluation mode, take p = 0, or use a module of your own with a fixed mask")  # fmt: skip
