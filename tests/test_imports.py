@@ -10,11 +10,12 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy"}
+HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy", "numba"}
 ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
     "sandbox.neurons": {"rules"},
-    "sandbox.reference": {"rules", "sandbox.neurons", "sandbox.network"},
+    "sandbox.reference": {"rules", "sandbox.neurons", "sandbox.network", "sandbox.synapses"},
+    "sandbox.synapses": {"rules.errors"},
     "sandbox.network": {"rules", "sandbox.neurons"},
     "sandbox.tasks": {"rules.contract", "rules.errors", "sandbox.encode"},
     "sandbox.encode": set(),

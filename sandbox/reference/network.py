@@ -21,6 +21,7 @@ from sandbox.reference.network_report import NetworkReport, report
 from sandbox.synapses import EventLinear
 
 Matrix = NDArray[np.float64]
+LINEAR = (nn.Linear, EventLinear)  # a subclass of a stranger may weigh otherwise
 
 
 class Dense(NamedTuple):
@@ -132,10 +133,9 @@ def _dense(name: str, part: nn.Module) -> Dense:
     if not isinstance(part, Layer):
         raise ValueError(f"{name} is a {type(part).__name__}: Brian2 gets dense layers, 30 or '30r' of sandbox.build")
     synapse = part.synapse
-    kinds = [type(m) for m in synapse] if isinstance(synapse, nn.Sequential) else []
-    if kinds[:1] == [nn.Flatten] and kinds[1:] in ([nn.Linear], [EventLinear]):
-        synapse = synapse[1]
-    if not isinstance(synapse, nn.Linear) or type(synapse) not in (nn.Linear, EventLinear):
+    if isinstance(synapse, nn.Sequential) and [type(m) for m in synapse[:-1]] == [nn.Flatten]:
+        synapse = synapse[-1] if type(synapse[-1]) in LINEAR else synapse
+    if not (isinstance(synapse, nn.Linear) and type(synapse) in LINEAR):
         raise ValueError(f"{name} weighs its input by {_kinds(synapse)}: Brian2 gets nn.Linear, or nn.Flatten and "
                          "nn.Linear; write a convolution as the nn.Linear that does the same")  # fmt: skip
     cells = part.cells

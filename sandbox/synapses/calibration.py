@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sandbox.synapses.choice import absent, mode
 from sandbox.synapses.events import active, rows
 
 ROWS = 1024  # measured at most; beyond them both times grow in proportion
@@ -87,6 +88,13 @@ def in_turn(calls: list[Callable[[], Any]]) -> list[float]:
             if number:
                 column.append(time.perf_counter() - begun)
     return [min(column) for column in times]
+
+
+def state() -> str:
+    """A line about synapses for `sandbox doctor`."""
+    if absent():
+        return f"dense: {absent()}"
+    return f"mode {mode()!r}, numba {version('numba')}, {len(read(file()))} crossovers in {file()}"
 
 
 def file() -> Path:

@@ -13,7 +13,7 @@ from sandbox.synapses.pool import share_out
 
 
 class Events(NamedTuple):
-    """Row n of a matrix `[N, K]` has `value` in columns `at`, from `start[n]` to `start[n + 1]`, and zeros elsewhere."""
+    """Row n of a matrix `[N, K]` holds `value` in columns `at`, from `start[n]` to `start[n + 1]`; the rest is zero."""
 
     start: Tensor  # [N + 1]
     at: Tensor  # [events]

@@ -24,7 +24,8 @@ class Product(torch.autograd.Function):
 
     Forward and for the weight, the inputs that are zero are left out; for the input, the errors that are. Those are
     many behind neurons whose surrogate has bounded support, a triangle or a box, where neither this step's membrane nor
-    a later one's that remembers it was near the threshold. If the inputs are dense and the errors are not, the weight's
+    a later one's that remembers it was near the threshold: few neurons that remember are so lucky, and a network of LIF
+    neurons at 5 % firing had 0 to 40 % of zeros there. If the inputs are dense and the errors are not, the weight's
     gradient leaves out the errors.
 
     Reference: Perez-Nieves & Goodman 2021 (arXiv 2105.08810). They leave out, at the input, what the surrogate of the
