@@ -210,7 +210,7 @@ class Experiment:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
         if self.synapses not in ("dense", "events"):
-            raise ValueError(f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, after which "
+            raise ValueError(f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "
                              "no run could be repeated bit for bit")  # fmt: skip
         if self.rule.epochs is not None:
             raise ValueError(f"rule.epochs={self.rule.epochs}: rules bring epochs of their own to a comparison only; "

@@ -133,7 +133,7 @@ def _dense(name: str, part: nn.Module) -> Dense:
     if not isinstance(part, Layer):
         raise ValueError(f"{name} is a {type(part).__name__}: Brian2 gets dense layers, 30 or '30r' of sandbox.build")
     synapse = part.synapse
-    if isinstance(synapse, nn.Sequential) and [type(m) for m in synapse[:-1]] == [nn.Flatten]:
+    if isinstance(synapse, nn.Sequential) and [type(m) for m in list(synapse)[:-1]] == [nn.Flatten]:
         synapse = synapse[-1] if type(synapse[-1]) in LINEAR else synapse
     if not (isinstance(synapse, nn.Linear) and type(synapse) in LINEAR):
         raise ValueError(f"{name} weighs its input by {_kinds(synapse)}: Brian2 gets nn.Linear, or nn.Flatten and "

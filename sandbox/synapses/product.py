@@ -44,7 +44,7 @@ class Product(torch.autograd.Function):
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight, *found = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled() or not ordinary() or not finite(error):  # zero times infinity is no zero
+        if torch.is_grad_enabled() or batched(error) or not finite(error):  # zero times infinity is no zero
             return *dense(x, weight, error, wanted), None
         return *by_events(x, weight, error, wanted, Events(*found) if found else None, ctx.forced), None
 
@@ -94,6 +94,11 @@ def sparse(x: Tensor, out: int, forced: bool) -> Events | None:
 def finite(x: Tensor) -> bool:
     """Whether no entry is a NaN or infinite, seen by their sum."""
     return bool(torch.isfinite(x.detach().sum()))
+
+
+def batched(error: Tensor) -> bool:
+    """Whether many errors come at once, by torch.func.vmap or by `is_grads_batched` of torch.autograd.grad."""
+    return not ordinary() or "Batched" in str(torch._C._dispatch_keys(error))
 
 
 def ordinary() -> bool:
