@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
-from rules.errors import unknown
+from sandbox import compiled_loops
+from sandbox.compiled_loops import absent, legal
 
 LOG = logging.getLogger("sandbox.kernels")
 MODES = {
@@ -46,9 +46,7 @@ def using(mode: str, memory: int | None = None) -> Iterator[None]:
     >>> with using("plain"):
     ...     spikes, _ = scan(LIF(), torch.full((50, 1), 1.5))
     """
-    if mode not in MODES:
-        raise unknown("mode of the kernels", mode, MODES)
-    chosen = Choice(mode, choice().memory if memory is None else memory)
+    chosen = Choice(legal("mode of the kernels", mode, MODES), choice().memory if memory is None else memory)
     token, outer = _CHOICE.set(chosen), GUARDED[0]
     GUARDED[0] = chosen
     try:
@@ -65,15 +63,7 @@ def choice() -> Choice:
 
 @lru_cache(maxsize=8)
 def _of_environment(word: str) -> Choice:
-    if word not in MODES:
-        raise unknown("SANDBOX_KERNELS", word, MODES)
-    return Choice(word)
-
-
-@lru_cache(maxsize=1)
-def absent() -> str | None:
-    """Why there are no kernels on this machine; None where there are."""
-    return None if find_spec("numba") else "numba is not installed: pip install 'learning-rule-sandbox[kernels]'"
+    return Choice(legal("SANDBOX_KERNELS", word, MODES))
 
 
 @lru_cache(maxsize=256)
@@ -84,8 +74,4 @@ def explain(cell: str, reason: str) -> None:
 
 def state() -> str:
     """A line about the kernels for `sandbox doctor`."""
-    if absent():
-        return f"none: {absent()}"
-    from importlib.metadata import version
-
-    return f"numba {version('numba')}, mode {choice().mode!r}"
+    return f"none: {absent()}" if absent() else compiled_loops.state(choice().mode)

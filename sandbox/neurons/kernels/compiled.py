@@ -15,8 +15,8 @@ from sandbox.neurons.kernels import store
 from sandbox.neurons.kernels.emit import Variant
 from sandbox.neurons.kernels.emit_backward import backward
 from sandbox.neurons.kernels.emit_forward import forward
-from sandbox.neurons.kernels.pool import share_out
 from sandbox.neurons.kernels.structure import Structure
+from sandbox.threads import share_out
 
 STRUCTURES: dict[str, Structure] = {}  # by key: what the operators of `ops` are told to run
 REALS = {torch.float32: np.float32, torch.float64: np.float64}

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from sandbox import compiled_loops
+
 HERE = Path(__file__).parent
 LOG = logging.getLogger(__name__)
 SIGNATURE = "void(int64, int64, int64, int64, int64, int64, int64, int64[::1], int64)"
@@ -22,9 +23,7 @@ SIGNATURE = "void(int64, int64, int64, int64, int64, int64, int64, int64[::1], i
 
 def folder() -> Path:
     """Where kernels are kept: SANDBOX_KERNEL_CACHE, or the user's cache folder."""
-    from platformdirs import user_cache_dir
-
-    return Path(os.environ.get("SANDBOX_KERNEL_CACHE") or user_cache_dir("learning-rule-sandbox")) / "kernels"
+    return compiled_loops.folder(os.environ.get("SANDBOX_KERNEL_CACHE")) / "kernels"
 
 
 @lru_cache(maxsize=1)
@@ -58,10 +57,7 @@ def _written(path: Path, source: str) -> Path:
     if hasattr(os, "getuid") and path.parent.stat().st_uid != os.getuid():
         raise PermissionError(f"{path.parent} belongs to somebody else, and machine code is not taken from strangers")
     if not (path.is_file() and path.read_text() == source):
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w") as file:
-            file.write(source)
-        os.replace(name, path)
+        compiled_loops.write(path, source)
     return path
 
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from sandbox import compiled_loops
 from sandbox.neurons import LIF, scan
 from sandbox.neurons.kernels import compiled, store, using
 from tests.conftest import ROOT
@@ -78,7 +79,7 @@ def test_a_read_only_folder_is_read(folder, monkeypatch):
     def refuse(*given, **named):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(store.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(compiled_loops.tempfile, "mkstemp", refuse)
     assert again() == want
     for path in folder.glob("kernel_*.py"):
         path.unlink()
@@ -103,4 +104,4 @@ def test_two_processes_fill_one_cache(tmp_path):
     ]
     answers = [process.communicate() for process in both]
     assert {out.strip() for out, _ in answers} == {str(spikes()).encode()}, answers
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob(".kernel*"))

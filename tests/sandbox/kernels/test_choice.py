@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 
 import rules
 from rules.surrogates import Surrogate, differentiating
-from sandbox import build, cli
+from sandbox import build, cli, compiled_loops
 from sandbox.neurons import LIF, EscapeLIF, LeakyIntegrator, scan
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.kernels import choice, compiled, sequence, state, using
@@ -148,7 +148,7 @@ def test_stochastic_surrogates_stay_plain(calls, caplog, rng):
 
 def test_without_numba_the_plain_loop_says_so(monkeypatch, calls, caplog):
     choice.absent.cache_clear()
-    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    monkeypatch.setattr(compiled_loops, "find_spec", lambda name: None)
     try:
         with using("auto"), caplog.at_level(logging.WARNING):
             scan(LIF(), CURRENTS)
