@@ -8,7 +8,20 @@ import pytest
 import torch
 
 from rules.surrogates import SURROGATES, Surrogate, differentiating
-from sandbox.neurons import ALIF, LIF, NEURONS, QIF, AdEx, AlphaLIF, CobaLIF, CubaLIF, EscapeLIF, StochasticBinary, scan
+from sandbox.neurons import (
+    ALIF,
+    LIF,
+    NEURONS,
+    QIF,
+    AdEx,
+    AlphaLIF,
+    CobaLIF,
+    CubaLIF,
+    EscapeLIF,
+    StochasticBinary,
+    base,
+    scan,
+)
 from sandbox.neurons.firing import RESETS
 from sandbox.neurons.kernels import compiled, sequence, using
 from sandbox.neurons.kernels.adjoint import slopes
@@ -18,7 +31,8 @@ from .conftest import DOUBLE, agree, answer, driven
 
 EVERY = [pytest.param(cls(), id=name) for name, cls in NEURONS.items()]
 CHANNELS = ("adex", "eif", "hodgkin_huxley", "traub_miles", "morris_lecar", "coba_lif")  # they have exponentials
-COMMON = ("sigmoid", "triangle", "gaussian", "squarewave_fourier")
+COMMON = ("triangle", "squarewave_fourier")
+RESET = [pytest.param(cls(), id=name) for name, cls in NEURONS.items() if cls().reset_code]
 DETERMINISTIC = [
     pytest.param(name, marks=[] if name in COMMON else [pytest.mark.slow])
     for name, shape in SURROGATES.items()
@@ -49,28 +63,39 @@ def test_every_neuron_in_double_precision(neuron, request):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [{"detach_reset": False}, {"detach_reset": True, "surrogate": Surrogate("triangle")}])
-@pytest.mark.parametrize("neuron", EVERY)
-def test_every_neuron_under_other_passes(neuron, how, request):
-    with differentiating(**how):
+@pytest.mark.parametrize("neuron", RESET)
+def test_every_neuron_under_another_pass(neuron, request):
+    """Resets that are differentiated, where the default detaches them, and another surrogate."""
+    with differentiating(Surrogate("triangle"), detach_reset=False):
         held(neuron, driven(neuron), exact=not any(name in request.node.name for name in CHANNELS))
 
 
 def single(neuron):
-    """In float32, spikes may differ where the membrane is at the threshold to five digits; such cells are counted."""
-    currents = driven(neuron, dtype=torch.float32)
+    """In float32, a cell may part where its membrane is at the threshold to 1e-5 of the swing; such cells are counted.
+
+    After that it is another trajectory; the other cells agree to 1e-4, for roundings that a membrane amplifies.
+    """
+    currents = driven(neuron, (32,), dtype=torch.float32)
     plain, ours = (answer(mode, neuron, currents, DT) for mode in ("plain", "numba"))
-    cells = plain.spikes.ne(ours.spikes).flatten(1).any(0)
+    apart = plain.spikes.ne(ours.spikes)
+    cells = apart.any(0)
     assert cells.sum() <= 1
-    if not cells.any():
-        agree(ours, plain, 1e-4)
-        for name, value in plain.variables.items():
-            torch.testing.assert_close(ours.variables[name], value, rtol=1e-4, atol=1e-4 * float(value.abs().max()))
+    with using("plain"):
+        *_, above = base.sequence(neuron, currents, neuron.initial_state((32,), currents), DT, (), True)[0]
+    first = above.gather(0, apart.int().argmax(0, keepdim=True))[0]  # where a cell parts
+    assert (first[cells].abs() <= 1e-5 * neuron.swing).all()
+    agree(kept(ours, ~cells), kept(plain, ~cells), 1e-4)
+    for name, value in plain.variables.items():
+        size = float(value.abs().max())
+        torch.testing.assert_close(ours.variables[name][:, ~cells], value[:, ~cells], rtol=1e-4, atol=1e-4 * size)
 
 
-@pytest.mark.parametrize("neuron", [LIF(), ALIF(t_refractory=1.0)], ids=lambda n: type(n).__name__)
-def test_single_precision(neuron):
-    single(neuron)
+def kept(found, cells):
+    return found._replace(gradients=[g[..., cells] for g in found.gradients])
+
+
+def test_single_precision():
+    single(LIF())
 
 
 @pytest.mark.slow
@@ -79,8 +104,14 @@ def test_every_neuron_in_single_precision(neuron):
     single(neuron)
 
 
-@pytest.mark.parametrize("detach", [True, False])
-@pytest.mark.parametrize("reset", RESETS)
+@pytest.mark.parametrize(
+    ("reset", "detach"),
+    [
+        ("subtract", False),
+        *(pytest.param(reset, detach, marks=pytest.mark.slow)
+          for reset in RESETS for detach in (True, False) if (reset, detach) != ("subtract", False)),
+    ],
+)  # fmt: skip
 def test_resets_detached_or_not(reset, detach):
     with differentiating(detach_reset=detach):
         neuron = ALIF(tau_mem=5.0, reset=reset, v_reset=-0.5, t_refractory=1.0)
@@ -88,8 +119,9 @@ def test_resets_detached_or_not(reset, detach):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reset", RESETS)
-@pytest.mark.parametrize("kind", [CubaLIF, AlphaLIF, CobaLIF, EscapeLIF])
+@pytest.mark.parametrize(
+    ("kind", "reset"), [(CubaLIF, "none"), (AlphaLIF, "subtract"), (CobaLIF, "none"), (EscapeLIF, "subtract")]
+)
 def test_resets_of_every_family(kind, reset):
     neuron = kind(reset=reset, t_refractory=1.0)
     held(neuron, driven(neuron, strength=4.0), exact=kind is not CobaLIF)
@@ -103,6 +135,7 @@ def test_every_surrogate_of_the_table(name):
     assert ours.gradients[0].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian"])
 def test_the_surrogate_of_the_pass_and_its_normalisation(name):
     with differentiating(Surrogate(name, normalize="area")):
@@ -120,21 +153,27 @@ def learned_cell(neuron, spread):
 
 
 LEARNED = [
-    pytest.param(cls(), id=name, marks=[] if name in ("lif", "escape_lif") else [pytest.mark.slow])
-    for name, cls in NEURONS.items()
+    pytest.param(cls(), id=name, marks=[] if name == "lif" else [pytest.mark.slow]) for name, cls in NEURONS.items()
 ]
 
 
-@pytest.mark.parametrize("spread", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("neuron", LEARNED)
-def test_every_learned_parameter_has_its_gradient(neuron, spread):
-    """1e-9, for a sum over steps in another order."""
-    cell, learned = learned_cell(neuron, spread)
-    ours = held(cell, driven(neuron), learned, rtol=1e-9, exact=False)
+def test_every_learned_parameter_has_its_gradient(neuron):
+    """Of every other one for each cell, and of the others for all of them."""
+    cell, learned = learned_cell(neuron, True)
+    ours = held(cell, driven(neuron), learned, exact=False)
     assert sum(bool(g.any()) for g in ours.gradients[-len(learned) :]) >= len(learned) - 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [LIF, AdEx])
+def test_learned_parameters_the_other_way_about(kind):
+    cell, learned = learned_cell(kind(), False)
+    held(cell, driven(kind()), learned, exact=False)
+
+
 def test_learned_parameters_of_another_precision():
+    """1e-6: the gradient is a number in float32."""
     tau = torch.tensor(10.0, requires_grad=True)
     held(LIF(tau_mem=tau), driven(LIF()), [tau], rtol=1e-6, exact=True)
 
@@ -157,8 +196,7 @@ def test_noisy_neurons_draw_the_numbers_of_the_plain_loop(neuron):
     "neuron",
     [
         LIF(),
-        StochasticBinary(),
-        *(pytest.param(cell, marks=pytest.mark.slow) for cell in (ALIF(t_refractory=1.0), AdEx())),
+        *(pytest.param(cell, marks=pytest.mark.slow) for cell in (StochasticBinary(), ALIF(t_refractory=1.0), AdEx())),
     ],
     ids=lambda n: type(n).__name__,
 )

@@ -195,7 +195,13 @@ def test_the_doctor_speaks_of_the_kernels(capsys):
     assert "kernels        numba " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options", [{"window": 5}, {"checkpoint": 5}, {"detach_reset": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"checkpoint": 5},
+        *(pytest.param(options, marks=pytest.mark.slow) for options in ({"window": 5}, {"detach_reset": False})),
+    ],
+)
 def test_backpropagation_gives_the_same_credit(options, rng):
     net = build((4,), 3, (30,), neuron=EscapeLIF(tau_mem=5.0), readout=LeakyIntegrator(tau_mem=5.0))
     x, y = 4 * torch.rand(20, 16, 4, generator=rng), torch.zeros(16, dtype=torch.long)

@@ -18,6 +18,7 @@ EQUATIONS = """
 """
 
 
+@pytest.mark.slow
 def test_it_trains_along_the_same_curve(rng):
     """In float64, twenty steps of Adam; 1e-8 for roundings that learning amplifies."""
     from sandbox.reference import from_brian2

@@ -36,7 +36,7 @@ def _mapped(f):
     return run
 
 
-@pytest.mark.parametrize("real", [np.float64, np.float32])
+@pytest.mark.parametrize("real", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
 def test_exponentials_to_the_last_place(real):
     """Against long doubles; the bounds count units in the last place of the result."""
     rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sandbox import build
-from sandbox.neurons import LIF, AdEx, HodgkinHuxley, LeakyIntegrator, learnable, scan
+from sandbox.neurons import LIF, AdEx, LeakyIntegrator, learnable, scan
 from sandbox.neurons.kernels import using
 
 from .conftest import DOUBLE, answer, driven
@@ -36,12 +36,13 @@ def spikes_and_state(x):
     return spikes, state.v, state.wait
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("axis", [1, *(pytest.param(axis, marks=pytest.mark.slow) for axis in (0, 2))])
 def test_vmap_over_any_axis(axis, rng):
     x = 3 * torch.rand(5, 4, 6, generator=rng, dtype=DOUBLE)
     both(lambda: torch.func.vmap(spikes_and_state, in_dims=axis)(x))
 
 
+@pytest.mark.slow
 def test_gradients_of_each_sample(rng):
     x, tau = 3 * torch.rand(5, 4, 6, generator=rng, dtype=DOUBLE), torch.tensor(7.0, dtype=DOUBLE)
     both(lambda: torch.func.grad(loss, argnums=(0, 1))(tau, x))
@@ -49,10 +50,8 @@ def test_gradients_of_each_sample(rng):
     both(lambda: [torch.func.grad(lambda t: torch.func.vmap(loss, in_dims=(None, 1))(t, x).sum())(tau)])
 
 
-@pytest.mark.parametrize(
-    "cell", [LIF(tau_mem=5.0, t_refractory=2.0), pytest.param(HodgkinHuxley(), marks=pytest.mark.slow)]
-)
-def test_torch_compile_takes_a_scan_as_a_whole(cell, rng):
+def test_torch_compile_takes_a_scan_as_a_whole():
+    cell = LIF(tau_mem=5.0, t_refractory=2.0)
     currents = driven(cell, (3,), 10)
     compiled = torch.compile(lambda x: scan(cell, x, dt=0.25), fullgraph=True, backend="aot_eager")
     gradients = []
@@ -65,6 +64,7 @@ def test_torch_compile_takes_a_scan_as_a_whole(cell, rng):
         torch.testing.assert_close(b, a, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_torch_compile_knows_one_neuron_from_another(rng):
     x = 3 * torch.rand(9, 4, generator=rng, dtype=DOUBLE)
     compiled = torch.compile(lambda cell, x: scan(cell, x)[0], fullgraph=True, backend="aot_eager")
@@ -94,6 +94,7 @@ def test_results_do_not_depend_on_the_number_of_threads(rng):
         assert all(torch.equal(a, b) for a, b in zip(answers[0].gradients, other.gradients))
 
 
+@pytest.mark.slow
 def test_two_python_threads_at_once(rng):
     currents = 3 * torch.rand(6, 5000, generator=rng, dtype=DOUBLE)
     cells = [LIF(tau_mem=5.0), LIF(tau_mem=5.0, t_refractory=1.0, reset="subtract")]
@@ -119,7 +120,7 @@ def test_two_python_threads_at_once(rng):
             assert all(torch.equal(a, b) for a, b in zip(each.gradients, alone[i % 2].gradients))
 
 
-@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize("record", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_network_profits_and_learns_the_same(record, rng):
     """Layers without recurrence run in kernels, with traces and with learned time constants."""
     net = build(

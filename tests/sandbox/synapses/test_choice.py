@@ -93,6 +93,7 @@ def test_without_numba_it_is_dense_or_an_error(synapse, spied, monkeypatch):
     choice._checked.cache_clear()
 
 
+@pytest.mark.slow
 def test_importing_leaves_numba_alone_until_it_is_needed():
     code = (
         "import sys, torch, sandbox; from sandbox.synapses import EventLinear, using; before = 'numba' in sys.modules\n"
