@@ -31,7 +31,7 @@ from .conftest import DOUBLE, agree, answer, driven
 
 EVERY = [pytest.param(cls(), id=name) for name, cls in NEURONS.items()]
 CHANNELS = ("adex", "eif", "hodgkin_huxley", "traub_miles", "morris_lecar", "coba_lif")  # they have exponentials
-COMMON = ("triangle", "squarewave_fourier")
+COMMON = ("triangle",)
 RESET = [pytest.param(cls(), id=name) for name, cls in NEURONS.items() if cls().reset_code]
 DETERMINISTIC = [
     pytest.param(name, marks=[] if name in COMMON else [pytest.mark.slow])
@@ -172,6 +172,7 @@ def test_learned_parameters_the_other_way_about(kind):
     held(cell, driven(kind()), learned, exact=False)
 
 
+@pytest.mark.slow
 def test_learned_parameters_of_another_precision():
     """1e-6: the gradient is a number in float32."""
     tau = torch.tensor(10.0, requires_grad=True)
@@ -192,13 +193,9 @@ def test_noisy_neurons_draw_the_numbers_of_the_plain_loop(neuron):
         assert torch.equal(end.key, last.key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "neuron",
-    [
-        LIF(),
-        *(pytest.param(cell, marks=pytest.mark.slow) for cell in (StochasticBinary(), ALIF(t_refractory=1.0), AdEx())),
-    ],
-    ids=lambda n: type(n).__name__,
+    "neuron", [LIF(), StochasticBinary(), ALIF(t_refractory=1.0), AdEx()], ids=lambda n: type(n).__name__
 )
 def test_smooth_passes_are_their_own_derivative(neuron):
     """Central differences of a step of 1e-6: 1e-4 of the slope."""
@@ -211,7 +208,10 @@ def test_smooth_passes_are_their_own_derivative(neuron):
     assert torch.autograd.gradcheck(run, (currents,), eps=1e-6 * float(neuron.rheobase), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "slope"), [("lerp", ("1 - c", "c", "a - b")), ("where", (None, "1", "0"))])
+@pytest.mark.parametrize(
+    ("kind", "slope"),
+    [("lerp", ("1 - c", "c", "a - b")), pytest.param("where", (None, "1", "0"), marks=pytest.mark.slow)],
+)
 def test_a_wrong_slope_would_be_noticed(monkeypatch, kind, slope):
     """The comparison sees a lerp whose weight has the wrong sign, and clamped cells that listen."""
     slopes.cache_clear()

@@ -57,7 +57,9 @@ def test_another_version_has_another_file(folder, monkeypatch):
     assert len(list(folder.glob("kernel_*.py"))) == 2
 
 
-@pytest.mark.parametrize("what", ["*.nbi", "*.nbc", "kernel_*.py"])
+@pytest.mark.parametrize(
+    "what", ["*.nbi", *(pytest.param(what, marks=pytest.mark.slow) for what in ("*.nbc", "kernel_*.py"))]
+)
 def test_a_file_that_is_broken_is_not_believed(folder, what):
     want = spikes()
     for path in folder.rglob(what):

@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 
 import rules
 from rules.surrogates import Surrogate, differentiating
-from sandbox import build, cli, compiled_loops
+from sandbox import build, compiled_loops
 from sandbox.neurons import LIF, EscapeLIF, LeakyIntegrator, scan
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.kernels import choice, compiled, sequence, state, using
@@ -190,18 +190,8 @@ def test_the_source_can_be_read():
         Odd().kernel_source()
 
 
-def test_the_doctor_speaks_of_the_kernels(capsys):
-    cli.main(["doctor"])
-    assert "kernels        numba " in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"checkpoint": 5},
-        *(pytest.param(options, marks=pytest.mark.slow) for options in ({"window": 5}, {"detach_reset": False})),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"window": 5}, {"checkpoint": 5}, {"detach_reset": False}])
 def test_backpropagation_gives_the_same_credit(options, rng):
     net = build((4,), 3, (30,), neuron=EscapeLIF(tau_mem=5.0), readout=LeakyIntegrator(tau_mem=5.0))
     x, y = 4 * torch.rand(20, 16, 4, generator=rng), torch.zeros(16, dtype=torch.long)

@@ -23,7 +23,7 @@ LAYOUTS = {
 }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     steps=st.integers(1, 9),
     shape=st.sampled_from([(), (1,), (0,), (3,), (1, 1), (4, 0), (2, 5), (3, 1, 4), (70, 5)]),
