@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sandbox import compiled_loops
-from sandbox.synapses.choice import absent, mode
+from sandbox.compiled_loops import absent
+from sandbox.synapses.choice import mode
 from sandbox.synapses.events import active, rows
 
 ROWS = 1024  # measured at most; beyond them both times grow in proportion

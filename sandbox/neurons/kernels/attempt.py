@@ -29,16 +29,20 @@ def attempt(
     if mode == "plain":
         return None
     from sandbox.neurons.base import advance
+    from sandbox.neurons.kernels import linear
     from sandbox.neurons.kernels import sequence as fused
 
-    if mode == "auto" and fused.tiny(currents):
-        return None
     body = partial(body_of, advance, record, centred)
+    at_once = partial(linear.attempt, neuron, body, (record, centred), currents, state, dt)
+    if mode == "auto" and fused.tiny(currents):
+        return at_once()
     try:
         return fused.sequence(neuron, body, (record, centred), currents, state, dt)
     except Unsupported as reason:
         if mode == "numba":
             raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
+        if (found := at_once()) is not None:
+            return found
         if not reason.expected:
             explain(type(neuron).__name__, str(reason))
         return None

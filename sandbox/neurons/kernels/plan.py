@@ -96,7 +96,7 @@ def _operands(
         tape.name(values["key"], "draw")
     learned, named = {}, {}
     for name, value in learned_fields(neuron).items():
-        stand_in = value.detach().reshape(-1)[:1].clone().reshape((1,) if value.ndim else ())
+        stand_in = value.detach().reshape(-1)[:1].cpu().clone().reshape((1,) if value.ndim else ())
         named[name] = tape.name(stand_in, "param").place
         learned[name] = stand_in
     traced = replace(neuron, **learned) if learned else neuron  # type: ignore[type-var]

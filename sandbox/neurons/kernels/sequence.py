@@ -13,8 +13,9 @@ from torch._C import _functorch
 from torch.autograd import forward_ad
 
 from rules.surrogates import current_pass
+from sandbox.compiled_loops import absent
 from sandbox.neurons.dice import GOLDEN, uniform
-from sandbox.neurons.kernels.choice import absent, choice
+from sandbox.neurons.kernels.choice import choice
 from sandbox.neurons.kernels.emit import Variant, saved
 from sandbox.neurons.kernels.kinds import COSTLY
 from sandbox.neurons.kernels.plan import Body, Plan, plan

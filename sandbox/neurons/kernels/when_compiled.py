@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import current_pass
+from sandbox.compiled_loops import absent
 from sandbox.neurons.kernels import choice
 from sandbox.neurons.kernels.unsupported import Unsupported
 
@@ -82,7 +83,7 @@ def prepared(
     state = neuron.initial_state((1,), like)
     given = type(state)(*(like if there else None for there in present))
     try:
-        if why := choice.absent():
+        if why := absent():
             raise Unsupported(why)
         plan = planned(neuron, partial(body_of, advance, record, centred), (record, centred), dtype, given, dt)
     except Unsupported as reason:
