@@ -153,6 +153,7 @@ def main() -> None:
         "binary_stochastic.py",
         "zero_order.py",
         "synapses.py",
+        "kernels.py",
     ):
         subprocess.run([sys.executable, str(HERE / other)], check=True)
 
