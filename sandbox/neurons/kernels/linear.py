@@ -71,7 +71,7 @@ def recurrence(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
     """`v[t] = a v[t-1] + b[t]` for b `[T, ...]`, `v[-1] = start` `[...]` and an `a` that broadcasts against it.
 
     >>> recurrence(torch.tensor(0.5), torch.ones(3), torch.tensor(2.0))
-    tensor([2.0000, 2.0000, 2.0000])
+    tensor([2., 2., 2.])
     """
     if a.numel() > 1:
         return _doubled(a, torch.cat([(b[0] + a * start)[None], b[1:]]))
