@@ -29,7 +29,7 @@ def test_eight_layers_learn_as_by_backpropagation_and_from_losses_alone_they_do_
 
 
 def test_halving_stands_noise_that_one_layer_at_a_time_does_not(tmp_path):
-    """P4.14, every reading with noise of 0.03, probes that step by 0.3 of the rms."""
+    """P4.14, every reading with noise of 0.03, probes that step by 0.2 of the rms."""
     comparison = plan("zero_order_noise", ("hzo", "sequential_local"), epochs=8)
     (over_sequential,) = gains(comparison, tmp_path, "hzo", "sequential_local")
     assert over_sequential >= 10.0
