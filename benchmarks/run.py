@@ -145,7 +145,16 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = table(("what", "by hand", "ours", "ratio", "target"), [*steps(), *imports(), *memory()])
     put("Training beside plain PyTorch", f"{WORDS}\n{rows}\n\n{machine('torch', 'numpy', 'learning-rule-sandbox')}")
-    for other in ("neurons.py", "compiled.py", "contrast.py", "memristor.py", "binary_stochastic.py", "zero_order.py"):
+    for other in (
+        "neurons.py",
+        "compiled.py",
+        "contrast.py",
+        "memristor.py",
+        "binary_stochastic.py",
+        "zero_order.py",
+        "synapses.py",
+        "kernels.py",
+    ):
         subprocess.run([sys.executable, str(HERE / other)], check=True)
 
 

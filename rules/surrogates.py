@@ -17,7 +17,10 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.surrogate_table import SURROGATES, Shape
 
-__all__ = ["SURROGATES", "Differentiation", "Surrogate", "differentiating", "generator_of_pass", "reset_signal"]
+__all__ = [
+    "SURROGATES", "Differentiation", "Surrogate", "current_pass", "differentiating", "generator_of_pass", "heaviside",
+    "reset_signal",
+]  # fmt: skip
 
 NORMALIZATIONS = ("none", "area", "peak")
 HALF = (torch.float16, torch.bfloat16)
@@ -263,13 +266,18 @@ def differentiating(
         _GUARDED[0] = outer
 
 
+def current_pass() -> Differentiation | None:
+    """How the pass that is running is to be differentiated, where somebody said so."""
+    return _GUARDED[0] if torch.compiler.is_compiling() else _CONTEXT.get()
+
+
 def reset_signal(spikes: Tensor) -> Tensor:
     """The spikes as the reset sees them: detached, unless the pass is to be differentiated through the reset."""
-    context = _GUARDED[0] if torch.compiler.is_compiling() else _CONTEXT.get()
+    context = current_pass()
     return spikes.detach() if context is None or context.detach_reset else spikes
 
 
 def generator_of_pass() -> torch.Generator | None:
     """The dice that a rule handed in for this pass, if it did."""
-    context = _GUARDED[0] if torch.compiler.is_compiling() else _CONTEXT.get()
+    context = current_pass()
     return None if context is None else context.generator

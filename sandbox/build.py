@@ -15,6 +15,7 @@ from rules.contract import Batch
 from rules.health import firing_rates
 from sandbox.network import Layer, Network, Population, Residual
 from sandbox.neurons import LIF, LeakyIntegrator, Neuron
+from sandbox.synapses import EventLinear
 
 PART = re.compile(r"(?P<width>\d+)(?P<recurrent>r)?(?:(?P<kind>[cx])(?P<kernel>\d+))?(?P<normed>b)?(?:p(?P<pool>\d+))?")
 HINT = (
@@ -91,7 +92,7 @@ def _dense(
     normed: bool = False,
 ) -> Layer:  # fmt: skip
     parts: list[nn.Module] = [] if len(size) == 1 else [nn.Flatten()]
-    parts.append(nn.Linear(math.prod(size), width, bias=not normed))
+    parts.append(EventLinear(math.prod(size), width, bias=not normed))
     if normed:
         parts.append(nn.BatchNorm1d(width))
     return Layer(parts[0] if len(parts) == 1 else nn.Sequential(*parts), Population(neuron, dt, recurrent))

@@ -135,9 +135,10 @@ def _pages(kinds: list[str], given: Any) -> int:
 
 
 def doctor(given: Any) -> int:
-    """What is installed, where data are looked for, and whether Brian2 and torch agree on a short run."""
-    from sandbox.neurons import LIF
+    """What is installed, where data are, which kernels and synapses run, and whether Brian2 and torch agree."""
+    from sandbox.neurons import LIF, kernels
     from sandbox.reference import validate as hold
+    from sandbox.synapses.calibration import state
     from sandbox.tasks.files import data_folders
 
     agrees = hold(LIF(), duration=20.0, cells=2, tiers=("same_scheme",)).passed
@@ -145,6 +146,8 @@ def doctor(given: Any) -> int:
         **folders.provenance("-"),
         "data_folders": [str(path) for path in data_folders(None)],
         "brian2_agrees": agrees,
+        "kernels": kernels.state(),
+        "synapses": state(),
     }
     lines = [f"{name:<14} {value}" for name, value in facts.items() if name not in ("versions", "data_sha256")]
     lines += [f"{name:<22} {number}" for name, number in facts["versions"].items()]

@@ -203,11 +203,15 @@ class Experiment:
     batch_size: int = 50
     checkpoint_steps: int = 200  # also written at the end of every epoch
     threads: int = 1  # of torch, fixed because the order of sums depends on it
+    synapses: str = "dense"  # or "events": how they weigh their input, fixed for the same reason
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
+        if self.synapses not in ("dense", "events"):
+            raise ValueError(f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "
+                             "no run could be repeated bit for bit")  # fmt: skip
         if self.rule.epochs is not None:
             raise ValueError(f"rule.epochs={self.rule.epochs}: rules bring epochs of their own to a comparison only; "
                              "set epochs")  # fmt: skip

@@ -24,6 +24,7 @@ from sandbox.config import Experiment
 from sandbox.encode import check_sequence
 from sandbox.network import Network
 from sandbox.noisy import NoisyReadout
+from sandbox.synapses import using
 from sandbox.tasks.base import Dataset, Split
 from sandbox.tasks.loader import Loader
 
@@ -43,7 +44,7 @@ def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, pr
     epoch; a finished run returns its result without touching it again. Raises FolderInUse, ValueError for a folder with
     another configuration, and RunFailed, which names the last good checkpoint, for a NaN or an infinity.
     """
-    with folders.locked(folder, patience), _threads(experiment.threads):
+    with folders.locked(folder, patience), _threads(experiment.threads), using(experiment.synapses):
         folders.write_config(folder, "run", asdict(experiment))
         result = folder / "result.json"
         if not result.exists():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Run, Trace
-from sandbox.neurons.base import Neuron, check_resolution, loop, rest
+from sandbox.neurons.base import Neuron, advance, check_resolution, loop, rest, sequence
 from sandbox.neurons.learnable import Learned, learnables
 
 
@@ -49,17 +49,17 @@ class Population(nn.Module):
     def forward(self, currents: Tensor, carry: Any = None, record: bool = False) -> tuple[Tensor, Any, Tensor | None]:
         """Currents `[T, B, ...]` in nA to output `[T, B, ...]`, carry, and, if recorded, membrane minus threshold."""
         neuron, dt, recurrent = self.present(), self.dt, self.recurrent
+        state, heard = self.rest(currents) if carry is None else carry
+        if recurrent is None:
+            (output, *rest), state = sequence(neuron, currents, state, dt, centred=record)
+            return output, (state, None), rest[0] if rest else None
 
         def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
             state, heard = carry
-            if recurrent is not None:
-                current = current + recurrent(heard)
-            before = neuron.integrate(current, state, dt)
-            output, state = neuron.fire(before, dt)
-            shown = (output, neuron.centred(before)) if record else (output,)
-            return shown, (state, None if recurrent is None else output)
+            shown, state = advance(neuron, current + recurrent(heard), state, dt, centred=record)
+            return shown, (state, shown[0])
 
-        (output, *rest), carry = loop(one, currents, self.rest(currents) if carry is None else carry)
+        (output, *rest), carry = loop(one, currents, (state, heard))
         return output, carry, rest[0] if rest else None
 
     def extra_repr(self) -> str:

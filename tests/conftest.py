@@ -14,6 +14,9 @@ MIRROR = ROOT.parent / "shared" / "data"
 if "SANDBOX_DATA" not in os.environ and MIRROR.is_dir():
     os.environ["SANDBOX_DATA"] = str(MIRROR)
 
+os.environ.setdefault("SANDBOX_KERNELS", "plain")  # what is tested is the step; tests/sandbox/kernels compiles
+os.environ["SANDBOX_SYNAPSES"] = "dense"  # the same bits on every machine; tests/sandbox/synapses weighs by events
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

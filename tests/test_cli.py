@@ -101,7 +101,10 @@ def broken():
 def test_doctor_and_list(capsys):
     code, out, _ = call(capsys, "doctor", "--json")
     assert code == OK
-    assert json.loads(out)["brian2_agrees"] is True
+    found = json.loads(out)
+    assert found["brian2_agrees"] is True
+    assert found["kernels"].startswith("numba ")
+    assert found["synapses"].startswith("numba ")
     code, out, _ = call(capsys, "list")
     assert all(name in out for name in ("bptt", "yinyang", "lif", "latency", "tet", "reram_array_hfo2", "positional"))
 

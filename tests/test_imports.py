@@ -10,11 +10,14 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy"}
+HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy", "numba", "llvmlite"}
 ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
-    "sandbox.neurons": {"rules"},
-    "sandbox.reference": {"rules", "sandbox.neurons", "sandbox.network"},
+    "sandbox.neurons": {"rules", "sandbox.compiled_loops", "sandbox.threads"},
+    "sandbox.reference": {"rules", "sandbox.neurons", "sandbox.network", "sandbox.synapses"},
+    "sandbox.synapses": {"sandbox.compiled_loops", "sandbox.threads"},
+    "sandbox.compiled_loops": {"rules.errors"},
+    "sandbox.threads": set(),
     "sandbox.network": {"rules", "sandbox.neurons"},
     "sandbox.tasks": {"rules.contract", "rules.errors", "sandbox.encode"},
     "sandbox.encode": set(),

@@ -16,6 +16,7 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.surrogates import Surrogate, generator_of_pass
 from sandbox.neurons.dice import fresh
+from sandbox.neurons.kernels.attempt import attempt
 
 Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
 N = TypeVar("N", bound="Neuron")
@@ -96,6 +97,23 @@ class Neuron(ABC):
         """One time step: output `[...]` and the next state, for a current `[...]` in nA and `dt` in ms."""
         return self.fire(self.integrate(current, state, dt), dt)
 
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def kernel_when_compiled(self, *how: Any) -> Any:
+        """What `sandbox.neurons.kernels.when_compiled` needs to know of this neuron while torch.compile looks on."""
+        from sandbox.neurons.kernels.when_compiled import prepared
+
+        return prepared(self, *how)
+
+    def kernel_source(self, dt: float = 1.0, dtype: torch.dtype = torch.float64, record: tuple[str, ...] = ()) -> str:
+        """The Python of this neuron's forward and backward kernel, as numba compiles it.
+
+        Arguments: `dt` in ms, the dtype of the currents, the names of recorded variables. Raises RuntimeError, with
+        the reason, for a neuron that has no kernel.
+        """
+        from sandbox.neurons.kernels.source import source
+
+        return source(self, dt, dtype, record)
+
     @property
     def swing(self) -> Value:
         """A voltage [mV] by which surrogates are scaled: from rest to threshold where there is one."""
@@ -160,6 +178,32 @@ def loop(
     return tuple(torch.stack(column) for column in zip(*rows, strict=True)), carry
 
 
+def sequence(
+    neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
+) -> tuple[tuple[Tensor, ...], Any]:
+    """All steps of a neuron, in a kernel where there is one for it (`sandbox.neurons.kernels`).
+
+    Returns the output, each recorded variable, and, if `centred`, membrane minus threshold before the reset, all
+    `[T, ...]`; and the last state.
+    """
+    fused = attempt(neuron, currents, state, dt, record, centred)
+    if fused is not None:
+        return fused
+    return loop(lambda current, carry: advance(neuron, current, carry, dt, record, centred), currents, state)
+
+
+def advance(
+    neuron: Neuron, current: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
+) -> tuple[tuple[Tensor, ...], Any]:
+    """One step, and what is shown of it."""
+    if not centred:
+        output, after = neuron.step(current, state, dt)
+        return (output, *(getattr(after, name) for name in record)), after
+    before = neuron.integrate(current, state, dt)
+    output, after = neuron.fire(before, dt)
+    return (output, *(getattr(after, name) for name in record), neuron.centred(before)), after
+
+
 def rest(neuron: Neuron, currents: Tensor, generator: torch.Generator | None = None) -> Any:
     """The state before anything has happened, for currents `[T, ...]`.
 
@@ -187,14 +231,8 @@ def scan(
     >>> int(spikes.sum())
     4
     """
-    check_currents(neuron, currents, dt)
-    start = rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
-
-    def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
-        output, carry = neuron.step(current, carry, dt)
-        return (output,), carry
-
-    (outputs,), end = loop(one, currents, start)
+    start = admitted(neuron, currents, state, dt, generator)
+    (outputs,), end = sequence(neuron, currents, start, dt)
     return outputs, end
 
 
@@ -236,24 +274,27 @@ def simulate(
     >>> round(float(simulate(LIF(tau_mem=10.0), torch.full((10, 1), 0.5)).v[-1]), 4)  # 0.5 (1 - exp(-1))
     0.3161
     """
-    check_currents(neuron, currents, dt)
-    start = rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
+    start = admitted(neuron, currents, state, dt, generator)
     legal = variables(start)
     for name in record:
         if name not in legal:
             raise ValueError(f"{type(neuron).__name__} has no variable {name!r}; it has: {', '.join(legal)}")
 
-    def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
-        output, carry = neuron.step(current, carry, dt)
-        return (output, *(getattr(carry, name) for name in record)), carry
-
-    (spikes, *rows), _ = loop(one, currents, start)
+    (spikes, *rows), _ = sequence(neuron, currents, start, dt, record)
     return Trajectory(spikes, dict(zip(record, rows, strict=True)), dt)
 
 
 def variables(state: Any) -> list[str]:
     """The names of what a state holds of each cell."""
     return [name for name, value in state._asdict().items() if value is not None and name != "key"]
+
+
+def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator: torch.Generator | None) -> Any:
+    """The state to start from, where neuron, currents, state and dt go together; torch.compile is shown no checks."""
+    if torch.compiler.is_compiling():
+        return rest(neuron, currents, generator) if state is None else state
+    check_currents(neuron, currents, dt)
+    return rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
 
 
 def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
@@ -264,7 +305,8 @@ def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
         raise ValueError(f"currents have dtype {currents.dtype}; wanted floating point: currents.double()")
     if not dt > 0:
         raise ValueError(f"dt={dt}: give a positive time step in ms")
-    if not torch.isfinite(currents).all():
+    transformed = torch._C._are_functorch_transforms_active()  # to which no number can be shown
+    if not transformed and not torch.isfinite(currents.sum()) and not torch.isfinite(currents).all():
         first = (~torch.isfinite(currents)).nonzero()[0].tolist()
         raise ValueError(f"currents hold {currents[tuple(first)].item()} at {first}; wanted finite numbers in nA")
     check_resolution(neuron, dt)
@@ -275,7 +317,7 @@ def check_resolution(neuron: Neuron, dt: float) -> None:
     if dt > neuron.fastest:
         name = type(neuron).__name__
         warnings.warn(f"dt={dt:g} ms is longer than the fastest time constant of {name}, {neuron.fastest:g} ms: its "
-                      "dynamics are not resolved; use a smaller dt", stacklevel=4)  # fmt: skip
+                      "dynamics are not resolved; use a smaller dt", stacklevel=5)  # fmt: skip
 
 
 def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:

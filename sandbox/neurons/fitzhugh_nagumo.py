@@ -76,9 +76,14 @@ class FitzHughNagumo(Neuron):
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> FitzHughNagumoState:
         """At the lowest fixed point, free to fire."""
-        cell = plain(self)
-        v = full(shape, lowest_root(lambda v: v - v**3 / 3 - (v + cell.a) / cell.b, -5.0, 5.0), like)
+        v = full(shape, self._resting(), like)
         return FitzHughNagumoState(v, (v + self.a) / self.b, torch.zeros_like(v))
+
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def _resting(self) -> float:
+        """Where the fast variable rests."""
+        cell = plain(self)
+        return lowest_root(lambda v: v - v**3 / 3 - (v + cell.a) / cell.b, -5.0, 5.0)
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
         """dv/dt and dw/dt [1/ms]."""

@@ -73,7 +73,7 @@ class Channels(Neuron):
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ChannelState:
         """At rest, with every gate at its steady state."""
-        v = full(shape, lowest_root(plain(self)._steady_current, -100.0, 0.0), like)
+        v = full(shape, self._resting(), like)
         m, h, n = (opening / (opening + closing) for opening, closing in self.rates(v))
         return ChannelState(v, m, h, n, wait=torch.zeros_like(v))
 
@@ -97,6 +97,11 @@ class Channels(Neuron):
     def centred(self, state: ChannelState) -> Tensor:
         """Membrane minus threshold [mV]."""
         return state.v - self.v_threshold
+
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def _resting(self) -> float:
+        """Where the membrane rests [mV]."""
+        return lowest_root(plain(self)._steady_current, -100.0, 0.0)
 
     def _steady_current(self, v: Tensor) -> Tensor:
         """The ionic current [nA] at potentials at which all gates have settled."""

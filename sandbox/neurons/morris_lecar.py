@@ -104,7 +104,7 @@ class MorrisLecar(Neuron):
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> MorrisLecarState:
         """At the lowest fixed point, free to fire."""
-        v = full(shape, lowest_root(plain(self)._steady_current, -84.0, 40.0), like)
+        v = full(shape, self._resting(), like)
         return MorrisLecarState(v, (1 + torch.tanh((v - self.v3) / self.v4)) / 2, torch.zeros_like(v))
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
@@ -128,6 +128,11 @@ class MorrisLecar(Neuron):
     def centred(self, state: MorrisLecarState) -> Tensor:
         """Membrane minus threshold [mV]."""
         return state.v - self.v_threshold
+
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def _resting(self) -> float:
+        """Where the membrane rests [mV]."""
+        return lowest_root(plain(self)._steady_current, -84.0, 40.0)
 
     def _steady_current(self, v: Tensor) -> Tensor:
         """The ionic current [nA] at potentials at which both channels have settled."""

@@ -18,8 +18,10 @@ from sandbox.reference.brian import plain_numpy
 from sandbox.reference.circuit import circuit
 from sandbox.reference.need import brian2
 from sandbox.reference.network_report import NetworkReport, report
+from sandbox.synapses import EventLinear
 
 Matrix = NDArray[np.float64]
+LINEAR = (nn.Linear, EventLinear)  # a subclass of a stranger may weigh otherwise
 
 
 class Dense(NamedTuple):
@@ -131,9 +133,9 @@ def _dense(name: str, part: nn.Module) -> Dense:
     if not isinstance(part, Layer):
         raise ValueError(f"{name} is a {type(part).__name__}: Brian2 gets dense layers, 30 or '30r' of sandbox.build")
     synapse = part.synapse
-    if isinstance(synapse, nn.Sequential) and [type(m) for m in synapse] == [nn.Flatten, nn.Linear]:
-        synapse = synapse[1]
-    if type(synapse) is not nn.Linear:
+    if isinstance(synapse, nn.Sequential) and [type(m) for m in list(synapse)[:-1]] == [nn.Flatten]:
+        synapse = synapse[-1] if type(synapse[-1]) in LINEAR else synapse
+    if not (isinstance(synapse, nn.Linear) and type(synapse) in LINEAR):
         raise ValueError(f"{name} weighs its input by {_kinds(synapse)}: Brian2 gets nn.Linear, or nn.Flatten and "
                          "nn.Linear; write a convolution as the nn.Linear that does the same")  # fmt: skip
     cells = part.cells

@@ -1,0 +1,12 @@
+"""Fused time loops, made from a neuron's own step: traced, differentiated, compiled by numba, checked at the door.
+
+    step  --record-->  torch operations  --aten-->  a graph of whitelisted nodes  --adjoint-->  its gradient
+          --emit-->  source  --numba-->  a kernel  --ops-->  a torch operator
+
+`using("plain")`, `using("numba")` and `using("auto")`, or the environment variable SANDBOX_KERNELS, say which loop
+runs; nothing here is imported before the first sequence that asks for it.
+"""
+
+from sandbox.neurons.kernels.choice import MODES, state, using
+
+__all__ = ["MODES", "state", "using"]

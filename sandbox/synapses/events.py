@@ -1,0 +1,79 @@
+"""A sparse matrix as the list of its events, and its products with a dense one."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sandbox.threads import share_out
+
+
+class Events(NamedTuple):
+    """Row n of a matrix `[N, K]` holds `value` in columns `at`, from `start[n]` to `start[n + 1]`; the rest is zero."""
+
+    start: Tensor  # [N + 1]
+    at: Tensor  # [events]
+    value: Tensor  # [events]
+
+
+def kernels() -> ModuleType:
+    """The compiled loops, and with them numba, imported when first needed."""
+    from sandbox.synapses import kernels as compiled
+
+    return compiled
+
+
+def active(x: Tensor) -> Events:
+    """The events of a matrix `[N, K]`; a NaN is one.
+
+    >>> active(torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.5, 2.0]])).at
+    tensor([1, 0, 1], dtype=torch.int32)
+    """
+    array = numpy(x)
+    pieces = share_out(lambda first, last: _scanned(array[first:last]), len(array))
+    ends = np.cumsum([0, *(len(at) for _, at, _ in pieces)])
+    starts = [np.zeros(1, np.int64), *(piece[0][1:] + end for piece, end in zip(pieces, ends[:-1], strict=True))]
+    parts = (starts, *([piece[k] for piece in pieces] for k in (1, 2)))
+    return Events(*(torch.from_numpy(part[0] if len(part) == 1 else np.concatenate(part)) for part in parts))
+
+
+def _scanned(x: Any) -> tuple[Any, Any, Any]:
+    start = np.empty(len(x) + 1, np.int64)
+    at, value = np.empty(x.size + 1, np.int32), np.empty(x.size + 1, x.dtype)  # touched only as far as they are filled
+    count = kernels().scan(x.view(np.uint32 if x.itemsize == 4 else np.uint64), x, start, at, value)
+    return start, at[:count].copy(), value[:count].copy()
+
+
+def rows(events: Events, source: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`bias + x @ source` for the events of x `[N, K]`, a source `[K, O]` and a bias `[O]`.
+
+    >>> rows(active(torch.tensor([[0.0, 2.0]])), torch.tensor([[1.0], [3.0]]))
+    tensor([[6.]])
+    """
+    out = source.new_empty(len(events.start) - 1, source.shape[1])
+    base = source.new_zeros(source.shape[1]) if bias is None else bias
+    given = (*map(numpy, events), numpy(source), numpy(base), out.numpy())
+    share_out(lambda first, last: kernels().rows(*given, first, last), len(out))
+    return out
+
+
+def columns(events: Events, source: Tensor, width: int) -> Tensor:
+    """`x.T @ source` for the events of x `[N, width]` and a source `[N, O]`.
+
+    >>> columns(active(torch.tensor([[0.0, 2.0], [0.0, 1.0]])), torch.tensor([[1.0], [3.0]]), 2)
+    tensor([[0.],
+            [5.]])
+    """
+    out = source.new_empty(width, source.shape[1])
+    given = (*map(numpy, events), numpy(source), out.numpy())
+    share_out(lambda first, last: kernels().columns(*given, first, last), width)
+    return out
+
+
+def numpy(x: Tensor) -> Any:
+    """The array behind a tensor, copied where its entries are not in a row."""
+    return x.detach().contiguous().numpy()

@@ -1,0 +1,92 @@
+"""Loops over active entries, compiled by numba; importing this module imports numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+BLOCK = 512  # rows of `source` that stay in the second-level cache while columns are summed
+
+Array = np.ndarray[Any, Any]
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Machine code that lets go of the interpreter's lock, kept on disk where there is a place for it."""
+    settings: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # multiply and add in one
+    try:
+        return njit(cache=True, **settings)(function)
+    except RuntimeError:  # no folder that can be written to
+        return njit(**settings)(function)
+
+
+def _scan(bits: Array, x: Array, start: Array, at: Array, value: Array) -> int:
+    """Where rows `x` [N, K], with their `bits` as integers, are not zero: row n has `at[start[n]:start[n + 1]]`.
+
+    Without a branch, since nobody can predict a spike: every position is written, and kept only if it counts.
+    """
+    k = 0
+    start[0] = 0
+    for n in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            at[k] = j
+            k += bits[n, j] != 0
+        start[n + 1] = k
+        for i in range(start[n], k):
+            value[i] = x[n, at[i]]
+    return k
+
+
+def _accumulate(source: Array, at: Array, value: Array, first: int, last: int, out: Array) -> None:
+    """`out += sum over k from first to last of value[k] source[at[k]]`, four rows at a time."""
+    k = first
+    while k + 4 <= last:
+        a, b, c, d = source[at[k]], source[at[k + 1]], source[at[k + 2]], source[at[k + 3]]
+        p, q, r, s = value[k], value[k + 1], value[k + 2], value[k + 3]
+        for o in range(out.shape[0]):
+            out[o] += (p * a[o] + q * b[o]) + (r * c[o] + s * d[o])
+        k += 4
+    while k < last:
+        a, p = source[at[k]], value[k]
+        for o in range(out.shape[0]):
+            out[o] += p * a[o]
+        k += 1
+
+
+def _rows(start: Array, at: Array, value: Array, source: Array, bias: Array, out: Array, first: int, last: int) -> None:
+    """Rows `first` to `last` of `out = bias + x @ source`."""
+    for n in range(first, last):
+        out[n] = bias
+        accumulate(source, at, value, start[n], start[n + 1], out[n])
+
+
+def _columns(start: Array, at: Array, value: Array, source: Array, out: Array, first: int, last: int) -> None:
+    """Rows `first` to `last` of `out = x.T @ source`; block by block of x, whose entries are sorted by column."""
+    rows, width = start.shape[0] - 1, last - first
+    out[first:last] = 0
+    end = np.empty(width + 1, np.int64)
+    for low in range(0, rows, BLOCK):
+        high = min(low + BLOCK, rows)
+        end[:] = 0
+        for k in range(start[low], start[high]):
+            if first <= at[k] < last:
+                end[at[k] - first + 1] += 1
+        for j in range(width):
+            end[j + 1] += end[j]
+        row = np.empty(end[width], np.int32)
+        weight = np.empty(end[width], value.dtype)
+        for n in range(low, high):
+            for k in range(start[n], start[n + 1]):
+                if first <= at[k] < last:
+                    place = end[at[k] - first]
+                    row[place], weight[place] = n, value[k]
+                    end[at[k] - first] = place + 1
+        begun = 0
+        for j in range(width):
+            accumulate(source, row, weight, begun, end[j], out[first + j])
+            begun = end[j]
+
+
+scan, accumulate, rows, columns = compiled(_scan), compiled(_accumulate), compiled(_rows), compiled(_columns)

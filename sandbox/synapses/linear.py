@@ -1,0 +1,58 @@
+"""A dense synapse that weighs by events where that is quicker, and is an nn.Linear to everyone who asks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sandbox.synapses.choice import mode
+from sandbox.synapses.product import WORTH_A_LOOK, Product, finite, ordinary
+
+
+class EventLinear(nn.Linear):
+    """`y = x W.T + b`, computed from the active inputs alone where there are few of them.
+
+    Arguments, parameters, their names and their initial values are those of `nn.Linear`; inputs are `[..., in]`, zero
+    where nothing happens and of any value elsewhere. `sandbox.synapses.using` says how it weighs. The result is that of
+    `nn.Linear` up to the order of summation, and so are the gradients. Whatever is unusual takes the dense way:
+    torch.func transforms, torch.compile, forward-mode differentiation, autocast, modes of torch, weights that are no
+    parameters (parametrised, or replaced in a functional call) or hold a NaN or an infinity, other devices and dtypes.
+
+    >>> from sandbox.synapses import using
+    >>> synapse = EventLinear(3, 2)
+    >>> spikes = torch.tensor([[0.0, 1.0, 0.0]])
+    >>> with using("events"):
+    ...     bool(torch.equal(synapse(spikes)[0], synapse.weight[:, 1] + synapse.bias))
+    True
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`[..., in]` to `[..., out]`."""
+        if torch.compiler.is_compiling() or not usual(input, self.weight, self.bias):
+            return F.linear(input, self.weight, self.bias)
+        chosen = mode()
+        rows = input.numel() // max(self.in_features, 1)
+        little = rows == 0 or (chosen == "auto" and rows * self.weight.numel() < WORTH_A_LOOK)
+        if chosen == "dense" or little or not finite(self.weight):
+            return F.linear(input, self.weight, self.bias)
+        flat = input.reshape(rows, self.in_features)
+        y: Tensor = Product.apply(flat, self.weight, self.bias, chosen == "events")  # type: ignore[no-untyped-call]
+        return y.reshape(*input.shape[:-1], self.out_features)
+
+
+def usual(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether these are plain tensors on the CPU in an ordinary pass."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and type(weight) is nn.Parameter
+        and (bias is None or (type(bias) is nn.Parameter and bias.dtype == weight.dtype))
+        and x.dtype == weight.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and x.device.type == weight.device.type == "cpu"
+        and x.layout == weight.layout == torch.strided
+        and not x.is_neg()
+        and x.ndim > 0
+        and x.shape[-1] == weight.shape[1] > 0
+        and ordinary()
+    )

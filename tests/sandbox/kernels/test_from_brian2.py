@@ -1,0 +1,40 @@
+"""A model that is in no library, from its equations: it trains along the same curve with and without kernels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import rules
+from sandbox import build
+from sandbox.neurons import LeakyIntegrator
+from sandbox.neurons.kernels import compiled, using
+
+pytest.importorskip("brian2")
+EQUATIONS = """
+    dv/dt = (v_rest - v + k * tanh(v / (10*mV)) * mV - w / (1*nS) + r * current) / tau : volt
+    dw/dt = (a * (v - v_rest) - w) / (30*ms) : amp
+    dz/dt = -z / (7*ms) : 1
+"""
+
+
+@pytest.mark.slow
+def test_it_trains_along_the_same_curve(rng):
+    """In float64, twenty steps of Adam; 1e-8 for roundings that learning amplifies."""
+    from sandbox.reference import from_brian2
+
+    cell = from_brian2(EQUATIONS, "v > v_t + z * mV", "v = v_rest; w += b; z += 1", method="euler", namespace={
+        "v_rest": "0*mV", "k": 0.4, "r": "1*Mohm", "tau": "8*ms", "a": "0.01*nS", "v_t": "1*mV", "b": "0.02*pA",
+    })  # fmt: skip
+    net = build((4,), 3, (40,), neuron=cell, readout=LeakyIntegrator(tau_mem=5.0)).double()
+    x, y = 4 * torch.rand(20, 32, 4, generator=rng, dtype=torch.float64), torch.arange(32) % 3
+    start = {name: p.clone() for name, p in net.state_dict().items()}
+    curves = []
+    for mode in ("plain", "numba"):
+        net.load_state_dict(start)
+        with using(mode):
+            trainer = rules.Trainer(net, rules.make("bptt", lr=1e-2))
+            curves.append([trainer.step((x, y)).loss for _ in range(20)])
+    assert compiled.STRUCTURES
+    assert curves[0][-1] < curves[0][0]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-8)
