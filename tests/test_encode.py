@@ -23,7 +23,10 @@ def dice(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+TIMED = [name for name, encoder in ENCODERS.items() if getattr(encoder, "timed", True)]
+
+
+@pytest.mark.parametrize("name", TIMED)
 def test_every_encoder_puts_time_first(name):
     time = (9,) if ENCODERS[name].sequence else ()
     out = ENCODERS[name](steps=7)(torch.rand(3, *time, 1, 5, 4, generator=dice()), dice())
@@ -117,7 +120,7 @@ def test_features_outside_0_to_1_are_refused(encoder, bad):
         encoder(torch.tensor([[0.5, bad]]), dice())
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", TIMED)
 @pytest.mark.parametrize("steps", [0, -2])
 def test_no_time_steps_are_refused(name, steps):
     with pytest.raises(ValueError, match=re.escape(f"steps={steps}: give a whole number of time steps, at least 1")):
@@ -183,3 +186,8 @@ def test_an_encoder_of_ones_own_says_what_it_wants():
         check_sequence(mine, sequence=True)
     mine.sequence = True
     check_sequence(mine, sequence=True)
+
+
+def test_still_samples_have_no_time():
+    x = torch.rand(3, 1, 5, 4, generator=dice())
+    assert ENCODERS["still"]()(x, dice()) is x

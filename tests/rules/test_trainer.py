@@ -70,7 +70,7 @@ SETTINGS = {  # where a learning rate of 0.02 does not say what a rule needs: pu
     "spsa": {"lr": 0.05, "draws": 32, "step": 0.1},  # spikes are seen to come and go where weights move by a tenth
     "node_perturbation": {"lr": 0.1, "draws": 32, "sigma": 0.1},
     "forward_gradient": {"lr": 0.05, "draws": 16},
-    "coordinate_wise": {"lr": 0.05, "step": 0.3, "together": False},
+    "coordinate_wise": {"lr": 0.05, "step": 0.3, "together": False, "sparsity": 0.95},
     "evolution_strategy": {"lr": 0.02, "sigma": 0.1},
 }
 
