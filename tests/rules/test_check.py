@@ -11,7 +11,7 @@ import rules
 from rules.check import CHECKS, check_rule
 from tests.rules.broken import BROKEN, Unbiased
 
-FEWER = {  # draws than by default, since to see that a mean is right takes thousands of steps
+FEWER = {  # draws than by default, since to see that a mean is right takes thousands; test_flat_contract.py is faster
     "spsa": {"draws": 1},
     "node_perturbation": {"draws": 1},
     "forward_gradient": {"draws": 1},
@@ -19,7 +19,9 @@ FEWER = {  # draws than by default, since to see that a mean is right takes thou
 }
 
 
-@pytest.mark.parametrize("name", rules.RULES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in FEWER)) for name in rules.RULES]
+)
 def test_every_named_rule_keeps_the_contract(name):
     report = check_rule(rules.make(name, **FEWER.get(name, {})))
     assert report.passed, str(report)
