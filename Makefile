@@ -25,7 +25,7 @@ demo: $(READY) ## compare BPTT with a frozen hidden layer on Yin-Yang: a table a
 	$(BIN)/sandbox compare --out runs
 
 test: $(READY) ## fast tests, doctests
-	$(PYTEST) -m "not slow" -n 2
+	$(PYTEST) -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes
 	$(PYTEST) -m slow -n 2 --dist worksteal -rP --durations=15

@@ -75,7 +75,12 @@ SETTINGS = {  # where a learning rate of 0.02 does not say what a rule needs: pu
 }
 
 
-@pytest.mark.parametrize("rule", rules.RULES)
+SLOW = {"node_perturbation", "forward_gradient", "coordinate_wise", "evolution_strategy"}  # `spsa` stands for them
+
+
+@pytest.mark.parametrize(
+    "rule", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in rules.RULES]
+)
 def test_it_learns_on_any_model(case, rule):
     model, batches = case
     made = rules.make(rule, **SETTINGS.get(rule, {"lr": 0.02}))

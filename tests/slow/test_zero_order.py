@@ -28,7 +28,7 @@ def test_eight_layers_learn_as_by_backpropagation_and_from_losses_alone_they_do_
     comparison = plan("zero_order_digits", ("bptt", "hzo", "spsa"), epochs=8)
     over_bptt, over_spsa = gains(comparison, tmp_path, "hzo", "bptt", "spsa")
     assert over_bptt >= -1.0
-    assert over_spsa >= 5.0  # 8.9 [7.0, 12.4] after ten epochs, where 10 were hoped for
+    assert over_spsa >= 5.0  # 8.9 [7.0, 12.4] over five seeds of ten epochs, where 10 were hoped for
 
 
 def test_halving_stands_noise_that_one_layer_at_a_time_does_not(tmp_path):
@@ -47,8 +47,8 @@ def test_mnist_is_learned_as_by_backpropagation(tmp_path):
 
 
 def test_convolutions_with_group_normalisation_are_learned_as_by_backpropagation(tmp_path):
-    """The head of CIFAR-10, two epochs at one rate: more, each at its own, is in `make evidence`."""
-    comparison = plan("zero_order_cifar10_head", ("bptt", "hzo"), epochs=2)
+    """The head of CIFAR-10, one epoch at one rate: more, each at its own, is in `make evidence`."""
+    comparison = plan("zero_order_cifar10_head", ("bptt", "hzo"), epochs=1)
     bptt, hzo = comparison.rules
     bptt = replace(bptt, plasticity=Choice("sgd", {"lr": hzo.options["lr"], "momentum": 0.9}))
     comparison = replace(comparison, rules=[bptt, hzo])

@@ -53,7 +53,13 @@ def held(neuron, currents, learned=(), rtol=1e-10, exact=True):
     return ours
 
 
-@pytest.mark.parametrize("neuron", EVERY)
+QUICK = ("lif", "alif", "cuba_lif", "adex", "hodgkin_huxley", "izhikevich", "escape_lif", "leaky_integrator")
+
+
+@pytest.mark.parametrize(
+    "neuron",
+    [pytest.param(cls(), id=name, marks=[pytest.mark.slow] * (name not in QUICK)) for name, cls in NEURONS.items()],
+)
 def test_every_neuron_in_double_precision(neuron, request):
     """Bit for bit where there is arithmetic alone; exponentials are within two units in the last place."""
     exact = not any(name in request.node.name for name in CHANNELS)
