@@ -138,10 +138,10 @@ class NetworkConfig:
     readout_noise: float = 0.0
 
     def __post_init__(self) -> None:
-        own = [f.name for f in fields(self) if f.name not in ("model", "readout_noise")]
-        if self.model is not None and _said(self).keys() & own:
+        said = [name for name in _said(self) if name not in ("model", "readout_noise")]
+        if self.model is not None and said:
             raise ValueError(f"network.model={self.model.name!r} says itself what it is made of: leave out "
-                             f"{', '.join(_said(self).keys() & own)}, or give them as model.options")  # fmt: skip
+                             f"{', '.join(said)}, or give what the model takes as model.options")  # fmt: skip
 
     def make(self, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
         """The network, with weights drawn from the seed."""

@@ -14,11 +14,9 @@ order of summation. `EventLinear` chooses for each call, by the density of what 
 - "dense": always the matrix product. An `Experiment` is pinned to it, or to "events" where it says so, because a run
   that is resumed, or paired with another, must not depend on how busy the machine was.
 
-Convolutions and recurrent weights stay dense. At a density of 5 %, in float32 on one thread, adding the kernels of a
-convolution's active inputs to a channels-last output took 1.2, 0.7, 1.4 and 0.7 of the time of the dense one (16 to 32
-channels on 16 x 16, 32 to 64 on 8 x 8, 3 to 16 on 32 x 32, 8 to 16 with 5 x 5 kernels on 12 x 12; forward alone):
-little gained where inputs are as sparse as they get, and a loss above. A recurrent weight of 256 x 256, which sees one
-step of 128 samples at a time and is transposed anew for each, took 1.2, forward and backward.
+Convolutions and recurrent weights stay dense: prototypes, which are not kept, took 0.7 to 1.4 of the time of a dense
+convolution's forward pass at a density of 5 %, and 1.2 of that of a recurrent weight, which is transposed anew for each
+step.
 """
 
 from sandbox.synapses.choice import MODES, using

@@ -3,8 +3,8 @@
 The traced graph says whether a step has this form, with an `a` that stands still in time. Everything else is computed
 by the neuron's own step, given the whole sequence at once. Torch differentiates it twice and more, on any device.
 
-Forward and backward on one thread of a CPU, in float32: 1.1 ms for 100 steps of 128 x 10 cells (kernel 0.7, loop 1.9),
-34 ms for 100 steps of 128 x 256 (kernel 9, loop 16): a leaky integrator is one operation a step, which is hard to beat.
+On a CPU a kernel is quicker than this, and for thousands of cells so is the loop: a leaky integrator is one operation a
+step, which is hard to beat.
 
 Reference: Blelloch 1990, Prefix sums and their applications (CMU-CS-90-190), section 1.4; the doubling is that of
 Hillis & Steele 1986, Data parallel algorithms.
