@@ -71,7 +71,7 @@ def _part(description: str, size: tuple[int, ...], neuron: Neuron, dt: float) ->
         raise ValueError(f"layer {description!r} cannot be read; write {HINT}")
     width, normed = int(found["width"]), bool(found["normed"])
     if found["kind"] is None:
-        recurrent = nn.Linear(width, width, bias=False) if found["recurrent"] else None
+        recurrent = EventLinear(width, width, bias=False) if found["recurrent"] else None
         return _dense(size, width, neuron, dt, recurrent, normed), (width,)
     if len(size) != 3:
         raise ValueError(f"layer {description!r} is a convolution and wants an image (C, H, W); its input is {size}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rules.contract import Run, Trace
 from sandbox.neurons.base import Neuron, advance, check_resolution, loop, rest, sequence
+from sandbox.neurons.kernels.attempt import attempt_recurrent
 from sandbox.neurons.learnable import Learned, learnables
 
 
@@ -53,6 +54,11 @@ class Population(nn.Module):
         if recurrent is None:
             (output, *rest), state = sequence(neuron, currents, state, dt, centred=record)
             return output, (state, None), rest[0] if rest else None
+
+        fused = attempt_recurrent(neuron, recurrent, currents, state, heard, dt, record)
+        if fused is not None:
+            (output, *rest), state = fused
+            return output, (state, output[-1]), rest[0] if rest else None
 
         def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
             state, heard = carry

@@ -44,8 +44,13 @@ def active(x: Tensor) -> Events:
 def _scanned(x: Any) -> tuple[Any, Any, Any]:
     start = np.empty(len(x) + 1, np.int64)
     at, value = np.empty(x.size + 1, np.int32), np.empty(x.size + 1, x.dtype)  # touched only as far as they are filled
-    count = kernels().scan(x.view(np.uint32 if x.itemsize == 4 else np.uint64), x, start, at, value)
+    count = kernels().scan(_bits(x), x, start, at, value)
     return start, at[:count].copy(), value[:count].copy()
+
+
+def _bits(x: Any) -> Any:
+    """Numbers as integers, of which only zero is zero."""
+    return x.view(np.uint32 if x.itemsize == 4 else np.uint64)
 
 
 def rows(events: Events, source: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -59,6 +64,20 @@ def rows(events: Events, source: Tensor, bias: Tensor | None = None) -> Tensor:
     given = (*map(numpy, events), numpy(source), numpy(base), out.numpy())
     share_out(lambda first, last: kernels().rows(*given, first, last), len(out))
     return out
+
+
+def heard(x: Tensor, source: Tensor, bias: Tensor | None, current: Tensor, out: Tensor) -> int:
+    """Writes `current + (bias + x @ source)` for x `[N, K]` and a source `[K, O]`; returns the number of events in x.
+
+    >>> out = torch.empty(1, 1)
+    >>> heard(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0], [3.0]]), None, torch.ones(1, 1), out)
+    1
+    >>> out
+    tensor([[7.]])
+    """
+    spikes, base = numpy(x), source.new_zeros(source.shape[1]) if bias is None else bias
+    given = (_bits(spikes), spikes, *map(numpy, (source, base, current)), out.numpy())
+    return sum(share_out(lambda first, last: kernels().heard(*given, first, last), len(x)))
 
 
 def columns(events: Events, source: Tensor, width: int) -> Tensor:

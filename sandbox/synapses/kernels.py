@@ -62,6 +62,19 @@ def _rows(start: Array, at: Array, value: Array, source: Array, bias: Array, out
         accumulate(source, at, value, start[n], start[n + 1], out[n])
 
 
+def _heard(bits: Array, x: Array, source: Array, bias: Array, current: Array, out: Array, first: int, last: int) -> int:
+    """Rows `first` to `last` of `out = current + (bias + x @ source)`, and how many entries of theirs are active."""
+    at, value = np.empty(x.shape[1] + 1, np.int32), np.empty(x.shape[1] + 1, x.dtype)
+    start, events = np.empty(2, np.int64), 0
+    for n in range(first, last):
+        count = scan(bits[n : n + 1], x[n : n + 1], start, at, value)
+        out[n] = bias
+        accumulate(source, at, value, 0, count, out[n])
+        out[n] += current[n]
+        events += count
+    return events
+
+
 def _columns(start: Array, at: Array, value: Array, source: Array, out: Array, first: int, last: int) -> None:
     """Rows `first` to `last` of `out = x.T @ source`; block by block of x, whose entries are sorted by column."""
     rows, width = start.shape[0] - 1, last - first
@@ -89,4 +102,5 @@ def _columns(start: Array, at: Array, value: Array, source: Array, out: Array, f
             begun = end[j]
 
 
-scan, accumulate, rows, columns = compiled(_scan), compiled(_accumulate), compiled(_rows), compiled(_columns)
+scan, accumulate = compiled(_scan), compiled(_accumulate)
+rows, heard, columns = compiled(_rows), compiled(_heard), compiled(_columns)

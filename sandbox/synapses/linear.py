@@ -29,16 +29,20 @@ class EventLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """`[..., in]` to `[..., out]`."""
-        if torch.compiler.is_compiling() or not usual(input, self.weight, self.bias):
+        way = self.way(input)
+        if way == "dense":
             return F.linear(input, self.weight, self.bias)
-        chosen = mode()
-        rows = input.numel() // max(self.in_features, 1)
-        little = rows == 0 or (chosen == "auto" and rows * self.weight.numel() < WORTH_A_LOOK)
-        if chosen == "dense" or little or not finite(self.weight):
-            return F.linear(input, self.weight, self.bias)
-        flat = input.reshape(rows, self.in_features)
-        y: Tensor = Product.apply(flat, self.weight, self.bias, chosen == "events")  # type: ignore[no-untyped-call]
+        flat = input.reshape(-1, self.in_features)
+        y: Tensor = Product.apply(flat, self.weight, self.bias, way == "events")  # type: ignore[no-untyped-call]
         return y.reshape(*input.shape[:-1], self.out_features)
+
+    def way(self, input: Tensor) -> str:
+        """How `input` is weighed: "dense", "events", or "auto" where its density decides."""
+        if torch.compiler.is_compiling() or not usual(input, self.weight, self.bias):
+            return "dense"
+        chosen, rows = mode(), input.numel() // max(self.in_features, 1)
+        little = rows == 0 or (chosen == "auto" and rows * self.weight.numel() < WORTH_A_LOOK)
+        return "dense" if little or chosen == "dense" or not finite(self.weight) else chosen
 
 
 def usual(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

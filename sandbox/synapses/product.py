@@ -79,16 +79,20 @@ def by_events(
 
 
 def sparse(x: Tensor, out: int, forced: bool) -> Events | None:
-    """The events of `x` [N, K] where a product with a matrix [K, out] gains by them, or is forced to take them.
+    """The events of `x` [N, K] where a product with a matrix [K, out] gains by them, or is forced to take them."""
+    return active(x) if forced or gains(x, out) else None
 
-    Its density is that of every so many rows.
-    """
-    if forced:
-        return active(x)
-    shape = (len(x), x.shape[1], out)
+
+def gains(x: Tensor, out: int) -> bool:
+    """Whether a product of `x` [N, K] with a matrix [K, out] is quicker by events, as every so many rows tell."""
     some = x[:: -(-len(x) // SAMPLED)]
     density = float(torch.count_nonzero(some)) / some.numel()
-    return active(x) if density < DENSEST and density < crossover(*shape, x.dtype) else None
+    return density < DENSEST and density < worthwhile(x, out)
+
+
+def worthwhile(x: Tensor, out: int) -> float:
+    """The density of `x` [N, K] below which its product with a matrix [K, out] is quicker by events."""
+    return crossover(len(x), x.shape[1], out, x.dtype)
 
 
 def finite(x: Tensor) -> bool:

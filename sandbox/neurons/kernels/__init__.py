@@ -3,6 +3,8 @@
     step  --record-->  torch operations  --aten-->  a graph of whitelisted nodes  --adjoint-->  its gradient
           --emit-->  source  --numba-->  a kernel  --ops-->  a torch operator
 
+A population that hears its own spikes runs its synapse and the kernel of its neuron in turn, in one loop (`recurrent`).
+
 `using("plain")`, `using("numba")` and `using("auto")`, or the environment variable SANDBOX_KERNELS, say which loop
 runs; nothing here is imported before the first sequence that asks for it.
 """

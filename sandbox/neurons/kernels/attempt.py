@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sandbox.neurons.kernels.choice import choice, explain
 from sandbox.neurons.kernels.unsupported import Unsupported
@@ -14,6 +15,8 @@ from sandbox.neurons.kernels.when_compiled import sequence
 
 if TYPE_CHECKING:
     from sandbox.neurons.base import Neuron
+
+Answer = TypeVar("Answer")
 
 
 def attempt(
@@ -36,12 +39,37 @@ def attempt(
     at_once = partial(linear.attempt, neuron, body, (record, centred), currents, state, dt)
     if mode == "auto" and fused.tiny(currents):
         return at_once()
+    return _or_plain(neuron, lambda: fused.sequence(neuron, body, (record, centred), currents, state, dt), at_once)
+
+
+def attempt_recurrent(
+    neuron: Neuron, synapse: nn.Linear, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
+) -> tuple[tuple[Tensor, ...], Any] | None:
+    """The same for cells that hear their last output through a synapse."""
+    mode = choice().mode
+    if torch.compiler.is_compiling() or mode == "plain":
+        return None
+    from sandbox.neurons.base import advance
+    from sandbox.neurons.kernels import recurrent, sequence
+
+    if mode == "auto" and sequence.tiny(currents):
+        return None
+    body = partial(body_of, advance, (), centred)
+    return _or_plain(
+        neuron,
+        lambda: recurrent.recurrence(neuron, synapse, body, ((), centred), currents, state, heard, dt),
+        lambda: None,
+    )
+
+
+def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[], Answer | None]) -> Answer | None:
+    """What a kernel answers; where it cannot, what `otherwise` does, and a line if that is nothing."""
     try:
-        return fused.sequence(neuron, body, (record, centred), currents, state, dt)
+        return fused()
     except Unsupported as reason:
-        if mode == "numba":
+        if choice().mode == "numba":
             raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
-        if (found := at_once()) is not None:
+        if (found := otherwise()) is not None:
             return found
         if not reason.expected:
             explain(type(neuron).__name__, str(reason))

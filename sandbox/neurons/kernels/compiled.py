@@ -49,19 +49,45 @@ def call(
     `numbers` are the constants of the neuron and then the parameters that all cells share. Buffers are contiguous, of
     the dtype of `x`; `x` may stand still in time.
     """
-    with _LOCK:
-        kernel, names = _kernel(key, direction, variant, x.dtype)
-    steps, cells = x.shape
-    width = block(cells)
-    stride = x.stride(0) if steps > 1 else 0
-    given = {"x": x, **buffers}
-    addresses = np.array([given[name].data_ptr() for name in names], dtype=np.int64)
-    numbers = numbers.contiguous()
-    share_out(
-        lambda first, last: kernel(first, last, width, steps, cells, stride, every, addresses, numbers.data_ptr()),
-        cells,
-        width,
-    )
+    stride = x.stride(0) if len(x) > 1 else 0
+    Loaded(key, direction, variant, x.dtype, {"x": x, **buffers}, numbers).run(len(x), x.shape[1], stride, every)
+
+
+class Loaded:
+    """A kernel and the addresses that it is handed."""
+
+    def __init__(
+        self,
+        key: str,
+        direction: str,
+        variant: Variant,
+        dtype: torch.dtype,
+        buffers: Mapping[str, Tensor],
+        numbers: Tensor,
+    ) -> None:
+        with _LOCK:
+            self.kernel, names = _kernel(key, direction, variant, dtype)
+        self.buffers = [buffers[name] for name in names]  # kept alive as long as their addresses are used
+        self.numbers = numbers.contiguous()
+        self.addresses = np.array([buffer.data_ptr() for buffer in self.buffers], dtype=np.int64)
+        rows = [b.stride(0) * b.element_size() if b.ndim > 1 and len(b) > 1 else 0 for b in self.buffers]
+        self.strides = np.array(rows, dtype=np.int64)  # bytes from one step to the next; none where there is one row
+
+    def run(self, steps: int, cells: int, stride: int, every: int = 1) -> None:
+        """All steps of all cells, with `stride` numbers between two rows of the input."""
+        self._share_out(steps, cells, stride, every, self.addresses)
+
+    def step(self, t: int, cells: int) -> None:
+        """Step `t` alone: row `t` of every buffer that has more than one."""
+        self._share_out(1, cells, 0, 1, self.addresses + t * self.strides)
+
+    def _share_out(self, steps: int, cells: int, stride: int, every: int, addresses: Any) -> None:
+        width, numbers = block(cells), self.numbers.data_ptr()
+        share_out(
+            lambda first, last: self.kernel(first, last, width, steps, cells, stride, every, addresses, numbers),
+            cells,
+            width,
+        )
 
 
 def block(cells: int) -> int:

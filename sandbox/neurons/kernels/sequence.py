@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,11 +39,16 @@ def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, 
 
     `label` names the body: equal labels, equal bodies.
     """
+    return run(found_for(neuron, body, label, currents, state, dt), neuron, currents, state)
+
+
+def found_for(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Plan:
+    """The plan for a sequence that a kernel may run; raises Unsupported for any other."""
     admit(currents, state)
     found = planned(neuron, body, label, currents.dtype, state, dt)
     if (context := current_pass()) is not None:
         context.used = context.used or found.used
-    return run(found, neuron, currents, state)
+    return found
 
 
 def admit(currents: Tensor, state: Any) -> None:
@@ -120,19 +126,41 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     """Cells in a row, through the operator, and back into shape."""
     from sandbox.neurons.kernels import batching, compiled, ops, transforms  # noqa: F401  # batching registers itself
 
-    structure = found.structure
-    key = compiled.register(structure)
-    steps, shape = len(currents), currents.shape[1:]
-    before = found.beforehand(neuron, partial(drawn, state, currents)) if found.boundary else []
-    params = [_spread(value, shape, currents.dtype) for value in before[: structure.params]]
-    draws = [_flat(value.to(currents.dtype).expand(steps, *shape)) for value in before[structure.params :]]
-    states = [getattr(state, name).reshape(-1) for name in found.states]
-    x = _flat(currents)
-    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *params, *draws))
-    every = stride_of_memory(structure, params, x) if differentiated else 0
+    key = compiled.register(found.structure)
+    x, states, params, draws = row = operands(found, neuron, currents, state)
+    every = stride_of_memory(found.structure, params, x) if row.differentiated else 0
     operator = ops.run if _functorch.maybe_current_level() is None else transforms.transformed
     results = operator(x, states, params, draws, found.constants, key, every)
-    count = len(structure.outputs)
+    return returned(found, results, currents, state)
+
+
+class Operands(NamedTuple):
+    """What a kernel reads: `x` and draws `[T, M]`, states `[M]`, parameters `[M]` or `()`."""
+
+    x: Tensor
+    states: list[Tensor]
+    params: list[Tensor]
+    draws: list[Tensor]
+
+    @property
+    def differentiated(self) -> bool:
+        """Whether autograd will come back for one of them."""
+        every = (self.x, *self.states, *self.params, *self.draws)
+        return torch.is_grad_enabled() and any(t.requires_grad for t in every)
+
+
+def operands(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Operands:
+    """Currents and state with their cells in a row, and what torch computes beforehand."""
+    steps, shape, count = len(currents), currents.shape[1:], found.structure.params
+    before = found.beforehand(neuron, partial(drawn, state, currents)) if found.boundary else []
+    params = [_spread(value, shape, currents.dtype) for value in before[:count]]
+    draws = [_flat(value.to(currents.dtype).expand(steps, *shape)) for value in before[count:]]
+    return Operands(_flat(currents), [getattr(state, name).reshape(-1) for name in found.states], params, draws)
+
+
+def returned(found: Plan, results: Sequence[Tensor], currents: Tensor, state: Any) -> Result:
+    """What a kernel put out and the state it ended in, in the shape of the cells."""
+    steps, shape, count = len(currents), currents.shape[1:], len(found.structure.outputs)
     outputs = tuple(out.reshape(steps, *shape) for out in results[:count])
     ends = {name: end.reshape(shape) for name, end in zip(found.states, results[count:], strict=False)}
     if getattr(state, "key", None) is not None:
