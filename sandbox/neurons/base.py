@@ -306,9 +306,10 @@ def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
     if not dt > 0:
         raise ValueError(f"dt={dt}: give a positive time step in ms")
     transformed = torch._C._are_functorch_transforms_active()  # to which no number can be shown
-    if not transformed and not torch.isfinite(currents.sum()) and not torch.isfinite(currents).all():
-        first = (~torch.isfinite(currents)).nonzero()[0].tolist()
-        raise ValueError(f"currents hold {currents[tuple(first)].item()} at {first}; wanted finite numbers in nA")
+    seen = currents[:1] if currents.stride(0) == 0 else currents
+    if not transformed and not torch.isfinite(seen.sum()) and not torch.isfinite(seen).all():
+        first = (~torch.isfinite(seen)).nonzero()[0].tolist()
+        raise ValueError(f"currents hold {seen[tuple(first)].item()} at {first}; wanted finite numbers in nA")
     check_resolution(neuron, dt)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sandbox.memory import empty
 from sandbox.threads import share_out
 
 
@@ -59,7 +60,7 @@ def rows(events: Events, source: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> rows(active(torch.tensor([[0.0, 2.0]])), torch.tensor([[1.0], [3.0]]))
     tensor([[6.]])
     """
-    out = source.new_empty(len(events.start) - 1, source.shape[1])
+    out = empty((len(events.start) - 1, source.shape[1]), source)
     base = source.new_zeros(source.shape[1]) if bias is None else bias
     given = (*map(numpy, events), numpy(source), numpy(base), out.numpy())
     share_out(lambda first, last: kernels().rows(*given, first, last), len(out))

@@ -1,9 +1,11 @@
-"""Keeping freed memory: asked of glibc, and nothing elsewhere."""
+"""Keeping freed memory: asked of glibc, nothing elsewhere; and arrays that follow one another in the same place."""
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from sandbox import memory
 
@@ -37,3 +39,45 @@ def test_large_arrays_are_not_fetched_anew():
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not memory.keep_freed_memory()
+
+
+SHAPE = (2**10, 2**10)
+
+
+def test_what_an_array_leaves_behind_is_taken_again():
+    like = torch.ones(1)
+    first = memory.empty(SHAPE, like)
+    view, place = first[5:], first.data_ptr()
+    del first
+    assert memory.empty(SHAPE, like).data_ptr() != place  # a view is still alive
+    del view
+    assert memory.empty(SHAPE, like).data_ptr() == place
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_large_arrays_are_like_others(dtype):
+    found = memory.empty(SHAPE, torch.ones(1, dtype=dtype))
+    assert (found.shape, found.dtype, found.is_contiguous()) == (SHAPE, dtype, True)
+    assert found.data_ptr() % 64 == 0
+    assert torch.equal(found.fill_(3.0), torch.full(SHAPE, 3.0, dtype=dtype))
+
+
+def test_no_more_is_kept_than_is_said(monkeypatch):
+    monkeypatch.setattr(memory, "KEPT", 3 * 2**22)
+    alive = [memory.empty(SHAPE, torch.ones(1)) for _ in range(5)]
+    assert len({each.data_ptr() for each in alive}) == 5
+    alive.clear()
+    assert 0 < sum(map(len, memory._FREE)) <= 3 * 2**22
+
+
+def test_threads_that_take_and_give_back_at_once():
+    def work(number: int) -> bool:
+        for _ in range(50):
+            mine = memory.empty(SHAPE, torch.ones(1))
+            mine[0].fill_(number)
+            if not (mine[0] == number).all():
+                return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))

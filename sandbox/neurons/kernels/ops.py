@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sandbox.memory import empty
 from sandbox.neurons.kernels import compiled
 from sandbox.neurons.kernels.emit import Variant, saved
 
@@ -37,10 +38,10 @@ def _run(
     """All steps: outputs `[T, M]`, the last state `[M]`, and states of every so manyth step; none if `every` is 0."""
     structure = compiled.STRUCTURES[key]
     variant = Variant(_each(params), every > 0, every > 1)
-    outs = [x.new_empty(x.shape) for _ in structure.outputs]
+    outs = [empty(x.shape, x) for _ in structure.outputs]
     ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
     kept = saved(structure, variant) if every else []
-    saves = [x.new_empty(-(-len(x) // every), x.shape[1]) for _ in kept]
+    saves = [empty((-(-len(x) // every), x.shape[1]), x) for _ in kept]
     buffers = {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": end for i, end in enumerate(ends)}
     buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | _read(params, draws)
     x = rows(x)
@@ -75,7 +76,7 @@ def _run_backward(
     buffers = {f"g_out{i}": out for i, out in zip(given, outs, strict=True)}
     buffers |= {f"g_end{i}": bar for i, bar in enumerate(bars)} | {f"g_{name}": g for name, g in found.items()}
     buffers |= {f"save_{name}": save.contiguous() for name, save in zip(kept, saves, strict=True)}
-    buffers |= {f"trail_{name}": x.new_empty(every, x.shape[1]) for name in kept if every > 1}
+    buffers |= {f"trail_{name}": empty((every, x.shape[1]), x) for name in kept if every > 1}
     x = rows(x)
     if x.numel():
         compiled.call(
@@ -185,7 +186,7 @@ def _numbers(constants: Tensor, params: Sequence[Tensor], like: Tensor) -> Tenso
 def _gradient(name: str, x: Tensor, params: Sequence[Tensor]) -> Tensor:
     """Where a gradient is written: a number for each block where all cells share a parameter."""
     if name[0] != "p":
-        return x.new_zeros(x.shape) if not x.numel() else x.new_empty(x.shape)
+        return x.new_zeros(x.shape) if not x.numel() else empty(x.shape, x)
     if params[int(name[1:])].ndim:
         return x.new_zeros(x.shape[1:])
     return x.new_zeros(-(-x.shape[1] // compiled.block(x.shape[1])))

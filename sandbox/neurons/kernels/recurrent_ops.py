@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sandbox.memory import empty
 from sandbox.neurons.kernels import compiled, ops
 from sandbox.neurons.kernels.emit import Variant, saved
 from sandbox.synapses import product
@@ -53,10 +54,10 @@ def _run(
     structure, width = compiled.STRUCTURES[key], weight.shape[0]
     variant = Variant(ops._each(params), save)
     kept = saved(structure, variant) if save else []
-    outs = [x.new_empty(x.shape) for _ in structure.outputs]
+    outs = [empty(x.shape, x) for _ in structure.outputs]
     ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
-    saves = [x.new_empty(x.shape) for _ in kept]
-    total = x.new_empty(len(x) if save else 1, x.shape[1])
+    saves = [empty(x.shape, x) for _ in kept]
+    total = empty((len(x) if save else 1, x.shape[1]), x)
     buffers = {"x": total} | {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": s for i, s in enumerate(ends)}
     buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | ops._read(params, draws)
     kernel = compiled.Loaded(key, "forward", variant, x.dtype, buffers, ops._numbers(constants, params, x))
