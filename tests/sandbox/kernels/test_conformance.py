@@ -1,0 +1,19 @@
+"""Kernels held to Brian2 as the plain loop is: what stands between them is not only another loop of ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import NEURONS, validate
+from sandbox.neurons.kernels import using
+from sandbox.reference.conformance.validate import TIERS
+
+QUICK = ("lif", "adex")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in NEURONS])
+def test_kernels_agree_with_brian2(name):
+    with using("numba"):
+        report = validate(NEURONS[name](), duration=30.0, cells=4, tiers=TIERS[:1])
+    assert report.passed, report.table()
+    assert report.spikes > 0 or not NEURONS[name].spiking or name == "qif"  # whose upstroke takes longer
