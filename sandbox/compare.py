@@ -13,7 +13,7 @@ import numpy as np
 from sandbox import folder as folders
 from sandbox.config import Experiment, RuleConfig, fingerprint
 from sandbox.experiment import RunFailed
-from sandbox.statistics import Interval, bootstrap
+from sandbox.statistics import Interval, interval
 from sandbox.tasks.base import Dataset
 from sandbox.workers import Job, run_all
 
@@ -112,16 +112,16 @@ def make_table(comparison: Comparison, results: dict[str, list[dict[str, Any]]],
                 "rule": label,
                 "seeds": len(found),
                 "accuracies": accuracy,
-                "accuracy": _plain(bootstrap(accuracy)),
-                "validation": _plain(bootstrap([100 * result["validation"]["accuracy"] for result in found])),
-                "gap": _plain(bootstrap([100 * (r["train"]["accuracy"] - r["test"]["accuracy"]) for r in found])),
+                "accuracy": _plain(interval(accuracy)),
+                "validation": _plain(interval([100 * result["validation"]["accuracy"] for result in found])),
+                "gap": _plain(interval([100 * (r["train"]["accuracy"] - r["test"]["accuracy"]) for r in found])),
                 "asked": {
-                    mode: _plain(bootstrap([100 * r["test"][f"accuracy_{mode}"] for r in found]))
+                    mode: _plain(interval([100 * r["test"][f"accuracy_{mode}"] for r in found]))
                     for mode in modes(found[0])
                 },
                 "over_baseline": None
                 if label == BASELINE
-                else _plain(bootstrap([a - b for a, b in zip(accuracy, reference, strict=True)])),
+                else _plain(interval([a - b for a, b in zip(accuracy, reference, strict=True)])),
                 "parameters_trained": found[0]["parameters_trained"],
                 "cost": {key: float(np.mean([r["cost"][key] for r in found])) for key in found[0]["cost"]},
                 "health": sorted({line for result in found for line in result["health"]}),

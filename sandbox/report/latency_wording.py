@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from sandbox.report.measures import Measure, intervals, value
 from sandbox.report.reading import FinishedRun, by_rule
 from sandbox.report.wording import named, one_seed, standing
-from sandbox.statistics import Interval, bootstrap
+from sandbox.statistics import Interval, interval
 
 
 def steps_message(task: str, runs: Sequence[FinishedRun], baseline: str) -> str:
@@ -61,7 +61,7 @@ def _paired(runs: Sequence[FinishedRun], baseline: str, number: Callable[[Finish
     rules = by_rule(runs)
     reference = {run.seed: number(run) for run in rules[baseline]}
     return {
-        rule: bootstrap([number(run) - reference[run.seed] for run in mine])
+        rule: interval([number(run) - reference[run.seed] for run in mine])
         for rule, mine in rules.items()
         if rule != baseline
     }

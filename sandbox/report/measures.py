@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sandbox.report.reading import FinishedRun, by_rule
-from sandbox.statistics import Interval, bootstrap
+from sandbox.statistics import Interval, interval
 
 
 class Measure(NamedTuple):
@@ -61,4 +61,4 @@ def value(run: FinishedRun, measure: Measure) -> float:
 
 def intervals(runs: Sequence[FinishedRun], measure: Measure) -> dict[str, Interval]:
     """Each rule's mean over its seeds with its 95 % interval."""
-    return {rule: bootstrap([value(run, measure) for run in mine]) for rule, mine in by_rule(runs).items()}
+    return {rule: interval([value(run, measure) for run in mine]) for rule, mine in by_rule(runs).items()}

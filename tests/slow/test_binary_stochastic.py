@@ -10,7 +10,7 @@ from rules.credit.binary_stochastic import BinaryStochastic
 from rules.objectives.output_error import BitError
 from rules.plasticity.memristor import Memristor, Positional
 from sandbox.experiment import evaluation, prepare
-from sandbox.statistics import bootstrap, paired
+from sandbox.statistics import interval, paired
 from tests.conftest import WHOLE_MNIST
 from tests.slow.comparing import accuracies, plan, run
 
@@ -25,7 +25,7 @@ def test_a_carry_rescues_a_noisy_device_and_spares_it(tmp_path):
         pulses[label] = [found.result["cost"]["pulses"] for found in runs[label]]
     gain = paired(accuracy["carry"], accuracy["direct"])
     ratios = [many / few for many, few in zip(pulses["direct"], pulses["carry"])]
-    print(f"carry over direct: {gain}; pulses of direct over those of carry: {bootstrap(ratios)}")
+    print(f"carry over direct: {gain}; pulses of direct over those of carry: {interval(ratios)}")
     assert gain.difference.mean >= 8
     assert min(ratios) >= 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.statistics import bootstrap, paired
+from sandbox.statistics import interval, paired
 from tests.slow.comparing import plan, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -18,7 +18,7 @@ def test_contrast_over_time_makes_steps_alike_and_the_first_one_useful(tmp_path)
     measured = {}
     for key in ("temporal_cosine", "latency_drop", "latency_area", "class_separation", "accuracy"):
         measured[key] = {rule: [100 * test[key] for test in found] for rule, found in tests.items()}
-        print(f"{key} [%]:", "; ".join(f"{rule} {bootstrap(values)}" for rule, values in measured[key].items()))
+        print(f"{key} [%]:", "; ".join(f"{rule} {interval(values)}" for rule, values in measured[key].items()))
     cosine, drop, accuracy = (measured[key] for key in ("temporal_cosine", "latency_drop", "accuracy"))
     claims = {
         "consistency, tcl above tet": paired(cosine["tcl"], cosine["tet"]),

@@ -1,0 +1,22 @@
+"""How sure one may be of what a few seeds say: intervals, paired tests, effect sizes, profiles, missing seeds."""
+
+from sandbox.statistics.intervals import FEWEST, Interval, bootstrap, interquartile_mean, interval
+from sandbox.statistics.pairs import Paired, Verdict, effect_size, holm, paired, seeds_needed, verdicts
+from sandbox.statistics.profiles import area, profile
+
+__all__ = [
+    "FEWEST",
+    "Interval",
+    "Paired",
+    "Verdict",
+    "area",
+    "bootstrap",
+    "effect_size",
+    "holm",
+    "interquartile_mean",
+    "interval",
+    "paired",
+    "profile",
+    "seeds_needed",
+    "verdicts",
+]
