@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy", "numba", "llvmlite"}
+HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy", "numba", "llvmlite", "triton"}
 ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
     "sandbox.neurons": {"rules", "sandbox.compiled_loops", "sandbox.threads"},

@@ -39,7 +39,7 @@ def attempt(
     try:
         return fused.sequence(neuron, body, (record, centred), currents, state, dt)
     except Unsupported as reason:
-        if mode == "numba":
+        if mode != "auto":
             raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
         if (found := at_once()) is not None:
             return found

@@ -24,7 +24,7 @@ torch.library.define(
 )
 
 
-@torch.library.impl(RUN, "cpu")
+@torch.library.impl(RUN, ("cpu", "cuda"))
 def _run(
     x: Tensor,
     states: Sequence[Tensor],
@@ -49,7 +49,7 @@ def _run(
     return [*outs, *ends, *saves]
 
 
-@torch.library.impl(BACKWARD, "cpu")
+@torch.library.impl(BACKWARD, ("cpu", "cuda"))
 def _run_backward(
     x: Tensor,
     saves: Sequence[Tensor],
@@ -70,7 +70,7 @@ def _run_backward(
     variant = Variant(each, False, every > 1, given_, tuple(wanted))
     kept = saved(structure, variant)
     bars = [end.clone(memory_format=torch.contiguous_format) for end in ends]
-    found = {name: _gradient(name, x, params) for name in wanted}
+    found = {name: _gradient(name, x, params, key) for name in wanted}
     outs = [out.contiguous() for out in outs]
     buffers = {f"g_out{i}": out for i, out in zip(given, outs, strict=True)}
     buffers |= {f"g_end{i}": bar for i, bar in enumerate(bars)} | {f"g_{name}": g for name, g in found.items()}
@@ -179,18 +179,18 @@ def _read(params: Sequence[Tensor], draws: Sequence[Tensor]) -> dict[str, Tensor
 
 def _numbers(constants: Tensor, params: Sequence[Tensor], like: Tensor) -> Tensor:
     shared = [p.detach() if p.ndim == 0 else p.new_zeros(()) for p in params]
-    return torch.cat([constants.to(like.dtype), torch.stack(shared)]) if shared else constants.to(like.dtype)
+    return torch.cat([constants.to(like), torch.stack(shared)]) if shared else constants.to(like)
 
 
-def _gradient(name: str, x: Tensor, params: Sequence[Tensor]) -> Tensor:
+def _gradient(name: str, x: Tensor, params: Sequence[Tensor], key: str) -> Tensor:
     """Where a gradient is written: a number for each block where all cells share a parameter."""
     if name[0] != "p":
         return x.new_zeros(x.shape) if not x.numel() else x.new_empty(x.shape)
     if params[int(name[1:])].ndim:
         return x.new_zeros(x.shape[1:])
-    return x.new_zeros(-(-x.shape[1] // compiled.block(x.shape[1])))
+    return x.new_zeros(compiled.blocks(key, x.shape[1]))
 
 
 def _summed(parts: Tensor) -> Tensor:
     """The sum over the blocks, in an order that no number of threads changes."""
-    return torch.as_tensor(parts.numpy().sum(), dtype=parts.dtype)
+    return parts.sum() if parts.is_cuda else torch.as_tensor(parts.numpy().sum(), dtype=parts.dtype)
