@@ -1,4 +1,4 @@
-"""What the sources of forward and backward kernels share: variants, the words of a back end, and a line for each node."""
+"""What the sources of forward and backward kernels share: variants, the words of a back end, a line for each node."""
 
 from __future__ import annotations
 
@@ -95,7 +95,10 @@ class Words(ABC):
         kept: Sequence[str],
         summed: Sequence[str] = (),
     ) -> str:
-        """The function around the work in time: what is carried is copied from a buffer or cleared, and kept or summed."""
+        """The function around the work in time.
+
+        What cells carry is `copied` from a buffer or `cleared`, and in the end `kept` in one or `summed` over a block.
+        """
 
 
 def saved(structure: Structure, variant: Variant) -> list[str]:

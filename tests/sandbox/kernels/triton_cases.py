@@ -121,6 +121,7 @@ def test_samples_of_vmap_are_more_cells():
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(DOUBLE, 1e-14), (torch.float32, 5e-6)])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter's NumPy, for what is not finite
 def test_every_kind_of_node_is_what_torch_computes(dtype, rtol):
     """To a few units in the last place."""
     with using("triton"):
@@ -137,6 +138,7 @@ def test_a_wrong_word_would_be_noticed(monkeypatch):
         triton_call.kernel.cache_clear()
 
 
+@pytest.mark.slow
 def test_under_torch_compile_one_operator_is_seen():
     cell = LIF(tau_mem=5.0, t_refractory=1.0)
     currents = driven(cell, (3,), STEPS)
