@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow bench lint notebooks docs evidence constraints clean
+.PHONY: help install demo test test-slow bench bench-gpu lint notebooks docs evidence constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes m
 bench: $(READY) ## speed and memory against hand-written loops; writes benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
 
+bench-gpu: $(READY) ## kernels by Triton on a CUDA device; writes its section of benchmarks/README.md
+	$(BIN)/python benchmarks/gpu.py
+
 evidence: $(READY) ## the comparisons that the README quotes, into experiments/results/
 	$(BIN)/python experiments/evidence.py
 
@@ -50,7 +53,7 @@ docs: $(READY) ## a page for each neuron, from its docstring, into docs/neurons/
 constraints: ## resolve constraints.txt anew for every Python from 3.10 on (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --no-annotate --no-header \
 	  --constraint <(printf 'torch==2.13.0\nnumpy<2.4\n') \
-	  | grep -vE '^(nvidia-|cuda-|triton|torch==|setuptools)' | sed '$$a torch==2.13.0' > constraints.txt
+	  | grep -vE '^(nvidia-|cuda-|torch==|setuptools)' | sed '$$a torch==2.13.0' > constraints.txt
 
 clean: ## remove the environment and all runs
 	rm -rf $(VENV) runs

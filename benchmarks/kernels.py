@@ -41,10 +41,10 @@ def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def step(loop: Loop, shape: tuple[int, ...]) -> Callable[[], tuple[Tensor, Tensor]]:
+def step(loop: Loop, shape: tuple[int, ...], device: str = "cpu") -> Callable[[], tuple[Tensor, Tensor]]:
     """Forward and backward; currents that make about one cell in ten fire."""
-    x = (3 * torch.rand(shape, generator=rng())).requires_grad_()
-    error = torch.randn(shape, generator=rng())
+    x = (3 * torch.rand(shape, generator=rng())).to(device).requires_grad_()
+    error = torch.randn(shape, generator=rng()).to(device)
 
     def one() -> tuple[Tensor, Tensor]:
         with differentiating(detach_reset=False):
@@ -123,10 +123,10 @@ def peers(reset: str) -> tuple[dict[str, Loop], list[str]]:
     return found, missing
 
 
-def fastest(loops: dict[str, Loop], shape: tuple[int, ...]) -> str:
+def fastest(loops: dict[str, Loop], shape: tuple[int, ...], device: str = "cpu") -> str:
     times = {}
     for name, loop in loops.items():
-        call = step(loop, shape)
+        call = step(loop, shape, device)
         call()
         times[name] = stopwatch(call)()
     return min(times, key=lambda name: times[name])

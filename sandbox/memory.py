@@ -50,7 +50,7 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
     torch.Size([2, 3])
     """
     size = math.prod(shape) * like.element_size()
-    if size < LARGE:
+    if size < LARGE or like.device.type != "cpu":
         return like.new_empty(shape)
     block = _taken(size + LINE)
     begin = -block.ctypes.data % LINE

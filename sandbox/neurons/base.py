@@ -104,15 +104,21 @@ class Neuron(ABC):
 
         return prepared(self, *how)
 
-    def kernel_source(self, dt: float = 1.0, dtype: torch.dtype = torch.float64, record: tuple[str, ...] = ()) -> str:
-        """The Python of this neuron's forward and backward kernel, as numba compiles it.
+    def kernel_source(
+        self,
+        dt: float = 1.0,
+        dtype: torch.dtype = torch.float64,
+        record: tuple[str, ...] = (),
+        backend: str = "numba",
+    ) -> str:
+        """The Python of this neuron's forward and backward kernel, as numba or Triton compiles it.
 
-        Arguments: `dt` in ms, the dtype of the currents, the names of recorded variables. Raises RuntimeError, with
-        the reason, for a neuron that has no kernel.
+        Arguments: `dt` in ms, the dtype of the currents, the names of recorded variables, "numba" or "triton". Raises
+        RuntimeError, with the reason, for a neuron that has no kernel.
         """
         from sandbox.neurons.kernels.source import source
 
-        return source(self, dt, dtype, record)
+        return source(self, dt, dtype, record, backend)
 
     @property
     def swing(self) -> Value:

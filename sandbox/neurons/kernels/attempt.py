@@ -67,7 +67,7 @@ def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[
     try:
         return fused()
     except Unsupported as reason:
-        if choice().mode == "numba":
+        if choice().mode != "auto":
             raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
         if (found := otherwise()) is not None:
             return found

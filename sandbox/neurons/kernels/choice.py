@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from sandbox import compiled_loops
 from sandbox.compiled_loops import absent, legal
+from sandbox.neurons.kernels.backends import triton_state
 
 LOG = logging.getLogger("sandbox.kernels")
 MODES = {
     "auto": "kernels where they can, else the plain loop",
     "numba": "kernels, or an error that says why not",
+    "triton": "kernels of Triton: on CUDA, or with TRITON_INTERPRET=1 on the CPU, or an error that says why not",
     "plain": "the plain loop",
 }
 MEMORY = 2**31  # bytes of states that a forward pass may keep for the backward pass, before it keeps only some
@@ -35,7 +37,7 @@ GUARDED: list[Choice | None] = [None]  # the same for compiled code, which can g
 
 @contextmanager
 def using(mode: str, memory: int | None = None) -> Iterator[None]:
-    """Run every sequence inside this block in this way: "auto", "numba" or "plain".
+    """Run every sequence inside this block in this way: "auto", "numba", "triton" or "plain".
 
     Argument `memory`: the bytes of states that a forward pass may keep; where they are more, only every k-th is kept
     and the others are computed again. Raises ValueError for another word. Outside of a block, the environment variable
@@ -74,4 +76,5 @@ def explain(cell: str, reason: str) -> None:
 
 def state() -> str:
     """A line about the kernels for `sandbox doctor`."""
-    return f"none: {absent()}" if absent() else compiled_loops.state(choice().mode)
+    first = f"none: {absent()}" if absent() else compiled_loops.state(choice().mode)
+    return f"{first}; {triton_state()}"

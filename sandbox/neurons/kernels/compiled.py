@@ -12,21 +12,31 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.kernels import store
+from sandbox.neurons.kernels.backends import by_triton
+from sandbox.neurons.kernels.choice import choice
 from sandbox.neurons.kernels.emit import Variant
 from sandbox.neurons.kernels.emit_backward import backward
 from sandbox.neurons.kernels.emit_forward import forward
 from sandbox.neurons.kernels.structure import Structure
+from sandbox.neurons.kernels.triton_words import WIDTH, spelled
 from sandbox.threads import share_out
 
 STRUCTURES: dict[str, Structure] = {}  # by key: what the operators of `ops` are told to run
+TRITON = "triton "  # before the key of a structure that Triton is to compile
 REALS = {torch.float32: np.float32, torch.float64: np.float64}
 WRITERS = {"forward": forward, "backward": backward}
 _LOCK = threading.Lock()
 
 
-def register(structure: Structure) -> str:
-    """The key by which the operators know a structure."""
-    return STRUCTURES.setdefault(structure.key, structure).key
+def register(structure: Structure, device: torch.device) -> str:
+    """The key by which the operators know a structure, and the back end that is to compile it for a device."""
+    if not by_triton(device, choice().mode):
+        return STRUCTURES.setdefault(structure.key, structure).key
+    key = TRITON + structure.key
+    if key not in STRUCTURES:
+        spelled(structure)
+        STRUCTURES[key] = structure
+    return key
 
 
 @lru_cache(maxsize=256)
@@ -49,6 +59,11 @@ def call(
     `numbers` are the constants of the neuron and then the parameters that all cells share. Buffers are contiguous, of
     the dtype of `x`; `x` may stand still in time.
     """
+    if key.startswith(TRITON):
+        from sandbox.neurons.kernels import triton_call
+
+        triton_call.call(key, direction, variant, x, buffers, numbers, every)
+        return
     stride = x.stride(0) if len(x) > 1 else 0
     Loaded(key, direction, variant, x.dtype, {"x": x, **buffers}, numbers).run(len(x), x.shape[1], stride, every)
 
@@ -88,6 +103,11 @@ class Loaded:
             cells,
             width,
         )
+
+
+def blocks(key: str, cells: int) -> int:
+    """The sums of a parameter that all cells share: one for each block."""
+    return -(-cells // (WIDTH if key.startswith(TRITON) else block(cells)))
 
 
 def block(cells: int) -> int:

@@ -100,7 +100,8 @@ def functions(real: Any) -> dict[str, Any]:
     @njit(**INLINED)
     def sinh(x):
         grown = expm1(fabs(x))
-        value = half * (grown + grown / (grown + one))
+        rest = select(grown - grown == zero, grown / (grown + one), one)  # of infinity as well
+        value = half * (grown + rest)
         return select(x < zero, -value, value)
 
     @njit(**INLINED)
@@ -127,7 +128,7 @@ def functions(real: Any) -> dict[str, Any]:
 
     @njit(**INLINED)
     def mod(a, b):
-        rest = math.fmod(a, b)
+        rest = np.fmod(a, b)
         return select((rest != zero) & ((b < zero) != (rest < zero)), rest + b, rest)
 
     @njit(**INLINED)

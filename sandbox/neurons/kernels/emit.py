@@ -1,12 +1,12 @@
-"""What the sources of forward and backward kernels share: names, lines for nodes, and the loop over blocks."""
+"""What the sources of forward and backward kernels share: variants, the words of a back end, a line for each node."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from sandbox.neurons.kernels.graph import Graph
-from sandbox.neurons.kernels.kinds import KINDS
 from sandbox.neurons.kernels.structure import Structure
 
 
@@ -20,19 +20,85 @@ class Variant(NamedTuple):
     wanted: tuple[str, ...] = ()  # backward: inputs whose gradient is asked for, beside the states
 
 
-class Buffers:
-    """The addresses that a kernel is handed, in order, and how each is read and written."""
+class Words(ABC):
+    """How a back end writes what the steps of a kernel are made of; `names` are its buffers, in order.
+
+    `i` is the place of a cell in a step of a sequence, `k` in a step of a segment; `x_here` is what a cell carries from
+    step to step.
+    """
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
 
+    @staticmethod
+    @abstractmethod
+    def node(kind: str, args: Sequence[str]) -> str:
+        """A node of `KINDS`, of arguments that have names."""
+
+    @staticmethod
+    @abstractmethod
+    def number(place: int) -> str:
+        """One of the numbers that all cells share."""
+
+    @staticmethod
+    @abstractmethod
+    def literal(value: str) -> str:
+        """A number of the kernel."""
+
+    @abstractmethod
     def fetch(self, name: str, to: str | None = None, at: str = "i") -> str:
         """One value of a sequence."""
-        return f"{to or name} = fetch({name}_, {'ix' if name == 'x' else at} + j, {self.names.index(name)})"
 
+    @abstractmethod
     def put(self, name: str, value: str, at: str = "i") -> str:
         """One value of a sequence, written."""
-        return f"put({name}_, {at} + j, {value}, {self.names.index(name)})"
+
+    @abstractmethod
+    def held(self, name: str) -> str:
+        """What a cell carries, as it was when the step began."""
+
+    @abstractmethod
+    def hold(self, name: str, value: str) -> str:
+        """What a cell carries into the next step."""
+
+    @abstractmethod
+    def gather(self, name: str, value: str) -> str:
+        """A term of a sum over time."""
+
+    @abstractmethod
+    def row(self, step: str) -> str:
+        """Where a step begins in a sequence of as many cells."""
+
+    @abstractmethod
+    def keep(self, name: str, row: str) -> str:
+        """What the cells carry, into a row of what is saved."""
+
+    @abstractmethod
+    def recall(self, name: str, row: str) -> str:
+        """The reverse of `keep`."""
+
+    @abstractmethod
+    def meet(self) -> list[str]:
+        """Waits until all cells of a block have read and written."""
+
+    @abstractmethod
+    def steps(self, times: str, body: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+        """A loop over time, with the body for each cell of the block."""
+
+    @abstractmethod
+    def kernel(
+        self,
+        fetched: Sequence[str],
+        copied: Sequence[str],
+        cleared: Sequence[str],
+        work: Sequence[str],
+        kept: Sequence[str],
+        summed: Sequence[str] = (),
+    ) -> str:
+        """The function around the work in time.
+
+        What cells carry is `copied` from a buffer or `cleared`, and in the end `kept` in one or `summed` over a block.
+        """
 
 
 def saved(structure: Structure, variant: Variant) -> list[str]:
@@ -44,7 +110,9 @@ def saved(structure: Structure, variant: Variant) -> list[str]:
     return [f"s{i}" for i in range(structure.states) if f"s{i}" in read]
 
 
-def statements(graph: Graph, ends: Sequence[int], loaded: dict[int, str]) -> tuple[list[str], dict[int, str]]:
+def statements(
+    words: type[Words], graph: Graph, ends: Sequence[int], loaded: dict[int, str]
+) -> tuple[list[str], dict[int, str]]:
     """A line for each node that the ends need, and the name of each node; `loaded` are those that have one."""
     names = dict(loaded)
     lines: list[str] = []
@@ -56,12 +124,12 @@ def statements(graph: Graph, ends: Sequence[int], loaded: dict[int, str]) -> tup
             names[place] = names[node.args[0]]
             continue
         names[place] = f"n{len(lines)}"
-        lines.append(f"{names[place]} = {KINDS[node.kind].code.format(*(names[arg] for arg in node.args))}")
+        lines.append(f"{names[place]} = {words.node(node.kind, [names[arg] for arg in node.args])}")
     return lines, names
 
 
 def leaves(
-    graph: Graph, structure: Structure, variant: Variant, ends: Sequence[int]
+    words: type[Words], graph: Graph, structure: Structure, variant: Variant, ends: Sequence[int]
 ) -> tuple[dict[int, str], list[str]]:
     """How constants, literals and parameters of all cells are called, and the lines that fetch them once."""
     names: dict[int, str] = {}
@@ -73,56 +141,17 @@ def leaves(
             continue
         if node.kind == "constant":
             names[place] = f"k{constants.index(node.what)}"
-            lines.append(f"{names[place]} = load(C, {constants.index(node.what)})")
+            lines.append(f"{names[place]} = {words.number(constants.index(node.what))}")
         elif node.kind == "literal":
             names[place] = {"0.0": "zero", "1.0": "one"}.get(node.what, f"c{len(lines)}")
             if names[place] not in ("zero", "one"):
-                lines.append(f"{names[place]} = F({node.what})")
+                lines.append(f"{names[place]} = {words.literal(node.what)}")
         elif node.kind == "input" and node.what[0] == "p" and not variant.each[int(node.what[1:])]:
             names[place] = f"q{node.what[1:]}"
-            lines.append(f"{names[place]} = load(C, {len(constants) + int(node.what[1:])})")
+            lines.append(f"{names[place]} = {words.number(len(constants) + int(node.what[1:]))}")
     return names, lines
 
 
 def inputs(graph: Graph, ends: Sequence[int]) -> dict[str, int]:
     """The inputs that the ends need, by name."""
     return {graph.nodes[place].what: place for place in graph.reach(ends) if graph.nodes[place].kind == "input"}
-
-
-def steps(times: str, body: Sequence[str], before: Sequence[str] = ()) -> list[str]:
-    """A loop over time, and in each step over the cells of the block."""
-    return [
-        f"for t in {times}:",
-        "    i = t * M + b",
-        "    ix = t * sx + b",
-        *(f"    {line}" for line in before),
-        "    for j in range(n):",
-        *(f"        {line}" for line in body),
-    ]
-
-
-def written(
-    buffers: Buffers,
-    fetched: Sequence[str],
-    copied: Sequence[str],
-    cleared: Sequence[str],
-    work: Sequence[str],
-    kept: Sequence[str],
-    ending: Sequence[str] = (),
-) -> str:
-    """The function: blocks of cells around the work in time; `_here` is a copy of a block's part of a buffer."""
-    lines = [
-        "def kernel(lo, hi, width, T, M, sx, every, A, c):",
-        "    C = pointer(c, zero)",
-        *(f"    {line}" for line in fetched),
-        *(f"    {name}_ = pointer(A[{i}], zero)" for i, name in enumerate(buffers.names)),
-        *(f"    {name}_here = stack(zero)" for name in [*copied, *cleared]),
-        "    for b in range(lo, hi, width):",
-        "        n = min(b + width, hi) - b",
-        *(f"        copy({name}_here, 0, {name}_, b, n)" for name in copied if name in buffers.names),
-        *(f"        clear({name}_here, n)" for name in cleared),
-        *(f"        {line}" for line in work),
-        *(f"        copy({name}_, b, {name}_here, 0, n)" for name in kept),
-        *(f"        {line}" for line in ending),
-    ]
-    return "\n".join(lines) + "\n"

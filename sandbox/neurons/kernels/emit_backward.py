@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from sandbox.neurons.kernels.emit import Buffers, Variant, inputs, leaves, statements, steps, written
+from sandbox.neurons.kernels.emit import Variant, Words, inputs, leaves, statements
 from sandbox.neurons.kernels.graph import Graph
+from sandbox.neurons.kernels.numba_words import Numba
 from sandbox.neurons.kernels.structure import Structure
 
 
-def backward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:
-    """The backward kernel and the names of its buffers.
+def backward(structure: Structure, variant: Variant, words: type[Words] = Numba) -> tuple[str, list[str]]:
+    """The backward kernel in the words of a back end, and the names of its buffers.
 
         for each block of cells: for each step, the last first: gradients of input, state <- those of outputs, state
 
@@ -21,7 +22,7 @@ def backward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:
     asked = [name for name in variant.wanted if name in gradients]
     ends = [gradients[name] for name in [*(s for s in states if s in gradients), *asked]]
     again = [*structure.ends] if variant.sparse else []
-    known, fetched = leaves(graph, structure, variant, [*ends, *again])
+    known, fetched = leaves(words, graph, structure, variant, [*ends, *again])
     used, before = inputs(graph, [*ends, *again]), [name for name in inputs(graph, ends) if name[0] == "s"]
     absent = {f"g_out{i}" for i, given in enumerate(variant.given) if not given}
     known |= {place: "zero" for name, place in used.items() if name in absent}
@@ -32,33 +33,35 @@ def backward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:
     given_back = [f"g_{name}" for name in asked if name[0] != "p"]
     saves = [f"save_{name}" for name in (states if variant.sparse else before)]
     trail = [f"trail_{name}" for name in before if variant.sparse]
-    buffers = Buffers([*flows, *saves, *trail, *given_back, *cells, *bars, *sums])
+    to = words([*flows, *saves, *trail, *given_back, *cells, *bars, *sums])
     loaded = known | {place: name for name, place in used.items() if place not in known}
-    lines, names = statements(graph, ends, loaded)
+    lines, names = statements(words, graph, ends, loaded)
     given = {name: names[gradients[name]] if name in gradients else "zero" for name in [*states, *asked]}
     body = [
-        *(buffers.fetch(name) for name in flows if name in inputs(graph, ends)),
-        *(buffers.fetch(name, name[6:], "k") for name in trail),
-        *(buffers.fetch(f"save_{name}", name) for name in before if not variant.sparse),
-        *(f"{name} = load({name}_here, j)" for name in [*cells, *bars] if name in used),
+        *(to.fetch(name) for name in flows if name in inputs(graph, ends)),
+        *(to.fetch(name, name[6:], "k") for name in trail),
+        *(to.fetch(f"save_{name}", name) for name in before if not variant.sparse),
+        *(to.held(name) for name in [*cells, *bars] if name in used),
         *lines,
-        *(f"store(g_end{i}_here, j, {given[name]})" for i, name in enumerate(states)),
-        *(buffers.put(name, given[name[2:]]) for name in given_back),
-        *(f"store({name}_here, j, load({name}_here, j) + {given[name[2:]]})" for name in sums),
+        *(to.hold(f"g_end{i}", given[name]) for i, name in enumerate(states)),
+        *(to.put(name, given[name[2:]]) for name in given_back),
+        *(to.gather(name, given[name[2:]]) for name in sums),
     ]
-    work = steps("range(T - 1, -1, -1)", body)
+    work = to.steps("range(T - 1, -1, -1)", body)
     if variant.sparse:
-        work = _segments(structure, graph, buffers, loaded, [*flows, *cells], trail, body)
+        work = _segments(structure, graph, to, loaded, [*flows, *cells], trail, body)
     each = [name for name in sums if variant.each[int(name[3:])]]
-    ending = [f"store({name}_, b // width, total({name}_here, n))" for name in sums if name not in each]
     cleared = [*sums, *(states if variant.sparse else [])]
-    return written(buffers, fetched, [*cells, *bars], cleared, work, [*bars, *each], ending), buffers.names
+    source = to.kernel(
+        fetched, [*cells, *bars], cleared, work, [*bars, *each], [name for name in sums if name not in each]
+    )
+    return source, to.names
 
 
 def _segments(
     structure: Structure,
     graph: Graph,
-    buffers: Buffers,
+    to: Words,
     loaded: dict[int, str],
     shared: list[str],
     trail: list[str],
@@ -67,20 +70,25 @@ def _segments(
     """Segments of steps, the last first: forward again from the state that was kept, and then backward."""
     states = [f"s{i}" for i in range(structure.states)]
     used = inputs(graph, structure.ends)
-    lines, names = statements(graph, structure.ends, loaded)
+    lines, names = statements(type(to), graph, structure.ends, loaded)
     ahead = [
-        *(buffers.fetch(name) for name in shared if name in used and name[0] in "xd"),
-        *(f"{name} = load({name}_here, j)" for name in [*states, *shared] if name[0] not in "xdg"),
-        *(buffers.put(name, name[6:], "k") for name in trail),
+        *(to.fetch(name) for name in shared if name in used and name[0] in "xd"),
+        *(to.held(name) for name in [*states, *shared] if name[0] not in "xdg"),
+        *(to.put(name, name[6:], "k") for name in trail),
         *lines,
-        *(f"store({name}_here, j, {names[place]})" for name, place in zip(states, structure.ends, strict=True)),
+        *(to.hold(name, names[place]) for name, place in zip(states, structure.ends, strict=True)),
     ]
-    place = ["k = (t - first) * M + b"]
+    place = [f"k = {to.row('t - first')}"]
+    within = [
+        *(to.recall(name, "segment") for name in states),
+        *to.steps("range(first, last)", ahead, place),
+        *to.meet(),
+        *to.steps("range(last - 1, first - 1, -1)", body, place),
+        *to.meet(),
+    ]
     return [
         "for segment in range((T - 1) // every, -1, -1):",
         "    first = segment * every",
         "    last = min(first + every, T)",
-        *(f"    copy({name}_here, 0, save_{name}_, segment * M + b, n)" for name in states),
-        *(f"    {line}" for line in steps("range(first, last)", ahead, place)),
-        *(f"    {line}" for line in steps("range(last - 1, first - 1, -1)", body, place)),
+        *(f"    {line}" for line in within),
     ]

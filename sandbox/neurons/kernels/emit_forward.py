@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sandbox.neurons.kernels.emit import Buffers, Variant, inputs, leaves, saved, statements, steps, written
+from sandbox.neurons.kernels.emit import Variant, Words, inputs, leaves, saved, statements
+from sandbox.neurons.kernels.numba_words import Numba
 from sandbox.neurons.kernels.structure import Structure
 
 
-def forward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:
-    """The forward kernel and the names of its buffers.
+def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) -> tuple[str, list[str]]:
+    """The forward kernel in the words of a back end, and the names of its buffers.
 
         for each block of cells: for each step: outputs, state <- step(current, state)
 
@@ -16,24 +17,25 @@ def forward(structure: Structure, variant: Variant) -> tuple[str, list[str]]:
     """
     graph = structure.graph
     ends = [*structure.outputs, *structure.ends]
-    known, fetched = leaves(graph, structure, variant, ends)
+    known, fetched = leaves(words, graph, structure, variant, ends)
     used = inputs(graph, ends)
     states = [f"s{i}" for i in range(structure.states)]
     cells = [name for name in used if name[0] == "p" and used[name] not in known]
     flows = [name for name in used if name[0] in "xd"]
     kept = saved(structure, variant) if variant.save else []
     outs = [f"out{i}" for i in range(len(structure.outputs))]
-    buffers = Buffers([*flows, *outs, *(f"save_{name}" for name in kept), *states, *cells])
-    lines, names = statements(graph, ends, known | {place: name for name, place in used.items() if place not in known})
+    to = words([*flows, *outs, *(f"save_{name}" for name in kept), *states, *cells])
+    loaded = known | {place: name for name, place in used.items() if place not in known}
+    lines, names = statements(words, graph, ends, loaded)
     body = [
-        *(buffers.fetch(name) for name in flows),
-        *(f"{name} = load({name}_here, j)" for name in [*states, *cells] if name in used or name in kept),
-        *(buffers.put(f"save_{name}", name) for name in kept if not variant.sparse),
+        *(to.fetch(name) for name in flows),
+        *(to.held(name) for name in [*states, *cells] if name in used or name in kept),
+        *(to.put(f"save_{name}", name) for name in kept if not variant.sparse),
         *lines,
-        *(buffers.put(name, names[place]) for name, place in zip(outs, structure.outputs, strict=True)),
-        *(f"store({name}_here, j, {names[place]})" for name, place in zip(states, structure.ends, strict=True)
+        *(to.put(name, names[place]) for name, place in zip(outs, structure.outputs, strict=True)),
+        *(to.hold(name, names[place]) for name, place in zip(states, structure.ends, strict=True)
           if names[place] != name),
     ]  # fmt: skip
-    sparse = [f"    copy(save_{name}_, t // every * M + b, {name}_here, 0, n)" for name in kept if variant.sparse]
-    work = steps("range(T)", body, ["if t % every == 0:", *sparse] if sparse else [])
-    return written(buffers, fetched, [*states, *cells], [], work, states), buffers.names
+    sparse = [f"    {to.keep(name, 't // every')}" for name in kept if variant.sparse]
+    work = to.steps("range(T)", body, ["if t % every == 0:", *sparse] if sparse else [])
+    return to.kernel(fetched, [*states, *cells], [], work, states), to.names

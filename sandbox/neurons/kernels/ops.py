@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sandbox.memory import empty
 from sandbox.neurons.kernels import compiled
+from sandbox.neurons.kernels.buffers import gradient, numbers, per_cell, read, summed
 from sandbox.neurons.kernels.emit import Variant, saved
 
 # `x` is [T, M], states are [M], params [M] or (), draws [T, M], constants [C] in float64
@@ -25,7 +26,7 @@ torch.library.define(
 )
 
 
-@torch.library.impl(RUN, "cpu")
+@torch.library.impl(RUN, ("cpu", "cuda"))
 def _run(
     x: Tensor,
     states: Sequence[Tensor],
@@ -37,20 +38,20 @@ def _run(
 ) -> list[Tensor]:
     """All steps: outputs `[T, M]`, the last state `[M]`, and states of every so manyth step; none if `every` is 0."""
     structure = compiled.STRUCTURES[key]
-    variant = Variant(_each(params), every > 0, every > 1)
+    variant = Variant(per_cell(params), every > 0, every > 1)
     outs = [empty(x.shape, x) for _ in structure.outputs]
     ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
     kept = saved(structure, variant) if every else []
     saves = [empty((-(-len(x) // every), x.shape[1]), x) for _ in kept]
     buffers = {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": end for i, end in enumerate(ends)}
-    buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | _read(params, draws)
+    buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | read(params, draws)
     x = rows(x)
     if x.numel():
-        compiled.call(key, "forward", variant, x, buffers, _numbers(constants, params, x), every)
+        compiled.call(key, "forward", variant, x, buffers, numbers(constants, params, x), every)
     return [*outs, *ends, *saves]
 
 
-@torch.library.impl(BACKWARD, "cpu")
+@torch.library.impl(BACKWARD, ("cpu", "cuda"))
 def _run_backward(
     x: Tensor,
     saves: Sequence[Tensor],
@@ -66,12 +67,12 @@ def _run_backward(
 ) -> list[Tensor]:
     """Gradients of the inputs in `names` and of the first state, for those of outputs `given` and the last state."""
     structure = compiled.STRUCTURES[key]
-    each, wanted = _each(params), names.split()
+    each, wanted = per_cell(params), names.split()
     given_ = tuple(i in given for i in range(len(structure.outputs)))
     variant = Variant(each, False, every > 1, given_, tuple(wanted))
     kept = saved(structure, variant)
     bars = [end.clone(memory_format=torch.contiguous_format) for end in ends]
-    found = {name: _gradient(name, x, params) for name in wanted}
+    found = {name: gradient(name, x, params, key) for name in wanted}
     outs = [out.contiguous() for out in outs]
     buffers = {f"g_out{i}": out for i, out in zip(given, outs, strict=True)}
     buffers |= {f"g_end{i}": bar for i, bar in enumerate(bars)} | {f"g_{name}": g for name, g in found.items()}
@@ -79,17 +80,15 @@ def _run_backward(
     buffers |= {f"trail_{name}": empty((every, x.shape[1]), x) for name in kept if every > 1}
     x = rows(x)
     if x.numel():
-        compiled.call(
-            key, "backward", variant, x, buffers | _read(params, draws), _numbers(constants, params, x), every
-        )
-    summed = [_summed(g) if name[0] == "p" and not each[int(name[1:])] else g for name, g in found.items()]
-    return [*summed, *bars]
+        compiled.call(key, "backward", variant, x, buffers | read(params, draws), numbers(constants, params, x), every)
+    whole = [summed(g) if name[0] == "p" and not each[int(name[1:])] else g for name, g in found.items()]
+    return [*whole, *bars]
 
 
 @torch.library.register_fake(RUN)  # type: ignore[untyped-decorator]
 def _fake_run(x: Any, states: Any, params: Any, draws: Any, constants: Any, key: str, every: int) -> list[Tensor]:
     structure = compiled.STRUCTURES[key]
-    kept = saved(structure, Variant(_each(params), True, every > 1)) if every else []
+    kept = saved(structure, Variant(per_cell(params), True, every > 1)) if every else []
     outs = [x.new_empty(x.shape) for _ in structure.outputs]
     ends = [state.new_empty(state.shape) for state in states]
     return [*outs, *ends, *(x.new_empty(-(-x.shape[0] // every), x.shape[1]) for _ in kept)]
@@ -167,31 +166,3 @@ def rows(x: Tensor) -> Tensor:
     """`x` with cells side by side in memory; one that stands still in time stays one row."""
     dense = x.shape[1] <= 1 or x.stride(1) == 1
     return x if dense and (x.stride(0) == 0 or x.stride(0) >= x.shape[1]) else x.contiguous()
-
-
-def _each(params: Sequence[Tensor]) -> tuple[bool, ...]:
-    return tuple(p.ndim > 0 for p in params)
-
-
-def _read(params: Sequence[Tensor], draws: Sequence[Tensor]) -> dict[str, Tensor]:
-    cells = {f"p{i}": p.contiguous() for i, p in enumerate(params) if p.ndim}
-    return cells | {f"d{i}": d.contiguous() for i, d in enumerate(draws)}
-
-
-def _numbers(constants: Tensor, params: Sequence[Tensor], like: Tensor) -> Tensor:
-    shared = [p.detach() if p.ndim == 0 else p.new_zeros(()) for p in params]
-    return torch.cat([constants.to(like.dtype), torch.stack(shared)]) if shared else constants.to(like.dtype)
-
-
-def _gradient(name: str, x: Tensor, params: Sequence[Tensor]) -> Tensor:
-    """Where a gradient is written: a number for each block where all cells share a parameter."""
-    if name[0] != "p":
-        return x.new_zeros(x.shape) if not x.numel() else empty(x.shape, x)
-    if params[int(name[1:])].ndim:
-        return x.new_zeros(x.shape[1:])
-    return x.new_zeros(-(-x.shape[1] // compiled.block(x.shape[1])))
-
-
-def _summed(parts: Tensor) -> Tensor:
-    """The sum over the blocks, in an order that no number of threads changes."""
-    return torch.as_tensor(parts.numpy().sum(), dtype=parts.dtype)

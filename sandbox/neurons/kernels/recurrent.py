@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch._C import _functorch
 
 from sandbox.neurons.kernels import compiled
+from sandbox.neurons.kernels.backends import by_triton
+from sandbox.neurons.kernels.choice import choice
 from sandbox.neurons.kernels.plan import Body
 from sandbox.neurons.kernels.recurrent_ops import recur
 from sandbox.neurons.kernels.sequence import Result, found_for, operands, returned
@@ -27,7 +29,7 @@ def recurrence(
     found = found_for(neuron, body, label, currents, state, dt)
     if "x" not in found.structure.backward[1]:
         raise Unsupported("no gradient reaches the current", expected=True)
-    key = compiled.register(found.structure)
+    key = compiled.register(found.structure, currents.device)
     row = operands(found, neuron, currents, state)
     tensors = [row.x, last, *synapse.parameters(), *row.states, *row.params, *row.draws]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
@@ -50,6 +52,8 @@ def admit(synapse: nn.Linear, currents: Tensor, last: Tensor) -> None:
         raise Unsupported("a hook looks at the recurrent synapse in every step", expected=True)
     if _functorch.maybe_current_level() is not None:
         raise Unsupported("a transform of torch.func", expected=True)
+    if by_triton(currents.device, choice().mode):
+        raise Unsupported("Triton has no kernel for recurrent layers")
     size, like = currents.shape[-1], (currents.dtype, currents.device)
     if synapse.weight.shape != (size, size) or any((p.dtype, p.device) != like for p in synapse.parameters()):
         raise Unsupported("recurrent weights are unlike the currents", expected=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sandbox.memory import empty
 from sandbox.neurons.kernels import compiled, ops
+from sandbox.neurons.kernels.buffers import gradient, numbers, per_cell, read, summed
 from sandbox.neurons.kernels.emit import Variant, saved
 from sandbox.synapses import product
 from sandbox.synapses.events import heard
@@ -52,15 +53,15 @@ def _run(
 ) -> list[Tensor]:
     """Outputs `[T, M]`, the last state `[M]` and, to `save`, the currents with what was heard, and membranes."""
     structure, width = compiled.STRUCTURES[key], weight.shape[0]
-    variant = Variant(ops._each(params), save)
+    variant = Variant(per_cell(params), save)
     kept = saved(structure, variant) if save else []
     outs = [empty(x.shape, x) for _ in structure.outputs]
     ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
     saves = [empty(x.shape, x) for _ in kept]
     total = empty((len(x) if save else 1, x.shape[1]), x)
     buffers = {"x": total} | {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": s for i, s in enumerate(ends)}
-    buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | ops._read(params, draws)
-    kernel = compiled.Loaded(key, "forward", variant, x.dtype, buffers, ops._numbers(constants, params, x))
+    buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | read(params, draws)
+    kernel = compiled.Loaded(key, "forward", variant, x.dtype, buffers, numbers(constants, params, x))
     weigh = weighing(way, weight.detach(), None if bias is None else bias.detach())
     before = last.reshape(-1, width)
     for t in range(len(x)):
@@ -85,20 +86,20 @@ def _run_backward(
     names: str,
 ) -> list[Tensor]:
     """Gradients of the inputs in `names`, the total current first, and of the first state."""
-    structure, each, wanted = compiled.STRUCTURES[key], ops._each(params), names.split()
+    structure, each, wanted = compiled.STRUCTURES[key], per_cell(params), names.split()
     errors = {i: out.contiguous() for i, out in zip(given, outs, strict=True)}
     variant = Variant(
         each, given=tuple(i == 0 or i in errors for i in range(len(structure.outputs))), wanted=tuple(wanted)
     )
     bars = [end.clone(memory_format=torch.contiguous_format) for end in ends]
-    found = {name: ops._gradient(name, total, params) for name in wanted}
+    found = {name: gradient(name, total, params, key) for name in wanted}
     sums = {name: torch.zeros_like(g) for name, g in found.items() if name[0] == "p"}
     heard = total.new_zeros(1, total.shape[1])  # the error of the outputs of one step
     buffers = {"x": total, **{f"g_out{i}": error for i, error in errors.items()}, "g_out0": heard}
     buffers |= {f"g_end{i}": bar for i, bar in enumerate(bars)} | {f"g_{name}": g for name, g in found.items()}
     buffers |= {f"save_{name}": save.contiguous() for name, save in zip(saved(structure, variant), saves, strict=True)}
-    buffers |= ops._read(params, draws)
-    kernel = compiled.Loaded(key, "backward", variant, total.dtype, buffers, ops._numbers(constants, params, total))
+    buffers |= read(params, draws)
+    kernel = compiled.Loaded(key, "backward", variant, total.dtype, buffers, numbers(constants, params, total))
     rows = heard.view(-1, weight.shape[0])
     for t in range(len(total) - 1, -1, -1):
         if t + 1 < len(total):
@@ -106,9 +107,9 @@ def _run_backward(
         if 0 in errors:
             heard += errors[0][t]
         kernel.step(t, total.shape[1])
-        for name, summed in sums.items():
-            summed += found[name]
-    found |= {name: g if each[int(name[1:])] else ops._summed(g) for name, g in sums.items()}
+        for name, whole in sums.items():
+            whole += found[name]
+    found |= {name: g if each[int(name[1:])] else summed(g) for name, g in sums.items()}
     return [*found.values(), *bars]
 
 

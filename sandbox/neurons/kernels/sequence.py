@@ -14,8 +14,8 @@ from torch._C import _functorch
 from torch.autograd import forward_ad
 
 from rules.surrogates import current_pass
-from sandbox.compiled_loops import absent
 from sandbox.neurons.dice import GOLDEN, uniform
+from sandbox.neurons.kernels.backends import refusal
 from sandbox.neurons.kernels.choice import choice
 from sandbox.neurons.kernels.emit import Variant, saved
 from sandbox.neurons.kernels.kinds import COSTLY
@@ -53,17 +53,15 @@ def found_for(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any,
 
 def admit(currents: Tensor, state: Any) -> None:
     """Raise Unsupported for what the kernels are not made for."""
-    if why := absent():
+    if why := refusal(currents.device, choice().mode):
         raise Unsupported(why)
     context = current_pass()
     if context is not None and context.spike is not None and not context.smooth:
         raise Unsupported("another function makes the spikes of this pass", expected=True)
     if forward_ad._current_level >= 0 or _tangents():
         raise Unsupported("forward-mode differentiation", expected=True)
-    if torch._C._get_tracing_state() is not None or torch.is_autocast_enabled("cpu"):
+    if torch._C._get_tracing_state() is not None or torch.is_autocast_enabled(currents.device.type):
         raise Unsupported("torch.jit and autocast see the steps", expected=True)
-    if currents.device.type != "cpu":
-        raise Unsupported(f"currents are on {currents.device}")
     if currents.dtype not in DTYPES:
         raise Unsupported(f"currents have dtype {currents.dtype}")
     if currents.ndim == 0 or len(currents) == 0 or not hasattr(state, "_asdict"):
@@ -126,7 +124,7 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     """Cells in a row, through the operator, and back into shape."""
     from sandbox.neurons.kernels import batching, compiled, ops, transforms  # noqa: F401  # batching registers itself
 
-    key = compiled.register(found.structure)
+    key = compiled.register(found.structure, currents.device)
     x, states, params, draws = row = operands(found, neuron, currents, state)
     every = stride_of_memory(found.structure, params, x) if row.differentiated else 0
     operator = ops.run if _functorch.maybe_current_level() is None else transforms.transformed
@@ -153,7 +151,7 @@ def operands(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Operands
     """Currents and state with their cells in a row, and what torch computes beforehand."""
     steps, shape, count = len(currents), currents.shape[1:], found.structure.params
     before = found.beforehand(neuron, partial(drawn, state, currents)) if found.boundary else []
-    params = [_spread(value, shape, currents.dtype) for value in before[:count]]
+    params = [_spread(value, currents) for value in before[:count]]
     draws = [_flat(value.to(currents.dtype).expand(steps, *shape)) for value in before[count:]]
     return Operands(_flat(currents), [getattr(state, name).reshape(-1) for name in found.states], params, draws)
 
@@ -171,7 +169,7 @@ def returned(found: Plan, results: Sequence[Tensor], currents: Tensor, state: An
 def stride_of_memory(structure: Structure, params: list[Tensor], x: Tensor) -> int:
     """How many steps lie between two states that are kept, so that they fit the memory of `using`."""
     kept = len(saved(structure, Variant(tuple(p.ndim > 0 for p in params), True)))
-    cheap = not any(node.kind in COSTLY for node in structure.graph.nodes)
+    cheap = x.device.type == "cpu" and not any(node.kind in COSTLY for node in structure.graph.nodes)
     bound = min(choice().memory, CACHE) if cheap else choice().memory
     if x.numel() * x.element_size() * kept <= bound:
         return 1
@@ -190,10 +188,10 @@ def _flat(x: Tensor) -> Tensor:
     return x.reshape(len(x), -1) if x.numel() else x.reshape(len(x), x[0].numel())
 
 
-def _spread(value: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+def _spread(value: Tensor, currents: Tensor) -> Tensor:
     """A parameter as one number, or as one for each cell."""
-    value = value.to(dtype)
-    if value.device.type != "cpu":
+    value, shape = value.to(currents.dtype), currents.shape[1:]
+    if value.device != currents.device:
         raise Unsupported(f"a parameter is on {value.device}", expected=True)
     if value.numel() == 1:
         return value.reshape(())

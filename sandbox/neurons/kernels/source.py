@@ -7,18 +7,24 @@ from typing import Any
 
 import torch
 
+from sandbox.compiled_loops import legal
 from sandbox.neurons.kernels.attempt import body_of
-from sandbox.neurons.kernels.emit import Variant
+from sandbox.neurons.kernels.emit import Variant, Words
 from sandbox.neurons.kernels.emit_backward import backward
 from sandbox.neurons.kernels.emit_forward import forward
+from sandbox.neurons.kernels.numba_words import Numba
 from sandbox.neurons.kernels.sequence import planned
+from sandbox.neurons.kernels.triton_words import Triton
 from sandbox.neurons.kernels.unsupported import Unsupported
 
+WORDS: dict[str, type[Words]] = {"numba": Numba, "triton": Triton}
 
-def source(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...]) -> str:
+
+def source(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...], backend: str) -> str:
     """Forward and backward kernel, with the numbers of the neuron in front."""
     from sandbox.neurons.base import advance
 
+    words = WORDS[legal("back end of the kernels", backend, WORDS)]
     state = neuron.initial_state((1,), torch.zeros(1, dtype=dtype))
     try:
         plan = planned(neuron, partial(body_of, advance, record, False), (record, False), dtype, state, dt)
@@ -30,8 +36,8 @@ def source(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...]) 
     each = tuple(value.numel() > 1 for value in before)
     given = tuple(True for _ in structure.outputs)
     wanted = ("x", *(f"p{i}" for i in range(structure.params)))
-    ahead, _ = forward(structure, Variant(each, save=True))
-    back, _ = backward(structure, Variant(each, given=given, wanted=wanted))
+    ahead, _ = forward(structure, Variant(each, save=True), words)
+    back, _ = backward(structure, Variant(each, given=given, wanted=wanted), words)
     numbers = ", ".join(f"k{i} = {value:.17g}" for i, value in enumerate(plan.constants.tolist()))
     states = ", ".join(f"s{i} = {name}" for i, name in enumerate(plan.states))
     return f"# x = current, {states}\n# {numbers}\n# forward\n{ahead}# backward\n{back}"

@@ -6,6 +6,8 @@ import hashlib
 import logging
 import os
 import sys
+import tempfile
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +42,24 @@ def versions() -> str:
 
 
 @lru_cache(maxsize=512)
+def imported(source: str) -> Any:
+    """The kernel of a source for Triton, which wants to read it in a file: a temporary one where none can be kept."""
+    name = f"triton_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
+    try:
+        path = _written(folder() / f"{name}.py", source)
+    except OSError as error:
+        LOG.debug("a kernel is not kept: %s", error)
+        path = _written(Path(_temporary().name) / f"{name}.py", source)
+    return _executed(source, path, {}).kernel
+
+
+@lru_cache(maxsize=1)
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is gone when the process is."""
+    return tempfile.TemporaryDirectory(prefix="sandbox-kernels-")
+
+
+@lru_cache(maxsize=512)
 def compiled(source: str, real: Any) -> Any:
     """The kernel of a source, for `numpy.float32` or `numpy.float64`; from the disk where it is there."""
     digest = hashlib.sha256("\n".join([source, real.__name__, versions()]).encode()).hexdigest()[:32]
@@ -67,9 +87,15 @@ def _load(source: str, path: Path | None, real: Any) -> Any:
 
     from sandbox.neurons.kernels.elementary import functions
 
+    module = _executed(source, path, functions(real))
+    return njit(SIGNATURE, nogil=True, error_model="numpy", cache=path is not None)(module.kernel)
+
+
+def _executed(source: str, path: Path | None, names: Mapping[str, Any]) -> ModuleType:
+    """A module of a source, with these names in it."""
     module = ModuleType(f"sandbox_kernel_{path.stem}" if path else "sandbox_kernel")
-    module.__dict__.update(functions(real))
+    module.__dict__.update(names)
     if path:
         sys.modules[module.__name__] = module
     exec(compile(source, str(path) if path else "<kernel>", "exec"), module.__dict__)
-    return njit(SIGNATURE, nogil=True, error_model="numpy", cache=path is not None)(module.kernel)
+    return module

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import current_pass
-from sandbox.compiled_loops import absent
 from sandbox.neurons.kernels import choice
+from sandbox.neurons.kernels.backends import refusal
 from sandbox.neurons.kernels.unsupported import Unsupported
 
 if TYPE_CHECKING:
@@ -83,11 +83,11 @@ def prepared(
     state = neuron.initial_state((1,), like)
     given = type(state)(*(like if there else None for there in present))
     try:
-        if why := absent():
+        if why := refusal(like.device, mode):
             raise Unsupported(why)
         plan = planned(neuron, partial(body_of, advance, record, centred), (record, centred), dtype, given, dt)
     except Unsupported as reason:
-        if mode == "numba":
+        if mode != "auto":
             raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
         return None
-    return Prepared(plan.constants, compiled.register(plan.structure))
+    return Prepared(plan.constants, compiled.register(plan.structure, like.device))

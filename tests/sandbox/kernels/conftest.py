@@ -34,7 +34,7 @@ def driven(neuron, shape=(2, 3), steps=60, strength=6.0, dtype=DOUBLE):
     """Noisy currents about `strength` times the rheobase."""
     rng = torch.Generator().manual_seed(1)
     rheobase = torch.as_tensor(neuron.rheobase).detach().double().mean()
-    return (rheobase * (strength + 2 * torch.randn(steps, *shape, generator=rng, dtype=DOUBLE))).to(dtype)
+    return (rheobase.cpu() * (strength + 2 * torch.randn(steps, *shape, generator=rng, dtype=DOUBLE))).to(dtype)
 
 
 def answer(mode, neuron, currents, dt=0.5, learned=(), memory=None):
@@ -44,7 +44,7 @@ def answer(mode, neuron, currents, dt=0.5, learned=(), memory=None):
     names = tuple(name for name in variables(start))
     free = [name for name in names if name != "wait"]
     leaves = {name: getattr(start, name).detach().clone().requires_grad_() for name in free}
-    weights = torch.linspace(0.5, 1.5, len(x), dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    weights = torch.linspace(0.5, 1.5, len(x), dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
     with using(mode, memory):
         run = simulate(neuron, x, dt, names, start._replace(**leaves))
     loss = (weights * run.spikes).sum()

@@ -6,11 +6,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from sandbox.neurons.kernels import using
 from sandbox.neurons.kernels.adjoint import adjoint
 from sandbox.neurons.kernels.graph import Graph
 from sandbox.neurons.kernels.kinds import CONDITIONS, KINDS
 from sandbox.neurons.kernels.unsupported import Unsupported
+
+from .kinds_at_once import hold_to_torch
 
 numba = pytest.importorskip("numba")
 DOMAINS = {"log": (0.1, 3), "log1p": (-0.5, 3), "log10": (0.1, 3), "sqrt": (0.1, 3), "pow": (0.5, 3), "asin": (-0.9, 0.9),
@@ -101,6 +105,14 @@ def test_every_slope_is_the_finite_difference(kind):
             above, below = (value(graph, place, at | {name: at[name] + h}) for h in (1e-6, -1e-6))
             want = (above - below) / 2e-6
             assert (value(graph, found[x], at) if x in found else 0.0) == pytest.approx(want, rel=1e-6, abs=1e-6), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-13), (torch.float32, 5e-6)])
+def test_every_kind_of_node_is_what_torch_computes(dtype, rtol):
+    """To a few units in the last place."""
+    with using("numba"):
+        hold_to_torch(dtype, rtol)
 
 
 def test_only_what_is_in_the_list_becomes_code():

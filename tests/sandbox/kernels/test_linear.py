@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sandbox.neurons import LIF, NEURONS, LeakyIntegrator, base, scan, simulate
-from sandbox.neurons.kernels import choice, compiled, linear, sequence, using
+from sandbox.neurons.kernels import backends, choice, compiled, linear, sequence, using
 from sandbox.neurons.kernels.attempt import body_of
 from sandbox.neurons.kernels.unsupported import Unsupported
 
@@ -47,7 +47,7 @@ def alone(monkeypatch):
     made = []
     original = linear.at_once
     monkeypatch.setattr(linear, "at_once", lambda *given: (made.append(1), original(*given))[1])
-    for module in (choice, linear, sequence):
+    for module in (backends, choice, linear):
         monkeypatch.setattr(module, "absent", lambda: "no numba today")
     return made
 
@@ -145,7 +145,7 @@ def test_it_is_taken_only_where_there_is_no_kernel_and_it_gains(alone, monkeypat
         assert alone == []
         simulate(LeakyIntegrator(), x)
         assert alone == [1]
-        for module in (choice, linear, sequence):
+        for module in (backends, choice, linear):
             monkeypatch.setattr(module, "absent", lambda: None)
         made = []
         monkeypatch.setattr(compiled, "call", lambda *given: made.append(given[1]))
