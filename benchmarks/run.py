@@ -7,9 +7,6 @@ python benchmarks/run.py memory hand 0    # one memory measurement, in a process
 from __future__ import annotations
 
 import json
-import os
-import resource
-import statistics
 import subprocess
 import sys
 import warnings
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import torch
 from by_hand import ByHand, train_step
+from memory import growth, of_processes
 from readme import machine, put, table
 from timing import paired, summary
 
@@ -28,8 +26,6 @@ SIZES = {  # inputs, hidden, outputs, steps, batch
 }
 LONG = (64, 256, 10, 1000, 32)
 CHECKPOINT = 32  # about sqrt(1000)
-# an allocator that returns what is freed, so that the resident peak is that of live memory
-LEAN = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_MAX_": "1000000"}
 PROCESSES = 7  # a step's time depends on how the allocator of its process happens to lay out memory
 
 
@@ -94,10 +90,7 @@ def imports() -> list[tuple[str, str, str, str, str]]:
 
 def memory() -> list[tuple[str, str, str, str, str]]:
     def peak(side: str, checkpoint: int) -> float:
-        words = [sys.executable, str(HERE / "run.py"), "memory", side, str(checkpoint)]
-        return statistics.median(
-            float(subprocess.run(words, capture_output=True, text=True, check=True, env=LEAN).stdout) for _ in range(3)
-        )
+        return of_processes([str(HERE / "run.py"), "memory", side, str(checkpoint)])
 
     hand, plain, cut = peak("hand", 0), peak("trainer", 0), peak("trainer", CHECKPOINT)
     shape = "64-256-10, T = 1000, B = 32"
@@ -126,10 +119,7 @@ def measure_memory(side: str, checkpoint: int) -> float:
     short = (*LONG[:3], 4, LONG[4])
     make = by_hand if side == "hand" else lambda size: by_trainer(size, checkpoint or None)
     make(short)()
-    step = make(LONG)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return growth(make(LONG))
 
 
 WORDS = """\
@@ -154,6 +144,7 @@ def main() -> None:
         "zero_order.py",
         "synapses.py",
         "kernels.py",
+        "training_step.py",
     ):
         subprocess.run([sys.executable, str(HERE / other)], check=True)
 
