@@ -1,6 +1,6 @@
 """What a whole training step costs: beside its matrix products alone, and beside SpikingJelly's step of that network.
 
-python benchmarks/training_step.py            # under two minutes; writes its section of README.md
+python benchmarks/training_step.py            # a minute; writes its section of README.md
 python benchmarks/training_step.py 1          # with one round of each; only prints
 python benchmarks/training_step.py memory kernels    # the memory of one step [MiB], in this process
 """
@@ -15,7 +15,7 @@ from functools import partial
 from importlib.util import find_spec
 
 import torch
-from memory import growth, of_processes
+from memory import growth, of_process
 from readme import machine, put, table
 from timing import paired
 from torch import Tensor, nn
@@ -151,10 +151,10 @@ def measure_memory(side: str) -> float:
 
 
 def memory() -> list[Row]:
-    kernel, rows = of_processes([__file__, "memory", "kernels"]), []
+    kernel, rows = of_process(__file__, "memory", "kernels"), []
     for side, name, target in (("plain", "plain loop", "<= 1.20"), ("spikingjelly", "SpikingJelly", "<= 0.50")):
         if side == "plain" or find_spec(side):
-            peak = of_processes([__file__, "memory", side])
+            peak = of_process(__file__, "memory", side)
             rows += [(f"peak memory: {name}", f"{peak:.0f} MiB", f"{kernel:.0f} MiB", f"{kernel / peak:.3f}", target)]
     return rows
 
@@ -164,8 +164,8 @@ Forward, loss, backward and Adam of a network {shape} of LIF neurons behind spik
 B = {batch}, float32, one thread; its hidden layers fire at {rates}. Medians of calls made in turn and of the ratios of
 neighbours. The products are those of the step, dense: forward, for the weight and, but for the first layer, for the
 input. SpikingJelly's network has the same weights, decay and detached reset, and its losses are compared with ours
-before anything is timed. Memory is the growth of the resident peak over one step in a fresh process whose allocator
-returns what is freed, median of three, synapses dense.
+after. Memory is the growth of the resident peak over one step in a fresh process whose allocator returns what is freed,
+synapses dense.
 """
 
 
