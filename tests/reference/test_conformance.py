@@ -168,7 +168,7 @@ def test_a_silent_cell_has_plain_json_too():
     assert json.loads(report.to_json())["spikes"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=2)
 @pytest.mark.timeout(1200)
 def test_the_whole_library_agrees_in_all_tiers(tmp_path):
     """A second of 20 cells under each stimulus, the float32 tier and the limit; five minutes on two cores.
