@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.neurons.base import Neuron, Trajectory
+from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import DRAWS, following
+from sandbox.neurons.loops import Trajectory
 from sandbox.reference.need import brian2
 
 
