@@ -15,16 +15,16 @@ LEAN = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_
 
 def growth(call: Callable[[], object]) -> float:
     """What the call adds to the resident peak of this process [MiB]."""
-    before = _peak()
+    before = peak()
     call()
-    return (_peak() - before) / 1024
+    return (peak() - before) / 1024
 
 
-def _peak() -> int:
-    """The resident peak of this program [KiB]; that of `getrusage` begins with the peak of whoever started it."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+def peak() -> int:
+    """The resident peak [KiB]; that of getrusage would begin with the size of the process that started this one."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if found is None:
-        raise RuntimeError("/proc/self/status tells no peak; memory is measured on Linux alone")
+        raise RuntimeError("memory is measured on Linux alone: /proc/self/status has no VmHWM")
     return int(found[1])
 
 
