@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rules.errors import unknown
 from rules.surrogates import Surrogate
+from sandbox.compiled_loops import settled
 
 Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
 N = TypeVar("N", bound="Neuron")
@@ -94,7 +95,7 @@ class Neuron(ABC):
         """One time step: output `[...]` and the next state, for a current `[...]` in nA and `dt` in ms."""
         return self.fire(self.integrate(current, state, dt), dt)
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    @settled
     def kernel_when_compiled(self, *how: Any) -> Any:
         """What `sandbox.neurons.kernels.when_compiled` needs to know of this neuron while torch.compile looks on."""
         from sandbox.neurons.kernels.when_compiled import prepared
