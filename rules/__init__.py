@@ -16,6 +16,7 @@ from rules.credit.binary_stochastic import BinaryStochastic
 from rules.credit.bptt import BPTT
 from rules.credit.restricted import Restricted
 from rules.health import Finding, HealthWarning
+from rules.monitor import Health, Unhealthy
 from rules.nonfinite import NonFinite
 from rules.recipes import CREDITS, RULES, LearningRule, compose, make
 from rules.surrogates import SURROGATES, Surrogate
@@ -33,6 +34,7 @@ __all__ = [
     "Credit",
     "CreditRule",
     "Finding",
+    "Health",
     "HealthWarning",
     "LearningRule",
     "MissingNeed",
@@ -45,6 +47,7 @@ __all__ = [
     "Surrogate",
     "Trace",
     "Trainer",
+    "Unhealthy",
     "compose",
     "make",
 ]

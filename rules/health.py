@@ -93,39 +93,41 @@ def _binary(x: Tensor) -> bool:
     return bool(((x == 0) | (x == 1)).all())
 
 
-def check_firing(rates: dict[str, float]) -> Iterator[Finding]:
+def check_firing(rates: dict[str, float], silent: float = SILENT, saturated: float = SATURATED) -> Iterator[Finding]:
     """Layers under 0.5 % or over 90 % of their possible spikes."""
     for name, rate in rates.items():
-        if rate < SILENT:
+        if rate < silent:
             yield Finding(
-                "silent", name, rate, f"under {SILENT:.1%} of its units fire in a step",
+                "silent", name, rate, f"under {silent:.1%} of its units fire in a step",
                 "scale its weights or input up, or lower the threshold (sandbox.calibrate does it from a batch)",
             )  # fmt: skip
-        elif rate > SATURATED:
+        elif rate > saturated:
             yield Finding(
-                "saturated", name, rate, f"over {SATURATED:.0%} of its units fire in every step",
+                "saturated", name, rate, f"over {saturated:.0%} of its units fire in every step",
                 "scale its weights or input down, raise the threshold, or add a refractory period",
             )  # fmt: skip
 
 
-def check_credit(parameters: dict[str, nn.Parameter], credit: Credit) -> Iterator[Finding]:
+def check_credit(
+    parameters: dict[str, nn.Parameter], credit: Credit, vanishing: float = VANISHING
+) -> Iterator[Finding]:
     """Parameters that the rule speaks for and that got nothing, or next to nothing."""
-    rms = {name: float(g.detach().square().mean().sqrt()) for name, g in credit.grads.items() if g.numel()}
-    largest = max(rms.values(), default=0.0)
+    sizes = {name: rms(g) for name, g in credit.grads.items() if g.numel()}
+    largest = max(sizes.values(), default=0.0)
     for name in parameters:
-        size = rms.get(name, 0.0)
+        size = sizes.get(name, 0.0)
         if size == 0.0:
             yield Finding(
                 "without credit", name, 0.0, "the loss does not depend on it in this batch",
                 "use its output in forward, wake the silent layer behind it, or freeze it with requires_grad_(False)",
             )  # fmt: skip
-        elif size < VANISHING * largest:
+        elif size < vanishing * largest:
             yield Finding(
-                "vanishing", name, size, f"its gradient is under {VANISHING:g} of the largest one ({largest:.3g})",
+                "vanishing", name, size, f"its gradient is under {vanishing:g} of the largest one ({largest:.3g})",
                 "use a wider surrogate or normalize='area', a shorter path, or a larger initial scale",
             )  # fmt: skip
 
 
-def examine(model: nn.Module, batch: Batch, parameters: dict[str, nn.Parameter], credit: Credit) -> tuple[Finding, ...]:
-    """All findings for a model, a batch and the credit that the batch gave."""
-    return (*check_firing(firing_rates(model, batch)), *check_credit(parameters, credit))
+def rms(x: Tensor) -> float:
+    """Root mean square; 0 of nothing."""
+    return float(x.detach().square().mean().sqrt()) if x.numel() else 0.0

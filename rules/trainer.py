@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Cost, Credit, MissingNeed, Run, offers, own_parameters
 from rules.errors import unknown
-from rules.health import Finding, HealthWarning, examine
+from rules.health import Finding, HealthWarning
 from rules.latency import Latency
+from rules.monitor import Health, Monitor
 from rules.nonfinite import check_credit, check_input
 from rules.observe import as_batch, run_model
 from rules.recipes import LearningRule, make
@@ -31,7 +32,7 @@ class StepInfo(NamedTuple):
     cost: Cost
     carry: Any = None
     info: dict[str, float] = {}  # noqa: RUF012 -- never written to
-    health: tuple[Finding, ...] = ()  # findings of the first step
+    health: tuple[Finding, ...] = ()  # what a look at its health found, and the last one had not
 
 
 class Trainer:
@@ -40,6 +41,8 @@ class Trainer:
     The model is any `nn.Module` that returns `[T, B, classes]`, `[B, classes]` or `rules.Run`. Each step asks the
     rule's credit what should change, checks that it is finite, and lets the rule's plasticity change it. An objective
     with parameters of its own is copied, and the copy, `trainer.rule.objective`, learns with the model.
+
+    Every so many steps it looks at the health of the model (`rules.Health`), and warns of what is new.
 
     Raises MissingNeed where the rule needs what the model does not offer, ValueError for an unknown rule name, and
     rules.NonFinite, before anything is changed, for a NaN or an infinity in input, loss or gradient.
@@ -53,7 +56,9 @@ class Trainer:
     True
     """
 
-    def __init__(self, model: nn.Module, rule: LearningRule | str, *, seed: int = 0) -> None:
+    def __init__(
+        self, model: nn.Module, rule: LearningRule | str, *, seed: int = 0, health: Health | None = None
+    ) -> None:
         self.model = model
         self.rule = make(rule) if isinstance(rule, str) else rule
         self._require(offers(model) | {"labels"})  # labels are the batch's to offer
@@ -67,6 +72,7 @@ class Trainer:
         self.optimizer = (seeded(seed) if seeded else self.rule.plasticity)(self.parameters.values())
         self.state = self.rule.credit.init(model)
         self.rng = torch.Generator().manual_seed(seed)
+        self.monitor = Monitor(health or Health())
         self.steps = 0  # taken in all
         self.epoch = 0  # whole epochs done
         self.position = 0  # batches done of the current epoch
@@ -77,7 +83,7 @@ class Trainer:
         with self._reading(self.rng):
             credit = self.rule.credit.assign(self.model, self.rule.objective, admitted, self.state, self.rng)
         check_credit(self.model, admitted, credit, self.steps + 1)
-        health = self._first_look(admitted, credit) if self.steps == 0 else ()
+        health = self._look(admitted, credit) if self.monitor.due(self.steps) else ()
         for name, parameter in self.parameters.items():
             parameter.grad = credit.grads.get(name)
         self.optimizer.step()
@@ -164,6 +170,7 @@ class Trainer:
                 "rng": self.rng.get_state(),
                 "torch_rng": torch.get_rng_state(),
                 "position": (self.steps, self.epoch, self.position),
+                "health": self.monitor.state_dict(),
             }
         )
 
@@ -179,6 +186,8 @@ class Trainer:
         self.rng.set_state(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         self.steps, self.epoch, self.position = state["position"]
+        if "health" in state:  # which older states have not
+            self.monitor.load_state_dict(state["health"])
 
     def _reading(self, dice: torch.Generator) -> AbstractContextManager[Any]:
         """Weights as a forward pass sees them: devices that are noisy to read are so inside of it."""
@@ -202,10 +211,10 @@ class Trainer:
         check_input(batch, self.steps + 1)
         return batch
 
-    def _first_look(self, batch: Batch, credit: Credit) -> tuple[Finding, ...]:
-        findings = examine(self.model, batch, self.parameters, credit)
+    def _look(self, batch: Batch, credit: Credit) -> tuple[Finding, ...]:
+        findings = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer)
         for finding in findings:
-            warnings.warn(f"step 1: {finding}", HealthWarning, stacklevel=3)
+            warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)
         return findings
 
 
