@@ -15,6 +15,7 @@ ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
     "sandbox.neurons": {"rules", "sandbox.compiled_loops", "sandbox.threads"},
     "sandbox.reference": {"rules", "sandbox.neurons", "sandbox.network", "sandbox.synapses"},
+    "sandbox.microscope": {"rules"},
     "sandbox.synapses": {"sandbox.compiled_loops", "sandbox.threads"},
     "sandbox.compiled_loops": {"rules.errors"},
     "sandbox.threads": set(),
