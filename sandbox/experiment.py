@@ -43,9 +43,9 @@ def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, pr
 
     The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line an epoch), `checkpoint.pt`, `result.json`,
     `test.json` (how often the test set was looked at) and `timing.json`; with a microscope also `microscope.jsonl`. The
-    test set is evaluated once, after the last epoch; a finished run returns its result without touching it again. Raises
-    FolderInUse, ValueError for a folder with another configuration, and RunFailed, which names the last good checkpoint,
-    for a NaN or an infinity.
+    test set is evaluated once, after the last epoch; a finished run returns its result without touching it again.
+    Raises FolderInUse, ValueError for a folder with another configuration, and RunFailed, which names the last good
+    checkpoint, for a NaN or an infinity.
     """
     with folders.locked(folder, patience), _threads(experiment.threads), using(experiment.synapses):
         folders.write_config(folder, "run", asdict(experiment))
