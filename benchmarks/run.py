@@ -152,6 +152,7 @@ def main() -> None:
         "memristor.py",
         "binary_stochastic.py",
         "zero_order.py",
+        "microscope.py",
         "synapses.py",
         "kernels.py",
     ):

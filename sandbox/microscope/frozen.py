@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from rules.contract import Batch, CreditRule, Objective
 from rules.observe import map_tensors
 from rules.seeds import seeded
 from rules.trainer import Trainer
+
+SIMPLE = (int, float, str, type(None), FunctionType, BuiltinFunctionType)
 
 
 @dataclass
@@ -72,12 +75,27 @@ def freeze(trainer: Trainer, batch: Batch, seed: int) -> Frozen:
     device = next(iter(trainer.parameters.values())).device
     try:
         with trainer.reading(reading):
-            parts = copy.deepcopy((trainer.model, trainer.rule.objective, trainer.rule.credit, trainer.state, batch))
+            changing = (trainer.model, trainer.rule.objective, trainer.state, batch.carry)
+            model, objective, state, carry = copy.deepcopy(changing, settled(trainer))
     except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"{type(trainer.model).__name__} cannot be copied, and the microscope looks at copies alone ({error}); "
             "keep no tensor with a history in an attribute between calls"
         ) from error
-    model, objective, credit, state, held = parts
-    held = map_tensors(lambda tensor: tensor.to(device), held)
-    return Frozen(model, objective, credit, state, held, seed, trainer.steps, reading)
+    held = map_tensors(lambda tensor: tensor.to(device), batch._replace(carry=carry))
+    return Frozen(model, objective, trainer.rule.credit, state, held, seed, trainer.steps, reading)
+
+
+def settled(trainer: Trainer) -> dict[int, Any]:
+    """What a copy may share, as `copy.deepcopy` wants it: settings that are frozen, and hold nothing that learns."""
+    parts = [trainer.rule.objective, *(part for module in trainer.model.modules() for part in vars(module).values())]
+    return {id(part): part for part in parts if not isinstance(part, SIMPLE) and _is_settled(part)}
+
+
+def _is_settled(part: Any) -> bool:
+    if isinstance(part, (*SIMPLE, tuple)):
+        return not isinstance(part, tuple) or all(map(_is_settled, part))
+    frozen = getattr(type(part), "__dataclass_params__", None)
+    if frozen is None or not frozen.frozen or isinstance(part, nn.Module):
+        return False
+    return all(_is_settled(getattr(part, field.name, None)) for field in fields(part))

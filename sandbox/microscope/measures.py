@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
+
+Numbers = npt.NDArray[np.float64]
 
 NOTHING = "the credit is 0 everywhere"
 NO_SLOPE = "the reference is 0 everywhere"
@@ -29,43 +33,47 @@ def measures(drawn: Tensor, known: Tensor, paired: bool, settled: bool) -> dict[
     `bias_error` is the standard error of `bias`, `across_error` the jackknife's of `across`. A rule that threw no dice
     is `settled`: one draw is all there is to know, with no error of its own. None stands for what cannot be known.
     """
-    drawn, known = drawn.double(), known.double()
-    count, samples = len(drawn), len(known)
-    mean = known.mean(0)
+    drawn, known = drawn.double().cpu(), known.double().cpu()
+    mean = known.mean(0) if len(known) > 1 else known[0]
     power = float(mean @ mean)
-    note = "" if bool(drawn.any()) else NOTHING
     if power == 0:
         return {"note": NO_SLOPE}
-    beside = known if paired else mean.expand_as(drawn)
-    sizes, lengths = drawn.norm(dim=1), beside.norm(dim=1)
+    beside = known if paired else mean[None]
+    products, away = drawn * beside, drawn - beside
+    sizes, lengths, dots = _numbers(drawn.norm(dim=1), beside.norm(dim=1), products.sum(1))
+    alike, there = _numbers((products > 0).sum(1), (beside != 0).sum(1))
+    along, overlaps = _numbers(away @ mean / power, away @ away.T / power)
+    samples = 1 if paired else len(known)
+    theirs = _error(_numbers(known @ mean / power)[0]) if samples > 1 else 0.0
+    spread = float(known.var(0).sum()) / len(known) / power if len(known) > 1 else 0.0
+    across, across_error = _across(overlaps - np.outer(along, along), settled)
+    if across is not None and samples > 1:  # the error of r is in every x_d alike
+        across -= spread - theirs**2
     seen = (sizes > 0) & (lengths > 0)
-    away = drawn - beside
-    along = away @ mean / power  # [D]
-    own = torch.zeros(()) if settled else _error(along)
-    theirs = torch.zeros(()) if paired or samples == 1 else _error(known @ mean / power)
-    spread = float(known.var(0).sum()) / samples / power if samples > 1 else 0.0
-    rest = (away - along[:, None] * mean) / power**0.5
-    across, across_error = _across(rest, settled)
-    if across is not None and not paired:  # the error of r is in every x_d alike
-        across -= spread - float(theirs) ** 2
-    right = (drawn.sign() == beside.sign()) & (beside != 0)
     return {
-        "cosine": float(((drawn * beside).sum(1) / sizes / lengths)[seen].mean()) if bool(seen.any()) else None,
-        "sign_agreement": float((right.sum(1).double() / (beside != 0).sum(1).clamp(min=1)).mean()),
-        "norm_ratio": float((sizes / lengths)[lengths > 0].mean()),
+        "cosine": float((dots / np.where(seen, sizes * lengths, 1))[seen].mean()) if seen.any() else None,
+        "sign_agreement": float((alike / np.maximum(there, 1)).mean()),
+        "norm_ratio": float((sizes / np.where(lengths > 0, lengths, math.inf)).mean()),
         "bias": float(along.mean()),
-        "bias_error": None if count == 1 and not settled else float((own.square() + theirs.square()).sqrt()),
+        "bias_error": None
+        if len(along) == 1 and not settled
+        else math.hypot(0.0 if settled else _error(along), theirs),
         "across": across,
         "across_error": across_error,
         "variance": _variance(drawn, power, settled),
         "reference_error": spread**0.5,
-        "note": note,
+        "note": "" if sizes.any() else NOTHING,
     }
 
 
-def _error(values: Tensor) -> Tensor:
+def _numbers(*tensors: Tensor) -> list[Numbers]:
+    """A handful of numbers each, for which numpy is quicker than torch."""
+    return [tensor.numpy() for tensor in tensors]
+
+
+def _error(values: Numbers) -> float:
     """The standard error of a mean."""
-    return values.std() / len(values) ** 0.5 if len(values) > 1 else torch.zeros(())
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def _variance(drawn: Tensor, power: float, settled: bool) -> float | None:
@@ -74,17 +82,17 @@ def _variance(drawn: Tensor, power: float, settled: bool) -> float | None:
     return float(drawn.var(0).sum()) / power if len(drawn) > 1 else None
 
 
-def _across(rest: Tensor, settled: bool) -> tuple[float | None, float | None]:
-    """The squared length of a mean without the squares of its terms, and the jackknife's standard error."""
-    count, products = len(rest), rest @ rest.T
+def _across(products: Numbers, settled: bool) -> tuple[float | None, float | None]:
+    """A squared mean, from products `[D, D]` without squares of the same draw, and the jackknife's standard error."""
+    count = len(products)
     if settled:
         return float(products[0, 0]), 0.0
     if count < 3:
         return None, None
-    pairs = products - products.diag().diag()
+    pairs = products - np.diag(np.diag(products))
     without = (pairs.sum() - 2 * pairs.sum(1)) / ((count - 1) * (count - 2))
-    error = ((count - 1) / count * (without - without.mean()).square().sum()).sqrt()
-    return float(pairs.sum() / (count * (count - 1))), float(error)
+    error = math.sqrt((count - 1) / count * np.square(without - without.mean()).sum())
+    return float(pairs.sum() / (count * (count - 1))), error
 
 
 def cosine(a: Tensor, b: Tensor) -> float | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import CreditRule
+from rules.nonfinite import finite
 from rules.observe import as_batch
 from rules.trainer import Trainer, rest_of
 from sandbox.microscope.frozen import Frozen, freeze
@@ -149,7 +150,7 @@ def _compare(layer: str, drawn: list[dict[str, Tensor]], known: Known, settled: 
         return {"note": "the reference does not reach it"}
     mine = torch.stack([grads[layer].flatten() for grads in drawn])
     theirs = known.samples[layer].flatten(1)
-    if not (mine.isfinite().all() and theirs.isfinite().all()):
+    if not (finite(mine) and finite(theirs)):
         return {"note": "not finite"}
     return measures(mine, theirs, known.paired and len(mine) == len(theirs), settled)
 
