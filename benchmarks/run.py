@@ -142,6 +142,7 @@ def main() -> None:
         "memristor.py",
         "binary_stochastic.py",
         "zero_order.py",
+        "microscope.py",
         "synapses.py",
         "kernels.py",
         "training_step.py",

@@ -80,7 +80,7 @@ class Trainer:
     def step(self, batch: Batch | tuple[Tensor, Tensor]) -> StepInfo:
         """Learn from one batch."""
         admitted = self._admit(batch)
-        with self._reading(self.rng):
+        with self.reading(self.rng):
             credit = self.rule.credit.assign(self.model, self.rule.objective, admitted, self.state, self.rng)
         check_credit(self.model, admitted, credit, self.steps + 1)
         health = self._look(admitted, credit) if self.monitor.due(self.steps) else ()
@@ -105,7 +105,7 @@ class Trainer:
             if hasattr(loader, "set_epoch"):
                 loader.set_epoch(self.epoch)
             before = self.position
-            for item in _rest(loader, before):
+            for item in rest_of(loader, before):
                 info = self.step(item)
                 self.position += 1
                 yield info
@@ -141,7 +141,7 @@ class Trainer:
         training = self.model.training
         self.model.eval()
         try:
-            with torch.no_grad(), self._reading(dice):
+            with torch.no_grad(), self.reading(dice):
                 for item in loader:
                     batch = self._admit(item)
                     if batch.y is None:
@@ -189,7 +189,7 @@ class Trainer:
         if "health" in state:  # which older states have not
             self.monitor.load_state_dict(state["health"])
 
-    def _reading(self, dice: torch.Generator) -> AbstractContextManager[Any]:
+    def reading(self, dice: torch.Generator) -> AbstractContextManager[Any]:
         """Weights as a forward pass sees them: devices that are noisy to read are so inside of it."""
         reading = getattr(self.optimizer, "reading", None)
         return nullcontext() if reading is None else reading(self.model, dice)
@@ -218,7 +218,8 @@ class Trainer:
         return findings
 
 
-def _rest(loader: Iterable[Any], start: int) -> Iterator[Any]:
+def rest_of(loader: Iterable[Any], start: int) -> Iterator[Any]:
+    """What a loader gives from batch `start` on: asked to begin there where it can, read and skipped where not."""
     if start and hasattr(loader, "iterate"):
         rest: Iterator[Any] = loader.iterate(start)
         return rest

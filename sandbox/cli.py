@@ -88,7 +88,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command(
         commands.run,
         "learn one task with one rule and one seed",
-        "sandbox run --rule.name bptt --epochs 20",
+        "sandbox run --rule.name bptt --epochs 20 --microscope.every 100",
         Experiment,
         _folder_options,
     ),

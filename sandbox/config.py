@@ -23,6 +23,7 @@ from rules.recipes import CREDITS, RULES, LearningRule
 from rules.views import VIEWS, View
 from sandbox.build import build
 from sandbox.encode import ENCODERS
+from sandbox.microscope import REFERENCES, Microscope
 from sandbox.models import MODELS
 from sandbox.neurons import NEURONS, Neuron
 from sandbox.noisy import NoisyReadout
@@ -40,6 +41,7 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
     "views": VIEWS,
     "neuron": NEURONS,
     "model": MODELS,
+    "reference": REFERENCES,
 }
 
 
@@ -186,8 +188,33 @@ class RuleConfig:
 
 
 @dataclass(frozen=True)
+class MicroscopeConfig:
+    """Look at the rule's credit `every` so many steps, beside each reference, `draws` times where it throws dice.
+
+    References are named as `sandbox list references` does, or have a name and options.
+
+    >>> MicroscopeConfig(every=50, references=["bptt", Choice("bptt", {"window": 5})]).make().every
+    50
+    """
+
+    every: int = 100
+    references: list[Choice | str] = field(default_factory=lambda: ["bptt"])
+    draws: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.make()
+
+    def make(self) -> Microscope:
+        """Build the microscope; ValueError for what it would refuse."""
+        choices = [Choice(name) if isinstance(name, str) else name for name in self.references]
+        made = tuple(choice.make("reference") for choice in choices)
+        return Microscope(self.every, made, self.draws, self.seed)
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """One run: task x network x neuron x rule x seed.
+    """One run: task x network x neuron x rule x seed; a microscope watches and changes nothing.
 
     >>> Experiment(seed=3).identity == Experiment(seed=3).identity != Experiment(seed=4).identity
     True
@@ -204,6 +231,7 @@ class Experiment:
     checkpoint_steps: int = 200  # also written at the end of every epoch
     threads: int = 1  # of torch, fixed because the order of sums depends on it
     synapses: str = "dense"  # or "events": how they weigh their input, fixed for the same reason
+    microscope: MicroscopeConfig | None = None  # what the rule tells each layer, beside gradients
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sandbox import index
 from sandbox.build import calibrate, firing_report
 from sandbox.config import Experiment
 from sandbox.encode import check_sequence
+from sandbox.microscope import journal
 from sandbox.network import Network
 from sandbox.noisy import NoisyReadout
 from sandbox.synapses import using
@@ -40,9 +42,10 @@ def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, pr
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
     The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line an epoch), `checkpoint.pt`, `result.json`,
-    `test.json` (how often the test set was looked at) and `timing.json`. The test set is evaluated once, after the last
-    epoch; a finished run returns its result without touching it again. Raises FolderInUse, ValueError for a folder with
-    another configuration, and RunFailed, which names the last good checkpoint, for a NaN or an infinity.
+    `test.json` (how often the test set was looked at) and `timing.json`; with a microscope also `microscope.jsonl`. The
+    test set is evaluated once, after the last epoch; a finished run returns its result without touching it again.
+    Raises FolderInUse, ValueError for a folder with another configuration, and RunFailed, which names the last good
+    checkpoint, for a NaN or an infinity.
     """
     with folders.locked(folder, patience), _threads(experiment.threads), using(experiment.synapses):
         folders.write_config(folder, "run", asdict(experiment))
@@ -61,16 +64,18 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
     begun = time.perf_counter()
     data = experiment.make_task().load(data_dir)
     trainer, train = prepare(experiment, data)
+    microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation, test = (evaluation(experiment, split) for split in (data.validation, data.test))
     folders.write_json(folder / "provenance.json", folders.provenance(data.checksum))
     book = Book(folder, trainer)
     if not book.resume():
         book.note(epoch=0, validation=trainer.evaluate(validation))
     total = experiment.epochs * len(train)
+    shown = train if microscope is None else microscope.watch(trainer, train, partial(journal.write_look, book.looks))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HealthWarning)  # said below, and kept in the book
-            for info in trainer.fit(train, experiment.epochs - trainer.epoch):
+            for info in trainer.fit(shown, experiment.epochs - trainer.epoch):
                 for finding in info.health:
                     tqdm.write(f"health at step {info.step} of {folder.name}: {finding}", file=sys.stderr)
                 book.add(info.loss, info.cost, [str(finding) for finding in info.health])
@@ -139,11 +144,12 @@ def evaluation(experiment: Experiment, split: Split) -> Loader:
 
 
 class Book:
-    """What a run writes down: a line an epoch, and checkpoints that know how many lines belong to them."""
+    """What a run writes down: a line an epoch, looks, and checkpoints that know how many lines belong to them."""
 
     def __init__(self, folder: Path, trainer: Trainer) -> None:
         self.trainer = trainer
         self.metrics = folder / "metrics.jsonl"
+        self.looks = folder / journal.NAME
         self.checkpoint = folder / "checkpoint.pt"
         self.cost = Cost()
         self.health: list[str] = []
@@ -178,6 +184,7 @@ class Book:
             "format": folders.FORMAT,
             "trainer": self.trainer.state_dict(),
             "lines": self.metrics.stat().st_size,
+            "looks": self.looks.stat().st_size if self.looks.exists() else 0,
             "book": (self.cost, self.health, self._loss, self._steps),
         }
         torch.save(state, file)
@@ -188,6 +195,7 @@ class Book:
         """Take up the newest checkpoint and drop the lines written after it; False where there is none."""
         if not self.checkpoint.exists():
             self.metrics.unlink(missing_ok=True)
+            self.looks.unlink(missing_ok=True)
             return False
         try:
             state = torch.load(self.checkpoint, weights_only=False)
@@ -197,6 +205,9 @@ class Book:
         self.cost, self.health, self._loss, self._steps = state["book"]
         with open(self.metrics, "a") as file:
             file.truncate(state["lines"])
+        if self.looks.exists():
+            with open(self.looks, "a") as file:
+                file.truncate(state["looks"])
         self.saved = self.trainer.steps
         return True
 

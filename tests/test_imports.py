@@ -16,6 +16,7 @@ ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "sandbox.neurons": {"rules", "sandbox.compiled_loops", "sandbox.memory", "sandbox.synapses", "sandbox.threads"},
     "sandbox.reference": {"rules", "sandbox.neurons", "sandbox.network", "sandbox.synapses"},
     "sandbox.synapses": {"sandbox.compiled_loops", "sandbox.memory", "sandbox.threads"},
+    "sandbox.microscope": {"rules"},
     "sandbox.compiled_loops": {"rules.errors"},
     "sandbox.memory": set(),
     "sandbox.threads": set(),

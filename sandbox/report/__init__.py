@@ -14,6 +14,7 @@ from sandbox import folder as folders
 from sandbox.compare import as_interval
 from sandbox.report import figures, latency, latency_wording, wording
 from sandbox.report.canvas import Drawing
+from sandbox.report.credit import credit_drawings
 from sandbox.report.measures import measured, value
 from sandbox.report.reading import FinishedRun, compared_runs, finished, read_run
 
@@ -55,6 +56,7 @@ def _report_comparison(folder: Path) -> Report:
         )
         for name, price in figures.PRICES.items()
     ]
+    credit = credit_drawings(runs, table["task"])
     facts = {
         "table": table,
         "hardware": [name for name in table["rows"][0]["cost"] if name not in COUNTS],
@@ -62,8 +64,9 @@ def _report_comparison(folder: Path) -> Report:
         "test_evaluations": max(run.test_evaluations for run in runs),
         "wall": {row["rule"]: _seconds(runs, row["rule"]) for row in table["rows"]},
         "measures": measured(runs),
+        "credit": [drawing.name for drawing in credit],
     }
-    drawings = (curves, *prices, *_fewer_steps(runs, table["task"], table["baseline"]))
+    drawings = (curves, *prices, *_fewer_steps(runs, table["task"], table["baseline"]), *credit)
     return _write(folder, "comparison.html", title, drawings, facts)
 
 
@@ -108,7 +111,9 @@ def _report_run(folder: Path) -> Report:
     measures = [(measure, value(run, measure)) for measure in measured([run])]
     message = latency_wording.run_steps_message
     steps = [_steps([run], message(config["task"]["name"], run))] if measures else []
-    return _write(folder, "run.html", title, (curves, *steps), {"run": run, "measures": measures})
+    credit = credit_drawings([run], config["task"]["name"])
+    facts = {"run": run, "measures": measures, "credit": [drawing.name for drawing in credit]}
+    return _write(folder, "run.html", title, (curves, *steps, *credit), facts)
 
 
 def _write(folder: Path, template: str, title: str, drawings: tuple[Drawing, ...], facts: dict[str, Any]) -> Report:

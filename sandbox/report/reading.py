@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sandbox import folder as folders
 from sandbox.compare import Comparison
+from sandbox.microscope import Row, journal, read_rows
 from sandbox.parse import load
 
 AT = "accuracy_at_"
@@ -23,6 +24,7 @@ class FinishedRun(NamedTuple):
     result: dict[str, Any]
     seconds: float | None  # wall time; None where the folder kept none
     test_evaluations: int  # how often the test set was looked at
+    looks: tuple[Row, ...] = ()  # what a microscope saw; none without one
 
     @property
     def epochs(self) -> list[int]:
@@ -63,7 +65,9 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
     timing = folder / "timing.json"
     seconds = folders.read_json(timing)["seconds"] if timing.exists() else None
     looks = finished(folder / "test.json", resumable)["evaluations"]
-    return FinishedRun(rule, seed, _lines(folder / "metrics.jsonl", resumable), result, seconds, looks)
+    path = folder / journal.NAME
+    seen = tuple(read_rows(path)) if path.exists() else ()
+    return FinishedRun(rule, seed, _lines(folder / "metrics.jsonl", resumable), result, seconds, looks, seen)
 
 
 def finished(path: Path, resumable: Path) -> Any:
