@@ -1,6 +1,6 @@
 """Compiled neurons beside those written by hand.
 
-python benchmarks/compiled.py         # two to three minutes; writes its section of README.md
+python benchmarks/compiled.py         # a minute; writes its section of README.md
 """
 
 from __future__ import annotations
@@ -40,10 +40,8 @@ def compiled(neuron: Neuron) -> Neuron:
     )
 
 
-def measure_step(name: str, backward: bool) -> tuple[float, float, float]:
+def measure_step(by_hand: Neuron, automatic: Neuron, backward: bool) -> tuple[float, float, float]:
     """Both sides of one neuron in this process: medians [s] of one step and the ratio."""
-    quiet()
-    by_hand = NEURONS[name]()
     steps = 100
     currents = strengths(by_hand, CELLS).float().expand(steps, CELLS).clone().requires_grad_(backward)
 
@@ -57,35 +55,42 @@ def measure_step(name: str, backward: bool) -> tuple[float, float, float]:
 
         return one
 
-    hand, ours = run(by_hand), run(compiled(by_hand))
+    hand, ours = run(by_hand), run(automatic)
     assert torch.equal(hand(), ours()), "the two sides do not compute the same thing"
     a, b, ratio = paired(hand, ours, rounds=15, each=2)
     return a / steps, b / steps, ratio
 
 
+def measure(name: str) -> list[tuple[float, float, float]]:
+    """Without and with the backward pass."""
+    quiet()
+    by_hand = NEURONS[name]()
+    automatic = compiled(by_hand)
+    return [measure_step(by_hand, automatic, backward) for backward in (False, True)]
+
+
 def compiled_steps() -> list[tuple[str, ...]]:
     rows = []
     for name in NAMES:
-        for backward in (False, True):
-            words = [sys.executable, str(HERE / "compiled.py"), "step", name, str(int(backward))]
-            found = [
-                json.loads(subprocess.run(words, capture_output=True, check=True).stdout) for _ in range(PROCESSES)
-            ]
-            a, b, ratio = summary(found)
-            what = f"{NEURONS[name].__name__}, step{' and backward' if backward else ''}"
-            rows.append((what, f"{a * 1e6:.0f} us", f"{b * 1e6:.0f} us", ratio, "<= 1.3"))
+        words = [sys.executable, str(HERE / "compiled.py"), "step", name]
+        found = [json.loads(subprocess.run(words, capture_output=True, check=True).stdout) for _ in range(PROCESSES)]
+        for number, what in enumerate(("step", "step and backward")):
+            a, b, ratio = summary([process[number] for process in found])
+            rows.append(
+                (f"{NEURONS[name].__name__}, {what}", f"{a * 1e6:.1f} us", f"{b * 1e6:.1f} us", ratio, "<= 1.3")
+            )
     return rows
 
 
 WORDS = """\
 One step of 1000 cells at dt = 0.1 ms, float32, from the mean over 100 steps; medians of three processes, with the
-range. The compiled neuron is made by `from_brian2` from the equations of the one written by hand.
+range. The compiled neuron is made by `from_brian2` from the equations of the one written by hand; both run by kernels.
 """
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["step"]:
-        print(json.dumps(measure_step(sys.argv[2], sys.argv[3] == "1")))
+        print(json.dumps(measure(sys.argv[2])))
     else:
         rows = table(("what", "by hand", "compiled", "ratio", "target"), compiled_steps())
         where = machine("torch", "brian2", "learning-rule-sandbox")

@@ -1,6 +1,6 @@
 """What contrast over time costs: a training step beside one without it, and the loss beside plainer ways to compute it.
 
-python benchmarks/contrast.py         # two minutes; writes its section of README.md
+python benchmarks/contrast.py         # a minute and a half; writes its section of README.md
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def measure_steps() -> list[tuple[float, float, float]]:
     calls = [training_step(rule) for rule in (rules.make("tet"), rules.make("tcl"), rules.make("stcl", views="image"))]
     for call in calls:
         call()
-    rows = in_turn([stopwatch(call) for call in calls], rounds=15)
+    rows = in_turn([stopwatch(call) for call in calls], rounds=9)
     columns = [sorted(column)[len(rows) // 2] for column in zip(*rows, strict=True)]
     ratios = [sorted(row[k] / row[0] for row in rows)[len(rows) // 2] for k in (1, 2)]
     return [(columns[0], columns[k], ratios[k - 1]) for k in (1, 2)]
@@ -102,7 +102,7 @@ def losses() -> list[tuple[str, str, str, str, str]]:
     with torch.no_grad():
         values = [double_loop(x, y), float(supcon(x, y)), float(contrastive_loss(x, y, TEMPERATURE))]
         assert max(values) - min(values) < 1e-4, f"the sides do not compute the same thing: {values}"
-        slow, fast, ratio = paired(lambda: double_loop(x, y), lambda: contrastive_loss(x, y, TEMPERATURE), rounds=3)
+        slow, fast, ratio = paired(lambda: double_loop(x, y), lambda: contrastive_loss(x, y, TEMPERATURE), rounds=1)
     shape = f"B = {BATCH}, T = {STEPS}, D = {WIDTH}"
     rows = [(f"loss, {shape}: double loop", f"{slow:.1f} s", f"{fast * 1e3:.1f} ms", f"{ratio:.5f}", "<= 0.01")]
     ours = with_gradient(lambda a, b: contrastive_loss(a, b, TEMPERATURE))

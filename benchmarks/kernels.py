@@ -30,7 +30,7 @@ SHAPES = ((100, 128, 256), (25, 256, 1024), (1000, 32, 128))  # steps, samples, 
 SIMULATED = (10_000, 1000)  # steps, cells
 DT = 0.1  # [ms] of a simulation
 MOVED = 6  # arrays: currents, spikes and membranes; errors, membranes and gradients
-ROUNDS = 7
+ROUNDS = 5
 PEERS = {"SpikingJelly": "spikingjelly", "snnTorch": "snntorch", "Norse": "norse"}
 
 Loop = Callable[[Tensor], Tensor]
@@ -160,7 +160,7 @@ def lif(shape: tuple[int, ...], reset: str, rate: float, rounds: int) -> list[Ro
         rows.append(row(f"{what}: {name}, fastest of {len(found)}", paired(step(found[name], shape), kernel, rounds)))
     if missing:
         rows.append((f"{what}: {', '.join(missing)}", "not installed", "", "", ""))
-    by_hand = paired(step(partial(fused, reset=reset), shape), kernel, 3 * rounds)
+    by_hand = paired(step(partial(fused, reset=reset), shape), kernel, 2 * rounds)
     rows.append(row(f"{what}: numba by hand", by_hand, "<= 1.20"))
     memory = MOVED * 4 * torch.Size(shape).numel() / rate
     rows.append(row(f"{what}: {MOVED} arrays at {rate / 1e9:.1f} GB/s", (memory, by_hand[1], by_hand[1] / memory)))

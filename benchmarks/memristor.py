@@ -59,7 +59,7 @@ def on_device(store: WeightStore) -> MemristorOptimizer:
     return MemristorOptimizer(layer(), NOISY, store, seed=0)
 
 
-def rows(rounds: int = 15, count: int = 20) -> list[tuple[str, str, str, str, str]]:
+def rows(rounds: int = 7, count: int = 20) -> list[tuple[str, str, str, str, str]]:
     """Time per weight and step, over as many steps as make two carries of the counter's defaults."""
     stores = {
         "counter before the device (defaults)": AccumulateAndCarry(),

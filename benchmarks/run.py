@@ -1,15 +1,12 @@
 """Speed and memory as ratios to hand-written PyTorch, both sides in one run; then the other benchmarks.
 
-python benchmarks/run.py            # all, about fifteen minutes; writes README.md beside this file
+python benchmarks/run.py            # all, about ten minutes; writes README.md beside this file
 python benchmarks/run.py memory hand 0    # one memory measurement, in a process of its own
 """
 
 from __future__ import annotations
 
 import json
-import os
-import resource
-import statistics
 import subprocess
 import sys
 import warnings
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import torch
 from by_hand import ByHand, train_step
+from memory import growth, of_process
 from readme import machine, put, table
 from timing import paired, summary
 
@@ -28,9 +26,7 @@ SIZES = {  # inputs, hidden, outputs, steps, batch
 }
 LONG = (64, 256, 10, 1000, 32)
 CHECKPOINT = 32  # about sqrt(1000)
-# an allocator that returns what is freed, so that the resident peak is that of live memory
-LEAN = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_MAX_": "1000000"}
-PROCESSES = 7  # a step's time depends on how the allocator of its process happens to lay out memory
+PROCESSES = 3  # a step's time depends on how the allocator of its process happens to lay out memory
 
 
 def data(size: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,7 +67,7 @@ def measure_step(name: str) -> tuple[float, float, float]:
         hand, ours = by_hand(SIZES[name]), by_trainer(SIZES[name])
         same = [abs(hand() - ours()) for _ in range(5)]
     assert max(same) < 1e-4, f"the two sides do not compute the same thing: {same}"
-    return paired(hand, ours, rounds=40, each=5)
+    return paired(hand, ours, rounds=30, each=4)
 
 
 def steps() -> list[tuple[str, str, str, str, str]]:
@@ -88,16 +84,13 @@ def imports() -> list[tuple[str, str, str, str, str]]:
     def start(package: str) -> Callable[[], object]:
         return lambda: subprocess.run([sys.executable, "-c", f"import {package}"], check=True)
 
-    a, b, ratio = paired(start("torch"), start("rules"), rounds=11)
+    a, b, ratio = paired(start("torch"), start("rules"), rounds=5)
     return [("`import rules` against `import torch`", f"{a:.2f} s", f"{b:.2f} s", f"{ratio:.3f}", "<= 1.05")]
 
 
 def memory() -> list[tuple[str, str, str, str, str]]:
     def peak(side: str, checkpoint: int) -> float:
-        words = [sys.executable, str(HERE / "run.py"), "memory", side, str(checkpoint)]
-        return statistics.median(
-            float(subprocess.run(words, capture_output=True, text=True, check=True, env=LEAN).stdout) for _ in range(3)
-        )
+        return of_process(str(HERE / "run.py"), "memory", side, str(checkpoint))
 
     hand, plain, cut = peak("hand", 0), peak("trainer", 0), peak("trainer", CHECKPOINT)
     shape = "64-256-10, T = 1000, B = 32"
@@ -126,16 +119,13 @@ def measure_memory(side: str, checkpoint: int) -> float:
     short = (*LONG[:3], 4, LONG[4])
     make = by_hand if side == "hand" else lambda size: by_trainer(size, checkpoint or None)
     make(short)()
-    step = make(LONG)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return growth(make(LONG))
 
 
 WORDS = """\
-Times are medians of calls made in turn, ratios are medians of the ratios of neighbours. Steps: the median of seven
+Times are medians of calls made in turn, ratios are medians of the ratios of neighbours. Steps: the median of three
 fresh processes, and the range, because a process keeps the memory layout that it happened to get. Memory is the growth
-of the resident peak over one step in a fresh process whose allocator returns what is freed, median of three.
+of the resident peak over one step in a fresh process whose allocator returns what is freed.
 `by_hand.py` is the other side; both start from the same weights, and their losses are compared before anything is
 timed.
 """
@@ -154,6 +144,9 @@ def main() -> None:
         "zero_order.py",
         "synapses.py",
         "kernels.py",
+        "training_step.py",
+        "first_result.py",
+        "plots.py",
     ):
         subprocess.run([sys.executable, str(HERE / other)], check=True)
 

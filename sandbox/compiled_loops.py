@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rules.errors import unknown
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @lru_cache(maxsize=1)
@@ -29,6 +32,16 @@ def legal(name: str, word: str, modes: Iterable[str]) -> str:
 def state(mode: str) -> str:
     """What `sandbox doctor` says first of loops that run in this mode."""
     return f"numba {version('numba')}, mode {mode!r}"
+
+
+def settled(function: F) -> F:
+    """Marks a function whose result torch.compile takes for a constant.
+
+    What `torch.compiler.assume_constant_result` does, which imports the whole compiler to set this one word; a test
+    holds it to that.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 @lru_cache(maxsize=16)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Run, Trace
-from sandbox.neurons.base import Neuron, advance, check_resolution, loop, rest, sequence
+from sandbox.neurons.base import Neuron
 from sandbox.neurons.kernels.attempt import attempt_recurrent
 from sandbox.neurons.learnable import Learned, learnables
+from sandbox.neurons.loops import advance, check_resolution, loop, rest, sequence
 
 
 class Part(Protocol):

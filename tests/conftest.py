@@ -18,6 +18,16 @@ os.environ.setdefault("SANDBOX_KERNELS", "plain")  # what is tested is the step;
 os.environ["SANDBOX_SYNAPSES"] = "dense"  # the same bits on every machine; tests/sandbox/synapses weighs by events
 
 
+@pytest.hookimpl(trylast=True)  # of those that are left
+def pytest_collection_modifyitems(items):
+    """Tests of minutes first, dealt to both halves of the list: each process begins with its own, and no one is last."""
+    minutes = {item: sum(mark.kwargs.get("minutes", 0) for mark in item.iter_markers("slow")) for item in items}
+    long = sorted((item for item in items if minutes[item]), key=lambda item: -minutes[item])
+    others = [item for item in items if not minutes[item]]
+    middle = max(len(items) // 2 - len(long[::2]), 0)  # xdist hands out halves
+    items[:] = long[::2] + others[:middle] + long[1::2] + others[middle:]
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Two test processes on two cores: one thread each, so that sums have one order."""

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from rules import RULES
+from rules.check import CHECKS
 from sandbox.cli import BAD_INPUT, COMMANDS, FAILED, IN_USE, OK, SAYS_NO, main, make_parser
 from tests.conftest import ROOT
 
@@ -72,15 +73,21 @@ def test_a_misspelt_key_in_yaml(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_validate_and_check_say_yes_and_no(capsys):
+def test_validate_says_yes_and_no(capsys):
     code, out, _ = call(capsys, "validate", "lif", "--duration", 50, "--cells", 3)
     assert (code, "agrees with Brian2" in out) == (OK, True)
     code, out, _ = call(capsys, "validate", "tests.reference.broken_neurons:Sloppy", "--duration", 50, "--json")
     assert code == SAYS_NO
     assert json.loads(out)[0]["passed"] is False
+
+
+def test_check_all_walks_the_registry_and_says_yes(capsys, monkeypatch):
+    """With one check, that costs nothing; that every rule passes every check is what tests/rules/test_check.py says."""
+    monkeypatch.setattr("rules.check.CHECKS", {"plain data": CHECKS["plain data"]})
     code, out, _ = call(capsys, "check", "all", "--json")
     assert code == OK
     assert set(json.loads(out)) == set(RULES)
+    assert all(results[0]["check"] == "plain data" for results in json.loads(out).values())
 
 
 def test_check_says_no_to_a_broken_rule(capsys):

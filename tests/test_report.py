@@ -22,7 +22,7 @@ from sandbox.report import Report, latency_wording, wording, write_report
 from sandbox.report.figures import PRICES
 from sandbox.report.measures import MEASURES
 from sandbox.report.reading import FinishedRun
-from sandbox.statistics import Interval, bootstrap
+from sandbox.statistics import Interval, interval
 
 EVIL = "<script>alert('$1')<script>"
 ENDS = {"bptt": 0.95, "bptt#2": 0.86, EVIL: 0.70, "readout_only": 0.855}  # accuracy after learning
@@ -241,11 +241,11 @@ def test_a_measure_is_shown_with_the_interval_of_its_seeds(stepped, name, key, s
     assert len(rows) == len(numbers)
     for rule in ENDS:
         values = [scale * found[key] for (label, _), found in numbers.items() if label == rule]
-        interval = bootstrap(values)
+        wanted = interval(values)
         mine = [row for row in rows if row["rule"] == rule]
         assert [float(row[name]) for row in mine] == values
-        assert {tuple(float(row[part]) for part in Interval._fields) for row in mine} == {tuple(interval)}
-        assert f"{rule}: {interval}" in source
+        assert {tuple(float(row[part]) for part in Interval._fields) for row in mine} == {tuple(wanted)}
+        assert f"{rule}: {wanted}" in source
 
 
 def test_the_page_explains_fewer_steps_where_there_are_any(stepped, compared, ran, tmp_path):
@@ -304,19 +304,19 @@ def told(rule: str, differences: list[float], base: float = 0.5) -> list[Finishe
     ("rivals", "standing", "message"),
     [
         ({}, "base alone", "t: accuracy drop of base alone"),
-        ({"a": [0.01, 0.02, 0.03]}, "a stands above base", "t: accuracy drop, beside base, is higher for a"),
-        ({"a": [-0.01, -0.02, -0.03]}, "no rule stands above base", "t: accuracy drop, beside base, is lower for a"),
+        ({"a": [0.02, 0.03, 0.04]}, "a stands above base", "t: accuracy drop, beside base, is higher for a"),
+        ({"a": [-0.02, -0.03, -0.04]}, "no rule stands above base", "t: accuracy drop, beside base, is lower for a"),
         (
             {"a": [-0.02, 0.0, 0.03]},
             "no rule stands above base",
             "t: no rule can be told from base by its accuracy drop",
         ),
         (
-            {"a": [0.01, 0.02, 0.03], "b": [-0.01, -0.02, -0.03], "c": [-0.02, -0.02, -0.02]},
+            {"a": [0.02, 0.03, 0.04], "b": [-0.02, -0.03, -0.04], "c": [-0.02, -0.02, -0.02]},
             "a stands above base",
             "t: accuracy drop, beside base, is higher for a and lower for 2 of 3 rules",
         ),
-        ({"a": [0.2]}, "one seed ranks no rules", "t: one seed ranks no rules by accuracy drop"),
+        ({"a": [0.2]}, "fewer than 3 seeds rank no rules", "t: fewer than 3 seeds rank no rules by accuracy drop"),
     ],
 )
 def test_titles_at_fewer_steps_follow_the_paired_intervals(rivals, standing, message):
@@ -381,7 +381,7 @@ def test_one_seed_claims_nothing(tmp_path):
     folder = tmp_path / "comparison"
     write_comparison(folder, Comparison(Experiment(epochs=2), ["bptt"], seeds=1))
     text = text_of(write_report(folder).html)
-    assert "9.50 (one seed) one seed has no interval: nothing can be said" in text
+    assert "9.50 (no interval: fewer than 3 seeds) fewer than 3 seeds have no interval: nothing can be said" in text
     assert not re.search(r"\bnan\b", text, re.I)
 
 

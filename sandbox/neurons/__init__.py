@@ -2,7 +2,7 @@
 
 from sandbox.neurons.adaptive_lif import ALIF, ALIFState
 from sandbox.neurons.adex import AdEx, AdExState
-from sandbox.neurons.base import Neuron, Trajectory, scan, simulate
+from sandbox.neurons.base import Neuron
 from sandbox.neurons.conductance_lif import CobaLIF, CobaLIFState
 from sandbox.neurons.eif import EIF, EIFState
 from sandbox.neurons.escape_lif import EscapeLIF, EscapeLIFState
@@ -12,6 +12,7 @@ from sandbox.neurons.izhikevich import Izhikevich, IzhikevichState
 from sandbox.neurons.leaky_integrator import LeakyIntegrator, LeakyIntegratorState
 from sandbox.neurons.learnable import Learned, learnable
 from sandbox.neurons.lif import LIF, LIFState
+from sandbox.neurons.loops import Trajectory, scan, simulate
 from sandbox.neurons.morris_lecar import MorrisLecar, MorrisLecarState
 from sandbox.neurons.qif import QIF, QIFState
 from sandbox.neurons.resonate_and_fire import ResonateAndFire, ResonateAndFireState

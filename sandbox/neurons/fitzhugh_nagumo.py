@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
+from sandbox.compiled_loops import settled
 from sandbox.neurons.base import Neuron, Value, affine, full
 from sandbox.neurons.firing import cross
 from sandbox.neurons.resting import lowest_root, plain
@@ -79,7 +80,7 @@ class FitzHughNagumo(Neuron):
         v = full(shape, self._resting(), like)
         return FitzHughNagumoState(v, (v + self.a) / self.b, torch.zeros_like(v))
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    @settled
     def _resting(self) -> float:
         """Where the fast variable rests."""
         cell = plain(self)

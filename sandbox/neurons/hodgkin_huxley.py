@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
+from sandbox.compiled_loops import settled
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.exprel import exprel
 from sandbox.neurons.firing import cross
@@ -98,7 +99,7 @@ class Channels(Neuron):
         """Membrane minus threshold [mV]."""
         return state.v - self.v_threshold
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    @settled
     def _resting(self) -> float:
         """Where the membrane rests [mV]."""
         return lowest_root(plain(self)._steady_current, -100.0, 0.0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rules.surrogates import Surrogate
+from sandbox.compiled_loops import settled
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.firing import cross
 from sandbox.neurons.resting import lowest_root, plain
@@ -129,7 +130,7 @@ class MorrisLecar(Neuron):
         """Membrane minus threshold [mV]."""
         return state.v - self.v_threshold
 
-    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    @settled
     def _resting(self) -> float:
         """Where the membrane rests [mV]."""
         return lowest_root(plain(self)._steady_current, -84.0, 40.0)

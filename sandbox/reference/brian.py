@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.neurons.base import Neuron, Trajectory
+from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import DRAWS, following
+from sandbox.neurons.loops import Trajectory
 from sandbox.reference.need import brian2
 
 
@@ -155,11 +156,16 @@ def base(symbol: Any) -> str:
 
 @contextmanager
 def plain_numpy() -> Iterator[None]:
-    """Brian2 without a compiler, for as long as this lasts."""
+    """Brian2 without a compiler, for as long as this lasts.
+
+    Its `exprel` writes the array that it returns into the message of an error that it does not raise, at every call;
+    in full, that takes several times as long as everything else.
+    """
     prefs = brian2().prefs
     before, prefs.codegen.target = prefs.codegen.target, "numpy"
     try:
-        yield
+        with np.printoptions(threshold=0, edgeitems=1):
+            yield
     finally:
         prefs.codegen.target = before
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from sandbox.report.measures import Measure, intervals, value
 from sandbox.report.reading import FinishedRun, by_rule
-from sandbox.report.wording import named, one_seed, standing
+from sandbox.report.wording import few_seeds, named, standing
 from sandbox.statistics import Interval, interval
 
 
@@ -24,8 +24,8 @@ def measure_message(task: str, runs: Sequence[FinishedRun], measure: Measure, ba
     below = [rule for rule, (_, _, high) in over.items() if high < 0]
     if not over:
         return f"{task}: {measure.noun} of {baseline} alone"
-    if one_seed(over):
-        return f"{task}: one seed ranks no rules by {measure.noun}"
+    if few_seeds(over):
+        return f"{task}: fewer than 3 seeds rank no rules by {measure.noun}"
     if not above and not below:
         return f"{task}: no rule can be told from {baseline} by its {measure.noun}"
     sides = [f"{side} for {named(found, over)}" for side, found in (("higher", above), ("lower", below)) if found]

@@ -36,7 +36,7 @@ def verdict(over_baseline: Sequence[float | None], baseline: str) -> str:
     """
     _, low, high = over_baseline
     if low is None or high is None:
-        return "one seed has no interval: nothing can be said"
+        return "fewer than 3 seeds have no interval: nothing can be said"
     if low <= 0 <= high:
         return f"not distinguishable from {baseline} at these seeds"
     return f"above {baseline}" if low > 0 else f"below {baseline}"
@@ -58,8 +58,8 @@ def standing(over: dict[str, Interval], baseline: str) -> str:
     """Which rules stand above the baseline, by the intervals of their paired differences."""
     if not over:
         return f"{baseline} alone"
-    if one_seed(over):
-        return "one seed ranks no rules"
+    if few_seeds(over):
+        return "fewer than 3 seeds rank no rules"
     above = [rule for rule, (_, low, _) in over.items() if low > 0]
     if not above:
         return f"no rule stands above {baseline}"
@@ -71,7 +71,7 @@ def named(found: list[str], over: dict[str, Interval]) -> str:
     return found[0] if len(found) == 1 else f"{len(found)} of {len(over)} rules"
 
 
-def one_seed(over: dict[str, Interval]) -> bool:
+def few_seeds(over: dict[str, Interval]) -> bool:
     """Whether there is nothing to tell rules apart by."""
     return any(math.isnan(low) for _, low, _ in over.values())
 

@@ -12,8 +12,8 @@ import torch
 
 from rules.surrogates import differentiating
 from sandbox.neurons import NEURONS, learnable
-from sandbox.neurons.base import scan, simulate, variables
 from sandbox.neurons.learnable import Learned
+from sandbox.neurons.loops import scan, simulate, variables
 from sandbox.reference import from_brian2, noisy_currents, validate
 
 

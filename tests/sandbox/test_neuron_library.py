@@ -39,8 +39,8 @@ from sandbox.neurons import (
     scan,
     simulate,
 )
-from sandbox.neurons.base import variables
 from sandbox.neurons.dice import DRAWS, following
+from sandbox.neurons.loops import variables
 
 EVERY = [pytest.param(cls(), id=name) for name, cls in NEURONS.items()]
 DOUBLE = torch.float64

@@ -6,16 +6,20 @@ from dataclasses import replace
 
 import yaml
 
-from sandbox.compare import Comparison, compare, format_table
+from sandbox.compare import BASELINE, Comparison, compare, format_table
 from sandbox.parse import from_dict
 from sandbox.report.reading import by_rule, compared_runs
 from tests.conftest import ROOT
 
 
 def plan(name, labels, seeds=3, task=None, **changes):
-    """Some rules of a comparison, over so many seeds; `task` has further options of its task, `changes` of its runs."""
+    """Some rules of a comparison, over so many seeds; `task` has further options of its task, `changes` of its runs.
+
+    The baseline always runs; where it is not among the labels nobody asks how well, and it has one epoch.
+    """
     whole = from_dict(Comparison, yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text()))
-    kept = [rule for rule in whole.rules if (rule.label or rule.name) in labels]
+    idle = [replace(rule, epochs=1) for rule in whole.rules if rule.name == BASELINE and BASELINE not in labels]
+    kept = [rule for rule in whole.rules if (rule.label or rule.name) in labels] + idle
     experiment = replace(whole.experiment, **changes)
     options = {**experiment.task.options, **(task or {})}
     experiment = replace(experiment, task=replace(experiment.task, options=options))

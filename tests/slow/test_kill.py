@@ -53,6 +53,7 @@ def learning_since(root: Path, moment: float) -> bool:
     return any(path.stat().st_mtime >= moment for path in root.rglob("provenance.json"))
 
 
+@pytest.mark.slow(minutes=2)
 def test_a_run_killed_twenty_times(tmp_path):
     """Every kill falls while the run learns, up to as long after its start as learning takes; none during imports."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -92,6 +93,7 @@ def workers(process: subprocess.Popen) -> list[int]:
     return [pid for pid, parent in parents.items() if parent in children]
 
 
+@pytest.mark.slow(minutes=2)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
 def test_a_comparison_whose_workers_and_parent_are_killed(tmp_path):
     plan = ["compare", *options("experiment."), "--seeds", "2", "--jobs", "2"]

@@ -7,8 +7,8 @@ import pytest
 from sandbox.statistics import interval, paired
 from tests.slow.comparing import plan, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
-ARMS = ("bptt", "tet", "tcl", "readout_only")
+pytestmark = [pytest.mark.slow(minutes=2), pytest.mark.timeout(1200)]
+ARMS = ("bptt", "tet", "tcl")
 
 
 def test_contrast_over_time_makes_steps_alike_and_the_first_one_useful(tmp_path):

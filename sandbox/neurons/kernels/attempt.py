@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 def attempt(
     neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...], centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
-    """What `base.sequence` returns, from a kernel; None where the plain loop is to run.
+    """What `loops.sequence` returns, from a kernel; None where the plain loop is to run.
 
     Raises RuntimeError, with the reason, where kernels were asked for and cannot do it.
     """
@@ -31,9 +31,9 @@ def attempt(
     mode = choice().mode
     if mode == "plain":
         return None
-    from sandbox.neurons.base import advance
     from sandbox.neurons.kernels import linear
     from sandbox.neurons.kernels import sequence as fused
+    from sandbox.neurons.loops import advance
 
     body = partial(body_of, advance, record, centred)
     at_once = partial(linear.attempt, neuron, body, (record, centred), currents, state, dt)
@@ -49,8 +49,8 @@ def attempt_recurrent(
     mode = choice().mode
     if torch.compiler.is_compiling() or mode == "plain":
         return None
-    from sandbox.neurons.base import advance
     from sandbox.neurons.kernels import recurrent, sequence
+    from sandbox.neurons.loops import advance
 
     if mode == "auto" and sequence.tiny(currents):
         return None
@@ -77,5 +77,5 @@ def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[
 
 
 def body_of(advance: Any, record: tuple[str, ...], centred: bool, *step: Any) -> Any:
-    """`base.advance` with what is shown of a step."""
+    """`loops.advance` with what is shown of a step."""
     return advance(*step, record, centred)

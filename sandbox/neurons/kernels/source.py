@@ -22,7 +22,7 @@ WORDS: dict[str, type[Words]] = {"numba": Numba, "triton": Triton}
 
 def source(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...], backend: str) -> str:
     """Forward and backward kernel, with the numbers of the neuron in front."""
-    from sandbox.neurons.base import advance
+    from sandbox.neurons.loops import advance
 
     words = WORDS[legal("back end of the kernels", backend, WORDS)]
     state = neuron.initial_state((1,), torch.zeros(1, dtype=dtype))

@@ -74,10 +74,10 @@ def prepared(
     mode = choice.choice().mode
     if mode == "plain":
         return None
-    from sandbox.neurons.base import advance
     from sandbox.neurons.kernels import batching, compiled  # noqa: F401  # registers the operators
     from sandbox.neurons.kernels.attempt import body_of
     from sandbox.neurons.kernels.sequence import planned
+    from sandbox.neurons.loops import advance
 
     like = torch.zeros((1,), dtype=dtype)
     state = neuron.initial_state((1,), like)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sandbox.neurons.base import Neuron, simulate
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.loops import simulate
 from sandbox.reference.brian import evolving, fire_in_brian2, parameters, run_brian2
 from sandbox.reference.conformance.report import Check, skipped, within
 from sandbox.reference.conformance.stimuli import saturating

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.neurons.base import Trajectory
+from sandbox.neurons.loops import Trajectory
 from sandbox.reference.conformance.report import Check, skipped, within
 from sandbox.reference.conformance.trial import Trial, first_step
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.neurons.base import Neuron, loop
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.loops import loop
 from sandbox.reference.conformance.convergence import Array
 from sandbox.reference.conformance.evidence import Evidence, Response
 from sandbox.reference.conformance.report import Check, skipped, within

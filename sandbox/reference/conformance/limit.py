@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sandbox.neurons.base import Neuron, scan, smallest
+from sandbox.neurons.base import Neuron, smallest
+from sandbox.neurons.loops import scan
 from sandbox.reference.conformance.convergence import ORDERS, POINTS, SLACK, Array, convergence, halvings
 from sandbox.reference.conformance.evidence import Convergence, Evidence, Rates
 from sandbox.reference.conformance.frequency import frequency_response, undisturbed

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.neurons.base import Trajectory
+from sandbox.neurons.loops import Trajectory
 from sandbox.reference.brian import run_brian2
 from sandbox.reference.conformance.evidence import Evidence, Raster, Trace
 from sandbox.reference.conformance.report import Check, within

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sandbox.neurons.base import Neuron, Trajectory, loop, rest, simulate
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.loops import Trajectory, loop, rest, simulate
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from rules.errors import unknown
-from sandbox.neurons.base import Neuron, check_currents, variables
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.loops import check_currents, variables
 from sandbox.reference.conformance.evidence import Evidence
 from sandbox.reference.conformance.report import Check, ConformanceReport
 from sandbox.reference.conformance.stimuli import STIMULI, all_currents

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sandbox.neurons import simulate
-from sandbox.neurons.base import variables
 from sandbox.neurons.kernels import using
+from sandbox.neurons.loops import variables
 
 DOUBLE = torch.float64
 

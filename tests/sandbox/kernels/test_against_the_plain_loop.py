@@ -19,7 +19,7 @@ from sandbox.neurons import (
     CubaLIF,
     EscapeLIF,
     StochasticBinary,
-    base,
+    loops,
     scan,
 )
 from sandbox.neurons.firing import RESETS
@@ -90,7 +90,7 @@ def single(neuron, mode="numba", steps=60):
     cells = apart.any(0)
     assert cells.sum() <= 1
     with using("plain"):
-        *_, above = base.sequence(neuron, currents, neuron.initial_state((32,), currents), DT, (), True)[0]
+        *_, above = loops.sequence(neuron, currents, neuron.initial_state((32,), currents), DT, (), True)[0]
     first = above.gather(0, apart.int().argmax(0, keepdim=True))[0]  # where a cell parts
     assert (first[cells].abs() <= 1e-5 * neuron.swing).all()
     agree(kept(ours, ~cells), kept(plain, ~cells), 1e-4)

@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 import torch
 
-from sandbox.neurons import LIF, NEURONS, LeakyIntegrator, base, scan, simulate
+from sandbox.neurons import LIF, NEURONS, LeakyIntegrator, loops, scan, simulate
+from sandbox.neurons.base import decay
 from sandbox.neurons.kernels import backends, choice, compiled, linear, sequence, using
 from sandbox.neurons.kernels.attempt import body_of
 from sandbox.neurons.kernels.unsupported import Unsupported
@@ -114,12 +115,12 @@ def test_it_compiles_as_a_whole(rng):
 def factor(cell):
     x = torch.zeros(1, 1, dtype=DOUBLE)
     state = cell.initial_state((1,), x)
-    plan = sequence.planned(cell, partial(body_of, base.advance, (), False), ((), False), DOUBLE, state, 1.0)
+    plan = sequence.planned(cell, partial(body_of, loops.advance, (), False), ((), False), DOUBLE, state, 1.0)
     return linear.factor(plan, cell)
 
 
 def test_the_factor_is_read_off_the_graph():
-    assert factor(LeakyIntegrator(tau_mem=10.0)) == base.decay(1.0, 10.0)
+    assert factor(LeakyIntegrator(tau_mem=10.0)) == decay(1.0, 10.0)
     assert factor(Euler(tau_mem=10.0)) == pytest.approx(0.9, abs=1e-15)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sandbox import build
+from sandbox.compiled_loops import settled
 from sandbox.neurons import LIF, AdEx, LeakyIntegrator, learnable, scan
 from sandbox.neurons.kernels import using
 
@@ -48,6 +49,13 @@ def test_gradients_of_each_sample(rng):
     both(lambda: torch.func.grad(loss, argnums=(0, 1))(tau, x))
     both(lambda: torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)), in_dims=(None, 1))(tau, x))
     both(lambda: [torch.func.grad(lambda t: torch.func.vmap(loss, in_dims=(None, 1))(t, x).sum())(tau)])
+
+
+def test_settled_is_the_word_that_torch_sets():
+    def ours() -> None: ...
+    def torchs() -> None: ...
+
+    assert vars(settled(ours)) == vars(torch.compiler.assume_constant_result(torchs)) != {}
 
 
 def test_torch_compile_takes_a_scan_as_a_whole():

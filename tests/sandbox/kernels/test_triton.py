@@ -12,13 +12,13 @@ import torch
 
 from sandbox import compiled_loops
 from sandbox.neurons import LIF, NEURONS, AdEx, EscapeLIF, scan
-from sandbox.neurons.base import advance
 from sandbox.neurons.kernels import backends, state, using
 from sandbox.neurons.kernels.attempt import body_of
 from sandbox.neurons.kernels.compiled import WRITERS
 from sandbox.neurons.kernels.emit import Variant
 from sandbox.neurons.kernels.sequence import planned
 from sandbox.neurons.kernels.triton_words import FUNCTIONS, WIDTH, Triton
+from sandbox.neurons.loops import advance
 from tests.conftest import ROOT
 
 from .conftest import DOUBLE, agree, answer, driven
