@@ -144,6 +144,7 @@ def main() -> None:
         "zero_order.py",
         "synapses.py",
         "kernels.py",
+        "jobs.py",
         "training_step.py",
         "first_result.py",
         "plots.py",

@@ -23,7 +23,7 @@ EXIT_CODES = """exit codes:
   0    done
   1    a validation or a check said no
   2    bad input: something misspelt, missing or impossible; the message lists what is legal
-  3    a run failed (a NaN, a killed worker); its last good checkpoint is kept
+  3    a run failed (a NaN, a killed worker, a full disk); its last good checkpoint is kept
   4    the folder is in use by another process
   130  interrupted; `sandbox resume FOLDER` continues"""
 
@@ -255,6 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), FAILED)
     except (ValueError, TypeError, FileNotFoundError, ImportError, MissingNeed) as error:
         return _complain(str(error), BAD_INPUT)
+    except OSError as error:
+        return _complain(f"{error}; make room or name another folder with --out, then `sandbox resume FOLDER`", FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted; `sandbox resume FOLDER` continues", INTERRUPTED)
 

@@ -132,12 +132,15 @@ def plan(
     if reasons and (not skip_unfit or BASELINE in reasons):
         raise Unfit(comparison.experiment.task.name, reasons, [label for label in plans if label not in reasons])
     folders.write_config(folder, "comparison", asdict(comparison))
+    finished = {run.folder: run.result["test"]["accuracy"] for run in begun}
     jobs = []
     for label, found in plans.items():
         for experiment in found:
             place = places[label][experiment.seed]
             if place.name in sound.damaged:
                 index.record(place, experiment, "damaged")
+            elif place in finished:  # a worker that was killed here may not have said so
+                index.record(place, experiment, "done", finished[place])
             elif label not in reasons:
                 jobs.append(Job(experiment, place, data_dir))
     left = {label: found for label, found in places.items() if label not in reasons}

@@ -84,7 +84,7 @@ def _grid(grid: Grid, folder: Path, given: Any) -> int:
 
     with Bar(given.json) as bar:
         overall = run_grid(grid, folder, **_options(given), progress=bar)
-    pages = [write_report(folder / name).html for name in overall["tasks"]]
+    pages = [write_report(folder / name).html for name in overall["tables"]]
     pages.append(write_report(folder).html)
     texts = [f"{table['task']}\n{format_table(table)}" for table in overall["tables"].values()]
     texts += [f"all tasks\n{format_overall(overall)}", "\n".join(f"report: {page}" for page in pages)]

@@ -18,13 +18,16 @@ def make_overall(tables: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
         score = 100 (accuracy - chance) / (best - chance),    best: the highest mean of any rule on the task
 
-    so that no task is trimmed away for being hard. Ranked by the interquartile mean over all tasks and seeds, with
-    stratified bootstrap intervals, in which chance and best are taken as known. Verdicts pair the scores with the
-    baseline's, by task and seed.
+    so that no task is trimmed away for being hard; one where no rule is above chance is left out. Ranked by the
+    interquartile mean over all tasks and seeds, with stratified bootstrap intervals, in which chance and best are taken
+    as known. Verdicts pair the scores with the baseline's, by task and seed.
 
     References: Agarwal et al. 2021 (arXiv 2108.13264), for interquartile means and profiles; the scale is ours.
     """
-    whole = {name: _scores(table) for name, table in tables.items()}
+    above = {name: table for name, table in tables.items() if _best(table) > table["chance"]}
+    if not above:
+        raise ValueError("no rule is above chance on any task, so there is nothing to rank: train longer")
+    whole = {name: _scores(table) for name, table in above.items()}
     baseline = next(iter(tables.values()))["baseline"]
     rules = dict.fromkeys(rule for scores in whole.values() for rule in scores)
     ranked = [rule for rule in rules if all(rule in scores for scores in whole.values())]
@@ -43,8 +46,8 @@ def make_overall(tables: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
                 "verdict": None if found is None else found.words,
                 "p_adjusted": None if found is None else found.adjusted,
                 "effect": None if found is None or not np.isfinite(found.effect) else found.effect,
-                "accuracies": {name: _row(table, rule)["accuracy"] for name, table in tables.items()},
-                "area": {name: _row(table, rule)["area"] for name, table in tables.items()},
+                "accuracies": {name: _row(table, rule)["accuracy"] for name, table in above.items()},
+                "area": {name: _row(table, rule)["area"] for name, table in above.items()},
             }
         )
     rows.sort(key=lambda row: -row["score"][0])
@@ -52,9 +55,10 @@ def make_overall(tables: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "baseline": baseline,
         "rows": rows,
         "pairs": len(pooled[baseline]),
+        "at_chance": [tables[name]["task"] for name in tables if name not in above],
         "not_on_all": [rule for rule in rules if rule not in ranked],
         "thresholds": list(THRESHOLDS),
-        "tasks": {name: table["task"] for name, table in tables.items()},
+        "tasks": {name: table["task"] for name, table in above.items()},
         "tables": dict(tables),
     }
 
@@ -76,18 +80,20 @@ def format_overall(overall: dict[str, Any]) -> str:
     ]
     if overall["not_on_all"]:
         text.append(f"not ranked, since not on every task: {', '.join(overall['not_on_all'])}")
+    if overall["at_chance"]:
+        text.append(f"left out of the ranking, since no rule is above chance: {', '.join(overall['at_chance'])}")
     for name in names:
         text += [f"{overall['tasks'][name]}: {line}" for line in notes(overall["tables"][name])]
     return "\n".join(text)
 
 
 def _scores(table: dict[str, Any]) -> dict[str, list[float]]:
-    best = max(row["accuracy"][0] for row in table["rows"])
-    span = best - table["chance"]
-    if span <= 0:
-        raise ValueError(f"{table['task']}: no rule is above chance ({table['chance']:.1f} %), so there is nothing to "
-                         "rank; train longer, or leave this task out")  # fmt: skip
+    span = _best(table) - table["chance"]
     return {row["rule"]: [100 * (a - table["chance"]) / span for a in row["accuracies"]] for row in table["rows"]}
+
+
+def _best(table: dict[str, Any]) -> float:
+    return max(float(row["accuracy"][0]) for row in table["rows"])
 
 
 def _row(table: dict[str, Any], rule: str) -> dict[str, Any]:

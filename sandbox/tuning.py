@@ -98,7 +98,8 @@ def _demand_fit(tuning: Tuning, data_dir: str | None) -> None:
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
     """What a comparison says beyond the defaults, every rule by its name."""
-    rules = [{"name": rule.name, **_said(rule)} for rule in comparison.rules if isinstance(rule, RuleConfig)]
+    given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
+    rules = [{"name": rule.name, **_said(rule)} for rule in given]
     return {**_said(comparison), "rules": rules}
 
 
