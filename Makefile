@@ -21,8 +21,8 @@ install: $(READY) ## make .venv with the pinned versions
 export SANDBOX_DATA ?= $(abspath ../shared/data)
 PYTEST := $(BIN)/python -m pytest
 
-demo: $(READY) ## compare BPTT with a frozen hidden layer on Yin-Yang: a table and an HTML report
-	$(BIN)/sandbox compare --out runs
+demo: $(READY) ## seven rules on two tasks, five seeds: tables, a ranking and HTML reports
+	$(BIN)/sandbox compare --preset demo --out runs
 
 test: $(READY) ## fast tests, doctests
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal

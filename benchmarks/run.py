@@ -145,6 +145,7 @@ def main() -> None:
         "microscope.py",
         "synapses.py",
         "kernels.py",
+        "jobs.py",
         "training_step.py",
         "first_result.py",
         "plots.py",

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from sandbox.folder import read_json
-from tests.conftest import ROOT
+from tests.slow.killing import finish, only, start, workers
 from tests.test_experiment import same_files
 
 pytestmark = pytest.mark.slow
@@ -30,22 +28,6 @@ SMALL = {
 
 def options(prefix: str = "") -> list[str]:
     return [f"--{prefix}{name}={value}" for name, value in SMALL.items()]
-
-
-def start(*words: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "sandbox", *words, "--json"], cwd=ROOT, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE)  # fmt: skip
-
-
-def finish(*words: str) -> None:
-    process = start(*words)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
-
-
-def only(folder: Path, pattern: str) -> Path:
-    (found,) = folder.glob(pattern)
-    return found
 
 
 def learning_since(root: Path, moment: float) -> bool:
@@ -79,21 +61,6 @@ def test_a_run_killed_twenty_times(tmp_path):
     same_files(only(whole, "yinyang*"), only(killed, "yinyang*"))
 
 
-def workers(process: subprocess.Popen) -> list[int]:
-    """Processes that descend from this one through the fork server and hold a run folder."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(fields[1])
-    children = [pid for pid, parent in parents.items() if parent == process.pid]
-    return [pid for pid, parent in parents.items() if parent in children]
-
-
-@pytest.mark.slow(minutes=2)
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
 def test_a_comparison_whose_workers_and_parent_are_killed(tmp_path):
     plan = ["compare", *options("experiment."), "--seeds", "2", "--jobs", "2"]

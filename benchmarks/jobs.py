@@ -1,0 +1,68 @@
+"""What a second process is worth: a comparison by two workers beside the same one by one.
+
+python benchmarks/jobs.py         # about two minutes; writes its section of README.md
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from readme import machine, put, table
+from timing import in_turn
+
+from sandbox.compare import Comparison, compare
+from sandbox.config import Experiment, RuleConfig
+
+PLAN = Comparison(
+    Experiment(epochs=3), [RuleConfig("bptt", {"lr": 0.04}), RuleConfig("readout_only", {"lr": 0.02})], seeds=8
+)
+ROUNDS = 3
+
+
+def learning(jobs: int) -> float:
+    """Seconds from the start of the first run to the end of the last, by the times of their files.
+
+    What comes before and after, in one process either way, is left out: loading data, whether rules fit, the linear
+    classifier.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        begun: list[float] = []
+
+        def progress(done: int, total: int) -> None:
+            if done and not begun:
+                begun.append(time.time())
+
+        compare(PLAN, Path(folder) / "c", jobs=jobs, progress=progress)
+        ends = [path.stat().st_mtime for path in Path(folder).glob("c/*/result.json")]
+        return max(ends) - begun[0]
+
+
+WORDS = """\
+Sixteen runs of Yin-Yang, three epochs each, one thread a process: from the first step of the first run to the result of
+the last. Medians of calls made in turn, and of the ratios of neighbours.
+"""
+
+
+def main() -> None:
+    found = in_turn([lambda: learning(1), lambda: learning(2)], ROUNDS)
+    one, two = (statistics.median(column) for column in zip(*found, strict=True))
+    ratio = statistics.median(a / b for a, b in found)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    runs = 2 * PLAN.seeds
+    row = (
+        f"runs a minute, {cores} cores",
+        f"{60 * runs / one:.1f}",
+        f"{60 * runs / two:.1f}",
+        f"{ratio:.2f}",
+        ">= 1.70",
+    )
+    rows = table(("what", "`--jobs 1`", "`--jobs 2`", "ratio", "target"), [row])
+    put("A comparison on two processes", f"{WORDS}\n{rows}\n\n{machine('torch', 'learning-rule-sandbox')}")
+
+
+if __name__ == "__main__":
+    main()
