@@ -165,7 +165,10 @@ def test_devices_are_shown_as_they_are_read():
     seen = [freeze(trainer, batch(), seed).layers["layers.0.synapse.weight"] for seed in (0, 0, 1)]
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
-    assert 0 < (seen[0] - held).abs().max() < 0.5 * held.abs().max()
+    assert not torch.equal(seen[0], held)
+    (row, *_) = Microscope(draws=3).look(trainer, batch()).rows
+    assert row.draws == 3  # what a layer puts out is read with noise as well
+    assert row.variance > 0
 
 
 def test_a_model_that_raises_cannot_run():
