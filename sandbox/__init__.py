@@ -1,6 +1,7 @@
 """What is taught, to whom, and how it is judged: neurons held to Brian2, networks, tasks, and comparisons of rules."""
 
 from sandbox.build import build, calibrate, firing_report
+from sandbox.microscope import Microscope
 from sandbox.network import Layer, Network, Population, Residual
 from sandbox.neurons import (
     LIF,
@@ -20,6 +21,6 @@ from sandbox.tasks import TASKS
 
 __all__ = [
     "LIF", "NEURONS", "TASKS", "CompiledNeuron", "ConformanceReport", "LIFState", "Layer", "LeakyIntegrator", "Learned",
-    "Network", "Neuron", "NoisyReadout", "Population", "Residual", "Trajectory", "build", "calibrate", "firing_report",
-    "from_brian2", "learnable", "scan", "simulate", "validate",
+    "Microscope", "Network", "Neuron", "NoisyReadout", "Population", "Residual", "Trajectory", "build", "calibrate",
+    "firing_report", "from_brian2", "learnable", "scan", "simulate", "validate",
 ]  # fmt: skip

@@ -65,12 +65,23 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
-    """Write the resolved configuration once; raises ValueError where the folder holds a different one."""
+    """Write the resolved configuration once; raises ValueError where the folder holds a different one.
+
+    What an earlier version could not say it did not want: a field that the folder lacks is equal to one that is None.
+    """
     path = folder / "config.yaml"
     content = {"format": FORMAT, "kind": kind, **config}
-    if path.exists() and read_config(folder, kind) != config:
+    if path.exists() and (found := read_config(folder, kind)) != _sayable(config, found):
         raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
     write_atomically(path, yaml.safe_dump(content, sort_keys=False))
+
+
+def _sayable(config: Any, found: Any) -> Any:
+    """The configuration without what is None and was not known when `found` was written."""
+    if not (isinstance(config, dict) and isinstance(found, dict)):
+        return config
+    kept = {key: value for key, value in config.items() if key in found or value is not None}
+    return {key: _sayable(value, found.get(key)) for key, value in kept.items()}
 
 
 def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rules.credit.bptt import BPTT
 from sandbox.microscope import Backpropagation, CannotRun, Differences, Microscope, Smoothed
 from sandbox.microscope.frozen import freeze
 from sandbox.models import perceptron
-from tests.microscope.models import batch, escape, quadratic
+from tests.microscope.models import batch, escape, on_noisy_device, quadratic
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def test_smoothing_leaves_the_gradient_of_a_quadratic_loss_as_it_is():
     assert (found.mean(0) - truth).abs().max() < 1e-10 * truth.abs().max()
     (row,) = Microscope(references=(Smoothed(sigma=0.7, samples=3),)).look(trainer, toy.batch()).rows
     assert abs(row.bias) < 1e-10
+    assert row.bias_error < 1e-10  # the sizes of the steps are no source of error
 
 
 def normal_density(z):
@@ -155,6 +156,19 @@ def test_the_frozen_model_is_left_as_it_was_found():
     for reference in (Differences(), Smoothed(samples=2), Backpropagation()):
         reference.gradient(frozen, 2)
         assert all(torch.equal(p, before[name]) for name, p in frozen.model.named_parameters())
+
+
+def test_devices_are_shown_as_they_are_read():
+    """Once a look, whatever the trainer's dice, and never as they are."""
+    trainer = on_noisy_device()
+    held = dict(trainer.model.named_parameters())["layers.0.synapse.weight"]
+    seen = [freeze(trainer, batch(), seed).layers["layers.0.synapse.weight"] for seed in (0, 0, 1)]
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], held)
+    (row, *_) = Microscope(draws=3).look(trainer, batch()).rows
+    assert row.draws == 3  # what a layer puts out is read with noise as well
+    assert row.variance > 0
 
 
 def test_a_model_that_raises_cannot_run():

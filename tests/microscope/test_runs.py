@@ -80,6 +80,17 @@ def test_names_of_runs_without_a_microscope_stay_what_they_were():
     assert replace(LOOKED, microscope=MicroscopeConfig(every=3)).identity != LOOKED.identity
 
 
+def test_folders_of_a_version_without_microscopes_are_continued(tmp_path):
+    result = run(TINY, tmp_path / "r")
+    path = tmp_path / "r" / "config.yaml"
+    content = yaml.safe_load(path.read_text())
+    del content["microscope"]
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match="holds another configuration"):
+        run(replace(TINY, microscope=MicroscopeConfig()), tmp_path / "r")
+    assert run(TINY, tmp_path / "r") == result
+
+
 def test_a_configuration_survives_yaml():
     windows = MicroscopeConfig(references=["bptt", Choice("bptt", {"window": 2}), Choice("smoothed", {"sigma": 0.2})])
     experiment = replace(LOOKED, microscope=windows)
