@@ -54,19 +54,17 @@ def accounted_for(out, seeds):
 
 
 def test_two_hundred_runs_whose_workers_are_killed_thirty_times(tmp_path):
-    dice, killed, process = random.Random(0), 0, None
-    while killed < 30:
-        if process is None or process.poll() is not None:
-            assert process is None or process.communicate()[1] == b"" or killed >= 30, "it ended before 30 kills"
-            process = start(*plan(100), "--out", str(tmp_path))
-        time.sleep(dice.uniform(0.05, 0.4))
-        found = workers(process)
-        if found:
-            try:
-                os.kill(dice.choice(found), signal.SIGKILL)
-                killed += 1
-            except ProcessLookupError:  # it ended by itself
-                continue
+    """A kill after every few results, so that they fall on the whole grid and spare no phase of a run."""
+    dice, killed, wanted = random.Random(0), 0, 0
+    process = start(*plan(100), "--out", str(tmp_path))
+    while killed < 30 and process.poll() is None:
+        time.sleep(dice.uniform(0.005, 0.1))
+        if len(list(tmp_path.glob("compare*/*/result.json"))) < wanted:
+            continue
+        for pid in workers(process)[-1:]:
+            os.kill(pid, signal.SIGKILL)
+            killed, wanted = killed + 1, wanted + dice.randint(2, 9)
+    assert killed == 30
     process.communicate(timeout=300)
     assert process.returncode == 0
     accounted_for(tmp_path, 100)
