@@ -19,6 +19,7 @@ from sandbox import index
 from sandbox.config import Experiment
 from sandbox.memory import keep_freed_memory
 
+PRELOADED = ["sandbox.experiment", "torch._dynamo"]  # once, and forked: the second is what torch.optim imports late
 RESTARTS = 5  # of one run whose worker dies by a signal
 PATIENCE = 30.0  # [s] for an orphan of an earlier call to let go of its folder
 
@@ -60,7 +61,7 @@ def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int],
     """
     context: Any = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     if os.name != "nt":
-        context.set_forkserver_preload(["sandbox.experiment"])  # torch is imported once, and forked
+        context.set_forkserver_preload(PRELOADED)
     waiting = list(jobs)
     if not waiting:
         return {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -20,6 +22,7 @@ from sandbox.fitting import Unfit
 from sandbox.gather import gather
 from sandbox.report import write_report
 from sandbox.statistics import area, verdicts
+from tests.conftest import ROOT
 from tests.test_experiment import TINY
 
 ONE = replace(TINY, epochs=1)
@@ -234,3 +237,16 @@ def test_a_table_wants_one_experiment_and_the_baseline(mine, tmp_path):
     run(replace(ONE, batch_size=100), mine / "other")
     with pytest.raises(ValueError, match=r"holds runs of 2 different experiments \(yinyang\); a table compares runs"):
         gather(mine)
+
+
+def test_workers_find_everything_imported():
+    """What a run imports late is paid for by every worker, two seconds of torch's compiler for example."""
+    code = (
+        "import importlib, sys, tempfile; from pathlib import Path; from sandbox.workers import PRELOADED\n"
+        "[importlib.import_module(name) for name in PRELOADED]; before = set(sys.modules)\n"
+        "from sandbox.experiment import run; from tests.test_experiment import TINY\n"
+        "before |= {name for name in sys.modules if name.startswith(('tests', '_pytest', 'pytest'))}\n"
+        "run(TINY, Path(tempfile.mkdtemp()) / 'r'); print(len({n for n in set(sys.modules) - before if 'torch' in n}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert int(done.stdout) < 20
