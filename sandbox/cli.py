@@ -1,4 +1,4 @@
-"""The command line: run, compare, resume, report, validate, check, list, doctor."""
+"""The command line: run, compare, tune, resume, report, table, validate, check, list, index, doctor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rules.contract import MissingNeed
 from rules.nonfinite import NonFinite
-from sandbox import commands
+from sandbox import commands, comparing
 from sandbox.compare import Comparison
 from sandbox.config import Experiment
 from sandbox.experiment import RunFailed
@@ -36,16 +36,47 @@ def _folder_options(sub: ArgumentParser) -> None:
 def _compare_options(sub: ArgumentParser) -> None:
     _folder_options(sub)
     sub.add_argument("--jobs", type=int, default=2, help="processes, each with its own thread cap")
+    sub.add_argument("--preset", type=str | None, default=None, help="paper, demo, or a YAML file with `comparisons`")
+    _admission_options(sub)
+
+
+def _admission_options(sub: ArgumentParser) -> None:
+    sub.add_argument("--skip-unfit", action="store_true", help="leave out rules that cannot learn on this model")
+    _revision_option(sub)
+
+
+def _revision_option(sub: ArgumentParser) -> None:
+    sub.add_argument("--mixed-revisions", action="store_true", help="mark runs of different code, and do not refuse")
+
+
+def _tune_options(sub: ArgumentParser) -> None:
+    sub.add_argument("config", type=str, help="YAML file of a comparison or of a grid, or the name of a preset")
+    sub.add_argument("--trials", type=int, default=20, help="of every rule on every task")
+    sub.add_argument("--seeds", type=int, default=1, help="of a trial, whose mean counts; not those of the comparison")
+    sub.add_argument("--jobs", type=int, default=2, help="processes, each tuning one rule")
+    _folder_options(sub)
+
+
+def _table_options(sub: ArgumentParser) -> None:
+    sub.add_argument("folder", type=str, help="with run folders below it that differ in rule and seed alone")
+    sub.add_argument("--data-dir", type=str | None, default=None, help="where the data sets are (or SANDBOX_DATA)")
+    _revision_option(sub)
+
+
+def _index_options(sub: ArgumentParser) -> None:
+    sub.add_argument("--rebuild", action="store_true", help="write it anew from the run folders alone")
+    sub.add_argument("--out", type=str, default="runs", help="folder of all runs")
 
 
 def _resume_options(sub: ArgumentParser) -> None:
-    sub.add_argument("folder", type=str, help="a run or a comparison")
+    sub.add_argument("folder", type=str, help="a run, a comparison, a grid or a tuning")
     sub.add_argument("--data-dir", type=str | None, default=None, help="where the data sets are (or SANDBOX_DATA)")
     sub.add_argument("--jobs", type=int, default=2, help="processes, for a comparison")
+    _admission_options(sub)
 
 
 def _report_options(sub: ArgumentParser) -> None:
-    sub.add_argument("folder", type=str, help="a run or a comparison")
+    sub.add_argument("folder", type=str, help="a run, a comparison, a grid or a tuning")
 
 
 def _validate_options(sub: ArgumentParser) -> None:
@@ -68,7 +99,9 @@ def _check_options(sub: ArgumentParser) -> None:
 
 
 def _list_options(sub: ArgumentParser) -> None:
-    sub.add_argument("kind", type=str, nargs="?", default=None, help="only these: rules, tasks, neurons ...")
+    sub.add_argument("kind", type=str, nargs="?", default=None, help="only these: runs, rules, tasks, neurons ...")
+    for name, what in (("rule", "name"), ("task", "name"), ("status", "running, done, failed or damaged")):
+        sub.add_argument(f"--{name}", type=str | None, default=None, help=f"only runs of this {name}: {what}")
     sub.add_argument("--markdown", action="store_true", help="print a page for each, from its docstring")
     sub.add_argument("--folder", type=str | None, default=None, help="write the pages here instead, a file for each")
     sub.add_argument("--out", type=str, default="runs", help="folder of all runs")
@@ -93,11 +126,18 @@ COMMANDS: dict[str, Command] = {
         _folder_options,
     ),
     "compare": Command(
-        commands.compare,
-        "run rules x seeds and print accuracies with intervals",
+        comparing.compare,
+        "run rules x seeds and print accuracies with intervals; or a preset, all rules on several tasks",
         "sandbox compare --rules '[bptt, {name: bptt, options: {window: 5}}]' --seeds 5 --jobs 2",
         Comparison,
         _compare_options,
+    ),
+    "tune": Command(
+        comparing.tune,
+        "give every rule the same number of trials on validation data; writes tuned.yaml",
+        "sandbox tune experiments/yinyang.yaml --trials 20 --jobs 2",
+        None,
+        _tune_options,
     ),
     "resume": Command(
         commands.resume,
@@ -112,6 +152,13 @@ COMMANDS: dict[str, Command] = {
         "sandbox report runs/FOLDER",
         None,
         _report_options,
+    ),
+    "table": Command(
+        comparing.table,
+        "compare finished runs, wherever they were made",
+        "sandbox table runs",
+        None,
+        _table_options,
     ),
     "validate": Command(
         commands.validate,
@@ -130,9 +177,16 @@ COMMANDS: dict[str, Command] = {
     "list": Command(
         commands.list_,
         "list rules, tasks, neurons and runs",
-        "sandbox list",
+        "sandbox list runs --rule bptt --status done",
         None,
         _list_options,
+    ),
+    "index": Command(
+        comparing.index_,
+        "count the runs of the index, or rebuild it from their folders",
+        "sandbox index --rebuild --out runs",
+        None,
+        _index_options,
     ),
     "doctor": Command(
         commands.doctor,
@@ -199,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), IN_USE)
     except (RunFailed, NonFinite) as error:
         return _complain(str(error), FAILED)
-    except (ValueError, TypeError, FileNotFoundError, MissingNeed) as error:
+    except (ValueError, TypeError, FileNotFoundError, ImportError, MissingNeed) as error:
         return _complain(str(error), BAD_INPUT)
     except KeyboardInterrupt:
         return _complain("interrupted; `sandbox resume FOLDER` continues", INTERRUPTED)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from rules.check import check_rule
 from rules.errors import unknown
 from rules.plasticity.memristor import DEVICES, STORES
 from rules.plasticity.memristor.device import Device
+from sandbox import comparing, index
 from sandbox import folder as folders
-from sandbox import index
-from sandbox.compare import Comparison, format_table
-from sandbox.compare import compare as run_comparison
 from sandbox.config import REGISTRIES, Choice, Experiment
 from sandbox.experiment import run as run_experiment
 from sandbox.pages import page
 from sandbox.parse import load
+from sandbox.saying import Bar, percent, say
 
 LISTED: dict[str, Mapping[str, Any]] = {**REGISTRIES, "device": DEVICES, "store": STORES}
 
@@ -33,18 +28,13 @@ def run(given: Any) -> int:
     return _run(experiment, Path(given.out) / experiment.identity, given)
 
 
-def compare(given: Any) -> int:
-    """A grid of experiments."""
-    comparison: Comparison = given.made
-    return _compare(comparison, Path(given.out) / comparison.identity, given)
-
-
 def resume(given: Any) -> int:
     """Whatever is in the folder, continued."""
     folder = Path(given.folder)
-    if folders.kind_of(folder) == "run":
+    kind = folders.kind_of(folder)
+    if kind == "run":
         return _run(load(Experiment, folder), folder, given)
-    return _compare(load(Comparison, folder), folder, given)
+    return comparing.CONTINUE[kind](folder, given)
 
 
 def report(given: Any) -> int:
@@ -52,7 +42,7 @@ def report(given: Any) -> int:
     from sandbox.report import write_report
 
     written = write_report(Path(given.folder))
-    _say(
+    say(
         given,
         {"html": str(written.html), "figures": [str(path) for path in written.figures]},
         f"report: {written.html}",
@@ -79,7 +69,7 @@ def validate(given: Any) -> int:
     text = "\n\n".join(map(str, reports.values()))
     if given.html:
         text += f"\n\npage: {write_page(reports, Path(given.html))}"
-    _say(given, facts, text)
+    say(given, facts, text)
     return 0 if all(report.passed for report in reports.values()) else 1
 
 
@@ -88,12 +78,17 @@ def check(given: Any) -> int:
     names = list(REGISTRIES["rule"]) if given.rule == "all" else [given.rule]
     reports = {name: check_rule(Choice(name, given.options).make("rule")) for name in names}
     facts = {name: [result._asdict() for result in found.results] for name, found in reports.items()}
-    _say(given, facts, "\n\n".join(f"{name}\n{found}" for name, found in reports.items()))
+    say(given, facts, "\n\n".join(f"{name}\n{found}" for name, found in reports.items()))
     return 0 if all(found.passed for found in reports.values()) else 1
 
 
 def list_(given: Any) -> int:
-    """Everything that has a name, or one kind of it; as Markdown pages where asked for."""
+    """Everything that has a name, or one kind of it, or runs; as Markdown pages where asked for."""
+    if given.kind in ("run", "runs"):
+        return comparing.runs(given)
+    for name in index.FILTERS:
+        if given[name] is not None:
+            raise ValueError(f"--{name} chooses among runs: write `sandbox list runs --{name} {given[name]}`")
     kinds = list(LISTED) if given.kind is None else [_kind(given.kind)]
     if given.markdown or given.folder:
         return _pages(kinds, given)
@@ -105,9 +100,8 @@ def list_(given: Any) -> int:
         for kind, members in known.items()
     )
     if runs:
-        rows = (f"  {r['folder']:<44} {r['status']:<8} {_percent(r['test_accuracy'])}" for r in runs)
-        text += f"\n\nruns in {given.out}\n" + "\n".join(rows)
-    _say(given, {**known, "runs": runs}, text)
+        text += f"\n\nruns in {given.out}\n" + comparing.format_runs(runs)
+    say(given, {**known, "runs": runs}, text)
     return 0
 
 
@@ -116,7 +110,7 @@ def _kind(word: str) -> str:
     plurals = {"plasticities": "plasticity", **{f"{kind}s": kind for kind in LISTED}}
     kind = plurals.get(word, word)
     if kind not in LISTED:
-        raise unknown("kind", word, LISTED)
+        raise unknown("kind", word, [*LISTED, "runs"])
     return kind
 
 
@@ -124,13 +118,13 @@ def _pages(kinds: list[str], given: Any) -> int:
     """Markdown on the screen, or a file for each member in a folder."""
     pages = {name: page(name, member) for kind in kinds for name, member in LISTED[kind].items()}
     if given.folder is None:
-        _say(given, pages, "\n".join(pages.values()))
+        say(given, pages, "\n".join(pages.values()))
         return 0
     folder = Path(given.folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
         (folder / f"{name}.md").write_text(text)
-    _say(given, {"folder": str(folder), "pages": sorted(pages)}, f"{len(pages)} pages in {folder}")
+    say(given, {"folder": str(folder), "pages": sorted(pages)}, f"{len(pages)} pages in {folder}")
     return 0
 
 
@@ -151,56 +145,23 @@ def doctor(given: Any) -> int:
     }
     lines = [f"{name:<14} {value}" for name, value in facts.items() if name not in ("versions", "data_sha256")]
     lines += [f"{name:<22} {number}" for name, number in facts["versions"].items()]
-    _say(given, facts, "\n".join(lines))
+    say(given, facts, "\n".join(lines))
     return 0 if agrees else 1
 
 
 def _run(experiment: Experiment, folder: Path, given: Any) -> int:
-    with _Bar(given.json) as bar:
+    with Bar(given.json) as bar:
         result = run_experiment(experiment, folder, data_dir=given.data_dir, progress=bar)
     text = "\n".join(
         [
             f"{experiment.task.name} with {experiment.rule.name}, seed {experiment.seed}: test accuracy "
-            f"{_percent(result['test']['accuracy'])} after {result['steps']} steps",
+            f"{percent(result['test']['accuracy'])} after {result['steps']} steps",
             *(f"health: {line}" for line in result["health"]),
             f"folder: {folder}",
         ]
     )
-    _say(given, {"folder": str(folder), **result}, text)
+    say(given, {"folder": str(folder), **result}, text)
     return 0
-
-
-def _compare(comparison: Comparison, folder: Path, given: Any) -> int:
-    from sandbox.report import write_report
-
-    with _Bar(given.json) as bar:
-        table = run_comparison(comparison, folder, jobs=given.jobs, data_dir=given.data_dir, progress=bar)
-    written = write_report(folder)
-    health = [f"health of {row['rule']}: {line}" for row in table["rows"] for line in row["health"]]
-    _say(given, {"folder": str(folder), "report": str(written.html), **table},
-         "\n".join([format_table(table), *health, f"report: {written.html}"]))  # fmt: skip
-    return 0
-
-
-class _Bar:
-    """A progress bar on the error stream, silent for machines."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.bar = tqdm(unit="step", disable=quiet, file=sys.stderr, dynamic_ncols=True, leave=False)
-
-    def __call__(self, done: int, total: int) -> None:
-        self.bar.total = total or None
-        self.bar.update(done - self.bar.n)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *ended: object) -> None:
-        self.bar.close()
-
-
-def _say(given: Any, facts: Any, text: str) -> None:
-    print(json.dumps(facts, indent=2, sort_keys=True, default=str) if given.json else text)
 
 
 def _summary(member: Any) -> str:
@@ -209,7 +170,3 @@ def _summary(member: Any) -> str:
         return f"{type(member).__name__}({set_})"
     member = getattr(member, "func", member)  # a class with some of its fields filled in
     return (member.__doc__ or "").strip().split("\n")[0]
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"

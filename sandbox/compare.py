@@ -1,23 +1,25 @@
-"""Rules x seeds on the same data from the same weights, and the table that says what can be told apart."""
+"""Rules x seeds on the same data from the same weights, in a folder that can be taken up again."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from sandbox import folder as folders
+from sandbox import index
 from sandbox.config import Experiment, RuleConfig, fingerprint
 from sandbox.experiment import RunFailed
-from sandbox.statistics import Interval, interval
+from sandbox.fitting import Unfit, unfit
+from sandbox.found import Found, Sound, demand_one_revision, shared_seeds, sort_out
+from sandbox.table import BASELINE, as_interval, format_table, linear_baseline, make_table
 from sandbox.tasks.base import Dataset
 from sandbox.workers import Job, run_all
 
-BASELINE = "readout_only"
+__all__ = ["BASELINE", "Comparison", "as_interval", "compare", "format_table", "linear_baseline", "make_table"]
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -70,113 +72,94 @@ class Comparison:
 
 
 def compare(comparison: Comparison, folder: Path, *, jobs: int = 2, data_dir: str | None = None,
-            progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:  # fmt: skip
+            progress: Progress | None = None, skip_unfit: bool = False,
+            mixed_revisions: bool = False) -> dict[str, Any]:  # fmt: skip
     """Run every rule with every seed and write `table.json`; continues where an earlier attempt was stopped.
 
-    Returns the table. Raises ValueError for anything misspelt before the first run begins, and RunFailed, after all
-    others are done, for runs that failed.
+    Returns the table. Before the first run begins raises ValueError for anything misspelt, for rules that cannot learn
+    on this model (`Unfit`, which names them; `skip_unfit` leaves them out), and for finished runs of another code
+    revision (`mixed_revisions` marks them in the table). Damaged run folders are left alone, named and counted. Raises
+    RunFailed, after all others are done, for runs that failed.
     """
+    demand_jobs(jobs)
+    check_names(comparison)
+    with folders.locked(folder):
+        planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions)
+        return planned.conclude(run_all(planned.jobs, jobs, progress or (lambda done, total: None)))
+
+
+class Planned(NamedTuple):
+    """What is still to run of a comparison, and how to make its table afterwards."""
+
+    comparison: Comparison
+    folder: Path
+    data: Dataset
+    places: dict[str, dict[int, Path]]
+    jobs: list[Job]
+    damaged: dict[str, str]
+    unfit: dict[str, str]
+    mixed: bool
+
+    def conclude(self, errors: Mapping[Path, str]) -> dict[str, Any]:
+        """The table, written; raises RunFailed for the runs that failed."""
+        mine = {job.folder: errors[job.folder] for job in self.jobs if job.folder in errors}
+        if mine:
+            lines = "\n".join(f"  {place.name}: {message}" for place, message in mine.items())
+            whole = sum(map(len, self.places.values()))
+            raise RunFailed(f"{len(mine)} of {whole} runs failed; the others are kept in {self.folder}:\n{lines}")
+        sound = sort_out(self.places)
+        made = demand_one_revision([run for found in sound.runs.values() for run in found], self.mixed)
+        task, runs = self.comparison.experiment.task.name, paired_runs(sound)
+        table = make_table(task, runs, self.data, damaged=sound.damaged, unfit=self.unfit, revisions=made)
+        folders.write_json(self.folder / "table.json", table)
+        folders.write_json(self.folder / "provenance.json", folders.provenance(self.data.checksum))
+        return table
+
+
+def plan(
+    comparison: Comparison, folder: Path, data_dir: str | None, skip_unfit: bool, mixed_revisions: bool
+) -> Planned:
+    """Look at what is there, refuse what cannot be run, and list what is to run."""
+    data = comparison.experiment.make_task().load(data_dir)
     plans = comparison.experiments()
+    places = {label: {e.seed: folder / e.identity for e in found} for label, found in plans.items()}
+    sound = sort_out(places)
+    begun = [run for found in sound.runs.values() for run in found]
+    whole = sum(map(len, places.values()))
+    demand_one_revision(begun, mixed_revisions, None if len(begun) == whole else folders.revision())
+    fresh = {label: found[0] for label, found in plans.items() if len(sound.runs[label]) < len(found)}
+    reasons = unfit(fresh, data)
+    if reasons and (not skip_unfit or BASELINE in reasons):
+        raise Unfit(comparison.experiment.task.name, reasons, [label for label in plans if label not in reasons])
+    folders.write_config(folder, "comparison", asdict(comparison))
+    jobs = []
+    for label, found in plans.items():
+        for experiment in found:
+            place = places[label][experiment.seed]
+            if place.name in sound.damaged:
+                index.record(place, experiment, "damaged")
+            elif label not in reasons:
+                jobs.append(Job(experiment, place, data_dir))
+    left = {label: found for label, found in places.items() if label not in reasons}
+    return Planned(comparison, folder, data, left, jobs, sound.damaged, reasons, mixed_revisions)
+
+
+def paired_runs(sound: Sound) -> dict[str, list[Found]]:
+    """The runs of the seeds that every rule has."""
+    seeds = shared_seeds(sound.runs)
+    if not seeds:
+        raise ValueError("no seed is left that every rule has; remove the damaged folders and resume: "
+                         f"{', '.join(sound.damaged)}")  # fmt: skip
+    return {label: [run for run in found if run.seed in seeds] for label, found in sound.runs.items()}
+
+
+def check_names(comparison: Comparison) -> None:
+    """Raise ValueError for a rule or an option that is misspelt."""
+    for experiments in comparison.experiments().values():
+        experiments[0].rule.make()
+
+
+def demand_jobs(jobs: int) -> None:
+    """Raise ValueError for no process."""
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: give the number of processes, at least 1")
-    for experiments in plans.values():
-        experiments[0].rule.make()
-    data = comparison.experiment.make_task().load(data_dir)
-    with folders.locked(folder):
-        folders.write_config(folder, "comparison", asdict(comparison))
-        places = {label: [folder / e.identity for e in experiments] for label, experiments in plans.items()}
-        work = [
-            Job(experiment, place, data_dir)
-            for label, experiments in plans.items()
-            for experiment, place in zip(experiments, places[label], strict=True)
-        ]
-        errors = run_all(work, jobs, progress or (lambda done, total: None))
-        if errors:
-            lines = "\n".join(f"  {place.name}: {message}" for place, message in errors.items())
-            raise RunFailed(f"{len(errors)} of {len(work)} runs failed; the others are kept in {folder}:\n{lines}")
-        results = {label: [folders.read_json(p / "result.json") for p in found] for label, found in places.items()}
-        table = make_table(comparison, results, data)
-        folders.write_json(folder / "table.json", table)
-        folders.write_json(folder / "provenance.json", folders.provenance(data.checksum))
-    return table
-
-
-def make_table(comparison: Comparison, results: dict[str, list[dict[str, Any]]], data: Dataset) -> dict[str, Any]:
-    """What the runs say: accuracies in percent, their intervals, differences to the baseline, and costs."""
-    reference = [100 * result["test"]["accuracy"] for result in results[BASELINE]]
-    rows = []
-    for label, found in results.items():
-        accuracy = [100 * result["test"]["accuracy"] for result in found]
-        rows.append(
-            {
-                "rule": label,
-                "seeds": len(found),
-                "accuracies": accuracy,
-                "accuracy": _plain(interval(accuracy)),
-                "validation": _plain(interval([100 * result["validation"]["accuracy"] for result in found])),
-                "gap": _plain(interval([100 * (r["train"]["accuracy"] - r["test"]["accuracy"]) for r in found])),
-                "asked": {
-                    mode: _plain(interval([100 * r["test"][f"accuracy_{mode}"] for r in found]))
-                    for mode in modes(found[0])
-                },
-                "over_baseline": None
-                if label == BASELINE
-                else _plain(interval([a - b for a, b in zip(accuracy, reference, strict=True)])),
-                "parameters_trained": found[0]["parameters_trained"],
-                "cost": {key: float(np.mean([r["cost"][key] for r in found])) for key in found[0]["cost"]},
-                "health": sorted({line for result in found for line in result["health"]}),
-            }
-        )
-    return {
-        "task": comparison.experiment.task.name,
-        "baseline": BASELINE,
-        "linear": linear_baseline(data),
-        "rows": rows,
-    }
-
-
-def modes(result: dict[str, Any]) -> list[str]:
-    """The ways in which a model was asked beside the first, which `accuracy` speaks of."""
-    found = (key.removeprefix("accuracy_") for key in result["test"] if key.startswith("accuracy_"))
-    return [mode for mode in found if not mode.startswith("at_")]
-
-
-def linear_baseline(data: Dataset) -> float:
-    """Test accuracy in percent of a logistic regression on the same raw input, fitted to the training set alone."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
-    model.fit(data.train.x.flatten(1).numpy(), data.train.y.numpy())
-    return 100 * float(model.score(data.test.x.flatten(1).numpy(), data.test.y.numpy()))
-
-
-def format_table(table: dict[str, Any]) -> str:
-    """The table as text."""
-    head = ("rule", "test accuracy % [95 %]", f"over {table['baseline']}", "seeds", "trained", "synaptic ops")
-    lines = [head]
-    for row in table["rows"]:
-        lines.append(
-            (
-                row["rule"],
-                str(as_interval(row["accuracy"])),
-                "-" if row["over_baseline"] is None else str(as_interval(row["over_baseline"])),
-                str(row["seeds"]),
-                str(row["parameters_trained"]),
-                f"{row['cost']['synaptic_operations']:.3g}",
-            )
-        )
-    lines.append(("linear classifier", f"{table['linear']:.2f}", "-", "-", "-", "-"))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
-
-
-def as_interval(numbers: list[float | None]) -> Interval:
-    """An interval from its JSON form, in which NaN is null."""
-    return Interval(*(math.nan if number is None else number for number in numbers))
-
-
-def _plain(interval: Interval) -> list[float | None]:
-    return [None if math.isnan(number) else number for number in interval]

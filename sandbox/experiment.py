@@ -48,6 +48,7 @@ def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, pr
         folders.write_config(folder, "run", asdict(experiment))
         result = folder / "result.json"
         if not result.exists():
+            (folder / "error.txt").unlink(missing_ok=True)
             index.record(folder, experiment, "running")
             folders.write_json(result, _learn(experiment, folder, data_dir, progress or (lambda done, total: None)))
         found: dict[str, Any] = folders.read_json(result)
@@ -80,6 +81,7 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
                     book.save()
                 progress(info.step, total)
     except NonFinite as error:
+        (folder / "error.txt").write_text(f"{error}\n")  # what the index is rebuilt from
         index.record(folder, experiment, "failed")
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
     folders.write_json(folder / "timing.json", {"seconds": time.perf_counter() - begun})

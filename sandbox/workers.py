@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from sandbox import index
 from sandbox.config import Experiment
 from sandbox.memory import keep_freed_memory
 
 RESTARTS = 5  # of one run whose worker dies by a signal
 PATIENCE = 30.0  # [s] for an orphan of an earlier call to let go of its folder
+
+
+class Work(Protocol):
+    """What a worker does in a folder of its own; done again after a kill, it continues."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def work(self, progress: Callable[[int, int], None]) -> None: ...
+
+    def failed(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -28,9 +42,19 @@ class Job:
     folder: Path
     data_dir: str | None = None
 
+    def work(self, progress: Callable[[int, int], None]) -> None:
+        """Learn."""
+        from sandbox.experiment import run
 
-def run_all(jobs: list[Job], processes: int, progress: Callable[[int, int], None]) -> dict[Path, str]:
-    """Run every job, `processes` at a time; returns the error of each that failed, by folder.
+        run(self.experiment, self.folder, data_dir=self.data_dir, progress=progress, patience=PATIENCE)
+
+    def failed(self) -> None:
+        """Say so in the index."""
+        index.record(self.folder, self.experiment, "failed")
+
+
+def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int], None]) -> dict[Path, str]:
+    """Do every job, `processes` at a time; returns the error of each that failed, by folder.
 
     `progress` is told the steps done and the steps in all, several times a second.
     """
@@ -38,9 +62,11 @@ def run_all(jobs: list[Job], processes: int, progress: Callable[[int, int], None
     if os.name != "nt":
         context.set_forkserver_preload(["sandbox.experiment"])  # torch is imported once, and forked
     waiting = list(jobs)
+    if not waiting:
+        return {}
     counters = {job.folder: context.Array("q", 2) for job in jobs}
     restarts = dict.fromkeys(counters, 0)
-    running: dict[Any, tuple[Any, Any, Job]] = {}
+    running: dict[Any, tuple[Any, Any, Work]] = {}
     errors: dict[Path, str] = {}
     try:
         while waiting or running:
@@ -77,9 +103,7 @@ def _last_word(receiver: Any) -> str | None:
         return None
 
 
-def _work(job: Job, counter: Any, sender: Any) -> None:
-    from sandbox.experiment import run
-
+def _work(job: Work, counter: Any, sender: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
 
@@ -87,11 +111,14 @@ def _work(job: Job, counter: Any, sender: Any) -> None:
         counter[0], counter[1] = done, total
 
     try:
-        run(job.experiment, job.folder, data_dir=job.data_dir, progress=progress, patience=PATIENCE)
+        job.work(progress)
         sender.send("done")
     except Exception as error:  # whatever stops a run is reported beside the others' results
-        (job.folder / "error.txt").write_text(traceback.format_exc())
-        sender.send(f"{type(error).__name__}: {error}")
+        message, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        with suppress(OSError, sqlite3.Error):  # the disk may be full
+            (job.folder / "error.txt").write_text(trace)
+            job.failed()
+        sender.send(message)
 
 
 def _end_with_parent() -> None:

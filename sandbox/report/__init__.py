@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sandbox import folder as folders
-from sandbox.compare import as_interval
-from sandbox.report import figures, latency, latency_wording, wording
+from sandbox.report import figures, latency, latency_wording, ranking, tuning, wording
 from sandbox.report.canvas import Drawing
 from sandbox.report.measures import measured, value
 from sandbox.report.reading import FinishedRun, compared_runs, finished, read_run
+from sandbox.table import as_interval, notes
 
 
 class Report(NamedTuple):
@@ -33,7 +34,7 @@ def write_report(folder: Path) -> Report:
 
     Returns where they are. Raises ValueError for a folder without a configuration, or one that is not finished yet.
     """
-    return _report_comparison(folder) if folders.kind_of(folder) == "comparison" else _report_run(folder)
+    return REPORTS[folders.kind_of(folder)](folder)
 
 
 def _report_comparison(folder: Path) -> Report:
@@ -57,6 +58,7 @@ def _report_comparison(folder: Path) -> Report:
     ]
     facts = {
         "table": table,
+        "notes": notes(table),
         "hardware": [name for name in table["rows"][0]["cost"] if name not in COUNTS],
         "seeds": sorted({run.seed for run in runs}),
         "test_evaluations": max(run.test_evaluations for run in runs),
@@ -111,6 +113,25 @@ def _report_run(folder: Path) -> Report:
     return _write(folder, "run.html", title, (curves, *steps), {"run": run, "measures": measures})
 
 
+def _report_grid(folder: Path) -> Report:
+    overall = finished(folder / "overall.json", folder)
+    profiles = Drawing(
+        "profile",
+        ranking.profiles(overall, ranking.message(overall)),
+        ranking.profile_csv(overall),
+        ranking.alt(overall),
+    )
+    title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
+    return _write(folder, "grid.html", title, (profiles,), {"overall": overall, "notes": notes})
+
+
+def _report_tuning(folder: Path) -> Report:
+    found = finished(folder / "tuning.json", folder)
+    curves = Drawing("tuning", tuning.best_so_far(found), tuning.trials_csv(found), tuning.alt(found))
+    title = f"tuning: {found['budget']['trials']} trials for each of {len(found['studies'])} rules"
+    return _write(folder, "tuning.html", title, (curves,), {"found": found})
+
+
 def _write(folder: Path, template: str, title: str, drawings: tuple[Drawing, ...], facts: dict[str, Any]) -> Report:
     shared = {
         "title": title,
@@ -125,6 +146,14 @@ def _write(folder: Path, template: str, title: str, drawings: tuple[Drawing, ...
         folders.write_atomically(folder / f"{drawing.name}.csv", drawing.csv)
     folders.write_atomically(folder / "report.html", html)
     return Report(folder / "report.html", tuple(folder / f"{drawing.name}.png" for drawing in drawings))
+
+
+REPORTS: dict[str, Callable[[Path], Report]] = {
+    "run": _report_run,
+    "comparison": _report_comparison,
+    "grid": _report_grid,
+    "tuning": _report_tuning,
+}
 
 
 def _environment() -> Environment:

@@ -50,10 +50,13 @@ def by_rule(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
 def compared_runs(folder: Path) -> list[FinishedRun]:
     """The runs of a comparison, rule by rule and seed by seed; raises ValueError where one is not finished."""
     comparison: Comparison = load(Comparison, folder)
+    seeds = finished(folder / "table.json", folder).get("seeds")  # without those of damaged runs
+    kept = {row["rule"] for row in finished(folder / "table.json", folder)["rows"]}  # without those that do not fit
     return [
         read_run(folder / experiment.identity, label, experiment.seed, folder)
         for label, experiments in comparison.experiments().items()
         for experiment in experiments
+        if label in kept and (seeds is None or experiment.seed in seeds)
     ]
 
 

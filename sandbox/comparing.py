@@ -1,0 +1,124 @@
+"""What the subcommands around comparisons do: compare, tune, table, index, and listing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sandbox import folder as folders
+from sandbox import index
+from sandbox.compare import Comparison
+from sandbox.compare import compare as run_comparison
+from sandbox.gather import gather
+from sandbox.grid import Grid, grid_from, read_grid, run_grid
+from sandbox.overall import format_overall
+from sandbox.parse import load
+from sandbox.saying import Bar, percent, say
+from sandbox.table import format_table
+from sandbox.tuning import Tuning
+from sandbox.tuning import tune as run_tuning
+
+
+def compare(given: Any) -> int:
+    """A comparison, or a grid of them."""
+    comparison: Comparison = given.made
+    if given.preset is None:
+        return _compare(comparison, Path(given.out) / comparison.identity, given)
+    if comparison != Comparison():
+        raise ValueError(f"--preset {given.preset} says itself what is compared: leave out the other settings, or copy "
+                         "its file, change that, and name it with --preset")  # fmt: skip
+    grid = read_grid(given.preset)
+    return _grid(grid, Path(given.out) / grid.identity, given)
+
+
+def tune(given: Any) -> int:
+    """Equal tuning of every rule of a comparison or a grid."""
+    tuning = Tuning(read_grid(given.config), given.trials, given.seeds)
+    return _tune(tuning, Path(given.out) / tuning.identity, given)
+
+
+def table(given: Any) -> int:
+    """A table of runs that are there, wherever they were made."""
+    found = gather(Path(given.folder), data_dir=given.data_dir, mixed_revisions=given.mixed_revisions)
+    say(given, found, format_table(found))
+    return 0
+
+
+def index_(given: Any) -> int:
+    """What the index holds, rebuilt from the folders where asked for."""
+    root = Path(given.out)
+    counts = index.rebuild(root) if given.rebuild else index.counts(root)
+    said = ", ".join(f"{count} {status}" for status, count in counts.items())
+    say(given, counts, f"{sum(counts.values())} runs in {root / index.NAME}: {said}")
+    return 0
+
+
+def runs(given: Any) -> int:
+    """The runs of the index, or those of one rule, task or status."""
+    found = index.rows(Path(given.out), **{name: given[name] for name in index.FILTERS})
+    none = f"no such run in {given.out}; `sandbox index --rebuild` looks for lost ones"
+    say(given, found, format_runs(found) or none)
+    return 0
+
+
+def format_runs(found: list[dict[str, Any]]) -> str:
+    """A line a run."""
+    return "\n".join(f"  {r['folder']:<44} {r['status']:<8} {percent(r['test_accuracy'])}" for r in found)
+
+
+def _compare(comparison: Comparison, folder: Path, given: Any) -> int:
+    from sandbox.report import write_report
+
+    with Bar(given.json) as bar:
+        table = run_comparison(comparison, folder, **_options(given), progress=bar)
+    written = write_report(folder)
+    health = [f"health of {row['rule']}: {line}" for row in table["rows"] for line in row["health"]]
+    say(given, {"folder": str(folder), "report": str(written.html), **table},
+        "\n".join([format_table(table), *health, f"report: {written.html}"]))  # fmt: skip
+    return 0
+
+
+def _grid(grid: Grid, folder: Path, given: Any) -> int:
+    from sandbox.report import write_report
+
+    with Bar(given.json) as bar:
+        overall = run_grid(grid, folder, **_options(given), progress=bar)
+    pages = [write_report(folder / name).html for name in overall["tasks"]]
+    pages.append(write_report(folder).html)
+    texts = [f"{table['task']}\n{format_table(table)}" for table in overall["tables"].values()]
+    texts += [f"all tasks\n{format_overall(overall)}", "\n".join(f"report: {page}" for page in pages)]
+    text = "\n\n".join(texts)
+    say(given, {"folder": str(folder), "reports": [str(page) for page in pages], **overall}, text)
+    return 0
+
+
+def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
+    from sandbox.report import write_report
+
+    with Bar(given.json, "trial") as bar:
+        facts = run_tuning(tuning, folder, jobs=given.jobs, data_dir=given.data_dir, progress=bar)
+    written = write_report(folder)
+    lines = [f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}"
+             for name, found in facts["studies"].items()]  # fmt: skip
+    end = [f"tuned: {folder / 'tuned.yaml'}", f"report: {written.html}"]
+    say(given, {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
+        "\n".join([f"best of {tuning.trials} trials, validation accuracy", *lines, *end]))  # fmt: skip
+    return 0
+
+
+def _options(given: Any) -> dict[str, Any]:
+    names = ("jobs", "data_dir", "skip_unfit", "mixed_revisions")
+    return {name: given[name] for name in names}
+
+
+def _resume_tuning(folder: Path, given: Any) -> int:
+    content = folders.read_config(folder, "tuning")
+    return _tune(Tuning(grid_from(content["grid"]), content["trials"], content["seeds"]), folder, given)
+
+
+CONTINUE: dict[str, Callable[[Path, Any], int]] = {
+    "comparison": lambda folder, given: _compare(load(Comparison, folder), folder, given),
+    "grid": lambda folder, given: _grid(grid_from(folders.read_config(folder, "grid")), folder, given),
+    "tuning": _resume_tuning,
+}
