@@ -23,6 +23,7 @@ from sandbox.report.figures import PRICES
 from sandbox.report.measures import MEASURES
 from sandbox.report.reading import FinishedRun
 from sandbox.statistics import Interval, interval
+from tests.browser import show
 
 EVIL = "<script>alert('$1')<script>"
 ENDS = {"bptt": 0.95, "bptt#2": 0.86, EVIL: 0.70, "readout_only": 0.855}  # accuracy after learning
@@ -455,36 +456,6 @@ def test_bad_folders_are_answered_with_the_remedy(tmp_path, compared):
         gone.unlink()
         with pytest.raises(ValueError, match=f"{gone.name}.*sandbox resume {re.escape(str(folder))}"):
             write_report(folder)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Debian's headless Chromium, with a profile of its own."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed (apt-get install chromium chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield opened
-    opened.quit()
-
-
-def show(browser, page: Path, width: int, scheme: str) -> None:
-    """Open a page in a window of that many CSS pixels, one device pixel each."""
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.get(page.as_uri())
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
