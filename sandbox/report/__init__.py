@@ -183,7 +183,9 @@ def _write(
             folders.write_atomically(folder / f"{drawing.name}.png", drawing.png)
         folders.write_atomically(folder / f"{drawing.name}.csv", drawing.csv)
     if beside:
-        folders.write_atomically(folder / "report.md", _environment(False).get_template(beside).render(**shared, **facts))
+        folders.write_atomically(
+            folder / "report.md", _environment(False).get_template(beside).render(**shared, **facts)
+        )
     folders.write_atomically(folder / "report.html", _environment().get_template(template).render(**shared, **facts))
     pictures = tuple(folder / f"{drawing.name}.png" for drawing in drawings if drawing.png is not None)
     return Report(folder / "report.html", pictures)
@@ -228,6 +230,7 @@ def _environment(markup: bool = True) -> Environment:
     environment.filters.update(
         interval=lambda numbers: str(as_interval(numbers)),
         count=wording.count,
+        hundredths=wording.hundredths,
         verdict=wording.verdict,
         md=tabular.markdown,
     )

@@ -21,14 +21,14 @@ def curves(found: Mapping[str, Curve], x: str, y: str, linear: float | None = No
     data = [
         trace
         for number, (rule, curve) in enumerate(found.items())
-        for trace in _curve(number, rule, curve.thinned())
+        for trace in _curve(number, rule, curve.thinned(), x.partition(" [")[0])
     ]  # fmt: skip
     data += _linear(linear, [place for curve in found.values() for place in curve.x] or [0.0])
     legend = theme.legend(BAND if any(len(curve.seeds) > 1 for curve in found.values()) else "")
     return {"data": data, "layout": theme.layout(x, y, showlegend=True, legend=legend, **layout)}
 
 
-def _curve(number: int, rule: str, curve: Curve) -> list[Figure]:
+def _curve(number: int, rule: str, curve: Curve, noun: str) -> list[Figure]:
     seeds = np.array(curve.seeds, dtype=float)  # [seeds, points]
     mean = seeds.mean(0)
     traces = []
@@ -39,10 +39,11 @@ def _curve(number: int, rule: str, curve: Curve) -> list[Figure]:
         x, y = [at for at, _ in around], [edge for _, edge in around]
         traces.append(_trace(rule, x, y, mode="lines", line={"width": 0}, fill="toself", hoverinfo="skip",
                              fillcolor=theme.colour(number, 0.14), showlegend=False))  # fmt: skip
-    told = [f"{theme.name(rule)}<br>{theme.name(str(at))}: {height:.2f}" for at, height in zip(curve.x, mean, strict=True)]
+    told = [f"{theme.name(rule)}<br>{height:.2f}" for height in mean]
     if len(seeds) > 1:
         told = [f"{text} ({low:.2f} to {high:.2f})" for text, low, high in
                 zip(told, np.fmin.reduce(seeds), np.fmax.reduce(seeds), strict=True)]  # fmt: skip
+    told = [f"{text}<br>at {at} {theme.name(noun)}" for text, at in zip(told, curve.x, strict=True)]
     mode = "lines+markers" if len(curve.x) <= 30 else "lines"
     return [*traces, _trace(rule, curve.x, mean, mode=mode, line=theme.line(number), marker=theme.marker(number),
                             hovertext=told)]  # fmt: skip
@@ -54,30 +55,43 @@ def dots(found: Mapping[str, Interval], seeds: Mapping[str, Sequence[float]], x:
 
     `numbers` says which look each rule has, where they are not in the order of the table.
     """
-    data = []
-    for place, (rule, middle) in enumerate(found.items()):
-        number = place if numbers is None else numbers[rule]
-        told = f"{theme.name(rule)}<br>{middle}"
-        if len(seeds[rule]) > 1:
-            faint = {"color": theme.colour(number, 0.4), "size": 7}
-            data.append(_trace(rule, seeds[rule], [place + 0.26] * len(seeds[rule]), mode="markers", marker=faint,
-                               hovertext=[f"{theme.name(rule)}<br>a seed: {value:.2f}" for value in seeds[rule]]))  # fmt: skip
-        data.append(_trace(rule, [middle.mean], [place], mode="markers", marker=theme.marker(number, hollow=True),
-                           error_x=_bar(number, [middle]), hovertext=[told]))  # fmt: skip
+    looks = list(range(len(found))) if numbers is None else [numbers[rule] for rule in found]
+    data = [_seeds(found, seeds, looks), _means(found, looks)]  # two traces for all rules: many are slow
     shapes = []
     if linear is not None and math.isfinite(linear):
         shapes.append({"type": "line", "x0": linear, "x1": linear, "y0": 0, "y1": 1, "yref": "paper",
                        "line": theme.GREY, "layer": "below"})  # fmt: skip
     ticks = {"tickvals": list(range(len(found))), "ticktext": [theme.short(rule) for rule in found], "ticks": "",
              "range": [len(found) - 0.4, -0.6]}  # fmt: skip
-    return {"data": data, "layout": theme.layout(x, "", 90 + 46 * len(found), yaxis=ticks, shapes=shapes)}
+    layout = theme.layout(
+        x, "", 96 + 42 * len(found), yaxis=ticks, shapes=shapes, margin={"l": theme.room(list(found))}
+    )
+    return {"data": data, "layout": layout}
+
+
+def _seeds(found: Mapping[str, Interval], seeds: Mapping[str, Sequence[float]], looks: Sequence[int]) -> Figure:
+    """Faintly, below the means, where the bars do not hide them; none of a single seed."""
+    points = [(value, place, rule) for place, rule in enumerate(found) if len(seeds[rule]) > 1 for value in seeds[rule]]
+    faint = {"color": [theme.colour(looks[place], 0.4) for _, place, _ in points], "size": 7}
+    x, y = [value for value, _, _ in points], [place + 0.26 for _, place, _ in points]
+    told = [f"{theme.name(rule)}<br>a seed: {value:.2f}" for value, _, rule in points]
+    return _trace("every seed", x, y, mode="markers", marker=faint, hovertext=told)
+
+
+def _means(found: Mapping[str, Interval], looks: Sequence[int]) -> Figure:
+    each = [theme.marker(number, hollow=True) for number in looks]
+    marker = {"color": [one["color"] for one in each], "symbol": [one["symbol"] for one in each], "size": 10,
+              "line": {"width": 2}}  # fmt: skip
+    told = [f"{theme.name(rule)}<br>{middle}" for rule, middle in found.items()]
+    return _trace("means", [middle.mean for middle in found.values()], list(range(len(found))), mode="markers",
+                  marker=marker, error_x=_bar("#505050", list(found.values())), hovertext=told)  # fmt: skip
 
 
 def scatter(found: Mapping[str, Interval], costs: Mapping[str, float], x: str, y: str, linear: float | None) -> Figure:
     """A point a rule at its cost, with the interval of its mean."""
     data = [
         _trace(rule, [costs[rule]], [middle.mean], mode="markers", marker=theme.marker(number, hollow=True),
-               error_y=_bar(number, [middle]), hovertext=[f"{theme.name(rule)}<br>{middle}"])
+               error_y=_bar(theme.colour(number), [middle]), hovertext=[f"{theme.name(rule)}<br>{middle}"])
         for number, (rule, middle) in enumerate(found.items())
     ]  # fmt: skip
     ends = [value for value in costs.values() if math.isfinite(value)] or [0.0]
@@ -116,9 +130,10 @@ def matrix(values: Sequence[Sequence[float]], told: Sequence[Sequence[str]], tex
                "showgrid": False, "ticks": "", "tickangle": -90 if len(x) > 3 else 0}  # fmt: skip
     rows = {"tickvals": list(range(len(y))), "ticktext": [theme.short(name) for name in y], "autorange": "reversed",
             "showgrid": False, "ticks": ""}  # fmt: skip
-    layout = theme.layout("", "", 120 + 38 * len(y), xaxis=columns, yaxis=rows, plot_bgcolor="#f0f0f0",
-                          margin={"t": 44, "b": 14})  # fmt: skip
-    layout["meta"] = {"narrowest": 160 + 50 * len(x)}  # [px]; below it the figure scrolls
+    left, top = theme.room(y), 34 + (theme.room(x) if len(x) > 3 else 24)
+    layout = theme.layout("", "", top + 14 + 34 * len(y), xaxis=columns, yaxis=rows, plot_bgcolor="#f0f0f0",
+                          margin={"l": left, "t": top, "b": 14})  # fmt: skip
+    layout["meta"] = {"narrowest": left + 20 + (54 if len(x) > 3 else 90) * len(x)}  # [px]; below it the figure scrolls
     return {"data": [heat], "layout": layout}
 
 
@@ -136,10 +151,10 @@ def _trace(rule: str, x: Sequence[float], y: Sequence[float], **more: Any) -> Fi
             "y": theme.numbers(y), "hoverinfo": "text", **more}  # fmt: skip
 
 
-def _bar(number: int, found: Sequence[Interval]) -> Figure:
+def _bar(colour: str, found: Sequence[Interval]) -> Figure:
     """From its ends: a BCa interval need not lie around the mean."""
     return {
-        "type": "data", "symmetric": False, "color": theme.colour(number), "thickness": 1.6, "width": 5,
+        "type": "data", "symmetric": False, "color": colour, "thickness": 1.6, "width": 5,
         "array": theme.numbers([high - mean for mean, _, high in found]),
         "arrayminus": theme.numbers([mean - low for mean, low, _ in found]),
     }  # fmt: skip

@@ -8,7 +8,6 @@ from sandbox.report.canvas import Curve, axes_for, draw_curves, draw_legend, dra
 from sandbox.report.measures import Measure, intervals, value
 from sandbox.report.reading import FinishedRun, by_rule
 
-
 STEP_AXES = ("time steps used", "test accuracy [%]")
 
 

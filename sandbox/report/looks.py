@@ -36,7 +36,8 @@ def drawings(looks: Looks, task: str) -> tuple[Drawing, ...]:
 
 def _drawing(looks: Looks, task: str, reference: str, layer: str) -> Drawing:
     found = {rule: curve for rule, seeds in looks.items() if (curve := _curve(seeds, reference, layer)) is not None}
-    ends = "; ".join(f"{rule} ends at {np.mean([seed[-1] for seed in curve.seeds]):.2f}" for rule, curve in found.items())
+    means = {rule: float(np.mean([seed[-1] for seed in curve.seeds])) for rule, curve in found.items()}
+    ends = "; ".join(f"{rule} ends at {mean:.2f}" for rule, mean in means.items())
     message = f"{task}: does the credit of {layer} point along {reference}? 1 is along it, 0 across"
     axes = ("steps of training before the look", "cosine")
     figure = interactive.curves(found, *axes, yaxis={"range": [-1.08, 1.08]})

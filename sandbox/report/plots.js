@@ -1,4 +1,4 @@
-// Draws the figures of the page one after another, from the top, and marks each that is drawn.
+// Draws the figures of the page one after another, from the top of it, and marks each that is drawn.
 (() => {
   "use strict";
   const plots = JSON.parse(document.getElementById("plots").textContent);
@@ -10,7 +10,7 @@
     doubleClick: "reset",
   };
 
-  const places = Object.keys(plots).map((name) => document.getElementById(`plot-${name}`));
+  const places = [...document.querySelectorAll("div[data-plot]")];
 
   function width(place) {
     return Math.max(place.parentElement.clientWidth, plots[place.dataset.plot].figure.layout.meta?.narrowest ?? 0);

@@ -80,6 +80,8 @@ def _matrix(table: dict[str, Any], pairs: Pairs) -> Drawing:
 
 def matrix_message(task: str, pairs: Pairs) -> str:
     """How many pairs can be told apart."""
+    if all(verdict.words.startswith("too few seeds") for verdict in pairs.values()):
+        return f"{task}: too few seeds to tell any of {len(pairs) // 2} pairs of rules apart"
     apart = sum(told_apart(verdict) for verdict in pairs.values()) // 2
     return f"{task}: {apart} of {len(pairs) // 2} pairs of rules can be told apart"
 
@@ -119,7 +121,7 @@ def _printed(values: list[list[float]], text: list[list[str]], rules: list[str],
     axes.grid(visible=False)
     reach = max((abs(x) for row in values for x in row if math.isfinite(x)), default=1.0) or 1.0
     axes.imshow(np.array(values), cmap="PuOr", vmin=-2 * reach, vmax=2 * reach, aspect="auto")
-    axes.set_xticks(range(len(rules)), [plain(rule) for rule in rules], rotation=20 if len(rules) > 3 else 0, ha="center")
+    axes.set_xticks(range(len(rules)), [plain(rule) for rule in rules], rotation=20 if len(rules) > 3 else 0)
     axes.set_yticks(range(len(rules)), [plain(rule) for rule in rules])
     size = 9 if len(rules) <= 8 else 6
     for row, told in enumerate(text):

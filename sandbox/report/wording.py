@@ -28,6 +28,15 @@ def count(number: float | None) -> str:
     return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"
 
 
+def hundredths(number: float | None) -> str:
+    """A percentage or a number like it; a dash where there is none.
+
+    >>> hundredths(93.456), hundredths(None)
+    ('93.46', '–')
+    """
+    return "–" if number is None or not math.isfinite(number) else f"{number:.2f}"
+
+
 def verdict(over_baseline: Sequence[float | None], baseline: str) -> str:
     """What a paired difference `(mean, low, high)` allows to say.
 
@@ -129,7 +138,7 @@ def curves_alt(runs: Sequence[FinishedRun], linear: float | None = None) -> str:
 def cost_alt(table: dict[str, Any], price: Price) -> str:
     """The points of the figure, for those who do not see them."""
     told = "; ".join(
-        f"{row['rule']}: {as_interval(row['accuracy']).mean:.2f} at {count(row['cost'][price.key])}" for row in table["rows"]
+        f"{row['rule']}: {hundredths(row['accuracy'][0])} at {count(row['cost'][price.key])}" for row in table["rows"]
     )
     return f"Test accuracy in percent against {price.word}. {told}."
 
