@@ -212,6 +212,28 @@ def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+def test_grids_and_tunings_answer_too(browser, tmp_path):
+    share = [[1.0, None, None], [0.5, 0.4, 0.6], [0.0, None, None]]
+    rows = [{"rule": rule, "score": [50.0, 40.0, 60.0], "verdict": verdict, "profile": share,
+             "accuracies": {"one": [60.0, 50.0, 70.0]}} for rule, verdict in (("bptt", "above base"), ("base", None))]  # fmt: skip
+    overall = {"rows": rows, "tasks": {"one": "yinyang"}, "thresholds": [0, 50, 100], "baseline": "base", "pairs": 5,
+               "not_on_all": [], "tables": {"one": {"rows": [{"rule": "bptt", "seeds": 5}]}}}  # fmt: skip
+    study = {"trials": [{"options": {"lr": 0.1}, "validation": 50.0}, {"options": {"lr": 0.2}, "validation": 60.0}],
+             "best_so_far": [50.0, 60.0], "best": {"options": {"lr": 0.2}, "validation": 60.0, "trial": 1}}  # fmt: skip
+    found = {"budget": {"trials": 2, "seeds": 1, "first_seed": 100}, "studies": {"yinyang/bptt": study}}
+    for kind, name, content, figure in (("grid", "overall", overall, "profile"), ("tuning", "tuning", found, "tuning")):
+        folder = tmp_path / kind
+        folder.mkdir()
+        folders.write_config(folder, kind, {"of": "no importance"})
+        folders.write_json(folder / "provenance.json", {"python": "3.11.2"})
+        folders.write_json(folder / f"{name}.json", content)
+        page = write_report(folder).html
+        drawn(browser, page, 400)
+        assert browser.execute_script(f"return document.querySelectorAll('#plot-{figure} .scatterlayer .trace').length")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+        assert browser.get_log("browser") == []
+
+
 def test_no_script_but_ours_may_run(report):
     source = report.html.read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', source)[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from sandbox import folder as folders
@@ -149,6 +149,7 @@ def _report_grid(folder: Path) -> Report:
         ranking.profiles(overall, ranking.message(overall)),
         ranking.profile_csv(overall),
         ranking.alt(overall),
+        Plot(ranking.message(overall), interactive.curves(ranking.curves_of(overall), *ranking.AXES)),
     )
     title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
     return _write(folder, "grid.html", title, (profiles,), {"overall": overall, "notes": notes})
@@ -156,7 +157,8 @@ def _report_grid(folder: Path) -> Report:
 
 def _report_tuning(folder: Path) -> Report:
     found = finished(folder / "tuning.json", folder)
-    curves = Drawing("tuning", tuning.best_so_far(found), tuning.trials_csv(found), tuning.alt(found))
+    plot = Plot(tuning.message(found), interactive.curves(tuning.means(found), "trials", tuning.height(found)))
+    curves = Drawing("tuning", tuning.best_so_far(found), tuning.trials_csv(found), tuning.alt(found), plot)
     title = f"tuning: {found['budget']['trials']} trials for each of {len(found['studies'])} rules"
     return _write(folder, "tuning.html", title, (curves,), {"found": found})
 
@@ -183,9 +185,7 @@ def _write(
             folders.write_atomically(folder / f"{drawing.name}.png", drawing.png)
         folders.write_atomically(folder / f"{drawing.name}.csv", drawing.csv)
     if beside:
-        folders.write_atomically(
-            folder / "report.md", _environment(False).get_template(beside).render(**shared, **facts)
-        )
+        folders.write_atomically(folder / "report.md", _environment().get_template(beside).render(**shared, **facts))
     folders.write_atomically(folder / "report.html", _environment().get_template(template).render(**shared, **facts))
     pictures = tuple(folder / f"{drawing.name}.png" for drawing in drawings if drawing.png is not None)
     return Report(folder / "report.html", pictures)
@@ -218,10 +218,10 @@ REPORTS: dict[str, Callable[[Path], Report]] = {
 }
 
 
-def _environment(markup: bool = True) -> Environment:
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=markup,
+        autoescape=select_autoescape(("html",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
