@@ -203,7 +203,7 @@ def test_a_cost_that_nobody_paid_is_not_offered(tmp_path):
 
 @pytest.mark.slow
 def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
-    """The best of three, for a machine that does something else besides."""
+    """From navigation to the last figure; the best of three, as the first also compiles plotly.js."""
     write_large(tmp_path / "comparison")
     page = write_report(tmp_path / "comparison").html
     assert min(drawn(browser, page) for _ in range(3)) < 2

@@ -119,11 +119,12 @@ def _numbers(a: str, b: str, verdict: Verdict) -> dict[str, Any]:
 def _printed(values: list[list[float]], text: list[list[str]], rules: list[str], title: str) -> bytes:
     figure, axes = axes_for(title, "", "")
     axes.grid(visible=False)
+    size = 9 if len(rules) <= 8 else 5.5
     reach = max((abs(x) for row in values for x in row if math.isfinite(x)), default=1.0) or 1.0
     axes.imshow(np.array(values), cmap="PuOr", vmin=-2 * reach, vmax=2 * reach, aspect="auto")
-    axes.set_xticks(range(len(rules)), [plain(rule) for rule in rules], rotation=20 if len(rules) > 3 else 0)
-    axes.set_yticks(range(len(rules)), [plain(rule) for rule in rules])
-    size = 9 if len(rules) <= 8 else 6
+    axes.set_xticks(range(len(rules)), [plain(rule) for rule in rules], fontsize=size,
+                    rotation=90 if len(rules) > 8 else 20 if len(rules) > 3 else 0)  # fmt: skip
+    axes.set_yticks(range(len(rules)), [plain(rule) for rule in rules], fontsize=size)
     for row, told in enumerate(text):
         for column, words in enumerate(told):
             axes.text(column, row, words, ha="center", va="center", fontsize=size)
