@@ -27,6 +27,8 @@ KEPT = (
     "area",
     "consistency",
     "separation",
+    "ranking",
+    "pairs",
 )  # what the report drew, as PNG and CSV
 
 

@@ -239,6 +239,7 @@ def test_a_table_wants_one_experiment_and_the_baseline(mine, tmp_path):
         gather(mine)
 
 
+@pytest.mark.slow
 def test_workers_find_everything_imported():
     """What a run imports late is paid for by every worker, two seconds of torch's compiler for example."""
     code = (

@@ -117,6 +117,7 @@ def test_what_does_not_fit_is_named_for_all_tasks_before_anything_runs(tmp_path)
     assert not list(tmp_path.rglob("result.json"))
 
 
+@pytest.mark.slow
 def test_a_failed_run_leaves_the_other_tasks_their_tables(tmp_path):
     wild = Comparison(replace(TINY, epochs=20), [RuleConfig("bptt", {"lr": 3e37})], seeds=1)
     fine = Comparison(replace(ONE, task=Choice("digits")), ["bptt"], seeds=1)
@@ -154,6 +155,7 @@ def test_every_rule_of_the_demo_takes_a_step():
         assert unfit(plans, comparison.experiment.make_task().load()) == {}
 
 
+@pytest.mark.slow
 def test_a_preset_is_named_on_the_command_line(tmp_path, capsys):
     path = tmp_path / "mine.yaml"
     content = {"comparisons": [{"experiment": {"task": {"name": "yinyang", "options": {"train": 100}}, "epochs": 1},

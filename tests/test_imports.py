@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy", "numba", "llvmlite", "optuna",
-         "sqlalchemy"}  # fmt: skip
+         "sqlalchemy", "plotly"}  # fmt: skip
 ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
     "sandbox.neurons": {"rules", "sandbox.compiled_loops", "sandbox.memory", "sandbox.synapses", "sandbox.threads"},

@@ -23,11 +23,13 @@ from sandbox.report.figures import PRICES
 from sandbox.report.measures import MEASURES
 from sandbox.report.reading import FinishedRun
 from sandbox.statistics import Interval, interval
+from tests.browser import show
 
 EVIL = "<script>alert('$1')<script>"
 ENDS = {"bptt": 0.95, "bptt#2": 0.86, EVIL: 0.70, "readout_only": 0.855}  # accuracy after learning
 OVER = {"bptt": Interval(9.5, 8.75, 10.25), "bptt#2": Interval(0.5, -0.25, 1.125), EVIL: Interval(-15.5, -16.0, -15.0)}
 LINEAR = 64.3125
+STANDING = ["ranking", "pairs"]  # the last figures of every comparison
 COMPARISON = Comparison(Experiment(epochs=4), ["bptt", RuleConfig("bptt", {"window": 5}), EVIL], seeds=3)
 
 
@@ -150,7 +152,7 @@ def stepped(tmp_path_factory) -> tuple[Report, dict]:
 
 def text_of(page: Path) -> str:
     """What a reader sees: no tags, no pictures, no style."""
-    body = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page.read_text(), flags=re.S)
+    body = re.sub(r"<style>.*?</style>|<script\b.*?</script>|<[^>]*>", " ", page.read_text(), flags=re.S)
     return re.sub(r"\s+", " ", html.unescape(body))
 
 
@@ -162,7 +164,7 @@ def png_size(path: Path) -> tuple[int, int]:
 
 
 def test_figures_are_seven_inches_at_150_dpi(compared, ran):
-    assert [path.name for path in compared[0].figures] == ["curves.png", "cost.png", "evaluations.png"]
+    assert [path.stem for path in compared[0].figures] == ["curves", "cost", "evaluations", *STANDING]
     assert [path.name for path in ran.figures] == ["curves.png"]
     for path in (*compared[0].figures, *ran.figures):
         assert png_size(path) == (1050, 675)
@@ -182,7 +184,7 @@ def test_figures_show_the_numbers(tmp_path, compared):
     table = folders.read_json(folder / "table.json")
     table["rows"][0]["accuracy"][0] += 1.0
     folders.write_json(folder / "table.json", table)
-    curves, cost, _ = write_report(folder).figures
+    curves, cost, *_ = write_report(folder).figures
     assert curves.read_bytes() == compared[0].figures[0].read_bytes()
     assert cost.read_bytes() != compared[0].figures[1].read_bytes()
 
@@ -210,7 +212,7 @@ def test_cost_csv_is_the_table(compared):
         assert {name: float(found[name]) for name in row["cost"]} == row["cost"]
 
 
-FIGURES = ["curves", "cost", "evaluations", "latency", "drop", "area", "consistency", "separation"]
+FIGURES = ["curves", "cost", "evaluations", "latency", "drop", "area", "consistency", "separation", *STANDING]
 
 
 def test_fewer_steps_get_their_figures_with_numbers_beside(stepped):
@@ -288,7 +290,7 @@ def test_runs_tested_before_there_were_fewer_steps_hide_the_figures(tmp_path):
     write_comparison(folder)
     label, (first, *_) = next(iter(COMPARISON.experiments().items()))
     add_fewer_steps(folder / first.identity, ENDS[label], first.seed)
-    assert [path.stem for path in write_report(folder).figures] == ["curves", "cost", "evaluations"]
+    assert [path.stem for path in write_report(folder).figures] == ["curves", "cost", "evaluations", *STANDING]
 
 
 def told(rule: str, differences: list[float], base: float = 0.5) -> list[FinishedRun]:
@@ -396,19 +398,20 @@ def test_a_rule_without_operations_is_still_drawn(tmp_path):
 
 def test_page_is_self_contained(compared, ran, stepped):
     for report in (compared[0], ran, stepped[0]):
-        source = report.html.read_text()
+        source = re.sub(r"<script>.*?</script>", "", report.html.read_text(), flags=re.S)  # tests/test_interactive.py
         assert "http://" not in source
         assert "https://" not in source
         assert "url(" not in source
         assert "@import" not in source
-        assert not re.search(r"<(script|link|iframe|object|embed)\b", source)
+        assert not re.search(r"<(link|iframe|object|embed)\b", source)
+        assert set(re.findall(r"<script\b.*?>", source)) <= {'<script type="application/json" id="plots">'}
         sources = re.findall(r"\bsrc=(.{12})", source)
         assert len(sources) == len(report.figures)
         assert set(sources) == {'"data:image/'}
 
 
 def test_text_is_escaped(compared):
-    source = compared[0].html.read_text()
+    source = re.sub(r"<script( type[^>]*)?>.*?</script>", "", compared[0].html.read_text(), flags=re.S)
     assert "<script" not in source
     assert html.escape(EVIL).replace("&#x27;", "&#39;") in source
     assert EVIL in html.unescape(source)
@@ -457,36 +460,6 @@ def test_bad_folders_are_answered_with_the_remedy(tmp_path, compared):
             write_report(folder)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Debian's headless Chromium, with a profile of its own."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed (apt-get install chromium chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield opened
-    opened.quit()
-
-
-def show(browser, page: Path, width: int, scheme: str) -> None:
-    """Open a page in a window of that many CSS pixels, one device pixel each."""
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.get(page.as_uri())
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 400])
 @pytest.mark.parametrize("kind", ["comparison", "run", "stepped"])
@@ -496,7 +469,7 @@ def test_browser_shows_the_page(browser, compared, ran, stepped, tmp_path, kind,
     report = {"comparison": compared[0], "run": ran, "stepped": stepped[0]}[kind]
     show(browser, report.html, width, scheme)
     naturals = browser.execute_script("return [...document.images].map(i => [i.complete, i.naturalWidth])")
-    assert naturals == [[True, 1050]] * len(report.figures)
+    assert naturals == [[True, 1050]] * (len(report.figures) if kind == "run" else 0)  # the others draw their own
     assert browser.execute_script("return window.innerWidth") == width
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.save_screenshot(tmp_path / "shot.png")

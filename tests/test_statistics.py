@@ -13,6 +13,7 @@ from sandbox.statistics import (
     area,
     bootstrap,
     effect_size,
+    every_pair,
     holm,
     interquartile_mean,
     interval,
@@ -203,3 +204,25 @@ def test_profiles_fall_and_areas_are_integrals():
     assert area(x, x**2) == pytest.approx(8 / 3 / 2, rel=1e-6)
     with pytest.raises(ValueError, match="at places that rise"):
         area([0.0, 0.0], [1.0, 2.0])
+
+
+def test_every_pair_is_adjusted_for_all_pairs_and_reads_both_ways():
+    draw = np.random.default_rng(3).normal(0, 1, (3, 12))
+    rules = {"a": list(draw[0]), "b": list(draw[1] + 0.5), "c": list(draw[2] + 3)}
+    found = every_pair(rules)
+    once = [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [found[pair].adjusted for pair in once] == holm([found[pair].p for pair in once])
+    for one, other in once:
+        there, back = found[one, other], found[other, one]
+        assert there.difference.mean == pytest.approx(-back.difference.mean)
+        assert (there.p, there.adjusted) == (back.p, back.adjusted)
+    assert found["c", "a"].words == "above a"
+    assert found["a", "c"].words == "below c"
+
+
+def test_a_missing_number_leaves_other_pairs_alone():
+    sound = {"b": [1.0] * 8, "c": [2.0, 3, 4, 5, 6, 7, 8, 9]}
+    found = every_pair({"a": [math.nan] * 8, **sound})
+    assert found["a", "b"].words == "no telling from b: an accuracy is not a number"
+    assert found["c", "b"].words == "above b"
+    assert found["c", "b"].adjusted == pytest.approx(3 * every_pair(sound)["c", "b"].p)

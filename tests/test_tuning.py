@@ -72,6 +72,7 @@ def test_trials_are_what_a_run_says_of_validation(whole):
     assert 100 * run(plain, whole[0].parent / "r")["validation"]["accuracy"] == first["validation"]
 
 
+@pytest.mark.slow
 def test_processes_do_not_change_what_is_found(whole, tmp_path):
     folder, _ = whole
     tune(PLAN, tmp_path / "t", jobs=2)
@@ -79,7 +80,7 @@ def test_processes_do_not_change_what_is_found(whole, tmp_path):
     assert (tmp_path / "t" / "tuned.yaml").read_bytes() == (folder / "tuned.yaml").read_bytes()
 
 
-@pytest.mark.parametrize("stop", [1, 5])
+@pytest.mark.parametrize("stop", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_an_interrupted_trial_is_asked_for_again_and_counts_once(whole, tmp_path, monkeypatch, stop):
     """Cut short in a trial of each rule: what is found is what nothing interrupted."""
     folder, facts = whole
@@ -145,6 +146,7 @@ def test_the_report_shows_budget_and_curves(whole):
     assert "6 trials" in report.html.read_text()
 
 
+@pytest.mark.slow
 def test_the_command_line_tunes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
     config = tmp_path / "c.yaml"

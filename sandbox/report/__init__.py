@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from sandbox import folder as folders
-from sandbox.report import figures, latency, latency_wording, ranking, tuning, wording
-from sandbox.report.canvas import Drawing
+from sandbox.report import (
+    costs,
+    figures,
+    interactive,
+    latency,
+    latency_wording,
+    ranking,
+    scripts,
+    standing,
+    tabular,
+    tuning,
+    wording,
+)
+from sandbox.report.canvas import Drawing, Plot
 from sandbox.report.credit import credit_drawings
-from sandbox.report.measures import measured, value
+from sandbox.report.measures import intervals, measured, value, values
 from sandbox.report.reading import FinishedRun, compared_runs, finished, read_run
 from sandbox.table import as_interval, notes
 
@@ -24,7 +37,7 @@ class Report(NamedTuple):
     """What was written, and where; the numbers behind a figure lie beside it as CSV."""
 
     html: Path
-    figures: tuple[Path, ...]
+    figures: tuple[Path, ...]  # those that are pictures
 
 
 COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")  # columns of the first table
@@ -33,6 +46,7 @@ COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")  
 def write_report(folder: Path) -> Report:
     """Write `report.html`, its figures (PNG) and their numbers (CSV) into the folder of a comparison or of a run.
 
+    The figures of a comparison answer the mouse; it has `report.md` and `table.csv` besides.
     Returns where they are. Raises ValueError for a folder without a configuration, or one that is not finished yet.
     """
     return REPORTS[folders.kind_of(folder)](folder)
@@ -47,6 +61,10 @@ def _report_comparison(folder: Path) -> Report:
         figures.learning_curves(runs, wording.curves_message(table), linear=table["linear"]),
         figures.curves_csv(runs),
         wording.curves_alt(runs, table["linear"]),
+        Plot(
+            wording.curves_message(table),
+            interactive.curves(figures.curves_of(runs), *figures.CURVE_AXES, linear=table["linear"]),
+        ),
     )
     prices = [
         Drawing(
@@ -54,6 +72,7 @@ def _report_comparison(folder: Path) -> Report:
             figures.accuracy_against_cost(table, wording.cost_message(table, price), price),
             figures.cost_csv(table),
             wording.cost_alt(table, price),
+            costs.plot(table) if name == "cost" else None,
         )
         for name, price in figures.PRICES.items()
     ]
@@ -68,8 +87,10 @@ def _report_comparison(folder: Path) -> Report:
         "measures": measured(runs),
         "credit": [drawing.name for drawing in credit],
     }
-    drawings = (curves, *prices, *_fewer_steps(runs, table["task"], table["baseline"]), *credit)
-    return _write(folder, "comparison.html", title, drawings, facts)
+    fewer = _fewer_steps(runs, table["task"], table["baseline"])
+    drawings = (curves, *prices, *fewer, *standing.drawings(table), *credit)
+    folders.write_atomically(folder / "table.csv", tabular.table_csv(table))
+    return _write(folder, "comparison.html", title, drawings, facts, beside="comparison.md")
 
 
 def _fewer_steps(runs: list[FinishedRun], task: str, baseline: str) -> list[Drawing]:
@@ -85,6 +106,10 @@ def _fewer_steps(runs: list[FinishedRun], task: str, baseline: str) -> list[Draw
                 latency.measure_by_rule(runs, measure, latency_wording.measure_message(task, runs, measure, baseline)),
                 latency.measure_csv(runs, measure),
                 latency_wording.measure_alt(runs, measure),
+                Plot(
+                    latency_wording.measure_message(task, runs, measure, baseline),
+                    interactive.dots(intervals(runs, measure), values(runs, measure), measure.label),
+                ),
             )
             for measure in measures
         ),
@@ -97,6 +122,7 @@ def _steps(runs: list[FinishedRun], message: str) -> Drawing:
         latency.accuracy_against_steps(runs, message),
         latency.latency_csv(runs),
         latency_wording.steps_alt(runs),
+        Plot(message, interactive.curves(latency.curves_of(runs), *latency.STEP_AXES)),
     )
 
 
@@ -112,8 +138,8 @@ def _report_run(folder: Path) -> Report:
     )
     measures = [(measure, value(run, measure)) for measure in measured([run])]
     message = latency_wording.run_steps_message
-    steps = [_steps([run], message(config["task"]["name"], run))] if measures else []
-    credit = credit_drawings([run], config["task"]["name"])
+    steps = [_steps([run], message(config["task"]["name"], run))._replace(plot=None)] if measures else []
+    credit = [drawing._replace(plot=None) for drawing in credit_drawings([run], config["task"]["name"])]
     facts = {"run": run, "measures": measures, "credit": [drawing.name for drawing in credit]}
     return _write(folder, "run.html", title, (curves, *steps, *credit), facts)
 
@@ -125,6 +151,7 @@ def _report_grid(folder: Path) -> Report:
         ranking.profiles(overall, ranking.message(overall)),
         ranking.profile_csv(overall),
         ranking.alt(overall),
+        Plot(ranking.message(overall), interactive.curves(ranking.curves_of(overall), *ranking.AXES)),
     )
     title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
     return _write(folder, "grid.html", title, (profiles,), {"overall": overall, "notes": notes})
@@ -132,25 +159,49 @@ def _report_grid(folder: Path) -> Report:
 
 def _report_tuning(folder: Path) -> Report:
     found = finished(folder / "tuning.json", folder)
-    curves = Drawing("tuning", tuning.best_so_far(found), tuning.trials_csv(found), tuning.alt(found))
+    plot = Plot(tuning.message(found), interactive.curves(tuning.means(found), "trials", tuning.height(found)))
+    curves = Drawing("tuning", tuning.best_so_far(found), tuning.trials_csv(found), tuning.alt(found), plot)
     title = f"tuning: {found['budget']['trials']} trials for each of {len(found['studies'])} rules"
     return _write(folder, "tuning.html", title, (curves,), {"found": found})
 
 
-def _write(folder: Path, template: str, title: str, drawings: tuple[Drawing, ...], facts: dict[str, Any]) -> Report:
+def _write(
+    folder: Path, template: str, title: str, drawings: tuple[Drawing, ...], facts: dict[str, Any], beside: str = ""
+) -> Report:
+    plots = {drawing.name: drawing.plot for drawing in drawings if drawing.plot is not None}
+    code = scripts.scripts() if plots else ()
+    given = shlex.quote(str(folder))
     shared = {
         "title": title,
-        "figures": {d.name: {"src": _inline(d.png), "alt": d.alt, "name": d.name} for d in drawings},
+        "figures": {drawing.name: _shown(drawing, given) for drawing in drawings},
+        "plots": scripts.as_json(plots) if plots else "",
+        "scripts": code,
+        "allowed": scripts.allowed(code),
         "config": yaml.safe_dump(folders.read_config(folder), sort_keys=False),
         "provenance": yaml.safe_dump(finished(folder / "provenance.json", folder), sort_keys=False),
         "folder": folder.resolve().name,
+        "given": given,
     }
-    html = _environment().get_template(template).render(**shared, **facts)
     for drawing in drawings:
-        folders.write_atomically(folder / f"{drawing.name}.png", drawing.png)
+        if drawing.png is not None:
+            folders.write_atomically(folder / f"{drawing.name}.png", drawing.png)
         folders.write_atomically(folder / f"{drawing.name}.csv", drawing.csv)
-    folders.write_atomically(folder / "report.html", html)
-    return Report(folder / "report.html", tuple(folder / f"{drawing.name}.png" for drawing in drawings))
+    if beside:
+        folders.write_atomically(folder / "report.md", _environment().get_template(beside).render(**shared, **facts))
+    folders.write_atomically(folder / "report.html", _environment().get_template(template).render(**shared, **facts))
+    pictures = tuple(folder / f"{drawing.name}.png" for drawing in drawings if drawing.png is not None)
+    return Report(folder / "report.html", pictures)
+
+
+def _shown(drawing: Drawing, given: str) -> dict[str, Any]:
+    """What a template needs of a figure."""
+    return {
+        "name": drawing.name,
+        "alt": drawing.alt,
+        "src": "" if drawing.png is None else _inline(drawing.png),
+        "plot": drawing.plot,
+        "folder": given,
+    }
 
 
 REPORTS: dict[str, Callable[[Path], Report]] = {
@@ -164,16 +215,18 @@ REPORTS: dict[str, Callable[[Path], Report]] = {
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        autoescape=select_autoescape(("html",)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["counts"] = COUNTS
+    environment.globals.update(counts=COUNTS, said=tabular.said)
     environment.filters.update(
         interval=lambda numbers: str(as_interval(numbers)),
         count=wording.count,
+        hundredths=wording.hundredths,
         verdict=wording.verdict,
+        md=tabular.markdown,
     )
     return environment
 

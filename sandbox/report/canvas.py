@@ -23,13 +23,31 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
 HOLLOW = {"linestyle": "none", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6}
 
 
+class Choice(NamedTuple):
+    """Something else that a reader may see in the same figure."""
+
+    label: str
+    message: str
+    data: dict[str, Any]  # what changes, in the words of Plotly.update
+    layout: dict[str, Any]
+
+
+class Plot(NamedTuple):
+    """The same figure for a browser: its message, and what plotly.js is handed."""
+
+    message: str
+    figure: dict[str, Any]
+    choices: tuple[Choice, ...] = ()
+
+
 class Drawing(NamedTuple):
     """A figure, the numbers behind it, and what it says to those who do not see it."""
 
     name: str
-    png: bytes
+    png: bytes | None  # None where there is the plot alone
     csv: str
     alt: str
+    plot: Plot | None = None
 
 
 class Curve(NamedTuple):
@@ -37,6 +55,13 @@ class Curve(NamedTuple):
 
     x: Sequence[float]
     seeds: list[list[float]]  # [seeds, points]
+
+    def thinned(self, most: int = 200) -> Curve:
+        """At most so many points, the first and the last among them."""
+        if len(self.x) <= most:
+            return self
+        kept = np.unique(np.linspace(0, len(self.x) - 1, most).astype(int))
+        return Curve([self.x[i] for i in kept], [[seed[i] for i in kept] for seed in self.seeds])
 
 
 def axes_for(title: str, x: str, y: str) -> tuple[Figure, Axes]:

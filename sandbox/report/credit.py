@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sandbox.microscope import Row
+from sandbox.report import interactive
 from sandbox.report.canvas import (
     DPI,
     SIZE,
     Curve,
     Drawing,
+    Plot,
     axes_for,
     draw_curves,
     draw_legend,
@@ -26,6 +28,9 @@ from sandbox.report.reading import FinishedRun, by_rule
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+STEPS = "steps of training before the look"
 
 
 class View(NamedTuple):
@@ -64,12 +69,15 @@ def credit_drawings(runs: Sequence[FinishedRun], task: str) -> list[Drawing]:
 
 def _both(view: View, task: str) -> list[Drawing]:
     slug = view.reference.replace(" ", "_")
+    message = f"{task}: does credit point along {view.reference}? 1 is along it, 0 across"
+    curves = {f"{rule}, {layer}": view.curve(rule, layer) for rule in by_rule(view.runs) for layer in view.layers}
     return [
         Drawing(
             f"credit_{slug}",
-            cosine_curves(view, f"{task}: does credit point along {view.reference}? 1 is along it, 0 across"),
+            cosine_curves(view, message),
             credit_csv(view),
             f"Cosine of credit with {view.reference} against steps, layer by layer. {_told(view)}",
+            Plot(message, interactive.curves(curves, STEPS, "cosine", yaxis={"range": [-1.08, 1.08]})),
         ),
         Drawing(
             f"credit_map_{slug}",
@@ -106,7 +114,7 @@ def _panels(title: str, layers: Sequence[str]) -> tuple[Figure, list[Axes]]:
         axes.axhline(0, color="0.25", linestyle=":", linewidth=1.2)
         axes.set_ylim(-1.08, 1.08)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xlabel("steps of training before the look")
+    panels[-1].set_xlabel(STEPS)
     return figure, panels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,10 +28,18 @@ PRICES = {
 }
 
 
+CURVE_AXES = ("epochs of training", "validation accuracy [%]")
+
+
+def curves_of(runs: Sequence[FinishedRun]) -> dict[str, Curve]:
+    """Validation accuracy against epoch, rule by rule."""
+    return {rule: Curve(mine[0].epochs, [run.accuracies for run in mine]) for rule, mine in by_rule(runs).items()}
+
+
 def learning_curves(runs: Sequence[FinishedRun], title: str, linear: float | None = None) -> bytes:
     """Validation accuracy against epoch: a thin line a seed, a thick one their mean; a PNG."""
-    figure, axes = axes_for(title, "epochs of training", "validation accuracy [%]")
-    curves = {rule: Curve(mine[0].epochs, [run.accuracies for run in mine]) for rule, mine in by_rule(runs).items()}
+    figure, axes = axes_for(title, *CURVE_AXES)
+    curves = curves_of(runs)
     handles, note = draw_curves(axes, curves)
     if linear is not None:
         handles.append(_linear(axes, linear))
@@ -41,11 +50,12 @@ def learning_curves(runs: Sequence[FinishedRun], title: str, linear: float | Non
 def accuracy_against_cost(table: dict[str, Any], title: str, price: Price) -> bytes:
     """Test accuracy, with its 95 % interval, against what learning took; a PNG."""
     figure, axes = axes_for(title, f"{price.word} while learning [{price.unit}]", "test accuracy [%]")
-    handles, costs = [], [row["cost"][price.key] for row in table["rows"]]
+    handles, costs = [], [as_number(row["cost"][price.key]) for row in table["rows"]]
     for number, row in enumerate(table["rows"]):
         handles += draw_mean(axes, number, costs[number], as_interval(row["accuracy"]))
-    axes.set_xscale("log" if min(costs) > 0 else "symlog")
-    axes.set_xlim(min(costs) / 4, 4 * max(costs) or 1)  # over a decade, so that the axis has labels
+    whole = [cost for cost in costs if math.isfinite(cost)] or [0.0]
+    axes.set_xscale("log" if min(whole) > 0 else "symlog")
+    axes.set_xlim(min(whole) / 4, 4 * max(whole) or 1)  # over a decade, so that the axis has labels
     handles.append(_linear(axes, table["linear"]))
     bars = table["rows"][0]["accuracy"][1] is not None
     rules = [row["rule"] for row in table["rows"]]
@@ -69,6 +79,11 @@ def cost_csv(table: dict[str, Any]) -> str:
         }
         for row in table["rows"]
     )
+
+
+def as_number(value: float | None) -> float:
+    """NaN where a number is missing."""
+    return math.nan if value is None else value
 
 
 def _linear(axes: Axes, accuracy: float) -> Any:

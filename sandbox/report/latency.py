@@ -8,14 +8,21 @@ from sandbox.report.canvas import Curve, axes_for, draw_curves, draw_legend, dra
 from sandbox.report.measures import Measure, intervals, value
 from sandbox.report.reading import FinishedRun, by_rule
 
+STEP_AXES = ("time steps used", "test accuracy [%]")
 
-def accuracy_against_steps(runs: Sequence[FinishedRun], title: str) -> bytes:
-    """Test accuracy from the first k steps against k: a thin line a seed, a thick one their mean; a PNG."""
-    figure, axes = axes_for(title, "time steps used", "test accuracy [%]")
-    curves = {
+
+def curves_of(runs: Sequence[FinishedRun]) -> dict[str, Curve]:
+    """Test accuracy against steps, rule by rule."""
+    return {
         rule: Curve(list(mine[0].accuracy_at), [list(run.accuracy_at.values()) for run in mine])
         for rule, mine in by_rule(runs).items()
     }
+
+
+def accuracy_against_steps(runs: Sequence[FinishedRun], title: str) -> bytes:
+    """Test accuracy from the first k steps against k: a thin line a seed, a thick one their mean; a PNG."""
+    figure, axes = axes_for(title, *STEP_AXES)
+    curves = curves_of(runs)
     handles, note = draw_curves(axes, curves)
     draw_legend(figure, handles, list(curves), note)
     return png(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -56,9 +57,15 @@ def measured(runs: Sequence[FinishedRun]) -> list[Measure]:
 
 def value(run: FinishedRun, measure: Measure) -> float:
     """A run's number in the measure's unit."""
-    return measure.scale * float(run.result["test"][measure.key])
+    number = run.result["test"][measure.key]
+    return math.nan if number is None else measure.scale * float(number)
+
+
+def values(runs: Sequence[FinishedRun], measure: Measure) -> dict[str, list[float]]:
+    """Each rule's numbers, seed by seed."""
+    return {rule: [value(run, measure) for run in mine] for rule, mine in by_rule(runs).items()}
 
 
 def intervals(runs: Sequence[FinishedRun], measure: Measure) -> dict[str, Interval]:
     """Each rule's mean over its seeds with its 95 % interval."""
-    return {rule: interval([value(run, measure) for run in mine]) for rule, mine in by_rule(runs).items()}
+    return {rule: interval(found) for rule, found in values(runs, measure).items()}

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.report.canvas import axes_for, draw_legend, lines, look, png
+from sandbox.report.canvas import Curve, axes_for, draw_legend, lines, look, png
+
+AXES = ("score [% of the way from chance to the task's best rule]", "runs above it [%]")
+
+
+def curves_of(overall: dict[str, Any]) -> dict[str, Curve]:
+    """The share of runs above each score, rule by rule."""
+    return {
+        row["rule"]: Curve(overall["thresholds"], [[100 * share[0] for share in row["profile"]]])
+        for row in overall["rows"]
+    }
 
 
 def profiles(overall: dict[str, Any], title: str) -> bytes:
     """The share of runs above each score, a line a rule, best first; a PNG."""
-    figure, axes = axes_for(title, "score [% of the way from chance to the task's best rule]", "runs above it [%]")
+    figure, axes = axes_for(title, *AXES)
     handles: list[Any] = []
-    for number, row in enumerate(overall["rows"]):
-        shares = [100 * share[0] for share in row["profile"]]
-        handles += axes.plot(overall["thresholds"], shares, **look(number), markevery=4)
+    for number, (thresholds, (shares,)) in enumerate(curves_of(overall).values()):
+        handles += axes.plot(thresholds, shares, **look(number), markevery=4)
     axes.set_ylim(-2, 102)
     draw_legend(figure, handles, [row["rule"] for row in overall["rows"]], "in order of their rank")
     return png(figure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,14 +35,19 @@ class FinishedRun(NamedTuple):
     @property
     def accuracies(self) -> list[float]:
         """Validation accuracy at each line [%]."""
-        return [100 * line["validation_accuracy"] for line in self.metrics]
+        return [percent(line["validation_accuracy"]) for line in self.metrics]
 
     @property
     def accuracy_at(self) -> dict[int, float]:
         """Test accuracy from the first k steps, by k [%]; empty where the run was tested at all its steps alone."""
         test = self.result["test"]
         steps = sorted(int(key.removeprefix(AT)) for key in test if key.startswith(AT))
-        return {step: 100 * test[f"{AT}{step}"] for step in steps}
+        return {step: percent(test[f"{AT}{step}"]) for step in steps}
+
+
+def percent(share: float | None) -> float:
+    """NaN where a number is missing."""
+    return math.nan if share is None else 100 * share
 
 
 def by_rule(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
@@ -60,6 +66,12 @@ def compared_runs(folder: Path) -> list[FinishedRun]:
         for experiment in experiments
         if label in kept and (seeds is None or experiment.seed in seeds)
     ]
+
+
+def run_folders(folder: Path) -> dict[tuple[str, int], Path]:
+    """Where each run of a comparison lies, by rule and seed."""
+    comparison: Comparison = load(Comparison, folder)
+    return {(rule, e.seed): folder / e.identity for rule, found in comparison.experiments().items() for e in found}
 
 
 def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun:

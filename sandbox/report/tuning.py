@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.report.canvas import axes_for, draw_legend, lines, look, png
+from sandbox.report.canvas import Curve, axes_for, draw_legend, lines, look, png
 
 
 def best_so_far(found: dict[str, Any]) -> bytes:
     """Best validation accuracy so far, the mean over tasks, against trials; a PNG."""
-    trials = found["budget"]["trials"]
-    title = f"every rule had {trials} trials{_spread(found)}"
-    figure, axes = axes_for(title, "trials", f"best validation accuracy so far{_over(found)} [%]")
+    figure, axes = axes_for(message(found), "trials", height(found))
     handles: list[Any] = []
-    for number, curves in enumerate(curves_by_rule(found).values()):
-        mean = [sum(heights) / len(heights) for heights in zip(*curves, strict=True)]
-        handles += axes.plot(range(1, len(mean) + 1), mean, **look(number), markevery=max(1, len(mean) // 10))
+    for number, (trials, (mean,)) in enumerate(means(found).values()):
+        handles += axes.plot(trials, mean, **look(number), markevery=max(1, len(mean) // 10))
     draw_legend(figure, handles, list(curves_by_rule(found)), "")
     return png(figure)
+
+
+def message(found: dict[str, Any]) -> str:
+    """What every rule had."""
+    return f"every rule had {found['budget']['trials']} trials{_spread(found)}"
+
+
+def height(found: dict[str, Any]) -> str:
+    """The name of the upright axis."""
+    return f"best validation accuracy so far{_over(found)} [%]"
+
+
+def means(found: dict[str, Any]) -> dict[str, Curve]:
+    """The mean over tasks at each trial, rule by rule."""
+    heights = {rule: [sum(at) / len(at) for at in zip(*curves, strict=True)]
+               for rule, curves in curves_by_rule(found).items()}  # fmt: skip
+    return {rule: Curve(range(1, len(mean) + 1), [mean]) for rule, mean in heights.items()}
 
 
 def curves_by_rule(found: dict[str, Any]) -> dict[str, list[list[float]]]:

@@ -14,16 +14,27 @@ from sandbox.statistics import Interval
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def count(number: float) -> str:
+def count(number: float | None) -> str:
     """A large count.
 
     >>> count(12500), count(3.21e9)
     ('12,500', '3.21 × 10⁹')
     """
+    if number is None or not math.isfinite(number):
+        return "–"
     if abs(number) < 1e6:
         return f"{number:,.0f}"
     mantissa, exponent = f"{number:.2e}".split("e")
     return f"{mantissa} × 10{str(int(exponent)).translate(SUPERSCRIPT)}"
+
+
+def hundredths(number: float | None) -> str:
+    """A percentage or a number like it; a dash where there is none.
+
+    >>> hundredths(93.456), hundredths(None)
+    ('93.46', '–')
+    """
+    return "–" if number is None or not math.isfinite(number) else f"{number:.2f}"
 
 
 def verdict(over_baseline: Sequence[float | None], baseline: str) -> str:
@@ -76,15 +87,38 @@ def few_seeds(over: dict[str, Interval]) -> bool:
     return any(math.isnan(low) for _, low, _ in over.values())
 
 
+def height(row: dict[str, Any]) -> float:
+    """A rule's mean accuracy, to rank it by; last where it is not a number."""
+    mean = as_interval(row["accuracy"]).mean
+    return -math.inf if math.isnan(mean) else mean
+
+
+def ranking_message(table: dict[str, Any]) -> str:
+    """Who comes first by the mean; what that is worth, the pairs say."""
+    first, *rest = sorted(table["rows"], key=height, reverse=True)
+    if not rest:
+        return f"{table['task']}: {first['rule']} alone"
+    return f"{table['task']}: {first['rule']} has the highest mean, {rest[0]['rule']} comes next"
+
+
+def ranking_alt(table: dict[str, Any]) -> str:
+    """The order, for those who do not see it."""
+    told = "; ".join(f"{row['rule']} {as_interval(row['accuracy'])}" for row in
+                     sorted(table["rows"], key=height, reverse=True))  # fmt: skip
+    return f"Test accuracy in percent, the highest mean first. {told}."
+
+
 def cost_message(table: dict[str, Any], price: Price) -> str:
     """What the highest mean accuracy costs beside the baseline."""
     task, baseline = table["task"], table["baseline"]
-    best = max(table["rows"], key=lambda row: float(row["accuracy"][0]))
+    best = max(table["rows"], key=height)
     reference = next(row for row in table["rows"] if row["rule"] == baseline)
     if best is reference:
         return f"{task}: no rule has a higher mean than {baseline}, at any cost"
     word = price.word.split()[-1]
     ours, theirs = (row["cost"][price.key] for row in (best, reference))
+    if not all(cost is not None and math.isfinite(cost) for cost in (ours, theirs)):
+        return f"{task}: {best['rule']} has the highest mean; not every {word} is a number"
     if ours == theirs:
         return f"{task}: {best['rule']} has the highest mean, at {baseline}'s {word}"
     times = f"{ours / theirs:.3g} ×" if theirs else "more than"
@@ -104,7 +138,7 @@ def curves_alt(runs: Sequence[FinishedRun], linear: float | None = None) -> str:
 def cost_alt(table: dict[str, Any], price: Price) -> str:
     """The points of the figure, for those who do not see them."""
     told = "; ".join(
-        f"{row['rule']}: {row['accuracy'][0]:.2f} at {count(row['cost'][price.key])}" for row in table["rows"]
+        f"{row['rule']}: {hundredths(row['accuracy'][0])} at {count(row['cost'][price.key])}" for row in table["rows"]
     )
     return f"Test accuracy in percent against {price.word}. {told}."
 

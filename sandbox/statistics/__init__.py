@@ -1,7 +1,7 @@
 """How sure one may be of what a few seeds say: intervals, paired tests, effect sizes, profiles, missing seeds."""
 
 from sandbox.statistics.intervals import FEWEST, Interval, bootstrap, interquartile_mean, interval
-from sandbox.statistics.pairs import Paired, Verdict, effect_size, holm, paired, seeds_needed, verdicts
+from sandbox.statistics.pairs import Paired, Verdict, effect_size, every_pair, holm, paired, seeds_needed, verdicts
 from sandbox.statistics.profiles import area, profile
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "area",
     "bootstrap",
     "effect_size",
+    "every_pair",
     "holm",
     "interquartile_mean",
     "interval",

@@ -19,6 +19,8 @@ class Interval(NamedTuple):
     high: float
 
     def __str__(self) -> str:
+        if math.isnan(self.mean):
+            return "not a number"
         if math.isnan(self.low):
             return f"{self.mean:.2f} (no interval: fewer than {FEWEST} seeds)"
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -126,17 +127,42 @@ def verdicts(
     >>> verdicts([1.0] * 3, {"ours": [2.0, 3.0, 2.5]}, than="theirs")["ours"].words
     'too few seeds to tell from theirs: 3, and 6 could'
     """
-    found = {rule: paired(values, reference, "two-sided") for rule, values in others.items()}
-    adjusted = holm([each.p for each in found.values()])
-    answers = {}
-    for (rule, (difference, p)), p_adjusted in zip(found.items(), adjusted, strict=True):
-        differences = [x - y for x, y in zip(others[rule], reference, strict=True)]
+    judged = _judged([(values, reference, than) for values in others.values()])
+    return dict(zip(others, judged, strict=True))
+
+
+def every_pair(values: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], Verdict]:
+    """Every rule against every other, both ways round: `(a, b)` says how a stands beside b.
+
+    Adjusted by Holm for all pairs, so that the words are more careful than those of `verdicts`.
+
+    >>> rules = {"a": [2.0, 3.0, 2.5, 2.6, 2.1, 2.2], "b": [1.0] * 6}
+    >>> [(one, verdict.words) for (one, _), verdict in every_pair(rules).items()]
+    [('a', 'above b'), ('b', 'below a')]
+    """
+    pairs = list(combinations(values, 2))
+    there = _judged([(values[a], values[b], b) for a, b in pairs])
+    back = _judged([(values[b], values[a], a) for a, b in pairs])
+    found = {pair: verdict for a_b, *both in zip(pairs, there, back, strict=True)
+             for pair, verdict in zip((a_b, a_b[::-1]), both, strict=True)}  # fmt: skip
+    return {(a, b): found[a, b] for a in values for b in values if a != b}
+
+
+def _judged(pairs: Sequence[tuple[Sequence[float], Sequence[float], str]]) -> list[Verdict]:
+    """Verdicts of values beside a reference and its name, adjusted for all of them."""
+    found = [paired(values, reference, "two-sided") for values, reference, _ in pairs]
+    adjusted = holm([1.0 if math.isnan(each.p) else each.p for each in found])
+    answers = []
+    for (values, reference, than), (difference, p), p_adjusted in zip(pairs, found, adjusted, strict=True):
+        differences = [x - y for x, y in zip(values, reference, strict=True)]
         words = _words(difference.mean, p_adjusted, len(differences), len(found), than)
-        answers[rule] = Verdict(difference, effect_size(differences), p, p_adjusted, words)
+        answers.append(Verdict(difference, effect_size(differences), p, p_adjusted, words))
     return answers
 
 
 def _words(difference: float, p: float, pairs: int, comparisons: int, than: str) -> str:
+    if math.isnan(difference):
+        return f"no telling from {than}: an accuracy is not a number"
     enough = 1 + math.floor(1 - math.log2(LEVEL / comparisons))  # the first n with 2^(1 - n) comparisons < LEVEL
     if pairs < enough:
         return f"too few seeds to tell from {than}: {pairs}, and {enough} could"

@@ -31,8 +31,9 @@ on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 
+@pytest.mark.slow
 @installed
-@pytest.mark.parametrize("tier", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tier", ["not slow", "slow"])
 def test_kernels_in_the_interpreter_do_what_the_plain_loop_does(tier):
     """In a process of its own: Triton asks when it is imported whether to interpret."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
@@ -69,9 +70,10 @@ def nothing_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
+@pytest.mark.slow
 @installed
 @compiling
-@pytest.mark.parametrize("dtype", ["fp64", pytest.param("fp32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["fp64", "fp32"])
 def test_every_kind_of_node_is_compiled(dtype, nothing_kept):
     """The interpreter is lenient about types; the compiler is not."""
     structure, _ = all_kinds()

@@ -1,0 +1,48 @@
+"""Accuracy against every cost that was counted, one at a time, chosen by the reader."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sandbox.report import interactive, theme, wording
+from sandbox.report.canvas import Choice, Plot
+from sandbox.report.figures import PRICES, Price, as_number
+from sandbox.table import as_interval
+
+
+def plot(table: dict[str, Any]) -> Plot:
+    """The first price of the printed figures, and all others to choose from."""
+    middles = {row["rule"]: as_interval(row["accuracy"]) for row in table["rows"]}
+    first, *_ = found = prices(table)
+    figure = interactive.scatter(middles, costs(table, first), label(first), "test accuracy [%]", table["linear"])
+    choices = tuple(_choice(table, price) for price in found)
+    return Plot(wording.cost_message(table, first), figure, choices if len(choices) > 1 else ())
+
+
+def prices(table: dict[str, Any]) -> list[Price]:
+    """Those of the printed figures, then every other number that is not 0 for all rules."""
+    known = {price.key: price for price in PRICES.values()}
+    keys = [*known, *(key for key in table["rows"][0]["cost"] if key not in known)]
+    counted = [key for key in keys if any(costs(table, Price(key, "", "")).values())]
+    return [known.get(key) or Price(key, key.replace("_", " "), "") for key in counted] or [known[keys[0]]]
+
+
+def costs(table: dict[str, Any], price: Price) -> dict[str, float]:
+    """What each rule paid; NaN where that is not known."""
+    return {row["rule"]: as_number(row["cost"].get(price.key)) for row in table["rows"]}
+
+
+def label(price: Price) -> str:
+    """The name of the axis."""
+    return theme.name(f"{price.word} while learning" + (f" [{price.unit}]" if price.unit else ""))
+
+
+def _choice(table: dict[str, Any], price: Price) -> Choice:
+    paid = list(costs(table, price).values())
+    whole = [cost for cost in paid if math.isfinite(cost)] or [0.0]
+    x: list[list[float | None]] = [theme.numbers([cost]) for cost in paid]
+    x.append(theme.numbers([min(whole), max(whole)]))  # of the linear classifier, which comes last
+    axis = {f"xaxis.{key}": part for key, part in interactive.cost_axis(paid).items()}
+    layout = {"xaxis.title.text": theme.broken(label(price)), **axis}
+    return Choice(price.word, wording.cost_message(table, price), {"x": x}, layout)

@@ -1,0 +1,69 @@
+// Draws the figures of the page one after another, from the top of it, and marks each that is drawn.
+(() => {
+  "use strict";
+  const plots = JSON.parse(document.getElementById("plots").textContent);
+  const config = {
+    displaylogo: false,
+    displayModeBar: "hover",
+    modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"], // nothing leaves the page
+    plotlyServerURL: "",
+    doubleClick: "reset",
+  };
+
+  const places = [...document.querySelectorAll("div[data-plot]")];
+
+  function width(place) {
+    return Math.max(place.parentElement.clientWidth, plots[place.dataset.plot].figure.layout.meta?.narrowest ?? 0);
+  }
+
+  // With room for a legend of one column, which is the tallest.
+  function roomy(place) {
+    const { data, layout } = plots[place.dataset.plot].figure;
+    const tall = layout.showlegend ? 24 * (data.filter((trace) => trace.showlegend !== false).length + 1) : 0;
+    return { width: width(place), height: layout.height + tall, "margin.b": layout.margin.b + tall };
+  }
+
+  // The legend gets the height that it needs, below axes that keep theirs.
+  function fitted(place) {
+    const { layout } = plots[place.dataset.plot].figure;
+    const tall = Math.ceil(Number(place.querySelector(".legend .bg")?.getAttribute("height") ?? 0)) + 8;
+    return { height: layout.height + tall, "margin.b": layout.margin.b + tall };
+  }
+
+  async function fit(place) {
+    await Plotly.relayout(place, roomy(place));
+    if (place.layout.showlegend) await Plotly.relayout(place, fitted(place));
+  }
+
+  async function draw(place) {
+    const { figure } = plots[place.dataset.plot];
+    const { width, height, "margin.b": b } = roomy(place);
+    const layout = { ...figure.layout, width, height, margin: { ...figure.layout.margin, b } };
+    await Plotly.newPlot(place, figure.data, layout, config);
+    if (layout.showlegend) await Plotly.relayout(place, fitted(place));
+    place.dataset.drawn = "true";
+  }
+
+  function choose(event) {
+    const place = document.getElementById(`plot-${event.target.dataset.plot}`);
+    const choice = plots[place.dataset.plot].choices[event.target.value];
+    place.closest("figure").querySelector(".message").textContent = choice.message;
+    Plotly.update(place, choice.data, choice.layout);
+  }
+
+  async function all() {
+    for (const place of places) {
+      await draw(place).catch(console.error); // the others are drawn all the same
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    document.documentElement.dataset.drawn = "true";
+  }
+
+  let waiting;
+  window.addEventListener("resize", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => places.filter((place) => place.dataset.drawn).forEach(fit), 100);
+  });
+  document.querySelectorAll("select[data-plot]").forEach((select) => select.addEventListener("change", choose));
+  all();
+})();

@@ -1,0 +1,347 @@
+"""The figures of a comparison answer: every one is drawn, told about under the mouse, filtered, and safe."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sandbox.report.looks import NAME, drawings
+
+from sandbox import folder as folders
+from sandbox.compare import Comparison
+from sandbox.config import Experiment, RuleConfig
+from sandbox.report import Report, costs, standing, write_report
+from sandbox.report.canvas import Curve
+from sandbox.report.interactive import BAND, curves, matrix
+from sandbox.statistics import every_pair, interval, verdicts
+from sandbox.table import plain
+from tests.browser import show
+from tests.test_report import COMPARISON, ENDS, EVIL, add_fewer_steps, write_comparison, write_run
+
+PLOTS = ["cost", "curves", "latency", "drop", "area", "consistency", "separation", "ranking", "pairs"]
+
+
+def add_looks(folder: Path, seed: int) -> None:
+    """What a microscope writes while a run learns."""
+    lines = [{"step": step, "layer": layer, "reference": "bptt", "draws": 1, "cosine": None if step == 50 and seed == 0
+              else 1 / (1 + step / 100) - seed / 50} for step in (0, 50, 100) for layer in ("layers.0", "readout")]  # fmt: skip
+    (folder / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Report:
+    """The report of a comparison that has everything."""
+    folder = tmp_path_factory.mktemp("interactive") / "comparison"
+    write_comparison(folder)
+    for label, experiments in COMPARISON.experiments().items():
+        for experiment in experiments:
+            add_fewer_steps(folder / experiment.identity, ENDS[label], experiment.seed)
+            add_looks(folder / experiment.identity, experiment.seed)
+    return write_report(folder)
+
+
+def write_large(folder: Path, rules: int = 20, seeds: int = 10) -> None:
+    """A finished comparison of many runs."""
+    comparison = Comparison(
+        Experiment(epochs=40),
+        [RuleConfig("bptt", {"lr": 0.001 * (n + 1)}, label=f"rule_of_learning_{n + 1}") for n in range(rules - 1)],
+        seeds=seeds,
+    )
+    folder.mkdir()
+    folders.write_config(folder, "comparison", asdict(comparison))
+    folders.write_json(folder / "provenance.json", {"python": "3.11.2"})
+    found = {}
+    for number, (label, experiments) in enumerate(comparison.experiments().items()):
+        for experiment in experiments:
+            write_run(folder / experiment.identity, experiment, 0.5 + 0.02 * number)
+            add_fewer_steps(folder / experiment.identity, 0.5 + 0.02 * number, experiment.seed)
+        found[label] = [50 + 2 * number + float(x) for x in np.random.RandomState(number).randn(seeds)]
+    told = verdicts(found["readout_only"], {k: v for k, v in found.items() if k != "readout_only"}, "readout_only")
+    keys = ("forwards", "backwards", "layer_evaluations", "synaptic_operations", "pulses")
+    rows = [
+        {"rule": label, "seeds": seeds, "accuracies": values, "accuracy": plain(interval(values)),
+         "validation": plain(interval(values)), "parameters_trained": 243, "health": [],
+         "over_baseline": plain(told[label].difference) if label in told else None,
+         "verdict": told[label].words if label in told else None,
+         "cost": {key: 200.0 * 10**place * (number + 1) for place, key in enumerate(keys)}}
+        for number, (label, values) in enumerate(found.items())
+    ]  # fmt: skip
+    folders.write_json(
+        folder / "table.json", {"task": "yinyang", "baseline": "readout_only", "linear": 64.0, "rows": rows}
+    )
+
+
+def drawn(browser, page: Path, width: int = 1280) -> float:
+    """Open a page and wait until its figures are there; returns the seconds from navigation on."""
+    begun = time.perf_counter()
+    show(browser, page, width, "light")
+    while not browser.execute_script("return document.documentElement.dataset.drawn"):
+        assert time.perf_counter() - begun < 60, "figures are not drawn"
+        time.sleep(0.01)
+    return time.perf_counter() - begun
+
+
+def told(browser, name: str, selector: str) -> str:
+    """What the label says with the mouse over the first such mark of a figure."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    place = browser.find_element(By.CSS_SELECTOR, f"#plot-{name} {selector}")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", place)
+    ActionChains(browser).move_to_element(place).perform()
+    for _ in range(100):
+        found = browser.execute_script(f"return document.querySelector('#plot-{name} .hoverlayer').textContent")
+        if found:
+            return found
+        time.sleep(0.02)
+    return ""
+
+
+def of_page(report: Report) -> dict:
+    """The figures that a page carries."""
+    source = report.html.read_text()
+    return json.loads(re.search(r'<script type="application/json" id="plots">(.*?)</script>', source, re.S)[1])
+
+
+def test_every_figure_is_one_that_plotly_knows(report):
+    graphs = pytest.importorskip("plotly.graph_objects")
+    plots = of_page(report)
+    assert list(plots)[:2] == ["curves", "cost"]
+    assert {*PLOTS, "microscope_bptt_layers.0", "microscope_bptt_readout"} == set(plots)
+    for plot in plots.values():
+        graphs.Figure(plot["figure"])  # refuses a misspelt attribute
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_every_figure_is_drawn_and_fits(browser, report, width, tmp_path):
+    drawn(browser, report.html, width)
+    for name in of_page(report):
+        marks, inside, label = browser.execute_script(
+            """const place = document.getElementById(arguments[0]), svg = place.querySelector("svg.main-svg");
+            const marks = [...place.querySelectorAll(".plot .points path, .plot path.js-line, .plot .hm image")];
+            const frame = svg.getBoundingClientRect();
+            const words = [...place.querySelectorAll("text")].map(t => t.getBoundingClientRect()).filter(b => b.width);
+            const inside = words.every(b => b.left >= frame.left - 1 && b.right <= frame.right + 1
+                                         && b.top >= frame.top - 1 && b.bottom <= frame.bottom + 1);
+            return [marks.filter(m => m.getBoundingClientRect().width > 0).length, inside,
+                    place.getAttribute("aria-label")];""",
+            f"plot-{name}",
+        )
+        assert marks, name
+        assert inside, f"{name}: words are cut off"
+        assert label
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert browser.get_log("browser") == []
+    browser.save_screenshot(tmp_path / "page.png")
+
+
+def test_the_mouse_is_told_numbers_and_names(browser, report):
+    drawn(browser, report.html)
+    table = folders.read_json(report.html.parent / "table.json")
+    first = max(table["rows"], key=lambda row: row["accuracy"][0])
+    assert told(browser, "ranking", ".points path[style*='stroke-width: 2px']").startswith(first["rule"])
+    assert re.search(
+        r"\d\d\.\d\d \(\d\d\.\d\d to \d\d\.\d\d\)at 4 epochs of training",
+        told(browser, "curves", ".points path:last-child"),
+    )
+    found = told(browser, "pairs", ".hm")
+    assert re.search(r" − .*points.*(above|below|too few seeds to tell from|not distinguishable from).*by Holm", found)
+
+
+def test_a_click_on_the_legend_hides_a_rule_and_its_band(browser, report):
+    from selenium.webdriver.common.by import By
+
+    drawn(browser, report.html)
+    shown = "return document.querySelectorAll('#plot-curves .scatterlayer .trace').length"
+    hidden = """return document.getElementById('plot-curves').data.filter(trace => trace.visible === 'legendonly')
+             .map(trace => trace.name)"""
+    before = browser.execute_script(shown)
+    entry = browser.find_element(By.CSS_SELECTOR, "#plot-curves .legendtoggle")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", entry)
+    entry.click()
+    for _ in range(100):  # a second click within a third of a second would mean another thing
+        if browser.execute_script(shown) < before:
+            break
+        time.sleep(0.02)
+    assert browser.execute_script(shown) == before - 2
+    assert browser.execute_script(hidden) == ["bptt", "bptt"]
+
+
+def test_a_reader_chooses_the_cost(browser, report):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.select import Select
+
+    drawn(browser, report.html)
+    chosen = Select(browser.find_element(By.CSS_SELECTOR, "select[data-plot=cost]"))
+    names = [option.text for option in chosen.options]
+    assert names == ["synaptic operations", "layer evaluations", "backwards", "forwards", "one bit reads"]
+    title = "return document.querySelector('#plot-cost .xtitle').textContent"
+    for name in ("one bit reads", "layer evaluations"):
+        chosen.select_by_visible_text(name)
+        assert browser.execute_script(title).startswith(f"{name} while learning")
+    message = browser.find_element(By.XPATH, "//select[@data-plot='cost']/ancestor::figure//p").text
+    assert message == "yinyang: bptt has the highest mean, at readout_only's evaluations"
+    assert browser.get_log("browser") == []
+
+
+def test_a_cost_that_nobody_paid_is_not_offered(tmp_path):
+    table = write_comparison(tmp_path / "comparison")
+    for row in table["rows"]:
+        row["cost"].update(one_bit_reads=0, pulses=3)
+    assert [price.key for price in costs.prices(table)][-1] == "pulses"
+    assert "one_bit_reads" not in [price.key for price in costs.prices(table)]
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
+    """From navigation to the last figure; the best of three, as the first also compiles plotly.js."""
+    write_large(tmp_path / "comparison")
+    page = write_report(tmp_path / "comparison").html
+    assert min(drawn(browser, page) for _ in range(3)) < 2
+    for width in (1280, 400):
+        drawn(browser, page, width)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_grids_and_tunings_answer_too(browser, tmp_path):
+    share = [[1.0, None, None], [0.5, 0.4, 0.6], [0.0, None, None]]
+    rows = [{"rule": rule, "score": [50.0, 40.0, 60.0], "verdict": verdict, "profile": share,
+             "accuracies": {"one": [60.0, 50.0, 70.0]}} for rule, verdict in (("bptt", "above base"), ("base", None))]  # fmt: skip
+    overall = {"rows": rows, "tasks": {"one": "yinyang"}, "thresholds": [0, 50, 100], "baseline": "base", "pairs": 5,
+               "not_on_all": [], "tables": {"one": {"rows": [{"rule": "bptt", "seeds": 5}]}}}  # fmt: skip
+    study = {"trials": [{"options": {"lr": 0.1}, "validation": 50.0}, {"options": {"lr": 0.2}, "validation": 60.0}],
+             "best_so_far": [50.0, 60.0], "best": {"options": {"lr": 0.2}, "validation": 60.0, "trial": 1}}  # fmt: skip
+    found = {"budget": {"trials": 2, "seeds": 1, "first_seed": 100}, "studies": {"yinyang/bptt": study}}
+    for kind, name, content, figure in (("grid", "overall", overall, "profile"), ("tuning", "tuning", found, "tuning")):
+        folder = tmp_path / kind
+        folder.mkdir()
+        folders.write_config(folder, kind, {"of": "no importance"})
+        folders.write_json(folder / "provenance.json", {"python": "3.11.2"})
+        folders.write_json(folder / f"{name}.json", content)
+        page = write_report(folder).html
+        drawn(browser, page, 400)
+        assert browser.execute_script(f"return document.querySelectorAll('#plot-{figure} .scatterlayer .trace').length")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+        assert browser.get_log("browser") == []
+
+
+def test_no_script_but_ours_may_run(report):
+    source = report.html.read_text()
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', source)[1]
+    assert "default-src 'none'" in policy
+    assert "'unsafe-inline'" not in policy.split("script-src")[1]
+    assert policy.count("sha256-") == 2
+    assert f"<{EVIL[1:]}" not in source
+    assert EVIL in {row["rule"] for row in folders.read_json(report.html.parent / "table.json")["rows"]}
+
+
+def test_names_swapped_change_the_report(report, tmp_path):
+    folder = tmp_path / "comparison"
+    shutil.copytree(report.html.parent, folder)
+    table = folders.read_json(folder / "table.json")
+    first, second = table["rows"][:2]
+    first["rule"], second["rule"] = second["rule"], first["rule"]
+    folders.write_json(folder / "table.json", table)
+    swapped = write_report(folder)
+    before, after = of_page(report), of_page(swapped)
+    assert all(before[name] != after[name] for name in ("ranking", "pairs", "cost"))
+    for name in ("report.md", "table.csv", "ranking.csv", "pairs.csv"):
+        assert (folder / name).read_text() != (report.html.parent / name).read_text()
+
+
+@pytest.mark.parametrize("damage", [None, math.nan])
+def test_damaged_numbers_do_not_break_the_page(browser, report, tmp_path, damage):
+    folder = tmp_path / "comparison"
+    shutil.copytree(report.html.parent, folder)
+    table = folders.read_json(folder / "table.json")
+    row = table["rows"][0]
+    row["accuracies"][1], row["accuracy"] = damage, [damage] * 3
+    table["rows"][1]["cost"]["synaptic_operations"] = damage
+    folders.write_json(folder / "table.json", table)
+    run = folder / next(iter(COMPARISON.experiments().values()))[0].identity
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines[2]["validation_accuracy"] = damage
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = folders.read_json(run / "result.json")
+    result["test"].update(accuracy_at_3=damage, latency_drop=damage)
+    folders.write_json(run / "result.json", result)
+    damaged = write_report(folder)
+    assert "NaN" not in json.dumps(of_page(damaged))
+    drawn(browser, damaged.html)
+    assert browser.get_log("browser") == []
+    pairs = list(csv.DictReader((folder / "pairs.csv").open()))
+    assert {row["verdict"] for row in pairs if row["rule"] == "bptt"} == {
+        f"no telling from {rule}: an accuracy is not a number" for rule in ENDS if rule != "bptt"
+    }
+
+
+def test_markdown_and_csv_say_what_the_table_says(report):
+    table = folders.read_json(report.html.parent / "table.json")
+    text = re.sub(r"```.*?```", "", (report.html.parent / "report.md").read_text(), flags=re.S)
+    assert "<script" not in text
+    assert f"sandbox report {report.html.parent}" in text
+    rows = list(csv.DictReader((report.html.parent / "table.csv").open()))
+    for found, row in zip(rows, table["rows"], strict=True):
+        assert found["rule"] == row["rule"]
+        assert float(found["test_accuracy_percent"]) == row["accuracy"][0]
+        assert f"{row['accuracy'][0]:.2f} [{row['accuracy'][1]:.2f}, {row['accuracy'][2]:.2f}]" in text
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert all((report.html.parent / name).exists() for name in re.findall(r"\]\((\w+\.png)\)", text))
+
+
+def test_beside_every_figure_stands_its_command(report):
+    source = report.html.read_text()
+    body = re.sub(r"<noscript>.*?</noscript>", "", source, flags=re.S)
+    assert body.count(f"Drawn again by <code>sandbox report {report.html.parent}</code>") == len(of_page(report))
+    assert f"sandbox resume {report.html.parent}" in source
+
+
+def test_pairs_have_the_words_of_the_verdicts():
+    table = {
+        "task": "t",
+        "linear": 0.0,
+        "rows": [{"rule": rule, "accuracies": values, "accuracy": plain(interval(values))}
+                 for rule, values in {"a": [1.0] * 8, "b": [2.0, 3, 4, 5, 6, 7, 8, 9.5]}.items()],
+    }  # fmt: skip
+    _, drawing = standing.drawings(table)
+    told = drawing.plot.figure["data"][0]["hovertext"]
+    assert drawing.plot.message == "t: 1 of 1 pairs of rules can be told apart"
+    assert "above a" in told[0][1]
+    assert "below b" in told[1][0]
+    assert drawing.plot.figure["data"][0]["text"][0][1] == "+4.6*"
+    ours = every_pair(standing.accuracies(table))["b", "a"]
+    assert ours == verdicts([1.0] * 8, {"b": [2.0, 3, 4, 5, 6, 7, 8, 9.5]}, "a")["b"]
+
+
+def test_curves_are_thinned_and_keep_their_ends():
+    long = Curve(range(5000), [[float(x) for x in range(5000)], [float(2 * x) for x in range(5000)]])
+    figure = curves({"a": long}, "x", "y")
+    mean = figure["data"][-1]
+    assert len(mean["x"]) <= 200
+    assert (mean["x"][0], mean["x"][-1], mean["y"][-1]) == (0, 4999, 1.5 * 4999)
+    assert figure["layout"]["legend"]["title"]["text"] == BAND
+
+
+def test_the_cells_of_a_matrix_read_from_the_top_left():
+    figure = matrix([[1.0, math.nan], [-2.0, 0.5]], [["a", "b"], ["c", "d"]], [["1", ""], ["-2", "0.5"]], "xy", "pq")
+    assert figure["data"][0]["z"] == [[1.0, None], [-2.0, 0.5]]
+    assert figure["data"][0]["zmax"] == 2.0
+    assert figure["layout"]["yaxis"]["autorange"] == "reversed"
+
+
+def test_what_a_microscope_saw_is_drawn_layer_by_layer(report):
+    assert drawings({}, "t") == ()
+    rows = list(csv.DictReader((report.html.parent / "microscope_bptt_readout.csv").open()))
+    assert len(rows) == 4 * 3 * 3
+    seen = {row["seed"]: row["cosine"] for row in rows if row["rule"] == "bptt" and row["step"] == "100"}
+    assert [float(cosine) for cosine in seen.values()] == [0.5, 0.48, 0.46]
