@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sandbox.report.looks import NAME, drawings
 
 from sandbox import folder as folders
 from sandbox.compare import Comparison
 from sandbox.config import Experiment, RuleConfig
+from sandbox.microscope import Row
+from sandbox.microscope.journal import NAME
 from sandbox.report import Report, costs, standing, write_report
 from sandbox.report.canvas import Curve
 from sandbox.report.interactive import BAND, curves, matrix
@@ -31,8 +32,8 @@ PLOTS = ["cost", "curves", "latency", "drop", "area", "consistency", "separation
 
 def add_looks(folder: Path, seed: int) -> None:
     """What a microscope writes while a run learns."""
-    lines = [{"step": step, "layer": layer, "reference": "bptt", "draws": 1, "cosine": None if step == 50 and seed == 0
-              else 1 / (1 + step / 100) - seed / 50} for step in (0, 50, 100) for layer in ("layers.0", "readout")]  # fmt: skip
+    lines = [Row(step, layer, "bptt", 1, None if step == 50 and seed == 0 else 1 / (1 + step / 100) - seed / 50)._asdict()
+             for step in (0, 50, 100) for layer in ("layers.0", "readout")]  # fmt: skip
     (folder / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -115,7 +116,7 @@ def test_every_figure_is_one_that_plotly_knows(report):
     graphs = pytest.importorskip("plotly.graph_objects")
     plots = of_page(report)
     assert list(plots)[:2] == ["curves", "cost"]
-    assert {*PLOTS, "microscope_bptt_layers.0", "microscope_bptt_readout"} == set(plots)
+    assert {*PLOTS, "credit_bptt"} == set(plots)
     for plot in plots.values():
         graphs.Figure(plot["figure"])  # refuses a misspelt attribute
 
@@ -217,7 +218,7 @@ def test_grids_and_tunings_answer_too(browser, tmp_path):
     rows = [{"rule": rule, "score": [50.0, 40.0, 60.0], "verdict": verdict, "profile": share,
              "accuracies": {"one": [60.0, 50.0, 70.0]}} for rule, verdict in (("bptt", "above base"), ("base", None))]  # fmt: skip
     overall = {"rows": rows, "tasks": {"one": "yinyang"}, "thresholds": [0, 50, 100], "baseline": "base", "pairs": 5,
-               "not_on_all": [], "tables": {"one": {"rows": [{"rule": "bptt", "seeds": 5}]}}}  # fmt: skip
+               "not_on_all": [], "at_chance": ["digits"], "tables": {"one": {"rows": [{"rule": "bptt", "seeds": 5}]}}}  # fmt: skip
     study = {"trials": [{"options": {"lr": 0.1}, "validation": 50.0}, {"options": {"lr": 0.2}, "validation": 60.0}],
              "best_so_far": [50.0, 60.0], "best": {"options": {"lr": 0.2}, "validation": 60.0, "trial": 1}}  # fmt: skip
     found = {"budget": {"trials": 2, "seeds": 1, "first_seed": 100}, "studies": {"yinyang/bptt": study}}
@@ -302,7 +303,9 @@ def test_markdown_and_csv_say_what_the_table_says(report):
 def test_beside_every_figure_stands_its_command(report):
     source = report.html.read_text()
     body = re.sub(r"<noscript>.*?</noscript>", "", source, flags=re.S)
-    assert body.count(f"Drawn again by <code>sandbox report {report.html.parent}</code>") == len(of_page(report))
+    assert (
+        body.count(f"Drawn again by <code>sandbox report {report.html.parent}</code>") == len(of_page(report)) + 1
+    )  # the map of credit is a picture
     assert f"sandbox resume {report.html.parent}" in source
 
 
@@ -340,8 +343,8 @@ def test_the_cells_of_a_matrix_read_from_the_top_left():
 
 
 def test_what_a_microscope_saw_is_drawn_layer_by_layer(report):
-    assert drawings({}, "t") == ()
-    rows = list(csv.DictReader((report.html.parent / "microscope_bptt_readout.csv").open()))
+    rows = list(csv.DictReader((report.html.parent / "credit_bptt.csv").open()))
+    rows = [row for row in rows if row["layer"] == "readout"]
     assert len(rows) == 4 * 3 * 3
     seen = {row["seed"]: row["cosine"] for row in rows if row["rule"] == "bptt" and row["step"] == "100"}
     assert [float(cosine) for cosine in seen.values()] == [0.5, 0.48, 0.46]

@@ -68,12 +68,6 @@ def compared_runs(folder: Path) -> list[FinishedRun]:
     ]
 
 
-def run_folders(folder: Path) -> dict[tuple[str, int], Path]:
-    """Where each run of a comparison lies, by rule and seed."""
-    comparison: Comparison = load(Comparison, folder)
-    return {(rule, e.seed): folder / e.identity for rule, found in comparison.experiments().items() for e in found}
-
-
 def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun:
     """One run's folder; raises ValueError that names the folder to resume where something is missing or cut off."""
     result = finished(folder / "result.json", resumable)
