@@ -103,6 +103,7 @@ def test_a_rule_that_does_not_fit_is_named_before_anything_runs(tmp_path, capsys
     assert not list(tmp_path.rglob("result.json"))
 
 
+@pytest.mark.slow
 def test_the_rest_is_run_where_asked_for(tmp_path, capsys):
     plan = replace(PLAN, rules=["tests.test_comparing:impossible"], seeds=1)
     table = compare(plan, tmp_path / "c", skip_unfit=True)
@@ -149,6 +150,7 @@ def test_a_damaged_run_is_skipped_named_and_counted(mine, file):
     assert {row["status"] for row in index.rows(mine.parent, rule="spsa")} == {"done", "damaged"}
 
 
+@pytest.mark.slow
 def test_a_damaged_run_is_told_of_in_summary_and_report_and_can_be_run_again(mine, capsys):
     spoilt = place(mine, "spsa", 1)
     (spoilt / "result.json").write_text("{half")
@@ -175,6 +177,7 @@ def revise(folder, revision):
     folders.write_json(folder / "provenance.json", {**made_by, "revision": revision})
 
 
+@pytest.mark.slow
 def test_runs_of_different_code_are_refused_or_marked(mine, capsys):
     revise(place(mine, "bptt", 2), "0123456789abcdef")
     with pytest.raises(ValueError, match=r"different code revisions do not belong in one table; .*\n  .*: 8\n?|: 1\n?"):
@@ -197,6 +200,7 @@ def test_finished_runs_of_other_code_stop_the_next_before_it_runs(mine):
     assert not list(mine.glob("yinyang-bptt-s2-*"))
 
 
+@pytest.mark.slow
 def test_a_rule_that_looked_at_the_test_set_again_is_told_of(mine):
     folders.write_json(place(mine, "spsa", 0) / "test.json", {"evaluations": 7})
     table = compare(PLAN, mine)

@@ -36,6 +36,7 @@ def ran(tmp_path_factory):
     return folder, run_grid(PAIR, folder)
 
 
+@pytest.mark.slow
 def test_one_folder_holds_every_task_and_one_index_every_run(ran):
     folder, overall = ran
     assert list(overall["tasks"].values()) == ["yinyang", "digits"]
@@ -46,6 +47,7 @@ def test_one_folder_holds_every_task_and_one_index_every_run(ran):
     assert (folder / "overall.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_its_report_has_a_profile_with_its_numbers(ran):
     folder, overall = ran
     for name in overall["tasks"]:

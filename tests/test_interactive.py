@@ -145,6 +145,7 @@ def test_every_figure_is_drawn_and_fits(browser, report, width, tmp_path):
     browser.save_screenshot(tmp_path / "page.png")
 
 
+@pytest.mark.slow
 def test_the_mouse_is_told_numbers_and_names(browser, report):
     drawn(browser, report.html)
     table = folders.read_json(report.html.parent / "table.json")
@@ -158,6 +159,7 @@ def test_the_mouse_is_told_numbers_and_names(browser, report):
     assert re.search(r" − .*points.*(above|below|too few seeds to tell from|not distinguishable from).*by Holm", found)
 
 
+@pytest.mark.slow
 def test_a_click_on_the_legend_hides_a_rule_and_its_band(browser, report):
     from selenium.webdriver.common.by import By
 
@@ -177,6 +179,7 @@ def test_a_click_on_the_legend_hides_a_rule_and_its_band(browser, report):
     assert browser.execute_script(hidden) == ["bptt", "bptt"]
 
 
+@pytest.mark.slow
 def test_a_reader_chooses_the_cost(browser, report):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.select import Select
@@ -213,6 +216,7 @@ def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_grids_and_tunings_answer_too(browser, tmp_path):
     share = [[1.0, None, None], [0.5, 0.4, 0.6], [0.0, None, None]]
     rows = [{"rule": rule, "score": [50.0, 40.0, 60.0], "verdict": verdict, "profile": share,
@@ -259,6 +263,7 @@ def test_names_swapped_change_the_report(report, tmp_path):
         assert (folder / name).read_text() != (report.html.parent / name).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [None, math.nan])
 def test_damaged_numbers_do_not_break_the_page(browser, report, tmp_path, damage):
     folder = tmp_path / "comparison"

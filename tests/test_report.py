@@ -266,6 +266,7 @@ def test_the_page_explains_fewer_steps_where_there_are_any(stepped, compared, ra
     assert all(measure.meaning in text for measure in MEASURES)
 
 
+@pytest.mark.slow
 def test_a_measure_that_a_run_lacks_is_left_out(tmp_path):
     folder = tmp_path / "comparison"
     write_comparison(folder)
@@ -460,8 +461,8 @@ def test_bad_folders_are_answered_with_the_remedy(tmp_path, compared):
             write_report(folder)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 400])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("width", [pytest.param(1200, marks=pytest.mark.slow), 400])
 @pytest.mark.parametrize("kind", ["comparison", "run", "stepped"])
 def test_browser_shows_the_page(browser, compared, ran, stepped, tmp_path, kind, width, scheme):
     from matplotlib.image import imread

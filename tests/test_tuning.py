@@ -80,7 +80,8 @@ def test_processes_do_not_change_what_is_found(whole, tmp_path):
     assert (tmp_path / "t" / "tuned.yaml").read_bytes() == (folder / "tuned.yaml").read_bytes()
 
 
-@pytest.mark.parametrize("stop", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [1, 5])
 def test_an_interrupted_trial_is_asked_for_again_and_counts_once(whole, tmp_path, monkeypatch, stop):
     """Cut short in a trial of each rule: what is found is what nothing interrupted."""
     folder, facts = whole

@@ -12,7 +12,7 @@ import numpy as np
 from sandbox.statistics.intervals import FEWEST, Interval, interval
 
 LEVEL = 0.05
-MOST = 10_000  # seeds that anyone is asked for
+MOST = 1000  # seeds that anyone is asked for
 
 
 class Paired(NamedTuple):
@@ -80,7 +80,7 @@ def seeds_needed(differences: Sequence[float], wished: float, power: float = 0.8
     """Pairs at which a mean difference of `wished` would be found with this power, if they spread as these do.
 
     By the noncentral t of a two-sided paired test at 5 % over the number of comparisons. Raises ValueError for fewer
-    than three differences, no wish, or a wish of so little that ten thousand pairs are not enough.
+    than three differences, no wish, or a wish of so little that a thousand pairs are not enough.
 
     >>> seeds_needed([1.0, 2.0, 3.0, 2.0, 1.0], wished=1.0)
     8

@@ -219,6 +219,7 @@ def test_a_rule_without_dice_is_asked_once(monkeypatch):
     assert len(asked) == 2  # the rule and one reference: 1 + k steps
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_however_many_steps(monkeypatch):
     """Memory that Python holds, after 20 looks and after 120; a row kept would be 400 bytes."""
     import gc

@@ -105,6 +105,7 @@ def test_a_threshold_unit_has_the_gaussian_density():
     assert torch.dot(autograd_s, truth) / autograd_s.norm() / truth.norm() < 0.99999  # a surrogate is another gradient
 
 
+@pytest.mark.slow
 def test_more_samples_come_closer():
     trainer, given, truth = threshold_unit(0.3)
     errors = [
@@ -114,6 +115,7 @@ def test_more_samples_come_closer():
     assert errors[1] < 0.02 * float(truth.norm()) < errors[0]
 
 
+@pytest.mark.slow
 def test_the_network_s_own_noise_is_averaged_over():
     """A stochastic unit fires with probability `logistic(w x)`: its slope is `p (1 - p) x`, to four standard errors."""
     net = nn.Sequential(nn.Linear(3, 1, bias=False), StochasticBits()).double()

@@ -53,7 +53,7 @@ def test_the_file_has_a_line_for_each_layer_of_each_look(whole):
     assert load(Experiment, whole[0]) == LOOKED
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5, 8, 12])
+@pytest.mark.parametrize("stop", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 8, 12))])
 def test_a_stopped_run_writes_no_line_twice(whole, tmp_path, stop):
     def interrupt(done, total):
         if done == stop:

@@ -31,8 +31,8 @@ def driven(hidden, neuron, readout=None, dt=1.0, steps=100, samples=4, seed=0, r
     return network, x
 
 
-@pytest.mark.parametrize("t_refractory", [0.0, 3.0])
-@pytest.mark.parametrize("reset", ["to_value", "subtract", "none"])
+@pytest.mark.parametrize("t_refractory", [pytest.param(0.0, marks=pytest.mark.slow), 3.0])
+@pytest.mark.parametrize("reset", ["to_value", "subtract", pytest.param("none", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("hidden", [(20, 15), ("20r", "15r")], ids=["feed-forward", "recurrent"])
 def test_lif_networks_agree(hidden, reset, t_refractory):
     neuron = LIF(tau_mem=10.0, v_leak=-65.0, v_threshold=-50.0, v_reset=-70.0, r=10.0, reset=reset, t_refractory=t_refractory)  # fmt: skip

@@ -56,6 +56,7 @@ def test_every_check_has_a_broken_rule():
     assert set(BROKEN) == set(CHECKS)
 
 
+@pytest.mark.slow
 def test_a_noisy_rule_may_claim_to_be_unbiased():
     report = check_rule(replace(rules.make("bptt"), credit=Unbiased()))
     assert report.passed, str(report)

@@ -286,6 +286,7 @@ def test_an_alpha_synapse_has_the_shape_and_the_area_of_its_name():
     assert float(run.i_syn.sum() * 0.01) == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_quadratic_cell_fires_at_its_closed_form():
     """dv/dt = (k (v - a)^2 + g) / tau is a tangent in time; 1 % for the grid at dt = 0.01 ms."""
     cell = QIF(v_reset=-75.0, v_threshold=0.0)
@@ -297,6 +298,7 @@ def test_the_quadratic_cell_fires_at_its_closed_form():
     assert float(intervals(run).mean()) == pytest.approx(period, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_the_settled_soma_reaches_threshold_at_the_rheobase():
     cell = TwoCompartment(r=2.0, r_dend=3.0, r_axial=0.7)
     for factor, fires in [(0.999, False), (1.001, True)]:
@@ -348,6 +350,7 @@ def test_the_squid_has_a_threshold_a_rhythm_and_a_block():
     assert run.spikes[4000:, 2].sum() == 0
 
 
+@pytest.mark.slow
 def test_the_benchmark_cell_has_no_rest_at_the_benchmark_s_threshold():
     run = simulate(TraubMiles(v_traub=-63.0), constant(0.0, 5000), 0.1)
     assert 5 <= run.spikes.sum() <= 8

@@ -8,10 +8,9 @@ from sandbox import NEURONS, validate
 from sandbox.neurons.kernels import using
 from sandbox.reference.conformance.validate import TIERS
 
-QUICK = ("lif", "adex")
 
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in NEURONS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEURONS)
 def test_kernels_agree_with_brian2(name):
     with using("numba"):
         report = validate(NEURONS[name](), duration=30.0, cells=4, tiers=TIERS[:1])

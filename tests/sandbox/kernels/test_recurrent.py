@@ -22,7 +22,7 @@ from sandbox.synapses import EventLinear
 
 from .conftest import DOUBLE, driven
 
-QUICK = ("lif", "alif", "escape_lif")
+QUICK = ("lif",)
 SPIKING = [
     pytest.param(cls(), id=name, marks=[pytest.mark.slow] * (name not in QUICK))
     for name, cls in NEURONS.items()
@@ -114,11 +114,13 @@ def test_currents_that_are_not_in_a_row_or_stand_still():
     assert want.any()
 
 
+@pytest.mark.slow
 def test_resets_that_are_differentiated_and_another_surrogate():
     with differentiating(Surrogate("triangle"), detach_reset=False):
         held(population(ALIF(reset="subtract")), driven(ALIF(), (3, 5)))
 
 
+@pytest.mark.slow
 def test_learned_parameters_of_all_cells_and_of_each():
     for shape in ((), (5,)):
         neuron = ALIF(tau_mem=learnable(10.0, shape), v_threshold=learnable(1.0))
