@@ -166,7 +166,7 @@ MODELS = {
 }  # fmt: skip
 
 
-LONG = ("squid axon, fourth order", "interneuron", "barnacle muscle", "bursting", "gastropod somata")  # seconds each
+LONG = ("squid axon", "pyramidal", "interneuron", "barnacle muscle", "bursting", "gastropod somata")  # seconds each
 
 
 @pytest.mark.parametrize(

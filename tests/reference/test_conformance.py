@@ -88,6 +88,7 @@ def test_a_wrong_neuron_is_caught_by_the_check_that_is_for_it(case):
     assert set(names) <= {check.name for check in report.checks if check.passed is False}, report.table()
 
 
+@pytest.mark.slow
 def test_a_neuron_that_float32_ruins_is_right_in_float64():
     assert validate(Cancelling(), duration=40.0, cells=4, tiers=FIRST).passed
 

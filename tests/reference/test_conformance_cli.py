@@ -23,6 +23,7 @@ def test_a_neuron_in_a_file_is_validated_and_its_page_written(tmp_path, capsys):
     assert "1 of 1 neurons agree" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [f"{BROKEN}:Sloppy", "tests.reference.broken_neurons:Sloppy"])
 def test_a_wrong_neuron_sets_the_exit_code(name, capsys):
     assert main(["validate", name, *SHORT, "--json"]) == SAYS_NO

@@ -44,6 +44,7 @@ def test_lif_networks_agree(hidden, reset, t_refractory):
     assert (report.differing, report.first) == ((0, 0, 0), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("neuron", "dt"),
     [

@@ -322,6 +322,7 @@ def test_the_threshold_adapts_by_beta_for_each_spike_and_forgets():
     assert float(run.a[spike] - run.a[spike - 1] * math.exp(-0.1 / 100)) == pytest.approx(1.0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_resonator_prefers_its_own_frequency():
     """The amplitude at 40 Hz is at least twice that at 10 and at 120 Hz, as |1 / (i w - lambda)| says it must."""
     cell = ResonateAndFire(v_threshold=1e9)
@@ -364,6 +365,7 @@ def test_fitzhugh_s_cell_oscillates_between_its_two_bifurcations():
     assert late[1] >= 5
 
 
+@pytest.mark.slow
 def test_morris_and_lecar_s_two_onsets():
     """The Hopf cell jumps to several Hz at its onset, the SNIC cell begins near zero."""
     hopf = simulate(MorrisLecar.preset("hopf"), torch.tensor([80.0, 100.0], dtype=DOUBLE).expand(2000, 2), 1.0)
