@@ -121,7 +121,7 @@ def test_every_figure_is_one_that_plotly_knows(report):
         graphs.Figure(plot["figure"])  # refuses a misspelt attribute
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 400])
 def test_every_figure_is_drawn_and_fits(browser, report, width, tmp_path):
     drawn(browser, report.html, width)
     for name in of_page(report):

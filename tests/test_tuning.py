@@ -171,6 +171,7 @@ def test_bad_input_is_answered(words, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rules_that_cannot_be_tuned_are_named_first(tmp_path):
     strange = Comparison(TINY, ["rules.recipes:backprop"])
     with pytest.raises(ValueError, match="rule 'rules.recipes:backprop' declares no search space"):

@@ -28,8 +28,10 @@ FIRST = TIERS[:1]
     ("reset", "t_refractory"),
     [
         ("to_value", 2.0),
-        ("subtract", 0.0),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("to_value", 0.0), ("subtract", 2.0))),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("to_value", 0.0), ("subtract", 0.0), ("subtract", 2.0))
+        ),
         *(pytest.param("none", t, marks=pytest.mark.slow) for t in (0.0, 2.0)),
     ],
 )

@@ -15,6 +15,7 @@ BROKEN = Path(__file__).parent / "broken_neurons.py"
 SHORT = ["--duration", "30", "--cells", "2", "--tiers", "[same_scheme]"]
 
 
+@pytest.mark.slow
 def test_a_neuron_in_a_file_is_validated_and_its_page_written(tmp_path, capsys):
     file = tmp_path / "mine.py"
     file.write_text("from sandbox import LIF\n\n\nclass Mine(LIF):\n    pass\n")
