@@ -66,7 +66,7 @@ class Monitor:
 
     settings: Health
     first: dict[str, tuple[float, float]] = field(default_factory=dict)  # rms of gradient and weight
-    print: dict[str, tuple[float, float]] = field(default_factory=dict)  # fingerprints of the weights
+    prints: dict[str, tuple[float, float]] = field(default_factory=dict)  # fingerprints of the weights
     present: set[tuple[str, str]] = field(default_factory=set)  # kinds and places that have been told
 
     def due(self, steps: int) -> bool:
@@ -79,7 +79,7 @@ class Monitor:
         """What is new since the last look; raises Unhealthy for what the run is to stop for."""
         found = [
             *check_firing(firing_rates(model, batch), self.settings.silent, self.settings.saturated),
-            *check_credit(parameters, credit, self.settings.vanishing),
+            *(check_credit(parameters, credit, self.settings.vanishing) if self._asked(credit) else ()),
             *self._growth(parameters, credit),
             *self._rest(parameters, credit),
             *bounded(parameters, optimizer, self.settings.bounded),
@@ -92,10 +92,14 @@ class Monitor:
         return new
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first": self.first, "print": self.print, "present": self.present}
+        return {"first": self.first, "prints": self.prints, "present": self.present}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.first, self.print, self.present = state["first"], state["print"], state["present"]
+        self.first, self.prints, self.present = state["first"], state["prints"], state["present"]
+
+    def _asked(self, credit: Credit) -> bool:
+        """Whether the batch asked for any change; one without an error may not, but for the first that is told."""
+        return not self.first or any(bool(g.any()) for g in credit.grads.values())
 
     def _growth(self, parameters: dict[str, nn.Parameter], credit: Credit) -> Iterator[Finding]:
         for name, parameter in parameters.items():
@@ -112,9 +116,9 @@ class Monitor:
     def _rest(self, parameters: dict[str, nn.Parameter], credit: Credit) -> Iterator[Finding]:
         for name, parameter in parameters.items():
             now = fingerprint(parameter)
-            if name not in self.print:
-                self.print[name] = now
-            elif self.print[name] == now and name in credit.grads:
+            if name not in self.prints:
+                self.prints[name] = now
+            elif self.prints[name] == now and name in credit.grads:
                 yield Finding(
                     "never updated", name, 0.0, "it is what it was at the first look, though the rule speaks of it",
                     "raise the learning rate, or give a device finer steps: what is asked for may round to nothing",

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rules import Health, NonFinite, Trainer, Unhealthy, make
+from rules.contract import Objective
 from rules.monitor import KINDS, Monitor, fingerprint
 from rules.plasticity import SGD
 from rules.plasticity.memristor import DEVICES, Direct, MemristorOptimizer
@@ -67,6 +68,23 @@ def test_an_illness_that_comes_back_is_told_again():
     x, y = data()
     found = told(trainer, 1, (0 * x, y)) + told(trainer, 1) + told(trainer, 1, (0 * x, y))
     assert [("without credit", "0.weight") in step for step in found] == [True, False, True]
+
+
+def test_a_batch_without_an_error_is_no_illness():
+    """A rule that learns from mistakes has nothing to say where there was none; only at the start it is told."""
+    silenced = replace(rule(0.1), objective=Silenced())
+    assert told(Trainer(perceptron(), silenced, health=EVERY), 1) != [set()]
+    trainer = Trainer(perceptron(), rule(0.1), health=EVERY)
+    trainer.step(data())
+    trainer.rule = silenced
+    assert told(trainer, 1) == [set()]
+
+
+class Silenced(Objective):
+    """A loss that no weight changes."""
+
+    def __call__(self, run, batch):
+        return 0 * run.output.sum()
 
 
 def test_a_layer_that_falls_silent_later_is_found_then():
