@@ -143,6 +143,7 @@ def main() -> None:
         "binary_stochastic.py",
         "zero_order.py",
         "microscope.py",
+        "ledger.py",
         "synapses.py",
         "kernels.py",
         "jobs.py",

@@ -58,7 +58,9 @@ class Cost:
 
     `synaptic_operations` are the multiply-accumulates of the forward direction through every `nn.Linear`, convolution
     and `nn.RNN`, `nn.LSTM`, `nn.GRU`, recomputation included; one layer evaluation is one such layer seen by one whole
-    batch. The others are what learning would ask of hardware, both directions and the update included.
+    batch. Those of the way back are `error_operations`, which carry errors to a layer's inputs, and
+    `weight_operations`, which sum what its weights are to do. No zero is skipped. The others are what learning would
+    ask of hardware, both directions and the update included.
 
     >>> (Cost(forwards=1) + Cost(forwards=2, pulses=1)).forwards
     3
@@ -68,6 +70,9 @@ class Cost:
     backwards: int = 0
     layer_evaluations: int = 0
     synaptic_operations: int = 0
+    error_operations: int = 0
+    weight_operations: int = 0
+    neuron_steps: int = 0  # numbers that weight matrices put out going forward, each a step of a neuron
     multiplications: int = 0  # multiply-accumulates of numbers of more than one bit
     dac_conversions: int = 0  # numbers that enter a weight matrix, at either end, as an analogue signal
     adc_conversions: int = 0  # numbers that leave it and are read with more than one bit
@@ -75,6 +80,7 @@ class Cost:
     comparisons: int = 0  # comparators asked for a bit or a sign
     random_bits: int = 0  # Bernoulli draws
     pulses: int = 0  # written to devices
+    bytes_communicated: int = 0  # handed to `torch.distributed` by this process
 
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = asdict(self), asdict(other)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
-from rules.observe import plain, run_model, takes
+from rules.observe import looking, plain, run_model, takes
 
 SILENT = 0.005  # firing probability per step below which a layer carries no signal
 SATURATED = 0.90  # and above which it carries none either
@@ -66,21 +66,12 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
 
         return hook
 
-    training = {module: module.training for module in model.modules()}
     watched = [(n, m) for n, m in model.named_modules() if n and not isinstance(getattr(m, "weight", None), Tensor)]
-    handles = [module.register_forward_hook(watch(name)) for name, module in watched]
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            model.eval()
-            carry = batch.carry
-            for x in torch.split(batch.x, PIECE) if takes(model, "carry") else (batch.x,):
-                returned.clear()
-                carry = run_model(model, Batch(x, batch.y, carry)).carry
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in training.items():
-            module.training = mode
+    with looking(model, {module: watch(name) for name, module in watched}):
+        carry = batch.carry
+        for x in torch.split(batch.x, PIECE) if takes(model, "carry") else (batch.x,):
+            returned.clear()
+            carry = run_model(model, Batch(x, batch.y, carry)).carry
     return {name: ones / all_ for name, (ones, all_) in counts.items() if name not in graded and all_}
 
 

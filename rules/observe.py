@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -128,6 +130,37 @@ def join(runs: list[Run]) -> Run:
     return Run(torch.cat([run.output for run in runs]), runs[-1].carry, traces)
 
 
+def pairs(module: Any, output: Any) -> int:
+    """Pairs of an input and a weight in a call of a weighted module with this output, zeros included.
+
+    >>> pairs(nn.Linear(4, 3), torch.zeros(2, 3))
+    24
+    """
+    if isinstance(module, nn.RNNBase):  # every matrix once for each step and sample
+        first = output[0]
+        return int(first.numel() // first.shape[-1]) * sum(p.numel() for p in module.parameters() if p.ndim == 2)
+    return int(output.numel() * module.weight[0].numel())
+
+
+@contextmanager
+def looking(model: nn.Module, hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
+    """Inside, modules tell their forward hooks what they did, in evaluation mode and without gradient.
+
+    Modes and the global generator are left as they were.
+    """
+    training = {module: module.training for module in model.modules()}
+    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.eval()
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in training.items():
+            module.training = mode
+
+
 class Meter:
     """Counts the synaptic operations of every forward pass made inside its `with` block.
 
@@ -138,7 +171,7 @@ class Meter:
     def __init__(self, model: nn.Module) -> None:
         self.operations = 0
         self.conversions = [0, 0]  # to analogue and to digital, going forward
-        self.reverse = [0, 0, 0]  # multiplications and both conversions, going backward
+        self.reverse = [0, 0, 0, 0]  # operations for errors and for weights, and both conversions, going backward
         self._seen: set[int] = set()
         self._weighted = [m for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd, nn.RNNBase))]
         self._handles: list[RemovableHandle] = []
@@ -153,19 +186,15 @@ class Meter:
 
     def _count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._seen.add(id(module))
-        if isinstance(module, nn.RNNBase):  # every matrix once for each step and sample
-            output = output[0]
-            operations = output.numel() // output.shape[-1] * sum(p.numel() for p in module.parameters() if p.ndim == 2)
-        else:
-            weight: Tensor = module.weight  # type: ignore[assignment]
-            operations = output.numel() * weight[0].numel()
+        operations = pairs(module, output)
+        output = output[0] if isinstance(module, nn.RNNBase) else output
         self.operations += operations
         incoming, outgoing = inputs[0].numel(), output.numel()
         self.conversions = [self.conversions[0] + incoming, self.conversions[1] + outgoing]
         if output.requires_grad:
             passed_on = inputs[0].requires_grad
             weighed = any(p.requires_grad for p in module.parameters())
-            back = (operations * (passed_on + weighed), outgoing, incoming * passed_on)
+            back = (operations * passed_on, operations * weighed, outgoing, incoming * passed_on)
             self.reverse = [before + now for before, now in zip(self.reverse, back, strict=True)]
 
     _count.tallies = True  # type: ignore[attr-defined]  # only sizes and `requires_grad` are read
@@ -178,7 +207,10 @@ class Meter:
             backwards,
             layer_evaluations=forwards * len(self._seen),
             synaptic_operations=self.operations,
-            multiplications=self.operations + back[0],
-            dac_conversions=self.conversions[0] + back[1],
-            adc_conversions=self.conversions[1] + back[2],
+            error_operations=back[0],
+            weight_operations=back[1],
+            neuron_steps=self.conversions[1],
+            multiplications=self.operations + back[0] + back[1],
+            dac_conversions=self.conversions[0] + back[2],
+            adc_conversions=self.conversions[1] + back[3],
         )

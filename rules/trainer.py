@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Cost, Credit, MissingNeed, Run, offers, own_parameters
 from rules.errors import unknown
+from rules.footprint import Footprint, footprint, watching
 from rules.health import Finding, HealthWarning
 from rules.latency import Latency
 from rules.monitor import Health, Monitor
 from rules.nonfinite import check_credit, check_input
+from rules.objectives.gathering import Traffic
 from rules.observe import as_batch, run_model
 from rules.recipes import LearningRule, make
+from rules.work import Work, work
 
 
 class StepInfo(NamedTuple):
@@ -33,6 +36,8 @@ class StepInfo(NamedTuple):
     carry: Any = None
     info: dict[str, float] = {}  # noqa: RUF012 -- never written to
     health: tuple[Finding, ...] = ()  # what a look at its health found, and the last one had not
+    work: tuple[Work, ...] = ()  # of a look: what each layer did for a sample in a forward pass
+    footprint: Footprint | None = None  # of the first step: bytes held
 
 
 class Trainer:
@@ -42,7 +47,8 @@ class Trainer:
     rule's credit what should change, checks that it is finite, and lets the rule's plasticity change it. An objective
     with parameters of its own is copied, and the copy, `trainer.rule.objective`, learns with the model.
 
-    Every so many steps it looks at the health of the model (`rules.Health`), and warns of what is new.
+    Every so many steps it looks at the health of the model (`rules.Health`), warns of what is new, and counts how much
+    of the work is done on zeros (`rules.work`); of the first step it measures the memory (`rules.footprint`).
 
     Raises MissingNeed where the rule needs what the model does not offer, ValueError for an unknown rule name, and
     rules.NonFinite, before anything is changed, for a NaN or an infinity in input, loss or gradient.
@@ -79,20 +85,23 @@ class Trainer:
 
     def step(self, batch: Batch | tuple[Tensor, Tensor]) -> StepInfo:
         """Learn from one batch."""
-        admitted = self._admit(batch)
-        with self.reading(self.rng):
-            credit = self.rule.credit.assign(self.model, self.rule.objective, admitted, self.state, self.rng)
+        admitted, due = self._admit(batch), self.monitor.due(self.steps)
+        with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
+            credit = self._assign(admitted)
         check_credit(self.model, admitted, credit, self.steps + 1)
-        health = self._look(admitted, credit) if self.monitor.due(self.steps) else ()
+        health = self._look(admitted, credit) if due else ()
+        worked = tuple(work(self.model, admitted)) if due else ()
+        held = None if alive is None else footprint(alive, credit.state)
         for name, parameter in self.parameters.items():
             parameter.grad = credit.grads.get(name)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         spent = getattr(self.optimizer, "spent", Cost)()  # what writing to devices cost
+        cost = credit.cost + spent + Cost(bytes_communicated=traffic.bytes)
         self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
-        return StepInfo(self.steps, self.epoch, credit.loss, credit.cost + spent, credit.carry, credit.info, health)
+        return StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
 
     def fit(self, loader: Iterable[Any], epochs: int = 1) -> Iterator[StepInfo]:
         """Learn for `epochs` epochs, yielding after every step; an interrupted epoch is finished first and counts.
@@ -210,6 +219,10 @@ class Trainer:
             batch = batch._replace(x=batch.x.to(device), y=None if batch.y is None else batch.y.to(device))
         check_input(batch, self.steps + 1)
         return batch
+
+    def _assign(self, batch: Batch) -> Credit:
+        with self.reading(self.rng):
+            return self.rule.credit.assign(self.model, self.rule.objective, batch, self.state, self.rng)
 
     def _look(self, batch: Batch, credit: Credit) -> tuple[Finding, ...]:
         findings = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer)

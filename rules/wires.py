@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -115,10 +116,10 @@ class Wires:
         spikes: Tensor = Gate.apply(u, drawn.bits, self.draw(drawn))  # type: ignore[no-untyped-call]
         return spikes
 
-    def cost(self, synaptic_operations: int, random_bits: int) -> Cost:
-        """The bill for one pass in each direction, with what was drawn elsewhere."""
-        drawn = Cost(1, 1, len(self._modules), synaptic_operations, **self.counts)
-        return drawn + Cost(random_bits=random_bits)
+    def cost(self, dense: Cost, random_bits: int) -> Cost:
+        """The bill for one pass in each direction: of a dense one what does not ask for bits, and what was drawn."""
+        moved = replace(dense, multiplications=0, dac_conversions=0, adc_conversions=0)
+        return moved + Cost(**self.counts) + Cost(random_bits=random_bits)
 
     def _forward(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         sent: Tensor = inputs[0].detach()

@@ -17,6 +17,7 @@ from typing import Any
 from torch import nn
 
 from rules.errors import unknown
+from rules.monitor import Health
 from rules.objectives import OBJECTIVES, REGULARISERS, Sum
 from rules.plasticity import PLASTICITIES
 from rules.recipes import CREDITS, RULES, LearningRule
@@ -232,6 +233,7 @@ class Experiment:
     threads: int = 1  # of torch, fixed because the order of sums depends on it
     synapses: str = "dense"  # or "events": how they weigh their input, fixed for the same reason
     microscope: MicroscopeConfig | None = None  # what the rule tells each layer, beside gradients
+    health: Health | None = None  # when it is looked at, what counts as ill, and what the run stops for
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):

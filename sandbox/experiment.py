@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from rules import Batch, Cost, HealthWarning, NonFinite, Trainer
+from rules import Batch, HealthWarning, NonFinite, StepInfo, Trainer, Unhealthy
 from sandbox import folder as folders
 from sandbox import index
 from sandbox.build import calibrate, firing_report
 from sandbox.config import Experiment
 from sandbox.encode import check_sequence
+from sandbox.ledger import Bill
 from sandbox.microscope import journal
 from sandbox.network import Network
 from sandbox.noisy import NoisyReadout
@@ -62,7 +63,6 @@ def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, pr
 
 
 def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress) -> dict[str, Any]:
-    begun = time.perf_counter()
     data = experiment.make_task().load(data_dir)
     trainer, train = prepare(experiment, data)
     microscope = None if experiment.microscope is None else experiment.microscope.make()
@@ -79,21 +79,21 @@ def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress:
             for info in trainer.fit(shown, experiment.epochs - trainer.epoch):
                 for finding in info.health:
                     tqdm.write(f"health at step {info.step} of {folder.name}: {finding}", file=sys.stderr)
-                book.add(info.loss, info.cost, [str(finding) for finding in info.health])
+                book.add(info)
                 if trainer.position == len(train):
                     book.note(epoch=info.epoch + 1, validation=trainer.evaluate(validation))
                 elif info.step % experiment.checkpoint_steps == 0:
                     book.save()
                 progress(info.step, total)
-    except NonFinite as error:
+    except (NonFinite, Unhealthy) as error:
         (folder / "error.txt").write_text(f"{error}\n")  # what the index is rebuilt from
         index.record(folder, experiment, "failed")
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
-    folders.write_json(folder / "timing.json", {"seconds": time.perf_counter() - begun})
+    folders.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))
     steps = len(sample.x) if getattr(validation.encoder, "timed", True) else 1
     return {
-        "cost": asdict(book.cost),
+        "cost": book.bill.facts(),
         "firing": firing_report(trainer.model, sample.x),
         "health": book.health,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
@@ -119,7 +119,7 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
     if isinstance(inner, Network):
         first: Batch = next(iter(train))
         calibrate(inner, first.x, experiment.network.rate)
-    return Trainer(network, experiment.rule.make(), seed=experiment.seed), train
+    return Trainer(network, experiment.rule.make(), seed=experiment.seed, health=experiment.health), train
 
 
 def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
@@ -153,16 +153,22 @@ class Book:
         self.metrics = folder / "metrics.jsonl"
         self.looks = folder / journal.NAME
         self.checkpoint = folder / "checkpoint.pt"
-        self.cost = Cost()
+        self.bill = Bill()
         self.health: list[str] = []
         self.saved = 0  # step of the newest checkpoint
         self._loss, self._steps = 0.0, 0  # of the current epoch
+        self._begun, self._spent = time.perf_counter(), 0.0
 
-    def add(self, loss: float, cost: Cost, health: list[str]) -> None:
+    def add(self, info: StepInfo) -> None:
         """Count one step."""
-        self.cost += cost
-        self.health += health
-        self._loss, self._steps = self._loss + loss, self._steps + 1
+        self.bill.add(info)
+        self.health += map(str, info.health)
+        self._loss, self._steps = self._loss + info.loss, self._steps + 1
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this run, in all attempts so far; what was lost with a kill is not in it."""
+        return self._spent + time.perf_counter() - self._begun
 
     def note(self, epoch: int, validation: dict[str, float]) -> None:
         """Write the epoch's line, then a checkpoint."""
@@ -172,7 +178,7 @@ class Book:
             "train_loss": self._loss / self._steps if self._steps else None,
             "validation_accuracy": validation["accuracy"],
             "validation_loss": validation["loss"],
-            **asdict(self.cost),
+            **self.bill.facts(),
         }
         with open(self.metrics, "a") as file:
             file.write(json.dumps(line) + "\n")
@@ -187,7 +193,7 @@ class Book:
             "trainer": self.trainer.state_dict(),
             "lines": self.metrics.stat().st_size,
             "looks": self.looks.stat().st_size if self.looks.exists() else 0,
-            "book": (self.cost, self.health, self._loss, self._steps),
+            "book": (self.bill, self.health, self._loss, self._steps, self.seconds),
         }
         torch.save(state, file)
         folders.write_atomically(self.checkpoint, file.getvalue())
@@ -204,7 +210,7 @@ class Book:
         except Exception as error:
             raise RunFailed(f"{self.checkpoint} cannot be read ({error}); remove it to start this run again") from error
         self.trainer.load_state_dict(state["trainer"])
-        self.cost, self.health, self._loss, self._steps = state["book"]
+        self.bill, self.health, self._loss, self._steps, self._spent = state["book"]
         with open(self.metrics, "a") as file:
             file.truncate(state["lines"])
         if self.looks.exists():

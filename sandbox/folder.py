@@ -70,10 +70,12 @@ def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
     What an earlier version could not say it did not want: a field that the folder lacks is equal to one that is None.
     """
     path = folder / "config.yaml"
-    content = {"format": FORMAT, "kind": kind, **config}
-    if path.exists() and (found := read_config(folder, kind)) != _sayable(config, found):
-        raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
-    write_atomically(path, yaml.safe_dump(content, sort_keys=False))
+    text = yaml.safe_dump({"format": FORMAT, "kind": kind, **config}, sort_keys=False)
+    if path.exists():
+        found, wanted = read_config(folder, kind), yaml.safe_load(text)
+        if found != _sayable({name: wanted[name] for name in config}, found):
+            raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
+    write_atomically(path, text)
 
 
 def _sayable(config: Any, found: Any) -> Any:

@@ -62,11 +62,17 @@ def _row(label: str, runs: Sequence[Found], accuracy: list[float], verdict: Verd
         "p_adjusted": None if verdict is None else verdict.adjusted,
         "verdict": None if verdict is None else verdict.words,
         "parameters_trained": found[0]["parameters_trained"],
-        "cost": {key: float(np.mean([r["cost"][key] for r in found])) for key in found[0]["cost"]},
+        "cost": {key: _mean([r["cost"].get(key) for r in found]) for key in found[0]["cost"]},
         "health": sorted({line for result in found for line in result["health"]}),
         "test_evaluations": max(run.looks for run in runs),
         "revisions": sorted({run.revision for run in runs}),
     }
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    """None where one is missing."""
+    known = [number for number in numbers if number is not None]
+    return float(np.mean(known)) if len(known) == len(numbers) else None
 
 
 def modes(result: dict[str, Any]) -> list[str]:

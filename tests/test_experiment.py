@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from rules import Health
 from sandbox import folder as folders
 from sandbox import index
 from sandbox.compare import Comparison, compare, format_table
@@ -188,6 +189,29 @@ def test_a_silent_layer_is_said_at_once_and_kept(tmp_path, capsys):
     result = run(replace(deaf, network=NetworkConfig(hidden=[10], rate=0.001)), tmp_path / "r")
     assert "health at step 1 of r: layers.0.cells is silent" in capsys.readouterr().err
     assert any("layers.0.cells is silent" in line for line in result["health"])
+
+
+def test_an_illness_that_a_run_is_to_stop_for_stops_it(tmp_path):
+    """Nothing fires 90 % of the time here: the first look says so, and the message what to do."""
+    wary = replace(TINY, health=Health(silent=0.9, stop=("silent",)))
+    assert wary.identity != TINY.identity
+    with pytest.raises(RunFailed, match=r"is silent .*; scale its weights .* after step 0, is .*checkpoint.pt"):
+        run(wary, tmp_path / "r")
+    assert index.rows(tmp_path)[0]["status"] == "failed"
+    assert load(Experiment, tmp_path / "r") == wary
+
+
+def test_health_that_is_not_spoken_of_leaves_a_run_its_name():
+    assert replace(TINY, health=None).identity == TINY.identity
+
+
+def test_a_run_writes_its_bill(tmp_path):
+    result = run(TINY, tmp_path / "r")
+    spent = result["cost"]
+    assert 0 < spent["effective_multiplications"] + spent["effective_accumulations"] <= spent["synaptic_operations"]
+    assert spent["state_bytes"] > 0 < spent["energy_nanojoules"]
+    assert json.loads((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()[-1]).items() >= spent.items()
+    assert folders.read_json(tmp_path / "r" / "timing.json")["peak_bytes"] >= spent["state_bytes"]
 
 
 def test_configurations_survive_yaml():

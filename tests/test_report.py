@@ -85,7 +85,7 @@ def write_run(folder: Path, experiment: Experiment, end: float) -> None:
     }
     folders.write_json(folder / "result.json", result)
     folders.write_json(folder / "test.json", {"evaluations": 1})
-    folders.write_json(folder / "timing.json", {"seconds": 12.5 + experiment.seed})
+    folders.write_json(folder / "timing.json", {"seconds": 12.5 + experiment.seed, "peak_bytes": 2048})
     folders.write_json(folder / "provenance.json", {"python": "3.11.2", "versions": {"torch": "2.13.0"}})
 
 
@@ -374,10 +374,10 @@ def test_titles_claim_no_more_than_the_table(compared):
     )
 
 
-def test_what_hardware_would_be_asked_for_is_in_the_page(compared):
+def test_the_whole_bill_is_in_the_page(compared):
     text = text_of(compared[0].html)
-    assert "What hardware would be asked for" in text
-    assert re.search(r"one bit reads\s+bptt\s+0\s+bptt#2\s+1,234", text)
+    assert "The whole bill of learning" in text
+    assert re.search(r"one bit reads\s+seconds\s+peak bytes\s+bptt\s+0\s+1\d\s+2,048\s+bptt#2\s+1,234", text)
 
 
 def test_one_seed_claims_nothing(tmp_path):

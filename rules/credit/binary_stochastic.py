@@ -116,7 +116,7 @@ class BinaryStochastic(CreditRule):
             ]
             slopes = torch.autograd.grad(membranes, list(parameters.values()), errors, allow_unused=True)
         grads = {name: g for name, g in zip(parameters, slopes, strict=True) if g is not None}
-        cost = wires.cost(meter.operations, shown.numel() if self.binarise_input else 0)
+        cost = wires.cost(meter.cost(forwards=1, backwards=1), shown.numel() if self.binarise_input else 0)
         return Credit(grads, state, loss, cost, run.carry)
 
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:

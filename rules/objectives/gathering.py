@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import TracebackType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+
+class Traffic:
+    """Counts, inside its `with` block, the bytes that this process hands to the others."""
+
+    _open: ClassVar[list[Traffic]] = []
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def __enter__(self) -> Traffic:
+        self._open.append(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._open.remove(self)
+
+    @classmethod
+    def count(cls, x: Tensor) -> Tensor:
+        """What is about to be handed over."""
+        for traffic in cls._open:
+            traffic.bytes += x.nbytes
+        return x
 
 
 def processes() -> int:
@@ -23,7 +47,7 @@ def summed(x: Tensor) -> Tensor:
     """The sum of everybody's x, a constant."""
     if processes() > 1:
         x = x.detach().clone()
-        dist.all_reduce(x)
+        dist.all_reduce(Traffic.count(x))
     return x
 
 
@@ -33,7 +57,7 @@ def gathered(x: Tensor, axis: int = 0) -> Tensor:
     Raises ValueError where the sizes differ between processes.
     """
     sizes = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(processes())]
-    dist.all_gather(sizes, torch.tensor([x.shape[axis]], device=x.device))
+    dist.all_gather(sizes, Traffic.count(torch.tensor([x.shape[axis]], device=x.device)))
     found = [int(size) for size in sizes]
     if len(set(found)) > 1:
         raise ValueError(f"the processes bring batches of {found} samples; a gathered loss wants equal sizes: drop the "
@@ -49,12 +73,12 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, axis: int) -> Tensor:
         ctx.axis = axis
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(processes())]
-        dist.all_gather(parts, x.contiguous())
+        dist.all_gather(parts, Traffic.count(x.contiguous()))
         return torch.cat(parts, axis)
 
     @staticmethod
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None]:
         error = error.contiguous().clone()
-        dist.all_reduce(error)
+        dist.all_reduce(Traffic.count(error))
         size = error.shape[ctx.axis] // processes()
         return error.narrow(ctx.axis, rank() * size, size), None

@@ -1,5 +1,7 @@
 """The bill of a network and of its training: work counted layer by layer, and energy estimated from it."""
 
+from rules.work import Work, work
+from sandbox.ledger.bill import Bill, learning
 from sandbox.ledger.energy import (
     CMOS_45NM,
     NEUROMC,
@@ -12,12 +14,12 @@ from sandbox.ledger.energy import (
     inference,
     training,
 )
-from sandbox.ledger.work import Work, work
 
 __all__ = [
     "CMOS_45NM",
     "NEUROMC",
     "SCHEDULES",
+    "Bill",
     "Constants",
     "Engines",
     "Schedule",
@@ -25,6 +27,7 @@ __all__ = [
     "Training",
     "Work",
     "inference",
+    "learning",
     "training",
     "work",
 ]

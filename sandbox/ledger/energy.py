@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sandbox.ledger.work import Work
+from rules.work import Work
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class Engines:
     mac: float = 0.548 + 0.812
     soma_forward: float = 1.56
     soma_backward: float = 4.38
+
+    def __str__(self) -> str:
+        return (f"e_MAC = {self.mac:.3g}, e_AC = {self.ac:.3g}, e_soma = {self.soma_forward:.3g} forward and "
+                f"{self.soma_backward:.3g} back [pJ]")  # fmt: skip
 
 
 NEUROMC = Engines()

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from sandbox import folder as folders
+from sandbox.ledger import NEUROMC
 from sandbox.report import (
     costs,
     figures,
@@ -66,13 +67,14 @@ def _report_comparison(folder: Path) -> Report:
             interactive.curves(figures.curves_of(runs), *figures.CURVE_AXES, linear=table["linear"]),
         ),
     )
+    priced = costs.with_measured(table, runs)
     prices = [
         Drawing(
             name,
             figures.accuracy_against_cost(table, wording.cost_message(table, price), price),
-            figures.cost_csv(table),
+            figures.cost_csv(priced),
             wording.cost_alt(table, price),
-            costs.plot(table) if name == "cost" else None,
+            costs.plot(priced) if name == "cost" else None,
         )
         for name, price in figures.PRICES.items()
     ]
@@ -80,16 +82,17 @@ def _report_comparison(folder: Path) -> Report:
     facts = {
         "table": table,
         "notes": notes(table),
-        "hardware": [name for name in table["rows"][0]["cost"] if name not in COUNTS],
+        "bill": [name for name in priced["rows"][0]["cost"] if name not in COUNTS],
+        "priced": priced,
         "seeds": sorted({run.seed for run in runs}),
         "test_evaluations": max(run.test_evaluations for run in runs),
-        "wall": {row["rule"]: _seconds(runs, row["rule"]) for row in table["rows"]},
+        "wall": {row["rule"]: row["cost"]["seconds"] for row in priced["rows"]},
         "measures": measured(runs),
         "credit": [drawing.name for drawing in credit],
     }
     fewer = _fewer_steps(runs, table["task"], table["baseline"])
     drawings = (curves, *prices, *fewer, *standing.drawings(table), *credit)
-    folders.write_atomically(folder / "table.csv", tabular.table_csv(table))
+    folders.write_atomically(folder / "table.csv", tabular.table_csv(priced))
     return _write(folder, "comparison.html", title, drawings, facts, beside="comparison.md")
 
 
@@ -220,7 +223,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(counts=COUNTS, said=tabular.said)
+    environment.globals.update(counts=COUNTS, said=tabular.said, engines=NEUROMC)
     environment.filters.update(
         interval=lambda numbers: str(as_interval(numbers)),
         count=wording.count,
@@ -233,9 +236,3 @@ def _environment() -> Environment:
 
 def _inline(png: bytes) -> Markup:
     return Markup("data:image/png;base64,") + base64.b64encode(png).decode()
-
-
-def _seconds(runs: list[FinishedRun], rule: str) -> float | None:
-    """Mean wall time of a rule's runs that kept one [s]."""
-    seconds = [run.seconds for run in runs if run.rule == rule and run.seconds is not None]
-    return sum(seconds) / len(seconds) if seconds else None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from sandbox.report import interactive, theme, wording
 from sandbox.report.canvas import Choice, Plot
 from sandbox.report.figures import PRICES, Price, as_number
+from sandbox.report.reading import FinishedRun
 from sandbox.table import as_interval
+
+MEASURED = ("seconds", "peak_bytes")  # of a run, by its clock and its memory
 
 
 def plot(table: dict[str, Any]) -> Plot:
@@ -18,6 +22,20 @@ def plot(table: dict[str, Any]) -> Plot:
     figure = interactive.scatter(middles, costs(table, first), label(first), "test accuracy [%]", table["linear"])
     choices = tuple(_choice(table, price) for price in found)
     return Plot(wording.cost_message(table, first), figure, choices if len(choices) > 1 else ())
+
+
+def with_measured(table: dict[str, Any], runs: Sequence[FinishedRun]) -> dict[str, Any]:
+    """The table, whose costs are the same on every machine, with those that this one measured."""
+
+    def mean(rule: str, what: str) -> float | None:
+        found = [number for run in runs if run.rule == rule and (number := run.measured.get(what)) is not None]
+        return sum(found) / len(found) if found else None
+
+    rows = [
+        {**row, "cost": {**row["cost"], **{what: mean(row["rule"], what) for what in MEASURED}}}
+        for row in table["rows"]
+    ]
+    return {**table, "rows": rows}
 
 
 def prices(table: dict[str, Any]) -> list[Price]:

@@ -23,7 +23,7 @@ class FinishedRun(NamedTuple):
     seed: int
     metrics: list[dict[str, Any]]  # a line an epoch, the first before learning
     result: dict[str, Any]
-    seconds: float | None  # wall time; None where the folder kept none
+    measured: dict[str, float | None]  # what depends on the machine: wall `seconds`, `peak_bytes` of tensors
     test_evaluations: int  # how often the test set was looked at
     looks: tuple[Row, ...] = ()  # what a microscope saw; none without one
 
@@ -72,11 +72,11 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
     """One run's folder; raises ValueError that names the folder to resume where something is missing or cut off."""
     result = finished(folder / "result.json", resumable)
     timing = folder / "timing.json"
-    seconds = folders.read_json(timing)["seconds"] if timing.exists() else None
+    timed = folders.read_json(timing) if timing.exists() else {}
     looks = finished(folder / "test.json", resumable)["evaluations"]
     path = folder / journal.NAME
     seen = tuple(read_rows(path)) if path.exists() else ()
-    return FinishedRun(rule, seed, _lines(folder / "metrics.jsonl", resumable), result, seconds, looks, seen)
+    return FinishedRun(rule, seed, _lines(folder / "metrics.jsonl", resumable), result, timed, looks, seen)
 
 
 def finished(path: Path, resumable: Path) -> Any:

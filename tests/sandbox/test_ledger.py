@@ -150,6 +150,29 @@ def test_shares_are_shares(name):
         replace(LAYER, **{name: 1.5})
 
 
-def test_other_paddings_are_refused():
-    with pytest.raises(ValueError, match="padding_mode='circular'"):
-        only(nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), torch.ones(1, 1, 4, 4))
+@pytest.mark.parametrize("mode", ["circular", "reflect", "replicate"])
+def test_what_is_padded_with_the_input_itself_counts(mode):
+    """Ones all around: every window of 3 x 3 is full, where zeros would leave edges out."""
+    found = only(nn.Conv2d(1, 1, 3, padding=1, padding_mode=mode), torch.ones(1, 1, 4, 4))
+    assert found.accumulated == found.dense == 16 * 9
+    assert only(nn.Conv2d(1, 1, 3, padding=1), torch.ones(1, 1, 4, 4)).accumulated == 100
+
+
+def test_recurrent_modules_multiply_all_their_pairs():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cells = nn.GRU(5, 7)
+
+        def forward(self, x):
+            return self.cells(x)[0]
+
+    (found,) = work(Recurrent(), torch.zeros(4, 2, 5))
+    assert found.multiplied == found.dense == 4 * 3 * (5 * 7 + 7 * 7)
+
+
+def test_modes_are_put_back_one_by_one():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Dropout())
+    net[0].eval()
+    work(net, torch.ones(1, 3))
+    assert [module.training for module in net.modules()] == [True, False, True]

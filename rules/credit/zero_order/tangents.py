@@ -80,6 +80,7 @@ class Tangents:
         return Cost(
             layer_evaluations=sum(self._terms.values()),
             synaptic_operations=operations,
+            neuron_steps=to_digital,
             multiplications=operations,
             dac_conversions=to_analogue,
             adc_conversions=to_digital,
