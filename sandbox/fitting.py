@@ -23,13 +23,15 @@ class Unfit(ValueError):
 
 
 def unfit(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
-    """Why a rule cannot take its first step, for each that cannot; a step that runs away is none of them."""
+    """Why a rule cannot take its first step, or be looked at, for each that cannot; one that runs away is none."""
     reasons = {}
     for label, experiment in plans.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", HealthWarning)
                 trainer, train = prepare(experiment, data)
+                if experiment.microscope is not None:
+                    experiment.microscope.make().admit(trainer.model)
                 trainer.step(next(iter(train)))
         except NonFinite:
             continue

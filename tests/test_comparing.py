@@ -16,7 +16,7 @@ from sandbox import folder as folders
 from sandbox import index
 from sandbox.cli import BAD_INPUT, OK, main
 from sandbox.compare import Comparison, compare, format_table
-from sandbox.config import Choice, NetworkConfig, RuleConfig
+from sandbox.config import Choice, MicroscopeConfig, NetworkConfig, RuleConfig
 from sandbox.experiment import run
 from sandbox.fitting import Unfit
 from sandbox.gather import gather
@@ -118,6 +118,15 @@ def test_needs_are_asked_for_with_their_reason(tmp_path, rules_):
     plain = replace(ONE, network=NetworkConfig(model=Choice("tests.test_comparing:black_box")))
     with pytest.raises(Unfit, match=rf"{rules_[0]}: .* needs what BlackBox does not offer"):
         compare(Comparison(plain, rules_, seeds=1), tmp_path / "c")
+
+
+def test_a_network_too_large_to_be_looked_at_is_reported_before_anything_runs(tmp_path):
+    """Finite differences ask twice for each weight: a hundred hidden units are 700 of them."""
+    close = MicroscopeConfig(references=[Choice("differences", {"largest": 600})])
+    wide = replace(TINY, network=NetworkConfig(hidden=[100]), microscope=close)
+    with pytest.raises(Unfit, match="this model has 700 in its weight matrices, more than largest=600"):
+        compare(Comparison(wide, ["bptt"], seeds=1), tmp_path / "c")
+    assert not list(tmp_path.glob("c/yinyang*"))
 
 
 def black_box(shape, classes, *, seed):
