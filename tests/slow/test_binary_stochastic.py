@@ -19,8 +19,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 @pytest.mark.slow(minutes=3)
 def test_a_carry_rescues_a_noisy_device_and_spares_it(tmp_path):
-    """On digits, steps that vary threefold: each arm with the pulse that is best on validation data."""
-    runs = run(plan("binary_digits", ("carry", "direct")), tmp_path)
+    """On digits, steps that vary threefold: each arm with the pulse that is best on validation data.
+
+    Half of the epochs of `make evidence`.
+    """
+    runs = run(plan("binary_digits", ("carry", "direct"), epochs=7), tmp_path)
     accuracy, pulses = accuracies(runs), {}
     for label in ("carry", "direct"):
         pulses[label] = [found.result["cost"]["pulses"] for found in runs[label]]

@@ -48,8 +48,8 @@ def test_mnist_is_learned_as_by_backpropagation(tmp_path):
 
 @pytest.mark.slow(minutes=3)
 def test_convolutions_with_group_normalisation_are_learned_as_by_backpropagation(tmp_path):
-    """The head of CIFAR-10, two epochs at one rate: more, each at its own, is in `make evidence`."""
-    comparison = plan("zero_order_cifar10_head", ("bptt", "hzo"), epochs=2)
+    """The head of CIFAR-10, an epoch at one rate: more, each at its own, is in `make evidence`."""
+    comparison = plan("zero_order_cifar10_head", ("bptt", "hzo"), epochs=1)
     bptt, hzo, idle = comparison.rules
     bptt = replace(bptt, plasticity=Choice("sgd", {"lr": hzo.options["lr"], "momentum": 0.9}))
     comparison = replace(comparison, rules=[bptt, hzo, idle])
@@ -59,6 +59,6 @@ def test_convolutions_with_group_normalisation_are_learned_as_by_backpropagation
 
 def test_true_spikes_are_learned_without_a_surrogate(tmp_path):
     """Yin-Yang, 4-30-3, one probe for all times of a unit."""
-    comparison = plan("zero_order_spikes", ("hzo_shared", "readout_only"))
+    comparison = plan("zero_order_spikes", ("hzo_shared", "readout_only"), epochs=5)
     (over_readout,) = gains(comparison, tmp_path, "hzo_shared", "readout_only")
     assert over_readout >= 5.0
