@@ -16,6 +16,7 @@ from sandbox.config import Experiment
 from sandbox.experiment import RunFailed
 from sandbox.folder import FolderInUse
 from sandbox.parse import built, explain, parser_of
+from sandbox.tracking import TRACKERS
 
 OK, SAYS_NO, BAD_INPUT, FAILED, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -33,8 +34,19 @@ def _folder_options(sub: ArgumentParser) -> None:
     sub.add_argument("--data-dir", type=str | None, default=None, help="where the data sets are (or SANDBOX_DATA)")
 
 
+def _run_options(sub: ArgumentParser) -> None:
+    _folder_options(sub)
+    _track_option(sub)
+
+
+def _track_option(sub: ArgumentParser) -> None:
+    who = f"tell {', '.join(TRACKERS)} (the extra `trackers`), package.module:Name or path/to/file.py:Name"
+    sub.add_argument("--track", type=list[str] | str, default=[], help=f"{who}; or several: '[tensorboard, mlflow]'")
+
+
 def _compare_options(sub: ArgumentParser) -> None:
     _folder_options(sub)
+    _track_option(sub)
     sub.add_argument("--jobs", type=int, default=2, help="processes, each with its own thread cap")
     sub.add_argument("--preset", type=str | None, default=None, help="paper, demo, or a YAML file with `comparisons`")
     _admission_options(sub)
@@ -72,6 +84,7 @@ def _resume_options(sub: ArgumentParser) -> None:
     sub.add_argument("folder", type=str, help="a run, a comparison, a grid or a tuning")
     sub.add_argument("--data-dir", type=str | None, default=None, help="where the data sets are (or SANDBOX_DATA)")
     sub.add_argument("--jobs", type=int, default=2, help="processes, for a comparison")
+    _track_option(sub)
     _admission_options(sub)
 
 
@@ -123,7 +136,7 @@ COMMANDS: dict[str, Command] = {
         "learn one task with one rule and one seed",
         "sandbox run --rule.name bptt --epochs 20 --microscope.every 100",
         Experiment,
-        _folder_options,
+        _run_options,
     ),
     "compare": Command(
         comparing.compare,

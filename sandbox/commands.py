@@ -151,7 +151,9 @@ def doctor(given: Any) -> int:
 
 def _run(experiment: Experiment, folder: Path, given: Any) -> int:
     with Bar(given.json) as bar:
-        result = run_experiment(experiment, folder, data_dir=given.data_dir, progress=bar)
+        result = run_experiment(
+            experiment, folder, data_dir=given.data_dir, progress=bar, trackers=comparing.tracked_by(given)
+        )
     text = "\n".join(
         [
             f"{experiment.task.name} with {experiment.rule.name}, seed {experiment.seed}: test accuracy "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from sandbox.fitting import Unfit, unfit
 from sandbox.found import Found, Sound, demand_one_revision, shared_seeds, sort_out
 from sandbox.table import BASELINE, as_interval, format_table, linear_baseline, make_table
 from sandbox.tasks.base import Dataset
+from sandbox.tracking.together import made
 from sandbox.workers import Job, run_all
 
 __all__ = ["BASELINE", "Comparison", "as_interval", "compare", "format_table", "linear_baseline", "make_table"]
@@ -73,18 +74,20 @@ class Comparison:
 
 def compare(comparison: Comparison, folder: Path, *, jobs: int = 2, data_dir: str | None = None,
             progress: Progress | None = None, skip_unfit: bool = False,
-            mixed_revisions: bool = False) -> dict[str, Any]:  # fmt: skip
+            mixed_revisions: bool = False, trackers: Sequence[str] = ()) -> dict[str, Any]:  # fmt: skip
     """Run every rule with every seed and write `table.json`; continues where an earlier attempt was stopped.
 
     Returns the table. Before the first run begins raises ValueError for anything misspelt, for rules that cannot learn
     on this model (`Unfit`, which names them; `skip_unfit` leaves them out), and for finished runs of another code
-    revision (`mixed_revisions` marks them in the table). Damaged run folders are left alone, named and counted. Raises
-    RunFailed, after all others are done, for runs that failed.
+    revision (`mixed_revisions` marks them in the table), and ImportError for `trackers` whose library is missing.
+    Damaged run folders are left alone, named and counted. Raises RunFailed, after all others are done, for runs that
+    failed.
     """
     demand_jobs(jobs)
     check_names(comparison)
+    made(trackers)
     with folders.locked(folder):
-        planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions)
+        planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions, tuple(trackers))
         return planned.conclude(run_all(planned.jobs, jobs, progress or (lambda done, total: None)))
 
 
@@ -117,8 +120,9 @@ class Planned(NamedTuple):
 
 
 def plan(
-    comparison: Comparison, folder: Path, data_dir: str | None, skip_unfit: bool, mixed_revisions: bool
-) -> Planned:
+    comparison: Comparison, folder: Path, data_dir: str | None, skip_unfit: bool, mixed_revisions: bool,
+    track: tuple[str, ...] = (),
+) -> Planned:  # fmt: skip
     """Look at what is there, refuse what cannot be run, and list what is to run."""
     data = comparison.experiment.make_task().load(data_dir)
     plans = comparison.experiments()
@@ -142,7 +146,7 @@ def plan(
             elif place in finished:  # a worker that was killed here may not have said so
                 index.record(place, experiment, "done", finished[place])
             elif label not in reasons:
-                jobs.append(Job(experiment, place, data_dir))
+                jobs.append(Job(experiment, place, data_dir, track))
     left = {label: found for label, found in places.items() if label not in reasons}
     return Planned(comparison, folder, data, left, jobs, sound.damaged, reasons, mixed_revisions)
 

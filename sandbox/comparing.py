@@ -109,10 +109,19 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
 
 def _options(given: Any) -> dict[str, Any]:
     names = ("jobs", "data_dir", "skip_unfit", "mixed_revisions")
-    return {name: given[name] for name in names}
+    return {"trackers": tracked_by(given), **{name: given[name] for name in names}}
+
+
+def tracked_by(given: Any) -> list[str]:
+    """The names after `--track`, one or a list."""
+    return [given.track] if isinstance(given.track, str) else given.track
 
 
 def _resume_tuning(folder: Path, given: Any) -> int:
+    if given.track:
+        raise ValueError(
+            f"--track {given.track}: the trials of a tuning are no runs, and are not tracked; leave it out"
+        )
     content = folders.read_config(folder, "tuning")
     return _tune(Tuning(grid_from(content["grid"]), content["trials"], content["seeds"]), folder, given)
 

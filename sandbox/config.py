@@ -30,6 +30,7 @@ from sandbox.neurons import NEURONS, Neuron
 from sandbox.noisy import NoisyReadout
 from sandbox.tasks import TASKS
 from sandbox.tasks.base import Task
+from sandbox.tracking import TRACKERS
 
 REGISTRIES: dict[str, Mapping[str, Any]] = {
     "rule": RULES,
@@ -43,6 +44,7 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
     "neuron": NEURONS,
     "model": MODELS,
     "reference": REFERENCES,
+    "tracker": TRACKERS,
 }
 
 

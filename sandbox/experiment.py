@@ -7,7 +7,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -30,6 +30,8 @@ from sandbox.noisy import NoisyReadout
 from sandbox.synapses import using
 from sandbox.tasks.base import Dataset, Split
 from sandbox.tasks.loader import Loader
+from sandbox.tracking import Tracker
+from sandbox.tracking.together import Tracked, made
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
 
@@ -39,22 +41,28 @@ class RunFailed(RuntimeError):
 
 
 def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, progress: Progress | None = None,
-        patience: float = 0.0) -> dict[str, Any]:  # fmt: skip
+        patience: float = 0.0, trackers: Sequence[str | Tracker] = ()) -> dict[str, Any]:  # fmt: skip
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
     The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line an epoch), `checkpoint.pt`, `result.json`,
     `test.json` (how often the test set was looked at) and `timing.json`; with a microscope also `microscope.jsonl`. The
     test set is evaluated once, after the last epoch; a finished run returns its result without touching it again.
-    Raises FolderInUse, ValueError for a folder with another configuration, and RunFailed, which names the last good
-    checkpoint, for a NaN or an infinity.
+    `trackers` are told every line, and nothing of a run that was finished before; they are no part of the experiment,
+    and the run goes on where one fails. Raises ImportError for one whose library is missing, FolderInUse, ValueError
+    for a folder with another configuration, and RunFailed, which names the last good checkpoint, for a NaN or an
+    infinity.
     """
+    told = made(trackers)
     with folders.locked(folder, patience), _threads(experiment.threads), using(experiment.synapses):
         folders.write_config(folder, "run", asdict(experiment))
         result = folder / "result.json"
         if not result.exists():
             (folder / "error.txt").unlink(missing_ok=True)
             index.record(folder, experiment, "running")
-            folders.write_json(result, _learn(experiment, folder, data_dir, progress or (lambda done, total: None)))
+            with Tracked(told, folder, asdict(experiment)) as tracked:
+                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
+                tracked.end("finished", learned)
+            folders.write_json(result, learned)
         found: dict[str, Any] = folders.read_json(result)
         if progress is not None:
             progress(found["steps"], found["steps"])
@@ -62,14 +70,18 @@ def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, pr
         return found
 
 
-def _learn(experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress) -> dict[str, Any]:
+def _learn(
+    experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked
+) -> dict[str, Any]:
     data = experiment.make_task().load(data_dir)
     trainer, train = prepare(experiment, data)
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation, test = (evaluation(experiment, split) for split in (data.validation, data.test))
     folders.write_json(folder / "provenance.json", folders.provenance(data.checksum))
-    book = Book(folder, trainer)
-    if not book.resume():
+    book = Book(folder, trainer, tracked)
+    resumed = book.resume()
+    tracked.begin(book.metrics)
+    if not resumed:
         book.note(epoch=0, validation=trainer.evaluate(validation))
     total = experiment.epochs * len(train)
     shown = train if microscope is None else microscope.watch(trainer, train, partial(journal.write_look, book.looks))
@@ -148,8 +160,9 @@ def evaluation(experiment: Experiment, split: Split) -> Loader:
 class Book:
     """What a run writes down: a line an epoch, looks, and checkpoints that know how many lines belong to them."""
 
-    def __init__(self, folder: Path, trainer: Trainer) -> None:
+    def __init__(self, folder: Path, trainer: Trainer, tracked: Tracked) -> None:
         self.trainer = trainer
+        self.tracked = tracked
         self.metrics = folder / "metrics.jsonl"
         self.looks = folder / journal.NAME
         self.checkpoint = folder / "checkpoint.pt"
@@ -167,11 +180,11 @@ class Book:
 
     @property
     def seconds(self) -> float:
-        """Spent on this run, in all attempts so far; what was lost with a kill is not in it."""
-        return self._spent + time.perf_counter() - self._begun
+        """Spent on learning in all attempts so far, without trackers; what was lost with a kill is not in it."""
+        return self._spent + time.perf_counter() - self._begun - self.tracked.seconds
 
     def note(self, epoch: int, validation: dict[str, float]) -> None:
-        """Write the epoch's line, then a checkpoint."""
+        """Write the epoch's line, then a checkpoint, then tell of the line."""
         line = {
             "epoch": epoch,
             "step": self.trainer.steps,
@@ -184,6 +197,7 @@ class Book:
             file.write(json.dumps(line) + "\n")
         self._loss, self._steps = 0.0, 0
         self.save()
+        self.tracked.log(line, self.health)
 
     def save(self) -> None:
         """Write the checkpoint atomically."""

@@ -64,6 +64,14 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
+def root_of(folder: Path) -> Path:
+    """The folder of all runs: the one above a run, or above the comparison, or the grid of them, that it belongs to."""
+    root = folder.parent
+    while (root / "config.yaml").exists():
+        root = root.parent
+    return root
+
+
 def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
     """Write the resolved configuration once; raises ValueError where the folder holds a different one.
 

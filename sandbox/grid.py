@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from sandbox.experiment import RunFailed
 from sandbox.fitting import Unfit
 from sandbox.overall import make_overall
 from sandbox.parse import from_dict
+from sandbox.tracking.together import made
 from sandbox.workers import run_all
 
 PRESETS = Path(__file__).parent / "presets"
@@ -74,7 +75,8 @@ def grid_from(content: Mapping[str, Any], name: str = "grid") -> Grid:
 
 
 def run_grid(grid: Grid, folder: Path, *, jobs: int = 2, data_dir: str | None = None, progress: Progress | None = None,
-             skip_unfit: bool = False, mixed_revisions: bool = False) -> dict[str, Any]:  # fmt: skip
+             skip_unfit: bool = False, mixed_revisions: bool = False,
+             trackers: Sequence[str] = ()) -> dict[str, Any]:  # fmt: skip
     """Run every comparison in a folder below `folder` and write `overall.json`; continues where it was stopped.
 
     Returns the ranking over all tasks, with the table of each under `tables`. Raises as `sandbox.compare.compare` does:
@@ -83,6 +85,7 @@ def run_grid(grid: Grid, folder: Path, *, jobs: int = 2, data_dir: str | None = 
     demand_jobs(jobs)
     for comparison in grid.comparisons:
         check_names(comparison)
+    made(trackers)
     with folders.locked(folder), ExitStack() as held:
         folders.write_config(folder, "grid", asdict(grid))
         planned, refused = [], []
@@ -90,7 +93,7 @@ def run_grid(grid: Grid, folder: Path, *, jobs: int = 2, data_dir: str | None = 
             place = folder / comparison.identity
             held.enter_context(folders.locked(place))
             try:
-                planned.append(plan(comparison, place, data_dir, skip_unfit, mixed_revisions))
+                planned.append(plan(comparison, place, data_dir, skip_unfit, mixed_revisions, tuple(trackers)))
             except Unfit as error:
                 refused.append(str(error))
         if refused:

@@ -13,7 +13,7 @@ import yaml
 
 from rules.errors import unknown
 from sandbox.config import Experiment
-from sandbox.folder import read_json
+from sandbox.folder import read_json, root_of
 
 NAME = "index.sqlite"
 SCHEMA = """CREATE TABLE IF NOT EXISTS runs (
@@ -38,9 +38,7 @@ class Row(NamedTuple):
 
 def record(folder: Path, experiment: Experiment, status: str, accuracy: float | None = None) -> None:
     """Write or replace a run's row in the index of the folder above it, or above what the run belongs to."""
-    root = folder.parent
-    while (root / "config.yaml").exists():  # a comparison, or a grid of them
-        root = root.parent
+    root = root_of(folder)
     row = Row(
         folder.relative_to(root).as_posix(),
         experiment.task.name,

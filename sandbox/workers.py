@@ -42,12 +42,14 @@ class Job:
     experiment: Experiment
     folder: Path
     data_dir: str | None = None
+    track: tuple[str, ...] = ()  # by whom, by name
 
     def work(self, progress: Callable[[int, int], None]) -> None:
         """Learn."""
         from sandbox.experiment import run
 
-        run(self.experiment, self.folder, data_dir=self.data_dir, progress=progress, patience=PATIENCE)
+        run(self.experiment, self.folder, data_dir=self.data_dir, progress=progress, patience=PATIENCE,
+            trackers=self.track)  # fmt: skip
 
     def failed(self) -> None:
         """Say so in the index."""

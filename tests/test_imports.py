@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy", "numba", "llvmlite", "optuna",
-         "sqlalchemy", "plotly"}  # fmt: skip
+         "sqlalchemy", "plotly", "mlflow", "tensorboard"}  # fmt: skip
 ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
     "sandbox.neurons": {"rules", "sandbox.compiled_loops", "sandbox.memory", "sandbox.synapses", "sandbox.threads"},
@@ -24,6 +24,7 @@ ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "sandbox.network": {"rules", "sandbox.neurons"},
     "sandbox.tasks": {"rules.contract", "rules.errors", "sandbox.encode"},
     "sandbox.encode": set(),
+    "sandbox.tracking": {"sandbox.config", "sandbox.folder"},
 }
 
 

@@ -1,0 +1,14 @@
+"""Who else is told of a run: loggers for tools that people have open already, each an extra."""
+
+from collections.abc import Callable
+
+from sandbox.tracking.base import Tracker
+from sandbox.tracking.mlflow import MLflow
+from sandbox.tracking.tensorboard import TensorBoard
+
+TRACKERS: dict[str, Callable[[], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+}
+
+__all__ = ["TRACKERS", "MLflow", "TensorBoard", "Tracker"]

@@ -1,0 +1,132 @@
+"""MLflow: a SQLite store beside the runs, or wherever MLFLOW_TRACKING_URI says."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from sandbox import folder as folders
+from sandbox.tracking.base import Status, demand
+
+NAME = "mlflow.db"  # of the store, in the folder of all runs
+KEPT = "mlflow.json"  # in the run folder: which tracked run is its own
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+MOST_METRICS, MOST_PARAMETERS = 900, 100  # that MLflow takes at once, beside a tag
+
+
+class MLflow:
+    """Metrics, findings as a tag and the configuration as parameters; a comparison is one MLflow experiment.
+
+    The run folder remembers its tracked run. Points cannot be taken back: where a run was begun anew, its old tracked
+    run goes to the trash and it gets another. MLflow's telemetry stays off unless MLFLOW_DISABLE_TELEMETRY says false.
+    A server that does not answer is asked again as often as MLFLOW_HTTP_REQUEST_MAX_RETRIES says, and learning waits.
+    """
+
+    def __init__(self) -> None:
+        demand("MLflow", "mlflow", "sqlalchemy", "alembic")
+        self._client: Any = None
+        self._run = ""  # its id
+        self._step = 0  # of the newest point
+
+    def begin(self, folder: Path, parameters: Mapping[str, Any], kept: int) -> int:
+        """Find the tracked run, or make one."""
+        root = folders.root_of(folder)
+        with FileLock(root / f".{NAME}.lock"), _quiet():  # many begin at once, and the first makes the tables
+            self._client = _client(root)
+            held = self._take_up(folder / KEPT, kept)
+            if held is None:
+                self._make(_experiment(self._client, folder.resolve().parent.name, root), folder, parameters)
+        self._step = -1 if held is None else held
+        return self._step
+
+    def log(self, step: int, values: Mapping[str, float], health: Sequence[str]) -> None:
+        """Send one batch, which is written whole or not at all."""
+        from mlflow.entities import Metric, RunTag
+
+        now = int(1000 * time.time())
+        tags = [RunTag("health", "\n".join(health))] if health else []
+        entries = [Metric(name, value, now, step) for name, value in values.items()]
+        for some in _batches(entries, MOST_METRICS):
+            self._client.log_batch(self._run, metrics=some, tags=tags)
+        self._step = step
+
+    def end(self, status: Status, values: Mapping[str, float]) -> None:
+        """Send what is not there already of the result, and close the tracked run."""
+        there = self._client.get_run(self._run).data.metrics
+        self.log(self._step, {name: value for name, value in values.items() if name not in there}, ())
+        self._client.set_terminated(self._run, STATUS[status])
+
+    def _take_up(self, remembered: Path, kept: int) -> int | None:
+        """Open the tracked run that the folder remembers; its last step, None for no run that can go on."""
+        if not remembered.exists():
+            return None
+        self._run = folders.read_json(remembered)["run"]
+        if not _is_there(self._client, self._run):
+            return None
+        held = max((point.step for point in self._client.get_metric_history(self._run, "epoch")), default=-1)
+        if held > kept:
+            self._client.delete_run(self._run)
+            return None
+        self._client.update_run(self._run, status="RUNNING")
+        return held
+
+    def _make(self, experiment: str, folder: Path, parameters: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        made = self._client.create_run(experiment, run_name=folder.name, tags={"folder": str(folder)})
+        self._run = made.info.run_id
+        for some in _batches([Param(name, str(value)) for name, value in parameters.items()], MOST_PARAMETERS):
+            self._client.log_batch(self._run, params=some)
+        folders.write_json(folder / KEPT, {"run": self._run})
+
+
+def _client(root: Path) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    elsewhere = os.environ.get("MLFLOW_TRACKING_URI")
+    return MlflowClient(tracking_uri=elsewhere or f"sqlite:///{(root / NAME).resolve()}?timeout=60")
+
+
+def _is_there(client: Any, run: str) -> bool:
+    """Whether this store has the run, and not in its trash."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+
+
+def _experiment(client: Any, name: str, root: Path) -> str:
+    """The id of the experiment of that name, which is made where there is none."""
+    found = client.get_experiment_by_name(name)
+    files = None if os.environ.get("MLFLOW_TRACKING_URI") else (root / "mlflow").resolve().as_uri()
+    return str(found.experiment_id if found else client.create_experiment(name, files))
+
+
+def _batches(entries: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    return (entries[first : first + most] for first in range(0, len(entries), most))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what MLflow says while it makes its tables; importing it decides what it says."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow  # noqa: F401
+
+    logger = logging.getLogger("mlflow")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,84 @@
+"""TensorBoard: event files in the run's own folder, where `tensorboard --logdir runs` finds them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sandbox.tracking.base import Status, demand
+
+NAME = "tensorboard"  # of the folder inside that of the run
+
+
+class TensorBoard:
+    """Scalars, findings as text and the configuration as hyperparameters, in `tensorboard/` of the run folder.
+
+    A line is one record, so that it is there whole or not at all. A run that is taken up writes a file of its own,
+    which begins with the step that it goes on from: TensorBoard forgets what earlier files say of that step and later.
+    Files are numbered, because those of TensorBoard's own writer lose their order within a second.
+    """
+
+    def __init__(self) -> None:
+        demand("TensorBoard", "tensorboard")
+        self._step = -1  # of the newest point
+        self._records: Any = None
+        self._finished: Any = None  # what the table of hyperparameters is told at the end
+
+    def begin(self, folder: Path, parameters: Mapping[str, Any], kept: int) -> int:
+        """Open an event file, and write where it goes on."""
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from torch.utils.tensorboard import RecordWriter, summary
+
+        place = folder / NAME
+        place.mkdir(exist_ok=True)
+        self._step = min(_last(place), kept)
+        file = open(place / f"events.out.tfevents.{len(list(place.iterdir())):010}", "xb")  # noqa: SIM115  # `end` closes it
+        self._records = RecordWriter(file)
+        self._write(file_version="brain.Event:2")
+        self._write(step=self._step + 1, session_log=SessionLog(status=SessionLog.START))
+        plain = {name: value if isinstance(value, (int, float, str)) else str(value)
+                 for name, value in parameters.items()}  # fmt: skip
+        *opening, self._finished = summary.hparams(plain, {"result/test/accuracy": None})  # type: ignore[no-untyped-call]
+        for part in opening:
+            self._write(summary=part)
+        return self._step
+
+    def log(self, step: int, values: Mapping[str, float], health: Sequence[str]) -> None:
+        """Write one record."""
+        self._tell(step, values, {"health": health})
+
+    def end(self, status: Status, values: Mapping[str, float]) -> None:
+        """Write the result, at the step after the last, which is forgotten where the run is taken up; and close."""
+        self._tell(self._step + 1, values, {"status": [status]})
+        if status == "finished":
+            self._write(summary=self._finished)
+        self._records.close()
+
+    def _tell(self, step: int, values: Mapping[str, float], texts: Mapping[str, Sequence[str]]) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from torch.utils.tensorboard import summary
+
+        parts = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        for name, lines in texts.items():
+            if lines:
+                parts += summary.text(name, "\n\n".join(lines)).value  # type: ignore[no-untyped-call]
+        self._write(step=step, summary=Summary(value=parts))
+        self._step = step
+
+    def _write(self, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+        self._records.flush()
+
+
+def _last(place: Path) -> int:
+    """The step of the last line that the event files hold, -1 for none."""
+    if not any(place.iterdir()):
+        return -1
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(place)).Reload()  # keeps the newest
+    return int(events.Scalars("epoch")[-1].step) if "epoch" in events.Tags()["scalars"] else -1

@@ -1,0 +1,107 @@
+"""Every tracker of a run at once: each is told what the book holds, and one that fails is left out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sandbox.config import Choice
+from sandbox.tracking.base import Status, Tracker
+
+SERIES = {"epoch": "epoch", "train_loss": "train/loss", "validation_accuracy": "validation/accuracy",
+          "validation_loss": "validation/loss"}  # fmt: skip
+
+
+def made(trackers: Sequence[str | Tracker]) -> list[Tracker]:
+    """Trackers from their names; raises ValueError for an unknown one, ImportError where a library is missing."""
+    return [Choice(tracker).make("tracker") if isinstance(tracker, str) else tracker for tracker in trackers]
+
+
+class Tracked:
+    """A run as its trackers know it. One that fails is named on the error stream, once, and the run goes on.
+
+    As a context it tells them of an end that the run did not see coming.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker], folder: Path, experiment: Mapping[str, Any]) -> None:
+        self._waiting, self._begun = list(trackers), list[Tracker]()
+        self.folder = folder
+        self.parameters = dict(leaves(experiment, "."))
+        self.seconds = 0.0  # that trackers took, and learning did not
+
+    def begin(self, metrics: Path) -> None:
+        """Take up the tracked runs, and tell each tracker the lines of the book that it lacks."""
+        lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+        kept = lines[-1]["step"] if lines else -1
+        self._begun, self._waiting = self._waiting, []
+
+        def take_up(tracker: Tracker) -> None:
+            held = tracker.begin(self.folder, self.parameters, kept)
+            for line in lines:
+                if line["step"] > held:
+                    tracker.log(line["step"], series(line), ())
+
+        self._each(take_up)
+
+    def log(self, line: Mapping[str, Any], health: Sequence[str]) -> None:
+        """Tell of a line of the book."""
+        self._each(lambda tracker: tracker.log(line["step"], series(line), health))
+
+    def end(self, status: Status, result: Mapping[str, Any]) -> None:
+        """Tell how it ended, with every number of the result."""
+        values = {f"result/{name}": value for name, value in numbers(result)}
+        self._each(lambda tracker: tracker.end(status, values))
+        self._begun = []
+
+    def __enter__(self) -> Tracked:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            self.end("failed" if issubclass(kind, Exception) else "interrupted", {})
+
+    def _each(self, tell: Callable[[Tracker], object]) -> None:
+        began = time.perf_counter()
+        for tracker in list(self._begun):
+            try:
+                tell(tracker)
+            except Exception as error:  # whatever stops a tracker does not stop the run
+                self._begun.remove(tracker)
+                tqdm.write(f"{type(tracker).__name__} stopped tracking {self.folder.name} "
+                           f"({type(error).__name__}: {error}); the run goes on", file=sys.stderr)  # fmt: skip
+        self.seconds += time.perf_counter() - began
+
+
+def series(line: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a line of the book by the names of their curves.
+
+    >>> series({"epoch": 1, "step": 4, "train_loss": None, "validation_loss": 0.5, "forwards": 8})
+    {'epoch': 1, 'validation/loss': 0.5, 'cost/forwards': 8}
+    """
+    return {SERIES.get(name, f"cost/{name}"): value for name, value in numbers(line) if name != "step"}
+
+
+def numbers(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every number of what a JSON file holds, by the path to it."""
+    for name, value in leaves(content, "/"):
+        if isinstance(value, (int, float)):
+            yield name, value
+
+
+def leaves(content: Mapping[str, Any], between: str) -> Iterator[tuple[str, Any]]:
+    """What nested mappings hold, by the path to it.
+
+    >>> dict(leaves({"task": {"name": "yinyang", "options": {}}, "seed": 0}, "."))
+    {'task.name': 'yinyang', 'seed': 0}
+    """
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}{between}{inner}", leaf) for inner, leaf in leaves(value, between))
+        else:
+            yield str(name), value
