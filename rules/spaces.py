@@ -58,7 +58,7 @@ Space = Mapping[str, Range | Options]
 RATE = Range(1e-3, 3e-1, log=True)  # of Adam
 SLOPE = Range(1e-3, 3e-1, log=True)  # of SGD on a measured gradient
 NOISY = Range(3e-4, 1e-1, log=True)  # of SGD on an estimate whose noise grows with the number of weights
-PULSE = Range(2e-3, 8e-2, log=True)  # a step of a device, in units of its range
+PULSE = Range(1e-4, 8e-2, log=True)  # a step of a device, in units of its range
 MOMENTUM = Options((0.0, 0.9))
 
 SPACES: dict[str, Space] = {
