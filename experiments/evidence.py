@@ -1,6 +1,6 @@
-"""Runs every comparison of this folder and keeps its table, figures and provenance under results/.
+"""Runs every comparison of this folder, and the preset `paper`; keeps tables, figures and provenance under results/.
 
-python experiments/evidence.py [NAME ...]      # all, or some of the configurations in this folder
+python experiments/evidence.py [NAME ...]      # all, or some of the configurations in this folder, or paper
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ import yaml
 
 from sandbox.compare import Comparison, compare, format_table
 from sandbox.folder import read_json, write_json
+from sandbox.grid import read_grid, run_grid
+from sandbox.overall import format_overall
 from sandbox.parse import from_dict
 from sandbox.report import write_report
 
 HERE = Path(__file__).parent
+RUNS = Path("runs") / "evidence"
+GRID = "paper"
 KEPT = (
     "curves",
     "cost",
@@ -29,34 +33,47 @@ KEPT = (
     "separation",
     "ranking",
     "pairs",
+    "profile",
 )  # what the report drew, as PNG and CSV
 
 
 def main(names: list[str]) -> None:
-    done = []
+    done: list[tuple[str, Path, str]] = []
     for config in sorted(HERE.glob("*.yaml")):
         if not names or config.stem in names:
             plan = from_dict(Comparison, yaml.safe_load(config.read_text()))
-            folder = Path("runs") / "evidence" / plan.identity
-            done.append((config, folder, compare(plan, folder, jobs=2)))
-            write_report(folder)
-    for config, folder, table in done:  # kept last, so that the revision is that of files nobody has touched
-        keep(config, folder, table)
+            folder = RUNS / plan.identity
+            words = config.read_text().splitlines()[0][2:]
+            done.append((config.stem, folder, f"{words}\n\n{format_table(compare(plan, folder, jobs=2))}"))
+    if not names or GRID in names:
+        done += grid()
+    for name, folder, text in done:  # kept last, so that the revision is that of files nobody has touched
+        keep(name, folder, text)
 
 
-def keep(config: Path, folder: Path, table: dict[str, Any]) -> None:
+def grid() -> list[tuple[str, Path, str]]:
+    """The preset, as `sandbox compare --preset paper` runs it: the ranking, and each of its comparisons."""
+    preset = read_grid(GRID)
+    folder = RUNS / preset.identity
+    overall = run_grid(preset, folder, jobs=2)
+    parts: dict[str, dict[str, Any]] = overall["tables"]
+    tables = [(f"{GRID}/{table['task']}", folder / name, format_table(table)) for name, table in parts.items()]
+    return [(GRID, folder, format_overall(overall)), *tables]
+
+
+def keep(name: str, folder: Path, text: str) -> None:
     """Copy what the README quotes."""
-    kept = HERE / "results" / config.stem
+    write_report(folder)
+    kept = HERE / "results" / name
     kept.mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder / "table.json", kept)
-    for file in (folder / f"{name}.{kind}" for name in KEPT for kind in ("png", "csv")):
+    drawn = [f"{figure}.{kind}" for figure in KEPT for kind in ("png", "csv")]
+    for file in (folder / each for each in ("table.json", "overall.json", "table.csv", *drawn)):
         if file.exists():
             shutil.copy(file, kept)
-    command = f"python experiments/evidence.py {config.stem}"
+    command = f"python experiments/evidence.py {name.partition('/')[0]}"
     write_json(kept / "provenance.json", {"command": command, **read_json(folder / "provenance.json")})
-    text = f"{config.read_text().splitlines()[0][2:]}\n\n{format_table(table)}\n"
-    (kept / "table.txt").write_text(text)
-    print(f"{config.stem}: {text}")
+    (kept / "table.txt").write_text(f"{text}\n")
+    print(f"{name}: {text}\n")
 
 
 if __name__ == "__main__":

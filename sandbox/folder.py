@@ -88,6 +88,8 @@ def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
 
 def _sayable(config: Any, found: Any) -> Any:
     """The configuration without what is None and was not known when `found` was written."""
+    if isinstance(config, list) and isinstance(found, list) and len(config) == len(found):
+        return [_sayable(*pair) for pair in zip(config, found, strict=True)]
     if not (isinstance(config, dict) and isinstance(found, dict)):
         return config
     kept = {key: value for key, value in config.items() if key in found or value is not None}
