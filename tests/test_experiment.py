@@ -124,6 +124,14 @@ def test_training_samples_are_seen_through_a_view_and_others_are_not():
         prepare(replace(TINY, augment=Choice("vectors")), data)
 
 
+def test_what_an_earlier_version_could_not_say_is_no_other_configuration(tmp_path):
+    """Not even in one of several comparisons; what is said, is."""
+    folders.write_config(tmp_path, "grid", {"comparisons": [{"seeds": 3, "experiment": {"seed": 0}}]})
+    folders.write_config(tmp_path, "grid", {"comparisons": [{"seeds": 3, "experiment": {"seed": 0, "new": None}}]})
+    with pytest.raises(ValueError, match="holds another configuration"):
+        folders.write_config(tmp_path, "grid", {"comparisons": [{"seeds": 3, "experiment": {"seed": 0, "new": 1}}]})
+
+
 def test_a_folder_with_another_configuration_is_refused(tmp_path):
     run(TINY, tmp_path / "r")
     with pytest.raises(ValueError, match="holds another configuration .* name another folder with --out"):

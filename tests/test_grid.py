@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from sandbox.grid import Grid, grid_from, presets, read_grid, run_grid
 from sandbox.overall import THRESHOLDS, format_overall, make_overall
 from sandbox.report import write_report
 from sandbox.statistics import bootstrap, interquartile_mean
+from tests.conftest import ROOT
 from tests.test_experiment import TINY
 
 ONE = replace(TINY, epochs=1)
@@ -149,6 +151,21 @@ def test_the_paper_has_every_rule_on_four_tasks():
         assert set(comparison.experiments()) == set(RULES)
         assert comparison.seeds == 10
     assert set(presets()) == {"demo", "paper"}
+
+
+@pytest.mark.parametrize("name", ["paper", "demo"])
+def test_presets_hold_the_best_of_their_tuning(name):
+    """Every rule on every task had the same number of trials, and has the settings of the best of them."""
+    kept = folders.read_json(ROOT / "experiments" / "results" / name / "tuning.json")
+    best = {}
+    for study, found in kept["studies"].items():
+        assert len(found["trials"]) == kept["budget"]["trials"] == 10
+        best[tuple(re.split("-|/", study)[1::2])] = found["best"]["options"]
+    for comparison in read_grid(name).comparisons:
+        for label, (first, *_) in comparison.experiments().items():
+            tuned = best.pop((comparison.experiment.task.name, label))
+            assert first.rule.options.items() >= tuned.items(), (comparison.experiment.task.name, label)
+    assert not best
 
 
 def test_every_rule_of_the_demo_takes_a_step():
