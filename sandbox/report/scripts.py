@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from sandbox.report.canvas import Plot
 
-
 HERE = Path(__file__).parent
 PLOTLY = HERE / "vendor" / "plotly-cartesian.min.js"  # lines, dots and matrices; all of plotly.js takes 0.8 s to parse
 
