@@ -1,8 +1,36 @@
-"""How tests look at a page: a window of so many pixels, in light or dark."""
+"""How tests look at a page: a headless Chromium, and a window of so many pixels, in light or dark."""
 
 from __future__ import annotations
 
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
+
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
+)  # fmt: skip
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator:
+    """Debian's headless Chromium, with a profile of its own; skips the test where it is not installed."""
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("chromium and chromedriver are not installed (apt-get install chromium chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    yield opened
+    opened.quit()
 
 
 def show(browser, page: Path, width: int, scheme: str) -> None:
@@ -12,3 +40,13 @@ def show(browser, page: Path, width: int, scheme: str) -> None:
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(page.as_uri())
+
+
+def drawn(browser, page: Path, width: int = 1280) -> float:
+    """Open a page and wait for all its figures; seconds from navigation until those on the screen were there."""
+    begun = time.perf_counter()
+    show(browser, page, width, "light")
+    while not browser.execute_script("return document.documentElement.dataset.drawn"):
+        assert time.perf_counter() - begun < 60, "figures are not drawn"
+        time.sleep(0.01)
+    return browser.execute_script("return performance.getEntriesByName('opened')[0].startTime") / 1000

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.browser import chromium
 
 ROOT = Path(__file__).parent.parent
 MIRROR = ROOT.parent / "shared" / "data"
@@ -49,20 +50,6 @@ WHOLE_MNIST = pytest.mark.skipif(
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Debian's headless Chromium, with a profile of its own."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed (apt-get install chromium chromium-driver)")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield opened
-    opened.quit()
+    """A headless Chromium for all tests."""
+    with chromium(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

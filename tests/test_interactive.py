@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import statistics
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +23,10 @@ from sandbox.microscope.journal import NAME
 from sandbox.report import Report, costs, standing, write_report
 from sandbox.report.canvas import Curve
 from sandbox.report.interactive import BAND, curves, matrix
+from sandbox.report.scripts import PLOTLY
 from sandbox.statistics import every_pair, interval, verdicts
 from sandbox.table import plain
-from tests.browser import show
+from tests.browser import chromium, drawn
 from tests.test_report import COMPARISON, ENDS, EVIL, add_fewer_steps, write_comparison, write_run
 
 PLOTS = ["cost", "curves", "latency", "drop", "area", "consistency", "separation", "ranking", "pairs"]
@@ -78,16 +80,6 @@ def write_large(folder: Path, rules: int = 20, seeds: int = 10) -> None:
     folders.write_json(
         folder / "table.json", {"task": "yinyang", "baseline": "readout_only", "linear": 64.0, "rows": rows}
     )
-
-
-def drawn(browser, page: Path, width: int = 1280) -> float:
-    """Open a page and wait until its figures are there; returns the seconds from navigation on."""
-    begun = time.perf_counter()
-    show(browser, page, width, "light")
-    while not browser.execute_script("return document.documentElement.dataset.drawn"):
-        assert time.perf_counter() - begun < 60, "figures are not drawn"
-        time.sleep(0.01)
-    return time.perf_counter() - begun
 
 
 def told(browser, name: str, selector: str) -> str:
@@ -207,13 +199,40 @@ def test_a_cost_that_nobody_paid_is_not_offered(tmp_path):
 
 @pytest.mark.slow
 def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
-    """From navigation to the last figure; the best of three, as the first also compiles plotly.js."""
+    """From navigation to the last figure on the screen, by browsers that have just started; the median of three."""
     write_large(tmp_path / "comparison")
     page = write_report(tmp_path / "comparison").html
-    assert min(drawn(browser, page) for _ in range(3)) < 2
+    seconds = []
+    for number in range(3):
+        with chromium(tmp_path / f"profile{number}") as cold:
+            seconds.append(drawn(cold, page))
+    assert statistics.median(seconds) < 2, seconds
     for width in (1280, 400):
         drawn(browser, page, width)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.slow
+def test_what_is_printed_at_once_has_every_figure(browser, report):
+    """Asked for when the page has only just drawn the first."""
+    script = """document.addEventListener("DOMContentLoaded", () => {
+        const count = () => document.querySelectorAll("div[data-plot] .cartesianlayer .subplot").length;
+        window.before = count();
+        window.dispatchEvent(new Event("beforeprint"));
+        window.after = count();
+    });"""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+    drawn(browser, report.html)
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    before, after = browser.execute_script("return [window.before, window.after]")
+    assert before < after == len(of_page(report))
+
+
+def test_plotly_js_is_the_one_that_plotly_py_writes_for():
+    offline = pytest.importorskip("plotly.offline")
+    kept = re.search(r"plotly\.js \(cartesian - minified\) v([\d.]+)", PLOTLY.read_text(encoding="utf-8")[:200])
+    assert kept is not None
+    assert kept[1] == offline.get_plotlyjs_version()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-// Draws the figures of the page one after another, from the top of it, and marks each that is drawn.
+// Draws the figures of the page one after another, those on the screen first, and marks each that is drawn.
 (() => {
   "use strict";
   const plots = JSON.parse(document.getElementById("plots").textContent);
@@ -11,6 +11,7 @@
   };
 
   const places = [...document.querySelectorAll("div[data-plot]")];
+  const waiting = new Set(places);
 
   function width(place) {
     return Math.max(place.parentElement.clientWidth, plots[place.dataset.plot].figure.layout.meta?.narrowest ?? 0);
@@ -36,6 +37,7 @@
   }
 
   async function draw(place) {
+    waiting.delete(place);
     const { figure } = plots[place.dataset.plot];
     const { width, height, "margin.b": b } = roomy(place);
     const layout = { ...figure.layout, width, height, margin: { ...figure.layout.margin, b } };
@@ -51,19 +53,28 @@
     Plotly.update(place, choice.data, choice.layout);
   }
 
+  function onScreen(place) {
+    const { top, bottom } = place.getBoundingClientRect();
+    return top < window.innerHeight && bottom > 0;
+  }
+
   async function all() {
-    for (const place of places) {
-      await draw(place).catch(console.error); // the others are drawn all the same
+    while (waiting.size > 0) {
+      const seen = [...waiting].find(onScreen);
+      if (!seen) performance.mark("opened"); // the first of these marks counts
+      await draw(seen ?? [...waiting][0]).catch(console.error); // the others are drawn all the same
       await new Promise((resolve) => setTimeout(resolve));
     }
+    performance.mark("opened");
     document.documentElement.dataset.drawn = "true";
   }
 
-  let waiting;
+  let resized;
   window.addEventListener("resize", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => places.filter((place) => place.dataset.drawn).forEach(fit), 100);
+    clearTimeout(resized);
+    resized = setTimeout(() => places.filter((place) => place.dataset.drawn).forEach(fit), 100);
   });
+  window.addEventListener("beforeprint", () => [...waiting].forEach((place) => draw(place).catch(console.error)));
   document.querySelectorAll("select[data-plot]").forEach((select) => select.addEventListener("change", choose));
   all();
 })();
