@@ -177,8 +177,24 @@ def test_rules_that_cannot_be_tuned_are_named_first(tmp_path):
     with pytest.raises(ValueError, match="rule 'rules.recipes:backprop' declares no search space"):
         tune(Tuning(Grid([strange])), tmp_path / "t")
     signed = replace(TINY, task=Choice("mnist1d"))
-    with pytest.raises(ValueError, match=r"1 rules do not fit mnist1d:\n  binary_stochastic: the input runs from"):
+    with pytest.raises(ValueError, match=r"1 of 2 rules do not fit mnist1d:\n  binary_stochastic: the input runs from"):
         tune(Tuning(Grid([Comparison(signed, ["binary_stochastic"])])), tmp_path / "u")
+
+
+@pytest.mark.slow
+def test_the_rest_is_tuned_where_asked_for(tmp_path, monkeypatch):
+    """One-bit learning draws its bits from inputs between 0 and 1, and these are signed: the others are tuned."""
+    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
+    signed = replace(TINY, task=Choice("mnist1d"), epochs=1)
+    plan = Tuning(Grid([Comparison(signed, ["binary_stochastic"], seeds=1)]), trials=2)
+    with pytest.raises(ValueError, match="would run: readout_only; --skip-unfit runs these alone"):
+        tune(plan, tmp_path / "t")
+    facts = tune(plan, tmp_path / "t", skip_unfit=True)
+    assert [name.rpartition("/")[2] for name in facts["studies"]] == ["readout_only"]
+    assert [name.rpartition("/")[2] for name in facts["unfit"]] == ["binary_stochastic"]
+    assert [rule["name"] for rule in yaml.safe_load((tmp_path / "t" / "tuned.yaml").read_text())["rules"]] == [
+        "readout_only"
+    ]
 
 
 def test_without_optuna_it_is_said(monkeypatch):
