@@ -97,10 +97,12 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
     from sandbox.report import write_report
 
     with Bar(given.json, "trial") as bar:
-        facts = run_tuning(tuning, folder, jobs=given.jobs, data_dir=given.data_dir, progress=bar)
+        facts = run_tuning(tuning, folder, jobs=given.jobs, data_dir=given.data_dir, progress=bar,
+                           skip_unfit=given.skip_unfit)  # fmt: skip
     written = write_report(folder)
     lines = [f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}"
              for name, found in facts["studies"].items()]  # fmt: skip
+    lines += [f"  left out, does not fit: {name}: {why}" for name, why in facts["unfit"].items()]
     end = [f"tuned: {folder / 'tuned.yaml'}", f"report: {written.html}"]
     say(given, {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
         "\n".join([f"best of {tuning.trials} trials, validation accuracy", *lines, *end]))  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from sandbox import folder as folders
-from sandbox.compare import Comparison, Progress, demand_jobs
+from sandbox.compare import BASELINE, Comparison, Progress, demand_jobs
 from sandbox.config import RuleConfig, _said, fingerprint
 from sandbox.experiment import RunFailed
 from sandbox.fitting import Unfit, unfit
@@ -53,20 +53,22 @@ class Tuning:
 
 
 def tune(tuning: Tuning, folder: Path, *, jobs: int = 2, data_dir: str | None = None,
-         progress: Progress | None = None) -> dict[str, Any]:  # fmt: skip
+         progress: Progress | None = None, skip_unfit: bool = False) -> dict[str, Any]:  # fmt: skip
     """Spend the budget of every rule; continues where an earlier attempt was stopped.
 
     The folder gets Optuna's storage `tuning.sqlite`, `tuning.json` (budget, every trial, best so far) and `tuned.yaml`,
     what was given with the best options in it. The test split is emptied before anything learns. Returns what
-    `tuning.json` holds. Raises ValueError for a rule without a search space, ImportError without Optuna, FolderInUse,
-    and RunFailed for a rule that cannot learn here.
+    `tuning.json` holds. Before the first trial begins raises ValueError for a rule without a search space and for rules
+    that cannot learn here, which it names (`skip_unfit` leaves them out); ImportError without Optuna, FolderInUse, and,
+    after all others are done, RunFailed.
     """
     demand_jobs(jobs)
     optuna = optuna_()
     studies = tuning.studies(folder, data_dir)
     with folders.locked(folder), quiet():
         folders.write_config(folder, "tuning", asdict(tuning))
-        _demand_fit(tuning, data_dir)
+        left_out = _unfit(tuning, data_dir, skip_unfit)
+        studies = [study for study in studies if study.name not in left_out]
         kept = storage(folder)
         for study in studies:
             optuna.create_study(study_name=study.name, storage=kept, direction="maximize", load_if_exists=True)
@@ -80,6 +82,8 @@ def tune(tuning: Tuning, folder: Path, *, jobs: int = 2, data_dir: str | None = 
         facts = {
             "budget": {"trials": tuning.trials, "seeds": tuning.seeds, "first_seed": FIRST_SEED, "random": RANDOM},
             "revision": folders.revision(),
+            "tasks": {each.identity: each.experiment.task.name for each in tuning.grid.comparisons},
+            "unfit": left_out,
             "studies": found,
         }
         folders.write_json(folder / "tuning.json", facts)
@@ -88,12 +92,19 @@ def tune(tuning: Tuning, folder: Path, *, jobs: int = 2, data_dir: str | None = 
     return facts
 
 
-def _demand_fit(tuning: Tuning, data_dir: str | None) -> None:
+def _unfit(tuning: Tuning, data_dir: str | None, skip: bool) -> dict[str, str]:
+    """Why a rule cannot learn, by the name of its study; refuses them, for all comparisons at once, unless skipped."""
+    found, refused = {}, []
     for comparison in tuning.grid.comparisons:
         plans = {label: first for label, (first, *_) in comparison.experiments().items()}
         reasons = unfit(plans, tunable(comparison.experiment.make_task().load(data_dir)))
-        if reasons:
-            raise ValueError(f"{Unfit(comparison.experiment.task.name, reasons, [])}\ntake them out of what is tuned")
+        if reasons and (not skip or BASELINE in reasons):
+            others = [label for label in plans if label not in reasons]
+            refused.append(str(Unfit(comparison.experiment.task.name, reasons, others)))
+        found.update({f"{comparison.identity}/{label}": why for label, why in reasons.items()})
+    if refused:
+        raise ValueError("\n".join(refused))
+    return found
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
@@ -104,14 +115,15 @@ def _plain(comparison: Comparison) -> dict[str, Any]:
 
 
 def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:
-    """The grid with the best options of every rule."""
+    """The grid with the best options of every rule that was tuned."""
     comparisons = []
     for comparison in grid.comparisons:
         labels = list(comparison.experiments())
         given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
         given += [RuleConfig(labels[-1])] * (len(labels) - len(given))  # the baseline that is always there
         best = [having(rule, found[f"{comparison.identity}/{label}"]["best"]["options"])
-                for rule, label in zip(given, labels, strict=True)]  # fmt: skip
+                for rule, label in zip(given, labels, strict=True)
+                if f"{comparison.identity}/{label}" in found]  # fmt: skip
         comparisons.append(replace(comparison, rules=list(best)))
     return replace(grid, comparisons=comparisons)
 
