@@ -29,8 +29,10 @@ def chromium(profile: Path) -> Iterator:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield opened
-    opened.quit()
+    try:
+        yield opened
+    finally:
+        opened.quit()
 
 
 def show(browser, page: Path, width: int, scheme: str) -> None:
