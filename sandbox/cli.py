@@ -53,11 +53,11 @@ def _compare_options(sub: ArgumentParser) -> None:
 
 
 def _admission_options(sub: ArgumentParser) -> None:
-    _unfit_option(sub)
+    _fit_option(sub)
     _revision_option(sub)
 
 
-def _unfit_option(sub: ArgumentParser) -> None:
+def _fit_option(sub: ArgumentParser) -> None:
     sub.add_argument("--skip-unfit", action="store_true", help="leave out rules that cannot learn on this model")
 
 
@@ -70,7 +70,7 @@ def _tune_options(sub: ArgumentParser) -> None:
     sub.add_argument("--trials", type=int, default=20, help="of every rule on every task")
     sub.add_argument("--seeds", type=int, default=1, help="of a trial, whose mean counts; not those of the comparison")
     sub.add_argument("--jobs", type=int, default=2, help="processes, each tuning one rule")
-    _unfit_option(sub)
+    _fit_option(sub)
     _folder_options(sub)
 
 

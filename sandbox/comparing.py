@@ -102,8 +102,8 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
     written = write_report(folder)
     lines = [f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}"
              for name, found in facts["studies"].items()]  # fmt: skip
-    left_out = [f"left out, does not fit: {name}: {why}" for name, why in facts["unfit"].items()]
-    end = [*left_out, f"tuned: {folder / 'tuned.yaml'}", f"report: {written.html}"]
+    lines += [f"  left out, does not fit: {name}: {why}" for name, why in facts["unfit"].items()]
+    end = [f"tuned: {folder / 'tuned.yaml'}", f"report: {written.html}"]
     say(given, {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
         "\n".join([f"best of {tuning.trials} trials, validation accuracy", *lines, *end]))  # fmt: skip
     return 0

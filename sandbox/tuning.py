@@ -52,23 +52,23 @@ class Tuning:
         ]
 
 
-def tune(tuning: Tuning, folder: Path, *, jobs: int = 2, data_dir: str | None = None, progress: Progress | None = None,
-         skip_unfit: bool = False) -> dict[str, Any]:  # fmt: skip
+def tune(tuning: Tuning, folder: Path, *, jobs: int = 2, data_dir: str | None = None,
+         progress: Progress | None = None, skip_unfit: bool = False) -> dict[str, Any]:  # fmt: skip
     """Spend the budget of every rule; continues where an earlier attempt was stopped.
 
     The folder gets Optuna's storage `tuning.sqlite`, `tuning.json` (budget, every trial, best so far) and `tuned.yaml`,
     what was given with the best options in it. The test split is emptied before anything learns. Returns what
-    `tuning.json` holds. Before anything learns raises ValueError for rules without a search space, and for those that
-    cannot learn here (`skip_unfit` leaves them out, also of `tuned.yaml`); ImportError without Optuna, FolderInUse, and
-    RunFailed for a rule that fails on the way.
+    `tuning.json` holds. Before the first trial begins raises ValueError for a rule without a search space and for rules
+    that cannot learn here, which it names (`skip_unfit` leaves them out); ImportError without Optuna, FolderInUse, and,
+    after all others are done, RunFailed.
     """
     demand_jobs(jobs)
     optuna = optuna_()
     studies = tuning.studies(folder, data_dir)
     with folders.locked(folder), quiet():
         folders.write_config(folder, "tuning", asdict(tuning))
-        misfits = _misfits(tuning, data_dir, skip_unfit)
-        studies = [study for study in studies if study.name not in misfits]
+        left_out = _unfit(tuning, data_dir, skip_unfit)
+        studies = [study for study in studies if study.name not in left_out]
         kept = storage(folder)
         for study in studies:
             optuna.create_study(study_name=study.name, storage=kept, direction="maximize", load_if_exists=True)
@@ -82,8 +82,9 @@ def tune(tuning: Tuning, folder: Path, *, jobs: int = 2, data_dir: str | None = 
         facts = {
             "budget": {"trials": tuning.trials, "seeds": tuning.seeds, "first_seed": FIRST_SEED, "random": RANDOM},
             "revision": folders.revision(),
+            "tasks": {each.identity: each.experiment.task.name for each in tuning.grid.comparisons},
+            "unfit": left_out,
             "studies": found,
-            "unfit": misfits,
         }
         folders.write_json(folder / "tuning.json", facts)
         folders.write_atomically(folder / "tuned.yaml", as_yaml(tuned(tuning.grid, found), tuning))
@@ -91,16 +92,16 @@ def tune(tuning: Tuning, folder: Path, *, jobs: int = 2, data_dir: str | None = 
     return facts
 
 
-def _misfits(tuning: Tuning, data_dir: str | None, skip_unfit: bool) -> dict[str, str]:
-    """The studies that cannot be, with the reason; raises ValueError for them all where they are not to be skipped."""
+def _unfit(tuning: Tuning, data_dir: str | None, skip: bool) -> dict[str, str]:
+    """Why a rule cannot learn, by the name of its study; refuses them, for all comparisons at once, unless skipped."""
     found, refused = {}, []
     for comparison in tuning.grid.comparisons:
         plans = {label: first for label, (first, *_) in comparison.experiments().items()}
         reasons = unfit(plans, tunable(comparison.experiment.make_task().load(data_dir)))
-        if reasons and (not skip_unfit or BASELINE in reasons):
+        if reasons and (not skip or BASELINE in reasons):
             others = [label for label in plans if label not in reasons]
             refused.append(str(Unfit(comparison.experiment.task.name, reasons, others)))
-        found.update({f"{comparison.identity}/{label}": reason for label, reason in reasons.items()})
+        found.update({f"{comparison.identity}/{label}": why for label, why in reasons.items()})
     if refused:
         raise ValueError("\n".join(refused))
     return found
@@ -120,8 +121,9 @@ def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:
         labels = list(comparison.experiments())
         given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
         given += [RuleConfig(labels[-1])] * (len(labels) - len(given))  # the baseline that is always there
-        best = [having(rule, found[name]["best"]["options"]) for rule, label in zip(given, labels, strict=True)
-                if (name := f"{comparison.identity}/{label}") in found]  # fmt: skip
+        best = [having(rule, found[f"{comparison.identity}/{label}"]["best"]["options"])
+                for rule, label in zip(given, labels, strict=True)
+                if f"{comparison.identity}/{label}" in found]  # fmt: skip
         comparisons.append(replace(comparison, rules=list(best)))
     return replace(grid, comparisons=comparisons)
 

@@ -29,8 +29,10 @@ def chromium(profile: Path) -> Iterator:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-    yield opened
-    opened.quit()
+    try:
+        yield opened
+    finally:
+        opened.quit()
 
 
 def show(browser, page: Path, width: int, scheme: str) -> None:
@@ -43,10 +45,15 @@ def show(browser, page: Path, width: int, scheme: str) -> None:
 
 
 def drawn(browser, page: Path, width: int = 1280) -> float:
-    """Open a page and wait for all its figures; seconds from navigation until those on the screen were there."""
+    """Open a page and wait for all its figures; seconds until those near the screen were there."""
     begun = time.perf_counter()
     show(browser, page, width, "light")
     while not browser.execute_script("return document.documentElement.dataset.drawn"):
         assert time.perf_counter() - begun < 60, "figures are not drawn"
         time.sleep(0.01)
-    return browser.execute_script("return performance.getEntriesByName('opened')[0].startTime") / 1000
+    return mark(browser, "opened")
+
+
+def mark(browser, name: str) -> float:
+    """When the page first said so, in seconds from navigation on."""
+    return browser.execute_script("return performance.getEntriesByName(arguments[0])[0].startTime", name) / 1000

@@ -26,7 +26,7 @@ from sandbox.report.interactive import BAND, curves, matrix
 from sandbox.report.scripts import PLOTLY
 from sandbox.statistics import every_pair, interval, verdicts
 from sandbox.table import plain
-from tests.browser import chromium, drawn
+from tests.browser import chromium, drawn, mark
 from tests.test_report import COMPARISON, ENDS, EVIL, add_fewer_steps, write_comparison, write_run
 
 PLOTS = ["cost", "curves", "latency", "drop", "area", "consistency", "separation", "ranking", "pairs"]
@@ -113,8 +113,8 @@ def test_every_figure_is_one_that_plotly_knows(report):
         graphs.Figure(plot["figure"])  # refuses a misspelt attribute
 
 
-@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 400])
-def test_every_figure_is_drawn_and_fits(browser, report, width, tmp_path):
+def demand_whole(browser, report: Report, width: int) -> None:
+    """Every figure has marks, words that are not cut off, and a text for those who do not see it; nothing went wrong."""
     drawn(browser, report.html, width)
     for name in of_page(report):
         marks, inside, label = browser.execute_script(
@@ -134,7 +134,11 @@ def test_every_figure_is_drawn_and_fits(browser, report, width, tmp_path):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert browser.get_log("browser") == []
-    browser.save_screenshot(tmp_path / "page.png")
+
+
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 400])
+def test_every_figure_is_drawn_and_fits(browser, report, width):
+    demand_whole(browser, report, width)
 
 
 @pytest.mark.slow
@@ -199,13 +203,14 @@ def test_a_cost_that_nobody_paid_is_not_offered(tmp_path):
 
 @pytest.mark.slow
 def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
-    """From navigation to the last figure on the screen, by browsers that have just started; the median of three."""
+    """From navigation to the last figure near the screen, by browsers that have just started; the median of three."""
     write_large(tmp_path / "comparison")
     page = write_report(tmp_path / "comparison").html
     seconds = []
     for number in range(3):
         with chromium(tmp_path / f"profile{number}") as cold:
             seconds.append(drawn(cold, page))
+            assert mark(cold, "plot-ranking") < seconds[-1]
     assert statistics.median(seconds) < 2, seconds
     for width in (1280, 400):
         drawn(browser, page, width)
@@ -235,27 +240,73 @@ def test_plotly_js_is_the_one_that_plotly_py_writes_for():
     assert kept[1] == offline.get_plotlyjs_version()
 
 
-@pytest.mark.slow
-def test_grids_and_tunings_answer_too(browser, tmp_path):
+def write_grid(folder: Path) -> Report:
+    """The report of a grid of two tasks."""
     share = [[1.0, None, None], [0.5, 0.4, 0.6], [0.0, None, None]]
     rows = [{"rule": rule, "score": [50.0, 40.0, 60.0], "verdict": verdict, "profile": share,
-             "accuracies": {"one": [60.0, 50.0, 70.0]}} for rule, verdict in (("bptt", "above base"), ("base", None))]  # fmt: skip
-    overall = {"rows": rows, "tasks": {"one": "yinyang"}, "thresholds": [0, 50, 100], "baseline": "base", "pairs": 5,
-               "not_on_all": [], "at_chance": ["digits"], "tables": {"one": {"rows": [{"rule": "bptt", "seeds": 5}]}}}  # fmt: skip
+             "accuracies": {"one": [60.0, 50.0, 70.0], "two": [60.0, 50.0, 70.0]}}
+            for rule, verdict in (("node_perturbation", "above base"), ("base", None))]  # fmt: skip
+    tables = {name: {"rows": [{"rule": "base", "seeds": 5}]} for name in ("one", "two")}
+    tables["two"]["unfit"] = {"stdp": "the input runs from -1"}
+    overall = {"rows": rows, "tasks": {"one": "yinyang", "two": "digits"}, "thresholds": [0, 50, 100], "pairs": 5,
+               "baseline": "base", "not_on_all": ["stdp"], "at_chance": ["mnist"], "tables": tables}  # fmt: skip
+    return write_other(folder, "grid", "overall", {"comparisons": []}, overall)
+
+
+def write_tuning(folder: Path) -> Report:
+    """The report of a tuning on two tasks, where one rule is left out of the second."""
     study = {"trials": [{"options": {"lr": 0.1}, "validation": 50.0}, {"options": {"lr": 0.2}, "validation": 60.0}],
              "best_so_far": [50.0, 60.0], "best": {"options": {"lr": 0.2}, "validation": 60.0, "trial": 1}}  # fmt: skip
-    found = {"budget": {"trials": 2, "seeds": 1, "first_seed": 100}, "studies": {"yinyang/bptt": study}}
-    for kind, name, content, figure in (("grid", "overall", overall, "profile"), ("tuning", "tuning", found, "tuning")):
-        folder = tmp_path / kind
-        folder.mkdir()
-        folders.write_config(folder, kind, {"of": "no importance"})
-        folders.write_json(folder / "provenance.json", {"python": "3.11.2"})
-        folders.write_json(folder / f"{name}.json", content)
-        page = write_report(folder).html
-        drawn(browser, page, 400)
-        assert browser.execute_script(f"return document.querySelectorAll('#plot-{figure} .scatterlayer .trace').length")
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
-        assert browser.get_log("browser") == []
+    found = {"budget": {"trials": 2, "seeds": 3, "first_seed": 100}, "tasks": {"one": "yinyang", "two": "digits"},
+             "unfit": {"two/stdp": "the input runs from -1"},
+             "studies": {"one/node_perturbation": study, "one/stdp": study, "two/node_perturbation": study}}  # fmt: skip
+    given = {"grid": {"comparisons": []}, "trials": 2, "seeds": 3}
+    return write_other(folder, "tuning", "tuning", given, found)
+
+
+def write_other(folder: Path, kind: str, name: str, given: dict, content: dict) -> Report:
+    folder.mkdir()
+    folders.write_config(folder, kind, given)
+    folders.write_json(folder / "provenance.json", {"python": "3.11.2"})
+    folders.write_json(folder / f"{name}.json", content)
+    return write_report(folder)
+
+
+OTHERS = {write_grid: ["ranking", "profile"], write_tuning: ["tuning", "tuning_1", "tuning_2"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("write", OTHERS)
+def test_grids_and_tunings_answer_too(browser, tmp_path, write, width):
+    report = write(tmp_path / "other")
+    assert list(of_page(report)) == OTHERS[write]
+    demand_whole(browser, report, width)
+    for name in OTHERS[write]:
+        assert told(browser, name, ".points path:last-child").startswith(("node_perturbation", "base", "stdp"))
+
+
+@pytest.mark.parametrize("write", OTHERS)
+def test_beside_the_figures_of_grids_and_tunings_stands_their_command(tmp_path, write):
+    report = write(tmp_path / "other")
+    body = re.sub(r"<noscript>.*?</noscript>", "", report.html.read_text(), flags=re.S)
+    assert body.count(f"Drawn again by <code>sandbox report {report.html.parent}</code>") == len(OTHERS[write])
+    assert all((report.html.parent / f"{name}.csv").read_text().count("\n") > 1 for name in OTHERS[write])
+
+
+def test_a_grid_leads_to_its_tasks_and_a_tuning_names_what_is_left_out(tmp_path):
+    grid = write_grid(tmp_path / "grid").html.read_text()
+    assert re.findall(r'<a href="(.*?)">(.*?)</a>', grid) == [
+        ("one/report.html", "yinyang"),
+        ("two/report.html", "digits"),
+    ]
+    assert "compare --preset again.yaml --skip-unfit" in grid
+    tuning = write_tuning(tmp_path / "tuning")
+    assert "left out, does not fit: stdp on digits: the input runs from -1" in tuning.html.read_text()
+    assert "tune again.yaml --trials 2 --seeds 3 --skip-unfit" in tuning.html.read_text()
+    drawn = {name: {trace["name"] for trace in plot["figure"]["data"]} for name, plot in of_page(tuning).items()}
+    assert drawn["tuning"] == drawn["tuning_2"] == {"node_perturbation"}  # a mean over fewer tasks is another mean
+    assert drawn["tuning_1"] == {"node_perturbation", "stdp"}
 
 
 def test_no_script_but_ours_may_run(report):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -147,6 +149,14 @@ def test_the_report_shows_budget_and_curves(whole):
     assert "6 trials" in report.html.read_text()
 
 
+def test_the_page_says_how_to_tune_again(whole, tmp_path):
+    source = write_report(whole[0]).html.read_text()
+    again = re.search(r"sandbox tune again\.yaml --trials (\d+) --seeds (\d+)</code>", source)
+    shown = html.unescape(re.search(r"configuration</summary>\s*<pre><code>(.*?)</code>", source, re.S)[1])
+    (tmp_path / "again.yaml").write_text(shown)
+    assert Tuning(read_grid(str(tmp_path / "again.yaml")), *map(int, again.groups())).identity == PLAN.identity
+
+
 @pytest.mark.slow
 def test_the_command_line_tunes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
@@ -156,6 +166,17 @@ def test_the_command_line_tunes(tmp_path, capsys, monkeypatch):
     facts = json.loads(capsys.readouterr().out)
     assert yaml.safe_load(Path(facts["tuned"]).read_text())["rules"][0]["name"] == "bptt"
     assert main(["resume", facts["folder"], "--json"]) == OK
+
+
+@pytest.mark.slow
+def test_the_command_line_names_what_it_leaves_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
+    (tmp_path / "c.yaml").write_text(as_yaml(UNFIT.grid, UNFIT))
+    words = ["tune", str(tmp_path / "c.yaml"), "--trials", "1", "--out", str(tmp_path)]
+    assert main(words) == BAD_INPUT
+    assert "1 of 2 rules do not fit mnist1d" in capsys.readouterr().err
+    assert main([*words, "--skip-unfit"]) == OK
+    assert "/binary_stochastic: the input runs from" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -171,6 +192,33 @@ def test_bad_input_is_answered(words, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+UNFIT = Tuning(
+    Grid([Comparison(replace(TINY, task=Choice("mnist1d"), epochs=1), ["binary_stochastic"], seeds=1)]), trials=1
+)
+
+
+@pytest.mark.slow
+def test_rules_that_do_not_fit_are_left_out_where_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
+    with pytest.raises(ValueError, match="would run: readout_only; --skip-unfit runs these alone"):
+        tune(UNFIT, tmp_path / "t")
+    assert not (tmp_path / "t" / "tuning.sqlite").exists()  # before anything ran
+    facts = tune(UNFIT, tmp_path / "t", skip_unfit=True)
+    (place,) = [comparison.identity for comparison in UNFIT.grid.comparisons]
+    assert list(facts["studies"]) == [f"{place}/readout_only"]
+    assert facts["unfit"][f"{place}/binary_stochastic"].startswith("the input runs from")
+    (comparison,) = read_grid(str(tmp_path / "t" / "tuned.yaml")).comparisons
+    assert [rule.name for rule in comparison.rules] == ["readout_only"]
+    assert "does not fit: binary_stochastic on mnist1d" in write_report(tmp_path / "t").html.read_text()
+
+
+@pytest.mark.slow
+def test_a_baseline_that_does_not_fit_is_never_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("sandbox.tuning.unfit", lambda plans, data: {"readout_only": "no"})
+    with pytest.raises(ValueError, match="readout_only: no"):
+        tune(PLAN, tmp_path / "t", skip_unfit=True)
+
+
 @pytest.mark.slow
 def test_rules_that_cannot_be_tuned_are_named_first(tmp_path):
     strange = Comparison(TINY, ["rules.recipes:backprop"])
@@ -179,22 +227,6 @@ def test_rules_that_cannot_be_tuned_are_named_first(tmp_path):
     signed = replace(TINY, task=Choice("mnist1d"))
     with pytest.raises(ValueError, match=r"1 of 2 rules do not fit mnist1d:\n  binary_stochastic: the input runs from"):
         tune(Tuning(Grid([Comparison(signed, ["binary_stochastic"])])), tmp_path / "u")
-
-
-@pytest.mark.slow
-def test_the_rest_is_tuned_where_asked_for(tmp_path, monkeypatch):
-    """One-bit learning draws its bits from inputs between 0 and 1, and these are signed: the others are tuned."""
-    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
-    signed = replace(TINY, task=Choice("mnist1d"), epochs=1)
-    plan = Tuning(Grid([Comparison(signed, ["binary_stochastic"], seeds=1)]), trials=2)
-    with pytest.raises(ValueError, match="would run: readout_only; --skip-unfit runs these alone"):
-        tune(plan, tmp_path / "t")
-    facts = tune(plan, tmp_path / "t", skip_unfit=True)
-    assert [name.rpartition("/")[2] for name in facts["studies"]] == ["readout_only"]
-    assert [name.rpartition("/")[2] for name in facts["unfit"]] == ["binary_stochastic"]
-    assert [rule["name"] for rule in yaml.safe_load((tmp_path / "t" / "tuned.yaml").read_text())["rules"]] == [
-        "readout_only"
-    ]
 
 
 def test_without_optuna_it_is_said(monkeypatch):

@@ -149,23 +149,19 @@ def _report_run(folder: Path) -> Report:
 
 def _report_grid(folder: Path) -> Report:
     overall = finished(folder / "overall.json", folder)
-    profiles = Drawing(
-        "profile",
-        ranking.profiles(overall, ranking.message(overall)),
-        ranking.profile_csv(overall),
-        ranking.alt(overall),
-        Plot(ranking.message(overall), interactive.curves(ranking.curves_of(overall), *ranking.AXES)),
-    )
     title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
-    return _write(folder, "grid.html", title, (profiles,), {"overall": overall, "notes": notes})
+    return _write(folder, "grid.html", title, ranking.drawings(overall), {"overall": overall, "notes": notes})
 
 
 def _report_tuning(folder: Path) -> Report:
     found = finished(folder / "tuning.json", folder)
-    plot = Plot(tuning.message(found), interactive.curves(tuning.means(found), "trials", tuning.height(found)))
-    curves = Drawing("tuning", tuning.best_so_far(found), tuning.trials_csv(found), tuning.alt(found), plot)
-    title = f"tuning: {found['budget']['trials']} trials for each of {len(found['studies'])} rules"
-    return _write(folder, "tuning.html", title, (curves,), {"found": found})
+    facts = {
+        "found": found,
+        "several": len(tuning.comparisons(found)) > 1,
+        "studies": {tuning.place(found, name): study for name, study in found["studies"].items()},
+        "left_out": {tuning.place(found, name): why for name, why in found.get("unfit", {}).items()},
+    }
+    return _write(folder, "tuning.html", tuning.title(found), tuning.drawings(found), facts)
 
 
 def _write(
@@ -174,13 +170,14 @@ def _write(
     plots = {drawing.name: drawing.plot for drawing in drawings if drawing.plot is not None}
     code = scripts.scripts() if plots else ()
     given = shlex.quote(str(folder))
+    config = folders.read_config(folder)
     shared = {
         "title": title,
         "figures": {drawing.name: _shown(drawing, given) for drawing in drawings},
         "plots": scripts.as_json(plots) if plots else "",
         "scripts": code,
         "allowed": scripts.allowed(code),
-        "config": yaml.safe_dump(folders.read_config(folder), sort_keys=False),
+        "config": yaml.safe_dump(config.get("grid", config), sort_keys=False),
         "provenance": yaml.safe_dump(finished(folder / "provenance.json", folder), sort_keys=False),
         "folder": folder.resolve().name,
         "given": given,

@@ -1,12 +1,25 @@
-"""The performance profile of a grid: how many of its runs score above what, rule by rule."""
+"""The rules of a grid in their order over all tasks, and how many of their runs score above what."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sandbox.report.canvas import Curve, axes_for, draw_legend, lines, look, png
+from sandbox.report import interactive
+from sandbox.report.canvas import Curve, Drawing, Plot, axes_for, draw_legend, lines, look, png
+from sandbox.table import as_interval
 
-AXES = ("score [% of the way from chance to the task's best rule]", "runs above it [%]")
+AXES = ("score [% from chance to a task's best rule]", "runs above it [%]")
+
+
+def drawings(overall: dict[str, Any]) -> tuple[Drawing, ...]:
+    """The scores with their intervals, and the profile."""
+    scores = {row["rule"]: as_interval(row["score"]) for row in overall["rows"]}
+    ranked = Plot(message(overall), interactive.dots(scores, dict.fromkeys(scores, ()), "score [%]"))
+    profiled = Plot(profile_message(overall), interactive.curves(curves_of(overall), *AXES))
+    return (
+        Drawing("ranking", None, ranking_csv(overall), scores_alt(overall), ranked),
+        Drawing("profile", profiles(overall, profiled.message), profile_csv(overall), profile_alt(overall), profiled),
+    )
 
 
 def curves_of(overall: dict[str, Any]) -> dict[str, Curve]:
@@ -28,6 +41,14 @@ def profiles(overall: dict[str, Any], title: str) -> bytes:
     return png(figure)
 
 
+def ranking_csv(overall: dict[str, Any]) -> str:
+    """A line a rule: its rank and its score with the interval, in percent."""
+    return lines(
+        {"rank": rank, "rule": row["rule"], **dict(zip(("score_percent", "low", "high"), row["score"], strict=True))}
+        for rank, row in enumerate(overall["rows"], 1)
+    )
+
+
 def profile_csv(overall: dict[str, Any]) -> str:
     """A line a rule and threshold: the share of runs above it, with its interval, in percent."""
     return lines(
@@ -44,10 +65,24 @@ def message(overall: dict[str, Any]) -> str:
             f"{len(overall['rows']) - 1} rules stand above {overall['baseline']}")  # fmt: skip
 
 
-def alt(overall: dict[str, Any]) -> str:
-    """The ranking, for those who do not see the curves."""
-    told = "; ".join(f"{row['rule']} {row['score'][0]:.1f}" for row in overall["rows"])
-    return f"Share of runs above each score. Interquartile mean scores: {told}."
+def profile_message(overall: dict[str, Any]) -> str:
+    """How many runs of the first rule and of the baseline get half of the way."""
+    first, baseline = overall["rows"][0]["rule"], overall["baseline"]
+    place = list(overall["thresholds"]).index(50)
+    shares = {row["rule"]: 100 * row["profile"][place][0] for row in overall["rows"]}
+    others = f", {baseline} in {shares[baseline]:.0f} %" if baseline in shares and baseline != first else ""
+    return f"{first} scores above 50 in {shares[first]:.0f} % of its runs{others}"
+
+
+def scores_alt(overall: dict[str, Any]) -> str:
+    """The ranking, for those who do not see the dots."""
+    told = "; ".join(f"{row['rule']} {as_interval(row['score'])}" for row in overall["rows"])
+    return f"Interquartile mean scores, best first: {told}."
+
+
+def profile_alt(overall: dict[str, Any]) -> str:
+    """What the curves are of, for those who do not see them."""
+    return f"Share of runs above each score. {profile_message(overall)}."
 
 
 def _percent(share: list[float | None]) -> dict[str, float | None]:

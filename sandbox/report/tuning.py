@@ -1,36 +1,87 @@
-"""Equal tuning as a figure: the best validation accuracy so far against the trials spent, a line a rule."""
+"""Equal tuning as figures: the best validation accuracy so far against the trials spent, a line a rule."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from sandbox.report.canvas import Curve, axes_for, draw_legend, lines, look, png
+from sandbox.report import interactive
+from sandbox.report.canvas import Curve, Drawing, Plot, axes_for, draw_legend, lines, look, png
+
+AXES = ("trials", "best validation accuracy [%]")
+FEW = 10  # trials, of which each has its tick
+
+
+class Place(NamedTuple):
+    """Which rule of which task a study is of."""
+
+    comparison: str
+    task: str
+    rule: str
+
+
+def place(found: dict[str, Any], study: str) -> Place:
+    """From the name of a study."""
+    comparison, _, rule = study.rpartition("/")
+    return Place(comparison, found.get("tasks", {}).get(comparison, comparison), rule)
+
+
+def comparisons(found: dict[str, Any]) -> list[str]:
+    """In the order of the studies."""
+    return list(dict.fromkeys(name.rpartition("/")[0] for name in found["studies"]))
+
+
+def title(found: dict[str, Any]) -> str:
+    """What was tuned, and the budget."""
+    tasks = ", ".join(dict.fromkeys(place(found, name).task for name in found["studies"]))
+    return f"tuning {len(curves_by_rule(found))} rules on {tasks}: {found['budget']['trials']} trials for each"
+
+
+def drawings(found: dict[str, Any]) -> tuple[Drawing, ...]:
+    """The curves of the task; of several tasks their mean, and then each."""
+    whole = _drawing("tuning", found)
+    each = comparisons(found)
+    if len(each) == 1:
+        return (whole,)
+    return (whole, *(_drawing(f"tuning_{n}", _of(found, comparison)) for n, comparison in enumerate(each, 1)))
+
+
+def _drawing(name: str, found: dict[str, Any]) -> Drawing:
+    trials = found["budget"]["trials"]
+    ticks = {"dtick": 1} if trials <= FEW else {}
+    plot = Plot(message(found), interactive.curves(means(found), *AXES, xaxis=ticks))
+    return Drawing(name, best_so_far(found), trials_csv(found), alt(found), plot)
+
+
+def _of(found: dict[str, Any], comparison: str) -> dict[str, Any]:
+    studies = {name: study for name, study in found["studies"].items() if name.rpartition("/")[0] == comparison}
+    return {**found, "studies": studies}
 
 
 def best_so_far(found: dict[str, Any]) -> bytes:
     """Best validation accuracy so far, the mean over tasks, against trials; a PNG."""
-    figure, axes = axes_for(message(found), "trials", height(found))
+    figure, axes = axes_for(message(found), *AXES)
     handles: list[Any] = []
-    for number, (trials, (mean,)) in enumerate(means(found).values()):
+    curves = means(found)
+    for number, (trials, (mean,)) in enumerate(curves.values()):
         handles += axes.plot(trials, mean, **look(number), markevery=max(1, len(mean) // 10))
-    draw_legend(figure, handles, list(curves_by_rule(found)), "")
+    draw_legend(figure, handles, list(curves), "")
     return png(figure)
 
 
 def message(found: dict[str, Any]) -> str:
-    """What every rule had."""
-    return f"every rule had {found['budget']['trials']} trials{_spread(found)}"
-
-
-def height(found: dict[str, Any]) -> str:
-    """The name of the upright axis."""
-    return f"best validation accuracy so far{_over(found)} [%]"
+    """Which rule ends highest, and where."""
+    ends = {rule: curve.seeds[0][-1] for rule, curve in means(found).items()}
+    each = comparisons(found)
+    where = f"mean of {len(each)} tasks" if len(each) > 1 else place(found, next(iter(found["studies"]))).task
+    budget = f"{found['budget']['trials']} trials{_spread(found)}"
+    return f"{where}: {max(ends, key=lambda rule: ends[rule])} ends highest after {budget}"
 
 
 def means(found: dict[str, Any]) -> dict[str, Curve]:
-    """The mean over tasks at each trial, rule by rule."""
+    """The mean over tasks at each trial, for the rules that are on all of them."""
+    tasks = len(comparisons(found))
     heights = {rule: [sum(at) / len(at) for at in zip(*curves, strict=True)]
-               for rule, curves in curves_by_rule(found).items()}  # fmt: skip
+               for rule, curves in curves_by_rule(found).items() if len(curves) == tasks}  # fmt: skip
     return {rule: Curve(range(1, len(mean) + 1), [mean]) for rule, mean in heights.items()}
 
 
@@ -60,16 +111,10 @@ def trials_csv(found: dict[str, Any]) -> str:
 
 def alt(found: dict[str, Any]) -> str:
     """Where the curves end, for those who do not see them."""
-    ends = {rule: sum(curve[-1] for curve in curves) / len(curves) for rule, curves in curves_by_rule(found).items()}
-    told = "; ".join(f"{rule} ends at {end:.2f}" for rule, end in ends.items())
+    told = "; ".join(f"{rule} ends at {curve.seeds[0][-1]:.2f}" for rule, curve in means(found).items())
     return f"Best validation accuracy so far against trials. {told}."
-
-
-def _over(found: dict[str, Any]) -> str:
-    tasks = {name.rpartition("/")[0] for name in found["studies"]}
-    return f", mean over {len(tasks)} tasks" if len(tasks) > 1 else ""
 
 
 def _spread(found: dict[str, Any]) -> str:
     seeds = found["budget"]["seeds"]
-    return "" if seeds == 1 else f" of {seeds} seeds"
+    return "" if seeds == 1 else f" of {seeds} seeds each"
