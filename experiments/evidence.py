@@ -35,6 +35,7 @@ KEPT = (
     "pairs",
     "profile",
 )  # what the report drew, as PNG and CSV
+PARTS = ("curves", "cost", "ranking", "pairs")
 
 
 def main(names: list[str]) -> None:
@@ -62,11 +63,11 @@ def grid() -> list[tuple[str, Path, str]]:
 
 
 def keep(name: str, folder: Path, text: str) -> None:
-    """Copy what the README quotes."""
+    """Copy what the README quotes; of the parts of a grid no more than says who learned, and at what price."""
     write_report(folder)
     kept = HERE / "results" / name
     kept.mkdir(parents=True, exist_ok=True)
-    drawn = [f"{figure}.{kind}" for figure in KEPT for kind in ("png", "csv")]
+    drawn = [f"{figure}.{kind}" for figure in (PARTS if "/" in name else KEPT) for kind in ("png", "csv")]
     for file in (folder / each for each in ("table.json", "overall.json", "table.csv", *drawn)):
         if file.exists():
             shutil.copy(file, kept)

@@ -51,6 +51,18 @@ def test_the_numbers_are_those_of_the_evidence(name):
     assert f"{table['linear']:.2f}" in README
 
 
+def test_the_ranking_is_that_of_the_evidence():
+    overall = read_json(ROOT / "experiments" / "results" / "paper" / "overall.json")
+    order = sorted(
+        overall["tasks"], key=lambda name: ["yinyang", "mnist1d", "digits", "mnist"].index(overall["tasks"][name])
+    )
+    for row in overall["rows"]:
+        accuracies = " | ".join(f"{row['accuracies'][name][0]:.2f}" for name in order)
+        verdict = (row["verdict"] or "–").partition(" readout_only")[0].removesuffix(" from")
+        assert f"| `{row['rule']}` | {as_interval(row['score'])} | {verdict} | {accuracies} |" in README, row["rule"]
+    assert " | ".join(f"{overall['tables'][name]['linear']:.2f}" for name in order) in README
+
+
 @pytest.mark.parametrize("name", ["temporal_digits", "temporal_cifar10_head"])
 def test_the_numbers_at_fewer_steps_are_those_of_the_evidence(name):
     for measure in ("drop", "consistency"):

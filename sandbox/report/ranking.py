@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.report import interactive
+from sandbox.report import interactive, standing
 from sandbox.report.canvas import Curve, Drawing, Plot, axes_for, draw_legend, lines, look, png
 from sandbox.table import as_interval
 
 AXES = ("score [% from chance to a task's best rule]", "runs above it [%]")
+MARKS = "bar: 95 % interval of the interquartile mean"
 
 
 def drawings(overall: dict[str, Any]) -> tuple[Drawing, ...]:
     """The scores with their intervals, and the profile."""
     scores = {row["rule"]: as_interval(row["score"]) for row in overall["rows"]}
+    numbers = {rule: number for number, rule in enumerate(scores)}
+    baseline = overall["baseline"]
+    line = (scores[baseline].mean, baseline)
+    printed = standing.ranked(scores, {rule: [] for rule in scores}, numbers, line, (AXES[0], MARKS), message(overall))
     ranked = Plot(message(overall), interactive.dots(scores, dict.fromkeys(scores, ()), "score [%]"))
     profiled = Plot(profile_message(overall), interactive.curves(curves_of(overall), *AXES))
     return (
-        Drawing("ranking", None, ranking_csv(overall), scores_alt(overall), ranked),
+        Drawing("ranking", printed, ranking_csv(overall), scores_alt(overall), ranked),
         Drawing("profile", profiles(overall, profiled.message), profile_csv(overall), profile_alt(overall), profiled),
     )
 

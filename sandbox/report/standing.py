@@ -36,7 +36,14 @@ def _ranking(table: dict[str, Any]) -> Drawing:
     message, linear = wording.ranking_message(table), table["linear"]
     return Drawing(
         "ranking",
-        _ranked(found, seeds, numbers, linear, message),
+        ranked(
+            found,
+            seeds,
+            numbers,
+            (linear, f"linear classifier, test {linear:.2f} %"),
+            ("test accuracy [%]", "bar: 95 % interval of the mean; faint: every seed"),
+            message,
+        ),
         lines(
             {"rank": rank, "rule": rule, **dict(zip(("test_accuracy_percent", "low", "high"), middle, strict=True))}
             for rank, (rule, middle) in enumerate(found.items(), 1)
@@ -46,20 +53,21 @@ def _ranking(table: dict[str, Any]) -> Drawing:
     )
 
 
-def _ranked(
-    found: dict[str, Interval], seeds: dict[str, list[float]], numbers: dict[str, int], linear: float, title: str
-) -> bytes:
-    figure, axes = axes_for(title, "test accuracy [%]", "")
+def ranked(
+    found: dict[str, Interval], seeds: dict[str, list[float]], numbers: dict[str, int], line: tuple[float, str],
+    said: tuple[str, str], title: str,
+) -> bytes:  # fmt: skip
+    """Means with their intervals, the highest first, beside a line; `said` names the axis and the marks; a PNG."""
+    figure, axes = axes_for(title, said[0], "")
     for place, (rule, middle) in enumerate(found.items()):
         if len(seeds[rule]) > 1:
             axes.plot(seeds[rule], [place + 0.2] * len(seeds[rule]), "o", color=look(numbers[rule])["color"],
                       alpha=0.45, markersize=5, markeredgewidth=0)  # fmt: skip
         draw_mean(axes, numbers[rule], place, middle, across=True)
-    line = axes.axvline(linear, color="0.25", linestyle=":", linewidth=1.8,
-                        label=f"linear classifier, test {linear:.2f} %")  # fmt: skip
+    beside = axes.axvline(line[0], color="0.25", linestyle=":", linewidth=1.8, label=line[1])
     axes.set_yticks(range(len(found)), [plain(rule) for rule in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
-    draw_legend(figure, [line], [], "bar: 95 % interval of the mean; faint: every seed")
+    draw_legend(figure, [beside], [], said[1])
     return png(figure)
 
 
