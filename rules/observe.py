@@ -197,7 +197,7 @@ class Meter:
             back = (operations * passed_on, operations * weighed, outgoing, incoming * passed_on)
             self.reverse = [before + now for before, now in zip(self.reverse, back, strict=True)]
 
-    _count.tallies = True  # type: ignore[attr-defined]  # only sizes and `requires_grad` are read
+    _count.tallies = True  # type: ignore[attr-defined]  # of an output only size and `requires_grad` are read
 
     def cost(self, forwards: int, backwards: int) -> Cost:
         """The bill for `forwards` whole passes and `backwards` reverse passes."""

@@ -51,7 +51,7 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
     counts: dict[str, _Counts] = {}
     model = plain(model)
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, (nn.Linear, _ConvNd, nn.RNNBase))]
-    with looking(model, {module: partial(_count, counts, name) for name, module in layers}):
+    with looking(model, {module: _counting(counts, name) for name, module in layers}):
         model(batch.x, **({"carry": batch.carry} if takes(model, "carry") else {}))
     return [each.row(name, batch.x.shape[1] if samples is None else samples) for name, each in counts.items()]
 
@@ -66,6 +66,12 @@ class _Counts:
     def row(self, name: str, samples: int) -> Work:
         multiplied, accumulated = (self.effective, 0.0) if self.graded else (0.0, self.effective)
         return Work(name, self.dense / samples, multiplied / samples, accumulated / samples, self.events / self.inputs)
+
+
+def _counting(counts: dict[str, _Counts], name: str) -> Any:
+    hook = partial(_count, counts, name)
+    hook.tallies = True  # type: ignore[attr-defined]  # of an output the size alone is read
+    return hook
 
 
 def _count(found: dict[str, _Counts], name: str, module: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
