@@ -34,12 +34,17 @@ def logistic(dice: Tensor) -> Tensor:
 
 def is_bits(x: Tensor) -> bool:
     """Whether every entry is 0 or 1."""
-    return torch.equal(x, x * x)
+    return all(torch.equal(part, part * part) for part in _sooner(x))
 
 
 def is_trits(x: Tensor) -> bool:
     """Whether every entry is -1, 0 or 1."""
-    return torch.equal(x, x.sign())
+    return all(torch.equal(part, part.sign()) for part in _sooner(x))
+
+
+def _sooner(x: Tensor) -> tuple[Tensor, ...]:
+    """What is asked first, for most answers are no, and then all of it."""
+    return (x[:1], x) if x.ndim else (x,)
 
 
 class StochasticBits(nn.Module):

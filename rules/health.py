@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rules.bits import is_bits
 from rules.contract import Batch, Credit
 from rules.observe import looking, plain, run_model, takes
 
@@ -57,7 +58,7 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
             spikes, drive = _first_tensor(output), _first_tensor(inputs)
             if name in graded or spikes is None or any(spikes is other for other in returned):
                 return
-            if not _binary(spikes) or (drive is not None and _binary(drive) and bool(drive.any())):
+            if not is_bits(spikes) or (drive is not None and is_bits(drive) and bool(drive.any())):
                 graded.add(name)
                 return
             returned.append(spikes)
@@ -78,10 +79,6 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
 def _first_tensor(values: Any) -> Tensor | None:
     first = values[0] if isinstance(values, tuple) and values else values
     return first if isinstance(first, Tensor) else None
-
-
-def _binary(x: Tensor) -> bool:
-    return bool(((x == 0) | (x == 1)).all())
 
 
 def check_firing(rates: dict[str, float], silent: float = SILENT, saturated: float = SATURATED) -> Iterator[Finding]:

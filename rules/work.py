@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
+from rules.bits import is_trits
 from rules.contract import Batch
 from rules.observe import looking, pairs, plain, takes
 
@@ -76,22 +77,23 @@ def _counting(counts: dict[str, _Counts], name: str) -> Any:
 
 def _count(found: dict[str, _Counts], name: str, module: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
     counts, given = found.setdefault(name, _Counts()), inputs[0].detach()
-    active = (given != 0).to(torch.float64)
+    active = given != 0
     dense = pairs(module, output)
     recurrent = isinstance(module, nn.RNNBase)
     counts.dense += dense
     counts.effective += dense if recurrent else _effective(module, active)
-    counts.events += float(active.sum())
+    counts.events += int(active.count_nonzero())
     counts.inputs += active.numel()
-    counts.graded |= recurrent or not bool(((given == 0) | (given.abs() == 1)).all())
+    counts.graded |= recurrent or not is_trits(given)
 
 
 def _effective(module: Any, active: Tensor) -> float:
     """Pairs of which neither is zero; what is padded with zeros is."""
     there = (module.weight.detach() != 0).to(torch.float64)
     if isinstance(module, nn.Linear):
-        return float((active.reshape(-1, active.shape[-1]).sum(0) @ there.t()).sum())
-    convolve, padding = CONVOLUTIONS[there.ndim - 2], module.padding
+        each = active.flatten(0, -2).sum(0) if active.ndim > 1 else active
+        return float((there @ each.to(torch.float64)).sum())
+    convolve, padding, active = CONVOLUTIONS[there.ndim - 2], module.padding, active.to(torch.float64)
     if module.padding_mode != "zeros":
         active, padding = F.pad(active, module._reversed_padding_repeated_twice, module.padding_mode), 0
     counted: Tensor = convolve(active, there, None, module.stride, padding, module.dilation, module.groups)

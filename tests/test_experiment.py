@@ -311,6 +311,7 @@ def test_two_variants_of_one_rule_are_told_apart():
     assert list(plan) == ["bptt", "bptt#2", "readout_only"]
 
 
+@pytest.mark.slow
 def test_a_model_that_can_be_asked_in_several_ways_is_asked_in_all(tmp_path):
     units = Choice("stochastic_binary")
     tiny = replace(TINY, network=replace(TINY.network, neuron=units, readout=units), epochs=1)

@@ -55,7 +55,7 @@ def test_its_report_has_a_profile_with_its_numbers(ran):
     for name in overall["tasks"]:
         write_report(folder / name)
     report = write_report(folder)
-    assert [path.name for path in report.figures] == ["profile.png"]
+    assert [path.name for path in report.figures] == ["ranking.png", "profile.png"]
     rows = list(csv.DictReader((folder / "profile.csv").open()))
     assert len(rows) == 2 * len(THRESHOLDS)
     page = report.html.read_text()

@@ -183,9 +183,10 @@ def test_a_reader_chooses_the_cost(browser, report):
     drawn(browser, report.html)
     chosen = Select(browser.find_element(By.CSS_SELECTOR, "select[data-plot=cost]"))
     names = [option.text for option in chosen.options]
-    assert names == ["synaptic operations", "layer evaluations", "backwards", "forwards", "one bit reads"]
+    counted = ["synaptic operations", "layer evaluations", "backwards", "forwards", "one bit reads"]
+    assert names == [*counted, "seconds", "peak bytes"]
     title = "return document.querySelector('#plot-cost .xtitle').textContent"
-    for name in ("one bit reads", "layer evaluations"):
+    for name in ("one bit reads", "peak bytes", "layer evaluations"):
         chosen.select_by_visible_text(name)
         assert browser.execute_script(title).startswith(f"{name} while learning")
     message = browser.find_element(By.XPATH, "//select[@data-plot='cost']/ancestor::figure//p").text

@@ -66,7 +66,7 @@ def test_a_comparison_whose_workers_and_parent_are_killed(tmp_path):
     plan = ["compare", *options("experiment."), "--seeds", "2", "--jobs", "2"]
     finish(*plan, "--out", str(tmp_path / "whole"))
     dice, worker_kills, parent_kills = random.Random(1), 0, 0
-    for attempt in range(12):
+    for attempt in range(8):
         moment = time.time()
         process = start(*plan, "--out", str(tmp_path / "killed"))
         while not learning_since(tmp_path / "killed", moment) and process.poll() is None:
