@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from rules.bits import is_trits
 from rules.contract import Batch
@@ -30,10 +30,10 @@ class Work(NamedTuple):
 def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> list[Work]:
     """What each weighted layer does for a sample of a batch `[T, B, ...]`, in one forward pass.
 
-    Argument `samples`: how many there are in x, if not B.
+    Argument `samples`: how many there are in x, if there are no labels to count and not B.
 
     Biases, pooling and normalisation are left out; a layer that is called at every step counts every call. `nn.RNN`,
-    `nn.LSTM` and `nn.GRU` multiply all their pairs: what is not zero inside of them is not seen.
+    `nn.LSTM`, `nn.GRU` and transposed convolutions multiply all their pairs: zeros inside of them are not seen.
 
     >>> class Once(nn.Module):
     ...     def __init__(self):
@@ -54,7 +54,9 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, (nn.Linear, _ConvNd, nn.RNNBase))]
     with looking(model, {module: _counting(counts, name) for name, module in layers}):
         model(batch.x, **({"carry": batch.carry} if takes(model, "carry") else {}))
-    return [each.row(name, batch.x.shape[1] if samples is None else samples) for name, each in counts.items()]
+    if samples is None:
+        samples = batch.x.shape[1] if batch.y is None else len(batch.y)
+    return [each.row(name, samples) for name, each in counts.items()]
 
 
 class _Counts:
@@ -79,12 +81,12 @@ def _count(found: dict[str, _Counts], name: str, module: Any, inputs: tuple[Tens
     counts, given = found.setdefault(name, _Counts()), inputs[0].detach()
     active = given != 0
     dense = pairs(module, output)
-    recurrent = isinstance(module, nn.RNNBase)
+    whole = isinstance(module, (nn.RNNBase, _ConvTransposeNd))
     counts.dense += dense
-    counts.effective += dense if recurrent else _effective(module, active)
+    counts.effective += dense if whole else _effective(module, active)
     counts.events += int(active.count_nonzero())
     counts.inputs += active.numel()
-    counts.graded |= recurrent or not is_trits(given)
+    counts.graded |= whole or not is_trits(given)
 
 
 def _effective(module: Any, active: Tensor) -> float:

@@ -221,10 +221,10 @@ class Book:
             return False
         try:
             state = torch.load(self.checkpoint, weights_only=False)
-        except Exception as error:
+            self.trainer.load_state_dict(state["trainer"])
+            self.bill, self.health, self._loss, self._steps, self._spent = state["book"]
+        except Exception as error:  # half of a file, or one of an earlier version
             raise RunFailed(f"{self.checkpoint} cannot be read ({error}); remove it to start this run again") from error
-        self.trainer.load_state_dict(state["trainer"])
-        self.bill, self.health, self._loss, self._steps, self._spent = state["book"]
         with open(self.metrics, "a") as file:
             file.truncate(state["lines"])
         if self.looks.exists():

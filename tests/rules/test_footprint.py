@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rules import BPTT, Trainer, make
-from rules.footprint import Alive
+from rules.footprint import Alive, footprint
 from sandbox import build
 
 X = torch.randn(1, 16, 8, generator=torch.Generator().manual_seed(0))
@@ -91,6 +91,43 @@ def test_a_rule_that_hoards_is_seen():
     honest = first_step(mlp(), "bptt").footprint
     hoarding = first_step(mlp(), replace(make("bptt"), credit=Hoarding())).footprint
     assert hoarding.state - honest.state == 40_000
+
+
+def test_what_a_rule_keeps_of_the_pass_is_counted_once():
+    with Alive() as alive:
+        weight = torch.zeros(1000, requires_grad=True)  # 4000 bytes
+        kept = weight.exp()  # as many, for the way back
+        loss = kept.sum()
+        torch.autograd.grad(loss, weight)
+        later = torch.zeros(10)
+    assert alive.held - 8000 <= 8  # the loss, and the error it sends
+    assert footprint(alive, {"twice": [kept, kept.view(10, 100)]}).state == alive.held
+    assert footprint(alive, (kept, later)).state == alive.held + 40
+
+
+class Sparse(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8, 4))
+
+    def forward(self, x):
+        return torch.sparse.mm(x[0].to_sparse(), self.weight)[None]
+
+
+def test_sparse_tensors_are_no_obstacle():
+    assert first_step(Sparse(), "bptt").footprint.peak > 0
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_is_compiled_is_left_alone(inside):
+    model = mlp()
+    if inside:
+        model.compile(backend="eager")
+    else:
+        model = torch.compile(model, backend="eager")
+    told = first_step(model, "bptt")
+    assert told.footprint is None
+    assert told.work
 
 
 @pytest.mark.filterwarnings("ignore::rules.HealthWarning")  # few fire on such inputs

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from rules import Batch
 from sandbox import build
 from sandbox.ledger import CMOS_45NM, NEUROMC, SCHEDULES, Synapses, Work, inference, training, work
 
@@ -169,6 +170,18 @@ def test_recurrent_modules_multiply_all_their_pairs():
 
     (found,) = work(Recurrent(), torch.zeros(4, 2, 5))
     assert found.multiplied == found.dense == 4 * 3 * (5 * 7 + 7 * 7)
+
+
+def test_transposed_convolutions_multiply_all_their_pairs():
+    found = only(nn.ConvTranspose2d(2, 3, 3), torch.zeros(5, 2, 4, 4))
+    assert found.multiplied == found.dense > 0
+
+
+def test_samples_are_counted_by_their_labels():
+    """A batch without time, `[B, features]`, whose second axis is no batch."""
+    x, y = torch.ones(16, 8), torch.zeros(16, dtype=torch.int64)
+    (found,) = work(nn.Linear(8, 3), Batch(x, y))
+    assert found.dense == found.accumulated == 8 * 3
 
 
 def test_modes_are_put_back_one_by_one():
