@@ -14,22 +14,15 @@ import pytest
 
 from sandbox.cli import BAD_INPUT, OK, main
 from sandbox.compare import Comparison, compare
-from sandbox.config import Choice, Experiment, NetworkConfig, RuleConfig
+from sandbox.config import Choice, NetworkConfig, RuleConfig
 from sandbox.experiment import RunFailed, run
 from sandbox.folder import read_json
 from sandbox.grid import Grid, run_grid
 from sandbox.tracking import TRACKERS
 from sandbox.tracking.together import Tracked, numbers, series
 from tests.conftest import ROOT
+from tests.test_experiment import TINY
 
-TINY = Experiment(
-    task=Choice("yinyang", {"train": 200, "validation": 50, "test": 50}),
-    encoder=Choice("constant", {"steps": 5}),
-    network=NetworkConfig(hidden=[10]),
-    epochs=3,
-    batch_size=50,
-    checkpoint_steps=3,
-)
 DEAF = replace(
     TINY, encoder=Choice("constant", {"steps": 5, "gain": 1e-9}), network=NetworkConfig(hidden=[10], rate=0.001)
 )
