@@ -1,0 +1,65 @@
+"""One short run of every recipe on digits gives the bits that were recorded by an earlier layout of the code.
+
+`python -m tests.slow.test_recorded_runs` records anew, beside the machine: sums of floats depend on its instructions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from rules import RULES
+from sandbox.cli import main
+from tests.slow.killing import only
+
+RECORD = Path(__file__).with_name("recorded_runs.json")
+RECIPES = [*RULES, "rules.recipes:backprop"]
+BITS = ["binary_stochastic", "binary_stochastic_ideal", "rules.recipes:backprop"]
+SHORT = [
+    "run", "--task.name=digits", "--batch_size=100",
+    "--encoder.options={steps: 6}", "--network.hidden=[30,20]", "--epochs=1", "--seed=1",
+]  # fmt: skip
+UNITS = ["--network.neuron.name=stochastic_binary", "--network.neuron.options={}",
+         "--network.readout.name=stochastic_binary", "--network.readout.options={}"]  # fmt: skip
+
+
+def machine() -> dict[str, str]:
+    """What the bits depend on beside the code."""
+    return {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()}
+
+
+def digests(recipe: str, out: Path) -> dict[str, str]:
+    """The hash of the learned weights, and of each file of numbers that a run leaves."""
+    assert main([*SHORT, f"--rule.name={recipe}", *(UNITS if recipe in BITS else []), f"--out={out}"]) == 0
+    folder = only(out, "digits*")
+    weights = hashlib.sha256()
+    for name, value in torch.load(folder / "checkpoint.pt", weights_only=True)["trainer"]["model"].items():
+        weights.update(name.encode() + value.numpy().tobytes())
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("metrics.jsonl", "result.json")}
+    return {"weights": weights.hexdigest(), **files}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_short_run_gives_the_recorded_bits(recipe, tmp_path):
+    recorded = json.loads(RECORD.read_text())
+    if recorded["machine"] != machine():
+        pytest.skip(f"recorded with {recorded['machine']}, this is {machine()}: other roundings")
+    assert digests(recipe, tmp_path) == recorded["runs"][recipe]
+
+
+def record() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        torch.set_num_threads(1)
+        runs = {recipe: digests(recipe, Path(place) / str(n)) for n, recipe in enumerate(RECIPES)}
+    RECORD.write_text(json.dumps({"machine": machine(), "runs": runs}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(record())
