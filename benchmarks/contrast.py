@@ -107,8 +107,15 @@ def losses() -> list[tuple[str, str, str, str, str]]:
     rows = [(f"loss, {shape}: double loop", f"{slow:.1f} s", f"{fast * 1e3:.1f} ms", f"{ratio:.5f}", "<= 0.01")]
     ours = with_gradient(lambda a, b: contrastive_loss(a, b, TEMPERATURE))
     plain, mine, ratio = paired(with_gradient(supcon), ours, rounds=41, each=3)
-    rows.append((f"loss and gradient, {shape}: plain SupCon", f"{plain * 1e3:.2f} ms", f"{mine * 1e3:.2f} ms",
-                 f"{ratio:.3f}", "<= 1.00"))  # fmt: skip
+    rows.append(
+        (
+            f"loss and gradient, {shape}: plain SupCon",
+            f"{plain * 1e3:.2f} ms",
+            f"{mine * 1e3:.2f} ms",
+            f"{ratio:.3f}",
+            "<= 1.00",
+        )
+    )
     return rows
 
 

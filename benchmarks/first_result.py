@@ -68,8 +68,15 @@ def results() -> tuple[list[Row], list[dict[str, float]]]:
         with tempfile.TemporaryDirectory() as folder:
             cold = fresh(name, folder)
             warm = [fresh(name, folder) for _ in range(PROCESSES)]
-        rows.append((name, f"{cold['first']:.2f} s", f"{median(warm, 'first'):.2f} s", f"{median(warm, 'numba'):.2f} s",
-                     f"{1e3 * median(warm, 'again'):.1f} ms"))  # fmt: skip
+        rows.append(
+            (
+                name,
+                f"{cold['first']:.2f} s",
+                f"{median(warm, 'first'):.2f} s",
+                f"{median(warm, 'numba'):.2f} s",
+                f"{1e3 * median(warm, 'again'):.1f} ms",
+            )
+        )
         everything += [cold, *warm]
     return rows, everything
 
@@ -95,10 +102,20 @@ def main() -> None:
     absent, _, ratio = imports()
     nothing = stopwatch(lambda: subprocess.run([sys.executable, "-c", ""], check=True))
     start = statistics.median(nothing() for _ in range(5))
-    words = WORDS.format(cells=CELLS, steps=STEPS, torch=median(found, "torch"), library=median(found, "library"),
-                         start=start, count=PROCESSES, ratio=ratio, absent=absent)  # fmt: skip
-    body = table(("neuron", "first result, empty cache", "from the cache", "of which importing numba", "second result"),
-                 [*rows, ("target", "<= 3 s", "<= 0.5 s", "", "")])  # fmt: skip
+    words = WORDS.format(
+        cells=CELLS,
+        steps=STEPS,
+        torch=median(found, "torch"),
+        library=median(found, "library"),
+        start=start,
+        count=PROCESSES,
+        ratio=ratio,
+        absent=absent,
+    )
+    body = table(
+        ("neuron", "first result, empty cache", "from the cache", "of which importing numba", "second result"),
+        [*rows, ("target", "<= 3 s", "<= 0.5 s", "", "")],
+    )
     put("The first result", f"{words}\n{body}\n\n{machine('torch', 'numba')}")
 
 

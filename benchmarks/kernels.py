@@ -141,8 +141,10 @@ def bandwidth() -> float:
 
 def same(shape: tuple[int, ...], reset: str) -> None:
     """All three compute the same thing, but for cells at the threshold to the last digit of float32."""
-    want, *others = (step(loop, shape)() for loop in (partial(plain, reset=reset), ours(LIF(reset=reset)),
-                                                      partial(fused, reset=reset)))  # fmt: skip
+    want, *others = (
+        step(loop, shape)()
+        for loop in (partial(plain, reset=reset), ours(LIF(reset=reset)), partial(fused, reset=reset))
+    )
     for spikes, gradient in others:
         alike = (spikes == want[0]).flatten(1).all(0)
         assert alike.double().mean() > 0.99, "spikes differ"

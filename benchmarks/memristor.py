@@ -21,9 +21,16 @@ SHAPE = (500, 784)
 TARGET = "<= 4"
 ACTIVE, SIGNED = 0.2, 0.16  # share of inputs that are 1 and of errors that are not 0: 3 % of weights per sample
 NOISY = SoftBounds(
-    dw_min=0.002, dw_min_dtod=0.3, dw_min_std=3.75, up_down_dtod=0.01, w_max_dtod=0.3, w_min_dtod=0.3, write_noise=56.0,
-    read_noise=0.01, cell_noise=0.01,
-)  # fmt: skip
+    dw_min=0.002,
+    dw_min_dtod=0.3,
+    dw_min_std=3.75,
+    up_down_dtod=0.01,
+    w_max_dtod=0.3,
+    w_min_dtod=0.3,
+    write_noise=56.0,
+    read_noise=0.01,
+    cell_noise=0.01,
+)
 
 
 def whole_gradients(samples: int, count: int) -> list[torch.Tensor]:

@@ -177,8 +177,17 @@ every run and a process of `sandbox compare` (`sandbox.memory`) does not.
 
 def section(duration: float) -> tuple[str, str]:
     """Title and text."""
-    head = ("neuron", "ours, freed memory kept", "returned", "C++", "kept / C++", "returned / C++", "target",
-            "building ours", "building C++")  # fmt: skip
+    head = (
+        "neuron",
+        "ours, freed memory kept",
+        "returned",
+        "C++",
+        "kept / C++",
+        "returned / C++",
+        "target",
+        "building ours",
+        "building C++",
+    )
     rows = table(head, beside_brian2(duration))
     where = machine("torch", "brian2", "numba", "learning-rule-sandbox")
     return "Neurons beside Brian2", f"{BESIDE.format(duration=duration)}\n{rows}\n\n{where}"

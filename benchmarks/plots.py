@@ -73,15 +73,31 @@ def measure() -> dict[str, dict[str, object]]:
     """Each panel: its title, the label and values of its abscissa, and its curves [ms]."""
     torch.set_num_threads(1)
     return {
-        "steps": {"title": "LIF, forward and backward, 32 x 128 cells", "x": "time steps T", "at": TIMES,
-                  "ms": loops([(steps, 32, 128) for steps in TIMES], (1,))},
-        "cells": {"title": "LIF, forward and backward, T = 100, B = 32", "x": "neurons N", "at": CELLS,
-                  "ms": loops([(100, 32, cells) for cells in CELLS], (1,))},
-        "density": {"title": f"Synapse {INNER} x {OUT}, {SAMPLES} rows, forward and weight", "x": "active inputs [%]",
-                    "at": [100 * density for density in DENSITIES], "ms": weighing()},
-        "threads": {"title": "LIF, forward and backward, T = 100, B = 128, N = 256", "x": "threads", "at": THREADS,
-                    "ms": loops([(100, 128, 256)], THREADS)},
-    }  # fmt: skip
+        "steps": {
+            "title": "LIF, forward and backward, 32 x 128 cells",
+            "x": "time steps T",
+            "at": TIMES,
+            "ms": loops([(steps, 32, 128) for steps in TIMES], (1,)),
+        },
+        "cells": {
+            "title": "LIF, forward and backward, T = 100, B = 32",
+            "x": "neurons N",
+            "at": CELLS,
+            "ms": loops([(100, 32, cells) for cells in CELLS], (1,)),
+        },
+        "density": {
+            "title": f"Synapse {INNER} x {OUT}, {SAMPLES} rows, forward and weight",
+            "x": "active inputs [%]",
+            "at": [100 * density for density in DENSITIES],
+            "ms": weighing(),
+        },
+        "threads": {
+            "title": "LIF, forward and backward, T = 100, B = 128, N = 256",
+            "x": "threads",
+            "at": THREADS,
+            "ms": loops([(100, 128, 256)], THREADS),
+        },
+    }
 
 
 def panel(axes: Axes, title: str, x: str, at: Sequence[float], ms: Curves) -> None:

@@ -60,8 +60,10 @@ def network() -> list[tuple[str, str, str, str, str]]:
     layers = [layer(*size, STEPS * BATCH, FIRING, number == 0) for number, size in enumerate(sizes)]
     name = f"{'-'.join(map(str, NETWORK))}, T = {STEPS}, B = {BATCH}, {FIRING:.0%} firing"
     rows = [row(f"synapses of a training step, {name}, auto", beside("dense", "auto", layers), "< 1.00")]
-    rows += [row(f"- of which {i} x {o}", beside("dense", "auto", [step], 5), "")
-             for (i, o), step in zip(sizes, layers, strict=True)]  # fmt: skip
+    rows += [
+        row(f"- of which {i} x {o}", beside("dense", "auto", [step], 5), "")
+        for (i, o), step in zip(sizes, layers, strict=True)
+    ]
     return rows
 
 

@@ -174,8 +174,13 @@ def main(rounds: int, publish: Callable[[str, str], None]) -> None:
     warnings.simplefilter("ignore")
     network = ours()
     rates = calibrate(network, data()[0], rate=FIRING)
-    words = WORDS.format(shape="-".join(map(str, NETWORK)), firing=FIRING, steps=STEPS, batch=BATCH,
-                         rates=" and ".join(f"{rate:.1%}" for rate in rates.values()))  # fmt: skip
+    words = WORDS.format(
+        shape="-".join(map(str, NETWORK)),
+        firing=FIRING,
+        steps=STEPS,
+        batch=BATCH,
+        rates=" and ".join(f"{rate:.1%}" for rate in rates.values()),
+    )
     body = table(("beside", "theirs", "ours", "ratio", "target"), [*times(network, rounds), *memory()])
     publish("A whole training step", f"{words}\n{body}\n\n{machine('torch', 'numba')}")
 

@@ -95,8 +95,10 @@ def signed_backpropagation(model: nn.Module, batch: Batch, kappa: float) -> dict
     `E[n2] = sum P e2 s1^T`, `E[n1] = sum P kappa sign(W2^T e2) p1 (1 - p1) s0^T`, `e2 = target - s2`.
     """
     (w1, b1), (w2, b2) = ((stage.weight.detach(), stage.bias.detach()) for stage in (model[0], model[2]))  # type: ignore[index]
-    s0, s1, s2 = (torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * width).view(-1, width)
-                  for width in (w1.shape[1], w1.shape[0], w2.shape[0]))  # fmt: skip
+    s0, s1, s2 = (
+        torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * width).view(-1, width)
+        for width in (w1.shape[1], w1.shape[0], w2.shape[0])
+    )
     p1 = torch.sigmoid(s0 @ w1.T + b1)  # [2^3, 5]
     p2 = torch.sigmoid(s1 @ w2.T + b2)  # [2^5, 2]
     hidden = torch.where(s1[None] > 0, p1[:, None], 1 - p1[:, None]).prod(-1)  # P(s1 | s0)  [2^3, 2^5]

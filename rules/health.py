@@ -86,14 +86,20 @@ def check_firing(rates: dict[str, float], silent: float = SILENT, saturated: flo
     for name, rate in rates.items():
         if rate < silent:
             yield Finding(
-                "silent", name, rate, f"under {silent:.1%} of its units fire in a step",
+                "silent",
+                name,
+                rate,
+                f"under {silent:.1%} of its units fire in a step",
                 "scale its weights or input up, or lower the threshold (sandbox.calibrate does it from a batch)",
-            )  # fmt: skip
+            )
         elif rate > saturated:
             yield Finding(
-                "saturated", name, rate, f"over {saturated:.0%} of its units fire in every step",
+                "saturated",
+                name,
+                rate,
+                f"over {saturated:.0%} of its units fire in every step",
                 "scale its weights or input down, raise the threshold, or add a refractory period",
-            )  # fmt: skip
+            )
 
 
 def check_credit(
@@ -106,14 +112,20 @@ def check_credit(
         size = sizes.get(name, 0.0)
         if size == 0.0:
             yield Finding(
-                "without credit", name, 0.0, "the loss does not depend on it in this batch",
+                "without credit",
+                name,
+                0.0,
+                "the loss does not depend on it in this batch",
                 "use its output in forward, wake the silent layer behind it, or freeze it with requires_grad_(False)",
-            )  # fmt: skip
+            )
         elif size < vanishing * largest:
             yield Finding(
-                "vanishing", name, size, f"its gradient is under {vanishing:g} of the largest one ({largest:.3g})",
+                "vanishing",
+                name,
+                size,
+                f"its gradient is under {vanishing:g} of the largest one ({largest:.3g})",
                 "use a wider surrogate or normalize='area', a shorter path, or a larger initial scale",
-            )  # fmt: skip
+            )
 
 
 def rms(x: Tensor) -> float:

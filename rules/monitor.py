@@ -108,9 +108,12 @@ class Monitor:
             for what, size, start in zip(("gradient", "weight"), now, before, strict=True):
                 if start and size > self.settings.exploding * start:
                     yield Finding(
-                        "exploding", name, size, f"its {what} is {size / start:.3g} times that of the first look",
+                        "exploding",
+                        name,
+                        size,
+                        f"its {what} is {size / start:.3g} times that of the first look",
                         "lower the learning rate, cut the gradient in time (window=...), or use a narrower surrogate",
-                    )  # fmt: skip
+                    )
                     break
 
     def _rest(self, parameters: dict[str, nn.Parameter], credit: Credit) -> Iterator[Finding]:
@@ -120,9 +123,12 @@ class Monitor:
                 self.prints[name] = now
             elif self.prints[name] == now and name in credit.grads:
                 yield Finding(
-                    "never updated", name, 0.0, "it is what it was at the first look, though the rule speaks of it",
+                    "never updated",
+                    name,
+                    0.0,
+                    "it is what it was at the first look, though the rule speaks of it",
                     "raise the learning rate, or give a device finer steps: what is asked for may round to nothing",
-                )  # fmt: skip
+                )
 
 
 def fingerprint(parameter: Tensor) -> tuple[float, float]:
@@ -144,6 +150,9 @@ def bounded(parameters: dict[str, nn.Parameter], optimizer: Any, share: float) -
         stuck = 1 - float(between.double().mean())
         if stuck > share and bool(between.any()):
             yield Finding(
-                "at its bounds", name, stuck, f"{stuck:.0%} of its devices are at a bound",
+                "at its bounds",
+                name,
+                stuck,
+                f"{stuck:.0%} of its devices are at a bound",
                 "lower the learning rate or the scale of the weights, or use a device or a store of a wider range",
-            )  # fmt: skip
+            )

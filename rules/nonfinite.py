@@ -28,20 +28,26 @@ def check_input(batch: Batch, step: int) -> None:
     """Raises NonFinite that names the first bad sample."""
     if batch.x.is_floating_point() and not finite(batch.x):
         bad = (~batch.x.isfinite()).nonzero()[0].tolist()
-        raise NonFinite(f"step {step}: the input holds {batch.x[tuple(bad)]} at index {bad} of {tuple(batch.x.shape)}; "
-                        "clean the data set or the encoder")  # fmt: skip
+        raise NonFinite(
+            f"step {step}: the input holds {batch.x[tuple(bad)]} at index {bad} of {tuple(batch.x.shape)}; "
+            "clean the data set or the encoder"
+        )
 
 
 def check_credit(model: nn.Module, batch: Batch, credit: Credit, step: int) -> None:
     """Raises NonFinite that names the layer."""
     if not math.isfinite(credit.loss):
-        raise NonFinite(f"step {step}: the loss is {credit.loss}, first seen in {_origin(model, batch)}; lower the "
-                        "learning rate or the input scale")  # fmt: skip
+        raise NonFinite(
+            f"step {step}: the loss is {credit.loss}, first seen in {_origin(model, batch)}; lower the "
+            "learning rate or the input scale"
+        )
     if not math.isfinite(sum(float(g.sum()) for g in credit.grads.values())):
         for name, g in credit.grads.items():
             if not finite(g):
-                raise NonFinite(f"step {step}: the gradient of {name} holds a NaN or an infinity; lower the learning "
-                                "rate, cut the gradient in time (window=...), or use a narrower surrogate")  # fmt: skip
+                raise NonFinite(
+                    f"step {step}: the gradient of {name} holds a NaN or an infinity; lower the learning "
+                    "rate, cut the gradient in time (window=...), or use a narrower surrogate"
+                )
 
 
 def _origin(model: nn.Module, batch: Batch) -> str:

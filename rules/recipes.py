@@ -79,9 +79,13 @@ def readout_only(
 
 
 def tet(
-    *, lr: float = 5e-3, lam: float = 1e-3, phi: float = 1.0, surrogate: str | Surrogate | None = None,
+    *,
+    lr: float = 5e-3,
+    lam: float = 1e-3,
+    phi: float = 1.0,
+    surrogate: str | Surrogate | None = None,
     weight_decay: float = 0.0,
-) -> LearningRule:  # fmt: skip
+) -> LearningRule:
     """Temporal efficient training: cross-entropy at every step, BPTT through surrogates, Adam."""
     return LearningRule(TET(lam, phi), BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
 
@@ -96,9 +100,14 @@ def tcl(
 
 @also_takes(TemporalContrast)
 def stcl(
-    *, lr: float = 5e-3, views: str = "vector", view_options: dict[str, Any] | None = None,
-    surrogate: str | Surrogate | None = None, weight_decay: float = 0.0, **contrast: Any,
-) -> LearningRule:  # fmt: skip
+    *,
+    lr: float = 5e-3,
+    views: str = "vector",
+    view_options: dict[str, Any] | None = None,
+    surrogate: str | Surrogate | None = None,
+    weight_decay: float = 0.0,
+    **contrast: Any,
+) -> LearningRule:
     """Siamese temporal contrastive learning: `tcl` over two views of every sample; `views` names a pair of `VIEWS`."""
     pair = pick("views", VIEWS, views, **(view_options or {}))
     objective = SiameseTemporalContrast(TemporalContrast(**contrast), pair)
@@ -116,10 +125,16 @@ def supcon_per_step(
 
 @also_takes(BinaryStochastic)
 def binary_stochastic(
-    *, device: str = "noisy_soft_bounds", store: str = "accumulate_and_carry",
-    device_options: dict[str, Any] | None = None, store_options: dict[str, Any] | None = None,
-    pulse: float | None = None, w_max: float = 2.0, lr: float | None = None, **credit: Any,
-) -> LearningRule:  # fmt: skip
+    *,
+    device: str = "noisy_soft_bounds",
+    store: str = "accumulate_and_carry",
+    device_options: dict[str, Any] | None = None,
+    store_options: dict[str, Any] | None = None,
+    pulse: float | None = None,
+    w_max: float = 2.0,
+    lr: float | None = None,
+    **credit: Any,
+) -> LearningRule:
     """Sampled output error, binary stochastic backpropagation, memristors that step by whole pulses and carry."""
     plasticity = Memristor(device, store, device_options or {}, store_options or {}, w_max, pulse, lr)
     return LearningRule(BitError(), BinaryStochastic(**credit), plasticity)
@@ -132,11 +147,19 @@ def binary_stochastic_ideal(*, pulse: float = 0.01, w_max: float = 2.0, **credit
 
 
 def bptt_on_memristor(
-    *, lr: float = 0.1, objective: str = "ce_mean", smooth: bool = False, device: str = "noisy_soft_bounds",
-    store: str = "accumulate_and_carry", device_options: dict[str, Any] | None = None,
-    store_options: dict[str, Any] | None = None, pulse: float | None = None, w_max: float = 0.0,
-    train: int | None = None, surrogate: str | Surrogate | None = None,
-) -> LearningRule:  # fmt: skip
+    *,
+    lr: float = 0.1,
+    objective: str = "ce_mean",
+    smooth: bool = False,
+    device: str = "noisy_soft_bounds",
+    store: str = "accumulate_and_carry",
+    device_options: dict[str, Any] | None = None,
+    store_options: dict[str, Any] | None = None,
+    pulse: float | None = None,
+    w_max: float = 0.0,
+    train: int | None = None,
+    surrogate: str | Surrogate | None = None,
+) -> LearningRule:
     """BPTT whose gradient is written to memristors as pulses, right on average: `lr` means what it means for SGD."""
     plasticity = Memristor(device, store, device_options or {}, store_options or {}, w_max, pulse, lr, train=train)
     return LearningRule(pick("objective", OBJECTIVES, objective), BPTT(surrogate, smooth=smooth), plasticity)

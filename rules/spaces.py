@@ -93,6 +93,8 @@ def space_of(name: str, maker: Callable[..., Any]) -> Space:
     """
     found = SPACES.get(name) or getattr(maker, "space", None)
     if not found:
-        raise ValueError(f"rule {name!r} declares no search space: give its recipe an attribute, "
-                         "`recipe.space = {'lr': rules.spaces.Range(1e-3, 1e-1, log=True)}`")  # fmt: skip
+        raise ValueError(
+            f"rule {name!r} declares no search space: give its recipe an attribute, "
+            "`recipe.space = {'lr': rules.spaces.Range(1e-3, 1e-1, log=True)}`"
+        )
     return dict(found)

@@ -18,9 +18,15 @@ from rules.errors import unknown
 from rules.surrogate_table import SURROGATES, Shape
 
 __all__ = [
-    "SURROGATES", "Differentiation", "Surrogate", "current_pass", "differentiating", "generator_of_pass", "heaviside",
+    "SURROGATES",
+    "Differentiation",
+    "Surrogate",
+    "current_pass",
+    "differentiating",
+    "generator_of_pass",
+    "heaviside",
     "reset_signal",
-]  # fmt: skip
+]
 
 NORMALIZATIONS = ("none", "area", "peak")
 HALF = (torch.float16, torch.bfloat16)

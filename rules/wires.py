@@ -33,8 +33,9 @@ class Drawn(NamedTuple):
             return self.bits
         p = self.surrogate.primitive(self.u)
         if p is None:
-            raise ValueError(f"{self.surrogate} has no primitive, so a noisy unit with it has no probability; use "
-                             "'sigmoid'")  # fmt: skip
+            raise ValueError(
+                f"{self.surrogate} has no primitive, so a noisy unit with it has no probability; use 'sigmoid'"
+            )
         return p
 
 

@@ -20,7 +20,28 @@ from sandbox.reference import CompiledNeuron, ConformanceReport, from_brian2, va
 from sandbox.tasks import TASKS
 
 __all__ = [
-    "LIF", "NEURONS", "TASKS", "CompiledNeuron", "ConformanceReport", "LIFState", "Layer", "LeakyIntegrator", "Learned",
-    "Microscope", "Network", "Neuron", "NoisyReadout", "Population", "Residual", "Trajectory", "build", "calibrate",
-    "firing_report", "from_brian2", "learnable", "scan", "simulate", "validate",
-]  # fmt: skip
+    "LIF",
+    "NEURONS",
+    "TASKS",
+    "CompiledNeuron",
+    "ConformanceReport",
+    "LIFState",
+    "Layer",
+    "LeakyIntegrator",
+    "Learned",
+    "Microscope",
+    "Network",
+    "Neuron",
+    "NoisyReadout",
+    "Population",
+    "Residual",
+    "Trajectory",
+    "build",
+    "calibrate",
+    "firing_report",
+    "from_brian2",
+    "learnable",
+    "scan",
+    "simulate",
+    "validate",
+]

@@ -88,9 +88,13 @@ def _part(description: str, size: tuple[int, ...], neuron: Neuron, dt: float) ->
 
 
 def _dense(
-    size: tuple[int, ...], width: int, neuron: Neuron, dt: float, recurrent: nn.Linear | None = None,
+    size: tuple[int, ...],
+    width: int,
+    neuron: Neuron,
+    dt: float,
+    recurrent: nn.Linear | None = None,
     normed: bool = False,
-) -> Layer:  # fmt: skip
+) -> Layer:
     parts: list[nn.Module] = [] if len(size) == 1 else [nn.Flatten()]
     parts.append(EventLinear(math.prod(size), width, bias=not normed))
     if normed:

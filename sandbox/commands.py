@@ -92,8 +92,7 @@ def list_(given: Any) -> int:
     kinds = list(LISTED) if given.kind is None else [_kind(given.kind)]
     if given.markdown or given.folder:
         return _pages(kinds, given)
-    known: dict[str, Any] = {kind: {name: _summary(member) for name, member in LISTED[kind].items()}
-                             for kind in kinds}  # fmt: skip
+    known: dict[str, Any] = {kind: {name: _summary(member) for name, member in LISTED[kind].items()} for kind in kinds}
     runs = index.rows(Path(given.out)) if given.kind is None else []
     text = "\n\n".join(
         f"{kind}\n" + "\n".join(f"  {name:<{max(map(len, members))}}  {summary}" for name, summary in members.items())

@@ -72,9 +72,17 @@ class Comparison:
         }
 
 
-def compare(comparison: Comparison, folder: Path, *, jobs: int = 2, data_dir: str | None = None,
-            progress: Progress | None = None, skip_unfit: bool = False,
-            mixed_revisions: bool = False, trackers: Sequence[str] = ()) -> dict[str, Any]:  # fmt: skip
+def compare(
+    comparison: Comparison,
+    folder: Path,
+    *,
+    jobs: int = 2,
+    data_dir: str | None = None,
+    progress: Progress | None = None,
+    skip_unfit: bool = False,
+    mixed_revisions: bool = False,
+    trackers: Sequence[str] = (),
+) -> dict[str, Any]:
     """Run every rule with every seed and write `table.json`; continues where an earlier attempt was stopped.
 
     Returns the table. Before the first run begins raises ValueError for anything misspelt, for rules that cannot learn
@@ -120,9 +128,13 @@ class Planned(NamedTuple):
 
 
 def plan(
-    comparison: Comparison, folder: Path, data_dir: str | None, skip_unfit: bool, mixed_revisions: bool,
+    comparison: Comparison,
+    folder: Path,
+    data_dir: str | None,
+    skip_unfit: bool,
+    mixed_revisions: bool,
     track: tuple[str, ...] = (),
-) -> Planned:  # fmt: skip
+) -> Planned:
     """Look at what is there, refuse what cannot be run, and list what is to run."""
     data = comparison.experiment.make_task().load(data_dir)
     plans = comparison.experiments()
@@ -155,8 +167,9 @@ def paired_runs(sound: Sound) -> dict[str, list[Found]]:
     """The runs of the seeds that every rule has."""
     seeds = shared_seeds(sound.runs)
     if not seeds:
-        raise ValueError("no seed is left that every rule has; remove the damaged folders and resume: "
-                         f"{', '.join(sound.damaged)}")  # fmt: skip
+        raise ValueError(
+            f"no seed is left that every rule has; remove the damaged folders and resume: {', '.join(sound.damaged)}"
+        )
     return {label: [run for run in found if run.seed in seeds] for label, found in sound.runs.items()}
 
 

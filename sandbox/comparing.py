@@ -26,8 +26,10 @@ def compare(given: Any) -> int:
     if given.preset is None:
         return _compare(comparison, Path(given.out) / comparison.identity, given)
     if comparison != Comparison():
-        raise ValueError(f"--preset {given.preset} says itself what is compared: leave out the other settings, or copy "
-                         "its file, change that, and name it with --preset")  # fmt: skip
+        raise ValueError(
+            f"--preset {given.preset} says itself what is compared: leave out the other settings, or copy "
+            "its file, change that, and name it with --preset"
+        )
     grid = read_grid(given.preset)
     return _grid(grid, Path(given.out) / grid.identity, given)
 
@@ -74,8 +76,11 @@ def _compare(comparison: Comparison, folder: Path, given: Any) -> int:
         table = run_comparison(comparison, folder, **_options(given), progress=bar)
     written = write_report(folder)
     health = [f"health of {row['rule']}: {line}" for row in table["rows"] for line in row["health"]]
-    say(given, {"folder": str(folder), "report": str(written.html), **table},
-        "\n".join([format_table(table), *health, f"report: {written.html}"]))  # fmt: skip
+    say(
+        given,
+        {"folder": str(folder), "report": str(written.html), **table},
+        "\n".join([format_table(table), *health, f"report: {written.html}"]),
+    )
     return 0
 
 
@@ -97,15 +102,21 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
     from sandbox.report import write_report
 
     with Bar(given.json, "trial") as bar:
-        facts = run_tuning(tuning, folder, jobs=given.jobs, data_dir=given.data_dir, progress=bar,
-                           skip_unfit=given.skip_unfit)  # fmt: skip
+        facts = run_tuning(
+            tuning, folder, jobs=given.jobs, data_dir=given.data_dir, progress=bar, skip_unfit=given.skip_unfit
+        )
     written = write_report(folder)
-    lines = [f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}"
-             for name, found in facts["studies"].items()]  # fmt: skip
+    lines = [
+        f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}"
+        for name, found in facts["studies"].items()
+    ]
     lines += [f"  left out, does not fit: {name}: {why}" for name, why in facts["unfit"].items()]
     end = [f"tuned: {folder / 'tuned.yaml'}", f"report: {written.html}"]
-    say(given, {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
-        "\n".join([f"best of {tuning.trials} trials, validation accuracy", *lines, *end]))  # fmt: skip
+    say(
+        given,
+        {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
+        "\n".join([f"best of {tuning.trials} trials, validation accuracy", *lines, *end]),
+    )
     return 0
 
 

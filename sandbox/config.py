@@ -81,8 +81,10 @@ def find(kind: str, name: str) -> Any:
                 _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module), member
             )
         except (ImportError, AttributeError, FileNotFoundError, SyntaxError) as error:
-            raise ValueError(f"{kind} {name!r} cannot be loaded ({error}); write package.module:Name of something that "
-                             "Python can import from here, or path/to/file.py:Name") from error  # fmt: skip
+            raise ValueError(
+                f"{kind} {name!r} cannot be loaded ({error}); write package.module:Name of something that "
+                "Python can import from here, or path/to/file.py:Name"
+            ) from error
     if name not in REGISTRIES[kind]:
         raise unknown(kind, name, REGISTRIES[kind])
     return REGISTRIES[kind][name]
@@ -145,8 +147,10 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         said = [name for name in _said(self) if name not in ("model", "readout_noise")]
         if self.model is not None and said:
-            raise ValueError(f"network.model={self.model.name!r} says itself what it is made of: leave out "
-                             f"{', '.join(said)}, or give what the model takes as model.options")  # fmt: skip
+            raise ValueError(
+                f"network.model={self.model.name!r} says itself what it is made of: leave out "
+                f"{', '.join(said)}, or give what the model takes as model.options"
+            )
 
     def make(self, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
         """The network, with weights drawn from the seed."""
@@ -242,11 +246,14 @@ class Experiment:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
         if self.synapses not in ("dense", "events"):
-            raise ValueError(f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "
-                             "no run could be repeated bit for bit")  # fmt: skip
+            raise ValueError(
+                f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "
+                "no run could be repeated bit for bit"
+            )
         if self.rule.epochs is not None:
-            raise ValueError(f"rule.epochs={self.rule.epochs}: rules bring epochs of their own to a comparison only; "
-                             "set epochs")  # fmt: skip
+            raise ValueError(
+                f"rule.epochs={self.rule.epochs}: rules bring epochs of their own to a comparison only; set epochs"
+            )
 
     @property
     def identity(self) -> str:

@@ -60,8 +60,10 @@ class Poisson:
     def __post_init__(self) -> None:
         _steps(self.steps)
         if not 0 < self.max_rate * self.dt <= 1000:
-            raise ValueError(f"max_rate={self.max_rate} Hz at dt={self.dt} ms is a probability of "
-                             f"{self.max_rate * self.dt / 1000:g} a step; lower the rate or the step")  # fmt: skip
+            raise ValueError(
+                f"max_rate={self.max_rate} Hz at dt={self.dt} ms is a probability of "
+                f"{self.max_rate * self.dt / 1000:g} a step; lower the rate or the step"
+            )
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         _unit(x, "Poisson")
@@ -144,12 +146,15 @@ def check_sequence(encoder: Any, sequence: bool) -> None:
     wanted = getattr(encoder, "sequence", False)
     name = getattr(encoder, "__name__", type(encoder).__name__)
     if sequence and not wanted:
-        raise ValueError(f"encoder {name} makes sequences of single samples, and those of this task are sequences "
-                         "already: use the encoder as_recorded, or declare `sequence = True` in it")  # fmt: skip
+        raise ValueError(
+            f"encoder {name} makes sequences of single samples, and those of this task are sequences "
+            "already: use the encoder as_recorded, or declare `sequence = True` in it"
+        )
     if wanted and not sequence:
         single = ", ".join(key for key, encoder in ENCODERS.items() if not encoder.sequence)
-        raise ValueError(f"encoder {name} wants samples that are sequences, and those of this task are single: "
-                         f"use one of {single}")  # fmt: skip
+        raise ValueError(
+            f"encoder {name} wants samples that are sequences, and those of this task are single: use one of {single}"
+        )
 
 
 ENCODERS: dict[str, Any] = {

@@ -40,8 +40,15 @@ class RunFailed(RuntimeError):
     """The run stopped; its folder holds the last good checkpoint."""
 
 
-def run(experiment: Experiment, folder: Path, *, data_dir: str | None = None, progress: Progress | None = None,
-        patience: float = 0.0, trackers: Sequence[str | Tracker] = ()) -> dict[str, Any]:  # fmt: skip
+def run(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    data_dir: str | None = None,
+    progress: Progress | None = None,
+    patience: float = 0.0,
+    trackers: Sequence[str | Tracker] = (),
+) -> dict[str, Any]:
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
     The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line an epoch), `checkpoint.pt`, `result.json`,

@@ -81,8 +81,10 @@ def demand_pairs(runs: Mapping[str, Sequence[Found]]) -> None:
     seeds = {label: sorted(run.seed for run in found) for label, found in runs.items()}
     if len({tuple(found) for found in seeds.values()}) > 1:
         lines = "\n".join(f"  {label}: {', '.join(map(str, found))}" for label, found in seeds.items())
-        raise ValueError("the rules were not run with the same seeds, so that differences cannot be taken seed by "
-                         f"seed; run the missing ones:\n{lines}")  # fmt: skip
+        raise ValueError(
+            "the rules were not run with the same seeds, so that differences cannot be taken seed by "
+            f"seed; run the missing ones:\n{lines}"
+        )
 
 
 def demand_one_revision(found: Sequence[Found], mixed: bool, now: str | None = None) -> dict[str, int]:

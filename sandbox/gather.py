@@ -25,8 +25,10 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
     settings = {replace(e, rule=RuleConfig(), seed=0, epochs=1).identity: e for e in configs.values()}
     if len(settings) > 1:
         tasks = ", ".join(sorted({e.task.name for e in settings.values()}))
-        raise ValueError(f"{folder} holds runs of {len(settings)} different experiments ({tasks}); a table compares "
-                         "runs that differ in rule and seed alone")  # fmt: skip
+        raise ValueError(
+            f"{folder} holds runs of {len(settings)} different experiments ({tasks}); a table compares "
+            "runs that differ in rule and seed alone"
+        )
     places: dict[str, dict[int, Path]] = {}
     for path, experiment in configs.items():
         places.setdefault(_label(experiment, configs), {})[experiment.seed] = path

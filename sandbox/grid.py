@@ -74,9 +74,17 @@ def grid_from(content: Mapping[str, Any], name: str = "grid") -> Grid:
     return Grid([from_dict(Comparison, each) for each in content["comparisons"]], content.get("name", name))
 
 
-def run_grid(grid: Grid, folder: Path, *, jobs: int = 2, data_dir: str | None = None, progress: Progress | None = None,
-             skip_unfit: bool = False, mixed_revisions: bool = False,
-             trackers: Sequence[str] = ()) -> dict[str, Any]:  # fmt: skip
+def run_grid(
+    grid: Grid,
+    folder: Path,
+    *,
+    jobs: int = 2,
+    data_dir: str | None = None,
+    progress: Progress | None = None,
+    skip_unfit: bool = False,
+    mixed_revisions: bool = False,
+    trackers: Sequence[str] = (),
+) -> dict[str, Any]:
     """Run every comparison in a folder below `folder` and write `overall.json`; continues where it was stopped.
 
     Returns the ranking over all tasks, with the table of each under `tables`. Raises as `sandbox.compare.compare` does:

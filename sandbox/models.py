@@ -80,9 +80,15 @@ def perceptron(
 
 
 def normalised(
-    shape: tuple[int, int, int], classes: int, channels: Sequence[int] = (8, 16, 16), *,
-    strides: Sequence[int] = (4, 2, 1), groups: int = 4, activation: str = "relu", seed: int = 0,
-) -> nn.Sequential:  # fmt: skip
+    shape: tuple[int, int, int],
+    classes: int,
+    channels: Sequence[int] = (8, 16, 16),
+    *,
+    strides: Sequence[int] = (4, 2, 1),
+    groups: int = 4,
+    activation: str = "relu",
+    seed: int = 0,
+) -> nn.Sequential:
     """Strided convolutions with group normalisation, whose statistics are those of a sample alone; a dense read-out.
 
     Arguments: the shape of an image `(C, H, W)`, the number of classes, channels and stride of each convolution (of

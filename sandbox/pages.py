@@ -78,8 +78,9 @@ def _presets(member: type[Neuron]) -> str:
     names = list(next(iter(member.presets.values())))
     rows = [
         f"| `{preset}` | {member.preset_currents.get(preset, '')} | "
-        + " | ".join(f"{values[name]:g}" for name in names) + " |"
+        + " | ".join(f"{values[name]:g}" for name in names)
+        + " |"
         for preset, values in member.presets.items()
-    ]  # fmt: skip
+    ]
     head = "| preset | current [nA] | " + " | ".join(f"`{name}`" for name in names) + " |"
     return "\n".join(["## Presets", "", head, "| --- " * (len(names) + 2) + "|", *rows])

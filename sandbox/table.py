@@ -16,9 +16,14 @@ BASELINE = "readout_only"
 
 
 def make_table(
-    task: str, runs: Mapping[str, Sequence[Found]], data: Dataset, *, damaged: Mapping[str, str] | None = None,
-    unfit: Mapping[str, str] | None = None, revisions: Mapping[str, int] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    task: str,
+    runs: Mapping[str, Sequence[Found]],
+    data: Dataset,
+    *,
+    damaged: Mapping[str, str] | None = None,
+    unfit: Mapping[str, str] | None = None,
+    revisions: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
     """What the runs say: accuracies in percent, intervals, paired differences with their verdicts, and costs.
 
     Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes.
@@ -94,8 +99,17 @@ def linear_baseline(data: Dataset) -> float:
 
 def format_table(table: dict[str, Any]) -> str:
     """The table as text, and its notes."""
-    head = ("rule", "test accuracy % [95 %]", f"over {table['baseline']}", "says", "d_z", "area %", "seeds", "trained",
-            "synaptic ops")  # fmt: skip
+    head = (
+        "rule",
+        "test accuracy % [95 %]",
+        f"over {table['baseline']}",
+        "says",
+        "d_z",
+        "area %",
+        "seeds",
+        "trained",
+        "synaptic ops",
+    )
     lines: list[Sequence[str]] = [head]
     for row in table["rows"]:
         lines.append(
@@ -127,14 +141,17 @@ def notes(table: dict[str, Any]) -> list[str]:
     seeds = min(row["seeds"] for row in table["rows"])
     found = []
     if seeds < FEWEST:
-        found.append(f"no intervals: {seeds} seed{'s' if seeds > 1 else ''} say nothing of their spread; give at least "
-                     f"{FEWEST}")  # fmt: skip
+        found.append(
+            f"no intervals: {seeds} seed{'s' if seeds > 1 else ''} say nothing of their spread; give at least {FEWEST}"
+        )
     found += [f"left out, does not fit: {label}: {why}" for label, why in table.get("unfit", {}).items()]
     damaged = table.get("damaged", {})
     if damaged:
         folders = f"{len(damaged)} damaged run folder{'s' if len(damaged) > 1 else ''}"
-        found.append(f"{folders} skipped, and the seed with it for every rule, so that pairs stay pairs; remove the "
-                     "folder and resume to run it again:")  # fmt: skip
+        found.append(
+            f"{folders} skipped, and the seed with it for every rule, so that pairs stay pairs; remove the "
+            "folder and resume to run it again:"
+        )
         found += [f"  {name}: {why}" for name, why in damaged.items()]
     if len(table.get("revisions", {})) > 1:
         made = ", ".join(f"{count} by {revision[:12]}" for revision, count in table["revisions"].items())
@@ -142,8 +159,10 @@ def notes(table: dict[str, Any]) -> list[str]:
     looked = {row["rule"]: row.get("test_evaluations", 1) for row in table["rows"]}
     more = ", ".join(f"{rule} {times} times" for rule, times in looked.items() if times > 1)
     if more:
-        found.append(f"the test set was evaluated more than once in runs of: {more}; a number chosen among several "
-                     "looks is too good")  # fmt: skip
+        found.append(
+            f"the test set was evaluated more than once in runs of: {more}; a number chosen among several "
+            "looks is too good"
+        )
     return found
 
 

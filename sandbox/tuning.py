@@ -52,8 +52,15 @@ class Tuning:
         ]
 
 
-def tune(tuning: Tuning, folder: Path, *, jobs: int = 2, data_dir: str | None = None,
-         progress: Progress | None = None, skip_unfit: bool = False) -> dict[str, Any]:  # fmt: skip
+def tune(
+    tuning: Tuning,
+    folder: Path,
+    *,
+    jobs: int = 2,
+    data_dir: str | None = None,
+    progress: Progress | None = None,
+    skip_unfit: bool = False,
+) -> dict[str, Any]:
     """Spend the budget of every rule; continues where an earlier attempt was stopped.
 
     The folder gets Optuna's storage `tuning.sqlite`, `tuning.json` (budget, every trial, best so far) and `tuned.yaml`,
@@ -121,9 +128,11 @@ def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:
         labels = list(comparison.experiments())
         given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
         given += [RuleConfig(labels[-1])] * (len(labels) - len(given))  # the baseline that is always there
-        best = [having(rule, found[f"{comparison.identity}/{label}"]["best"]["options"])
-                for rule, label in zip(given, labels, strict=True)
-                if f"{comparison.identity}/{label}" in found]  # fmt: skip
+        best = [
+            having(rule, found[f"{comparison.identity}/{label}"]["best"]["options"])
+            for rule, label in zip(given, labels, strict=True)
+            if f"{comparison.identity}/{label}" in found
+        ]
         comparisons.append(replace(comparison, rules=list(best)))
     return replace(grid, comparisons=comparisons)
 

@@ -48,8 +48,14 @@ class Job:
         """Learn."""
         from sandbox.experiment import run
 
-        run(self.experiment, self.folder, data_dir=self.data_dir, progress=progress, patience=PATIENCE,
-            trackers=self.track)  # fmt: skip
+        run(
+            self.experiment,
+            self.folder,
+            data_dir=self.data_dir,
+            progress=progress,
+            patience=PATIENCE,
+            trackers=self.track,
+        )
 
     def failed(self) -> None:
         """Say so in the index."""

@@ -17,9 +17,12 @@ from sandbox.cli import BAD_INPUT, COMMANDS, FAILED, IN_USE, OK, SAYS_NO, main, 
 from tests.conftest import ROOT
 
 TINY = [
-    "--task.options={train: 100, validation: 50, test: 50}", "--encoder.options={steps: 4}",
-    "--network.hidden=[8]", "--epochs=2", "--batch_size=50",
-]  # fmt: skip
+    "--task.options={train: 100, validation: 50, test: 50}",
+    "--encoder.options={steps: 4}",
+    "--network.hidden=[8]",
+    "--epochs=2",
+    "--batch_size=50",
+]
 TINY_COMPARE = [f"--experiment.{option[2:]}" for option in TINY]
 
 

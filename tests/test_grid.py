@@ -66,10 +66,16 @@ def test_its_report_has_a_profile_with_its_numbers(ran):
 def scored(accuracies: dict[str, list[float]], chance: float) -> dict:
     """A table as far as a ranking reads it."""
     rows = [
-        {"rule": rule, "accuracies": found, "seeds": len(found), "area": None, "test_evaluations": 1,
-         "accuracy": [float(np.mean(found)), None, None]}
+        {
+            "rule": rule,
+            "accuracies": found,
+            "seeds": len(found),
+            "area": None,
+            "test_evaluations": 1,
+            "accuracy": [float(np.mean(found)), None, None],
+        }
         for rule, found in accuracies.items()
-    ]  # fmt: skip
+    ]
     return {"task": "t", "baseline": "readout_only", "chance": chance, "rows": rows}
 
 
@@ -177,8 +183,15 @@ def test_every_rule_of_the_demo_takes_a_step():
 @pytest.mark.slow
 def test_a_preset_is_named_on_the_command_line(tmp_path, capsys):
     path = tmp_path / "mine.yaml"
-    content = {"comparisons": [{"experiment": {"task": {"name": "yinyang", "options": {"train": 100}}, "epochs": 1},
-                                "rules": ["readout_only"], "seeds": 1}]}  # fmt: skip
+    content = {
+        "comparisons": [
+            {
+                "experiment": {"task": {"name": "yinyang", "options": {"train": 100}}, "epochs": 1},
+                "rules": ["readout_only"],
+                "seeds": 1,
+            }
+        ]
+    }
     path.write_text(yaml.safe_dump(content))
     assert main(["compare", "--preset", str(path), "--out", str(tmp_path / "runs")]) == OK
     out = capsys.readouterr().out

@@ -10,8 +10,22 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = {"brian2", "matplotlib", "pandas", "IPython", "notebook", "sklearn", "scipy", "numba", "llvmlite", "optuna",
-         "sqlalchemy", "plotly", "mlflow", "tensorboard"}  # fmt: skip
+HEAVY = {
+    "brian2",
+    "matplotlib",
+    "pandas",
+    "IPython",
+    "notebook",
+    "sklearn",
+    "scipy",
+    "numba",
+    "llvmlite",
+    "optuna",
+    "sqlalchemy",
+    "plotly",
+    "mlflow",
+    "tensorboard",
+}
 ALLOWED = {  # room -> rooms of ours that it may import, beside itself
     "rules": set(),
     "sandbox.neurons": {"rules", "sandbox.compiled_loops", "sandbox.memory", "sandbox.synapses", "sandbox.threads"},
@@ -76,8 +90,13 @@ def test_nothing_imports_the_command_line():
 
 def test_no_credit_imports_another_credit():
     """A family that shares its parts has a folder of its own."""
-    found = [f"{n} imports {i}" for n, tree in modules() if inside(n, "rules.credit") for i in imported(tree)
-             if inside(i, "rules.credit") and family(i) != family(n)]  # fmt: skip
+    found = [
+        f"{n} imports {i}"
+        for n, tree in modules()
+        if inside(n, "rules.credit")
+        for i in imported(tree)
+        if inside(i, "rules.credit") and family(i) != family(n)
+    ]
     assert not found
     assert family("rules.credit.bptt") != family("rules.credit.restricted")
 

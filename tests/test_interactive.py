@@ -34,8 +34,11 @@ PLOTS = ["cost", "curves", "latency", "drop", "area", "consistency", "separation
 
 def add_looks(folder: Path, seed: int) -> None:
     """What a microscope writes while a run learns."""
-    lines = [Row(step, layer, "bptt", 1, None if step == 50 and seed == 0 else 1 / (1 + step / 100) - seed / 50)._asdict()
-             for step in (0, 50, 100) for layer in ("layers.0", "readout")]  # fmt: skip
+    lines = [
+        Row(step, layer, "bptt", 1, None if step == 50 and seed == 0 else 1 / (1 + step / 100) - seed / 50)._asdict()
+        for step in (0, 50, 100)
+        for layer in ("layers.0", "readout")
+    ]
     (folder / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -70,13 +73,20 @@ def write_large(folder: Path, rules: int = 20, seeds: int = 10) -> None:
     told = verdicts(found["readout_only"], {k: v for k, v in found.items() if k != "readout_only"}, "readout_only")
     keys = ("forwards", "backwards", "layer_evaluations", "synaptic_operations", "pulses")
     rows = [
-        {"rule": label, "seeds": seeds, "accuracies": values, "accuracy": plain(interval(values)),
-         "validation": plain(interval(values)), "parameters_trained": 243, "health": [],
-         "over_baseline": plain(told[label].difference) if label in told else None,
-         "verdict": told[label].words if label in told else None,
-         "cost": {key: 200.0 * 10**place * (number + 1) for place, key in enumerate(keys)}}
+        {
+            "rule": label,
+            "seeds": seeds,
+            "accuracies": values,
+            "accuracy": plain(interval(values)),
+            "validation": plain(interval(values)),
+            "parameters_trained": 243,
+            "health": [],
+            "over_baseline": plain(told[label].difference) if label in told else None,
+            "verdict": told[label].words if label in told else None,
+            "cost": {key: 200.0 * 10**place * (number + 1) for place, key in enumerate(keys)},
+        }
         for number, (label, values) in enumerate(found.items())
-    ]  # fmt: skip
+    ]
     folders.write_json(
         folder / "table.json", {"task": "yinyang", "baseline": "readout_only", "linear": 64.0, "rows": rows}
     )
@@ -244,23 +254,44 @@ def test_plotly_js_is_the_one_that_plotly_py_writes_for():
 def write_grid(folder: Path) -> Report:
     """The report of a grid of two tasks."""
     share = [[1.0, None, None], [0.5, 0.4, 0.6], [0.0, None, None]]
-    rows = [{"rule": rule, "score": [50.0, 40.0, 60.0], "verdict": verdict, "profile": share,
-             "accuracies": {"one": [60.0, 50.0, 70.0], "two": [60.0, 50.0, 70.0]}}
-            for rule, verdict in (("node_perturbation", "above base"), ("base", None))]  # fmt: skip
+    rows = [
+        {
+            "rule": rule,
+            "score": [50.0, 40.0, 60.0],
+            "verdict": verdict,
+            "profile": share,
+            "accuracies": {"one": [60.0, 50.0, 70.0], "two": [60.0, 50.0, 70.0]},
+        }
+        for rule, verdict in (("node_perturbation", "above base"), ("base", None))
+    ]
     tables = {name: {"rows": [{"rule": "base", "seeds": 5}]} for name in ("one", "two")}
     tables["two"]["unfit"] = {"stdp": "the input runs from -1"}
-    overall = {"rows": rows, "tasks": {"one": "yinyang", "two": "digits"}, "thresholds": [0, 50, 100], "pairs": 5,
-               "baseline": "base", "not_on_all": ["stdp"], "at_chance": ["mnist"], "tables": tables}  # fmt: skip
+    overall = {
+        "rows": rows,
+        "tasks": {"one": "yinyang", "two": "digits"},
+        "thresholds": [0, 50, 100],
+        "pairs": 5,
+        "baseline": "base",
+        "not_on_all": ["stdp"],
+        "at_chance": ["mnist"],
+        "tables": tables,
+    }
     return write_other(folder, "grid", "overall", {"comparisons": []}, overall)
 
 
 def write_tuning(folder: Path) -> Report:
     """The report of a tuning on two tasks, where one rule is left out of the second."""
-    study = {"trials": [{"options": {"lr": 0.1}, "validation": 50.0}, {"options": {"lr": 0.2}, "validation": 60.0}],
-             "best_so_far": [50.0, 60.0], "best": {"options": {"lr": 0.2}, "validation": 60.0, "trial": 1}}  # fmt: skip
-    found = {"budget": {"trials": 2, "seeds": 3, "first_seed": 100}, "tasks": {"one": "yinyang", "two": "digits"},
-             "unfit": {"two/stdp": "the input runs from -1"},
-             "studies": {"one/node_perturbation": study, "one/stdp": study, "two/node_perturbation": study}}  # fmt: skip
+    study = {
+        "trials": [{"options": {"lr": 0.1}, "validation": 50.0}, {"options": {"lr": 0.2}, "validation": 60.0}],
+        "best_so_far": [50.0, 60.0],
+        "best": {"options": {"lr": 0.2}, "validation": 60.0, "trial": 1},
+    }
+    found = {
+        "budget": {"trials": 2, "seeds": 3, "first_seed": 100},
+        "tasks": {"one": "yinyang", "two": "digits"},
+        "unfit": {"two/stdp": "the input runs from -1"},
+        "studies": {"one/node_perturbation": study, "one/stdp": study, "two/node_perturbation": study},
+    }
     given = {"grid": {"comparisons": []}, "trials": 2, "seeds": 3}
     return write_other(folder, "tuning", "tuning", given, found)
 
@@ -389,9 +420,11 @@ def test_pairs_have_the_words_of_the_verdicts():
     table = {
         "task": "t",
         "linear": 0.0,
-        "rows": [{"rule": rule, "accuracies": values, "accuracy": plain(interval(values))}
-                 for rule, values in {"a": [1.0] * 8, "b": [2.0, 3, 4, 5, 6, 7, 8, 9.5]}.items()],
-    }  # fmt: skip
+        "rows": [
+            {"rule": rule, "accuracies": values, "accuracy": plain(interval(values))}
+            for rule, values in {"a": [1.0] * 8, "b": [2.0, 3, 4, 5, 6, 7, 8, 9.5]}.items()
+        ],
+    }
     _, drawing = standing.drawings(table)
     told = drawing.plot.figure["data"][0]["hovertext"]
     assert drawing.plot.message == "t: 1 of 1 pairs of rules can be told apart"

@@ -99,8 +99,13 @@ def write_comparison(folder: Path, comparison: Comparison = COMPARISON) -> dict:
         for experiment in experiments:
             write_run(folder / experiment.identity, experiment, ENDS[label])
         mean = 100 * ENDS[label]
-        costs = {"forwards": 200, "backwards": 200, "layer_evaluations": 400, "synaptic_operations": 84e6 * 2**number,
-                 "one_bit_reads": 1234 * number}  # fmt: skip
+        costs = {
+            "forwards": 200,
+            "backwards": 200,
+            "layer_evaluations": 400,
+            "synaptic_operations": 84e6 * 2**number,
+            "one_bit_reads": 1234 * number,
+        }
         rows.append(
             {
                 "rule": label,
@@ -297,10 +302,23 @@ def test_runs_tested_before_there_were_fewer_steps_hide_the_figures(tmp_path):
 def told(rule: str, differences: list[float], base: float = 0.5) -> list[FinishedRun]:
     """Runs whose drop is so many points over the baseline's, which has `base` and a seed's own part."""
     return [
-        FinishedRun(rule, seed, [], {"test": {"accuracy_at_1": base + 0.1 * seed + by, "accuracy_at_4": 0.9,
-                                              "latency_drop": base + 0.1 * seed + by, "latency_area": 0.5}}, None, 1)
+        FinishedRun(
+            rule,
+            seed,
+            [],
+            {
+                "test": {
+                    "accuracy_at_1": base + 0.1 * seed + by,
+                    "accuracy_at_4": 0.9,
+                    "latency_drop": base + 0.1 * seed + by,
+                    "latency_area": 0.5,
+                }
+            },
+            None,
+            1,
+        )
         for seed, by in enumerate(differences)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(

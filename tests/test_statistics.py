@@ -166,8 +166,11 @@ def test_effect_sizes():
 def test_verdicts_say_no_more_than_the_pairs_do():
     rng = np.random.default_rng(0)
     reference = rng.normal(size=12)
-    rules = {"better": reference + rng.uniform(1, 2, 12), "alike": reference + rng.normal(size=12) / 10,
-             "worse": reference - rng.uniform(1, 2, 12)}  # fmt: skip
+    rules = {
+        "better": reference + rng.uniform(1, 2, 12),
+        "alike": reference + rng.normal(size=12) / 10,
+        "worse": reference - rng.uniform(1, 2, 12),
+    }
     words = {rule: found.words for rule, found in verdicts(reference, rules, "bptt").items()}
     assert words == {"better": "above bptt", "alike": "not distinguishable from bptt", "worse": "below bptt"}
     swapped = verdicts(reference, {"better": rules["worse"], "worse": rules["better"]}, "bptt")

@@ -28,8 +28,14 @@ DEAF = replace(
 )
 WILD = replace(TINY, rule=RuleConfig("bptt", {"lr": 3e37}), epochs=20)
 HERE = "tests.test_tracking"
-STOPS = [(5, False), (8, True), *(pytest.param(step, killed, marks=pytest.mark.slow)
-         for step, killed in [(1, True), (3, False), (4, True), (12, False), (12, True)])]  # fmt: skip
+STOPS = [
+    (5, False),
+    (8, True),
+    *(
+        pytest.param(step, killed, marks=pytest.mark.slow)
+        for step, killed in [(1, True), (3, False), (4, True), (12, False), (12, True)]
+    ),
+]
 SLOW_MLFLOW = ["tensorboard", pytest.param("mlflow", marks=pytest.mark.slow)]
 
 
@@ -98,8 +104,9 @@ def events(folder):
 
 def in_tensorboard(folder):
     found = events(folder)
-    return {tag: [(point.step, np.float32(point.value)) for point in found.Scalars(tag)]
-            for tag in found.Tags()["scalars"]}  # fmt: skip
+    return {
+        tag: [(point.step, np.float32(point.value)) for point in found.Scalars(tag)] for tag in found.Tags()["scalars"]
+    }
 
 
 def texts(folder, name):
@@ -119,8 +126,10 @@ def tracked_run(folder, root=None):
 def in_mlflow(folder, root=None):
     client, found = store(root or folder.parent), tracked_run(folder, root)
     histories = {name: client.get_metric_history(found.info.run_id, name) for name in found.data.metrics}
-    return {name: [(point.step, np.float64(point.value)) for point in sorted(history, key=lambda point: point.step)]
-            for name, history in histories.items()}  # fmt: skip
+    return {
+        name: [(point.step, np.float64(point.value)) for point in sorted(history, key=lambda point: point.step)]
+        for name, history in histories.items()
+    }
 
 
 @pytest.fixture(scope="module")

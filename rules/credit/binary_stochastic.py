@@ -140,8 +140,10 @@ class BinaryStochastic(CreditRule):
             return x
         low, high = (float(bound) for bound in torch.aminmax(x))
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"the input runs from {low:g} to {high:g}; it is the probability of its bits and "
-                             "must lie between 0 and 1: rescale it, or use binarise_input=False")  # fmt: skip
+            raise ValueError(
+                f"the input runs from {low:g} to {high:g}; it is the probability of its bits and "
+                "must lie between 0 and 1: rescale it, or use binarise_input=False"
+            )
         return bernoulli(x, rng)
 
     def _derivative(self, rng: torch.Generator) -> Callable[[Drawn], Tensor]:
@@ -153,8 +155,10 @@ class BinaryStochastic(CreditRule):
 
         def reused(spikes: Drawn) -> Tensor:
             if not spikes.noisy:
-                raise ValueError("reuse_bits compares two draws of a unit, and these units fire without noise: their "
-                                 "draws are equal; use reuse_bits=False, or stochastic binary units")  # fmt: skip
+                raise ValueError(
+                    "reuse_bits compares two draws of a unit, and these units fire without noise: their "
+                    "draws are equal; use reuse_bits=False, or stochastic binary units"
+                )
             circuit = and_not if self.kappa == 1 else xor
             return circuit(spikes.bits, bernoulli(spikes.p, rng))
 

@@ -87,8 +87,11 @@ class BPTT(CreditRule):
         if grads.keys().isdisjoint(learned):
             raise MissingNeed(str(self), type(model).__name__, {"gradient"}, offers(model) - {"gradient"})
         if self.surrogate is not None and not context.used:
-            warnings.warn(f"surrogate={self.surrogate} had no effect: {type(model).__name__} evaluates no "
-                          "rules.Surrogate; build its neurons with one", stacklevel=2)  # fmt: skip
+            warnings.warn(
+                f"surrogate={self.surrogate} had no effect: {type(model).__name__} evaluates no "
+                "rules.Surrogate; build its neurons with one",
+                stacklevel=2,
+            )
         return Credit(
             grads=grads,
             state=state,

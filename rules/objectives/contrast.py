@@ -238,9 +238,12 @@ def unit(features: Tensor) -> Tensor:
 
 def _checked(features: Tensor, labels: Tensor) -> tuple[int, int]:
     if features.ndim != 3:
-        raise ValueError(f"features have shape {tuple(features.shape)}; wanted [T, B, D], time first: for one step use "
-                         "features[None]")  # fmt: skip
+        raise ValueError(
+            f"features have shape {tuple(features.shape)}; wanted [T, B, D], time first: for one step use "
+            "features[None]"
+        )
     if labels.shape != features.shape[1:2]:
-        raise ValueError(f"labels have shape {tuple(labels.shape)}; wanted one number for each of "
-                         f"{features.shape[1]} samples")  # fmt: skip
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}; wanted one number for each of {features.shape[1]} samples"
+        )
     return features.shape[0], features.shape[1]

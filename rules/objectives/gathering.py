@@ -60,8 +60,10 @@ def gathered(x: Tensor, axis: int = 0) -> Tensor:
     dist.all_gather(sizes, Traffic.count(torch.tensor([x.shape[axis]], device=x.device)))
     found = [int(size) for size in sizes]
     if len(set(found)) > 1:
-        raise ValueError(f"the processes bring batches of {found} samples; a gathered loss wants equal sizes: drop the "
-                         "last, smaller batch of the loader")  # fmt: skip
+        raise ValueError(
+            f"the processes bring batches of {found} samples; a gathered loss wants equal sizes: drop the "
+            "last, smaller batch of the loader"
+        )
     joined: Tensor = _Gather.apply(x, axis)  # type: ignore[no-untyped-call]
     return joined
 

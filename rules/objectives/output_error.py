@@ -49,7 +49,9 @@ class BinaryCrossEntropy(Objective):
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         low, high = (float(bound) for bound in torch.aminmax(run.output.detach()))
         if not (low >= 0 and high <= 1):
-            raise ValueError(f"outputs run from {low:g} to {high:g}; wanted probabilities: a read-out of stochastic "
-                             "binary units, or ce_mean for logits")  # fmt: skip
+            raise ValueError(
+                f"outputs run from {low:g} to {high:g}; wanted probabilities: a read-out of stochastic "
+                "binary units, or ce_mean for logits"
+            )
         target = wanted(run.output[0], labels(run, batch), 1.0, 0.0).expand_as(run.output)
         return F.binary_cross_entropy(run.output, target, reduction="sum") / (len(run.output) * run.output.shape[1])

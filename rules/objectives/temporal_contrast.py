@@ -144,8 +144,10 @@ class SiameseTemporalContrast(nn.Module, Objective):
         x = batch.x[None] if static else batch.x
         first, second = (view(x, rng) for view in self.pair)
         if first.shape != second.shape:
-            raise ValueError(f"the views have shapes {tuple(first.shape)} and {tuple(second.shape)}; choose two views "
-                             "that give the same")  # fmt: skip
+            raise ValueError(
+                f"the views have shapes {tuple(first.shape)} and {tuple(second.shape)}; choose two views "
+                "that give the same"
+            )
         pair = beside(first, second)
         return Batch(pair[0] if static else pair, None if batch.y is None else batch.y.repeat(2))
 

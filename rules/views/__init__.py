@@ -8,6 +8,18 @@ from rules.views.spikes import ChannelJitter, EventDrop, Roll, TimeShift
 from rules.views.vectors import AdditiveNoise, FeatureDrop
 
 __all__ = [
-    "VIEWS", "AdditiveNoise", "ChannelJitter", "ColourJitter", "Compose", "Cutout", "EventDrop", "FeatureDrop",
-    "Identity", "RandomCrop", "RandomFlip", "Roll", "TimeShift", "View",
-]  # fmt: skip
+    "VIEWS",
+    "AdditiveNoise",
+    "ChannelJitter",
+    "ColourJitter",
+    "Compose",
+    "Cutout",
+    "EventDrop",
+    "FeatureDrop",
+    "Identity",
+    "RandomCrop",
+    "RandomFlip",
+    "Roll",
+    "TimeShift",
+    "View",
+]

@@ -16,8 +16,10 @@ SAMPLE = (-1, 1, 1, 1)  # a number for each sample beside [T, B, C, H, W]
 def images(x: Tensor, view: object) -> tuple[int, int]:
     """Height and width, for floating-point images `[T, B, C, H, W]` alone."""
     if x.ndim != 5:
-        raise ValueError(f"{view} wants images [T, B, C, H, W]; this input is {tuple(x.shape)}: "
-                         "reshape it, or take the pair 'vector'")  # fmt: skip
+        raise ValueError(
+            f"{view} wants images [T, B, C, H, W]; this input is {tuple(x.shape)}: "
+            "reshape it, or take the pair 'vector'"
+        )
     if not x.is_floating_point():
         raise ValueError(f"{view} wants floating-point images; these are {x.dtype}: divide them by their largest value")
     return x.shape[3], x.shape[4]
@@ -42,8 +44,10 @@ class RandomCrop:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         height, width = images(x, self)
         if self.padding >= min(height, width):
-            raise ValueError(f"{self} can push images of {height} x {width} out of sight; give a padding under "
-                             f"{min(height, width)}, such as {min(height, width) // 8}")  # fmt: skip
+            raise ValueError(
+                f"{self} can push images of {height} x {width} out of sight; give a padding under "
+                f"{min(height, width)}, such as {min(height, width) // 8}"
+            )
         down, right = integers(generator, x, 0, 2 * self.padding, 2, x.shape[1])  # [B] each
 
         def crop(x: Tensor) -> Tensor:
@@ -97,8 +101,10 @@ class Cutout:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         height, width = images(x, self)
         if self.size >= min(height, width):
-            raise ValueError(f"{self} can blank images of {height} x {width}; give a size under "
-                             f"{min(height, width)}, such as {min(height, width) // 2}")  # fmt: skip
+            raise ValueError(
+                f"{self} can blank images of {height} x {width}; give a size under "
+                f"{min(height, width)}, such as {min(height, width) // 2}"
+            )
         rows = self._covered(integers(generator, x, 0, height - 1, x.shape[1]), height)  # [B, H]
         columns = self._covered(integers(generator, x, 0, width - 1, x.shape[1]), width)  # [B, W]
         hole = rows[:, None, :, None] & columns[:, None, None, :]  # [B, 1, H, W]

@@ -13,8 +13,10 @@ from rules.views.base import chance, integers, require, still, uniform, whole
 def trains(x: Tensor, view: object) -> None:
     """Refuse what is neither units `[T, B, N]` nor an event image `[T, B, C, H, W]`."""
     if x.ndim not in (3, 5):
-        raise ValueError(f"{view} wants spike trains [T, B, N] or [T, B, C, H, W]; this input is {tuple(x.shape)}: "
-                         "flatten or unflatten its features")  # fmt: skip
+        raise ValueError(
+            f"{view} wants spike trains [T, B, N] or [T, B, C, H, W]; this input is {tuple(x.shape)}: "
+            "flatten or unflatten its features"
+        )
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,10 @@ class ChannelJitter:
 
     def _moved(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if not bool(((x == 0) | (x == 1)).all()):
-            raise ValueError(f"{self} wants spikes of 0 and 1; this input holds other numbers: encode it first, "
-                             "or take the pair 'vector'")  # fmt: skip
+            raise ValueError(
+                f"{self} wants spikes of 0 and 1; this input holds other numbers: encode it first, "
+                "or take the pair 'vector'"
+            )
         step, sample, unit = x.nonzero(as_tuple=True)
         by = integers(generator, x, -self.reach, self.reach, len(unit))
         out = torch.zeros(x.shape, dtype=x.dtype, device=x.device)  # zeros_like keeps a stride of 0
@@ -136,7 +140,9 @@ class ChannelJitter:
 
     def _swapped(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if x.shape[2] != 2:
-            raise ValueError(f"{self} wants two polarities [T, B, 2, H, W]; this input is {tuple(x.shape)}: "
-                             "leave the channel jitter out")  # fmt: skip
+            raise ValueError(
+                f"{self} wants two polarities [T, B, 2, H, W]; this input is {tuple(x.shape)}: "
+                "leave the channel jitter out"
+            )
         swapped = (uniform(generator, x, x.shape[1]) < self.swap).view(-1, 1, 1, 1)
         return still(lambda x: torch.where(swapped, x.flip(2), x), x)

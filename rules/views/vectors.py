@@ -13,8 +13,9 @@ from rules.views.base import chance, require, still, uniform
 def features(x: Tensor, view: object) -> None:
     """Refuse what has no features, or whole numbers for features."""
     if x.ndim < 3:
-        raise ValueError(f"{view} wants features [T, B, N]; this input is {tuple(x.shape)}: "
-                         "put time first and the samples second")  # fmt: skip
+        raise ValueError(
+            f"{view} wants features [T, B, N]; this input is {tuple(x.shape)}: put time first and the samples second"
+        )
     if not x.is_floating_point():
         raise ValueError(f"{view} wants floating-point features; these are {x.dtype}: x.float()")
 

@@ -53,8 +53,10 @@ class Engines:
     soma_backward: float = 4.38
 
     def __str__(self) -> str:
-        return (f"e_MAC = {self.mac:.3g}, e_AC = {self.ac:.3g}, e_soma = {self.soma_forward:.3g} forward and "
-                f"{self.soma_backward:.3g} back [pJ]")  # fmt: skip
+        return (
+            f"e_MAC = {self.mac:.3g}, e_AC = {self.ac:.3g}, e_soma = {self.soma_forward:.3g} forward and "
+            f"{self.soma_backward:.3g} back [pJ]"
+        )
 
 
 NEUROMC = Engines()
@@ -114,8 +116,9 @@ class Synapses:
                 raise ValueError(f"{name}={getattr(self, name)}: give a share between 0 and 1")
 
 
-def training(layers: Sequence[Synapses], schedule: Schedule = SCHEDULES["bptt"], engines: Engines = NEUROMC,
-             first: bool = True) -> Training:  # fmt: skip
+def training(
+    layers: Sequence[Synapses], schedule: Schedule = SCHEDULES["bptt"], engines: Engines = NEUROMC, first: bool = True
+) -> Training:
     """Picojoules of one update of these layers, compute alone: no optimiser, no memory.
 
     The first of them passes no error on where `first` says that its input is data. Shares of 1 are those of hardware

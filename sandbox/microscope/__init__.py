@@ -8,6 +8,15 @@ from sandbox.microscope.references import REFERENCES, Backpropagation, CannotRun
 from sandbox.microscope.smoothed import Smoothed
 
 __all__ = [
-    "REFERENCES", "Backpropagation", "CannotRun", "Differences", "Look", "Microscope", "Reference", "Row", "Smoothed",
-    "read_rows", "write_look",
-]  # fmt: skip
+    "REFERENCES",
+    "Backpropagation",
+    "CannotRun",
+    "Differences",
+    "Look",
+    "Microscope",
+    "Reference",
+    "Row",
+    "Smoothed",
+    "read_rows",
+    "write_look",
+]

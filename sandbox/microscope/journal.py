@@ -23,6 +23,7 @@ def read_rows(path: Path) -> list[Row]:
         try:
             rows.append(Row(**json.loads(line)))
         except (json.JSONDecodeError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}, is no row of a microscope ({error}); remove it and "
-                             "run the experiment again") from error  # fmt: skip
+            raise ValueError(
+                f"{path}, line {number}, is no row of a microscope ({error}); remove it and run the experiment again"
+            ) from error
     return rows

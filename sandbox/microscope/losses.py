@@ -98,6 +98,8 @@ def positive(**settings: float) -> None:
 def refuse_large(label: str, weights: int, largest: int) -> None:
     """Raises ValueError for a model that has too many weights to ask one by one."""
     if weights > largest:
-        raise ValueError(f"{label} asks for the loss twice for every weight, and this model has {weights} in its "
-                         f"weight matrices, more than largest={largest}: look at it with the reference bptt, at a "
-                         f"smaller network with this one, or raise largest")  # fmt: skip
+        raise ValueError(
+            f"{label} asks for the loss twice for every weight, and this model has {weights} in its "
+            f"weight matrices, more than largest={largest}: look at it with the reference bptt, at a "
+            f"smaller network with this one, or raise largest"
+        )

@@ -84,4 +84,4 @@ __all__ = [
     "learnable",
     "scan",
     "simulate",
-]  # fmt: skip
+]

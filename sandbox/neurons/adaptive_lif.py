@@ -60,9 +60,17 @@ class ALIF(Neuron):
     threshold: ClassVar[str] = "v >= v_threshold + beta * a"
     method: ClassVar[str] = "exact"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "tau_adapt": "ms", "beta": "mV", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV",
-        "v_reset": "mV", "v": "mV", "a": "1", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "tau_adapt": "ms",
+        "beta": "mV",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "a": "1",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_adapt": 0.0, "r": 0.0, "v_threshold": "v_reset"}
     choices: ClassVar[dict[str, Any]] = {"reset": RESETS}
 

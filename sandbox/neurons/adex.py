@@ -30,9 +30,14 @@ def _pattern(
     """A pattern in the units of the paper, pF, nS, mV, nS, ms, pA, mV, in ours."""
     small = {"c_mem": c_mem, "g_leak": g_leak, "a": a, "b": b}
     return {
-        **{name: value / 1000 for name, value in small.items()}, "v_leak": v_leak, "tau_w": tau_w, "v_reset": v_reset,
-        "v_rheobase": -50.0, "delta_t": 2.0, "v_threshold": 0.0,
-    }  # fmt: skip
+        **{name: value / 1000 for name, value in small.items()},
+        "v_leak": v_leak,
+        "tau_w": tau_w,
+        "v_reset": v_reset,
+        "v_rheobase": -50.0,
+        "delta_t": 2.0,
+        "v_threshold": 0.0,
+    }
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,28 @@ class AdEx(Neuron):
     reset_code: ClassVar[str] = "v = v_reset\nw += b"
     method: ClassVar[str] = "euler"
     units: ClassVar[dict[str, str]] = {
-        "c_mem": "nF", "g_leak": "uS", "v_leak": "mV", "v_rheobase": "mV", "delta_t": "mV", "a": "uS", "tau_w": "ms",
-        "b": "nA", "v_reset": "mV", "v_threshold": "mV", "v": "mV", "w": "nA", "current": "nA",
-    }  # fmt: skip
+        "c_mem": "nF",
+        "g_leak": "uS",
+        "v_leak": "mV",
+        "v_rheobase": "mV",
+        "delta_t": "mV",
+        "a": "uS",
+        "tau_w": "ms",
+        "b": "nA",
+        "v_reset": "mV",
+        "v_threshold": "mV",
+        "v": "mV",
+        "w": "nA",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {
-        "c_mem": 0.0, "g_leak": 0.0, "delta_t": 0.0, "tau_w": 0.0, "v_rheobase": "v_leak", "v_threshold": "v_rheobase",
-    }  # fmt: skip
+        "c_mem": 0.0,
+        "g_leak": 0.0,
+        "delta_t": 0.0,
+        "tau_w": 0.0,
+        "v_rheobase": "v_leak",
+        "v_threshold": "v_rheobase",
+    }
     presets: ClassVar[dict[str, dict[str, float]]] = {
         "tonic": _pattern(200, 10, -70, 2, 30, 0, -58),
         "adapting": _pattern(200, 12, -70, 2, 300, 60, -58),
@@ -96,9 +117,15 @@ class AdEx(Neuron):
         "irregular": _pattern(100, 12, -60, -11, 130, 30, -48),
     }
     preset_currents: ClassVar[dict[str, float]] = {
-        "tonic": 0.5, "adapting": 0.5, "initial_burst": 0.4, "bursting": 0.21, "delayed_accelerating": 0.3,
-        "delayed_bursting": 0.11, "transient": 0.18, "irregular": 0.16,
-    }  # fmt: skip
+        "tonic": 0.5,
+        "adapting": 0.5,
+        "initial_burst": 0.4,
+        "bursting": 0.21,
+        "delayed_accelerating": 0.3,
+        "delayed_bursting": 0.11,
+        "transient": 0.18,
+        "irregular": 0.16,
+    }
 
     @property
     def swing(self) -> Value:

@@ -187,7 +187,8 @@ def _admit(neuron: Neuron) -> None:
         if not isinstance(low, str) and not (torch.as_tensor(value) > low).all():
             unit = neuron.units.get(name, "1")
             what = "time constant in ms" if unit == "ms" else "number" if unit == "1" else f"number in {unit}"
-            raise ValueError(f"{name}={value}: give a {'positive ' if low == 0 else ''}{what}"
-                             f"{'' if low == 0 else f' above {low:g}'}")  # fmt: skip
+            raise ValueError(
+                f"{name}={value}: give a {'positive ' if low == 0 else ''}{what}{'' if low == 0 else f' above {low:g}'}"
+            )
     if not neuron.t_refractory >= 0:
         raise ValueError(f"t_refractory={neuron.t_refractory}: give a period in ms, 0 for none")

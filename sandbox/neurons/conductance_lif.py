@@ -66,12 +66,28 @@ class CobaLIF(Resetting):
     """
     method: ClassVar[str] = "exponential_euler"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "tau_e": "ms", "tau_i": "ms", "r": "Mohm", "v_leak": "mV", "e_e": "mV", "e_i": "mV",
-        "v_threshold": "mV", "v_reset": "mV", "v": "mV", "g_e": "uS", "g_i": "uS", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "tau_e": "ms",
+        "tau_i": "ms",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "e_e": "mV",
+        "e_i": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "g_e": "uS",
+        "g_i": "uS",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {
-        "tau_mem": 0.0, "tau_e": 0.0, "tau_i": 0.0, "r": 0.0, "e_e": "v_threshold", "v_threshold": "v_reset",
-    }  # fmt: skip
+        "tau_mem": 0.0,
+        "tau_e": 0.0,
+        "tau_i": 0.0,
+        "r": 0.0,
+        "e_e": "v_threshold",
+        "v_threshold": "v_reset",
+    }
 
     @property
     def rheobase(self) -> Value:

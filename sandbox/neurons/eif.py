@@ -57,12 +57,23 @@ class EIF(Neuron):
     reset_code: ClassVar[str] = "v = v_reset"
     method: ClassVar[str] = "euler"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "delta_t": "mV", "r": "Mohm", "v_leak": "mV", "v_rheobase": "mV", "v_threshold": "mV",
-        "v_reset": "mV", "v": "mV", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "delta_t": "mV",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "v_rheobase": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {
-        "tau_mem": 0.0, "delta_t": 0.0, "r": 0.0, "v_rheobase": "v_leak", "v_threshold": "v_rheobase",
-    }  # fmt: skip
+        "tau_mem": 0.0,
+        "delta_t": 0.0,
+        "r": 0.0,
+        "v_rheobase": "v_leak",
+        "v_threshold": "v_rheobase",
+    }
 
     @property
     def swing(self) -> Value:

@@ -61,9 +61,17 @@ class EscapeLIF(Neuron):
     threshold: ClassVar[str] = "v >= v_threshold + delta_v * log(-log(dice) * tau_escape / dt)"
     method: ClassVar[str] = "exact"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "tau_escape": "ms", "delta_v": "mV", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV",
-        "v_reset": "mV", "v": "mV", "dice": "1", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "tau_escape": "ms",
+        "delta_v": "mV",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "dice": "1",
+        "current": "nA",
+    }
     draws: ClassVar[dict[str, str]] = {"dice": "uniform"}
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_escape": 0.0, "delta_v": 0.0, "r": 0.0}
     choices: ClassVar[dict[str, Any]] = {"reset": RESETS}

@@ -60,9 +60,16 @@ class FitzHughNagumo(Neuron):
     refractory: ClassVar[str] = "v >= v_threshold"
     method: ClassVar[str] = "rk4"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "tau_w": "ms", "a": "1", "b": "1", "r": "1/nA", "v_threshold": "1", "v": "1", "w": "1",
+        "tau_mem": "ms",
+        "tau_w": "ms",
+        "a": "1",
+        "b": "1",
+        "r": "1/nA",
+        "v_threshold": "1",
+        "v": "1",
+        "w": "1",
         "current": "nA",
-    }  # fmt: skip
+    }
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_w": 0.0, "b": 0.0, "r": 0.0}
 
     @property

@@ -54,8 +54,13 @@ class Channels(Neuron):
     refractory: ClassVar[str] = "v >= v_threshold"
     method: ClassVar[str] = "exponential_euler"
     above: ClassVar[dict[str, float | str]] = {
-        "c_mem": 0.0, "g_na": 0.0, "g_k": 0.0, "g_leak": 0.0, "e_na": "v_leak", "v_threshold": "v_leak",
-    }  # fmt: skip
+        "c_mem": 0.0,
+        "g_na": 0.0,
+        "g_k": 0.0,
+        "g_leak": 0.0,
+        "e_na": "v_leak",
+        "v_threshold": "v_leak",
+    }
 
     @abstractmethod
     def rates(self, v: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -113,9 +118,20 @@ class Channels(Neuron):
 
 
 CHANNEL_UNITS = {
-    "c_mem": "nF", "g_na": "uS", "g_k": "uS", "g_leak": "uS", "e_na": "mV", "e_k": "mV", "v_leak": "mV",
-    "v_threshold": "mV", "v": "mV", "m": "1", "h": "1", "n": "1", "current": "nA",
-}  # fmt: skip
+    "c_mem": "nF",
+    "g_na": "uS",
+    "g_k": "uS",
+    "g_leak": "uS",
+    "e_na": "mV",
+    "e_k": "mV",
+    "v_leak": "mV",
+    "v_threshold": "mV",
+    "v": "mV",
+    "m": "1",
+    "h": "1",
+    "n": "1",
+    "current": "nA",
+}
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,16 @@ class Izhikevich(Neuron):
     reset_code: ClassVar[str] = "v = v_reset\nu += d"
     method: ClassVar[str] = "euler"
     units: ClassVar[dict[str, str]] = {
-        "a": "1/ms", "b": "1/ms", "v_reset": "mV", "d": "mV/ms", "c_mem": "nF", "v_threshold": "mV", "v": "mV",
-        "u": "mV/ms", "current": "nA",
-    }  # fmt: skip
+        "a": "1/ms",
+        "b": "1/ms",
+        "v_reset": "mV",
+        "d": "mV/ms",
+        "c_mem": "nF",
+        "v_threshold": "mV",
+        "v": "mV",
+        "u": "mV/ms",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {"a": 0.0, "c_mem": 0.0, "v_threshold": "v_reset"}
     presets: ClassVar[dict[str, dict[str, float]]] = {
         "RS": {"a": 0.02, "b": 0.2, "v_reset": -65.0, "d": 8.0},

@@ -57,8 +57,14 @@ class LIF(Resetting):
     equations: ClassVar[str] = "dv/dt = (v_leak - v + r * current) / tau_mem : volt (unless refractory)"
     method: ClassVar[str] = "exact"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v_reset": "mV", "v": "mV", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "r": 0.0, "v_threshold": "v_reset"}
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> LIFState:

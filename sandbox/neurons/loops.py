@@ -166,19 +166,26 @@ def check_resolution(neuron: Neuron, dt: float) -> None:
     """Warn where dt is longer than the fastest time constant."""
     if dt > neuron.fastest:
         name = type(neuron).__name__
-        warnings.warn(f"dt={dt:g} ms is longer than the fastest time constant of {name}, {neuron.fastest:g} ms: its "
-                      "dynamics are not resolved; use a smaller dt", stacklevel=5)  # fmt: skip
+        warnings.warn(
+            f"dt={dt:g} ms is longer than the fastest time constant of {name}, {neuron.fastest:g} ms: its "
+            "dynamics are not resolved; use a smaller dt",
+            stacklevel=5,
+        )
 
 
 def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:
     """The state, where it is one of this neuron for such a current; raise ValueError otherwise."""
     wanted = neuron.initial_state(current.shape, current)
     if type(state) is not type(wanted):
-        raise ValueError(f"state is a {type(state).__name__}; {type(neuron).__name__} wants a {type(wanted).__name__}, "
-                         "as neuron.initial_state(shape, like) gives")  # fmt: skip
+        raise ValueError(
+            f"state is a {type(state).__name__}; {type(neuron).__name__} wants a {type(wanted).__name__}, "
+            "as neuron.initial_state(shape, like) gives"
+        )
     for name in variables(state):
         value = getattr(state, name)
         if value.shape != current.shape or value.dtype != current.dtype:
-            raise ValueError(f"state.{name} is {value.dtype} of shape {tuple(value.shape)}; the currents want "
-                             f"{current.dtype} of shape {tuple(current.shape)}")  # fmt: skip
+            raise ValueError(
+                f"state.{name} is {value.dtype} of shape {tuple(value.shape)}; the currents want "
+                f"{current.dtype} of shape {tuple(current.shape)}"
+            )
     return state

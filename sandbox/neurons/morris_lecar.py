@@ -72,14 +72,33 @@ class MorrisLecar(Neuron):
     refractory: ClassVar[str] = "v >= v_threshold"
     method: ClassVar[str] = "rk4"
     units: ClassVar[dict[str, str]] = {
-        "c_mem": "nF", "g_ca": "uS", "g_k": "uS", "g_leak": "uS", "e_ca": "mV", "e_k": "mV", "v_leak": "mV",
-        "v1": "mV", "v2": "mV", "v3": "mV", "v4": "mV", "phi": "1/ms", "v_threshold": "mV", "v": "mV", "w": "1",
+        "c_mem": "nF",
+        "g_ca": "uS",
+        "g_k": "uS",
+        "g_leak": "uS",
+        "e_ca": "mV",
+        "e_k": "mV",
+        "v_leak": "mV",
+        "v1": "mV",
+        "v2": "mV",
+        "v3": "mV",
+        "v4": "mV",
+        "phi": "1/ms",
+        "v_threshold": "mV",
+        "v": "mV",
+        "w": "1",
         "current": "nA",
-    }  # fmt: skip
+    }
     above: ClassVar[dict[str, float | str]] = {
-        "c_mem": 0.0, "g_ca": 0.0, "g_k": 0.0, "g_leak": 0.0, "v2": 0.0, "v4": 0.0, "phi": 0.0,
+        "c_mem": 0.0,
+        "g_ca": 0.0,
+        "g_k": 0.0,
+        "g_leak": 0.0,
+        "v2": 0.0,
+        "v4": 0.0,
+        "phi": 0.0,
         "v_threshold": "v_leak",
-    }  # fmt: skip
+    }
     presets: ClassVar[dict[str, dict[str, float]]] = {
         "hopf": {"g_ca": 4.4, "v3": 2.0, "v4": 30.0, "phi": 0.04},
         "snic": {"g_ca": 4.0, "v3": 12.0, "v4": 17.4, "phi": 1 / 15},

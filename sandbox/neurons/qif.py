@@ -55,12 +55,23 @@ class QIF(Neuron):
     reset_code: ClassVar[str] = "v = v_reset"
     method: ClassVar[str] = "rk2"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "k": "1/mV", "r": "Mohm", "v_leak": "mV", "v_critical": "mV", "v_threshold": "mV",
-        "v_reset": "mV", "v": "mV", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "k": "1/mV",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "v_critical": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {
-        "tau_mem": 0.0, "k": 0.0, "r": 0.0, "v_critical": "v_leak", "v_threshold": "v_reset",
-    }  # fmt: skip
+        "tau_mem": 0.0,
+        "k": 0.0,
+        "r": 0.0,
+        "v_critical": "v_leak",
+        "v_threshold": "v_reset",
+    }
 
     @property
     def swing(self) -> Value:

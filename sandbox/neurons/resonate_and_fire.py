@@ -58,9 +58,16 @@ class ResonateAndFire(Neuron):
     reset_code: ClassVar[str] = "v = v_reset\nw = 0*mV"
     method: ClassVar[str] = "rk4"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "omega": "1/ms", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v_reset": "mV",
-        "v": "mV", "w": "mV", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "omega": "1/ms",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "w": "mV",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "omega": 0.0, "r": 0.0, "v_threshold": "v_reset"}
 
     @property

@@ -57,9 +57,15 @@ class StochasticBinary(Neuron):
     method: ClassVar[str] = "exact"
     spontaneous: ClassVar[bool] = True
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "delta_v": "mV", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v": "mV", "dice": "1",
+        "tau_mem": "ms",
+        "delta_v": "mV",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "v_threshold": "mV",
+        "v": "mV",
+        "dice": "1",
         "current": "nA",
-    }  # fmt: skip
+    }
     draws: ClassVar[dict[str, str]] = {"dice": "uniform"}
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "delta_v": 0.0, "r": 0.0}
 

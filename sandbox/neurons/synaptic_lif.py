@@ -60,9 +60,16 @@ class CubaLIF(Resetting):
     """
     method: ClassVar[str] = "exact"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "tau_syn": "ms", "r": "Mohm", "v_leak": "mV", "v_threshold": "mV", "v_reset": "mV",
-        "v": "mV", "i_syn": "nA", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "tau_syn": "ms",
+        "r": "Mohm",
+        "v_leak": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "i_syn": "nA",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_syn": 0.0, "r": 0.0, "v_threshold": "v_reset"}
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> CubaLIFState:

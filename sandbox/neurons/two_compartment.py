@@ -58,12 +58,26 @@ class TwoCompartment(Resetting):
     """
     method: ClassVar[str] = "rk4"
     units: ClassVar[dict[str, str]] = {
-        "tau_mem": "ms", "tau_dend": "ms", "r": "Mohm", "r_dend": "Mohm", "r_axial": "Mohm", "v_leak": "mV",
-        "v_threshold": "mV", "v_reset": "mV", "v": "mV", "v_dend": "mV", "current": "nA",
-    }  # fmt: skip
+        "tau_mem": "ms",
+        "tau_dend": "ms",
+        "r": "Mohm",
+        "r_dend": "Mohm",
+        "r_axial": "Mohm",
+        "v_leak": "mV",
+        "v_threshold": "mV",
+        "v_reset": "mV",
+        "v": "mV",
+        "v_dend": "mV",
+        "current": "nA",
+    }
     above: ClassVar[dict[str, float | str]] = {
-        "tau_mem": 0.0, "tau_dend": 0.0, "r": 0.0, "r_dend": 0.0, "r_axial": 0.0, "v_threshold": "v_reset",
-    }  # fmt: skip
+        "tau_mem": 0.0,
+        "tau_dend": 0.0,
+        "r": 0.0,
+        "r_dend": 0.0,
+        "r_axial": 0.0,
+        "v_threshold": "v_reset",
+    }
 
     @property
     def rheobase(self) -> Value:

@@ -9,6 +9,13 @@ from sandbox.reference.network import Brian2Network, to_brian2
 from sandbox.reference.network_report import NetworkReport
 
 __all__ = [
-    "Brian2Network", "Check", "CompiledNeuron", "ConformanceReport", "NetworkReport", "from_brian2", "noisy_currents",
-    "to_brian2", "validate",
-]  # fmt: skip
+    "Brian2Network",
+    "Check",
+    "CompiledNeuron",
+    "ConformanceReport",
+    "NetworkReport",
+    "from_brian2",
+    "noisy_currents",
+    "to_brian2",
+    "validate",
+]

@@ -136,8 +136,10 @@ def _dense(name: str, part: nn.Module) -> Dense:
     if isinstance(synapse, nn.Sequential) and [type(m) for m in list(synapse)[:-1]] == [nn.Flatten]:
         synapse = synapse[-1] if type(synapse[-1]) in LINEAR else synapse
     if not (isinstance(synapse, nn.Linear) and type(synapse) in LINEAR):
-        raise ValueError(f"{name} weighs its input by {_kinds(synapse)}: Brian2 gets nn.Linear, or nn.Flatten and "
-                         "nn.Linear; write a convolution as the nn.Linear that does the same")  # fmt: skip
+        raise ValueError(
+            f"{name} weighs its input by {_kinds(synapse)}: Brian2 gets nn.Linear, or nn.Flatten and "
+            "nn.Linear; write a convolution as the nn.Linear that does the same"
+        )
     cells = part.cells
     bias = torch.zeros(synapse.out_features, dtype=torch.float64)
     for linear in (synapse, cells.recurrent):

@@ -100,8 +100,13 @@ def draw_mean(axes: Axes, number: int, place: float, interval: Interval, *, acro
     mean, low, high = interval
     if not math.isnan(low):  # drawn from its ends: a BCa interval need not lie around the mean
         bar = ([place, place], [low, high])
-        axes.plot(*(bar[::-1] if across else bar), color=look(number)["color"], linewidth=1.2,
-                  marker="|" if across else "_", markersize=9)  # fmt: skip
+        axes.plot(
+            *(bar[::-1] if across else bar),
+            color=look(number)["color"],
+            linewidth=1.2,
+            marker="|" if across else "_",
+            markersize=9,
+        )
     dot = (mean, place) if across else (place, mean)
     return axes.plot(*dot, **{**look(number), **HOLLOW})
 
@@ -121,8 +126,18 @@ def draw_legend(figure: Figure, handles: list[Any], rules: list[str], note: str)
     """Below the axes, where it hides nothing; handles beyond the rules bring their own label."""
     labels = [plain(rule) for rule in rules] + [handle.get_label() for handle in handles[len(rules) :]]
     columns = 3 if max(map(len, labels), default=0) <= 31 else 2
-    legend = figure.legend(handles, labels, loc="outside lower left", ncols=columns, frameon=False, fontsize=9,
-                           handlelength=3.6, title=note or None, title_fontsize=9, alignment="left")  # fmt: skip
+    legend = figure.legend(
+        handles,
+        labels,
+        loc="outside lower left",
+        ncols=columns,
+        frameon=False,
+        fontsize=9,
+        handlelength=3.6,
+        title=note or None,
+        title_fontsize=9,
+        alignment="left",
+    )
     legend.get_title().set_color("0.35")
 
 

@@ -21,14 +21,18 @@ def write_page(reports: Mapping[str, ConformanceReport], path: Path) -> Path:
     """Write the tables and figures of all reports, by name, to an HTML file; returns its path."""
     agree = sum(report.passed for report in reports.values())
     tiers = tuple(dict.fromkeys(tier for report in reports.values() for tier in report.tiers))
-    html = _environment().get_template("conformance.html").render(
-        title=f"{agree} of {len(reports)} neurons agree with Brian2 and SciPy",
-        tiers=f"Tiers: {', '.join(tiers)}",
-        tier_names=tiers,
-        reports=reports,
-        figures={name: _inline(png(report.plot())) for name, report in reports.items()},
-        versions=", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
-    )  # fmt: skip
+    html = (
+        _environment()
+        .get_template("conformance.html")
+        .render(
+            title=f"{agree} of {len(reports)} neurons agree with Brian2 and SciPy",
+            tiers=f"Tiers: {', '.join(tiers)}",
+            tier_names=tiers,
+            reports=reports,
+            figures={name: _inline(png(report.plot())) for name, report in reports.items()},
+            versions=", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
+        )
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, html)
     return path
@@ -36,9 +40,12 @@ def write_page(reports: Mapping[str, ConformanceReport], path: Path) -> Path:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters.update(short=short, passes=_passes, largest=_largest)
     return environment
 

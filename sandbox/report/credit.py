@@ -130,8 +130,14 @@ def cosine_map(view: View, title: str) -> bytes:
     axes.set_yticks(range(len(view.layers)), [plain(layer) for layer in view.layers])
     for (row, column), value in np.ndenumerate(values):
         dark = not math.isnan(value) and abs(value) > 0.6
-        axes.text(column, row, "–" if math.isnan(value) else f"{value:.2f}", ha="center", va="center",
-                  color="white" if dark else "black")  # fmt: skip
+        axes.text(
+            column,
+            row,
+            "–" if math.isnan(value) else f"{value:.2f}",
+            ha="center",
+            va="center",
+            color="white" if dark else "black",
+        )
     figure.colorbar(image, label="cosine")
     figure.set_dpi(DPI)
     return png(figure)

@@ -28,24 +28,40 @@ class Measure(NamedTuple):
 
 MEASURES = (
     Measure(
-        "drop", "latency_drop", "accuracy drop", "points", 100,
+        "drop",
+        "latency_drop",
+        "accuracy drop",
+        "points",
+        100,
         "The drop is the accuracy from the most time steps minus the accuracy from the fewest, in points.",
     ),
     Measure(
-        "area", "latency_area", "mean accuracy over steps", "%", 100,
+        "area",
+        "latency_area",
+        "mean accuracy over steps",
+        "%",
+        100,
         "The area is the mean of the accuracies over the numbers of time steps used, in percent.",
     ),
     Measure(
-        "consistency", "temporal_cosine", "consistency over time", "", 1,
+        "consistency",
+        "temporal_cosine",
+        "consistency over time",
+        "",
+        1,
         "The consistency is the mean cosine between what the read-out receives from a sample at two different steps: "
         "1 where every step looks the same.",
     ),
     Measure(
-        "separation", "class_separation", "class separation", "", 1,
+        "separation",
+        "class_separation",
+        "class separation",
+        "",
+        1,
         "The separation is the mean cosine between what the read-out receives at a step from two samples of one class "
         "minus that from two samples of different classes: 0 where the classes look alike.",
     ),
-)  # fmt: skip
+)
 
 
 def measured(runs: Sequence[FinishedRun]) -> list[Measure]:

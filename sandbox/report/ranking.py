@@ -66,8 +66,10 @@ def profile_csv(overall: dict[str, Any]) -> str:
 def message(overall: dict[str, Any]) -> str:
     """Which rule comes first, and how many stand above the baseline."""
     above = sum((row["verdict"] or "").startswith("above") for row in overall["rows"])
-    return (f"{overall['rows'][0]['rule']} ranks first on {len(overall['tasks'])} tasks; {above} of "
-            f"{len(overall['rows']) - 1} rules stand above {overall['baseline']}")  # fmt: skip
+    return (
+        f"{overall['rows'][0]['rule']} ranks first on {len(overall['tasks'])} tasks; {above} of "
+        f"{len(overall['rows']) - 1} rules stand above {overall['baseline']}"
+    )
 
 
 def profile_message(overall: dict[str, Any]) -> str:

@@ -88,11 +88,15 @@ def finished(path: Path, resumable: Path) -> Any:
 
 def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:
     if not path.exists():
-        raise ValueError(f"{path} does not exist, so there is no learning curve; remove {path.parent} and run "
-                         f"`sandbox resume {resumable}`, or run the experiment again")  # fmt: skip
+        raise ValueError(
+            f"{path} does not exist, so there is no learning curve; remove {path.parent} and run "
+            f"`sandbox resume {resumable}`, or run the experiment again"
+        )
     try:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no readable JSON, line by line ({error}); remove {path.parent} and run "
-                         f"`sandbox resume {resumable}`, or run the experiment again") from error  # fmt: skip
+        raise ValueError(
+            f"{path} is no readable JSON, line by line ({error}); remove {path.parent} and run "
+            f"`sandbox resume {resumable}`, or run the experiment again"
+        ) from error
     return lines

@@ -54,15 +54,26 @@ def _ranking(table: dict[str, Any]) -> Drawing:
 
 
 def ranked(
-    found: dict[str, Interval], seeds: dict[str, list[float]], numbers: dict[str, int], line: tuple[float, str],
-    said: tuple[str, str], title: str,
-) -> bytes:  # fmt: skip
+    found: dict[str, Interval],
+    seeds: dict[str, list[float]],
+    numbers: dict[str, int],
+    line: tuple[float, str],
+    said: tuple[str, str],
+    title: str,
+) -> bytes:
     """Means with their intervals, the highest first, beside a line; `said` names the axis and the marks; a PNG."""
     figure, axes = axes_for(title, said[0], "")
     for place, (rule, middle) in enumerate(found.items()):
         if len(seeds[rule]) > 1:
-            axes.plot(seeds[rule], [place + 0.2] * len(seeds[rule]), "o", color=look(numbers[rule])["color"],
-                      alpha=0.45, markersize=5, markeredgewidth=0)  # fmt: skip
+            axes.plot(
+                seeds[rule],
+                [place + 0.2] * len(seeds[rule]),
+                "o",
+                color=look(numbers[rule])["color"],
+                alpha=0.45,
+                markersize=5,
+                markeredgewidth=0,
+            )
         draw_mean(axes, numbers[rule], place, middle, across=True)
     beside = axes.axvline(line[0], color="0.25", linestyle=":", linewidth=1.8, label=line[1])
     axes.set_yticks(range(len(found)), [plain(rule) for rule in found])
@@ -106,8 +117,12 @@ def cell(verdict: Verdict) -> str:
 
 
 def _told(a: str, b: str, verdict: Verdict) -> str:
-    lines = (f"{theme.name(a)} − {theme.name(b)}", f"{verdict.difference} points", theme.name(verdict.words),
-             f"p = {verdict.p:.3g}, by Holm {verdict.adjusted:.3g}")  # fmt: skip
+    lines = (
+        f"{theme.name(a)} − {theme.name(b)}",
+        f"{verdict.difference} points",
+        theme.name(verdict.words),
+        f"p = {verdict.p:.3g}, by Holm {verdict.adjusted:.3g}",
+    )
     return "<br>".join(lines)
 
 
@@ -120,8 +135,17 @@ def _spoken(pairs: Pairs) -> str:
 
 def _numbers(a: str, b: str, verdict: Verdict) -> dict[str, Any]:
     mean, low, high = verdict.difference
-    return {"rule": a, "beside": b, "difference_points": mean, "low": low, "high": high, "effect": verdict.effect,
-            "p": verdict.p, "p_adjusted": verdict.adjusted, "verdict": verdict.words}  # fmt: skip
+    return {
+        "rule": a,
+        "beside": b,
+        "difference_points": mean,
+        "low": low,
+        "high": high,
+        "effect": verdict.effect,
+        "p": verdict.p,
+        "p_adjusted": verdict.adjusted,
+        "verdict": verdict.words,
+    }
 
 
 def _printed(values: list[list[float]], text: list[list[str]], rules: list[str], title: str) -> bytes:
@@ -130,8 +154,12 @@ def _printed(values: list[list[float]], text: list[list[str]], rules: list[str],
     size = 9 if len(rules) <= 8 else 5.5
     reach = max((abs(x) for row in values for x in row if math.isfinite(x)), default=1.0) or 1.0
     axes.imshow(np.array(values), cmap="PuOr", vmin=-2 * reach, vmax=2 * reach, aspect="auto")
-    axes.set_xticks(range(len(rules)), [plain(rule) for rule in rules], fontsize=size,
-                    rotation=90 if len(rules) > 8 else 20 if len(rules) > 3 else 0)  # fmt: skip
+    axes.set_xticks(
+        range(len(rules)),
+        [plain(rule) for rule in rules],
+        fontsize=size,
+        rotation=90 if len(rules) > 8 else 20 if len(rules) > 3 else 0,
+    )
     axes.set_yticks(range(len(rules)), [plain(rule) for rule in rules], fontsize=size)
     for row, told in enumerate(text):
         for column, words in enumerate(told):

@@ -11,8 +11,19 @@ from markupsafe import escape
 from sandbox.report.canvas import COLOURS, LINES, MARKERS
 
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")  # as `LINES`
-SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star", "triangle-left",
-           "triangle-right", "hexagon")  # as `MARKERS`  # fmt: skip
+SYMBOLS = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "triangle-down",
+    "cross",
+    "x",
+    "star",
+    "triangle-left",
+    "triangle-right",
+    "hexagon",
+)  # as `MARKERS`
 GREY = {"color": "#404040", "width": 1.8, "dash": "dot"}  # of the linear classifier
 LONGEST = 18  # letters of a name on an axis; all of them are in the label under the mouse
 
@@ -32,8 +43,12 @@ def line(number: int) -> dict[str, Any]:
 def marker(number: int, *, hollow: bool = False) -> dict[str, Any]:
     """Of the n-th rule."""
     symbol = SYMBOLS[number % len(MARKERS)] + ("-open" if hollow else "")
-    return {"color": colour(number), "symbol": symbol, "size": 10 if hollow else 7,
-            "line": {"width": 2 if hollow else 0, "color": colour(number)}}  # fmt: skip
+    return {
+        "color": colour(number),
+        "symbol": symbol,
+        "size": 10 if hollow else 7,
+        "line": {"width": 2 if hollow else 0, "color": colour(number)},
+    }
 
 
 def layout(x: str, y: str, height: int = 380, **more: Any) -> dict[str, Any]:
@@ -57,8 +72,18 @@ def layout(x: str, y: str, height: int = 380, **more: Any) -> dict[str, Any]:
     return base
 
 
-LEGEND = {"orientation": "h", "x": 0.02, "xref": "container", "xanchor": "left", "y": 0, "yref": "container",
-          "yanchor": "bottom", "maxheight": 2000, "font": {"size": 13}, "itemwidth": 36}  # fmt: skip
+LEGEND = {
+    "orientation": "h",
+    "x": 0.02,
+    "xref": "container",
+    "xanchor": "left",
+    "y": 0,
+    "yref": "container",
+    "yanchor": "bottom",
+    "maxheight": 2000,
+    "font": {"size": 13},
+    "itemwidth": 36,
+}
 
 
 def legend(title: str) -> dict[str, Any]:

@@ -80,8 +80,11 @@ def message(found: dict[str, Any]) -> str:
 def means(found: dict[str, Any]) -> dict[str, Curve]:
     """The mean over tasks at each trial, for the rules that are on all of them."""
     tasks = len(comparisons(found))
-    heights = {rule: [sum(at) / len(at) for at in zip(*curves, strict=True)]
-               for rule, curves in curves_by_rule(found).items() if len(curves) == tasks}  # fmt: skip
+    heights = {
+        rule: [sum(at) / len(at) for at in zip(*curves, strict=True)]
+        for rule, curves in curves_by_rule(found).items()
+        if len(curves) == tasks
+    }
     return {rule: Curve(range(1, len(mean) + 1), [mean]) for rule, mean in heights.items()}
 
 

@@ -103,8 +103,9 @@ def ranking_message(table: dict[str, Any]) -> str:
 
 def ranking_alt(table: dict[str, Any]) -> str:
     """The order, for those who do not see it."""
-    told = "; ".join(f"{row['rule']} {as_interval(row['accuracy'])}" for row in
-                     sorted(table["rows"], key=height, reverse=True))  # fmt: skip
+    told = "; ".join(
+        f"{row['rule']} {as_interval(row['accuracy'])}" for row in sorted(table["rows"], key=height, reverse=True)
+    )
     return f"Test accuracy in percent, the highest mean first. {told}."
 
 

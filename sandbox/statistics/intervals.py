@@ -102,9 +102,15 @@ def bootstrap(
     def of_all(*resampled: Any, axis: int = -1) -> Any:
         return statistic(np.concatenate(resampled, axis=axis), axis=axis)
 
-    found = stats.bootstrap(groups, of_all, n_resamples=draws, vectorized=True, method="BCa",
-                            confidence_level=1 - 2 * stats.norm.cdf(-reach),
-                            rng=np.random.default_rng(0)).confidence_interval  # fmt: skip
+    found = stats.bootstrap(
+        groups,
+        of_all,
+        n_resamples=draws,
+        vectorized=True,
+        method="BCa",
+        confidence_level=1 - 2 * stats.norm.cdf(-reach),
+        rng=np.random.default_rng(0),
+    ).confidence_interval
     return Interval(value, float(found.low), float(found.high))
 
 

@@ -143,8 +143,11 @@ def every_pair(values: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], V
     pairs = list(combinations(values, 2))
     there = _judged([(values[a], values[b], b) for a, b in pairs])
     back = _judged([(values[b], values[a], a) for a, b in pairs])
-    found = {pair: verdict for a_b, *both in zip(pairs, there, back, strict=True)
-             for pair, verdict in zip((a_b, a_b[::-1]), both, strict=True)}  # fmt: skip
+    found = {
+        pair: verdict
+        for a_b, *both in zip(pairs, there, back, strict=True)
+        for pair, verdict in zip((a_b, a_b[::-1]), both, strict=True)
+    }
     return {(a, b): found[a, b] for a in values for b in values if a != b}
 
 

@@ -65,9 +65,11 @@ def by_events(
     asked = wanted[0] or (wanted[1] and inputs is None)
     errors = sparse(error, weight.shape[1], forced) if asked else None
     for_x, for_weight, for_bias = dense(
-        x, weight, error,
+        x,
+        weight,
+        error,
         (wanted[0] and errors is None, wanted[1] and inputs is None and (errors is None or not finite(x)), wanted[2]),
-    )  # fmt: skip
+    )
     if wanted[0] and errors is not None:
         for_x = rows(errors, weight)
     if wanted[1] and for_weight is None:

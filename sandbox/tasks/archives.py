@@ -41,8 +41,9 @@ def contents(path: Path, wanted: re.Pattern[str]) -> dict[str, bytes]:
             found[name] = content
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         reason = " ".join(str(error).split())  # tarfile writes a list of lines
-        raise ValueError(f"{path} cannot be read ({reason}): it is truncated or no tar archive; remove it and fetch it "
-                         "again") from error  # fmt: skip
+        raise ValueError(
+            f"{path} cannot be read ({reason}): it is truncated or no tar archive; remove it and fetch it again"
+        ) from error
     return found
 
 

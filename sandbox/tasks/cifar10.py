@@ -46,8 +46,10 @@ def parse_binary(content: bytes, name: str, rows: int) -> Images:
     [7]
     """
     if len(content) != rows * (1 + PIXELS):
-        raise ValueError(f"{name} holds {len(content)} bytes; wanted {rows * (1 + PIXELS)}, {rows} records of "
-                         f"{1 + PIXELS}: it is truncated or another; unpack or fetch it again")  # fmt: skip
+        raise ValueError(
+            f"{name} holds {len(content)} bytes; wanted {rows * (1 + PIXELS)}, {rows} records of "
+            f"{1 + PIXELS}: it is truncated or another; unpack or fetch it again"
+        )
     records = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(rows, 1 + PIXELS)
     return _images(records[:, 1:].clone(), records[:, 0].long(), name)
 
@@ -64,8 +66,9 @@ def parse_pickled(content: bytes, name: str, rows: int) -> Images:
         raise ValueError(f"{name} lacks {missing}; it holds {sorted(map(repr, found))}: fetch it again")
     data, labels = found[b"data"], found[b"labels"]
     if not isinstance(data, np.ndarray) or data.shape != (rows, PIXELS):
-        raise ValueError(f"{name} holds data of shape {getattr(data, 'shape', None)}; wanted ({rows}, {PIXELS}): "
-                         "fetch it again")  # fmt: skip
+        raise ValueError(
+            f"{name} holds data of shape {getattr(data, 'shape', None)}; wanted ({rows}, {PIXELS}): fetch it again"
+        )
     if not isinstance(labels, list) or len(labels) != rows or any(type(label) is not int for label in labels):
         raise ValueError(f"{name} holds labels that are no list of {rows} whole numbers: fetch it again")
     return _images(torch.from_numpy(data.copy()), torch.tensor(labels), name)
@@ -73,8 +76,10 @@ def parse_pickled(content: bytes, name: str, rows: int) -> Images:
 
 def _images(pixels: Tensor, labels: Tensor, name: str) -> Images:
     if labels.min() < 0 or labels.max() > 9:
-        raise ValueError(f"{name} has classes from {int(labels.min())} to {int(labels.max())}; wanted 0 to 9: it is "
-                         "corrupted or another; unpack or fetch it again")  # fmt: skip
+        raise ValueError(
+            f"{name} has classes from {int(labels.min())} to {int(labels.max())}; wanted 0 to 9: it is "
+            "corrupted or another; unpack or fetch it again"
+        )
     return Images(pixels.view(-1, 3, 32, 32), labels)
 
 
@@ -96,8 +101,10 @@ def read_version(path: Path, rows: int = ROWS, sha256: str | None = None) -> lis
     if sha256 is not None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest != sha256:
-            raise ValueError(f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {digest}; remove it "
-                             "and fetch it again")  # fmt: skip
+            raise ValueError(
+                f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {digest}; remove it "
+                "and fetch it again"
+            )
     ending, parse = VERSIONS[path.name]
     names = [batch + ending for batch in BATCHES]
     found = contents(path, re.compile("|".join(map(re.escape, names))))

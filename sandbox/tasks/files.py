@@ -79,8 +79,10 @@ def checked(path: Path, sha256: str) -> bytes:
     except (EOFError, OSError, zlib.error) as error:
         content, found = b"", f"{hashlib.sha256(raw).hexdigest()} as packed; it cannot be unpacked ({error})"
     if found != sha256:
-        raise ValueError(f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {found}; "
-                         "remove it to download it again")  # fmt: skip
+        raise ValueError(
+            f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {found}; "
+            "remove it to download it again"
+        )
     return content
 
 
@@ -134,8 +136,14 @@ def _transfer(url: str, part: Path) -> None:
         answer.raise_for_status()
         continues = answer.status_code == 206
         rest = int(answer.headers.get("Content-Length", 0))
-        bar = tqdm(total=(have if continues else 0) + rest or None, initial=have if continues else 0, unit="B",
-                   unit_scale=True, desc=part.stem, leave=False)  # fmt: skip
+        bar = tqdm(
+            total=(have if continues else 0) + rest or None,
+            initial=have if continues else 0,
+            unit="B",
+            unit_scale=True,
+            desc=part.stem,
+            leave=False,
+        )
         with open(part, "ab" if continues else "wb") as file, bar:
             for chunk in answer.iter_content(CHUNK):
                 file.write(chunk)

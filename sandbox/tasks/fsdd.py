@@ -56,8 +56,10 @@ def read_recordings(path: Path, sha256: str | None = None) -> list[Recording]:
     files = sorted(contents(path, NAME).items())
     digest = hashlib.sha256(b"".join(name.encode() + b"\0" + content for name, content in files)).hexdigest()
     if sha256 not in (None, digest):
-        raise ValueError(f"{path} holds {len(files)} recordings that are not the 3000 of release 1.0.10: expected "
-                         f"SHA-256 {sha256}, found {digest}; remove it and fetch it again")  # fmt: skip
+        raise ValueError(
+            f"{path} holds {len(files)} recordings that are not the 3000 of release 1.0.10: expected "
+            f"SHA-256 {sha256}, found {digest}; remove it and fetch it again"
+        )
     return [parse_recording(name, content) for name, content in files]
 
 
@@ -71,8 +73,10 @@ def parse_recording(name: str, content: bytes) -> Recording:
     except (wave.Error, EOFError) as error:
         raise ValueError(f"{name} is no WAV file ({error}): fetch it again") from error
     if found != (1, 2, RATE):
-        raise ValueError(f"{name} has {found[0]} channels of {8 * found[1]} bits at {found[2]} Hz; wanted 1 of 16 bits "
-                         f"at {RATE} Hz: fetch it again")  # fmt: skip
+        raise ValueError(
+            f"{name} has {found[0]} channels of {8 * found[1]} bits at {found[2]} Hz; wanted 1 of 16 bits "
+            f"at {RATE} Hz: fetch it again"
+        )
     if len(samples) != 2 * announced:
         raise ValueError(f"{name} announces {announced} samples and holds {len(samples) // 2}: fetch it again")
     return Recording(int(digit), speaker, int(take), np.frombuffer(samples, "<i2") / 2**15)
@@ -126,8 +130,10 @@ class FSDD(Task):
             if not 1 <= getattr(self, name) <= 100:  # the shortest recording takes 143 ms
                 raise ValueError(f"{name}={getattr(self, name)} ms: give 1 to 100 ms")
         if not 0 <= self.low < self.high <= RATE / 2:
-            raise ValueError(f"low={self.low} Hz, high={self.high} Hz: give 0 <= low < high <= {RATE // 2}, for the "
-                             f"recordings have {RATE} samples a second")  # fmt: skip
+            raise ValueError(
+                f"low={self.low} Hz, high={self.high} Hz: give 0 <= low < high <= {RATE // 2}, for the "
+                f"recordings have {RATE} samples a second"
+            )
         if not math.isfinite(self.floor):
             raise ValueError(f"floor={self.floor} dB: give a number, such as -50")
         if not 0 < self.threshold < math.inf:

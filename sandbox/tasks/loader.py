@@ -24,9 +24,15 @@ class Loader:
     """
 
     def __init__(
-        self, split: Split, encoder: Encoder, batch_size: int, *, seed: int = 0, shuffle: bool = True,
+        self,
+        split: Split,
+        encoder: Encoder,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
         augment: Encoder | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: give a whole number, at least 1")
         self.split, self.encoder, self.batch_size, self.seed, self.shuffle = split, encoder, batch_size, seed, shuffle

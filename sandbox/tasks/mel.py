@@ -41,8 +41,10 @@ def mel_filters(channels: int, fft: int, rate: float, low: float, high: float) -
     filters: Floats = np.clip(1 - np.abs(frequencies - centres[:, None]) / width, 0, None)
     empty = np.flatnonzero(filters.sum(1) == 0)
     if empty.size:
-        raise ValueError(f"channels={channels} from {low:g} to {high:g} Hz: no Fourier frequency, {rate / fft:g} Hz "
-                         f"apart, is in channel {empty[0]}; take fewer channels or longer frames")  # fmt: skip
+        raise ValueError(
+            f"channels={channels} from {low:g} to {high:g} Hz: no Fourier frequency, {rate / fft:g} Hz "
+            f"apart, is in channel {empty[0]}; take fewer channels or longer frames"
+        )
     return filters
 
 

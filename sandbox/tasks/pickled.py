@@ -111,8 +111,9 @@ def read_pickle(content: bytes, name: str) -> dict[Any, Any]:
         if isinstance(found, dict):
             return {key: value.values() if isinstance(value, Array) else value for key, value in found.items()}
     except Refused as error:
-        raise ValueError(f"{name} is refused: it asks for {error}. Nothing of it was run; fetch it anew from its "
-                         "authors") from error  # fmt: skip
+        raise ValueError(
+            f"{name} is refused: it asks for {error}. Nothing of it was run; fetch it anew from its authors"
+        ) from error
     except Exception as error:  # a broken pickle can raise anything
         raise ValueError(f"{name} is truncated or no pickle ({error!r}); fetch it again") from error
     raise ValueError(f"{name} holds a {type(found).__name__}; wanted a dictionary: fetch it anew from its authors")

@@ -45,5 +45,7 @@ def demand(tracker: str, *modules: str) -> None:
     """
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        raise ImportError(f"{tracker} needs {', '.join(missing)}, which is not installed: "
-                          "pip install 'learning-rule-sandbox[trackers]'")  # fmt: skip
+        raise ImportError(
+            f"{tracker} needs {', '.join(missing)}, which is not installed: "
+            "pip install 'learning-rule-sandbox[trackers]'"
+        )

@@ -38,8 +38,9 @@ class TensorBoard:
         self._records = RecordWriter(file)
         self._write(file_version="brain.Event:2")
         self._write(step=self._step + 1, session_log=SessionLog(status=SessionLog.START))
-        plain = {name: value if isinstance(value, (int, float, str)) else str(value)
-                 for name, value in parameters.items()}  # fmt: skip
+        plain = {
+            name: value if isinstance(value, (int, float, str)) else str(value) for name, value in parameters.items()
+        }
         *opening, self._finished = summary.hparams(plain, {"result/test/accuracy": None})  # type: ignore[no-untyped-call]
         for part in opening:
             self._write(summary=part)

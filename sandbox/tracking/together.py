@@ -14,8 +14,12 @@ from tqdm import tqdm
 from sandbox.config import Choice
 from sandbox.tracking.base import Status, Tracker
 
-SERIES = {"epoch": "epoch", "train_loss": "train/loss", "validation_accuracy": "validation/accuracy",
-          "validation_loss": "validation/loss"}  # fmt: skip
+SERIES = {
+    "epoch": "epoch",
+    "train_loss": "train/loss",
+    "validation_accuracy": "validation/accuracy",
+    "validation_loss": "validation/loss",
+}
 
 
 def made(trackers: Sequence[str | Tracker]) -> list[Tracker]:
@@ -73,8 +77,11 @@ class Tracked:
                 tell(tracker)
             except Exception as error:  # whatever stops a tracker does not stop the run
                 self._begun.remove(tracker)
-                tqdm.write(f"{type(tracker).__name__} stopped tracking {self.folder.name} "
-                           f"({type(error).__name__}: {error}); the run goes on", file=sys.stderr)  # fmt: skip
+                tqdm.write(
+                    f"{type(tracker).__name__} stopped tracking {self.folder.name} "
+                    f"({type(error).__name__}: {error}); the run goes on",
+                    file=sys.stderr,
+                )
         self.seconds += time.perf_counter() - began
 
 

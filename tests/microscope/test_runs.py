@@ -113,8 +113,15 @@ def test_misspelt_configurations_are_answered(content, message):
 
 
 def test_the_command_line(tmp_path, capsys):
-    words = ["run", "--task.options={train: 100, validation: 50, test: 50}", "--encoder.options={steps: 4}",
-             "--network.hidden=[8]", "--epochs=1", "--out", str(tmp_path)]  # fmt: skip
+    words = [
+        "run",
+        "--task.options={train: 100, validation: 50, test: 50}",
+        "--encoder.options={steps: 4}",
+        "--network.hidden=[8]",
+        "--epochs=1",
+        "--out",
+        str(tmp_path),
+    ]
     assert main([*words, "--microscope.every", "1"]) == OK
     (path,) = tmp_path.glob("*/microscope.jsonl")
     assert {row.step for row in read_rows(path)} == {0, 1}

@@ -80,9 +80,17 @@ ADEX = {
     "reset": "v = E_L\nw += b",
     "method": "rk2",
     "initial": {"v": "E_L"},
-    "namespace": {"C": "281*pF", "g_L": "30*nS", "E_L": "-70.6*mV", "V_T": "-50.4*mV", "D": "2*mV", "tau_w": "144*ms", "a": "4*nS",
-               "b": "0.0805*nA"},
-}  # fmt: skip
+    "namespace": {
+        "C": "281*pF",
+        "g_L": "30*nS",
+        "E_L": "-70.6*mV",
+        "V_T": "-50.4*mV",
+        "D": "2*mV",
+        "tau_w": "144*ms",
+        "a": "4*nS",
+        "b": "0.0805*nA",
+    },
+}
 COBA = {
     "equations": """dv/dt = (E_L - v + g * (0*mV - v)) / tau : volt (unless refractory)
                  dg/dt = (sqrt(1 + (current / (1*nA))**2) - g) / tau_g : 1""",

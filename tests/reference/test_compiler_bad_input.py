@@ -40,7 +40,10 @@ CASES = {
         lambda: make("dv/dt = (r * current - v) / tua : volt"),
         r"unknown identifier in '\(r \* current - v\) / tua' \(give its value in namespace=\): 'tua'; nearest: 'tau'",
     ),
-    "unknown method": (lambda: make(method="rk5"), "unknown method 'rk5'; nearest: 'rk4'; legal: exact, exponential_euler"),
+    "unknown method": (
+        lambda: make(method="rk5"),
+        "unknown method 'rk5'; nearest: 'rk4'; legal: exact, exponential_euler",
+    ),
     "unsupported method": (
         lambda: make("dv/dt = (v**2/mV - v) / tau : volt", method="exact"),
         r"method 'exact' does not apply to these equations \('exact': .*\); these do: euler, rk2, rk4",
@@ -53,9 +56,18 @@ CASES = {
         lambda: make("dv/dt = -v / tau + 1*mV*xi/tau**0.5 : volt", method="rk4"),
         "method 'rk4' does not apply .*these do: euler, heun, milstein",
     ),
-    "threshold without a condition": (lambda: make(threshold="v - 1*mV"), "threshold 'v - 1\\*mV' is no condition; write one"),
-    "threshold of equality": (lambda: make(threshold="v == 1*mV"), "threshold 'v == 1\\*mV': the surrogate derivative needs a comparison"),
-    "reset of an unknown name": (lambda: make(reset="u = 0*mV"), "unknown variable assigned in the reset 'u = 0\\*mV': 'u'.*legal: v"),
+    "threshold without a condition": (
+        lambda: make(threshold="v - 1*mV"),
+        "threshold 'v - 1\\*mV' is no condition; write one",
+    ),
+    "threshold of equality": (
+        lambda: make(threshold="v == 1*mV"),
+        "threshold 'v == 1\\*mV': the surrogate derivative needs a comparison",
+    ),
+    "reset of an unknown name": (
+        lambda: make(reset="u = 0*mV"),
+        "unknown variable assigned in the reset 'u = 0\\*mV': 'u'.*legal: v",
+    ),
     "reset of a constant": (lambda: make(reset="tau = 1*ms"), "unknown variable assigned in the reset 'tau = 1\\*ms'"),
     "reset without a threshold": (lambda: make(threshold=None), "without a threshold"),
     "reset that is no statement": (lambda: make(reset="v"), "'v' is no assignment; write 'v = v_reset'"),
@@ -66,7 +78,10 @@ CASES = {
         lambda: make(namespace={**SPACE, "tau": -10 * b2.ms}),
         r"tau=-10. \* msecond in the namespace: a time constant has to be positive",
     ),
-    "time constant of zero": (lambda: make(namespace={**SPACE, "tau": 0 * b2.ms}), "tau=0. \\* second in the namespace"),
+    "time constant of zero": (
+        lambda: make(namespace={**SPACE, "tau": 0 * b2.ms}),
+        "tau=0. \\* second in the namespace",
+    ),
     "equal time constants": (
         lambda: make(TWO, "v > 1", "v = 0", {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms}, method="exact"),
         r"Brian2's 'exact' solution is not finite for these constants \(tau=5, tau_s=5\).*make one differ .*'rk4'",
@@ -75,30 +90,48 @@ CASES = {
     "synapses in the reset": (lambda: make(reset="on_post = 1"), "neurons, not synapses"),
     "no unit": (lambda: make("dv/dt = -v / tau"), "'dv/dt = -v / tau' has no unit; write '... : volt'"),
     "prefixed unit": (lambda: make("dv/dt = -v / tau : mV"), "unknown base unit in ': mV': 'mV'"),
-    "unknown flag": (lambda: make("dv/dt = -v / tau : volt (unless_refractory)"), "unknown flag of a differential equation in .*nearest: 'unless refractory'"),
-    "unknown function": (lambda: make("dv/dt = -expp(v/mV)*mV / tau : volt"), "unknown function in '-expp.*'expp'; nearest: 'exp'"),
+    "unknown flag": (
+        lambda: make("dv/dt = -v / tau : volt (unless_refractory)"),
+        "unknown flag of a differential equation in .*nearest: 'unless refractory'",
+    ),
+    "unknown function": (
+        lambda: make("dv/dt = -expp(v/mV)*mV / tau : volt"),
+        "unknown function in '-expp.*'expp'; nearest: 'exp'",
+    ),
     "wrong number of arguments": (lambda: make(threshold="clip(v, 0*mV) > 1*mV"), r"clip takes 3 plain arguments"),
     "attribute": (lambda: make(threshold="v.real > 1*mV"), "'v.real' in 'v.real > 1\\*mV' is not allowed"),
     "the clock": (lambda: make("dv/dt = (1*mV*sin(t/ms) - v) / tau : volt"), "a neuron has no clock"),
     "the input in the threshold": (lambda: make(threshold="v > r*current"), "depends on the input 'current'"),
-    "the input as a variable": (lambda: make("dcurrent/dt = -current / tau : 1", "current > 1", None), "the input 'current' is a differential equation"),
+    "the input as a variable": (
+        lambda: make("dcurrent/dt = -current / tau : 1", "current > 1", None),
+        "the input 'current' is a differential equation",
+    ),
     "no equation": (lambda: make(""), "there are no equations"),
     "no derivative": (lambda: make("x = 1 : 1", None, None), "has no differential equation"),
     "refractory without a unit": (lambda: make(refractory=2.0), "refractory=2.0 is neither a time nor a condition"),
     "refractory in volt": (lambda: make(refractory="2*mV"), "refractory '2\\*mV' is neither a time nor a condition"),
     "refractory of the state": (lambda: make(refractory="v*ms/mV"), "the refractory time depends on the state"),
-    "a word in the namespace": (lambda: make(namespace={**SPACE, "r": "10*Mohmm"}), "unknown unit in r='10\\*Mohmm'.*Mohm"),
+    "a word in the namespace": (
+        lambda: make(namespace={**SPACE, "r": "10*Mohmm"}),
+        "unknown unit in r='10\\*Mohmm'.*Mohm",
+    ),
     "infinity in the namespace": (lambda: make(namespace={**SPACE, "r": float("inf")}), "r=inf is not finite"),
     "an array in the namespace": (lambda: make(namespace={**SPACE, "r": [1, 2]}), "r=\\[1, 2\\] is no number"),
     "a tensor in the namespace": (lambda: make(namespace={**SPACE, "r": torch.ones(1)}), "with_parameters\\(r=...\\)"),
     "unknown initial value": (lambda: make(initial={"u": 1.0}), "unknown variable in initial: 'u'"),
     "unknown surrogate": (lambda: make(surrogate="attan"), "unknown surrogate 'attan'; nearest: 'atan'"),
-    "unknown draw": (lambda: make(draws={"dice": "unifrom"}), "unknown kind of the draw 'dice' 'unifrom'; nearest: 'uniform'"),
+    "unknown draw": (
+        lambda: make(draws={"dice": "unifrom"}),
+        "unknown kind of the draw 'dice' 'unifrom'; nearest: 'uniform'",
+    ),
     "unknown parameter": (lambda: make().with_parameters(tua=1.0), "unknown parameter 'tua'; nearest: 'tau'"),
-    "negative learned time constant": (lambda: make().with_parameters(tau=-1.0), "tau=-1.0: give a positive time constant"),
+    "negative learned time constant": (
+        lambda: make().with_parameters(tau=-1.0),
+        "tau=-1.0: give a positive time constant",
+    ),
     "Greek letters": (lambda: make("dv/dt = -v / τ : volt"), "contains 'τ'; write it in ASCII"),
     "no text": (lambda: make(5), "5 is a int; wanted text"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)

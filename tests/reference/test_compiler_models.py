@@ -39,101 +39,275 @@ RATES = """
 CROSSING = {"threshold": "v > -20*mV", "refractory": "v > -20*mV"}
 
 MODELS = {
-    "leaky integrate-and-fire, refractory (Brunel & Hakim 1999)": Case({
-        "equations": "dv/dt = (r * current - v) / tau : volt (unless refractory)",
-        "threshold": "v > theta", "reset": "v = v_r", "refractory": "2*ms", "method": "exact",
-        "namespace": {"tau": 20 * b2.ms, "r": 40 * b2.Mohm, "theta": 20 * b2.mV, "v_r": 10 * b2.mV},
-    }, (0.3, 2.0)),
-    "adaptive threshold (Platkiewicz & Brette 2010, simplified)": Case({
-        "equations": """dv/dt = (E_L - v + r * current) / tau : volt
+    "leaky integrate-and-fire, refractory (Brunel & Hakim 1999)": Case(
+        {
+            "equations": "dv/dt = (r * current - v) / tau : volt (unless refractory)",
+            "threshold": "v > theta",
+            "reset": "v = v_r",
+            "refractory": "2*ms",
+            "method": "exact",
+            "namespace": {"tau": 20 * b2.ms, "r": 40 * b2.Mohm, "theta": 20 * b2.mV, "v_r": 10 * b2.mV},
+        },
+        (0.3, 2.0),
+    ),
+    "adaptive threshold (Platkiewicz & Brette 2010, simplified)": Case(
+        {
+            "equations": """dv/dt = (E_L - v + r * current) / tau : volt
                         dtheta/dt = (theta_0 - theta) / tau_theta : volt""",
-        "threshold": "v > theta", "reset": "v = E_L\ntheta += 3*mV", "method": "exact",
-        "initial": {"v": "E_L", "theta": "theta_0"},
-        "namespace": {"tau": 10 * b2.ms, "tau_theta": 60 * b2.ms, "r": 100 * b2.Mohm, "E_L": -70 * b2.mV, "theta_0": -50 * b2.mV},
-    }, (0.1, 0.6), ("v", "theta")),
-    "adaptive exponential (Brette & Gerstner 2005)": Case({
-        "equations": """dv/dt = (g_L * (E_L - v) + g_L * D * exp((v - V_T) / D) - w + current) / C : volt
+            "threshold": "v > theta",
+            "reset": "v = E_L\ntheta += 3*mV",
+            "method": "exact",
+            "initial": {"v": "E_L", "theta": "theta_0"},
+            "namespace": {
+                "tau": 10 * b2.ms,
+                "tau_theta": 60 * b2.ms,
+                "r": 100 * b2.Mohm,
+                "E_L": -70 * b2.mV,
+                "theta_0": -50 * b2.mV,
+            },
+        },
+        (0.1, 0.6),
+        ("v", "theta"),
+    ),
+    "adaptive exponential (Brette & Gerstner 2005)": Case(
+        {
+            "equations": """dv/dt = (g_L * (E_L - v) + g_L * D * exp((v - V_T) / D) - w + current) / C : volt
                         dw/dt = (a * (v - E_L) - w) / tau_w : amp""",
-        "threshold": "v > V_T + 5*D", "reset": "v = E_L; w += b", "method": "heun",
-        "initial": {"v": "E_L"},
-        "namespace": {"C": 281 * b2.pF, "g_L": 30 * b2.nS, "E_L": -70.6 * b2.mV, "V_T": -50.4 * b2.mV, "D": 2 * b2.mV,
-                      "tau_w": 144 * b2.ms, "a": 4 * b2.nS, "b": 0.0805 * b2.nA},
-    }, (0.5, 2.0), ("v", "w")),
-    "simple model (Izhikevich 2003)": Case({
-        "equations": """dv/dt = (0.04/mV) / ms * v**2 + (5/ms) * v + 140*mV/ms - u + current * kick : volt
+            "threshold": "v > V_T + 5*D",
+            "reset": "v = E_L; w += b",
+            "method": "heun",
+            "initial": {"v": "E_L"},
+            "namespace": {
+                "C": 281 * b2.pF,
+                "g_L": 30 * b2.nS,
+                "E_L": -70.6 * b2.mV,
+                "V_T": -50.4 * b2.mV,
+                "D": 2 * b2.mV,
+                "tau_w": 144 * b2.ms,
+                "a": 4 * b2.nS,
+                "b": 0.0805 * b2.nA,
+            },
+        },
+        (0.5, 2.0),
+        ("v", "w"),
+    ),
+    "simple model (Izhikevich 2003)": Case(
+        {
+            "equations": """dv/dt = (0.04/mV) / ms * v**2 + (5/ms) * v + 140*mV/ms - u + current * kick : volt
                         du/dt = a * (b * v - u) : volt/second""",
-        "threshold": "v >= 30*mV", "reset": "v = c\nu += d", "method": "euler", "initial": {"v": -65 * b2.mV, "u": "b * -65*mV"},
-        "namespace": {"a": 0.02 / b2.ms, "b": 0.2 / b2.ms, "c": -65 * b2.mV, "d": 8 * b2.mV / b2.ms, "kick": 1 * b2.mV / b2.ms / b2.nA},
-    }, (4.0, 20.0), ("v", "u")),
-    "theta neuron (Ermentrout & Kopell 1986)": Case({
-        "equations": "dphi/dt = ((1 - cos(phi)) + (1 + cos(phi)) * current / (1*nA)) / tau : 1",
-        "threshold": "phi > pi", "reset": "phi -= 2*pi", "method": "rk4", "namespace": {"tau": 5 * b2.ms},
-    }, (0.05, 1.0), ("phi",)),
-    "exponential integrate-and-fire (Fourcaud-Trocme et al. 2003)": Case({
-        "equations": "dv/dt = (E_L - v + D * exp((v - V_T) / D) + r * current) / tau : volt (unless refractory)",
-        "threshold": "v > -30*mV", "reset": "v = -68*mV", "refractory": 1.7 * b2.ms, "method": "rk2", "initial": {"v": "E_L"},
-        "namespace": {"tau": 10 * b2.ms, "E_L": -65 * b2.mV, "V_T": -59.9 * b2.mV, "D": 3.48 * b2.mV, "r": 10 * b2.Mohm},
-    }, (0.3, 2.0)),
-    "squid axon (Hodgkin & Huxley 1952)": Case({
-        "equations": "dv/dt = (gNa * m**3 * h * (ENa - v) + gK * n**4 * (EK - v) + gl * (El - v) + current) / C : volt" + RATES.format(
-            m="1 / exprel(-(v + 40*mV) / (10*mV)) / ms", bm="4 * exp(-(v + 65*mV) / (18*mV)) / ms",
-            h="0.07 * exp(-(v + 65*mV) / (20*mV)) / ms", bh="1 / (1 + exp(-(v + 35*mV) / (10*mV))) / ms",
-            n="0.1 / exprel(-(v + 55*mV) / (10*mV)) / ms", bn="0.125 * exp(-(v + 65*mV) / (80*mV)) / ms"),
-        **CROSSING, "method": "exponential_euler", "initial": {"v": -65 * b2.mV, "m": 0.05, "h": 0.6, "n": 0.32},
-        "namespace": {"C": 1 * b2.nF, "gNa": 120 * b2.uS, "gK": 36 * b2.uS, "gl": 0.3 * b2.uS, "ENa": 50 * b2.mV, "EK": -77 * b2.mV,
-                      "El": -54.4 * b2.mV},
-    }, (5.0, 30.0), ("v", "m", "h", "n"), dt=0.02),
-    "squid axon, fourth order": Case({
-        "equations": "dv/dt = (gNa * m**3 * h * (ENa - v) + gK * n**4 * (EK - v) + gl * (El - v) + current) / C : volt" + RATES.format(
-            m="1 / exprel(-(v + 40*mV) / (10*mV)) / ms", bm="4 * exp(-(v + 65*mV) / (18*mV)) / ms",
-            h="0.07 * exp(-(v + 65*mV) / (20*mV)) / ms", bh="1 / (1 + exp(-(v + 35*mV) / (10*mV))) / ms",
-            n="0.1 / exprel(-(v + 55*mV) / (10*mV)) / ms", bn="0.125 * exp(-(v + 65*mV) / (80*mV)) / ms"),
-        **CROSSING, "method": "rk4", "initial": {"v": -65 * b2.mV, "m": 0.05, "h": 0.6, "n": 0.32},
-        "namespace": {"C": 1 * b2.nF, "gNa": 120 * b2.uS, "gK": 36 * b2.uS, "gl": 0.3 * b2.uS, "ENa": 50 * b2.mV, "EK": -77 * b2.mV,
-                      "El": -54.4 * b2.mV},
-    }, (5.0, 30.0), ("v", "m", "h", "n"), dt=0.02, steps=1000, spikes=5),
-    "pyramidal cell (Traub & Miles 1991)": Case({
-        "equations": "dv/dt = (gNa * m**3 * h * (ENa - v) + gK * n**4 * (EK - v) + gl * (El - v) + current) / C : volt" + RATES.format(
-            m="0.32 * 4 / exprel((13*mV - v + VT) / (4*mV)) / ms", bm="0.28 * 5 / exprel((v - VT - 40*mV) / (5*mV)) / ms",
-            h="0.128 * exp((17*mV - v + VT) / (18*mV)) / ms", bh="4 / (1 + exp((40*mV - v + VT) / (5*mV))) / ms",
-            n="0.032 * 5 / exprel((15*mV - v + VT) / (5*mV)) / ms", bn="0.5 * exp((10*mV - v + VT) / (40*mV)) / ms"),
-        **CROSSING, "method": "exponential_euler", "initial": {"v": -65 * b2.mV},
-        "namespace": {"C": 200 * b2.pF, "gNa": 20 * b2.uS, "gK": 6 * b2.uS, "gl": 10 * b2.nS, "ENa": 50 * b2.mV, "EK": -90 * b2.mV,
-                      "El": -60 * b2.mV, "VT": -63 * b2.mV},
-    }, (0.2, 2.0), ("v", "h", "n"), dt=0.02),
-    "interneuron (Wang & Buzsaki 1996)": Case({
-        "equations": """
+            "threshold": "v >= 30*mV",
+            "reset": "v = c\nu += d",
+            "method": "euler",
+            "initial": {"v": -65 * b2.mV, "u": "b * -65*mV"},
+            "namespace": {
+                "a": 0.02 / b2.ms,
+                "b": 0.2 / b2.ms,
+                "c": -65 * b2.mV,
+                "d": 8 * b2.mV / b2.ms,
+                "kick": 1 * b2.mV / b2.ms / b2.nA,
+            },
+        },
+        (4.0, 20.0),
+        ("v", "u"),
+    ),
+    "theta neuron (Ermentrout & Kopell 1986)": Case(
+        {
+            "equations": "dphi/dt = ((1 - cos(phi)) + (1 + cos(phi)) * current / (1*nA)) / tau : 1",
+            "threshold": "phi > pi",
+            "reset": "phi -= 2*pi",
+            "method": "rk4",
+            "namespace": {"tau": 5 * b2.ms},
+        },
+        (0.05, 1.0),
+        ("phi",),
+    ),
+    "exponential integrate-and-fire (Fourcaud-Trocme et al. 2003)": Case(
+        {
+            "equations": "dv/dt = (E_L - v + D * exp((v - V_T) / D) + r * current) / tau : volt (unless refractory)",
+            "threshold": "v > -30*mV",
+            "reset": "v = -68*mV",
+            "refractory": 1.7 * b2.ms,
+            "method": "rk2",
+            "initial": {"v": "E_L"},
+            "namespace": {
+                "tau": 10 * b2.ms,
+                "E_L": -65 * b2.mV,
+                "V_T": -59.9 * b2.mV,
+                "D": 3.48 * b2.mV,
+                "r": 10 * b2.Mohm,
+            },
+        },
+        (0.3, 2.0),
+    ),
+    "squid axon (Hodgkin & Huxley 1952)": Case(
+        {
+            "equations": "dv/dt = (gNa * m**3 * h * (ENa - v) + gK * n**4 * (EK - v) + gl * (El - v) + current) / C : volt"
+            + RATES.format(
+                m="1 / exprel(-(v + 40*mV) / (10*mV)) / ms",
+                bm="4 * exp(-(v + 65*mV) / (18*mV)) / ms",
+                h="0.07 * exp(-(v + 65*mV) / (20*mV)) / ms",
+                bh="1 / (1 + exp(-(v + 35*mV) / (10*mV))) / ms",
+                n="0.1 / exprel(-(v + 55*mV) / (10*mV)) / ms",
+                bn="0.125 * exp(-(v + 65*mV) / (80*mV)) / ms",
+            ),
+            **CROSSING,
+            "method": "exponential_euler",
+            "initial": {"v": -65 * b2.mV, "m": 0.05, "h": 0.6, "n": 0.32},
+            "namespace": {
+                "C": 1 * b2.nF,
+                "gNa": 120 * b2.uS,
+                "gK": 36 * b2.uS,
+                "gl": 0.3 * b2.uS,
+                "ENa": 50 * b2.mV,
+                "EK": -77 * b2.mV,
+                "El": -54.4 * b2.mV,
+            },
+        },
+        (5.0, 30.0),
+        ("v", "m", "h", "n"),
+        dt=0.02,
+    ),
+    "squid axon, fourth order": Case(
+        {
+            "equations": "dv/dt = (gNa * m**3 * h * (ENa - v) + gK * n**4 * (EK - v) + gl * (El - v) + current) / C : volt"
+            + RATES.format(
+                m="1 / exprel(-(v + 40*mV) / (10*mV)) / ms",
+                bm="4 * exp(-(v + 65*mV) / (18*mV)) / ms",
+                h="0.07 * exp(-(v + 65*mV) / (20*mV)) / ms",
+                bh="1 / (1 + exp(-(v + 35*mV) / (10*mV))) / ms",
+                n="0.1 / exprel(-(v + 55*mV) / (10*mV)) / ms",
+                bn="0.125 * exp(-(v + 65*mV) / (80*mV)) / ms",
+            ),
+            **CROSSING,
+            "method": "rk4",
+            "initial": {"v": -65 * b2.mV, "m": 0.05, "h": 0.6, "n": 0.32},
+            "namespace": {
+                "C": 1 * b2.nF,
+                "gNa": 120 * b2.uS,
+                "gK": 36 * b2.uS,
+                "gl": 0.3 * b2.uS,
+                "ENa": 50 * b2.mV,
+                "EK": -77 * b2.mV,
+                "El": -54.4 * b2.mV,
+            },
+        },
+        (5.0, 30.0),
+        ("v", "m", "h", "n"),
+        dt=0.02,
+        steps=1000,
+        spikes=5,
+    ),
+    "pyramidal cell (Traub & Miles 1991)": Case(
+        {
+            "equations": "dv/dt = (gNa * m**3 * h * (ENa - v) + gK * n**4 * (EK - v) + gl * (El - v) + current) / C : volt"
+            + RATES.format(
+                m="0.32 * 4 / exprel((13*mV - v + VT) / (4*mV)) / ms",
+                bm="0.28 * 5 / exprel((v - VT - 40*mV) / (5*mV)) / ms",
+                h="0.128 * exp((17*mV - v + VT) / (18*mV)) / ms",
+                bh="4 / (1 + exp((40*mV - v + VT) / (5*mV))) / ms",
+                n="0.032 * 5 / exprel((15*mV - v + VT) / (5*mV)) / ms",
+                bn="0.5 * exp((10*mV - v + VT) / (40*mV)) / ms",
+            ),
+            **CROSSING,
+            "method": "exponential_euler",
+            "initial": {"v": -65 * b2.mV},
+            "namespace": {
+                "C": 200 * b2.pF,
+                "gNa": 20 * b2.uS,
+                "gK": 6 * b2.uS,
+                "gl": 10 * b2.nS,
+                "ENa": 50 * b2.mV,
+                "EK": -90 * b2.mV,
+                "El": -60 * b2.mV,
+                "VT": -63 * b2.mV,
+            },
+        },
+        (0.2, 2.0),
+        ("v", "h", "n"),
+        dt=0.02,
+    ),
+    "interneuron (Wang & Buzsaki 1996)": Case(
+        {
+            "equations": """
             dv/dt = (gNa * m**3 * h * (ENa - v) + gK * n**4 * (EK - v) + gl * (El - v) + current) / C : volt
             m = am / (am + 4 * exp(-(v + 60*mV) / (18*mV)) / ms) : 1
             am = 1 / exprel(-(v + 35*mV) / (10*mV)) / ms : Hz
             dh/dt = 5 * (0.07 * exp(-(v + 58*mV) / (20*mV)) / ms * (1 - h) - h / (1 + exp(-0.1/mV * (v + 28*mV))) / ms) : 1
             dn/dt = 5 * (0.1 / exprel(-(v + 34*mV) / (10*mV)) / ms * (1 - n) - 0.125 * exp(-(v + 44*mV) / (80*mV)) / ms * n) : 1""",
-        **CROSSING, "method": "exponential_euler", "initial": {"v": -65 * b2.mV, "h": 0.8, "n": 0.1},
-        "namespace": {"C": 1 * b2.nF, "gNa": 35 * b2.uS, "gK": 9 * b2.uS, "gl": 0.1 * b2.uS, "ENa": 55 * b2.mV, "EK": -90 * b2.mV,
-                      "El": -65 * b2.mV},
-    }, (0.5, 5.0), ("v", "h", "n"), dt=0.02),
-    "barnacle muscle (Morris & Lecar 1981)": Case({
-        "equations": """
+            **CROSSING,
+            "method": "exponential_euler",
+            "initial": {"v": -65 * b2.mV, "h": 0.8, "n": 0.1},
+            "namespace": {
+                "C": 1 * b2.nF,
+                "gNa": 35 * b2.uS,
+                "gK": 9 * b2.uS,
+                "gl": 0.1 * b2.uS,
+                "ENa": 55 * b2.mV,
+                "EK": -90 * b2.mV,
+                "El": -65 * b2.mV,
+            },
+        },
+        (0.5, 5.0),
+        ("v", "h", "n"),
+        dt=0.02,
+    ),
+    "barnacle muscle (Morris & Lecar 1981)": Case(
+        {
+            "equations": """
             dv/dt = (current - gCa * (1 + tanh((v + 1.2*mV) / (18*mV))) / 2 * (v - ECa) - gK * w * (v - EK) - gl * (v - El)) / C : volt
             dw/dt = phi * ((1 + tanh((v - 2*mV) / (30*mV))) / 2 - w) * cosh((v - 2*mV) / (60*mV)) : 1""",
-        "threshold": "v > 0*mV", "refractory": "v > 0*mV", "method": "rk4", "initial": {"v": -60 * b2.mV, "w": 0.01},
-        "namespace": {"C": 20 * b2.nF, "gCa": 4.4 * b2.uS, "gK": 8 * b2.uS, "gl": 2 * b2.uS, "ECa": 120 * b2.mV, "EK": -84 * b2.mV,
-                      "El": -60 * b2.mV, "phi": 0.04 / b2.ms},
-    }, (90.0, 150.0), ("v", "w"), dt=0.1, steps=4000),
-    "excitable oscillator (FitzHugh 1961, Nagumo 1962)": Case({
-        "equations": """dx/dt = (x - x**3 / 3 - y + current / (1*nA)) / tau : 1
+            "threshold": "v > 0*mV",
+            "refractory": "v > 0*mV",
+            "method": "rk4",
+            "initial": {"v": -60 * b2.mV, "w": 0.01},
+            "namespace": {
+                "C": 20 * b2.nF,
+                "gCa": 4.4 * b2.uS,
+                "gK": 8 * b2.uS,
+                "gl": 2 * b2.uS,
+                "ECa": 120 * b2.mV,
+                "EK": -84 * b2.mV,
+                "El": -60 * b2.mV,
+                "phi": 0.04 / b2.ms,
+            },
+        },
+        (90.0, 150.0),
+        ("v", "w"),
+        dt=0.1,
+        steps=4000,
+    ),
+    "excitable oscillator (FitzHugh 1961, Nagumo 1962)": Case(
+        {
+            "equations": """dx/dt = (x - x**3 / 3 - y + current / (1*nA)) / tau : 1
                         dy/dt = (x + a - b * y) * e_psilon / tau : 1""",
-        "threshold": "x > 1", "refractory": "x > 1", "method": "heun", "initial": {"x": -1.2, "y": -0.6},
-        "namespace": {"tau": 1 * b2.ms, "a": 0.7, "b": 0.8, "e_psilon": 0.08},
-    }, (0.4, 1.2), ("x", "y")),
-    "bursting (Hindmarsh & Rose 1984)": Case({
-        "equations": """dx/dt = (y - x**3 + 3 * x**2 - z + current / (1*nA)) / tau : 1
+            "threshold": "x > 1",
+            "refractory": "x > 1",
+            "method": "heun",
+            "initial": {"x": -1.2, "y": -0.6},
+            "namespace": {"tau": 1 * b2.ms, "a": 0.7, "b": 0.8, "e_psilon": 0.08},
+        },
+        (0.4, 1.2),
+        ("x", "y"),
+    ),
+    "bursting (Hindmarsh & Rose 1984)": Case(
+        {
+            "equations": """dx/dt = (y - x**3 + 3 * x**2 - z + current / (1*nA)) / tau : 1
                         dy/dt = (1 - 5 * x**2 - y) / tau : 1
                         dz/dt = 0.006 * (4 * (x + 1.6) - z) / tau : 1""",
-        "threshold": "x > 1", "refractory": "x > 1", "method": "rk4", "initial": {"x": -1.6, "y": -10.0}, "namespace": {"tau": 1 * b2.ms},
-    }, (2.0, 4.0), ("x", "y", "z"), dt=0.02, steps=4000),
-    "gastropod somata with a transient current (Connor & Stevens 1977)": Case({
-        "equations": """
+            "threshold": "x > 1",
+            "refractory": "x > 1",
+            "method": "rk4",
+            "initial": {"x": -1.6, "y": -10.0},
+            "namespace": {"tau": 1 * b2.ms},
+        },
+        (2.0, 4.0),
+        ("x", "y", "z"),
+        dt=0.02,
+        steps=4000,
+    ),
+    "gastropod somata with a transient current (Connor & Stevens 1977)": Case(
+        {
+            "equations": """
             dv/dt = (gl*(El - v) + gNa*m**3*h*(ENa - v) + gK*n**4*(EK - v) + gA*a**3*b*(EA - v) + current) / C : volt
             dm/dt = 3.8/ms / exprel(-(v + 29.7*mV)/(10*mV)) * (1 - m) - 15.2/ms * exp(-(v + 54.7*mV)/(18*mV)) * m : 1
             dh/dt = 0.266/ms * exp(-(v + 48*mV)/(20*mV)) * (1 - h) - 3.8/ms / (1 + exp(-(v + 18*mV)/(10*mV))) * h : 1
@@ -141,29 +315,67 @@ MODELS = {
             da/dt = ((0.0761*exp((v + 94.22*mV)/(31.84*mV)) / (1 + exp((v + 1.17*mV)/(28.93*mV))))**(1/3.0) - a)
                     / (0.3632*ms + 1.158*ms/(1 + exp((v + 55.96*mV)/(20.12*mV)))) : 1
             db/dt = (1/(1 + exp((v + 53.3*mV)/(14.54*mV)))**4 - b) / (1.24*ms + 2.678*ms/(1 + exp((v + 50*mV)/(16.027*mV)))) : 1""",
-        **CROSSING, "method": "rk2", "initial": {"v": -68 * b2.mV, "h": 0.96, "n": 0.15, "a": 0.54, "b": 0.28},
-        "namespace": {"C": 1 * b2.nF, "gl": 0.3 * b2.uS, "gNa": 120 * b2.uS, "gK": 20 * b2.uS, "gA": 47.7 * b2.uS, "El": -17 * b2.mV,
-                      "ENa": 55 * b2.mV, "EK": -72 * b2.mV, "EA": -75 * b2.mV},
-    }, (10.0, 30.0), ("v", "a", "b"), dt=0.02),
-    "conductances (Brette et al. 2007, benchmark 1)": Case({
-        "equations": """dv/dt = (v_rest - v + ge * (Ee - v) + gi * (Ei - v)) / tau : volt (unless refractory)
+            **CROSSING,
+            "method": "rk2",
+            "initial": {"v": -68 * b2.mV, "h": 0.96, "n": 0.15, "a": 0.54, "b": 0.28},
+            "namespace": {
+                "C": 1 * b2.nF,
+                "gl": 0.3 * b2.uS,
+                "gNa": 120 * b2.uS,
+                "gK": 20 * b2.uS,
+                "gA": 47.7 * b2.uS,
+                "El": -17 * b2.mV,
+                "ENa": 55 * b2.mV,
+                "EK": -72 * b2.mV,
+                "EA": -75 * b2.mV,
+            },
+        },
+        (10.0, 30.0),
+        ("v", "a", "b"),
+        dt=0.02,
+    ),
+    "conductances (Brette et al. 2007, benchmark 1)": Case(
+        {
+            "equations": """dv/dt = (v_rest - v + ge * (Ee - v) + gi * (Ei - v)) / tau : volt (unless refractory)
                         dge/dt = (clip(current / (1*nA), 0, 10) - ge) / tau_e : 1
                         dgi/dt = (clip(-current / (1*nA), 0, 10) + 0.1 - gi) / tau_i : 1""",
-        "threshold": "v > -50*mV", "reset": "v = -60*mV", "refractory": "t_ref", "method": "exponential_euler", "initial": {"v": "v_rest"},
-        "namespace": {"tau": 20 * b2.ms, "tau_e": 5 * b2.ms, "tau_i": 10 * b2.ms, "Ee": 0 * b2.mV, "Ei": -80 * b2.mV,
-                      "v_rest": -60 * b2.mV, "t_ref": 5 * b2.ms},
-    }, (-0.5, 3.0), ("v", "ge", "gi")),
-    "every flag at once: constants of each cell, a held subexpression, a coupled membrane that is clamped": Case({
-        "equations": """dv/dt = (drive + r * current - v + 0.2 * u) / tau : volt (unless refractory)
+            "threshold": "v > -50*mV",
+            "reset": "v = -60*mV",
+            "refractory": "t_ref",
+            "method": "exponential_euler",
+            "initial": {"v": "v_rest"},
+            "namespace": {
+                "tau": 20 * b2.ms,
+                "tau_e": 5 * b2.ms,
+                "tau_i": 10 * b2.ms,
+                "Ee": 0 * b2.mV,
+                "Ei": -80 * b2.mV,
+                "v_rest": -60 * b2.mV,
+                "t_ref": 5 * b2.ms,
+            },
+        },
+        (-0.5, 3.0),
+        ("v", "ge", "gi"),
+    ),
+    "every flag at once: constants of each cell, a held subexpression, a coupled membrane that is clamped": Case(
+        {
+            "equations": """dv/dt = (drive + r * current - v + 0.2 * u) / tau : volt (unless refractory)
                         du/dt = (v - u) / (30*ms) : volt
                         drive = I0 * r * int(u > 1*mV) + abs(v) % (2*mV) - (v / mV) // 1 * 0.01*mV : volt (constant over dt)
                         cap = 4*mV + 0.5 * u : volt
                         I0 : amp (constant)
                         spent : 1""",
-        "threshold": "spent < 40 and not (u > 50*mV) and v >= cap", "reset": "spent += 1\nv = -0.5 * v\nu = u + 0.1 * v", "refractory": 3 * b2.ms,
-        "method": "rk4", "initial": {"I0": 0.1 * b2.nA}, "namespace": {"tau": 10 * b2.ms, "r": 10 * b2.Mohm},
-    }, (0.3, 2.0), ("v", "u", "spent")),
-}  # fmt: skip
+            "threshold": "spent < 40 and not (u > 50*mV) and v >= cap",
+            "reset": "spent += 1\nv = -0.5 * v\nu = u + 0.1 * v",
+            "refractory": 3 * b2.ms,
+            "method": "rk4",
+            "initial": {"I0": 0.1 * b2.nA},
+            "namespace": {"tau": 10 * b2.ms, "r": 10 * b2.Mohm},
+        },
+        (0.3, 2.0),
+        ("v", "u", "spent"),
+    ),
+}
 
 
 LONG = ("squid axon", "pyramidal", "interneuron", "barnacle muscle", "bursting", "gastropod somata")  # seconds each
@@ -218,8 +430,9 @@ def test_noise_steps_as_brian2_does_with_the_same_draws(method, monkeypatch):
     try:
         queue = iter(rows)
         monkeypatch.setattr(np.random, "randn", lambda *shape: next(queue))
-        group = b2.NeuronGroup(cells, NOISY[method], method=method, dt=0.1 * b2.ms,
-                               namespace={"tau": 10 * b2.ms, "sigma": 2 * b2.mV})  # fmt: skip
+        group = b2.NeuronGroup(
+            cells, NOISY[method], method=method, dt=0.1 * b2.ms, namespace={"tau": 10 * b2.ms, "sigma": 2 * b2.mV}
+        )
         group.v = 1 * b2.mV
         monitor = b2.StateMonitor(group, "v", record=True, when="end")
         b2.Network(group, monitor).run(steps * 0.1 * b2.ms, namespace={})

@@ -13,8 +13,12 @@ import torch
 from sandbox.reference.compiler.formula import parse, right_hand_sides
 from sandbox.reference.compiler.functions import FUNCTIONS
 
-NUMPY = {**{name: getattr(np, name) for name in FUNCTIONS if hasattr(np, name) and name != "int"},
-         "exprel": scipy.special.exprel, "int": np.trunc, "timestep": lambda t, dt: np.floor((t + 1e-3 * dt) / dt)}  # fmt: skip
+NUMPY = {
+    **{name: getattr(np, name) for name in FUNCTIONS if hasattr(np, name) and name != "int"},
+    "exprel": scipy.special.exprel,
+    "int": np.trunc,
+    "timestep": lambda t, dt: np.floor((t + 1e-3 * dt) / dt),
+}
 POINTS = np.array([-2.5, -1.0, -0.3, 0.0, 1e-9, 0.4, 0.5, 1.0, 2.5, 800.0])
 
 
@@ -34,9 +38,25 @@ def test_functions_are_numpys_on_floats_and_on_tensors(name):
 
 @pytest.mark.parametrize(
     "text",
-    ["a + b * c", "a - b - c", "a / b / c", "-a ** 2", "a ** -b", "a // b", "-a % b", "a % -b", "(a < b) and (b <= c)",
-     "a > b or not c >= b", "a == b", "a != b", "+a", "not a < b", "2 * (a + b) ** 3 - 1e-3", "True"],
-)  # fmt: skip
+    [
+        "a + b * c",
+        "a - b - c",
+        "a / b / c",
+        "-a ** 2",
+        "a ** -b",
+        "a // b",
+        "-a % b",
+        "a % -b",
+        "(a < b) and (b <= c)",
+        "a > b or not c >= b",
+        "a == b",
+        "a != b",
+        "+a",
+        "not a < b",
+        "2 * (a + b) ** 3 - 1e-3",
+        "True",
+    ],
+)
 def test_operators_are_pythons(text):
     values = {"a": 1.75, "b": 0.5, "c": 3.0}
     want = eval(text, {}, values)  # the texts of this list alone
@@ -45,8 +65,19 @@ def test_operators_are_pythons(text):
     assert float(torch.as_tensor(got)) == pytest.approx(float(want), rel=1e-15)
 
 
-@pytest.mark.parametrize(("text", "want"), [("1 / x", math.inf), ("-1 / x", -math.inf), ("x / x", math.nan), ("log(x)", -math.inf),
-                                            ("exp(1 / x)", math.inf), ("(x - 1) ** 0.5", math.nan), ("x % x", math.nan), ("1 // x", math.inf)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("1 / x", math.inf),
+        ("-1 / x", -math.inf),
+        ("x / x", math.nan),
+        ("log(x)", -math.inf),
+        ("exp(1 / x)", math.inf),
+        ("(x - 1) ** 0.5", math.nan),
+        ("x % x", math.nan),
+        ("1 // x", math.inf),
+    ],
+)
 def test_singularities_are_numpys(text, want):
     assert parse(text)({"x": 0.0}) == pytest.approx(want, nan_ok=True)
     assert float(parse(text)({"x": torch.zeros(1)})) == pytest.approx(want, nan_ok=True)

@@ -35,7 +35,9 @@ def driven(hidden, neuron, readout=None, dt=1.0, steps=100, samples=4, seed=0, r
 @pytest.mark.parametrize("reset", ["to_value", "subtract", pytest.param("none", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("hidden", [(20, 15), ("20r", "15r")], ids=["feed-forward", "recurrent"])
 def test_lif_networks_agree(hidden, reset, t_refractory):
-    neuron = LIF(tau_mem=10.0, v_leak=-65.0, v_threshold=-50.0, v_reset=-70.0, r=10.0, reset=reset, t_refractory=t_refractory)  # fmt: skip
+    neuron = LIF(
+        tau_mem=10.0, v_leak=-65.0, v_threshold=-50.0, v_reset=-70.0, r=10.0, reset=reset, t_refractory=t_refractory
+    )
     network, x = driven(hidden, neuron, LeakyIntegrator(v_leak=-1.0))
     report = to_brian2(network).compare(x)
     assert report.passed, str(report)

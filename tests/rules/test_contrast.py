@@ -18,8 +18,19 @@ def draw(steps, size, width, classes=3, seed=0, dtype=torch.float64):
     return torch.randn(steps, size, width, generator=rng, dtype=dtype), torch.randint(classes, (size,), generator=rng)
 
 
-def double_loop(features, y, temperature=0.07, gamma=0.0, positives="class_any_t", negatives="all",
-                exclude_self_time=False, time_weight=None, detach_time=False, log_normalised=False, samples=None):  # fmt: skip
+def double_loop(
+    features,
+    y,
+    temperature=0.07,
+    gamma=0.0,
+    positives="class_any_t",
+    negatives="all",
+    exclude_self_time=False,
+    time_weight=None,
+    detach_time=False,
+    log_normalised=False,
+    samples=None,
+):
     """The definition, one anchor, one positive and one competitor at a time."""
     steps, size, _ = features.shape
     samples = list(range(size)) if samples is None else samples.tolist()
@@ -78,9 +89,15 @@ SWITCHES = st.fixed_dictionaries(
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.integers(1, 4), st.integers(2, 6), st.integers(1, 5), st.integers(1, 4), st.booleans(), SWITCHES,
-    st.integers(0, 999), st.sampled_from([1, 30, 1 << 22]),
-)  # fmt: skip
+    st.integers(1, 4),
+    st.integers(2, 6),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.booleans(),
+    SWITCHES,
+    st.integers(0, 999),
+    st.sampled_from([1, 30, 1 << 22]),
+)
 def test_loss_and_gradient_are_those_of_the_double_loop(steps, size, width, classes, two_views, switches, seed, chunk):
     features, y = draw(steps, size, width, classes, seed)
     samples = torch.arange(size) % ((size + 1) // 2) if two_views else None

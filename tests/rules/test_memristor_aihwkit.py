@@ -17,9 +17,15 @@ from rules.plasticity.memristor import ConstantStep, ExponentialStep, LinearStep
 CURVES = json.loads(Path(__file__).with_name("aihwkit_curves.json").read_text())  # name: [pulse, mean, spread]
 RECORDED, CELLS = 40000, 20000
 SPREAD = {
-    "dw_min_dtod": 0.2, "dw_min_std": 0.6, "up_down": 0.1, "up_down_dtod": 0.05, "w_max": 1.0, "w_min": -0.8,
-    "w_max_dtod": 0.1, "w_min_dtod": 0.15,
-}  # fmt: skip
+    "dw_min_dtod": 0.2,
+    "dw_min_std": 0.6,
+    "up_down": 0.1,
+    "up_down_dtod": 0.05,
+    "w_max": 1.0,
+    "w_min": -0.8,
+    "w_max_dtod": 0.1,
+    "w_min_dtod": 0.15,
+}
 LINE = {"gamma_up": 0.4, "gamma_down": 0.6, "gamma_up_dtod": 0.05, "gamma_down_dtod": 0.05}
 EXPONENT = {"A_up": -1.18445, "A_down": -0.081404, "gamma_up": 5.0, "gamma_down": 5.0, "a": -0.5, "b": -0.5}
 REFERENCE = {"dw_min_dtod": 0.5, "dw_min_lognormal": True, "subtract_symmetry_point": True, "reference_std": 0.05}

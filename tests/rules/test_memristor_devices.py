@@ -317,7 +317,7 @@ def test_presets_move_where_they_are_driven(name):
         (lambda: DifferentialPair(ConstantStep(), gain=0.0), "gain=0.0: the difference of two cells"),
         (lambda: DifferentialPair(ConstantStep(), above=0.0), "above=0.0: a fraction of the range"),
     ],
-)  # fmt: skip
+)
 def test_bad_settings_are_refused_with_a_way_out(build, message):
     with pytest.raises(ValueError, match=message):
         build()

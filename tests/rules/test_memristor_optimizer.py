@@ -25,9 +25,20 @@ from rules.plasticity.memristor import (
 
 IDEAL = ConstantStep(dw_min=0.01)
 NOISY = SoftBounds(
-    dw_min=0.01, dw_min_dtod=0.3, dw_min_std=3.0, up_down_dtod=0.1, w_max_dtod=0.2, w_min_dtod=0.2, write_noise=5.0,
-    read_noise=0.01, cell_noise=0.02, decay=0.01, decay_dtod=0.3, base=0.1, stuck=0.05,
-)  # fmt: skip
+    dw_min=0.01,
+    dw_min_dtod=0.3,
+    dw_min_std=3.0,
+    up_down_dtod=0.1,
+    w_max_dtod=0.2,
+    w_min_dtod=0.2,
+    write_noise=5.0,
+    read_noise=0.01,
+    cell_noise=0.02,
+    decay=0.01,
+    decay_dtod=0.3,
+    base=0.1,
+    stuck=0.05,
+)
 STORES = [Direct(), AccumulateAndCarry(threshold=3, period=4), Positional(period=10)]
 
 
@@ -336,8 +347,14 @@ def another(device=IDEAL, store=None, size=2):
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: stepped(another(), torch.tensor([1.0, float("nan")])), r"the gradient of parameter 0, \(2,\), has a NaN"),
-        (lambda: stepped(another(), torch.tensor([1.0, float("inf")])), "has a NaN or an infinity; no pulse was applied"),
+        (
+            lambda: stepped(another(), torch.tensor([1.0, float("nan")])),
+            r"the gradient of parameter 0, \(2,\), has a NaN",
+        ),
+        (
+            lambda: stepped(another(), torch.tensor([1.0, float("inf")])),
+            "has a NaN or an infinity; no pulse was applied",
+        ),
         (
             lambda: stepped(MemristorOptimizer([("w", layer(2))], IDEAL), torch.tensor([1.0, float("nan")])),
             r"the gradient of parameter 0 \(w\)",
@@ -351,13 +368,22 @@ def another(device=IDEAL, store=None, size=2):
         (lambda: MemristorOptimizer([layer(2)], IDEAL, train=0), "train=0: a pulse train has at least 1 pulse"),
         (lambda: MemristorOptimizer([layer(2, dtype=torch.float16)], IDEAL), "a parameter of torch.float16"),
         (lambda: another(DEVICES["pcm"].cell), "holds 0.0 to 2.0: weights need both signs; use a DifferentialPair"),
-        (lambda: another(DEVICES["reram_array_om"], Positional()), "must not exceed the bound 1, .*set period to at most 6"),
-        (lambda: another(size=3).load_state_dict(another().state_dict()), r"parameter 0 is \(3,\), the devices of the state"),
+        (
+            lambda: another(DEVICES["reram_array_om"], Positional()),
+            "must not exceed the bound 1, .*set period to at most 6",
+        ),
+        (
+            lambda: another(size=3).load_state_dict(another().state_dict()),
+            r"parameter 0 is \(3,\), the devices of the state",
+        ),
         (
             lambda: another(store=Positional(period=9)).load_state_dict(another().state_dict()),
             r"the state is of ConstantStep\(.*AccumulateAndCarry\(.*, this is .*Positional\(",
         ),
-        (lambda: another().load_state_dict(torch.optim.SGD([layer(2)]).state_dict()), "the state is of another optimizer"),
+        (
+            lambda: another().load_state_dict(torch.optim.SGD([layer(2)]).state_dict()),
+            "the state is of another optimizer",
+        ),
         (lambda: Memristor("reram_s")([layer(2)]), "unknown device 'reram_s'; nearest: 'reram_sb'"),
         (lambda: Memristor(store="positinal")([layer(2)]), "unknown store 'positinal'; nearest: 'positional'"),
         (
@@ -365,7 +391,7 @@ def another(device=IDEAL, store=None, size=2):
             "unknown field of ConstantStep 'dw_mn'; nearest: 'dw_min'",
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_with_a_way_out(act, message):
     with pytest.raises(ValueError, match=message):
         act()

@@ -106,8 +106,10 @@ def test_the_device_waits_for_its_carry():
 @settings(max_examples=40, deadline=None)
 @given(
     stream=st.lists(st.lists(st.integers(-1, 1), min_size=3, max_size=3), min_size=1, max_size=80),
-    base=st.integers(2, 6), digits=st.integers(2, 4), period=st.integers(1, 20),
-)  # fmt: skip
+    base=st.integers(2, 6),
+    digits=st.integers(2, 4),
+    period=st.integers(1, 20),
+)
 def test_a_carry_changes_no_weight_and_no_digit_overflows(stream, base, digits, period):
     """On ideal devices, to 1e-12 in float64: a sum of at most 1e3 roundings of 1e-16."""
     device, store = ConstantStep(dw_min=1 / (period + base)), Positional(digits, base, period)
@@ -198,7 +200,7 @@ def test_what_will_have_drifted_is_what_does_drift(device, store):
             "keep base below 2.16, or take a device of smaller steps",
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_settings_are_refused_with_a_way_out(build, message):
     with pytest.raises(ValueError, match=message):
         build()

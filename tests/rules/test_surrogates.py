@@ -102,9 +102,13 @@ def test_the_derivative_is_that_of_the_primitive(name):
 def test_the_check_of_the_primitive_catches_an_upstream_mistake():
     """Norse's `heavi_tanh` lacks k / 2 of its own primitive, which is why it is not in the table."""
     heavi_tanh = Shape(
-        lambda u, k: 1 - torch.tanh(k * u) ** 2, lambda u, k: (1 + torch.tanh(k * u)) / 2,
-        lambda k: 2 / k, lambda k: 1.0, {"k": 1.0}, "Norse",
-    )  # fmt: skip
+        lambda u, k: 1 - torch.tanh(k * u) ** 2,
+        lambda u, k: (1 + torch.tanh(k * u)) / 2,
+        lambda k: 2 / k,
+        lambda k: 1.0,
+        {"k": 1.0},
+        "Norse",
+    )
     with pytest.raises(AssertionError, match="Mismatched"):
         held_to_its_primitive(heavi_tanh, k=1.0)
 
@@ -449,8 +453,12 @@ def test_it_is_plain_data(surrogate):
 def test_equality_is_that_of_the_settings():
     assert Surrogate("atan") == Surrogate("atan", alpha=2) == Surrogate("atan", alpha=np.float32(2))
     assert Surrogate("multi_gaussian", h=0.2, k=3) == Surrogate("multi_gaussian", k=3, h=0.2)
-    different = [Surrogate("atan"), Surrogate("atan", alpha=3), Surrogate("sigmoid"),
-                 Surrogate("atan", normalize="peak")]  # fmt: skip
+    different = [
+        Surrogate("atan"),
+        Surrogate("atan", alpha=3),
+        Surrogate("sigmoid"),
+        Surrogate("atan", normalize="peak"),
+    ]
     assert len(set(different)) == 4
 
 

@@ -119,8 +119,10 @@ def test_head_and_warm_up_resume_bit_exactly(name):
     second.load_state_dict(torch.load(file, weights_only=False))
     for seed in range(2, 4):
         second.step(toy.batch(seed))
-    for a, b in zip((*whole.model.parameters(), *whole.rule.objective.parameters()),
-                    (*second.model.parameters(), *second.rule.objective.parameters())):  # fmt: skip
+    for a, b in zip(
+        (*whole.model.parameters(), *whole.rule.objective.parameters()),
+        (*second.model.parameters(), *second.rule.objective.parameters()),
+    ):
         assert torch.equal(a, b)
 
 

@@ -199,8 +199,11 @@ def test_the_model_keeps_its_mode(case):
 
 
 def test_needs_are_checked_before_the_first_step():
-    with pytest.raises(MissingNeed, match=r"BPTT\) needs what Static does not offer \(it offers: labels, layers\):\n"
-                       r"  gradient: autograd reaches .*; use a rule of the zero-order family"):  # fmt: skip
+    with pytest.raises(
+        MissingNeed,
+        match=r"BPTT\) needs what Static does not offer \(it offers: labels, layers\):\n"
+        r"  gradient: autograd reaches .*; use a rule of the zero-order family",
+    ):
         Trainer(toy.smooth(frozenset({"layers"})), "bptt")
     with pytest.raises(MissingNeed, match="labels: `batch.y`, the class of every sample; let the loader yield"):
         Trainer(nn.Linear(4, 3), "bptt").step(Batch(blobs()[0]))

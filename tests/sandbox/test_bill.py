@@ -91,8 +91,14 @@ def test_energy_by_the_formula_over_layers(rate):
     """One backward pass for one forward pass, no zero error, errors that do not travel in time: the same number."""
     steps, layers = 20, [Synapses(8, 32, 20, B, spikes=rate), Synapses(32, 4, 20, B, spikes=rate)]
     pairs = [B * steps * layer.inputs * layer.outputs for layer in layers]
-    counted = Cost(forwards=1, backwards=1, synaptic_operations=sum(pairs), error_operations=pairs[1],
-                   weight_operations=sum(pairs), neuron_steps=B * steps * 36)  # fmt: skip
+    counted = Cost(
+        forwards=1,
+        backwards=1,
+        synaptic_operations=sum(pairs),
+        error_operations=pairs[1],
+        weight_operations=sum(pairs),
+        neuron_steps=B * steps * 36,
+    )
     assert learning(counted, 0, rate * sum(pairs)) == pytest.approx(training(layers, Schedule()))
 
 

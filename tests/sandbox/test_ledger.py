@@ -22,8 +22,11 @@ def only(layer, x):
 
 def test_spikingformer_by_its_released_log():
     """arXiv 2304.11954, Spikingformer-8-512 at four steps: first convolution and head multiply, all else accumulates."""
-    layers = [Work("first", 0, 346_816_512, 0, 1.0), Work("all others", 0, 0, 6.51754094076244e9, 0.2),
-              Work("head", 0, 513_000, 0, 1.0)]  # fmt: skip
+    layers = [
+        Work("first", 0, 346_816_512, 0, 1.0),
+        Work("all others", 0, 0, 6.51754094076244e9, 0.2),
+        Work("head", 0, 513_000, 0, 1.0),
+    ]
     assert inference(layers) * 1e-9 == pytest.approx(7.463502601886196, rel=1e-12)
     wider = [Work("graded", 0, 0.520993768e9, 0, 1.0), Work("spikes", 0, 0, 12.5137e9, 0.2)]
     assert inference(wider) * 1e-9 == pytest.approx(13.6589, abs=5e-5)
@@ -63,9 +66,14 @@ def test_zeroing_half_of_the_weights_halves_the_effective_pairs():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    channels=st.integers(1, 3), out=st.integers(1, 3), kernel=st.integers(1, 3), stride=st.integers(1, 2),
-    padding=st.integers(0, 2), size=st.integers(3, 6), seed=st.integers(0, 99),
-)  # fmt: skip
+    channels=st.integers(1, 3),
+    out=st.integers(1, 3),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    size=st.integers(3, 6),
+    seed=st.integers(0, 99),
+)
 def test_convolutions_by_brute_force(channels, out, kernel, stride, padding, size, seed):
     rng = torch.Generator().manual_seed(seed)
     layer = nn.Conv2d(channels, out, kernel, stride, padding, bias=False)

@@ -78,8 +78,10 @@ def test_an_input_constant_in_time_is_weighed_once(net):
     x = inputs(net)[:1]
     lazy = x.expand(9, *x.shape[1:])
     torch.testing.assert_close(net(lazy).output, net(lazy.clone()).output, rtol=1e-12, atol=1e-12)
-    costs = [rules.make("bptt", objective="ce_mean").credit.assign(net, toy.Quadratic(), Batch(a), (), None).cost
-             for a in (lazy, lazy.clone())]  # fmt: skip
+    costs = [
+        rules.make("bptt", objective="ce_mean").credit.assign(net, toy.Quadratic(), Batch(a), (), None).cost
+        for a in (lazy, lazy.clone())
+    ]
     assert costs[0].synaptic_operations < costs[1].synaptic_operations
 
 

@@ -10,8 +10,9 @@ from tests.conftest import ROOT
 
 
 def start(*words: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "sandbox", *words, "--json"], cwd=ROOT, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE)  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "sandbox", *words, "--json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def finish(*words: str) -> None:

@@ -22,15 +22,28 @@ from tests.test_index import told
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")]
 
 TINY = [
-    "--experiment.encoder.options={steps: 2}", "--experiment.network.hidden=[4]", "--experiment.epochs=1",
-    "--experiment.batch_size=20", "--experiment.checkpoint_steps=1",
-]  # fmt: skip
+    "--experiment.encoder.options={steps: 2}",
+    "--experiment.network.hidden=[4]",
+    "--experiment.epochs=1",
+    "--experiment.batch_size=20",
+    "--experiment.checkpoint_steps=1",
+]
 SAMPLES = "{train: 60, validation: 10, test: 10}"
 
 
 def plan(seeds, task="yinyang"):
-    return ["compare", *TINY, f"--experiment.task.name={task}", f"--experiment.task.options={SAMPLES}", "--seeds",
-            str(seeds), "--rules", "[bptt, readout_only]", "--jobs", "2"]  # fmt: skip
+    return [
+        "compare",
+        *TINY,
+        f"--experiment.task.name={task}",
+        f"--experiment.task.options={SAMPLES}",
+        "--seeds",
+        str(seeds),
+        "--rules",
+        "[bptt, readout_only]",
+        "--jobs",
+        "2",
+    ]
 
 
 def accounted_for(out, seeds):
@@ -107,8 +120,10 @@ def test_two_commands_on_one_folder(tmp_path):
 
 def test_a_tuning_whose_workers_and_parent_are_killed(tmp_path):
     config = tmp_path / "c.yaml"
-    config.write_text("experiment:\n  task: {name: yinyang, options: " + SAMPLES + "}\n  encoder: {name: constant, "
-                      "options: {steps: 2}}\n  epochs: 2\nrules: [bptt, hzo]\n")  # fmt: skip
+    config.write_text(
+        "experiment:\n  task: {name: yinyang, options: " + SAMPLES + "}\n  encoder: {name: constant, "
+        "options: {steps: 2}}\n  epochs: 2\nrules: [bptt, hzo]\n"
+    )
     words = ["tune", str(config), "--trials", "6"]
     finish(*words, "--out", str(tmp_path / "whole"))
     dice, parents = random.Random(2), 0

@@ -22,11 +22,20 @@ RECORD = Path(__file__).with_name("recorded_runs.json")
 RECIPES = [*RULES, "rules.recipes:backprop"]
 BITS = ["binary_stochastic", "binary_stochastic_ideal", "rules.recipes:backprop"]
 SHORT = [
-    "run", "--task.name=digits", "--batch_size=100",
-    "--encoder.options={steps: 6}", "--network.hidden=[30,20]", "--epochs=1", "--seed=1",
-]  # fmt: skip
-UNITS = ["--network.neuron.name=stochastic_binary", "--network.neuron.options={}",
-         "--network.readout.name=stochastic_binary", "--network.readout.options={}"]  # fmt: skip
+    "run",
+    "--task.name=digits",
+    "--batch_size=100",
+    "--encoder.options={steps: 6}",
+    "--network.hidden=[30,20]",
+    "--epochs=1",
+    "--seed=1",
+]
+UNITS = [
+    "--network.neuron.name=stochastic_binary",
+    "--network.neuron.options={}",
+    "--network.readout.name=stochastic_binary",
+    "--network.readout.options={}",
+]
 
 
 def machine() -> dict[str, str]:
@@ -41,7 +50,9 @@ def digests(recipe: str, out: Path) -> dict[str, str]:
     weights = hashlib.sha256()
     for name, value in torch.load(folder / "checkpoint.pt", weights_only=True)["trainer"]["model"].items():
         weights.update(name.encode() + value.numpy().tobytes())
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("metrics.jsonl", "result.json")}
+    files = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("metrics.jsonl", "result.json")
+    }
     return {"weights": weights.hexdigest(), **files}
 
 

@@ -112,8 +112,13 @@ def test_a_binary_batch_of_another_length_is_named(change, tmp_path):
     found = batches("bin")
     found["test_batch.bin"] = change(found["test_batch.bin"])
     path = put(tmp_path, "cifar-10-batches-bin", found)
-    with pytest.raises(ValueError, match=re.escape(f"{path}/test_batch.bin holds {len(found['test_batch.bin'])} bytes; "
-                                                   "wanted 9219, 3 records of 3073: it is truncated")):  # fmt: skip
+    with pytest.raises(
+        ValueError,
+        match=re.escape(
+            f"{path}/test_batch.bin holds {len(found['test_batch.bin'])} bytes; "
+            "wanted 9219, 3 records of 3073: it is truncated"
+        ),
+    ):
         read_version(path, ROWS)
 
 
@@ -159,8 +164,11 @@ def test_a_harmful_batch_is_refused_without_running(tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
-@pytest.mark.parametrize("change", [lambda content: content[:-100], lambda content: b"", lambda content: b"<html>"],
-                         ids=["truncated", "empty", "another"])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [lambda content: content[:-100], lambda content: b"", lambda content: b"<html>"],
+    ids=["truncated", "empty", "another"],
+)
 def test_an_archive_that_cannot_be_read_is_named(change, tmp_path):
     path = put(tmp_path, "cifar-10-binary.tar.gz", batches("bin"))
     path.write_bytes(change(path.read_bytes()))
@@ -249,8 +257,15 @@ def test_files_are_looked_for_in_the_documented_places(official, nowhere):
 def test_without_files_the_error_says_what_to_put_where(nowhere):
     with pytest.raises(FileNotFoundError) as caught:
         CIFAR10().load(nowhere / "mine")
-    for part in (*VERSIONS, "cifar10/", str(nowhere / "mine"), str(nowhere / "cache"), "cs.toronto.edu", "--data-dir",
-                 "SANDBOX_DATA"):  # fmt: skip
+    for part in (
+        *VERSIONS,
+        "cifar10/",
+        str(nowhere / "mine"),
+        str(nowhere / "cache"),
+        "cs.toronto.edu",
+        "--data-dir",
+        "SANDBOX_DATA",
+    ):
         assert part in str(caught.value)
 
 

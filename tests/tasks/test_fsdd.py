@@ -46,8 +46,12 @@ def voices(published):
 def few():
     """Noise of half a second: two digits, six people, takes 0 to 11."""
     rng = np.random.default_rng(0)
-    return [Recording(digit, speaker, take, rng.normal(scale=0.1, size=rng.integers(2000, 6000)))
-            for digit in (0, 9) for speaker in PEOPLE for take in range(12)]  # fmt: skip
+    return [
+        Recording(digit, speaker, take, rng.normal(scale=0.1, size=rng.integers(2000, 6000)))
+        for digit in (0, 9)
+        for speaker in PEOPLE
+        for take in range(12)
+    ]
 
 
 def wav(samples=400, channels=1, width=2, rate=8000):
@@ -113,10 +117,13 @@ def test_a_linear_reader_knows_the_digits(data, voices):
     assert linear_baseline(voices) > 53
 
 
-@pytest.mark.parametrize(("split", "place"), [
-    ("official", lambda r: 2 if r.take < 5 else 1 if r.take < 10 else 0),
-    ("speakers", lambda r: {"theo": 1, "yweweler": 2}.get(r.speaker, 0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("split", "place"),
+    [
+        ("official", lambda r: 2 if r.take < 5 else 1 if r.take < 10 else 0),
+        ("speakers", lambda r: {"theo": 1, "yweweler": 2}.get(r.speaker, 0)),
+    ],
+)
 def test_samples_go_where_the_split_says(split, place, few):
     marked = [r._replace(digit=number % 10) for number, r in enumerate(few)]
     data = FSDD(split=split).dataset(marked)
@@ -172,9 +179,14 @@ def test_a_second_reading_is_the_same(few):
     assert FSDD().dataset(few).checksum == FSDD().dataset(few).checksum
 
 
-@pytest.mark.parametrize(("options", "shape"), [
-    ({"channels": 7}, (64, 7)), ({"steps": 9}, (9, 40)), ({"hop": 20.0, "frame": 50.0}, (64, 40)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"channels": 7}, (64, 7)),
+        ({"steps": 9}, (9, 40)),
+        ({"hop": 20.0, "frame": 50.0}, (64, 40)),
+    ],
+)
 def test_options_set_the_shape(options, shape, few):
     assert tuple(FSDD(**options).dataset(few).train.x.shape[1:]) == shape
 
@@ -194,21 +206,24 @@ def test_levels_are_standardised_over_what_was_heard():
     assert not score[:, 1].any()
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"split": "random"}, "split='random': give one of 'official', 'speakers'"),
-    ({"channels": 0}, "channels=0: give a whole number, at least 1"),
-    ({"channels": 200}, "channels=200 from 50 to 4000 Hz: no Fourier frequency, 31.25 Hz apart, is in channel"),
-    ({"steps": 0}, "steps=0: give a whole number, at least 1"),
-    ({"frame": 0.025}, "frame=0.025 ms: give 1 to 100 ms"),
-    ({"frame": float("nan")}, "frame=nan ms: give 1 to 100 ms"),
-    ({"hop": 200.0}, "hop=200.0 ms: give 1 to 100 ms"),
-    ({"low": -1.0}, "low=-1.0 Hz, high=4000.0 Hz: give 0 <= low < high <= 4000"),
-    ({"high": 4001.0}, "low=50.0 Hz, high=4001.0 Hz: give 0 <= low < high <= 4000"),
-    ({"low": 900.0, "high": 800.0}, "low=900.0 Hz, high=800.0 Hz: give 0 <= low < high <= 4000"),
-    ({"floor": float("nan")}, "floor=nan dB: give a number, such as -50"),
-    ({"threshold": 0.0}, "threshold=0.0 standard deviations x steps: give a number above 0"),
-    ({"threshold": float("inf")}, "threshold=inf standard deviations x steps: give a number above 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "random"}, "split='random': give one of 'official', 'speakers'"),
+        ({"channels": 0}, "channels=0: give a whole number, at least 1"),
+        ({"channels": 200}, "channels=200 from 50 to 4000 Hz: no Fourier frequency, 31.25 Hz apart, is in channel"),
+        ({"steps": 0}, "steps=0: give a whole number, at least 1"),
+        ({"frame": 0.025}, "frame=0.025 ms: give 1 to 100 ms"),
+        ({"frame": float("nan")}, "frame=nan ms: give 1 to 100 ms"),
+        ({"hop": 200.0}, "hop=200.0 ms: give 1 to 100 ms"),
+        ({"low": -1.0}, "low=-1.0 Hz, high=4000.0 Hz: give 0 <= low < high <= 4000"),
+        ({"high": 4001.0}, "low=50.0 Hz, high=4001.0 Hz: give 0 <= low < high <= 4000"),
+        ({"low": 900.0, "high": 800.0}, "low=900.0 Hz, high=800.0 Hz: give 0 <= low < high <= 4000"),
+        ({"floor": float("nan")}, "floor=nan dB: give a number, such as -50"),
+        ({"threshold": 0.0}, "threshold=0.0 standard deviations x steps: give a number above 0"),
+        ({"threshold": float("inf")}, "threshold=inf standard deviations x steps: give a number above 0"),
+    ],
+)
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         FSDD(**options)
@@ -225,15 +240,18 @@ def test_a_recording_is_read_as_written():
     assert np.array_equal(sound * 2**15, samples)
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    (wav(channels=2), "has 2 channels of 16 bits at 8000 Hz; wanted 1 of 16 bits at 8000 Hz: fetch it again"),
-    (wav(width=1), "has 1 channels of 8 bits at 8000 Hz"),
-    (wav(rate=16000), "has 1 channels of 16 bits at 16000 Hz"),
-    (wav()[:-10], "announces 400 samples and holds 395: fetch it again"),
-    (wav()[:20], "is no WAV file"),
-    (b"RIFF", "is no WAV file"),
-    (b"<html>", "is no WAV file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (wav(channels=2), "has 2 channels of 16 bits at 8000 Hz; wanted 1 of 16 bits at 8000 Hz: fetch it again"),
+        (wav(width=1), "has 1 channels of 8 bits at 8000 Hz"),
+        (wav(rate=16000), "has 1 channels of 16 bits at 16000 Hz"),
+        (wav()[:-10], "announces 400 samples and holds 395: fetch it again"),
+        (wav()[:20], "is no WAV file"),
+        (b"RIFF", "is no WAV file"),
+        (b"<html>", "is no WAV file"),
+    ],
+)
 def test_another_sound_is_named(content, message):
     with pytest.raises(ValueError, match=re.escape(f"0_theo_0.wav {message}")):
         parse_recording("0_theo_0.wav", content)
@@ -260,8 +278,11 @@ def test_other_recordings_are_refused_with_both_checksums(tmp_path, monkeypatch)
     path = put(tmp_path / "fsdd.tar.gz")
     found = hashlib.sha256(b"0_theo_10.wav\0" + wav() + b"1_theo_2.wav\0" + wav()).hexdigest()
     assert len(read_recordings(path, found)) == 2
-    with pytest.raises(ValueError, match=f"holds 2 recordings that are not the 3000 of release 1.0.10: expected SHA-256 "
-                                         f"{'0' * 64}, found {found}; remove it and fetch it again"):  # fmt: skip
+    with pytest.raises(
+        ValueError,
+        match=f"holds 2 recordings that are not the 3000 of release 1.0.10: expected SHA-256 "
+        f"{'0' * 64}, found {found}; remove it and fetch it again",
+    ):
         read_recordings(path, "0" * 64)
 
 
@@ -284,6 +305,14 @@ def test_without_files_the_error_says_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "user_cache_dir", lambda app: str(tmp_path / "cache"))
     with pytest.raises(FileNotFoundError) as caught:
         FSDD().load(tmp_path / "mine")
-    for part in ("fsdd/fsdd.tar.gz", "fsdd/recordings", str(tmp_path / "mine"), str(tmp_path / "cache"), "v1.0.10.tar.gz",
-                 "github.com/Jakobovski", "--data-dir", "SANDBOX_DATA"):  # fmt: skip
+    for part in (
+        "fsdd/fsdd.tar.gz",
+        "fsdd/recordings",
+        str(tmp_path / "mine"),
+        str(tmp_path / "cache"),
+        "v1.0.10.tar.gz",
+        "github.com/Jakobovski",
+        "--data-dir",
+        "SANDBOX_DATA",
+    ):
         assert part in str(caught.value)

@@ -24,8 +24,17 @@ def noise():
 
 def test_power_is_scipys_spectrogram(noise):
     window = np.hamming(FRAME)
-    _, _, theirs = scipy.signal.stft(noise, RATE, window=window, nperseg=FRAME, noverlap=FRAME - HOP, nfft=FFT,
-                                     boundary=None, padded=False, scaling="spectrum")  # fmt: skip
+    _, _, theirs = scipy.signal.stft(
+        noise,
+        RATE,
+        window=window,
+        nperseg=FRAME,
+        noverlap=FRAME - HOP,
+        nfft=FFT,
+        boundary=None,
+        padded=False,
+        scaling="spectrum",
+    )
     scale = window.sum() ** 2 / np.square(window).sum()  # SciPy divides the spectrum by the sum of the window
     ours = power(noise, FRAME, HOP, FFT)
     # both in float64; sums of 200 terms leave a relative error below 1e-12 of the largest

@@ -77,15 +77,38 @@ def test_a_harmful_pickle_is_refused_without_running(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "os.system", "posix.system", "nt.system", "subprocess.Popen", "builtins.eval", "builtins.exec",
-        "builtins.getattr", "builtins.__import__", "__builtin__.eval", "operator.attrgetter", "operator.methodcaller",
-        "functools.partial", "importlib.import_module", "pickle.loads", "copyreg._reconstructor", "codecs.decode",
-        "_codecs.decode", "_codecs.lookup", "numpy.load", "numpy.fromfile", "numpy.memmap", "numpy.frombuffer",
-        "numpy.core.multiarray.scalar", "numpy.core.multiarray.fromfile", "numpy.core.multiarray._reconstruct.__globals__",
-        "numpy.testing._private.utils.runstring", "numpy.ndarray.tofile", "numpy.dtype.__reduce__", "numpy.os.system",
+        "os.system",
+        "posix.system",
+        "nt.system",
+        "subprocess.Popen",
+        "builtins.eval",
+        "builtins.exec",
+        "builtins.getattr",
+        "builtins.__import__",
+        "__builtin__.eval",
+        "operator.attrgetter",
+        "operator.methodcaller",
+        "functools.partial",
+        "importlib.import_module",
+        "pickle.loads",
+        "copyreg._reconstructor",
+        "codecs.decode",
+        "_codecs.decode",
+        "_codecs.lookup",
+        "numpy.load",
+        "numpy.fromfile",
+        "numpy.memmap",
+        "numpy.frombuffer",
+        "numpy.core.multiarray.scalar",
+        "numpy.core.multiarray.fromfile",
+        "numpy.core.multiarray._reconstruct.__globals__",
+        "numpy.testing._private.utils.runstring",
+        "numpy.ndarray.tofile",
+        "numpy.dtype.__reduce__",
+        "numpy.os.system",
         "sandbox.tasks.pickled.ADMITTED",
     ],
-)  # fmt: skip
+)
 def test_every_other_name_is_refused(name):
     parts = name.encode().split(b".")
     for cut in range(1, len(parts)):  # Python itself walks a nested name, `a.b`, from the module
@@ -108,7 +131,9 @@ def test_nearly_admitted_names_are_refused(name):
 def test_other_encodings_are_not_looked_up(encoding, monkeypatch):
     monkeypatch.setattr(codecs, "encode", None)
     content = b"\x80\x02}(U\x01ac_codecs\nencode\nX\x01\x00\x00\x00xX%c\x00\x00\x00%s\x86Ru." % (
-        len(encoding), encoding.encode())  # fmt: skip
+        len(encoding),
+        encoding.encode(),
+    )
     with pytest.raises(ValueError, match=f"_codecs.encode with the encoding '{encoding}'; wanted a string and"):
         read_pickle(content, "f")
 
@@ -134,15 +159,24 @@ def test_a_crafted_state_of_a_dtype_has_no_effect():
     assert found.dtype.fields is None
 
 
-@pytest.mark.parametrize("shape", [b"K\x03K\x05\x86", b"J\xff\xff\xff\xffJ\xf4\xff\xff\xff\x86", b"K\x03\x88\x86",
-                                   b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86"])  # fmt: skip
+@pytest.mark.parametrize(
+    "shape",
+    [
+        b"K\x03K\x05\x86",
+        b"J\xff\xff\xff\xffJ\xf4\xff\xff\xff\x86",
+        b"K\x03\x88\x86",
+        b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86",
+    ],
+)
 def test_a_shape_that_the_bytes_do_not_fill_is_refused(shape):
     with pytest.raises(ValueError, match=r"an array that announces \(.*\) bytes and holds 12"):
         read_pickle(holding(array(shape=shape)), "f")
 
 
-@pytest.mark.parametrize("value", [RECONSTRUCT, RECONSTRUCT + b"Nb", RECONSTRUCT + b"(NNNNNtb",
-                                   b"cnumpy.core.multiarray\n_reconstruct\n)\x81"])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [RECONSTRUCT, RECONSTRUCT + b"Nb", RECONSTRUCT + b"(NNNNNtb", b"cnumpy.core.multiarray\n_reconstruct\n)\x81"],
+)
 def test_an_array_without_its_state_is_refused(value):
     with pytest.raises(ValueError, match="an array whose state is not"):
         read_pickle(holding(value), "f")

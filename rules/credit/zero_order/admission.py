@@ -14,8 +14,10 @@ def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batc
     """Raise ValueError for what would answer otherwise the next time, or lie outside of what the output tells."""
     refuse_unsteady(model)
     if "layers" in objective.needs:
-        raise ValueError(f"{objective} looks at hidden layers, and {type(rule).__name__} knows the error at the output "
-                         "alone: use an objective of the output, or BPTT")  # fmt: skip
+        raise ValueError(
+            f"{objective} looks at hidden layers, and {type(rule).__name__} knows the error at the output "
+            "alone: use an objective of the output, or BPTT"
+        )
     if batch.carry is not None and batch.carry != ():
         raise ValueError(f"{type(rule).__name__} runs parts of a model from rest: give it whole sequences and no carry")
 

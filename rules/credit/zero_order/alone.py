@@ -26,8 +26,10 @@ def losses_alone(objective: Objective, run: Run, batch: Batch) -> Tensor:
 
     def one(x: Tensor, *signals: Tensor, y: Tensor | None) -> Tensor:
         output, *rest = (signal.unsqueeze(1) for signal in signals)
-        traces = tuple(trace._replace(pre=rest[3 * n], u=rest[3 * n + 1], post=rest[3 * n + 2])
-                       for n, trace in enumerate(run.traces))  # fmt: skip
+        traces = tuple(
+            trace._replace(pre=rest[3 * n], u=rest[3 * n + 1], post=rest[3 * n + 2])
+            for n, trace in enumerate(run.traces)
+        )
         return objective(Run(output, None, traces), Batch(x.unsqueeze(axis), y))
 
     def together(rows: Tensor, y: Tensor | None) -> Tensor:

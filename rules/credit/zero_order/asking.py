@@ -96,6 +96,8 @@ class Joined(nn.Module):
     def replacing(self, values: dict[str, Tensor], call: Callable[[], Any]) -> Any:
         """What `call()` returns while the parameters of these names, as credit knows them, have other values."""
         own = dict(self.named_parameters())
-        known = {name if name in own and name.startswith("objective.") else f"model.{name}": value
-                 for name, value in values.items()}  # fmt: skip
+        known = {
+            name if name in own and name.startswith("objective.") else f"model.{name}": value
+            for name, value in values.items()
+        }
         return torch.func.functional_call(self, known, (call,))

@@ -114,8 +114,10 @@ class CoordinateWise(CreditRule):
         """How many perturbed copies of a parameter fit, each with the widest signals twice."""
         one = p.element_size() * (2 * p.numel() + 2 * widest)
         if self.memory < one:
-            raise ValueError(f"memory={self.memory:g} bytes hold no copy: one takes about {one:,} bytes; raise memory "
-                             "or make the batch smaller")  # fmt: skip
+            raise ValueError(
+                f"memory={self.memory:g} bytes hold no copy: one takes about {one:,} bytes; raise memory "
+                "or make the batch smaller"
+            )
         bound = min(self.memory, WORKING_SET) if p.device.type == "cpu" else self.memory
         return max(1, int(bound // one))
 

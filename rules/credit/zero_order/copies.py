@@ -85,16 +85,19 @@ class Copies:
             with torch.no_grad(), asking.counted(len(values)), differentiating(generator=dice(asking.noise)):
                 losses: Tensor = torch.func.vmap(one, randomness="same")(stacked)
         except Exception as error:
-            raise RuntimeError(f"{type(asking.model).__name__} cannot be run as {len(values)} copies at once "
-                               f"({type(error).__name__}: {error}); take CoordinateWise(together=False)"
-                               ) from error  # fmt: skip
+            raise RuntimeError(
+                f"{type(asking.model).__name__} cannot be run as {len(values)} copies at once "
+                f"({type(error).__name__}: {error}); take CoordinateWise(together=False)"
+            ) from error
         return losses
 
     def in_turn(self, chunk: Chunk, values: Tensor) -> Tensor:
         """The losses with each value in its place, one after the other; the weight comes back bit for bit."""
         p = self.asking.parameters[chunk.name]
-        return torch.tensor([self.moved(p, place, value) for place, value in zip(chunk.places, values, strict=True)],
-                            dtype=torch.float64)  # fmt: skip
+        return torch.tensor(
+            [self.moved(p, place, value) for place, value in zip(chunk.places, values, strict=True)],
+            dtype=torch.float64,
+        )
 
     def moved(self, p: Tensor, place: Tensor, value: Tensor) -> float:
         """The loss with one weight at another value."""

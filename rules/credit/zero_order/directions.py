@@ -99,8 +99,10 @@ def pieces(number: int, site: Site, lab: Lab) -> Iterator[range]:
     """Numbers 0 to `number` in runs of one length that fit into memory, one for every process if there are so many."""
     fitting = int(lab.how.memory // site.bytes)
     if fitting < 1:
-        raise ValueError(f"memory={lab.how.memory:g} bytes hold no probe of {site.name}: one takes about "
-                         f"{site.bytes:,} bytes; raise memory or make the batch smaller")  # fmt: skip
+        raise ValueError(
+            f"memory={lab.how.memory:g} bytes hold no probe of {site.name}: one takes about "
+            f"{site.bytes:,} bytes; raise memory or make the batch smaller"
+        )
     if site.value.device.type == "cpu":
         fitting = min(fitting, max(1, WORKING_SET // site.bytes))
     size = math.ceil(number / max(math.ceil(number / fitting), processes()))

@@ -52,8 +52,10 @@ class EvolutionStrategy(CreditRule):
         if self.population < 2:
             raise ValueError(f"population={self.population}: give at least 2, since one alone compares with nobody")
         if self.antithetic and self.population % 2:
-            raise ValueError(f"population={self.population}: antithetic pairs want an even number; give "
-                             f"{self.population + 1}, or antithetic=False")  # fmt: skip
+            raise ValueError(
+                f"population={self.population}: antithetic pairs want an even number; give "
+                f"{self.population + 1}, or antithetic=False"
+            )
         demand_number("sigma", self.sigma)
         if self.shaping not in ("rank", "none"):
             raise unknown("shaping", self.shaping, ("rank", "none"))

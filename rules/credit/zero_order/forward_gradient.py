@@ -77,8 +77,9 @@ class ForwardGradient(CreditRule):
                 return [*slope_and_loss(self, asking, run, along)]
 
         learned = self.parameters(model)
-        found = shared(self.draws, 2, lambda mine: torch.tensor([slope(k) for k in mine], dtype=torch.float64),
-                       "the weights")  # [draws, 2]  # fmt: skip
+        found = shared(
+            self.draws, 2, lambda mine: torch.tensor([slope(k) for k in mine], dtype=torch.float64), "the weights"
+        )  # [draws, 2]
         grads = {name: torch.zeros_like(p) for name, p in asking.parameters.items()}
         for k, factor in enumerate((found[:, 0] / self.draws).tolist()):
             for name, z in directions(k).items():
@@ -110,6 +111,9 @@ def slope_and_loss(rule: CreditRule, asking: Asking, run: Run, along: Mapping[st
     with torch.enable_grad():
         loss = asking.objective(shown, asking.views)
         errors = torch.autograd.grad(loss, [leaf for leaf, _ in pairs], allow_unused=True)
-    terms = [float((error * direction).sum()) for error, (_, direction) in zip(errors, pairs, strict=True)
-             if error is not None and direction is not None]  # fmt: skip
+    terms = [
+        float((error * direction).sum())
+        for error, (_, direction) in zip(errors, pairs, strict=True)
+        if error is not None and direction is not None
+    ]
     return sum(terms), float(loss)

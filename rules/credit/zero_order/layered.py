@@ -150,7 +150,9 @@ def output_error(objective: Objective, run: Run, batch: Batch) -> tuple[float, T
     value = loss.item()
     everywhere = float(summed(loss.double())) / processes()
     if abs(everywhere - value) > 1e-6 * abs(value):  # in float32 the same numbers differ by less between machines
-        raise ValueError(f"this process has a loss of {value:.6g}, the mean over {processes()} is {everywhere:.6g}: "
-                         "give all the same model and batch; they divide probes, not samples")  # fmt: skip
+        raise ValueError(
+            f"this process has a loss of {value:.6g}, the mean over {processes()} is {everywhere:.6g}: "
+            "give all the same model and batch; they divide probes, not samples"
+        )
     error = torch.zeros_like(output) if error is None else error
     return value, error, {name: g for name, g in zip(own, rest, strict=True) if g is not None}

@@ -41,7 +41,16 @@ def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:
         pre = nn.functional.pad(pre, module._reversed_padding_repeated_twice, mode=mode)
         padding = (0,) * len(module.kernel_size)
     _, weight, _ = torch.ops.aten.convolution_backward(
-        error.contiguous(), pre.contiguous(), module.weight, None, module.stride, padding, module.dilation,
-        module.transposed, module.output_padding, module.groups, [False, True, False],
-    )  # fmt: skip
+        error.contiguous(),
+        pre.contiguous(),
+        module.weight,
+        None,
+        module.stride,
+        padding,
+        module.dilation,
+        module.transposed,
+        module.output_padding,
+        module.groups,
+        [False, True, False],
+    )
     return cast("Tensor", weight)

@@ -31,8 +31,10 @@ class Nodes:
         with torch.no_grad(), intercepted(asking.model, listen):
             self.clean = asking.run()
         if not self.calls:
-            raise ValueError(f"{type(asking.model).__name__} called no nn.Linear or convolution that learns: there is "
-                             "no node to perturb; take SPSA, which moves any weight")  # fmt: skip
+            raise ValueError(
+                f"{type(asking.model).__name__} called no nn.Linear or convolution that learns: there is "
+                "no node to perturb; take SPSA, which moves any weight"
+            )
         self.forms = {number: self.form(call) for number, call in self.calls.items()}
         for call in self.calls.values():
             demand_audible(sigma, call)
@@ -104,8 +106,10 @@ def demand_audible(sigma: float, call: Call) -> None:
     largest = float(call.z.abs().max()) if call.z.numel() else 0.0
     bound = torch.finfo(call.z.dtype).eps * largest
     if sigma < bound:
-        raise ValueError(f"sigma={sigma:g}: such noise vanishes in {call.z.dtype} beside signals of up to "
-                         f"{largest:.3g}; give more than {bound:.1e}")  # fmt: skip
+        raise ValueError(
+            f"sigma={sigma:g}: such noise vanishes in {call.z.dtype} beside signals of up to "
+            f"{largest:.3g}; give more than {bound:.1e}"
+        )
 
 
 def own_gradients(asking: Asking, clean: Run) -> dict[str, Tensor]:

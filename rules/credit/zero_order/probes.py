@@ -51,8 +51,10 @@ def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
         found /= how.q
         energy = energy / how.q
     if not bool(found.isfinite().all()):
-        raise NonFinite(f"a probe of {site.name} gave a NaN or an infinity; lower step ({how.step}), the "
-                        "learning rate or the input scale, or look for a log or a division behind it")  # fmt: skip
+        raise NonFinite(
+            f"a probe of {site.name} gave a NaN or an infinity; lower step ({how.step}), the "
+            "learning rate or the input scale, or look for a log or a division behind it"
+        )
     lab.probes += count * how.repeats
     if site.layers and not site.shared:
         lab.gains[site.name] = gain(site, float((energy / span[:WATCHED].square()).mean())), site.layers

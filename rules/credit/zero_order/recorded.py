@@ -86,8 +86,10 @@ def record(chain: Chain, x: Tensor) -> Recorded:
         before, version = x.clone(), x._version
         y = called(step, x, lambda x, position=position, step=step: heard(made, position, step, x))
         if x._version != version or not torch.equal(x.nan_to_num(), before.nan_to_num()):
-            raise ValueError(f"stage {step.name!r} ({type(step.module).__name__}) changes its input in place, which "
-                             "probes still need: use inplace=False, or let it work on a copy")  # fmt: skip
+            raise ValueError(
+                f"stage {step.name!r} ({type(step.module).__name__}) changes its input in place, which "
+                "probes still need: use inplace=False, or let it work on a copy"
+            )
         x = y
     made.values[len(chain.steps)] = x
     made.shapes.append(x.shape)
@@ -96,8 +98,10 @@ def record(chain: Chain, x: Tensor) -> Recorded:
     leading = made.shapes[0][: made.axis + 1]
     for step, taken, given in zip(chain.steps, made.shapes, made.shapes[1:], strict=False):
         if given[: made.axis + 1] != leading:
-            raise ValueError(f"stage {step.name!r} ({type(step.module).__name__}) turns {tuple(taken)} into "
-                             f"{tuple(given)}: {tuple(leading)}, time and batch, must stay in front")  # fmt: skip
+            raise ValueError(
+                f"stage {step.name!r} ({type(step.module).__name__}) turns {tuple(taken)} into "
+                f"{tuple(given)}: {tuple(leading)}, time and batch, must stay in front"
+            )
     return made
 
 
@@ -125,11 +129,15 @@ def called(step: Step, x: Tensor, call: Any) -> Tensor:
     try:
         y = call(x)
     except Exception as error:
-        raise RuntimeError(f"stage {step.name!r} ({type(step.module).__name__}) raised {type(error).__name__} on an "
-                           f"input of shape {tuple(x.shape)}: {error}") from error  # fmt: skip
+        raise RuntimeError(
+            f"stage {step.name!r} ({type(step.module).__name__}) raised {type(error).__name__} on an "
+            f"input of shape {tuple(x.shape)}: {error}"
+        ) from error
     if not isinstance(y, Tensor):
-        raise TypeError(f"stage {step.name!r} ({type(step.module).__name__}) returned {type(y).__name__}; a stage must "
-                        "return one tensor: wrap it in a module that does")  # fmt: skip
+        raise TypeError(
+            f"stage {step.name!r} ({type(step.module).__name__}) returned {type(y).__name__}; a stage must "
+            "return one tensor: wrap it in a module that does"
+        )
     return y
 
 

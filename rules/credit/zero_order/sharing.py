@@ -44,8 +44,10 @@ def shared(count: int, width: int, measure: Callable[[range], Tensor], cause: st
     found = summed(found)  # of numbers and zeros: the same bits for any number of processes
     bad = (~found.isfinite()).nonzero()[:1].tolist()
     if bad:
-        raise NonFinite(f"probe {bad[0][0]} of {count} gave a loss of {float(found[tuple(bad[0])])}; lower {cause}, "
-                        "the learning rate or the input scale, or look for a log or a division behind it")  # fmt: skip
+        raise NonFinite(
+            f"probe {bad[0][0]} of {count} gave a loss of {float(found[tuple(bad[0])])}; lower {cause}, "
+            "the learning rate or the input scale, or look for a log or a division behind it"
+        )
     return found
 
 
@@ -65,5 +67,7 @@ def demand_likeness(tensors: Iterable[Tensor]) -> None:
     mean = summed(own) / processes()
     apart = float(summed((own - mean).abs().sum()))
     if apart > 1e-12 * (1 + float(mean.abs().sum())):
-        raise ValueError(f"weights and batches differ between the {processes()} processes (their sums by {apart:.3g}): "
-                         "give all the same model and batch; they divide draws, not samples")  # fmt: skip
+        raise ValueError(
+            f"weights and batches differ between the {processes()} processes (their sums by {apart:.3g}): "
+            "give all the same model and batch; they divide draws, not samples"
+        )

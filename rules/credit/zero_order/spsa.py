@@ -76,8 +76,12 @@ class SPSA(CreditRule):
                 moved.to(numbers[k], -self.step)
                 return [ahead, asking.loss()]
 
-            losses = shared(self.draws, 2, lambda mine: torch.tensor([ends(k) for k in mine], dtype=torch.float64),
-                            f"step={self.step:g}")  # [draws, 2]  # fmt: skip
+            losses = shared(
+                self.draws,
+                2,
+                lambda mine: torch.tensor([ends(k) for k in mine], dtype=torch.float64),
+                f"step={self.step:g}",
+            )  # [draws, 2]
         slopes = (losses[:, 0] - losses[:, 1]) / (self.step if base else 2 * self.step)
         return Credit(
             grads=moved.become(numbers, slopes / self.draws),

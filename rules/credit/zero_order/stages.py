@@ -18,10 +18,33 @@ from rules.observe import plain, run_model
 SYNAPSES = (nn.Linear, _ConvNd)
 # one unit in, one unit out, in the same order
 POINTWISE = {
-    nn.Identity, nn.Flatten, nn.Unflatten, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU,
-    nn.Mish, nn.Tanh, nn.Sigmoid, nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink,
-    nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Threshold, nn.Dropout, nn.AlphaDropout,
-}  # fmt: skip
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.LogSigmoid,
+    nn.Softplus,
+    nn.Softsign,
+    nn.Tanhshrink,
+    nn.Softshrink,
+    nn.Hardshrink,
+    nn.Hardtanh,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.Threshold,
+    nn.Dropout,
+    nn.AlphaDropout,
+}
 
 
 class Step(ABC):

@@ -17,5 +17,7 @@ def refuse_unsteady(model: nn.Module) -> None:
             )
         drops = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
         if module.training and isinstance(module, (_DropoutNd, nn.RNNBase)) and drops > 0:
-            raise ValueError(f"{name} is dropout in training mode, which draws a new mask for every probe: put it in "
-                             "evaluation mode, take p = 0, or use a module of your own with a fixed mask")  # fmt: skip
+            raise ValueError(
+                f"{name} is dropout in training mode, which draws a new mask for every probe: put it in "
+                "evaluation mode, take p = 0, or use a module of your own with a fixed mask"
+            )

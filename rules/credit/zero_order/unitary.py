@@ -73,8 +73,12 @@ def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
     for name, value in each.items():
         if not LOWEST <= value <= HIGHEST:
             side = "below" if value < LOWEST else "above"
-            warnings.warn(f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer: over many layers probes fade or "
-                          "explode; see orthogonal_ and TowardsOrthogonal", HealthWarning, stacklevel=3)  # fmt: skip
+            warnings.warn(
+                f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer: over many layers probes fade or "
+                "explode; see orthogonal_ and TowardsOrthogonal",
+                HealthWarning,
+                stacklevel=3,
+            )
     return each
 
 

@@ -12,9 +12,17 @@ from torch import Tensor
 from rules.plasticity.memristor.device import Device, State, nonzero, normal, uniform
 
 NOT_NEGATIVE = (
-    "dw_min_dtod", "dw_min_std", "up_down_dtod", "w_max_dtod", "w_min_dtod", "write_noise", "read_noise",
-    "cell_noise", "decay_dtod", "base_std",
-)  # fmt: skip
+    "dw_min_dtod",
+    "dw_min_std",
+    "up_down_dtod",
+    "w_max_dtod",
+    "w_min_dtod",
+    "write_noise",
+    "read_noise",
+    "cell_noise",
+    "decay_dtod",
+    "base_std",
+)
 
 
 class Pulsed(NamedTuple):

@@ -52,9 +52,15 @@ class MemristorOptimizer(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: ParamsT, device: Device, store: WeightStore | None = None, seed: int = 0, lr: float | None = None,
-        scale: float | None = None, train: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        params: ParamsT,
+        device: Device,
+        store: WeightStore | None = None,
+        seed: int = 0,
+        lr: float | None = None,
+        scale: float | None = None,
+        train: int | None = None,
+    ) -> None:
         self.device = device
         self.store = AccumulateAndCarry() if store is None else store
         self.seed = seed

@@ -88,28 +88,68 @@ def _signed(graph: Graph, x: int) -> int:
 
 
 ATEN: Mapping[str, Write] = {
-    **{name: _same(name) for name in (
-        "mul", "neg", "abs", "sqrt", "exp", "expm1", "log", "log1p", "log10", "sin", "cos", "tan", "sinh", "cosh",
-        "tanh", "asin", "acos", "atan", "sigmoid", "erf", "erfc", "floor", "ceil", "trunc", "lerp", "maximum",
-        "minimum",
-    )},
+    **{
+        name: _same(name)
+        for name in (
+            "mul",
+            "neg",
+            "abs",
+            "sqrt",
+            "exp",
+            "expm1",
+            "log",
+            "log1p",
+            "log10",
+            "sin",
+            "cos",
+            "tan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "asin",
+            "acos",
+            "atan",
+            "sigmoid",
+            "erf",
+            "erfc",
+            "floor",
+            "ceil",
+            "trunc",
+            "lerp",
+            "maximum",
+            "minimum",
+        )
+    },
     **{name: _compared(name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
-    "add": _added, "sub": _subtracted,
+    "add": _added,
+    "sub": _subtracted,
     "rsub": lambda graph, a, b, alpha=1: _subtracted(graph, b, a, alpha),
     "div": _same("div"),
     "reciprocal": lambda graph, x: graph.add("div", graph.literal(1.0), x),
     "rsqrt": lambda graph, x: graph.add("div", graph.literal(1.0), graph.add("sqrt", x)),
     "square": lambda graph, x: graph.add("mul", x, x),
-    "pow": _power, "remainder": _same("mod"), "sgn": _signed, "sign": _signed,
-    "clamp": _clamped, "hardtanh": lambda graph, x, low=None, high=None: _clamped(
-        graph, x, graph.literal(-1.0) if low is None else low, graph.literal(1.0) if high is None else high),
+    "pow": _power,
+    "remainder": _same("mod"),
+    "sgn": _signed,
+    "sign": _signed,
+    "clamp": _clamped,
+    "hardtanh": lambda graph, x, low=None, high=None: _clamped(
+        graph, x, graph.literal(-1.0) if low is None else low, graph.literal(1.0) if high is None else high
+    ),
     "clamp_min": lambda graph, x, low: _clamped(graph, x, low),
     "clamp_max": lambda graph, x, high: _clamped(graph, x, None, high),
-    "where": _chosen, "_to_copy": _cast,
-    "detach": lambda graph, x: graph.add("stop", x), "alias": lambda graph, x: x, "clone": lambda graph, x, **_: x,
-    "logical_and": _truth("and"), "logical_or": _truth("or"), "logical_not": _truth("not"),
-    "bitwise_and": _truth("and"), "bitwise_or": _truth("or"), "bitwise_not": _truth("not"),
-}  # fmt: skip
+    "where": _chosen,
+    "_to_copy": _cast,
+    "detach": lambda graph, x: graph.add("stop", x),
+    "alias": lambda graph, x: x,
+    "clone": lambda graph, x, **_: x,
+    "logical_and": _truth("and"),
+    "logical_or": _truth("or"),
+    "logical_not": _truth("not"),
+    "bitwise_and": _truth("and"),
+    "bitwise_or": _truth("or"),
+    "bitwise_not": _truth("not"),
+}
 
 
 @lru_cache(maxsize=1)

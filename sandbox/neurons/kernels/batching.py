@@ -40,8 +40,9 @@ def _apart(x: Tensor, size: int) -> Tensor:
     return parted
 
 
-def run(info: Any, dims: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int
-        ) -> tuple[list[Tensor], list[int]]:  # fmt: skip
+def run(
+    info: Any, dims: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int
+) -> tuple[list[Tensor], list[int]]:
     size, cells = info.batch_size, _cells_of(x, dims[0])
     of_params = dims[2] if isinstance(dims[2], (list, tuple)) else [None] * len(params)
     found = ops.run(

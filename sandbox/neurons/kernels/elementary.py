@@ -24,10 +24,30 @@ from sandbox.neurons.kernels.machine import (
     store,
 )
 
-INLINED = {"error_model": "numpy", "nogil": True, "forceinline": True, "no_cpython_wrapper": True,
-           "no_cfunc_wrapper": True}  # fmt: skip
-PLAIN = ("stack", "pointer", "load", "store", "fetch", "put", "copy", "select", "not_", "sqrt", "fabs", "floor", "ceil",
-         "trunc", "fma")  # fmt: skip
+INLINED = {
+    "error_model": "numpy",
+    "nogil": True,
+    "forceinline": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+PLAIN = (
+    "stack",
+    "pointer",
+    "load",
+    "store",
+    "fetch",
+    "put",
+    "copy",
+    "select",
+    "not_",
+    "sqrt",
+    "fabs",
+    "floor",
+    "ceil",
+    "trunc",
+    "fma",
+)
 
 
 class Precision(NamedTuple):

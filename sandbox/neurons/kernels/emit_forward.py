@@ -33,9 +33,12 @@ def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) 
         *(to.put(f"save_{name}", name) for name in kept if not variant.sparse),
         *lines,
         *(to.put(name, names[place]) for name, place in zip(outs, structure.outputs, strict=True)),
-        *(to.hold(name, names[place]) for name, place in zip(states, structure.ends, strict=True)
-          if names[place] != name),
-    ]  # fmt: skip
+        *(
+            to.hold(name, names[place])
+            for name, place in zip(states, structure.ends, strict=True)
+            if names[place] != name
+        ),
+    ]
     sparse = [f"    {to.keep(name, 't // every')}" for name in kept if variant.sparse]
     work = to.steps("range(T)", body, ["if t % every == 0:", *sparse] if sparse else [])
     return to.kernel(fetched, [*states, *cells], [], work, states), to.names

@@ -66,8 +66,27 @@ KINDS: dict[str, Kind] = {
     "or": Kind(2, "{0} | {1}", None, (None, None)),
     "not": Kind(1, "not_({0})", None, (None,)),
 }
-COSTLY = frozenset({
-    "exp", "expm1", "log", "log1p", "log10", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos", "atan",
-    "sigmoid", "erf", "erfc", "mod", "pow",
-})  # fmt: skip  # what takes longer than to fetch a number from memory
+COSTLY = frozenset(
+    {
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "log10",
+        "sin",
+        "cos",
+        "tan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asin",
+        "acos",
+        "atan",
+        "sigmoid",
+        "erf",
+        "erfc",
+        "mod",
+        "pow",
+    }
+)  # what takes longer than to fetch a number from memory
 CONDITIONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})

@@ -100,8 +100,10 @@ def copy(context: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
         size = target.get_abi_sizeof(args[0].type.pointee)
         ends = [builder.bitcast(builder.gep(a, [at]), byte) for a, at in ((args[0], args[1]), (args[2], args[3]))]
         function = builder.module.declare_intrinsic("llvm.memcpy", [byte, byte, ir.IntType(64)])
-        count = builder.mul(builder.sext(args[4], ir.IntType(64)) if args[4].type.width < 64 else args[4],
-                            ir.Constant(ir.IntType(64), size))  # fmt: skip
+        count = builder.mul(
+            builder.sext(args[4], ir.IntType(64)) if args[4].type.width < 64 else args[4],
+            ir.Constant(ir.IntType(64), size),
+        )
         builder.call(function, [*ends, count, ir.Constant(ir.IntType(1), 0)])
         return target.get_dummy_value()
 

@@ -73,8 +73,15 @@ def _plan(neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: fl
         writing.leaf(tape.places[id(getattr(state, name))], f"s{i}")
     outputs = tuple(writing.result(value) for value in shown)
     ends = tuple(writing.result(getattr(end, name)) for name in states)
-    structure = Structure(writing.graph, len(states), len(writing.params), len(writing.draws), outputs, ends,
-                          tuple(writing.spikes.items()))  # fmt: skip
+    structure = Structure(
+        writing.graph,
+        len(states),
+        len(writing.params),
+        len(writing.draws),
+        outputs,
+        ends,
+        tuple(writing.spikes.items()),
+    )
     boundary = (*writing.params, *writing.draws)
     dice = _dice(tape)
     rows = _needed(tape, boundary, {*named.values(), *dice})

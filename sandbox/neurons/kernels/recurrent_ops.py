@@ -135,9 +135,18 @@ def _back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
     errors = {i: g for i, g in enumerate(grads[:outputs]) if g is not None}
     bars = [total.new_zeros(total.shape[1:]) if g is None else g for g in grads[outputs : outputs + structure.states]]
     at_current, *found = recur_backward(
-        total, weight, saves, params, draws, constants, list(errors.values()), bars, key, list(errors),
+        total,
+        weight,
+        saves,
+        params,
+        draws,
+        constants,
+        list(errors.values()),
+        bars,
+        key,
+        list(errors),
         " ".join(["x", *wanted]),
-    )  # fmt: skip
+    )
     width = weight.shape[0]
     by_name = dict(zip(wanted, found, strict=False))
     return (

@@ -13,10 +13,41 @@ from sandbox.neurons.kernels.unsupported import Unsupported
 
 WIDTH = 128  # cells of a program: one for each thread of four warps
 FUNCTIONS = (
-    "acos", "asin", "atan", "block", "ceil", "cos", "cosh", "divided", "erf", "erfc", "exp", "expm1", "fabs",
-    "floor", "fma", "lerp", "log", "log10", "log1p", "maximum", "minimum", "mod", "not_", "place", "power", "select",
-    "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
-)  # fmt: skip  # of `triton_functions`
+    "acos",
+    "asin",
+    "atan",
+    "block",
+    "ceil",
+    "cos",
+    "cosh",
+    "divided",
+    "erf",
+    "erfc",
+    "exp",
+    "expm1",
+    "fabs",
+    "floor",
+    "fma",
+    "lerp",
+    "log",
+    "log10",
+    "log1p",
+    "maximum",
+    "minimum",
+    "mod",
+    "not_",
+    "place",
+    "power",
+    "select",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+    "trunc",
+)  # of `triton_functions`
 CODES = {"div": "divided({0}, {1})"}  # where Triton's own operator is not the rounded quotient
 HEAD = """\
 import triton

@@ -17,9 +17,15 @@ from sandbox.reference.compiler.functions import DICE, FUNCTIONS, power
 
 Pairs = tuple[tuple["Node", Any], ...]
 CONDITIONS = {
-    ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne",
-    ast.And: "and", ast.Or: "or",
-}  # fmt: skip
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Gt: "gt",
+    ast.GtE: "ge",
+    ast.Eq: "eq",
+    ast.NotEq: "ne",
+    ast.And: "and",
+    ast.Or: "or",
+}
 
 
 class Node:
@@ -76,8 +82,13 @@ class Algebra:
 
     def _node(self, kind: str, what: Any, args: Any = (), constant: Any = None, level: int = 2) -> Node:
         # by repr, so that -0.0 and NaN are themselves
-        key = (kind, repr(what) if kind == "number" else what, frozenset(args) if kind in ("sum", "product") else args,
-               constant, level)  # fmt: skip
+        key = (
+            kind,
+            repr(what) if kind == "number" else what,
+            frozenset(args) if kind in ("sum", "product") else args,
+            constant,
+            level,
+        )
         return self.known.setdefault(key, Node(kind, what, args, constant, level))
 
     def number(self, value: float) -> Node:
@@ -201,9 +212,7 @@ class Algebra:
                 return node
             base, sign = key
             inner, rest = self.zero, {}
-            least = min(
-                abs(e) for t, _ in node.args if (e := self._as_product(t)[1].get(base, 0) * sign) > 0
-            )  # fmt: skip
+            least = min(abs(e) for t, _ in node.args if (e := self._as_product(t)[1].get(base, 0) * sign) > 0)
             for term, coefficient in node.args:
                 _, bases = self._as_product(term)
                 if bases.get(base, 0) * sign > 0:

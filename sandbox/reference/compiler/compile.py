@@ -90,9 +90,16 @@ def from_brian2(
     starts = {name: _start(name, value, model, constants) for name, value in (initial or {}).items()}
     refractory_text = f"{period['t_refractory']!r}*ms" if period else text.refractory
     recipe = {
-        "equations": equations, "threshold": threshold, "reset": reset, "refractory": refractory_text,
-        "method": step.method, "input": input, "input_unit": input_unit, "draws": drawn, "swing": swing,
-    }  # fmt: skip
+        "equations": equations,
+        "threshold": threshold,
+        "reset": reset,
+        "refractory": refractory_text,
+        "method": step.method,
+        "input": input,
+        "input_unit": input_unit,
+        "draws": drawn,
+        "swing": swing,
+    }
     neuron: CompiledNeuron = _class(model, text, step, units, input, starts, recipe, values)(
         **values, **period, surrogate=Surrogate(surrogate) if isinstance(surrogate, str) else surrogate
     )
@@ -101,9 +108,15 @@ def from_brian2(
 
 
 def _class(
-    model: Model, text: updater.Text, step: updater.Step, units: Mapping[str, str], input: str,
-    starts: Mapping[str, Any], recipe: Mapping[str, Any], values: Mapping[str, float],
-) -> Any:  # fmt: skip
+    model: Model,
+    text: updater.Text,
+    step: updater.Step,
+    units: Mapping[str, str],
+    input: str,
+    starts: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    values: Mapping[str, float],
+) -> Any:
     """A dataclass with a field for every constant."""
     lines = [str(line) for line in text.lines if line.name != input]
     if input != "current" and input not in {line.name for line in text.lines if line.kind != "parameter"}:
@@ -115,13 +128,25 @@ def _class(
         columns.append(("t_refractory", float, field(default=0.0)))
     columns.append(("surrogate", Surrogate, field(default_factory=lambda: Surrogate("atan"))))
     contents = {
-        "equations": "\n".join(lines), "threshold": text.threshold, "reset_code": text.reset,
-        "refractory": step.condition, "method": step.method, "units": dict(units),
+        "equations": "\n".join(lines),
+        "threshold": text.threshold,
+        "reset_code": text.reset,
+        "refractory": step.condition,
+        "method": step.method,
+        "units": dict(units),
         "spiking": text.threshold is not None,
-        "differentiable": True, "above": times, "draws": dict(model.draws), "model": model, "starts": dict(starts),
-        "input": input, "recipe": dict(recipe), "plans": {}, "state_class": state_class(model.variables),
-        "__module__": __name__, "__doc__": "Compiled by from_brian2 from:\n\n" + "\n".join(lines),
-    }  # fmt: skip
+        "differentiable": True,
+        "above": times,
+        "draws": dict(model.draws),
+        "model": model,
+        "starts": dict(starts),
+        "input": input,
+        "recipe": dict(recipe),
+        "plans": {},
+        "state_class": state_class(model.variables),
+        "__module__": __name__,
+        "__doc__": "Compiled by from_brian2 from:\n\n" + "\n".join(lines),
+    }
     return make_dataclass("CompiledNeuron", columns, bases=(CompiledNeuron,), namespace=contents, frozen=True)
 
 
@@ -159,8 +184,10 @@ def _read(equations: str, threshold: str | None, reset: str | None, refractory: 
         grammar.expression(threshold)
         reads = grammar.names(grammar.expression(threshold)) | (_names_of(reset) if reset else set())
         if input in _reach(reads, lines):
-            raise ValueError(f"the threshold {threshold!r} or the reset {reset!r} depends on the input {input!r}, "
-                             "which is gone by then; carry it in a variable")  # fmt: skip
+            raise ValueError(
+                f"the threshold {threshold!r} or the reset {reset!r} depends on the input {input!r}, "
+                "which is gone by then; carry it in a variable"
+            )
     if reset and threshold is None:
         raise ValueError(f"reset={reset!r} without a threshold: it would never run; give threshold='v > ...'")
     return updater.Text(lines, threshold, reset.strip() or None if reset else None, _duration(refractory))
@@ -172,8 +199,11 @@ def _names_of(reset: str) -> set[str]:
 
 def _reach(reads: Iterable[str], lines: list[grammar.Equation]) -> set[str]:
     """The names that are read, through subexpressions that are evaluated anew."""
-    inner = {line.name: grammar.names(grammar.expression(line.expression)) for line in lines
-             if line.kind == "subexpression" and "constant over dt" not in line.flags}  # fmt: skip
+    inner = {
+        line.name: grammar.names(grammar.expression(line.expression))
+        for line in lines
+        if line.kind == "subexpression" and "constant over dt" not in line.flags
+    }
     found: set[str] = set()
     waiting = list(reads)
     while waiting:

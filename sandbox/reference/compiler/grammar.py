@@ -17,13 +17,61 @@ DEEPEST = 100  # levels of nesting
 STEEPEST = 32  # the largest number as an exponent: beyond it a symbolic expansion may never end
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 BASE_UNITS = (
-    "volt", "amp", "second", "siemens", "ohm", "farad", "coulomb", "hertz", "metre", "kilogram", "joule", "watt",
-    "newton", "pascal", "mole", "molar", "kelvin", "candle", "tesla", "weber", "henry", "volts", "amps", "ampere",
+    "volt",
+    "amp",
+    "second",
+    "siemens",
+    "ohm",
+    "farad",
+    "coulomb",
+    "hertz",
+    "metre",
+    "kilogram",
+    "joule",
+    "watt",
+    "newton",
+    "pascal",
+    "mole",
+    "molar",
+    "kelvin",
+    "candle",
+    "tesla",
+    "weber",
+    "henry",
+    "volts",
+    "amps",
+    "ampere",
     "amperes",
-    "seconds", "ohms", "farads", "coulombs", "Hz", "metres", "meter", "meters", "kilograms", "kilogramme", "joules",
-    "watts", "newtons", "pascals", "moles", "mol", "kelvins", "candles", "teslas", "webers", "henries", "radian",
-    "steradian", "lumen", "lux", "becquerel", "gray", "sievert", "katal"
-)  # fmt: skip
+    "seconds",
+    "ohms",
+    "farads",
+    "coulombs",
+    "Hz",
+    "metres",
+    "meter",
+    "meters",
+    "kilograms",
+    "kilogramme",
+    "joules",
+    "watts",
+    "newtons",
+    "pascals",
+    "moles",
+    "mol",
+    "kelvins",
+    "candles",
+    "teslas",
+    "webers",
+    "henries",
+    "radian",
+    "steradian",
+    "lumen",
+    "lux",
+    "becquerel",
+    "gray",
+    "sievert",
+    "katal",
+)
 FLAGS = {  # by kind of equation
     "differential equation": ("unless refractory",),
     "subexpression": ("constant over dt", "shared"),
@@ -104,8 +152,10 @@ def equations(text: str) -> list[Equation]:
     _plain(text, 20 * LONGEST)
     for word in ("on_pre", "on_post"):
         if re.search(rf"\b{word}\b", text):
-            raise ValueError(f"{word!r}: this compiles neurons, not synapses; give the equations of the neuron alone "
-                             "and connect populations with sandbox.Network")  # fmt: skip
+            raise ValueError(
+                f"{word!r}: this compiles neurons, not synapses; give the equations of the neuron alone "
+                "and connect populations with sandbox.Network"
+            )
     lines, pending = [], ""
     for line in text.splitlines():
         pending = f"{pending} {line.split('#')[0].strip()}".strip()
@@ -179,8 +229,10 @@ def _plain(text: str, longest: int) -> str:
 
 def _check_name(name: str, text: str) -> None:
     if not NAME.fullmatch(name) or keyword.iskeyword(name) or "__" in name:
-        raise ValueError(f"{name!r} in {_short(text)!r} is no name of a variable; use letters, digits and single "
-                         "underscores, beginning with a letter")  # fmt: skip
+        raise ValueError(
+            f"{name!r} in {_short(text)!r} is no name of a variable; use letters, digits and single "
+            "underscores, beginning with a letter"
+        )
 
 
 def _check_depth(tree: ast.expr, text: str, deepest: int) -> None:
@@ -213,8 +265,10 @@ def _check_node(node: ast.AST, text: str, ours: bool) -> None:
         case ast.Name() | ast.BoolOp() | ast.Load() | ast.operator() | ast.unaryop() | ast.cmpop() | ast.boolop():
             pass
         case _:
-            raise ValueError(f"{_piece(node)!r} in {_short(text)!r} is not allowed; an expression has numbers, names, "
-                             "arithmetic, comparisons and calls of: " + ", ".join(FUNCTIONS))  # fmt: skip
+            raise ValueError(
+                f"{_piece(node)!r} in {_short(text)!r} is not allowed; an expression has numbers, names, "
+                "arithmetic, comparisons and calls of: " + ", ".join(FUNCTIONS)
+            )
 
 
 def _check_call(node: ast.Call, text: str) -> None:

@@ -21,11 +21,21 @@ TINY = 4e-16  # two weights that sum to one up to rounding
 MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
 SIGNS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|"}
 PLAIN: dict[str, Callable[..., Any]] = {
-    "lt": lambda a, b: a < b, "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b,
-    "eq": lambda a, b: a == b, "ne": lambda a, b: a != b, "and": lambda *x: all(x), "or": lambda *x: any(x),
-    "not": lambda x: not x, "indicator": float, "pow": power, "mod": remainder, "floordiv": floored,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "and": lambda *x: all(x),
+    "or": lambda *x: any(x),
+    "not": lambda x: not x,
+    "indicator": float,
+    "pow": power,
+    "mod": remainder,
+    "floordiv": floored,
     "choose": lambda condition, a, b: a if condition else b,
-}  # fmt: skip
+}
 
 
 class Register(NamedTuple):
@@ -181,9 +191,11 @@ class Writer:
                 x = self._row(partial(torch.clamp, min=-HUGE, max=HUGE), f"torch.clamp({{}}, {-HUGE!r}, {HUGE!r})", x)
             return self._row(torch.lerp, "torch.lerp({}, {}, {})", x, value, fired)
         special: dict[str, tuple[Callable[..., Tensor], str]] = {
-            "not": (torch.logical_not, "~{}"), "mod": (torch.remainder, "{} % {}"),
-            "floordiv": (torch.floor_divide, "{} // {}"), "pow": (torch.pow, "{} ** {}"),
-        }  # fmt: skip
+            "not": (torch.logical_not, "~{}"),
+            "mod": (torch.remainder, "{} % {}"),
+            "floordiv": (torch.floor_divide, "{} // {}"),
+            "pow": (torch.pow, "{} ** {}"),
+        }
         if name in special:
             return self._row(*special[name], *values)
         places = ", ".join(["{}"] * len(values))

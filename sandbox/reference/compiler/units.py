@@ -59,9 +59,14 @@ def text_of(dimension: Any) -> str:
             return name
     length, mass, time, current, *others = (float(d) for d in dimension._dims)
     powers = {  # in house units, kilogram = mV nA ms^3 / metre^2
-        "mV": mass, "nA": current + mass, "ms": time + 3 * mass, "metre": length - 2 * mass,
-        "kelvin": others[0], "mole": others[1], "candle": others[2],
-    }  # fmt: skip
+        "mV": mass,
+        "nA": current + mass,
+        "ms": time + 3 * mass,
+        "metre": length - 2 * mass,
+        "kelvin": others[0],
+        "mole": others[1],
+        "candle": others[2],
+    }
     above = "*".join(_raised(name, p) for name, p in powers.items() if p > 0)
     below = "".join(f"/{_raised(name, -p)}" for name, p in powers.items() if p < 0)
     return (above or "1") + below

@@ -77,32 +77,74 @@ def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) 
     reserved = {*symbols(), *CONSTANTS, *CLOCK, *FUNCTIONS, *DICE, *RESERVED}
     for name in (*own, *namespace):
         if name in reserved or NOISE.fullmatch(name):
-            raise ValueError(f"{name!r} is reserved (a unit, a function, a constant or part of every neuron); "
-                             f"call it {name + '_cell'!r} or the like")  # fmt: skip
+            raise ValueError(
+                f"{name!r} is reserved (a unit, a function, a constant or part of every neuron); "
+                f"call it {name + '_cell'!r} or the like"
+            )
     twice = next((name for name in own if own.count(name) > 1 or name in namespace), None)
     if twice:
         raise ValueError(f"{twice!r} is defined twice; leave out one of the definitions")
     for expression in _expressions(text):
         for name in sorted(grammar.names(grammar.expression(expression))):
             if name in CLOCK:
-                raise ValueError(f"{name!r} in {expression!r}: a neuron has no clock and no index; give time as a "
-                                 "variable, 'dclock/dt = 1 : second', an index as 'x : 1 (constant)'")  # fmt: skip
+                raise ValueError(
+                    f"{name!r} in {expression!r}: a neuron has no clock and no index; give time as a "
+                    "variable, 'dclock/dt = 1 : second', an index as 'x : 1 (constant)'"
+                )
             if name not in legal and not NOISE.fullmatch(name):
                 near = [n for n in legal if n not in symbols()] + ["mV", "ms", "nA"]
                 raise unknown(f"identifier in {expression!r} (give its value in namespace=):", name, sorted(near))
-    variables = [line.name for line in text.lines if line.kind == "differential equation" or
-                 (line.kind == "parameter" and "constant" not in line.flags)]  # fmt: skip
+    variables = [
+        line.name
+        for line in text.lines
+        if line.kind == "differential equation" or (line.kind == "parameter" and "constant" not in line.flags)
+    ]
     for statement in grammar.statements(text.reset or ""):
         if statement.target not in variables:
             raise unknown(f"variable assigned in the reset {statement.text!r}:", statement.target, variables)
 
 
 RESERVED = (
-    "key", "wait", "dt", "not_refractory", "surrogate", "swing", "rheobase", "fastest", "step", "fire", "integrate",
-    "centred", "initial_state", "equations", "method", "units", "spiking", "differentiable", "above", "choices",
-    "draws", "presets", "preset", "threshold", "reset_code", "refractory", "model", "source", "with_parameters",
-    "parameters", "membrane", "starts", "input", "recipe", "plans", "state_class", "count", "index", "fired",
-)  # fmt: skip
+    "key",
+    "wait",
+    "dt",
+    "not_refractory",
+    "surrogate",
+    "swing",
+    "rheobase",
+    "fastest",
+    "step",
+    "fire",
+    "integrate",
+    "centred",
+    "initial_state",
+    "equations",
+    "method",
+    "units",
+    "spiking",
+    "differentiable",
+    "above",
+    "choices",
+    "draws",
+    "presets",
+    "preset",
+    "threshold",
+    "reset_code",
+    "refractory",
+    "model",
+    "source",
+    "with_parameters",
+    "parameters",
+    "membrane",
+    "starts",
+    "input",
+    "recipe",
+    "plans",
+    "state_class",
+    "count",
+    "index",
+    "fired",
+)
 
 
 def mentioned(text: Text) -> set[str]:
@@ -128,8 +170,9 @@ def _updated(group: Any, method: str | None) -> tuple[str, str]:
             return code, candidate
     works = [m for m in METHODS if m not in problems and _tried(group, m, problems) is not None]
     reasons = "; ".join(f"{name!r}: {why}" for name, why in problems.items() if name == method or not method)
-    raise ValueError(f"method {method!r} does not apply to these equations ({reasons}); "
-                     f"these do: {', '.join(works) or 'none'}")  # fmt: skip
+    raise ValueError(
+        f"method {method!r} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}"
+    )
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
@@ -141,8 +184,9 @@ def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
     except (UnsupportedEquationsException, NotImplementedError, ValueError, TypeError, ZeroDivisionError) as error:
         problems[method] = str(error).splitlines()[0]
         return None
-    code = "\n".join(line for line in str(group.state_updater.abstract_code).splitlines()
-                     if not line.startswith("not_refractory ="))  # fmt: skip
+    code = "\n".join(
+        line for line in str(group.state_updater.abstract_code).splitlines() if not line.startswith("not_refractory =")
+    )
     if method == "exponential_euler" and (powers := _powers(group.equations)):
         problems[method] = f"the equation of {powers!r} has higher powers of {powers!r}, which Brian2 would drop unsaid"
         return None

@@ -46,11 +46,16 @@ def _threshold_and_reset(neuron: Neuron, dt: float, tolerance: float) -> list[Ch
     )
     wrong = theirs != ours
     equality = (
-        within("threshold at equality", TIER, int(wrong[:near].sum()), 0, f"of {near} membranes at the threshold and a "
-               f"fraction {HAIR:g} to both sides, without integration")
+        within(
+            "threshold at equality",
+            TIER,
+            int(wrong[:near].sum()),
+            0,
+            f"of {near} membranes at the threshold and a fraction {HAIR:g} to both sides, without integration",
+        )
         if near
         else skipped("threshold at equality", TIER, "the threshold is no bound on one variable, or is drawn by chance")
-    )  # fmt: skip
+    )
     elsewhere = within("threshold elsewhere", TIER, int(wrong[near:].sum()), 0, f"of {len(wrong) - near} states")
     reset = within("reset order", TIER, off, tolerance, f"every variable after the reset of {int(theirs.sum())} cells")
     return [equality, elsewhere, reset]

@@ -37,8 +37,15 @@ def float32(trial: Trial) -> list[Check]:
         sensitive = _voltage(trial, other, double) > VOLTAGE / ROUNDINGS
         sensitive |= _spikes(trial, other, double) > SPIKES / ROUNDINGS * double.spikes.sum(0)
     kept = ~sensitive
-    checks = [within("voltage RMSE", TIER, float(rmse[kept].max()) if kept.any() else 0.0, VOLTAGE, "of its range, the "
-                     "worst cell, up to the first spike at another step")]  # fmt: skip
+    checks = [
+        within(
+            "voltage RMSE",
+            TIER,
+            float(rmse[kept].max()) if kept.any() else 0.0,
+            VOLTAGE,
+            "of its range, the worst cell, up to the first spike at another step",
+        )
+    ]
     if trial.neuron.spiking:
         share = float(distance[kept].sum()) / _count(trial, kept)
         checks.append(
@@ -47,8 +54,15 @@ def float32(trial: Trial) -> list[Check]:
     else:
         checks.append(skipped("spike distance", TIER, "it never fires"))
     if sensitive.any():
-        checks.append(within("share of sensitive cells", TIER, float(sensitive.double().mean()), 0.5, "one rounding a "
-                             "step of float64 moves them by a tenth of a bound: left out"))  # fmt: skip
+        checks.append(
+            within(
+                "share of sensitive cells",
+                TIER,
+                float(sensitive.double().mean()),
+                0.5,
+                "one rounding a step of float64 moves them by a tenth of a bound: left out",
+            )
+        )
     return checks
 
 

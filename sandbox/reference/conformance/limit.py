@@ -86,16 +86,32 @@ def _variables(neuron: Neuron, equations: Equations, evidence: Evidence) -> Chec
         return skipped(name, TIER, f"the order of the scheme {neuron.method!r} is not known here")
     if order == 0:
         evidence.convergence.append(Convergence(name, dts, error, np.zeros(len(dts)), 0.0, 0))
-        return within("error of the variables", TIER, float(error.max()), EXACT,
-                      f"of their scale, at every dt from {dts[0]:.3g} to {dts[-1]:.3g} ms: it is exact")  # fmt: skip
+        return within(
+            "error of the variables",
+            TIER,
+            float(error.max()),
+            EXACT,
+            f"of their scale, at every dt from {dts[0]:.3g} to {dts[-1]:.3g} ms: it is exact",
+        )
     found = convergence(name, dts, error, FLOOR, order)
     if found is None:
-        return Check(name, TIER, None, SLACK, False,
-                     f"no {POINTS} errors above {FLOOR:g}: {', '.join(f'{e:.1e}' for e in error)}")  # fmt: skip
+        return Check(
+            name,
+            TIER,
+            None,
+            SLACK,
+            False,
+            f"no {POINTS} errors above {FLOOR:g}: {', '.join(f'{e:.1e}' for e in error)}",
+        )
     evidence.convergence.append(found)
     used = dts[found.used > 0]
-    return within(name, TIER, abs(found.slope - order), SLACK, f"slope {found.slope:.3f} for order {order}, dt from "
-                  f"{used[0]:.3g} to {used[-1]:.3g} ms")  # fmt: skip
+    return within(
+        name,
+        TIER,
+        abs(found.slope - order),
+        SLACK,
+        f"slope {found.slope:.3f} for order {order}, dt from {used[0]:.3g} to {used[-1]:.3g} ms",
+    )
 
 
 def _before_any_spike(neuron: Neuron, equations: Equations, currents: Array) -> float:
@@ -140,8 +156,13 @@ def _spike_times(neuron: Neuron, equations: Equations, evidence: Evidence) -> Ch
     if found is None:
         return Check(name, TIER, None, SLACK, False, "a cell that fires for SciPy does not fire here")
     evidence.convergence.append(found)
-    return within(name, TIER, abs(found.slope - 1), SLACK, f"slope {found.slope:.3f}, {len(first)} first spikes; "
-                  f"{errors[-1]:.2g} ms off at dt = {dts[-1]:.2g} ms")  # fmt: skip
+    return within(
+        name,
+        TIER,
+        abs(found.slope - 1),
+        SLACK,
+        f"slope {found.slope:.3f}, {len(first)} first spikes; {errors[-1]:.2g} ms off at dt = {dts[-1]:.2g} ms",
+    )
 
 
 def _rates(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
@@ -161,8 +182,14 @@ def _rates(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
     evidence.rates = Rates(currents, solver, ours)
     one_step = float(np.mean(dts[-1] * solver / 1000 / INTERVALS))
     allowed = min(max(2.0 * 2.0 ** -(POINTS - 1) * errors[0], one_step), RATE)
-    return within(name, TIER, errors[-1], allowed, f"relative, {len(solver)} cells at dt = {dts[-1]:.2g} ms; "
-                  f"{errors[0]:.2g} at {dts[0]:.2g} ms, so 1/16 of that, or a step")  # fmt: skip
+    return within(
+        name,
+        TIER,
+        errors[-1],
+        allowed,
+        f"relative, {len(solver)} cells at dt = {dts[-1]:.2g} ms; "
+        f"{errors[0]:.2g} at {dts[0]:.2g} ms, so 1/16 of that, or a step",
+    )
 
 
 def _firing(neuron: Neuron, equations: Equations, strengths: Array, spikes: int) -> tuple[Array, list[list[float]]]:

@@ -96,8 +96,22 @@ class ConformanceReport:
 
     def facts(self) -> dict[str, Any]:
         """All numbers as plain data."""
-        names = ("dt", "duration", "cells", "stimuli", "tolerance", "seconds", "passed", "tiers", "differences",
-                 "spikes", "spikes_ours", "spikes_differing", "largest_shift", "fi_curve")  # fmt: skip
+        names = (
+            "dt",
+            "duration",
+            "cells",
+            "stimuli",
+            "tolerance",
+            "seconds",
+            "passed",
+            "tiers",
+            "differences",
+            "spikes",
+            "spikes_ours",
+            "spikes_differing",
+            "largest_shift",
+            "fi_curve",
+        )
         facts = {name: getattr(self, name) for name in names}
         checks = [{**check._asdict(), "verdict": check.verdict} for check in self.checks]
         plain: dict[str, Any] = _finite({"neuron": repr(self.neuron), "checks": checks, **facts})
@@ -118,8 +132,10 @@ class ConformanceReport:
         for name, difference in self.differences.items():
             rows.append(f"  {name:<12} largest difference {difference:.2e} {self.neuron.units[name]}")
         if self.neuron.spiking and "same_scheme" in self.tiers:
-            rows.append(f"  {'spikes':<12} {self.spikes} in Brian2, {self.spikes_ours} here, {self.spikes_differing} "
-                        f"at another step (largest shift {self.largest_shift} steps)")  # fmt: skip
+            rows.append(
+                f"  {'spikes':<12} {self.spikes} in Brian2, {self.spikes_ours} here, {self.spikes_differing} "
+                f"at another step (largest shift {self.largest_shift} steps)"
+            )
         rows += [f"  {line}" for line in self.table().splitlines()]
         return "\n".join([*rows, f"  {'agrees with Brian2' if self.passed else 'DOES NOT AGREE with Brian2'}"])
 

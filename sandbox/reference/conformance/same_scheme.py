@@ -30,10 +30,15 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     differing = int(((a != b) & judged).sum()) if neuron.spiking else 0
     checks = [_proof_read(), _finite(trial, theirs, ours)]
     checks += [
-        within(name, TIER, float(torch.where(judged, off, 0.0).max()), tolerance,
-               "of its largest value under the stimulus; both sides round by 1e-16 in each step")
+        within(
+            name,
+            TIER,
+            float(torch.where(judged, off, 0.0).max()),
+            tolerance,
+            "of its largest value under the stimulus; both sides round by 1e-16 in each step",
+        )
         for name, off in relative.items()
-    ]  # fmt: skip
+    ]
     if neuron.spiking:
         checks.append(within("spikes at another step", TIER, differing, 0, f"of {int(a.sum())} in Brian2"))
     if bool(chaotic.any()):
@@ -75,8 +80,13 @@ def _chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
 def _confessed(chaotic: Tensor, first: Tensor, dt: float) -> Check:
     share = float(chaotic.double().mean())
     when = float(first[chaotic].min()) * dt
-    return within("share of chaotic cells", TIER, share, 0.5, f"nudges of {NUDGE:g} a step outgrow the tolerance; "
-                  f"judged up to the first divergence, at {when:g} ms or later")  # fmt: skip
+    return within(
+        "share of chaotic cells",
+        TIER,
+        share,
+        0.5,
+        f"nudges of {NUDGE:g} a step outgrow the tolerance; judged up to the first divergence, at {when:g} ms or later",
+    )
 
 
 def _proof_read() -> Check:
@@ -90,8 +100,13 @@ def _finite(trial: Trial, theirs: Trajectory, ours: Trajectory) -> Check:
         for stimulus, of in trial.blocks()
         if not (torch.isfinite(theirs.variables[name][:, of]) & torch.isfinite(ours.variables[name][:, of])).all()
     ]
-    return within("values that are not finite", TIER, len(where), 0,
-                  ", ".join(where) or "neither there nor here, under every stimulus")  # fmt: skip
+    return within(
+        "values that are not finite",
+        TIER,
+        len(where),
+        0,
+        ", ".join(where) or "neither there nor here, under every stimulus",
+    )
 
 
 def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
@@ -100,8 +115,15 @@ def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
     rows = []
     for name, of in trial.blocks():
         at = of.start + column
-        rows.append(Trace(name, *(x[:kept].numpy().copy() for x in (
-            ours.t, trial.currents[:, at], theirs.variables["v"][:, at], ours.variables["v"][:, at]))))  # fmt: skip
+        rows.append(
+            Trace(
+                name,
+                *(
+                    x[:kept].numpy().copy()
+                    for x in (ours.t, trial.currents[:, at], theirs.variables["v"][:, at], ours.variables["v"][:, at])
+                ),
+            )
+        )
     return rows
 
 

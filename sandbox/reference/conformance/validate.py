@@ -76,9 +76,17 @@ def validate(
         warnings.simplefilter("ignore", UserWarning)  # one cell of a stimulus is as coarse as another
         checks, facts = _run(trial, tiers, tolerance, evidence)
     return ConformanceReport(
-        neuron, dt, len(currents) * dt, trial.cells, stimuli, tolerance, tuple(checks), time.perf_counter() - began,
-        evidence=evidence, **facts,
-    )  # fmt: skip
+        neuron,
+        dt,
+        len(currents) * dt,
+        trial.cells,
+        stimuli,
+        tolerance,
+        tuple(checks),
+        time.perf_counter() - began,
+        evidence=evidence,
+        **facts,
+    )
 
 
 def _run(

@@ -30,13 +30,21 @@ def stack(seed=0):
     """Strides, dilation, pools of both kinds, paddings of every kind, an activation everywhere."""
     return drawn(
         nn.Sequential(
-            nn.Conv2d(2, 3, 3, padding=1), nn.Tanh(),
-            nn.Conv2d(3, 3, 3, stride=2, padding=(1, 2)), nn.Tanh(), nn.MaxPool2d(3, stride=1, ceil_mode=True),
-            nn.Conv2d(3, 2, (2, 3), padding="same", dilation=2), nn.Sigmoid(), nn.AvgPool2d(2, padding=1),
-            nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), nn.AdaptiveAvgPool2d(2),
-            nn.Flatten(), nn.Linear(12, 2),
-        ), seed,
-    )  # fmt: skip
+            nn.Conv2d(2, 3, 3, padding=1),
+            nn.Tanh(),
+            nn.Conv2d(3, 3, 3, stride=2, padding=(1, 2)),
+            nn.Tanh(),
+            nn.MaxPool2d(3, stride=1, ceil_mode=True),
+            nn.Conv2d(3, 2, (2, 3), padding="same", dilation=2),
+            nn.Sigmoid(),
+            nn.AvgPool2d(2, padding=1),
+            nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(12, 2),
+        ),
+        seed,
+    )
 
 
 @pytest.mark.parametrize("cut", ["pre", "post"])

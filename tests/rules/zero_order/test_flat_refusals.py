@@ -32,18 +32,26 @@ RULES = {rule.__name__: rule for rule in (SPSA, EvolutionStrategy, ForwardGradie
         (ForwardGradient, {"direction": "norma"}, "unknown direction 'norma'; nearest: 'normal'"),
         (NodePerturbation, {"draws": 0}, "draws=0: give a whole number"),
         (NodePerturbation, {"sigma": -0.1}, "sigma=-0.1: give a number above 0"),
-        (CoordinateWise, {"sparsity": 1.0}, "sparsity=1.0: give the part of weights that is left out, from 0 to below 1"),
+        (
+            CoordinateWise,
+            {"sparsity": 1.0},
+            "sparsity=1.0: give the part of weights that is left out, from 0 to below 1",
+        ),
         (CoordinateWise, {"sparsity": -0.1}, "sparsity=-0.1: give the part"),
         (CoordinateWise, {"step": -1.0}, "step=-1.0: give a number above 0"),
         (CoordinateWise, {"diff": "forwards"}, "unknown diff 'forwards'; nearest: 'forward'"),
         (CoordinateWise, {"subset": "fix"}, "unknown subset 'fix'; nearest: 'fixed'"),
-        (EvolutionStrategy, {"population": 7}, r"population=7: antithetic pairs want an even number; give 8, or antithetic=False"),
+        (
+            EvolutionStrategy,
+            {"population": 7},
+            r"population=7: antithetic pairs want an even number; give 8, or antithetic=False",
+        ),
         (EvolutionStrategy, {"population": 1, "antithetic": False}, "population=1: give at least 2"),
         (EvolutionStrategy, {"population": 0}, "population=0: give at least 2"),
         (EvolutionStrategy, {"sigma": 0}, "sigma=0: give a number above 0"),
         (EvolutionStrategy, {"shaping": "ranks"}, "unknown shaping 'ranks'; nearest: 'rank'"),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings(rule, options, message):
     with pytest.raises(ValueError, match=message):
         rule(**options)
@@ -75,10 +83,13 @@ def test_a_step_that_vanishes(rule, what, dtype, bound):
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (nn.BatchNorm1d(4), r"1 is batch normalisation in training mode, whose statistics every probe would move, .*\.eval"),
+        (
+            nn.BatchNorm1d(4),
+            r"1 is batch normalisation in training mode, whose statistics every probe would move, .*\.eval",
+        ),
         (nn.Dropout(0.5), "1 is dropout in training mode, which draws a new mask for every probe"),
     ],
-)  # fmt: skip
+)
 def test_models_that_do_not_stand_still(rule, stage, message):
     model = drawn(nn.Sequential(nn.Linear(3, 4), stage, nn.Linear(4, 2))).train()
     with pytest.raises(ValueError, match=message):

@@ -42,17 +42,45 @@ def only_small(x):
 
 
 STAGES = {
-    "train-mode batch norm": (nn.BatchNorm1d(4), ValueError, r"1 is batch normalisation in training mode, .* couples the samples.*nn.GroupNorm or nn.LayerNorm"),
+    "train-mode batch norm": (
+        nn.BatchNorm1d(4),
+        ValueError,
+        r"1 is batch normalisation in training mode, .* couples the samples.*nn.GroupNorm or nn.LayerNorm",
+    ),
     "dropout": (nn.Dropout(0.5), ValueError, r"1 is dropout in training mode, .* fixed mask"),
     "in place": (nn.ReLU(inplace=True), ValueError, r"stage '1' \(ReLU\) changes its input in place, .*inplace=False"),
     "in place, out of sight": (Stage(squared_in_place), ValueError, r"stage '1' \(Stage\) changes its input in place"),
-    "raises": (Stage(lambda x: 1 / 0), RuntimeError, r"stage '1' \(Stage\) raised ZeroDivisionError on an input of shape \(5, 4\): division by zero"),
-    "raises when probed": (Stage(only_small), RuntimeError, r"stage '1' \(Stage\) raised MemoryError .*the chip has five inputs"),
-    "no tensor": (Stage(lambda x: x.numpy()), TypeError, r"stage '1' \(Stage\) returned ndarray; a stage must return one tensor"),
-    "loses the batch": (Stage(lambda x: x.mean(0, keepdim=True)), ValueError, r"stage '1' \(Stage\) turns \(5, 4\) into \(1, 4\): \(5,\), time and batch, must stay in front"),
-    "wrong shape when probed": (Stage(lambda x: x[:5]), ValueError, r"stage '1' \(Stage\) gave shape \(5, 4\) for \d+ samples where .* treat each sample alone"),
-    "NaN in a probe": (Stage(lambda x: torch.where(torch.arange(len(x))[:, None] < 5, x, np.nan)), NonFinite, r"a probe of 1..2 gave a NaN or an infinity; lower step"),
-}  # fmt: skip
+    "raises": (
+        Stage(lambda x: 1 / 0),
+        RuntimeError,
+        r"stage '1' \(Stage\) raised ZeroDivisionError on an input of shape \(5, 4\): division by zero",
+    ),
+    "raises when probed": (
+        Stage(only_small),
+        RuntimeError,
+        r"stage '1' \(Stage\) raised MemoryError .*the chip has five inputs",
+    ),
+    "no tensor": (
+        Stage(lambda x: x.numpy()),
+        TypeError,
+        r"stage '1' \(Stage\) returned ndarray; a stage must return one tensor",
+    ),
+    "loses the batch": (
+        Stage(lambda x: x.mean(0, keepdim=True)),
+        ValueError,
+        r"stage '1' \(Stage\) turns \(5, 4\) into \(1, 4\): \(5,\), time and batch, must stay in front",
+    ),
+    "wrong shape when probed": (
+        Stage(lambda x: x[:5]),
+        ValueError,
+        r"stage '1' \(Stage\) gave shape \(5, 4\) for \d+ samples where .* treat each sample alone",
+    ),
+    "NaN in a probe": (
+        Stage(lambda x: torch.where(torch.arange(len(x))[:, None] < 5, x, np.nan)),
+        NonFinite,
+        r"a probe of 1..2 gave a NaN or an infinity; lower step",
+    ),
+}
 
 
 @pytest.mark.parametrize(("stage", "kind", "message"), STAGES.values(), ids=STAGES)

@@ -12,10 +12,15 @@ from sandbox.neurons.kernels.kinds import CONDITIONS, KINDS
 from sandbox.neurons.kernels.structure import Structure
 
 TORCH = {
-    "fma": lambda a, b, c: (a.double() * b.double() + c.double()).to(a), "mod": torch.remainder, "stop": lambda a: a,
-    "spike": lambda a, b: (a - b >= 0).to(a), "strict_spike": lambda a, b: (a - b > 0).to(a),
-    "and": torch.logical_and, "or": torch.logical_or, "not": torch.logical_not,
-}  # fmt: skip  # where torch has another name
+    "fma": lambda a, b, c: (a.double() * b.double() + c.double()).to(a),
+    "mod": torch.remainder,
+    "stop": lambda a: a,
+    "spike": lambda a, b: (a - b >= 0).to(a),
+    "strict_spike": lambda a, b: (a - b > 0).to(a),
+    "and": torch.logical_and,
+    "or": torch.logical_or,
+    "not": torch.logical_not,
+}  # where torch has another name
 
 
 def all_kinds():

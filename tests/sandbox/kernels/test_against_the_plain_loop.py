@@ -117,10 +117,14 @@ def test_every_neuron_in_single_precision(neuron):
     ("reset", "detach"),
     [
         ("subtract", False),
-        *(pytest.param(reset, detach, marks=pytest.mark.slow)
-          for reset in RESETS for detach in (True, False) if (reset, detach) != ("subtract", False)),
+        *(
+            pytest.param(reset, detach, marks=pytest.mark.slow)
+            for reset in RESETS
+            for detach in (True, False)
+            if (reset, detach) != ("subtract", False)
+        ),
     ],
-)  # fmt: skip
+)
 def test_resets_detached_or_not(reset, detach):
     with differentiating(detach_reset=detach):
         neuron = ALIF(tau_mem=5.0, reset=reset, v_reset=-0.5, t_refractory=1.0)

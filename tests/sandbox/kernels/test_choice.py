@@ -152,8 +152,9 @@ def test_without_numba_the_plain_loop_says_so(monkeypatch, calls, caplog):
     try:
         with using("auto"), caplog.at_level(logging.WARNING):
             scan(LIF(), CURRENTS)
-        assert caplog.messages == ["LIF runs in the plain loop: numba is not installed: pip install "
-                                   "'learning-rule-sandbox[kernels]'"]  # fmt: skip
+        assert caplog.messages == [
+            "LIF runs in the plain loop: numba is not installed: pip install 'learning-rule-sandbox[kernels]'"
+        ]
         with using("numba"), pytest.raises(RuntimeError, match="LIF cannot run in a kernel: numba is not installed"):
             scan(LIF(), CURRENTS)
         assert state().startswith("none: numba is not installed")

@@ -23,9 +23,21 @@ def test_it_trains_along_the_same_curve(rng):
     """In float64, twenty steps of Adam; 1e-8 for roundings that learning amplifies."""
     from sandbox.reference import from_brian2
 
-    cell = from_brian2(EQUATIONS, "v > v_t + z * mV", "v = v_rest; w += b; z += 1", method="euler", namespace={
-        "v_rest": "0*mV", "k": 0.4, "r": "1*Mohm", "tau": "8*ms", "a": "0.01*nS", "v_t": "1*mV", "b": "0.02*pA",
-    })  # fmt: skip
+    cell = from_brian2(
+        EQUATIONS,
+        "v > v_t + z * mV",
+        "v = v_rest; w += b; z += 1",
+        method="euler",
+        namespace={
+            "v_rest": "0*mV",
+            "k": 0.4,
+            "r": "1*Mohm",
+            "tau": "8*ms",
+            "a": "0.01*nS",
+            "v_t": "1*mV",
+            "b": "0.02*pA",
+        },
+    )
     net = build((4,), 3, (40,), neuron=cell, readout=LeakyIntegrator(tau_mem=5.0)).double()
     x, y = 4 * torch.rand(20, 32, 4, generator=rng, dtype=torch.float64), torch.arange(32) % 3
     start = {name: p.clone() for name, p in net.state_dict().items()}

@@ -17,8 +17,16 @@ from sandbox.neurons.kernels.unsupported import Unsupported
 from .kinds_at_once import hold_to_torch
 
 numba = pytest.importorskip("numba")
-DOMAINS = {"log": (0.1, 3), "log1p": (-0.5, 3), "log10": (0.1, 3), "sqrt": (0.1, 3), "pow": (0.5, 3), "asin": (-0.9, 0.9),
-           "acos": (-0.9, 0.9), "mod": (0.6, 5)}  # fmt: skip
+DOMAINS = {
+    "log": (0.1, 3),
+    "log1p": (-0.5, 3),
+    "log10": (0.1, 3),
+    "sqrt": (0.1, 3),
+    "pow": (0.5, 3),
+    "asin": (-0.9, 0.9),
+    "acos": (-0.9, 0.9),
+    "mod": (0.6, 5),
+}
 ULPS = {"exp": 1.0, "expm1": 3.0, "tanh": 4.0, "sinh": 4.0, "cosh": 3.0, "sigmoid": 3.0}
 LONG = {"sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 
@@ -73,19 +81,42 @@ def value(graph, place, inputs):
         return float(node.what)
     a, b, c = ([value(graph, arg, inputs) for arg in node.args] + [None, None])[:3]
     plain = {
-        "add": lambda: a + b, "sub": lambda: a - b, "mul": lambda: a * b, "div": lambda: a / b, "neg": lambda: -a,
-        "fma": lambda: a * b + c, "lerp": lambda: a + c * (b - a), "abs": lambda: abs(a),
-        "sign": lambda: math.copysign(1, a) if a else 0.0, "pow": lambda: a**b, "maximum": lambda: max(a, b),
-        "minimum": lambda: min(a, b), "where": lambda: b if a else c, "stop": lambda: a, "mod": lambda: a % b,
-        "sigmoid": lambda: 1 / (1 + math.exp(-a)), "spike": lambda: float(a >= b), "strict_spike": lambda: float(a > b),
-        "lt": lambda: a < b, "le": lambda: a <= b, "gt": lambda: a > b, "ge": lambda: a >= b, "eq": lambda: a == b,
-        "ne": lambda: a != b, "and": lambda: a and b, "or": lambda: a or b, "not": lambda: not a,
-    }  # fmt: skip
+        "add": lambda: a + b,
+        "sub": lambda: a - b,
+        "mul": lambda: a * b,
+        "div": lambda: a / b,
+        "neg": lambda: -a,
+        "fma": lambda: a * b + c,
+        "lerp": lambda: a + c * (b - a),
+        "abs": lambda: abs(a),
+        "sign": lambda: math.copysign(1, a) if a else 0.0,
+        "pow": lambda: a**b,
+        "maximum": lambda: max(a, b),
+        "minimum": lambda: min(a, b),
+        "where": lambda: b if a else c,
+        "stop": lambda: a,
+        "mod": lambda: a % b,
+        "sigmoid": lambda: 1 / (1 + math.exp(-a)),
+        "spike": lambda: float(a >= b),
+        "strict_spike": lambda: float(a > b),
+        "lt": lambda: a < b,
+        "le": lambda: a <= b,
+        "gt": lambda: a > b,
+        "ge": lambda: a >= b,
+        "eq": lambda: a == b,
+        "ne": lambda: a != b,
+        "and": lambda: a and b,
+        "or": lambda: a or b,
+        "not": lambda: not a,
+    }
     return plain[node.kind]() if node.kind in plain else getattr(math, node.kind)(a)
 
 
-SMOOTH = [k for k in KINDS if k not in CONDITIONS and k not in ("spike", "strict_spike", "stop", "sign", "floor", "ceil",
-                                                                "trunc")]  # fmt: skip
+SMOOTH = [
+    k
+    for k in KINDS
+    if k not in CONDITIONS and k not in ("spike", "strict_spike", "stop", "sign", "floor", "ceil", "trunc")
+]
 
 
 @pytest.mark.parametrize("kind", SMOOTH)

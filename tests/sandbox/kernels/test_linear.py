@@ -38,8 +38,15 @@ class Bent(LeakyIntegrator):
 
     def integrate(self, current, state, dt):
         v = state.v
-        return state._replace(v={"square": v * (0.1 * v), "gated": v * current, "above": torch.clamp(v, min=0.0),
-                                 "stopped": 0.5 * v.detach(), "divided": current / (2 + v)}[self.how])  # fmt: skip
+        return state._replace(
+            v={
+                "square": v * (0.1 * v),
+                "gated": v * current,
+                "above": torch.clamp(v, min=0.0),
+                "stopped": 0.5 * v.detach(),
+                "divided": current / (2 + v),
+            }[self.how]
+        )
 
 
 @pytest.fixture
@@ -126,10 +133,13 @@ def test_the_factor_is_read_off_the_graph():
 
 @pytest.mark.parametrize(
     "cell",
-    [*(Bent(how=how) for how in ("square", "gated", "above", "stopped", "divided")),
-     *(cls() for cls in NEURONS.values() if cls.spiking), LIF(reset="none")],
+    [
+        *(Bent(how=how) for how in ("square", "gated", "above", "stopped", "divided")),
+        *(cls() for cls in NEURONS.values() if cls.spiking),
+        LIF(reset="none"),
+    ],
     ids=lambda cell: getattr(cell, "how", type(cell).__name__),
-)  # fmt: skip
+)
 def test_what_is_not_linear_is_not_taken_for_it(cell):
     with pytest.raises(Unsupported):
         factor(cell)

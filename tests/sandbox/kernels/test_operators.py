@@ -138,7 +138,10 @@ def test_a_network_profits_and_learns_the_same(record, rng):
 
     def run():
         result = net(x, record=record)
-        return [result.output, *torch.autograd.grad(result.output.square().sum(), list(net.parameters())),
-                *(trace.u for trace in result.traces)]  # fmt: skip
+        return [
+            result.output,
+            *torch.autograd.grad(result.output.square().sum(), list(net.parameters())),
+            *(trace.u for trace in result.traces),
+        ]
 
     both(run)

@@ -41,8 +41,11 @@ def test_kernels_in_the_interpreter_do_what_the_plain_loop_does(tier):
     cases = "tests/sandbox/kernels/triton_cases.py"
     done = subprocess.run(
         [sys.executable, "-m", "pytest", cases, "-q", "-m", tier, "-p", "no:cacheprovider"],
-        env=env, cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

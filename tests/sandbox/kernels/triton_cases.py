@@ -89,9 +89,10 @@ def test_noisy_neurons_draw_the_numbers_of_the_plain_loop(neuron):
 
 
 @pytest.mark.parametrize(
-    "neuron", [LIF(), *(pytest.param(n, marks=pytest.mark.slow) for n in (StochasticBinary(), AdEx()))],
+    "neuron",
+    [LIF(), *(pytest.param(n, marks=pytest.mark.slow) for n in (StochasticBinary(), AdEx()))],
     ids=lambda n: type(n).__name__,
-)  # fmt: skip
+)
 def test_smooth_passes_are_those_of_the_plain_loop(neuron):
     """The smooth spike is an exponential or an arctangent, so to rounding."""
     currents = driven(neuron, SHAPE, STEPS, strength=0.5)

@@ -116,11 +116,19 @@ class TestCrossover:
 
     @pytest.mark.parametrize(
         "content",
-        ["", "{", "[]", "7", '{"crossovers": 3}', '{"machine": "another", "crossovers": {}}', b"\xff\xfe\x00",
-         '{"machine": "MACHINE", "crossovers": {"256 x 64 x 32, float32, threads 1": "often"}}',
-         '{"machine": "MACHINE", "crossovers": {"256 x 64 x 32, float32, threads 1": 7}}',
-         '{"machine": "MACHINE", "crossovers": [1]}'],
-    )  # fmt: skip
+        [
+            "",
+            "{",
+            "[]",
+            "7",
+            '{"crossovers": 3}',
+            '{"machine": "another", "crossovers": {}}',
+            b"\xff\xfe\x00",
+            '{"machine": "MACHINE", "crossovers": {"256 x 64 x 32, float32, threads 1": "often"}}',
+            '{"machine": "MACHINE", "crossovers": {"256 x 64 x 32, float32, threads 1": 7}}',
+            '{"machine": "MACHINE", "crossovers": [1]}',
+        ],
+    )
     def test_a_damaged_file_is_made_again(self, kept, content, monkeypatch):
         if isinstance(content, str):
             content = content.replace("MACHINE", calibration.machine()).encode()

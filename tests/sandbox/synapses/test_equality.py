@@ -35,10 +35,17 @@ def same(synapse: nn.Module, x: torch.Tensor, error: torch.Tensor) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    steps=st.integers(0, 40), samples=st.integers(1, 30), inner=st.integers(1, 40), out=st.integers(1, 40),
-    density=st.sampled_from([0.0, 0.02, 0.2, 0.7, 1.0]), errors=st.sampled_from([0.0, 0.1, 1.0]),
-    graded=st.booleans(), bias=st.booleans(), dtype=st.sampled_from(list(DTYPES)), seed=st.integers(0, 99),
-)  # fmt: skip
+    steps=st.integers(0, 40),
+    samples=st.integers(1, 30),
+    inner=st.integers(1, 40),
+    out=st.integers(1, 40),
+    density=st.sampled_from([0.0, 0.02, 0.2, 0.7, 1.0]),
+    errors=st.sampled_from([0.0, 0.1, 1.0]),
+    graded=st.booleans(),
+    bias=st.booleans(),
+    dtype=st.sampled_from(list(DTYPES)),
+    seed=st.integers(0, 99),
+)
 def test_events_say_what_the_product_says(steps, samples, inner, out, density, errors, graded, bias, dtype, seed):
     rng = torch.Generator().manual_seed(seed)
     synapse = EventLinear(inner, out, bias=bias).to(dtype)
@@ -67,8 +74,10 @@ def test_two_threads_at_once(rng):
     synapse = EventLinear(60, 40)
     x, error = (torch.rand(700, 60, generator=rng) < 0.1).float(), torch.randn(700, 40, generator=rng)
     alone, found = passes(synapse, x, error, "events"), []
-    work = [threading.Thread(target=lambda: found.extend(passes(synapse, x, error, "events") for _ in range(10)))
-            for _ in range(2)]  # fmt: skip
+    work = [
+        threading.Thread(target=lambda: found.extend(passes(synapse, x, error, "events") for _ in range(10)))
+        for _ in range(2)
+    ]
     for thread in work:
         thread.start()
     for thread in work:
