@@ -177,7 +177,7 @@ def resumes_bit_exactly(rule: LearningRule) -> None:
         file = io.BytesIO()
         torch.save(first.state_dict(), file)
         file.seek(0)
-        second.load_state_dict(torch.load(file, weights_only=False))
+        second.load_state_dict(torch.load(file, weights_only=True))
         for batch in batches[1:]:
             second.step(batch)
         demand(

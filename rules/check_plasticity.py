@@ -98,7 +98,7 @@ def resumes_bit_exactly(plasticity: Plasticity) -> None:
     file = io.BytesIO()
     torch.save((first[0].state_dict(), first[1].state_dict()), file)
     file.seek(0)
-    weights, state = torch.load(file, weights_only=False)
+    weights, state = torch.load(file, weights_only=True)
     second[0].load_state_dict(weights)
     second[1].load_state_dict(state)
     _path(*second, seeds=range(5, 12))

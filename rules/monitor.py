@@ -92,10 +92,13 @@ class Monitor:
         return new
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first": self.first, "prints": self.prints, "present": self.present}
+        """Plain data: dicts of pairs of numbers, and the pairs of words that have been told."""
+        return {"first": self.first, "prints": self.prints, "present": sorted(self.present)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.first, self.prints, self.present = state["first"], state["prints"], state["present"]
+        """Continue where `state_dict` was taken."""
+        self.first, self.prints = state["first"], state["prints"]
+        self.present = {(kind, where) for kind, where in state["present"]}
 
     def _asked(self, credit: Credit) -> bool:
         """Whether the batch asked for any change; one without an error may not, but for the first that is told."""

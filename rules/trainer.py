@@ -23,6 +23,7 @@ from rules.nonfinite import check_credit, check_input
 from rules.objectives.gathering import Traffic
 from rules.observe import as_batch, run_model
 from rules.recipes import LearningRule, make
+from rules.state import from_plain, to_plain
 from rules.work import Work, work
 
 
@@ -76,7 +77,7 @@ class Trainer:
         self.parameters = learned | own_parameters(self.rule.objective)
         seeded = getattr(self.rule.plasticity, "seeded", None)  # devices are as random as everything else
         self.optimizer = (seeded(seed) if seeded else self.rule.plasticity)(self.parameters.values())
-        self.state = self.rule.credit.init(model)
+        self.state = self._first = self.rule.credit.init(model)  # rules replace their state and never change it
         self.rng = torch.Generator().manual_seed(seed)
         self.monitor = Monitor(health or Health())
         self.steps = 0  # taken in all
@@ -169,13 +170,18 @@ class Trainer:
         return {"accuracy": hits / total, "loss": loss / total, "samples": float(total), **latency.report()}
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of everything that a bit-exact continuation needs, torch's global generator included."""
+        """A copy of everything that a bit-exact continuation needs, torch's global generator included.
+
+        It is plain data, which `torch.load(..., weights_only=True)` reads. Raises TypeError, with the place and the
+        class, where a model, an optimizer or a rule keeps anything else.
+        """
+        module = self.rule.objective.module()
         return copy.deepcopy(
             {
-                "model": self.model.state_dict(),
-                "objective": None if (module := self.rule.objective.module()) is None else module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "rule": self.state,
+                "model": to_plain(self.model.state_dict(), "the model's state"),
+                "objective": to_plain(module.state_dict() if module is not None else None, "the objective's state"),
+                "optimizer": to_plain(self.optimizer.state_dict(), "the optimizer's state"),
+                "rule": to_plain(self.state, "the rule's state", self._first),
                 "rng": self.rng.get_state(),
                 "torch_rng": torch.get_rng_state(),
                 "position": (self.steps, self.epoch, self.position),
@@ -191,7 +197,7 @@ class Trainer:
         if module is not None:
             module.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.state = state["rule"]
+        self.state = from_plain(state["rule"], self._first)
         self.rng.set_state(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         self.steps, self.epoch, self.position = state["position"]

@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,7 @@ def run(
     """
     told = made(trackers)
     with folders.locked(folder, patience), _threads(experiment.threads), using(experiment.synapses):
+        folders.check_resumable(folder)
         folders.write_config(folder, "run", asdict(experiment))
         result = folder / "result.json"
         if not result.exists():
@@ -214,7 +215,13 @@ class Book:
             "trainer": self.trainer.state_dict(),
             "lines": self.metrics.stat().st_size,
             "looks": self.looks.stat().st_size if self.looks.exists() else 0,
-            "book": (self.bill, self.health, self._loss, self._steps, self.seconds),
+            "book": {
+                "bill": self.bill.state_dict(),
+                "health": self.health,
+                "loss": self._loss,
+                "steps": self._steps,
+                "seconds": self.seconds,
+            },
         }
         torch.save(state, file)
         folders.write_atomically(self.checkpoint, file.getvalue())
@@ -226,12 +233,15 @@ class Book:
             self.metrics.unlink(missing_ok=True)
             self.looks.unlink(missing_ok=True)
             return False
+        state = read_checkpoint(self.checkpoint)
         try:
-            state = torch.load(self.checkpoint, weights_only=False)
             self.trainer.load_state_dict(state["trainer"])
-            self.bill, self.health, self._loss, self._steps, self._spent = state["book"]
-        except Exception as error:  # half of a file, or one of an earlier version
-            raise RunFailed(f"{self.checkpoint} cannot be read ({error}); remove it to start this run again") from error
+            book = state["book"]
+            self.bill.load_state_dict(book["bill"])
+            self.health, self._loss = book["health"], book["loss"]
+            self._steps, self._spent = book["steps"], book["seconds"]
+        except Exception as error:  # of another model, or of an earlier version
+            raise _unreadable(self.checkpoint, error) from error
         with open(self.metrics, "a") as file:
             file.truncate(state["lines"])
         if self.looks.exists():
@@ -239,6 +249,30 @@ class Book:
                 file.truncate(state["looks"])
         self.saved = self.trainer.steps
         return True
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, read without running anything in it; raises RunFailed with the remedy where it cannot be.
+
+    Checkpoints are plain data. One that names classes is of an earlier version, or somebody wants them run.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:  # half of a file, or one of an earlier version
+        classes: list[str] = []
+        with suppress(Exception):  # only a whole file can be asked what it names
+            classes = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        if classes:
+            raise RunFailed(
+                f"{path} holds pickled classes ({', '.join(classes[:3])}), as written by earlier versions; reading them "
+                "can run code, so it is not loaded. Remove it to start this run again"
+            ) from error
+        raise _unreadable(path, error) from error
+    return state
+
+
+def _unreadable(path: Path, error: Exception) -> RunFailed:
+    return RunFailed(f"{path} cannot be read ({error}); remove it to start this run again")
 
 
 @contextmanager

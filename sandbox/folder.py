@@ -17,7 +17,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-FORMAT = 1  # of the folder; a reader refuses a larger one
+FORMAT = 2  # of the folder; a reader refuses a larger one. 1 had pickled classes in its checkpoints
 
 
 class FolderInUse(RuntimeError):
@@ -112,6 +112,23 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     if kind is not None and found != kind:
         raise ValueError(f"{folder} holds a {found}, not a {kind}")
     return content
+
+
+def check_resumable(folder: Path) -> None:
+    """Raise ValueError for a run that an earlier version began and did not finish: its checkpoint is not loaded."""
+    path = folder / "config.yaml"
+    found = yaml.safe_load(path.read_text()).get("format", 0) if path.exists() else FORMAT
+    if found >= FORMAT or (folder / "result.json").exists():
+        return
+    made = folder / "provenance.json"
+    begun_by = (
+        f"revision {read_json(made).get('revision', 'unknown')}" if made.exists() else "the version that began it"
+    )
+    raise ValueError(
+        f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}), whose checkpoints hold "
+        f"pickled classes; reading those can run code, so they are not loaded. Finish the run with {begun_by}, or remove "
+        "the folder and run it again"
+    )
 
 
 def kind_of(folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, fields, replace
@@ -93,7 +94,7 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path, stop):
 def same_files(a: Path, b: Path) -> None:
     assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
     assert (a / "result.json").read_bytes() == (b / "result.json").read_bytes()
-    one, two = (torch.load(x / "checkpoint.pt", weights_only=False)["trainer"]["model"] for x in (a, b))
+    one, two = (torch.load(x / "checkpoint.pt", weights_only=True)["trainer"]["model"] for x in (a, b))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -142,7 +143,7 @@ def test_a_folder_of_a_newer_version_is_refused(tmp_path):
     run(TINY, tmp_path / "r")
     path = tmp_path / "r" / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "format": folders.FORMAT + 1}))
-    with pytest.raises(ValueError, match=r"written by a newer version \(format 2, this one reads up to 1\)"):
+    with pytest.raises(ValueError, match=r"written by a newer version \(format 3, this one reads up to 2\)"):
         run(TINY, tmp_path / "r")
 
 
@@ -174,13 +175,71 @@ def test_an_unreadable_checkpoint_is_named(tmp_path):
     with pytest.raises(Stop):
         run(TINY, tmp_path / "r", progress=_stop)
     path = tmp_path / "r" / "checkpoint.pt"
-    earlier = torch.load(path, weights_only=False)
-    torch.save({**earlier, "book": earlier["book"][:4]}, path)
+    earlier = torch.load(path, weights_only=True)
+    torch.save({**earlier, "book": {"health": []}}, path)
     with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
         run(TINY, tmp_path / "r")
     path.write_bytes(b"half")
     with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
         run(TINY, tmp_path / "r")
+
+
+class Harm:
+    """What a pickle does when it is read: it makes a folder."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_checkpoint_that_holds_classes_is_not_loaded(tmp_path, zipped):
+    """The folder of a stopped run comes back from somebody else with a checkpoint that would run a command."""
+    with pytest.raises(Stop):
+        run(TINY, tmp_path / "r", progress=_stop)
+    path, harm = tmp_path / "r" / "checkpoint.pt", tmp_path / "harm"
+    torch.save({"format": folders.FORMAT, "trainer": Harm(harm)}, path, _use_new_zipfile_serialization=zipped)
+    why = r"holds pickled classes \(posix.mkdir\).*Remove it to start this run again" if zipped else "cannot be read"
+    with pytest.raises(RunFailed, match=why):
+        run(TINY, tmp_path / "r")
+    assert not harm.exists()
+    torch.load(path, weights_only=False)  # what the same file does where it is trusted
+    assert harm.exists()
+
+
+def test_an_unfinished_run_of_an_earlier_format_is_named(tmp_path):
+    with pytest.raises(Stop):
+        run(TINY, tmp_path / "r", progress=_stop)
+    _call_earlier(tmp_path / "r")
+    with pytest.raises(ValueError, match=r"format 1, this one writes 2.*Finish the run with revision .*or remove"):
+        run(TINY, tmp_path / "r")
+
+
+def test_a_finished_run_of_an_earlier_format_is_read(tmp_path):
+    first = run(TINY, tmp_path / "r")
+    _call_earlier(tmp_path / "r")
+    assert run(TINY, tmp_path / "r") == first
+
+
+def _call_earlier(folder):
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace(f"format: {folders.FORMAT}", "format: 1"))
+
+
+def test_a_checkpoint_is_plain_data(tmp_path):
+    """Nothing but containers, tensors, numbers and strings, whatever the rule and its device."""
+    noisy = replace(TINY, rule=RuleConfig("binary_stochastic"), epochs=1)
+    run(noisy, tmp_path / "r")
+    path = tmp_path / "r" / "checkpoint.pt"
+    assert not torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    state = torch.load(path, weights_only=True)
+    assert (state["format"], state["trainer"]["position"]) == (
+        folders.FORMAT,
+        (4, 0, 4),
+    )  # the epoch ends after its line
+    assert state["book"]["bill"]["cost"]["forwards"] == 4
 
 
 def _stop(done, total):
@@ -192,7 +251,7 @@ def test_a_nan_stops_the_run_with_its_last_good_checkpoint(tmp_path):
     wild = replace(TINY, rule=RuleConfig("bptt", {"lr": 3e37}), epochs=20)
     with pytest.raises(RunFailed, match=r"step \d+: .* The last good checkpoint, after step \d+, is .*checkpoint.pt"):
         run(wild, tmp_path / "r")
-    state = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=False)
+    state = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=True)
     assert state["trainer"]["position"][0] >= 0
     assert index.rows(tmp_path)[0]["status"] == "failed"
 

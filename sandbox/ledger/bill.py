@@ -52,6 +52,15 @@ class Bill:
         self.multiplied += self.share.multiplied * info.cost.synaptic_operations
         self.accumulated += self.share.accumulated * info.cost.synaptic_operations
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that counting on needs, as dicts and numbers."""
+        return {**asdict(self), "share": list(self.share)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Count on where `state_dict` was taken."""
+        for name, value in {**state, "cost": Cost(**state["cost"]), "share": Share(*state["share"])}.items():
+            setattr(self, name, value)
+
     def facts(self) -> dict[str, Any]:
         """Every number that is the same on every machine, and the energy that follows from them."""
         spent = learning(self.cost, self.multiplied, self.accumulated)

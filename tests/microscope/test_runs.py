@@ -38,7 +38,7 @@ def test_a_run_with_it_is_the_run_without_it(whole, tmp_path):
     folder, result = whole
     assert run(replace(LOOKED, microscope=None), tmp_path / "plain") == result
     assert (folder / "metrics.jsonl").read_bytes() == (tmp_path / "plain" / "metrics.jsonl").read_bytes()
-    one, two = (torch.load(x / "checkpoint.pt", weights_only=False)["trainer"] for x in (folder, tmp_path / "plain"))
+    one, two = (torch.load(x / "checkpoint.pt", weights_only=True)["trainer"] for x in (folder, tmp_path / "plain"))
     assert torch.equal(one["rng"], two["rng"])
     assert all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
     assert not (tmp_path / "plain" / "microscope.jsonl").exists()

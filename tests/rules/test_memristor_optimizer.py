@@ -183,7 +183,7 @@ def test_resuming_is_bit_exact(device, store):
     file = io.BytesIO()
     torch.save(made[1].state_dict(), file)
     file.seek(0)
-    made[2].load_state_dict(torch.load(file, weights_only=False))
+    made[2].load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(weights(first), weights(second))
     random_steps(second, made[2], range(9, 20))
     assert torch.equal(weights(whole), weights(second))

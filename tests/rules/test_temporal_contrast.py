@@ -116,7 +116,7 @@ def test_head_and_warm_up_resume_bit_exactly(name):
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
-    second.load_state_dict(torch.load(file, weights_only=False))
+    second.load_state_dict(torch.load(file, weights_only=True))
     for seed in range(2, 4):
         second.step(toy.batch(seed))
     for a, b in zip(

@@ -146,7 +146,7 @@ def test_resuming_in_the_middle_is_bit_exact(case, stop):
     with torch.no_grad():
         for p in second.model.parameters():
             p.normal_()
-    second.load_state_dict(torch.load(file, weights_only=False))
+    second.load_state_dict(torch.load(file, weights_only=True))
     begun += [info.loss for info in second.fit(batches, epochs=3 - second.epoch)]
     assert begun == losses
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True))
