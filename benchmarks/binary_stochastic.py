@@ -18,11 +18,11 @@ from timing import paired
 
 import rules
 from rules.recipes import backprop
-from sandbox import build
-from sandbox.compare import Comparison
-from sandbox.experiment import prepare
+from sandbox.comparisons.comparison import Comparison
+from sandbox.config.reading import from_dict
+from sandbox.networks import build
 from sandbox.neurons import StochasticBinary
-from sandbox.parse import from_dict
+from sandbox.runs.run import prepare
 
 HERE = Path(__file__).parent
 BATCH = 128

@@ -17,8 +17,8 @@ from readme import machine, put, table
 from timing import paired
 from torch import Tensor
 
+from sandbox.kernels.launch.backends import triton_absent
 from sandbox.neurons import ALIF, LIF, AdEx, Neuron
-from sandbox.neurons.kernels.backends import triton_absent
 
 WORDS = """\
 float32, forward and backward, medians of calls made in turn and of the ratios of neighbours, each call until the device

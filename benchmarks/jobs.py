@@ -14,8 +14,8 @@ from pathlib import Path
 from readme import machine, put, table
 from timing import in_turn
 
-from sandbox.compare import Comparison, compare
-from sandbox.config import Experiment, RuleConfig
+from sandbox.comparisons.comparison import Comparison, compare
+from sandbox.config.experiment import Experiment, RuleConfig
 
 PLAN = Comparison(
     Experiment(epochs=3), [RuleConfig("bptt", {"lr": 0.04}), RuleConfig("readout_only", {"lr": 0.02})], seeds=8

@@ -21,10 +21,11 @@ from readme import machine, put, table
 from timing import paired, stopwatch
 from torch import Tensor
 
-from rules.surrogates import differentiating
-from sandbox import build
-from sandbox.neurons import ALIF, LIF, AdEx, CubaLIF, HodgkinHuxley, Izhikevich, Neuron, scan, simulate
-from sandbox.neurons.kernels import using
+from rules.spikes.surrogate import differentiating
+from sandbox import scan, simulate
+from sandbox.kernels import using
+from sandbox.networks import build
+from sandbox.neurons import ALIF, LIF, AdEx, CubaLIF, HodgkinHuxley, Izhikevich, Neuron
 
 SHAPES = ((100, 128, 256), (25, 256, 1024), (1000, 32, 128))  # steps, samples, cells
 SIMULATED = (10_000, 1000)  # steps, cells

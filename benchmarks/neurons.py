@@ -24,7 +24,7 @@ from readme import machine, put, table
 from timing import in_turn
 
 from sandbox import NEURONS, Neuron, simulate
-from sandbox.memory import keep_freed_memory
+from sandbox.machine.memory import keep_freed_memory
 from sandbox.reference.brian import evolving, parameters, unit
 from sandbox.reference.conformance.stimuli import strengths
 
@@ -171,7 +171,7 @@ standalone is the one that its program reports: its start is not counted, nor is
 Building is apart: for us the first steps with an empty cache, for C++ the writing and compiling of the program, with
 the flags that Brian2 sets, of which -O3 and -ffast-math are two. A ratio is our time over theirs: below 1, we are
 faster. Ours writes all spikes into an array of 80 MB, which a plain Python process fetches from the system anew in
-every run and a process of `sandbox compare` (`sandbox.memory`) does not.
+every run and a process of `sandbox compare` (`sandbox.machine.memory`) does not.
 """
 
 

@@ -46,7 +46,8 @@ def by_hand(size: tuple[int, ...]) -> Callable[[], float]:
 
 def by_trainer(size: tuple[int, ...], checkpoint: int | None = None) -> Callable[[], float]:
     import rules
-    from sandbox import LIF, LeakyIntegrator, build
+    from sandbox import LIF, LeakyIntegrator
+    from sandbox.networks import build
 
     x, y = data(size)
     model = build((size[0],), size[2], (size[1],), LIF(tau_mem=10.0), LeakyIntegrator(tau_mem=10.0))

@@ -13,8 +13,8 @@ from readme import machine, put, table
 from timing import paired
 from torch import Tensor
 
-from sandbox import build
-from sandbox.network import fold
+from sandbox.networks import build
+from sandbox.networks.network import fold
 from sandbox.synapses import EventLinear, using
 
 STEPS, BATCH, FIRING = 100, 128, 0.05

@@ -20,10 +20,10 @@ from readme import machine, put, table
 from timing import paired
 from torch import Tensor, nn
 
-from sandbox import calibrate, synapses
-from sandbox.build import build
-from sandbox.network import Network
-from sandbox.neurons import LIF, LeakyIntegrator, kernels
+from sandbox import calibrate, kernels, synapses
+from sandbox.networks.build import build
+from sandbox.networks.network import Network
+from sandbox.neurons import LIF, LeakyIntegrator
 
 NETWORK = (700, 256, 256, 20)
 STEPS, BATCH, FIRING = 100, 128, 0.05

@@ -19,17 +19,17 @@ from timing import paired, summary
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from rules.check.toy import Quadratic
 from rules.contract import Batch
 from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal, orthogonal_
-from rules.credit.zero_order.directions import pieces
-from rules.credit.zero_order.lab import Lab, Site
-from rules.credit.zero_order.layered import Layered
-from rules.credit.zero_order.probes import transported
-from rules.credit.zero_order.recorded import record
-from rules.credit.zero_order.stages import stages
-from rules.credit.zero_order.transport import Transport
-from rules.toy import Quadratic
-from sandbox.memory import keep_freed_memory
+from rules.credit.zero_order.layered.directions import pieces
+from rules.credit.zero_order.layered.lab import Lab, Site
+from rules.credit.zero_order.layered.probes import transported
+from rules.credit.zero_order.layered.recorded import record
+from rules.credit.zero_order.layered.rule import Layered
+from rules.credit.zero_order.layered.stages import stages
+from rules.credit.zero_order.layered.transport import Transport
+from sandbox.machine.memory import keep_freed_memory
 
 HERE = Path(__file__).parent
 BATCH = 64
@@ -45,7 +45,7 @@ def network(depth: int, width: int) -> nn.Sequential:
 def place(rule: Layered, depth: int, width: int, first: int, last: int) -> tuple[Site, Tensor, Lab]:
     """A recorded pass, ready to carry an error over layers `first + 1` to `last`."""
     model, x = network(depth, width), torch.randn(BATCH, width, generator=torch.Generator().manual_seed(1))
-    transport = Transport(record(stages(model), x), Lab(rule, 0, None), rule.parameters(model))
+    transport = Transport(record(stages(model), x), Lab(rule.probing, 0, None), rule.parameters(model))
     site = transport.site(transport.cut(first), transport.cut(last), "here", last - first)
     return site, torch.ones_like(site.end), transport.lab
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from sandbox.compare import Comparison, compare, format_table
-from sandbox.folder import read_json, write_json
-from sandbox.grid import read_grid, run_grid
-from sandbox.overall import format_overall
-from sandbox.parse import from_dict
+from sandbox.comparisons.comparison import Comparison, compare, format_table
+from sandbox.comparisons.grid import read_grid, run_grid
+from sandbox.comparisons.ranking import format_overall
+from sandbox.config.reading import from_dict
+from sandbox.machine.files import read_json, write_json
 from sandbox.report import write_report
 
 HERE = Path(__file__).parent

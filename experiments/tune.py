@@ -21,12 +21,13 @@ import torch
 import yaml
 
 from rules import NonFinite
-from sandbox.compare import Comparison
-from sandbox.config import Experiment, RuleConfig
-from sandbox.experiment import evaluation, prepare
-from sandbox.folder import revision, write_json
-from sandbox.memory import keep_freed_memory
-from sandbox.parse import from_dict
+from sandbox.comparisons.comparison import Comparison
+from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.reading import from_dict
+from sandbox.machine.files import write_json
+from sandbox.machine.memory import keep_freed_memory
+from sandbox.runs.folder import revision
+from sandbox.runs.run import evaluation, prepare
 
 HERE = Path(__file__).parent
 RATES = (0.005, 0.01, 0.02, 0.04, 0.08)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rules.contract import CreditRule, Objective
-from rules.credit.binary_stochastic import BinaryStochastic
+from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
 from rules.credit.dropout import Dropout
 from rules.credit.restricted import Restricted, last_layer
@@ -32,7 +32,7 @@ from rules.objectives.readout import TET
 from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast
 from rules.options import also_takes
 from rules.plasticity import PLASTICITIES, SGD, Adam, Memristor
-from rules.surrogates import Surrogate
+from rules.spikes.surrogate import Surrogate
 from rules.views import VIEWS
 
 

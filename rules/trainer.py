@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Cost, Credit, MissingNeed, Run, offers, own_parameters
+from rules.diagnostics.footprint import Footprint, footprint, watching
+from rules.diagnostics.health import Finding, HealthWarning
+from rules.diagnostics.latency import Latency
+from rules.diagnostics.monitor import Health, Monitor
+from rules.diagnostics.nonfinite import check_credit, check_input
+from rules.diagnostics.work import Work, work
 from rules.errors import unknown
-from rules.footprint import Footprint, footprint, watching
-from rules.health import Finding, HealthWarning
-from rules.latency import Latency
-from rules.monitor import Health, Monitor
-from rules.nonfinite import check_credit, check_input
-from rules.objectives.gathering import Traffic
-from rules.observe import as_batch, run_model
+from rules.forward import as_batch, run_model
+from rules.processes import Traffic
 from rules.recipes import LearningRule, make
 from rules.state import from_plain, to_plain
-from rules.work import Work, work
 
 
 class StepInfo(NamedTuple):
@@ -49,7 +49,7 @@ class Trainer:
     with parameters of its own is copied, and the copy, `trainer.rule.objective`, learns with the model.
 
     Every so many steps it looks at the health of the model (`rules.Health`), warns of what is new, and counts how much
-    of the work is done on zeros (`rules.work`); of the first step it measures the memory (`rules.footprint`).
+    of the work is done on zeros (`rules.diagnostics.work`); of the first step it measures the memory (`rules.diagnostics.footprint`).
 
     Raises MissingNeed where the rule needs what the model does not offer, ValueError for an unknown rule name, and
     rules.NonFinite, before anything is changed, for a NaN or an infinity in input, loss or gradient.
@@ -132,7 +132,7 @@ class Trainer:
         """Accuracy and mean loss over a loader, without learning and without touching this trainer's dice.
 
         With `steps`, numbers of time steps such as `range(1, T + 1)`, also what the first so many steps are worth:
-        the entries that `rules.latency.Latency` describes. `inference` is one of the credit's `inferences`, the first
+        the entries that `rules.diagnostics.latency.Latency` describes. `inference` is one of the credit's `inferences`, the first
         of them if None; ValueError for any other.
         """
         objective, credit, dice = self.rule.objective, self.rule.credit, torch.Generator().manual_seed(0)

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from rules import RULES
-from rules.check import CHECKS
-from sandbox.cli import BAD_INPUT, COMMANDS, FAILED, IN_USE, OK, SAYS_NO, main, make_parser
+from rules.check.rule import CHECKS
+from sandbox.cli.parser import BAD_INPUT, COMMANDS, FAILED, IN_USE, OK, SAYS_NO, main, make_parser
 from tests.conftest import ROOT
 
 TINY = [
@@ -163,8 +163,8 @@ def test_a_failed_run_has_its_own_code(tmp_path, capsys):
 
 
 def test_a_folder_in_use_has_its_own_code(tmp_path, capsys, monkeypatch):
-    from sandbox import commands
-    from sandbox.folder import FolderInUse
+    from sandbox.cli import library as commands
+    from sandbox.runs.folder import FolderInUse
 
     def busy(*args, **keywords):
         raise FolderInUse("runs/x is in use by another process")

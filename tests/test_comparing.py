@@ -12,15 +12,16 @@ import pytest
 
 import rules
 from rules.contract import CreditRule
-from sandbox import folder as folders
-from sandbox import index
-from sandbox.cli import BAD_INPUT, OK, main
-from sandbox.compare import Comparison, compare, format_table
-from sandbox.config import Choice, MicroscopeConfig, NetworkConfig, RuleConfig
-from sandbox.experiment import run
-from sandbox.fitting import Unfit
-from sandbox.gather import gather
+from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.comparisons.admission import Unfit
+from sandbox.comparisons.comparison import Comparison, compare, format_table
+from sandbox.comparisons.gather import gather
+from sandbox.config.experiment import MicroscopeConfig, NetworkConfig, RuleConfig
+from sandbox.config.registry import Choice
+from sandbox.machine import files
 from sandbox.report import write_report
+from sandbox.runs import index
+from sandbox.runs.run import run
 from sandbox.statistics import area, verdicts
 from tests.conftest import ROOT
 from tests.test_experiment import TINY
@@ -83,11 +84,11 @@ def test_rows_say_what_statistics_says(made):
 
 
 def test_swapped_labels_change_the_table(mine):
-    before = folders.read_json(mine / "table.json")
+    before = files.read_json(mine / "table.json")
     a, b = place(mine, "bptt", 0), place(mine, "readout_only", 0)
-    one, two = (folders.read_json(path / "result.json") for path in (a, b))
-    folders.write_json(a / "result.json", two)
-    folders.write_json(b / "result.json", one)
+    one, two = (files.read_json(path / "result.json") for path in (a, b))
+    files.write_json(a / "result.json", two)
+    files.write_json(b / "result.json", one)
     after = compare(PLAN, mine)
     assert after["rows"][0]["over_baseline"] != before["rows"][0]["over_baseline"]
 
@@ -166,10 +167,10 @@ def test_a_damaged_run_is_told_of_in_summary_and_report_and_can_be_run_again(min
     assert main(["resume", str(mine)]) == OK
     assert spoilt.name in capsys.readouterr().out
     assert spoilt.name in (mine / "report.html").read_text()
-    before = folders.read_json(place(mine, "spsa", 2) / "result.json")
+    before = files.read_json(place(mine, "spsa", 2) / "result.json")
     shutil.rmtree(spoilt)
     assert compare(PLAN, mine)["seeds"] == [0, 1, 2]
-    assert folders.read_json(place(mine, "spsa", 2) / "result.json") == before
+    assert files.read_json(place(mine, "spsa", 2) / "result.json") == before
 
 
 def test_a_rule_whose_runs_are_all_damaged_leaves_no_pairs(mine):
@@ -182,8 +183,8 @@ def test_a_rule_whose_runs_are_all_damaged_leaves_no_pairs(mine):
 
 
 def revise(folder, revision):
-    made_by = folders.read_json(folder / "provenance.json")
-    folders.write_json(folder / "provenance.json", {**made_by, "revision": revision})
+    made_by = files.read_json(folder / "provenance.json")
+    files.write_json(folder / "provenance.json", {**made_by, "revision": revision})
 
 
 @pytest.mark.slow
@@ -211,7 +212,7 @@ def test_finished_runs_of_other_code_stop_the_next_before_it_runs(mine):
 
 @pytest.mark.slow
 def test_a_rule_that_looked_at_the_test_set_again_is_told_of(mine):
-    folders.write_json(place(mine, "spsa", 0) / "test.json", {"evaluations": 7})
+    files.write_json(place(mine, "spsa", 0) / "test.json", {"evaluations": 7})
     table = compare(PLAN, mine)
     assert [row["test_evaluations"] for row in table["rows"]] == [1, 7, 1]
     assert "the test set was evaluated more than once in runs of: spsa 7 times" in format_table(table)
@@ -256,9 +257,9 @@ def test_a_table_wants_one_experiment_and_the_baseline(mine, tmp_path):
 def test_workers_find_everything_imported():
     """What a run imports late is paid for by every worker, two seconds of torch's compiler for example."""
     code = (
-        "import importlib, sys, tempfile; from pathlib import Path; from sandbox.workers import PRELOADED\n"
+        "import importlib, sys, tempfile; from pathlib import Path; from sandbox.executors.local import PRELOADED\n"
         "[importlib.import_module(name) for name in PRELOADED]; before = set(sys.modules)\n"
-        "from sandbox.experiment import run; from tests.test_experiment import TINY\n"
+        "from sandbox.runs.run import run; from tests.test_experiment import TINY\n"
         "before |= {name for name in sys.modules if name.startswith(('tests', '_pytest', 'pytest'))}\n"
         "run(TINY, Path(tempfile.mkdtemp()) / 'r'); print(len({n for n in set(sys.modules) - before if 'torch' in n}))"
     )

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.config import Choice, Experiment
-from sandbox.encode import ENCODERS, AsRecorded, Constant, Latency, Poisson, check_sequence
-from sandbox.experiment import prepare
+from sandbox.config.experiment import Experiment
+from sandbox.config.registry import Choice
+from sandbox.runs.run import prepare
 from sandbox.tasks.base import Dataset, Split, split_off
+from sandbox.tasks.encode import ENCODERS, AsRecorded, Constant, Latency, Poisson, check_sequence
 
 UNIT = st.floats(0, 1, width=32)
 STEPS = st.integers(1, 60)

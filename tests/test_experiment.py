@@ -14,12 +14,16 @@ import torch
 import yaml
 
 from rules import Health
-from sandbox import folder as folders
-from sandbox import index
-from sandbox.compare import Comparison, compare, format_table
-from sandbox.config import Choice, Experiment, NetworkConfig, RuleConfig
-from sandbox.experiment import RunFailed, _look_once, evaluation, prepare, run
-from sandbox.parse import from_dict, load
+from sandbox.comparisons.comparison import Comparison, compare, format_table
+from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.reading import from_dict
+from sandbox.config.registry import Choice
+from sandbox.machine import files
+from sandbox.runs import folder as folders
+from sandbox.runs import index
+from sandbox.runs.book import RunFailed
+from sandbox.runs.folder import load
+from sandbox.runs.run import _look_once, evaluation, prepare, run
 from tests.conftest import ROOT
 
 TINY = Experiment(
@@ -40,10 +44,10 @@ def test_a_run_folder_says_everything(tmp_path):
     assert lines[0]["train_loss"] is None
     assert lines[-1]["train_loss"] < lines[1]["train_loss"]
     assert lines[-1]["synaptic_operations"] == result["cost"]["synaptic_operations"] > 0
-    assert folders.read_json(tmp_path / "r" / "test.json") == {"evaluations": 1}
+    assert files.read_json(tmp_path / "r" / "test.json") == {"evaluations": 1}
     assert result["steps"] == 12
     assert result["parameters"] == result["parameters_trained"] == 4 * 10 + 10 + 10 * 3 + 3
-    made = folders.read_json(tmp_path / "r" / "provenance.json")
+    made = files.read_json(tmp_path / "r" / "provenance.json")
     assert made["versions"]["torch"].startswith("2.")
     assert len(made["data_sha256"]) == 64
     assert load(Experiment, tmp_path / "r") == TINY
@@ -57,9 +61,9 @@ def test_a_run_folder_says_everything(tmp_path):
 
 def test_a_finished_run_is_not_touched_again(tmp_path, monkeypatch):
     first = run(TINY, tmp_path / "r")
-    monkeypatch.setattr("sandbox.experiment._learn", lambda *a: pytest.fail("learned again"))
+    monkeypatch.setattr("sandbox.runs.run._learn", lambda *a: pytest.fail("learned again"))
     assert run(TINY, tmp_path / "r") == first
-    assert folders.read_json(tmp_path / "r" / "test.json") == {"evaluations": 1}
+    assert files.read_json(tmp_path / "r" / "test.json") == {"evaluations": 1}
 
 
 def test_a_look_at_the_test_set_that_is_cut_short_counts(tmp_path):
@@ -69,7 +73,7 @@ def test_a_look_at_the_test_set_that_is_cut_short_counts(tmp_path):
 
     with pytest.raises(Stop):
         _look_once(Cut(), None, range(1, 3), tmp_path / "test.json")
-    assert folders.read_json(tmp_path / "test.json") == {"evaluations": 1}
+    assert files.read_json(tmp_path / "test.json") == {"evaluations": 1}
 
 
 class Stop(Exception):
@@ -149,7 +153,7 @@ def test_a_folder_of_a_newer_version_is_refused(tmp_path):
 
 def test_a_folder_in_use_is_refused(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from sandbox.folder import locked\n"
+        "import sys, time; from pathlib import Path; from sandbox.runs.folder import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "r")], stdout=subprocess.PIPE, cwd=ROOT)
@@ -283,7 +287,7 @@ def test_a_run_writes_its_bill(tmp_path):
     assert 0 < spent["effective_multiplications"] + spent["effective_accumulations"] <= spent["synaptic_operations"]
     assert spent["state_bytes"] > 0 < spent["energy_nanojoules"]
     assert json.loads((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()[-1]).items() >= spent.items()
-    assert folders.read_json(tmp_path / "r" / "timing.json")["peak_bytes"] >= spent["state_bytes"]
+    assert files.read_json(tmp_path / "r" / "timing.json")["peak_bytes"] >= spent["state_bytes"]
 
 
 def test_configurations_survive_yaml():

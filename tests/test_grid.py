@@ -12,16 +12,18 @@ import pytest
 import yaml
 
 from rules import RULES
-from sandbox import folder as folders
-from sandbox import index
-from sandbox.cli import BAD_INPUT, OK, main
-from sandbox.compare import Comparison
-from sandbox.config import Choice, RuleConfig
-from sandbox.experiment import RunFailed
-from sandbox.fitting import unfit
-from sandbox.grid import Grid, grid_from, presets, read_grid, run_grid
-from sandbox.overall import THRESHOLDS, format_overall, make_overall
+from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.comparisons.admission import unfit
+from sandbox.comparisons.comparison import Comparison
+from sandbox.comparisons.grid import Grid, grid_from, presets, read_grid, run_grid
+from sandbox.comparisons.ranking import THRESHOLDS, format_overall, make_overall
+from sandbox.config.experiment import RuleConfig
+from sandbox.config.registry import Choice
+from sandbox.machine import files
 from sandbox.report import write_report
+from sandbox.runs import folder as folders
+from sandbox.runs import index
+from sandbox.runs.book import RunFailed
 from sandbox.statistics import bootstrap, interquartile_mean
 from tests.conftest import ROOT
 from tests.test_experiment import TINY
@@ -162,7 +164,7 @@ def test_the_paper_has_every_rule_on_four_tasks():
 @pytest.mark.parametrize("name", ["paper", "demo"])
 def test_presets_hold_the_best_of_their_tuning(name):
     """Every rule on every task had the same number of trials, and has the settings of the best of them."""
-    kept = folders.read_json(ROOT / "experiments" / "results" / name / "tuning.json")
+    kept = files.read_json(ROOT / "experiments" / "results" / name / "tuning.json")
     best = {}
     for study, found in kept["studies"].items():
         assert len(found["trials"]) == kept["budget"]["trials"] == 10

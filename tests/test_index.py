@@ -12,11 +12,12 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from sandbox import index
-from sandbox.cli import BAD_INPUT, OK, main
-from sandbox.compare import Comparison, compare
-from sandbox.config import RuleConfig
-from sandbox.experiment import RunFailed, run
+from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.comparisons.comparison import Comparison, compare
+from sandbox.config.experiment import RuleConfig
+from sandbox.runs import index
+from sandbox.runs.book import RunFailed
+from sandbox.runs.run import run
 from tests.test_experiment import TINY, Stop
 from tests.test_experiment import _stop as stop
 

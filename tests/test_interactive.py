@@ -15,17 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sandbox import folder as folders
-from sandbox.compare import Comparison
-from sandbox.config import Experiment, RuleConfig
+from sandbox.comparisons.comparison import Comparison
+from sandbox.comparisons.table import plain
+from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.machine import files
 from sandbox.microscope import Row
 from sandbox.microscope.journal import NAME
 from sandbox.report import Report, costs, standing, write_report
 from sandbox.report.canvas import Curve
 from sandbox.report.interactive import BAND, curves, matrix
 from sandbox.report.scripts import PLOTLY
+from sandbox.runs import folder as folders
 from sandbox.statistics import every_pair, interval, verdicts
-from sandbox.table import plain
 from tests.browser import chromium, drawn, mark
 from tests.test_report import COMPARISON, ENDS, EVIL, add_fewer_steps, write_comparison, write_run
 
@@ -63,7 +64,7 @@ def write_large(folder: Path, rules: int = 20, seeds: int = 10) -> None:
     )
     folder.mkdir()
     folders.write_config(folder, "comparison", asdict(comparison))
-    folders.write_json(folder / "provenance.json", {"python": "3.11.2"})
+    files.write_json(folder / "provenance.json", {"python": "3.11.2"})
     found = {}
     for number, (label, experiments) in enumerate(comparison.experiments().items()):
         for experiment in experiments:
@@ -87,7 +88,7 @@ def write_large(folder: Path, rules: int = 20, seeds: int = 10) -> None:
         }
         for number, (label, values) in enumerate(found.items())
     ]
-    folders.write_json(
+    files.write_json(
         folder / "table.json", {"task": "yinyang", "baseline": "readout_only", "linear": 64.0, "rows": rows}
     )
 
@@ -154,7 +155,7 @@ def test_every_figure_is_drawn_and_fits(browser, report, width):
 @pytest.mark.slow
 def test_the_mouse_is_told_numbers_and_names(browser, report):
     drawn(browser, report.html)
-    table = folders.read_json(report.html.parent / "table.json")
+    table = files.read_json(report.html.parent / "table.json")
     first = max(table["rows"], key=lambda row: row["accuracy"][0])
     assert told(browser, "ranking", ".points path[style*='stroke-width: 2px']").startswith(first["rule"])
     assert re.search(
@@ -299,8 +300,8 @@ def write_tuning(folder: Path) -> Report:
 def write_other(folder: Path, kind: str, name: str, given: dict, content: dict) -> Report:
     folder.mkdir()
     folders.write_config(folder, kind, given)
-    folders.write_json(folder / "provenance.json", {"python": "3.11.2"})
-    folders.write_json(folder / f"{name}.json", content)
+    files.write_json(folder / "provenance.json", {"python": "3.11.2"})
+    files.write_json(folder / f"{name}.json", content)
     return write_report(folder)
 
 
@@ -348,16 +349,16 @@ def test_no_script_but_ours_may_run(report):
     assert "'unsafe-inline'" not in policy.split("script-src")[1]
     assert policy.count("sha256-") == 2
     assert f"<{EVIL[1:]}" not in source
-    assert EVIL in {row["rule"] for row in folders.read_json(report.html.parent / "table.json")["rows"]}
+    assert EVIL in {row["rule"] for row in files.read_json(report.html.parent / "table.json")["rows"]}
 
 
 def test_names_swapped_change_the_report(report, tmp_path):
     folder = tmp_path / "comparison"
     shutil.copytree(report.html.parent, folder)
-    table = folders.read_json(folder / "table.json")
+    table = files.read_json(folder / "table.json")
     first, second = table["rows"][:2]
     first["rule"], second["rule"] = second["rule"], first["rule"]
-    folders.write_json(folder / "table.json", table)
+    files.write_json(folder / "table.json", table)
     swapped = write_report(folder)
     before, after = of_page(report), of_page(swapped)
     assert all(before[name] != after[name] for name in ("ranking", "pairs", "cost"))
@@ -370,18 +371,18 @@ def test_names_swapped_change_the_report(report, tmp_path):
 def test_damaged_numbers_do_not_break_the_page(browser, report, tmp_path, damage):
     folder = tmp_path / "comparison"
     shutil.copytree(report.html.parent, folder)
-    table = folders.read_json(folder / "table.json")
+    table = files.read_json(folder / "table.json")
     row = table["rows"][0]
     row["accuracies"][1], row["accuracy"] = damage, [damage] * 3
     table["rows"][1]["cost"]["synaptic_operations"] = damage
-    folders.write_json(folder / "table.json", table)
+    files.write_json(folder / "table.json", table)
     run = folder / next(iter(COMPARISON.experiments().values()))[0].identity
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     lines[2]["validation_accuracy"] = damage
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    result = folders.read_json(run / "result.json")
+    result = files.read_json(run / "result.json")
     result["test"].update(accuracy_at_3=damage, latency_drop=damage)
-    folders.write_json(run / "result.json", result)
+    files.write_json(run / "result.json", result)
     damaged = write_report(folder)
     assert "NaN" not in json.dumps(of_page(damaged))
     drawn(browser, damaged.html)
@@ -393,7 +394,7 @@ def test_damaged_numbers_do_not_break_the_page(browser, report, tmp_path, damage
 
 
 def test_markdown_and_csv_say_what_the_table_says(report):
-    table = folders.read_json(report.html.parent / "table.json")
+    table = files.read_json(report.html.parent / "table.json")
     text = re.sub(r"```.*?```", "", (report.html.parent / "report.md").read_text(), flags=re.S)
     assert "<script" not in text
     assert f"sandbox report {report.html.parent}" in text

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from sandbox.cli import main
+from sandbox.cli.pages import page
+from sandbox.cli.parser import main
 from sandbox.neurons import NEURONS
-from sandbox.pages import page
 from tests.conftest import ROOT
 
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from sandbox.compare import as_interval
-from sandbox.folder import read_json
+from sandbox.comparisons.comparison import as_interval
+from sandbox.machine.files import read_json
 from sandbox.statistics import Interval
 from tests.conftest import ROOT
 

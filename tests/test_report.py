@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sandbox import folder as folders
-from sandbox.compare import Comparison
-from sandbox.config import Experiment, RuleConfig
-from sandbox.parse import built, parser_of
+from sandbox.comparisons.comparison import Comparison
+from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.reading import built, parser_of
+from sandbox.machine import files
 from sandbox.report import Report, latency_wording, wording, write_report
 from sandbox.report.figures import PRICES
 from sandbox.report.measures import MEASURES
-from sandbox.report.reading import FinishedRun
+from sandbox.runs import folder as folders
+from sandbox.runs.finished import FinishedRun
 from sandbox.statistics import Interval, interval
 from tests.browser import show
 
@@ -48,10 +49,10 @@ def at_fewer_steps(end: float, seed: int, steps: int = 8) -> dict[str, float]:
 
 def add_fewer_steps(folder: Path, end: float, seed: int, steps: int = 8, leave_out: str = "") -> dict[str, float]:
     """Give a finished run its numbers at fewer steps; returns them."""
-    result = folders.read_json(folder / "result.json")
+    result = files.read_json(folder / "result.json")
     added = {key: number for key, number in at_fewer_steps(end, seed, steps).items() if key != leave_out}
     result["test"].update(added)
-    folders.write_json(folder / "result.json", result)
+    files.write_json(folder / "result.json", result)
     return added
 
 
@@ -83,17 +84,17 @@ def write_run(folder: Path, experiment: Experiment, end: float) -> None:
         "test": {"accuracy": end + noise[0], "loss": 0.2125},
         "validation": {"accuracy": end + noise[1], "loss": 0.2375},
     }
-    folders.write_json(folder / "result.json", result)
-    folders.write_json(folder / "test.json", {"evaluations": 1})
-    folders.write_json(folder / "timing.json", {"seconds": 12.5 + experiment.seed, "peak_bytes": 2048})
-    folders.write_json(folder / "provenance.json", {"python": "3.11.2", "versions": {"torch": "2.13.0"}})
+    files.write_json(folder / "result.json", result)
+    files.write_json(folder / "test.json", {"evaluations": 1})
+    files.write_json(folder / "timing.json", {"seconds": 12.5 + experiment.seed, "peak_bytes": 2048})
+    files.write_json(folder / "provenance.json", {"python": "3.11.2", "versions": {"torch": "2.13.0"}})
 
 
 def write_comparison(folder: Path, comparison: Comparison = COMPARISON) -> dict:
     """A finished comparison; returns its table."""
     folder.mkdir()
     folders.write_config(folder, "comparison", asdict(comparison))
-    folders.write_json(folder / "provenance.json", {"python": "3.11.2", "versions": {"torch": "2.13.0"}})
+    files.write_json(folder / "provenance.json", {"python": "3.11.2", "versions": {"torch": "2.13.0"}})
     rows = []
     for number, (label, experiments) in enumerate(comparison.experiments().items()):
         for experiment in experiments:
@@ -122,7 +123,7 @@ def write_comparison(folder: Path, comparison: Comparison = COMPARISON) -> dict:
         if comparison.seeds == 1 and label != "readout_only":
             rows[-1]["over_baseline"] = [OVER[label].mean, None, None]
     table = {"task": "yinyang", "baseline": "readout_only", "linear": LINEAR, "rows": rows}
-    folders.write_json(folder / "table.json", table)
+    files.write_json(folder / "table.json", table)
     return table
 
 
@@ -186,9 +187,9 @@ def test_equal_folders_give_equal_figures(compared, ran, stepped):
 def test_figures_show_the_numbers(tmp_path, compared):
     folder = tmp_path / "comparison"
     shutil.copytree(compared[0].html.parent, folder)
-    table = folders.read_json(folder / "table.json")
+    table = files.read_json(folder / "table.json")
     table["rows"][0]["accuracy"][0] += 1.0
-    folders.write_json(folder / "table.json", table)
+    files.write_json(folder / "table.json", table)
     curves, cost, *_ = write_report(folder).figures
     assert curves.read_bytes() == compared[0].figures[0].read_bytes()
     assert cost.read_bytes() != compared[0].figures[1].read_bytes()
@@ -411,7 +412,7 @@ def test_a_rule_without_operations_is_still_drawn(tmp_path):
     table = write_comparison(folder)
     for row in table["rows"]:
         row["cost"]["synaptic_operations"] = 0.0
-    folders.write_json(folder / "table.json", table)
+    files.write_json(folder / "table.json", table)
     assert all(png_size(path) == (1050, 675) for path in write_report(folder).figures)
 
 
@@ -451,7 +452,7 @@ def test_page_says_how_to_get_the_numbers_again(compared, ran, tmp_path):
 
 
 def test_run_page_shows_the_result(ran):
-    result = folders.read_json(ran.html.parent / "result.json")
+    result = files.read_json(ran.html.parent / "result.json")
     text = text_of(ran.html)
     assert f"{100 * result['test']['accuracy']:.2f}" in text
     assert "0.2125" in text

@@ -12,12 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sandbox.cli import BAD_INPUT, OK, main
-from sandbox.compare import Comparison, compare
-from sandbox.config import Choice, NetworkConfig, RuleConfig
-from sandbox.experiment import RunFailed, run
-from sandbox.folder import read_json
-from sandbox.grid import Grid, run_grid
+from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.comparisons.comparison import Comparison, compare
+from sandbox.comparisons.grid import Grid, run_grid
+from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.config.registry import Choice
+from sandbox.machine.files import read_json
+from sandbox.runs.book import RunFailed
+from sandbox.runs.run import run
 from sandbox.tracking import TRACKERS
 from sandbox.tracking.together import Tracked, numbers, series
 from tests.conftest import ROOT
@@ -441,7 +443,7 @@ def test_a_tracked_run_that_somebody_deleted_is_made_again(tmp_path):
 @pytest.mark.slow
 def test_a_run_without_trackers_imports_no_library_of_theirs(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from sandbox.experiment import run; from tests.test_tracking import TINY\n"
+        "import sys; from pathlib import Path; from sandbox.runs.run import run; from tests.test_tracking import TINY\n"
         f"run(TINY, Path({str(tmp_path / 'r')!r}))\n"
         "print(*{'mlflow', 'tensorboard', 'sqlalchemy'} & set(sys.modules))"
     )

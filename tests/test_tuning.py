@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sandbox import folder as folders
-from sandbox import study
-from sandbox.cli import BAD_INPUT, OK, main
-from sandbox.compare import Comparison
-from sandbox.config import Choice, RuleConfig
-from sandbox.grid import Grid, read_grid
+from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.comparisons.comparison import Comparison
+from sandbox.comparisons.grid import Grid, read_grid
+from sandbox.config.experiment import RuleConfig
+from sandbox.config.registry import Choice
 from sandbox.report import write_report
-from sandbox.study import FIRST_SEED, Study, having, optuna_, storage
-from sandbox.tuning import Tuning, as_yaml, tune, tuned
+from sandbox.runs import folder as folders
+from sandbox.tuning.study import FIRST_SEED, Study, having, optuna_, storage
+from sandbox.tuning.tuning import Tuning, as_yaml, study, tune, tuned
 from tests.test_experiment import TINY, Stop
 
 GUARDED = replace(TINY, task=replace(TINY.task, name="tests.guarded:Guarded"), epochs=1)
@@ -39,7 +39,7 @@ def whole(tmp_path_factory):
     """A tuning that nothing interrupted."""
     folder = tmp_path_factory.mktemp("tuning") / "t"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sandbox.tuning.run_all", in_this_process)
+        patch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
         return folder, tune(PLAN, folder)
 
 
@@ -58,7 +58,7 @@ def test_every_rule_has_the_budget_and_keeps_its_best(whole):
 
 def test_the_test_split_is_not_looked_at(whole, tmp_path):
     """The task of these tests raises whenever it is; so it does here, in a run."""
-    from sandbox.experiment import run
+    from sandbox.runs.run import run
 
     assert not list(whole[0].rglob("test.json"))
     with pytest.raises(AssertionError, match="the test split was"):
@@ -66,7 +66,7 @@ def test_the_test_split_is_not_looked_at(whole, tmp_path):
 
 
 def test_trials_are_what_a_run_says_of_validation(whole):
-    from sandbox.experiment import run
+    from sandbox.runs.run import run
 
     _, facts = whole
     first = next(iter(facts["studies"].values()))["trials"][0]
@@ -87,7 +87,7 @@ def test_processes_do_not_change_what_is_found(whole, tmp_path):
 def test_an_interrupted_trial_is_asked_for_again_and_counts_once(whole, tmp_path, monkeypatch, stop):
     """Cut short in a trial of each rule: what is found is what nothing interrupted."""
     folder, facts = whole
-    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
+    monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
     true, calls = study.validated, []
 
     def cut(experiment, data):
@@ -108,7 +108,7 @@ def test_an_interrupted_trial_is_asked_for_again_and_counts_once(whole, tmp_path
 
 
 def test_a_finished_tuning_is_not_tuned_again(whole, monkeypatch):
-    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
+    monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
     monkeypatch.setattr(study, "validated", lambda *a: pytest.fail("tuned again"))
     assert tune(PLAN, whole[0]) == whole[1]
 
@@ -159,7 +159,7 @@ def test_the_page_says_how_to_tune_again(whole, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_line_tunes(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
+    monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
     config = tmp_path / "c.yaml"
     config.write_text(as_yaml(PLAN.grid, PLAN))
     assert main(["tune", str(config), "--trials", "1", "--out", str(tmp_path), "--json"]) == OK
@@ -170,7 +170,7 @@ def test_the_command_line_tunes(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_the_command_line_names_what_it_leaves_out(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
+    monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
     (tmp_path / "c.yaml").write_text(as_yaml(UNFIT.grid, UNFIT))
     words = ["tune", str(tmp_path / "c.yaml"), "--trials", "1", "--out", str(tmp_path)]
     assert main(words) == BAD_INPUT
@@ -199,7 +199,7 @@ UNFIT = Tuning(
 
 @pytest.mark.slow
 def test_rules_that_do_not_fit_are_left_out_where_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr("sandbox.tuning.run_all", in_this_process)
+    monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
     with pytest.raises(ValueError, match="would run: readout_only; --skip-unfit runs these alone"):
         tune(UNFIT, tmp_path / "t")
     assert not (tmp_path / "t" / "tuning.sqlite").exists()  # before anything ran
@@ -214,7 +214,7 @@ def test_rules_that_do_not_fit_are_left_out_where_asked(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_baseline_that_does_not_fit_is_never_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("sandbox.tuning.unfit", lambda plans, data: {"readout_only": "no"})
+    monkeypatch.setattr("sandbox.tuning.tuning.unfit", lambda plans, data: {"readout_only": "no"})
     with pytest.raises(ValueError, match="readout_only: no"):
         tune(PLAN, tmp_path / "t", skip_unfit=True)
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, offers, own_parameters
-from rules.observe import Meter, join, map_tensors, run_model, takes
-from rules.surrogates import Surrogate, differentiating
+from rules.forward import join, map_tensors, run_model, takes
+from rules.metering import Meter
+from rules.spikes.surrogate import Surrogate, differentiating
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Holding, Objective
-from rules.wires import weighted
+from rules.credit.binary_stochastic.wires import weighted
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rules.errors import unknown
-from rules.objectives.gathering import gathered, processes, rank, summed
+from rules.processes import gathered, processes, rank, summed
 
 CHUNK = 1 << 17  # entries of the similarity matrix held at once: half a MiB in float32, which a cache has room for
 

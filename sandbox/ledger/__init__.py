@@ -1,6 +1,6 @@
 """The bill of a network and of its training: work counted layer by layer, and energy estimated from it."""
 
-from rules.work import Work, work
+from rules.diagnostics.work import Work, work
 from sandbox.ledger.bill import Bill, learning
 from sandbox.ledger.energy import (
     CMOS_45NM,

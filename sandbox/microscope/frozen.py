@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, CreditRule, Objective
-from rules.observe import map_tensors
+from rules.forward import map_tensors
 from rules.seeds import seeded
 from rules.trainer import Trainer
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rules.contract import Batch
-from rules.credit.zero_order.asking import Joined
-from rules.observe import map_tensors, run_model
-from rules.surrogates import differentiating
+from rules.credit.zero_order.flat.asking import Joined
+from rules.forward import map_tensors, run_model
+from rules.spikes.surrogate import differentiating
 from sandbox.microscope.frozen import Frozen
 from sandbox.microscope.reference import CannotRun
 

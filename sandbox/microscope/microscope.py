@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import CreditRule
-from rules.nonfinite import finite
-from rules.observe import as_batch
+from rules.diagnostics.nonfinite import finite
+from rules.forward import as_batch
 from rules.trainer import Trainer, rest_of
 from sandbox.microscope.frozen import Frozen, freeze
 from sandbox.microscope.look import Look, Row

@@ -12,7 +12,6 @@ from sandbox.neurons.izhikevich import Izhikevich, IzhikevichState
 from sandbox.neurons.leaky_integrator import LeakyIntegrator, LeakyIntegratorState
 from sandbox.neurons.learnable import Learned, learnable
 from sandbox.neurons.lif import LIF, LIFState
-from sandbox.neurons.loops import Trajectory, scan, simulate
 from sandbox.neurons.morris_lecar import MorrisLecar, MorrisLecarState
 from sandbox.neurons.qif import QIF, QIFState
 from sandbox.neurons.resonate_and_fire import ResonateAndFire, ResonateAndFireState
@@ -77,11 +76,8 @@ __all__ = [
     "ResonateAndFireState",
     "StochasticBinary",
     "StochasticBinaryState",
-    "Trajectory",
     "TraubMiles",
     "TwoCompartment",
     "TwoCompartmentState",
     "learnable",
-    "scan",
-    "simulate",
 ]

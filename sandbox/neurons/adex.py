@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from rules.surrogates import Surrogate
+from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.firing import held, plus, spike, to_value
 from sandbox.neurons.schemes import Variables, euler

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from rules.errors import unknown
-from rules.surrogates import Surrogate
-from sandbox.compiled_loops import settled
+from rules.spikes.surrogate import Surrogate
+from sandbox.machine.compiled import settled
 
 Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
 N = TypeVar("N", bound="Neuron")
@@ -96,27 +96,9 @@ class Neuron(ABC):
         return self.fire(self.integrate(current, state, dt), dt)
 
     @settled
-    def kernel_when_compiled(self, *how: Any) -> Any:
-        """What `sandbox.neurons.kernels.when_compiled` needs to know of this neuron while torch.compile looks on."""
-        from sandbox.neurons.kernels.when_compiled import prepared
-
-        return prepared(self, *how)
-
-    def kernel_source(
-        self,
-        dt: float = 1.0,
-        dtype: torch.dtype = torch.float64,
-        record: tuple[str, ...] = (),
-        backend: str = "numba",
-    ) -> str:
-        """The Python of this neuron's forward and backward kernel, as numba or Triton compiles it.
-
-        Arguments: `dt` in ms, the dtype of the currents, the names of recorded variables, "numba" or "triton". Raises
-        RuntimeError, with the reason, for a neuron that has no kernel.
-        """
-        from sandbox.neurons.kernels.source import source
-
-        return source(self, dt, dtype, record, backend)
+    def kernel_when_compiled(self, prepare: Callable[..., Any], *how: Any) -> Any:
+        """Return `prepare(self, *how)`, worked out once where torch.compile looks on; the kernels hand in `prepare`."""
+        return prepare(self, *how)
 
     @property
     def swing(self) -> Value:

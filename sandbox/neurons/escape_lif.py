@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rules.surrogates import Surrogate
+from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, decay, full, smallest, span, toward
 from sandbox.neurons.dice import following, uniform
 from sandbox.neurons.firing import RESETS, held, spike

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rules.surrogates import Surrogate, reset_signal
+from rules.spikes.surrogate import Surrogate, reset_signal
 from sandbox.neurons.base import Neuron, Value, affine, span
 
 

@@ -10,8 +10,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from rules.surrogates import Surrogate
-from sandbox.compiled_loops import settled
+from rules.spikes.surrogate import Surrogate
+from sandbox.machine.compiled import settled
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
 from sandbox.neurons.exprel import exprel
 from sandbox.neurons.firing import cross

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from rules.surrogates import Surrogate
+from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full
 from sandbox.neurons.firing import held, spike, to_value
 from sandbox.neurons.schemes import rk2

@@ -10,8 +10,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from rules.bits import logistic
-from rules.surrogates import Surrogate
+from rules.spikes.bits import logistic
+from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, decay, full, toward
 from sandbox.neurons.dice import following, uniform
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from rules.surrogates import Surrogate
+from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import affine, decay, full, toward
 from sandbox.neurons.exprel import exprel, exprel_slope
 from sandbox.neurons.firing import Resetting, held

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import DRAWS, following
-from sandbox.neurons.loops import Trajectory
 from sandbox.reference.need import brian2
+from sandbox.simulation import Trajectory
 
 
 def run_brian2(

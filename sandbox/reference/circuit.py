@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sandbox.neurons.base import Neuron
 from sandbox.reference.brian import base, drawn, evolving, unit
 from sandbox.reference.need import brian2
-
-if TYPE_CHECKING:
-    from sandbox.reference.network import Dense
 
 SLOTS = ("drive", "update", "threshold", "clear", "synapses", "reset", "output")  # of each layer, in this order
 
@@ -139,3 +137,16 @@ def _monitor(name: str, cells: Any) -> Any:
     if cells.thresholder:
         return b2.SpikeMonitor(cells, name=name)
     return b2.StateMonitor(cells, "output", record=True, when="end", clock=cells.clock, name=name)
+
+
+Matrix = NDArray[np.float64]
+
+
+class Dense(NamedTuple):
+    """What Brian2 is told of a layer."""
+
+    name: str
+    neuron: Neuron
+    weight: Matrix  # [out, in], nA for an input of 1
+    bias: Matrix  # [out], nA
+    recurrent: Matrix | None  # [out, out], nA for an output of 1

@@ -9,29 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sandbox.network import Layer, Network
-from sandbox.neurons.base import Neuron
+from sandbox.networks.network import Layer, Network
 from sandbox.reference.brian import plain_numpy
-from sandbox.reference.circuit import circuit
+from sandbox.reference.circuit import Dense, circuit
 from sandbox.reference.need import brian2
 from sandbox.reference.network_report import NetworkReport, report
 from sandbox.synapses import EventLinear
 
-Matrix = NDArray[np.float64]
 LINEAR = (nn.Linear, EventLinear)  # a subclass of a stranger may weigh otherwise
-
-
-class Dense(NamedTuple):
-    """What Brian2 is told of a layer."""
-
-    name: str
-    neuron: Neuron
-    weight: Matrix  # [out, in], nA for an input of 1
-    bias: Matrix  # [out], nA
-    recurrent: Matrix | None  # [out, out], nA for an output of 1
 
 
 class Brian2Run(NamedTuple):

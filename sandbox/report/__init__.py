@@ -12,8 +12,10 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from sandbox import folder as folders
+from sandbox.comparisons.comparison import compared_runs
+from sandbox.comparisons.table import as_interval, notes
 from sandbox.ledger import NEUROMC
+from sandbox.machine import files
 from sandbox.report import (
     costs,
     figures,
@@ -30,8 +32,8 @@ from sandbox.report import (
 from sandbox.report.canvas import Drawing, Plot
 from sandbox.report.credit import credit_drawings
 from sandbox.report.measures import intervals, measured, value, values
-from sandbox.report.reading import FinishedRun, compared_runs, finished, read_run
-from sandbox.table import as_interval, notes
+from sandbox.runs import folder as folders
+from sandbox.runs.finished import FinishedRun, finished, read_run
 
 
 class Report(NamedTuple):
@@ -92,7 +94,7 @@ def _report_comparison(folder: Path) -> Report:
     }
     fewer = _fewer_steps(runs, table["task"], table["baseline"])
     drawings = (curves, *prices, *fewer, *standing.drawings(table), *credit)
-    folders.write_atomically(folder / "table.csv", tabular.table_csv(priced))
+    files.write_atomically(folder / "table.csv", tabular.table_csv(priced))
     return _write(folder, "comparison.html", title, drawings, facts, beside="comparison.md")
 
 
@@ -184,11 +186,11 @@ def _write(
     }
     for drawing in drawings:
         if drawing.png is not None:
-            folders.write_atomically(folder / f"{drawing.name}.png", drawing.png)
-        folders.write_atomically(folder / f"{drawing.name}.csv", drawing.csv)
+            files.write_atomically(folder / f"{drawing.name}.png", drawing.png)
+        files.write_atomically(folder / f"{drawing.name}.csv", drawing.csv)
     if beside:
-        folders.write_atomically(folder / "report.md", _environment().get_template(beside).render(**shared, **facts))
-    folders.write_atomically(folder / "report.html", _environment().get_template(template).render(**shared, **facts))
+        files.write_atomically(folder / "report.md", _environment().get_template(beside).render(**shared, **facts))
+    files.write_atomically(folder / "report.html", _environment().get_template(template).render(**shared, **facts))
     pictures = tuple(folder / f"{drawing.name}.png" for drawing in drawings if drawing.png is not None)
     return Report(folder / "report.html", pictures)
 

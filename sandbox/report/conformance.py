@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sandbox.folder import write_atomically
+from sandbox.machine.files import write_atomically
 from sandbox.reference.conformance.figures import png
 from sandbox.reference.conformance.report import ConformanceReport, short
 

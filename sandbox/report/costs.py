@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.comparisons.table import as_interval
 from sandbox.report import interactive, theme, wording
 from sandbox.report.canvas import Choice, Plot
 from sandbox.report.figures import PRICES, Price, as_number
-from sandbox.report.reading import FinishedRun
-from sandbox.table import as_interval
+from sandbox.runs.finished import FinishedRun
 
 MEASURED = ("seconds", "peak_bytes")  # of a run, by its clock and its memory
 

@@ -10,20 +10,8 @@ import numpy as np
 
 from sandbox.microscope import Row
 from sandbox.report import interactive
-from sandbox.report.canvas import (
-    DPI,
-    SIZE,
-    Curve,
-    Drawing,
-    Plot,
-    axes_for,
-    draw_curves,
-    draw_legend,
-    lines,
-    plain,
-    png,
-)
-from sandbox.report.reading import FinishedRun, by_rule
+from sandbox.report.canvas import DPI, SIZE, Curve, Drawing, Plot, axes_for, draw_curves, draw_legend, lines, plain, png
+from sandbox.runs.finished import FinishedRun, by_rule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

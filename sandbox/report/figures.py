@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sandbox.compare import as_interval
+from sandbox.comparisons.comparison import as_interval
 from sandbox.report.canvas import Curve, axes_for, draw_curves, draw_legend, draw_mean, lines, png
-from sandbox.report.reading import FinishedRun, by_rule
+from sandbox.runs.finished import FinishedRun, by_rule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sandbox.report.canvas import Curve, axes_for, draw_curves, draw_legend, draw_mean, lines, look, plain, png
 from sandbox.report.measures import Measure, intervals, value
-from sandbox.report.reading import FinishedRun, by_rule
+from sandbox.runs.finished import FinishedRun, by_rule
 
 STEP_AXES = ("time steps used", "test accuracy [%]")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sandbox.report.measures import Measure, intervals, value
-from sandbox.report.reading import FinishedRun, by_rule
 from sandbox.report.wording import few_seeds, named, standing
+from sandbox.runs.finished import FinishedRun, by_rule
 from sandbox.statistics import Interval, interval
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sandbox.report.reading import FinishedRun, by_rule
+from sandbox.runs.finished import FinishedRun, by_rule
 from sandbox.statistics import Interval, interval
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.comparisons.table import as_interval
 from sandbox.report import interactive, standing
 from sandbox.report.canvas import Curve, Drawing, Plot, axes_for, draw_legend, lines, look, png
-from sandbox.table import as_interval
 
 AXES = ("score [% from chance to a task's best rule]", "runs above it [%]")
 MARKS = "bar: 95 % interval of the interquartile mean"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from sandbox.comparisons.table import as_interval
 from sandbox.report import interactive, theme, wording
 from sandbox.report.canvas import Drawing, Plot, axes_for, draw_legend, draw_mean, lines, look, plain, png
 from sandbox.statistics import Interval, Verdict, every_pair
-from sandbox.table import as_interval
 
 Pairs = dict[tuple[str, str], Verdict]
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from sandbox.compare import as_interval
+from sandbox.comparisons.comparison import as_interval
 from sandbox.report.figures import Price
-from sandbox.report.reading import FinishedRun
+from sandbox.runs.finished import FinishedRun
 from sandbox.statistics import Interval
 
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -14,7 +14,7 @@ order of summation. `EventLinear` chooses for each call, by the density of what 
 - "dense": always the matrix product. An `Experiment` is pinned to it, or to "events" where it says so, because a run
   that is resumed, or paired with another, must not depend on how busy the machine was.
 
-A recurrent weight is chosen for in the same way in every step, in the loop of `sandbox.neurons.kernels.recurrent`; that
+A recurrent weight is chosen for in the same way in every step, in the loop of `sandbox.kernels.recurrent`; that
 transposes it once. Convolutions stay dense: prototypes, which are not kept, took 0.7 to 1.4 of the time of a dense
 convolution's forward pass at a density of 5 %.
 """

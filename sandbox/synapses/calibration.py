@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sandbox import compiled_loops
-from sandbox.compiled_loops import absent
+from sandbox.machine import compiled as compiled_loops
+from sandbox.machine import files
+from sandbox.machine.compiled import absent
 from sandbox.synapses.choice import mode
 from sandbox.synapses.events import active, rows
 
@@ -100,7 +101,7 @@ def state() -> str:
 
 def file() -> Path:
     """Where crossovers are kept."""
-    return compiled_loops.folder(os.environ.get("SANDBOX_SYNAPSES_CACHE")) / "synapses.json"
+    return compiled_loops.cache_folder(os.environ.get("SANDBOX_SYNAPSES_CACHE")) / "synapses.json"
 
 
 @lru_cache(maxsize=1)
@@ -132,6 +133,6 @@ def write(path: Path, crossovers: dict[str, float]) -> None:
     content = {"crossovers": {**read(path), **crossovers}, "machine": machine()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        compiled_loops.write(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+        files.write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
     except OSError:  # a place that is read-only or full
         pass

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 
-from sandbox.compiled_loops import absent, legal
+from sandbox.machine.compiled import absent, legal
 
 MODES = {
     "auto": "by events where the input is sparse enough to gain, else the dense product",

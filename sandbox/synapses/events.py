@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.memory import empty
-from sandbox.threads import share_out
+from sandbox.machine.memory import empty
+from sandbox.machine.threads import share_out
 
 
 class Events(NamedTuple):

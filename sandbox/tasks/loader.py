@@ -17,7 +17,7 @@ Encoder = Callable[[Tensor, torch.Generator], Tensor]
 class Loader:
     """Encoded batches `[T, B, *features]` of a split, seen through a view where one is given as `augment`.
 
-    >>> from sandbox.encode import Constant
+    >>> from sandbox.tasks.encode import Constant
     >>> split = Split(torch.rand(10, 4), torch.zeros(10, dtype=torch.int64))
     >>> [tuple(batch.x.shape) for batch in Loader(split, Constant(steps=5), 4)]
     [(5, 4, 4), (5, 4, 4), (5, 2, 4)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from sandbox import folder as folders
+from sandbox.machine import files
 from sandbox.tracking.base import Status, demand
 
 NAME = "mlflow.db"  # of the store, in the folder of all runs
@@ -37,7 +37,7 @@ class MLflow:
 
     def begin(self, folder: Path, parameters: Mapping[str, Any], kept: int) -> int:
         """Find the tracked run, or make one."""
-        root = folders.root_of(folder)
+        root = files.root_of(folder)
         with FileLock(root / f".{NAME}.lock"), _quiet():  # many begin at once, and the first makes the tables
             self._client = _client(root)
             held = self._take_up(folder / KEPT, kept)
@@ -67,7 +67,7 @@ class MLflow:
         """Open the tracked run that the folder remembers; its last step, None for no run that can go on."""
         if not remembered.exists():
             return None
-        self._run = folders.read_json(remembered)["run"]
+        self._run = files.read_json(remembered)["run"]
         if not _is_there(self._client, self._run):
             return None
         held = max((point.step for point in self._client.get_metric_history(self._run, "epoch")), default=-1)
@@ -84,7 +84,7 @@ class MLflow:
         self._run = made.info.run_id
         for some in _batches([Param(name, str(value)) for name, value in parameters.items()], MOST_PARAMETERS):
             self._client.log_batch(self._run, params=some)
-        folders.write_json(folder / KEPT, {"run": self._run})
+        files.write_json(folder / KEPT, {"run": self._run})
 
 
 def _client(root: Path) -> Any:

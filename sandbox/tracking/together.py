@@ -11,7 +11,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sandbox.config import Choice
 from sandbox.tracking.base import Status, Tracker
 
 SERIES = {
@@ -20,11 +19,6 @@ SERIES = {
     "validation_accuracy": "validation/accuracy",
     "validation_loss": "validation/loss",
 }
-
-
-def made(trackers: Sequence[str | Tracker]) -> list[Tracker]:
-    """Trackers from their names; raises ValueError for an unknown one, ImportError where a library is missing."""
-    return [Choice(tracker).make("tracker") if isinstance(tracker, str) else tracker for tracker in trackers]
 
 
 class Tracked:

@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 import rules
-from rules import Trainer, toy
+from rules import Trainer
+from rules.check import toy
 from rules.credit.bptt import BPTT
 from rules.credit.dropout import Dropout
 from rules.objectives.output_error import BitError
 from rules.recipes import LearningRule
-from sandbox import NoisyReadout, build
+from sandbox import NoisyReadout
+from sandbox.networks import build
 from sandbox.neurons import NEURONS
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 import rules
-from rules import Trainer, toy
-from rules.claims import same
+from rules import Trainer
+from rules.check import toy
+from rules.check.claims import same
 from rules.credit.bptt import BPTT
 from rules.credit.zero_order import SPSA, EvolutionStrategy, ForwardGradient, NodePerturbation
 from sandbox.microscope import Backpropagation, Microscope, Smoothed, measures

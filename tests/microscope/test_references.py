@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 import rules
-from rules import Batch, Trainer, toy
-from rules.bits import StochasticBits
+from rules import Batch, Trainer
+from rules.check import toy
 from rules.credit.bptt import BPTT
+from rules.spikes.bits import StochasticBits
 from sandbox.microscope import Backpropagation, CannotRun, Differences, Microscope, Smoothed
 from sandbox.microscope.frozen import freeze
-from sandbox.models import perceptron
+from sandbox.networks.models import perceptron
 from tests.microscope.models import batch, escape, on_noisy_device, quadratic
 
 

@@ -10,13 +10,15 @@ import pytest
 import torch
 import yaml
 
-from sandbox.cli import BAD_INPUT, OK, main
-from sandbox.compare import Comparison, compare
-from sandbox.config import Choice, Experiment, MicroscopeConfig, RuleConfig
-from sandbox.experiment import run
+from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.comparisons.comparison import Comparison, compare
+from sandbox.config.experiment import Experiment, MicroscopeConfig, RuleConfig
+from sandbox.config.reading import from_dict
+from sandbox.config.registry import Choice
 from sandbox.microscope import Row, read_rows
-from sandbox.parse import from_dict, load
 from sandbox.report import write_report
+from sandbox.runs.folder import load
+from sandbox.runs.run import run
 from tests.test_experiment import TINY
 
 LOOKED = replace(TINY, rule=RuleConfig("node_perturbation"), microscope=MicroscopeConfig(every=2, draws=3))

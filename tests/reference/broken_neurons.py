@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from rules.surrogates import reset_signal
+from rules.spikes.surrogate import reset_signal
 from sandbox.neurons import ALIF, LIF, QIF, LeakyIntegrator
 from sandbox.neurons.adaptive_lif import ALIFState
 from sandbox.neurons.firing import spike

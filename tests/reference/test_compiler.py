@@ -10,11 +10,12 @@ import brian2 as b2
 import pytest
 import torch
 
-from rules.surrogates import differentiating
+from rules.spikes.surrogate import differentiating
 from sandbox.neurons import NEURONS, learnable
 from sandbox.neurons.learnable import Learned
-from sandbox.neurons.loops import scan, simulate, variables
+from sandbox.neurons.stepping import variables
 from sandbox.reference import from_brian2, noisy_currents, validate
+from sandbox.simulation import scan, simulate
 
 
 def compiled(neuron):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox.neurons.loops import simulate
 from sandbox.reference import from_brian2
 from sandbox.reference.brian import run_brian2
+from sandbox.simulation import simulate
 
 
 class Case(NamedTuple):

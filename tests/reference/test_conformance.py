@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from sandbox import LIF, NEURONS, LeakyIntegrator, simulate, validate
+from sandbox.cli.library import validate_all
+from sandbox.kernels import using
 from sandbox.neurons import CubaLIF, FitzHughNagumo
-from sandbox.neurons.kernels import using
 from sandbox.reference.brian import run_brian2, unit
 from sandbox.reference.conformance.convergence import convergence, halvings
 from sandbox.reference.conformance.stimuli import STIMULI, all_currents
 from sandbox.reference.conformance.trial import Trial
 from sandbox.reference.conformance.validate import TIERS
 from sandbox.report.conformance import write_page
-from sandbox.validation import validate_all
 from tests.reference.broken_neurons import WRONG, Cancelling, Sloppy, Unknown, WrongUnit
 
 BIOLOGICAL = {"tau_mem": 15.0, "r": 40.0, "v_leak": -65.0, "v_threshold": -50.0, "v_reset": -70.0}
@@ -187,7 +187,7 @@ def test_the_whole_library_agrees_in_all_tiers(tmp_path):
     """
     import time
 
-    from sandbox.config import Choice
+    from sandbox.config.registry import Choice
 
     began = time.process_time()
     with using("auto"):
@@ -199,7 +199,7 @@ def test_the_whole_library_agrees_in_all_tiers(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_report_what_one_does():
-    from sandbox.config import Choice
+    from sandbox.config.registry import Choice
 
     choices = {name: Choice(name) for name in ("lif", "leaky_integrator")}
     one, two = (validate_all(choices, jobs=n, duration=50.0, cells=2, tiers=FIRST) for n in (1, 2))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.cli import BAD_INPUT, OK, SAYS_NO, main
-from sandbox.config import find
+from sandbox.cli.parser import BAD_INPUT, OK, SAYS_NO, main
+from sandbox.config.registry import find
 
 BROKEN = Path(__file__).parent / "broken_neurons.py"
 SHORT = ["--duration", "30", "--cells", "2", "--tiers", "[same_scheme]"]

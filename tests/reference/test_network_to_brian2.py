@@ -7,13 +7,14 @@ import torch
 import yaml
 from torch import nn
 
-from sandbox import LIF, LeakyIntegrator, Network, build, calibrate
-from sandbox.config import Experiment
-from sandbox.experiment import prepare
-from sandbox.network import Layer, Population
+from sandbox import LIF, LeakyIntegrator, Network, calibrate
+from sandbox.config.experiment import Experiment
+from sandbox.config.reading import from_dict
+from sandbox.networks import build
+from sandbox.networks.network import Layer, Population
 from sandbox.neurons import ALIF, EscapeLIF, FitzHughNagumo, HodgkinHuxley, Izhikevich, learnable
-from sandbox.parse import from_dict
 from sandbox.reference import to_brian2
+from sandbox.runs.run import prepare
 from sandbox.tasks.loader import Loader
 from tests.conftest import ROOT
 

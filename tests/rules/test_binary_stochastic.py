@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 import rules
-from rules import toy
-from rules.bits import StochasticBits, and_not, bernoulli, is_bits, is_trits, logistic, xor
-from rules.check import check_rule
+from rules.check import check_rule, toy
 from rules.contract import Batch, MissingNeed
-from rules.credit.binary_stochastic import BinaryStochastic
+from rules.credit.binary_stochastic.rule import BinaryStochastic
+from rules.credit.binary_stochastic.wires import made, reads, reads_back
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.plasticity import SGD
 from rules.recipes import LearningRule
-from rules.surrogates import Surrogate
-from rules.wires import made, reads, reads_back
-from sandbox import LIF, build
+from rules.spikes.bits import StochasticBits, and_not, bernoulli, is_bits, is_trits, logistic, xor
+from rules.spikes.surrogate import Surrogate
+from sandbox import LIF
+from sandbox.networks import build
 from sandbox.neurons import LeakyIntegrator, StochasticBinary
 from sandbox.tasks import TASKS
 
@@ -332,7 +332,7 @@ def test_more_samples_approach_the_mean():
 def test_the_mean_propagates_probabilities_and_leaves_spikes_of_lif_neurons_alone():
     model, x = two_layers(), torch.rand(1, 5, 3, generator=seeded(), dtype=DOUBLE)
     credit = BinaryStochastic(gain=2.0)
-    run = credit.infer(lambda batch: rules.observe.run_model(model, batch), Batch(x), "mean", seeded())
+    run = credit.infer(lambda batch: rules.forward.run_model(model, batch), Batch(x), "mean", seeded())
     by_hand = torch.sigmoid(2 * model[2](torch.sigmoid(2 * model[0](x))))
     torch.testing.assert_close(run.output, by_hand)
     spiking, shown = lif_network(), torch.rand(3, 5, 64, generator=seeded())

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 import rules
-from rules import toy
+from rules.check import toy
 from rules.contract import MissingNeed
 from rules.credit.bptt import BPTT
 from rules.credit.restricted import Restricted, last_layer
-from rules.surrogates import SURROGATES, Surrogate
-from sandbox import LIF, Layer, Network, Population, build
+from rules.spikes.surrogate import SURROGATES, Surrogate
+from sandbox import LIF, Layer, Network, Population
+from sandbox.networks import build
 
 T, B, SIZES = 7, 3, (4, 5, 3)
 QUADRATIC = toy.Quadratic(target=0.3)  # an error at every output, whether it fires or not

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import rules
-from rules.check import CHECKS, check_rule
+from rules.check import check_rule
+from rules.check.rule import CHECKS
 from tests.rules.broken import BROKEN, Unbiased
 
 FEWER = {  # draws than by default, since to see that a mean is right takes thousands; test_flat_contract.py is faster

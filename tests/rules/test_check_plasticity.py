@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rules.check_plasticity import CHECKS, check_plasticity
+from rules.check.plasticity import CHECKS, check_plasticity
 from rules.plasticity import PLASTICITIES
 from rules.plasticity.memristor import DEVICES, Memristor
 from tests.rules.broken_plasticity import BROKEN, Recipe

@@ -8,9 +8,9 @@ from torch import nn
 
 from rules import BPTT, Batch, make
 from rules.check import check_rule
+from rules.check.toy import Quadratic
 from rules.credit.dropout import Dropout
 from rules.recipes import LearningRule, backprop
-from rules.toy import Quadratic
 
 
 def two_linear():

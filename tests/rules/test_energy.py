@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from rules.contract import Cost
-from rules.energy import CMOS, MEMRISTOR, UnitEnergies, estimate
+from sandbox.ledger.energy import CMOS, MEMRISTOR, UnitEnergies, estimate
 
 
 def test_an_estimate_is_the_sum_of_counts_times_units():

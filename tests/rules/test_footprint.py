@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from rules import BPTT, Trainer, make
-from rules.footprint import Alive, footprint
-from sandbox import build
+from rules.diagnostics.footprint import Alive, footprint
+from sandbox.networks import build
 
 X = torch.randn(1, 16, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(16) % 4

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rules.objectives.contrast import contrastive_loss
-from rules.objectives.gathering import processes, rank
+from rules.processes import processes, rank
 
 PROCESS = """
 import json, sys

@@ -10,10 +10,10 @@ from torch import nn
 
 from rules import Health, NonFinite, Trainer, Unhealthy, make
 from rules.contract import Objective
-from rules.monitor import KINDS, Monitor, fingerprint
+from rules.diagnostics.monitor import KINDS, Monitor, fingerprint
 from rules.plasticity import SGD
 from rules.plasticity.memristor import DEVICES, Direct, MemristorOptimizer
-from sandbox import build
+from sandbox.networks import build
 
 pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
 EVERY = Health(every=1)

@@ -17,16 +17,10 @@ from torch import nn
 
 from rules.contract import NEEDS, Batch, Objective, Run, Trace
 from rules.objectives import OBJECTIVES, REGULARISERS, Sum
-from rules.objectives.readout import (
-    TET,
-    CountError,
-    MaxCrossEntropy,
-    MeanCrossEntropy,
-    RateCrossEntropy,
-)
+from rules.objectives.readout import TET, CountError, MaxCrossEntropy, MeanCrossEntropy, RateCrossEntropy
 from rules.objectives.regularisers import MembranePenalty, RateBand, RateL1, RatePenalty
 from rules.objectives.spike_timing import FirstSpikeCrossEntropy, FirstSpikeError, VanRossum
-from rules.surrogates import Surrogate, reset_signal
+from rules.spikes.surrogate import Surrogate, reset_signal
 
 TIGHT = {"rel": 1e-12, "abs": 1e-12}  # float64 sums of at most a few thousand terms of order one, in another order
 READOUTS = {name: kind for name, kind in OBJECTIVES.items() if not issubclass(kind, nn.Module)}  # mere formulas

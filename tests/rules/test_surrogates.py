@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from rules.errors import unknown
-from rules.surrogate_table import Shape
-from rules.surrogates import SURROGATES, Differentiation, Surrogate, differentiating, reset_signal
+from rules.spikes.surrogate import SURROGATES, Differentiation, Surrogate, differentiating, reset_signal
+from rules.spikes.table import Shape
 
 DETERMINISTIC = [name for name, shape in SURROGATES.items() if not shape.stochastic]
 STOCHASTIC = [name for name, shape in SURROGATES.items() if shape.stochastic]

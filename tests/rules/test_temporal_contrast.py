@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import rules
-from rules import toy
+from rules.check import toy
 from rules.contract import Batch, MissingNeed, Run, Trace, own_parameters
-from rules.latency import Latency
+from rules.diagnostics.latency import Latency
 from rules.objectives import OBJECTIVES, Sum
 from rules.objectives.contrast import unit
 from rules.objectives.projection import Projection

@@ -11,10 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import rules
-from rules import Batch, HealthWarning, MissingNeed, NonFinite, Run, Trainer, toy
+from rules import Batch, HealthWarning, MissingNeed, NonFinite, Run, Trainer
+from rules.check import toy
 from rules.contract import offers
 from rules.plasticity import Memristor
-from sandbox import LIF, build, calibrate
+from sandbox import LIF, calibrate
+from sandbox.networks import build
 
 pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from rules import Cost, Health, StepInfo, Trainer, make
-from rules.footprint import Footprint
-from rules.objectives import gathering
-from rules.work import Work
-from sandbox import build
+from rules import processes as gathering
+from rules.diagnostics.footprint import Footprint
+from rules.diagnostics.work import Work
 from sandbox.ledger import NEUROMC, SCHEDULES, Bill, Schedule, Synapses, learning, training
+from sandbox.networks import build
 
 SIZES = (8, 32, 16, 4)
 B = 10

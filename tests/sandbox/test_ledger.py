@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rules import Batch
-from sandbox import build
 from sandbox.ledger import CMOS_45NM, NEUROMC, SCHEDULES, Synapses, Work, inference, training, work
+from sandbox.networks import build
 
 
 def only(layer, x):

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from sandbox import memory
+from sandbox.machine import memory
 
 CODE = """
 import resource, sys
 import torch
-from sandbox.memory import keep_freed_memory
+from sandbox.machine.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def step():

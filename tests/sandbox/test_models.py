@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from sandbox import NoisyReadout
-from sandbox.config import Choice, Experiment, NetworkConfig
-from sandbox.experiment import prepare
-from sandbox.models import MODELS, normalised, perceptron
+from sandbox.config.experiment import Experiment, NetworkConfig
+from sandbox.config.registry import Choice
+from sandbox.networks.models import MODELS, normalised, perceptron
+from sandbox.runs.run import prepare
 from sandbox.tasks.base import Dataset, Split
 
 

@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 import rules
-from rules import Batch, Trainer, toy
+from rules import Batch, Trainer
+from rules.check import toy
 from rules.contract import offers
-from rules.observe import run_model
-from sandbox import LIF, Layer, LeakyIntegrator, Network, Population, build, calibrate, firing_report
-from sandbox.models import convolutional, recurrent
-from sandbox.network import Residual
+from rules.forward import run_model
+from sandbox import LIF, Layer, LeakyIntegrator, Network, Population, calibrate, firing_report
+from sandbox.networks import build
+from sandbox.networks.models import convolutional, recurrent
+from sandbox.networks.network import Residual
 from sandbox.neurons import StochasticBinary
 
 ARCHITECTURES = {
@@ -146,7 +148,7 @@ def test_networks_are_drawn_from_their_seed():
             ValueError,
             r"input has shape \(5, 2, 7\); .* wants \[T, B, 4\]",
         ),
-        (lambda: build((4,), 3)(torch.zeros(2, 4)), ValueError, "encode a static batch with sandbox.encode"),
+        (lambda: build((4,), 3)(torch.zeros(2, 4)), ValueError, "encode a static batch with sandbox.tasks.encode"),
         (lambda: build((4,), 3)(torch.zeros(5, 2, 4, dtype=torch.int64)), TypeError, "wants floating point"),
         (lambda: build((4,), 3, hidden=("30q",)), ValueError, r"layer '30q' cannot be read; write 30 \(dense\)"),
         (lambda: build((4,), 3, hidden=(0,)), ValueError, "layer '0' cannot be read"),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import rules
-from rules.surrogates import differentiating
-from sandbox import build
+from rules.spikes.surrogate import differentiating
+from sandbox import scan, simulate
+from sandbox.networks import build
 from sandbox.neurons import (
     ALIF,
     EIF,
@@ -36,11 +37,9 @@ from sandbox.neurons import (
     TraubMiles,
     TwoCompartment,
     learnable,
-    scan,
-    simulate,
 )
 from sandbox.neurons.dice import DRAWS, following
-from sandbox.neurons.loops import variables
+from sandbox.neurons.stepping import variables
 
 EVERY = [pytest.param(cls(), id=name) for name, cls in NEURONS.items()]
 DOUBLE = torch.float64

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.surrogates import Surrogate, differentiating
+from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import LIF, LeakyIntegrator, LIFState, scan, simulate
 
 

@@ -6,18 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from rules import Trainer, toy
+from rules import Trainer
+from rules.check import toy
 from rules.contract import Batch, offers
 from rules.credit.bptt import BPTT
 from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal
-from rules.credit.zero_order.coordinate_wise import CoordinateWise
-from rules.credit.zero_order.evolution import EvolutionStrategy
-from rules.credit.zero_order.forward_gradient import ForwardGradient
-from rules.credit.zero_order.node_perturbation import NodePerturbation
-from rules.credit.zero_order.spsa import SPSA
-from rules.observe import run_model
-from sandbox import LIF, LeakyIntegrator, build
-from sandbox.noisy import NoisyReadout
+from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
+from rules.credit.zero_order.flat.evolution import EvolutionStrategy
+from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
+from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
+from rules.credit.zero_order.flat.spsa import SPSA
+from rules.forward import run_model
+from sandbox import LIF, LeakyIntegrator
+from sandbox.networks import build
+from sandbox.networks.noisy import NoisyReadout
 from tests.rules.zero_order.nets import assign, flat, inputs, mlp
 
 SIGMA = 0.03

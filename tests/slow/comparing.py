@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import yaml
 
-from sandbox.compare import BASELINE, Comparison, compare, format_table
-from sandbox.parse import from_dict
-from sandbox.report.reading import by_rule, compared_runs
+from sandbox.comparisons.comparison import BASELINE, Comparison, compare, compared_runs, format_table
+from sandbox.config.reading import from_dict
+from sandbox.runs.finished import by_rule
 from tests.conftest import ROOT
 
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox import folder as folders
+from sandbox.runs import folder as folders
 from sandbox.tasks.yinyang import YinYang
 
 FLAG = "SANDBOX_TEST_FULL_DISK"  # the file

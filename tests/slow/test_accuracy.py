@@ -13,10 +13,11 @@ import torch
 import yaml
 
 from rules import Surrogate
-from sandbox.compare import Comparison, compare, format_table
-from sandbox.config import Choice, Experiment, NetworkConfig, RuleConfig
-from sandbox.experiment import prepare
-from sandbox.parse import from_dict
+from sandbox.comparisons.comparison import Comparison, compare, format_table
+from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.reading import from_dict
+from sandbox.config.registry import Choice
+from sandbox.runs.run import prepare
 from sandbox.tasks.loader import Loader
 from tests.conftest import ROOT, WHOLE_MNIST
 

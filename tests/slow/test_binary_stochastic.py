@@ -6,10 +6,10 @@ import pytest
 
 import rules
 from rules import LearningRule
-from rules.credit.binary_stochastic import BinaryStochastic
+from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.objectives.output_error import BitError
 from rules.plasticity.memristor import Memristor, Positional
-from sandbox.experiment import evaluation, prepare
+from sandbox.runs.run import evaluation, prepare
 from sandbox.statistics import interval, paired
 from tests.conftest import WHOLE_MNIST
 from tests.slow.comparing import accuracies, plan, run

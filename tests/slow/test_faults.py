@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import index
-from sandbox.cli import FAILED, IN_USE
-from sandbox.folder import read_json
+from sandbox.cli.parser import FAILED, IN_USE
+from sandbox.machine.files import read_json
+from sandbox.runs import index
 from tests.slow.full_disk import FLAG
 from tests.slow.killing import finish, only, start, workers
 from tests.test_index import told

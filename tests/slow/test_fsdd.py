@@ -8,9 +8,9 @@ import pytest
 
 from rules import Trainer, make
 from sandbox import calibrate
-from sandbox.encode import AsRecorded
-from sandbox.models import recurrent
+from sandbox.networks.models import recurrent
 from sandbox.tasks import TASKS
+from sandbox.tasks.encode import AsRecorded
 from sandbox.tasks.loader import Loader
 
 pytestmark = [

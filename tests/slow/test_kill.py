@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.folder import read_json
+from sandbox.machine.files import read_json
 from tests.slow.killing import finish, only, start, workers
 from tests.test_experiment import same_files
 

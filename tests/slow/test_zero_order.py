@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox.config import Choice
+from sandbox.config.registry import Choice
 from sandbox.statistics import paired
 from tests.conftest import WHOLE_MNIST
 from tests.slow.comparing import accuracies, plan, run

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox.compare import linear_baseline
+from sandbox.comparisons.comparison import linear_baseline
 from sandbox.tasks import files, fsdd
 from sandbox.tasks.archives import contents
 from sandbox.tasks.fsdd import FSDD, NAME, Recording, parse_recording, read_recordings, standardised

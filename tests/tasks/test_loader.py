@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.contract import Batch
-from sandbox.encode import Constant, Poisson
 from sandbox.tasks.base import Split
+from sandbox.tasks.encode import Constant, Poisson
 from sandbox.tasks.loader import Loader
 
 NOISY = Poisson(steps=6, max_rate=500.0)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rules.contract import Cost
-from rules.nonfinite import NonFinite
-from rules.objectives.gathering import processes, rank, summed
+from rules.diagnostics.nonfinite import NonFinite
+from rules.processes import processes, rank, summed
 
 
 def dice(seed: int) -> torch.Generator:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rules.errors import unknown
-from rules.surrogates import Surrogate
+from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.dice import DRAWS
 from sandbox.reference.compiler import grammar, updater
 from sandbox.reference.compiler.formula import parse
@@ -142,6 +142,7 @@ def _class(
         "starts": dict(starts),
         "input": input,
         "recipe": dict(recipe),
+        "rebuild": staticmethod(rebuilt),
         "plans": {},
         "state_class": state_class(model.variables),
         "__module__": __name__,

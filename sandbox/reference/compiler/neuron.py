@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache, partial
 from typing import Any, ClassVar, NamedTuple
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rules.errors import unknown
-from rules.surrogates import Surrogate, reset_signal
+from rules.spikes.surrogate import Surrogate, reset_signal
 from sandbox.neurons.base import Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
@@ -33,6 +33,7 @@ class CompiledNeuron(Neuron):
     starts: ClassVar[Mapping[str, float | str]]
     input: ClassVar[str]
     recipe: ClassVar[Mapping[str, Any]]
+    rebuild: ClassVar[Callable[..., Any]]  # makes the neuron again from what `__reduce__` hands it
     plans: ClassVar[dict[Any, Plan]]
     state_class: ClassVar[Any]
     surrogate: Surrogate
@@ -151,9 +152,7 @@ class CompiledNeuron(Neuron):
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = dict(self.parameters)
-        from sandbox.reference.compiler.compile import rebuilt
-
-        return rebuilt, (dict(self.recipe), dict(self.units), dict(self.starts), values, self.surrogate)
+        return self.rebuild, (dict(self.recipe), dict(self.units), dict(self.starts), values, self.surrogate)
 
     def _initial(self, name: str) -> Value:
         start = self.starts.get(name, 0.0)

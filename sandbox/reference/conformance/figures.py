@@ -13,19 +13,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sandbox.reference.conformance.report import ConformanceReport
-
 WIDE: dict[str, Any] = {"color": "0.72", "linewidth": 3.5}
 THIN: dict[str, Any] = {"color": "black", "linewidth": 0.9, "linestyle": "--"}
 MARKERS = ("o", "s", "^", "D")
 
 
-def conformance_figure(report: ConformanceReport) -> Figure:
-    """One figure of what the tiers kept; matplotlib's, to be shown or saved."""
+def conformance_figure(evidence: Evidence, unit: str, tolerance: float) -> Figure:
+    """One figure of what the tiers kept, for voltages in `unit` and their relative tolerance; to be shown or saved."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    evidence = report.evidence
     rows, last = len(evidence.traces), _last_row(evidence)
     figure = Figure(
         figsize=(11.0, 1.15 * rows + (3.2 if last else 0.0) or 1.0), layout="constrained", facecolor="white"
@@ -34,7 +31,7 @@ def conformance_figure(report: ConformanceReport) -> Figure:
     heights = ([1.15 * rows] if rows else []) + ([3.2] if last else [])
     parts = list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat) if heights else []
     if rows:
-        _traces(parts.pop(0), evidence.traces, report)
+        _traces(parts.pop(0), evidence.traces, unit, tolerance)
     if last:
         columns = parts.pop(0).subplots(1, len(last))
         for axes, draw in zip(np.atleast_1d(columns), last, strict=True):
@@ -66,9 +63,8 @@ def _last_row(evidence: Evidence) -> list[Any]:
     return found
 
 
-def _traces(part: Any, traces: list[Trace], report: ConformanceReport) -> None:
+def _traces(part: Any, traces: list[Trace], unit: str, tolerance: float) -> None:
     """A row a stimulus: current, membrane, and the difference on a logarithmic axis."""
-    unit = report.neuron.units["v"]
     grid = part.subplots(len(traces), 3, sharex=True, squeeze=False, width_ratios=(1, 2, 1.4))
     for row, trace in zip(grid, traces, strict=True):
         row[0].plot(trace.t, trace.current, color="black", linewidth=0.8)
@@ -77,7 +73,7 @@ def _traces(part: Any, traces: list[Trace], report: ConformanceReport) -> None:
         row[1].plot(trace.t, trace.ours, label="here", **THIN)
         off = np.abs(trace.ours - trace.theirs)
         row[2].semilogy(trace.t, np.where(off > 0, off, np.nan), ".", color="black", markersize=1.5)
-        allowed = report.tolerance * (float(np.nanmax(np.abs(trace.theirs))) or 1.0)
+        allowed = tolerance * (float(np.nanmax(np.abs(trace.theirs))) or 1.0)
         row[2].axhline(allowed, color="0.4", linestyle=":")
         row[2].set_ylim(1e-18, 10 * max(allowed, float(np.nanmax(off)) if np.isfinite(off).any() else 0.0, 1e-17))
         for axes in row:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.loops import simulate
 from sandbox.reference.brian import evolving, fire_in_brian2, parameters, run_brian2
 from sandbox.reference.conformance.report import Check, skipped, within
 from sandbox.reference.conformance.stimuli import saturating
+from sandbox.simulation import simulate
 
 TIER = "same_scheme"
 HAIR = 1e-12  # relative: thousands of roundings, so that both sides see the same side of the threshold

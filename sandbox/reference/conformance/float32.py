@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.neurons.loops import Trajectory
 from sandbox.reference.conformance.report import Check, skipped, within
 from sandbox.reference.conformance.trial import Trial, first_step
+from sandbox.simulation import Trajectory
 
 TIER = "float32"
 ROUNDING = 2.0**-24  # the largest relative error of one rounding to float32

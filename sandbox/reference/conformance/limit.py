@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from sandbox.neurons.base import Neuron, smallest
-from sandbox.neurons.loops import scan
 from sandbox.reference.conformance.convergence import ORDERS, POINTS, SLACK, Array, convergence, halvings
 from sandbox.reference.conformance.evidence import Convergence, Evidence, Rates
 from sandbox.reference.conformance.frequency import frequency_response, undisturbed
 from sandbox.reference.conformance.report import Check, skipped, within
 from sandbox.reference.conformance.solution import Equations, course, equations_of, spike_times
 from sandbox.reference.conformance.stimuli import rheobase
+from sandbox.simulation import scan
 
 TIER = "limit"
 FLOOR = 1e-11  # of a variable's scale: above what SciPy leaves at rtol 1e-12, and above rounding

@@ -121,7 +121,7 @@ class ConformanceReport:
         """Voltages on each other, their difference, spikes, and errors against dt, as a matplotlib figure."""
         from sandbox.reference.conformance.figures import conformance_figure
 
-        return conformance_figure(self)
+        return conformance_figure(self.evidence, self.neuron.units["v"], self.tolerance)
 
     def __str__(self) -> str:
         rows = [

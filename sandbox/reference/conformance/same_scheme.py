@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.neurons.loops import Trajectory
 from sandbox.reference.brian import run_brian2
 from sandbox.reference.conformance.evidence import Evidence, Raster, Trace
 from sandbox.reference.conformance.report import Check, within
 from sandbox.reference.conformance.trial import Trial, first_step
+from sandbox.simulation import Trajectory
 
 TIER = "same_scheme"
 NUDGE = 1e-12  # far above rounding, 1e-16, and far below the tolerance: a chaotic cell amplifies it past both

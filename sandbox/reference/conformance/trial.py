@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.loops import Trajectory, loop, rest, simulate
+from sandbox.neurons.stepping import loop, rest
+from sandbox.simulation import Trajectory, simulate
 
 
 @dataclass(frozen=True)

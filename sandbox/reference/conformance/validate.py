@@ -11,11 +11,12 @@ from torch import Tensor
 
 from rules.errors import unknown
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.loops import check_currents, variables
+from sandbox.neurons.stepping import variables
 from sandbox.reference.conformance.evidence import Evidence
 from sandbox.reference.conformance.report import Check, ConformanceReport
 from sandbox.reference.conformance.stimuli import STIMULI, all_currents
 from sandbox.reference.conformance.trial import Trial
+from sandbox.simulation import check_currents
 
 TIERS = ("same_scheme", "float32", "limit")
 

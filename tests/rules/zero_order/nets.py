@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from rules import toy
+from rules.check import toy
 from rules.contract import Batch
 from rules.credit.bptt import BPTT
 from rules.credit.zero_order import orthogonal_

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rules.credit.zero_order import HZO, SequentialLocal
-from rules.credit.zero_order.colouring import layout
-from rules.credit.zero_order.stages import Plain
+from rules.credit.zero_order.layered.colouring import layout
+from rules.credit.zero_order.layered.stages import Plain
 from tests.rules.zero_order.nets import assign, drawn, error, flat, inputs
 
 

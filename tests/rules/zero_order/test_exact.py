@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 import rules
-from rules import toy
-from rules.check import check_rule
+from rules.check import check_rule, toy
 from rules.contract import Batch
 from rules.credit.bptt import BPTT
 from rules.credit.restricted import Restricted, last_layer

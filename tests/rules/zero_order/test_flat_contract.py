@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from rules.check import CHECKS, check_rule
-from rules.credit.zero_order.coordinate_wise import CoordinateWise
-from rules.credit.zero_order.evolution import EvolutionStrategy
-from rules.credit.zero_order.forward_gradient import ForwardGradient
-from rules.credit.zero_order.node_perturbation import NodePerturbation
-from rules.credit.zero_order.spsa import SPSA
+from rules.check import check_rule
+from rules.check.rule import CHECKS
+from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
+from rules.credit.zero_order.flat.evolution import EvolutionStrategy
+from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
+from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
+from rules.credit.zero_order.flat.spsa import SPSA
 from rules.objectives import OBJECTIVES
 from rules.plasticity import PLASTICITIES
 from rules.recipes import LearningRule
@@ -35,7 +36,7 @@ def rule(credit):
     return LearningRule(OBJECTIVES["ce_mean"](), credit, PLASTICITIES["sgd"](lr=0.1))
 
 
-@pytest.mark.filterwarnings("ignore::rules.health.HealthWarning")  # a few coordinates may all miss a layer
+@pytest.mark.filterwarnings("ignore::rules.diagnostics.health.HealthWarning")  # a few coordinates may all miss a layer
 @pytest.mark.parametrize(
     "name", [name for name in CREDITS if name not in ("coordinates, forward", "coordinates, fixed")]
 )

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from rules import toy
+from rules.check import toy
 from rules.contract import Objective
 from rules.credit.bptt import BPTT
-from rules.credit.zero_order.evolution import EvolutionStrategy, places
-from rules.credit.zero_order.forward_gradient import ForwardGradient
-from rules.credit.zero_order.moving import DIRECTIONS
-from rules.credit.zero_order.node_perturbation import NodePerturbation
+from rules.credit.zero_order.flat.evolution import EvolutionStrategy, places
+from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
+from rules.credit.zero_order.flat.moving import DIRECTIONS
+from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
+from rules.credit.zero_order.flat.spsa import SPSA
 from rules.credit.zero_order.sharing import seeds
-from rules.credit.zero_order.spsa import SPSA
 from tests.rules.zero_order.nets import QUADRATIC, assign, dice, flat, inputs, mlp
 
 

@@ -8,21 +8,22 @@ import pytest
 import torch
 from torch import nn
 
-from rules import toy
-from rules.bits import StochasticBits
+from rules.check import toy
 from rules.contract import Batch, Objective
 from rules.credit.bptt import BPTT
-from rules.credit.zero_order.coordinate_wise import CoordinateWise
-from rules.credit.zero_order.evolution import EvolutionStrategy
-from rules.credit.zero_order.forward_gradient import ForwardGradient
-from rules.credit.zero_order.moving import DIRECTIONS
-from rules.credit.zero_order.node_perturbation import NodePerturbation
+from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
+from rules.credit.zero_order.flat.evolution import EvolutionStrategy
+from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
+from rules.credit.zero_order.flat.moving import DIRECTIONS
+from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
+from rules.credit.zero_order.flat.spsa import SPSA
 from rules.credit.zero_order.sharing import seeds
-from rules.credit.zero_order.spsa import SPSA
 from rules.objectives import OBJECTIVES
 from rules.objectives.temporal_contrast import TemporalContrast
-from rules.surrogates import Surrogate
-from sandbox import LIF, LeakyIntegrator, build
+from rules.spikes.bits import StochasticBits
+from rules.spikes.surrogate import Surrogate
+from sandbox import LIF, LeakyIntegrator
+from sandbox.networks import build
 from tests.rules.zero_order.nets import QUADRATIC, assign, dice, drawn, flat, inputs, mlp
 from tests.rules.zero_order.test_memory import peak
 

@@ -9,11 +9,11 @@ import sys
 import pytest
 import torch
 
-from rules.credit.zero_order.coordinate_wise import CoordinateWise  # noqa: F401
-from rules.credit.zero_order.evolution import EvolutionStrategy  # noqa: F401
-from rules.credit.zero_order.forward_gradient import ForwardGradient  # noqa: F401
-from rules.credit.zero_order.node_perturbation import NodePerturbation  # noqa: F401
-from rules.credit.zero_order.spsa import SPSA  # noqa: F401
+from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise  # noqa: F401
+from rules.credit.zero_order.flat.evolution import EvolutionStrategy  # noqa: F401
+from rules.credit.zero_order.flat.forward_gradient import ForwardGradient  # noqa: F401
+from rules.credit.zero_order.flat.node_perturbation import NodePerturbation  # noqa: F401
+from rules.credit.zero_order.flat.spsa import SPSA  # noqa: F401
 from tests.rules.zero_order.nets import assign, inputs, mlp
 
 PROCESS = """

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from rules import toy
+from rules.check import toy
 from rules.contract import Batch, MissingNeed
-from rules.credit.zero_order.coordinate_wise import CoordinateWise
-from rules.credit.zero_order.evolution import EvolutionStrategy
-from rules.credit.zero_order.forward_gradient import ForwardGradient
-from rules.credit.zero_order.node_perturbation import NodePerturbation
-from rules.credit.zero_order.spsa import SPSA
-from rules.nonfinite import NonFinite
+from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
+from rules.credit.zero_order.flat.evolution import EvolutionStrategy
+from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
+from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
+from rules.credit.zero_order.flat.spsa import SPSA
+from rules.diagnostics.nonfinite import NonFinite
 from rules.objectives import OBJECTIVES, REGULARISERS
 from tests.rules.zero_order.nets import assign, drawn, inputs, mlp
 

@@ -8,12 +8,13 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from rules.credit.zero_order import HZO
-from rules.credit.zero_order.lab import Lab
-from rules.credit.zero_order.probes import transported
-from rules.credit.zero_order.recorded import record
-from rules.credit.zero_order.stages import stages
-from rules.credit.zero_order.transport import Transport
-from sandbox import LIF, build
+from rules.credit.zero_order.layered.lab import Lab
+from rules.credit.zero_order.layered.probes import transported
+from rules.credit.zero_order.layered.recorded import record
+from rules.credit.zero_order.layered.stages import stages
+from rules.credit.zero_order.layered.transport import Transport
+from sandbox import LIF
+from sandbox.networks import build
 from tests.rules.zero_order.nets import deep, drawn, inputs
 
 
@@ -29,7 +30,7 @@ def peak(call):
 def probing(rule, model, x, first, last):
     """Carries an error over layers `first` to `last` of a pass that is there already."""
     made = record(stages(model), x)
-    transport = Transport(made, Lab(rule, 0, None), rule.parameters(model))
+    transport = Transport(made, Lab(rule.probing, 0, None), rule.parameters(model))
     site = transport.site(transport.cut(first), transport.cut(last), "here", 1)
     error = torch.ones_like(site.end)
     return lambda: transported(site, error, transport.lab)

@@ -10,11 +10,11 @@ from torch import nn
 
 from rules.credit.bptt import BPTT
 from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal
-from rules.credit.zero_order.lab import Lab
-from rules.credit.zero_order.probes import transported
-from rules.credit.zero_order.recorded import record
-from rules.credit.zero_order.stages import stages
-from rules.credit.zero_order.transport import Transport
+from rules.credit.zero_order.layered.lab import Lab
+from rules.credit.zero_order.layered.probes import transported
+from rules.credit.zero_order.layered.recorded import record
+from rules.credit.zero_order.layered.stages import stages
+from rules.credit.zero_order.layered.transport import Transport
 from tests.rules.zero_order.nets import assign, deep, inputs, mlp, noisy
 
 M, SIGMA, EPS = 32, 1e-3, 0.1
@@ -67,7 +67,7 @@ def test_unitary_limit():
 def carried(rule, model, x, error, start=1, end=3):
     """What `rule` makes at the first weight's output of an error at the second's."""
     made = record(stages(model), x)
-    transport = Transport(made, Lab(rule, 0, None), rule.parameters(model))
+    transport = Transport(made, Lab(rule.probing, 0, None), rule.parameters(model))
     return transported(transport.site(start, end, "here", 1), error, transport.lab)
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from rules import toy
+from rules.check import toy
 from rules.contract import Batch, MissingNeed
 from rules.credit.zero_order import HZO, orthogonal_
-from rules.nonfinite import NonFinite
+from rules.diagnostics.nonfinite import NonFinite
 from rules.objectives import REGULARISERS
 from rules.trainer import Trainer
 from tests.rules.zero_order.nets import assign, dice, drawn, inputs, mlp

@@ -10,8 +10,9 @@ from rules.contract import Batch
 from rules.credit.bptt import BPTT
 from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal
 from rules.objectives import OBJECTIVES
-from rules.surrogates import Surrogate
-from sandbox import LIF, LeakyIntegrator, build
+from rules.spikes.surrogate import Surrogate
+from sandbox import LIF, LeakyIntegrator
+from sandbox.networks import build
 from sandbox.neurons import NEURONS
 from tests.rules.zero_order.nets import assign, dice, error, flat, inputs
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from sandbox.neurons import simulate
-from sandbox.neurons.kernels import using
-from sandbox.neurons.loops import variables
+from sandbox import simulate
+from sandbox.kernels import using
+from sandbox.neurons.stepping import variables
 
 DOUBLE = torch.float64
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from rules.surrogates import Surrogate
-from sandbox.neurons.kernels import batching, compiled, ops  # noqa: F401
-from sandbox.neurons.kernels.aten import number
-from sandbox.neurons.kernels.graph import Graph
-from sandbox.neurons.kernels.kinds import CONDITIONS, KINDS
-from sandbox.neurons.kernels.structure import Structure
+from rules.spikes.surrogate import Surrogate
+from sandbox.kernels.launch import batching, compiled, ops  # noqa: F401
+from sandbox.kernels.trace.aten import number
+from sandbox.kernels.trace.graph import Graph
+from sandbox.kernels.trace.kinds import CONDITIONS, KINDS
+from sandbox.kernels.trace.structure import Structure
 
 TORCH = {
     "fma": lambda a, b, c: (a.double() * b.double() + c.double()).to(a),

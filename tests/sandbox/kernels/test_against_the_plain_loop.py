@@ -7,25 +7,15 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from rules.surrogates import SURROGATES, Surrogate, differentiating
-from sandbox.neurons import (
-    ALIF,
-    LIF,
-    NEURONS,
-    QIF,
-    AdEx,
-    AlphaLIF,
-    CobaLIF,
-    CubaLIF,
-    EscapeLIF,
-    StochasticBinary,
-    loops,
-    scan,
-)
+from rules.spikes.surrogate import SURROGATES, Surrogate, differentiating
+from sandbox import scan
+from sandbox import simulation as loops
+from sandbox.kernels import sequence, using
+from sandbox.kernels.launch import compiled
+from sandbox.kernels.trace.adjoint import slopes
+from sandbox.kernels.trace.kinds import KINDS, Kind
+from sandbox.neurons import ALIF, LIF, NEURONS, QIF, AdEx, AlphaLIF, CobaLIF, CubaLIF, EscapeLIF, StochasticBinary
 from sandbox.neurons.firing import RESETS
-from sandbox.neurons.kernels import compiled, sequence, using
-from sandbox.neurons.kernels.adjoint import slopes
-from sandbox.neurons.kernels.kinds import KINDS, Kind
 
 from .conftest import DOUBLE, agree, answer, driven
 

@@ -9,9 +9,11 @@ import sys
 import pytest
 import torch
 
-from sandbox import compiled_loops
-from sandbox.neurons import LIF, scan
-from sandbox.neurons.kernels import compiled, store, using
+from sandbox import scan
+from sandbox.kernels import using
+from sandbox.kernels.launch import compiled, store
+from sandbox.machine import compiled as compiled_loops
+from sandbox.neurons import LIF
 from tests.conftest import ROOT
 
 RUN = (

@@ -11,11 +11,14 @@ import torch
 from torch.autograd import forward_ad
 
 import rules
-from rules.surrogates import Surrogate, differentiating
-from sandbox import build, compiled_loops
-from sandbox.neurons import LIF, EscapeLIF, LeakyIntegrator, scan
+from rules.spikes.surrogate import Surrogate, differentiating
+from sandbox import scan
+from sandbox.kernels import choice, sequence, state, using
+from sandbox.kernels.launch import compiled
+from sandbox.machine import compiled as compiled_loops
+from sandbox.networks import build
+from sandbox.neurons import LIF, EscapeLIF, LeakyIntegrator
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.kernels import choice, compiled, sequence, state, using
 
 CURRENTS = 3 * torch.rand(40, 1200, generator=torch.Generator().manual_seed(0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandbox import NEURONS, validate
-from sandbox.neurons.kernels import using
+from sandbox.kernels import using
 from sandbox.reference.conformance.validate import TIERS
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox.neurons.kernels import using
-from sandbox.neurons.kernels.adjoint import adjoint
-from sandbox.neurons.kernels.graph import Graph
-from sandbox.neurons.kernels.kinds import CONDITIONS, KINDS
-from sandbox.neurons.kernels.unsupported import Unsupported
+from sandbox.kernels import using
+from sandbox.kernels.trace.adjoint import adjoint
+from sandbox.kernels.trace.graph import Graph
+from sandbox.kernels.trace.kinds import CONDITIONS, KINDS
+from sandbox.kernels.unsupported import Unsupported
 
 from .kinds_at_once import hold_to_torch
 
@@ -32,7 +32,7 @@ LONG = {"sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 
 
 def evaluator(names, real):
-    from sandbox.neurons.kernels.elementary import functions
+    from sandbox.kernels.device.elementary import functions
 
     namespace = functions(real)
     return [numba.njit(error_model="numpy")(_mapped(namespace[name])) for name in names]

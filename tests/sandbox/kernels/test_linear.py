@@ -8,11 +8,14 @@ from functools import partial
 import pytest
 import torch
 
-from sandbox.neurons import LIF, NEURONS, LeakyIntegrator, loops, scan, simulate
+from sandbox import scan, simulate
+from sandbox import simulation as loops
+from sandbox.kernels import choice, linear, sequence, using
+from sandbox.kernels.launch import backends, compiled
+from sandbox.kernels.unsupported import Unsupported
+from sandbox.neurons import LIF, NEURONS, LeakyIntegrator
 from sandbox.neurons.base import decay
-from sandbox.neurons.kernels import backends, choice, compiled, linear, sequence, using
-from sandbox.neurons.kernels.attempt import body_of
-from sandbox.neurons.kernels.unsupported import Unsupported
+from sandbox.neurons.stepping import body_of
 
 from .conftest import DOUBLE, agree, answer
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sandbox import build
-from sandbox.compiled_loops import settled
-from sandbox.neurons import LIF, AdEx, LeakyIntegrator, learnable, scan
-from sandbox.neurons.kernels import using
+from sandbox import scan
+from sandbox.kernels import using
+from sandbox.machine.compiled import settled
+from sandbox.networks import build
+from sandbox.neurons import LIF, AdEx, LeakyIntegrator, learnable
 
 from .conftest import DOUBLE, answer, driven
 

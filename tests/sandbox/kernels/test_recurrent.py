@@ -9,12 +9,12 @@ from torch import nn
 import sandbox.synapses as synapses
 from rules import Trainer
 from rules.contract import Batch
-from rules.observe import Meter
-from rules.surrogates import Surrogate, differentiating
-from sandbox import build
-from sandbox.network import Population
+from rules.metering import Meter
+from rules.spikes.surrogate import Surrogate, differentiating
+from sandbox.kernels import recurrent, using
+from sandbox.networks import build
+from sandbox.networks.network import Population
 from sandbox.neurons import ALIF, LIF, NEURONS, EscapeLIF
-from sandbox.neurons.kernels import recurrent, using
 from sandbox.neurons.learnable import learnable
 from sandbox.synapses import EventLinear
 

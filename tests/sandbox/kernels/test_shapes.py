@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.neurons import LIF, AdEx, LIFState, scan, simulate
-from sandbox.neurons.kernels import using
+from sandbox import scan, simulate
+from sandbox.kernels import using
+from sandbox.neurons import LIF, AdEx, LIFState
 
 from .conftest import DOUBLE, agree, answer
 

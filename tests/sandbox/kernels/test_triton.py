@@ -10,15 +10,16 @@ from functools import partial
 import pytest
 import torch
 
-from sandbox import compiled_loops
-from sandbox.neurons import LIF, NEURONS, AdEx, EscapeLIF, scan
-from sandbox.neurons.kernels import backends, state, using
-from sandbox.neurons.kernels.attempt import body_of
-from sandbox.neurons.kernels.compiled import WRITERS
-from sandbox.neurons.kernels.emit import Variant
-from sandbox.neurons.kernels.sequence import planned
-from sandbox.neurons.kernels.triton_words import FUNCTIONS, WIDTH, Triton
-from sandbox.neurons.loops import advance
+from sandbox import scan
+from sandbox.kernels import state, using
+from sandbox.kernels.launch import backends
+from sandbox.kernels.launch.registered import WRITERS
+from sandbox.kernels.sequence import planned
+from sandbox.kernels.write.emit import Variant
+from sandbox.kernels.write.triton_words import FUNCTIONS, WIDTH, Triton
+from sandbox.machine import compiled as compiled_loops
+from sandbox.neurons import LIF, NEURONS, AdEx, EscapeLIF
+from sandbox.neurons.stepping import advance, body_of
 from tests.conftest import ROOT
 
 from .conftest import DOUBLE, agree, answer, driven
@@ -55,7 +56,7 @@ def machine_code(structure, direction, variant, dtype):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from sandbox.neurons.kernels import store
+    from sandbox.kernels.launch import store
 
     source, names = WRITERS[direction](structure, variant, Triton)
     signature = {"C": f"*{dtype}", **{f"{name}_": f"*{dtype}" for name in names}}
@@ -103,7 +104,7 @@ def test_every_neuron_is_compiled(neuron, nothing_kept):
 @installed
 @compiling
 def test_every_word_has_its_function():
-    from sandbox.neurons.kernels import triton_functions
+    from sandbox.kernels.device import triton_functions
 
     assert all(hasattr(triton_functions, name) for name in FUNCTIONS)
 
@@ -146,13 +147,13 @@ def test_a_kernel_of_triton_can_be_read():
 def test_without_being_asked_nothing_of_ours_loads_triton():
     """Torch may: importing torch._dynamo does, where it is installed."""
     code = (
-        "import sys, torch, sandbox.neurons.kernels as kernels; from sandbox import LIF, scan\n"
+        "import sys, torch, sandbox.kernels as kernels; from sandbox import LIF, scan\n"
         "with kernels.using('numba'): scan(LIF(), torch.ones(9, 3, requires_grad=True))[0].sum().backward()\n"
         "LIF().kernel_source(backend='triton'); kernels.state()\n"
-        "print([name for name in sys.modules if name.startswith('sandbox.neurons.kernels.triton')])"
+        "print([name for name in sys.modules if name.startswith('sandbox.kernels.triton')])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "['sandbox.neurons.kernels.triton_words']", done.stderr
+    assert done.stdout.strip() == "['sandbox.kernels.write.triton_words']", done.stderr
 
 
 @on_cuda
@@ -161,7 +162,7 @@ def test_without_being_asked_nothing_of_ours_loads_triton():
 @pytest.mark.parametrize("neuron", [LIF(t_refractory=1.0), AdEx(), EscapeLIF()], ids=lambda n: type(n).__name__)
 def test_on_a_device_as_in_the_plain_loop(neuron, mode):
     """Shapes that `auto` finds worth a kernel."""
-    from sandbox.neurons.kernels import triton_call
+    from sandbox.kernels.launch import triton_call
 
     triton_call.kernel.cache_clear()
     currents = driven(neuron, (7, 100)).cuda()

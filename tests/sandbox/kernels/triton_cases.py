@@ -7,11 +7,14 @@ from functools import partial
 import pytest
 import torch
 
-from rules.surrogates import differentiating
-from sandbox.neurons import ALIF, LIF, NEURONS, AdEx, EscapeLIF, StochasticBinary, scan
+from rules.spikes.surrogate import differentiating
+from sandbox import scan
+from sandbox.kernels import using
+from sandbox.kernels.launch import triton_call
+from sandbox.kernels.write import triton_words
+from sandbox.kernels.write.triton_words import WIDTH
+from sandbox.neurons import ALIF, LIF, NEURONS, AdEx, EscapeLIF, StochasticBinary
 from sandbox.neurons.firing import RESETS
-from sandbox.neurons.kernels import triton_call, triton_words, using
-from sandbox.neurons.kernels.triton_words import WIDTH
 
 from .conftest import DOUBLE, agree, answer, driven
 from .kinds_at_once import hold_to_torch

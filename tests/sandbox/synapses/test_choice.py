@@ -14,10 +14,12 @@ from torch.nn.utils import parametrize
 
 import rules
 from rules import Batch
-from sandbox import LIF, build
-from sandbox.config import Choice, Experiment, NetworkConfig
-from sandbox.experiment import run
-from sandbox.network import fold
+from sandbox import LIF
+from sandbox.config.experiment import Experiment, NetworkConfig
+from sandbox.config.registry import Choice
+from sandbox.networks import build
+from sandbox.networks.network import fold
+from sandbox.runs.run import run
 from sandbox.synapses import EventLinear, calibration, choice, product, using
 from tests.conftest import ROOT
 from tests.test_experiment import same_files

@@ -1,0 +1,171 @@
+"""What a credit rule claims, measured: exact, unbiased, unbiased but for the sign of the errors, or downhill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rules.check import toy
+from rules.contract import Batch, Credit
+from rules.forward import as_run
+from rules.objectives.output_error import BitError
+from rules.recipes import LearningRule
+
+
+def _exact(rule: LearningRule) -> None:
+    batch = toy.batch()
+    for model in (toy.smooth(), toy.leaky(spiking=False)):
+        mine = assign(replace(rule, objective=toy.Quadratic()), model, batch).grads
+        demand(
+            close(mine, finite_differences(rule, model, batch), 1e-7),
+            "the credit of a smooth network differs from central finite differences by over 1e-7",
+        )
+
+
+def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
+    model, batch = toy.leaky(spiking=False), toy.batch()
+    rule = replace(rule, objective=toy.Quadratic())
+    truth = flat(finite_differences(rule, model, batch))
+    rng, state = torch.Generator().manual_seed(0), rule.credit.init(model)
+    drawn = torch.stack(
+        [flat(rule.credit.assign(model, rule.objective, batch, state, rng).grads) for _ in range(draws)]
+    )
+    along = drawn @ truth / truth.square().sum()  # 1 on average, if mean and scale are right
+    error = float(along.std()) / draws**0.5
+    demand(
+        abs(float(along.mean()) - 1) < 4 * error + 1e-6,
+        f"the mean of {draws} draws has {float(along.mean()):.3f} of the true gradient's size, +- {error:.3f}",
+    )
+    left = drawn.mean(0) - truth
+    noise = drawn.std(0) / draws**0.5
+    demand(bool((left.abs() <= 5 * noise + 1e-6).all()), f"the mean of {draws} draws is off by over 5 standard errors")
+
+
+def _descent(rule: LearningRule) -> None:
+    model, batch = toy.leaky(spiking=False), toy.batch()
+    rule = replace(rule, objective=toy.Quadratic())
+    credit = assign(rule, model, batch)
+    with torch.no_grad():
+        for name, p in rule.credit.parameters(model).items():
+            if name in credit.grads:
+                p.sub_(1e-3 * credit.grads[name] / (1 + credit.grads[name].norm()))
+    after = assign(rule, model, batch).loss
+    demand(after < credit.loss, f"a small step along the credit took the loss from {credit.loss:.6f} to {after:.6f}")
+
+
+def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> None:
+    """The mean over many copies of a batch, against the sum over all patterns of bits that a toy network can show."""
+    model, batch = toy.smooth(frozenset({"gradient", "layers", "bits"})), toy.batch()
+    assert batch.y is not None
+    rule = replace(rule, objective=BitError())
+    truth = flat(signed_backpropagation(model, batch, getattr(rule.credit, "kappa", 4.0)))
+    many = Batch(batch.x.repeat(1, copies, 1), batch.y.repeat(copies))
+    rng, state = torch.Generator().manual_seed(0), rule.credit.init(model)
+    drawn = torch.stack(
+        [flat(rule.credit.assign(model, rule.objective, many, state, rng).grads) / copies for _ in range(calls)]
+    )
+    error = drawn.std(0) / calls**0.5
+    demand(
+        bool(((drawn.mean(0) - truth).abs() <= 5 * error + 1e-9).all()),  # 5 standard errors of 30 means of 400 draws
+        "the mean of its draws is not kappa (sign(W^T e) p (1 - p)) p^T, summed over batch and steps",
+    )
+
+
+def _nothing(rule: LearningRule) -> None:
+    """No claim, no test: the other checks hold the rule to the contract."""
+
+
+CLAIMS: dict[str, Callable[[LearningRule], None]] = {
+    "exact": _exact,
+    "unbiased": _unbiased,
+    "descent": _descent,
+    "sign_unbiased": _sign_unbiased,
+    "none": _nothing,
+}
+
+
+def signed_backpropagation(model: nn.Module, batch: Batch, kappa: float) -> dict[str, Tensor]:
+    """Minus the expected pulses of binary stochastic learning on the toy network, by the sum over all its bits.
+
+    With s0, s1, s2 the bits of input, hidden layer and read-out, and P their joint probability:
+    `E[n2] = sum P e2 s1^T`, `E[n1] = sum P kappa sign(W2^T e2) p1 (1 - p1) s0^T`, `e2 = target - s2`.
+    """
+    (w1, b1), (w2, b2) = ((stage.weight.detach(), stage.bias.detach()) for stage in (model[0], model[2]))  # type: ignore[index]
+    s0, s1, s2 = (
+        torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * width).view(-1, width)
+        for width in (w1.shape[1], w1.shape[0], w2.shape[0])
+    )
+    p1 = torch.sigmoid(s0 @ w1.T + b1)  # [2^3, 5]
+    p2 = torch.sigmoid(s1 @ w2.T + b2)  # [2^5, 2]
+    hidden = torch.where(s1[None] > 0, p1[:, None], 1 - p1[:, None]).prod(-1)  # P(s1 | s0)  [2^3, 2^5]
+    answer = torch.where(s2[None] > 0, p2[:, None], 1 - p2[:, None]).prod(-1)  # P(s2 | s1)  [2^5, 2^2]
+    slope = kappa * p1 * (1 - p1)
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    assert batch.y is not None
+    for x, label in zip(batch.x.flatten(0, 1), batch.y.repeat(len(batch.x)), strict=True):
+        shown = torch.where(s0 > 0, x, 1 - x).prod(-1)  # P(s0)
+        joint = shown[:, None, None] * hidden[:, :, None] * answer[None]  # [2^3, 2^5, 2^2]
+        e2 = torch.nn.functional.one_hot(label, len(b2)) - s2
+        e1 = torch.sign(e2 @ w2)[None] * slope[:, None]  # [2^3, 2^2, 5]
+        total["2.weight"] -= torch.einsum("ijk,kc,jh->ch", joint, e2, s1)
+        total["2.bias"] -= torch.einsum("ijk,kc->c", joint, e2)
+        total["0.weight"] -= torch.einsum("ijk,ikh,if->hf", joint, e1, s0)
+        total["0.bias"] -= torch.einsum("ijk,ikh->h", joint, e1)
+    return total
+
+
+def finite_differences(rule: LearningRule, model: nn.Module, batch: Batch, step: float = 1e-5) -> dict[str, Tensor]:
+    """Central differences of the quadratic toy loss: error of order step^2 = 1e-10, round-off 1e-16 / step = 1e-11."""
+
+    def loss() -> float:
+        return float(toy.Quadratic()(as_run(model(batch.x)), batch))
+
+    slopes = {}
+    with torch.no_grad():
+        for name, p in rule.credit.parameters(model).items():
+            slope = torch.zeros_like(p)
+            for index in range(p.numel()):
+                entry, kept = p.view(-1), float(p.view(-1)[index])
+                entry[index] = kept + step
+                up = loss()
+                entry[index] = kept - step
+                slope.view(-1)[index] = (up - loss()) / (2 * step)
+                entry[index] = kept
+            slopes[name] = slope
+    return slopes
+
+
+def assign(rule: LearningRule, model: nn.Module, batch: Batch | None = None, state: Any = None) -> Credit:
+    """Credit on a toy batch, from a generator that is the same at every call."""
+    rng = torch.Generator().manual_seed(7)
+    start = rule.credit.init(model) if state is None else state
+    return rule.credit.assign(model, rule.objective, batch or toy.batch(), start, rng)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the last bit, through dicts, tuples and lists."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def close(a: dict[str, Tensor], b: dict[str, Any], tolerance: float) -> bool:
+    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=tolerance, atol=tolerance) for k in a)
+
+
+def flat(grads: dict[str, Tensor]) -> Tensor:
+    return torch.cat([g.flatten() for g in grads.values()])
+
+
+def demand(held: bool, otherwise: str) -> None:
+    """Raises AssertionError with `otherwise` where something does not hold."""
+    if not held:
+        raise AssertionError(otherwise)

@@ -1,0 +1,256 @@
+"""The contract as a test suite: run it on anyone's rule."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from rules.check import toy
+from rules.check.claims import CLAIMS, assign, demand, same
+from rules.contract import NEEDS, Batch, MissingNeed, offers, own_parameters
+from rules.recipes import LearningRule, make
+from rules.trainer import Trainer
+
+
+class Result(NamedTuple):
+    """How one check went."""
+
+    check: str
+    passed: bool
+    message: str = ""
+
+
+class Report(NamedTuple):
+    """How all checks went; it prints as a table."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(result.passed for result in self.results)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{'ok  ' if r.passed else 'FAIL'}  {r.check:<28} {r.message}".rstrip() for r in self.results)
+
+
+def check_rule(rule: LearningRule | str) -> Report:
+    """Hold a rule to the contract on toy models; takes about a second.
+
+    Returns a report with one result for each member of `CHECKS`.
+
+    >>> check_rule("bptt").passed
+    True
+    """
+    return checked(make(rule) if isinstance(rule, str) else rule, CHECKS)
+
+
+def checked(subject: Any, checks: Mapping[str, Callable[[Any], None]]) -> Report:
+    """The report of every check on one subject, whatever it raises."""
+    results = []
+    for name, check in checks.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                check(subject)
+            results.append(Result(name, True))
+        except Exception as error:  # what is broken may raise anything; the report says what
+            results.append(Result(name, False, f"{type(error).__name__}: {error}"))
+    return Report(tuple(results))
+
+
+def plain_data(rule: LearningRule) -> None:
+    """The parts are frozen dataclasses (or modules) that pickle and compare; making them draws no random number."""
+    before = torch.get_rng_state()
+    for part in (rule.objective, rule.credit):
+        if isinstance(part, nn.Module):
+            continue
+        demand(
+            is_dataclass(part) and type(part).__dataclass_params__.frozen,
+            f"{type(part).__name__} is no frozen dataclass; decorate it with @dataclass(frozen=True)",
+        )
+        again = pickle.loads(pickle.dumps(part))
+        demand(again == part, f"{part} does not equal its pickled copy: is there a field without equality?")
+        type(part)(**{f.name: getattr(part, f.name) for f in fields(part) if f.init})  # type: ignore[arg-type]
+    pickle.dumps(rule)
+    demand(torch.equal(before, torch.get_rng_state()), "making the rule drew from torch's global generator")
+
+
+def changes_nothing(rule: LearningRule) -> None:
+    """`assign` leaves model, gradients, modes, hooks, batch, state and the global generator as they were."""
+    for model in _models(rule):
+        batch, state = toy.batch(), rule.credit.init(model)
+        before = _snapshot(model, batch, state)
+        assign(rule, model, batch, state)
+        for what, was in before.items():
+            demand(same(was, _snapshot(model, batch, state)[what]), f"assign changed the {what}; return it instead")
+        settled = _memory(rule)  # its parameters may have taken their shape from the first batch
+        assign(rule, model, batch, state)
+        demand(same(settled, _memory(rule)), "assign changed the objective; what changes with steps belongs in advance")
+
+
+def gradients_fit(rule: LearningRule) -> None:
+    """Every gradient belongs to a parameter the rule speaks for, in shape and dtype, finite and detached."""
+    for model in _models(rule):
+        known = rule.credit.parameters(model) | own_parameters(rule.objective)
+        grads = assign(rule, model).grads
+        demand(bool(grads), "assign gave no gradient at all")
+        for name, g in grads.items():
+            demand(name in known, f"a gradient for {name!r}, of which the rule's parameters() says nothing")
+            demand(
+                g.shape == known[name].shape and g.dtype == known[name].dtype,
+                f"{name} is {tuple(known[name].shape)} {known[name].dtype}, its gradient {tuple(g.shape)} {g.dtype}",
+            )
+            demand(
+                bool(g.isfinite().all()) and not g.requires_grad,
+                f"the gradient of {name} is not finite or not detached",
+            )
+
+
+def same_seed_same_credit(rule: LearningRule) -> None:
+    """The generator that is handed in decides everything; the global one decides nothing."""
+    for model in _models(rule):
+        torch_state = torch.get_rng_state()
+        try:
+            torch.manual_seed(1)
+            one = assign(rule, model)
+            torch.manual_seed(2)
+            two = assign(rule, model)
+        finally:
+            torch.set_rng_state(torch_state)
+        demand(
+            same(one.grads, two.grads) and one.loss == two.loss,
+            "two calls with the same generator differ: draw with generator=rng, keep nothing between calls",
+        )
+
+
+def survives_silence(rule: LearningRule) -> None:
+    """With no input and no weights nothing fires, and credit is still finite."""
+    for model in _models(rule):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.zero_()
+        batch = toy.batch()
+        credit = assign(rule, model, batch._replace(x=torch.zeros_like(batch.x)))
+        bad = [name for name, g in credit.grads.items() if not g.isfinite().all()]
+        demand(not bad, f"in silence the gradient of {', '.join(bad)} is not finite")
+
+
+def needs_are_honest(rule: LearningRule) -> None:
+    """What is declared is truly needed, and what is not declared is not."""
+    demand(rule.needs <= set(NEEDS), f"needs={set(rule.needs)}: the vocabulary is {', '.join(NEEDS)}")
+    model, batch = _bare(rule.needs)
+    demand(bool(assign(rule, model, batch).grads), f"no credit on a model that offers only {set(rule.needs)}")
+    for need in sorted(rule.needs):
+        model, batch = _bare(rule.needs - {need})
+        with _raises(MissingNeed, f"Trainer accepts a model and batch without {need!r}"):
+            Trainer(model, rule).step(batch)
+        try:
+            grads = assign(rule, model, batch).grads
+        except Exception:  # any complaint shows that the need is real
+            continue
+        demand(all(not g.any() for g in grads.values()), f"declares {need!r} and does as well without it")
+
+
+def claim_holds(rule: LearningRule) -> None:
+    """`exact` equals finite differences and autograd; `unbiased` has the right mean and scale; `descent` descends."""
+    CLAIMS[rule.credit.claim](rule)
+
+
+def resumes_bit_exactly(rule: LearningRule) -> None:
+    """Three steps, and one step, a file, and two steps elsewhere, end in the same bits."""
+    batches = [toy.batch(seed) for seed in range(3)]
+    for model in _models(rule):
+        whole, first, second = (Trainer(copy.deepcopy(model), copy.deepcopy(rule), seed=3) for _ in range(3))
+        for batch in batches:
+            whole.step(batch)
+        first.step(batches[0])
+        file = io.BytesIO()
+        torch.save(first.state_dict(), file)
+        file.seek(0)
+        second.load_state_dict(torch.load(file, weights_only=True))
+        for batch in batches[1:]:
+            second.step(batch)
+        demand(
+            same(whole.model.state_dict(), second.model.state_dict()),
+            "resumed weights differ: what the rule remembers belongs in the state that assign returns",
+        )
+
+
+def cost_is_counted(rule: LearningRule) -> None:
+    """The bill has whole numbers, at least one forward pass, and grows with the batch."""
+    for model in _models(rule):
+        batch = toy.batch()
+        assert batch.y is not None
+        double = Batch(torch.cat([batch.x, batch.x], 1), torch.cat([batch.y, batch.y]))
+        one, two = assign(rule, model, batch).cost, assign(rule, model, double).cost
+        demand(one.forwards >= 1 and isinstance(one.synaptic_operations, int), f"cost={one} counts no forward pass")
+        demand(
+            two.synaptic_operations == 2 * one.synaptic_operations > 0,
+            f"{one.synaptic_operations} operations for a batch, {two.synaptic_operations} for twice the batch",
+        )
+
+
+CHECKS: dict[str, Callable[[LearningRule], None]] = {
+    "plain data": plain_data,
+    "changes nothing": changes_nothing,
+    "gradients fit the parameters": gradients_fit,
+    "same seed same credit": same_seed_same_credit,
+    "survives silence": survives_silence,
+    "needs are honest both ways": needs_are_honest,
+    "claim holds": claim_holds,
+    "resumes bit-exactly": resumes_bit_exactly,
+    "cost is counted": cost_is_counted,
+}
+
+
+def _models(rule: LearningRule) -> Iterator[nn.Module]:
+    bits = toy.smooth(frozenset({"gradient", "layers", "bits"}))
+    for model in (toy.smooth(), toy.leaky(spiking=False), toy.leaky(spiking=True), bits):
+        if rule.needs <= offers(model) | {"labels"}:
+            yield model
+
+
+def _bare(needs: frozenset[str]) -> tuple[nn.Module, Batch]:
+    """A model and a batch that offer these things and nothing else."""
+    return toy.smooth(frozenset(needs) - {"labels"}), toy.batch(labels="labels" in needs)
+
+
+def _snapshot(model: nn.Module, batch: Batch, state: Any) -> dict[str, Any]:
+    return copy.deepcopy(
+        {
+            "weights or buffers": dict(model.state_dict()),
+            "gradients (p.grad)": {name: p.grad for name, p in model.named_parameters()},
+            "requires_grad flags": {name: p.requires_grad for name, p in model.named_parameters()},
+            "training mode": [m.training for m in model.modules()],
+            "hooks": [
+                (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()
+            ],
+            "batch": tuple(batch),
+            "state": state,
+            "global generator": torch.get_rng_state(),
+        }
+    )
+
+
+def _memory(rule: LearningRule) -> dict[str, Any]:
+    module = rule.objective.module()
+    return {} if module is None else copy.deepcopy(module.state_dict())
+
+
+@contextmanager
+def _raises(kind: type[Exception], otherwise: str) -> Iterator[None]:
+    try:
+        yield
+    except kind:
+        return
+    raise AssertionError(otherwise)

@@ -1,0 +1,188 @@
+"""What crosses between layers while a network learns with one-bit signals: drawn, signed, checked and counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from rules.contract import Cost
+from rules.spikes.bits import is_bits, is_trits
+from rules.spikes.surrogate import Surrogate, heaviside
+
+
+class Drawn(NamedTuple):
+    """Spikes that were made, and of what."""
+
+    bits: Tensor
+    surrogate: Surrogate
+    u: Tensor
+    noisy: bool
+
+    @property
+    def p(self) -> Tensor:
+        """The probability of each spike: the surrogate's primitive for a noisy unit, 0 or 1 for any other."""
+        if not self.noisy:
+            return self.bits
+        p = self.surrogate.primitive(self.u)
+        if p is None:
+            raise ValueError(
+                f"{self.surrogate} has no primitive, so a noisy unit with it has no probability; use 'sigmoid'"
+            )
+        return p
+
+
+Draw = Callable[[Drawn], Tensor]  # the derivative bits of spikes
+
+
+def made(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None, gain: float) -> Drawn:
+    """The spikes of a membrane that is multiplied by `gain`."""
+    seen = u.detach() if gain == 1.0 else gain * u.detach()
+    return Drawn(heaviside(seen, strict, noise), surrogate, seen, noise is not None)
+
+
+def probabilities(output: Tensor, drawn: Sequence[Drawn]) -> Tensor:
+    """The output with the probability of each bit in its place; as it is where it is no bits of the last spikes."""
+    found: list[Drawn] = []
+    for spikes in reversed(drawn):
+        found.insert(0, spikes)
+        if sum(each.bits.numel() for each in found) >= output.numel():
+            break
+    bits = torch.cat([each.bits.flatten() for each in found]) if found else output.new_empty(0)
+    if not torch.equal(bits, output.flatten()):
+        return output
+    return torch.cat([each.p.flatten() for each in found]).view_as(output)
+
+
+class Gate(torch.autograd.Function):
+    """The bits forward, the error where the derivative bit is 1 backward."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, bits: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return bits
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return error * slope, None, None
+
+
+def weighted(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules whose weights one-bit signals pass, by name: `nn.Linear` and convolutions."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+
+
+class Wires:
+    """Inside its `with` block, signals between the weighted modules of a model are one-bit, and counted.
+
+    Forward, `spike` draws the spikes and, where autograd will come back, their derivative bits; `gain` multiplies the
+    membrane. Backward, the error that leaves each weighted module downward is gated by those bits, and what arrives at
+    the next is its sign (`sign`), so that autograd multiplies weights with -1, 0 and 1 alone. With `debug`, anything
+    else on a wire is an AssertionError that names the module.
+    """
+
+    def __init__(self, model: nn.Module, draw: Draw, gain: float, sign: bool, debug: bool) -> None:
+        self.draw, self.gain, self.sign, self.debug = draw, gain, sign, debug
+        self.counts: Counter[str] = Counter()
+        self.drawn: list[Drawn] = []  # all spikes made, in order
+        self._modules = weighted(model)
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Wires:
+        self._handles = [m.register_forward_hook(partial(self._forward, n)) for n, m in self._modules.items()]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def spike(self, surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
+        """Stands in for `Surrogate.spike`."""
+        drawn = made(surrogate, u, strict, noise, self.gain)
+        self.drawn.append(drawn)
+        self.counts["comparisons"] += drawn.bits.numel()
+        self.counts["random_bits"] += drawn.bits.numel() if drawn.noisy else 0
+        if not u.requires_grad:
+            return drawn.bits
+        self.counts["random_bits"] += drawn.bits.numel()
+        spikes: Tensor = Gate.apply(u, drawn.bits, self.draw(drawn))  # type: ignore[no-untyped-call]
+        return spikes
+
+    def cost(self, dense: Cost, random_bits: int) -> Cost:
+        """The bill for one pass in each direction: of a dense one what does not ask for bits, and what was drawn."""
+        moved = replace(dense, multiplications=0, dac_conversions=0, adc_conversions=0)
+        return moved + Cost(**self.counts) + Cost(random_bits=random_bits)
+
+    def _forward(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        sent: Tensor = inputs[0].detach()
+        first = not inputs[0].requires_grad
+        if is_bits(sent):
+            self.counts["one_bit_reads"] += reads(module, sent)
+        else:
+            if self.debug and not first:
+                raise AssertionError(f"{name} was sent numbers that are neither 0 nor 1")
+            self.counts["multiplications"] += operations(module, output)
+            self.counts["dac_conversions"] += sent.numel()
+        if output.requires_grad:
+            output.register_hook(partial(self._backward, name, module, sent.shape, first))  # type: ignore[no-untyped-call]
+
+    def _backward(self, name: str, module: nn.Module, sent: torch.Size, first: bool, error: Tensor) -> Tensor:
+        if self.sign:
+            error = error.sign()
+        trits = self.sign or is_trits(error)
+        if not trits:
+            self.counts["multiplications"] += operations(module, error)  # for the outer product
+            self.counts["dac_conversions"] += error.numel()
+        if first:
+            return error
+        if trits:
+            self.counts["one_bit_reads"] += reads_back(module, error, sent)
+        else:
+            self.counts["multiplications"] += operations(module, error)
+        kind = "comparisons" if self.sign else "adc_conversions"
+        self.counts[kind] += sent.numel()
+        return error
+
+
+def operations(module: nn.Module, output: Tensor) -> int:
+    """Multiply-accumulates of a dense pass with this output."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return output.numel() * weight[0].numel()
+
+
+def reads(module: nn.Module, sent: Tensor) -> int:
+    """Weights that a forward pass adds up for what is not 0 in `sent`; padding is not read."""
+    if isinstance(module, nn.Linear):
+        return int(sent.count_nonzero()) * module.out_features
+    ones = (sent != 0).to(sent.dtype)
+    return int(_seen(module, ones).sum(dtype=torch.float64)) * _share(module)
+
+
+def reads_back(module: nn.Module, error: Tensor, sent: torch.Size) -> int:
+    """Weights that a backward pass adds up for what is not 0 in the error."""
+    if isinstance(module, nn.Linear):
+        return int(error.count_nonzero()) * module.in_features
+    window = _seen(module, error.new_ones(1, *sent[1:]))  # how many inputs each output sees, [1, groups, ...]
+    hit = (error != 0).to(error.dtype).reshape(len(error), window.shape[1], -1, *error.shape[2:]).sum(2)
+    return int((hit * window).sum(dtype=torch.float64))
+
+
+def _seen(module: Any, ones: Tensor) -> Tensor:
+    """How many ones each output position sees, one channel a group."""
+    kernel = module.weight.new_ones(module.groups, *module.weight.shape[1:])
+    counted: Tensor = module._conv_forward(ones, kernel, None)
+    return counted
+
+
+def _share(module: Any) -> int:
+    """Output channels of one group."""
+    return int(module.out_channels // module.groups)

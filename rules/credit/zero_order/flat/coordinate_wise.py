@@ -1,0 +1,127 @@
+"""Coordinate-wise differences: one weight at a time, all of them or a few, many at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Credit, CreditRule, Objective
+from rules.credit.zero_order.flat.asking import Asking
+from rules.credit.zero_order.flat.copies import Copies, Widest, divided
+from rules.credit.zero_order.flat.moving import demand_number, demand_visible
+from rules.credit.zero_order.layered.directions import WORKING_SET
+from rules.credit.zero_order.sharing import dice, seeds, shared
+from rules.errors import unknown
+
+CHOICES = {"diff": ("central", "forward"), "subset": ("redrawn", "fixed")}
+
+
+@dataclass(frozen=True)
+class CoordinateWise(CreditRule):
+    """Coordinate-wise gradient estimation.
+
+        g_i = [l(theta + mu e_i) - l(theta - mu e_i)] / (2 mu),    or, forward,    [l(theta + mu e_i) - l(theta)] / mu
+
+    for `k = d - floor(sparsity d)` of the d weights, taken from all parameters alike. A subset that is `redrawn` at
+    every step is scaled by d / k, so that its mean over draws is the whole gradient; one that is `fixed`, drawn once
+    from `seed`, is not: those weights learn by their exact slopes, the others keep still.
+
+    Arguments: `step`, mu, in units of the weights, by default the precision's `u^(1/3)`, or forward `u^(1/2)`; `diff`;
+    `sparsity`, from 0 to below 1; `subset`; `seed`; `together`, whether so many perturbed copies as `memory` bytes hold
+    are run at once by `torch.func.vmap`, or one after the other, as for a black box that is more than tensors, which
+    gives the same; a model that is read with noise is always asked one by one. Takes 2 k + 1 forward passes, or k + 1,
+    each counted as the whole pass that it stands for, and returns loss and carry of the unperturbed one. Models,
+    objectives and processes are as in `SPSA`.
+
+    Claims `exact` for central differences of all weights with a step of at most 1e-4 (the default, in float64), the
+    same of a redrawn subset `unbiased`, else `descent`.
+
+    Raises ValueError for an impossible setting, a step that vanishes beside a weight, a memory below one copy, and
+    batch normalisation or dropout in training mode; RuntimeError where vmap cannot run the model; NonFinite for a NaN.
+
+    >>> from rules.check.toy import Quadratic, batch, smooth
+    >>> rule, rng = CoordinateWise(sparsity=0.9), torch.Generator().manual_seed(0)
+    >>> rule.assign(smooth(frozenset()), Quadratic(), batch(), (), rng).cost.forwards  # 4 of 32 weights
+    9
+
+    Reference: Chen et al. 2024 (DeepZero, arXiv 2310.02025), recalled, which takes forward differences of a subset
+    that pruning at initialisation has found; subsets by chance, their scale and all defaults are ours.
+    """
+
+    step: float | None = None
+    diff: Literal["central", "forward"] = "central"
+    sparsity: float = 0.0
+    subset: Literal["redrawn", "fixed"] = "redrawn"
+    seed: int = 0
+    together: bool = True
+    memory: float = 2.0**30
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name, legal in CHOICES.items():
+            if getattr(self, name) not in legal:
+                raise unknown(name, getattr(self, name), legal)
+        if not 0 <= self.sparsity < 1:
+            raise ValueError(f"sparsity={self.sparsity}: give the part of weights that is left out, from 0 to below 1")
+        if self.step is not None:
+            demand_number("step", self.step)
+
+    @property
+    def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]  # a large step has a bias
+        fine = self.diff == "central" and (self.step is None or self.step <= 1e-4)
+        if not fine or (self.sparsity > 0 and self.subset == "fixed"):
+            return "descent"
+        return "unbiased" if self.sparsity > 0 else "exact"
+
+    def step_for(self, dtype: torch.dtype) -> float:
+        """The step in this precision."""
+        order = 1 / 3 if self.diff == "central" else 1 / 2
+        return self.step if self.step is not None else float(torch.finfo(dtype).eps ** order)
+
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
+        """The slope for every chosen weight, from losses alone."""
+        asking = Asking(self, model, objective, batch, rng)
+        for name, p in asking.parameters.items():
+            demand_visible("step", self.step_for(p.dtype), {name: p})
+        number = sum(p.numel() for p in asking.parameters.values())
+        kept = number - int(self.sparsity * number)
+        chosen = self.chosen(number, kept, rng)
+        with torch.no_grad(), Widest(model) as widest:
+            clean = asking.run()
+            centre = float(objective(clean, asking.views))
+        copies = Copies(asking, self.step_for, None if self.diff == "central" else centre, self.together)
+        chunks = list(divided(chosen, asking.parameters, lambda p: self.fitting(p, widest.numbers)))
+        width = max(len(chunk.places) for chunk in chunks)
+        found = shared(len(chunks), width, lambda mine: padded(copies.slopes([chunks[c] for c in mine]), width), "step")
+        scale = number / kept if self.subset == "redrawn" else 1.0
+        grads = {name: torch.zeros_like(p) for name, p in asking.parameters.items()}
+        for chunk, slopes in zip(chunks, found, strict=True):
+            at = torch.unravel_index(chunk.places, grads[chunk.name].shape)
+            grads[chunk.name][at] = (scale * slopes[: len(chunk.places)]).to(grads[chunk.name])
+        return Credit(grads, state, centre, asking.cost(), clean.carry, {"probes": float(kept)})
+
+    def chosen(self, number: int, kept: int, rng: torch.Generator) -> Tensor:
+        """The weights whose turn it is, in order."""
+        (drawn,) = seeds(1, rng)
+        order = torch.randperm(number, generator=dice(drawn if self.subset == "redrawn" else self.seed))
+        return order[:kept].sort().values
+
+    def fitting(self, p: Tensor, widest: int) -> int:
+        """How many perturbed copies of a parameter fit, each with the widest signals twice."""
+        one = p.element_size() * (2 * p.numel() + 2 * widest)
+        if self.memory < one:
+            raise ValueError(
+                f"memory={self.memory:g} bytes hold no copy: one takes about {one:,} bytes; raise memory "
+                "or make the batch smaller"
+            )
+        bound = min(self.memory, WORKING_SET) if p.device.type == "cpu" else self.memory
+        return max(1, int(bound // one))
+
+
+def padded(rows: Tensor, width: int) -> Tensor:
+    """Rows with zeros behind, up to a width."""
+    return nn.functional.pad(rows, (0, width - rows.shape[1]))

@@ -1,0 +1,109 @@
+"""An evolution strategy: a population scattered around the weights, and a step towards those who did well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Credit, CreditRule, Objective
+from rules.credit.zero_order.draws import normal_like
+from rules.credit.zero_order.flat.asking import Asking
+from rules.credit.zero_order.flat.moving import Moved, demand_number, demand_visible
+from rules.credit.zero_order.sharing import seeds, shared
+from rules.errors import unknown
+
+
+@dataclass(frozen=True)
+class EvolutionStrategy(CreditRule):
+    """An evolution strategy with antithetic pairs and rank shaping.
+
+        g = 1/(n sigma) sum_k f(l(theta + sigma z_k)) z_k,    z_k ~ N(0, 1),  and with pairs z_{n/2 + k} = -z_k
+
+    With `shaping` "rank", f puts the place among the population, from -1/2 to 1/2 (those who are alike share theirs),
+    for the loss: nothing but the order counts, and the size of g tells nothing of the slope, so that it is a direction
+    of `descent`. Without, `f(l) = l` (less the mean of the others where there are no pairs), and g is `unbiased` for
+    the gradient of the loss smoothed by a Gaussian of width sigma, `E l(theta + sigma z)`.
+
+    Arguments: `population`, n; `sigma`, in units of the weights; `antithetic` pairs; `shaping`. Takes n forward passes
+    and reports the mean loss of the population, an estimate of the smoothed loss; carry None. Memory, models,
+    objectives and processes are as in `SPSA`.
+
+    Raises ValueError for a population below 2, or odd with pairs, a sigma that is not above 0 or vanishes beside a
+    weight, and batch normalisation or dropout in training mode; NonFinite for a NaN in a probe.
+
+    >>> EvolutionStrategy().claim, EvolutionStrategy(shaping="none").claim
+    ('descent', 'unbiased')
+
+    Reference: Salimans et al. 2017 (arXiv 1703.03864), recalled: ranks, pairs and seeds that travel; the leave-one-out
+    baseline without pairs, and shared places, are ours.
+    """
+
+    population: int = 16
+    sigma: float = 0.02
+    antithetic: bool = True
+    shaping: Literal["rank", "none"] = "rank"
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.population < 2:
+            raise ValueError(f"population={self.population}: give at least 2, since one alone compares with nobody")
+        if self.antithetic and self.population % 2:
+            raise ValueError(
+                f"population={self.population}: antithetic pairs want an even number; give "
+                f"{self.population + 1}, or antithetic=False"
+            )
+        demand_number("sigma", self.sigma)
+        if self.shaping not in ("rank", "none"):
+            raise unknown("shaping", self.shaping, ("rank", "none"))
+
+    @property
+    def claim(self) -> Literal["unbiased", "descent"]:  # type: ignore[override]  # ranks have no scale
+        return "descent" if self.shaping == "rank" else "unbiased"
+
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
+        """The direction for every trainable parameter, from losses alone."""
+        asking = Asking(self, model, objective, batch, rng)
+        demand_visible("sigma", self.sigma, asking.parameters)
+        signs = (1.0, -1.0) if self.antithetic else (1.0,)
+        numbers = seeds(self.population // len(signs), rng)
+        with Moved(asking.parameters, normal_like) as moved:
+
+            def member(k: int, sign: float) -> float:
+                moved.to(numbers[k], sign * self.sigma)
+                return asking.loss()
+
+            def measure(mine: range) -> Tensor:
+                return torch.tensor([[member(k, sign) for sign in signs] for k in mine], dtype=torch.float64)
+
+            losses = shared(len(numbers), len(signs), measure, f"sigma={self.sigma:g}")  # [n/2, 2] or [n, 1]
+        factors = self.worth(losses) @ torch.tensor(signs, dtype=torch.float64)
+        return Credit(
+            grads=moved.become(numbers, factors / (self.population * self.sigma)),
+            state=state,
+            loss=float(losses.mean()),
+            cost=asking.cost(),
+            info={"probes": float(self.population)},
+        )
+
+    def worth(self, losses: Tensor) -> Tensor:
+        """f of the losses, in the same shape."""
+        if self.shaping == "rank":
+            return places(losses)
+        fair = 1.0 if self.antithetic else self.population / (self.population - 1)  # less the mean of the others
+        return (losses - losses.mean()) * fair
+
+
+def places(losses: Tensor) -> Tensor:
+    """The place of each loss among all, from -1/2 for the smallest to 1/2; equal ones share the mean of theirs.
+
+    >>> places(torch.tensor([5.0, -1.0, 5.0, 80.0])).tolist()
+    [0.0, -0.5, 0.0, 0.5]
+    """
+    ordered = losses.flatten().sort().values
+    below = torch.searchsorted(ordered, losses.contiguous())
+    through = torch.searchsorted(ordered, losses.contiguous(), right=True)
+    return (below + through - 1).to(torch.float64) / (2 * (len(ordered) - 1)) - 0.5

@@ -1,0 +1,119 @@
+"""The forward gradient: the exact slope along a random direction, carried forward with the signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from rules.contract import Batch, Claim, Cost, Credit, CreditRule, MissingNeed, Objective, Run, offers
+from rules.credit.zero_order.flat.asking import Asking, Joined
+from rules.credit.zero_order.flat.moving import DIRECTIONS, demand_draws
+from rules.credit.zero_order.flat.tangents import Tangents, spiking, tangent
+from rules.credit.zero_order.sharing import dice, seeds, shared, whole
+from rules.errors import unknown
+from rules.forward import map_tensors
+
+
+@dataclass(frozen=True)
+class ForwardGradient(CreditRule):
+    """The forward gradient.
+
+        g = (1/n) sum_k <dl/dtheta, z_k> z_k,    E[z z^T] = 1
+
+    Each slope is exact: forward-mode differentiation carries the direction through the model beside its signals, and
+    the objective's own derivative, at what the model put out, is taken by autograd. No backward pass through the model,
+    nothing stored, no step; the mean of g is the gradient, and its cosine with it follows the law of `SPSA`. Spikes
+    pass on their surrogate's derivative, the reset nothing, as in `BPTT()`.
+
+    Arguments: `draws`, n; `direction`, normal or of random signs. Takes n forward passes; the bill adds, for each layer
+    evaluation, one more for the direction of its weights and one more where its input has a direction too. The carry is
+    that of the model. Processes divide the draws as in `SPSA`; only seeds and slopes travel.
+
+    Raises ValueError for an impossible setting and for batch normalisation or dropout in training mode, MissingNeed
+    where no direction reaches the output, NonFinite for a NaN in a slope, and NotImplementedError, from torch, where a
+    part of the model has no forward mode.
+
+    >>> from rules.check.toy import Quadratic, batch, leaky
+    >>> rule, rng = ForwardGradient(draws=2), torch.Generator().manual_seed(0)
+    >>> rule.assign(leaky(spiking=True), Quadratic(), batch(), (), rng).cost.forwards
+    2
+
+    Reference: Baydin et al. 2022 (arXiv 2202.08587).
+    """
+
+    draws: int = 1
+    direction: Literal["normal", "rademacher"] = "normal"
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    claim: ClassVar[Claim] = "unbiased"
+
+    def __post_init__(self) -> None:
+        demand_draws("draws", self.draws)
+        if self.direction not in DIRECTIONS:
+            raise unknown("direction", self.direction, DIRECTIONS)
+
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
+        """The gradient for every trainable parameter, from slopes along directions."""
+        asking = Asking(self, model, objective, batch, rng)
+        joined = Joined(model, objective.module())
+        numbers = seeds(self.draws, rng)
+        passes: list[tuple[Any, Cost]] = []  # the carry and the bill for directions of each
+
+        def directions(k: int) -> dict[str, Tensor]:
+            rng, draw = dice(numbers[k]), DIRECTIONS[self.direction]
+            return {name: draw(p.detach(), rng) for name, p in asking.parameters.items()}
+
+        def slope(k: int) -> list[float]:
+            along = directions(k)
+            with torch.no_grad(), forward_ad.dual_level(), Tangents(model) as tangents:
+                dual = {name: forward_ad.make_dual(p.detach(), along[name]) for name, p in learned.items()}  # type: ignore[no-untyped-call]
+                run = joined.replacing(dual, lambda: asking.run(spiking(dice(asking.noise))))
+                passes.append((map_tensors(Tensor.detach, run.carry), tangents.cost()))
+                return [*slope_and_loss(self, asking, run, along)]
+
+        learned = self.parameters(model)
+        found = shared(
+            self.draws, 2, lambda mine: torch.tensor([slope(k) for k in mine], dtype=torch.float64), "the weights"
+        )  # [draws, 2]
+        grads = {name: torch.zeros_like(p) for name, p in asking.parameters.items()}
+        for k, factor in enumerate((found[:, 0] / self.draws).tolist()):
+            for name, z in directions(k).items():
+                grads[name].add_(z, alpha=factor)
+        return Credit(
+            grads=grads,
+            state=state,
+            loss=float(found[:, 1].mean()),
+            cost=whole(sum((bill for _, bill in passes), asking.bill)),
+            carry=passes[0][0] if passes else None,
+            info={"probes": float(self.draws)},
+        )
+
+
+def slope_and_loss(rule: CreditRule, asking: Asking, run: Run, along: Mapping[str, Tensor]) -> tuple[float, float]:
+    """`sum <dl/dy, dy>` over all that the objective sees of a run with directions, its own parameters included."""
+    pairs: list[tuple[Tensor, Tensor | None]] = []
+
+    def opened(signal: Tensor) -> Tensor:
+        primal: Tensor = forward_ad.unpack_dual(signal).primal  # type: ignore[no-untyped-call]
+        leaf = primal.detach().requires_grad_()
+        pairs.append((leaf, tangent(signal)))
+        return leaf
+
+    shown = map_tensors(opened, run._replace(carry=None))
+    if all(direction is None for _, direction in pairs):
+        raise MissingNeed(str(rule), type(asking.model).__name__, {"gradient"}, offers(asking.model) - {"gradient"})
+    pairs += [(p, along[name]) for name, p in asking.own.items()]
+    with torch.enable_grad():
+        loss = asking.objective(shown, asking.views)
+        errors = torch.autograd.grad(loss, [leaf for leaf, _ in pairs], allow_unused=True)
+    terms = [
+        float((error * direction).sum())
+        for error, (_, direction) in zip(errors, pairs, strict=True)
+        if error is not None and direction is not None
+    ]
+    return sum(terms), float(loss)

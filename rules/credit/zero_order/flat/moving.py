@@ -1,0 +1,86 @@
+"""Weights that are moved along random directions, in place, and come back bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from rules.credit.zero_order.draws import normal_like, signs_like
+from rules.credit.zero_order.sharing import dice
+
+Draw = Callable[[Tensor, torch.Generator], Tensor]
+DIRECTIONS: dict[str, Draw] = {"normal": normal_like, "rademacher": signs_like}  # both with E[z z^T] = 1
+
+
+class Moved:
+    """Inside its `with` block, weights can be put anywhere along directions; they end as they began, however it ends.
+
+    A direction is regenerated from its seed whenever it is needed, and never held beyond one parameter. What has to be
+    held is one copy of the weights, because adding and subtracting a step does not bring back the same bits; `become`
+    turns that copy into the gradient, which needs as much.
+
+    >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> with Moved({"weight": weight}, normal_like) as moved:
+    ...     moved.to(seed=3, step=0.1)
+    ...     there = weight.tolist()
+    >>> weight.tolist(), there != [1.0, 2.0]
+    ([1.0, 2.0], True)
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], draw: Draw) -> None:
+        self.parameters, self.draw = parameters, draw
+        self.kept: dict[str, Tensor] = {}
+
+    def __enter__(self) -> Moved:
+        self.kept = {name: p.detach().clone() for name, p in self.parameters.items()}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for name, p in self.parameters.items():
+            p.data.copy_(self.kept[name])
+
+    def to(self, seed: int, step: float) -> None:
+        """The weights where they began, plus `step` times the direction of a seed."""
+        for name, z in self.directions(seed):
+            self.parameters[name].data.copy_(self.kept[name]).add_(z, alpha=step)
+
+    def directions(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """The direction of a seed, one parameter at a time."""
+        rng = dice(seed)
+        return ((name, self.draw(kept, rng)) for name, kept in self.kept.items())
+
+    def become(self, numbers: Sequence[int], factors: Tensor) -> dict[str, Tensor]:
+        """`sum_k factors[k] z_k` over the directions of these seeds, in the memory of the copy; the end of it."""
+        for kept in self.kept.values():
+            kept.zero_()
+        for seed, factor in zip(numbers, factors.tolist(), strict=True):
+            for name, z in self.directions(seed):
+                self.kept[name].add_(z, alpha=factor)
+        return self.kept
+
+
+def demand_visible(name: str, step: float, parameters: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for a step that is lost when it is added to the largest weight."""
+    for parameter, p in parameters.items():
+        largest = float(p.detach().abs().max()) if p.numel() else 0.0
+        bound = torch.finfo(p.dtype).eps * largest
+        if step < bound:
+            raise ValueError(
+                f"{name}={step:g}: such a step vanishes in {p.dtype} beside weights of up to {largest:.3g} in "
+                f"{parameter}; give more than {bound:.1e}"
+            )
+
+
+def demand_number(name: str, value: float) -> None:
+    """Raise ValueError for a step that is not above 0."""
+    if not value > 0:
+        raise ValueError(f"{name}={value}: give a number above 0")
+
+
+def demand_draws(name: str, value: int) -> None:
+    """Raise ValueError for fewer than one draw."""
+    if value < 1:
+        raise ValueError(f"{name}={value}: give a whole number, at least 1")

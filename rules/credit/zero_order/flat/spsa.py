@@ -1,0 +1,93 @@
+"""Simultaneous perturbation: all weights are moved at once along a random direction, and the loss is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from rules.contract import Batch, Claim, Credit, CreditRule, Objective
+from rules.credit.zero_order.flat.asking import Asking
+from rules.credit.zero_order.flat.moving import DIRECTIONS, Moved, demand_draws, demand_number, demand_visible
+from rules.credit.zero_order.sharing import seeds, shared
+from rules.errors import unknown
+
+
+@dataclass(frozen=True)
+class SPSA(CreditRule):
+    """Simultaneous perturbation stochastic approximation; with normal directions the estimator of MeZO.
+
+        g = (1/n) sum_k [l(theta + eps z_k) - l(theta - eps z_k)] / (2 eps)  z_k,    E[z z^T] = 1
+
+    or, `forward`, with `[l(theta + eps z_k) - l(theta)] / eps`. The mean of g is the gradient, to O(eps^2). For d
+    weights and normal directions its cosine with it is `sqrt(n / (n + d + 1))` (on average over draws), and
+    `E|cos| = sqrt(2 / (pi d))` for a single one.
+
+    Arguments: `draws`, n; `step`, eps, in units of the weights; `diff`; `direction`, normal or of random signs. Takes
+    2 n forward passes, or n + 1, and reports the mean of the losses that it measured, or the loss of the unperturbed
+    pass, whose carry it then returns. Directions are regenerated from seeds; beside the gradient it needs the memory of
+    the largest parameter alone. Any model will do, and any objective, its own parameters included. Under
+    `torch.distributed`, processes with the same batch divide the draws; only seeds and losses travel.
+
+    Raises ValueError for an impossible setting, a step that vanishes beside a weight in its precision, and batch
+    normalisation or dropout in training mode; NonFinite for a NaN in a probe.
+
+    >>> from rules.check.toy import Quadratic, batch, smooth
+    >>> black_box = smooth(frozenset())
+    >>> credit = SPSA(draws=4).assign(black_box, Quadratic(), batch(), (), torch.Generator().manual_seed(0))
+    >>> credit.cost.forwards, list(credit.grads) == [name for name, _ in black_box.named_parameters()]
+    (8, True)
+
+    Reference: Spall 1992; Malladi et al. 2023 (MeZO, arXiv 2305.17333), whose code has `step` 1e-3. There weights move
+    to and fro without a copy, and come back up to rounding; here bit for bit, in memory that becomes the gradient.
+    """
+
+    draws: int = 1
+    step: float = 1e-3
+    diff: Literal["central", "forward"] = "central"
+    direction: Literal["normal", "rademacher"] = "normal"
+
+    claim: ClassVar[Claim] = "unbiased"
+
+    def __post_init__(self) -> None:
+        demand_draws("draws", self.draws)
+        demand_number("step", self.step)
+        if self.diff not in ("central", "forward"):
+            raise unknown("diff", self.diff, ("central", "forward"))
+        if self.direction not in DIRECTIONS:
+            raise unknown("direction", self.direction, DIRECTIONS)
+
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
+        """The gradient for every trainable parameter, from losses alone."""
+        asking = Asking(self, model, objective, batch, rng)
+        demand_visible("step", self.step, asking.parameters)
+        numbers = seeds(self.draws, rng)
+        with torch.no_grad(), Moved(asking.parameters, DIRECTIONS[self.direction]) as moved:
+            base = asking.run() if self.diff == "forward" else None
+            centre = None if base is None else float(objective(base, asking.views))
+
+            def ends(k: int) -> list[float]:
+                moved.to(numbers[k], self.step)
+                ahead = asking.loss()
+                if centre is not None:
+                    return [ahead, centre]
+                moved.to(numbers[k], -self.step)
+                return [ahead, asking.loss()]
+
+            losses = shared(
+                self.draws,
+                2,
+                lambda mine: torch.tensor([ends(k) for k in mine], dtype=torch.float64),
+                f"step={self.step:g}",
+            )  # [draws, 2]
+        slopes = (losses[:, 0] - losses[:, 1]) / (self.step if base else 2 * self.step)
+        return Credit(
+            grads=moved.become(numbers, slopes / self.draws),
+            state=state,
+            loss=float(losses.mean()) if centre is None else centre,
+            cost=asking.cost(),
+            carry=base.carry if base else None,
+            info={"probes": float(self.draws)},
+        )

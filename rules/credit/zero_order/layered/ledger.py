@@ -1,0 +1,50 @@
+"""How many times each weight matrix was used, in units of one pass of the batch."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import replace
+from fractions import Fraction
+from types import TracebackType
+
+from torch import nn
+
+from rules.contract import Cost
+from rules.credit.zero_order.layered.stages import SYNAPSES
+from rules.metering import Meter
+
+
+class Ledger:
+    """Counts layer evaluations inside its `with` block: K probes of a batch are K, a probe of half the steps is 1/2.
+
+    `settle` is called after the pass that sets the unit.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._meter = Meter(model)  # the bill for all of it
+        self._each = [Meter(module) for module in model.modules() if isinstance(module, (*SYNAPSES, nn.RNNBase))]
+        self._unit: list[int] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Ledger:
+        for meter in (self._meter, *self._each):
+            self._stack.enter_context(meter)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
+
+    def settle(self) -> None:
+        """What was counted so far is one pass of the batch."""
+        self._unit = [meter.operations for meter in self._each]
+
+    @property
+    def evaluations(self) -> Fraction:
+        """Layer evaluations so far; those of layers that the first pass did not use are left out."""
+        pairs = zip(self._each, self._unit, strict=True)
+        return sum((Fraction(meter.operations, unit) for meter, unit in pairs if unit), Fraction(0))
+
+    def cost(self, forwards: int) -> Cost:
+        """The bill for `forwards` whole passes and everything measured beside them; part evaluations are rounded up."""
+        return replace(self._meter.cost(forwards, backwards=0), layer_evaluations=math.ceil(self.evaluations))

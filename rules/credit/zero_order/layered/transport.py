@@ -1,0 +1,161 @@
+"""From the error at the output to the gradient of every weight, in the order of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from rules.credit.zero_order.layered.blocks import Call, rerun, rows, stacked, unstacked
+from rules.credit.zero_order.layered.colouring import layout
+from rules.credit.zero_order.layered.lab import Lab, Site
+from rules.credit.zero_order.layered.probes import transported
+from rules.credit.zero_order.layered.recorded import Recorded, called
+from rules.credit.zero_order.layered.stages import Block, Cells, tiled
+from rules.weight_gradients import weight_gradients
+
+Plan = Callable[[int], Iterator[tuple[int, int]]]
+
+
+class Transport:
+    """One recorded pass, and the errors that are carried back through it."""
+
+    def __init__(self, made: Recorded, lab: Lab, learned: dict[str, nn.Parameter]) -> None:
+        self.made = made
+        self.lab = lab
+        self.names = {id(p): name for name, p in learned.items()}
+        self.sharing = lab.how.times == "shared" and lab.how.probes == "basis"
+        self.grads: dict[str, Tensor] = {}
+
+    def gradients(self, error: Tensor, plan: Plan) -> dict[str, Tensor]:
+        """The gradients of what is learned, for the error at the output `[T, B, classes]`."""
+        chain = self.made.chain
+        learns = [any(id(p) in self.names for p in self.owned(number)) for number in range(len(chain.stages))]
+        if not any(learns):
+            return {}
+        lowest, depth = learns.index(True), len(learns)
+        errors = {depth: self.to_cut(depth, error)}
+        for k, j in plan(depth - lowest):
+            k, j = k + lowest, j + lowest
+            errors[k] = self.carry(self.cut(k), self.cut(j), errors[j], f"{k}..{j}", j - k)
+        for number in range(lowest, depth):
+            if learns[number]:
+                self.learn(number, errors[number + 1])
+        return self.grads
+
+    def owned(self, number: int) -> list[nn.Parameter]:
+        """The parameters between two weights."""
+        chain = self.made.chain
+        steps = chain.steps[chain.stages[number].weigh : chain.end(number)]
+        return [p for step in steps for p in step.module.parameters()]
+
+    def cut(self, layer: int) -> int:
+        """The position of the cut behind layer 1, 2, ..."""
+        chain = self.made.chain
+        return chain.stages[layer - 1].node if self.lab.how.cut == "pre" else chain.end(layer - 1)
+
+    def to_cut(self, layer: int, error: Tensor) -> Tensor:
+        """The output's error at the last cut."""
+        return self.carry(self.cut(layer), len(self.made.chain.steps), error, "output")
+
+    def carry(self, start: int, end: int, error: Tensor, name: str, layers: int = 0) -> Tensor:
+        """The error at one position from that at a later one."""
+        return error if start == end else transported(self.site(start, end, name, layers), error, self.lab)
+
+    def site(self, start: int, end: int, name: str, layers: int) -> Site:
+        """The part of the chain from one position to another."""
+        made, steps = self.made, self.made.chain.steps
+        value, timeless = made.timed(start), made.timeless(start, end)
+        weighed = any(step.weighted for step in steps[start:end])
+        return Site(
+            name=name,
+            number=start,
+            value=value,
+            end=made.timed(end),
+            respond=lambda x, since: made.run(start, end, x, since),
+            layout=layout(steps[start:end], [made.features(p) for p in range(start, end + 1)]),
+            weighed=weighed,
+            timeless=timeless,
+            shared=weighed and not timeless and self.sharing,
+            resumable=made.resumable(start, end),
+            bytes=self.bytes(start, end, value),
+            layers=layers,
+        )
+
+    def bytes(self, start: int, end: int, value: Tensor) -> int:
+        """Memory of one perturbed copy: itself and its direction, a step's input and output twice, the differences.
+
+        A convolution in float64 unfolds its input, which oneDNN spares it in float32.
+        """
+        steps, sizes = self.made.chain.steps, [shape.numel() for shape in self.made.shapes]
+        unfolded = [
+            step.module.weight[0].numel() * sizes[p + 1] // step.module.out_channels
+            if isinstance(step.module, _ConvNd) and value.dtype == torch.float64
+            else 0
+            for p, step in enumerate(steps)
+        ]
+        widest = max(2 * (sizes[p] + sizes[p + 1]) + unfolded[p] for p in range(start, end))
+        return int(value.element_size() * (2 * value.numel() + widest + 3 * sizes[end]))
+
+    def learn(self, number: int, error: Tensor) -> None:
+        """From the error at a stage's cut to the gradients of its weights."""
+        chain, at = self.made.chain, self.cut(number + 1)
+        stage = chain.stages[number]
+        if stage.node < at:
+            error, at = self.carry(stage.node, at, error, f"{stage.name} behind its cut"), stage.node
+        cells = chain.steps[at] if at < len(chain.steps) else None
+        if isinstance(cells, Cells):
+            self.recurrent(cells, at, error)
+        error = self.carry(stage.weigh + 1, at, error, f"{stage.name} behind its weight")
+        step = chain.steps[stage.weigh]
+        if isinstance(step, Block):
+            for use, call in enumerate(self.made.calls[stage.weigh]):
+                self.inside(step, stage.weigh, use, call, error)
+        else:
+            self.add(step.module, self.made.values[stage.weigh], error)
+
+    def recurrent(self, step: Cells, position: int, error: Tensor) -> None:
+        """Weights among the neurons see the error at their current, and what was heard through them."""
+        for trace in self.made.heard[position].traces:
+            owner = trace.weight.rpartition(".")[0]
+            if not owner.startswith("synapse"):
+                self.add(step.module.get_submodule(owner), trace.pre, error)
+
+    def inside(self, step: Block, position: int, use: int, call: Call, error: Tensor) -> None:
+        """One use of a weight inside a block, probed to the block's output."""
+        if not any(id(p) in self.names for p in call.module.parameters()):
+            return
+        made, x = self.made, self.made.values[position]
+        form = rows(call, made.axis, len(error), made.samples)
+        value = unstacked(call.z, form, made.samples)
+
+        def respond(z: Tensor, since: int) -> Tensor:
+            copies = tiled(x, z.shape[1] // made.samples, made.axis)
+            y = called(step, copies, lambda copies: rerun(step, copies, use, stacked(z, form)))
+            return y if made.axis == 1 else y[None]
+
+        first, *rest = value.shape[2:]
+        site = Site(
+            name=f"{step.name}, use {use} of a weight inside",
+            number=position + 10_000 * (use + 1),  # apart from all positions
+            value=value,
+            end=made.timed(position + 1),
+            respond=respond,
+            layout=layout([step], [(first, *rest), made.features(position + 1)]),
+            weighed=True,
+            timeless=len(error) == 1,
+            shared=len(value) > 1 and self.sharing,
+            resumable=False,
+            bytes=self.bytes(position, position + 1, value) + 4 * value.numel() * value.element_size(),
+            layers=0,
+        )
+        self.add(call.module, call.pre, transported(site, error, self.lab))
+
+    def add(self, module: nn.Module, pre: Tensor, error: Tensor) -> None:
+        """Weights that are used more than once add up."""
+        own = dict(module.named_parameters(recurse=False))
+        for name, gradient in weight_gradients(module, pre, error).items():
+            full = self.names[id(own[name])]
+            self.grads[full] = self.grads[full] + gradient if full in self.grads else gradient

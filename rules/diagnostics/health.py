@@ -1,0 +1,133 @@
+"""Is anything alive in there? Silent, saturated, uncredited and vanishing parts, with a cause and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Credit
+from rules.forward import looking, plain, run_model, takes
+from rules.spikes.bits import is_bits
+
+SILENT = 0.005  # firing probability per step below which a layer carries no signal
+SATURATED = 0.90  # and above which it carries none either
+PIECE = 32  # steps looked at together where a model can continue, so that looking needs less memory than learning
+VANISHING = 1e-5  # root-mean-square gradient, relative to the largest of the model
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong, where, why, and what to do."""
+
+    kind: str
+    where: str
+    value: float
+    cause: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where} is {self.kind} ({self.value:.3g}): {self.cause}; {self.remedy}"
+
+
+class HealthWarning(UserWarning):
+    """Something will keep this model from learning."""
+
+
+def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
+    """The share of ones in the output of every module that puts out zeros and ones only, by module name.
+
+    Modules with a `weight`, those that merely pass on what was zeros and ones already, and those that return what a
+    module inside them returned are left out. The model is run once in evaluation mode; its mode and the global
+    generator are left as they were.
+
+    >>> class Step(nn.Module):
+    ...     def forward(self, x):
+    ...         return (x > 0).float()
+    >>> firing_rates(nn.Sequential(Step()), Batch(torch.tensor([[2.0, -2.0]])))
+    {'0': 0.5}
+    """
+    model = plain(model)
+    counts: dict[str, list[float]] = {}
+    graded: set[str] = set()
+    returned: list[Tensor] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            spikes, drive = _first_tensor(output), _first_tensor(inputs)
+            if name in graded or spikes is None or any(spikes is other for other in returned):
+                return
+            if not is_bits(spikes) or (drive is not None and is_bits(drive) and bool(drive.any())):
+                graded.add(name)
+                return
+            returned.append(spikes)
+            ones, all_ = counts.get(name, (0.0, 0.0))
+            counts[name] = [ones + float(spikes.sum()), all_ + spikes.numel()]
+
+        return hook
+
+    watched = [(n, m) for n, m in model.named_modules() if n and not isinstance(getattr(m, "weight", None), Tensor)]
+    with looking(model, {module: watch(name) for name, module in watched}):
+        carry = batch.carry
+        for x in torch.split(batch.x, PIECE) if takes(model, "carry") else (batch.x,):
+            returned.clear()
+            carry = run_model(model, Batch(x, batch.y, carry)).carry
+    return {name: ones / all_ for name, (ones, all_) in counts.items() if name not in graded and all_}
+
+
+def _first_tensor(values: Any) -> Tensor | None:
+    first = values[0] if isinstance(values, tuple) and values else values
+    return first if isinstance(first, Tensor) else None
+
+
+def check_firing(rates: dict[str, float], silent: float = SILENT, saturated: float = SATURATED) -> Iterator[Finding]:
+    """Layers under 0.5 % or over 90 % of their possible spikes."""
+    for name, rate in rates.items():
+        if rate < silent:
+            yield Finding(
+                "silent",
+                name,
+                rate,
+                f"under {silent:.1%} of its units fire in a step",
+                "scale its weights or input up, or lower the threshold (sandbox.calibrate does it from a batch)",
+            )
+        elif rate > saturated:
+            yield Finding(
+                "saturated",
+                name,
+                rate,
+                f"over {saturated:.0%} of its units fire in every step",
+                "scale its weights or input down, raise the threshold, or add a refractory period",
+            )
+
+
+def check_credit(
+    parameters: dict[str, nn.Parameter], credit: Credit, vanishing: float = VANISHING
+) -> Iterator[Finding]:
+    """Parameters that the rule speaks for and that got nothing, or next to nothing."""
+    sizes = {name: rms(g) for name, g in credit.grads.items() if g.numel()}
+    largest = max(sizes.values(), default=0.0)
+    for name in parameters:
+        size = sizes.get(name, 0.0)
+        if size == 0.0:
+            yield Finding(
+                "without credit",
+                name,
+                0.0,
+                "the loss does not depend on it in this batch",
+                "use its output in forward, wake the silent layer behind it, or freeze it with requires_grad_(False)",
+            )
+        elif size < vanishing * largest:
+            yield Finding(
+                "vanishing",
+                name,
+                size,
+                f"its gradient is under {vanishing:g} of the largest one ({largest:.3g})",
+                "use a wider surrogate or normalize='area', a shorter path, or a larger initial scale",
+            )
+
+
+def rms(x: Tensor) -> float:
+    """Root mean square; 0 of nothing."""
+    return float(x.detach().square().mean().sqrt()) if x.numel() else 0.0

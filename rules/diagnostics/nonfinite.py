@@ -1,0 +1,75 @@
+"""Where a NaN or an infinity came from: found before anything is changed, and named."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Credit
+from rules.forward import run_model
+
+
+class NonFinite(ArithmeticError):
+    """A NaN or an infinity in input, loss or gradient; nothing has been changed."""
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether every entry is finite; one sum answers for most tensors, and an entry that is repeated is read once."""
+    for axis, stride in enumerate(tensor.stride()):
+        if stride == 0 and tensor.shape[axis] > 1:
+            tensor = tensor.narrow(axis, 0, 1)
+    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
+
+
+def check_input(batch: Batch, step: int) -> None:
+    """Raises NonFinite that names the first bad sample."""
+    if batch.x.is_floating_point() and not finite(batch.x):
+        bad = (~batch.x.isfinite()).nonzero()[0].tolist()
+        raise NonFinite(
+            f"step {step}: the input holds {batch.x[tuple(bad)]} at index {bad} of {tuple(batch.x.shape)}; "
+            "clean the data set or the encoder"
+        )
+
+
+def check_credit(model: nn.Module, batch: Batch, credit: Credit, step: int) -> None:
+    """Raises NonFinite that names the layer."""
+    if not math.isfinite(credit.loss):
+        raise NonFinite(
+            f"step {step}: the loss is {credit.loss}, first seen in {_origin(model, batch)}; lower the "
+            "learning rate or the input scale"
+        )
+    if not math.isfinite(sum(float(g.sum()) for g in credit.grads.values())):
+        for name, g in credit.grads.items():
+            if not finite(g):
+                raise NonFinite(
+                    f"step {step}: the gradient of {name} holds a NaN or an infinity; lower the learning "
+                    "rate, cut the gradient in time (window=...), or use a narrower surrogate"
+                )
+
+
+def _origin(model: nn.Module, batch: Batch) -> str:
+    """The first parameter, or else the first module in the order of the forward pass, that is not finite."""
+    for name, parameter in model.named_parameters():
+        if not finite(parameter.detach()):
+            return f"parameter {name}"
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            first = output[0] if isinstance(output, tuple) and output else output
+            if not found and isinstance(first, Tensor) and first.is_floating_point() and not finite(first):
+                found.append(f"the output of layer {name}")
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
+    try:
+        with torch.no_grad():
+            run_model(model, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else "the objective"

@@ -1,0 +1,146 @@
+"""Calling a model that may know nothing of this package, on its own terms."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Run, Trace
+
+
+def as_batch(item: Any) -> Batch:
+    """A loader's item as a `Batch`: itself, an `(x, y)` pair, or a bare input."""
+    if isinstance(item, Batch):
+        return item
+    if isinstance(item, Tensor):
+        return Batch(item)
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return Batch(*item)
+    raise TypeError(f"a loader must yield rules.Batch, (x, y) or a tensor x; this one yielded {type(item).__name__}")
+
+
+def as_run(returned: Any) -> Run:
+    """What a model returned as a `Run` with output `[T, B, classes]`."""
+    run = returned if isinstance(returned, Run) else Run(returned)
+    if not isinstance(run.output, Tensor):
+        raise TypeError(
+            f"a model must return a tensor [T, B, classes] or [B, classes], or rules.Run; got {type(returned).__name__}"
+        )
+    if run.output.ndim == 2:
+        return run._replace(output=run.output[None])
+    if run.output.ndim != 3:
+        raise ValueError(
+            f"model output has shape {tuple(run.output.shape)}; wanted [T, B, classes] or [B, classes]: "
+            "flatten everything behind the batch axis in the last layer"
+        )
+    return run
+
+
+@lru_cache(maxsize=256)
+def _keywords(forward: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """The module itself, where torch.compile has wrapped it."""
+    inner: nn.Module = getattr(model, "_orig_mod", model)
+    return inner
+
+
+def takes(model: nn.Module, keyword: str) -> bool:
+    """Whether `model(x, keyword=...)` is understood; a model around another may say `keywords` itself."""
+    inner = plain(model)
+    said: frozenset[str] | None = getattr(inner, "keywords", None)
+    return keyword in (_keywords(type(inner).forward) if said is None else said)
+
+
+def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
+    """Run a model on a batch; `carry` and `record` are passed to models whose `forward` takes them.
+
+    Raises ValueError if the output does not have one row for each label.
+    """
+    if record and isinstance(model, nn.Sequential):
+        run = _record_sequential(model, batch.x)
+    else:
+        keywords: dict[str, Any] = {}
+        if takes(model, "carry"):
+            keywords["carry"] = batch.carry
+        if record and takes(model, "record"):
+            keywords["record"] = True
+        run = as_run(model(batch.x, **keywords))
+    if batch.y is not None and run.output.shape[1] != len(batch.y):
+        raise ValueError(
+            f"input {tuple(batch.x.shape)} gave output {tuple(run.output.shape)} for {len(batch.y)} labels: "
+            "arrays are time-first, [T, B, ...]; for batch-first data hand over x.transpose(0, 1)"
+        )
+    return run
+
+
+def _record_sequential(model: nn.Sequential, x: Tensor) -> Run:
+    """Run stage by stage; a weighted stage and the unweighted ones behind it make one trace.
+
+    A stage with `run(x, carry, record) -> Run` brings its own traces.
+    """
+    traces: list[Trace] = []
+    for name, stage in model._modules.items():  # named_children() would name a stage that is used twice once
+        assert stage is not None
+        recorder = getattr(stage, "run", None)
+        if recorder is not None:
+            run: Run = recorder(x, None, True)
+            x = run.output
+            traces += [trace._replace(weight=f"{name}.{trace.weight}") for trace in run.traces]
+            continue
+        weighted = isinstance(getattr(stage, "weight", None), nn.Parameter)
+        pre, x = x, stage(x)
+        if weighted:
+            traces.append(Trace(f"{name}.weight", pre, x, x))
+        elif traces:
+            traces[-1] = traces[-1]._replace(post=x)
+    timed = [trace if trace.post.ndim > 2 else Trace(trace.weight, *(a[None] for a in trace[1:])) for trace in traces]
+    return as_run(x)._replace(traces=tuple(timed))
+
+
+def map_tensors(change: Any, tree: Any) -> Any:
+    """Apply `change` to every tensor of nested tuples, lists and dicts."""
+    if isinstance(tree, Tensor):
+        return change(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(change, value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        parts = [map_tensors(change, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
+
+
+def join(runs: list[Run]) -> Run:
+    """Consecutive pieces of one run as a single run."""
+    if len(runs) == 1:
+        return runs[0]
+    by_layer = zip(*(run.traces for run in runs), strict=True)
+    traces = tuple(Trace(t[0].weight, *(torch.cat(a) for a in zip(*(p[1:] for p in t), strict=True))) for t in by_layer)
+    return Run(torch.cat([run.output for run in runs]), runs[-1].carry, traces)
+
+
+@contextmanager
+def looking(model: nn.Module, hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
+    """Inside, modules tell their forward hooks what they did, in evaluation mode and without gradient.
+
+    Modes and the global generator are left as they were.
+    """
+    training = {module: module.training for module in model.modules()}
+    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.eval()
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in training.items():
+            module.training = mode

@@ -1,0 +1,289 @@
+"""Spikes that can be differentiated: a step forward, a surrogate derivative backward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from numbers import Real
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rules.errors import unknown
+from rules.spikes.table import SURROGATES, Shape
+
+__all__ = [
+    "SURROGATES",
+    "Differentiation",
+    "Surrogate",
+    "current_pass",
+    "differentiating",
+    "generator_of_pass",
+    "heaviside",
+    "reset_signal",
+]
+
+NORMALIZATIONS = ("none", "area", "peak")
+HALF = (torch.float16, torch.bfloat16)
+
+
+class Spike(torch.autograd.Function):
+    """Heaviside of `u - noise` forward, `g(u)` times the incoming gradient backward; saves `u` alone."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, strict: bool, g: Callable[[Tensor], Tensor], noise: Tensor | None) -> Tensor:
+        ctx.save_for_backward(u)
+        ctx.g = g
+        return heaviside(u, strict, noise)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None, None]:
+        (u,) = ctx.saved_tensors
+        return error * ctx.g(u), None, None, None
+
+
+class TransformableSpike(torch.autograd.Function):
+    """`Spike` in the form that vmap and torch.compile take; torch binds its signature at every call, for 15 us more."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(u: Tensor, strict: bool, g: Callable[[Tensor], Tensor], noise: Tensor | None) -> Tensor:
+        return heaviside(u, strict, noise)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.g = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None, None]:
+        (u,) = ctx.saved_tensors
+        return error * ctx.g(u), None, None, None
+
+
+def heaviside(u: Tensor, strict: bool = False, noise: Tensor | None = None) -> Tensor:
+    """Ones where `u >= noise`, or `u > noise` if strict, in the dtype of `u`; no noise is a noise of 0."""
+    above = u if noise is None else u - noise
+    return ((above > 0) if strict else (above >= 0)).to(u.dtype)
+
+
+def _filled(formula: Callable[..., Tensor], settings: dict[str, float], scale: float) -> Callable[..., Tensor]:
+    """The formula with its settings filled in, times `scale`; in float32 where `u` has half of that."""
+
+    def evaluate(u: Tensor, **dice: torch.Generator) -> Tensor:
+        if u.dtype in HALF:
+            return evaluate(u.float(), **dice).to(u.dtype)
+        value = formula(u, **settings, **dice)
+        return value if scale == 1.0 else value * scale
+
+    return evaluate
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Surrogate:
+    """A spike function with a surrogate derivative, by name.
+
+        forward  H(u),  u = membrane - threshold;    backward  error * scale * g(u)
+
+    `Surrogate("atan", alpha=2.0, normalize="none")`: `normalize="area"` scales g to an integral of one, `"peak"` to a
+    largest value of one. Names, parameters, defaults and sources are in `rules.spikes.table.SURROGATES`. In float16
+    and bfloat16, g is computed in float32. A stochastic surrogate draws from the generator of `differentiating`.
+
+    Raises ValueError for an unknown name or parameter, one that is not positive where it must be, a normalisation that
+    does not exist, and, when used, a stochastic surrogate without a generator.
+
+    >>> Surrogate("atan", alpha=4.0)
+    Surrogate('atan', alpha=4.0)
+    >>> Surrogate("fast_sigmoid").area, Surrogate("fast_sigmoid", normalize="area").peak
+    (0.08, 12.5)
+    >>> u = torch.tensor([-0.5, 0.0], requires_grad=True)
+    >>> Surrogate("triangle").spike(u).sum().backward()
+    >>> u.grad
+    tensor([0.5000, 1.0000])
+
+    Reference: Zenke & Vogels 2021 (doi 10.1162/neco_a_01367): learning is robust to the shape, sensitive to the scale.
+    """
+
+    name: str
+    parameters: tuple[tuple[str, float], ...]
+    normalize: Literal["none", "area", "peak"]
+    _scale: float = field(compare=False)
+    _g: Callable[..., Tensor] = field(compare=False)
+    _smooth_step: Callable[..., Tensor] | None = field(compare=False)
+
+    def __init__(self, name: str, *, normalize: Literal["none", "area", "peak"] = "none", **parameters: float) -> None:
+        if name not in SURROGATES:
+            raise unknown("surrogate", name, SURROGATES)
+        shape = SURROGATES[name]
+        for given, value in parameters.items():
+            if given not in shape.defaults:
+                raise unknown(f"parameter of surrogate {name!r}", given, shape.defaults)
+            check_domain(name, given, value)
+        if normalize not in NORMALIZATIONS:
+            raise unknown("normalization", normalize, NORMALIZATIONS)
+        settings = {**shape.defaults, **{given: float(value) for given, value in parameters.items()}}
+        set_ = partial(object.__setattr__, self)
+        set_("name", name)
+        set_("parameters", tuple(settings.items()))
+        set_("normalize", normalize)
+        whole = {"none": 1.0, "area": shape.area(**settings), "peak": shape.peak(**settings)}[normalize]
+        if whole is None or math.isinf(whole):
+            raise ValueError(f"surrogate {name!r} has no finite {normalize} to normalize; use normalize='none'")
+        scale = 1 / whole
+        set_("_scale", scale)
+        set_("_g", _filled(shape.grad, settings, scale))
+        set_("_smooth_step", shape.primitive and _filled(shape.primitive, settings, scale))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Surrogate, self.name, normalize=self.normalize, **dict(self.parameters)), ()
+
+    @property
+    def shape(self) -> Shape:
+        """Its entry in the table."""
+        return SURROGATES[self.name]
+
+    @property
+    def area(self) -> float | None:
+        """The integral of the derivative; infinite for some, None for a periodic one."""
+        area = self.shape.area(**dict(self.parameters))
+        return None if area is None else area * self._scale
+
+    @property
+    def peak(self) -> float:
+        """The largest value of the derivative."""
+        return self.shape.peak(**dict(self.parameters)) * self._scale
+
+    def spike(self, u: Tensor, strict: bool = False, noise: Tensor | None = None) -> Tensor:
+        """Ones where `u >= 0` (`u > 0` if strict), differentiable as the context of the pass says.
+
+        With `noise`, shaped like `u`, ones where `u >= noise`; the derivative stays that at `u`, and a smooth pass
+        leaves the noise out. Raises ValueError in a smooth pass where there is no primitive, and in the backward pass
+        of a stochastic surrogate without a generator.
+        """
+        compiling = torch.compiler.is_compiling()
+        context = _GUARDED[0] if compiling else _CONTEXT.get()
+        chosen: Surrogate = self
+        generator = None
+        if context is not None:
+            context.used = True
+            chosen = context.surrogate or self
+            generator = context.generator
+            if context.smooth:
+                return chosen._smooth(u)
+            if context.spike is not None:
+                return context.spike(chosen, u, strict, noise)
+        g = partial(chosen.grad, generator=generator) if chosen.shape.stochastic else chosen._g
+        transformed = compiling or torch._C._are_functorch_transforms_active()
+        spikes: Tensor = (TransformableSpike if transformed else Spike).apply(u, strict, g, noise)  # type: ignore[no-untyped-call]
+        return spikes
+
+    def _smooth(self, u: Tensor) -> Tensor:
+        value = self.primitive(u)
+        if value is None:
+            usable = ", ".join(name for name, shape in SURROGATES.items() if shape.primitive)
+            raise ValueError(f"{self} has no primitive, so a smooth pass cannot use it; these have one: {usable}")
+        return value
+
+    def grad(self, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The derivative g(u) as a plain function of a tensor; a stochastic one needs a generator."""
+        if not self.shape.stochastic:
+            return self._g(u)
+        if generator is None:
+            raise ValueError(f"{self} is stochastic: pass generator=, or use it under differentiating(generator=...)")
+        return self._g(u, generator=generator)
+
+    def primitive(self, u: Tensor) -> Tensor | None:
+        """The smooth step P(u) whose derivative is g(u), where there is one."""
+        return None if self._smooth_step is None else self._smooth_step(u)
+
+    def __repr__(self) -> str:
+        defaults = self.shape.defaults
+        shown = [f"{k}={v}" for k, v in self.parameters if v != defaults[k]]
+        shown += [f"normalize={self.normalize!r}"] if self.normalize != "none" else []
+        return f"Surrogate({', '.join([repr(self.name), *shown])})"
+
+
+def check_domain(surrogate: str, name: str, value: float) -> None:
+    """Raise ValueError where a parameter of a surrogate is no number, not finite, or outside of its domain."""
+    wanted, legal = DOMAINS.get((surrogate, name)) or DOMAINS.get(("", name), ("above 0", lambda v: v > 0))
+    if not isinstance(value, Real) or not math.isfinite(value) or not legal(float(value)):
+        raise ValueError(f"surrogate {surrogate!r}: {name}={value!r}; give a finite number {wanted}")
+
+
+DOMAINS: dict[tuple[str, str], tuple[str, Callable[[float], bool]]] = {  # what need not simply be positive
+    ("", "q"): ("above 1", lambda v: v > 1),
+    ("", "n"): ("that is whole and at least 2", lambda v: v >= 2 and v == round(v)),
+    ("", "h"): ("from 0 to below 1", lambda v: 0 <= v < 1),
+    ("", "c"): ("of at least 0", lambda v: v >= 0),
+    ("", "leak"): ("of at least 0", lambda v: v >= 0),
+    ("", "variance"): ("of at least 0", lambda v: v >= 0),
+    ("", "mean"): ("of any sign", lambda v: True),
+    ("log_tailed_relu", "alpha"): ("of at least 0", lambda v: v >= 0),
+}
+
+
+@dataclass
+class Differentiation:
+    """How a pass is to be differentiated: a rule sets it, neurons obey."""
+
+    surrogate: Surrogate | None = None  # replaces every neuron's own
+    detach_reset: bool = True  # no gradient through the reset
+    smooth: bool = False  # forward uses the primitive: no spikes, exact gradients
+    generator: torch.Generator | None = None  # dice of stochastic surrogates
+    spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None  # stands in for `Surrogate.spike`
+    used: bool = False  # whether any spike has asked
+
+
+_CONTEXT: ContextVar[Differentiation | None] = ContextVar("differentiation", default=None)
+_GUARDED: list[Differentiation | None] = [None]  # the same for compiled code, which can guard a list but no ContextVar
+
+
+@contextmanager
+def differentiating(
+    surrogate: Surrogate | None = None,
+    detach_reset: bool = True,
+    smooth: bool = False,
+    generator: torch.Generator | None = None,
+    spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None,
+) -> Iterator[Differentiation]:
+    """Differentiate every spike inside this block in this way; `used` of what it yields says whether there was one.
+
+    `spike(surrogate, u, strict, noise)`, if given, makes the spikes in place of `Surrogate.spike`.
+
+    >>> u = torch.tensor([0.25], requires_grad=True)
+    >>> with differentiating(smooth=True):
+    ...     round(Surrogate("triangle").spike(u).item(), 4)
+    0.7188
+    """
+    context = Differentiation(surrogate, detach_reset, smooth, generator, spike)
+    outer = _GUARDED[0]
+    token = _CONTEXT.set(context)
+    _GUARDED[0] = context
+    try:
+        yield context
+    finally:
+        _CONTEXT.reset(token)
+        _GUARDED[0] = outer
+
+
+def current_pass() -> Differentiation | None:
+    """How the pass that is running is to be differentiated, where somebody said so."""
+    return _GUARDED[0] if torch.compiler.is_compiling() else _CONTEXT.get()
+
+
+def reset_signal(spikes: Tensor) -> Tensor:
+    """The spikes as the reset sees them: detached, unless the pass is to be differentiated through the reset."""
+    context = current_pass()
+    return spikes.detach() if context is None or context.detach_reset else spikes
+
+
+def generator_of_pass() -> torch.Generator | None:
+    """The dice that a rule handed in for this pass, if it did."""
+    context = current_pass()
+    return None if context is None else context.generator

@@ -1,0 +1,5 @@
+"""The command line: parsing, one module for each group of subcommands, printing. Nothing imports it."""
+
+from sandbox.cli.parser import main
+
+__all__ = ["main"]

@@ -1,0 +1,123 @@
+"""What the subcommands around comparisons do: compare, tune, table, index, and listing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sandbox.cli.printing import Bar, say
+from sandbox.comparisons.comparison import Comparison
+from sandbox.comparisons.comparison import compare as run_comparison
+from sandbox.comparisons.gather import gather
+from sandbox.comparisons.grid import Grid, grid_from, read_grid, run_grid
+from sandbox.comparisons.ranking import format_overall
+from sandbox.comparisons.table import format_table
+from sandbox.runs import folder as folders
+from sandbox.runs.folder import load
+from sandbox.tuning.tuning import Tuning
+from sandbox.tuning.tuning import tune as run_tuning
+
+
+def compare(given: Any) -> int:
+    """A comparison, or a grid of them."""
+    comparison: Comparison = given.made
+    if given.preset is None:
+        return _compare(comparison, Path(given.out) / comparison.identity, given)
+    if comparison != Comparison():
+        raise ValueError(
+            f"--preset {given.preset} says itself what is compared: leave out the other settings, or copy "
+            "its file, change that, and name it with --preset"
+        )
+    grid = read_grid(given.preset)
+    return _grid(grid, Path(given.out) / grid.identity, given)
+
+
+def tune(given: Any) -> int:
+    """Equal tuning of every rule of a comparison or a grid."""
+    tuning = Tuning(read_grid(given.config), given.trials, given.seeds)
+    return _tune(tuning, Path(given.out) / tuning.identity, given)
+
+
+def table(given: Any) -> int:
+    """A table of runs that are there, wherever they were made."""
+    found = gather(Path(given.folder), data_dir=given.data_dir, mixed_revisions=given.mixed_revisions)
+    say(given, found, format_table(found))
+    return 0
+
+
+def _compare(comparison: Comparison, folder: Path, given: Any) -> int:
+    from sandbox.report import write_report
+
+    with Bar(given.json) as bar:
+        table = run_comparison(comparison, folder, **_options(given), progress=bar)
+    written = write_report(folder)
+    health = [f"health of {row['rule']}: {line}" for row in table["rows"] for line in row["health"]]
+    say(
+        given,
+        {"folder": str(folder), "report": str(written.html), **table},
+        "\n".join([format_table(table), *health, f"report: {written.html}"]),
+    )
+    return 0
+
+
+def _grid(grid: Grid, folder: Path, given: Any) -> int:
+    from sandbox.report import write_report
+
+    with Bar(given.json) as bar:
+        overall = run_grid(grid, folder, **_options(given), progress=bar)
+    pages = [write_report(folder / name).html for name in overall["tables"]]
+    pages.append(write_report(folder).html)
+    texts = [f"{table['task']}\n{format_table(table)}" for table in overall["tables"].values()]
+    texts += [f"all tasks\n{format_overall(overall)}", "\n".join(f"report: {page}" for page in pages)]
+    text = "\n\n".join(texts)
+    say(given, {"folder": str(folder), "reports": [str(page) for page in pages], **overall}, text)
+    return 0
+
+
+def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
+    from sandbox.report import write_report
+
+    with Bar(given.json, "trial") as bar:
+        facts = run_tuning(
+            tuning, folder, jobs=given.jobs, data_dir=given.data_dir, progress=bar, skip_unfit=given.skip_unfit
+        )
+    written = write_report(folder)
+    lines = [
+        f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}"
+        for name, found in facts["studies"].items()
+    ]
+    lines += [f"  left out, does not fit: {name}: {why}" for name, why in facts["unfit"].items()]
+    end = [f"tuned: {folder / 'tuned.yaml'}", f"report: {written.html}"]
+    say(
+        given,
+        {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
+        "\n".join([f"best of {tuning.trials} trials, validation accuracy", *lines, *end]),
+    )
+    return 0
+
+
+def _options(given: Any) -> dict[str, Any]:
+    names = ("jobs", "data_dir", "skip_unfit", "mixed_revisions")
+    return {"trackers": tracked_by(given), **{name: given[name] for name in names}}
+
+
+def tracked_by(given: Any) -> list[str]:
+    """The names after `--track`, one or a list."""
+    return [given.track] if isinstance(given.track, str) else given.track
+
+
+def _resume_tuning(folder: Path, given: Any) -> int:
+    if given.track:
+        raise ValueError(
+            f"--track {given.track}: the trials of a tuning are no runs, and are not tracked; leave it out"
+        )
+    content = folders.read_config(folder, "tuning")
+    return _tune(Tuning(grid_from(content["grid"]), content["trials"], content["seeds"]), folder, given)
+
+
+CONTINUE: dict[str, Callable[[Path, Any], int]] = {
+    "comparison": lambda folder, given: _compare(load(Comparison, folder), folder, given),
+    "grid": lambda folder, given: _grid(grid_from(folders.read_config(folder, "grid")), folder, given),
+    "tuning": _resume_tuning,
+}

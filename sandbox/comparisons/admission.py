@@ -1,0 +1,40 @@
+"""Which rules of a comparison can learn on its model at all, asked before anything runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+from rules import HealthWarning, NonFinite
+from sandbox.config.experiment import Experiment
+from sandbox.runs.run import prepare
+from sandbox.tasks.base import Dataset
+
+
+class Unfit(ValueError):
+    """Some rules cannot learn on the model or the samples of a comparison."""
+
+    def __init__(self, task: str, reasons: Mapping[str, str], others: list[str]) -> None:
+        lines = "\n".join(f"  {label}: {reason}" for label, reason in reasons.items())
+        rest = f"\nwould run: {', '.join(others)}; --skip-unfit runs these alone" if others else ""
+        number = f"{len(reasons)} of {len(reasons) + len(others)}" if others else f"{len(reasons)}"
+        super().__init__(f"{number} rules do not fit {task}:\n{lines}{rest}")
+        self.reasons = dict(reasons)
+
+
+def unfit(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
+    """Why a rule cannot take its first step, or be looked at, for each that cannot; one that runs away is none."""
+    reasons = {}
+    for label, experiment in plans.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", HealthWarning)
+                trainer, train = prepare(experiment, data)
+                if experiment.microscope is not None:
+                    experiment.microscope.make().admit(trainer.model)
+                trainer.step(next(iter(train)))
+        except NonFinite:
+            continue
+        except (ValueError, RuntimeError) as error:
+            reasons[label] = str(error)
+    return reasons

@@ -1,0 +1,210 @@
+"""Rules x seeds on the same data from the same weights, in a folder that can be taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sandbox.comparisons.admission import Unfit, unfit
+from sandbox.comparisons.table import BASELINE, as_interval, format_table, linear_baseline, make_table
+from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.identity import fingerprint
+from sandbox.config.registry import made
+from sandbox.executors.local import run_all
+from sandbox.machine import files
+from sandbox.runs import folder as folders
+from sandbox.runs import index
+from sandbox.runs.book import RunFailed
+from sandbox.runs.finished import (
+    FinishedRun,
+    Sound,
+    finished,
+    read_run,
+    require_one_revision,
+    shared_seeds,
+    sort_out,
+)
+from sandbox.runs.folder import load
+from sandbox.runs.job import Job
+from sandbox.tasks.base import Dataset
+
+__all__ = ["BASELINE", "Comparison", "as_interval", "compare", "format_table", "linear_baseline", "make_table"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which rules to compare, on what, with how many paired seeds; `readout_only` is always among them.
+
+    The default is the comparison of `experiments/yinyang.yaml`.
+    """
+
+    experiment: Experiment = field(default_factory=Experiment)
+    rules: list[RuleConfig | str] = field(
+        default_factory=lambda: [RuleConfig("bptt", {"lr": 0.04}), RuleConfig(BASELINE, {"lr": 0.02})]
+    )
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds}: give at least 1, and 5 or more for an interval worth printing")
+
+    @property
+    def identity(self) -> str:
+        """A readable name with a hash of the whole configuration."""
+        return f"compare-{self.experiment.task.name}-{fingerprint(self)}".replace(":", ".")
+
+    def experiments(self) -> dict[str, list[Experiment]]:
+        """The runs of each rule, seed by seed, by its label or name; two of one name are told apart by a number."""
+        rules = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in self.rules]
+        if BASELINE not in {rule.name for rule in rules}:
+            rules.append(RuleConfig(BASELINE))
+        labels: dict[str, RuleConfig] = {}
+        for rule in rules:
+            if rule in labels.values():
+                raise ValueError(f"rule {rule.name!r} is listed twice with the same options; give each once")
+            name = rule.label if rule.label and rule.name != BASELINE else rule.name
+            count = sum(label == name or label.startswith(f"{name}#") for label in labels)
+            labels[name if count == 0 else f"{name}#{count + 1}"] = rule
+        first = self.experiment.seed
+        return {
+            label: [
+                replace(
+                    self.experiment,
+                    rule=replace(rule, epochs=None, label=None),
+                    seed=first + n,
+                    epochs=self.experiment.epochs if rule.epochs is None else rule.epochs,
+                )
+                for n in range(self.seeds)
+            ]
+            for label, rule in labels.items()
+        }
+
+
+def compare(
+    comparison: Comparison,
+    folder: Path,
+    *,
+    jobs: int = 2,
+    data_dir: str | None = None,
+    progress: Progress | None = None,
+    skip_unfit: bool = False,
+    mixed_revisions: bool = False,
+    trackers: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run every rule with every seed and write `table.json`; continues where an earlier attempt was stopped.
+
+    Returns the table. Before the first run begins raises ValueError for anything misspelt, for rules that cannot learn
+    on this model (`Unfit`, which names them; `skip_unfit` leaves them out), and for finished runs of another code
+    revision (`mixed_revisions` marks them in the table), and ImportError for `trackers` whose library is missing.
+    Damaged run folders are left alone, named and counted. Raises RunFailed, after all others are done, for runs that
+    failed.
+    """
+    require_jobs(jobs)
+    check_names(comparison)
+    made(trackers)
+    with folders.locked(folder):
+        planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions, tuple(trackers))
+        return planned.conclude(run_all(planned.jobs, jobs, progress or (lambda done, total: None)))
+
+
+class Planned(NamedTuple):
+    """What is still to run of a comparison, and how to make its table afterwards."""
+
+    comparison: Comparison
+    folder: Path
+    data: Dataset
+    places: dict[str, dict[int, Path]]
+    jobs: list[Job]
+    damaged: dict[str, str]
+    unfit: dict[str, str]
+    mixed: bool
+
+    def conclude(self, errors: Mapping[Path, str]) -> dict[str, Any]:
+        """The table, written; raises RunFailed for the runs that failed."""
+        mine = {job.folder: errors[job.folder] for job in self.jobs if job.folder in errors}
+        if mine:
+            lines = "\n".join(f"  {place.name}: {message}" for place, message in mine.items())
+            whole = sum(map(len, self.places.values()))
+            raise RunFailed(f"{len(mine)} of {whole} runs failed; the others are kept in {self.folder}:\n{lines}")
+        sound = sort_out(self.places)
+        made = require_one_revision([run for found in sound.runs.values() for run in found], self.mixed)
+        task, runs = self.comparison.experiment.task.name, paired_runs(sound)
+        table = make_table(task, runs, self.data, damaged=sound.damaged, unfit=self.unfit, revisions=made)
+        files.write_json(self.folder / "table.json", table)
+        files.write_json(self.folder / "provenance.json", folders.provenance(self.data.checksum))
+        return table
+
+
+def plan(
+    comparison: Comparison,
+    folder: Path,
+    data_dir: str | None,
+    skip_unfit: bool,
+    mixed_revisions: bool,
+    track: tuple[str, ...] = (),
+) -> Planned:
+    """Look at what is there, refuse what cannot be run, and list what is to run."""
+    data = comparison.experiment.make_task().load(data_dir)
+    plans = comparison.experiments()
+    places = {label: {e.seed: folder / e.identity for e in found} for label, found in plans.items()}
+    sound = sort_out(places)
+    begun = [run for found in sound.runs.values() for run in found]
+    whole = sum(map(len, places.values()))
+    require_one_revision(begun, mixed_revisions, None if len(begun) == whole else folders.revision())
+    fresh = {label: found[0] for label, found in plans.items() if len(sound.runs[label]) < len(found)}
+    reasons = unfit(fresh, data)
+    if reasons and (not skip_unfit or BASELINE in reasons):
+        raise Unfit(comparison.experiment.task.name, reasons, [label for label in plans if label not in reasons])
+    folders.write_config(folder, "comparison", asdict(comparison))
+    finished = {run.folder: run.result["test"]["accuracy"] for run in begun}
+    jobs = []
+    for label, found in plans.items():
+        for experiment in found:
+            place = places[label][experiment.seed]
+            if place.name in sound.damaged:
+                index.record(place, experiment, "damaged")
+            elif place in finished:  # a worker that was killed here may not have said so
+                index.record(place, experiment, "done", finished[place])
+            elif label not in reasons:
+                jobs.append(Job(experiment, place, data_dir, track))
+    left = {label: found for label, found in places.items() if label not in reasons}
+    return Planned(comparison, folder, data, left, jobs, sound.damaged, reasons, mixed_revisions)
+
+
+def paired_runs(sound: Sound) -> dict[str, list[FinishedRun]]:
+    """The runs of the seeds that every rule has."""
+    seeds = shared_seeds(sound.runs)
+    if not seeds:
+        raise ValueError(
+            f"no seed is left that every rule has; remove the damaged folders and resume: {', '.join(sound.damaged)}"
+        )
+    return {label: [run for run in found if run.seed in seeds] for label, found in sound.runs.items()}
+
+
+def check_names(comparison: Comparison) -> None:
+    """Raise ValueError for a rule or an option that is misspelt."""
+    for experiments in comparison.experiments().values():
+        experiments[0].rule.make()
+
+
+def require_jobs(jobs: int) -> None:
+    """Raise ValueError for no process."""
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs}: give the number of processes, at least 1")
+
+
+def compared_runs(folder: Path) -> list[FinishedRun]:
+    """The runs of a comparison, rule by rule and seed by seed; raises ValueError where one is not finished."""
+    comparison: Comparison = load(Comparison, folder)
+    seeds = finished(folder / "table.json", folder).get("seeds")  # without those of damaged runs
+    kept = {row["rule"] for row in finished(folder / "table.json", folder)["rows"]}  # without those that do not fit
+    return [
+        read_run(folder / experiment.identity, label, experiment.seed, folder)
+        for label, experiments in comparison.experiments().items()
+        for experiment in experiments
+        if label in kept and (seeds is None or experiment.seed in seeds)
+    ]

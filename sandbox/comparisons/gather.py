@@ -1,0 +1,73 @@
+"""A table of runs that are there already, however they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sandbox.comparisons.table import BASELINE, make_table
+from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.runs.finished import require_one_revision, require_pairs, sort_out
+from sandbox.runs.folder import load
+
+
+def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool = False) -> dict[str, Any]:
+    """The table of the finished runs below a folder.
+
+    Damaged ones are skipped, named and counted. Raises ValueError where there are none, where they differ in more than
+    rule and seed, where the baseline is missing, where rules have different seeds, and for code of several revisions.
+    """
+    configs, damaged = _configs(folder)
+    if not configs:
+        raise ValueError(f"{folder} holds no run folders; name the folder that `sandbox run --out` was given")
+    settings = {replace(e, rule=RuleConfig(), seed=0, epochs=1).identity: e for e in configs.values()}
+    if len(settings) > 1:
+        tasks = ", ".join(sorted({e.task.name for e in settings.values()}))
+        raise ValueError(
+            f"{folder} holds runs of {len(settings)} different experiments ({tasks}); a table compares "
+            "runs that differ in rule and seed alone"
+        )
+    places: dict[str, dict[int, Path]] = {}
+    for path, experiment in configs.items():
+        places.setdefault(_label(experiment, configs), {})[experiment.seed] = path
+    if BASELINE not in places:
+        raise ValueError(
+            f"{folder} holds no run of {BASELINE}, the baseline of every table; run it with the same seeds"
+        )
+    sound = sort_out(places)
+    damaged |= sound.damaged
+    require_pairs(sound.runs)
+    revisions = require_one_revision([run for found in sound.runs.values() for run in found], mixed_revisions)
+    first = next(iter(configs.values()))
+    data = first.make_task().load(data_dir)
+    return make_table(first.task.name, sound.runs, data, damaged=damaged, revisions=revisions)
+
+
+def _configs(folder: Path) -> tuple[dict[Path, Experiment], dict[str, str]]:
+    """What each run folder says it is, and the folders that cannot say it."""
+    found, damaged = {}, {}
+    for path in _run_folders(folder):
+        try:
+            found[path] = load(Experiment, path)
+        except Exception as error:  # whatever was written over it
+            damaged[path.name] = f"config.yaml cannot be read ({type(error).__name__})"
+    return found, damaged
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("config.yaml")):
+        if (path.parent / ".lock").exists() and not (path.parent / "table.json").exists():
+            yield path.parent
+
+
+def _label(experiment: Experiment, configs: dict[Path, Experiment]) -> str:
+    """The rule's name; with a number where several of that name differ in their options or epochs."""
+    kinds = []
+    for other in configs.values():
+        kind = (other.rule, other.epochs)
+        if other.rule.name == experiment.rule.name and kind not in kinds:
+            kinds.append(kind)
+    place = kinds.index((experiment.rule, experiment.epochs))
+    return experiment.rule.name if place == 0 else f"{experiment.rule.name}#{place + 1}"

@@ -1,0 +1,176 @@
+"""The table of a comparison: what its runs say, what may be concluded, and what a reader must know to believe it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sandbox.runs.finished import FinishedRun
+from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
+from sandbox.tasks.base import Dataset
+
+BASELINE = "readout_only"
+
+
+def make_table(
+    task: str,
+    runs: Mapping[str, Sequence[FinishedRun]],
+    data: Dataset,
+    *,
+    damaged: Mapping[str, str] | None = None,
+    unfit: Mapping[str, str] | None = None,
+    revisions: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """What the runs say: accuracies in percent, intervals, paired differences with their verdicts, and costs.
+
+    Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes.
+    """
+    results = {label: [run.result for run in found] for label, found in runs.items()}
+    accuracies = {label: [100 * r["test"]["accuracy"] for r in found] for label, found in results.items()}
+    reference = accuracies[BASELINE]
+    others = {label: values for label, values in accuracies.items() if label != BASELINE}
+    verdict = verdicts(reference, others, BASELINE)
+    rows = [_row(label, runs[label], accuracies[label], verdict.get(label)) for label in results]
+    return {
+        "task": task,
+        "baseline": BASELINE,
+        "linear": linear_baseline(data),
+        "chance": 100 / data.classes,
+        "rows": rows,
+        "seeds": [run.seed for run in runs[BASELINE]],
+        "damaged": dict(damaged or {}),
+        "unfit": dict(unfit or {}),
+        "revisions": dict(revisions or {}),
+    }
+
+
+def _row(label: str, runs: Sequence[FinishedRun], accuracy: list[float], verdict: Verdict | None) -> dict[str, Any]:
+    found = [run.result for run in runs]
+    areas = [run.area for run in runs if run.area is not None]
+    return {
+        "rule": label,
+        "seeds": len(found),
+        "accuracies": accuracy,
+        "accuracy": plain(interval(accuracy)),
+        "validation": plain(interval([100 * result["validation"]["accuracy"] for result in found])),
+        "gap": plain(interval([100 * (r["train"]["accuracy"] - r["test"]["accuracy"]) for r in found])),
+        "area": plain(interval(areas)) if areas else None,
+        "asked": {
+            mode: plain(interval([100 * r["test"][f"accuracy_{mode}"] for r in found])) for mode in modes(found[0])
+        },
+        "over_baseline": None if verdict is None else plain(verdict.difference),
+        "effect": None if verdict is None or not math.isfinite(verdict.effect) else verdict.effect,
+        "p": None if verdict is None else verdict.p,
+        "p_adjusted": None if verdict is None else verdict.adjusted,
+        "verdict": None if verdict is None else verdict.words,
+        "parameters_trained": found[0]["parameters_trained"],
+        "cost": {key: _mean([r["cost"].get(key) for r in found]) for key in found[0]["cost"]},
+        "health": sorted({line for result in found for line in result["health"]}),
+        "test_evaluations": max(run.test_evaluations for run in runs),
+        "revisions": sorted({run.revision for run in runs}),
+    }
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    """None where one is missing."""
+    known = [number for number in numbers if number is not None]
+    return float(np.mean(known)) if len(known) == len(numbers) else None
+
+
+def modes(result: dict[str, Any]) -> list[str]:
+    """The ways in which a model was asked beside the first, which `accuracy` speaks of."""
+    found = (key.removeprefix("accuracy_") for key in result["test"] if key.startswith("accuracy_"))
+    return [mode for mode in found if not mode.startswith("at_")]
+
+
+def linear_baseline(data: Dataset) -> float:
+    """Test accuracy in percent of a logistic regression on the same raw input, fitted to the training set alone."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
+    model.fit(data.train.x.flatten(1).numpy(), data.train.y.numpy())
+    return 100 * float(model.score(data.test.x.flatten(1).numpy(), data.test.y.numpy()))
+
+
+def format_table(table: dict[str, Any]) -> str:
+    """The table as text, and its notes."""
+    head = (
+        "rule",
+        "test accuracy % [95 %]",
+        f"over {table['baseline']}",
+        "says",
+        "d_z",
+        "area %",
+        "seeds",
+        "trained",
+        "synaptic ops",
+    )
+    lines: list[Sequence[str]] = [head]
+    for row in table["rows"]:
+        lines.append(
+            (
+                row["rule"],
+                str(as_interval(row["accuracy"])),
+                "-" if row["over_baseline"] is None else str(as_interval(row["over_baseline"])),
+                row.get("verdict") or "-",
+                "-" if row.get("effect") is None else f"{row['effect']:.2f}",
+                "-" if row.get("area") is None else f"{row['area'][0]:.2f}",
+                str(row["seeds"]),
+                str(row["parameters_trained"]),
+                f"{row['cost']['synaptic_operations']:.3g}",
+            )
+        )
+    lines.append(("linear classifier", f"{table['linear']:.2f}", *["-"] * (len(head) - 2)))
+    return "\n".join([columns(lines), *notes(table)])
+
+
+def columns(lines: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as text, the first row underlined."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
+
+
+def notes(table: dict[str, Any]) -> list[str]:
+    """What a reader must know to believe the table; nothing where all is as it should be."""
+    seeds = min(row["seeds"] for row in table["rows"])
+    found = []
+    if seeds < FEWEST:
+        found.append(
+            f"no intervals: {seeds} seed{'s' if seeds > 1 else ''} say nothing of their spread; give at least {FEWEST}"
+        )
+    found += [f"left out, does not fit: {label}: {why}" for label, why in table.get("unfit", {}).items()]
+    damaged = table.get("damaged", {})
+    if damaged:
+        folders = f"{len(damaged)} damaged run folder{'s' if len(damaged) > 1 else ''}"
+        found.append(
+            f"{folders} skipped, and the seed with it for every rule, so that pairs stay pairs; remove the "
+            "folder and resume to run it again:"
+        )
+        found += [f"  {name}: {why}" for name, why in damaged.items()]
+    if len(table.get("revisions", {})) > 1:
+        made = ", ".join(f"{count} by {revision[:12]}" for revision, count in table["revisions"].items())
+        found.append(f"mixed code revisions, not strictly comparable: {made}")
+    looked = {row["rule"]: row.get("test_evaluations", 1) for row in table["rows"]}
+    more = ", ".join(f"{rule} {times} times" for rule, times in looked.items() if times > 1)
+    if more:
+        found.append(
+            f"the test set was evaluated more than once in runs of: {more}; a number chosen among several "
+            "looks is too good"
+        )
+    return found
+
+
+def as_interval(numbers: Sequence[float | None]) -> Interval:
+    """An interval from its JSON form, in which NaN is null."""
+    return Interval(*(math.nan if number is None else number for number in numbers))
+
+
+def plain(interval: Interval) -> list[float | None]:
+    """An interval in JSON, which knows no NaN."""
+    return [None if math.isnan(number) else number for number in interval]

@@ -1,0 +1,106 @@
+"""Everything that has a name in a configuration, and how the name is found."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rules.errors import unknown
+from rules.objectives import OBJECTIVES, REGULARISERS
+from rules.plasticity import PLASTICITIES
+from rules.recipes import CREDITS, RULES
+from rules.views import VIEWS
+from sandbox.microscope import REFERENCES
+from sandbox.networks.models import MODELS
+from sandbox.neurons import NEURONS
+from sandbox.tasks import TASKS
+from sandbox.tasks.encode import ENCODERS
+from sandbox.tracking import TRACKERS
+from sandbox.tracking.base import Tracker
+
+REGISTRIES: dict[str, Mapping[str, Any]] = {
+    "rule": RULES,
+    "objective": OBJECTIVES,
+    "regulariser": REGULARISERS,
+    "credit": CREDITS,
+    "plasticity": PLASTICITIES,
+    "task": TASKS,
+    "encoder": ENCODERS,
+    "views": VIEWS,
+    "neuron": NEURONS,
+    "model": MODELS,
+    "reference": REFERENCES,
+    "tracker": TRACKERS,
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A member of a registry, or a stranger's `package.module:Name` or `path/to/file.py:Name`, with its options."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, kind: str, **given: Any) -> Any:
+        """Build it, with what is `given` by whoever makes it beside its options.
+
+        An unknown name or option is a ValueError that lists the legal ones and the nearest.
+        """
+        maker = find(kind, self.name)
+        legal = [name for name in inspect.signature(maker).parameters if name not in given]
+        for option in self.options:
+            if option not in legal:
+                raise unknown(f"option of {kind} {self.name!r}", option, legal)
+        return maker(**given, **self.options)
+
+
+def find(kind: str, name: str) -> Any:
+    """The class or function behind a name.
+
+    >>> find("neuron", "lif").__name__
+    'LIF'
+    """
+    module, colon, member = name.rpartition(":")
+    if colon:
+        try:
+            return getattr(
+                _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module), member
+            )
+        except (ImportError, AttributeError, FileNotFoundError, SyntaxError) as error:
+            raise ValueError(
+                f"{kind} {name!r} cannot be loaded ({error}); write package.module:Name of something that "
+                "Python can import from here, or path/to/file.py:Name"
+            ) from error
+    if name not in REGISTRIES[kind]:
+        raise unknown(kind, name, REGISTRIES[kind])
+    return REGISTRIES[kind][name]
+
+
+def _from_file(path: Path) -> ModuleType:
+    """The module in a file, under a name of its own, so that it shadows nothing."""
+    name = f"file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # where dataclasses and pickles look for it
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def made(trackers: Sequence[str | Tracker]) -> list[Tracker]:
+    """Trackers from their names; raises ValueError for an unknown one, ImportError where a library is missing."""
+    return [Choice(tracker).make("tracker") if isinstance(tracker, str) else tracker for tracker in trackers]

@@ -1,0 +1,73 @@
+"""The door between the plain loop and the kernels; on this side of it nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sandbox.kernels.choice import choice, explain
+from sandbox.kernels.unsupported import Unsupported
+from sandbox.kernels.when_compiled import sequence
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.stepping import body_of
+
+Answer = TypeVar("Answer")
+
+
+def attempt(
+    neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...], centred: bool
+) -> tuple[tuple[Tensor, ...], Any] | None:
+    """What `loops.sequence` returns, from a kernel; None where the plain loop is to run.
+
+    Raises RuntimeError, with the reason, where kernels were asked for and cannot do it.
+    """
+    if torch.compiler.is_compiling():
+        return sequence(neuron, currents, state, dt, record, centred)
+    mode = choice().mode
+    if mode == "plain":
+        return None
+    from sandbox.kernels import linear
+    from sandbox.kernels import sequence as fused
+
+    body = partial(body_of, record, centred)
+    at_once = partial(linear.attempt, neuron, body, (record, centred), currents, state, dt)
+    if mode == "auto" and fused.tiny(currents):
+        return at_once()
+    return _or_plain(neuron, lambda: fused.sequence(neuron, body, (record, centred), currents, state, dt), at_once)
+
+
+def attempt_recurrent(
+    neuron: Neuron, synapse: nn.Linear, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
+) -> tuple[tuple[Tensor, ...], Any] | None:
+    """The same for cells that hear their last output through a synapse."""
+    mode = choice().mode
+    if torch.compiler.is_compiling() or mode == "plain":
+        return None
+    from sandbox.kernels import recurrent, sequence
+
+    if mode == "auto" and sequence.tiny(currents):
+        return None
+    body = partial(body_of, (), centred)
+    return _or_plain(
+        neuron,
+        lambda: recurrent.recurrence(neuron, synapse, body, ((), centred), currents, state, heard, dt),
+        lambda: None,
+    )
+
+
+def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[], Answer | None]) -> Answer | None:
+    """What a kernel answers; where it cannot, what `otherwise` does, and a line if that is nothing."""
+    try:
+        return fused()
+    except Unsupported as reason:
+        if choice().mode != "auto":
+            raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
+        if (found := otherwise()) is not None:
+            return found
+        if not reason.expected:
+            explain(type(neuron).__name__, str(reason))
+        return None

@@ -1,0 +1,1 @@
+"""Elementary functions with equal bits on every machine, for numba and for Triton."""

@@ -1,0 +1,201 @@
+"""The operations of a kernel that numba has no word for: memory of a block, selections, bits, one rounding."""
+
+# mypy: disable-error-code="untyped-decorator,no-untyped-call,no-any-return"
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from sandbox.kernels.trace.aten import fused
+
+WIDTH = 1024  # cells of a block, at most
+BUFFERS = 64  # of one kernel, at most
+FUSED = fused()
+WHOLE = {types.float64: types.int64, types.float32: types.int32}
+
+
+@intrinsic
+def stack(context: Any, like: Any) -> Any:
+    """Memory for one value of each cell of a block, that nothing else can point to."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        with builder.goto_entry_block():
+            return builder.alloca(args[0].type, WIDTH)
+
+    return types.CPointer(like)(like), code
+
+
+@intrinsic
+def pointer(context: Any, address: Any, like: Any) -> Any:
+    """An address as a pointer to values like this one."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], args[1].type.as_pointer())
+
+    return types.CPointer(like)(address, like), code
+
+
+@intrinsic
+def load(context: Any, memory: Any, i: Any) -> Any:
+    """memory[i]"""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(builder.gep(args[0], [args[1]]))
+
+    return memory.dtype(memory, i), code
+
+
+@intrinsic
+def store(context: Any, memory: Any, i: Any, value: Any) -> Any:
+    """memory[i] = value"""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], builder.gep(args[0], [args[1]]))
+        return target.get_dummy_value()
+
+    return types.void(memory, i, value), code
+
+
+def _scoped(instruction: Any, builder: Any, buffer: int) -> Any:
+    """Tells LLVM that a buffer overlaps no other, so that it need not ask before it vectorises."""
+    module = builder.module
+    domain = module.add_metadata(["buffers"])
+    scopes = [module.add_metadata([f"buffer {i}", domain]) for i in range(BUFFERS)]
+    instruction.set_metadata("alias.scope", module.add_metadata([scopes[buffer]]))
+    instruction.set_metadata("noalias", module.add_metadata([s for i, s in enumerate(scopes) if i != buffer]))
+    return instruction
+
+
+@intrinsic(prefer_literal=True)
+def fetch(context: Any, memory: Any, i: Any, buffer: Any) -> Any:
+    """memory[i], of the buffer with this number."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _scoped(builder.load(builder.gep(args[0], [args[1]])), builder, buffer.literal_value)
+
+    return memory.dtype(memory, i, buffer), code
+
+
+@intrinsic(prefer_literal=True)
+def put(context: Any, memory: Any, i: Any, value: Any, buffer: Any) -> Any:
+    """memory[i] = value, of the buffer with this number."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _scoped(builder.store(args[2], builder.gep(args[0], [args[1]])), builder, buffer.literal_value)
+        return target.get_dummy_value()
+
+    return types.void(memory, i, value, buffer), code
+
+
+@intrinsic
+def copy(context: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
+    """to[i : i + n] = source[k : k + n]"""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        size = target.get_abi_sizeof(args[0].type.pointee)
+        ends = [builder.bitcast(builder.gep(a, [at]), byte) for a, at in ((args[0], args[1]), (args[2], args[3]))]
+        function = builder.module.declare_intrinsic("llvm.memcpy", [byte, byte, ir.IntType(64)])
+        count = builder.mul(
+            builder.sext(args[4], ir.IntType(64)) if args[4].type.width < 64 else args[4],
+            ir.Constant(ir.IntType(64), size),
+        )
+        builder.call(function, [*ends, count, ir.Constant(ir.IntType(1), 0)])
+        return target.get_dummy_value()
+
+    return types.void(to, i, source, k, n), code
+
+
+@intrinsic
+def select(context: Any, condition: Any, a: Any, b: Any) -> Any:
+    """a where the condition holds, else b; both are computed."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(args[0], args[1], args[2])
+
+    return a(types.boolean, a, a), code
+
+
+@intrinsic
+def not_(context: Any, condition: Any) -> Any:
+    """Where the condition does not hold."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.not_(args[0])
+
+    return types.boolean(types.boolean), code
+
+
+@intrinsic
+def bits(context: Any, x: Any) -> Any:
+    """A floating-point number as the whole number of its bits."""
+    whole = WHOLE[x]
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], target.get_value_type(whole))
+
+    return whole(x), code
+
+
+@intrinsic
+def raised(context: Any, exponent: Any, like: Any) -> Any:
+    """2 ** exponent, for a whole exponent of a normal number, from its bits."""
+    whole = WHOLE[like]
+    mantissa, bias = (52, 1023) if like == types.float64 else (23, 127)
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = target.get_value_type(whole)
+        biased = builder.add(args[0], ir.Constant(kind, bias))
+        return builder.bitcast(builder.shl(biased, ir.Constant(kind, mantissa)), target.get_value_type(like))
+
+    return like(whole, like), code
+
+
+@intrinsic
+def halved(context: Any, k: Any) -> Any:
+    """A whole number, halved and rounded down."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ashr(args[0], ir.Constant(args[0].type, 1))
+
+    return k(k), code
+
+
+@intrinsic
+def less(context: Any, k: Any, m: Any) -> Any:
+    """k - m, of whole numbers of one width."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sub(args[0], args[1])
+
+    return k(k, k), code
+
+
+def _unary(name: str) -> Any:
+    @intrinsic
+    def function(context: Any, x: Any) -> Any:
+        def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [args[0].type]), args)
+
+        return x(x), code
+
+    return function
+
+
+sqrt, fabs, floor, ceil, trunc = (_unary(name) for name in ("sqrt", "fabs", "floor", "ceil", "trunc"))
+
+
+@intrinsic
+def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
+    """a b + c, rounded as torch rounds it on this processor."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if not FUSED:
+            return builder.fadd(builder.fmul(args[0], args[1]), args[2])
+        return builder.call(builder.module.declare_intrinsic("llvm.fma", [args[0].type] * 3), args)
+
+    return a(a, a, a), code

@@ -1,0 +1,101 @@
+"""The functions of a kernel in Triton, under the names that numba's have; those of CUDA's library where it has them.
+
+Quotients and square roots are rounded to the nearest, which Triton's own are not in float32. In Triton's interpreter,
+which has no library, NumPy computes what the library would.
+"""
+
+# mypy: disable-error-code="untyped-decorator,no-untyped-call,no-any-return,no-untyped-def"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from triton.language.extra import libdevice
+
+
+@triton.jit
+def block(value, width: tl.constexpr, like):
+    return tl.full([width], value, like.dtype.element_ty)
+
+
+@triton.jit
+def place(step, cells, j):
+    return tl.full(j.shape, step, tl.int64) * cells + j
+
+
+@triton.jit
+def select(condition, a, b):
+    return tl.where(condition, a, b)
+
+
+@triton.jit
+def not_(condition):
+    return ~condition
+
+
+@triton.jit
+def fabs(x):
+    return tl.abs(x)
+
+
+@triton.jit
+def fma(a, b, c):
+    return tl.fma(a, b, c)
+
+
+@triton.jit
+def divided(a, b):
+    return a / b if a.dtype == tl.float64 else tl.div_rn(a, b)
+
+
+@triton.jit
+def sqrt(x):
+    return tl.sqrt(x) if x.dtype == tl.float64 else tl.sqrt_rn(x)
+
+
+INTERPRETED = not isinstance(block, triton.JITFunction)
+if INTERPRETED:
+    from sandbox.kernels.device import triton_library as library
+else:
+    library = libdevice
+exp, expm1, log, log1p, log10 = library.exp, library.expm1, library.log, library.log1p, library.log10
+sin, cos, tan, asin, acos, atan = library.sin, library.cos, library.tan, library.asin, library.acos, library.atan
+sinh, cosh, tanh, erf, erfc = library.sinh, library.cosh, library.tanh, library.erf, library.erfc
+floor, ceil, trunc, power, rest_of = library.floor, library.ceil, library.trunc, library.pow, library.fmod
+
+
+@triton.jit
+def number(value: tl.constexpr, like):
+    return tl.full(like.shape, value, like.dtype)
+
+
+@triton.jit
+def sign(x):
+    return tl.where(x > 0, number(1.0, x), tl.where(x < 0, number(-1.0, x), number(0.0, x)))
+
+
+@triton.jit
+def sigmoid(x):
+    return divided(number(1.0, x), 1.0 + exp(-x))
+
+
+@triton.jit
+def lerp(a, b, weight):
+    near = tl.abs(weight) < 0.5
+    return tl.fma(tl.where(near, weight, weight - 1.0), b - a, tl.where(near, a, b))
+
+
+@triton.jit
+def maximum(a, b):
+    return tl.where((a < b) | (b != b), b, a)
+
+
+@triton.jit
+def minimum(a, b):
+    return tl.where((a > b) | (b != b), b, a)
+
+
+@triton.jit
+def mod(a, b):
+    rest = rest_of(a, b)
+    return tl.where((rest != 0) & ((b < 0) ^ (rest < 0)), rest + b, rest)

@@ -1,0 +1,1 @@
+"""Compiled kernels as torch operators: stored, registered and called."""

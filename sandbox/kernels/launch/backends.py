@@ -1,0 +1,50 @@
+"""Which back end makes the kernels: numba for the CPU; Triton for CUDA, and where asked for in its interpreter."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from importlib.metadata import version
+from importlib.util import find_spec
+
+import torch
+
+from sandbox.machine.compiled import absent
+
+
+def refusal(device: torch.device, mode: str) -> str | None:
+    """Why there are no kernels for currents on this device in a mode of `choice.MODES`; None where there are."""
+    if device.type == "cpu" and mode == "triton":
+        return triton_absent() or not_interpreting()
+    if device.type == "cpu":
+        return absent()
+    if device.type != "cuda" or mode == "numba":
+        return f"currents are on {device}"
+    missing = triton_absent()
+    return missing and f"currents are on {device}, and {missing}"
+
+
+def by_triton(device: torch.device, mode: str) -> bool:
+    """Whether Triton makes the kernels where any are made."""
+    return device.type == "cuda" or mode == "triton"
+
+
+@lru_cache(maxsize=1)
+def triton_absent() -> str | None:
+    """Why Triton makes nothing on this machine; None where it can."""
+    return None if find_spec("triton") else "triton is not installed: pip install 'learning-rule-sandbox[triton]'"
+
+
+def not_interpreting() -> str | None:
+    """Why Triton makes nothing for the CPU; None where it interprets."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    return "currents are on cpu, where Triton has its interpreter alone: start Python with TRITON_INTERPRET=1"
+
+
+def triton_state() -> str:
+    """What `sandbox doctor` says of Triton."""
+    if triton_absent():
+        return "triton is not installed"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
+    return f"triton {version('triton')}, {device}"

@@ -1,0 +1,78 @@
+"""A structure, compiled and called: buffers by name, blocks by thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sandbox.kernels.launch import store
+from sandbox.kernels.launch.registered import STRUCTURES, TRITON, WRITERS
+from sandbox.kernels.write.emit import Variant
+from sandbox.kernels.write.triton_words import WIDTH
+from sandbox.machine.threads import share_out
+
+REALS = {torch.float32: np.float32, torch.float64: np.float64}
+_LOCK = threading.Lock()
+
+
+@lru_cache(maxsize=256)
+def _kernel(key: str, direction: str, variant: Variant, dtype: torch.dtype) -> tuple[Any, list[str]]:
+    source, names = WRITERS[direction](STRUCTURES[key], variant)
+    return store.compiled(source, REALS[dtype]), names
+
+
+class Loaded:
+    """A kernel and the addresses that it is handed."""
+
+    def __init__(
+        self,
+        key: str,
+        direction: str,
+        variant: Variant,
+        dtype: torch.dtype,
+        buffers: Mapping[str, Tensor],
+        numbers: Tensor,
+    ) -> None:
+        with _LOCK:
+            self.kernel, names = _kernel(key, direction, variant, dtype)
+        self.buffers = [buffers[name] for name in names]  # kept alive as long as their addresses are used
+        self.numbers = numbers.contiguous()
+        self.addresses = np.array([buffer.data_ptr() for buffer in self.buffers], dtype=np.int64)
+        rows = [b.stride(0) * b.element_size() if b.ndim > 1 and len(b) > 1 else 0 for b in self.buffers]
+        self.strides = np.array(rows, dtype=np.int64)  # bytes from one step to the next; none where there is one row
+
+    def run(self, steps: int, cells: int, stride: int, every: int = 1) -> None:
+        """All steps of all cells, with `stride` numbers between two rows of the input."""
+        self._share_out(steps, cells, stride, every, self.addresses)
+
+    def step(self, t: int, cells: int) -> None:
+        """Step `t` alone: row `t` of every buffer that has more than one."""
+        self._share_out(1, cells, 0, 1, self.addresses + t * self.strides)
+
+    def _share_out(self, steps: int, cells: int, stride: int, every: int, addresses: Any) -> None:
+        width, numbers = block(cells), self.numbers.data_ptr()
+        share_out(
+            lambda first, last: self.kernel(first, last, width, steps, cells, stride, every, addresses, numbers),
+            cells,
+            width,
+        )
+
+
+def blocks(key: str, cells: int) -> int:
+    """The sums of a parameter that all cells share: one for each block."""
+    return -(-cells // (WIDTH if key.startswith(TRITON) else block(cells)))
+
+
+def block(cells: int) -> int:
+    """The cells of a block: many, so that memory is read in long rows, but several blocks where cells are few.
+
+    >>> block(100_000), block(1000), block(3)
+    (1024, 256, 64)
+    """
+    return min(1024, max(64, -(-cells // 4 // 64) * 64))

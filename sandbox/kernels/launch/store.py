@@ -1,0 +1,102 @@
+"""Kernels on disk: a file for each source, versions and processor, written in one move and never relied upon."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from sandbox.machine import compiled as compiled_loops
+from sandbox.machine import files
+
+HERE = Path(__file__).parent
+LOG = logging.getLogger(__name__)
+SIGNATURE = "void(int64, int64, int64, int64, int64, int64, int64, int64[::1], int64)"
+
+
+def folder() -> Path:
+    """Where kernels are kept: SANDBOX_KERNEL_CACHE, or the user's cache folder."""
+    return compiled_loops.cache_folder(os.environ.get("SANDBOX_KERNEL_CACHE")) / "kernels"
+
+
+@lru_cache(maxsize=1)
+def versions() -> str:
+    """Everything beside its source that machine code depends on."""
+    import llvmlite
+    import llvmlite.binding as llvm
+    import numba
+
+    parts = [(HERE / name).read_text() for name in ("machine.py", "elementary.py")]
+    features = llvm.get_host_cpu_features().flatten()
+    facts = (sys.version, numba.__version__, llvmlite.__version__, np.__version__, torch.__version__)
+    return "\n".join([*facts, llvm.get_host_cpu_name(), features, *parts])
+
+
+@lru_cache(maxsize=512)
+def imported(source: str) -> Any:
+    """The kernel of a source for Triton, which wants to read it in a file: a temporary one where none can be kept."""
+    name = f"triton_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
+    try:
+        path = _written(folder() / f"{name}.py", source)
+    except OSError as error:
+        LOG.debug("a kernel is not kept: %s", error)
+        path = _written(Path(_temporary().name) / f"{name}.py", source)
+    return _executed(source, path, {}).kernel
+
+
+@lru_cache(maxsize=1)
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is gone when the process is."""
+    return tempfile.TemporaryDirectory(prefix="sandbox-kernels-")
+
+
+@lru_cache(maxsize=512)
+def compiled(source: str, real: Any) -> Any:
+    """The kernel of a source, for `numpy.float32` or `numpy.float64`; from the disk where it is there."""
+    digest = hashlib.sha256("\n".join([source, real.__name__, versions()]).encode()).hexdigest()[:32]
+    try:
+        path = _written(folder() / f"kernel_{digest}.py", source)
+        return _load(source, path, real)
+    except Exception as error:  # of the disk, or of what somebody left there: whatever it is, it need not stop a run
+        LOG.debug("a kernel is not kept: %s", error)
+        return _load(source, None, real)
+
+
+def _written(path: Path, source: str) -> Path:
+    """The file with this source; it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, "getuid") and path.parent.stat().st_uid != os.getuid():
+        raise PermissionError(f"{path.parent} belongs to somebody else, and machine code is not taken from strangers")
+    if not (path.is_file() and path.read_text() == source):
+        files.write_atomically(path, source)
+    return path
+
+
+def _load(source: str, path: Path | None, real: Any) -> Any:
+    """Compile, or fetch what numba keeps beside the file; it asks for the module of a function by its name."""
+    from numba import njit
+
+    from sandbox.kernels.device.elementary import functions
+
+    module = _executed(source, path, functions(real))
+    return njit(SIGNATURE, nogil=True, error_model="numpy", cache=path is not None)(module.kernel)
+
+
+def _executed(source: str, path: Path | None, names: Mapping[str, Any]) -> ModuleType:
+    """A module of a source, with these names in it."""
+    module = ModuleType(f"sandbox_kernel_{path.stem}" if path else "sandbox_kernel")
+    module.__dict__.update(names)
+    if path:
+        sys.modules[module.__name__] = module
+    exec(compile(source, str(path) if path else "<kernel>", "exec"), module.__dict__)
+    return module

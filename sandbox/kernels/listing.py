@@ -1,0 +1,41 @@
+"""The source of a neuron's kernels, to be read."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+
+from sandbox.kernels.sequence import planned
+from sandbox.kernels.unsupported import Unsupported
+from sandbox.kernels.write.emit import Variant, Words
+from sandbox.kernels.write.emit_backward import backward
+from sandbox.kernels.write.emit_forward import forward
+from sandbox.kernels.write.numba_words import Numba
+from sandbox.kernels.write.triton_words import Triton
+from sandbox.machine.compiled import legal
+from sandbox.neurons.stepping import body_of
+
+WORDS: dict[str, type[Words]] = {"numba": Numba, "triton": Triton}
+
+
+def listing(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...], backend: str) -> str:
+    """Forward and backward kernel, with the numbers of the neuron in front."""
+    words = WORDS[legal("back end of the kernels", backend, WORDS)]
+    state = neuron.initial_state((1,), torch.zeros(1, dtype=dtype))
+    try:
+        plan = planned(neuron, partial(body_of, record, False), (record, False), dtype, state, dt)
+    except Unsupported as reason:
+        raise RuntimeError(f"{type(neuron).__name__} has no kernel: {reason}") from None
+    structure = plan.structure
+    draws = torch.full((1,), 0.5)
+    before = plan.beforehand(neuron, lambda stream, dtype: draws.to(dtype))[: structure.params]
+    each = tuple(value.numel() > 1 for value in before)
+    given = tuple(True for _ in structure.outputs)
+    wanted = ("x", *(f"p{i}" for i in range(structure.params)))
+    ahead, _ = forward(structure, Variant(each, save=True), words)
+    back, _ = backward(structure, Variant(each, given=given, wanted=wanted), words)
+    numbers = ", ".join(f"k{i} = {value:.17g}" for i, value in enumerate(plan.constants.tolist()))
+    states = ", ".join(f"s{i} = {name}" for i, name in enumerate(plan.states))
+    return f"# x = current, {states}\n# {numbers}\n# forward\n{ahead}# backward\n{back}"

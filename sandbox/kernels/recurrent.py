@@ -1,0 +1,70 @@
+"""Cells that hear their own last output, handed to the operators: which may be handed, and who is told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._C import _functorch
+
+from sandbox.kernels.choice import choice
+from sandbox.kernels.launch import registered
+from sandbox.kernels.launch.backends import by_triton
+from sandbox.kernels.launch.recurrent_ops import recur
+from sandbox.kernels.sequence import Result, found_for, operands, returned
+from sandbox.kernels.trace.plan import Body
+from sandbox.kernels.unsupported import Unsupported
+from sandbox.synapses import EventLinear
+
+
+def recurrence(
+    neuron: Any, synapse: nn.Linear, body: Body, label: Any, currents: Tensor, state: Any, last: Tensor, dt: float
+) -> Result:
+    """All steps of cells `[T, ..., N]` that start from a state and from the output `last` `[..., N]`.
+
+    Raises Unsupported where the plain loop has to do it.
+    """
+    admit(synapse, currents, last)
+    found = found_for(neuron, body, label, currents, state, dt)
+    if "x" not in found.structure.backward[1]:
+        raise Unsupported("no gradient reaches the current", expected=True)
+    key = registered.register(found.structure, currents.device)
+    row = operands(found, neuron, currents, state)
+    tensors = [row.x, last, *synapse.parameters(), *row.states, *row.params, *row.draws]
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    way = synapse.way(last) if isinstance(synapse, EventLinear) else "dense"
+    results = recur(row.x, last, synapse.weight, synapse.bias, *row[1:], found.constants, key, way, save)
+    outputs, end = returned(found, results, currents, state)
+    tell(synapse, last, outputs[0])
+    return outputs, end
+
+
+def admit(synapse: nn.Linear, currents: Tensor, last: Tensor) -> None:
+    """Raise Unsupported for a synapse that is more than a weight, or is watched by more than a count."""
+    from torch.nn.modules import module
+
+    if type(synapse) not in (nn.Linear, EventLinear):
+        raise Unsupported(f"recurrent synapses of type {type(synapse).__name__}")
+    others = synapse._forward_pre_hooks or synapse._backward_hooks or synapse._backward_pre_hooks
+    everywhere = module._global_forward_hooks or module._global_forward_pre_hooks or module._global_backward_hooks
+    if others or everywhere or not all(getattr(hook, "tallies", False) for hook in synapse._forward_hooks.values()):
+        raise Unsupported("a hook looks at the recurrent synapse in every step", expected=True)
+    if _functorch.maybe_current_level() is not None:
+        raise Unsupported("a transform of torch.func", expected=True)
+    if by_triton(currents.device, choice().mode):
+        raise Unsupported("Triton has no kernel for recurrent layers")
+    size, like = currents.shape[-1], (currents.dtype, currents.device)
+    if synapse.weight.shape != (size, size) or any((p.dtype, p.device) != like for p in synapse.parameters()):
+        raise Unsupported("recurrent weights are unlike the currents", expected=True)
+    if (last.shape, last.dtype, last.device) != (currents.shape[1:], *like) or not last.numel():
+        raise Unsupported("the last output is unlike the currents", expected=True)
+
+
+def tell(synapse: nn.Linear, last: Tensor, spikes: Tensor) -> None:
+    """What hooks that only count would have seen: the first step, and then all others at once."""
+    for hook in synapse._forward_hooks.values():
+        for given in (last[None], spikes[:-1]):
+            if len(given):
+                free = torch.is_grad_enabled() and (given.requires_grad or synapse.weight.requires_grad)
+                hook(synapse, (given,), torch.empty(given.shape, device="meta", requires_grad=free))

@@ -1,0 +1,130 @@
+"""What torch computes in one step, written down operation by operation as it runs."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from sandbox.kernels.unsupported import Unsupported
+
+Answer = TypeVar("Answer")
+CREATED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")  # of an argument's shape alone
+
+
+class Ref(NamedTuple):
+    """A value of the tape, by its place."""
+
+    place: int
+
+
+class Row(NamedTuple):
+    """An operation, what it read, with a `Ref` for each tensor that varies, and where its result stands."""
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: int
+
+
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records what is computed from the tensors that are named; what does not depend on them is a plain number.
+
+    `origins[place]` are the names from which a value was made, `values[place]` is the value itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rows: list[Row] = []
+        self.values: list[Tensor] = []
+        self.origins: list[frozenset[str]] = []
+        self.places: dict[int, int] = {}
+        self.paused = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch.compile never sees the thread that records, and importing it takes a second
+
+    def name(self, tensor: Tensor, origin: str) -> Ref:
+        """Lets a tensor vary."""
+        return self._hold(tensor, frozenset({origin}))
+
+    def ref(self, tensor: Any) -> Any:
+        """The place of a tensor that varies; anything else as it is."""
+        if isinstance(tensor, Tensor) and id(tensor) in self.places:
+            return Ref(self.places[id(tensor)])
+        return tensor
+
+    def mark(self, function: str, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Records `value` as the result of an operation of our own."""
+        refs = tuple(self.ref(arg) for arg in args)
+        origins = frozenset[str]().union(*(self.origins[ref.place] for ref in refs if isinstance(ref, Ref)))
+        self.rows.append(Row(function, refs, kwargs, self._hold(value, origins).place))
+        return value
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if self.paused:
+            return out
+        refs, named = tree_map(self.ref, (tuple(args), dict(kwargs)))
+        found = [self.origins[leaf.place] for leaf in _refs((refs, named))]
+        if not found or func.overloadpacket.__name__ in CREATED:
+            return out
+        name = func.overloadpacket.__name__
+        if not isinstance(out, Tensor):
+            if name == "_local_scalar_dense":
+                raise Unsupported("the step takes a number out of a tensor (if, float(), bool() or item())")
+            raise Unsupported(f"aten.{name}")
+        if func._schema.is_mutable:
+            raise Unsupported(f"aten.{name} changes a tensor in place")
+        if not torch.is_grad_enabled():
+            raise Unsupported("the step switches gradients off (torch.no_grad); use detach()")
+        if id(out) not in self.places:
+            self.rows.append(Row(func, refs, named, self._hold(out, frozenset[str]().union(*found)).place))
+        return out
+
+    def _hold(self, tensor: Tensor, origins: frozenset[str]) -> Ref:
+        self.places[id(tensor)] = len(self.values)
+        self.values.append(tensor)
+        self.origins.append(origins)
+        return Ref(len(self.values) - 1)
+
+
+def _refs(tree: Any) -> list[Ref]:
+    return [leaf for leaf in tree_leaves(tree, is_leaf=lambda x: isinstance(x, Ref)) if isinstance(leaf, Ref)]
+
+
+def refs(row: Row) -> list[Ref]:
+    """The values that a row reads."""
+    return _refs((row.args, row.kwargs))
+
+
+def map_refs(f: Callable[[Ref], Any], tree: Any) -> Any:
+    """The tree with something in the place of each value of the tape."""
+    return tree_map(lambda x: f(x) if isinstance(x, Ref) else x, tree, is_leaf=lambda x: isinstance(x, Ref))
+
+
+def alone(work: Callable[[], Answer]) -> Answer:
+    """The answer of `work` on a thread of its own, where no mode, transform or gradient of the caller's is at work."""
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name="kernel-trace")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return answers[0]

@@ -1,0 +1,57 @@
+"""What a kernel is made from: the graph of a step, what it reads and puts out, and its gradient."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from rules.spikes.surrogate import Surrogate
+from sandbox.kernels.trace.adjoint import adjoint
+from sandbox.kernels.trace.graph import Graph
+from sandbox.kernels.trace.writing import slope
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a kernel is made from: a graph, and the places of what it puts out."""
+
+    graph: Graph
+    states: int
+    params: int  # inputs that are the same in every step
+    draws: int  # inputs that are not
+    outputs: tuple[int, ...]
+    ends: tuple[int, ...]
+    spikes: tuple[tuple[int, Surrogate], ...]
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for equal structures, in every process."""
+        numbers = {what: i for i, what in enumerate(self.graph.constants())}
+        nodes = [
+            node._replace(what=numbers[node.what]) if node.kind == "constant" else node for node in self.graph.nodes
+        ]
+        facts = (nodes, self.sizes, self.outputs, self.ends, [(i, repr(s)) for i, s in self.spikes])
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+
+    @cached_property
+    def backward(self) -> tuple[Graph, dict[str, int]]:
+        """The graph with its adjoint added, and the places of the gradients by the names of the inputs."""
+        graph = Graph()
+        for node in self.graph.nodes:
+            graph._place(node)
+        seeds: dict[int, list[int]] = {}
+        named = [("out", self.outputs), ("end", self.ends)]
+        for name, places in named:
+            for i, place in enumerate(places):
+                seeds.setdefault(place, []).append(graph.input(f"g_{name}{i}"))
+        surrogates = dict(self.spikes)
+        inputs = ["x", *(f"{k}{i}" for k, n in self.sizes.items() for i in range(n))]
+        wanted = {name: graph.input(name) for name in inputs}
+        found = adjoint(graph, seeds, list(wanted.values()), lambda spike, u: slope(graph, surrogates[spike], u))
+        return graph, {name: found[place] for name, place in wanted.items() if place in found}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many inputs there are of each kind."""
+        return {"s": self.states, "p": self.params, "d": self.draws}

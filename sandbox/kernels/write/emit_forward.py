@@ -1,0 +1,44 @@
+"""The source of a forward kernel: all steps of a block of cells in one function, from whitelisted nodes alone."""
+
+from __future__ import annotations
+
+from sandbox.kernels.trace.structure import Structure
+from sandbox.kernels.write.emit import Variant, Words, inputs, leaves, saved, statements
+from sandbox.kernels.write.numba_words import Numba
+
+
+def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) -> tuple[str, list[str]]:
+    """The forward kernel in the words of a back end, and the names of its buffers.
+
+        for each block of cells: for each step: outputs, state <- step(current, state)
+
+    Buffers: `x` `[T, M]`, with `sx` from one row to the next; `s*` `[M]`, the state, first and last; `p*` `[M]`;
+    `d*` `[T, M]`; `out*` `[T, M]`; `save_s*` `[T, M]`, or a row for every `every`-th step of a sparse one.
+    """
+    graph = structure.graph
+    ends = [*structure.outputs, *structure.ends]
+    known, fetched = leaves(words, graph, structure, variant, ends)
+    used = inputs(graph, ends)
+    states = [f"s{i}" for i in range(structure.states)]
+    cells = [name for name in used if name[0] == "p" and used[name] not in known]
+    flows = [name for name in used if name[0] in "xd"]
+    kept = saved(structure, variant) if variant.save else []
+    outs = [f"out{i}" for i in range(len(structure.outputs))]
+    to = words([*flows, *outs, *(f"save_{name}" for name in kept), *states, *cells])
+    loaded = known | {place: name for name, place in used.items() if place not in known}
+    lines, names = statements(words, graph, ends, loaded)
+    body = [
+        *(to.fetch(name) for name in flows),
+        *(to.held(name) for name in [*states, *cells] if name in used or name in kept),
+        *(to.put(f"save_{name}", name) for name in kept if not variant.sparse),
+        *lines,
+        *(to.put(name, names[place]) for name, place in zip(outs, structure.outputs, strict=True)),
+        *(
+            to.hold(name, names[place])
+            for name, place in zip(states, structure.ends, strict=True)
+            if names[place] != name
+        ),
+    ]
+    sparse = [f"    {to.keep(name, 't // every')}" for name in kept if variant.sparse]
+    work = to.steps("range(T)", body, ["if t % every == 0:", *sparse] if sparse else [])
+    return to.kernel(fetched, [*states, *cells], [], work, states), to.names

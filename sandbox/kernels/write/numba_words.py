@@ -1,0 +1,86 @@
+"""How numba is told: blocks of cells whose states stay in the cache, and in each step a loop over cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sandbox.kernels.trace.kinds import KINDS
+from sandbox.kernels.write.emit import Words
+
+
+class Numba(Words):
+    """Python with the functions of `elementary` and `machine`; `x_here` is a copy of a block's part of a buffer."""
+
+    @staticmethod
+    def node(kind: str, args: Sequence[str]) -> str:
+        return KINDS[kind].code.format(*args)
+
+    @staticmethod
+    def number(place: int) -> str:
+        return f"load(C, {place})"
+
+    @staticmethod
+    def literal(value: str) -> str:
+        return f"F({value})"
+
+    def fetch(self, name: str, to: str | None = None, at: str = "i") -> str:
+        return f"{to or name} = fetch({name}_, {'ix' if name == 'x' else at} + j, {self.names.index(name)})"
+
+    def put(self, name: str, value: str, at: str = "i") -> str:
+        return f"put({name}_, {at} + j, {value}, {self.names.index(name)})"
+
+    def held(self, name: str) -> str:
+        return f"{name} = load({name}_here, j)"
+
+    def hold(self, name: str, value: str) -> str:
+        return f"store({name}_here, j, {value})"
+
+    def gather(self, name: str, value: str) -> str:
+        return f"store({name}_here, j, load({name}_here, j) + {value})"
+
+    def row(self, step: str) -> str:
+        return f"({step}) * M + b"
+
+    def keep(self, name: str, row: str) -> str:
+        return f"copy(save_{name}_, {self.row(row)}, {name}_here, 0, n)"
+
+    def recall(self, name: str, row: str) -> str:
+        return f"copy({name}_here, 0, save_{name}_, {self.row(row)}, n)"
+
+    def meet(self) -> list[str]:
+        return []
+
+    def steps(self, times: str, body: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+        return [
+            f"for t in {times}:",
+            "    i = t * M + b",
+            "    ix = t * sx + b",
+            *(f"    {line}" for line in before),
+            "    for j in range(n):",
+            *(f"        {line}" for line in body),
+        ]
+
+    def kernel(
+        self,
+        fetched: Sequence[str],
+        copied: Sequence[str],
+        cleared: Sequence[str],
+        work: Sequence[str],
+        kept: Sequence[str],
+        summed: Sequence[str] = (),
+    ) -> str:
+        lines = [
+            "def kernel(lo, hi, width, T, M, sx, every, A, c):",
+            "    C = pointer(c, zero)",
+            *(f"    {line}" for line in fetched),
+            *(f"    {name}_ = pointer(A[{i}], zero)" for i, name in enumerate(self.names)),
+            *(f"    {name}_here = stack(zero)" for name in [*copied, *cleared]),
+            "    for b in range(lo, hi, width):",
+            "        n = min(b + width, hi) - b",
+            *(f"        copy({name}_here, 0, {name}_, b, n)" for name in copied if name in self.names),
+            *(f"        clear({name}_here, n)" for name in cleared),
+            *(f"        {line}" for line in work),
+            *(f"        copy({name}_, b, {name}_here, 0, n)" for name in kept),
+            *(f"        store({name}_, b // width, total({name}_here, n))" for name in summed),
+        ]
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,128 @@
+"""Building networks from a short description, with weights that make neurons fire."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from sandbox.networks.calibration import norms, populated
+from sandbox.networks.network import Layer, Network, Population, Residual
+from sandbox.neurons import LIF, LeakyIntegrator, Neuron
+from sandbox.synapses import EventLinear
+
+PART = re.compile(r"(?P<width>\d+)(?P<recurrent>r)?(?:(?P<kind>[cx])(?P<kernel>\d+))?(?P<normed>b)?(?:p(?P<pool>\d+))?")
+HINT = (
+    "30 (dense), '30r' (recurrent), '16c5p2' (16 channels, 5 x 5 kernel, average pool by 2 before the neuron), "
+    "'16x3' (residual block of two 3 x 3 convolutions), with a b for batch normalisation: '100b', '16c3bp2'"
+)
+
+
+def build(
+    shape: tuple[int, ...],
+    classes: int,
+    hidden: Sequence[int | str] = (100,),
+    neuron: Neuron | None = None,
+    readout: Neuron | None = None,
+    dt: float = 1.0,
+    seed: int = 0,
+) -> Network:
+    """A network of `hidden` layers and a dense read-out, drawn from a seed.
+
+    A hidden layer is 30 (dense), "30r" (recurrent), "16c5p2" (16 channels of 5 x 5, average-pooled by 2 before the
+    neuron) or "16x3" (a residual block of two 3 x 3 convolutions); a b, as in "16c3bp2", normalises the currents over
+    batch, time and space. Weights are normal with standard deviation
+    `3 rheobase / sqrt(fan_in m)`, biases zero, where m is the mean square of the input: taken as 1 for the first
+    layer and as 0.02, that of firing rates around 0.1 per step, for those behind spikes. That makes a steady drive of
+    about three times the distance from rest to threshold; normalised currents have the rheobase as their standard
+    deviation. `calibrate` fits the scale to data.
+
+    Raises ValueError for a layer that cannot be read, or a convolution on an input that is no image `(C, H, W)`.
+
+    >>> net = build((1, 28, 28), classes=10, hidden=("8c5p2", 50))
+    >>> [name for name, _ in net.named_parameters() if name.endswith("weight")]
+    ['layers.0.synapse.0.weight', 'layers.1.synapse.1.weight', 'layers.2.synapse.weight']
+
+    Reference: normalisation folded over time is that of Zheng et al. 2021 (arXiv 2011.05280), with the threshold's part
+    taken by the rheobase.
+    """
+    neuron = neuron or LIF()
+    readout = readout or LeakyIntegrator()
+    layers: list[nn.Module] = []
+    size = shape
+    for description in hidden:
+        layer, size = _part(str(description), size, neuron, dt)
+        layers.append(layer)
+    layers.append(_dense(size, classes, readout, dt))
+    network = Network(layers, shape)
+    initialise(network, torch.Generator().manual_seed(seed))
+    return network
+
+
+def _part(description: str, size: tuple[int, ...], neuron: Neuron, dt: float) -> tuple[nn.Module, tuple[int, ...]]:
+    found = PART.fullmatch(description)
+    if found is None or int(found["width"]) == 0 or (found["recurrent"] and found["kind"]):
+        raise ValueError(f"layer {description!r} cannot be read; write {HINT}")
+    width, normed = int(found["width"]), bool(found["normed"])
+    if found["kind"] is None:
+        recurrent = EventLinear(width, width, bias=False) if found["recurrent"] else None
+        return _dense(size, width, neuron, dt, recurrent, normed), (width,)
+    if len(size) != 3:
+        raise ValueError(f"layer {description!r} is a convolution and wants an image (C, H, W); its input is {size}")
+    kernel, pool = int(found["kernel"]), int(found["pool"] or 1)
+    out = (width, size[1] // pool, size[2] // pool)
+    if kernel % 2 == 0 or min(out) == 0:
+        raise ValueError(f"layer {description!r}: use an odd kernel, and a pool no larger than the image {size}")
+    first = _conv(size[0], width, kernel, pool, neuron, dt, normed)
+    if found["kind"] == "c":
+        return first, out
+    same = size[0] == width and pool == 1
+    shortcut = None if same else nn.Sequential(nn.Conv2d(size[0], width, 1, bias=False), nn.AvgPool2d(pool))
+    return Residual([first, _conv(width, width, kernel, 1, neuron, dt, normed)], shortcut), out
+
+
+def _dense(
+    size: tuple[int, ...],
+    width: int,
+    neuron: Neuron,
+    dt: float,
+    recurrent: nn.Linear | None = None,
+    normed: bool = False,
+) -> Layer:
+    parts: list[nn.Module] = [] if len(size) == 1 else [nn.Flatten()]
+    parts.append(EventLinear(math.prod(size), width, bias=not normed))
+    if normed:
+        parts.append(nn.BatchNorm1d(width))
+    return Layer(parts[0] if len(parts) == 1 else nn.Sequential(*parts), Population(neuron, dt, recurrent))
+
+
+def _conv(inputs: int, outputs: int, kernel: int, pool: int, neuron: Neuron, dt: float, normed: bool) -> Layer:
+    parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not normed)]
+    if pool > 1:
+        parts.append(nn.AvgPool2d(pool))
+    if normed:  # of what reaches the neurons, so that their drive has the spread it is meant to have
+        parts.append(nn.BatchNorm2d(outputs))
+    return Layer(nn.Sequential(*parts), Population(neuron, dt))
+
+
+def initialise(network: Network, rng: torch.Generator) -> None:
+    """Draw every weight anew, as `build` says; recurrent ones at half the scale, so that the input leads."""
+    with torch.no_grad():
+        for number, layer in enumerate(populated(network)):
+            neuron = layer.cells.neuron
+            scale = 3 * neuron.rheobase / math.sqrt(0.02 if number else 1.0)
+            for name, p in layer.named_parameters():
+                if p.ndim < 2:
+                    p.zero_()
+                else:
+                    gain = scale / 2 if "recurrent" in name else scale
+                    p.normal_(0, gain / math.sqrt(p[0].numel()), generator=rng)
+            for norm in norms(layer):
+                norm.weight.fill_(neuron.rheobase)
+        for module in network.modules():
+            if isinstance(module, Residual):
+                for p in module.shortcut.parameters():
+                    p.normal_(0, 1 / math.sqrt(p[0].numel()), generator=rng)

@@ -1,0 +1,124 @@
+"""Scaling initial weights so that every layer fires at a wanted rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from rules.contract import Batch
+from rules.diagnostics.health import firing_rates
+from sandbox.networks.network import Layer, Network
+
+
+def populated(network: nn.Module) -> Iterator[Layer]:
+    """Every layer with neurons, in the order of the forward pass."""
+    return (module for module in network.modules() if isinstance(module, Layer))
+
+
+def norms(module: nn.Module) -> list[_BatchNorm]:
+    """Every batch normalisation inside."""
+    return [inner for inner in module.modules() if isinstance(inner, _BatchNorm)]
+
+
+def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float]:
+    """Scale the weights layer by layer until a batch makes each spiking layer fire with probability `rate` per step.
+
+    Arguments: a batch `[T, B, *shape]`, the wished-for probability. A layer without spikes is scaled to outputs of
+    standard deviation 1, one of stochastic binary units to membranes as spread as their logistic is wide; a normalised
+    one by the gain of its normalisation, whose running statistics become those of the batch. Returns the report of
+    `firing_report`. In the spirit of Mishkin & Matas 2016 (LSUV, arXiv 1511.06422), with the firing rate in place of
+    the variance. Raises ValueError for a rate outside (0, 1).
+
+    >>> net = build((4,), 3, hidden=(30,), seed=0)
+    >>> report = calibrate(net, torch.rand(20, 64, 4, generator=torch.Generator().manual_seed(0)), rate=0.1)
+    >>> 0.08 < report["layers.0"] < 0.12
+    True
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate={rate}: give a firing probability per step between 0 and 1")
+    mode = network.training
+    network.train()
+    with torch.no_grad():
+        for layer in populated(network):
+            gains = [norm.weight for norm in norms(layer)]
+            scales = gains or [p for name, p in layer.named_parameters() if "recurrent" not in name]
+            drawn = [p.clone() for p in scales]
+
+            def scaled(factor: float, layer: Layer = layer, scales: Any = scales, drawn: Any = drawn) -> Tensor:
+                for p, first in zip(scales, drawn, strict=True):
+                    p.copy_(first * factor)
+                return _output(network, layer, x)
+
+            neuron = layer.cells.neuron
+            if neuron.spontaneous:
+                scaled(float(neuron.swing) / max(float(_drive(network, layer, x).std()), 1e-6))
+            elif neuron.spiking:
+                _bisect(lambda factor, scaled=scaled: float(scaled(factor).mean()) - rate)  # type: ignore[misc]
+            else:
+                scaled(1 / max(float(scaled(1.0).std()), 1e-6))
+        _settle(network, x)
+    network.train(mode)
+    return firing_report(network, x)
+
+
+def _settle(network: Network, x: Tensor) -> None:
+    """Let running statistics be those of this batch alone."""
+    found = norms(network)
+    momenta = [norm.momentum for norm in found]
+    for norm in found:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean, here of one batch
+    if found:
+        network(x)
+    for norm, momentum in zip(found, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def firing_report(network: nn.Module, x: Tensor) -> dict[str, float]:
+    """The probability per step with which each spiking layer fires on a batch `[T, B, *shape]`, by layer name.
+
+    >>> net = build((4,), 3, hidden=(30,))
+    >>> firing_report(net, torch.zeros(10, 2, 4))
+    {'layers.0': 0.0}
+    """
+    rates = firing_rates(network, Batch(x))
+    spiking = [name for name, module in network.named_modules() if isinstance(module, Layer) and _fires(module)]
+    return {name: rates[f"{name}.cells"] for name in spiking}
+
+
+def _fires(layer: Layer) -> bool:
+    return layer.cells.neuron.spiking
+
+
+def _output(network: Network, layer: Layer, x: Tensor) -> Tensor:
+    """What the layer's population puts out when the network sees `x`."""
+    output: Tensor = _answered(network, layer, x)[0]
+    return output
+
+
+def _drive(network: Network, layer: Layer, x: Tensor) -> Tensor:
+    """Membranes minus threshold of the layer's population when the network sees `x` [mV]."""
+    membrane: Tensor = _answered(network, layer, x)[2]
+    return membrane
+
+
+def _answered(network: Network, layer: Layer, x: Tensor) -> Any:
+    """Output, carry and membrane of the layer's population."""
+    seen: list[Any] = []
+    handle = layer.cells.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    try:
+        network(x, record=True)
+    finally:
+        handle.remove()
+    return seen[0]
+
+
+def _bisect(excess: Callable[[float], float], lowest: float = -8.0, highest: float = 8.0) -> None:
+    """Halve the range of exponents of 2 until `excess`, which grows with the factor, is about nothing."""
+    for _ in range(12):
+        middle = (lowest + highest) / 2
+        lowest, highest = (lowest, middle) if excess(2**middle) > 0 else (middle, highest)

@@ -1,0 +1,133 @@
+"""What a run writes down while it learns: a line an epoch, and checkpoints."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rules import StepInfo, Trainer
+from sandbox.ledger import Bill
+from sandbox.machine import files
+from sandbox.microscope import journal
+from sandbox.runs import folder as folders
+from sandbox.tracking.together import Tracked
+
+
+class RunFailed(RuntimeError):
+    """The run stopped; its folder holds the last good checkpoint."""
+
+
+class Book:
+    """What a run writes down: a line an epoch, looks, and checkpoints that know how many lines belong to them."""
+
+    def __init__(self, folder: Path, trainer: Trainer, tracked: Tracked) -> None:
+        self.trainer = trainer
+        self.tracked = tracked
+        self.metrics = folder / "metrics.jsonl"
+        self.looks = folder / journal.NAME
+        self.checkpoint = folder / "checkpoint.pt"
+        self.bill = Bill()
+        self.health: list[str] = []
+        self.saved = 0  # step of the newest checkpoint
+        self._loss, self._steps = 0.0, 0  # of the current epoch
+        self._begun, self._spent = time.perf_counter(), 0.0
+
+    def add(self, info: StepInfo) -> None:
+        """Count one step."""
+        self.bill.add(info)
+        self.health += map(str, info.health)
+        self._loss, self._steps = self._loss + info.loss, self._steps + 1
+
+    @property
+    def seconds(self) -> float:
+        """Spent on learning in all attempts so far, without trackers; what was lost with a kill is not in it."""
+        return self._spent + time.perf_counter() - self._begun - self.tracked.seconds
+
+    def note(self, epoch: int, validation: dict[str, float]) -> None:
+        """Write the epoch's line, then a checkpoint, then tell of the line."""
+        line = {
+            "epoch": epoch,
+            "step": self.trainer.steps,
+            "train_loss": self._loss / self._steps if self._steps else None,
+            "validation_accuracy": validation["accuracy"],
+            "validation_loss": validation["loss"],
+            **self.bill.facts(),
+        }
+        with open(self.metrics, "a") as file:
+            file.write(json.dumps(line) + "\n")
+        self._loss, self._steps = 0.0, 0
+        self.save()
+        self.tracked.log(line, self.health)
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        file = io.BytesIO()
+        state = {
+            "format": folders.FORMAT,
+            "trainer": self.trainer.state_dict(),
+            "lines": self.metrics.stat().st_size,
+            "looks": self.looks.stat().st_size if self.looks.exists() else 0,
+            "book": {
+                "bill": self.bill.state_dict(),
+                "health": self.health,
+                "loss": self._loss,
+                "steps": self._steps,
+                "seconds": self.seconds,
+            },
+        }
+        torch.save(state, file)
+        files.write_atomically(self.checkpoint, file.getvalue())
+        self.saved = self.trainer.steps
+
+    def resume(self) -> bool:
+        """Take up the newest checkpoint and drop the lines written after it; False where there is none."""
+        if not self.checkpoint.exists():
+            self.metrics.unlink(missing_ok=True)
+            self.looks.unlink(missing_ok=True)
+            return False
+        state = read_checkpoint(self.checkpoint)
+        try:
+            self.trainer.load_state_dict(state["trainer"])
+            book = state["book"]
+            self.bill.load_state_dict(book["bill"])
+            self.health, self._loss = book["health"], book["loss"]
+            self._steps, self._spent = book["steps"], book["seconds"]
+        except Exception as error:  # of another model, or of an earlier version
+            raise _unreadable(self.checkpoint, error) from error
+        with open(self.metrics, "a") as file:
+            file.truncate(state["lines"])
+        if self.looks.exists():
+            with open(self.looks, "a") as file:
+                file.truncate(state["looks"])
+        self.saved = self.trainer.steps
+        return True
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, read without running anything in it; raises RunFailed with the remedy where it cannot be.
+
+    Checkpoints are plain data. One that names classes is of an earlier version, or somebody wants them run.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:  # half of a file, or one of an earlier version
+        classes: list[str] = []
+        with suppress(Exception):  # only a whole file can be asked what it names
+            classes = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        if classes:
+            raise RunFailed(
+                f"{path} holds pickled classes ({', '.join(classes[:3])}), as written by earlier versions; reading them "
+                "can run code, so it is not loaded. Remove it to start this run again"
+            ) from error
+        raise _unreadable(path, error) from error
+    return state
+
+
+def _unreadable(path: Path, error: Exception) -> RunFailed:
+    return RunFailed(f"{path} cannot be read ({error}); remove it to start this run again")

@@ -1,0 +1,178 @@
+"""Finished runs, read back from their folders: result, learning curve, costs, and what is damaged or incomparable."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from sandbox.machine import files
+from sandbox.microscope import Row, journal, read_rows
+from sandbox.runs import folder as folders
+from sandbox.statistics import area
+
+AT = "accuracy_at_"
+UNKNOWN = "unknown"  # the revision of a run made outside of a checkout
+
+
+class FinishedRun(NamedTuple):
+    """One run as its folder tells it."""
+
+    rule: str  # its label in the table
+    seed: int
+    metrics: list[dict[str, Any]]  # a line an epoch, the first before learning
+    result: dict[str, Any]
+    measured: dict[str, float | None]  # what depends on the machine: wall `seconds`, `peak_bytes` of tensors
+    test_evaluations: int  # how often the test set was evaluated
+    looks: tuple[Row, ...] = ()  # what a microscope saw; none without one
+    folder: Path = Path()
+    revision: str = UNKNOWN  # of the code that made it
+
+    @property
+    def epochs(self) -> list[int]:
+        """Epochs done at each line."""
+        return [line["epoch"] for line in self.metrics]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Validation accuracy at each line [%]."""
+        return [percent(line["validation_accuracy"]) for line in self.metrics]
+
+    @property
+    def area(self) -> float | None:
+        """Area under the learning curve: validation accuracy [%], the mean over epochs; None for a single line."""
+        return area(self.epochs, self.accuracies) if len(self.epochs) > 1 else None
+
+    @property
+    def accuracy_at(self) -> dict[int, float]:
+        """Test accuracy from the first k steps, by k [%]; empty where the run was tested at all its steps alone."""
+        test = self.result["test"]
+        steps = sorted(int(key.removeprefix(AT)) for key in test if key.startswith(AT))
+        return {step: percent(test[f"{AT}{step}"]) for step in steps}
+
+
+def percent(share: float | None) -> float:
+    """NaN where a number is missing."""
+    return math.nan if share is None else 100 * share
+
+
+def by_rule(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    """The runs of each rule, in the order of the runs."""
+    return {rule: [run for run in runs if run.rule == rule] for rule in dict.fromkeys(run.rule for run in runs)}
+
+
+def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun:
+    """Read one run's folder; raises ValueError that names the folder to resume where something is missing or cut off."""
+    result = finished(folder / "result.json", resumable)
+    timing, made, looks = folder / "timing.json", folder / "provenance.json", folder / journal.NAME
+    return FinishedRun(
+        rule,
+        seed,
+        _lines(folder / "metrics.jsonl", resumable),
+        result,
+        files.read_json(timing) if timing.exists() else {},
+        int(finished(folder / "test.json", resumable)["evaluations"]),
+        tuple(read_rows(looks)) if looks.exists() else (),
+        folder,
+        files.read_json(made).get("revision", UNKNOWN) if made.exists() else UNKNOWN,
+    )
+
+
+def finished(path: Path, resumable: Path) -> Any:
+    """The JSON that the end of a run or comparison leaves; raises ValueError where it is not there yet."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist yet; finish it with `sandbox resume {resumable}`")
+    return files.read_json(path)
+
+
+class Sound(NamedTuple):
+    """The finished runs of each rule, and what is wrong with the folders left out, by name."""
+
+    runs: dict[str, list[FinishedRun]]
+    damaged: dict[str, str]
+
+
+def sort_out(places: Mapping[str, Mapping[int, Path]]) -> Sound:
+    """Read every run of each rule, by seed; unfinished ones are passed over, damaged ones are named."""
+    runs: dict[str, list[FinishedRun]] = {}
+    damaged = {}
+    for label, folders_ in places.items():
+        runs[label] = []
+        for seed, folder in folders_.items():
+            try:
+                runs[label] += _undamaged(folder, label, seed)
+            except ValueError as error:
+                damaged[folder.name] = str(error)
+    return Sound(runs, damaged)
+
+
+def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
+    """The run, or nothing where it is not finished; raises ValueError that says what is damaged."""
+    if (folder / "config.yaml").exists() or (folder / "result.json").exists():
+        try:
+            folders.read_config(folder, "run")
+        except (OSError, AttributeError, yaml.YAMLError) as error:
+            raise ValueError(f"config.yaml cannot be read ({error})") from error
+    if not (folder / "result.json").exists():
+        return []
+    try:
+        run = read_run(folder, label, seed, folder)
+        result = run.result
+        float(result["test"]["accuracy"]), float(result["validation"]["accuracy"]), dict(result["cost"]), run.area
+    except (OSError, KeyError, TypeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    return [run]
+
+
+def shared_seeds(runs: Mapping[str, Sequence[FinishedRun]]) -> list[int]:
+    """Those that every rule has."""
+    sets = [{run.seed for run in found} for found in runs.values()]
+    return sorted(set.intersection(*sets)) if sets else []
+
+
+def require_pairs(runs: Mapping[str, Sequence[FinishedRun]]) -> None:
+    """Raise ValueError, with the seeds of each rule, where rules were not run with the same ones."""
+    seeds = {label: sorted(run.seed for run in found) for label, found in runs.items()}
+    if len({tuple(found) for found in seeds.values()}) > 1:
+        lines = "\n".join(f"  {label}: {', '.join(map(str, found))}" for label, found in seeds.items())
+        raise ValueError(
+            "the rules were not run with the same seeds, so that differences cannot be taken seed by "
+            f"seed; run the missing ones:\n{lines}"
+        )
+
+
+def require_one_revision(found: Sequence[FinishedRun], mixed: bool, now: str | None = None) -> dict[str, int]:
+    """How many runs each code revision made; raises ValueError for more than one, unless `mixed` is what is wanted.
+
+    `now` is the revision that further runs would be made by.
+    """
+    made: dict[str, int] = {} if now is None else {now: 0}
+    for run in found:
+        made[run.revision] = made.get(run.revision, 0) + 1
+    if len(made) > 1 and not mixed:
+        lines = "\n".join(f"  {name}: {count if count else 'those to come'}" for name, count in made.items())
+        raise ValueError(
+            "runs of different code revisions do not belong in one table; run them again in another folder (--out), or "
+            f"have them marked (--mixed-revisions). Runs by revision:\n{lines}"
+        )
+    return {name: count for name, count in made.items() if count}
+
+
+def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        raise ValueError(
+            f"{path} does not exist, so there is no learning curve; remove {path.parent} and run "
+            f"`sandbox resume {resumable}`, or run the experiment again"
+        )
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is no readable JSON, line by line ({error}); remove {path.parent} and run "
+            f"`sandbox resume {resumable}`, or run the experiment again"
+        ) from error
+    return lines

@@ -1,0 +1,40 @@
+"""One run as a job for an executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sandbox.config.experiment import Experiment
+from sandbox.runs import index
+from sandbox.runs.folder import PATIENCE
+from sandbox.runs.run import run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run and where it goes."""
+
+    preload: ClassVar[tuple[str, ...]] = ("sandbox.runs.run", "torch._dynamo")  # torch.optim imports the second late
+
+    experiment: Experiment
+    folder: Path
+    data_dir: str | None = None
+    track: tuple[str, ...] = ()  # by whom, by name
+
+    def work(self, progress: Callable[[int, int], None]) -> None:
+        """Learn."""
+        run(
+            self.experiment,
+            self.folder,
+            data_dir=self.data_dir,
+            progress=progress,
+            patience=PATIENCE,
+            trackers=self.track,
+        )
+
+    def failed(self) -> None:
+        """Say so in the index."""
+        index.record(self.folder, self.experiment, "failed")

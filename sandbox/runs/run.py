@@ -1,0 +1,170 @@
+"""One run: build what the configuration says, learn, look at the test set once, leave a folder behind."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
+from sandbox.config.experiment import Experiment
+from sandbox.config.registry import made
+from sandbox.machine import files
+from sandbox.microscope import journal
+from sandbox.networks.calibration import calibrate, firing_report
+from sandbox.networks.network import Network
+from sandbox.networks.noisy import NoisyReadout
+from sandbox.runs import folder as folders
+from sandbox.runs import index
+from sandbox.runs.book import Book, RunFailed
+from sandbox.synapses import using
+from sandbox.tasks.base import Dataset, Split
+from sandbox.tasks.encode import check_sequence
+from sandbox.tasks.loader import Loader
+from sandbox.tracking import Tracker
+from sandbox.tracking.together import Tracked
+
+Progress = Callable[[int, int], None]  # steps done, steps in all
+
+
+def run(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    data_dir: str | None = None,
+    progress: Progress | None = None,
+    patience: float = 0.0,
+    trackers: Sequence[str | Tracker] = (),
+) -> dict[str, Any]:
+    """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
+
+    The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line an epoch), `checkpoint.pt`, `result.json`,
+    `test.json` (how often the test set was looked at) and `timing.json`; with a microscope also `microscope.jsonl`. The
+    test set is evaluated once, after the last epoch; a finished run returns its result without touching it again.
+    `trackers` are told every line, and nothing of a run that was finished before; they are no part of the experiment,
+    and the run goes on where one fails. Raises ImportError for one whose library is missing, FolderInUse, ValueError
+    for a folder with another configuration, and RunFailed, which names the last good checkpoint, for a NaN or an
+    infinity.
+    """
+    told = made(trackers)
+    with folders.locked(folder, patience), _threads(experiment.threads), using(experiment.synapses):
+        folders.check_resumable(folder)
+        folders.write_config(folder, "run", asdict(experiment))
+        result = folder / "result.json"
+        if not result.exists():
+            (folder / "error.txt").unlink(missing_ok=True)
+            index.record(folder, experiment, "running")
+            with Tracked(told, folder, asdict(experiment)) as tracked:
+                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
+                tracked.end("finished", learned)
+            files.write_json(result, learned)
+        found: dict[str, Any] = files.read_json(result)
+        if progress is not None:
+            progress(found["steps"], found["steps"])
+        index.record(folder, experiment, "done", found["test"]["accuracy"])
+        return found
+
+
+def _learn(
+    experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked
+) -> dict[str, Any]:
+    data = experiment.make_task().load(data_dir)
+    trainer, train = prepare(experiment, data)
+    microscope = None if experiment.microscope is None else experiment.microscope.make()
+    validation, test = (evaluation(experiment, split) for split in (data.validation, data.test))
+    files.write_json(folder / "provenance.json", folders.provenance(data.checksum))
+    book = Book(folder, trainer, tracked)
+    resumed = book.resume()
+    tracked.begin(book.metrics)
+    if not resumed:
+        book.note(epoch=0, validation=trainer.evaluate(validation))
+    total = experiment.epochs * len(train)
+    shown = train if microscope is None else microscope.watch(trainer, train, partial(journal.write_look, book.looks))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HealthWarning)  # said below, and kept in the book
+            for info in trainer.fit(shown, experiment.epochs - trainer.epoch):
+                for finding in info.health:
+                    tqdm.write(f"health at step {info.step} of {folder.name}: {finding}", file=sys.stderr)
+                book.add(info)
+                if trainer.position == len(train):
+                    book.note(epoch=info.epoch + 1, validation=trainer.evaluate(validation))
+                elif info.step % experiment.checkpoint_steps == 0:
+                    book.save()
+                progress(info.step, total)
+    except (NonFinite, Unhealthy) as error:
+        (folder / "error.txt").write_text(f"{error}\n")  # what the index is rebuilt from
+        index.record(folder, experiment, "failed")
+        raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
+    files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
+    sample = next(iter(validation))
+    steps = len(sample.x) if getattr(validation.encoder, "timed", True) else 1
+    return {
+        "cost": book.bill.facts(),
+        "firing": firing_report(trainer.model, sample.x),
+        "health": book.health,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
+        "steps": trainer.steps,
+        "train": trainer.evaluate(evaluation(experiment, head(data.train))),
+        "test": _look_once(trainer, test, range(1, steps + 1), folder / "test.json"),
+        "validation": trainer.evaluate(validation),
+    }
+
+
+def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
+    """The trainer, with weights drawn from the seed, those of neurons scaled on the first batch, and its loader.
+
+    Runs that differ in nothing but the rule start from the same weights and see the same batches. Raises ValueError for
+    an encoder that does not suit the samples.
+    """
+    encoder = experiment.encoder.make("encoder")
+    check_sequence(encoder, data.sequence)
+    network = experiment.network.make(data.shape, data.classes, experiment.seed)
+    train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
+    inner = network.inner if isinstance(network, NoisyReadout) else network
+    if isinstance(inner, Network):
+        first: Batch = next(iter(train))
+        calibrate(inner, first.x, experiment.network.rate)
+    return Trainer(network, experiment.rule.make(), seed=experiment.seed, health=experiment.health), train
+
+
+def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
+    """Evaluate on the test set, having written down that it is looked at, so that a look that was killed counts.
+
+    A model that can be asked in several ways is asked in all of them; `accuracy` is that of the first.
+    """
+    before = files.read_json(ledger)["evaluations"] if ledger.exists() else 0
+    files.write_json(ledger, {"evaluations": before + 1})
+    found = trainer.evaluate(test, steps)
+    for mode in trainer.rule.credit.inferences[1:]:
+        found[f"accuracy_{mode}"] = trainer.evaluate(test, inference=mode)["accuracy"]
+    return found
+
+
+def head(split: Split, most: int = 10_000) -> Split:
+    """The first so many samples: enough for a training accuracy to half a point."""
+    return Split(split.x[:most], split.y[:most])
+
+
+def evaluation(experiment: Experiment, split: Split) -> Loader:
+    """A split in its own order, in large batches."""
+    return Loader(split, experiment.encoder.make("encoder"), 500, seed=experiment.seed, shuffle=False)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,137 @@
+"""The time loop: a neuron over a sequence of currents, in a kernel where there is one, and what may be handed to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sandbox.kernels.attempt import attempt
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.stepping import advance, check_resolution, loop, rest, variables
+
+
+def sequence(
+    neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
+) -> tuple[tuple[Tensor, ...], Any]:
+    """All steps of a neuron, in a kernel where there is one for it (`sandbox.kernels`).
+
+    Returns the output, each recorded variable, and, if `centred`, membrane minus threshold before the reset, all
+    `[T, ...]`; and the last state.
+    """
+    fused = attempt(neuron, currents, state, dt, record, centred)
+    if fused is not None:
+        return fused
+    return loop(lambda current, carry: advance(neuron, current, carry, dt, record, centred), currents, state)
+
+
+def scan(
+    neuron: Neuron, currents: Tensor, state: Any = None, dt: float = 1.0, generator: torch.Generator | None = None
+) -> tuple[Tensor, Any]:
+    """Run a neuron over a sequence of currents.
+
+    Arguments: currents `[T, ...]` in nA, a state to continue from, `dt` in ms, the dice of a noisy neuron. Returns
+    outputs `[T, ...]` and the last state; handing that state back continues exactly. Raises ValueError for an empty
+    sequence, a current that is not finite, a state of another shape or dtype, or `dt <= 0`; warns where dt is longer
+    than the fastest time constant.
+
+    >>> from sandbox.neurons import LIF
+    >>> spikes, state = scan(LIF(tau_mem=10.0), torch.full((50, 1), 1.5))
+    >>> int(spikes.sum())
+    4
+    """
+    start = admitted(neuron, currents, state, dt, generator)
+    (outputs,), end = sequence(neuron, currents, start, dt)
+    return outputs, end
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a simulation recorded: `spikes`, and each recorded variable under its own name, `[T, ...]`."""
+
+    spikes: Tensor
+    variables: dict[str, Tensor]
+    dt: float  # [ms]
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self.__dict__["variables"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            recorded = ", ".join(self.__dict__.get("variables", {})) or "nothing"
+            raise AttributeError(f"{name!r} was not recorded (recorded: {recorded}); pass record=({name!r},)") from None
+
+    @property
+    def t(self) -> Tensor:
+        """The end of each step [ms]."""
+        return torch.arange(1, len(self.spikes) + 1, dtype=torch.float64) * self.dt
+
+
+def simulate(
+    neuron: Neuron,
+    currents: Tensor,
+    dt: float = 1.0,
+    record: tuple[str, ...] = ("v",),
+    state: Any = None,
+    generator: torch.Generator | None = None,
+) -> Trajectory:
+    """Run a neuron and keep its variables as they stand at the end of each step, after the reset.
+
+    Arguments: as for `scan`, and the names of state variables. Raises ValueError as `scan` does, and for a variable
+    that the neuron's state does not have.
+
+    >>> from sandbox.neurons import LIF
+    >>> round(float(simulate(LIF(tau_mem=10.0), torch.full((10, 1), 0.5)).v[-1]), 4)  # 0.5 (1 - exp(-1))
+    0.3161
+    """
+    start = admitted(neuron, currents, state, dt, generator)
+    legal = variables(start)
+    for name in record:
+        if name not in legal:
+            raise ValueError(f"{type(neuron).__name__} has no variable {name!r}; it has: {', '.join(legal)}")
+
+    (spikes, *rows), _ = sequence(neuron, currents, start, dt, record)
+    return Trajectory(spikes, dict(zip(record, rows, strict=True)), dt)
+
+
+def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator: torch.Generator | None) -> Any:
+    """The state to start from, where neuron, currents, state and dt go together; torch.compile is shown no checks."""
+    if torch.compiler.is_compiling():
+        return rest(neuron, currents, generator) if state is None else state
+    check_currents(neuron, currents, dt)
+    return rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
+
+
+def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
+    """Raise ValueError for what no neuron can be driven with; warn where dt is too long for its dynamics."""
+    if currents.ndim == 0 or len(currents) == 0:
+        raise ValueError(f"currents have shape {tuple(currents.shape)}; wanted [T, ...] with at least one step")
+    if not currents.is_floating_point():
+        raise ValueError(f"currents have dtype {currents.dtype}; wanted floating point: currents.double()")
+    if not dt > 0:
+        raise ValueError(f"dt={dt}: give a positive time step in ms")
+    transformed = torch._C._are_functorch_transforms_active()  # to which no number can be shown
+    seen = currents[:1] if currents.stride(0) == 0 else currents
+    if not transformed and not torch.isfinite(seen.sum()) and not torch.isfinite(seen).all():
+        first = (~torch.isfinite(seen)).nonzero()[0].tolist()
+        raise ValueError(f"currents hold {seen[tuple(first)].item()} at {first}; wanted finite numbers in nA")
+    check_resolution(neuron, dt)
+
+
+def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:
+    """The state, where it is one of this neuron for such a current; raise ValueError otherwise."""
+    wanted = neuron.initial_state(current.shape, current)
+    if type(state) is not type(wanted):
+        raise ValueError(
+            f"state is a {type(state).__name__}; {type(neuron).__name__} wants a {type(wanted).__name__}, "
+            "as neuron.initial_state(shape, like) gives"
+        )
+    for name in variables(state):
+        value = getattr(state, name)
+        if value.shape != current.shape or value.dtype != current.dtype:
+            raise ValueError(
+                f"state.{name} is {value.dtype} of shape {tuple(value.shape)}; the currents want "
+                f"{current.dtype} of shape {tuple(current.shape)}"
+            )
+    return state

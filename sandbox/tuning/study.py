@@ -1,0 +1,174 @@
+"""The trials of one rule on one task, one after the other, by Optuna and on validation data."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from rules import NonFinite
+from rules.spaces import Range, Space, space_of
+from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.identity import fingerprint
+from sandbox.config.registry import find
+from sandbox.runs import folder as folders
+from sandbox.runs.folder import PATIENCE
+from sandbox.runs.job import Job
+from sandbox.runs.run import evaluation, prepare
+from sandbox.synapses import using
+from sandbox.tasks.base import Dataset, Split
+
+STORAGE = "tuning.sqlite"
+FIRST_SEED = 1000  # of tuning; not among those of any comparison here
+RANDOM = 4  # trials before the sampler looks at what was found
+
+
+@dataclass(frozen=True)
+class Study:
+    """The trials of one rule on one task; work for a process."""
+
+    preload: ClassVar[tuple[str, ...]] = Job.preload
+
+    name: str
+    experiment: Experiment
+    trials: int
+    seeds: int
+    root: Path
+    data_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.space
+
+    @property
+    def folder(self) -> Path:
+        """Where its lock is."""
+        return self.root / "studies" / self.name.replace(":", ".")
+
+    @property
+    def space(self) -> Space:
+        """What its rule declares."""
+        name = self.experiment.rule.name
+        return space_of(name, find("rule", name))
+
+    def failed(self) -> None:
+        """No index holds trials."""
+
+    def work(self, progress: Callable[[int, int], None]) -> None:
+        """Trials, until the budget is spent; those that an earlier process was killed in are asked for again."""
+        optuna = optuna_()
+        with folders.locked(self.folder, PATIENCE), quiet():
+            study = optuna.load_study(study_name=self.name, storage=storage(self.root))
+            finished = _abandon(study, optuna)
+            data = tunable(self.experiment.make_task().load(self.data_dir))
+            progress(finished, self.trials)
+            while finished < self.trials:
+                study.sampler = optuna.samplers.TPESampler(seed=self.dice(finished), n_startup_trials=RANDOM)
+                trial = study.ask()
+                options = {name: _suggest(trial, name, found) for name, found in self.space.items()}
+                values = [validated(e, data) for e in self.asked(options)]
+                study.tell(trial, sum(values) / len(values))
+                finished += 1
+                progress(finished, self.trials)
+
+    def asked(self, options: Mapping[str, Any]) -> list[Experiment]:
+        """The runs of a trial."""
+        rule = having(self.experiment.rule, options)
+        return [replace(self.experiment, rule=rule, seed=FIRST_SEED + n) for n in range(self.seeds)]
+
+    def dice(self, trial: int) -> int:
+        """The seed of a trial's proposal."""
+        return int(fingerprint([self.name, trial]), 16)
+
+
+def tunable(data: Dataset) -> Dataset:
+    """The data without what must not be looked at: an empty split in place of the test split."""
+    return data._replace(test=Split(data.train.x[:0], data.train.y[:0]))
+
+
+def validated(experiment: Experiment, data: Dataset) -> float:
+    """Validation accuracy in percent after learning; 0 where the weights run away."""
+    torch.set_num_threads(experiment.threads)
+    trainer, train = prepare(experiment, data)
+    with warnings.catch_warnings(), using(experiment.synapses):
+        warnings.simplefilter("ignore")
+        try:
+            for _ in trainer.fit(train, experiment.epochs):
+                pass
+            return 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
+        except (NonFinite, ValueError):
+            if trainer.steps == 0:
+                raise
+            return 0.0
+
+
+def having(rule: RuleConfig, options: Mapping[str, Any]) -> RuleConfig:
+    """The rule with other options, or, where they are its plasticity's and that was replaced, in the replacement."""
+    given = dict(options)
+    if rule.plasticity is not None:
+        theirs: dict[str, Any] = {name: given.pop(name) for name in ("lr", "momentum", "pulse") if name in given}
+        legal = find("plasticity", rule.plasticity.name)
+        taken = {name: value for name, value in theirs.items() if name in inspect.signature(legal).parameters}
+        rule = replace(rule, plasticity=replace(rule.plasticity, options={**rule.plasticity.options, **taken}))
+    return replace(rule, options={**rule.options, **given})
+
+
+def storage(folder: Path) -> Any:
+    """Optuna's SQLite storage, patient with other processes."""
+    return optuna_().storages.RDBStorage(
+        f"sqlite:///{(folder / STORAGE).resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
+    )
+
+
+def told(study: Any) -> dict[str, Any]:
+    """Every trial that counts, in its order, and the best so far."""
+    trials = [
+        {"options": trial.params, "validation": trial.value}
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name == "COMPLETE"
+    ]
+    best = max(range(len(trials)), key=lambda i: (trials[i]["validation"], -i))
+    so_far = [max(trial["validation"] for trial in trials[: n + 1]) for n in range(len(trials))]
+    return {"trials": trials, "best": {"trial": best, **trials[best]}, "best_so_far": so_far}
+
+
+def _abandon(study: Any, optuna: Any) -> int:
+    """Close the trials that were never told of; how many are finished."""
+    trials = study.get_trials(deepcopy=False)
+    for trial in trials:
+        if not trial.state.is_finished():
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return sum(trial.state.name == "COMPLETE" for trial in trials)
+
+
+def _suggest(trial: Any, name: str, found: Any) -> Any:
+    if isinstance(found, Range):
+        return trial.suggest_float(name, found.low, found.high, log=found.log)
+    return trial.suggest_categorical(name, list(found.values))
+
+
+def optuna_() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise ImportError(
+            "this needs Optuna, which is not installed: pip install 'learning-rule-sandbox[tune]'"
+        ) from error
+    return optuna
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Optuna's log, which says what the progress bar says."""
+    optuna = optuna_()
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
