@@ -18,9 +18,9 @@ from timing import paired
 
 import rules
 from rules.recipes import backprop
+from sandbox import build
 from sandbox.comparisons.comparison import Comparison
 from sandbox.config.reading import from_dict
-from sandbox.networks import build
 from sandbox.neurons import StochasticBinary
 from sandbox.runs.run import prepare
 

@@ -122,9 +122,9 @@ def losses() -> list[tuple[str, str, str, str, str]]:
 WORDS = """\
 Medians of calls made in turn and of the ratios of neighbours. Steps: convolutions of 16, 32 and 64 channels on images
 of 32 x 32, B = 128, T = 4; the median of three fresh processes, with the range. Freed memory is kept by the processes
-of `sandbox compare` (`sandbox.machine.memory`), and returned by a plain Python process, where glibc gives arrays above 32 MiB
-back at every step: two views at once are twice as large and pass that border. The sides of a loss are compared before
-anything is timed.
+of `sandbox compare` (`sandbox.machine.memory`), and returned by a plain Python process, where glibc gives arrays above
+32 MiB back at every step: two views at once are twice as large and pass that border. The sides of a loss are compared
+before anything is timed.
 """
 
 

@@ -22,9 +22,8 @@ from timing import paired, stopwatch
 from torch import Tensor
 
 from rules.spikes.surrogate import differentiating
-from sandbox import scan, simulate
+from sandbox import build, scan, simulate
 from sandbox.kernels import using
-from sandbox.networks import build
 from sandbox.neurons import ALIF, LIF, AdEx, CubaLIF, HodgkinHuxley, Izhikevich, Neuron
 
 SHAPES = ((100, 128, 256), (25, 256, 1024), (1000, 32, 128))  # steps, samples, cells

@@ -14,9 +14,8 @@ from readme import machine, put, table
 from timing import in_turn, stopwatch
 
 import rules
-from sandbox import LIF, LeakyIntegrator
+from sandbox import LIF, LeakyIntegrator, build
 from sandbox.ledger import Bill
-from sandbox.networks import build
 
 INPUTS, HIDDEN, OUTPUTS, STEPS, SAMPLES = (784, 256, 10, 25, 128)
 RULES = ("bptt", "readout_only")

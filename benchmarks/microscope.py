@@ -13,9 +13,8 @@ from readme import machine, put, table
 from timing import in_turn, stopwatch
 
 import rules
-from sandbox import LIF, LeakyIntegrator
+from sandbox import LIF, LeakyIntegrator, build
 from sandbox.microscope import Backpropagation, Microscope
-from sandbox.networks import build
 
 SIZES = {  # inputs, hidden, outputs, steps, batch
     "Yin-Yang 4-30-3, T = 20, B = 100": (4, 30, 3, 20, 100),

@@ -46,8 +46,7 @@ def by_hand(size: tuple[int, ...]) -> Callable[[], float]:
 
 def by_trainer(size: tuple[int, ...], checkpoint: int | None = None) -> Callable[[], float]:
     import rules
-    from sandbox import LIF, LeakyIntegrator
-    from sandbox.networks import build
+    from sandbox import LIF, LeakyIntegrator, build
 
     x, y = data(size)
     model = build((size[0],), size[2], (size[1],), LIF(tau_mem=10.0), LeakyIntegrator(tau_mem=10.0))

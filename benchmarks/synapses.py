@@ -13,7 +13,7 @@ from readme import machine, put, table
 from timing import paired
 from torch import Tensor
 
-from sandbox.networks import build
+from sandbox import build
 from sandbox.networks.network import fold
 from sandbox.synapses import EventLinear, using
 

@@ -49,7 +49,8 @@ class Trainer:
     with parameters of its own is copied, and the copy, `trainer.rule.objective`, learns with the model.
 
     Every so many steps it looks at the health of the model (`rules.Health`), warns of what is new, and counts how much
-    of the work is done on zeros (`rules.diagnostics.work`); of the first step it measures the memory (`rules.diagnostics.footprint`).
+    of the work is done on zeros (`rules.diagnostics.work`); of the first step it measures the memory
+    (`rules.diagnostics.footprint`).
 
     Raises MissingNeed where the rule needs what the model does not offer, ValueError for an unknown rule name, and
     rules.NonFinite, before anything is changed, for a NaN or an infinity in input, loss or gradient.
@@ -132,8 +133,8 @@ class Trainer:
         """Accuracy and mean loss over a loader, without learning and without touching this trainer's dice.
 
         With `steps`, numbers of time steps such as `range(1, T + 1)`, also what the first so many steps are worth:
-        the entries that `rules.diagnostics.latency.Latency` describes. `inference` is one of the credit's `inferences`, the first
-        of them if None; ValueError for any other.
+        the entries that `rules.diagnostics.latency.Latency` describes. `inference` is one of the credit's `inferences`,
+        the first of them if None; ValueError for any other.
         """
         objective, credit, dice = self.rule.objective, self.rule.credit, torch.Generator().manual_seed(0)
         mode = credit.inferences[0] if inference is None else inference

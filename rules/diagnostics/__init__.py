@@ -1,1 +1,1 @@
-"""What a training step shows about a model: health, work, memory, latency. Imports the contract and `forward`, no rule."""
+"""What a training step shows of a model: health, work, memory, latency. Imports contract, forward and metering."""

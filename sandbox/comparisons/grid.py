@@ -88,8 +88,8 @@ def run_grid(
 ) -> dict[str, Any]:
     """Run every comparison in a folder below `folder` and write `overall.json`; continues where it was stopped.
 
-    Returns the ranking over all tasks, with the table of each under `tables`. Raises as `sandbox.comparisons.comparison.compare` does:
-    what cannot be run is named, for all comparisons at once, before anything runs; RunFailed comes last.
+    Returns the ranking over all tasks, with the table of each under `tables`. Raises as `compare` does: what
+    cannot be run is named, for all comparisons at once, before anything runs; RunFailed comes last.
     """
     require_jobs(jobs)
     for comparison in grid.comparisons:

@@ -24,8 +24,8 @@ class Bill:
     """What learning has cost so far.
 
     `cost` is counted at every step. What part of the synaptic operations met no zero is counted at looks, in a pass of
-    their own, and holds for the steps up to the next; bytes are those of the first step, `rules.diagnostics.footprint` says of
-    what.
+    their own, and holds for the steps up to the next; bytes are those of the first step, `rules.diagnostics.footprint`
+    says of what.
 
     >>> bill = Bill()
     >>> bill.add(StepInfo(1, 0, 0.5, Cost(synaptic_operations=100)))

@@ -1,1 +1,1 @@
-"""What depends on this machine: threads, memory, compiled loops and their cache. Imports nothing of ours but `rules.errors`."""
+"""What depends on this machine: threads, memory, files, compiled loops. Imports `rules.errors` alone."""

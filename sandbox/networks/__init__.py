@@ -1,1 +1,1 @@
-"""Networks of neurons and synapses, how they are built, calibrated and read. Imports neurons, simulation and synapses."""
+"""Networks: built, calibrated, read with noise, by name. Imports neurons, simulation and synapses."""

@@ -110,9 +110,10 @@ class Book:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, read without running anything in it; raises RunFailed with the remedy where it cannot be.
+    """Read a checkpoint without running anything in it.
 
-    Checkpoints are plain data. One that names classes is of an earlier version, or somebody wants them run.
+    Checkpoints are plain data. One that names classes is of an earlier version, or somebody wants them run. Raises
+    RunFailed with the remedy where it cannot be read.
     """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
@@ -122,8 +123,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             classes = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
         if classes:
             raise RunFailed(
-                f"{path} holds pickled classes ({', '.join(classes[:3])}), as written by earlier versions; reading them "
-                "can run code, so it is not loaded. Remove it to start this run again"
+                f"{path} holds pickled classes ({', '.join(classes[:3])}), as written by earlier versions; reading "
+                "them can run code, so it is not loaded. Remove it to start this run again"
             ) from error
         raise _unreadable(path, error) from error
     return state

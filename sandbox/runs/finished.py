@@ -66,7 +66,7 @@ def by_rule(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
 
 
 def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun:
-    """Read one run's folder; raises ValueError that names the folder to resume where something is missing or cut off."""
+    """Read one run's folder; raises ValueError, with the folder to resume, where something is missing or cut off."""
     result = finished(folder / "result.json", resumable)
     timing, made, looks = folder / "timing.json", folder / "provenance.json", folder / journal.NAME
     return FinishedRun(

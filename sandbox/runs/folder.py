@@ -99,8 +99,8 @@ def check_resumable(folder: Path) -> None:
     )
     raise ValueError(
         f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}), whose checkpoints hold "
-        f"pickled classes; reading those can run code, so they are not loaded. Finish the run with {begun_by}, or remove "
-        "the folder and run it again"
+        f"pickled classes; reading those can run code, so they are not loaded. Finish the run with {begun_by}, or "
+        "remove the folder and run it again"
     )
 
 

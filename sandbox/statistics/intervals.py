@@ -32,8 +32,8 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
         mean +- t(n - 1) s / sqrt(n)
 
     It covers the mean as often as it says where values are about normal, at any number of them; of five, a bootstrap
-    covers it 84 times in a hundred (`tests/test_statistics.py` measures both). The bounds are NaN for fewer than three
-    values. For a paired comparison hand over the differences. Raises ValueError for no values.
+    covers it 84 times in a hundred (`tests/sandbox/statistics/test_statistics.py` measures both). The bounds are NaN
+    for fewer than three values. For a paired comparison hand over the differences. Raises ValueError for no values.
 
     >>> print(interval([1.0, 2.0, 3.0, 4.0, 5.0]))
     3.00 [1.04, 4.96]

@@ -15,8 +15,7 @@ from rules import Batch, HealthWarning, MissingNeed, NonFinite, Run, Trainer
 from rules.check import toy
 from rules.contract import offers
 from rules.plasticity import Memristor
-from sandbox import LIF, calibrate
-from sandbox.networks import build
+from sandbox import LIF, build, calibrate
 
 pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
 

@@ -15,9 +15,9 @@ import pytest
 from sandbox.cli.parser import FAILED, IN_USE
 from sandbox.machine.files import read_json
 from sandbox.runs import index
+from tests.sandbox.runs.test_index import told
 from tests.slow.full_disk import FLAG
 from tests.slow.killing import finish, only, start, workers
-from tests.test_index import told
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.machine.files import read_json
+from tests.sandbox.runs.test_run import same_files
 from tests.slow.killing import finish, only, start, workers
-from tests.test_experiment import same_files
 
 pytestmark = pytest.mark.slow
 

@@ -12,11 +12,10 @@ from torch.autograd import forward_ad
 
 import rules
 from rules.spikes.surrogate import Surrogate, differentiating
-from sandbox import scan
-from sandbox.kernels import choice, sequence, state, using
+from sandbox import build, scan
+from sandbox.kernels import choice, sequence, source, state, using
 from sandbox.kernels.launch import compiled
 from sandbox.machine import compiled as compiled_loops
-from sandbox.networks import build
 from sandbox.neurons import LIF, EscapeLIF, LeakyIntegrator
 from sandbox.neurons.base import Neuron
 
@@ -187,11 +186,11 @@ def test_cells_that_differ_in_numbers_share_a_kernel():
 
 
 def test_the_source_can_be_read():
-    text = LIF(tau_mem=10.0).kernel_source(dt=1.0)
+    text = source(LIF(tau_mem=10.0), dt=1.0)
     assert text.startswith("# x = current, s0 = v\n# k0 = 0.904837")
     assert "lerp(x, s0, k0)" in text
     with pytest.raises(RuntimeError, match="Odd has no kernel: aten.cumsum"):
-        Odd().kernel_source()
+        source(Odd())
 
 
 @pytest.mark.slow

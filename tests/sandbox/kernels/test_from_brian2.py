@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import rules
+from sandbox import build
 from sandbox.kernels import using
 from sandbox.kernels.launch import compiled
-from sandbox.networks import build
 from sandbox.neurons import LeakyIntegrator
 
 pytest.importorskip("brian2")

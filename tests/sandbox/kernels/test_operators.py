@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sandbox import scan
+from sandbox import build, scan
 from sandbox.kernels import using
 from sandbox.machine.compiled import settled
-from sandbox.networks import build
 from sandbox.neurons import LIF, AdEx, LeakyIntegrator, learnable
 
 from .conftest import DOUBLE, answer, driven

@@ -11,8 +11,8 @@ from rules import Trainer
 from rules.contract import Batch
 from rules.metering import Meter
 from rules.spikes.surrogate import Surrogate, differentiating
+from sandbox import build
 from sandbox.kernels import recurrent, using
-from sandbox.networks import build
 from sandbox.networks.network import Population
 from sandbox.neurons import ALIF, LIF, NEURONS, EscapeLIF
 from sandbox.neurons.learnable import learnable

@@ -14,15 +14,14 @@ from torch.nn.utils import parametrize
 
 import rules
 from rules import Batch
-from sandbox import LIF
+from sandbox import LIF, build
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.registry import Choice
-from sandbox.networks import build
 from sandbox.networks.network import fold
 from sandbox.runs.run import run
 from sandbox.synapses import EventLinear, calibration, choice, product, using
 from tests.conftest import ROOT
-from tests.test_experiment import same_files
+from tests.sandbox.runs.test_run import same_files
 
 SHAPE = (256, 128)  # of a weight that is worth a look at 512 samples
 

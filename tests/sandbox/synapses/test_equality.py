@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rules import Surrogate
-from sandbox import LIF, calibrate
-from sandbox.networks import build
+from sandbox import LIF, build, calibrate
 from sandbox.synapses import EventLinear, product, using
 from sandbox.synapses.events import Events, active, columns, rows
 

@@ -1,0 +1,58 @@
+"""Each check passes for every plasticity of ours and catches the one that was broken for it, and only that."""
+
+from __future__ import annotations
+
+import pytest
+
+from rules.check.plasticity import CHECKS, check_plasticity
+from rules.plasticity import PLASTICITIES
+from rules.plasticity.memristor import DEVICES, Memristor
+from tests.rules.check.broken_plasticity import BROKEN, Recipe
+
+POSITIONAL = {  # what a device needs of a positional store, where it is not the usual
+    "reram_sb": {"base": 64, "digits": 2, "period": 20},  # write noise of 56 steps, and of 75
+    "reram_es": {"base": 64, "digits": 2, "period": 20, "reset": True},  # steps too uneven to be taken back
+    "pcm": {"period": 20, "reset": True},
+    "reram_array_om": {"period": 4},
+    "reram_array_hfo2": {"base": 2, "period": 1, "threshold": 8, "reset": True},
+}
+
+
+@pytest.mark.parametrize("name", PLASTICITIES)
+def test_every_named_plasticity_keeps_the_contract(name):
+    report = check_plasticity(PLASTICITIES[name]())
+    assert report.passed, str(report)
+    assert len(report.results) == len(CHECKS) >= 8
+
+
+@pytest.mark.parametrize("store", ["accumulate_and_carry", "positional"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_device_keeps_it_in_every_store(device, store):
+    options = POSITIONAL.get(device, {"period": 10}) if store == "positional" else {}
+    report = check_plasticity(Memristor(device, store, store_options=options))
+    assert report.passed, str(report)
+
+
+def test_pulse_trains_passed_on_at_once_keep_it():
+    report = check_plasticity(Memristor("reram_sb", "direct", train=31))
+    assert report.passed, str(report)
+
+
+def test_the_good_twin_of_the_broken_ones_keeps_it():
+    report = check_plasticity(Recipe())
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(("check", "broken"), [(check, made) for check, all_ in BROKEN.items() for made in all_])
+def test_each_check_catches_the_plasticity_broken_for_it(check, broken):
+    failed = {r.check: r.message for r in check_plasticity(broken).results if not r.passed}
+    assert failed[check]
+    assert set(failed) <= {check} | getattr(getattr(broken, "kind", None), "also", set())
+
+
+def test_every_check_has_a_broken_plasticity():
+    assert set(BROKEN) == set(CHECKS)
+
+
+def test_the_report_prints_a_line_for_each_check():
+    assert str(check_plasticity(Recipe())).count("ok  ") == len(CHECKS)

@@ -1,0 +1,189 @@
+"""What flat rules refuse, each with what was given, what was wanted, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from rules.check import toy
+from rules.contract import Batch, MissingNeed
+from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
+from rules.credit.zero_order.flat.evolution import EvolutionStrategy
+from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
+from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
+from rules.credit.zero_order.flat.spsa import SPSA
+from rules.diagnostics.nonfinite import NonFinite
+from rules.objectives import OBJECTIVES, REGULARISERS
+from tests.rules.credit.zero_order.nets import assign, drawn, inputs, mlp
+
+RULES = {rule.__name__: rule for rule in (SPSA, EvolutionStrategy, ForwardGradient, NodePerturbation, CoordinateWise)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "message"),
+    [
+        (SPSA, {"draws": 0}, "draws=0: give a whole number, at least 1"),
+        (SPSA, {"step": 0.0}, "step=0.0: give a number above 0"),
+        (SPSA, {"step": float("nan")}, "step=nan: give a number above 0"),
+        (SPSA, {"diff": "centre"}, "unknown diff 'centre'; nearest: 'central'"),
+        (SPSA, {"direction": "gaussian"}, "unknown direction 'gaussian'; .*legal: normal, rademacher"),
+        (ForwardGradient, {"draws": -1}, "draws=-1: give a whole number"),
+        (ForwardGradient, {"direction": "norma"}, "unknown direction 'norma'; nearest: 'normal'"),
+        (NodePerturbation, {"draws": 0}, "draws=0: give a whole number"),
+        (NodePerturbation, {"sigma": -0.1}, "sigma=-0.1: give a number above 0"),
+        (
+            CoordinateWise,
+            {"sparsity": 1.0},
+            "sparsity=1.0: give the part of weights that is left out, from 0 to below 1",
+        ),
+        (CoordinateWise, {"sparsity": -0.1}, "sparsity=-0.1: give the part"),
+        (CoordinateWise, {"step": -1.0}, "step=-1.0: give a number above 0"),
+        (CoordinateWise, {"diff": "forwards"}, "unknown diff 'forwards'; nearest: 'forward'"),
+        (CoordinateWise, {"subset": "fix"}, "unknown subset 'fix'; nearest: 'fixed'"),
+        (
+            EvolutionStrategy,
+            {"population": 7},
+            r"population=7: antithetic pairs want an even number; give 8, or antithetic=False",
+        ),
+        (EvolutionStrategy, {"population": 1, "antithetic": False}, "population=1: give at least 2"),
+        (EvolutionStrategy, {"population": 0}, "population=0: give at least 2"),
+        (EvolutionStrategy, {"sigma": 0}, "sigma=0: give a number above 0"),
+        (EvolutionStrategy, {"shaping": "ranks"}, "unknown shaping 'ranks'; nearest: 'rank'"),
+    ],
+)
+def test_impossible_settings(rule, options, message):
+    with pytest.raises(ValueError, match=message):
+        rule(**options)
+
+
+def level(dtype):
+    """A model whose weights, and signals on ones, are 1."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False)).to(dtype)
+    nn.init.ones_(model[0].weight)
+    return model
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, "1.2e-07"), (torch.float64, "2.2e-16")])
+@pytest.mark.parametrize(
+    ("rule", "what"),
+    [
+        (SPSA(step=1e-20), "step=1e-20: such a step vanishes in {} beside weights of up to 1 in 0.weight"),
+        (EvolutionStrategy(sigma=1e-20), "sigma=1e-20: such a step vanishes in {} beside weights of up to 1"),
+        (CoordinateWise(step=1e-20), "step=1e-20: such a step vanishes in {} beside weights of up to 1"),
+        (NodePerturbation(sigma=1e-20), "sigma=1e-20: such noise vanishes in {} beside signals of up to 1"),
+    ],
+)
+def test_a_step_that_vanishes(rule, what, dtype, bound):
+    with pytest.raises(ValueError, match=f"{what.format(dtype)}.*give more than {bound}"):
+        assign(rule, level(dtype), torch.ones(2, 1, dtype=dtype))
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (
+            nn.BatchNorm1d(4),
+            r"1 is batch normalisation in training mode, whose statistics every probe would move, .*\.eval",
+        ),
+        (nn.Dropout(0.5), "1 is dropout in training mode, which draws a new mask for every probe"),
+    ],
+)
+def test_models_that_do_not_stand_still(rule, stage, message):
+    model = drawn(nn.Sequential(nn.Linear(3, 4), stage, nn.Linear(4, 2))).train()
+    with pytest.raises(ValueError, match=message):
+        assign(rule(), model, inputs(5, 3))
+    assert assign(rule(), model.eval(), inputs(5, 3)).grads
+
+
+class Moody(nn.Module):
+    """Gives NaN from its second pass on."""
+
+    def __init__(self):
+        super().__init__()
+        self.passes = 0
+
+    def forward(self, x):
+        self.passes += 1
+        return x if self.passes == 1 else x * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (SPSA(), "probe 0 of 1 gave a loss of nan; lower step=0.001, the learning rate or the input scale"),
+        (EvolutionStrategy(), "probe 0 of 8 gave a loss of nan; lower sigma=0.02"),
+        (NodePerturbation(), "probe 0 of 8 gave a loss of nan; lower sigma=0.01"),
+        (CoordinateWise(), "gave a loss of nan; lower step"),
+        (ForwardGradient(draws=2), "probe 1 of 2 gave a loss of nan; lower the weights"),
+    ],
+)
+def test_a_nan_in_a_probe(rule, message):
+    model = drawn(nn.Sequential(nn.Linear(3, 4), Moody(), nn.Linear(4, 2)))
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(NonFinite, match=message):
+        assign(rule, model, inputs(5, 3))
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+WITHIN = {"positives": "class_same_t", "negatives": "same_t_only"}  # a sample alone has no partner
+COMPARING = {
+    "contrast": (OBJECTIVES["temporal_contrast"](), "is no mean over samples: alone they have"),
+    "contrast within steps": (OBJECTIVES["temporal_contrast"](**WITHIN), "says of a sample alone: "),
+    "penalty on mean counts": (REGULARISERS["rate_penalty"](), "RatePenalty.* is no mean over samples"),
+}
+
+
+@pytest.mark.parametrize(("objective", "message"), COMPARING.values(), ids=COMPARING)
+def test_node_perturbation_wants_a_loss_of_each_sample(objective, message):
+    batch = toy.batch()
+    with pytest.raises(ValueError, match=f"(?s){message}.*take SPSA, or an objective that does not compare samples"):
+        NodePerturbation().assign(toy.leaky(spiking=True), objective, batch, (), torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, "rate_l1", "membrane"])
+def test_means_over_samples_are_welcome(name):
+    if "contrast" in name or name in ("bce", "van_rossum"):
+        return  # compares samples, or wants outputs of another kind
+    objective = {**OBJECTIVES, **REGULARISERS}[name]()
+    rng = torch.Generator().manual_seed(0)
+    assert NodePerturbation(1).assign(toy.leaky(spiking=True), objective, toy.batch(), (), rng).grads
+
+
+def test_node_perturbation_without_nodes():
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3, 2))
+
+        def forward(self, x):
+            return x @ self.weight
+
+    with pytest.raises(ValueError, match="Bare called no nn.Linear or convolution that learns: .* take SPSA"):
+        assign(NodePerturbation(), Bare(), torch.ones(4, 3))
+
+
+def test_a_model_that_vmap_cannot_run():
+    class Outside(nn.Linear):
+        def forward(self, x):
+            return torch.from_numpy(x.detach().numpy() @ self.weight.detach().numpy().T)
+
+    model = drawn(nn.Sequential(Outside(3, 2, bias=False)))
+    with pytest.raises(
+        RuntimeError, match=r"Sequential cannot be run as 6 copies at once .*CoordinateWise\(together=False\)"
+    ):
+        assign(CoordinateWise(), model, inputs(4, 3))
+    for rule in (SPSA(), EvolutionStrategy(), NodePerturbation(), CoordinateWise(together=False)):
+        assert assign(rule, model, inputs(4, 3)).grads["0.weight"].abs().sum() > 0
+
+
+def test_memory_for_less_than_one_copy():
+    with pytest.raises(ValueError, match=r"memory=100 bytes hold no copy: one takes about [\d,]+ bytes; raise memory"):
+        assign(CoordinateWise(memory=100), mlp([3, 4, 2]), inputs(5, 3))
+
+
+def test_a_forward_gradient_wants_a_gradient():
+    model = toy.smooth(frozenset({"layers"}))
+    with pytest.raises(MissingNeed, match="ForwardGradient.* needs what Static does not offer"):
+        ForwardGradient().assign(model, toy.Quadratic(), Batch(toy.batch().x), (), torch.Generator())

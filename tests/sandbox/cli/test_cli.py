@@ -1,0 +1,196 @@
+"""The command line does what its help says, answers misspellings, and keeps its exit codes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rules import RULES
+from rules.check.rule import CHECKS
+from sandbox.cli.parser import BAD_INPUT, COMMANDS, FAILED, IN_USE, OK, SAYS_NO, main, make_parser
+from tests.conftest import ROOT
+
+TINY = [
+    "--task.options={train: 100, validation: 50, test: 50}",
+    "--encoder.options={steps: 4}",
+    "--network.hidden=[8]",
+    "--epochs=2",
+    "--batch_size=50",
+]
+TINY_COMPARE = [f"--experiment.{option[2:]}" for option in TINY]
+
+
+def call(capsys, *words):
+    code = main([str(word) for word in words])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_run_resume_and_report(tmp_path, capsys):
+    code, out, _ = call(capsys, "run", *TINY, "--out", tmp_path)
+    assert code == OK
+    assert "test accuracy" in out
+    folder = next(path for path in tmp_path.iterdir() if path.is_dir())
+    code, out, _ = call(capsys, "resume", folder, "--json")
+    assert code == OK
+    assert json.loads(out)["steps"] == 4
+    code, out, _ = call(capsys, "report", folder, "--json")
+    assert code == OK
+    assert json.loads(out)["html"].endswith("report.html")
+    code, out, _ = call(capsys, "list", "--out", tmp_path, "--json")
+    assert json.loads(out)["runs"][0]["status"] == "done"
+
+
+@pytest.mark.slow
+def test_compare_prints_a_table_and_a_report(tmp_path, capsys):
+    code, out, _ = call(capsys, "compare", *TINY_COMPARE, "--seeds", 1, "--out", tmp_path)
+    assert code == OK
+    assert "linear classifier" in out
+    assert "readout_only" in out
+    report = out.strip().splitlines()[-1].removeprefix("report: ")
+    assert report.endswith("report.html")
+    assert "<table" in Path(report).read_text()
+
+
+def test_a_yaml_file_with_overrides(tmp_path, capsys):
+    config = tmp_path / "e.yaml"
+    config.write_text(yaml.safe_dump({"epochs": 1, "rule": {"name": "readout_only"}}))
+    code, out, _ = call(capsys, "run", "--config", config, *TINY, "--seed", 4, "--out", tmp_path, "--json")
+    assert code == OK
+    assert "yinyang-readout_only-s4" in json.loads(out)["folder"]
+
+
+def test_a_misspelt_key_in_yaml(tmp_path, capsys):
+    config = tmp_path / "e.yaml"
+    config.write_text("epoch: 1\n")
+    code, _, err = call(capsys, "run", "--config", config)
+    assert code == BAD_INPUT
+    assert "epoch" in err
+    assert "nearest: 'epochs'" in err
+
+
+@pytest.mark.slow
+def test_validate_says_yes_and_no(capsys):
+    code, out, _ = call(capsys, "validate", "lif", "--duration", 50, "--cells", 3)
+    assert (code, "agrees with Brian2" in out) == (OK, True)
+    code, out, _ = call(capsys, "validate", "tests.sandbox.reference.broken_neurons:Sloppy", "--duration", 50, "--json")
+    assert code == SAYS_NO
+    assert json.loads(out)[0]["passed"] is False
+
+
+def test_check_all_walks_the_registry_and_says_yes(capsys, monkeypatch):
+    """With one check, that costs nothing; that every rule passes every check is what tests/rules/check/test_rule.py says."""
+    monkeypatch.setattr("rules.check.CHECKS", {"plain data": CHECKS["plain data"]})
+    code, out, _ = call(capsys, "check", "all", "--json")
+    assert code == OK
+    assert set(json.loads(out)) == set(RULES)
+    assert all(results[0]["check"] == "plain data" for results in json.loads(out).values())
+
+
+def test_check_says_no_to_a_broken_rule(capsys):
+    code, out, _ = call(capsys, "check", "tests.sandbox.cli.test_cli:broken")
+    assert (code, "FAIL  claim holds" in out) == (SAYS_NO, True)
+
+
+def broken():
+    """A rule whose credit is twice too long."""
+    from dataclasses import replace
+
+    import rules
+    from tests.rules.check.broken import TwiceAsLong
+
+    return replace(rules.make("bptt"), credit=TwiceAsLong())
+
+
+def test_doctor_and_list(capsys):
+    code, out, _ = call(capsys, "doctor", "--json")
+    assert code == OK
+    found = json.loads(out)
+    assert found["brian2_agrees"] is True
+    assert found["kernels"].startswith("numba ")
+    assert found["synapses"].startswith("numba ")
+    code, out, _ = call(capsys, "list")
+    assert all(name in out for name in ("bptt", "yinyang", "lif", "latency", "tet", "reram_array_hfo2", "positional"))
+
+
+def test_devices_are_listed_with_what_sets_them_apart(capsys):
+    code, out, _ = call(capsys, "list", "devices")
+    assert code == OK
+    assert "noisy_soft_bounds  SoftBounds(dw_min=0.01, dw_min_dtod=0.3, dw_min_std=3.0)" in out
+    _, pages, _ = call(capsys, "list", "devices", "--markdown")
+    assert "# DifferentialPair (`pcm`)" in pages
+    assert "| `dw_min` | `0.4622` |" in pages
+    _, stores, _ = call(capsys, "list", "stores", "--markdown")
+    assert "# AccumulateAndCarry (`direct`)" in stores
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--rule.name", "bpt"], "unknown rule 'bpt'; nearest: 'bptt'; legal: bptt, tet, tcl"),
+        (["run", "--task.name", "yingyang"], "unknown task 'yingyang'; nearest: 'yinyang'"),
+        (["run", "--network.neuron.name", "lift"], "unknown neuron 'lift'; nearest: 'lif'"),
+        (["run", "--rule.options", "{learn: 1}"], "unknown option of rule 'bptt' 'learn'"),
+        (["run", "--epoch", "3"], "nearest: 'epochs'"),
+        (["run", "--epochs", "0"], "epochs=0: give a whole number"),
+        (["compare", "--seed", "3"], "nearest: 'seeds'"),
+        (["validate", "izhikevic"], "unknown neuron 'izhikevic'"),
+        (["check", "hzoo"], "unknown rule 'hzoo'; nearest: 'hzo'"),
+        (["report", "nowhere"], "nowhere is no run folder"),
+        (["resume", "nowhere"], "nowhere is no run folder"),
+        (["runn"], "run"),
+    ],
+)
+def test_bad_input_is_answered(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, *words)
+    assert code == BAD_INPUT
+    assert "error: " in err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_failed_run_has_its_own_code(tmp_path, capsys):
+    code, _, err = call(capsys, "run", *TINY, "--rule.options={lr: 3.0e+37}", "--epochs=50", "--out", tmp_path)
+    assert code == FAILED
+    assert "last good checkpoint" in err
+
+
+def test_a_folder_in_use_has_its_own_code(tmp_path, capsys, monkeypatch):
+    from sandbox.cli import library as commands
+    from sandbox.runs.folder import FolderInUse
+
+    def busy(*args, **keywords):
+        raise FolderInUse("runs/x is in use by another process")
+
+    monkeypatch.setattr(commands, "run_experiment", busy)
+    assert call(capsys, "run", *TINY, "--out", tmp_path)[0] == IN_USE
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_subcommand_has_help_with_an_example(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"example:\n  sandbox {name}" in shown
+    assert "--json" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_is_understood(name):
+    words = shlex.split(COMMANDS[name].example)
+    assert words[:2] == ["sandbox", name]
+    assert make_parser()[0].parse_args(words[1:]).command == name
+
+
+def test_the_exit_codes_are_documented():
+    done = subprocess.run([sys.executable, "-m", "sandbox", "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert all(f"\n  {code}  " in done.stdout for code in (0, 1, 2, 3, 4, 130))
+    assert all(name in done.stdout for name in COMMANDS)

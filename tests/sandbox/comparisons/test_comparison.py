@@ -1,0 +1,270 @@
+"""A comparison refuses what would mislead, leaves out what is damaged, and says both."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+import rules
+from rules.contract import CreditRule
+from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.comparisons.admission import Unfit
+from sandbox.comparisons.comparison import Comparison, compare, format_table
+from sandbox.comparisons.gather import gather
+from sandbox.config.experiment import MicroscopeConfig, NetworkConfig, RuleConfig
+from sandbox.config.registry import Choice
+from sandbox.machine import files
+from sandbox.report import write_report
+from sandbox.runs import index
+from sandbox.runs.run import run
+from sandbox.statistics import area, verdicts
+from tests.conftest import ROOT
+from tests.sandbox.runs.test_run import TINY
+
+ONE = replace(TINY, epochs=1)
+PLAN = Comparison(ONE, [RuleConfig("bptt", {"lr": 0.1}), "spsa"], seeds=3)
+
+
+class Impossible(CreditRule):
+    """Finds out at its first step that it cannot learn here."""
+
+    claim = "descent"
+
+    def assign(self, model, objective, batch, state, rng):
+        raise ValueError("this model has no soul")
+
+
+def impossible():
+    """A rule that fits no model."""
+    return replace(rules.make("bptt"), credit=Impossible())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A finished comparison and its table."""
+    folder = tmp_path_factory.mktemp("compared") / "c"
+    return folder, compare(PLAN, folder, jobs=2)
+
+
+@pytest.fixture
+def mine(made, tmp_path):
+    """A copy to be spoilt."""
+    shutil.copytree(made[0], tmp_path / "c")
+    return tmp_path / "c"
+
+
+def place(folder, rule, seed):
+    (found,) = folder.glob(f"yinyang-{rule}-s{seed}-*")
+    return found
+
+
+def test_rows_say_what_statistics_says(made):
+    folder, table = made
+    by_rule = {row["rule"]: row for row in table["rows"]}
+    reference = by_rule["readout_only"]["accuracies"]
+    found = verdicts(reference, {r: by_rule[r]["accuracies"] for r in ("bptt", "spsa")}, "readout_only")
+    for rule, verdict in found.items():
+        assert by_rule[rule]["verdict"] == verdict.words
+        assert by_rule[rule]["over_baseline"] == list(verdict.difference)
+        assert by_rule[rule]["effect"] == verdict.effect
+        heights = []
+        for seed in range(3):
+            lines = [
+                json.loads(line) for line in (place(folder, rule, seed) / "metrics.jsonl").read_text().splitlines()
+            ]
+            heights.append(area([e["epoch"] for e in lines], [100 * e["validation_accuracy"] for e in lines]))
+        assert by_rule[rule]["area"][0] == pytest.approx(sum(heights) / 3)
+    assert "too few seeds to tell from readout_only: 3, and 7 could" in format_table(table)
+    assert "no intervals" not in format_table(table)
+
+
+def test_swapped_labels_change_the_table(mine):
+    before = files.read_json(mine / "table.json")
+    a, b = place(mine, "bptt", 0), place(mine, "readout_only", 0)
+    one, two = (files.read_json(path / "result.json") for path in (a, b))
+    files.write_json(a / "result.json", two)
+    files.write_json(b / "result.json", one)
+    after = compare(PLAN, mine)
+    assert after["rows"][0]["over_baseline"] != before["rows"][0]["over_baseline"]
+
+
+def test_a_rule_that_does_not_fit_is_named_before_anything_runs(tmp_path, capsys):
+    plan = replace(PLAN, rules=["bptt", "tests.sandbox.comparisons.test_comparison:impossible"])
+    with pytest.raises(Unfit) as error:
+        compare(plan, tmp_path / "c")
+    assert str(error.value) == (
+        "1 of 3 rules do not fit yinyang:\n  tests.sandbox.comparisons.test_comparison:impossible: this model has no soul\n"
+        "would run: bptt, readout_only; --skip-unfit runs these alone"
+    )
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.slow
+def test_the_rest_is_run_where_asked_for(tmp_path, capsys):
+    plan = replace(PLAN, rules=["tests.sandbox.comparisons.test_comparison:impossible"], seeds=1)
+    table = compare(plan, tmp_path / "c", skip_unfit=True)
+    assert [row["rule"] for row in table["rows"]] == ["readout_only"]
+    assert (
+        "left out, does not fit: tests.sandbox.comparisons.test_comparison:impossible: this model has no soul"
+        in format_table(table)
+    )
+    assert "this model has no soul" in write_report(tmp_path / "c").html.read_text()
+
+
+@pytest.mark.parametrize("rules_", [["binary_stochastic"], ["hzo", "bptt"]])
+def test_needs_are_asked_for_with_their_reason(tmp_path, rules_):
+    """A model that offers a gradient alone."""
+    plain = replace(ONE, network=NetworkConfig(model=Choice("tests.sandbox.comparisons.test_comparison:black_box")))
+    with pytest.raises(Unfit, match=rf"{rules_[0]}: .* needs what BlackBox does not offer"):
+        compare(Comparison(plain, rules_, seeds=1), tmp_path / "c")
+
+
+def test_a_network_too_large_to_be_looked_at_is_reported_before_anything_runs(tmp_path):
+    """Finite differences ask twice for each weight: a hundred hidden units are 700 of them."""
+    close = MicroscopeConfig(references=[Choice("differences", {"largest": 600})])
+    wide = replace(TINY, network=NetworkConfig(hidden=[100]), microscope=close)
+    with pytest.raises(Unfit, match="this model has 700 in its weight matrices, more than largest=600"):
+        compare(Comparison(wide, ["bptt"], seeds=1), tmp_path / "c")
+    assert not list(tmp_path.glob("c/yinyang*"))
+
+
+def black_box(shape, classes, *, seed):
+    """A model that offers a gradient and nothing else."""
+    import torch
+
+    class BlackBox(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.out = torch.nn.Linear(shape[0], 8), torch.nn.Linear(8, classes)
+
+        def forward(self, x):
+            return self.out(torch.relu(self.hidden(x)))
+
+    torch.manual_seed(seed)
+    return BlackBox()
+
+
+@pytest.mark.parametrize("file", ["result.json", "metrics.jsonl", "test.json", "config.yaml", "provenance.json"])
+def test_a_damaged_run_is_skipped_named_and_counted(mine, file):
+    spoilt = place(mine, "spsa", 1)
+    (spoilt / file).write_text("{half")
+    table = compare(PLAN, mine)
+    assert table["seeds"] == [0, 2]
+    assert all(row["seeds"] == 2 for row in table["rows"])
+    text = format_table(table)
+    assert "1 damaged run folder skipped, and the seed with it for every rule" in text
+    assert spoilt.name in text
+    assert (spoilt / file).read_text() == "{half"
+    assert {row["status"] for row in index.rows(mine.parent, rule="spsa")} == {"done", "damaged"}
+
+
+@pytest.mark.slow
+def test_a_damaged_run_is_told_of_in_summary_and_report_and_can_be_run_again(mine, capsys):
+    spoilt = place(mine, "spsa", 1)
+    (spoilt / "result.json").write_text("{half")
+    assert main(["resume", str(mine)]) == OK
+    assert spoilt.name in capsys.readouterr().out
+    assert spoilt.name in (mine / "report.html").read_text()
+    before = files.read_json(place(mine, "spsa", 2) / "result.json")
+    shutil.rmtree(spoilt)
+    assert compare(PLAN, mine)["seeds"] == [0, 1, 2]
+    assert files.read_json(place(mine, "spsa", 2) / "result.json") == before
+
+
+def test_a_rule_whose_runs_are_all_damaged_leaves_no_pairs(mine):
+    for seed in range(3):
+        (place(mine, "spsa", seed) / "result.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match="no seed is left that every rule has; remove the damaged folders and resume: "
+    ):
+        compare(PLAN, mine)
+
+
+def revise(folder, revision):
+    made_by = files.read_json(folder / "provenance.json")
+    files.write_json(folder / "provenance.json", {**made_by, "revision": revision})
+
+
+@pytest.mark.slow
+def test_runs_of_different_code_are_refused_or_marked(mine, capsys):
+    revise(place(mine, "bptt", 2), "0123456789abcdef")
+    with pytest.raises(ValueError, match=r"different code revisions do not belong in one table; .*\n  .*: 8\n?|: 1\n?"):
+        compare(PLAN, mine)
+    assert main(["resume", str(mine)]) == BAD_INPUT
+    assert "0123456789abcdef: 1" in capsys.readouterr().err
+    table = compare(PLAN, mine, mixed_revisions=True)
+    assert sorted(table["revisions"].values()) == [1, 8]
+    assert "0123456789abcdef" in table["rows"][0]["revisions"]
+    assert "mixed code revisions, not strictly comparable: " in format_table(table)
+    assert "1 by 0123456789ab" in write_report(mine).html.read_text()
+
+
+def test_finished_runs_of_other_code_stop_the_next_before_it_runs(mine):
+    for path in mine.glob("yinyang-*"):
+        revise(path, "older")
+    shutil.rmtree(place(mine, "bptt", 2))
+    with pytest.raises(ValueError, match=r"(?s): those to come.*older: 8|older: 8.*: those to come"):
+        compare(PLAN, mine)
+    assert not list(mine.glob("yinyang-bptt-s2-*"))
+
+
+@pytest.mark.slow
+def test_a_rule_that_looked_at_the_test_set_again_is_told_of(mine):
+    files.write_json(place(mine, "spsa", 0) / "test.json", {"evaluations": 7})
+    table = compare(PLAN, mine)
+    assert [row["test_evaluations"] for row in table["rows"]] == [1, 7, 1]
+    assert "the test set was evaluated more than once in runs of: spsa 7 times" in format_table(table)
+    assert "evaluated more than once in runs of: spsa 7 times" in write_report(mine).html.read_text()
+
+
+def test_a_table_is_made_of_runs_wherever_they_were_made(made, mine, capsys):
+    found = gather(mine)
+    same = ("rule", "accuracies", "over_baseline", "verdict")
+    assert sorted((row[key] for key in same) and row["rule"] for row in found["rows"]) == [
+        "bptt",
+        "readout_only",
+        "spsa",
+    ]
+    by_rule = {row["rule"]: row for row in found["rows"]}
+    assert all(
+        {key: row[key] for key in same} == {key: by_rule[row["rule"]][key] for key in same} for row in made[1]["rows"]
+    )
+    assert main(["table", str(mine)]) == OK
+    assert "linear classifier" in capsys.readouterr().out
+
+
+def test_unpaired_seeds_are_refused_and_named(mine):
+    shutil.rmtree(place(mine, "spsa", 1))
+    with pytest.raises(ValueError, match=r"(?s)not run with the same seeds.*bptt: 0, 1, 2.*\n  spsa: 0, 2"):
+        gather(mine)
+
+
+def test_a_table_wants_one_experiment_and_the_baseline(mine, tmp_path):
+    with pytest.raises(ValueError, match="holds no run folders; name the folder that"):
+        gather(tmp_path / "nowhere")
+    for path in mine.glob("yinyang-readout_only-*"):
+        shutil.rmtree(path)
+    with pytest.raises(ValueError, match="no run of readout_only, the baseline of every table"):
+        gather(mine)
+    run(replace(ONE, batch_size=100), mine / "other")
+    with pytest.raises(ValueError, match=r"holds runs of 2 different experiments \(yinyang\); a table compares runs"):
+        gather(mine)
+
+
+@pytest.mark.slow
+def test_workers_find_everything_imported():
+    """What a run imports late is paid for by every worker, two seconds of torch's compiler for example."""
+    code = (
+        "import importlib, sys, tempfile; from pathlib import Path; from sandbox.executors.local import PRELOADED\n"
+        "[importlib.import_module(name) for name in PRELOADED]; before = set(sys.modules)\n"
+        "from sandbox.runs.run import run; from tests.sandbox.runs.test_run import TINY\n"
+        "before |= {name for name in sys.modules if name.startswith(('tests', '_pytest', 'pytest'))}\n"
+        "run(TINY, Path(tempfile.mkdtemp()) / 'r'); print(len({n for n in set(sys.modules) - before if 'torch' in n}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert int(done.stdout) < 20
