@@ -203,17 +203,3 @@ class MissingNeed(ValueError):
         lines = [f"  {need}: {NEEDS[need]}; {REMEDIES[need]}" for need in sorted(missing)]
         has = ", ".join(sorted(offered)) or "nothing"
         super().__init__(f"{rule} needs what {model} does not offer (it offers: {has}):\n" + "\n".join(lines))
-
-
-def offers(model: nn.Module) -> frozenset[str]:
-    """What a model says it offers.
-
-    A plain module offers `gradient`, an `nn.Sequential` also `layers`, and `bits` where a part says `puts_out_bits`.
-    """
-    declared = getattr(model, "offers", None)
-    if declared is not None:
-        return frozenset(declared)
-    if not isinstance(model, nn.Sequential):
-        return frozenset({"gradient"})
-    bits = any(getattr(module, "puts_out_bits", False) for module in model.modules())
-    return frozenset({"gradient", "layers", "bits"} if bits else {"gradient", "layers"})

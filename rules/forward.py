@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Run, Trace
+from rules.optional import keywords_of, recorder_of
 
 
 def as_batch(item: Any) -> Batch:
@@ -56,7 +57,7 @@ def plain(model: nn.Module) -> nn.Module:
 def takes(model: nn.Module, keyword: str) -> bool:
     """Whether `model(x, keyword=...)` is understood; a model around another may say `keywords` itself."""
     inner = plain(model)
-    said: frozenset[str] | None = getattr(inner, "keywords", None)
+    said = keywords_of(inner)
     return keyword in (_keywords(type(inner).forward) if said is None else said)
 
 
@@ -90,9 +91,9 @@ def _record_sequential(model: nn.Sequential, x: Tensor) -> Run:
     traces: list[Trace] = []
     for name, stage in model._modules.items():  # named_children() would name a stage that is used twice once
         assert stage is not None
-        recorder = getattr(stage, "run", None)
+        recorder = recorder_of(stage)
         if recorder is not None:
-            run: Run = recorder(x, None, True)
+            run = recorder(x, None, True)
             x = run.output
             traces += [trace._replace(weight=f"{name}.{trace.weight}") for trace in run.traces]
             continue
@@ -116,6 +117,15 @@ def map_tensors(change: Any, tree: Any) -> Any:
         parts = [map_tensors(change, part) for part in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     return tree
+
+
+def fold(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply a stateless module at every step of `[T, B, ...]`; an input that is constant in time is weighed once."""
+    if len(x) > 1 and x.stride(0) == 0:
+        once = fold(module, x[:1])
+        return once.expand(len(x), *once.shape[1:])
+    y: Tensor = module(x.flatten(0, 1))
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def join(runs: list[Run]) -> Run:

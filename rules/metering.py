@@ -6,10 +6,11 @@ from types import TracebackType
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 from rules.contract import Cost
+from rules.optional import tallying
+from rules.synapses import weighted
 
 
 def pairs(module: Any, output: Any) -> int:
@@ -36,7 +37,7 @@ class Meter:
         self.conversions = [0, 0]  # to analogue and to digital, going forward
         self.reverse = [0, 0, 0, 0]  # operations for errors and for weights, and both conversions, going backward
         self._seen: set[int] = set()
-        self._weighted = [m for m in model.modules() if isinstance(m, (nn.Linear, _ConvNd, nn.RNNBase))]
+        self._weighted = [*weighted(model).values()]
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Meter:
@@ -47,6 +48,7 @@ class Meter:
         for handle in self._handles:
             handle.remove()
 
+    @tallying
     def _count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._seen.add(id(module))
         operations = pairs(module, output)
@@ -59,8 +61,6 @@ class Meter:
             weighed = any(p.requires_grad for p in module.parameters())
             back = (operations * passed_on, operations * weighed, outgoing, incoming * passed_on)
             self.reverse = [before + now for before, now in zip(self.reverse, back, strict=True)]
-
-    _count.tallies = True  # type: ignore[attr-defined]  # of an output only size and `requires_grad` are read
 
     def cost(self, forwards: int, backwards: int) -> Cost:
         """The bill for `forwards` whole passes and `backwards` reverse passes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,7 @@ from rules.objectives import OBJECTIVES
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.objectives.readout import TET
 from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast
-from rules.options import also_takes
+from rules.options import also_takes, built
 from rules.plasticity import PLASTICITIES, SGD, Adam, Memristor
 from rules.spikes.surrogate import Surrogate
 from rules.views import VIEWS
@@ -276,11 +275,7 @@ def pick(kind: str, members: dict[str, Any], name: str, **options: Any) -> Any:
     """Build a member of a registry by name; an unknown name or option lists the legal ones and the nearest."""
     if name not in members:
         raise unknown(kind, name, members)
-    legal = list(inspect.signature(members[name]).parameters)
-    for option in options:
-        if option not in legal:
-            raise unknown(f"option of {kind} {name!r}", option, legal)
-    return members[name](**options)
+    return built(kind, name, members[name], options)
 
 
 def make(name: str, **overrides: Any) -> LearningRule:

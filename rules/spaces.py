@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rules.optional import space_said
+
 
 @dataclass(frozen=True)
 class Range:
@@ -91,7 +93,7 @@ def space_of(name: str, maker: Callable[..., Any]) -> Space:
     >>> sorted(space_of("hzo", RULES["hzo"]))
     ['lr', 'momentum']
     """
-    found = SPACES.get(name) or getattr(maker, "space", None)
+    found = SPACES.get(name) or space_said(maker)
     if not found:
         raise ValueError(
             f"rule {name!r} declares no search space: give its recipe an attribute, "

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Credit, MissingNeed, Run, offers, own_parameters
+from rules.contract import Batch, Cost, Credit, MissingNeed, Run, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
 from rules.diagnostics.latency import Latency
@@ -22,6 +22,7 @@ from rules.diagnostics.nonfinite import check_credit, check_input
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
 from rules.forward import as_batch, run_model
+from rules.optional import Epochs, Resumable, Seeded, offers, tissue
 from rules.processes import Traffic
 from rules.recipes import LearningRule, make
 from rules.state import from_plain, to_plain
@@ -76,8 +77,11 @@ class Trainer:
         if not learned:
             raise ValueError(f"{type(model).__name__} has no trainable parameter: is everything frozen?")
         self.parameters = learned | own_parameters(self.rule.objective)
-        seeded = getattr(self.rule.plasticity, "seeded", None)  # devices are as random as everything else
-        self.optimizer = (seeded(seed) if seeded else self.rule.plasticity)(self.parameters.values())
+        plasticity = self.rule.plasticity
+        if isinstance(plasticity, Seeded):  # devices are as random as everything else
+            plasticity = plasticity.seeded(seed)
+        self.optimizer = plasticity(self.parameters.values())
+        self.tissue = tissue(self.optimizer)
         self.state = self._first = self.rule.credit.init(model)  # rules replace their state and never change it
         self.rng = torch.Generator().manual_seed(seed)
         self.monitor = Monitor(health or Health())
@@ -98,8 +102,7 @@ class Trainer:
             parameter.grad = credit.grads.get(name)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        spent = getattr(self.optimizer, "spent", Cost)()  # what writing to devices cost
-        cost = credit.cost + spent + Cost(bytes_communicated=traffic.bytes)
+        cost = credit.cost + self.tissue.spent() + Cost(bytes_communicated=traffic.bytes)
         self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
@@ -113,7 +116,7 @@ class Trainer:
         """
         self.model.train()
         for _ in range(epochs):
-            if hasattr(loader, "set_epoch"):
+            if isinstance(loader, Epochs):
                 loader.set_epoch(self.epoch)
             before = self.position
             for item in rest_of(loader, before):
@@ -207,8 +210,7 @@ class Trainer:
 
     def reading(self, dice: torch.Generator) -> AbstractContextManager[Any]:
         """Weights as a forward pass sees them: devices that are noisy to read are so inside of it."""
-        reading = getattr(self.optimizer, "reading", None)
-        return nullcontext() if reading is None else reading(self.model, dice)
+        return self.tissue.reading(self.model, dice)
 
     def _require(self, offered: frozenset[str]) -> None:
         missing = self.rule.needs - offered
@@ -240,7 +242,6 @@ class Trainer:
 
 def rest_of(loader: Iterable[Any], start: int) -> Iterator[Any]:
     """What a loader gives from batch `start` on: asked to begin there where it can, read and skipped where not."""
-    if start and hasattr(loader, "iterate"):
-        rest: Iterator[Any] = loader.iterate(start)
-        return rest
+    if start and isinstance(loader, Resumable):
+        return loader.iterate(start)
     return islice(loader, start, None)

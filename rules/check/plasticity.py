@@ -6,7 +6,6 @@ import copy
 import io
 import pickle
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from rules.check.claims import demand, same
 from rules.check.rule import Report, checked
+from rules.optional import tissue
 
 Plasticity = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 STEPS = 40  # several carries, and enough for a direction to stand out of a device's noise
@@ -52,16 +52,15 @@ def stays_within_bounds(plasticity: Plasticity) -> None:
     """Driven hard to either side, weights stay between the bounds that the optimizer states, and finite."""
     for sign in (1.0, -1.0):
         net, optimizer = _made(plasticity)
-        bounds = getattr(optimizer, "bounds", None)
-        held = getattr(optimizer, "held", lambda p: p.detach())
+        devices = tissue(optimizer)
         for _ in range(STEPS):
             _drive(net, optimizer, partial(torch.full_like, fill_value=4 * PULL * sign))
         for p in net.parameters():
             demand(bool(p.isfinite().all()), "a weight became NaN or infinite under large gradients")
-            if bounds is not None:
-                low, high = bounds(p)
+            if (limits := devices.bounds(p)) is not None:
+                low, high = limits
                 slack = 1e-6 * (high - low).abs()  # of float32, through a change of unit
-                inside = (held(p) >= low - slack) & (held(p) <= high + slack)
+                inside = (devices.held(p) >= low - slack) & (devices.held(p) <= high + slack)
                 demand(bool(inside.all()), "a weight left the bounds that the optimizer states for it")
 
 
@@ -132,7 +131,7 @@ def heeds_groups(plasticity: Plasticity) -> None:
 def moves_against_the_gradient(plasticity: Plasticity) -> None:
     """Weights with positive gradients go down and those with negative ones up, on average."""
     net, optimizer = _made(plasticity)
-    held = getattr(optimizer, "held", lambda p: p.detach())
+    held = tissue(optimizer).held
     before = [held(p).clone() for p in net.parameters()]
     signs = [torch.where(torch.arange(p.numel()).view(p.shape) % 2 == 0, 1.0, -1.0).to(p) for p in net.parameters()]
     for _ in range(STEPS):
@@ -199,8 +198,7 @@ def _none(p: Tensor) -> None:
 
 
 def _reading(optimizer: torch.optim.Optimizer, net: nn.Module) -> Any:
-    reading = getattr(optimizer, "reading", None)
-    return nullcontext() if reading is None else reading(net, torch.Generator().manual_seed(0), elapsed=1)
+    return tissue(optimizer).reading(net, torch.Generator().manual_seed(0), elapsed=1)
 
 
 def _weights(net: nn.Module) -> dict[str, Tensor]:

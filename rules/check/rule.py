@@ -16,7 +16,8 @@ from torch import nn
 
 from rules.check import toy
 from rules.check.claims import CLAIMS, assign, demand, same
-from rules.contract import NEEDS, Batch, MissingNeed, offers, own_parameters
+from rules.contract import NEEDS, Batch, MissingNeed, own_parameters
+from rules.optional import offers
 from rules.recipes import LearningRule, make
 from rules.trainer import Trainer
 

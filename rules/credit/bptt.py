@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, offers, own_parameters
+from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, own_parameters
 from rules.forward import join, map_tensors, run_model, takes
 from rules.metering import Meter
+from rules.optional import offers
 from rules.spikes.surrogate import Surrogate, differentiating
 
 

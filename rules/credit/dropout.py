@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Holding, Objective
-from rules.credit.binary_stochastic.wires import weighted
+from rules.synapses import synapses
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,6 @@ class Dropout(Holding):
             return (x * kept / (1 - self.p), *others)
 
         with ExitStack() as hooks:
-            for module in list(weighted(model).values())[1:] if self.p else []:
+            for module in list(synapses(model).values())[1:] if self.p else []:
                 hooks.callback(module.register_forward_pre_hook(thin).remove)
             return self.credit.assign(model, objective, batch, state, rng)

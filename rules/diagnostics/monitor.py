@@ -20,6 +20,7 @@ from rules.diagnostics.health import (
     rms,
 )
 from rules.errors import unknown
+from rules.optional import tissue
 
 KINDS = {
     "silent": "hardly a unit of a layer fires",
@@ -151,13 +152,13 @@ def fingerprint(parameter: Tensor) -> tuple[float, float]:
 
 def bounded(parameters: dict[str, nn.Parameter], optimizer: Any, share: float) -> Iterator[Finding]:
     """Parameters whose devices are at a bound, of those that have more than two levels."""
-    if not (hasattr(optimizer, "bounds") and hasattr(optimizer, "held")):
-        return
+    devices = tissue(optimizer)
     for name, parameter in parameters.items():
-        if not optimizer.state.get(parameter):
+        limits = devices.bounds(parameter) if optimizer.state.get(parameter) else None
+        if limits is None:
             continue
-        low, high = optimizer.bounds(parameter)
-        held, near = optimizer.held(parameter), 1e-6 * (high - low)
+        low, high = limits
+        held, near = devices.held(parameter), 1e-6 * (high - low)
         between = (held > low + near) & (held < high - near)
         stuck = 1 - float(between.double().mean())
         if stuck > share and bool(between.any()):

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from rules.contract import Batch
 from rules.forward import looking, plain, takes
 from rules.metering import pairs
+from rules.optional import tallying
 from rules.spikes.bits import is_trits
+from rules.synapses import transposed, weighted
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -52,8 +53,7 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
     batch = x if isinstance(x, Batch) else Batch(x)
     counts: dict[str, _Counts] = {}
     model = plain(model)
-    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, (nn.Linear, _ConvNd, nn.RNNBase))]
-    with looking(model, {module: _counting(counts, name) for name, module in layers}):
+    with looking(model, {module: _counting(counts, name) for name, module in weighted(model).items()}):
         model(batch.x, **({"carry": batch.carry} if takes(model, "carry") else {}))
     if samples is None:
         samples = batch.x.shape[1] if batch.y is None else len(batch.y)
@@ -73,16 +73,14 @@ class _Counts:
 
 
 def _counting(counts: dict[str, _Counts], name: str) -> Any:
-    hook = partial(_count, counts, name)
-    hook.tallies = True  # type: ignore[attr-defined]  # of an output the size alone is read
-    return hook
+    return tallying(partial(_count, counts, name))
 
 
 def _count(found: dict[str, _Counts], name: str, module: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
     counts, given = found.setdefault(name, _Counts()), inputs[0].detach()
     active = given != 0
     dense = pairs(module, output)
-    whole = isinstance(module, (nn.RNNBase, _ConvTransposeNd))
+    whole = isinstance(module, nn.RNNBase) or transposed(module)
     counts.dense += dense
     counts.effective += dense if whole else _effective(module, active)
     counts.events += int(active.count_nonzero())

@@ -22,7 +22,7 @@ from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
 
-PRESETS = Path(__file__).parent / "presets"
+PRESETS = Path(__file__).parents[1] / "presets"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
 def from_dict(kind: type[Any], content: dict[str, Any]) -> Any:
     """An `Experiment` or a `Comparison` from what a YAML file holds; raises ValueError for a misspelt key.
 
+    >>> from sandbox.config.experiment import Experiment
     >>> from_dict(Experiment, {"seed": 3, "rule": {"name": "readout_only"}}).rule.name
     'readout_only'
     """

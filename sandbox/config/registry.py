@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from rules.errors import unknown
 from rules.objectives import OBJECTIVES, REGULARISERS
+from rules.options import built
 from rules.plasticity import PLASTICITIES
 from rules.recipes import CREDITS, RULES
 from rules.views import VIEWS
@@ -54,12 +54,7 @@ class Choice:
 
         An unknown name or option is a ValueError that lists the legal ones and the nearest.
         """
-        maker = find(kind, self.name)
-        legal = [name for name in inspect.signature(maker).parameters if name not in given]
-        for option in self.options:
-            if option not in legal:
-                raise unknown(f"option of {kind} {self.name!r}", option, legal)
-        return maker(**given, **self.options)
+        return built(kind, self.name, find(kind, self.name), self.options, **given)
 
 
 def find(kind: str, name: str) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._C import _functorch
 
+from rules.optional import tallies
 from sandbox.kernels.choice import choice
 from sandbox.kernels.launch import registered
 from sandbox.kernels.launch.backends import by_triton
@@ -48,7 +49,7 @@ def admit(synapse: nn.Linear, currents: Tensor, last: Tensor) -> None:
         raise Unsupported(f"recurrent synapses of type {type(synapse).__name__}")
     others = synapse._forward_pre_hooks or synapse._backward_hooks or synapse._backward_pre_hooks
     everywhere = module._global_forward_hooks or module._global_forward_pre_hooks or module._global_backward_hooks
-    if others or everywhere or not all(getattr(hook, "tallies", False) for hook in synapse._forward_hooks.values()):
+    if others or everywhere or not all(tallies(hook) for hook in synapse._forward_hooks.values()):
         raise Unsupported("a hook looks at the recurrent synapse in every step", expected=True)
     if _functorch.maybe_current_level() is not None:
         raise Unsupported("a transform of torch.func", expected=True)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.contract import CreditRule
+from rules.contract import Holding
 from rules.diagnostics.nonfinite import finite
 from rules.forward import as_batch
+from rules.optional import Epochs, Feedback
 from rules.trainer import Trainer, rest_of
 from sandbox.microscope.frozen import Frozen, freeze
 from sandbox.microscope.look import Look, Row
@@ -111,7 +112,7 @@ class Watched:
 
     def set_epoch(self, epoch: int) -> None:
         """Told on, where the loader inside wants to know."""
-        if hasattr(self.loader, "set_epoch"):
+        if isinstance(self.loader, Epochs):
             self.loader.set_epoch(epoch)
 
     def iterate(self, start: int = 0) -> Iterator[Any]:
@@ -157,10 +158,10 @@ def _compare(layer: str, drawn: list[dict[str, Tensor]], known: Known, settled: 
 
 def _alignment(frozen: Frozen) -> dict[str, tuple[float | None, str]]:
     """The cosine between each weight and its feedback, or a note, where the rule has any."""
-    credit: CreditRule | None = frozen.credit
-    while credit is not None and not hasattr(credit, "feedback"):
-        credit = getattr(credit, "credit", None)  # a rule that holds another
-    if credit is None:
+    credit = frozen.credit
+    while isinstance(credit, Holding) and not isinstance(credit, Feedback):
+        credit = credit.credit
+    if not isinstance(credit, Feedback):
         return {}
     found: dict[str, tuple[float | None, str]] = {}
     for name, back in credit.feedback(frozen.state).items():

@@ -33,6 +33,7 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
     `firing_report`. In the spirit of Mishkin & Matas 2016 (LSUV, arXiv 1511.06422), with the firing rate in place of
     the variance. Raises ValueError for a rate outside (0, 1).
 
+    >>> from sandbox import build
     >>> net = build((4,), 3, hidden=(30,), seed=0)
     >>> report = calibrate(net, torch.rand(20, 64, 4, generator=torch.Generator().manual_seed(0)), rate=0.1)
     >>> 0.08 < report["layers.0"] < 0.12
@@ -81,6 +82,7 @@ def _settle(network: Network, x: Tensor) -> None:
 def firing_report(network: nn.Module, x: Tensor) -> dict[str, float]:
     """The probability per step with which each spiking layer fires on a batch `[T, B, *shape]`, by layer name.
 
+    >>> from sandbox import build
     >>> net = build((4,), 3, hidden=(30,))
     >>> firing_report(net, torch.zeros(10, 2, 4))
     {'layers.0': 0.0}

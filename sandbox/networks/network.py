@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Run, Trace
+from rules.forward import fold
 from sandbox.kernels.attempt import attempt_recurrent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.learnable import Learned, learnables
@@ -205,12 +206,3 @@ def chain(prefix: str, stack: Sequence[Part], x: Tensor, starts: Sequence[Any], 
 def renamed(prefix: str, traces: tuple[Trace, ...]) -> tuple[Trace, ...]:
     """The same traces, one level further out."""
     return tuple(trace._replace(weight=f"{prefix}.{trace.weight}") for trace in traces)
-
-
-def fold(module: nn.Module, x: Tensor) -> Tensor:
-    """Apply a stateless module at every step of `[T, B, ...]`; an input that is constant in time is weighed once."""
-    if len(x) > 1 and x.stride(0) == 0:
-        once = fold(module, x[:1])
-        return once.expand(len(x), *once.shape[1:])
-    y: Tensor = module(x.flatten(0, 1))
-    return y.reshape(*x.shape[:2], *y.shape[1:])

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Run, offers
+from rules.contract import Batch, Run
 from rules.forward import plain, run_model, takes
+from rules.optional import offers, shape_of
 from rules.seeds import seeded
 from rules.spikes.surrogate import generator_of_pass
 
@@ -68,7 +69,7 @@ class NoisyReadout(nn.Module):
     @property
     def shape(self) -> tuple[int, ...] | None:
         """The shape of one sample at one time, where the model inside says it."""
-        return getattr(plain(self.inner), "shape", None)
+        return shape_of(plain(self.inner))
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
         found = run_model(self.inner, Batch(x, None, carry), record)

@@ -27,7 +27,7 @@ from sandbox.runs import index
 from sandbox.runs.book import Book, RunFailed
 from sandbox.synapses import using
 from sandbox.tasks.base import Dataset, Split
-from sandbox.tasks.encode import check_sequence
+from sandbox.tasks.encode import check_sequence, is_timed
 from sandbox.tasks.loader import Loader
 from sandbox.tracking import Tracker
 from sandbox.tracking.together import Tracked
@@ -106,7 +106,7 @@ def _learn(
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
     files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))
-    steps = len(sample.x) if getattr(validation.encoder, "timed", True) else 1
+    steps = len(sample.x) if is_timed(validation.encoder) else 1
     return {
         "cost": book.bill.facts(),
         "firing": firing_report(trainer.model, sample.x),

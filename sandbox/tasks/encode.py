@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -136,6 +136,27 @@ class Still:
         return x
 
 
+class Encoder(Protocol):
+    """From samples to a sequence, time first; a plain function does."""
+
+    sequence: bool  # whether samples are sequences already, [B, T, *f]; False by default
+    timed: bool  # whether what it makes has several time steps; True by default
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Samples `[B, ...]` as `[T, B, ...]`, with random numbers from the generator alone."""
+        ...
+
+
+def wants_sequences(encoder: Any) -> bool:
+    """Whether an encoder says that its samples are sequences already."""
+    return bool(getattr(encoder, "sequence", False))
+
+
+def is_timed(encoder: Any) -> bool:
+    """Whether what an encoder makes has several time steps; it does unless it says otherwise."""
+    return bool(getattr(encoder, "timed", True))
+
+
 def check_sequence(encoder: Any, sequence: bool) -> None:
     """Raises ValueError where an encoder makes sequences of sequences, or wants them and there are none.
 
@@ -143,7 +164,7 @@ def check_sequence(encoder: Any, sequence: bool) -> None:
 
     >>> check_sequence(AsRecorded(), sequence=True)
     """
-    wanted = getattr(encoder, "sequence", False)
+    wanted = wants_sequences(encoder)
     name = getattr(encoder, "__name__", type(encoder).__name__)
     if sequence and not wanted:
         raise ValueError(

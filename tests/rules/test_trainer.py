@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import rules
 from rules import Batch, HealthWarning, MissingNeed, NonFinite, Run, Trainer
 from rules.check import toy
-from rules.contract import offers
+from rules.optional import offers
 from rules.plasticity import Memristor
 from sandbox import LIF, build, calibrate
 

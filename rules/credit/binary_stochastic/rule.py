@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, offers
-from rules.credit.binary_stochastic.wires import Drawn, Wires, made, probabilities, weighted
+from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run
+from rules.credit.binary_stochastic.wires import Drawn, Wires, made, probabilities, wired
 from rules.errors import unknown
 from rules.forward import join, map_tensors, run_model, takes
 from rules.metering import Meter
+from rules.optional import offers
 from rules.spikes.bits import and_not, bernoulli, xor
 from rules.spikes.surrogate import Surrogate, differentiating
 
@@ -95,7 +96,7 @@ class BinaryStochastic(CreditRule):
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Weights and biases of linear maps and convolutions; nothing else gets an opinion."""
-        known = {id(p) for module in weighted(model).values() for p in module.parameters(recurse=False)}
+        known = {id(p) for module in wired(model).values() for p in module.parameters(recurse=False)}
         return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in known}
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from rules.contract import Cost
 from rules.spikes.bits import is_bits, is_trits
 from rules.spikes.surrogate import Surrogate, heaviside
+from rules.synapses import synapses, transposed
 
 
 class Drawn(NamedTuple):
@@ -75,10 +76,12 @@ class Gate(torch.autograd.Function):
         return error * slope, None, None
 
 
-def weighted(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules whose weights one-bit signals pass, by name: `nn.Linear` and convolutions."""
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+def wired(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules whose weights one-bit signals pass, by name: all synapses but transposed convolutions.
+
+    Their weight is `[in, out, ...]`, and how often it is read for an input of zeros and ones is not worked out here.
+    """
+    return {name: module for name, module in synapses(model).items() if not transposed(module)}
 
 
 class Wires:
@@ -94,7 +97,7 @@ class Wires:
         self.draw, self.gain, self.sign, self.debug = draw, gain, sign, debug
         self.counts: Counter[str] = Counter()
         self.drawn: list[Drawn] = []  # all spikes made, in order
-        self._modules = weighted(model)
+        self._modules = wired(model)
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Wires:

@@ -14,3 +14,6 @@ def signs_like(value: Tensor, dice: torch.Generator) -> Tensor:
 def normal_like(value: Tensor, dice: torch.Generator) -> Tensor:
     """Standard normal."""
     return torch.randn(value.shape, generator=dice, dtype=torch.float64).to(value)
+
+
+WORKING_SET = 2**22  # bytes of probes at a time on a processor: larger batches leave its caches and fault in pages

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from rules.contract import Cost
+from rules.optional import Tissue
 from rules.plasticity.memristor.device import Device, normal
 from rules.plasticity.memristor.pulses import rounded, train
 from rules.plasticity.memristor.reading import Glance, seen
 from rules.plasticity.memristor.stores import AccumulateAndCarry, WeightStore
 
 
-class MemristorOptimizer(torch.optim.Optimizer):
+class MemristorOptimizer(torch.optim.Optimizer, Tissue):
     r"""Holds parameters in memristive devices and moves them by pulses.
 
     .. math::

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.plasticity.memristor.device import normal
-
-LAYERS = (nn.Linear, nn.modules.conv._ConvNd)  # one weight matrix, one output of sums
+from rules.synapses import synapses
 
 
 class Glance(NamedTuple):
@@ -31,8 +30,8 @@ def seen(model: nn.Module, glances: Mapping[nn.Parameter, Glance], rng: torch.Ge
                 kept = parameter.data
                 after.callback(setattr, parameter, "data", kept)
                 parameter.data = glance.weights
-        for module in model.modules():
-            if isinstance(module, LAYERS) and isinstance(module.weight, nn.Parameter):
+        for module in synapses(model).values():
+            if isinstance(module.weight, nn.Parameter):
                 noise = glances[module.weight].output_noise if module.weight in glances else 0.0
                 if noise:
                     after.callback(module.register_forward_hook(_noisy(noise, rng)).remove)

@@ -86,7 +86,7 @@ def test_validate_says_yes_and_no(capsys):
 
 def test_check_all_walks_the_registry_and_says_yes(capsys, monkeypatch):
     """With one check, that costs nothing; that every rule passes every check is what tests/rules/check/test_rule.py says."""
-    monkeypatch.setattr("rules.check.CHECKS", {"plain data": CHECKS["plain data"]})
+    monkeypatch.setattr("rules.check.rule.CHECKS", {"plain data": CHECKS["plain data"]})
     code, out, _ = call(capsys, "check", "all", "--json")
     assert code == OK
     assert set(json.loads(out)) == set(RULES)
@@ -163,13 +163,13 @@ def test_a_failed_run_has_its_own_code(tmp_path, capsys):
 
 
 def test_a_folder_in_use_has_its_own_code(tmp_path, capsys, monkeypatch):
-    from sandbox.cli import library as commands
+    from sandbox.cli import runs
     from sandbox.runs.folder import FolderInUse
 
     def busy(*args, **keywords):
         raise FolderInUse("runs/x is in use by another process")
 
-    monkeypatch.setattr(commands, "run_experiment", busy)
+    monkeypatch.setattr(runs, "run_experiment", busy)
     assert call(capsys, "run", *TINY, "--out", tmp_path)[0] == IN_USE
 
 

@@ -9,8 +9,8 @@ from torch import nn
 import rules
 from rules import Batch, Trainer
 from rules.check import toy
-from rules.contract import offers
 from rules.forward import run_model
+from rules.optional import offers
 from sandbox import LIF, Layer, LeakyIntegrator, Network, Population, build, calibrate, firing_report
 from sandbox.networks.models import convolutional, recurrent
 from sandbox.networks.network import Residual

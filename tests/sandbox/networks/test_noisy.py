@@ -8,7 +8,7 @@ from torch import nn
 
 from rules import Trainer
 from rules.check import toy
-from rules.contract import Batch, offers
+from rules.contract import Batch
 from rules.credit.bptt import BPTT
 from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal
 from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
@@ -17,6 +17,7 @@ from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
 from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
 from rules.credit.zero_order.flat.spsa import SPSA
 from rules.forward import run_model
+from rules.optional import offers
 from sandbox import LIF, LeakyIntegrator, build
 from sandbox.networks.noisy import NoisyReadout
 from tests.rules.credit.zero_order.nets import assign, flat, inputs, mlp

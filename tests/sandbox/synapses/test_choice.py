@@ -14,10 +14,10 @@ from torch.nn.utils import parametrize
 
 import rules
 from rules import Batch
+from rules.forward import fold
 from sandbox import LIF, build
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.registry import Choice
-from sandbox.networks.network import fold
 from sandbox.runs.run import run
 from sandbox.synapses import EventLinear, calibration, choice, product, using
 from tests.conftest import ROOT

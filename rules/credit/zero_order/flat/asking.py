@@ -15,6 +15,7 @@ from rules.credit.zero_order.sharing import demand_likeness, dice, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
 from rules.forward import plain, run_model
 from rules.metering import Meter
+from rules.optional import reader_of
 from rules.processes import rank
 from rules.spikes.surrogate import Surrogate, differentiating
 
@@ -39,7 +40,7 @@ class Asking:
         self.model, self.objective = model, objective
         self.views = objective.views(batch, rng)
         self.noise, readings = seeds(2, rng)
-        self.read = getattr(plain(model), "read", None)
+        self.read = reader_of(plain(model))
         self.readings = dice(readings + rank())
         self.bill = Cost()
         self.own = own_parameters(objective)

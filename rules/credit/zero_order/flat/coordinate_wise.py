@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit, CreditRule, Objective
+from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.copies import Copies, Widest, divided
 from rules.credit.zero_order.flat.moving import demand_number, demand_visible
-from rules.credit.zero_order.layered.directions import WORKING_SET
 from rules.credit.zero_order.sharing import dice, seeds, shared
 from rules.errors import unknown
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from rules.contract import Batch, Claim, Cost, Credit, CreditRule, MissingNeed, Objective, Run, offers
+from rules.contract import Batch, Claim, Cost, Credit, CreditRule, MissingNeed, Objective, Run
 from rules.credit.zero_order.flat.asking import Asking, Joined
 from rules.credit.zero_order.flat.moving import DIRECTIONS, demand_draws
 from rules.credit.zero_order.flat.tangents import Tangents, spiking, tangent
 from rules.credit.zero_order.sharing import dice, seeds, shared, whole
 from rules.errors import unknown
 from rules.forward import map_tensors
+from rules.optional import offers
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from rules.credit.zero_order.flat.alone import demand_mean
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import demand_draws, demand_number
 from rules.credit.zero_order.flat.nodes import Nodes, own_gradients
-from rules.credit.zero_order.layered.stages import SYNAPSES
 from rules.credit.zero_order.sharing import seeds, shared
+from rules.synapses import synaptic_parameters
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ class NodePerturbation(CreditRule):
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Weights and biases of every nn.Linear and convolution."""
-        owned = {id(p) for m in model.modules() if isinstance(m, SYNAPSES) for p in m.parameters(recurse=False)}
-        return {name: p for name, p in model.named_parameters() if id(p) in owned and p.requires_grad}
+        return synaptic_parameters(model)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The gradient for every weight, from losses and what went into each layer."""

@@ -13,9 +13,9 @@ from torch.autograd import forward_ad
 
 from rules.contract import Cost
 from rules.credit.zero_order.flat.asking import Spike
-from rules.credit.zero_order.layered.stages import SYNAPSES
 from rules.metering import Meter
 from rules.spikes.surrogate import Surrogate, heaviside
+from rules.synapses import weighted
 
 
 def tangent(signal: Tensor) -> Tensor | None:
@@ -52,7 +52,7 @@ class Tangents:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._modules = [m for m in model.modules() if isinstance(m, (*SYNAPSES, nn.RNNBase))]
+        self._modules = [*weighted(model).values()]
         self._terms: dict[int, int] = {}  # of each module, the most that a call had
         self._bill = torch.zeros(3, dtype=torch.int64)  # operations, conversions to analogue and to digital
         self._stack = ExitStack()

@@ -8,6 +8,7 @@ from rules.contract import Batch, CreditRule, Objective, Run
 from rules.credit.zero_order.layered.recorded import Recorded
 from rules.credit.zero_order.steady import refuse_unsteady
 from rules.forward import plain
+from rules.optional import shape_of
 
 
 def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batch) -> None:
@@ -24,8 +25,8 @@ def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batc
 
 def shaped(model: nn.Module, x: Tensor) -> Tensor:
     """The input as the first layer takes it: a model may say the `shape` of one sample at one time."""
-    shape = getattr(plain(model), "shape", None)
-    return x if shape is None or isinstance(plain(model), nn.Sequential) else x.reshape(*x.shape[:2], *shape)
+    shape = shape_of(plain(model))
+    return x if shape is None else x.reshape(*x.shape[:2], *shape)
 
 
 def confirm(model: nn.Module, run: Run, made: Recorded) -> None:

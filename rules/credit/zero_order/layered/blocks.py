@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from rules.credit.zero_order.layered.stages import SYNAPSES, Step
+from rules.credit.zero_order.layered.stages import Step
+from rules.synapses import SYNAPSES
 
 
 class Call(NamedTuple):

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rules.credit.zero_order.draws import normal_like, signs_like
+from rules.credit.zero_order.draws import WORKING_SET, normal_like, signs_like
 from rules.credit.zero_order.layered.lab import Lab, Site
 from rules.processes import processes
-
-WORKING_SET = 2**22  # bytes of probes at a time on a processor: larger batches leave its caches and fault in pages
 
 
 class Probes(NamedTuple):

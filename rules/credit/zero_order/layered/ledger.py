@@ -11,8 +11,8 @@ from types import TracebackType
 from torch import nn
 
 from rules.contract import Cost
-from rules.credit.zero_order.layered.stages import SYNAPSES
 from rules.metering import Meter
+from rules.synapses import weighted
 
 
 class Ledger:
@@ -23,7 +23,7 @@ class Ledger:
 
     def __init__(self, model: nn.Module) -> None:
         self._meter = Meter(model)  # the bill for all of it
-        self._each = [Meter(module) for module in model.modules() if isinstance(module, (*SYNAPSES, nn.RNNBase))]
+        self._each = [Meter(module) for module in weighted(model).values()]
         self._unit: list[int] = []
         self._stack = ExitStack()
 

@@ -15,12 +15,14 @@ from rules.credit.zero_order.layered.admission import confirm, refuse, shaped
 from rules.credit.zero_order.layered.lab import Lab, Probing
 from rules.credit.zero_order.layered.ledger import Ledger
 from rules.credit.zero_order.layered.recorded import record
-from rules.credit.zero_order.layered.stages import SYNAPSES, stages
+from rules.credit.zero_order.layered.stages import stages
 from rules.credit.zero_order.layered.transport import Transport
 from rules.credit.zero_order.layered.unitary import report_gains
 from rules.errors import unknown
 from rules.forward import plain, run_model
+from rules.optional import reader_of
 from rules.processes import processes, summed
+from rules.synapses import synaptic_parameters
 
 OPTIONS = {
     "diff": ("central", "forward"),
@@ -98,14 +100,7 @@ class Layered(CreditRule):
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Weights and biases of every nn.Linear and convolution."""
-        owned = {
-            id(p)
-            for module in model.modules()
-            if isinstance(module, SYNAPSES)
-            for name, p in module.named_parameters(recurse=False)
-            if name in ("weight", "bias") and p.requires_grad
-        }
-        return {name: p for name, p in model.named_parameters() if id(p) in owned}
+        return synaptic_parameters(model)
 
     def init(self, model: nn.Module) -> bool:
         """Whether the model was seen to be its layers one after the other."""
@@ -116,7 +111,7 @@ class Layered(CreditRule):
         refuse(self, model, objective, batch)
         chain, learned = stages(model), self.parameters(model)
         views = objective.views(batch, rng)
-        lab = Lab(self.probing, int(torch.randint(2**62, (), generator=rng)), getattr(plain(model), "read", None))
+        lab = Lab(self.probing, int(torch.randint(2**62, (), generator=rng)), reader_of(plain(model)))
         with torch.no_grad(), Ledger(model) as ledger:
             with lab.passing() as passing:
                 made = record(chain, shaped(model, views.x))

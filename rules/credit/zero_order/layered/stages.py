@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
-from rules.contract import Batch, MissingNeed, Run, offers
-from rules.forward import plain, run_model
+from rules.contract import Batch, MissingNeed, Run
+from rules.forward import fold, plain, run_model
+from rules.optional import CellLayer, cells_of, layers_of, offers
+from rules.synapses import SYNAPSES
 
-SYNAPSES = (nn.Linear, _ConvNd)
 # one unit in, one unit out, in the same order
 POINTWISE = {
     nn.Identity,
@@ -103,6 +103,7 @@ class Cells(Step):
 
     name: str
     module: nn.Module
+    layer: CellLayer  # the same, as synapse and cells
 
     timeless = False
 
@@ -111,13 +112,12 @@ class Cells(Step):
 
     def respond(self, currents: Tensor, carry: Any, record: bool) -> Run:
         """The answer from a carry, from rest where it is None."""
-        run: Run = self.module.respond(currents, currents, carry, record)  # type: ignore[operator]
-        return run
+        return self.layer.respond(currents, currents, carry, record)
 
     @property
     def recurrent(self) -> bool:
         """Whether the cells hear one another through weights of their own."""
-        return has_weights(self.module.cells)  # type: ignore[arg-type]
+        return has_weights(self.layer.cells)
 
     @property
     def pointwise(self) -> bool:  # type: ignore[override]
@@ -179,9 +179,10 @@ def stages(model: nn.Module) -> Chain:
     """
     inner = plain(model)
     sequential = isinstance(inner, nn.Sequential)
-    if "layers" not in offers(inner) or not (sequential or hasattr(inner, "layers")):
+    layers = layers_of(inner)
+    if "layers" not in offers(inner) or layers is None:
         raise MissingNeed("a layered zero-order rule", type(inner).__name__, {"layers"}, offers(inner) - {"layers"})
-    parts: list[nn.Module] = [plain(part) for part in (inner if sequential else inner.layers)]  # type: ignore[union-attr]
+    parts = [plain(part) for part in layers]
     if not sequential and all(isinstance(part, SYNAPSES) for part in parts):
         steps: tuple[Step, ...] = (Block(type(inner).__name__, inner, whole=True),)
     else:
@@ -203,11 +204,11 @@ def opened(name: str, module: nn.Module, folded: bool) -> Iterator[Step]:
             yield from opened(f"{name}.{child}", part, folded)  # type: ignore[arg-type]  # a Sequential holds no None
     elif isinstance(module, SYNAPSES) or not has_weights(module):
         yield Plain(name, module, folded)
-    elif all(hasattr(module, part) for part in ("synapse", "cells", "respond")):
-        weighing = list(opened(f"{name}.synapse", module.synapse, True))  # type: ignore[arg-type]
+    elif (layer := cells_of(module)) is not None:
+        weighing = list(opened(f"{name}.synapse", layer.synapse, True))
         if [type(step) for step in weighing if step.weighted] == [Plain]:
             yield from weighing
-            yield Cells(f"{name}.cells", module)
+            yield Cells(f"{name}.cells", module, layer)
         else:
             yield Block(name, module)
     else:
@@ -222,15 +223,6 @@ def cut(steps: tuple[Step, ...], weigh: int, end: int) -> int:
 def has_weights(module: nn.Module) -> bool:
     """Whether there is an nn.Linear or a convolution inside."""
     return any(isinstance(part, SYNAPSES) for part in module.modules())
-
-
-def fold(module: nn.Module, x: Tensor) -> Tensor:
-    """Apply a stateless module at every step of `[T, B, ...]`; an input that is constant in time is weighed once."""
-    if len(x) > 1 and x.stride(0) == 0:
-        once = fold(module, x[:1])
-        return once.expand(len(x), *once.shape[1:])
-    y: Tensor = module(x.flatten(0, 1))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def tiled(x: Tensor, copies: int, axis: int) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from rules.contract import Batch, Credit, CreditRule, Holding, Objective
-from rules.credit.zero_order.layered.stages import SYNAPSES
 from rules.diagnostics.health import HealthWarning
+from rules.synapses import SYNAPSES
 
 LOWEST, HIGHEST = 0.8, 1.25  # of a layer's gain; beyond, depth drowns probes or bends them
 
