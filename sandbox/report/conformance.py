@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from sandbox.machine.files import write_atomically
 from sandbox.reference.conformance.figures import png
 from sandbox.reference.conformance.report import ConformanceReport, short
+from sandbox.report.templating import environment, inline
 
 LIBRARIES = ("brian2", "torch", "scipy", "numpy")
 
@@ -21,33 +18,19 @@ def write_page(reports: Mapping[str, ConformanceReport], path: Path) -> Path:
     """Write the tables and figures of all reports, by name, to an HTML file; returns its path."""
     agree = sum(report.passed for report in reports.values())
     tiers = tuple(dict.fromkeys(tier for report in reports.values() for tier in report.tiers))
-    html = (
-        _environment()
-        .get_template("conformance.html")
-        .render(
-            title=f"{agree} of {len(reports)} neurons agree with Brian2 and SciPy",
-            tiers=f"Tiers: {', '.join(tiers)}",
-            tier_names=tiers,
-            reports=reports,
-            figures={name: _inline(png(report.plot())) for name, report in reports.items()},
-            versions=", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
-        )
+    pages = environment()
+    pages.filters.update(short=short, passes=_passes, largest=_largest)
+    html = pages.get_template("conformance.html").render(
+        title=f"{agree} of {len(reports)} neurons agree with Brian2 and SciPy",
+        tiers=f"Tiers: {', '.join(tiers)}",
+        tier_names=tiers,
+        reports=reports,
+        figures={name: inline(png(report.plot())) for name, report in reports.items()},
+        versions=", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, html)
     return path
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(short=short, passes=_passes, largest=_largest)
-    return environment
 
 
 def _passes(report: ConformanceReport, tier: str) -> str:
@@ -63,7 +46,3 @@ def _largest(report: ConformanceReport) -> str:
         if c.tier == "same_scheme" and c.name in report.differences and c.value is not None
     ]
     return f"{max(values):.1e}" if values else "-"
-
-
-def _inline(content: bytes) -> Markup:
-    return Markup("data:image/png;base64,") + base64.b64encode(content).decode()

@@ -1,31 +1,57 @@
-"""Accuracy against every cost that was counted, one at a time, chosen by the reader."""
+"""Test accuracy for its cost."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sandbox.comparisons.table import as_interval
-from sandbox.report import interactive, theme, wording
-from sandbox.report.canvas import Choice, Plot
-from sandbox.report.figures import PRICES, Price, as_number
+from sandbox.report.figures import Choice, Figure, Scatter, linear_classifier
+from sandbox.report.wording import count, height, hundredths
 from sandbox.runs.finished import FinishedRun
 
 MEASURED = ("seconds", "peak_bytes")  # of a run, by its clock and its memory
 
 
-def plot(table: dict[str, Any]) -> Plot:
-    """The first price of the printed figures, and all others to choose from."""
-    middles = {row["rule"]: as_interval(row["accuracy"]) for row in table["rows"]}
-    first, *_ = found = prices(table)
-    figure = interactive.scatter(middles, costs(table, first), label(first), "test accuracy [%]", table["linear"])
-    choices = tuple(_choice(table, price) for price in found)
-    return Plot(wording.cost_message(table, first), figure, choices if len(choices) > 1 else ())
+class Price(NamedTuple):
+    """A cost that accuracy is drawn against."""
+
+    key: str  # in the table
+    word: str
+    unit: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name of the axis."""
+        return f"{self.word} while learning" + (f" [{self.unit}]" if self.unit else "")
+
+
+PRICES = {
+    "cost": Price("synaptic_operations", "synaptic operations", "multiply-accumulates"),
+    "evaluations": Price("layer_evaluations", "layer evaluations", "a layer, seen by a whole batch"),
+}
+
+
+def figures(table: dict[str, Any]) -> list[Figure]:
+    """One figure for each price in print; in a browser one, where the reader chooses among all of them."""
+    choices = tuple(Choice(price.word, message(table, price), _scatter(table, price)) for price in prices(table))
+    return [
+        Figure(
+            name,
+            message(table, price),
+            _alt(table, price),
+            [_row(row) for row in table["rows"]],
+            _scatter(table, price),
+            plotted=name == "cost",
+            choices=choices,
+        )
+        for name, price in PRICES.items()
+    ]
 
 
 def with_measured(table: dict[str, Any], runs: Sequence[FinishedRun]) -> dict[str, Any]:
-    """The table, whose costs are the same on every machine, with those that this one measured."""
+    """Add what this machine measured to the costs of the table, which are the same on every machine."""
 
     def mean(rule: str, what: str) -> float | None:
         found = [number for run in runs if run.rule == rule and (number := run.measured.get(what)) is not None]
@@ -39,28 +65,51 @@ def with_measured(table: dict[str, Any], runs: Sequence[FinishedRun]) -> dict[st
 
 
 def prices(table: dict[str, Any]) -> list[Price]:
-    """Those of the printed figures, then every other number that is not 0 for all rules."""
+    """The prices of the printed figures, then every other cost that is not 0 for all rules."""
     known = {price.key: price for price in PRICES.values()}
     keys = [*known, *(key for key in table["rows"][0]["cost"] if key not in known)]
-    counted = [key for key in keys if any(costs(table, Price(key, "", "")).values())]
-    return [known.get(key) or Price(key, key.replace("_", " "), "") for key in counted] or [known[keys[0]]]
+    counted = [key for key in keys if any(_paid(table, key).values())]
+    return [known.get(key) or Price(key, key.replace("_", " ")) for key in counted] or [known[keys[0]]]
 
 
-def costs(table: dict[str, Any], price: Price) -> dict[str, float]:
-    """What each rule paid; NaN where that is not known."""
-    return {row["rule"]: as_number(row["cost"].get(price.key)) for row in table["rows"]}
+def message(table: dict[str, Any], price: Price) -> str:
+    """What the highest mean accuracy costs beside the baseline."""
+    task, baseline = table["task"], table["baseline"]
+    best = max(table["rows"], key=height)
+    reference = next(row for row in table["rows"] if row["rule"] == baseline)
+    if best is reference:
+        return f"{task}: no rule has a higher mean than {baseline}, at any cost"
+    word = price.word.split()[-1]
+    ours, theirs = (row["cost"][price.key] for row in (best, reference))
+    if not all(cost is not None and math.isfinite(cost) for cost in (ours, theirs)):
+        return f"{task}: {best['rule']} has the highest mean; not every {word} is a number"
+    if ours == theirs:
+        return f"{task}: {best['rule']} has the highest mean, at {baseline}'s {word}"
+    times = f"{ours / theirs:.3g} ×" if theirs else "more than"
+    return f"{task}: {best['rule']} has the highest mean, at {times} {baseline}'s {word}"
 
 
-def label(price: Price) -> str:
-    """The name of the axis."""
-    return theme.name(f"{price.word} while learning" + (f" [{price.unit}]" if price.unit else ""))
+def _scatter(table: dict[str, Any], price: Price) -> Scatter:
+    means = {row["rule"]: as_interval(row["accuracy"]) for row in table["rows"]}
+    line = linear_classifier(table["linear"])
+    return Scatter(price.label, "test accuracy [%]", means, _paid(table, price.key), line)
 
 
-def _choice(table: dict[str, Any], price: Price) -> Choice:
-    paid = list(costs(table, price).values())
-    whole = [cost for cost in paid if math.isfinite(cost)] or [0.0]
-    x: list[list[float | None]] = [theme.numbers([cost]) for cost in paid]
-    x.append(theme.numbers([min(whole), max(whole)]))  # of the linear classifier, which comes last
-    axis = {f"xaxis.{key}": part for key, part in interactive.cost_axis(paid).items()}
-    layout = {"xaxis.title.text": theme.broken(label(price)), **axis}
-    return Choice(price.word, wording.cost_message(table, price), {"x": x}, layout)
+def _paid(table: dict[str, Any], key: str) -> dict[str, float]:
+    """What each rule paid; NaN where that is unknown."""
+    paid = {row["rule"]: row["cost"].get(key) for row in table["rows"]}
+    return {rule: math.nan if cost is None else cost for rule, cost in paid.items()}
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """Test accuracy with its interval in percent, and the costs."""
+    accuracy = dict(zip(("test_accuracy_percent", "low", "high"), row["accuracy"], strict=True))
+    return {"rule": row["rule"], "seeds": row["seeds"], **accuracy, **row["cost"]}
+
+
+def _alt(table: dict[str, Any], price: Price) -> str:
+    """The points of the figure."""
+    told = "; ".join(
+        f"{row['rule']}: {hundredths(row['accuracy'][0])} at {count(row['cost'][price.key])}" for row in table["rows"]
+    )
+    return f"Test accuracy in percent against {price.word}. {told}."

@@ -1,91 +1,145 @@
-"""Accuracy while learning and accuracy for its cost, with the numbers behind them."""
+"""Describe figures: `printed` draws them as PNG, `interactive` in a browser. A new figure is one `Figure`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
 
-from sandbox.comparisons.comparison import as_interval
-from sandbox.report.canvas import Curve, axes_for, draw_curves, draw_legend, draw_mean, lines, png
-from sandbox.runs.finished import FinishedRun, by_rule
+import numpy as np
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from sandbox.statistics import Interval
 
 
-class Price(NamedTuple):
-    """A cost that accuracy is drawn against."""
+class Curve(NamedTuple):
+    """One curve per seed of a rule, all over the same axis."""
 
-    key: str  # in the table
-    word: str
-    unit: str
+    x: Sequence[float]
+    seeds: list[list[float]]  # [seeds, points]
 
-
-PRICES = {
-    "cost": Price("synaptic_operations", "synaptic operations", "multiply-accumulates"),
-    "evaluations": Price("layer_evaluations", "layer evaluations", "a layer, seen by a whole batch"),
-}
-
-
-CURVE_AXES = ("epochs of training", "validation accuracy [%]")
+    def thinned(self, most: int = 200) -> Curve:
+        """Keep at most so many points, the first and the last among them."""
+        if len(self.x) <= most:
+            return self
+        kept = np.unique(np.linspace(0, len(self.x) - 1, most).astype(int))
+        return Curve([self.x[i] for i in kept], [[seed[i] for i in kept] for seed in self.seeds])
 
 
-def curves_of(runs: Sequence[FinishedRun]) -> dict[str, Curve]:
-    """Validation accuracy against epoch, rule by rule."""
-    return {rule: Curve(mine[0].epochs, [run.accuracies for run in mine]) for rule, mine in by_rule(runs).items()}
+class Line(NamedTuple):
+    """A value that the rules are compared with."""
+
+    at: float
+    label: str
 
 
-def learning_curves(runs: Sequence[FinishedRun], title: str, linear: float | None = None) -> bytes:
-    """Validation accuracy against epoch: a thin line a seed, a thick one their mean; a PNG."""
-    figure, axes = axes_for(title, *CURVE_AXES)
-    curves = curves_of(runs)
-    handles, note = draw_curves(axes, curves)
-    if linear is not None:
-        handles.append(_linear(axes, linear))
-    draw_legend(figure, handles, list(curves), note)
-    return png(figure)
+def linear_classifier(accuracy: float) -> Line:
+    """The test accuracy [%] of the linear classifier."""
+    return Line(accuracy, f"linear classifier, test {accuracy:.2f} %")
 
 
-def accuracy_against_cost(table: dict[str, Any], title: str, price: Price) -> bytes:
-    """Test accuracy, with its 95 % interval, against what learning took; a PNG."""
-    figure, axes = axes_for(title, f"{price.word} while learning [{price.unit}]", "test accuracy [%]")
-    handles, costs = [], [as_number(row["cost"][price.key]) for row in table["rows"]]
-    for number, row in enumerate(table["rows"]):
-        handles += draw_mean(axes, number, costs[number], as_interval(row["accuracy"]))
-    whole = [cost for cost in costs if math.isfinite(cost)] or [0.0]
-    axes.set_xscale("log" if min(whole) > 0 else "symlog")
-    axes.set_xlim(min(whole) / 4, 4 * max(whole) or 1)  # over a decade, so that the axis has labels
-    handles.append(_linear(axes, table["linear"]))
-    bars = table["rows"][0]["accuracy"][1] is not None
-    rules = [row["rule"] for row in table["rows"]]
-    draw_legend(figure, handles, rules, "bar: 95 % interval of the mean" if bars else "")
-    return png(figure)
+@dataclass(frozen=True)
+class Curves:
+    """The mean curve of each rule, with its seeds."""
+
+    x: str  # name of the axis, its unit in brackets
+    y: str
+    curves: Mapping[str, Curve]  # by rule
+    line: Line | None = None
+    note: str = ""  # heads the printed legend; without it, how the seeds are drawn
+    whole: bool = False  # printed ticks are whole numbers
+    tick: float | None = None  # distance of the ticks in a browser
+    every: int | None = None  # points from one printed marker to the next
+    limits: tuple[float, float] | None = None  # of the printed y axis
 
 
-def curves_csv(runs: Sequence[FinishedRun]) -> str:
-    """Every line of every `metrics.jsonl`, with its rule and seed in front."""
-    return lines({"rule": run.rule, "seed": run.seed, **line} for run in runs for line in run.metrics)
+@dataclass(frozen=True)
+class Panels:
+    """Curves of the same rules in one panel per layer, on common axes."""
+
+    x: str
+    y: str
+    layers: Mapping[str, Mapping[str, Curve]]  # by layer, then by rule
+    limits: tuple[float, float]  # of the y axis
 
 
-def cost_csv(table: dict[str, Any]) -> str:
-    """A line a rule: test accuracy with its interval in percent, and the costs."""
-    return lines(
-        {
-            "rule": row["rule"],
-            "seeds": row["seeds"],
-            **dict(zip(("test_accuracy_percent", "low", "high"), row["accuracy"], strict=True)),
-            **row["cost"],
-        }
-        for row in table["rows"]
-    )
+@dataclass(frozen=True)
+class Dots:
+    """One row per rule, the first on top: the mean with its interval, and every seed."""
+
+    x: str
+    means: Mapping[str, Interval]
+    seeds: Mapping[str, Sequence[float]]  # drawn where a rule has more than one
+    note: str = ""  # heads the printed legend
+    line: Line | None = None
+    places: Mapping[str, int] = field(default_factory=dict)  # of the rules in the table, where the order differs
+
+    @property
+    def looks(self) -> list[int]:
+        """Which colour and marker each row has."""
+        return [self.places.get(rule, row) for row, rule in enumerate(self.means)]
 
 
-def as_number(value: float | None) -> float:
-    """NaN where a number is missing."""
-    return math.nan if value is None else value
+@dataclass(frozen=True)
+class Scatter:
+    """One point per rule: the mean with its interval, against a cost."""
+
+    x: str
+    y: str
+    means: Mapping[str, Interval]
+    costs: Mapping[str, float]  # NaN where unknown
+    line: Line | None = None
+
+    @property
+    def known(self) -> list[float]:
+        """The finite costs; a single 0 where there are none."""
+        return [cost for cost in self.costs.values() if math.isfinite(cost)] or [0.0]
+
+    @property
+    def note(self) -> str:
+        """What the bars are, where there are any."""
+        return "bar: 95 % interval of the mean" if any(math.isfinite(m.low) for m in self.means.values()) else ""
 
 
-def _linear(axes: Axes, accuracy: float) -> Any:
-    label = f"linear classifier, test {accuracy:.2f} %"
-    return axes.axhline(accuracy, color="0.25", linestyle=":", linewidth=1.8, label=label)
+@dataclass(frozen=True)
+class Matrix:
+    """Rows by columns, each cell with its colour and its text."""
+
+    x: Sequence[str]
+    y: Sequence[str]
+    values: Sequence[Sequence[float]]  # [rows, columns]; NaN has no colour
+    text: Sequence[Sequence[str]]
+    hover: Sequence[Sequence[Sequence[str]]]  # the lines of each cell's label in a browser
+    bar: str = ""  # name of the printed colour bar; no bar without a name
+    reach: float | None = None  # value of the strongest colour
+
+    @property
+    def largest(self) -> float:
+        """The reach, or the largest magnitude among the values."""
+        finite = (abs(value) for row in self.values for value in row if math.isfinite(value))
+        return self.reach or max(finite, default=1.0) or 1.0
+
+
+Content: TypeAlias = Curves | Panels | Dots | Scatter | Matrix
+
+
+class Choice(NamedTuple):
+    """One of several contents among which a reader may choose."""
+
+    label: str
+    title: str
+    content: Content
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a report."""
+
+    name: str  # of its files
+    title: str
+    alt: str  # its numbers in words, for readers who cannot see it
+    rows: Sequence[dict[str, Any]]  # the numbers behind it, one line of the CSV each
+    content: Content
+    printed: bool = True  # as PNG
+    plotted: bool = True  # in a browser
+    choices: tuple[Choice, ...] = ()  # what a browser shows instead: the first at once, the others on demand

@@ -1,200 +1,174 @@
-"""Figures for a browser, from the numbers of the printed ones: curves with bands, dots with intervals, a matrix."""
+"""Draw a figure in a browser, with plotly.js."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
-from sandbox.report import theme
-from sandbox.report.canvas import Curve
+from sandbox.report import figures, theme
 from sandbox.statistics import Interval
 
-Figure = dict[str, Any]
+Json = dict[str, Any]
 BAND = "band: lowest to highest seed"
 
 
-def curves(found: Mapping[str, Curve], x: str, y: str, linear: float | None = None, **layout: Any) -> Figure:
+class Plot(NamedTuple):
+    """A figure for plotly.js."""
+
+    message: str
+    figure: Json
+    choices: tuple[Json, ...]  # what each choice changes, in the words of Plotly.update
+
+
+def plot(figure: figures.Figure) -> Plot:
+    """Describe a figure for plotly.js."""
+    shown = figure.choices or (figures.Choice("", figure.title, figure.content),)
+    drawn = [RENDERERS[type(choice.content)](choice.content) for choice in shown]
+    changes = [_change(choice, each) for choice, each in zip(shown, drawn, strict=True)]
+    return Plot(shown[0].title, drawn[0], tuple(changes) if len(changes) > 1 else ())
+
+
+def _change(choice: figures.Choice, drawn: Json) -> Json:
+    axis = drawn["layout"]["xaxis"]
+    own = {f"xaxis.{key}": part for key, part in axis.items() if key not in (*theme.AXIS, "title")}
+    return {
+        "label": choice.label,
+        "message": choice.title,
+        "data": {"x": [trace["x"] for trace in drawn["data"]]},
+        "layout": {"xaxis.title.text": axis["title"]["text"], **own},
+    }
+
+
+def _curves(content: figures.Curves) -> Json:
     """The mean of each rule over its seeds, in a band from the lowest to the highest; a legend that filters."""
+    noun = theme.name(content.x.partition(" [")[0])
     data = [
         trace
-        for number, (rule, curve) in enumerate(found.items())
-        for trace in _curve(number, rule, curve.thinned(), x.partition(" [")[0])
+        for number, (rule, curve) in enumerate(content.curves.items())
+        for trace in _curve(number, rule, curve.thinned(), noun)
     ]
-    data += _linear(linear, [place for curve in found.values() for place in curve.x] or [0.0])
-    legend = theme.legend(BAND if any(len(curve.seeds) > 1 for curve in found.values()) else "")
-    return {"data": data, "layout": theme.layout(x, y, showlegend=True, legend=legend, **layout)}
+    data += _line(content.line, [x for curve in content.curves.values() for x in curve.x] or [0.0])
+    several = any(len(curve.seeds) > 1 for curve in content.curves.values())
+    ticks = {} if content.tick is None else {"dtick": content.tick}
+    legend = theme.legend(BAND if several else "")
+    return {"data": data, "layout": theme.layout(content.x, content.y, showlegend=True, legend=legend, xaxis=ticks)}
 
 
-def _curve(number: int, rule: str, curve: Curve, noun: str) -> list[Figure]:
+def _curve(number: int, rule: str, curve: figures.Curve, noun: str) -> list[Json]:
     seeds = np.array(curve.seeds, dtype=float)  # [seeds, points]
-    mean = seeds.mean(0)
-    traces = []
+    mean, low, high = seeds.mean(0), np.fmin.reduce(seeds), np.fmax.reduce(seeds)
+    label = [f"{theme.name(rule)}<br>{height:.2f}" for height in mean]
     if len(seeds) > 1:
-        edges = [*np.fmin.reduce(seeds), *np.fmax.reduce(seeds)[::-1]]
-        around = [
-            (at, edge) for at, edge in zip([*curve.x, *list(curve.x)[::-1]], edges, strict=True) if math.isfinite(edge)
-        ]
-        x, y = [at for at, _ in around], [edge for _, edge in around]
-        traces.append(
-            _trace(
-                rule,
-                x,
-                y,
-                mode="lines",
-                line={"width": 0},
-                fill="toself",
-                hoverinfo="skip",
-                fillcolor=theme.colour(number, 0.14),
-                showlegend=False,
-            )
-        )
-    told = [f"{theme.name(rule)}<br>{height:.2f}" for height in mean]
-    if len(seeds) > 1:
-        told = [
-            f"{text} ({low:.2f} to {high:.2f})"
-            for text, low, high in zip(told, np.fmin.reduce(seeds), np.fmax.reduce(seeds), strict=True)
-        ]
-    told = [f"{text}<br>at {at} {theme.name(noun)}" for text, at in zip(told, curve.x, strict=True)]
+        label = [f"{text} ({a:.2f} to {b:.2f})" for text, a, b in zip(label, low, high, strict=True)]
+    label = [f"{text}<br>at {at} {noun}" for text, at in zip(label, curve.x, strict=True)]
     mode = "lines+markers" if len(curve.x) <= 30 else "lines"
-    return [
-        *traces,
-        _trace(rule, curve.x, mean, mode=mode, line=theme.line(number), marker=theme.marker(number), hovertext=told),
-    ]
+    look = {"line": theme.line(number), "marker": theme.marker(number)}
+    thick = _trace(rule, curve.x, mean, mode=mode, **look, hovertext=label)
+    return [_band(number, rule, curve.x, low, high), thick] if len(seeds) > 1 else [thick]
 
 
-def dots(
-    found: Mapping[str, Interval],
-    seeds: Mapping[str, Sequence[float]],
-    x: str,
-    linear: float | None = None,
-    numbers: Mapping[str, int] | None = None,
-) -> Figure:
-    """A line of the figure a rule, in their order: mean with its interval, and faintly every seed.
-
-    `numbers` says which look each rule has, where they are not in the order of the table.
-    """
-    looks = list(range(len(found))) if numbers is None else [numbers[rule] for rule in found]
-    data = [_seeds(found, seeds, looks), _means(found, looks)]  # two traces for all rules: many are slow
-    shapes = []
-    if linear is not None and math.isfinite(linear):
-        shapes.append(
-            {
-                "type": "line",
-                "x0": linear,
-                "x1": linear,
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": theme.GREY,
-                "layer": "below",
-            }
-        )
-    ticks = {
-        "tickvals": list(range(len(found))),
-        "ticktext": [theme.short(rule) for rule in found],
-        "ticks": "",
-        "range": [len(found) - 0.4, -0.6],
-    }
-    layout = theme.layout(
-        x, "", 96 + 42 * len(found), yaxis=ticks, shapes=shapes, margin={"l": theme.room(list(found))}
-    )
-    return {"data": data, "layout": layout}
+def _band(number: int, rule: str, x: Sequence[float], low: Sequence[float], high: Sequence[float]) -> Json:
+    around = zip([*x, *list(x)[::-1]], [*low, *high[::-1]], strict=True)
+    edge = [(at, height) for at, height in around if math.isfinite(height)]
+    fill = {"fill": "toself", "hoverinfo": "skip", "fillcolor": theme.colour(number, 0.14), "showlegend": False}
+    return _trace(rule, [at for at, _ in edge], [height for _, height in edge], mode="lines", line={"width": 0}, **fill)
 
 
-def _seeds(found: Mapping[str, Interval], seeds: Mapping[str, Sequence[float]], looks: Sequence[int]) -> Figure:
-    """Faintly, below the means, where the bars do not hide them; none of a single seed."""
-    points = [(value, place, rule) for place, rule in enumerate(found) if len(seeds[rule]) > 1 for value in seeds[rule]]
-    faint = {"color": [theme.colour(looks[place], 0.4) for _, place, _ in points], "size": 7}
-    x, y = [value for value, _, _ in points], [place + 0.26 for _, place, _ in points]
-    told = [f"{theme.name(rule)}<br>a seed: {value:.2f}" for value, _, rule in points]
-    return _trace("every seed", x, y, mode="markers", marker=faint, hovertext=told)
+def _panels(content: figures.Panels) -> Json:
+    """All panels in one, where the legend filters."""
+    rules = next(iter(content.layers.values()))
+    curves = {f"{rule}, {layer}": found[rule] for rule in rules for layer, found in content.layers.items()}
+    drawn = _curves(figures.Curves(content.x, content.y, curves))
+    drawn["layout"]["yaxis"]["range"] = list(content.limits)
+    return drawn
 
 
-def _means(found: Mapping[str, Interval], looks: Sequence[int]) -> Figure:
-    each = [theme.marker(number, hollow=True) for number in looks]
-    marker = {
-        "color": [one["color"] for one in each],
-        "symbol": [one["symbol"] for one in each],
-        "size": 10,
-        "line": {"width": 2},
-    }
-    told = [f"{theme.name(rule)}<br>{middle}" for rule, middle in found.items()]
+def _dots(content: figures.Dots) -> Json:
+    """Two traces for all rules: many are slow."""
+    means, line, shapes = content.means, content.line, []
+    if line is not None and math.isfinite(line.at):
+        ends = {"x0": line.at, "x1": line.at, "y0": 0, "y1": 1, "yref": "paper"}
+        shapes.append({"type": "line", **ends, "line": theme.GREY, "layer": "below"})
+    rows = {**_names(list(means)), "range": [len(means) - 0.4, -0.6]}
+    margin = {"l": theme.room(list(means))}
+    layout = theme.layout(content.x, "", 96 + 42 * len(means), yaxis=rows, shapes=shapes, margin=margin)
+    return {"data": [_seeds(content), _means(content)], "layout": layout}
+
+
+def _seeds(content: figures.Dots) -> Json:
+    """Faintly, below the bars, which would hide them; none of a single seed."""
+    several = [(row, rule, content.seeds[rule]) for row, rule in enumerate(content.means)]
+    points = [(value, row, rule) for row, rule, seeds in several if len(seeds) > 1 for value in seeds]
+    faint = {"color": [theme.colour(content.looks[row], 0.4) for _, row, _ in points], "size": 7}
+    x, y = [value for value, _, _ in points], [row + 0.26 for _, row, _ in points]
+    label = [f"{theme.name(rule)}<br>a seed: {value:.2f}" for value, _, rule in points]
+    return _trace("every seed", x, y, mode="markers", marker=faint, hovertext=label)
+
+
+def _means(content: figures.Dots) -> Json:
+    means = list(content.means.values())
+    each = [theme.marker(number, hollow=True) for number in content.looks]
+    look = {key: [one[key] for one in each] for key in ("color", "symbol")}
     return _trace(
         "means",
-        [middle.mean for middle in found.values()],
-        list(range(len(found))),
+        [mean.mean for mean in means],
+        list(range(len(means))),
         mode="markers",
-        marker=marker,
-        error_x=_bar("#505050", list(found.values())),
-        hovertext=told,
+        marker={**look, "size": 10, "line": {"width": 2}},
+        error_x=_bar("#505050", means),
+        hovertext=[f"{theme.name(rule)}<br>{mean}" for rule, mean in content.means.items()],
     )
 
 
-def scatter(found: Mapping[str, Interval], costs: Mapping[str, float], x: str, y: str, linear: float | None) -> Figure:
-    """A point a rule at its cost, with the interval of its mean."""
+def _scatter(content: figures.Scatter) -> Json:
     data = [
         _trace(
             rule,
-            [costs[rule]],
-            [middle.mean],
+            [content.costs[rule]],
+            [mean.mean],
             mode="markers",
             marker=theme.marker(number, hollow=True),
-            error_y=_bar(theme.colour(number), [middle]),
-            hovertext=[f"{theme.name(rule)}<br>{middle}"],
+            error_y=_bar(theme.colour(number), [mean]),
+            hovertext=[f"{theme.name(rule)}<br>{mean}"],
         )
-        for number, (rule, middle) in enumerate(found.items())
+        for number, (rule, mean) in enumerate(content.means.items())
     ]
-    ends = [value for value in costs.values() if math.isfinite(value)] or [0.0]
-    data += _linear(linear, ends)
-    legend = theme.legend("bar: 95 % interval of the mean" if any(math.isfinite(m.low) for m in found.values()) else "")
-    axis = cost_axis(list(costs.values()))
-    return {"data": data, "layout": theme.layout(x, y, showlegend=True, legend=legend, xaxis=axis)}
+    data += _line(content.line, content.known)
+    legend, axis = theme.legend(content.note), _cost_axis(content.known)
+    layout = theme.layout(theme.name(content.x), content.y, showlegend=True, legend=legend, xaxis=axis)
+    return {"data": data, "layout": layout}
 
 
-def cost_axis(costs: Sequence[float]) -> Figure:
-    """Logarithmic, over more than a decade so that it has labels; where there is a 0 among the costs, linear."""
-    whole = [cost for cost in costs if math.isfinite(cost)]
-    if not whole or min(whole) <= 0:
+def _cost_axis(costs: Sequence[float]) -> Json:
+    """Logarithmic, over more than a decade so that it has labels; linear where a cost is 0."""
+    if min(costs) <= 0:
         return {"type": "linear", "tickmode": "auto", "tickformat": "~s", "autorange": True, "range": None}
-    low, high = math.log10(min(whole) / 4), math.log10(4 * max(whole))
+    low, high = math.log10(min(costs) / 4), math.log10(4 * max(costs))
     steps = (1, 2, 5) if high - low < 2 else (1,)
     ticks = [float(f"{step}e{power}") for power in range(math.floor(low), math.ceil(high)) for step in steps]
     inside = [tick for tick in ticks if low <= math.log10(tick) <= high]
-    return {
-        "type": "log",
-        "tickmode": "array",
-        "tickvals": inside,
-        "tickformat": "~s",
-        "autorange": False,
-        "range": [low, high],
-    }
+    known = {"type": "log", "tickmode": "array", "tickvals": inside, "tickformat": "~s"}
+    return {**known, "autorange": False, "range": [low, high]}
 
 
-def matrix(
-    values: Sequence[Sequence[float]],
-    told: Sequence[Sequence[str]],
-    text: Sequence[Sequence[str]],
-    x: Sequence[str],
-    y: Sequence[str],
-    reach: float | None = None,
-) -> Figure:
-    """Rows by columns, each cell with its number; blue above 0, orange below it, white where there is none."""
-    flat = [abs(value) for row in values for value in row if math.isfinite(value)]
-    reach = reach or max(flat, default=1.0) or 1.0
-    colours = [[0, "#e8913c"], [0.5, "#ffffff"], [1, "#5aa5de"]]  # pale enough for black letters
+def _matrix(content: figures.Matrix) -> Json:
+    """Blue above 0, orange below it, white where there is no number; below its narrowest [px] the figure scrolls."""
+    x, y, many = content.x, content.y, len(content.x) > 3
     heat = {
         "type": "heatmap",
-        "z": [theme.numbers(row) for row in values],
-        "zmin": -reach,
-        "zmax": reach,
-        "colorscale": colours,
+        "z": [theme.numbers(row) for row in content.values],
+        "zmin": -content.largest,
+        "zmax": content.largest,
+        "colorscale": [[0, "#e8913c"], [0.5, "#ffffff"], [1, "#5aa5de"]],  # pale enough for black letters
         "hoverinfo": "text",
         "hoverongaps": True,
-        "hovertext": [list(row) for row in told],
-        "text": [list(row) for row in text],
+        "hovertext": [["<br>".join(map(theme.name, label)) for label in row] for row in content.hover],
+        "text": [list(row) for row in content.text],
         "texttemplate": "%{text}",
         "textfont": {"size": 13, "color": "#000"},
         "x": list(range(len(x))),
@@ -203,63 +177,54 @@ def matrix(
         "ygap": 2,
         "showscale": False,
     }
-    columns = {
-        "tickvals": list(range(len(x))),
-        "ticktext": [theme.short(name) for name in x],
-        "side": "top",
-        "showgrid": False,
-        "ticks": "",
-        "tickangle": -90 if len(x) > 3 else 0,
-    }
-    rows = {
-        "tickvals": list(range(len(y))),
-        "ticktext": [theme.short(name) for name in y],
-        "autorange": "reversed",
-        "showgrid": False,
-        "ticks": "",
-    }
-    left, top = theme.room(y), 34 + (theme.room(x) if len(x) > 3 else 24)
-    layout = theme.layout(
-        "",
-        "",
-        top + 14 + 34 * len(y),
-        xaxis=columns,
-        yaxis=rows,
-        plot_bgcolor="#f0f0f0",
-        margin={"l": left, "t": top, "b": 14},
-    )
-    layout["meta"] = {"narrowest": left + 20 + (54 if len(x) > 3 else 90) * len(x)}  # [px]; below it the figure scrolls
+    columns = {**_names(x), "side": "top", "showgrid": False, "tickangle": -90 if many else 0}
+    rows = {**_names(y), "autorange": "reversed", "showgrid": False}
+    left, top = theme.room(y), 34 + (theme.room(x) if many else 24)
+    margin = {"l": left, "t": top, "b": 14}
+    height = top + 14 + 34 * len(y)
+    layout = theme.layout("", "", height, xaxis=columns, yaxis=rows, plot_bgcolor="#f0f0f0", margin=margin)
+    layout["meta"] = {"narrowest": left + 20 + (54 if many else 90) * len(x)}
     return {"data": [heat], "layout": layout}
 
 
-def _linear(accuracy: float | None, over: Sequence[float]) -> list[Figure]:
-    """A dotted line over an axis; none where it is not known."""
-    if accuracy is None or not math.isfinite(accuracy):
+RENDERERS: dict[type, Callable[[Any], Json]] = {
+    figures.Curves: _curves,
+    figures.Panels: _panels,
+    figures.Dots: _dots,
+    figures.Scatter: _scatter,
+    figures.Matrix: _matrix,
+}
+
+
+def _names(names: Sequence[str]) -> Json:
+    """An axis of names in place of numbers."""
+    return {"tickvals": list(range(len(names))), "ticktext": [theme.short(name) for name in names], "ticks": ""}
+
+
+def _line(line: figures.Line | None, over: Sequence[float]) -> list[Json]:
+    """A dotted line over an axis; none where its place is unknown."""
+    if line is None or not math.isfinite(line.at):
         return []
-    label = f"linear classifier, test {accuracy:.2f} %"
-    return [_trace(label, [min(over), max(over)], [accuracy] * 2, mode="lines", line=theme.GREY, hovertext=[label] * 2)]
+    ends = [min(over), max(over)]
+    return [_trace(line.label, ends, [line.at] * 2, mode="lines", line=theme.GREY, hovertext=[line.label] * 2)]
 
 
-def _trace(rule: str, x: Sequence[float], y: Sequence[float], **more: Any) -> Figure:
-    return {
-        "type": "scatter",
-        "name": theme.name(rule),
-        "legendgroup": theme.name(rule),
-        "x": theme.numbers(x),
-        "y": theme.numbers(y),
-        "hoverinfo": "text",
-        **more,
-    }
+def _trace(rule: str, x: Sequence[float], y: Sequence[float], **more: Any) -> Json:
+    name = theme.name(rule)
+    points = {"x": theme.numbers(x), "y": theme.numbers(y)}
+    return {"type": "scatter", "name": name, "legendgroup": name, **points, "hoverinfo": "text", **more}
 
 
-def _bar(colour: str, found: Sequence[Interval]) -> Figure:
+def _bar(colour: str, found: Sequence[Interval]) -> Json:
     """From its ends: a BCa interval need not lie around the mean."""
-    return {
-        "type": "data",
-        "symmetric": False,
-        "color": colour,
-        "thickness": 1.6,
-        "width": 5,
-        "array": theme.numbers([high - mean for mean, _, high in found]),
-        "arrayminus": theme.numbers([mean - low for mean, low, _ in found]),
-    }
+    above = theme.numbers([high - mean for mean, _, high in found])
+    below = theme.numbers([mean - low for mean, low, _ in found])
+    look = {"type": "data", "symmetric": False, "color": colour, "thickness": 1.6, "width": 5}
+    return {**look, "array": above, "arrayminus": below}
+
+
+def as_json(plots: Mapping[str, Plot]) -> Markup:
+    """Write all plots as text that cannot end an element."""
+    content = {name: {"figure": each.figure, "choices": each.choices} for name, each in plots.items()}
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))

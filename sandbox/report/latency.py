@@ -1,63 +1,98 @@
-"""Figures at fewer time steps: accuracy against steps, and each measure rule by rule, with the numbers behind them."""
+"""Accuracy at fewer time steps, and the measures of it, rule by rule."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from sandbox.report.canvas import Curve, axes_for, draw_curves, draw_legend, draw_mean, lines, look, plain, png
-from sandbox.report.measures import Measure, intervals, value
+from sandbox.report.figures import Curve, Curves, Dots, Figure
+from sandbox.report.measures import Measure, intervals, measured, value, values
+from sandbox.report.wording import few_seeds, named, standing
 from sandbox.runs.finished import FinishedRun, by_rule
+from sandbox.statistics import Interval, interval
 
-STEP_AXES = ("time steps used", "test accuracy [%]")
+
+def of_comparison(task: str, runs: Sequence[FinishedRun], baseline: str) -> list[Figure]:
+    """Accuracy against steps, and each measure; none where the runs were not tested at fewer steps."""
+    measures = measured(runs)
+    if not measures:
+        return []
+    each = [_by_rule(runs, measure, measure_message(task, runs, measure, baseline)) for measure in measures]
+    return [_against_steps(runs, steps_message(task, runs, baseline)), *each]
 
 
-def curves_of(runs: Sequence[FinishedRun]) -> dict[str, Curve]:
-    """Test accuracy against steps, rule by rule."""
+def of_run(task: str, run: FinishedRun) -> list[Figure]:
+    """Accuracy against steps; none where the run was not tested at fewer steps."""
+    if not measured([run]):
+        return []
+    (few, first), (many, last) = list(run.accuracy_at.items())[:: len(run.accuracy_at) - 1]
+    told = f"{run.rule} has {first:.1f} % with {few} of {many} time steps, {last:.1f} % with all"
+    return [_against_steps([run], f"{task}: {told} (seed {run.seed})")]
+
+
+def steps_message(task: str, runs: Sequence[FinishedRun], baseline: str) -> str:
+    """Which rules stand above the baseline from the fewest steps, seed by seed."""
+    steps = list(runs[0].accuracy_at)
+    over = _paired(runs, baseline, lambda run: run.accuracy_at[steps[0]])
+    return f"{task}: with {steps[0]} of {steps[-1]} time steps, {standing(over, baseline)}"
+
+
+def measure_message(task: str, runs: Sequence[FinishedRun], measure: Measure, baseline: str) -> str:
+    """On which side of the baseline the rules stand in a measure, seed by seed."""
+    over = _paired(runs, baseline, lambda run: value(run, measure))
+    above = [rule for rule, (_, low, _) in over.items() if low > 0]
+    below = [rule for rule, (_, _, high) in over.items() if high < 0]
+    if not over:
+        return f"{task}: {measure.noun} of {baseline} alone"
+    if few_seeds(over):
+        return f"{task}: fewer than 3 seeds rank no rules by {measure.noun}"
+    if not above and not below:
+        return f"{task}: no rule can be told from {baseline} by its {measure.noun}"
+    sides = [f"{side} for {named(found, over)}" for side, found in (("higher", above), ("lower", below)) if found]
+    return f"{task}: {measure.noun}, beside {baseline}, is {' and '.join(sides)}"
+
+
+def _paired(runs: Sequence[FinishedRun], baseline: str, number: Callable[[FinishedRun], float]) -> dict[str, Interval]:
+    """Differences to the baseline of the same seed, with their intervals, rule by rule."""
+    rules = by_rule(runs)
+    reference = {run.seed: number(run) for run in rules[baseline]}
     return {
-        rule: Curve(list(mine[0].accuracy_at), [list(run.accuracy_at.values()) for run in mine])
-        for rule, mine in by_rule(runs).items()
+        rule: interval([number(run) - reference[run.seed] for run in mine])
+        for rule, mine in rules.items()
+        if rule != baseline
     }
 
 
-def accuracy_against_steps(runs: Sequence[FinishedRun], title: str) -> bytes:
-    """Test accuracy from the first k steps against k: a thin line a seed, a thick one their mean; a PNG."""
-    figure, axes = axes_for(title, *STEP_AXES)
-    curves = curves_of(runs)
-    handles, note = draw_curves(axes, curves)
-    draw_legend(figure, handles, list(curves), note)
-    return png(figure)
-
-
-def measure_by_rule(runs: Sequence[FinishedRun], measure: Measure, title: str) -> bytes:
-    """A line of the figure a rule: the mean of a measure with its 95 % interval, and faintly every seed; a PNG."""
-    figure, axes = axes_for(title, measure.label, "")
-    found = intervals(runs, measure)
-    for place, (rule, mine) in enumerate(by_rule(runs).items()):
-        if len(mine) > 1:
-            seeds = [value(run, measure) for run in mine]
-            below = [place + 0.2] * len(seeds)  # where the bar does not hide them
-            axes.plot(seeds, below, "o", color=look(place)["color"], alpha=0.45, markersize=5, markeredgewidth=0)
-        draw_mean(axes, place, place, found[rule], across=True)
-    axes.set_yticks(range(len(found)), [plain(rule) for rule in found])
-    axes.set_ylim(len(found) - 0.5, -0.5)  # the first rule on top, as in the table
-    if len(runs) > len(found):
-        draw_legend(figure, [], [], "bar: 95 % interval of the mean; faint: every seed")
-    return png(figure)
-
-
-def latency_csv(runs: Sequence[FinishedRun]) -> str:
-    """A line a rule, seed and number of steps: the test accuracy in percent."""
-    return lines(
+def _against_steps(runs: Sequence[FinishedRun], title: str) -> Figure:
+    curves = {
+        rule: Curve(list(mine[0].accuracy_at), [list(run.accuracy_at.values()) for run in mine])
+        for rule, mine in by_rule(runs).items()
+    }
+    rows = [
         {"rule": run.rule, "seed": run.seed, "steps": steps, "test_accuracy_percent": accuracy}
         for run in runs
         for steps, accuracy in run.accuracy_at.items()
-    )
+    ]
+    content = Curves("time steps used", "test accuracy [%]", curves, whole=True)
+    return Figure("latency", title, _steps_alt(runs), rows, content)
 
 
-def measure_csv(runs: Sequence[FinishedRun], measure: Measure) -> str:
-    """A line a rule and seed: the measure in its unit, and the mean of the rule with its interval."""
+def _by_rule(runs: Sequence[FinishedRun], measure: Measure, title: str) -> Figure:
     found = intervals(runs, measure)
-    return lines(
+    rows = [
         {"rule": run.rule, "seed": run.seed, measure.name: value(run, measure), **found[run.rule]._asdict()}
         for run in runs
-    )
+    ]
+    told = "; ".join(f"{rule}: {middle}" for rule, middle in found.items())
+    alt = f"{measure.label[0].upper()}{measure.label[1:]}, mean and 95 % interval. {told}."
+    note = "bar: 95 % interval of the mean; faint: every seed" if len(runs) > len(found) else ""
+    return Figure(measure.name, title, alt, rows, Dots(measure.label, found, values(runs, measure), note))
+
+
+def _steps_alt(runs: Sequence[FinishedRun]) -> str:
+    """Where the curves begin and end."""
+    told = []
+    for rule, mine in by_rule(runs).items():
+        steps = list(mine[0].accuracy_at)
+        few, many = (sum(run.accuracy_at[step] for run in mine) / len(mine) for step in (steps[0], steps[-1]))
+        told.append(f"{rule} goes from {few:.2f} with {steps[0]} to {many:.2f} with {steps[-1]}")
+    return f"Test accuracy in percent against time steps used. {'; '.join(told)}."

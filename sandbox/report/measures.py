@@ -1,4 +1,4 @@
-"""What few time steps are worth, in four numbers: where a result keeps them, their units, and what they are."""
+"""The four measures of accuracy at fewer time steps: their names, units and meanings."""
 
 from __future__ import annotations
 

@@ -1,41 +1,54 @@
-"""The table of a comparison for other programs, as CSV, and names and numbers for a page in Markdown."""
+"""Tables for other programs, as CSV, and text for a page in Markdown."""
 
 from __future__ import annotations
 
+import csv
 import html
+import io
+from collections.abc import Sequence
 from typing import Any
 
-from sandbox.report import wording
-from sandbox.report.canvas import lines
+from sandbox.report.wording import verdict
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Write rows as CSV, with the keys of the first as its head."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
 
 
 def table_csv(table: dict[str, Any]) -> str:
-    """A line a rule: accuracies with their intervals, what sets it apart from the baseline, and its costs."""
-    return lines(
-        {
-            "rule": row["rule"],
-            "seeds": row["seeds"],
-            **_ends("test_accuracy_percent", row["accuracy"]),
-            **_ends("validation_percent", row["validation"]),
-            **_ends("over_baseline_points", row["over_baseline"] or (None, None, None)),
-            **{key: row.get(key) for key in ("effect", "p", "p_adjusted")},
-            "verdict": said(row, table["baseline"]) if row["over_baseline"] else None,
-            "parameters_trained": row["parameters_trained"],
-            **row["cost"],
-        }
-        for row in table["rows"]
+    """Write each rule's accuracies with their intervals, its difference from the baseline, and its costs."""
+    return as_csv(
+        [
+            {
+                "rule": row["rule"],
+                "seeds": row["seeds"],
+                **_ends("test_accuracy_percent", row["accuracy"]),
+                **_ends("validation_percent", row["validation"]),
+                **_ends("over_baseline_points", row["over_baseline"] or (None, None, None)),
+                **{key: row.get(key) for key in ("effect", "p", "p_adjusted")},
+                "verdict": said(row, table["baseline"]) if row["over_baseline"] else None,
+                "parameters_trained": row["parameters_trained"],
+                **row["cost"],
+            }
+            for row in table["rows"]
+        ]
     )
 
 
 def said(row: dict[str, Any], baseline: str) -> str:
-    """What a row's pairs allow to say beside the baseline; a dash for the baseline itself."""
+    """How a row compares with the baseline; a dash for the baseline itself."""
     if row["over_baseline"] is None:
         return "–"
-    return str(row.get("verdict") or wording.verdict(row["over_baseline"], baseline))
+    return str(row.get("verdict") or verdict(row["over_baseline"], baseline))
 
 
 def markdown(text: object) -> str:
-    """Text that is neither markup nor the end of a cell.
+    """Escape what would be markup or end a cell.
 
     >>> markdown("a|b <c>")
     'a\\\\|b &lt;c&gt;'

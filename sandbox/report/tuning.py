@@ -1,18 +1,16 @@
-"""Equal tuning as figures: the best validation accuracy so far against the trials spent, a line a rule."""
+"""Equal tuning: the best validation accuracy so far against the trials spent."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sandbox.report import interactive
-from sandbox.report.canvas import Curve, Drawing, Plot, axes_for, draw_legend, lines, look, png
+from sandbox.report.figures import Curve, Curves, Figure
 
-AXES = ("trials", "best validation accuracy [%]")
-FEW = 10  # trials, of which each has its tick
+FEW = 10  # trials; up to here each has its tick
 
 
 class Place(NamedTuple):
-    """Which rule of which task a study is of."""
+    """The comparison, task and rule of a study."""
 
     comparison: str
     task: str
@@ -20,13 +18,13 @@ class Place(NamedTuple):
 
 
 def place(found: dict[str, Any], study: str) -> Place:
-    """From the name of a study."""
+    """Read the name of a study."""
     comparison, _, rule = study.rpartition("/")
     return Place(comparison, found.get("tasks", {}).get(comparison, comparison), rule)
 
 
 def comparisons(found: dict[str, Any]) -> list[str]:
-    """In the order of the studies."""
+    """The comparisons of a grid, in the order of the studies."""
     return list(dict.fromkeys(name.rpartition("/")[0] for name in found["studies"]))
 
 
@@ -36,36 +34,28 @@ def title(found: dict[str, Any]) -> str:
     return f"tuning {len(curves_by_rule(found))} rules on {tasks}: {found['budget']['trials']} trials for each"
 
 
-def drawings(found: dict[str, Any]) -> tuple[Drawing, ...]:
+def figures(found: dict[str, Any]) -> list[Figure]:
     """The curves of the task; of several tasks their mean, and then each."""
-    whole = _drawing("tuning", found)
     each = comparisons(found)
-    if len(each) == 1:
-        return (whole,)
-    return (whole, *(_drawing(f"tuning_{n}", _of(found, comparison)) for n, comparison in enumerate(each, 1)))
+    tasks = [_figure(f"tuning_{n}", _of(found, comparison)) for n, comparison in enumerate(each, 1)]
+    return [_figure("tuning", found), *(tasks if len(tasks) > 1 else [])]
 
 
-def _drawing(name: str, found: dict[str, Any]) -> Drawing:
-    trials = found["budget"]["trials"]
-    ticks = {"dtick": 1} if trials <= FEW else {}
-    plot = Plot(message(found), interactive.curves(means(found), *AXES, xaxis=ticks))
-    return Drawing(name, best_so_far(found), trials_csv(found), alt(found), plot)
+def _figure(name: str, found: dict[str, Any]) -> Figure:
+    curves = means(found)
+    told = "; ".join(f"{rule} ends at {curve.seeds[0][-1]:.2f}" for rule, curve in curves.items())
+    return Figure(
+        name,
+        message(found),
+        f"Best validation accuracy so far against trials. {told}.",
+        _rows(found),
+        Curves("trials", "best validation accuracy [%]", curves, tick=1 if found["budget"]["trials"] <= FEW else None),
+    )
 
 
 def _of(found: dict[str, Any], comparison: str) -> dict[str, Any]:
     studies = {name: study for name, study in found["studies"].items() if name.rpartition("/")[0] == comparison}
     return {**found, "studies": studies}
-
-
-def best_so_far(found: dict[str, Any]) -> bytes:
-    """Best validation accuracy so far, the mean over tasks, against trials; a PNG."""
-    figure, axes = axes_for(message(found), *AXES)
-    handles: list[Any] = []
-    curves = means(found)
-    for number, (trials, (mean,)) in enumerate(curves.values()):
-        handles += axes.plot(trials, mean, **look(number), markevery=max(1, len(mean) // 10))
-    draw_legend(figure, handles, list(curves), "")
-    return png(figure)
 
 
 def message(found: dict[str, Any]) -> str:
@@ -96,9 +86,9 @@ def curves_by_rule(found: dict[str, Any]) -> dict[str, list[list[float]]]:
     return curves
 
 
-def trials_csv(found: dict[str, Any]) -> str:
-    """A line a trial: its options, its validation accuracy and the best so far."""
-    return lines(
+def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each trial: its options, its validation accuracy and the best so far."""
+    return [
         {
             "comparison": name.rpartition("/")[0],
             "rule": name.rpartition("/")[2],
@@ -109,13 +99,7 @@ def trials_csv(found: dict[str, Any]) -> str:
         }
         for name, study in found["studies"].items()
         for number, (trial, best) in enumerate(zip(study["trials"], study["best_so_far"], strict=True))
-    )
-
-
-def alt(found: dict[str, Any]) -> str:
-    """Where the curves end, for those who do not see them."""
-    told = "; ".join(f"{rule} ends at {curve.seeds[0][-1]:.2f}" for rule, curve in means(found).items())
-    return f"Best validation accuracy so far against trials. {told}."
+    ]
 
 
 def _spread(found: dict[str, Any]) -> str:

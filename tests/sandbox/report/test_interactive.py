@@ -21,10 +21,10 @@ from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.machine import files
 from sandbox.microscope import Row
 from sandbox.microscope.journal import NAME
-from sandbox.report import Report, costs, standing, write_report
-from sandbox.report.canvas import Curve
-from sandbox.report.interactive import BAND, curves, matrix
-from sandbox.report.scripts import PLOTLY
+from sandbox.report import Report, costs, interactive, standing, write_report
+from sandbox.report.figures import Content, Curve, Curves, Figure, Matrix
+from sandbox.report.interactive import BAND
+from sandbox.report.templating import PLOTLY
 from sandbox.runs import folder as folders
 from sandbox.statistics import every_pair, interval, verdicts
 from tests.browser import chromium, drawn, mark
@@ -426,19 +426,24 @@ def test_pairs_have_the_words_of_the_verdicts():
             for rule, values in {"a": [1.0] * 8, "b": [2.0, 3, 4, 5, 6, 7, 8, 9.5]}.items()
         ],
     }
-    _, drawing = standing.drawings(table)
-    told = drawing.plot.figure["data"][0]["hovertext"]
-    assert drawing.plot.message == "t: 1 of 1 pairs of rules can be told apart"
+    _, pairs = standing.figures(table)
+    told = interactive.plot(pairs).figure["data"][0]["hovertext"]
+    assert interactive.plot(pairs).message == "t: 1 of 1 pairs of rules can be told apart"
     assert "above a" in told[0][1]
     assert "below b" in told[1][0]
-    assert drawing.plot.figure["data"][0]["text"][0][1] == "+4.6*"
+    assert interactive.plot(pairs).figure["data"][0]["text"][0][1] == "+4.6*"
     ours = every_pair(standing.accuracies(table))["b", "a"]
     assert ours == verdicts([1.0] * 8, {"b": [2.0, 3, 4, 5, 6, 7, 8, 9.5]}, "a")["b"]
 
 
+def plotted(content: Content) -> dict:
+    """What plotly.js draws of it."""
+    return interactive.plot(Figure("name", "title", "alt", [], content)).figure
+
+
 def test_curves_are_thinned_and_keep_their_ends():
     long = Curve(range(5000), [[float(x) for x in range(5000)], [float(2 * x) for x in range(5000)]])
-    figure = curves({"a": long}, "x", "y")
+    figure = plotted(Curves("x", "y", {"a": long}))
     mean = figure["data"][-1]
     assert len(mean["x"]) <= 200
     assert (mean["x"][0], mean["x"][-1], mean["y"][-1]) == (0, 4999, 1.5 * 4999)
@@ -446,7 +451,8 @@ def test_curves_are_thinned_and_keep_their_ends():
 
 
 def test_the_cells_of_a_matrix_read_from_the_top_left():
-    figure = matrix([[1.0, math.nan], [-2.0, 0.5]], [["a", "b"], ["c", "d"]], [["1", ""], ["-2", "0.5"]], "xy", "pq")
+    values, text = [[1.0, math.nan], [-2.0, 0.5]], [["1", ""], ["-2", "0.5"]]
+    figure = plotted(Matrix("xy", "pq", values, text, hover=[["a", "b"], ["c", "d"]]))
     assert figure["data"][0]["z"] == [[1.0, None], [-2.0, 0.5]]
     assert figure["data"][0]["zmax"] == 2.0
     assert figure["layout"]["yaxis"]["autorange"] == "reversed"

@@ -18,8 +18,8 @@ from sandbox.comparisons.comparison import Comparison
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.reading import built, parser_of
 from sandbox.machine import files
-from sandbox.report import Report, latency_wording, wording, write_report
-from sandbox.report.figures import PRICES
+from sandbox.report import Report, costs, latency, learning, write_report
+from sandbox.report.costs import PRICES
 from sandbox.report.measures import MEASURES
 from sandbox.runs import folder as folders
 from sandbox.runs.finished import FinishedRun
@@ -345,8 +345,8 @@ def test_titles_at_fewer_steps_follow_the_paired_intervals(rivals, standing, mes
     """The seeds differ by far more than the rules, so that unpaired differences would tell nothing."""
     seeds = len(next(iter(rivals.values()), [0]))
     runs = told("base", [0.0] * seeds) + [run for rule, by in rivals.items() for run in told(rule, by)]
-    assert latency_wording.measure_message("t", runs, MEASURES[0], "base") == message
-    assert latency_wording.steps_message("t", runs, "base") == f"t: with 1 of 4 time steps, {standing}"
+    assert latency.measure_message("t", runs, MEASURES[0], "base") == message
+    assert latency.steps_message("t", runs, "base") == f"t: with 1 of 4 time steps, {standing}"
 
 
 def test_every_number_of_the_table_is_on_the_page(compared):
@@ -375,22 +375,19 @@ def test_verdicts_follow_the_intervals(compared):
 
 def test_titles_claim_no_more_than_the_table(compared):
     table = compared[1]
-    assert wording.curves_message(table) == "yinyang: bptt stands above readout_only"
+    assert learning.message(table) == "yinyang: bptt stands above readout_only"
     assert (
-        wording.cost_message(table, PRICES["cost"])
+        costs.message(table, PRICES["cost"])
         == "yinyang: bptt has the highest mean, at 0.125 × readout_only's operations"
     )
     assert (
-        wording.cost_message(table, PRICES["evaluations"])
+        costs.message(table, PRICES["evaluations"])
         == "yinyang: bptt has the highest mean, at readout_only's evaluations"
     )
     rest = {**table, "rows": table["rows"][1:]}
-    assert wording.curves_message(rest) == "yinyang: no rule stands above readout_only"
+    assert learning.message(rest) == "yinyang: no rule stands above readout_only"
     worst = {**table, "rows": table["rows"][2:]}
-    assert (
-        wording.cost_message(worst, PRICES["cost"])
-        == "yinyang: no rule has a higher mean than readout_only, at any cost"
-    )
+    assert costs.message(worst, PRICES["cost"]) == "yinyang: no rule has a higher mean than readout_only, at any cost"
 
 
 def test_the_whole_bill_is_in_the_page(compared):

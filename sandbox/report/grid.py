@@ -1,0 +1,76 @@
+"""The rules of a grid in their order over all tasks, and how many of their runs score above what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sandbox.comparisons.table import as_interval
+from sandbox.report.figures import Choice, Curve, Curves, Dots, Figure, Line
+
+SCORE = "score [% from chance to a task's best rule]"
+
+
+def figures(overall: dict[str, Any]) -> list[Figure]:
+    """The scores with their intervals, and the profile."""
+    return [_ranking(overall), _profile(overall)]
+
+
+def _ranking(overall: dict[str, Any]) -> Figure:
+    scores = {row["rule"]: as_interval(row["score"]) for row in overall["rows"]}
+    ends = [(row["rule"], row["score"]) for row in overall["rows"]]  # None where there is no interval
+    baseline, title = overall["baseline"], ranking_message(overall)
+    told = "; ".join(f"{rule} {score}" for rule, score in scores.items())
+    note = "bar: 95 % interval of the interquartile mean"
+    printed = Dots(SCORE, scores, dict.fromkeys(scores, ()), note, Line(scores[baseline].mean, baseline))
+    return Figure(
+        "ranking",
+        title,
+        f"Interquartile mean scores, best first: {told}.",
+        [
+            {"rank": rank, "rule": rule, "score_percent": mean, "low": low, "high": high}
+            for rank, (rule, (mean, low, high)) in enumerate(ends, 1)
+        ],
+        printed,
+        choices=(Choice("", title, replace(printed, x="score [%]", line=None)),),
+    )
+
+
+def ranking_message(overall: dict[str, Any]) -> str:
+    """Which rule comes first, and how many stand above the baseline."""
+    above = sum((row["verdict"] or "").startswith("above") for row in overall["rows"])
+    return (
+        f"{overall['rows'][0]['rule']} ranks first on {len(overall['tasks'])} tasks; {above} of "
+        f"{len(overall['rows']) - 1} rules stand above {overall['baseline']}"
+    )
+
+
+def _profile(overall: dict[str, Any]) -> Figure:
+    thresholds = overall["thresholds"]
+    curves = {row["rule"]: Curve(thresholds, [[100 * share[0] for share in row["profile"]]]) for row in overall["rows"]}
+    note, message = "in order of their rank", profile_message(overall)
+    return Figure(
+        "profile",
+        message,
+        f"Share of runs above each score. {message}.",
+        [
+            {"rule": row["rule"], "score_percent": threshold, **_percent(share)}
+            for row in overall["rows"]
+            for threshold, share in zip(thresholds, row["profile"], strict=True)
+        ],
+        Curves(SCORE, "runs above it [%]", curves, note=note, every=4, limits=(-2, 102)),
+    )
+
+
+def profile_message(overall: dict[str, Any]) -> str:
+    """How many runs of the first rule and of the baseline get half of the way."""
+    first, baseline = overall["rows"][0]["rule"], overall["baseline"]
+    place = list(overall["thresholds"]).index(50)
+    shares = {row["rule"]: 100 * row["profile"][place][0] for row in overall["rows"]}
+    others = f", {baseline} in {shares[baseline]:.0f} %" if baseline in shares and baseline != first else ""
+    return f"{first} scores above 50 in {shares[first]:.0f} % of its runs{others}"
+
+
+def _percent(share: list[float | None]) -> dict[str, float | None]:
+    names = ("runs_above_percent", "low", "high")
+    return {name: None if part is None else 100 * part for name, part in zip(names, share, strict=True)}

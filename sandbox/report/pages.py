@@ -1,0 +1,176 @@
+"""The pages: one for a run, a comparison, a grid and a tuning."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from sandbox.comparisons.comparison import compared_runs
+from sandbox.comparisons.table import as_interval, notes
+from sandbox.ledger import NEUROMC
+from sandbox.machine import files
+from sandbox.report import costs, credit, grid, interactive, latency, learning, standing, tabular, tuning, wording
+from sandbox.report.figures import Figure
+from sandbox.report.measures import measured, value
+from sandbox.report.printed import png
+from sandbox.report.templating import allowed, environment, inline, scripts
+from sandbox.runs import folder as folders
+from sandbox.runs.finished import finished, read_run
+
+COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")  # columns of the first table
+
+
+class Report(NamedTuple):
+    """The files of a report; beside each figure lie its numbers as CSV."""
+
+    html: Path
+    figures: tuple[Path, ...]  # PNG
+
+
+def write_report(folder: Path) -> Report:
+    """Write `report.html`, its figures (PNG) and their numbers (CSV) into a folder.
+
+    A comparison also gets `report.md` and `table.csv`.
+
+    Args:
+        folder: of a run, a comparison, a grid or a tuning.
+
+    Returns:
+        Where the page and its figures are.
+
+    Raises:
+        ValueError: the folder has no configuration, or is not finished yet.
+    """
+    return REPORTS[folders.kind_of(folder)](folder)
+
+
+def _report_comparison(folder: Path) -> Report:
+    table = finished(folder / "table.json", folder)
+    runs = compared_runs(folder)
+    priced = costs.with_measured(table, runs)
+    looks = credit.figures(runs, table["task"])
+    figures = [
+        learning.of_comparison(table, runs),
+        *costs.figures(priced),
+        *latency.of_comparison(table["task"], runs, table["baseline"]),
+        *standing.figures(table),
+        *looks,
+    ]
+    facts = {
+        "table": table,
+        "notes": notes(table),
+        "bill": [name for name in priced["rows"][0]["cost"] if name not in COUNTS],
+        "priced": priced,
+        "seeds": sorted({run.seed for run in runs}),
+        "test_evaluations": max(run.test_evaluations for run in runs),
+        "wall": {row["rule"]: row["cost"]["seconds"] for row in priced["rows"]},
+        "measures": measured(runs),
+        "credit": [figure.name for figure in looks],
+    }
+    seeds = table["rows"][0]["seeds"]
+    rules = ", ".join(row["rule"] for row in table["rows"])
+    title = f"{table['task']}: {rules} · {'one seed' if seeds == 1 else f'{seeds} paired seeds'}"
+    files.write_atomically(folder / "table.csv", tabular.table_csv(priced))
+    return _write(folder, "comparison.html", title, figures, facts, beside="comparison.md")
+
+
+def _report_run(folder: Path) -> Report:
+    config = folders.read_config(folder, "run")
+    task = config["task"]["name"]
+    run = read_run(folder, config["rule"]["name"], config["seed"], folder)
+    looks = credit.figures([run], task)
+    figures = [learning.of_run(task, run), *latency.of_run(task, run), *looks]
+    facts = {
+        "run": run,
+        "measures": [(measure, value(run, measure)) for measure in measured([run])],
+        "credit": [figure.name for figure in looks],
+    }
+    printed = [replace(figure, plotted=False) for figure in figures]
+    return _write(folder, "run.html", f"{task}: {run.rule} · seed {run.seed}", printed, facts)
+
+
+def _report_grid(folder: Path) -> Report:
+    overall = finished(folder / "overall.json", folder)
+    title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
+    return _write(folder, "grid.html", title, grid.figures(overall), {"overall": overall, "notes": notes})
+
+
+def _report_tuning(folder: Path) -> Report:
+    found = finished(folder / "tuning.json", folder)
+    facts = {
+        "found": found,
+        "several": len(tuning.comparisons(found)) > 1,
+        "studies": {tuning.place(found, name): study for name, study in found["studies"].items()},
+        "left_out": {tuning.place(found, name): why for name, why in found.get("unfit", {}).items()},
+    }
+    return _write(folder, "tuning.html", tuning.title(found), tuning.figures(found), facts)
+
+
+REPORTS: dict[str, Callable[[Path], Report]] = {
+    "run": _report_run,
+    "comparison": _report_comparison,
+    "grid": _report_grid,
+    "tuning": _report_tuning,
+}
+
+
+def _write(
+    folder: Path, template: str, title: str, figures: Sequence[Figure], facts: dict[str, Any], beside: str = ""
+) -> Report:
+    """Write the page from its template, the page in Markdown `beside` it, and the files of the figures."""
+    pictures = {figure.name: png(figure) for figure in figures if figure.printed}
+    plots = {figure.name: interactive.plot(figure) for figure in figures if figure.plotted}
+    shared = _shared(folder, plots)
+    shown = {
+        figure.name: {
+            "name": figure.name,
+            "alt": figure.alt,
+            "src": inline(pictures[figure.name]) if figure.printed else "",
+            "plot": plots.get(figure.name),
+            "folder": shared["given"],
+        }
+        for figure in figures
+    }
+    facts = {**shared, "title": title, "figures": shown, **facts}
+    for name, picture in pictures.items():
+        files.write_atomically(folder / f"{name}.png", picture)
+    for figure in figures:
+        files.write_atomically(folder / f"{figure.name}.csv", tabular.as_csv(figure.rows))
+    if beside:
+        files.write_atomically(folder / "report.md", _filled(beside, facts))
+    files.write_atomically(folder / "report.html", _filled(template, facts))
+    return Report(folder / "report.html", tuple(folder / f"{name}.png" for name in pictures))
+
+
+def _shared(folder: Path, plots: dict[str, interactive.Plot]) -> dict[str, Any]:
+    """What every page says of its folder, and the scripts that draw its plots."""
+    config = folders.read_config(folder)
+    code = scripts() if plots else ()
+    return {
+        "plots": interactive.as_json(plots) if plots else "",
+        "scripts": code,
+        "allowed": allowed(code),
+        "config": yaml.safe_dump(config.get("grid", config), sort_keys=False),
+        "provenance": yaml.safe_dump(finished(folder / "provenance.json", folder), sort_keys=False),
+        "folder": folder.resolve().name,
+        "given": shlex.quote(str(folder)),
+    }
+
+
+def _filled(template: str, facts: dict[str, Any]) -> str:
+    """Fill a template; its filters write numbers and text."""
+    templates = environment()
+    templates.globals.update(counts=COUNTS, said=tabular.said, engines=NEUROMC)
+    templates.filters.update(
+        interval=lambda numbers: str(as_interval(numbers)),
+        count=wording.count,
+        hundredths=wording.hundredths,
+        verdict=wording.verdict,
+        md=tabular.markdown,
+    )
+    return templates.get_template(template).render(**facts)
