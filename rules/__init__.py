@@ -1,43 +1,72 @@
-"""How weights learn: a rule is an objective, a credit assignment and a plasticity, on any torch model."""
+"""How weights learn: a rule is an objective, a credit assignment and a plasticity, on any torch model.
 
-from rules.contract import NEEDS, Batch, Cost, Credit, CreditRule, MissingNeed, Objective, Run, Trace
-from rules.credit.binary_stochastic.rule import BinaryStochastic
-from rules.credit.bptt import BPTT
-from rules.credit.restricted import Restricted
-from rules.diagnostics.health import Finding, HealthWarning
-from rules.diagnostics.monitor import Health, Unhealthy
-from rules.diagnostics.nonfinite import NonFinite
-from rules.recipes import CREDITS, RULES, LearningRule, compose, make
-from rules.spikes.bits import StochasticBits
-from rules.spikes.surrogate import SURROGATES, Surrogate
-from rules.trainer import StepInfo, Trainer
+Imports torch and numpy, and nothing of `sandbox`. What stands here is public; every other module is internal, and may
+move, but for those that README and documentation name.
+"""
 
-__all__ = [
-    "BPTT",
-    "CREDITS",
-    "NEEDS",
-    "RULES",
-    "SURROGATES",
-    "Batch",
-    "BinaryStochastic",
-    "Cost",
-    "Credit",
-    "CreditRule",
-    "Finding",
-    "Health",
-    "HealthWarning",
-    "LearningRule",
-    "MissingNeed",
-    "NonFinite",
-    "Objective",
-    "Restricted",
-    "Run",
-    "StepInfo",
-    "StochasticBits",
-    "Surrogate",
-    "Trace",
-    "Trainer",
-    "Unhealthy",
-    "compose",
-    "make",
-]
+from typing import TYPE_CHECKING
+
+from rules.lazy import face
+
+if TYPE_CHECKING:
+    from rules.contract import NEEDS as NEEDS
+    from rules.contract import Batch as Batch
+    from rules.contract import Cost as Cost
+    from rules.contract import Credit as Credit
+    from rules.contract import CreditRule as CreditRule
+    from rules.contract import MissingNeed as MissingNeed
+    from rules.contract import Objective as Objective
+    from rules.contract import Run as Run
+    from rules.contract import Trace as Trace
+    from rules.credit.binary_stochastic.rule import BinaryStochastic as BinaryStochastic
+    from rules.credit.bptt import BPTT as BPTT
+    from rules.credit.restricted import Restricted as Restricted
+    from rules.diagnostics.health import Finding as Finding
+    from rules.diagnostics.health import HealthWarning as HealthWarning
+    from rules.diagnostics.monitor import Health as Health
+    from rules.diagnostics.monitor import Unhealthy as Unhealthy
+    from rules.diagnostics.nonfinite import NonFinite as NonFinite
+    from rules.recipes import CREDITS as CREDITS
+    from rules.recipes import RULES as RULES
+    from rules.recipes import LearningRule as LearningRule
+    from rules.recipes import compose as compose
+    from rules.recipes import make as make
+    from rules.spikes.bits import StochasticBits as StochasticBits
+    from rules.spikes.surrogate import SURROGATES as SURROGATES
+    from rules.spikes.surrogate import Surrogate as Surrogate
+    from rules.trainer import StepInfo as StepInfo
+    from rules.trainer import Trainer as Trainer
+
+DISTRIBUTION = "learning-rule-sandbox"  # by which sandbox knows this package from others of its name
+
+_HOMES = {
+    "BPTT": "rules.credit.bptt",
+    "CREDITS": "rules.recipes",
+    "NEEDS": "rules.contract",
+    "RULES": "rules.recipes",
+    "SURROGATES": "rules.spikes.surrogate",
+    "Batch": "rules.contract",
+    "BinaryStochastic": "rules.credit.binary_stochastic.rule",
+    "Cost": "rules.contract",
+    "Credit": "rules.contract",
+    "CreditRule": "rules.contract",
+    "Finding": "rules.diagnostics.health",
+    "Health": "rules.diagnostics.monitor",
+    "HealthWarning": "rules.diagnostics.health",
+    "LearningRule": "rules.recipes",
+    "MissingNeed": "rules.contract",
+    "NonFinite": "rules.diagnostics.nonfinite",
+    "Objective": "rules.contract",
+    "Restricted": "rules.credit.restricted",
+    "Run": "rules.contract",
+    "StepInfo": "rules.trainer",
+    "StochasticBits": "rules.spikes.bits",
+    "Surrogate": "rules.spikes.surrogate",
+    "Trace": "rules.contract",
+    "Trainer": "rules.trainer",
+    "Unhealthy": "rules.diagnostics.monitor",
+    "compose": "rules.recipes",
+    "make": "rules.recipes",
+}
+__all__ = list(_HOMES)
+__getattr__, __dir__ = face(__name__, _HOMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 
@@ -26,56 +27,179 @@ HEAVY = {
     "mlflow",
     "tensorboard",
 }
-ALLOWED = {  # room -> rooms of ours that it may import, beside itself
-    "rules": set(),
-    "sandbox.neurons": {
-        "rules",
-        "sandbox.machine.compiled",
-        "sandbox.machine.memory",
-        "sandbox.synapses",
-        "sandbox.machine.threads",
-    },
-    "sandbox.reference": {"rules", "sandbox.neurons", "sandbox.networks.network", "sandbox.synapses"},
-    "sandbox.synapses": {"sandbox.machine.compiled", "sandbox.machine.memory", "sandbox.machine.threads"},
-    "sandbox.microscope": {"rules"},
-    "sandbox.machine.compiled": {"rules.errors"},
-    "sandbox.machine.memory": set(),
-    "sandbox.machine.threads": set(),
-    "sandbox.networks.network": {"rules", "sandbox.neurons"},
-    "sandbox.tasks": {"rules.contract", "rules.errors", "sandbox.tasks.encode"},
-    "sandbox.tasks.encode": set(),
-    "sandbox.tracking": {"sandbox.config.experiment", "sandbox.runs.folder"},
-}
+FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
+    ["rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state", "rules.views"],
+    ["rules.contract", "rules.options", "rules.spikes"],
+    ["rules.optional", "rules.objectives", "rules.weight_gradients"],
+    ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces"],
+    ["rules.diagnostics"],
+    ["rules.credit"],
+    ["rules.recipes"],
+    ["rules.trainer"],
+    ["rules.check"],
+    ["rules"],  # the public face
+    ["sandbox.machine", "sandbox.statistics"],
+    ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],
+    ["sandbox.kernels", "sandbox.microscope"],
+    ["sandbox.simulation"],
+    ["sandbox.networks"],
+    ["sandbox.reference", "sandbox.config"],
+    ["sandbox.runs"],
+    ["sandbox.comparisons"],
+    ["sandbox.tuning", "sandbox.report"],
+    ["sandbox.cli"],
+    ["sandbox", "sandbox.__main__", "sandbox.presets"],
+]
+KERNELS = [  # the floors inside that room, whose parts are rooms themselves
+    ["unsupported", "trace"],
+    ["device"],
+    ["write"],
+    ["launch"],
+]
+
+
+def files():
+    """Every module of ours and what it says."""
+    found = {}
+    for path in sorted([*ROOT.glob("rules/**/*.py"), *ROOT.glob("sandbox/**/*.py")]):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = ast.parse(path.read_text())
+    return found
+
+
+TREES = files()
 
 
 def modules():
-    for path in sorted([*ROOT.glob("rules/**/*.py"), *ROOT.glob("sandbox/**/*.py")]):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        yield name, ast.parse(path.read_text())
+    yield from TREES.items()
 
 
 def imported(tree):
+    """What a module imports, at its head, late, or for types alone: `from a import b` is a.b where that is a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from ([f"sandbox.{a.name}" for a in node.names] if node.module == "sandbox" else [node.module])
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in TREES else node.module for name in inner)
 
 
 def inside(name, room):
     return name == room or name.startswith(room + ".")
 
 
-def test_rooms_import_only_what_the_design_allows():
+def arrows():
+    """Each module of ours and those of ours that it imports."""
+    return {name: {other for other in imported(tree) if other in TREES} - {name} for name, tree in modules()}
+
+
+def circles(graph):
+    """Sets of modules from each of which every other can be reached (Tarjan 1972)."""
+    order, low, stack, found = {}, {}, [], []
+
+    def visit(name):
+        order[name] = low[name] = len(order)
+        stack.append(name)
+        for other in graph[name]:
+            if other not in order:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], order[other])
+        if low[name] == order[name]:
+            place = stack.index(name)
+            if len(stack) - place > 1:
+                found.append(sorted(stack[place:]))
+            del stack[place:]
+
+    for name in graph:
+        if name not in order:
+            visit(name)
+    return found
+
+
+def test_no_circle_of_files():
+    """Late imports and those for types alone count."""
+    assert circles(arrows()) == []
+
+
+def test_a_circle_would_be_found():
+    assert circles({"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set()}) == [["a", "b", "c"]]
+
+
+def room_of(name):
+    """The room of a module: the longest name of FLOORS that it is inside of."""
+    return max((room for floor in FLOORS for room in floor if inside(name, room)), key=len)
+
+
+def upward(pairs, floors):
+    """The pairs of different rooms whose arrow does not go down."""
+    level = {room: number for number, floor in enumerate(floors) for room in floor}
+    return [(a, b) for a, b in pairs if a != b and level[b] >= level[a]]
+
+
+def test_every_arrow_between_rooms_goes_down():
     broken = [
         f"{name} imports {other}"
-        for name, tree in modules()
-        for room, allowed in ALLOWED.items()
-        if inside(name, room)
-        for other in imported(tree)
-        if other.split(".")[0] in ("rules", "sandbox") and not any(inside(other, legal) for legal in {room, *allowed})
+        for name, others in arrows().items()
+        for other in others
+        if upward([(room_of(name), room_of(other))], FLOORS)
     ]
     assert not broken
+
+
+def test_every_arrow_inside_the_kernels_goes_down():
+    """Files beside the folders are above them all, but for those that are listed."""
+    room = "sandbox.kernels."
+
+    def part(name):
+        head = name.removeprefix(room).split(".")[0]
+        return head if any(head in floor for floor in KERNELS) else "top"
+
+    floors = [*KERNELS, ["top"]]
+    broken = [
+        f"{name} imports {other}"
+        for name, others in arrows().items()
+        for other in others
+        if name.startswith(room) and other.startswith(room) and upward([(part(name), part(other))], floors)
+    ]
+    assert not broken
+
+
+def test_every_room_has_its_floor():
+    """No file stands in a room that nobody placed, and no floor names a room that is not there."""
+    placed = {room for floor in FLOORS for room in floor}
+    assert placed <= set(TREES)
+    top = {".".join(name.split(".")[:2]) for name in TREES}
+    assert top == placed
+
+
+def test_an_upward_arrow_would_be_found():
+    assert upward([("rules.trainer", "rules.contract"), ("rules.contract", "rules.trainer")], FLOORS) == [
+        ("rules.contract", "rules.trainer")
+    ]
+
+
+def test_every_folder_says_what_lives_there():
+    """One sentence or more, and what it may import."""
+    silent = [
+        path.parent.relative_to(ROOT).as_posix()
+        for path in [*ROOT.glob("rules/**/__init__.py"), *ROOT.glob("sandbox/**/__init__.py")]
+        if "mport" not in (ast.get_docstring(ast.parse(path.read_text())) or "")
+    ]
+    assert not silent
+
+
+@pytest.mark.parametrize("package", ["rules", "sandbox"])
+def test_the_face_shows_type_checkers_what_it_shows_python(package):
+    """The names are listed twice, once for each of them."""
+    (block,) = [node for node in TREES[package].body if isinstance(node, ast.If)]
+    seen = {alias.asname: node.module for node in block.body for alias in node.names}
+    face = importlib.import_module(package)
+    assert seen == face._HOMES
+    assert dir(face) == sorted(face.__all__) == sorted(seen)
+    for name in face.__all__:
+        assert getattr(face, name) is not None
 
 
 def test_only_the_reference_room_names_brian2():
@@ -91,9 +215,8 @@ def test_only_two_modules_name_triton():
 
 
 def test_nothing_imports_the_command_line():
-    assert [n for n, tree in modules() if any(inside(i, "sandbox.cli.parser") for i in imported(tree))] == [
-        "sandbox.__main__"
-    ]
+    outside = [name for name in TREES if not inside(name, "sandbox.cli")]
+    assert [n for n in outside if any(inside(i, "sandbox.cli") for i in arrows()[n])] == ["sandbox.__main__"]
 
 
 def test_no_credit_imports_another_credit():
@@ -113,7 +236,9 @@ def family(name):
     return name.split(".")[2:3]
 
 
-@pytest.mark.parametrize("package", ["rules", "sandbox", "sandbox.cli.parser"])
+@pytest.mark.parametrize(
+    "package", ["rules", "sandbox", "sandbox.cli", "rules.check", "sandbox.comparisons.comparison"]
+)
 def test_importing_loads_nothing_heavy(package):
     code = f"import sys, {package}; print(*sorted({HEAVY} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout

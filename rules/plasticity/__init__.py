@@ -1,4 +1,7 @@
-"""What a synapse can physically do: every member is a recipe for a `torch.optim.Optimizer`."""
+"""What a synapse can physically do: every member is a recipe for a `torch.optim.Optimizer`.
+
+Imports the contract and its optional clauses.
+"""
 
 from rules.plasticity.descent import SGD, Adam
 from rules.plasticity.memristor import Memristor

@@ -1,4 +1,4 @@
-"""A sample seen another way: for Siamese objectives, and for training samples."""
+"""A sample seen another way: for Siamese objectives, and for training samples. Imports torch alone."""
 
 from rules.views.base import Compose, Identity, View
 from rules.views.colour import ColourJitter

@@ -1,4 +1,4 @@
-"""The command line: parsing, one module for each group of subcommands, printing. Nothing imports it."""
+"""The command line: parsing, one module for each group of subcommands, printing. Imports everything below it."""
 
 from sandbox.cli.parser import main
 

@@ -15,7 +15,6 @@ from sandbox.cli import runs
 from sandbox.cli.pages import page
 from sandbox.cli.printing import say
 from sandbox.config.registry import REGISTRIES, Choice
-from sandbox.runs import folder as folders
 from sandbox.runs import index
 
 LISTED: dict[str, Mapping[str, Any]] = {**REGISTRIES, "device": DEVICES, "store": STORES}
@@ -96,28 +95,6 @@ def _pages(kinds: list[str], given: Any) -> int:
         (folder / f"{name}.md").write_text(text)
     say(given, {"folder": str(folder), "pages": sorted(pages)}, f"{len(pages)} pages in {folder}")
     return 0
-
-
-def doctor(given: Any) -> int:
-    """What is installed, where data are, which kernels and synapses run, and whether Brian2 and torch agree."""
-    from sandbox import kernels
-    from sandbox.neurons import LIF
-    from sandbox.reference import validate as hold
-    from sandbox.synapses.calibration import state
-    from sandbox.tasks.files import data_folders
-
-    agrees = hold(LIF(), duration=20.0, cells=2, tiers=("same_scheme",)).passed
-    facts = {
-        **folders.provenance("-"),
-        "data_folders": [str(path) for path in data_folders(None)],
-        "brian2_agrees": agrees,
-        "kernels": kernels.state(),
-        "synapses": state(),
-    }
-    lines = [f"{name:<14} {value}" for name, value in facts.items() if name not in ("versions", "data_sha256")]
-    lines += [f"{name:<22} {number}" for name, number in facts["versions"].items()]
-    say(given, facts, "\n".join(lines))
-    return 0 if agrees else 1
 
 
 def _summary(member: Any) -> str:

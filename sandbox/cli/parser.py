@@ -10,7 +10,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rules.contract import MissingNeed
 from rules.diagnostics.nonfinite import NonFinite
-from sandbox.cli import comparisons, library, runs
+from sandbox.cli import comparisons, diagnosis, library, runs
 from sandbox.comparisons.comparison import Comparison
 from sandbox.config.experiment import Experiment
 from sandbox.config.reading import built, explain, parser_of
@@ -207,7 +207,7 @@ COMMANDS: dict[str, Command] = {
         _index_options,
     ),
     "doctor": Command(
-        library.doctor,
+        diagnosis.doctor,
         "say what is installed and whether it works",
         "sandbox doctor",
         None,

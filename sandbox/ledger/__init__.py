@@ -1,4 +1,4 @@
-"""The bill of a network and of its training: work counted layer by layer, and energy estimated from it."""
+"""What a network and its training cost: work by layer, and the energy it stands for. Imports rules alone."""
 
 from rules.diagnostics.work import Work, work
 from sandbox.ledger.bill import Bill, learning

@@ -1,4 +1,7 @@
-"""A credit microscope: what a rule tells each weight, beside the gradient that it stands for, while it learns."""
+"""A credit microscope: what a rule tells each weight, beside the gradient that it stands for, while it learns.
+
+Imports rules alone.
+"""
 
 from sandbox.microscope.differences import Differences
 from sandbox.microscope.journal import read_rows, write_look

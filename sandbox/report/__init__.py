@@ -1,4 +1,7 @@
-"""The report of a folder: its table, figures and costs as one HTML page that needs no network."""
+"""The report of a folder: its table, figures and costs as one HTML page that needs no network.
+
+Imports comparisons, ledger, microscope, reference, runs and statistics.
+"""
 
 from sandbox.report.pages import Report, write_report
 

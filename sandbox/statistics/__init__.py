@@ -1,4 +1,7 @@
-"""How sure one may be of what a few seeds say: intervals, paired tests, effect sizes, profiles, missing seeds."""
+"""How confident we can be in a few seeds: intervals, paired tests, effect sizes, profiles, seeds needed.
+
+Imports nothing of ours.
+"""
 
 from sandbox.statistics.intervals import FEWEST, Interval, bootstrap, interquartile_mean, interval
 from sandbox.statistics.pairs import Paired, Verdict, effect_size, every_pair, holm, paired, seeds_needed, verdicts

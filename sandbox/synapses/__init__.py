@@ -17,6 +17,8 @@ order of summation. `EventLinear` chooses for each call, by the density of what 
 A recurrent weight is chosen for in the same way in every step, in the loop of `sandbox.kernels.recurrent`; that
 transposes it once. Convolutions stay dense: prototypes, which are not kept, took 0.7 to 1.4 of the time of a dense
 convolution's forward pass at a density of 5 %.
+
+The room imports `machine` alone.
 """
 
 from sandbox.synapses.choice import MODES, using

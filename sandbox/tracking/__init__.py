@@ -1,4 +1,4 @@
-"""Who else is told of a run: loggers for tools that people have open already, each an extra."""
+"""Loggers for tools that people have open already, each an extra. Imports `machine` alone."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,7 @@
-"""Learning from forward passes alone: errors measured by perturbing signals or weights."""
+"""Learning from forward passes alone: errors measured by perturbing signals or weights.
+
+Imports no other credit; `draws`, `sharing` and `steady` serve both folders.
+"""
 
 from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
 from rules.credit.zero_order.flat.evolution import EvolutionStrategy

@@ -1,4 +1,7 @@
-"""Weights held in memristive devices: laws of the step, measured presets, stores that carry, and the optimizer."""
+"""Weights held in memristive devices: laws of the step, measured presets, stores that carry, and the optimizer.
+
+Imports the contract and its optional clauses.
+"""
 
 from rules.plasticity.memristor.cell import Cell
 from rules.plasticity.memristor.device import Device

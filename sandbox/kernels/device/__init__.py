@@ -1,1 +1,1 @@
-"""Elementary functions with equal bits on every machine, for numba and for Triton."""
+"""Elementary functions with equal bits on every machine, for numba and for Triton. Imports `trace.aten` alone."""

@@ -1,1 +1,1 @@
-"""Compiled kernels as torch operators: stored, registered and called."""
+"""Compiled kernels as torch operators: stored, registered and called. Imports `write`, `trace` and `device`."""

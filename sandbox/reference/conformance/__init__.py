@@ -1,1 +1,1 @@
-"""A neuron held to Brian2, to float64 and to SciPy, and the page that shows it."""
+"""A neuron checked against Brian2, float64 and SciPy, and the figures that show it. Imports neurons and simulation."""

@@ -1,1 +1,1 @@
-"""Zero-order rules that perturb signals between layers and carry errors backwards over them."""
+"""Zero-order rules that perturb signals between layers and carry errors back over them. Imports nothing of `flat`."""

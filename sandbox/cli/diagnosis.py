@@ -1,0 +1,70 @@
+"""`sandbox doctor`: what is installed, what is not and how to get it, and whether what is there works."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from sandbox.cli.printing import say
+from sandbox.machine.packages import OWN, rivals
+from sandbox.runs import folder as folders
+
+EXTRAS = {  # extra: the modules that it brings
+    "reference": ("brian2",),
+    "kernels": ("numba",),
+    "tune": ("optuna",),
+    "trackers": ("tensorboard", "mlflow"),
+    "triton": ("triton",),
+    "notebooks": ("nbconvert", "ipykernel"),
+}
+
+
+def doctor(given: Any) -> int:
+    """What is installed, where data are, which kernels and synapses run, and whether Brian2 and torch agree.
+
+    Returns 1 where Brian2 disagrees, or where another distribution brings a package `rules`; an extra that is absent is
+    named with its command, and is no fault.
+    """
+    from sandbox import kernels
+    from sandbox.synapses.calibration import state
+    from sandbox.tasks.files import data_folders
+
+    agrees, others = brian2_agrees(), rivals()
+    facts = {
+        **folders.provenance("-"),
+        "data_folders": [str(path) for path in data_folders(None)],
+        "brian2_agrees": agrees,
+        "kernels": kernels.state(),
+        "synapses": state(),
+        "extras": {name: missing(name) or "installed" for name in EXTRAS},
+        "rivals": others,
+    }
+    hidden = ("versions", "data_sha256", "extras", "rivals")
+    lines = [
+        f"{name:<14} {'not asked' if value is None else value}" for name, value in facts.items() if name not in hidden
+    ]
+    lines += [f"{name:<22} {number}" for name, number in facts["versions"].items()]
+    lines += [f"extra {name:<16} {found}" for name, found in facts["extras"].items()]
+    if others:
+        lines.append(
+            f"another distribution brings a package `rules` too, {', '.join(others)}: whichever is removed first takes "
+            f"files of the other along; give {OWN} an environment of its own"
+        )
+    say(given, facts, "\n".join(lines))
+    return 1 if agrees is False or others else 0
+
+
+def brian2_agrees() -> bool | None:
+    """Whether a short validation of LIF passes; None where Brian2 is not installed."""
+    if missing("reference"):
+        return None
+    from sandbox.neurons import LIF
+    from sandbox.reference import validate
+
+    return validate(LIF(), duration=20.0, cells=2, tiers=("same_scheme",)).passed
+
+
+def missing(extra: str) -> str:
+    """Which modules of an extra are absent, and the command that installs them; empty where all are there."""
+    absent = [name for name in EXTRAS[extra] if find_spec(name) is None]
+    return f"without {', '.join(absent)}: pip install '{OWN}[{extra}]'" if absent else ""
