@@ -16,6 +16,7 @@ from rules.synapses import weighted
 def pairs(module: Any, output: Any) -> int:
     """Pairs of an input and a weight in a call of a weighted module with this output, zeros included.
 
+    >>> import torch
     >>> pairs(nn.Linear(4, 3), torch.zeros(2, 3))
     24
     """

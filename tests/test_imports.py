@@ -6,6 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
+from functools import lru_cache
 
 import pytest
 
@@ -51,7 +52,8 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["sandbox", "sandbox.__main__", "sandbox.presets"],
 ]
 KERNELS = [  # the floors inside that room, whose parts are rooms themselves
-    ["unsupported", "trace"],
+    ["unsupported"],
+    ["trace"],
     ["device"],
     ["write"],
     ["launch"],
@@ -88,6 +90,7 @@ def inside(name, room):
     return name == room or name.startswith(room + ".")
 
 
+@lru_cache(maxsize=1)
 def arrows():
     """Each module of ours and those of ours that it imports."""
     return {name: {other for other in imported(tree) if other in TREES} - {name} for name, tree in modules()}
@@ -278,3 +281,16 @@ def test_without_brian2_everything_but_the_reference_room_works():
     assert out.returncode == 0, out.stderr
     want = "this needs Brian2, which is not installed: pip install 'learning-rule-sandbox[reference]'"
     assert out.stdout.splitlines() == [want] * 3
+
+
+@pytest.mark.parametrize("shape", ["rules.py", "rules/__init__.py"])
+def test_a_file_that_shadows_rules_is_named(shape, tmp_path):
+    """Python looks in the folder where it is started first."""
+    (tmp_path / shape).parent.mkdir(exist_ok=True)
+    (tmp_path / shape).write_text("MINE = True\n")
+    code = f"import sys; sys.path[1:1] = [{str(ROOT)!r}]; import sandbox"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"ImportError: the package `rules` at {tmp_path / shape} is not that of")
+    assert said.endswith("no installed distribution owns it: rename it, or start Python in another folder")

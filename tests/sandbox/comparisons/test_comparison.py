@@ -260,8 +260,8 @@ def test_a_table_wants_one_experiment_and_the_baseline(mine, tmp_path):
 def test_workers_find_everything_imported():
     """What a run imports late is paid for by every worker, two seconds of torch's compiler for example."""
     code = (
-        "import importlib, sys, tempfile; from pathlib import Path; from sandbox.executors.local import PRELOADED\n"
-        "[importlib.import_module(name) for name in PRELOADED]; before = set(sys.modules)\n"
+        "import importlib, sys, tempfile; from pathlib import Path; from sandbox.runs.job import Job\n"
+        "[importlib.import_module(name) for name in Job.preload]; before = set(sys.modules)\n"
         "from sandbox.runs.run import run; from tests.sandbox.runs.test_run import TINY\n"
         "before |= {name for name in sys.modules if name.startswith(('tests', '_pytest', 'pytest'))}\n"
         "run(TINY, Path(tempfile.mkdtemp()) / 'r'); print(len({n for n in set(sys.modules) - before if 'torch' in n}))"
