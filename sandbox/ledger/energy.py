@@ -1,4 +1,4 @@
-"""What doing and learning would cost in energy: counts times named constants, estimated and not measured.
+"""What inference and learning would cost in energy: counts times named constants, estimated and not measured.
 
 inference    E = E_AC sum of accumulations + E_MAC sum of multiply-accumulates
 training     E_FP = T d C K r_s e_AC + T K e_soma_fp,    E_BP = T_b d C K r_g e_MAC + T_b K e_soma_bp,
@@ -174,7 +174,11 @@ class UnitEnergies:
 
 MEMRISTOR = UnitEnergies()
 CMOS = UnitEnergies(  # digital: no conversions; a one-bit signal needs an addition, a multiplication the whole MAC
-    multiplications=4.6e-12, one_bit_reads=0.9e-12, dac_conversions=0.0, adc_conversions=0.0, pulses=0.0
+    multiplications=CMOS_45NM.mac * 1e-12,
+    one_bit_reads=CMOS_45NM.ac * 1e-12,
+    dac_conversions=0.0,
+    adc_conversions=0.0,
+    pulses=0.0,
 )
 MACHINES = {"memristor": MEMRISTOR, "cmos": CMOS}
 

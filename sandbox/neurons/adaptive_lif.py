@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
-from sandbox.neurons.firing import RESETS, held, plus, spike
+from sandbox.neurons.firing import RESETS, cut, held, plus
 
 
 class ALIFState(NamedTuple):
@@ -95,8 +95,7 @@ class ALIF(Neuron):
 
     def fire(self, state: ALIFState, dt: float) -> tuple[Tensor, ALIFState]:
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        spikes, wait = cut(self, state, dt)
         return spikes, ALIFState(RESETS[self.reset][0](state.v, spikes, self), plus(state.a, spikes, 1.0), wait)
 
     def centred(self, state: ALIFState) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
-from sandbox.neurons.base import Neuron, Value, affine, full, smallest
-from sandbox.neurons.firing import held, plus, spike, to_value
+from sandbox.neurons.base import Neuron, Value, full, smallest
+from sandbox.neurons.firing import cut, held, plus, to_value
 from sandbox.neurons.schemes import Variables, euler
 
 
@@ -164,8 +164,7 @@ class AdEx(Neuron):
 
     def fire(self, state: AdExState, dt: float) -> tuple[Tensor, AdExState]:
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        spikes, wait = cut(self, state, dt)
         return spikes, AdExState(to_value(state.v, spikes, self.v_reset), plus(state.w, spikes, self.b), wait)
 
     def centred(self, state: AdExState) -> Tensor:

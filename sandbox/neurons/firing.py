@@ -30,6 +30,15 @@ def spike(
     return spikes, torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
 
 
+def cut(cell: Any, state: Any, dt: float, strict: bool = False) -> tuple[Tensor, Tensor | None]:
+    """`spike` for a cell with a `surrogate`, whose upstroke is cut where its `centred` membrane passes 0.
+
+    The surrogate sees the membrane in units of the cell's `swing`, so that its width means the same in every cell.
+    """
+    u = affine(cell.centred(state), 1 / cell.swing)
+    return spike(cell.surrogate, u, state.wait, cell.t_refractory, dt, strict)
+
+
 def cross(surrogate: Surrogate, u: Tensor, wait: Tensor) -> tuple[Tensor, Tensor]:
     """A spike at every upward crossing of `u = 0`; a cell waits (1) while above, as with `refractory="v >= ..."`."""
     return surrogate.spike(u) * (wait <= 0), (u.detach() >= 0).to(u.dtype)
@@ -104,8 +113,7 @@ class Resetting(Neuron):
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt, self.strict)
+        spikes, wait = cut(self, state, dt, self.strict)
         v = RESETS[self.reset][0](state.v, spikes, self)
         return spikes, type(state)(v, *state[1:-1], wait)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
-from sandbox.neurons.firing import held, plus, spike, to_value
+from sandbox.neurons.firing import cut, held, plus, to_value
 from sandbox.neurons.schemes import Variables, euler
 
 
@@ -114,8 +114,7 @@ class Izhikevich(Neuron):
 
     def fire(self, state: IzhikevichState, dt: float) -> tuple[Tensor, IzhikevichState]:
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        spikes, wait = cut(self, state, dt)
         return spikes, IzhikevichState(to_value(state.v, spikes, self.v_reset), plus(state.u, spikes, self.d), wait)
 
     def centred(self, state: IzhikevichState) -> Tensor:

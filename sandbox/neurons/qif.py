@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full
-from sandbox.neurons.firing import held, spike, to_value
+from sandbox.neurons.firing import cut, held, to_value
 from sandbox.neurons.schemes import rk2
 
 
@@ -99,8 +99,7 @@ class QIF(Neuron):
 
     def fire(self, state: QIFState, dt: float) -> tuple[Tensor, QIFState]:
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        spikes, wait = cut(self, state, dt)
         return spikes, QIFState(to_value(state.v, spikes, self.v_reset), wait)
 
     def centred(self, state: QIFState) -> Tensor:

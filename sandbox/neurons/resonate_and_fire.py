@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest, span
-from sandbox.neurons.firing import spike, to_value
+from sandbox.neurons.firing import cut, to_value
 from sandbox.neurons.schemes import Variables, rk4
 
 
@@ -104,8 +104,7 @@ class ResonateAndFire(Neuron):
 
     def fire(self, state: ResonateAndFireState, dt: float) -> tuple[Tensor, ResonateAndFireState]:
         """Spikes `[...]` of zeros and ones, and the state after the reset."""
-        u = affine(self.centred(state), 1 / self.swing)
-        spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        spikes, wait = cut(self, state, dt)
         v = to_value(state.v, spikes, self.v_reset)
         return spikes, ResonateAndFireState(v, to_value(state.w, spikes, 0.0), wait)
 

@@ -1,4 +1,8 @@
-"""Files of a data set: found where they are, downloaded where they are not, and never trusted unchecked."""
+"""Files of a data set: found where they are, downloaded where they are not, and never trusted unchecked.
+
+The library pooch has cards, a cache and checksums. It neither continues a transfer that broke off, nor tries one mirror
+after another, nor checks the unpacked content, which is what stays the same when a mirror packs a file anew.
+"""
 
 from __future__ import annotations
 
