@@ -195,7 +195,7 @@ def _spread(value: Tensor, currents: Tensor) -> Tensor:
         raise Unsupported(f"a parameter is on {value.device}", expected=True)
     if value.numel() == 1:
         return value.reshape(())
-    if torch.broadcast_shapes(value.shape, shape) != shape:  # type: ignore[no-untyped-call]
+    if torch.broadcast_shapes(value.shape, shape) != shape:
         raise Unsupported(f"a parameter of shape {tuple(value.shape)} for cells of shape {tuple(shape)}", expected=True)
     return value.expand(shape).reshape(-1)
 

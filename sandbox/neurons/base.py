@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
@@ -30,6 +30,8 @@ class Neuron(ABC):
     `draws` the random numbers of each step that the equations mention, by name: "uniform" or "normal"; `presets` named
     sets of parameters with their source.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # every member is a dataclass
 
     equations: ClassVar[str]
     method: ClassVar[str]
@@ -114,7 +116,7 @@ class Neuron(ABC):
     @property
     def fastest(self) -> float:
         """The shortest time constant [ms]."""
-        times = [f.name for f in fields(self) if f.name.startswith("tau")]  # type: ignore[arg-type]  # always a dataclass
+        times = [f.name for f in fields(self) if f.name.startswith("tau")]
         return min((smallest(getattr(self, name)) for name in times), default=math.inf)
 
 
@@ -157,7 +159,7 @@ def _admit(neuron: Neuron) -> None:
     """Read a surrogate given by name and numbers of other libraries; raise ValueError for an impossible parameter."""
     if isinstance(getattr(neuron, "surrogate", None), str):  # as a configuration file gives it
         object.__setattr__(neuron, "surrogate", Surrogate(neuron.surrogate))  # type: ignore[attr-defined]
-    for f in fields(neuron):  # type: ignore[arg-type]  # always a dataclass
+    for f in fields(neuron):
         value = getattr(neuron, f.name)
         if isinstance(value, Real) and not isinstance(value, NUMBER):  # a numpy.float32, say
             object.__setattr__(neuron, f.name, float(value))

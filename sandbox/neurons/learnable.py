@@ -63,7 +63,7 @@ class Learned(nn.Module):
 
     def forward(self) -> Neuron:
         """The neuron as it is now."""
-        now: Neuron = replace(self.neuron, **{name: self._value(name) for name in self.raw})  # type: ignore[type-var]
+        now: Neuron = replace(self.neuron, **{name: self._value(name) for name in self.raw})
         return now
 
     def _value(self, name: str) -> Any:
@@ -80,5 +80,5 @@ class Learned(nn.Module):
 
 def learnables(neuron: Neuron) -> dict[str, Learnable]:
     """The fields that are marked, by name."""
-    values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}  # type: ignore[arg-type]  # always a dataclass
+    values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
     return {name: value for name, value in values.items() if isinstance(value, Learnable)}

@@ -36,6 +36,6 @@ def lowest_root(f: Callable[[Tensor], Tensor], low: float, high: float) -> float
 
 def plain(neuron: N) -> N:
     """The neuron with a number in every field: the smallest of learned ones."""
-    values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}  # type: ignore[arg-type]  # always a dataclass
+    values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
     learned = {name: smallest(value) for name, value in values.items() if isinstance(value, Tensor)}
-    return replace(neuron, **learned) if learned else neuron  # type: ignore[type-var]
+    return replace(neuron, **learned) if learned else neuron

@@ -112,7 +112,7 @@ def evolving(neuron: Neuron, state: Any) -> list[str]:
 
 def parameters(neuron: Neuron) -> dict[str, float]:
     """The fields that the equations know, by name: those with a unit."""
-    given = {f.name: getattr(neuron, f.name) for f in fields(neuron)}  # type: ignore[arg-type]  # always a dataclass
+    given = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
     return {name: float(value) for name, value in given.items() if name in neuron.units}
 
 

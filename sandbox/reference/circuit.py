@@ -102,7 +102,7 @@ def _parameters(layer: Dense, samples: int) -> tuple[dict[str, Any], dict[str, A
     """The parameters that all cells share, and those of which each cell has its own, as quantities."""
     neuron = layer.neuron
     shared, own = {}, {}
-    for name in (field.name for field in fields(neuron) if field.name in neuron.units):  # type: ignore[arg-type]  # always a dataclass
+    for name in (field.name for field in fields(neuron) if field.name in neuron.units):
         value = torch.as_tensor(getattr(neuron, name), dtype=torch.float64)
         if value.numel() > 1:
             own[name] = value.expand(samples, len(layer.bias)).flatten().numpy() * unit(neuron.units[name])

@@ -41,7 +41,7 @@ class TensorBoard:
         plain = {
             name: value if isinstance(value, (int, float, str)) else str(value) for name, value in parameters.items()
         }
-        *opening, self._finished = summary.hparams(plain, {"result/test/accuracy": None})  # type: ignore[no-untyped-call]
+        *opening, self._finished = summary.hparams(plain, {"result/test/accuracy": None})
         for part in opening:
             self._write(summary=part)
         return self._step
@@ -64,7 +64,7 @@ class TensorBoard:
         parts = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         for name, lines in texts.items():
             if lines:
-                parts += summary.text(name, "\n\n".join(lines)).value  # type: ignore[no-untyped-call]
+                parts += summary.text(name, "\n\n".join(lines)).value
         self._write(step=step, summary=Summary(value=parts))
         self._step = step
 

@@ -136,7 +136,7 @@ class Wires:
             self.counts["multiplications"] += operations(module, output)
             self.counts["dac_conversions"] += sent.numel()
         if output.requires_grad:
-            output.register_hook(partial(self._backward, name, module, sent.shape, first))  # type: ignore[no-untyped-call]
+            output.register_hook(partial(self._backward, name, module, sent.shape, first))
 
     def _backward(self, name: str, module: nn.Module, sent: torch.Size, first: bool, error: Tensor) -> Tensor:
         if self.sign:

@@ -32,7 +32,7 @@ def call(
     function, names = kernel(key, direction, variant)
     steps, cells = x.shape
     given = {"x": x, **buffers}
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x):
         function[(-(-cells // WIDTH),)](
             numbers.contiguous(),
             *(given[name] for name in names),

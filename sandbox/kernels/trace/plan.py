@@ -106,13 +106,13 @@ def _operands(
         stand_in = value.detach().reshape(-1)[:1].cpu().clone().reshape((1,) if value.ndim else ())
         named[name] = tape.name(stand_in, "param").place
         learned[name] = stand_in
-    traced = replace(neuron, **learned) if learned else neuron  # type: ignore[type-var]
+    traced = replace(neuron, **learned) if learned else neuron
     return current, like._replace(**values), traced, named
 
 
 def learned_fields(neuron: Neuron) -> dict[str, Tensor]:
     """The parameters that are tensors, by name."""
-    names = neuron.__dataclass_fields__  # type: ignore[attr-defined]
+    names = neuron.__dataclass_fields__
     return {name: value for name in names if isinstance(value := getattr(neuron, name), Tensor)}
 
 

@@ -33,7 +33,7 @@ class Row(NamedTuple):
     out: int
 
 
-class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Tape(TorchDispatchMode):
     """Records what is computed from the tensors that are named; what does not depend on them is a plain number.
 
     `origins[place]` are the names from which a value was made, `values[place]` is the value itself.

@@ -159,7 +159,7 @@ def rebuilt(
         name: f"{number_of(value) or 1.0!r} * {units[name]}" for name, value in values.items() if name in units
     }
     neuron = from_brian2(**recipe, namespace=namespace, initial=starts, surrogate=surrogate)
-    return replace(neuron, **values)  # type: ignore[type-var]  # every subclass is a dataclass
+    return replace(neuron, **values)
 
 
 def _read(equations: str, threshold: str | None, reset: str | None, refractory: Any, input: str) -> updater.Text:

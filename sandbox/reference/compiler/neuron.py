@@ -47,12 +47,12 @@ class CompiledNeuron(Neuron):
         if period is not None and "t_refractory" not in changes and period.names() & changes.keys():
             known = {name: number_of(value) for name, value in {**self.parameters, **changes}.items()}
             changes["t_refractory"] = Writer(self.model.algebra, (), (), known, torch.zeros(())).plain(period)
-        return replace(self, **changes)  # type: ignore[type-var]  # every subclass is a dataclass
+        return replace(self, **changes)
 
     @property
     def parameters(self) -> dict[str, Value]:
         """The constants of the equations, by name, in house units."""
-        named = [f.name for f in fields(self)]  # type: ignore[arg-type]
+        named = [f.name for f in fields(self)]
         return {name: getattr(self, name) for name in named if name != "surrogate"}
 
     @property

@@ -100,7 +100,7 @@ def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
     name = "refractory period"
     if neuron.refractory is not None:
         return [skipped(name, TIER, f"it is refractory while {neuron.refractory}: held by every run above")]
-    if "t_refractory" not in {f.name for f in fields(neuron)}:  # type: ignore[arg-type]  # always a dataclass
+    if "t_refractory" not in {f.name for f in fields(neuron)}:
         return [skipped(name, TIER, "it has none")]
     state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
     record = tuple(evolving(neuron, state))
@@ -111,7 +111,7 @@ def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
     for number, period in enumerate(PERIODS):
         of = slice(number * CELLS, (number + 1) * CELLS)
         with torch.no_grad():  # all cells, since dice know a cell by its place
-            ours = simulate(replace(neuron, t_refractory=period * dt), currents, dt, record)  # type: ignore[type-var]
+            ours = simulate(replace(neuron, t_refractory=period * dt), currents, dt, record)
         differing += float((theirs.spikes != ours.spikes)[:, of].sum())
         for variable, values in ours.variables.items():
             want = theirs.variables[variable][:, of]

@@ -72,7 +72,7 @@ class ForwardGradient(CreditRule):
         def slope(k: int) -> list[float]:
             along = directions(k)
             with torch.no_grad(), forward_ad.dual_level(), Tangents(model) as tangents:
-                dual = {name: forward_ad.make_dual(p.detach(), along[name]) for name, p in learned.items()}  # type: ignore[no-untyped-call]
+                dual = {name: forward_ad.make_dual(p.detach(), along[name]) for name, p in learned.items()}
                 run = joined.replacing(dual, lambda: asking.run(spiking(dice(asking.noise))))
                 passes.append((map_tensors(Tensor.detach, run.carry), tangents.cost()))
                 return [*slope_and_loss(self, asking, run, along)]
@@ -100,7 +100,7 @@ def slope_and_loss(rule: CreditRule, asking: Asking, run: Run, along: Mapping[st
     pairs: list[tuple[Tensor, Tensor | None]] = []
 
     def opened(signal: Tensor) -> Tensor:
-        primal: Tensor = forward_ad.unpack_dual(signal).primal  # type: ignore[no-untyped-call]
+        primal: Tensor = forward_ad.unpack_dual(signal).primal
         leaf = primal.detach().requires_grad_()
         pairs.append((leaf, tangent(signal)))
         return leaf

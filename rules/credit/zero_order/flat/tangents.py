@@ -20,7 +20,7 @@ from rules.synapses import weighted
 
 def tangent(signal: Tensor) -> Tensor | None:
     """The direction beside a signal, where it has one."""
-    found: Tensor | None = forward_ad.unpack_dual(signal).tangent  # type: ignore[no-untyped-call]
+    found: Tensor | None = forward_ad.unpack_dual(signal).tangent
     return found
 
 
@@ -35,11 +35,11 @@ def spiking(dice: torch.Generator) -> Spike:
     """
 
     def spike(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
-        primal, du = forward_ad.unpack_dual(u)  # type: ignore[no-untyped-call]
+        primal, du = forward_ad.unpack_dual(u)
         spikes = heaviside(primal, strict, noise)
         if du is None:
             return spikes
-        dual: Tensor = forward_ad.make_dual(spikes, surrogate.grad(primal, dice) * du)  # type: ignore[no-untyped-call]
+        dual: Tensor = forward_ad.make_dual(spikes, surrogate.grad(primal, dice) * du)
         return dual
 
     return spike

@@ -119,7 +119,7 @@ def sees(step: Step, before: tuple[int, ...], after: tuple[int, ...]) -> list[Te
         return None
     if getattr(module, "padding_mode", "zeros") != "zeros":
         return None
-    spread = _ntuple(axes)  # type: ignore[no-untyped-call]
+    spread = _ntuple(axes)
     kernel, stride = spread(module.kernel_size), spread(module.stride)
     dilation = spread(getattr(module, "dilation", 1))
     padding = module._reversed_padding_repeated_twice[-2::-2] if kind in CONVOLUTIONS else spread(module.padding)  # type: ignore[index]
