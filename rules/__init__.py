@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from rules.lazy import face
 
 if TYPE_CHECKING:
+    from rules.check import check_plasticity as check_plasticity
+    from rules.check import check_rule as check_rule
     from rules.contract import NEEDS as NEEDS
     from rules.contract import Batch as Batch
     from rules.contract import Cost as Cost
@@ -65,6 +67,8 @@ _HOMES = {
     "Trace": "rules.contract",
     "Trainer": "rules.trainer",
     "Unhealthy": "rules.diagnostics.monitor",
+    "check_plasticity": "rules.check",
+    "check_rule": "rules.check",
     "compose": "rules.recipes",
     "make": "rules.recipes",
 }
