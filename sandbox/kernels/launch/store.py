@@ -19,7 +19,7 @@ import torch
 from sandbox.machine import compiled as compiled_loops
 from sandbox.machine import files
 
-HERE = Path(__file__).parent
+DEVICE = Path(__file__).parents[1] / "device"
 LOG = logging.getLogger(__name__)
 SIGNATURE = "void(int64, int64, int64, int64, int64, int64, int64, int64[::1], int64)"
 
@@ -36,7 +36,7 @@ def versions() -> str:
     import llvmlite.binding as llvm
     import numba
 
-    parts = [(HERE / name).read_text() for name in ("machine.py", "elementary.py")]
+    parts = [(DEVICE / name).read_text() for name in ("machine.py", "elementary.py")]
     features = llvm.get_host_cpu_features().flatten()
     facts = (sys.version, numba.__version__, llvmlite.__version__, np.__version__, torch.__version__)
     return "\n".join([*facts, llvm.get_host_cpu_name(), features, *parts])
