@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sandbox.kernels.trace.aten import fused
 from sandbox.machine import compiled as compiled_loops
 from sandbox.machine import files
 
@@ -88,7 +89,7 @@ def _load(source: str, path: Path | None, real: Any) -> Any:
 
     from sandbox.kernels.device.elementary import functions
 
-    module = _executed(source, path, functions(real))
+    module = _executed(source, path, functions(real, fused()))
     return njit(SIGNATURE, nogil=True, error_model="numpy", cache=path is not None)(module.kernel)
 
 

@@ -150,7 +150,7 @@ def test_stochastic_surrogates_stay_plain(calls, caplog, rng):
 
 
 def test_without_numba_the_plain_loop_says_so(monkeypatch, calls, caplog):
-    choice.absent.cache_clear()
+    compiled_loops.absent.cache_clear()
     monkeypatch.setattr(compiled_loops, "find_spec", lambda name: None)
     try:
         with using("auto"), caplog.at_level(logging.WARNING):
@@ -162,7 +162,7 @@ def test_without_numba_the_plain_loop_says_so(monkeypatch, calls, caplog):
             scan(LIF(), CURRENTS)
         assert state().startswith("none: numba is not installed")
     finally:
-        choice.absent.cache_clear()
+        compiled_loops.absent.cache_clear()
 
 
 def test_a_pass_knows_that_a_spike_was_asked_for(calls):

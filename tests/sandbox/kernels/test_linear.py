@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sandbox import scan, simulate
-from sandbox.kernels import choice, linear, sequence, using
+from sandbox.kernels import linear, sequence, using
 from sandbox.kernels.launch import backends, ops
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.neurons import LIF, NEURONS, LeakyIntegrator
@@ -57,7 +57,7 @@ def alone(monkeypatch):
     made = []
     original = linear.at_once
     monkeypatch.setattr(linear, "at_once", lambda *given: (made.append(1), original(*given))[1])
-    for module in (backends, choice, linear):
+    for module in (backends, linear):
         monkeypatch.setattr(module, "absent", lambda: "no numba today")
     return made
 
@@ -158,7 +158,7 @@ def test_it_is_taken_only_where_there_is_no_kernel_and_it_gains(alone, monkeypat
         assert alone == []
         simulate(LeakyIntegrator(), x)
         assert alone == [1]
-        for module in (backends, choice, linear):
+        for module in (backends, linear):
             monkeypatch.setattr(module, "absent", lambda: None)
         made = []
         monkeypatch.setattr(ops, "call", lambda *given: made.append(given[1]))
