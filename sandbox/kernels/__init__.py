@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from sandbox.kernels.choice import MODES, state, using
+from sandbox.kernels.choice import MODES, using
+from sandbox.kernels.launch.backends import state
 
 __all__ = ["MODES", "source", "state", "using"]
 

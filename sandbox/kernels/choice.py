@@ -10,9 +10,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import NamedTuple
 
-from sandbox.kernels.launch.backends import triton_state
-from sandbox.machine import compiled as compiled_loops
-from sandbox.machine.compiled import absent, legal
+from sandbox.machine.compiled import legal
 
 LOG = logging.getLogger("sandbox.kernels")
 MODES = {
@@ -72,9 +70,3 @@ def _of_environment(word: str) -> Choice:
 def explain(cell: str, reason: str) -> None:
     """One line, once for each cell and reason."""
     LOG.warning("%s runs in the plain loop: %s", cell, reason)
-
-
-def state() -> str:
-    """A line about the kernels for `sandbox doctor`."""
-    first = f"none: {absent()}" if absent() else compiled_loops.state(choice().mode)
-    return f"{first}; {triton_state()}"

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from sandbox.kernels.device import machine
-from sandbox.kernels.device.machine import bits, fabs, fma, halved, less, load, raised, select, store
+from sandbox.kernels.device.machine import bits, fabs, halved, less, load, raised, select, store
 
 INLINED = {
     "error_model": "numpy",
@@ -36,7 +36,6 @@ PLAIN = (
     "floor",
     "ceil",
     "trunc",
-    "fma",
 )
 
 
@@ -59,8 +58,10 @@ PRECISIONS = {
 
 
 @cache
-def functions(real: Any) -> dict[str, Any]:
+def functions(real: Any, fused: bool) -> dict[str, Any]:
     """Everything that a kernel may call, for `numpy.float32` or `numpy.float64`.
+
+    `fused` says whether `fma` rounds once, as torch does where the processor can, or twice.
 
     `exp` by Cody and Waite's reduction and a Taylor polynomial, within one unit in the last place; `expm1`, `tanh`,
     `sinh`, `cosh` and `sigmoid` from the same parts, within three. The others are those of the C library.
@@ -71,6 +72,12 @@ def functions(real: Any) -> dict[str, Any]:
     high, low, shift, base = real(p.high), real(p.low), real(p.round), bits_of(real, p.round)
     largest, smallest, flat = real(p.largest), real(p.smallest), real(p.flat)
     inverse, zero, half, one, two = real(1 / math.log(2)), real(0), real(0.5), real(1), real(2)
+
+    @njit(**INLINED)
+    def twice(a, b, c):
+        return a * b + c
+
+    fma = machine.fma if fused else twice
 
     @njit(**INLINED)
     def reduced(x):
@@ -163,6 +170,7 @@ def functions(real: Any) -> dict[str, Any]:
         **{name: getattr(machine, name) for name in PLAIN},
         **{f.__name__: f for f in made},
         **dict(zip(LIBRARY, library, strict=True)),
+        "fma": fma,
         "F": real,
         "zero": zero,
         "one": one,

@@ -10,11 +10,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from sandbox.kernels.trace.aten import fused
-
 WIDTH = 1024  # cells of a block, at most
 BUFFERS = 64  # of one kernel, at most
-FUSED = fused()
 WHOLE = {types.float64: types.int64, types.float32: types.int32}
 
 
@@ -191,11 +188,9 @@ sqrt, fabs, floor, ceil, trunc = (_unary(name) for name in ("sqrt", "fabs", "flo
 
 @intrinsic
 def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a b + c, rounded as torch rounds it on this processor."""
+    """a b + c, rounded once; slow where the processor has no such instruction."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if not FUSED:
-            return builder.fadd(builder.fmul(args[0], args[1]), args[2])
         return builder.call(builder.module.declare_intrinsic("llvm.fma", [args[0].type] * 3), args)
 
     return a(a, a, a), code

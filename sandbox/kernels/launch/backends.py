@@ -9,6 +9,8 @@ from importlib.util import find_spec
 
 import torch
 
+from sandbox.kernels.choice import choice
+from sandbox.machine import compiled as compiled_loops
 from sandbox.machine.compiled import absent
 
 
@@ -40,6 +42,12 @@ def not_interpreting() -> str | None:
     if os.environ.get("TRITON_INTERPRET") == "1":
         return None
     return "currents are on cpu, where Triton has its interpreter alone: start Python with TRITON_INTERPRET=1"
+
+
+def state() -> str:
+    """A line about the kernels for `sandbox doctor`."""
+    first = f"none: {absent()}" if absent() else compiled_loops.state(choice().mode)
+    return f"{first}; {triton_state()}"
 
 
 def triton_state() -> str:

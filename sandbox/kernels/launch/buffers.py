@@ -1,13 +1,16 @@
-"""What the operators hand to a kernel beside currents and states, and where it writes gradients."""
+"""The buffers of a kernel by name: what it reads beside the currents, and where it writes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sandbox.kernels.launch import compiled
+from sandbox.kernels.trace.structure import Structure
+from sandbox.kernels.write.emit import Variant, saved
 from sandbox.machine.memory import empty
 
 
@@ -26,6 +29,58 @@ def numbers(constants: Tensor, params: Sequence[Tensor], like: Tensor) -> Tensor
     """The constants, and then the parameters that all cells share."""
     shared = [p.detach() if p.ndim == 0 else p.new_zeros(()) for p in params]
     return torch.cat([constants.to(like), torch.stack(shared)]) if shared else constants.to(like)
+
+
+class Forward(NamedTuple):
+    """Where a forward kernel writes: outputs `[T, M]`, states `[M]`, saved states; and all of them by name."""
+
+    outs: list[Tensor]
+    ends: list[Tensor]
+    saves: list[Tensor]
+    named: dict[str, Tensor]
+
+
+def forward_buffers(
+    structure: Structure, variant: Variant, x: Tensor, states: Sequence[Tensor], every: int = 1
+) -> Forward:
+    """Buffers for the outputs of `x` `[T, M]`, with a row of saved states for every `every`-th step.
+
+    The kernel turns the first state into the last in place, so it is given a copy.
+    """
+    kept = saved(structure, variant) if variant.save else []
+    outs = [empty(x.shape, x) for _ in structure.outputs]
+    ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
+    saves = [empty((-(-len(x) // every), x.shape[1]), x) for _ in kept]
+    named = {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": end for i, end in enumerate(ends)}
+    return Forward(outs, ends, saves, named | {f"save_{name}": each for name, each in zip(kept, saves, strict=True)})
+
+
+class Backward(NamedTuple):
+    """What a backward kernel works on: gradients of states `[M]` and of inputs; and all buffers by name."""
+
+    bars: list[Tensor]
+    found: dict[str, Tensor]
+    named: dict[str, Tensor]
+
+
+def backward_buffers(
+    structure: Structure,
+    variant: Variant,
+    x: Tensor,
+    saves: Sequence[Tensor],
+    params: Sequence[Tensor],
+    ends: Sequence[Tensor],
+    key: str,
+) -> Backward:
+    """Buffers for the gradients of the variant, and the states that the forward kernel saved.
+
+    The kernel turns the gradient of the last state into that of the first in place, so it is given a copy.
+    """
+    bars = [end.clone(memory_format=torch.contiguous_format) for end in ends]
+    found = {name: gradient(name, x, params, key) for name in variant.wanted}
+    named = {f"g_end{i}": bar for i, bar in enumerate(bars)} | {f"g_{name}": g for name, g in found.items()}
+    kept = zip(saved(structure, variant), saves, strict=True)
+    return Backward(bars, found, named | {f"save_{name}": save.contiguous() for name, save in kept})
 
 
 def gradient(name: str, x: Tensor, params: Sequence[Tensor], key: str) -> Tensor:

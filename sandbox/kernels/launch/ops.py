@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sandbox.kernels.launch.buffers import gradient, numbers, per_cell, read, summed
+from sandbox.kernels.launch.buffers import backward_buffers, forward_buffers, numbers, per_cell, read, summed
 from sandbox.kernels.launch.call import call
 from sandbox.kernels.launch.registered import STRUCTURES
 from sandbox.kernels.write.emit import Variant, saved
@@ -40,16 +40,11 @@ def _run(
     """All steps: outputs `[T, M]`, the last state `[M]`, and states of every so manyth step; none if `every` is 0."""
     structure = STRUCTURES[key]
     variant = Variant(per_cell(params), every > 0, every > 1)
-    outs = [empty(x.shape, x) for _ in structure.outputs]
-    ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
-    kept = saved(structure, variant) if every else []
-    saves = [empty((-(-len(x) // every), x.shape[1]), x) for _ in kept]
-    buffers = {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": end for i, end in enumerate(ends)}
-    buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | read(params, draws)
+    room = forward_buffers(structure, variant, x, states, every)
     x = rows(x)
     if x.numel():
-        call(key, "forward", variant, x, buffers, numbers(constants, params, x), every)
-    return [*outs, *ends, *saves]
+        call(key, "forward", variant, x, room.named | read(params, draws), numbers(constants, params, x), every)
+    return [*room.outs, *room.ends, *room.saves]
 
 
 @torch.library.impl(BACKWARD, ("cpu", "cuda"))
@@ -67,18 +62,14 @@ def _run_backward(
     names: str,
 ) -> list[Tensor]:
     """Gradients of the inputs in `names` and of the first state, for those of outputs `given` and the last state."""
-    structure = STRUCTURES[key]
-    each, wanted = per_cell(params), names.split()
-    given_ = tuple(i in given for i in range(len(structure.outputs)))
-    variant = Variant(each, False, every > 1, given_, tuple(wanted))
-    kept = saved(structure, variant)
-    bars = [end.clone(memory_format=torch.contiguous_format) for end in ends]
-    found = {name: gradient(name, x, params, key) for name in wanted}
-    outs = [out.contiguous() for out in outs]
-    buffers = {f"g_out{i}": out for i, out in zip(given, outs, strict=True)}
-    buffers |= {f"g_end{i}": bar for i, bar in enumerate(bars)} | {f"g_{name}": g for name, g in found.items()}
-    buffers |= {f"save_{name}": save.contiguous() for name, save in zip(kept, saves, strict=True)}
-    buffers |= {f"trail_{name}": empty((every, x.shape[1]), x) for name in kept if every > 1}
+    structure, each = STRUCTURES[key], per_cell(params)
+    errors = {i: out.contiguous() for i, out in zip(given, outs, strict=True)}
+    given_ = tuple(i in errors for i in range(len(structure.outputs)))
+    variant = Variant(each, False, every > 1, given_, tuple(names.split()))
+    bars, found, buffers = backward_buffers(structure, variant, x, saves, params, ends, key)
+    buffers |= {f"g_out{i}": error for i, error in errors.items()}
+    if every > 1:
+        buffers |= {f"trail_{name}": empty((every, x.shape[1]), x) for name in saved(structure, variant)}
     x = rows(x)
     if x.numel():
         call(key, "backward", variant, x, buffers | read(params, draws), numbers(constants, params, x), every)

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from sandbox.kernels.launch import ops
-from sandbox.kernels.launch.buffers import gradient, numbers, per_cell, read, summed
+from sandbox.kernels.launch.buffers import backward_buffers, forward_buffers, numbers, per_cell, read, summed
 from sandbox.kernels.launch.compiled import Loaded
 from sandbox.kernels.launch.registered import STRUCTURES
-from sandbox.kernels.write.emit import Variant, saved
+from sandbox.kernels.write.emit import Variant
 from sandbox.machine.memory import empty
 from sandbox.synapses import product
 from sandbox.synapses.events import heard
@@ -56,21 +56,17 @@ def _run(
     """Outputs `[T, M]`, the last state `[M]` and, to `save`, the currents with what was heard, and membranes."""
     structure, width = STRUCTURES[key], weight.shape[0]
     variant = Variant(per_cell(params), save)
-    kept = saved(structure, variant) if save else []
-    outs = [empty(x.shape, x) for _ in structure.outputs]
-    ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
-    saves = [empty(x.shape, x) for _ in kept]
+    room = forward_buffers(structure, variant, x, states)
     total = empty((len(x) if save else 1, x.shape[1]), x)
-    buffers = {"x": total} | {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": s for i, s in enumerate(ends)}
-    buffers |= {f"save_{name}": each for name, each in zip(kept, saves, strict=True)} | read(params, draws)
+    buffers = {"x": total} | room.named | read(params, draws)
     kernel = Loaded(key, "forward", variant, x.dtype, buffers, numbers(constants, params, x))
     weigh = weighing(way, weight.detach(), None if bias is None else bias.detach())
     before = last.reshape(-1, width)
     for t in range(len(x)):
         weigh(before, x[t].view(-1, width), total[t if save else 0].view(-1, width))
         kernel.step(t, x.shape[1])
-        before = outs[0][t].view(-1, width)
-    return [*outs, *ends, *([total, *saves] if save else [])]
+        before = room.outs[0][t].view(-1, width)
+    return [*room.outs, *room.ends, *([total, *room.saves] if save else [])]
 
 
 @torch.library.impl(BACKWARD, "cpu")
@@ -88,18 +84,14 @@ def _run_backward(
     names: str,
 ) -> list[Tensor]:
     """Gradients of the inputs in `names`, the total current first, and of the first state."""
-    structure, each, wanted = STRUCTURES[key], per_cell(params), names.split()
+    structure, each = STRUCTURES[key], per_cell(params)
     errors = {i: out.contiguous() for i, out in zip(given, outs, strict=True)}
-    variant = Variant(
-        each, given=tuple(i == 0 or i in errors for i in range(len(structure.outputs))), wanted=tuple(wanted)
-    )
-    bars = [end.clone(memory_format=torch.contiguous_format) for end in ends]
-    found = {name: gradient(name, total, params, key) for name in wanted}
+    given_ = tuple(i == 0 or i in errors for i in range(len(structure.outputs)))  # the next step hears the first output
+    variant = Variant(each, given=given_, wanted=tuple(names.split()))
+    bars, found, buffers = backward_buffers(structure, variant, total, saves, params, ends, key)
     sums = {name: torch.zeros_like(g) for name, g in found.items() if name[0] == "p"}
     heard = total.new_zeros(1, total.shape[1])  # the error of the outputs of one step
-    buffers = {"x": total, **{f"g_out{i}": error for i, error in errors.items()}, "g_out0": heard}
-    buffers |= {f"g_end{i}": bar for i, bar in enumerate(bars)} | {f"g_{name}": g for name, g in found.items()}
-    buffers |= {f"save_{name}": save.contiguous() for name, save in zip(saved(structure, variant), saves, strict=True)}
+    buffers |= {"x": total, **{f"g_out{i}": error for i, error in errors.items()}, "g_out0": heard}
     buffers |= read(params, draws)
     kernel = Loaded(key, "backward", variant, total.dtype, buffers, numbers(constants, params, total))
     rows = heard.view(-1, weight.shape[0])

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from sandbox.kernels.trace.aten import fused
 from sandbox.machine import compiled as compiled_loops
 from sandbox.machine import files
 
-HERE = Path(__file__).parent
+DEVICE = Path(__file__).parents[1] / "device"
 LOG = logging.getLogger(__name__)
 SIGNATURE = "void(int64, int64, int64, int64, int64, int64, int64, int64[::1], int64)"
 
@@ -36,7 +37,7 @@ def versions() -> str:
     import llvmlite.binding as llvm
     import numba
 
-    parts = [(HERE / name).read_text() for name in ("machine.py", "elementary.py")]
+    parts = [(DEVICE / name).read_text() for name in ("machine.py", "elementary.py")]
     features = llvm.get_host_cpu_features().flatten()
     facts = (sys.version, numba.__version__, llvmlite.__version__, np.__version__, torch.__version__)
     return "\n".join([*facts, llvm.get_host_cpu_name(), features, *parts])
@@ -88,7 +89,7 @@ def _load(source: str, path: Path | None, real: Any) -> Any:
 
     from sandbox.kernels.device.elementary import functions
 
-    module = _executed(source, path, functions(real))
+    module = _executed(source, path, functions(real, fused()))
     return njit(SIGNATURE, nogil=True, error_model="numpy", cache=path is not None)(module.kernel)
 
 

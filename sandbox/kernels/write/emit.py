@@ -20,11 +20,25 @@ class Variant(NamedTuple):
     wanted: tuple[str, ...] = ()  # backward: inputs whose gradient is asked for, beside the states
 
 
+class Parts(NamedTuple):
+    """What a kernel does, and in which order.
+
+    What cells carry is `copied` from a buffer or `cleared`, and in the end `kept` in one or `summed` over a block.
+    """
+
+    fetched: Sequence[str]  # lines that fetch the numbers of all cells
+    copied: Sequence[str]
+    cleared: Sequence[str]
+    work: Sequence[str]  # lines of the loops over time
+    kept: Sequence[str]
+    summed: Sequence[str] = ()
+
+
 class Words(ABC):
     """How a back end writes what the steps of a kernel are made of; `names` are its buffers, in order.
 
     `i` is the place of a cell in a step of a sequence, `k` in a step of a segment; `x_here` is what a cell carries from
-    step to step.
+    step to step. The current has a place of its own, `ix`: one that stands still in time is a single row.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -46,24 +60,32 @@ class Words(ABC):
         """A number of the kernel."""
 
     @abstractmethod
+    def read(self, name: str, at: str) -> str:
+        """One value of a sequence, as an expression."""
+
+    @abstractmethod
+    def carried(self, name: str) -> str:
+        """What a cell carries, as an expression."""
+
     def fetch(self, name: str, to: str | None = None, at: str = "i") -> str:
-        """One value of a sequence."""
+        """One value of a sequence, given a name."""
+        return f"{to or name} = {self.read(name, 'ix' if name == 'x' else at)}"
+
+    def held(self, name: str) -> str:
+        """What a cell carries, as it was when the step began."""
+        return f"{name} = {self.carried(name)}"
+
+    def gather(self, name: str, value: str) -> str:
+        """A term of a sum over time."""
+        return self.hold(name, f"{self.carried(name)} + {value}")
 
     @abstractmethod
     def put(self, name: str, value: str, at: str = "i") -> str:
         """One value of a sequence, written."""
 
     @abstractmethod
-    def held(self, name: str) -> str:
-        """What a cell carries, as it was when the step began."""
-
-    @abstractmethod
     def hold(self, name: str, value: str) -> str:
         """What a cell carries into the next step."""
-
-    @abstractmethod
-    def gather(self, name: str, value: str) -> str:
-        """A term of a sum over time."""
 
     @abstractmethod
     def row(self, step: str) -> str:
@@ -86,19 +108,8 @@ class Words(ABC):
         """A loop over time, with the body for each cell of the block."""
 
     @abstractmethod
-    def kernel(
-        self,
-        fetched: Sequence[str],
-        copied: Sequence[str],
-        cleared: Sequence[str],
-        work: Sequence[str],
-        kept: Sequence[str],
-        summed: Sequence[str] = (),
-    ) -> str:
-        """The function around the work in time.
-
-        What cells carry is `copied` from a buffer or `cleared`, and in the end `kept` in one or `summed` over a block.
-        """
+    def kernel(self, parts: Parts) -> str:
+        """The function around the work in time."""
 
 
 def saved(structure: Structure, variant: Variant) -> list[str]:

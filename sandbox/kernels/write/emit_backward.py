@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sandbox.kernels.trace.graph import Graph
 from sandbox.kernels.trace.structure import Structure
-from sandbox.kernels.write.emit import Variant, Words, inputs, leaves, statements
+from sandbox.kernels.write.emit import Parts, Variant, Words, inputs, leaves, statements
 from sandbox.kernels.write.numba_words import Numba
 
 
@@ -52,10 +52,8 @@ def backward(structure: Structure, variant: Variant, words: type[Words] = Numba)
         work = _segments(structure, graph, to, loaded, [*flows, *cells], trail, body)
     each = [name for name in sums if variant.each[int(name[3:])]]
     cleared = [*sums, *(states if variant.sparse else [])]
-    source = to.kernel(
-        fetched, [*cells, *bars], cleared, work, [*bars, *each], [name for name in sums if name not in each]
-    )
-    return source, to.names
+    shared = [name for name in sums if name not in each]
+    return to.kernel(Parts(fetched, [*cells, *bars], cleared, work, [*bars, *each], shared)), to.names
 
 
 def _segments(

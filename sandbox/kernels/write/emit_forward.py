@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sandbox.kernels.trace.structure import Structure
-from sandbox.kernels.write.emit import Variant, Words, inputs, leaves, saved, statements
+from sandbox.kernels.write.emit import Parts, Variant, Words, inputs, leaves, saved, statements
 from sandbox.kernels.write.numba_words import Numba
 
 
@@ -41,4 +41,4 @@ def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) 
     ]
     sparse = [f"    {to.keep(name, 't // every')}" for name in kept if variant.sparse]
     work = to.steps("range(T)", body, ["if t % every == 0:", *sparse] if sparse else [])
-    return to.kernel(fetched, [*states, *cells], [], work, states), to.names
+    return to.kernel(Parts(fetched, [*states, *cells], [], work, states)), to.names

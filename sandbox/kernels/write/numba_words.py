@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sandbox.kernels.trace.kinds import KINDS
-from sandbox.kernels.write.emit import Words
+from sandbox.kernels.write.emit import Parts, Words
 
 
 class Numba(Words):
@@ -23,20 +23,17 @@ class Numba(Words):
     def literal(value: str) -> str:
         return f"F({value})"
 
-    def fetch(self, name: str, to: str | None = None, at: str = "i") -> str:
-        return f"{to or name} = fetch({name}_, {'ix' if name == 'x' else at} + j, {self.names.index(name)})"
+    def read(self, name: str, at: str) -> str:
+        return f"fetch({name}_, {at} + j, {self.names.index(name)})"
+
+    def carried(self, name: str) -> str:
+        return f"load({name}_here, j)"
 
     def put(self, name: str, value: str, at: str = "i") -> str:
         return f"put({name}_, {at} + j, {value}, {self.names.index(name)})"
 
-    def held(self, name: str) -> str:
-        return f"{name} = load({name}_here, j)"
-
     def hold(self, name: str, value: str) -> str:
         return f"store({name}_here, j, {value})"
-
-    def gather(self, name: str, value: str) -> str:
-        return f"store({name}_here, j, load({name}_here, j) + {value})"
 
     def row(self, step: str) -> str:
         return f"({step}) * M + b"
@@ -60,15 +57,8 @@ class Numba(Words):
             *(f"        {line}" for line in body),
         ]
 
-    def kernel(
-        self,
-        fetched: Sequence[str],
-        copied: Sequence[str],
-        cleared: Sequence[str],
-        work: Sequence[str],
-        kept: Sequence[str],
-        summed: Sequence[str] = (),
-    ) -> str:
+    def kernel(self, parts: Parts) -> str:
+        fetched, copied, cleared, work, kept, summed = parts
         lines = [
             "def kernel(lo, hi, width, T, M, sx, every, A, c):",
             "    C = pointer(c, zero)",

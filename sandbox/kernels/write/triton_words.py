@@ -9,7 +9,7 @@ from sandbox.kernels.trace.graph import LEAVES
 from sandbox.kernels.trace.kinds import KINDS
 from sandbox.kernels.trace.structure import Structure
 from sandbox.kernels.unsupported import Unsupported
-from sandbox.kernels.write.emit import Words
+from sandbox.kernels.write.emit import Parts, Words
 
 WIDTH = 128  # cells of a program: one for each thread of four warps
 FUNCTIONS = (
@@ -85,20 +85,17 @@ class Triton(Words):
     def literal(value: str) -> str:
         return f"block({value}, BLOCK, C)"
 
-    def fetch(self, name: str, to: str | None = None, at: str = "i") -> str:
-        return f"{to or name} = tl.load({name}_ + {'ix' if name == 'x' else at}, mask=here, other=0.0)"
+    def read(self, name: str, at: str) -> str:
+        return f"tl.load({name}_ + {at}, mask=here, other=0.0)"
+
+    def carried(self, name: str) -> str:
+        return f"{name}_here"
 
     def put(self, name: str, value: str, at: str = "i") -> str:
         return f"tl.store({name}_ + {at}, {value}, mask=here)"
 
-    def held(self, name: str) -> str:
-        return f"{name} = {name}_here"
-
     def hold(self, name: str, value: str) -> str:
         return f"{name}_here = {value}"
-
-    def gather(self, name: str, value: str) -> str:
-        return f"{name}_here = {name}_here + {value}"
 
     def row(self, step: str) -> str:
         return f"place({step}, M, j)"
@@ -116,15 +113,8 @@ class Triton(Words):
         at = ["i = place(t, M, j)", *(["ix = place(t, sx, j)"] if "x" in self.names else [])]
         return [f"for t in {times}:", *(f"    {line}" for line in [*at, *before, *body])]
 
-    def kernel(
-        self,
-        fetched: Sequence[str],
-        copied: Sequence[str],
-        cleared: Sequence[str],
-        work: Sequence[str],
-        kept: Sequence[str],
-        summed: Sequence[str] = (),
-    ) -> str:
+    def kernel(self, parts: Parts) -> str:
+        fetched, copied, cleared, work, kept, summed = parts
         lines = [
             f"def kernel(C, {', '.join(f'{name}_' for name in self.names)}, T, M, sx, every, BLOCK: tl.constexpr):",
             "    j = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from rules.spikes.surrogate import Surrogate
-from sandbox.kernels.launch import batching, compiled, ops  # noqa: F401
+from sandbox.kernels.launch import batching, ops, registered  # noqa: F401
 from sandbox.kernels.trace.aten import number
 from sandbox.kernels.trace.graph import Graph
 from sandbox.kernels.trace.kinds import CONDITIONS, KINDS
@@ -48,7 +48,7 @@ def hold_to_torch(dtype, rtol):
     a, b = (axis.reshape(-1) for axis in grid)
     c = a.flip(0)
     structure, kinds = all_kinds()
-    key = compiled.register(structure, a.device)
+    key = registered.register(structure, a.device)
     found = ops.run(a[None], [b, c], [], [], torch.zeros(0), key, 0)
     for kind, ours in zip(kinds, found, strict=False):
         given = _given(kind, [a, b, c], [a < b, b != 0.3])[: KINDS[kind].arity]

@@ -12,7 +12,7 @@ import torch
 from sandbox import scan
 from sandbox.kernels import using
 from sandbox.kernels.launch import compiled, store
-from sandbox.machine import compiled as compiled_loops
+from sandbox.machine import files
 from sandbox.neurons import LIF
 from tests.conftest import ROOT
 
@@ -83,7 +83,7 @@ def test_a_read_only_folder_is_read(folder, monkeypatch):
     def refuse(*given, **named):
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(compiled_loops.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(files, "write_atomically", refuse)
     assert again() == want
     for path in folder.glob("kernel_*.py"):
         path.unlink()

@@ -14,7 +14,8 @@ import rules
 from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import build, scan
 from sandbox.kernels import choice, sequence, source, state, using
-from sandbox.kernels.launch import compiled
+from sandbox.kernels.launch import ops
+from sandbox.kernels.launch.registered import STRUCTURES
 from sandbox.machine import compiled as compiled_loops
 from sandbox.neurons import LIF, EscapeLIF, LeakyIntegrator
 from sandbox.neurons.base import Neuron
@@ -26,8 +27,8 @@ CURRENTS = 3 * torch.rand(40, 1200, generator=torch.Generator().manual_seed(0))
 def calls(monkeypatch):
     """The kernels that ran."""
     made = []
-    original = compiled.call
-    monkeypatch.setattr(compiled, "call", lambda *given: (made.append(given[1]), original(*given))[1])
+    original = ops.call
+    monkeypatch.setattr(ops, "call", lambda *given: (made.append(given[1]), original(*given))[1])
     choice.explain.cache_clear()
     return made
 
@@ -149,7 +150,7 @@ def test_stochastic_surrogates_stay_plain(calls, caplog, rng):
 
 
 def test_without_numba_the_plain_loop_says_so(monkeypatch, calls, caplog):
-    choice.absent.cache_clear()
+    compiled_loops.absent.cache_clear()
     monkeypatch.setattr(compiled_loops, "find_spec", lambda name: None)
     try:
         with using("auto"), caplog.at_level(logging.WARNING):
@@ -161,7 +162,7 @@ def test_without_numba_the_plain_loop_says_so(monkeypatch, calls, caplog):
             scan(LIF(), CURRENTS)
         assert state().startswith("none: numba is not installed")
     finally:
-        choice.absent.cache_clear()
+        compiled_loops.absent.cache_clear()
 
 
 def test_a_pass_knows_that_a_spike_was_asked_for(calls):
@@ -179,10 +180,10 @@ def test_a_pass_knows_that_a_spike_was_asked_for(calls):
 def test_cells_that_differ_in_numbers_share_a_kernel():
     with using("numba"):
         scan(LIF(tau_mem=5.5), CURRENTS)
-        known = len(compiled.STRUCTURES)
+        known = len(STRUCTURES)
         for tau in (6.5, 7.5):
             scan(LIF(tau_mem=tau, v_threshold=1.25, v_reset=-0.5), CURRENTS)
-        assert len(compiled.STRUCTURES) <= known + 1
+        assert len(STRUCTURES) <= known + 1
 
 
 def test_the_source_can_be_read():

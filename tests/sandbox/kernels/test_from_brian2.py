@@ -8,7 +8,7 @@ import torch
 import rules
 from sandbox import build
 from sandbox.kernels import using
-from sandbox.kernels.launch import compiled
+from sandbox.kernels.launch.registered import STRUCTURES
 from sandbox.neurons import LeakyIntegrator
 
 pytest.importorskip("brian2")
@@ -48,6 +48,6 @@ def test_it_trains_along_the_same_curve(rng):
         with using(mode):
             trainer = rules.Trainer(net, rules.make("bptt", lr=1e-2))
             curves.append([trainer.step((x, y)).loss for _ in range(20)])
-    assert compiled.STRUCTURES
+    assert STRUCTURES
     assert curves[0][-1] < curves[0][0]
     assert curves[1] == pytest.approx(curves[0], rel=1e-8)

@@ -34,7 +34,7 @@ LONG = {"sigmoid": lambda x: 1 / (1 + np.exp(-x))}
 def evaluator(names, real):
     from sandbox.kernels.device.elementary import functions
 
-    namespace = functions(real)
+    namespace = functions(real, True)
     return [numba.njit(error_model="numpy")(_mapped(namespace[name])) for name in names]
 
 

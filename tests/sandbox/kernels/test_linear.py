@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from sandbox import scan, simulate
-from sandbox import simulation as loops
-from sandbox.kernels import choice, linear, sequence, using
-from sandbox.kernels.launch import backends, compiled
+from sandbox.kernels import linear, sequence, using
+from sandbox.kernels.launch import backends, ops
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.neurons import LIF, NEURONS, LeakyIntegrator
 from sandbox.neurons.base import decay
@@ -58,7 +57,7 @@ def alone(monkeypatch):
     made = []
     original = linear.at_once
     monkeypatch.setattr(linear, "at_once", lambda *given: (made.append(1), original(*given))[1])
-    for module in (backends, choice, linear):
+    for module in (backends, linear):
         monkeypatch.setattr(module, "absent", lambda: "no numba today")
     return made
 
@@ -125,7 +124,7 @@ def test_it_compiles_as_a_whole(rng):
 def factor(cell):
     x = torch.zeros(1, 1, dtype=DOUBLE)
     state = cell.initial_state((1,), x)
-    plan = sequence.planned(cell, partial(body_of, loops.advance, (), False), ((), False), DOUBLE, state, 1.0)
+    plan = sequence.planned(cell, partial(body_of, (), False), ((), False), DOUBLE, state, 1.0)
     return linear.factor(plan, cell)
 
 
@@ -159,10 +158,10 @@ def test_it_is_taken_only_where_there_is_no_kernel_and_it_gains(alone, monkeypat
         assert alone == []
         simulate(LeakyIntegrator(), x)
         assert alone == [1]
-        for module in (backends, choice, linear):
+        for module in (backends, linear):
             monkeypatch.setattr(module, "absent", lambda: None)
         made = []
-        monkeypatch.setattr(compiled, "call", lambda *given: made.append(given[1]))
+        monkeypatch.setattr(ops, "call", lambda *given: made.append(given[1]))
         scan(LeakyIntegrator(), x)
     assert (alone, made) == ([1], ["forward"])
 

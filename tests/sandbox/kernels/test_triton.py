@@ -19,7 +19,7 @@ from sandbox.kernels.write.emit import Variant
 from sandbox.kernels.write.triton_words import FUNCTIONS, WIDTH, Triton
 from sandbox.machine import compiled as compiled_loops
 from sandbox.neurons import LIF, NEURONS, AdEx, EscapeLIF
-from sandbox.neurons.stepping import advance, body_of
+from sandbox.neurons.stepping import body_of
 from tests.conftest import ROOT
 
 from .conftest import DOUBLE, agree, answer, driven
@@ -94,7 +94,7 @@ def test_every_kind_of_node_is_compiled(dtype, nothing_kept):
 @pytest.mark.parametrize("neuron", [pytest.param(cls(), id=name) for name, cls in NEURONS.items()])
 def test_every_neuron_is_compiled(neuron, nothing_kept):
     state = neuron.initial_state((1,), torch.zeros(1, dtype=DOUBLE))
-    body = partial(body_of, advance, (), False)
+    body = partial(body_of, (), False)
     structure = planned(neuron, body, ((), False), DOUBLE, state, 0.25).structure
     for dtype, sparse in (("fp32", False), ("fp64", True)):
         machine_code(structure, "forward", Variant((), True, sparse), dtype)
