@@ -57,7 +57,7 @@ class StochasticBits(nn.Module):
     tensor([0., 1.])
     """
 
-    puts_out_bits = True  # what rules.contract.offers looks for
+    puts_out_bits = True  # what rules.optional.offers looks for
 
     def __init__(self, gain: float = 1.0, seed: int = 0) -> None:
         super().__init__()
