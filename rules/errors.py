@@ -6,13 +6,14 @@ import difflib
 from collections.abc import Iterable
 
 
-def unknown(kind: str, name: str, legal: Iterable[str]) -> ValueError:
-    """An error that lists the legal names and the nearest.
+def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
+    """Return an error that lists the valid names and the nearest, whatever its case.
 
     >>> print(unknown("rule", "bpt", ["bptt", "readout_only"]))
-    unknown rule 'bpt'; nearest: 'bptt'; legal: bptt, readout_only
+    unknown rule 'bpt'; nearest: 'bptt'; valid: bptt, readout_only
     """
-    names = list(legal)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.4)
-    hint = f"nearest: {near[0]!r}; " if near else ""
-    return ValueError(f"unknown {kind} {name!r}; {hint}legal: {', '.join(names)}")
+    names = list(valid)
+    folded = {entry.lower(): entry for entry in reversed(names)}
+    near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.4)
+    hint = f"nearest: {folded[near[0]]!r}; " if near else ""
+    return ValueError(f"unknown {kind} {name!r}; {hint}valid: {', '.join(names)}")

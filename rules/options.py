@@ -12,15 +12,15 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str, Any], **given: Any) -> Any:
-    """`maker(**given, **options)`; raises ValueError for an unknown option, with the legal ones and the nearest.
+    """`maker(**given, **options)`; raises ValueError for an unknown option, with the valid ones and the nearest.
 
     >>> built("number", "complex", complex, {"real": 1.0}, imag=2.0)
     (1+2j)
     """
-    legal = [option for option in inspect.signature(maker).parameters if option not in given]
+    valid = [option for option in inspect.signature(maker).parameters if option not in given]
     for option in options:
-        if option not in legal:
-            raise unknown(f"option of {kind} {name!r}", option, legal)
+        if option not in valid:
+            raise unknown(f"option of {kind} {name!r}", option, valid)
     return maker(**given, **options)
 
 

@@ -272,7 +272,7 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
 
 
 def pick(kind: str, members: dict[str, Any], name: str, **options: Any) -> Any:
-    """Build a member of a registry by name; an unknown name or option lists the legal ones and the nearest."""
+    """Build a member of a registry by name; an unknown name or option lists the valid ones and the nearest."""
     if name not in members:
         raise unknown(kind, name, members)
     return built(kind, name, members[name], options)
@@ -281,7 +281,7 @@ def pick(kind: str, members: dict[str, Any], name: str, **options: Any) -> Any:
 def make(name: str, **overrides: Any) -> LearningRule:
     """A named rule with overrides.
 
-    Raises ValueError for an unknown name or option, with the legal ones and the nearest.
+    Raises ValueError for an unknown name or option, with the valid ones and the nearest.
 
     >>> make("bptt", lr=0.01).plasticity.lr
     0.01
@@ -301,9 +301,9 @@ def compose(objective: str, credit: str, plasticity: str, **options: dict[str, A
         "credit": (CREDITS, credit),
         "plasticity": (PLASTICITIES, plasticity),
     }
-    legal = [f"{part}_options" for part in parts]
+    valid = [f"{part}_options" for part in parts]
     for option in options:
-        if option not in legal:
-            raise unknown("option of compose", option, legal)
+        if option not in valid:
+            raise unknown("option of compose", option, valid)
     made = {part: pick(part, *found, **options.get(f"{part}_options", {})) for part, found in parts.items()}
     return LearningRule(**made)

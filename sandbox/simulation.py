@@ -86,10 +86,10 @@ def simulate(
     0.3161
     """
     start = admitted(neuron, currents, state, dt, generator)
-    legal = variables(start)
+    valid = variables(start)
     for name in record:
-        if name not in legal:
-            raise ValueError(f"{type(neuron).__name__} has no variable {name!r}; it has: {', '.join(legal)}")
+        if name not in valid:
+            raise ValueError(f"{type(neuron).__name__} has no variable {name!r}; it has: {', '.join(valid)}")
 
     (spikes, *rows), _ = sequence(neuron, currents, start, dt, record)
     return Trajectory(spikes, dict(zip(record, rows, strict=True)), dt)

@@ -20,7 +20,7 @@ def _exact(rule: LearningRule) -> None:
     batch = toy.batch()
     for model in (toy.smooth(), toy.leaky(spiking=False)):
         mine = assign(replace(rule, objective=toy.Quadratic()), model, batch).grads
-        demand(
+        require(
             close(mine, finite_differences(rule, model, batch), 1e-7),
             "the credit of a smooth network differs from central finite differences by over 1e-7",
         )
@@ -36,13 +36,13 @@ def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
     )
     along = drawn @ truth / truth.square().sum()  # 1 on average, if mean and scale are right
     error = float(along.std()) / draws**0.5
-    demand(
+    require(
         abs(float(along.mean()) - 1) < 4 * error + 1e-6,
         f"the mean of {draws} draws has {float(along.mean()):.3f} of the true gradient's size, +- {error:.3f}",
     )
     left = drawn.mean(0) - truth
     noise = drawn.std(0) / draws**0.5
-    demand(bool((left.abs() <= 5 * noise + 1e-6).all()), f"the mean of {draws} draws is off by over 5 standard errors")
+    require(bool((left.abs() <= 5 * noise + 1e-6).all()), f"the mean of {draws} draws is off by over 5 standard errors")
 
 
 def _descent(rule: LearningRule) -> None:
@@ -54,7 +54,7 @@ def _descent(rule: LearningRule) -> None:
             if name in credit.grads:
                 p.sub_(1e-3 * credit.grads[name] / (1 + credit.grads[name].norm()))
     after = assign(rule, model, batch).loss
-    demand(after < credit.loss, f"a small step along the credit took the loss from {credit.loss:.6f} to {after:.6f}")
+    require(after < credit.loss, f"a small step along the credit took the loss from {credit.loss:.6f} to {after:.6f}")
 
 
 def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> None:
@@ -69,7 +69,7 @@ def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> No
         [flat(rule.credit.assign(model, rule.objective, many, state, rng).grads) / copies for _ in range(calls)]
     )
     error = drawn.std(0) / calls**0.5
-    demand(
+    require(
         bool(((drawn.mean(0) - truth).abs() <= 5 * error + 1e-9).all()),  # 5 standard errors of 30 means of 400 draws
         "the mean of its draws is not kappa (sign(W^T e) p (1 - p)) p^T, summed over batch and steps",
     )
@@ -165,7 +165,7 @@ def flat(grads: dict[str, Tensor]) -> Tensor:
     return torch.cat([g.flatten() for g in grads.values()])
 
 
-def demand(held: bool, otherwise: str) -> None:
+def require(held: bool, otherwise: str) -> None:
     """Raises AssertionError with `otherwise` where something does not hold."""
     if not held:
         raise AssertionError(otherwise)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.check.claims import demand, same
+from rules.check.claims import require, same
 from rules.check.rule import Report, checked
 from rules.optional import tissue
 
@@ -40,12 +40,12 @@ def check_plasticity(plasticity: Plasticity) -> Report:
 
 def plain_data(plasticity: Plasticity) -> None:
     """A frozen dataclass that pickles and compares."""
-    demand(
+    require(
         is_dataclass(plasticity) and type(plasticity).__dataclass_params__.frozen,
         f"{type(plasticity).__name__} is no frozen dataclass; decorate it with @dataclass(frozen=True)",
     )
     again = pickle.loads(pickle.dumps(plasticity))
-    demand(again == plasticity, f"{plasticity} does not equal its pickled copy: is there a field without equality?")
+    require(again == plasticity, f"{plasticity} does not equal its pickled copy: is there a field without equality?")
 
 
 def stays_within_bounds(plasticity: Plasticity) -> None:
@@ -56,12 +56,12 @@ def stays_within_bounds(plasticity: Plasticity) -> None:
         for _ in range(STEPS):
             _drive(net, optimizer, partial(torch.full_like, fill_value=4 * PULL * sign))
         for p in net.parameters():
-            demand(bool(p.isfinite().all()), "a weight became NaN or infinite under large gradients")
+            require(bool(p.isfinite().all()), "a weight became NaN or infinite under large gradients")
             if (limits := devices.bounds(p)) is not None:
                 low, high = limits
                 slack = 1e-6 * (high - low).abs()  # of float32, through a change of unit
                 inside = (devices.held(p) >= low - slack) & (devices.held(p) <= high + slack)
-                demand(bool(inside.all()), "a weight left the bounds that the optimizer states for it")
+                require(bool(inside.all()), "a weight left the bounds that the optimizer states for it")
 
 
 def rests_at_zero_gradient(plasticity: Plasticity) -> None:
@@ -71,7 +71,7 @@ def rests_at_zero_gradient(plasticity: Plasticity) -> None:
         with _reading(optimizer, net):
             awaited = _weights(net)
         _drive(net, optimizer, gradient)
-        demand(same(awaited, _weights(net)), "weights moved at zero gradient by something else than a stated drift")
+        require(same(awaited, _weights(net)), "weights moved at zero gradient by something else than a stated drift")
 
 
 def own_dice(plasticity: Plasticity) -> None:
@@ -83,10 +83,10 @@ def own_dice(plasticity: Plasticity) -> None:
             torch.manual_seed(seed)
             before = torch.get_rng_state()
             paths.append(_path(*_made(plasticity)))
-            demand(torch.equal(before, torch.get_rng_state()), "drew from torch's global generator; take a seed")
+            require(torch.equal(before, torch.get_rng_state()), "drew from torch's global generator; take a seed")
     finally:
         torch.set_rng_state(kept)
-    demand(same(*paths), "two optimizers from one recipe differ: draw from a generator of the recipe's seed")
+    require(same(*paths), "two optimizers from one recipe differ: draw from a generator of the recipe's seed")
 
 
 def resumes_bit_exactly(plasticity: Plasticity) -> None:
@@ -101,7 +101,7 @@ def resumes_bit_exactly(plasticity: Plasticity) -> None:
     second[0].load_state_dict(weights)
     second[1].load_state_dict(state)
     _path(*second, seeds=range(5, 12))
-    demand(
+    require(
         same(_weights(whole[0]), _weights(second[0])),
         "resumed weights differ: everything that changes belongs in state_dict, generators included",
     )
@@ -113,9 +113,9 @@ def heeds_a_scheduler(plasticity: Plasticity) -> None:
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: float(epoch > 0))
     still, rest = _made(plasticity)
     at_zero = same(_path(net, optimizer), _path(still, rest, gradient=torch.zeros_like))
-    demand(at_zero, "weights moved by gradients while the schedule had set lr to 0")
+    require(at_zero, "weights moved by gradients while the schedule had set lr to 0")
     scheduler.step()
-    demand(not same(_weights(net), _path(net, optimizer)), "weights did not move after the schedule raised lr again")
+    require(not same(_weights(net), _path(net, optimizer)), "weights did not move after the schedule raised lr again")
 
 
 def heeds_groups(plasticity: Plasticity) -> None:
@@ -124,8 +124,8 @@ def heeds_groups(plasticity: Plasticity) -> None:
     still, rest = _made(plasticity, lambda net: [{"params": [net.weight]}, {"params": [net.bias]}])
     _path(net, optimizer)
     _path(still, rest, gradient=torch.zeros_like)
-    demand(not torch.equal(net.weight, still.weight), "the group with the usual learning rate did not move")
-    demand(torch.equal(net.bias, still.bias), "the group with lr=0 moved by its gradient")
+    require(not torch.equal(net.weight, still.weight), "the group with the usual learning rate did not move")
+    require(torch.equal(net.bias, still.bias), "the group with lr=0 moved by its gradient")
 
 
 def moves_against_the_gradient(plasticity: Plasticity) -> None:
@@ -142,7 +142,7 @@ def moves_against_the_gradient(plasticity: Plasticity) -> None:
         along = (held(p) - was) * sign
         noise = float(along.std()) / along.numel() ** 0.5
         mean = float(along.mean())
-        demand(
+        require(
             mean < -2 * noise, f"along the sign of the gradient weights went {mean:.3g} +- {noise:.3g}; down is wanted"
         )
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from rules.check import toy
-from rules.check.claims import CLAIMS, assign, demand, same
+from rules.check.claims import CLAIMS, assign, require, same
 from rules.contract import NEEDS, Batch, MissingNeed, own_parameters
 from rules.optional import offers
 from rules.recipes import LearningRule, make
@@ -75,15 +75,15 @@ def plain_data(rule: LearningRule) -> None:
     for part in (rule.objective, rule.credit):
         if isinstance(part, nn.Module):
             continue
-        demand(
+        require(
             is_dataclass(part) and type(part).__dataclass_params__.frozen,
             f"{type(part).__name__} is no frozen dataclass; decorate it with @dataclass(frozen=True)",
         )
         again = pickle.loads(pickle.dumps(part))
-        demand(again == part, f"{part} does not equal its pickled copy: is there a field without equality?")
+        require(again == part, f"{part} does not equal its pickled copy: is there a field without equality?")
         type(part)(**{f.name: getattr(part, f.name) for f in fields(part) if f.init})  # type: ignore[arg-type]
     pickle.dumps(rule)
-    demand(torch.equal(before, torch.get_rng_state()), "making the rule drew from torch's global generator")
+    require(torch.equal(before, torch.get_rng_state()), "making the rule drew from torch's global generator")
 
 
 def changes_nothing(rule: LearningRule) -> None:
@@ -93,10 +93,12 @@ def changes_nothing(rule: LearningRule) -> None:
         before = _snapshot(model, batch, state)
         assign(rule, model, batch, state)
         for what, was in before.items():
-            demand(same(was, _snapshot(model, batch, state)[what]), f"assign changed the {what}; return it instead")
+            require(same(was, _snapshot(model, batch, state)[what]), f"assign changed the {what}; return it instead")
         settled = _memory(rule)  # its parameters may have taken their shape from the first batch
         assign(rule, model, batch, state)
-        demand(same(settled, _memory(rule)), "assign changed the objective; what changes with steps belongs in advance")
+        require(
+            same(settled, _memory(rule)), "assign changed the objective; what changes with steps belongs in advance"
+        )
 
 
 def gradients_fit(rule: LearningRule) -> None:
@@ -104,14 +106,14 @@ def gradients_fit(rule: LearningRule) -> None:
     for model in _models(rule):
         known = rule.credit.parameters(model) | own_parameters(rule.objective)
         grads = assign(rule, model).grads
-        demand(bool(grads), "assign gave no gradient at all")
+        require(bool(grads), "assign gave no gradient at all")
         for name, g in grads.items():
-            demand(name in known, f"a gradient for {name!r}, of which the rule's parameters() says nothing")
-            demand(
+            require(name in known, f"a gradient for {name!r}, of which the rule's parameters() says nothing")
+            require(
                 g.shape == known[name].shape and g.dtype == known[name].dtype,
                 f"{name} is {tuple(known[name].shape)} {known[name].dtype}, its gradient {tuple(g.shape)} {g.dtype}",
             )
-            demand(
+            require(
                 bool(g.isfinite().all()) and not g.requires_grad,
                 f"the gradient of {name} is not finite or not detached",
             )
@@ -128,7 +130,7 @@ def same_seed_same_credit(rule: LearningRule) -> None:
             two = assign(rule, model)
         finally:
             torch.set_rng_state(torch_state)
-        demand(
+        require(
             same(one.grads, two.grads) and one.loss == two.loss,
             "two calls with the same generator differ: draw with generator=rng, keep nothing between calls",
         )
@@ -143,14 +145,14 @@ def survives_silence(rule: LearningRule) -> None:
         batch = toy.batch()
         credit = assign(rule, model, batch._replace(x=torch.zeros_like(batch.x)))
         bad = [name for name, g in credit.grads.items() if not g.isfinite().all()]
-        demand(not bad, f"in silence the gradient of {', '.join(bad)} is not finite")
+        require(not bad, f"in silence the gradient of {', '.join(bad)} is not finite")
 
 
 def needs_are_honest(rule: LearningRule) -> None:
     """What is declared is truly needed, and what is not declared is not."""
-    demand(rule.needs <= set(NEEDS), f"needs={set(rule.needs)}: the vocabulary is {', '.join(NEEDS)}")
+    require(rule.needs <= set(NEEDS), f"needs={set(rule.needs)}: the vocabulary is {', '.join(NEEDS)}")
     model, batch = _bare(rule.needs)
-    demand(bool(assign(rule, model, batch).grads), f"no credit on a model that offers only {set(rule.needs)}")
+    require(bool(assign(rule, model, batch).grads), f"no credit on a model that offers only {set(rule.needs)}")
     for need in sorted(rule.needs):
         model, batch = _bare(rule.needs - {need})
         with _raises(MissingNeed, f"Trainer accepts a model and batch without {need!r}"):
@@ -159,7 +161,7 @@ def needs_are_honest(rule: LearningRule) -> None:
             grads = assign(rule, model, batch).grads
         except Exception:  # any complaint shows that the need is real
             continue
-        demand(all(not g.any() for g in grads.values()), f"declares {need!r} and does as well without it")
+        require(all(not g.any() for g in grads.values()), f"declares {need!r} and does as well without it")
 
 
 def claim_holds(rule: LearningRule) -> None:
@@ -181,7 +183,7 @@ def resumes_bit_exactly(rule: LearningRule) -> None:
         second.load_state_dict(torch.load(file, weights_only=True))
         for batch in batches[1:]:
             second.step(batch)
-        demand(
+        require(
             same(whole.model.state_dict(), second.model.state_dict()),
             "resumed weights differ: what the rule remembers belongs in the state that assign returns",
         )
@@ -194,8 +196,8 @@ def cost_is_counted(rule: LearningRule) -> None:
         assert batch.y is not None
         double = Batch(torch.cat([batch.x, batch.x], 1), torch.cat([batch.y, batch.y]))
         one, two = assign(rule, model, batch).cost, assign(rule, model, double).cost
-        demand(one.forwards >= 1 and isinstance(one.synaptic_operations, int), f"cost={one} counts no forward pass")
-        demand(
+        require(one.forwards >= 1 and isinstance(one.synaptic_operations, int), f"cost={one} counts no forward pass")
+        require(
             two.synaptic_operations == 2 * one.synaptic_operations > 0,
             f"{one.synaptic_operations} operations for a batch, {two.synaptic_operations} for twice the batch",
         )

@@ -211,8 +211,8 @@ class Surrogate:
 
 def check_domain(surrogate: str, name: str, value: float) -> None:
     """Raise ValueError where a parameter of a surrogate is no number, not finite, or outside of its domain."""
-    wanted, legal = DOMAINS.get((surrogate, name)) or DOMAINS.get(("", name), ("above 0", lambda v: v > 0))
-    if not isinstance(value, Real) or not math.isfinite(value) or not legal(float(value)):
+    wanted, valid = DOMAINS.get((surrogate, name)) or DOMAINS.get(("", name), ("above 0", lambda v: v > 0))
+    if not isinstance(value, Real) or not math.isfinite(value) or not valid(float(value)):
         raise ValueError(f"surrogate {surrogate!r}: {name}={value!r}; give a finite number {wanted}")
 
 

@@ -23,7 +23,7 @@ OK, SAYS_NO, BAD_INPUT, FAILED, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 EXIT_CODES = """exit codes:
   0    done
   1    a validation or a check said no
-  2    bad input: something misspelt, missing or impossible; the message lists what is legal
+  2    bad input: something misspelt, missing or impossible; the message lists what is valid
   3    a run failed (a NaN, a killed worker, a full disk); its last good checkpoint is kept
   4    the folder is in use by another process
   130  interrupted; `sandbox resume FOLDER` continues"""

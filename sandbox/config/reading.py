@@ -42,20 +42,20 @@ def built(kind: type[Any], parser: ArgumentParser, parsed: Namespace) -> Any:
 
 
 def explain(parser: ArgumentParser, error: Exception) -> str:
-    """The parser's message, with the nearest legal option where one was misspelt."""
+    """The parser's message, with the nearest valid option where one was misspelt."""
     message = str(error)
     found = MISSPELT.search(message)
     if found is None:
         return message
-    legal = sorted(legal_options(parser))
+    valid = sorted(valid_options(parser))
     wrong = found[1].removeprefix("--")
-    near = difflib.get_close_matches(wrong, legal, n=1, cutoff=0.5) or difflib.get_close_matches(
-        wrong.rpartition(".")[2], [option.rpartition(".")[2] for option in legal], n=1, cutoff=0.5
+    near = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
+        wrong.rpartition(".")[2], [option.rpartition(".")[2] for option in valid], n=1, cutoff=0.5
     )
     hint = f"nearest: {near[0]!r}; " if near else ""
-    return f"{message}\n{hint}legal: {', '.join(legal)}"
+    return f"{message}\n{hint}valid: {', '.join(valid)}"
 
 
-def legal_options(parser: ArgumentParser) -> set[str]:
+def valid_options(parser: ArgumentParser) -> set[str]:
     """Every option a parser understands, dotted."""
     return {action.dest for action in parser._actions if action.dest not in ("help", "subcommand")}

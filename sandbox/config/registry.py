@@ -52,7 +52,7 @@ class Choice:
     def make(self, kind: str, **given: Any) -> Any:
         """Build it, with what is `given` by whoever makes it beside its options.
 
-        An unknown name or option is a ValueError that lists the legal ones and the nearest.
+        An unknown name or option is a ValueError that lists the valid ones and the nearest.
         """
         return built(kind, self.name, find(kind, self.name), self.options, **given)
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import NamedTuple
 
-from sandbox.machine.compiled import legal
+from sandbox.machine.compiled import valid
 
 LOG = logging.getLogger("sandbox.kernels")
 MODES = {
@@ -46,7 +46,7 @@ def using(mode: str, memory: int | None = None) -> Iterator[None]:
     >>> with using("plain"):
     ...     spikes, _ = scan(LIF(), torch.full((50, 1), 1.5))
     """
-    chosen = Choice(legal("mode of the kernels", mode, MODES), choice().memory if memory is None else memory)
+    chosen = Choice(valid("mode of the kernels", mode, MODES), choice().memory if memory is None else memory)
     token, outer = _CHOICE.set(chosen), GUARDED[0]
     GUARDED[0] = chosen
     try:
@@ -63,7 +63,7 @@ def choice() -> Choice:
 
 @lru_cache(maxsize=8)
 def _of_environment(word: str) -> Choice:
-    return Choice(legal("SANDBOX_KERNELS", word, MODES))
+    return Choice(valid("SANDBOX_KERNELS", word, MODES))
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from sandbox.kernels.write.emit_backward import backward
 from sandbox.kernels.write.emit_forward import forward
 from sandbox.kernels.write.numba_words import Numba
 from sandbox.kernels.write.triton_words import Triton
-from sandbox.machine.compiled import legal
+from sandbox.machine.compiled import valid
 from sandbox.neurons.stepping import body_of
 
 WORDS: dict[str, type[Words]] = {"numba": Numba, "triton": Triton}
@@ -22,7 +22,7 @@ WORDS: dict[str, type[Words]] = {"numba": Numba, "triton": Triton}
 
 def listing(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...], backend: str) -> str:
     """Forward and backward kernel, with the numbers of the neuron in front."""
-    words = WORDS[legal("back end of the kernels", backend, WORDS)]
+    words = WORDS[valid("back end of the kernels", backend, WORDS)]
     state = neuron.initial_state((1,), torch.zeros(1, dtype=dtype))
     try:
         plan = planned(neuron, partial(body_of, record, False), (record, False), dtype, state, dt)

@@ -20,7 +20,7 @@ def absent() -> str | None:
     return None if find_spec("numba") else "numba is not installed: pip install 'learning-rule-sandbox[kernels]'"
 
 
-def legal(name: str, word: str, modes: Iterable[str]) -> str:
+def valid(name: str, word: str, modes: Iterable[str]) -> str:
     """The word, where it is a mode; raises ValueError otherwise."""
     if word not in modes:
         raise unknown(name, word, modes)

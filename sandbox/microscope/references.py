@@ -66,7 +66,7 @@ REFERENCES: dict[str, Callable[..., Reference]] = {
 
 
 def reference_of(name: str | Reference) -> Reference:
-    """A reference by its name, or as it is; an unknown name is a ValueError that lists the legal ones."""
+    """A reference by its name, or as it is; an unknown name is a ValueError that lists the valid ones."""
     if isinstance(name, Reference):
         return name
     if name not in REFERENCES:

@@ -163,9 +163,9 @@ def _admit(neuron: Neuron) -> None:
         value = getattr(neuron, f.name)
         if isinstance(value, Real) and not isinstance(value, NUMBER):  # a numpy.float32, say
             object.__setattr__(neuron, f.name, float(value))
-    for name, legal in neuron.choices.items():
-        if getattr(neuron, name) not in legal:
-            raise unknown(name, getattr(neuron, name), legal)
+    for name, valid in neuron.choices.items():
+        if getattr(neuron, name) not in valid:
+            raise unknown(name, getattr(neuron, name), valid)
     for name, low in neuron.above.items():
         value = getattr(neuron, name)
         if not isinstance(low, str) and not (torch.as_tensor(value) > low).all():

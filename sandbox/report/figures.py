@@ -142,4 +142,4 @@ class Figure:
     content: Content
     printed: bool = True  # as PNG
     plotted: bool = True  # in a browser
-    choices: tuple[Choice, ...] = ()  # what a browser shows instead: the first at once, the others on demand
+    choices: tuple[Choice, ...] = ()  # what a browser shows instead: the first at once, the others on require

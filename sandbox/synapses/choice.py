@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 
-from sandbox.machine.compiled import absent, legal
+from sandbox.machine.compiled import absent, valid
 
 MODES = {
     "auto": "by events where the input is sparse enough to gain, else the dense product",
@@ -45,6 +45,6 @@ def mode() -> str:
 
 @lru_cache(maxsize=16)
 def _checked(name: str, word: str) -> str:
-    if legal(name, word, MODES) == "events" and absent():
+    if valid(name, word, MODES) == "events" and absent():
         raise RuntimeError(f"{name}='events': {absent()}; or use 'auto' or 'dense'")
     return word

@@ -38,10 +38,10 @@ class Tracker(Protocol):
         ...
 
 
-def demand(tracker: str, *modules: str) -> None:
+def require(tracker: str, *modules: str) -> None:
     """Raise ImportError, which names the command to install them, where modules are missing; imports none.
 
-    >>> demand("Nobody", "json")
+    >>> require("Nobody", "json")
     """
     missing = [name for name in modules if find_spec(name) is None]
     if missing:

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from sandbox.machine import files
-from sandbox.tracking.base import Status, demand
+from sandbox.tracking.base import Status, require
 
 NAME = "mlflow.db"  # of the store, in the folder of all runs
 KEPT = "mlflow.json"  # in the run folder: which tracked run is its own
@@ -30,7 +30,7 @@ class MLflow:
     """
 
     def __init__(self) -> None:
-        demand("MLflow", "mlflow", "sqlalchemy", "alembic")
+        require("MLflow", "mlflow", "sqlalchemy", "alembic")
         self._client: Any = None
         self._run = ""  # its id
         self._step = 0  # of the newest point

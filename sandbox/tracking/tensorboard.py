@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sandbox.tracking.base import Status, demand
+from sandbox.tracking.base import Status, require
 
 NAME = "tensorboard"  # of the folder inside that of the run
 
@@ -21,7 +21,7 @@ class TensorBoard:
     """
 
     def __init__(self) -> None:
-        demand("TensorBoard", "tensorboard")
+        require("TensorBoard", "tensorboard")
         self._step = -1  # of the newest point
         self._records: Any = None
         self._finished: Any = None  # what the table of hyperparameters is told at the end

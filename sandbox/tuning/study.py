@@ -112,8 +112,8 @@ def having(rule: RuleConfig, options: Mapping[str, Any]) -> RuleConfig:
     given = dict(options)
     if rule.plasticity is not None:
         theirs: dict[str, Any] = {name: given.pop(name) for name in ("lr", "momentum", "pulse") if name in given}
-        legal = find("plasticity", rule.plasticity.name)
-        taken = {name: value for name, value in theirs.items() if name in inspect.signature(legal).parameters}
+        valid = find("plasticity", rule.plasticity.name)
+        taken = {name: value for name, value in theirs.items() if name in inspect.signature(valid).parameters}
         rule = replace(rule, plasticity=replace(rule.plasticity, options={**rule.plasticity.options, **taken}))
     return replace(rule, options={**rule.options, **given})
 

@@ -1,4 +1,4 @@
-"""Every named rule declares what to search, and all that it declares is legal."""
+"""Every named rule declares what to search, and all that it declares is valid."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def test_every_rule_has_a_space():
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_space_is_of_legal_options_and_its_ends_make_a_rule(name):
-    legal = inspect.signature(RULES[name]).parameters
+    valid = inspect.signature(RULES[name]).parameters
     for option, found in SPACES[name].items():
-        assert option in legal
+        assert option in valid
         for end in found.ends:
             assert rules.make(name, **{option: end}).needs
 

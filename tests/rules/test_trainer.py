@@ -218,10 +218,10 @@ def test_a_model_without_parameters_is_refused():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: rules.make("bpt"), "unknown rule 'bpt'; nearest: 'bptt'; legal: bptt, tet, tcl"),
+        (lambda: rules.make("bpt"), "unknown rule 'bpt'; nearest: 'bptt'; valid: bptt, tet, tcl"),
         (
             lambda: rules.make("bptt", learning_rate=1),
-            "unknown option of rule 'bptt' 'learning_rate'.*legal: lr, objective",
+            "unknown option of rule 'bptt' 'learning_rate'.*valid: lr, objective",
         ),
         (lambda: rules.make("bptt", windw=1), "unknown option of rule 'bptt' 'windw'; nearest: 'window'"),
         (lambda: rules.make("bptt", objective="ce_men"), "unknown objective 'ce_men'; nearest: 'ce_mean'"),

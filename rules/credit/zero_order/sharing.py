@@ -56,7 +56,7 @@ def whole(cost: Cost) -> Cost:
     return Cost(*summed(torch.tensor([*vars(cost).values()])).tolist()) if processes() > 1 else cost
 
 
-def demand_likeness(tensors: Iterable[Tensor]) -> None:
+def require_likeness(tensors: Iterable[Tensor]) -> None:
     """Raise ValueError, in all processes, where they hold other weights or other batches: it is draws that they divide.
 
     Held to 1e-12 of the sum in float64, which rounding does not reach and another batch does.

@@ -25,7 +25,7 @@ class Memristor:
     the mean change of a parameter by one pulse to a device, in place of the device's own. `seed` is that of a Trainer
     unless given. The others are options of `MemristorOptimizer`.
 
-    Raises ValueError, when called, for an unknown name or field, with the legal ones and the nearest.
+    Raises ValueError, when called, for an unknown name or field, with the valid ones and the nearest.
 
     >>> recipe = Memristor("reram_sb", "direct", device_options={"dw_min_std": 0.0}, scale=1.0)
     >>> recipe([nn.Parameter(nn.init.zeros_(nn.Linear(2, 3).weight))]).device.dw_min_std
@@ -79,9 +79,9 @@ def _flat(held: list[Any]) -> Iterator[Tensor]:
 
 def changed(settings: Any, options: dict[str, Any]) -> Any:
     """A copy of a dataclass with other fields; a dict changes fields of the dataclass that a field holds."""
-    legal = [f.name for f in fields(settings)]
+    valid = [f.name for f in fields(settings)]
     for name in options:
-        if name not in legal:
-            raise unknown(f"field of {type(settings).__name__}", name, legal)
+        if name not in valid:
+            raise unknown(f"field of {type(settings).__name__}", name, valid)
     inner = {k: changed(getattr(settings, k), v) if isinstance(v, dict) else v for k, v in options.items()}
     return replace(settings, **inner)

@@ -73,7 +73,7 @@ def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Seq
 def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) -> None:
     """Raise ValueError for a name that means nothing, one that is reserved, and a reset of what is no variable."""
     own = [line.name for line in text.lines]
-    legal = {*own, *namespace, *extra, *symbols(), *CONSTANTS, "dt"}
+    valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, "dt"}
     reserved = {*symbols(), *CONSTANTS, *CLOCK, *FUNCTIONS, *DICE, *RESERVED}
     for name in (*own, *namespace):
         if name in reserved or NOISE.fullmatch(name):
@@ -91,8 +91,8 @@ def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) 
                     f"{name!r} in {expression!r}: a neuron has no clock and no index; give time as a "
                     "variable, 'dclock/dt = 1 : second', an index as 'x : 1 (constant)'"
                 )
-            if name not in legal and not NOISE.fullmatch(name):
-                near = [n for n in legal if n not in symbols()] + ["mV", "ms", "nA"]
+            if name not in valid and not NOISE.fullmatch(name):
+                near = [n for n in valid if n not in symbols()] + ["mV", "ms", "nA"]
                 raise unknown(f"identifier in {expression!r} (give its value in namespace=):", name, sorted(near))
     variables = [
         line.name

@@ -343,7 +343,7 @@ def test_an_unknown_inference_is_refused_with_the_legal_ones():
     trainer = rules.Trainer(two_layers(), rule())
     with pytest.raises(ValueError, match="unknown inference of BinaryStochastic 'sample2'.*mean, sample1, sample16"):
         trainer.evaluate([one_sample()], inference="sample2")
-    with pytest.raises(ValueError, match="unknown inference of BPTT 'mean'.*legal: plain"):
+    with pytest.raises(ValueError, match="unknown inference of BPTT 'mean'.*valid: plain"):
         rules.Trainer(two_layers(), "bptt").evaluate([one_sample()], inference="mean")
 
 
@@ -358,7 +358,7 @@ def test_an_unknown_inference_is_refused_with_the_legal_ones():
         ({"kappa": 4.0, "reuse_bits": True}, "kappa=4.0 with reuse_bits: AND NOT of two draws has kappa=1, XOR has"),
         ({"gain": 0.0}, "gain=0.0: give a positive number"),
         ({"dead_zone": -1.0}, "dead_zone=-1.0: give a number of at least 0"),
-        ({"output": "men"}, "unknown output 'men'; nearest: 'mean'; legal: sampled, mean"),
+        ({"output": "men"}, "unknown output 'men'; nearest: 'mean'; valid: sampled, mean"),
         ({"samples": 0}, "samples=0: give the number of draws to average"),
     ],
 )

@@ -237,7 +237,7 @@ def test_a_run_over_one_view_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"feature": "spikes"}, "unknown feature 'spikes'.*legal: gap_spike_rate_t"),
+        ({"feature": "spikes"}, "unknown feature 'spikes'.*valid: gap_spike_rate_t"),
         ({"head": "mlpp"}, "unknown head 'mlpp'; nearest: 'mlp'"),
         ({"ce_mode": "sum"}, "unknown ce_mode 'sum'"),
         ({"weight": -1.0}, "weight=-1.0: give a number of at least 0"),

@@ -478,25 +478,25 @@ def test_every_entry_names_its_source_and_has_numbers_for_defaults():
 
 def test_an_unknown_name_lists_the_legal_ones_and_the_nearest():
     with pytest.raises(
-        ValueError, match=r"unknown surrogate 'attan'; nearest: 'atan'; legal: fast_sigmoid, .*local_zo"
+        ValueError, match=r"unknown surrogate 'attan'; nearest: 'atan'; valid: fast_sigmoid, .*local_zo"
     ):
         Surrogate("attan")
 
 
 def test_an_unknown_parameter_lists_the_legal_ones_and_the_nearest():
     with pytest.raises(
-        ValueError, match=r"unknown parameter of surrogate 's2nn' 'alpa'; nearest: 'alpha'; legal: alpha, beta"
+        ValueError, match=r"unknown parameter of surrogate 's2nn' 'alpa'; nearest: 'alpha'; valid: alpha, beta"
     ):
         Surrogate("s2nn", alpa=1.0)
 
 
 def test_an_unknown_normalisation_lists_the_legal_ones():
-    with pytest.raises(ValueError, match="unknown normalization 'peek'; nearest: 'peak'; legal: none, area, peak"):
+    with pytest.raises(ValueError, match="unknown normalization 'peek'; nearest: 'peak'; valid: none, area, peak"):
         Surrogate("atan", normalize="peek")
 
 
 def test_nothing_near_is_not_guessed():
-    assert str(unknown("rule", "xyz", ["bptt"])) == "unknown rule 'xyz'; legal: bptt"
+    assert str(unknown("rule", "xyz", ["bptt"])) == "unknown rule 'xyz'; valid: bptt"
 
 
 @pytest.mark.parametrize(

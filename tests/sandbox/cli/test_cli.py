@@ -133,7 +133,7 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "--rule.name", "bpt"], "unknown rule 'bpt'; nearest: 'bptt'; legal: bptt, tet, tcl"),
+        (["run", "--rule.name", "bpt"], "unknown rule 'bpt'; nearest: 'bptt'; valid: bptt, tet, tcl"),
         (["run", "--task.name", "yingyang"], "unknown task 'yingyang'; nearest: 'yinyang'"),
         (["run", "--network.neuron.name", "lift"], "unknown neuron 'lift'; nearest: 'lif'"),
         (["run", "--rule.options", "{learn: 1}"], "unknown option of rule 'bptt' 'learn'"),

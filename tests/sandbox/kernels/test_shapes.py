@@ -1,4 +1,4 @@
-"""Any number of steps and cells, in any layout, from any legal state; and what is not legal is refused as ever."""
+"""Any number of steps and cells, in any layout, from any valid state; and what is not valid is refused as ever."""
 
 from __future__ import annotations
 

@@ -264,7 +264,7 @@ def test_a_resumed_loader_is_not_looked_at_twice():
     [
         ({"every": 0}, "every=0: give a whole number, at least 1"),
         ({"draws": 0}, "draws=0: give a whole number, at least 1"),
-        ({"references": ("btpp",)}, "unknown reference 'btpp'; nearest: 'bptt'; legal: bptt, differences, smoothed"),
+        ({"references": ("btpp",)}, "unknown reference 'btpp'; nearest: 'bptt'; valid: bptt, differences, smoothed"),
         ({"references": ()}, "references=none: give at least one"),
         ({"references": ("bptt", Backpropagation())}, "references=bptt, bptt: give at least one, and each once"),
     ],

@@ -42,7 +42,7 @@ CASES = {
     ),
     "unknown method": (
         lambda: make(method="rk5"),
-        "unknown method 'rk5'; nearest: 'rk4'; legal: exact, exponential_euler",
+        "unknown method 'rk5'; nearest: 'rk4'; valid: exact, exponential_euler",
     ),
     "unsupported method": (
         lambda: make("dv/dt = (v**2/mV - v) / tau : volt", method="exact"),
@@ -66,7 +66,7 @@ CASES = {
     ),
     "reset of an unknown name": (
         lambda: make(reset="u = 0*mV"),
-        "unknown variable assigned in the reset 'u = 0\\*mV': 'u'.*legal: v",
+        "unknown variable assigned in the reset 'u = 0\\*mV': 'u'.*valid: v",
     ),
     "reset of a constant": (lambda: make(reset="tau = 1*ms"), "unknown variable assigned in the reset 'tau = 1\\*ms'"),
     "reset without a threshold": (lambda: make(threshold=None), "without a threshold"),

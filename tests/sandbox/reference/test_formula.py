@@ -95,7 +95,7 @@ def test_names_and_constants():
     assert pickle.loads(pickle.dumps(parse("a + 1")))({"a": 1.0}) == 2.0
     sides = pickle.loads(pickle.dumps(right_hand_sides("dv/dt = -v / (20*ms) : volt")))
     assert sides["v"]({"v": 1.0}) == -0.05
-    with pytest.raises(ValueError, match=r"unknown name in 'exp\(a\) \+ b \* mV': 'a'; .*legal: b"):
+    with pytest.raises(ValueError, match=r"unknown name in 'exp\(a\) \+ b \* mV': 'a'; .*valid: b"):
         f({"b": 1.0})
 
 

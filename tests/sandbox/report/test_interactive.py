@@ -124,7 +124,7 @@ def test_every_figure_is_one_that_plotly_knows(report):
         graphs.Figure(plot["figure"])  # refuses a misspelt attribute
 
 
-def demand_whole(browser, report: Report, width: int) -> None:
+def require_whole(browser, report: Report, width: int) -> None:
     """Every figure has marks, words that are not cut off, and a text for those who do not see it; nothing went wrong."""
     drawn(browser, report.html, width)
     for name in of_page(report):
@@ -149,7 +149,7 @@ def demand_whole(browser, report: Report, width: int) -> None:
 
 @pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 400])
 def test_every_figure_is_drawn_and_fits(browser, report, width):
-    demand_whole(browser, report, width)
+    require_whole(browser, report, width)
 
 
 @pytest.mark.slow
@@ -314,7 +314,7 @@ OTHERS = {write_grid: ["ranking", "profile"], write_tuning: ["tuning", "tuning_1
 def test_grids_and_tunings_answer_too(browser, tmp_path, write, width):
     report = write(tmp_path / "other")
     assert list(of_page(report)) == OTHERS[write]
-    demand_whole(browser, report, width)
+    require_whole(browser, report, width)
     for name in OTHERS[write]:
         assert told(browser, name, ".points path:last-child").startswith(("node_perturbation", "base", "stdp"))
 

@@ -98,7 +98,7 @@ def test_ten_thousand_folders_are_read_anew(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["list", "runs", "--status", "don"], "unknown status 'don'; nearest: 'done'; legal: running, done"),
+        (["list", "runs", "--status", "don"], "unknown status 'don'; nearest: 'done'; valid: running, done"),
         (["list", "rules", "--rule", "bptt"], "--rule chooses among runs: write `sandbox list runs --rule bptt`"),
         (["index", "--rebuild", "--out", "nowhere"], "nowhere is no folder; name the one that holds the runs"),
     ],

@@ -313,8 +313,8 @@ def test_misspelt_configurations_are_answered(content, message):
 @pytest.mark.parametrize(
     ("choice", "kind", "message"),
     [
-        (Choice("lift"), "neuron", "unknown neuron 'lift'; nearest: 'lif'; legal: lif, cuba_lif"),
-        (Choice("lif", {"tau": 1}), "neuron", "unknown option of neuron 'lif' 'tau'.*legal: tau_mem"),
+        (Choice("lift"), "neuron", "unknown neuron 'lift'; nearest: 'lif'; valid: lif, cuba_lif"),
+        (Choice("lif", {"tau": 1}), "neuron", "unknown option of neuron 'lif' 'tau'.*valid: tau_mem"),
         (Choice("mnst"), "task", "unknown task 'mnst'; nearest: 'mnist'"),
         (Choice("nowhere:Thing"), "rule", "rule 'nowhere:Thing' cannot be loaded .* write package.module:Name"),
         (Choice("sandbox.neurons:Nothing"), "neuron", "neuron 'sandbox.neurons:Nothing' cannot be loaded"),

@@ -71,7 +71,7 @@ def test_little_is_not_looked_at(synapse, monkeypatch):
 
 def test_unknown_settings_are_refused(synapse, monkeypatch):
     with (
-        pytest.raises(ValueError, match="unknown mode of the synapses 'event'; nearest: 'events'; legal: auto"),
+        pytest.raises(ValueError, match="unknown mode of the synapses 'event'; nearest: 'events'; valid: auto"),
         using("event"),
     ):
         pass

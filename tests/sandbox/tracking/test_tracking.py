@@ -192,10 +192,10 @@ def test_a_stopped_run_is_tracked_as_one_that_was_not(name, step, killed, place,
     with pytest.raises(Stop):
         run(TINY, place, trackers=[name], progress=stop_at(step))
     run(TINY, place, trackers=[name])
-    demand_whole(name, place)
+    require_whole(name, place)
 
 
-def demand_whole(name, folder):
+def require_whole(name, folder):
     """Every point of the book once, every number of the result once."""
     read, precision = READ[name]
     found, book = read(folder), in_the_book(folder, precision)
@@ -225,7 +225,7 @@ def test_what_was_not_told_before_a_kill_is_told_after_it(name, verb, place, mon
         with pytest.raises(Stop):
             run(TINY, place, trackers=[name])
     run(TINY, place, trackers=[name])
-    demand_whole(name, place)
+    require_whole(name, place)
 
 
 @pytest.mark.parametrize("name", SLOW_MLFLOW)
@@ -233,7 +233,7 @@ def test_a_run_is_tracked_whole_from_where_trackers_came_late(name, place):
     with pytest.raises(Stop):
         run(TINY, place, progress=stop_at(9))
     run(TINY, place, trackers=[name])
-    demand_whole(name, place)
+    require_whole(name, place)
 
 
 def test_a_record_that_was_torn_is_told_again(tmp_path, monkeypatch):
@@ -244,7 +244,7 @@ def test_a_record_that_was_torn_is_told_again(tmp_path, monkeypatch):
     with open(events_file, "r+b") as file:
         file.truncate(events_file.stat().st_size - 7)
     run(TINY, tmp_path / "r", trackers=["tensorboard"])
-    demand_whole("tensorboard", tmp_path / "r")
+    require_whole("tensorboard", tmp_path / "r")
 
 
 @pytest.mark.parametrize("name", SLOW_MLFLOW)
@@ -263,7 +263,7 @@ def test_a_run_that_is_put_back_is_tracked_from_there(name, older, place):
     if older:
         shutil.copy(place.parent / "checkpoint.pt", checkpoint)
     run(TINY, place, trackers=[name])
-    demand_whole(name, place)
+    require_whole(name, place)
     if first is not None:
         assert store(place.parent).get_run(first.info.run_id).info.lifecycle_stage == "deleted"
 
@@ -320,7 +320,7 @@ def test_a_tracker_that_fails_stops_no_run_and_is_named_once(verb, tmp_path, pla
     assert capsys.readouterr().err.count(said) == 1
     assert (tmp_path / "r" / "result.json").read_bytes() == (plain / "result.json").read_bytes()
     assert notes == {"begin": [], "log": ["begin"], "end": ["begin", *["log"] * 4]}[verb]
-    demand_whole("tensorboard", tmp_path / "r")
+    require_whole("tensorboard", tmp_path / "r")
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_the_command_line_tracks_and_goes_on_tracking(tmp_path, capsys):
     for name in ("checkpoint.pt", "result.json"):
         (folder / name).unlink()
     assert main(["resume", str(folder), "--track", "tensorboard"]) == OK
-    demand_whole("tensorboard", folder)
+    require_whole("tensorboard", folder)
     assert len(list((folder / "tensorboard").iterdir())) == 2
 
 
@@ -418,7 +418,7 @@ def test_two_processes_share_one_store_of_mlflow(tmp_path):
         assert {t: p for t, p in in_mlflow(path, tmp_path).items() if "result/" not in t} == in_the_book(
             path, np.float64
         )
-        demand_whole("tensorboard", path)
+        require_whole("tensorboard", path)
 
 
 @pytest.mark.slow
@@ -437,7 +437,7 @@ def test_a_tracked_run_that_somebody_deleted_is_made_again(tmp_path):
     assert tracked_run(tmp_path / "r").info.status == "KILLED"
     store(tmp_path).delete_run(tracked_run(tmp_path / "r").info.run_id)
     run(TINY, tmp_path / "r", trackers=["mlflow"])
-    demand_whole("mlflow", tmp_path / "r")
+    require_whole("mlflow", tmp_path / "r")
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def sample_axis(x: Tensor, samples: int) -> int:
     return 1 if x.ndim > 2 and x.shape[1] == samples else 0
 
 
-def demand_mean(objective: Objective, together: float, alone: Tensor) -> None:
+def require_mean(objective: Objective, together: float, alone: Tensor) -> None:
     """Raise ValueError for an objective that is not the mean of what it makes of each sample alone.
 
     Held to the root of the precision, which sums of rounded losses do not reach.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
-from rules.credit.zero_order.sharing import demand_likeness, dice, seeds, whole
+from rules.credit.zero_order.sharing import dice, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
 from rules.forward import plain, run_model
 from rules.metering import Meter
@@ -47,7 +47,7 @@ class Asking:
         if any(isinstance(p, UninitializedParameter) for p in self.own.values()):
             self.loss()  # the first features tell their shape
         self.parameters = rule.parameters(model) | self.own
-        demand_likeness([*self.parameters.values(), self.views.x])
+        require_likeness([*self.parameters.values(), self.views.x])
 
     def run(self, spike: Spike | None = None) -> Run:
         """One pass, read as the model is read."""

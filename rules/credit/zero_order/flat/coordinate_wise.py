@@ -12,7 +12,7 @@ from rules.contract import Batch, Credit, CreditRule, Objective
 from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.copies import Copies, Widest, divided
-from rules.credit.zero_order.flat.moving import demand_number, demand_visible
+from rules.credit.zero_order.flat.moving import require_number, require_visible
 from rules.credit.zero_order.sharing import dice, seeds, shared
 from rules.errors import unknown
 
@@ -62,13 +62,13 @@ class CoordinateWise(CreditRule):
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
-        for name, legal in CHOICES.items():
-            if getattr(self, name) not in legal:
-                raise unknown(name, getattr(self, name), legal)
+        for name, valid in CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise unknown(name, getattr(self, name), valid)
         if not 0 <= self.sparsity < 1:
             raise ValueError(f"sparsity={self.sparsity}: give the part of weights that is left out, from 0 to below 1")
         if self.step is not None:
-            demand_number("step", self.step)
+            require_number("step", self.step)
 
     @property
     def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]  # a large step has a bias
@@ -86,7 +86,7 @@ class CoordinateWise(CreditRule):
         """The slope for every chosen weight, from losses alone."""
         asking = Asking(self, model, objective, batch, rng)
         for name, p in asking.parameters.items():
-            demand_visible("step", self.step_for(p.dtype), {name: p})
+            require_visible("step", self.step_for(p.dtype), {name: p})
         number = sum(p.numel() for p in asking.parameters.values())
         kept = number - int(self.sparsity * number)
         chosen = self.chosen(number, kept, rng)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rules.contract import Batch, Credit, CreditRule, Objective
 from rules.credit.zero_order.draws import normal_like
 from rules.credit.zero_order.flat.asking import Asking
-from rules.credit.zero_order.flat.moving import Moved, demand_number, demand_visible
+from rules.credit.zero_order.flat.moving import Moved, require_number, require_visible
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.errors import unknown
 
@@ -56,7 +56,7 @@ class EvolutionStrategy(CreditRule):
                 f"population={self.population}: antithetic pairs want an even number; give "
                 f"{self.population + 1}, or antithetic=False"
             )
-        demand_number("sigma", self.sigma)
+        require_number("sigma", self.sigma)
         if self.shaping not in ("rank", "none"):
             raise unknown("shaping", self.shaping, ("rank", "none"))
 
@@ -67,7 +67,7 @@ class EvolutionStrategy(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The direction for every trainable parameter, from losses alone."""
         asking = Asking(self, model, objective, batch, rng)
-        demand_visible("sigma", self.sigma, asking.parameters)
+        require_visible("sigma", self.sigma, asking.parameters)
         signs = (1.0, -1.0) if self.antithetic else (1.0,)
         numbers = seeds(self.population // len(signs), rng)
         with Moved(asking.parameters, normal_like) as moved:

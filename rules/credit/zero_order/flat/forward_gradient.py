@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 
 from rules.contract import Batch, Claim, Cost, Credit, CreditRule, MissingNeed, Objective, Run
 from rules.credit.zero_order.flat.asking import Asking, Joined
-from rules.credit.zero_order.flat.moving import DIRECTIONS, demand_draws
+from rules.credit.zero_order.flat.moving import DIRECTIONS, require_draws
 from rules.credit.zero_order.flat.tangents import Tangents, spiking, tangent
 from rules.credit.zero_order.sharing import dice, seeds, shared, whole
 from rules.errors import unknown
@@ -54,7 +54,7 @@ class ForwardGradient(CreditRule):
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
-        demand_draws("draws", self.draws)
+        require_draws("draws", self.draws)
         if self.direction not in DIRECTIONS:
             raise unknown("direction", self.direction, DIRECTIONS)
 

@@ -62,7 +62,7 @@ class Moved:
         return self.kept
 
 
-def demand_visible(name: str, step: float, parameters: Mapping[str, Tensor]) -> None:
+def require_visible(name: str, step: float, parameters: Mapping[str, Tensor]) -> None:
     """Raise ValueError for a step that is lost when it is added to the largest weight."""
     for parameter, p in parameters.items():
         largest = float(p.detach().abs().max()) if p.numel() else 0.0
@@ -74,13 +74,13 @@ def demand_visible(name: str, step: float, parameters: Mapping[str, Tensor]) -> 
             )
 
 
-def demand_number(name: str, value: float) -> None:
+def require_number(name: str, value: float) -> None:
     """Raise ValueError for a step that is not above 0."""
     if not value > 0:
         raise ValueError(f"{name}={value}: give a number above 0")
 
 
-def demand_draws(name: str, value: int) -> None:
+def require_draws(name: str, value: int) -> None:
     """Raise ValueError for fewer than one draw."""
     if value < 1:
         raise ValueError(f"{name}={value}: give a whole number, at least 1")

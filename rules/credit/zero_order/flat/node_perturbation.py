@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Objective
-from rules.credit.zero_order.flat.alone import demand_mean
+from rules.credit.zero_order.flat.alone import require_mean
 from rules.credit.zero_order.flat.asking import Asking
-from rules.credit.zero_order.flat.moving import demand_draws, demand_number
+from rules.credit.zero_order.flat.moving import require_draws, require_number
 from rules.credit.zero_order.flat.nodes import Nodes, own_gradients
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.synapses import synaptic_parameters
@@ -57,8 +57,8 @@ class NodePerturbation(CreditRule):
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
-        demand_draws("draws", self.draws)
-        demand_number("sigma", self.sigma)
+        require_draws("draws", self.draws)
+        require_number("sigma", self.sigma)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Weights and biases of every nn.Linear and convolution."""
@@ -82,7 +82,7 @@ class NodePerturbation(CreditRule):
         with torch.no_grad():
             alone = nodes.losses_unperturbed()  # [B]
             loss = float(objective(clean, asking.views))
-            demand_mean(objective, loss, alone)
+            require_mean(objective, loss, alone)
             found = shared(self.draws, samples, differences, f"sigma={self.sigma:g}")  # [draws, B]
             grads = nodes.gradients(numbers, found / (self.draws * self.sigma**2 * samples))
         return Credit(grads | own, state, loss, asking.cost(), clean.carry, {"probes": float(self.draws)})

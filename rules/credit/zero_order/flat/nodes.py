@@ -37,7 +37,7 @@ class Nodes:
             )
         self.forms = {number: self.form(call) for number, call in self.calls.items()}
         for call in self.calls.values():
-            demand_audible(sigma, call)
+            require_audible(sigma, call)
 
     def form(self, call: Call) -> str:
         """How a use of a weight stacks time and batch."""
@@ -101,7 +101,7 @@ class Nodes:
         return {name: found[name] for name in self.names.values() if name in found}
 
 
-def demand_audible(sigma: float, call: Call) -> None:
+def require_audible(sigma: float, call: Call) -> None:
     """Raise ValueError for noise that is lost when it is added to the largest signal."""
     largest = float(call.z.abs().max()) if call.z.numel() else 0.0
     bound = torch.finfo(call.z.dtype).eps * largest

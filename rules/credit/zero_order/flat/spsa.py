@@ -10,7 +10,7 @@ from torch import nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Objective
 from rules.credit.zero_order.flat.asking import Asking
-from rules.credit.zero_order.flat.moving import DIRECTIONS, Moved, demand_draws, demand_number, demand_visible
+from rules.credit.zero_order.flat.moving import DIRECTIONS, Moved, require_draws, require_number, require_visible
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.errors import unknown
 
@@ -52,8 +52,8 @@ class SPSA(CreditRule):
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
-        demand_draws("draws", self.draws)
-        demand_number("step", self.step)
+        require_draws("draws", self.draws)
+        require_number("step", self.step)
         if self.diff not in ("central", "forward"):
             raise unknown("diff", self.diff, ("central", "forward"))
         if self.direction not in DIRECTIONS:
@@ -62,7 +62,7 @@ class SPSA(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """The gradient for every trainable parameter, from losses alone."""
         asking = Asking(self, model, objective, batch, rng)
-        demand_visible("step", self.step, asking.parameters)
+        require_visible("step", self.step, asking.parameters)
         numbers = seeds(self.draws, rng)
         with torch.no_grad(), Moved(asking.parameters, DIRECTIONS[self.direction]) as moved:
             base = asking.run() if self.diff == "forward" else None

@@ -68,9 +68,9 @@ class Layered(CreditRule):
     needs: ClassVar[frozenset[str]] = frozenset({"layers"})
 
     def __post_init__(self) -> None:
-        for name, legal in OPTIONS.items():
-            if getattr(self, name) not in legal:
-                raise unknown(name, getattr(self, name), legal)
+        for name, valid in OPTIONS.items():
+            if getattr(self, name) not in valid:
+                raise unknown(name, getattr(self, name), valid)
         for name, value in (("q", self.q), ("repeats", self.repeats)):
             if value < 1:
                 raise ValueError(f"{name}={value}: give a whole number, at least 1")

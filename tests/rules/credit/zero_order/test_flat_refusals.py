@@ -27,7 +27,7 @@ RULES = {rule.__name__: rule for rule in (SPSA, EvolutionStrategy, ForwardGradie
         (SPSA, {"step": 0.0}, "step=0.0: give a number above 0"),
         (SPSA, {"step": float("nan")}, "step=nan: give a number above 0"),
         (SPSA, {"diff": "centre"}, "unknown diff 'centre'; nearest: 'central'"),
-        (SPSA, {"direction": "gaussian"}, "unknown direction 'gaussian'; .*legal: normal, rademacher"),
+        (SPSA, {"direction": "gaussian"}, "unknown direction 'gaussian'; .*valid: normal, rademacher"),
         (ForwardGradient, {"draws": -1}, "draws=-1: give a whole number"),
         (ForwardGradient, {"direction": "norma"}, "unknown direction 'norma'; nearest: 'normal'"),
         (NodePerturbation, {"draws": 0}, "draws=0: give a whole number"),

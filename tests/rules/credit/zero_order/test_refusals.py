@@ -163,8 +163,8 @@ def test_a_carry():
     [
         ({"diff": "centre"}, "unknown diff 'centre'; nearest: 'central'"),
         ({"probes": "bases"}, "unknown probes 'bases'; nearest: 'basis'"),
-        ({"cut": "behind"}, "unknown cut 'behind'; legal: pre, post"),
-        ({"times": "all"}, "unknown times 'all'; .*legal: each, shared"),
+        ({"cut": "behind"}, "unknown cut 'behind'; valid: pre, post"),
+        ({"times": "all"}, "unknown times 'all'; .*valid: each, shared"),
         ({"q": 0}, "q=0: give a whole number, at least 1"),
         ({"repeats": 0}, "repeats=0: give a whole number"),
         ({"step": 0.0}, "step=0.0: give a step above 0"),
