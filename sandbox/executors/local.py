@@ -1,4 +1,4 @@
-"""Many runs on a few processes: a worker that is killed is started again, an orphan ends itself."""
+"""Many jobs on a few processes of this machine: a worker that is killed is replaced, an orphan ends itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -17,75 +18,125 @@ from typing import Any
 from sandbox.executors.base import Work
 from sandbox.machine.memory import keep_freed_memory
 
-RESTARTS = 5  # of one run whose worker dies by a signal
+RESTARTS = 5  # of one job whose worker dies by a signal
+DONE = "done"  # what a worker sends back; anything else is the text of an exception
+
+
+@dataclass
+class Worker:
+    """A process that does one job after another, so that imports and compiled kernels are paid for once."""
+
+    process: Any
+    pipe: Any
+    counter: Any  # steps done and steps in all of its job, in shared memory
+    job: Work | None = None
 
 
 def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int], None]) -> dict[Path, str]:
-    """Do every job, `processes` at a time; returns the error of each that failed, by folder.
+    """Do every job, `processes` at a time.
 
-    `progress` is told the steps done and the steps in all, several times a second.
+    Args:
+        jobs: each in a folder of its own.
+        processes: number of workers.
+        progress: called with the steps done and the steps in all, several times a second.
+
+    Returns: the error of each job that failed, by folder.
     """
-    context: Any = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
-    if os.name != "nt":
-        context.set_forkserver_preload(sorted({name for job in jobs for name in job.preload}))
     waiting = list(jobs)
-    if not waiting:
-        return {}
-    counters = {job.folder: context.Array("q", 2) for job in jobs}
-    restarts = dict.fromkeys(counters, 0)
-    running: dict[Any, tuple[Any, Any, Work]] = {}
+    steps: dict[Path, tuple[int, int]] = {job.folder: (0, 0) for job in jobs}
+    restarts = dict.fromkeys(steps, 0)
     errors: dict[Path, str] = {}
+    workers: list[Worker] = []
+    context = _context(jobs)
     try:
-        while waiting or running:
-            while waiting and len(running) < processes:
-                job = waiting.pop(0)
-                receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(job, counters[job.folder], sender))
-                process.start()
-                sender.close()
-                running[process.sentinel] = (process, receiver, job)
-            for sentinel in wait(list(running), timeout=0.2):
-                process, receiver, job = running.pop(sentinel)
-                process.join()
-                message = _last_word(receiver)
-                if message is None and restarts[job.folder] < RESTARTS:
+        while waiting or any(worker.job for worker in workers):
+            while waiting and (idle := _idle(workers, processes, context)) is not None:
+                idle.job = waiting.pop(0)
+                idle.counter[0] = idle.counter[1] = 0
+                idle.pipe.send(idle.job)
+            busy = [worker for worker in workers if worker.job is not None]
+            wait([end for worker in busy for end in (worker.pipe, worker.process.sentinel)], timeout=0.2)
+            for worker in busy:
+                job = worker.job
+                assert job is not None
+                steps[job.folder] = (worker.counter[0], worker.counter[1])
+                message = _last_word(worker)
+                if message is None and worker.process.is_alive():
+                    continue
+                worker.job = None
+                if message is None:  # killed before it could say anything
+                    workers.remove(worker)
+                    worker.process.join()
                     restarts[job.folder] += 1
-                    waiting.insert(0, job)
-                elif message != "done":
-                    errors[job.folder] = message or f"its worker was killed {RESTARTS + 1} times (out of memory?)"
-            done = [list(counter) for counter in counters.values()]
-            longest = max(steps for _, steps in done)  # of those that have begun; the others are taken to be as long
-            progress(sum(steps for steps, _ in done), longest * len(done))
+                    if restarts[job.folder] <= RESTARTS:
+                        waiting.insert(0, job)
+                    else:
+                        errors[job.folder] = f"its worker was killed {RESTARTS + 1} times (out of memory?)"
+                elif message != DONE:
+                    errors[job.folder] = message
+            longest = max(total for _, total in steps.values())  # jobs that have not begun are taken to be as long
+            progress(sum(done for done, _ in steps.values()), longest * len(steps))
     finally:
-        for process, _, _ in running.values():
-            process.kill()
+        for worker in workers:
+            worker.process.kill()
     return errors
 
 
-def _last_word(receiver: Any) -> str | None:
-    """What the worker said before it ended; None if it was killed before it could."""
+def _context(jobs: Sequence[Work]) -> Any:
+    """The way in which workers are started: forked from a server that has imported what every job needs."""
+    context: Any = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+    if os.name != "nt":
+        context.set_forkserver_preload(sorted({name for job in jobs for name in job.preload}))
+    return context
+
+
+def _idle(workers: list[Worker], processes: int, context: Any) -> Worker | None:
+    """A worker without a job, started where there is room for one more; None where all are busy."""
+    for worker in workers:
+        if worker.job is None and worker.process.is_alive():
+            return worker
+    if sum(worker.process.is_alive() for worker in workers) >= processes:
+        return None
+    ours, theirs = context.Pipe()
+    counter = context.Array("q", 2)
+    process = context.Process(target=_serve, args=(theirs, counter))
+    process.start()
+    theirs.close()  # so that the end of the worker closes the pipe
+    workers.append(Worker(process, ours, counter))
+    return workers[-1]
+
+
+def _last_word(worker: Worker) -> str | None:
+    """Return what a worker has sent; None where it has sent nothing, or was killed before it could."""
     try:
-        return str(receiver.recv()) if receiver.poll() else None
-    except EOFError:
+        return str(worker.pipe.recv()) if worker.pipe.poll() else None
+    except (EOFError, OSError):
         return None
 
 
-def _work(job: Work, counter: Any, sender: Any) -> None:
+def _serve(pipe: Any, counter: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
+    with suppress(EOFError):  # the parent has closed its end
+        while True:
+            pipe.send(_do(pipe.recv(), counter))
+
+
+def _do(job: Work, counter: Any) -> str:
+    """Do a job; whatever stops it is reported beside the results of the others."""
 
     def progress(done: int, total: int) -> None:
         counter[0], counter[1] = done, total
 
     try:
         job.work(progress)
-        sender.send("done")
-    except Exception as error:  # whatever stops a run is reported beside the others' results
+    except Exception as error:
         message, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
         with suppress(OSError, sqlite3.Error):  # the disk may be full
             (job.folder / "error.txt").write_text(trace)
             job.failed()
-        sender.send(message)
+        return message
+    return DONE
 
 
 def _end_with_parent() -> None:

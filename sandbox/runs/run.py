@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
+from rules.seeds import seeded
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made
 from sandbox.machine import files
@@ -33,6 +34,7 @@ from sandbox.tracking import Tracker
 from sandbox.tracking.together import Tracked
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
+GLOBAL = 0x61  # what torch's global generator is seeded for, among the uses of an experiment's seed
 
 
 def run(
@@ -55,7 +57,7 @@ def run(
     infinity.
     """
     told = made(trackers)
-    with folders.locked(folder, patience), _threads(experiment.threads), using(experiment.synapses):
+    with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
         folders.write_config(folder, "run", asdict(experiment))
         result = folder / "result.json"
@@ -161,10 +163,17 @@ def evaluation(experiment: Experiment, split: Split) -> Loader:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def own_process(experiment: Experiment) -> Iterator[None]:
+    """Give a block what a fresh process would have: threads, synapses and torch's global generator of its own.
+
+    A model may draw from the global generator (`nn.Dropout` does), so it follows the seed of the experiment. Everything
+    is put back afterwards: a worker does one run after another.
+    """
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(experiment.threads)
     try:
-        yield
+        with using(experiment.synapses), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=seeded(experiment.seed, GLOBAL))))
+            yield
     finally:
         torch.set_num_threads(before)

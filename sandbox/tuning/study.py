@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from rules import NonFinite
 from rules.spaces import Range, Space, space_of
 from sandbox.config.experiment import Experiment, RuleConfig
@@ -20,8 +18,7 @@ from sandbox.config.registry import find
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.job import Job
-from sandbox.runs.run import evaluation, prepare
-from sandbox.synapses import using
+from sandbox.runs.run import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset, Split
 
 STORAGE = "tuning.sqlite"
@@ -93,10 +90,9 @@ def tunable(data: Dataset) -> Dataset:
 
 def validated(experiment: Experiment, data: Dataset) -> float:
     """Validation accuracy in percent after learning; 0 where the weights run away."""
-    torch.set_num_threads(experiment.threads)
-    trainer, train = prepare(experiment, data)
-    with warnings.catch_warnings(), using(experiment.synapses):
+    with warnings.catch_warnings(), own_process(experiment):
         warnings.simplefilter("ignore")
+        trainer, train = prepare(experiment, data)
         try:
             for _ in trainer.fit(train, experiment.epochs):
                 pass
