@@ -1,5 +1,8 @@
-"""The command line: parsing, one module for each group of subcommands, printing. Imports everything below it."""
+"""The command line: its options as data, one module for each group of subcommands, printing.
 
-from sandbox.cli.parser import main
+Imports everything below it, and nothing before a subcommand needs it.
+"""
+
+from sandbox.cli.entry import main
 
 __all__ = ["main"]

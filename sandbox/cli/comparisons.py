@@ -1,4 +1,4 @@
-"""What the subcommands around comparisons do: compare, tune, table, index, and listing runs."""
+"""The subcommands around comparisons: compare, tune, table, and continuing them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox.cli.printing import Bar, say
+from sandbox.cli.options import OK
+from sandbox.cli.printing import Bar, begin, say
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.comparison import compare as run_comparison
 from sandbox.comparisons.gather import gather
 from sandbox.comparisons.grid import Grid, grid_from, read_grid, run_grid
 from sandbox.comparisons.ranking import format_overall
+from sandbox.comparisons.sweep import swept
 from sandbox.comparisons.table import format_table
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
@@ -20,37 +22,37 @@ from sandbox.tuning.tuning import tune as run_tuning
 
 
 def compare(given: Any) -> int:
-    """A comparison, or a grid of them."""
-    comparison: Comparison = given.made
+    """Run a comparison, or a grid of them."""
+    comparison = swept(given.made, given.sweep)
     if given.preset is None:
         return _compare(comparison, Path(given.out) / comparison.identity, given)
     if comparison != Comparison():
         raise ValueError(
-            f"--preset {given.preset} says itself what is compared: leave out the other settings, or copy "
-            "its file, change that, and name it with --preset"
+            f"--preset {given.preset} brings its own settings: leave out the others, or copy its file, "
+            "change the copy, and name it with --preset"
         )
     grid = read_grid(given.preset)
     return _grid(grid, Path(given.out) / grid.identity, given)
 
 
 def tune(given: Any) -> int:
-    """Equal tuning of every rule of a comparison or a grid."""
+    """Give every rule of a comparison or a grid the same number of trials."""
     tuning = Tuning(read_grid(given.config), given.trials, given.seeds)
     return _tune(tuning, Path(given.out) / tuning.identity, given)
 
 
 def table(given: Any) -> int:
-    """A table of runs that are there, wherever they were made."""
+    """Print a table of existing runs, however they were produced."""
     found = gather(Path(given.folder), data_dir=given.data_dir, mixed_revisions=given.mixed_revisions)
     say(given, found, format_table(found))
-    return 0
+    return OK
 
 
 def _compare(comparison: Comparison, folder: Path, given: Any) -> int:
     from sandbox.report import write_report
 
     with Bar(given.json) as bar:
-        table = run_comparison(comparison, folder, **_options(given), progress=bar)
+        table = run_comparison(comparison, begin(given, folder), **_options(given), progress=bar)
     written = write_report(folder)
     health = [f"health of {row['rule']}: {line}" for row in table["rows"] for line in row["health"]]
     say(
@@ -58,21 +60,21 @@ def _compare(comparison: Comparison, folder: Path, given: Any) -> int:
         {"folder": str(folder), "report": str(written.html), **table},
         "\n".join([format_table(table), *health, f"report: {written.html}"]),
     )
-    return 0
+    return OK
 
 
 def _grid(grid: Grid, folder: Path, given: Any) -> int:
     from sandbox.report import write_report
 
     with Bar(given.json) as bar:
-        overall = run_grid(grid, folder, **_options(given), progress=bar)
+        overall = run_grid(grid, begin(given, folder), **_options(given), progress=bar)
     pages = [write_report(folder / name).html for name in overall["tables"]]
     pages.append(write_report(folder).html)
     texts = [f"{table['task']}\n{format_table(table)}" for table in overall["tables"].values()]
     texts += [f"all tasks\n{format_overall(overall)}", "\n".join(f"report: {page}" for page in pages)]
     text = "\n\n".join(texts)
     say(given, {"folder": str(folder), "reports": [str(page) for page in pages], **overall}, text)
-    return 0
+    return OK
 
 
 def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
@@ -80,7 +82,12 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
 
     with Bar(given.json, "trial") as bar:
         facts = run_tuning(
-            tuning, folder, jobs=given.jobs, data_dir=given.data_dir, progress=bar, skip_unfit=given.skip_unfit
+            tuning,
+            begin(given, folder),
+            jobs=given.jobs,
+            data_dir=given.data_dir,
+            progress=bar,
+            skip_unfit=given.skip_unfit,
         )
     written = write_report(folder)
     lines = [
@@ -94,7 +101,7 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
         {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
         "\n".join([f"best of {tuning.trials} trials, validation accuracy", *lines, *end]),
     )
-    return 0
+    return OK
 
 
 def _options(given: Any) -> dict[str, Any]:
@@ -103,15 +110,13 @@ def _options(given: Any) -> dict[str, Any]:
 
 
 def tracked_by(given: Any) -> list[str]:
-    """The names after `--track`, one or a list."""
+    """Return the names after `--track`, one or a list."""
     return [given.track] if isinstance(given.track, str) else given.track
 
 
 def _resume_tuning(folder: Path, given: Any) -> int:
     if given.track:
-        raise ValueError(
-            f"--track {given.track}: the trials of a tuning are no runs, and are not tracked; leave it out"
-        )
+        raise ValueError(f"--track {given.track}: the trials of a tuning are not tracked; leave it out")
     content = folders.read_config(folder, "tuning")
     return _tune(Tuning(grid_from(content["grid"]), content["trials"], content["seeds"]), folder, given)
 

@@ -1,29 +1,69 @@
-"""How subcommands speak: a progress bar for people, JSON for machines."""
+"""How subcommands print: a progress bar for people, JSON for machines."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+MINUTE = 60.0  # [s] between two lines of progress where there is no terminal
+_begun: list[Path] = []  # the folder of this command, for the message after an interruption
+
 
 class Bar:
-    """A progress bar on the error stream, silent for machines."""
+    """Progress on the error stream: a bar on a terminal, a line a minute elsewhere, nothing for machines.
+
+    It appears with the first step, so that no bar stands before the message of an early error.
+    """
 
     def __init__(self, quiet: bool, unit: str = "step") -> None:
-        self.bar = tqdm(unit=unit, disable=quiet, file=sys.stderr, dynamic_ncols=True, leave=False)
+        self.quiet, self.unit = quiet, unit
+        self.bar: tqdm[Any] | None = None
+        self.told = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        self.bar.total = total or None
+        """Show that so many of all steps are done."""
+        if self.quiet or not total:
+            return
+        if not sys.stderr.isatty():
+            if time.monotonic() - self.told >= MINUTE:
+                self.told = time.monotonic()
+                print(f"{done} of {total} {self.unit}s ({done / total:.0%})", file=sys.stderr, flush=True)
+            return
+        if self.bar is None:
+            self.bar = tqdm(unit=self.unit, file=sys.stderr, dynamic_ncols=True)
+        self.bar.total = total
         self.bar.update(done - self.bar.n)
 
     def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, *ended: object) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
+
+
+def begin(given: Any, folder: Path) -> Path:
+    """Print the folder of a command before it starts, for people, and remember it for `continuation`."""
+    _begun[:] = [folder]
+    if not given.json:
+        print(f"folder: {folder}", file=sys.stderr, flush=True)
+    return folder
+
+
+def begun() -> bool:
+    """Whether a command that can be continued has begun."""
+    return bool(_begun)
+
+
+def continuation() -> str:
+    """Return the command that continues what has begun."""
+    return f"sandbox resume {shlex.quote(str(_begun[0])) if _begun else 'FOLDER'}"
 
 
 def say(given: Any, facts: Any, text: str) -> None:
@@ -32,5 +72,5 @@ def say(given: Any, facts: Any, text: str) -> None:
 
 
 def percent(share: float | None) -> str:
-    """A share in percent; a dash for none."""
+    """Return a share in percent; a dash for none."""
     return "-" if share is None else f"{100 * share:.2f} %"

@@ -74,7 +74,7 @@ class Comparison:
             label: [
                 replace(
                     self.experiment,
-                    rule=replace(rule, epochs=None, label=None),
+                    rule=replace(rule, epochs=None, label=None if label == rule.name else label),
                     seed=first + n,
                     epochs=self.experiment.epochs if rule.epochs is None else rule.epochs,
                 )

@@ -1,7 +1,8 @@
-"""A table of runs that are there already, however they came about."""
+"""Build a table from existing runs, however they were produced."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,9 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
         raise ValueError(f"{folder} holds no run folders; name the folder that `sandbox run --out` was given")
     settings = {replace(e, rule=RuleConfig(), seed=0, epochs=1).identity: e for e in configs.values()}
     if len(settings) > 1:
-        tasks = ", ".join(sorted({e.task.name for e in settings.values()}))
         raise ValueError(
-            f"{folder} holds runs of {len(settings)} different experiments ({tasks}); a table compares "
-            "runs that differ in rule and seed alone"
+            f"{folder} holds runs of {len(settings)} different experiments; a table compares runs that differ in rule "
+            f"and seed alone. Give one of these instead:\n{_commands(configs)}"
         )
     places: dict[str, dict[int, Path]] = {}
     for path, experiment in configs.items():
@@ -43,6 +43,18 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
     first = next(iter(configs.values()))
     data = first.make_task().load(data_dir)
     return make_table(first.task.name, sound.runs, data, damaged=damaged, revisions=revisions)
+
+
+def _commands(configs: dict[Path, Experiment]) -> str:
+    """Return a command for each folder that holds the runs of one experiment, with its task and number of runs."""
+    tasks: dict[Path, list[str]] = {}
+    for path, experiment in configs.items():
+        tasks.setdefault(path.parent, []).append(experiment.task.name)
+    lines = [
+        f"  sandbox table {shlex.quote(str(path))}  # {', '.join(sorted(set(names)))}, {len(names)} runs"
+        for path, names in tasks.items()
+    ]
+    return "\n".join(lines)
 
 
 def _configs(folder: Path) -> tuple[dict[Path, Experiment], dict[str, str]]:
@@ -63,11 +75,11 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 
 
 def _label(experiment: Experiment, configs: dict[Path, Experiment]) -> str:
-    """The rule's name; with a number where several of that name differ in their options or epochs."""
+    """Return the rule's label or name; with a number where several of that name differ in their options or epochs."""
     kinds = []
     for other in configs.values():
         kind = (other.rule, other.epochs)
-        if other.rule.name == experiment.rule.name and kind not in kinds:
+        if other.rule.title == experiment.rule.title and kind not in kinds:
             kinds.append(kind)
     place = kinds.index((experiment.rule, experiment.epochs))
-    return experiment.rule.name if place == 0 else f"{experiment.rule.name}#{place + 1}"
+    return experiment.rule.title if place == 0 else f"{experiment.rule.title}#{place + 1}"

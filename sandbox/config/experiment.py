@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,21 +12,33 @@ from rules.diagnostics.monitor import Health
 from rules.objectives import Sum
 from rules.recipes import LearningRule
 from rules.views import View
-from sandbox.config.identity import _said, fingerprint
-from sandbox.config.registry import Choice
+from sandbox.config.identity import changed, fingerprint
+from sandbox.config.registry import Choice, find
 from sandbox.microscope import Microscope
 from sandbox.networks.build import build
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.neurons import Neuron
 from sandbox.tasks.base import Task
 
+NAMES = str.maketrans({":": ".", "/": "_", "\\": "_", " ": "_"})  # what a folder is not called
+LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Layers, neurons and the firing probability per step that the initial weights are scaled to; or a `model`.
+    """Layers of neurons, or a `model` that brings its own.
 
-    A model is a maker `(shape, classes, *, seed, ...)`, and says itself what it is made of: nothing else is given then
-    but `readout_noise`, the standard deviation with which its signals are read (`sandbox.networks.noisy`).
+    Args:
+        hidden: units of each hidden layer; '30r' is a recurrent one, and `sandbox.build` describes convolutions.
+        neuron: the neuron of hidden layers.
+        readout: the neuron of the last layer.
+        dt: time step [ms].
+        rate: firing probability per step that initial weights are scaled to.
+        model: a function `(shape, classes, *, seed, ...)` that returns a module; the other settings then stay away.
+        readout_noise: standard deviation with which signals are read (`sandbox.NoisyReadout`).
+
+    Raises:
+        ValueError: for a model together with settings of layers.
 
     >>> NetworkConfig(model=Choice("perceptron", {"hidden": [8]})).make((4,), 3, seed=0)[-1]
     Linear(in_features=8, out_features=3, bias=True)
@@ -34,21 +47,21 @@ class NetworkConfig:
     hidden: list[int | str] = field(default_factory=lambda: [30])
     neuron: Choice = Choice("lif", {"tau_mem": 5.0})
     readout: Choice = Choice("leaky_integrator", {"tau_mem": 5.0})
-    dt: float = 1.0  # [ms]
+    dt: float = 1.0
     rate: float = 0.4
     model: Choice | None = None
     readout_noise: float = 0.0
 
     def __post_init__(self) -> None:
-        said = [name for name in _said(self) if name not in ("model", "readout_noise")]
-        if self.model is not None and said:
+        given = [name for name in changed(self) if name not in ("model", "readout_noise")]
+        if self.model is not None and given:
             raise ValueError(
-                f"network.model={self.model.name!r} says itself what it is made of: leave out "
-                f"{', '.join(said)}, or give what the model takes as model.options"
+                f"network.model={self.model.name!r} brings its own layers: leave out {', '.join(given)}, or give what "
+                "the model takes as model.options"
             )
 
     def make(self, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
-        """The network, with weights drawn from the seed."""
+        """Return the network, with weights drawn from the seed."""
         if self.model is None:
             network: nn.Module = build(shape, classes, self.hidden, *self.neurons(), self.dt, seed)
         else:
@@ -56,16 +69,26 @@ class NetworkConfig:
         return NoisyReadout(network, self.readout_noise, seed=seed) if self.readout_noise else network
 
     def neurons(self) -> tuple[Neuron, Neuron]:
-        """The hidden neuron and the read-out neuron."""
+        """Return the hidden neuron and the read-out neuron."""
         return self.neuron.make("neuron"), self.readout.make("neuron")
 
 
 @dataclass(frozen=True)
 class RuleConfig:
-    """A named rule with options; `objective`, `credit` and `plasticity` replace its parts where given.
+    """A named rule with options; any of its three parts can be replaced.
 
-    `regularisers` are added to the objective. In a comparison, `label` is what the rule is called, and `epochs` stands
-    in place of the experiment's, so that rules can be compared at equal cost.
+    Args:
+        name: a name of `sandbox list rules`, package.module:Name or path/to/file.py:Name.
+        options: options of the rule, such as {lr: 0.01}.
+        objective: replaces the loss.
+        credit: replaces the gradient estimator.
+        plasticity: replaces the optimizer.
+        regularisers: penalties that are added to the loss.
+        epochs: in a comparison, in place of the experiment's, so that rules can be compared at equal cost.
+        label: what the rule is called in tables and folders; its name by default.
+
+    Raises:
+        ValueError: for a label that cannot be part of a file name.
 
     >>> sorted(RuleConfig("bptt", regularisers=[Choice("rate_l1", {"weight": 0.1})]).make().needs)
     ['gradient', 'labels', 'layers']
@@ -80,6 +103,18 @@ class RuleConfig:
     epochs: int | None = None
     label: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.label is not None and not LABEL.fullmatch(self.label):
+            raise ValueError(
+                f"label={self.label!r} is part of the name of a folder: give up to 60 letters, digits, spaces and any "
+                "of . = + , ( ) # - _"
+            )
+
+    @property
+    def title(self) -> str:
+        """What the rule is called: its label, or its name."""
+        return self.label or self.name
+
     def make(self) -> LearningRule:
         """Build the rule."""
         rule: LearningRule = Choice(self.name, self.options).make("rule")
@@ -91,9 +126,13 @@ class RuleConfig:
 
 @dataclass(frozen=True)
 class MicroscopeConfig:
-    """Look at the rule's credit `every` so many steps, beside each reference, `draws` times where it throws dice.
+    """A look at the rule's credit beside reference gradients, every so many steps.
 
-    References are named as `sandbox list references` does, or have a name and options.
+    Args:
+        every: steps from one look to the next.
+        references: names of `sandbox list references`, or names with options.
+        draws: how often the credit of a stochastic rule is drawn at each look.
+        seed: seed of those draws.
 
     >>> MicroscopeConfig(every=50, references=["bptt", Choice("bptt", {"window": 5})]).make().every
     50
@@ -108,7 +147,7 @@ class MicroscopeConfig:
         self.make()
 
     def make(self) -> Microscope:
-        """Build the microscope; ValueError for what it would refuse."""
+        """Build the microscope; raises ValueError for what it would refuse."""
         choices = [Choice(name) if isinstance(name, str) else name for name in self.references]
         made = tuple(choice.make("reference") for choice in choices)
         return Microscope(self.every, made, self.draws, self.seed)
@@ -116,7 +155,25 @@ class MicroscopeConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run: task x network x neuron x rule x seed; a microscope watches and changes nothing.
+    """One run: task x network x neuron x rule x seed.
+
+    Args:
+        task: a name of `sandbox list tasks`, or a task of your own as path/to/file.py:Name.
+        encoder: how samples become sequences.
+        augment: a pair of views, through the first of which every training sample is seen.
+        network: layers and neurons, or a model.
+        rule: the learning rule.
+        seed: seed of weights, order of samples, devices and everything else that is random.
+        epochs: passes over the training samples.
+        batch_size: samples of a step.
+        checkpoint_steps: steps from one checkpoint to the next; there is one at the end of every epoch, too.
+        threads: of torch, fixed because the order of sums depends on it.
+        synapses: 'dense' or 'events', fixed for the same reason.
+        microscope: looks at what the rule tells each layer, beside gradients; it changes nothing.
+        health: when health is looked at, what counts as ill, and what the run stops for.
+
+    Raises:
+        ValueError: for a number below 1, or a way of weighing input that depends on timings.
 
     >>> Experiment(seed=3).identity == Experiment(seed=3).identity != Experiment(seed=4).identity
     True
@@ -124,17 +181,17 @@ class Experiment:
 
     task: Choice = Choice("yinyang")
     encoder: Choice = Choice("constant", {"steps": 20})
-    augment: Choice | None = None  # a pair of rules.views, whose first view every training sample is seen through
+    augment: Choice | None = None
     network: NetworkConfig = field(default_factory=NetworkConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     seed: int = 0
     epochs: int = 30
     batch_size: int = 50
-    checkpoint_steps: int = 200  # also written at the end of every epoch
-    threads: int = 1  # of torch, fixed because the order of sums depends on it
-    synapses: str = "dense"  # or "events": how they weigh their input, fixed for the same reason
-    microscope: MicroscopeConfig | None = None  # what the rule tells each layer, beside gradients
-    health: Health | None = None  # when it is looked at, what counts as ill, and what the run stops for
+    checkpoint_steps: int = 200
+    threads: int = 1
+    synapses: str = "dense"
+    microscope: MicroscopeConfig | None = None
+    health: Health | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):
@@ -152,8 +209,20 @@ class Experiment:
 
     @property
     def identity(self) -> str:
-        """A readable name with a hash of the whole configuration; equal only for equal configurations."""
-        return f"{self.task.name}-{self.rule.name}-s{self.seed}-{fingerprint(self)}".replace(":", ".")
+        """A readable name with a hash of the configuration; the label is in the name and not in the hash."""
+        unlabelled = replace(self, rule=replace(self.rule, label=None))
+        return f"{self.task.name}-{self.rule.title}-s{self.seed}-{fingerprint(unlabelled)}".translate(NAMES)
+
+    def check(self) -> None:
+        """Raise ValueError for a name or an option that is misspelt, before anything is written."""
+        self.make_task()
+        self.encoder.make("encoder")
+        self.augmentation()
+        self.rule.make()
+        if self.network.model is None:
+            self.network.neurons()
+        else:
+            find("model", self.network.model.name)
 
     def make_task(self) -> Task:
         """Build the task."""
@@ -161,5 +230,5 @@ class Experiment:
         return task
 
     def augmentation(self) -> View | None:
-        """The view through which training samples are seen, None for none."""
+        """Return the view through which training samples are seen, None for none."""
         return None if self.augment is None else self.augment.make("views")[0]

@@ -9,18 +9,19 @@ from typing import Any
 
 
 def fingerprint(config: Any) -> str:
-    """Eight hexadecimal digits of the hash of what a configuration says beyond its defaults.
+    """Return eight hexadecimal digits of the hash of what a configuration changes from its defaults.
 
     So a field that a later version adds leaves the folders of earlier runs their names.
     """
-    text = json.dumps(_said(config), sort_keys=True, default=str)
+    text = json.dumps(changed(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _said(value: Any) -> Any:
+def changed(value: Any) -> Any:
+    """Return what a configuration changes from its defaults, as nested dicts and lists."""
     if isinstance(value, (list, tuple)):
-        return [_said(entry) for entry in value]
+        return [changed(entry) for entry in value]
     if not is_dataclass(value):
         return value
     plain = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(value)}
-    return {name: _said(getattr(value, name)) for name, usual in plain.items() if getattr(value, name) != usual}
+    return {name: changed(getattr(value, name)) for name, usual in plain.items() if getattr(value, name) != usual}

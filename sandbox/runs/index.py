@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import yaml
 
 from rules.errors import unknown
-from sandbox.config.experiment import Experiment
 from sandbox.machine.files import read_json, root_of
 
 NAME = "index.sqlite"
@@ -36,7 +35,7 @@ class Row(NamedTuple):
     test_accuracy: float | None
 
 
-def record(folder: Path, experiment: Experiment, status: str, accuracy: float | None = None) -> None:
+def record(folder: Path, experiment: Any, status: str, accuracy: float | None = None) -> None:
     """Write or replace a run's row in the index of the folder above it, or above what the run belongs to."""
     root = root_of(folder)
     row = Row(

@@ -19,7 +19,7 @@ from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, require_jobs
 from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
-from sandbox.config.identity import _said, fingerprint
+from sandbox.config.identity import changed, fingerprint
 from sandbox.executors.local import run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
@@ -119,8 +119,8 @@ def _unfit(tuning: Tuning, data_dir: str | None, skip: bool) -> dict[str, str]:
 def _plain(comparison: Comparison) -> dict[str, Any]:
     """What a comparison says beyond the defaults, every rule by its name."""
     given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
-    rules = [{"name": rule.name, **_said(rule)} for rule in given]
-    return {**_said(comparison), "rules": rules}
+    rules = [{"name": rule.name, **changed(rule)} for rule in given]
+    return {**changed(comparison), "rules": rules}
 
 
 def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:

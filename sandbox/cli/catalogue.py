@@ -1,0 +1,46 @@
+"""Everything that has a name, with a sentence: from the registries, or from the copy that `make docs` writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+COPY = Path(__file__).with_name("catalogue.json")  # a test compares it with the registries
+
+
+def read() -> dict[str, dict[str, str]]:
+    """Return the sentence of every name, by kind, from the copy."""
+    found: dict[str, dict[str, str]] = json.loads(COPY.read_text())
+    return found
+
+
+def registries() -> dict[str, Mapping[str, Any]]:
+    """Return every registry, by the kind of its members."""
+    from rules.plasticity.memristor import DEVICES, STORES
+    from sandbox.config.registry import REGISTRIES
+
+    return {**REGISTRIES, "device": DEVICES, "store": STORES}
+
+
+def made() -> dict[str, dict[str, str]]:
+    """Return the sentence of every name, by kind, from the registries."""
+    return {kind: {name: summary(member) for name, member in known.items()} for kind, known in registries().items()}
+
+
+def summary(member: Any) -> str:
+    """Return the first line of a docstring; of a device, its law and what it changes of it."""
+    from rules.plasticity.memristor.device import Device
+
+    if isinstance(member, Device):
+        settings: Any = member
+        changed = [f"{f.name}={v}" for f in fields(settings) if (v := getattr(settings, f.name)) != f.default]
+        return f"{type(member).__name__}({', '.join(changed)})"
+    kind = getattr(member, "func", member)  # a class with some of its fields filled in
+    return (kind.__doc__ or "").strip().split("\n")[0]
+
+
+if __name__ == "__main__":
+    COPY.write_text(json.dumps(made(), indent=1, ensure_ascii=False) + "\n")

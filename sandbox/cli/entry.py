@@ -1,0 +1,35 @@
+"""Where the command line begins: help is printed at once, everything else is imported when it is needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from sandbox.cli import manual
+from sandbox.cli.options import BAD_INPUT, COMMANDS, OK
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: the words behind `sandbox`; those of this process by default.
+
+    Returns: the exit code.
+
+    >>> main(["check", "bptt"])  # doctest: +ELLIPSIS
+    bptt
+    ok    plain data...
+    0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(manual.overview())
+        return OK if words else BAD_INPUT
+    name, *rest = words
+    if name in COMMANDS and any(word in ("-h", "--help") for word in rest):
+        print(manual.page(name))
+        return OK
+    from sandbox.cli.parser import perform
+
+    return perform(name, rest)

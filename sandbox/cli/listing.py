@@ -1,0 +1,83 @@
+"""`sandbox list` and `sandbox index`: names, pages and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rules.errors import unknown
+from sandbox.cli import catalogue
+from sandbox.cli.options import OK
+from sandbox.cli.printing import percent, say
+from sandbox.runs import index
+
+
+def list_(given: Any) -> int:
+    """List everything that has a name, one kind of it, or runs; as Markdown pages where that is asked for."""
+    if given.kind in ("run", "runs"):
+        return runs(given)
+    for name in index.FILTERS:
+        if given[name] is not None:
+            raise ValueError(f"--{name} chooses among runs: write `sandbox list runs --{name} {given[name]}`")
+    known = catalogue.read()
+    kinds = list(known) if given.kind is None else [kind_of(given.kind, list(known))]
+    if given.markdown or given.folder:
+        return pages(kinds, given)
+    facts: dict[str, Any] = {kind: known[kind] for kind in kinds}
+    found = index.rows(Path(given.out)) if given.kind is None else []
+    text = "\n\n".join(
+        f"{kind}\n" + "\n".join(f"  {name:<{max(map(len, members))}}  {sentence}" for name, sentence in members.items())
+        for kind, members in facts.items()
+    )
+    if found:
+        text += f"\n\nruns in {given.out}\n" + format_runs(found)
+    say(given, {**facts, "runs": found}, text)
+    return OK
+
+
+def kind_of(word: str, kinds: list[str]) -> str:
+    """Return the kind that a word means, in the singular or the plural."""
+    plurals = {"plasticities": "plasticity", **{f"{kind}s": kind for kind in kinds}}
+    kind = plurals.get(word, word)
+    if kind not in kinds:
+        raise unknown("kind", word, [*kinds, "runs"])
+    return kind
+
+
+def pages(kinds: list[str], given: Any) -> int:
+    """Print Markdown pages, or write a file for each member into a folder."""
+    from sandbox.cli.pages import page
+
+    known = catalogue.registries()
+    found = {name: page(name, member) for kind in kinds for name, member in known[kind].items()}
+    if given.folder is None:
+        say(given, found, "\n".join(found.values()))
+        return OK
+    folder = Path(given.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in found.items():
+        (folder / f"{name}.md").write_text(text)
+    say(given, {"folder": str(folder), "pages": sorted(found)}, f"{len(found)} pages in {folder}")
+    return OK
+
+
+def runs(given: Any) -> int:
+    """List the runs of the index, or those of one rule, task or status."""
+    found = index.rows(Path(given.out), **{name: given[name] for name in index.FILTERS})
+    none = f"no such run in {given.out}; `sandbox index --rebuild` looks for runs that the index lacks"
+    say(given, found, format_runs(found) or none)
+    return OK
+
+
+def format_runs(found: list[dict[str, Any]]) -> str:
+    """Return a line for each run."""
+    return "\n".join(f"  {r['folder']:<44} {r['status']:<8} {percent(r['test_accuracy'])}" for r in found)
+
+
+def index_(given: Any) -> int:
+    """Count the runs of the index, rebuilt from the folders where that is asked for."""
+    root = Path(given.out)
+    counts = index.rebuild(root) if given.rebuild else index.counts(root)
+    parts = ", ".join(f"{count} {status}" for status, count in counts.items())
+    say(given, counts, f"{sum(counts.values())} runs in {root / index.NAME}: {parts}")
+    return OK

@@ -1,0 +1,213 @@
+"""What every subcommand does and takes, as literal data: its help is printed from here without importing torch."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Option(NamedTuple):
+    """One option, or one positional argument where the name has no dashes."""
+
+    name: str
+    sentence: str
+    default: Any = None
+    type: Any = str
+    shown: str = ""  # what the help shows behind the name: NAME, FOLDER, 5 ...
+    flag: bool = False  # takes no value
+    positional: str = ""  # nargs of a positional argument that may be left out
+
+
+class Command(NamedTuple):
+    """One subcommand.
+
+    `act` is where it is carried out, `config` the dataclass whose fields are options too. `first` are the options that
+    people use first, in the words of the parser or of its shorthands (`sandbox.cli.words`); `options` all that belong
+    to the command line alone.
+    """
+
+    act: str
+    summary: str
+    example: str
+    first: tuple[tuple[str, str], ...]
+    options: tuple[Option, ...]
+    config: str = ""
+
+
+OUT = Option("--out", "folder of all runs", "runs", shown="FOLDER")
+DATA = Option(
+    "--data-dir", "where data sets are; by default SANDBOX_DATA, then the user's cache", None, str | None, "FOLDER"
+)
+TRACK = Option(
+    "--track",
+    "also log to tensorboard or mlflow (the extra `trackers`), or to path/to/file.py:Name; one name or a list",
+    [],
+    list[str] | str,
+    "NAME",
+)
+JOBS = Option("--jobs", "number of processes", 2, int, "2")
+SKIP = Option("--skip-unfit", "leave out rules that cannot learn on this model, instead of refusing", flag=True)
+MIXED = Option(
+    "--mixed-revisions", "mark runs of different code revisions in the table, instead of refusing", flag=True
+)
+FOLDER = Option("folder", "a run, a comparison, a grid or a tuning", shown="FOLDER")
+JSON = Option("--json", "print JSON for machines, and no progress bar", flag=True)
+HELP = (("--help", "show this help"), ("--help-all", "show every option, with its type and default"))
+
+RULES = ("--rules NAMES", "rules to compare: bptt, or a list such as '[bptt, {name: bptt, options: {window: 5}}]'")
+TASK = ("--task NAME", "what to learn: a name of `sandbox list tasks`, or path/to/file.py:Name")
+CONFIG = ("--config FILE", "read any of the options from a YAML file")
+
+COMMANDS: dict[str, Command] = {
+    "run": Command(
+        "sandbox.cli.runs:run",
+        "learn one task with one rule and one seed",
+        "sandbox run --task yinyang --rule bptt --epochs 3",
+        (
+            TASK,
+            ("--rule NAME", "the learning rule: a name of `sandbox list rules`, or path/to/file.py:recipe"),
+            ("--epochs N", "passes over the training samples, 30 by default"),
+            ("--seed N", "seed of everything that is random, 0 by default"),
+            ("--network.hidden WIDTHS", "units of each hidden layer, such as 30 or '[100, 50r]' (r: recurrent)"),
+            CONFIG,
+        ),
+        (OUT, DATA, TRACK),
+        "sandbox.config.experiment:Experiment",
+    ),
+    "compare": Command(
+        "sandbox.cli.comparisons:compare",
+        "run rules x seeds and print accuracies with intervals and verdicts",
+        "sandbox compare --rules '[bptt, hzo]' --epochs 3 --seeds 8",
+        (
+            RULES,
+            TASK,
+            ("--seeds N", "paired seeds; with fewer than 6 no single rule can be told from the baseline"),
+            ("--epochs N", "passes over the training samples, 30 by default"),
+            ("--sweep PATH=VALUES", "try several values, such as --sweep rule.options.lr='[0.01, 0.1]'; also several"),
+            CONFIG,
+        ),
+        (
+            Option(
+                "--preset",
+                "a grid of comparisons: demo, paper, or a YAML file with `comparisons`",
+                None,
+                str | None,
+                "NAME",
+            ),
+            Option(
+                "--sweep",
+                "values of a setting of every rule but the baseline, PATH='[a, b]'",
+                [],
+                list[str],
+                "PATH=VALUES",
+            ),
+            JOBS,
+            OUT,
+            DATA,
+            TRACK,
+            SKIP,
+            MIXED,
+        ),
+        "sandbox.comparisons.comparison:Comparison",
+    ),
+    "tune": Command(
+        "sandbox.cli.comparisons:tune",
+        "give every rule the same number of trials on validation data; writes tuned.yaml",
+        "sandbox tune experiments/yinyang.yaml --trials 20 --jobs 2",
+        (),
+        (
+            Option("config", "YAML file of a comparison or of a grid, or the name of a preset", shown="FILE"),
+            Option("--trials", "trials of every rule on every task", 20, int, "20"),
+            Option("--seeds", "seeds of a trial, whose mean counts; not those of the comparison", 1, int, "1"),
+            Option("--jobs", "number of processes, each tuning one rule", 2, int, "2"),
+            OUT,
+            DATA,
+            SKIP,
+        ),
+    ),
+    "resume": Command(
+        "sandbox.cli.runs:resume",
+        "continue a stopped run, comparison, grid or tuning, bit for bit",
+        "sandbox resume runs/FOLDER",
+        (),
+        (FOLDER, JOBS, DATA, TRACK, SKIP, MIXED),
+    ),
+    "report": Command(
+        "sandbox.cli.runs:report",
+        "write the HTML report and the figures of a folder",
+        "sandbox report runs/FOLDER",
+        (),
+        (FOLDER,),
+    ),
+    "table": Command(
+        "sandbox.cli.comparisons:table",
+        "build a table from finished runs, however they were produced",
+        "sandbox table runs/FOLDER",
+        (),
+        (Option("folder", "holds run folders that differ in rule and seed alone", shown="FOLDER"), DATA, MIXED),
+    ),
+    "validate": Command(
+        "sandbox.cli.checks:validate",
+        "check a neuron against Brian2 and SciPy",
+        "sandbox validate lif --duration 200 --tiers same_scheme",
+        (),
+        (
+            Option("neuron", "a name of `sandbox list neurons`, `all`, or path/to/file.py:Name", shown="NEURON"),
+            Option("--tiers", "some of same_scheme, float32, limit; all by default", None, list[str] | None, "NAMES"),
+            Option("--options", "parameters of the neuron, such as '{tau_mem: 10.0}'", {}, dict[str, Any], "OPTIONS"),
+            Option("--dt", "time step [ms]", 0.1, float, "0.1"),
+            Option("--duration", "biological time of each stimulus [ms]", 1000.0, float, "1000"),
+            Option("--cells", "cells of each stimulus, each with its own current", 20, int, "20"),
+            Option("--seed", "seed of the noise in the currents", 0, int, "0"),
+            Option("--html", "write one page for all neurons to this file", None, str | None, "FILE"),
+            Option("--jobs", "number of processes, where there are several neurons", 2, int, "2"),
+        ),
+    ),
+    "check": Command(
+        "sandbox.cli.checks:check",
+        "check a learning rule against the contract and its own claim",
+        "sandbox check bptt",
+        (),
+        (
+            Option("rule", "a name of `sandbox list rules`, `all`, or path/to/file.py:recipe", shown="RULE"),
+            Option("--options", "options of the rule, such as '{lr: 0.01}'", {}, dict[str, Any], "OPTIONS"),
+        ),
+    ),
+    "list": Command(
+        "sandbox.cli.listing:list_",
+        "list rules, tasks, neurons, devices and runs",
+        "sandbox list rules",
+        (),
+        (
+            Option("kind", "only these: runs, rules, tasks, neurons ...", None, str, "[KIND]", positional="?"),
+            Option("--rule", "only runs of this rule", None, str | None, "NAME"),
+            Option("--task", "only runs of this task", None, str | None, "NAME"),
+            Option("--status", "only runs that are running, done, failed or damaged", None, str | None, "STATUS"),
+            Option("--markdown", "print a page for each member, from its docstring", flag=True),
+            Option("--folder", "write the pages into this folder, a file for each", None, str | None, "FOLDER"),
+            OUT,
+        ),
+    ),
+    "index": Command(
+        "sandbox.cli.listing:index_",
+        "count the runs of the index, or rebuild it from their folders",
+        "sandbox index --rebuild",
+        (),
+        (Option("--rebuild", "write the index anew from the run folders alone", flag=True), OUT),
+    ),
+    "doctor": Command(
+        "sandbox.cli.diagnosis:doctor",
+        "report what is installed and whether it works",
+        "sandbox doctor",
+        (),
+        (),
+    ),
+}
+
+OK, FOUND_WRONG, BAD_INPUT, FAILED, IN_USE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+EXIT_CODES = """exit codes:
+  0    done
+  1    a validation or a check failed
+  2    bad input: something misspelt, missing or impossible; the message lists what is valid
+  3    a run failed (a NaN, a killed worker, a full disk); its last good checkpoint is kept
+  4    the folder is in use by another process
+  130  interrupted; the message names the command that continues"""

@@ -1,0 +1,71 @@
+"""What people type, as the parser understands it: shorthands, lone items where lists are meant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from sandbox.cli.options import COMMANDS
+
+NAMED = ("task", "encoder", "augment", "rule", "network.neuron", "network.readout", "network.model")  # have a `name`
+LISTS = ("rules", "network.hidden", "tiers", "microscope.references", "health.stop")
+EXPERIMENT = (  # settings of an experiment that are written without `experiment.` in a comparison
+    "task",
+    "encoder",
+    "augment",
+    "network",
+    "seed",
+    "epochs",
+    "batch_size",
+    "checkpoint_steps",
+    "threads",
+    "synapses",
+    "microscope",
+    "health",
+)
+
+
+def understood(words: Sequence[str], command: str) -> list[str]:
+    """Return the words of a command line with its shorthands spelled out.
+
+    `--rule bptt` is `--rule.name bptt`; `--rules bptt` and `--rules bptt,hzo` are lists; in a comparison `--epochs 3`
+    is `--experiment.epochs 3`. Anything else stays as it is.
+
+    >>> understood(["--rule", "bptt", "--network.hidden=30r"], "run")
+    ['--rule.name=bptt', '--network.hidden=[30r]']
+    >>> understood(["--rules", "bptt", "--task", "digits"], "compare")
+    ['--rules=[bptt]', '--experiment.task.name=digits']
+    """
+    if command not in ("run", "compare", "validate"):
+        return list(words)
+    flags = {"--help-all", "--json", *(option.name for option in COMMANDS[command].options if option.flag)}
+    found, waiting, sweeps = [], list(words), list[str]()
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, value = word.partition("=")
+        if name in flags or not name.startswith("--"):
+            found.append(word)
+            continue
+        if not equals:
+            if not waiting or waiting[0].startswith("--"):  # its value is missing: the parser says so
+                found.append(word)
+                continue
+            value = waiting.pop(0)
+        if name == "--sweep":
+            sweeps.append(value)
+        else:
+            found.append(option(name.removeprefix("--"), value, command))
+    return [*found, f"--sweep={json.dumps(sweeps)}"] if sweeps else found
+
+
+def option(name: str, value: str, command: str) -> str:
+    """Return one option with its value, spelled out."""
+    inner = name.removeprefix("experiment.") if command == "compare" else name
+    if command == "compare" and inner.split(".")[0] in EXPERIMENT:
+        name = f"experiment.{inner}"
+    bare = value.strip()
+    if inner in NAMED and bare[:1] not in ("{", "[", "") and not bare.endswith((".yaml", ".yml")) and bare != "null":
+        name = f"{name}.name"
+    elif inner in LISTS and bare[:1] not in ("[", "") and bare != "null":
+        value = f"[{bare}]"
+    return f"--{name}={value}"
