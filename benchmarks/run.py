@@ -146,6 +146,7 @@ def main() -> None:
         "ledger.py",
         "synapses.py",
         "kernels.py",
+        "elementary.py",
         "jobs.py",
         "training_step.py",
         "first_result.py",
