@@ -146,6 +146,8 @@ def main() -> None:
         "ledger.py",
         "synapses.py",
         "kernels.py",
+        "elementary.py",
+        "freed_memory.py",
         "jobs.py",
         "training_step.py",
         "first_result.py",

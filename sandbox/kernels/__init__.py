@@ -8,6 +8,9 @@ A population that hears its own spikes runs its synapse and the kernel of its ne
 Currents on the CPU are for numba, those on CUDA for Triton. `using("plain")`, `using("numba")`, `using("triton")` and
 `using("auto")`, or the environment variable SANDBOX_KERNELS, say which loop runs; nothing here is imported before the
 first sequence that asks for it.
+
+Triton is experimental: its kernels agree with the plain loop in Triton's interpreter, and they compile for compute
+capability 8.0, but no CUDA device has run them yet.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ LOG = logging.getLogger("sandbox.kernels")
 MODES = {
     "auto": "kernels where they can, else the plain loop",
     "numba": "kernels, or an error that says why not",
-    "triton": "kernels of Triton: on CUDA, or with TRITON_INTERPRET=1 on the CPU, or an error that says why not",
+    "triton": "experimental: kernels of Triton, on CUDA or with TRITON_INTERPRET=1 on the CPU, or an error",
     "plain": "the plain loop",
 }
 MEMORY = 2**31  # bytes of states that a forward pass may keep for the backward pass, before it keeps only some

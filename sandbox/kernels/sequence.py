@@ -117,6 +117,7 @@ def identity(neuron: Any) -> tuple[Any, ...]:
 def _identity(value: Any) -> Any:
     if isinstance(value, Tensor):
         return "learned", value.dtype, value.ndim > 0
+    # True, 1 and 1.0 are equal, and so are 0.0 and -0.0, but steps may tell them apart
     return (type(value), repr(value)) if isinstance(value, (int, float)) else value
 
 

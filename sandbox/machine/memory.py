@@ -1,4 +1,16 @@
-"""Freed memory kept for the next step: large arrays that go back to the system cost more than their arithmetic."""
+"""Freed memory kept for the next step: large arrays that go back to the system cost more than their arithmetic.
+
+There are two ways to it. `keep_freed_memory` is for processes of our own, and changes the allocator for all that runs
+in them; `empty` is for arrays of compiled loops in everybody else's. Forward and backward of a LIF kernel, one thread:
+
+    [T, B, cells]       as Python starts: `new_empty`, `empty`    after `keep_freed_memory`: `new_empty`, `empty`
+    [100, 128, 256]                          9.8 ms    6.3 ms                                   5.6 ms    5.7 ms
+    [1000, 32, 128]                         18.4 ms    6.6 ms                                   6.5 ms    6.7 ms
+
+So `empty` makes a step 1.8 and 2.8 times as fast in an ordinary process, and does nothing where freed memory is kept.
+
+Measured on an AMD EPYC under glibc by `python benchmarks/freed_memory.py`.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +64,18 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
     size = math.prod(shape) * like.element_size()
     if size < LARGE or like.device.type != "cpu":
         return like.new_empty(shape)
-    block = _taken(size + LINE)
+    block = _taken(size + LINE)  # a little more, for numpy.empty begins on any multiple of 16 bytes
     begin = -block.ctypes.data % LINE
     array = block[begin : begin + size].view(np.dtype(str(like.dtype).removeprefix("torch.")))
+    # The array is a view of the block and dies with the last tensor on its storage, the block outlives it in `_FREE`:
+    # to watch the tensor instead would give memory back that its views still use.
     weakref.finalize(array, _given_back, block).atexit = False
     return torch.from_numpy(array).view(shape)
 
 
 def _taken(size: int) -> Any:
     with _LOCK:
-        for place in range(len(_FREE) - 1, -1, -1):
+        for place in range(len(_FREE) - 1, -1, -1):  # the last first: it is the likeliest to be in the cache still
             if len(_FREE[place]) == size:
                 return _FREE.pop(place)
     return np.empty(size, np.uint8)
@@ -71,4 +85,4 @@ def _given_back(block: Any) -> None:
     with _LOCK:
         _FREE.append(block)
         while sum(map(len, _FREE)) > KEPT:
-            _FREE.pop(0)
+            _FREE.pop(0)  # the one that nobody has asked for longest

@@ -59,7 +59,7 @@ def crossover(samples: int, inner: int, out: int, dtype: torch.dtype) -> float:
 
 
 def forget() -> None:
-    """Let the next call read the file again; the file stays."""
+    """Let the next call read the file again; the file stays. Only tests have a use for it."""
     with _LOCK:
         _READ.clear()
         _KNOWN.clear()

@@ -1,1 +1,5 @@
-"""Elementary functions with equal bits on every machine, for numba and for Triton. Imports `trace.aten` alone."""
+"""The functions that kernels call, for numba and for Triton. Imports nothing of the other folders.
+
+Those for numba are our own because exponentials of numba make HodgkinHuxley 12 times slower and its arrays 16 times
+(`python benchmarks/elementary.py`).
+"""

@@ -1,4 +1,8 @@
-"""The operations of a kernel that numba has no word for: memory of a block, selections, bits, one rounding."""
+"""The operations of a kernel that numba has no word for: memory of a block, and a product and a sum rounded once.
+
+Numba's arrays would do for the memory, but LLVM does not vectorise loops over so many of them: it cannot know that they
+do not overlap. What that costs stands in `elementary`.
+"""
 
 # mypy: disable-error-code="untyped-decorator,no-untyped-call,no-any-return"
 
@@ -10,9 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-WIDTH = 1024  # cells of a block, at most
+WIDTH = 1024  # cells of a block, at most: what `launch.compiled.block` never exceeds, for nothing checks it here
 BUFFERS = 64  # of one kernel, at most
-WHOLE = {types.float64: types.int64, types.float32: types.int32}
 
 
 @intrinsic
@@ -20,6 +23,7 @@ def stack(context: Any, like: Any) -> Any:
     """Memory for one value of each cell of a block, that nothing else can point to."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # in the entry block, because an alloca in a loop takes new stack in every turn
         with builder.goto_entry_block():
             return builder.alloca(args[0].type, WIDTH)
 
@@ -58,7 +62,11 @@ def store(context: Any, memory: Any, i: Any, value: Any) -> Any:
 
 
 def _scoped(instruction: Any, builder: Any, buffer: int) -> Any:
-    """Tells LLVM that a buffer overlaps no other, so that it need not ask before it vectorises."""
+    """Tells LLVM that a buffer overlaps no other, so that it need not ask before it vectorises.
+
+    Without it the backward kernel of AdEx takes 5 times as long, that of HodgkinHuxley 9 times. It is a promise, and
+    callers have to keep it: no tensor may be handed to a kernel under two names if the kernel writes into it.
+    """
     module = builder.module
     domain = module.add_metadata(["buffers"])
     scopes = [module.add_metadata([f"buffer {i}", domain]) for i in range(BUFFERS)]
@@ -105,85 +113,6 @@ def copy(context: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
         return target.get_dummy_value()
 
     return types.void(to, i, source, k, n), code
-
-
-@intrinsic
-def select(context: Any, condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b; both are computed."""
-
-    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.select(args[0], args[1], args[2])
-
-    return a(types.boolean, a, a), code
-
-
-@intrinsic
-def not_(context: Any, condition: Any) -> Any:
-    """Where the condition does not hold."""
-
-    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.not_(args[0])
-
-    return types.boolean(types.boolean), code
-
-
-@intrinsic
-def bits(context: Any, x: Any) -> Any:
-    """A floating-point number as the whole number of its bits."""
-    whole = WHOLE[x]
-
-    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], target.get_value_type(whole))
-
-    return whole(x), code
-
-
-@intrinsic
-def raised(context: Any, exponent: Any, like: Any) -> Any:
-    """2 ** exponent, for a whole exponent of a normal number, from its bits."""
-    whole = WHOLE[like]
-    mantissa, bias = (52, 1023) if like == types.float64 else (23, 127)
-
-    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = target.get_value_type(whole)
-        biased = builder.add(args[0], ir.Constant(kind, bias))
-        return builder.bitcast(builder.shl(biased, ir.Constant(kind, mantissa)), target.get_value_type(like))
-
-    return like(whole, like), code
-
-
-@intrinsic
-def halved(context: Any, k: Any) -> Any:
-    """A whole number, halved and rounded down."""
-
-    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ashr(args[0], ir.Constant(args[0].type, 1))
-
-    return k(k), code
-
-
-@intrinsic
-def less(context: Any, k: Any, m: Any) -> Any:
-    """k - m, of whole numbers of one width."""
-
-    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.sub(args[0], args[1])
-
-    return k(k, k), code
-
-
-def _unary(name: str) -> Any:
-    @intrinsic
-    def function(context: Any, x: Any) -> Any:
-        def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [args[0].type]), args)
-
-        return x(x), code
-
-    return function
-
-
-sqrt, fabs, floor, ceil, trunc = (_unary(name) for name in ("sqrt", "fabs", "floor", "ceil", "trunc"))
 
 
 @intrinsic

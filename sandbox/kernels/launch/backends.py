@@ -55,4 +55,4 @@ def triton_state() -> str:
     if triton_absent():
         return "triton is not installed"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
-    return f"triton {version('triton')}, {device}"
+    return f"triton {version('triton')} (experimental: no device has run its kernels yet), {device}"

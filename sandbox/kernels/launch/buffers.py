@@ -26,7 +26,10 @@ def read(params: Sequence[Tensor], draws: Sequence[Tensor]) -> dict[str, Tensor]
 
 
 def numbers(constants: Tensor, params: Sequence[Tensor], like: Tensor) -> Tensor:
-    """The constants, and then the parameters that all cells share."""
+    """The constants, and then the parameters that all cells share.
+
+    A parameter with a value for each cell leaves a zero, so that `p3` is always the fourth after the constants.
+    """
     shared = [p.detach() if p.ndim == 0 else p.new_zeros(()) for p in params]
     return torch.cat([constants.to(like), torch.stack(shared)]) if shared else constants.to(like)
 
@@ -85,7 +88,7 @@ def backward_buffers(
 
 def gradient(name: str, x: Tensor, params: Sequence[Tensor], key: str) -> Tensor:
     """Where a gradient is written: a number for each block where all cells share a parameter."""
-    if name[0] != "p":
+    if name[0] != "p":  # the kernel writes every entry of it, but does not run where there are none
         return x.new_zeros(x.shape) if not x.numel() else empty(x.shape, x)
     if params[int(name[1:])].ndim:
         return x.new_zeros(x.shape[1:])

@@ -39,7 +39,7 @@ class Loaded:
         buffers: Mapping[str, Tensor],
         numbers: Tensor,
     ) -> None:
-        with _LOCK:
+        with _LOCK:  # or two threads compile the same kernel: lru_cache computes outside of its own lock
             self.kernel, names = _kernel(key, direction, variant, dtype)
         self.buffers = [buffers[name] for name in names]  # kept alive as long as their addresses are used
         self.numbers = numbers.contiguous()

@@ -153,6 +153,9 @@ run, run_backward = torch.ops.sandbox.run.default, torch.ops.sandbox.run_backwar
 
 
 def rows(x: Tensor) -> Tensor:
-    """`x` with cells side by side in memory; one that stands still in time stays one row."""
+    """`x` with cells side by side in memory; one that stands still in time stays one row.
+
+    A kernel knows one stride, from row to row. Rows that overlap, as those of `unfold`, are copied too.
+    """
     dense = x.shape[1] <= 1 or x.stride(1) == 1
     return x if dense and (x.stride(0) == 0 or x.stride(0) >= x.shape[1]) else x.contiguous()

@@ -100,7 +100,7 @@ def _run_backward(
             torch.mm(found["x"][t + 1].view_as(rows), weight, out=rows)
         if 0 in errors:
             heard += errors[0][t]
-        kernel.step(t, total.shape[1])
+        kernel.step(t, total.shape[1])  # writes the parameters' gradients anew: they are those of this step alone
         for name, whole in sums.items():
             whole += found[name]
     found |= {name: g if each[int(name[1:])] else summed(g) for name, g in sums.items()}

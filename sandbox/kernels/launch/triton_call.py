@@ -1,6 +1,8 @@
 """A structure compiled by Triton and called: one program for each block of cells.
 
 Nothing is contracted that the step did not contract, so that a kernel rounds as the operations of torch do.
+
+Experimental: run in Triton's interpreter alone; no CUDA device has run a kernel of this module yet.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def kernel(key: str, direction: str, variant: Variant) -> tuple[Any, list[str]]:
 def call(
     key: str, direction: str, variant: Variant, x: Tensor, buffers: Mapping[str, Tensor], numbers: Tensor, every: int
 ) -> None:
-    """What `compiled.call` does, on the device of `x`."""
+    """What `call.call` promises, on the device of `x`."""
     function, names = kernel(key, direction, variant)
     steps, cells = x.shape
     given = {"x": x, **buffers}

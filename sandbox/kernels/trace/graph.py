@@ -84,6 +84,7 @@ class Graph:
         return self.nodes[place] == Node("literal", (), repr(value))
 
     def _trivial(self, kind: str, args: tuple[int, ...]) -> int:
+        # not `x + 0`, which is no x where x is -0.0
         if kind == "mul":
             for one, other in (args, args[::-1]):
                 if self._is(one, 1.0):

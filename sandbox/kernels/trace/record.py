@@ -36,7 +36,8 @@ class Row(NamedTuple):
 class Tape(TorchDispatchMode):
     """Records what is computed from the tensors that are named; what does not depend on them is a plain number.
 
-    `origins[place]` are the names from which a value was made, `values[place]` is the value itself.
+    `origins[place]` are the names from which a value was made, `values[place]` is the value itself. Tensors are known
+    by their `id`, which is theirs alone only while they live: `values` keeps them all alive.
     """
 
     def __init__(self) -> None:

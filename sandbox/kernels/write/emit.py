@@ -131,7 +131,7 @@ def statements(
         node = graph.nodes[place]
         if place in names:
             continue
-        if node.kind == "stop":
+        if node.kind == "stop":  # no line; its argument has a name already, for `reach` sorts and arguments come first
             names[place] = names[node.args[0]]
             continue
         names[place] = f"n{len(lines)}"
@@ -154,6 +154,7 @@ def leaves(
             names[place] = f"k{constants.index(node.what)}"
             lines.append(f"{names[place]} = {words.number(constants.index(node.what))}")
         elif node.kind == "literal":
+            # by the text, for -0.0 equals 0.0 and is another number
             names[place] = {"0.0": "zero", "1.0": "one"}.get(node.what, f"c{len(lines)}")
             if names[place] not in ("zero", "one"):
                 lines.append(f"{names[place]} = {words.literal(node.what)}")

@@ -33,6 +33,7 @@ def backward(structure: Structure, variant: Variant, words: type[Words] = Numba)
     given_back = [f"g_{name}" for name in asked if name[0] != "p"]
     saves = [f"save_{name}" for name in (states if variant.sparse else before)]
     trail = [f"trail_{name}" for name in before if variant.sparse]
+    # Below, name[2:] is what "g_" stands before, name[6:] what "trail_" does, and name[3:] the number in "g_p0".
     to = words([*flows, *saves, *trail, *given_back, *cells, *bars, *sums])
     loaded = known | {place: name for name, place in used.items() if place not in known}
     lines, names = statements(words, graph, ends, loaded)

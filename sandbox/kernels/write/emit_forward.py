@@ -27,6 +27,7 @@ def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) 
     to = words([*flows, *outs, *(f"save_{name}" for name in kept), *states, *cells])
     loaded = known | {place: name for name, place in used.items() if place not in known}
     lines, names = statements(words, graph, ends, loaded)
+    # What is saved is the state before the step, from which the backward kernel computes the step again.
     body = [
         *(to.fetch(name) for name in flows),
         *(to.held(name) for name in [*states, *cells] if name in used or name in kept),

@@ -9,7 +9,10 @@ from sandbox.kernels.write.emit import Parts, Words
 
 
 class Numba(Words):
-    """Python with the functions of `elementary` and `machine`; `x_here` is a copy of a block's part of a buffer."""
+    """Python with the functions of `elementary` and `machine`; `x_here` is a copy of a block's part of a buffer.
+
+    `fetch` and `put` are told the number of the buffer as well, by which LLVM knows that no two overlap.
+    """
 
     @staticmethod
     def node(kind: str, args: Sequence[str]) -> str:
@@ -58,6 +61,7 @@ class Numba(Words):
         ]
 
     def kernel(self, parts: Parts) -> str:
+        # `lo` is a multiple of `width` for every thread, so `b // width` is the number of a block among all blocks
         fetched, copied, cleared, work, kept, summed = parts
         lines = [
             "def kernel(lo, hi, width, T, M, sx, every, A, c):",

@@ -1,4 +1,7 @@
-"""How Triton is told: a program for each block of cells, all of them at once, and states in registers."""
+"""How Triton is told: a program for each block of cells, all of them at once, and states in registers.
+
+Experimental: run in Triton's interpreter and compiled for compute capability 8.0, but never run on a device.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sandbox import scan
-from sandbox.kernels import source, state, using
+from sandbox.kernels import MODES, source, state, using
 from sandbox.kernels.launch import backends
 from sandbox.kernels.launch.registered import WRITERS
 from sandbox.kernels.sequence import planned
@@ -132,6 +132,12 @@ def test_who_makes_kernels_for_which_device(monkeypatch):
         assert backends.refusal(torch.device("meta"), "triton") == "currents are on meta"
     finally:
         backends.triton_absent.cache_clear()
+
+
+@installed
+def test_triton_is_said_to_be_experimental():
+    assert "(experimental: no device has run its kernels yet)" in state()
+    assert MODES["triton"].startswith("experimental:")
 
 
 def test_a_kernel_of_triton_can_be_read():
