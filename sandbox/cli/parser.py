@@ -25,10 +25,13 @@ def perform(name: str, words: Sequence[str]) -> int:
         if "--help-all" in words:
             parser.print_help()
             return OK
-        given = parser.parse_args(understood(words, name))
+        spelled = understood(words, name)
         if command.config:
-            from sandbox.config.reading import built
+            from sandbox.config.reading import built, check_words
 
+            check_words(member(command.config), spelled)
+        given = parser.parse_args(spelled)
+        if command.config:
             given["made"] = built(member(command.config), parser, given)
         return int(member(command.act)(given))
     except KeyboardInterrupt:
@@ -42,13 +45,13 @@ def perform(name: str, words: Sequence[str]) -> int:
 
 def parser_for(command: Command) -> ArgumentParser:
     """Return the parser of a subcommand: the fields of its dataclass, if it has one, and its own options."""
-    about: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "description": command.summary}
+    about: dict[str, Any] = {"description": command.summary}
     if command.config:
         from sandbox.config.reading import parser_of
 
         parser = parser_of(member(command.config), **about)
     else:
-        parser = ArgumentParser(**about)
+        parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, **about)
     for option in (*command.options, JSON):
         if option.flag:
             parser.add_argument(option.name, action="store_true", help=option.sentence)

@@ -14,7 +14,6 @@ EXPERIMENT = (  # settings of an experiment that are written without `experiment
     "encoder",
     "augment",
     "network",
-    "seed",
     "epochs",
     "batch_size",
     "checkpoint_steps",

@@ -186,9 +186,9 @@ def paired_runs(sound: Sound) -> dict[str, list[FinishedRun]]:
 
 
 def check_names(comparison: Comparison) -> None:
-    """Raise ValueError for a rule or an option that is misspelt."""
+    """Raise ValueError for a name or an option that is misspelt, before anything is written."""
     for experiments in comparison.experiments().values():
-        experiments[0].rule.make()
+        experiments[0].check()
 
 
 def require_jobs(jobs: int) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from rules.errors import unknown
 
 MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does not accept option ')(?:--)?([\w.\-]+)")
 
@@ -27,11 +32,64 @@ def from_dict(kind: type[Any], content: dict[str, Any]) -> Any:
     >>> from_dict(Experiment, {"seed": 3, "rule": {"name": "readout_only"}}).rule.name
     'readout_only'
     """
+    check_keys(kind, content, "a configuration")
     parser = parser_of(kind)
     try:
         return built(kind, parser, parser.parse_object(content))
     except ArgumentError as error:
         raise ValueError(explain(parser, error)) from error
+
+
+def check_keys(hint: Any, value: Any, where: str) -> None:
+    """Raise ValueError for a key that a configuration does not have, with the nearest.
+
+    Args:
+        hint: the dataclass, or the type of one of its fields, that the value is for.
+        value: what YAML gave for it.
+        where: what the value is, for the message.
+
+    >>> from sandbox.config.experiment import Experiment
+    >>> check_keys(Experiment, {"rule": {"name": "bptt", "option": {}}}, "an experiment")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown key of rule 'option'; nearest: 'options'; valid: name, options, ..., epochs, label
+    """
+    if isinstance(value, list):
+        for inner in get_args(hint):
+            for each in value:
+                check_keys(inner, each, where)
+    elif isinstance(value, dict) and is_dataclass(hint):
+        hints = get_type_hints(hint)
+        for key, part in value.items():
+            if key not in hints:
+                raise unknown(f"key of {where}", str(key), [field.name for field in fields(hint)])
+            check_keys(hints[key], part, str(key))
+    elif isinstance(value, dict):
+        for inner in get_args(hint):
+            if is_dataclass(inner):
+                check_keys(inner, value, where)
+
+
+def check_words(kind: type[Any], words: Sequence[str]) -> None:
+    """Raise ValueError for a misspelt key inside the value of an option, or in the file behind `--config`."""
+    for word in words:
+        name, _, text = word.removeprefix("--").partition("=")
+        try:
+            if name == "config":
+                content = yaml.safe_load(Path(text).read_text())
+                check_keys(kind, content, "a configuration")
+            elif text[:1] in ("{", "["):
+                check_keys(hint_of(kind, name.split(".")), yaml.safe_load(text), name.rpartition(".")[2])
+        except (yaml.YAMLError, OSError):
+            continue  # the parser reports it
+
+
+def hint_of(kind: Any, path: Sequence[str]) -> Any:
+    """Return the type of the field at a dotted path; None where there is no such field."""
+    for name in path:
+        members = [kind, *get_args(kind)]
+        kind = next((get_type_hints(m).get(name) for m in members if is_dataclass(m) and isinstance(m, type)), None)
+    return kind
 
 
 def built(kind: type[Any], parser: ArgumentParser, parsed: Namespace) -> Any:

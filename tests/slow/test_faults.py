@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.cli.parser import FAILED, IN_USE
+from sandbox.cli.options import FAILED, IN_USE
 from sandbox.machine.files import read_json
 from sandbox.runs import index
 from tests.sandbox.runs.test_index import told

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from rules import RULES
-from sandbox.cli.parser import main
+from sandbox.cli import main
 from tests.slow.killing import only
 
 RECORD = Path(__file__).with_name("recorded_runs.json")

@@ -13,7 +13,11 @@ import yaml
 
 from rules import RULES
 from rules.check.rule import CHECKS
-from sandbox.cli.parser import BAD_INPUT, COMMANDS, FAILED, IN_USE, OK, SAYS_NO, main, make_parser
+from sandbox.cli import catalogue, main
+from sandbox.cli.options import BAD_INPUT, COMMANDS, FAILED, FOUND_WRONG, IN_USE, INTERRUPTED, OK
+from sandbox.cli.parser import parser_for
+from sandbox.cli.words import understood
+from sandbox.config.reading import valid_options
 from tests.conftest import ROOT
 
 TINY = [
@@ -80,7 +84,7 @@ def test_validate_says_yes_and_no(capsys):
     code, out, _ = call(capsys, "validate", "lif", "--duration", 50, "--cells", 3)
     assert (code, "agrees with Brian2" in out) == (OK, True)
     code, out, _ = call(capsys, "validate", "tests.sandbox.reference.broken_neurons:Sloppy", "--duration", 50, "--json")
-    assert code == SAYS_NO
+    assert code == FOUND_WRONG
     assert json.loads(out)[0]["passed"] is False
 
 
@@ -95,7 +99,7 @@ def test_check_all_walks_the_registry_and_says_yes(capsys, monkeypatch):
 
 def test_check_says_no_to_a_broken_rule(capsys):
     code, out, _ = call(capsys, "check", "tests.sandbox.cli.test_cli:broken")
-    assert (code, "FAIL  claim holds" in out) == (SAYS_NO, True)
+    assert (code, "FAIL  claim holds" in out) == (FOUND_WRONG, True)
 
 
 def broken():
@@ -144,7 +148,16 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["check", "hzoo"], "unknown rule 'hzoo'; nearest: 'hzo'"),
         (["report", "nowhere"], "nowhere is no run folder"),
         (["resume", "nowhere"], "nowhere is no run folder"),
-        (["runn"], "run"),
+        (["runn"], "unknown command 'runn'; nearest: 'run'"),
+        (["validate", "LIF"], "unknown neuron 'LIF'; nearest: 'lif'"),
+        (
+            ["compare", "--rules", "[bptt, {name: bptt, option: {}}]"],
+            "unknown key of rules 'option'; nearest: 'options'",
+        ),
+        (["compare", "--sweep", "rule.options.lr=0.1"], "write a setting and a list, as in --sweep rule.options.lr="),
+        (["compare", "--sweep", "rule.optoins.lr=[1]"], "unknown setting of a rule 'optoins'; nearest: 'options'"),
+        (["compare", "--sweep", "task.name=[digits]"], "a sweep varies settings of a rule"),
+        (["run", "--rule", "{name: bptt, label: a/b}"], "label='a/b' is part of the name of a folder"),
     ],
 )
 def test_bad_input_is_answered(words, message, tmp_path, capsys, monkeypatch):
@@ -175,19 +188,102 @@ def test_a_folder_in_use_has_its_own_code(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_subcommand_has_help_with_an_example(name, capsys):
-    with pytest.raises(SystemExit) as end:
-        main([name, "--help"])
-    assert end.value.code == 0
-    shown = capsys.readouterr().out
+    code, shown, _ = call(capsys, name, "--help")
+    assert code == OK
     assert f"example:\n  sandbox {name}" in shown
     assert "--json" in shown
+    assert max(map(len, shown.splitlines())) <= 120
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_example_is_understood(name):
     words = shlex.split(COMMANDS[name].example)
     assert words[:2] == ["sandbox", name]
-    assert make_parser()[0].parse_args(words[1:]).command == name
+    parser_for(COMMANDS[name]).parse_args(understood(words[2:], name))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_option_of_its_own(name, capsys):
+    """And the parser takes every option that the help puts first, in the words of the help."""
+    _, shown, _ = call(capsys, name, "--help")
+    assert all(option.name in shown or option.shown in shown for option in COMMANDS[name].options)
+    valid = valid_options(parser_for(COMMANDS[name]))
+    for flag, _ in COMMANDS[name].first:
+        spelled = understood([flag.split(" ")[0], "x"], name)[0]
+        assert spelled.partition("=")[0].removeprefix("--") in valid
+
+
+@pytest.mark.parametrize("name", ["run", "compare"])
+def test_all_options_have_a_sentence(name, capsys):
+    """Those of the dataclasses come from their docstrings."""
+    code, shown, _ = call(capsys, name, "--help-all")
+    assert code == OK
+    assert "firing probability per step that initial weights are scaled to" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "spelled"),
+    [
+        ("run", ["--rule", "bptt"], ["--rule.name=bptt"]),
+        ("run", ["--rule={name: bptt}"], ["--rule={name: bptt}"]),
+        ("run", ["--task=yinyang", "--json"], ["--task.name=yinyang", "--json"]),
+        ("run", ["--network.hidden", "30r"], ["--network.hidden=[30r]"]),
+        ("compare", ["--rules", "bptt,hzo"], ["--rules=[bptt,hzo]"]),
+        ("compare", ["--task", "digits", "--epochs", "3"], ["--experiment.task.name=digits", "--experiment.epochs=3"]),
+        ("compare", ["--sweep", "rule.options.lr=[1, 2]"], ['--sweep=["rule.options.lr=[1, 2]"]']),
+        ("validate", ["--json", "lif", "--tiers", "limit"], ["--json", "lif", "--tiers=[limit]"]),
+        ("list", ["rules", "--out", "x"], ["rules", "--out", "x"]),
+    ],
+)
+def test_shorthands(command, typed, spelled):
+    assert understood(typed, command) == spelled
+
+
+def test_a_sweep_runs_every_rule_with_every_value(tmp_path, capsys):
+    words = ["--rules", "bptt", "--sweep", "rule.options.lr=[0.01, 0.1]", "--seeds", 1, "--jobs", 1]
+    code, out, err = call(capsys, "compare", *TINY_COMPARE, "--epochs", 1, *words, "--out", tmp_path, "--json")
+    assert code == OK, err
+    assert [row["rule"] for row in json.loads(out)["rows"]] == ["bptt lr=0.01", "bptt lr=0.1", "readout_only"]
+    (folder,) = tmp_path.glob("compare-*")
+    names = sorted(path.name.rsplit("-", 2)[0] for path in folder.iterdir() if path.is_dir())
+    assert names == ["yinyang-bptt_lr=0.01", "yinyang-bptt_lr=0.1", "yinyang-readout_only"]
+    config = yaml.safe_load(next(folder.glob("yinyang-bptt_lr=0.1-*/config.yaml")).read_text())
+    assert config["rule"]["label"] == "bptt lr=0.1"
+
+
+def test_help_and_lists_import_no_torch():
+    """They answer in a fraction of the second that importing torch takes."""
+    code = (
+        "import sys; from sandbox.cli import main\n"
+        "for words in (['--help'], ['run', '--help'], ['list'], ['list', 'runs']): main(words)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_the_list_is_that_of_the_registries():
+    """`make docs` writes the copy anew."""
+    assert catalogue.read() == catalogue.made()
+
+
+def test_an_interruption_names_the_folder(tmp_path, capsys, monkeypatch):
+    from sandbox.cli import runs
+
+    def stop(*args, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "run_experiment", stop)
+    code, _, err = call(capsys, "run", *TINY, "--out", tmp_path)
+    folder = err.splitlines()[0].removeprefix("folder: ")
+    assert code == INTERRUPTED
+    assert err.splitlines()[-1] == f"error: interrupted; continue: sandbox resume {folder}"
+
+
+def test_a_misspelt_task_leaves_no_folder(tmp_path, capsys):
+    for words in (["run", "--task", "yingyang"], ["compare", "--task", "yingyang"]):
+        assert call(capsys, *words, "--out", tmp_path / "runs")[0] == BAD_INPUT
+        assert not list(tmp_path.iterdir())
 
 
 def test_the_exit_codes_are_documented():

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from sandbox.cli import main
 from sandbox.cli.pages import page
-from sandbox.cli.parser import main
 from sandbox.neurons import NEURONS
 from tests.conftest import ROOT
 

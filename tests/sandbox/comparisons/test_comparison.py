@@ -12,7 +12,8 @@ import pytest
 
 import rules
 from rules.contract import CreditRule
-from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.cli import main
+from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.admission import Unfit
 from sandbox.comparisons.comparison import Comparison, compare, format_table
 from sandbox.comparisons.gather import gather

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from rules import RULES
-from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.cli import main
+from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.admission import unfit
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, grid_from, presets, read_grid, run_grid

@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.cli import main
+from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.config.experiment import Experiment, MicroscopeConfig, RuleConfig
 from sandbox.config.reading import from_dict

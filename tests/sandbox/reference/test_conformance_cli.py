@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.cli.parser import BAD_INPUT, OK, SAYS_NO, main
+from sandbox.cli import main
+from sandbox.cli.options import BAD_INPUT, FOUND_WRONG, OK
 from sandbox.config.registry import find
 
 BROKEN = Path(__file__).parent / "broken_neurons.py"
@@ -27,7 +28,7 @@ def test_a_neuron_in_a_file_is_validated_and_its_page_written(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [f"{BROKEN}:Sloppy", "tests.sandbox.reference.broken_neurons:Sloppy"])
 def test_a_wrong_neuron_sets_the_exit_code(name, capsys):
-    assert main(["validate", name, *SHORT, "--json"]) == SAYS_NO
+    assert main(["validate", name, *SHORT, "--json"]) == FOUND_WRONG
     (facts,) = json.loads(capsys.readouterr().out)
     assert facts["passed"] is False
     assert facts["tiers"] == ["same_scheme"]

@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.cli import main
+from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.config.experiment import RuleConfig
 from sandbox.runs import index

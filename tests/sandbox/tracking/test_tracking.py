@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.cli import main
+from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.grid import Grid, run_grid
 from sandbox.config.experiment import NetworkConfig, RuleConfig

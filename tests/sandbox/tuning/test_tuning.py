@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sandbox.cli.parser import BAD_INPUT, OK, main
+from sandbox.cli import main
+from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, read_grid
 from sandbox.config.experiment import RuleConfig
