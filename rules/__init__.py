@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rules.diagnostics.monitor import Health as Health
     from rules.diagnostics.monitor import Unhealthy as Unhealthy
     from rules.diagnostics.nonfinite import NonFinite as NonFinite
+    from rules.forward import run_model as run_model
+    from rules.metering import Meter as Meter
     from rules.recipes import CREDITS as CREDITS
     from rules.recipes import RULES as RULES
     from rules.recipes import LearningRule as LearningRule
@@ -56,6 +58,7 @@ _HOMES = {
     "Health": "rules.diagnostics.monitor",
     "HealthWarning": "rules.diagnostics.health",
     "LearningRule": "rules.recipes",
+    "Meter": "rules.metering",
     "MissingNeed": "rules.contract",
     "NonFinite": "rules.diagnostics.nonfinite",
     "Objective": "rules.contract",
@@ -71,6 +74,7 @@ _HOMES = {
     "check_rule": "rules.check",
     "compose": "rules.recipes",
     "make": "rules.recipes",
+    "run_model": "rules.forward",
 }
 __all__ = list(_HOMES)
 __getattr__, __dir__ = face(__name__, _HOMES)

@@ -6,13 +6,19 @@ and documentation name.
 
 from typing import TYPE_CHECKING
 
-from sandbox.machine.packages import require_own_rules
+from sandbox.machine.packages import own_version, require_own_rules
 
 require_own_rules()  # before anything is taken from it
 
 from rules.lazy import face  # noqa: E402
 
 if TYPE_CHECKING:
+    from sandbox.comparisons.comparison import Comparison as Comparison
+    from sandbox.comparisons.comparison import compare as compare
+    from sandbox.config.experiment import Experiment as Experiment
+    from sandbox.config.experiment import NetworkConfig as NetworkConfig
+    from sandbox.config.experiment import RuleConfig as RuleConfig
+    from sandbox.config.registry import Choice as Choice
     from sandbox.microscope import Microscope as Microscope
     from sandbox.networks.build import build as build
     from sandbox.networks.calibration import calibrate as calibrate
@@ -22,47 +28,97 @@ if TYPE_CHECKING:
     from sandbox.networks.network import Population as Population
     from sandbox.networks.network import Residual as Residual
     from sandbox.networks.noisy import NoisyReadout as NoisyReadout
+    from sandbox.neurons import ALIF as ALIF
+    from sandbox.neurons import EIF as EIF
     from sandbox.neurons import LIF as LIF
     from sandbox.neurons import NEURONS as NEURONS
+    from sandbox.neurons import QIF as QIF
+    from sandbox.neurons import AdEx as AdEx
+    from sandbox.neurons import AlphaLIF as AlphaLIF
+    from sandbox.neurons import CobaLIF as CobaLIF
+    from sandbox.neurons import CubaLIF as CubaLIF
+    from sandbox.neurons import EscapeLIF as EscapeLIF
+    from sandbox.neurons import FitzHughNagumo as FitzHughNagumo
+    from sandbox.neurons import HodgkinHuxley as HodgkinHuxley
+    from sandbox.neurons import Izhikevich as Izhikevich
     from sandbox.neurons import LeakyIntegrator as LeakyIntegrator
     from sandbox.neurons import Learned as Learned
     from sandbox.neurons import LIFState as LIFState
+    from sandbox.neurons import MorrisLecar as MorrisLecar
     from sandbox.neurons import Neuron as Neuron
+    from sandbox.neurons import ResonateAndFire as ResonateAndFire
+    from sandbox.neurons import StochasticBinary as StochasticBinary
+    from sandbox.neurons import TraubMiles as TraubMiles
+    from sandbox.neurons import TwoCompartment as TwoCompartment
     from sandbox.neurons import learnable as learnable
     from sandbox.reference import CompiledNeuron as CompiledNeuron
     from sandbox.reference import ConformanceReport as ConformanceReport
     from sandbox.reference import from_brian2 as from_brian2
     from sandbox.reference import validate as validate
+    from sandbox.runs.rows import load as load
+    from sandbox.runs.run import run as run
     from sandbox.simulation import Trajectory as Trajectory
     from sandbox.simulation import scan as scan
     from sandbox.simulation import simulate as simulate
     from sandbox.tasks import TASKS as TASKS
+    from sandbox.tasks import Dataset as Dataset
+    from sandbox.tasks import Split as Split
+    from sandbox.tasks import Task as Task
+
+__version__ = own_version()
 
 _HOMES = {
-    "LIF": "sandbox.neurons",
-    "NEURONS": "sandbox.neurons",
-    "TASKS": "sandbox.tasks",
+    "ALIF": "sandbox.neurons",
+    "AdEx": "sandbox.neurons",
+    "AlphaLIF": "sandbox.neurons",
+    "Choice": "sandbox.config.registry",
+    "CobaLIF": "sandbox.neurons",
+    "Comparison": "sandbox.comparisons.comparison",
     "CompiledNeuron": "sandbox.reference",
     "ConformanceReport": "sandbox.reference",
+    "CubaLIF": "sandbox.neurons",
+    "Dataset": "sandbox.tasks",
+    "EIF": "sandbox.neurons",
+    "EscapeLIF": "sandbox.neurons",
+    "Experiment": "sandbox.config.experiment",
+    "FitzHughNagumo": "sandbox.neurons",
+    "HodgkinHuxley": "sandbox.neurons",
+    "Izhikevich": "sandbox.neurons",
+    "LIF": "sandbox.neurons",
     "LIFState": "sandbox.neurons",
     "Layer": "sandbox.networks.network",
     "LeakyIntegrator": "sandbox.neurons",
     "Learned": "sandbox.neurons",
     "Microscope": "sandbox.microscope",
+    "MorrisLecar": "sandbox.neurons",
+    "NEURONS": "sandbox.neurons",
     "Network": "sandbox.networks.network",
+    "NetworkConfig": "sandbox.config.experiment",
     "Neuron": "sandbox.neurons",
     "NoisyReadout": "sandbox.networks.noisy",
     "Population": "sandbox.networks.network",
+    "QIF": "sandbox.neurons",
     "Residual": "sandbox.networks.network",
+    "ResonateAndFire": "sandbox.neurons",
+    "RuleConfig": "sandbox.config.experiment",
+    "Split": "sandbox.tasks",
+    "StochasticBinary": "sandbox.neurons",
+    "TASKS": "sandbox.tasks",
+    "Task": "sandbox.tasks",
     "Trajectory": "sandbox.simulation",
+    "TraubMiles": "sandbox.neurons",
+    "TwoCompartment": "sandbox.neurons",
     "build": "sandbox.networks.build",
     "calibrate": "sandbox.networks.calibration",
+    "compare": "sandbox.comparisons.comparison",
     "firing_report": "sandbox.networks.calibration",
     "from_brian2": "sandbox.reference",
     "learnable": "sandbox.neurons",
+    "load": "sandbox.runs.rows",
+    "run": "sandbox.runs.run",
     "scan": "sandbox.simulation",
     "simulate": "sandbox.simulation",
     "validate": "sandbox.reference",
 }
-__all__ = list(_HOMES)
+__all__ = [*_HOMES, "__version__"]
 __getattr__, __dir__ = face(__name__, _HOMES)

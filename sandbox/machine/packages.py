@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 OWN = "learning-rule-sandbox"
@@ -17,6 +17,14 @@ def require_own_rules() -> None:
         raise ImportError(foreign(None)) from error
     if vars(found).get("DISTRIBUTION") != OWN:
         raise ImportError(foreign(found.__file__))
+
+
+def own_version() -> str:
+    """Return the version of this package; `unknown` where it is imported without being installed."""
+    try:
+        return version(OWN)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def foreign(place: str | None) -> str:

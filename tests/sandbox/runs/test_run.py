@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+import sandbox
 from rules import Health
 from sandbox.comparisons.comparison import Comparison, compare, format_table
 from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
@@ -390,18 +391,26 @@ def test_a_model_that_can_be_asked_in_several_ways_is_asked_in_all(tmp_path):
     assert all(0 <= numbers[0] <= 100 for numbers in one["asked"].values())
 
 
-def test_a_rule_is_called_by_its_label_and_runs_as_if_it_had_none():
+def unlabelled(experiment):
+    return replace(experiment, rule=replace(experiment.rule, label=None))
+
+
+def test_a_rule_is_called_by_its_label_and_learns_as_if_it_had_none():
+    """The label is in the configuration and in the name of the folder, and not in the hash."""
     rules = [RuleConfig("bptt", label="whole"), RuleConfig("bptt", {"window": 1}, label="cut"), RuleConfig("bptt")]
     plan = Comparison(TINY, [*rules, RuleConfig("readout_only", label="baseline")], seeds=1).experiments()
     assert list(plan) == ["whole", "cut", "bptt", "readout_only"]
-    assert plan["whole"][0] == plan["bptt"][0]
+    whole, plain = plan["whole"][0], plan["bptt"][0]
+    assert (whole.rule.label, plain.rule.label) == ("whole", None)
+    assert unlabelled(whole) == plain
+    assert whole.identity == plain.identity.replace("-bptt-", "-whole-")
 
 
 def test_a_rule_may_learn_for_fewer_epochs_in_a_comparison():
     plan = Comparison(TINY, ["bptt", RuleConfig("bptt", epochs=1)], seeds=2).experiments()
     assert [run.epochs for run in plan["bptt"]] == [3, 3]
     assert [run.epochs for run in plan["bptt#2"]] == [1, 1]
-    assert plan["bptt#2"][0].rule == plan["bptt"][0].rule
+    assert unlabelled(plan["bptt#2"][0]).rule == plan["bptt"][0].rule
     assert len({run.identity for runs in plan.values() for run in runs}) == 6
     with pytest.raises(
         ValueError, match="rule.epochs=1: rules bring epochs of their own to a comparison only; set epochs"
@@ -421,3 +430,38 @@ def test_a_field_of_a_later_version_changes_no_folder_s_name():
     assert replace(later, invented=1).identity != TINY.identity
     assert replace(TINY, network=NetworkConfig(hidden=[11])).identity != TINY.identity
     assert Experiment(epochs=TINY.epochs).identity != TINY.identity
+
+
+def test_load_gives_a_row_an_epoch(tmp_path):
+    """Of every run below a folder, by the label of its rule; the last row of a finished run has its end."""
+    named = replace(TINY, rule=RuleConfig("bptt", label="slow"), epochs=1)
+    results = [run(named, tmp_path / "a"), run(replace(TINY, seed=1, epochs=2), tmp_path / "b" / "c")]
+    rows = sandbox.load(tmp_path)
+    assert [(row["rule"], row["seed"], row["epoch"]) for row in rows] == [
+        ("slow", 0, 0),
+        ("slow", 0, 1),
+        ("bptt", 1, 0),
+        ("bptt", 1, 1),
+        ("bptt", 1, 2),
+    ]
+    assert [row["test_accuracy"] for row in rows if "test_accuracy" in row] == [r["test"]["accuracy"] for r in results]
+    assert rows[1]["validation_accuracy"] == results[0]["validation"]["accuracy"]
+    with pytest.raises(ValueError, match="holds no run that has begun"):
+        sandbox.load(tmp_path / "none")
+
+
+def test_the_global_generator_follows_the_seed_and_is_left_alone(tmp_path):
+    """A model of one's own may draw from it; so the same run is the same whatever was drawn before."""
+    thin = replace(TINY, network=NetworkConfig(model=Choice("tests.sandbox.runs.test_run:thinned")), epochs=1)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = run(thin, tmp_path / "a")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert run(thin, tmp_path / "b") == first
+
+
+def thinned(shape, classes, *, seed):
+    return torch.nn.Sequential(
+        torch.nn.Linear(shape[0], 20), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(20, classes)
+    )

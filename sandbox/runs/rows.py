@@ -1,0 +1,54 @@
+"""What runs wrote down, as rows: a line an epoch of every run below a folder."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sandbox.config.experiment import Experiment
+from sandbox.runs.folder import load as load_config
+
+ENDS = ("test", "train", "validation")  # parts of a result whose accuracies a row shows
+
+
+def load(folder: Path | str) -> Any:
+    """Return a row for every epoch of every run in a folder, or below it.
+
+    Args:
+        folder: a run, a comparison, a grid, or the folder of all runs.
+
+    Returns: rows with `rule` (its label), `task`, `seed`, `epoch`, `folder` and every number of the run's
+        `metrics.jsonl`; in the last row of a finished run also `test_accuracy` and `train_accuracy`. A pandas DataFrame
+        where pandas is installed, otherwise a list of dicts.
+
+    Raises:
+        ValueError: where there is no run.
+
+    >>> rows = load("runs")  # doctest: +SKIP
+    >>> rows[rows.rule == "bptt"].groupby("epoch").validation_accuracy.mean()  # doctest: +SKIP
+    """
+    found = [row for path in _run_folders(Path(folder)) for row in _rows(path)]
+    if not found:
+        raise ValueError(f"{folder} holds no run that has begun; name a folder that `sandbox run` or `compare` wrote")
+    if find_spec("pandas"):
+        import pandas
+
+        return pandas.DataFrame(found)
+    return found
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.rglob("metrics.jsonl"))
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    experiment: Experiment = load_config(Experiment, folder)
+    about = {"rule": experiment.rule.title, "task": experiment.task.name, "seed": experiment.seed}
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [{**about, **line, "folder": str(folder)} for line in lines]
+    if rows and (folder / "result.json").exists():
+        result = json.loads((folder / "result.json").read_text())
+        rows[-1] |= {f"{part}_accuracy": result[part]["accuracy"] for part in ENDS}
+    return rows
