@@ -31,9 +31,9 @@ class StochasticBinary(Neuron):
         spike with probability p = 1 / (1 + exp(-(v - v_threshold) / delta_v)) in a step
 
     By default the membrane forgets its past within a step (exp(-dt / tau_mem) is 4e-44 at dt = 1 ms), so v is the
-    input, `v_leak + r current`: the classical stochastic binary unit. A longer tau_mem makes it leaky. The step compares the
-    membrane with logistic noise: with `dice` drawn uniformly from (0, 1), the unit fires where
-    v >= v_threshold + delta_v log(dice / (1 - dice)). Its derivative is that of the probability, `p (1 - p) / delta_v`.
+    input, `v_leak + r current`: the classical stochastic binary unit. A longer tau_mem makes it leaky. The step
+    compares the membrane with logistic noise: with `dice` drawn uniformly from (0, 1), the unit fires where
+    v >= v_threshold + delta_v log(dice / (1 - dice)). Its derivative is that of the probability, p (1 - p) / delta_v.
     The draws come from `state.key` as in `EscapeLIF`.
 
     Args:
