@@ -1,4 +1,4 @@
-"""The time loop: a neuron over a sequence of currents, in a kernel where there is one, and what may be handed to it."""
+"""Run a neuron over a sequence of currents, in a kernel if there is one, after checks of the input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sandbox.neurons.stepping import advance, check_resolution, loop, rest, vari
 def sequence(
     neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
 ) -> tuple[tuple[Tensor, ...], Any]:
-    """All steps of a neuron, in a kernel where there is one for it (`sandbox.kernels`).
+    """Run all steps of a neuron, in a kernel if there is one for it (`sandbox.kernels`).
 
     Returns the output, each recorded variable, and, if `centred`, membrane minus threshold before the reset, all
     `[T, ...]`; and the last state.
@@ -32,10 +32,20 @@ def scan(
 ) -> tuple[Tensor, Any]:
     """Run a neuron over a sequence of currents.
 
-    Arguments: currents `[T, ...]` in nA, a state to continue from, `dt` in ms, the dice of a noisy neuron. Returns
-    outputs `[T, ...]` and the last state; handing that state back continues exactly. Raises ValueError for an empty
-    sequence, a current that is not finite, a state of another shape or dtype, or `dt <= 0`; warns where dt is longer
-    than the fastest time constant.
+    Warns if dt is longer than the neuron's fastest time constant.
+
+    Args:
+        neuron: the neuron.
+        currents: `[T, ...]` [nA], constant within each step.
+        state: the state to continue from; None for rest.
+        dt: time step [ms], 1 by default.
+        generator: random generator of a stochastic neuron; None for the neuron's own seed.
+
+    Returns: Outputs `[T, ...]` and the last state. A call that starts from that state continues exactly.
+
+    Raises:
+        ValueError: for an empty sequence, a current that is not finite, a state of another shape or dtype, or
+            `dt <= 0`.
 
     >>> from sandbox.neurons import LIF
     >>> spikes, state = scan(LIF(tau_mem=10.0), torch.full((50, 1), 1.5))
@@ -49,7 +59,7 @@ def scan(
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What a simulation recorded: `spikes`, and each recorded variable under its own name, `[T, ...]`."""
+    """Result of a simulation: `spikes`, and each recorded variable as an attribute under its own name, `[T, ...]`."""
 
     spikes: Tensor
     variables: dict[str, Tensor]
@@ -64,7 +74,7 @@ class Trajectory:
 
     @property
     def t(self) -> Tensor:
-        """The end of each step [ms]."""
+        """Time at the end of each step [ms]."""
         return torch.arange(1, len(self.spikes) + 1, dtype=torch.float64) * self.dt
 
 
@@ -76,10 +86,20 @@ def simulate(
     state: Any = None,
     generator: torch.Generator | None = None,
 ) -> Trajectory:
-    """Run a neuron and keep its variables as they stand at the end of each step, after the reset.
+    """Run a neuron and record its variables at the end of each step, after the reset.
 
-    Arguments: as for `scan`, and the names of state variables. Raises ValueError as `scan` does, and for a variable
-    that the neuron's state does not have.
+    Args:
+        neuron: the neuron.
+        currents: `[T, ...]` [nA], constant within each step.
+        dt: time step [ms], 1 by default.
+        record: names of state variables to record, ("v",) by default.
+        state: the state to continue from; None for rest.
+        generator: random generator of a stochastic neuron; None for the neuron's own seed.
+
+    Returns: The spikes and the recorded variables.
+
+    Raises:
+        ValueError: as `scan`, and for a variable that the neuron's state does not have.
 
     >>> from sandbox.neurons import LIF
     >>> round(float(simulate(LIF(tau_mem=10.0), torch.full((10, 1), 0.5)).v[-1]), 4)  # 0.5 (1 - exp(-1))
@@ -96,7 +116,7 @@ def simulate(
 
 
 def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator: torch.Generator | None) -> Any:
-    """The state to start from, where neuron, currents, state and dt go together; torch.compile is shown no checks."""
+    """Return the state to start from, after checks of currents, state and dt; torch.compile skips the checks."""
     if torch.compiler.is_compiling():
         return rest(neuron, currents, generator) if state is None else state
     check_currents(neuron, currents, dt)
@@ -104,15 +124,16 @@ def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator:
 
 
 def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
-    """Raise ValueError for what no neuron can be driven with; warn where dt is too long for its dynamics."""
+    """Raise ValueError for invalid currents or dt; warn if dt is too long for the neuron's dynamics."""
     if currents.ndim == 0 or len(currents) == 0:
         raise ValueError(f"currents have shape {tuple(currents.shape)}; wanted [T, ...] with at least one step")
     if not currents.is_floating_point():
         raise ValueError(f"currents have dtype {currents.dtype}; wanted floating point: currents.double()")
     if not dt > 0:
         raise ValueError(f"dt={dt}: give a positive time step in ms")
-    transformed = torch._C._are_functorch_transforms_active()  # to which no number can be shown
-    seen = currents[:1] if currents.stride(0) == 0 else currents
+    transformed = torch._C._are_functorch_transforms_active()  # whose tensors have no readable values
+    seen = currents[:1] if currents.stride(0) == 0 else currents  # an expanded current repeats one step
+    # A finite sum rules out NaN and infinity in one pass; a sum that overflows needs the second, exact check.
     if not transformed and not torch.isfinite(seen.sum()) and not torch.isfinite(seen).all():
         first = (~torch.isfinite(seen)).nonzero()[0].tolist()
         raise ValueError(f"currents hold {seen[tuple(first)].item()} at {first}; wanted finite numbers in nA")
@@ -120,7 +141,7 @@ def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
 
 
 def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:
-    """The state, where it is one of this neuron for such a current; raise ValueError otherwise."""
+    """Return the state if it fits this neuron and current; raise ValueError otherwise."""
     wanted = neuron.initial_state(current.shape, current)
     if type(state) is not type(wanted):
         raise ValueError(

@@ -9,6 +9,8 @@ from typing import Any
 
 from sandbox.neurons import Neuron
 
+SECTIONS = ("Args:", "Attributes:", "Raises:")  # Markdown needs an empty line before an indented block
+
 
 def page(name: str, member: Any) -> str:
     """The Markdown page of a member: what it says of itself, its parameters and, for a neuron, what Brian2 runs.
@@ -36,7 +38,7 @@ def _prose(text: str) -> str:
         if example != fenced:
             lines.append("```python" if example else "```")
         fenced = example
-        lines.append(line)
+        lines += [line, ""] if line in SECTIONS else [line]
     return "\n".join([*lines, "```"] if fenced else lines)
 
 

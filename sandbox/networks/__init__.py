@@ -1,1 +1,1 @@
-"""Networks: built, calibrated, read with noise, by name. Imports neurons, simulation and synapses."""
+"""Networks: build them, calibrate them, read them with noise. Imports neurons, simulation and synapses."""

@@ -1,4 +1,4 @@
-"""Building networks from a short description, with weights that make neurons fire."""
+"""Build networks from a short description, with initial weights that make the neurons fire."""
 
 from __future__ import annotations
 
@@ -30,24 +30,37 @@ def build(
     dt: float = 1.0,
     seed: int = 0,
 ) -> Network:
-    """A network of `hidden` layers and a dense read-out, drawn from a seed.
+    """Build a network of hidden layers and a dense read-out, with weights drawn from a seed.
 
-    A hidden layer is 30 (dense), "30r" (recurrent), "16c5p2" (16 channels of 5 x 5, average-pooled by 2 before the
-    neuron) or "16x3" (a residual block of two 3 x 3 convolutions); a b, as in "16c3bp2", normalises the currents over
-    batch, time and space. Weights are normal with standard deviation
-    `3 rheobase / sqrt(fan_in m)`, biases zero, where m is the mean square of the input: taken as 1 for the first
-    layer and as 0.02, that of firing rates around 0.1 per step, for those behind spikes. That makes a steady drive of
-    about three times the distance from rest to threshold; normalised currents have the rheobase as their standard
+    A hidden layer is described as 30 (dense), "30r" (recurrent), "16c5p2" (16 channels of 5 x 5, average-pooled by 2
+    before the neuron) or "16x3" (a residual block of two 3 x 3 convolutions). A b, as in "16c3bp2", adds batch
+    normalisation of the currents over batch, time and space.
+
+    Weights are normal with standard deviation `3 rheobase / sqrt(fan_in m)`, biases are zero. Here m is the mean square
+    of the input: 1 for the first layer, and 0.02 for the others, as for firing rates around 0.1 per step. The drive is
+    then about three times the distance from rest to threshold. Normalised currents have the rheobase as their standard
     deviation. `calibrate` fits the scale to data.
 
-    Raises ValueError for a layer that cannot be read, or a convolution on an input that is no image `(C, H, W)`.
+    Args:
+        shape: of one sample at one time, such as (4,) or (C, H, W).
+        classes: number of outputs.
+        hidden: descriptions of the hidden layers, (100,) by default.
+        neuron: of the hidden layers; `LIF()` by default.
+        readout: neuron of the last layer; `LeakyIntegrator()` by default.
+        dt: time step [ms], 1 by default.
+        seed: of the initial weights, 0 by default.
+
+    Returns: The network.
+
+    Raises:
+        ValueError: for a description that cannot be read, or a convolution whose input is not an image `(C, H, W)`.
 
     >>> net = build((1, 28, 28), classes=10, hidden=("8c5p2", 50))
     >>> [name for name, _ in net.named_parameters() if name.endswith("weight")]
     ['layers.0.synapse.0.weight', 'layers.1.synapse.1.weight', 'layers.2.synapse.weight']
 
-    Reference: normalisation folded over time is that of Zheng et al. 2021 (arXiv 2011.05280), with the threshold's part
-    taken by the rheobase.
+    Reference: Zheng et al. 2021 (arXiv 2011.05280) for normalisation over time, here scaled by the rheobase instead of
+    the threshold.
     """
     neuron = neuron or LIF()
     readout = readout or LeakyIntegrator()
@@ -71,7 +84,7 @@ def _part(description: str, size: tuple[int, ...], neuron: Neuron, dt: float) ->
         recurrent = EventLinear(width, width, bias=False) if found["recurrent"] else None
         return _dense(size, width, neuron, dt, recurrent, normed), (width,)
     if len(size) != 3:
-        raise ValueError(f"layer {description!r} is a convolution and wants an image (C, H, W); its input is {size}")
+        raise ValueError(f"layer {description!r} is a convolution and needs an image (C, H, W); its input is {size}")
     kernel, pool = int(found["kernel"]), int(found["pool"] or 1)
     out = (width, size[1] // pool, size[2] // pool)
     if kernel % 2 == 0 or min(out) == 0:
@@ -103,13 +116,13 @@ def _conv(inputs: int, outputs: int, kernel: int, pool: int, neuron: Neuron, dt:
     parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not normed)]
     if pool > 1:
         parts.append(nn.AvgPool2d(pool))
-    if normed:  # of what reaches the neurons, so that their drive has the spread it is meant to have
+    if normed:  # after the pool, so that the current that reaches the neurons has the intended spread
         parts.append(nn.BatchNorm2d(outputs))
     return Layer(nn.Sequential(*parts), Population(neuron, dt))
 
 
 def initialise(network: Network, rng: torch.Generator) -> None:
-    """Draw every weight anew, as `build` says; recurrent ones at half the scale, so that the input leads."""
+    """Draw every weight anew as described in `build`; recurrent ones at half the scale, so that the input dominates."""
     with torch.no_grad():
         for number, layer in enumerate(populated(network)):
             neuron = layer.cells.neuron

@@ -1,4 +1,4 @@
-"""Scaling initial weights so that every layer fires at a wanted rate."""
+"""Scale initial weights so that every layer fires at a given rate."""
 
 from __future__ import annotations
 
@@ -15,23 +15,32 @@ from sandbox.networks.network import Layer, Network
 
 
 def populated(network: nn.Module) -> Iterator[Layer]:
-    """Every layer with neurons, in the order of the forward pass."""
+    """Yield every layer with neurons, in the order of the forward pass."""
     return (module for module in network.modules() if isinstance(module, Layer))
 
 
 def norms(module: nn.Module) -> list[_BatchNorm]:
-    """Every batch normalisation inside."""
+    """Return every batch normalisation inside a module."""
     return [inner for inner in module.modules() if isinstance(inner, _BatchNorm)]
 
 
 def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float]:
     """Scale the weights layer by layer until a batch makes each spiking layer fire with probability `rate` per step.
 
-    Arguments: a batch `[T, B, *shape]`, the wished-for probability. A layer without spikes is scaled to outputs of
-    standard deviation 1, one of stochastic binary units to membranes as spread as their logistic is wide; a normalised
-    one by the gain of its normalisation, whose running statistics become those of the batch. Returns the report of
-    `firing_report`. In the spirit of Mishkin & Matas 2016 (LSUV, arXiv 1511.06422), with the firing rate in place of
-    the variance. Raises ValueError for a rate outside (0, 1).
+    A layer without spikes is scaled to outputs of standard deviation 1. A layer of stochastic binary units is scaled
+    until the standard deviation of its membranes is the width of the logistic. In a layer with batch normalisation the
+    gain of the normalisation is scaled, and its running statistics become those of the batch. Recurrent weights are not
+    scaled.
+
+    Args:
+        network: changed in place.
+        x: a batch `[T, B, *shape]`, already encoded.
+        rate: probability of a spike per neuron and step, 0.1 by default.
+
+    Returns: The firing rates after calibration, as in `firing_report`.
+
+    Raises:
+        ValueError: for a rate outside (0, 1).
 
     >>> from sandbox import build
     >>> net = build((4,), 3, hidden=(30,), seed=0)
@@ -67,12 +76,12 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
 
 
 def _settle(network: Network, x: Tensor) -> None:
-    """Let running statistics be those of this batch alone."""
+    """Set the running statistics of normalisations to those of this batch alone."""
     found = norms(network)
     momenta = [norm.momentum for norm in found]
     for norm in found:
         norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean, here of one batch
+        norm.momentum = None  # None means a cumulative mean, here over a single batch
     if found:
         network(x)
     for norm, momentum in zip(found, momenta, strict=True):
@@ -80,7 +89,13 @@ def _settle(network: Network, x: Tensor) -> None:
 
 
 def firing_report(network: nn.Module, x: Tensor) -> dict[str, float]:
-    """The probability per step with which each spiking layer fires on a batch `[T, B, *shape]`, by layer name.
+    """Return the probability of a spike per neuron and step on a batch, for each spiking layer.
+
+    Args:
+        network: the network.
+        x: a batch `[T, B, *shape]`, already encoded.
+
+    Returns: The probability of each layer that spikes, by layer name.
 
     >>> from sandbox import build
     >>> net = build((4,), 3, hidden=(30,))
@@ -97,19 +112,19 @@ def _fires(layer: Layer) -> bool:
 
 
 def _output(network: Network, layer: Layer, x: Tensor) -> Tensor:
-    """What the layer's population puts out when the network sees `x`."""
+    """Return the output of the layer's population for the network's input `x`."""
     output: Tensor = _answered(network, layer, x)[0]
     return output
 
 
 def _drive(network: Network, layer: Layer, x: Tensor) -> Tensor:
-    """Membranes minus threshold of the layer's population when the network sees `x` [mV]."""
+    """Return membrane minus threshold [mV] of the layer's population for the network's input `x`."""
     membrane: Tensor = _answered(network, layer, x)[2]
     return membrane
 
 
 def _answered(network: Network, layer: Layer, x: Tensor) -> Any:
-    """Output, carry and membrane of the layer's population."""
+    """Return output, carry and membrane of the layer's population."""
     seen: list[Any] = []
     handle = layer.cells.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
@@ -120,7 +135,7 @@ def _answered(network: Network, layer: Layer, x: Tensor) -> Any:
 
 
 def _bisect(excess: Callable[[float], float], lowest: float = -8.0, highest: float = 8.0) -> None:
-    """Halve the range of exponents of 2 until `excess`, which grows with the factor, is about nothing."""
+    """Bisect the exponent of 2 in the factor until `excess`, which grows with the factor, is close to zero."""
     for _ in range(12):
         middle = (lowest + highest) / 2
         lowest, highest = (lowest, middle) if excess(2**middle) > 0 else (middle, highest)

@@ -1,4 +1,4 @@
-"""Networks to start from: convolutional and recurrent ones of spiking neurons, and two without neurons or time."""
+"""Ready-made networks: convolutional and recurrent spiking ones, and two models without neurons or time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,19 @@ def convolutional(
     tau_mem: float = 2.0,
     seed: int = 0,
 ) -> Network:
-    """A small VGG-like network: 3 x 3 convolutions, each pooled by 2, normalised and fired, then a dense read-out.
+    """Build a small VGG-like spiking network: 3 x 3 convolutions and a dense read-out.
 
-    Arguments: the shape of an image `(C, H, W)`, the number of classes, the channels of each convolution, the membrane
-    time constant in ms at steps of 1 ms, for four steps or so. Batch normalisation runs over batch, time and space.
-    Raises ValueError where the image is too small for so many pools.
+    Each convolution is pooled by 2, batch-normalised over batch, time and space, and followed by LIF neurons.
+
+    Args:
+        shape: of an image `(C, H, W)`.
+        classes: number of outputs.
+        channels: of each convolution, (16, 32, 64) by default.
+        tau_mem: membrane time constant [ms] at steps of 1 ms; the default of 2 suits sequences of about four steps.
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: if the image is too small for so many pools.
 
     >>> convolutional((3, 32, 32))(torch.rand(1, 2, 3, 32, 32).expand(4, 2, 3, 32, 32)).output.shape
     torch.Size([4, 2, 10])
@@ -46,10 +54,14 @@ def recurrent(
     tau_mem: float = 20.0,
     seed: int = 0,
 ) -> Network:
-    """Recurrent layers of spiking neurons and a leaky read-out, for sequences such as those of `fsdd`.
+    """Build recurrent layers of LIF neurons and a leaky read-out, for sequences such as those of `fsdd`.
 
-    Arguments: the features of a step, the number of classes, the units of each layer, the membrane time constant in
-    steps of 1 ms.
+    Args:
+        shape: of the features of one step, (40,) by default.
+        classes: number of outputs.
+        units: neurons of each layer, (128,) by default.
+        tau_mem: membrane time constant [ms] at steps of 1 ms, 20 by default.
+        seed: of the initial weights.
 
     >>> recurrent()(torch.zeros(20, 2, 40)).output.shape
     torch.Size([20, 2, 10])
@@ -61,10 +73,14 @@ def recurrent(
 def perceptron(
     shape: tuple[int, ...], classes: int, hidden: Sequence[int] = (32,) * 7, *, activation: str = "tanh", seed: int = 0
 ) -> nn.Sequential:
-    """Dense layers and activations, drawn orthogonal so that they keep lengths; no neurons, no time.
+    """Build dense layers with activations and orthogonal initial weights; no neurons, no time.
 
-    Arguments: the shape of a sample, the number of classes, the units of each hidden layer, `tanh` or `relu` (drawn
-    with a gain of sqrt 2).
+    Args:
+        shape: of a sample.
+        classes: number of outputs.
+        hidden: units of each hidden layer, seven layers of 32 by default.
+        activation: "tanh" (weights drawn with a gain of 1) or "relu" (gain sqrt 2).
+        seed: of the initial weights.
 
     >>> perceptron((1, 8, 8), 10, hidden=(32,))(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
@@ -89,12 +105,23 @@ def normalised(
     activation: str = "relu",
     seed: int = 0,
 ) -> nn.Sequential:
-    """Strided convolutions with group normalisation, whose statistics are those of a sample alone; a dense read-out.
+    """Build strided convolutions with group normalisation and a dense read-out; no neurons, no time.
 
-    Arguments: the shape of an image `(C, H, W)`, the number of classes, channels and stride of each convolution (of
-    the smallest odd kernel from 3 on that covers the stride), the groups of each normalisation, `relu` or `tanh`. No
-    neurons, no time, and no gains or offsets beside the weights and biases of synapses, of which layered rules would
-    know nothing. Raises ValueError where channels and strides differ in number.
+    Group normalisation uses the statistics of each sample alone. It has no learned gains or offsets, because layered
+    rules learn only the weights and biases of synapses. The kernel of a convolution is the smallest odd one from 3 on
+    that covers its stride.
+
+    Args:
+        shape: of an image `(C, H, W)`.
+        classes: number of outputs.
+        channels: of each convolution.
+        strides: of each convolution.
+        groups: of each normalisation.
+        activation: "relu" or "tanh".
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: if channels and strides differ in number.
 
     >>> normalised((3, 32, 32), 10)(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2, 10])
@@ -122,14 +149,14 @@ ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], float]] = {
 
 
 def pick_activation(name: str) -> tuple[Callable[[], nn.Module], float]:
-    """An activation and the gain with which layers in front of it keep lengths."""
+    """Return an activation and the gain of the weights before it that preserves the scale of the signal."""
     if name not in ACTIVATIONS:
         raise unknown("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
 
 
 def drawn(model: nn.Sequential, gain: float, seed: int) -> nn.Sequential:
-    """The model with orthogonal weights; the read-out, behind which nothing follows, keeps a gain of 1."""
+    """Draw orthogonal weights; the read-out, which no activation follows, gets a gain of 1."""
     rng = torch.Generator().manual_seed(seed)
     orthogonal_(model, rng, gain)
     orthogonal_(model[-1], rng)

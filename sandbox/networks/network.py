@@ -1,4 +1,4 @@
-"""Networks of neurons: layers that weigh, fire and remember, and the carry that lets a run continue."""
+"""Networks of neurons: layers, residual blocks, and the carry from which a sequence continues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sandbox.simulation import sequence
 
 
 class Part(Protocol):
-    """A stage of a network: it runs a sequence from a carry, and says what it offers."""
+    """A stage of a network: runs a sequence from a carry, and declares what it offers to rules."""
 
     @property
     def offers(self) -> frozenset[str]: ...
@@ -28,9 +28,14 @@ class Part(Protocol):
 
 
 class Population(nn.Module):
-    """Neurons of one kind that share a drive and, if recurrent, hear their own last output.
+    """Neurons of one kind, driven by a current and, if recurrent, by their own output of the step before.
 
     Fields of the neuron that are marked as `learnable` become parameters of this module.
+
+    Args:
+        neuron: the parameters of the neurons.
+        dt: time step [ms].
+        recurrent: weights from the population to itself; None for none.
     """
 
     def __init__(self, neuron: Neuron, dt: float, recurrent: nn.Linear | None = None) -> None:
@@ -42,16 +47,16 @@ class Population(nn.Module):
         self.recurrent = recurrent
 
     def present(self) -> Neuron:
-        """The neuron with what it has learned so far in its fields."""
+        """Return the neuron with the present values of its learned parameters."""
         return self.neuron if self.learned is None else self.learned()
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
-        """The carry before anything has happened."""
+        """Return the carry before the first step."""
         heard = currents.new_zeros(currents.shape[1:]) if self.recurrent is not None else None
         return rest(self.present(), currents), heard
 
     def forward(self, currents: Tensor, carry: Any = None, record: bool = False) -> tuple[Tensor, Any, Tensor | None]:
-        """Currents `[T, B, ...]` in nA to output `[T, B, ...]`, carry, and, if recorded, membrane minus threshold."""
+        """Map currents `[T, B, ...]` [nA] to output `[T, B, ...]`, carry and, if recorded, membrane minus threshold."""
         neuron, dt, recurrent = self.present(), self.dt, self.recurrent
         state, heard = self.rest(currents) if carry is None else carry
         if recurrent is None:
@@ -78,7 +83,7 @@ class Population(nn.Module):
 class Layer(nn.Module):
     """A synapse, applied at every step, and the population it drives.
 
-    `forward(x)` maps a sequence `[T, B, ...]` to a sequence, from rest, as rules call it; `run` continues from a carry
+    `forward(x)` maps a sequence `[T, B, ...]` to a sequence from rest, as rules call it. `run` continues from a carry
     and can record.
     """
 
@@ -89,7 +94,7 @@ class Layer(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`gradient` where the neuron is differentiable, and `bits` where it also spikes."""
+        """`gradient` if the neuron is differentiable, and `bits` if it also spikes."""
         neuron = self.cells.neuron
         if not neuron.differentiable:
             return frozenset()
@@ -99,11 +104,11 @@ class Layer(nn.Module):
         return self.run(x).output
 
     def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
-        """The sequence from a carry; the traces are those of the feed-forward and of the recurrent weight."""
+        """Run a sequence from a carry; the traces are those of the feed-forward and the recurrent weight."""
         return self.respond(x, fold(self.synapse, x), carry, record)
 
     def respond(self, x: Tensor, currents: Tensor, carry: Any, record: bool) -> Run:
-        """What the population makes of `currents`, of which `x` was the cause."""
+        """Run the population on `currents`, which the synapse computed from `x`."""
         start = self.cells.rest(currents) if carry is None else carry
         output, end, u = self.cells(currents, start, record)
         if u is None:
@@ -117,10 +122,10 @@ class Layer(nn.Module):
 
 
 class Residual(nn.Module):
-    """Layers whose last population also receives the block's input as a current, so that its spikes stay binary.
+    """Layers whose last population also receives the block's input as a current.
 
-    `shortcut` matches shapes where they differ. Reference: He et al. 2016 (arXiv 1512.03385); that the sum is taken
-    before the neuron is a choice of ours.
+    The sum is taken before the neuron, so that spikes stay binary; this is a choice of ours. `shortcut` maps the input
+    to the shape of the output if they differ. Reference: He et al. 2016 (arXiv 1512.03385).
     """
 
     def __init__(self, layers: Sequence[Layer], shortcut: nn.Module | None = None) -> None:
@@ -130,19 +135,19 @@ class Residual(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """What all its layers offer."""
+        """What all layers of the block offer."""
         return frozenset.intersection(*(layer.offers for layer in self.stack))
 
     @property
     def stack(self) -> list[Layer]:
-        """Its layers, first to last."""
-        return list(self.layers)  # type: ignore[arg-type]  # ModuleList forgets what it holds
+        """The layers, first to last."""
+        return list(self.layers)  # type: ignore[arg-type]  # ModuleList is not generic
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x).output
 
     def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
-        """As a layer's; the carry has one entry for each layer inside."""
+        """Run a sequence from a carry, which has one entry for each layer inside."""
         *inner, last = self.stack
         starts = [None] * len(self.layers) if carry is None else list(carry)
         body = chain("layers", inner, x, starts[:-1], record)
@@ -152,10 +157,18 @@ class Residual(nn.Module):
 
 
 class Network(nn.Module):
-    """A stack of layers and residual blocks; the last one's output is the answer.
+    """A stack of layers and residual blocks; the output of the last one is the output of the network.
 
-    `network(x)` takes `[T, B, *shape]` and returns `rules.Run(output [T, B, classes], carry, traces)`; hand the carry
-    back to continue, ask for traces with `record=True`. Raises ValueError for input that does not have this shape.
+    `network(x)` takes `[T, B, *shape]` and returns `rules.Run(output [T, B, classes], carry, traces)`. Pass the carry
+    to the next call to continue the sequence; pass `record=True` for traces.
+
+    Args:
+        layers: layers and residual blocks, first to last.
+        shape: of one sample at one time.
+
+    Raises:
+        ValueError: in a call, for input of another shape.
+        TypeError: in a call, for input that is not floating point.
 
     >>> from sandbox import LIF, LeakyIntegrator, build
     >>> net = build(shape=(4,), classes=3, hidden=(30,), neuron=LIF(), readout=LeakyIntegrator())
@@ -170,14 +183,14 @@ class Network(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`layers`, and whatever all its parts offer; the read-out need not put out bits."""
+        """`layers`, and what all parts offer; the read-out need not emit bits."""
         *hidden, readout = (part.offers for part in self.stack)
         return frozenset({"layers"}) | frozenset.intersection(*hidden, readout | {"bits"})
 
     @property
     def stack(self) -> list[Part]:
-        """Its layers, first to last."""
-        return list(self.layers)  # type: ignore[arg-type]  # ModuleList forgets what it holds
+        """The layers, first to last."""
+        return list(self.layers)  # type: ignore[arg-type]  # ModuleList is not generic
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
         if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(self.shape):
@@ -192,7 +205,7 @@ class Network(nn.Module):
 
 
 def chain(prefix: str, stack: Sequence[Part], x: Tensor, starts: Sequence[Any], record: bool) -> Run:
-    """Run parts one after the other; the traces carry the place of their part in their name."""
+    """Run parts one after the other; the name of a trace includes the place of its part."""
     ends: list[Any] = []
     traces: tuple[Trace, ...] = ()
     for number, (part, start) in enumerate(zip(stack, starts, strict=True)):
@@ -204,5 +217,5 @@ def chain(prefix: str, stack: Sequence[Part], x: Tensor, starts: Sequence[Any], 
 
 
 def renamed(prefix: str, traces: tuple[Trace, ...]) -> tuple[Trace, ...]:
-    """The same traces, one level further out."""
+    """Return the traces with a prefix before their names."""
     return tuple(trace._replace(weight=f"{prefix}.{trace.weight}") for trace in traces)

@@ -1,4 +1,4 @@
-"""Models that are read with noise: what an instrument shows of a signal is the signal and an error."""
+"""Models whose signals are measured with noise, as an instrument shows a signal plus an error."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ class NoisyReadout(nn.Module):
 
         shown = signal + sigma N(0, 1)
 
-    The noise is in the measurement alone: what runs on inside of the model is the signal itself. It has the layers,
+    The noise is in the measurement alone: inside the model the exact signal is passed on. The wrapper has the layers,
     offers, parameters (under `inner.`), carry and traces of the model inside.
 
-    Rules that learn from measurements call `read(signal, generator)`, with dice of their own, on whatever they measure:
-    flat zero-order rules the output and recorded outputs of layers, layered ones the end of every probe. So in a pass
-    to which a rule has handed dice nothing is added: backpropagation, which measures nothing, sees the signals. Any
-    other call, an evaluation say, shows output and recorded outputs with noise, fresh in every call; the same `seed`
-    and the same number of `calls` before, a buffer that is saved with the model, give the same noise.
+    Rules that learn from measurements call `read(signal, generator)` with a generator of their own: flat zero-order
+    rules for the output and recorded outputs of layers, layered ones for the end of every probe. Therefore no noise is
+    added in a pass for which a rule has set a generator; backpropagation, which measures nothing, sees the exact
+    signals. Any other call, such as an evaluation, returns output and recorded outputs with fresh noise. The noise
+    depends on `seed` and on `calls`, the number of such calls so far, a buffer that is saved with the model.
 
-    Arguments: a model, `nn.Sequential`, `Network` or any other; `sigma`, absolute, in units of the signals;
-    `seed`. Raises ValueError for a sigma below 0.
+    Args:
+        model: `nn.Sequential`, `Network` or any other module.
+        sigma: standard deviation of the noise, in the unit of the signals.
+        seed: of the noise.
+
+    Raises:
+        ValueError: for a sigma below 0 or not finite.
 
     >>> noisy = NoisyReadout(nn.Sequential(nn.Linear(2, 3)), sigma=0.1)
     >>> x = torch.ones(4, 2)
@@ -56,19 +61,19 @@ class NoisyReadout(nn.Module):
 
     @property
     def keywords(self) -> frozenset[str]:
-        """What its forward understands: a carry only where the model inside has one."""
+        """The keywords that `forward` accepts: a carry only if the model inside has one."""
         return frozenset({"carry", "record"} if takes(self.inner, "carry") else {"record"})
 
     @property
     def layers(self) -> list[nn.Module]:
-        """The layers of the model inside, as they are."""
+        """The layers of the model inside, without noise."""
         inner = plain(self.inner)
         parts = inner._modules.values() if isinstance(inner, nn.Sequential) else inner.layers
-        return list(parts)  # type: ignore[arg-type]  # a Sequential holds no None
+        return list(parts)  # type: ignore[arg-type]  # a Sequential contains no None
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """The shape of one sample at one time, where the model inside says it."""
+        """The shape of one sample at one time, if the model inside declares it."""
         return shape_of(plain(self.inner))
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
@@ -76,13 +81,13 @@ class NoisyReadout(nn.Module):
         run = found._replace(traces=tuple(trace._replace(weight=f"inner.{trace.weight}") for trace in found.traces))
         if generator_of_pass() is not None:
             return run
-        dice = seeded(self.seed, int(self.calls))
+        rng = seeded(self.seed, int(self.calls))
         self.calls += 1
-        traces = tuple(trace._replace(post=self.read(trace.post, dice)) for trace in run.traces)
-        return run._replace(output=self.read(run.output, dice), traces=traces)
+        traces = tuple(trace._replace(post=self.read(trace.post, rng)) for trace in run.traces)
+        return run._replace(output=self.read(run.output, rng), traces=traces)
 
     def read(self, signal: Tensor, generator: torch.Generator) -> Tensor:
-        """A signal `[T, B, ...]`, or any stack of copies of it, as it is measured."""
+        """Return a signal `[T, B, ...]`, or a stack of copies of it, with measurement noise."""
         drawn = torch.randn(signal.shape, generator=generator, dtype=torch.float64).to(signal)
         return signal + self.sigma * drawn
 

@@ -1,4 +1,4 @@
-"""Neurons: one file a family, each checked against Brian2. Imports `machine` and `rules.spikes`."""
+"""Neurons, one file per family, each checked against Brian2. Imports `machine` and `rules.spikes`."""
 
 from sandbox.neurons.adaptive_lif import ALIF, ALIFState
 from sandbox.neurons.adex import AdEx, AdExState

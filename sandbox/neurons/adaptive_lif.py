@@ -15,11 +15,11 @@ from sandbox.neurons.firing import RESETS, cut, held, plus
 
 
 class ALIFState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
-    a: Tensor  # spikes of its own that it remembers
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    a: Tensor  # adaptation: the cell's own spikes, decaying
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,21 @@ class ALIF(Neuron):
         tau_adapt da/dt = -a
         spike where v >= v_threshold + beta a, then reset, and a <- a + 1
 
-    The step is exact. The adaptation counts whole spikes, as in Bellec et al. 2020 (2018 scales each by
-    1 - exp(-dt / tau_adapt)); `subtract` takes away the resting threshold. The gradient through `a` follows the same
-    choice as that through the reset. Units: tau_* ms, beta mV for each spike, the rest as in the LIF neuron.
+    The step is exact. Every spike adds 1 to the adaptation, as in Bellec et al. 2020; Bellec et al. 2018 add
+    1 - exp(-dt / tau_adapt). The reset "subtract" uses the threshold without adaptation. The gradient through `a`
+    follows the same choice as the gradient through the reset.
+
+    Args:
+        tau_mem: membrane time constant [ms].
+        tau_adapt: time constant of the adaptation [ms].
+        beta: rise of the threshold with each spike [mV].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
+        v_threshold: threshold without adaptation [mV].
+        v_reset: potential after a spike [mV].
+        reset: "to_value" (v_reset), "subtract" (v_threshold - v_reset is subtracted) or "none".
+        t_refractory: refractory period [ms], in which v is clamped; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> neuron = ALIF(tau_mem=10.0, beta=0.5)
     >>> spikes, state = neuron.step(torch.full((1,), 3.0), neuron.initial_state((1,), torch.zeros(1)), dt=10.0)
@@ -80,24 +92,24 @@ class ALIF(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From rest to the resting threshold [mV]."""
+        """Distance from rest to the threshold without adaptation [mV]."""
         return span(self.v_leak, self.v_threshold)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ALIFState:
-        """At rest, free to fire, with nothing remembered."""
+        """Return the resting state, without adaptation, ready to fire."""
         v = full(shape, self.v_leak, like)
         return ALIFState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def integrate(self, current: Tensor, state: ALIFState, dt: float) -> ALIFState:
-        """The exact solution over one step."""
+        """Return the exact solution after one step."""
         v = toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem))
         return state._replace(v=held(state.wait, state.v, v), a=state.a * decay(dt, self.tau_adapt))
 
     def fire(self, state: ALIFState, dt: float) -> tuple[Tensor, ALIFState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
         return spikes, ALIFState(RESETS[self.reset][0](state.v, spikes, self), plus(state.a, spikes, 1.0), wait)
 
     def centred(self, state: ALIFState) -> Tensor:
-        """Membrane minus threshold [mV]."""
+        """Return membrane minus threshold [mV]."""
         return state.v - (self.v_threshold + self.beta * state.a)

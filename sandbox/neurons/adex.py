@@ -1,4 +1,4 @@
-"""The adaptive exponential integrate-and-fire neuron, and the firing patterns it was shown to have."""
+"""The adaptive exponential integrate-and-fire neuron, with published presets for its firing patterns."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sandbox.neurons.schemes import Variables, euler
 
 
 class AdExState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
     w: Tensor  # adaptation current [nA]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 def _pattern(
     c_mem: float, g_leak: float, v_leak: float, a: float, tau_w: float, b: float, v_reset: float
 ) -> dict[str, float]:
-    """A pattern in the units of the paper, pF, nS, mV, nS, ms, pA, mV, in ours."""
+    """Convert a preset from the units of the paper (pF, nS, mV, nS, ms, pA, mV) to nF, uS, mV, uS, ms, nA, mV."""
     small = {"c_mem": c_mem, "g_leak": g_leak, "a": a, "b": b}
     return {
         **{name: value / 1000 for name, value in small.items()},
@@ -48,11 +48,24 @@ class AdEx(Neuron):
         tau_w dw/dt = a (v - v_leak) - w
         spike where v >= v_threshold, then v <- v_reset and w <- w + b
 
-    `v_rheobase` is V_T of the paper; `v_threshold` only cuts the upstroke. Forward Euler, since a step of higher order
-    would evaluate the exponential beyond the cut. Units: c_mem nF; g_leak, a uS; tau_w ms; b nA; v_*, delta_t mV. The
-    defaults are the regular-spiking cell of the paper. `AdEx.preset(name)` gives the eight firing patterns of Naud et
-    al., under constant currents `AdEx.preset_currents` in nA; the numbers are those of Brian2's example of that paper,
-    which P. Mueller adjusted to match its figures.
+    Forward Euler, because a scheme of higher order would evaluate the exponential above the level at which the upstroke
+    is cut off. The defaults are the regular-spiking cell of Brette & Gerstner 2005. `AdEx.preset(name)` returns one of
+    the eight firing patterns of Naud et al. 2008, which appear under the constant currents `AdEx.preset_currents` [nA].
+    The presets are the numbers of Brian2's example of that paper, which P. Mueller adjusted to match its figures.
+
+    Args:
+        c_mem: membrane capacitance [nF].
+        g_leak: leak conductance [uS].
+        v_leak: leak potential [mV].
+        v_rheobase: potential at which the upstroke begins [mV], V_T in the paper.
+        delta_t: sharpness of the upstroke [mV].
+        a: subthreshold adaptation [uS].
+        tau_w: time constant of the adaptation [ms].
+        b: rise of the adaptation with each spike [nA].
+        v_reset: potential after a spike [mV].
+        v_threshold: level at which the upstroke is cut off and the spike is emitted [mV].
+        t_refractory: refractory period [ms], in which v is clamped; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> neuron = AdEx.preset("tonic")
     >>> neuron.c_mem, neuron.preset_currents["tonic"]
@@ -129,12 +142,12 @@ class AdEx(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From rest to where the upstroke begins [mV]."""
+        """Distance from rest to the start of the upstroke [mV]."""
         return self.v_rheobase - self.v_leak
 
     @property
     def rheobase(self) -> Value:
-        """Where the fixed points meet, for a slow current [nA]."""
+        """Slowly rising current at which the two fixed points meet [nA]."""
         leak = smallest(self.g_leak)
         slope = leak + max(smallest(self.a), -0.99 * leak)
         v = smallest(self.v_rheobase) + smallest(self.delta_t) * math.log(slope / leak)
@@ -142,31 +155,31 @@ class AdEx(Neuron):
 
     @property
     def fastest(self) -> float:
-        """The membrane's time constant or that of the adaptation [ms]."""
+        """Time constant of the membrane or of the adaptation, whichever is shorter [ms]."""
         return min(smallest(tau) for tau in (self.c_mem / self.g_leak, self.tau_w))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> AdExState:
-        """At the leak potential, without adaptation, free to fire."""
+        """Return the state at the leak potential, without adaptation, ready to fire."""
         v = full(shape, self.v_leak, like)
         return AdExState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
-        """dv/dt [mV/ms] and dw/dt [nA/ms]."""
+        """Return dv/dt [mV/ms] and dw/dt [nA/ms]."""
         above_rest = v - self.v_leak
         upstroke = self.delta_t * torch.exp((v - self.v_rheobase) / self.delta_t)
         dv = (self.g_leak * (upstroke - above_rest) - w + current) / self.c_mem
         return dv, (self.a * above_rest - w) / self.tau_w
 
     def integrate(self, current: Tensor, state: AdExState, dt: float) -> AdExState:
-        """One Euler step; the membrane of refractory cells stays where it is."""
+        """Take one Euler step; the membrane of refractory cells is clamped."""
         v, w = euler(lambda v, w: self.derivatives(current, v, w), (state.v, state.w), dt)
         return state._replace(v=held(state.wait, state.v, v), w=w)
 
     def fire(self, state: AdExState, dt: float) -> tuple[Tensor, AdExState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
         return spikes, AdExState(to_value(state.v, spikes, self.v_reset), plus(state.w, spikes, self.b), wait)
 
     def centred(self, state: AdExState) -> Tensor:
-        """Membrane minus the cut of the upstroke [mV]."""
+        """Return membrane minus the level at which the upstroke is cut off [mV]."""
         return state.v - self.v_threshold

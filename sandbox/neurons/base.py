@@ -1,4 +1,4 @@
-"""A neuron: parameters, the equations Brian2 runs, and the step that torch differentiates, side by side."""
+"""The base class of neurons: parameters, the equations Brian2 runs, and the step torch differentiates."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ from sandbox.machine.compiled import settled
 
 Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
 N = TypeVar("N", bound="Neuron")
-NUMBER = (float, int)  # what is no tensor; asked in every step, and faster than asking for a tensor
+NUMBER = (float, int)  # checked in every step; faster than isinstance(value, Tensor)
 
 
 class Neuron(ABC):
-    """A frozen dataclass of parameters; every `step` takes the state and returns the next one.
+    """Base class of neurons: a frozen dataclass of parameters whose `step` takes a state and returns the next one.
 
-    `equations`, `threshold`, `reset_code`, `refractory` and `method` are what Brian2 runs, with the input called
-    `current`; `units` names the Brian2 unit of each parameter and variable that the equations mention; `above` has the
-    lower bounds of parameters, numbers or names of other parameters; `choices` the words that a field may hold;
-    `draws` the random numbers of each step that the equations mention, by name: "uniform" or "normal"; `presets` named
-    sets of parameters with their source.
+    Attributes:
+        equations: the equations Brian2 runs, as are `threshold`, `reset_code` and `refractory`; the input is `current`.
+        method: Brian2's name of the numerical scheme.
+        units: the Brian2 unit of each parameter and variable in the equations.
+        above: lower bound of each bounded parameter, a number or the name of another parameter.
+        choices: the valid values of fields that hold a name.
+        draws: random numbers that the equations use in each step, by name: "uniform" or "normal".
+        presets: published sets of parameters, by name.
+        preset_currents: for each preset, a constant current [nA] that shows its firing pattern.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # every member is a dataclass
@@ -38,12 +42,12 @@ class Neuron(ABC):
     units: ClassVar[dict[str, str]]
     spiking: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
-    spontaneous: ClassVar[bool] = False  # fires half of the time where nothing drives it
+    spontaneous: ClassVar[bool] = False  # True if the cell fires in half of the steps without input
     above: ClassVar[Mapping[str, float | str]] = {}
     choices: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     draws: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, float]]] = {}
-    preset_currents: ClassVar[Mapping[str, float]] = {}  # a constant current [nA] that shows each preset's pattern
+    preset_currents: ClassVar[Mapping[str, float]] = {}
 
     t_refractory: float = 0.0  # [ms]
 
@@ -52,7 +56,14 @@ class Neuron(ABC):
 
     @classmethod
     def preset(cls: type[N], name: str, **changes: Any) -> N:
-        """The neuron with a published set of parameters.
+        """Return the neuron with a published set of parameters.
+
+        Args:
+            name: a key of `presets`.
+            **changes: fields that differ from the preset.
+
+        Raises:
+            ValueError: for an unknown preset; lists the valid ones.
 
         >>> from sandbox.neurons import Izhikevich
         >>> Izhikevich.preset("FS").a
@@ -64,7 +75,7 @@ class Neuron(ABC):
 
     @property
     def threshold(self) -> str | None:
-        """Brian2's condition for a spike; None for a cell that has none."""
+        """Brian2's condition for a spike; None for a cell that never fires."""
         return None
 
     @property
@@ -74,81 +85,89 @@ class Neuron(ABC):
 
     @property
     def refractory(self) -> str | None:
-        """A condition that keeps a cell refractory; None where t_refractory does."""
+        """Brian2's condition that keeps a cell refractory; None if t_refractory decides."""
         return None
 
     @abstractmethod
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
-        """Rest, for cells of this shape, with the dtype and device of `like`."""
+        """Return the resting state of cells of this shape, with the dtype and device of `like`."""
 
     @abstractmethod
     def integrate(self, current: Tensor, state: Any, dt: float) -> Any:
-        """The state after `dt` ms of a constant current, before threshold and reset."""
+        """Return the state after `dt` ms of a constant current [nA], before threshold and reset."""
 
     @abstractmethod
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
-        """What the cell puts out, and the state after the reset."""
+        """Return the output and the state after the reset."""
 
     @abstractmethod
     def centred(self, state: Any) -> Tensor:
-        """Membrane minus threshold [mV]."""
+        """Return membrane minus threshold [mV]."""
 
     def step(self, current: Tensor, state: Any, dt: float) -> tuple[Tensor, Any]:
-        """One time step: output `[...]` and the next state, for a current `[...]` in nA and `dt` in ms."""
+        """Take one time step.
+
+        Args:
+            current: input current `[...]` [nA], constant within the step.
+            state: the state before the step, of `initial_state` or of the step before.
+            dt: time step [ms].
+
+        Returns: The output `[...]` and the next state.
+        """
         return self.fire(self.integrate(current, state, dt), dt)
 
     @settled
     def kernel_when_compiled(self, prepare: Callable[..., Any], *how: Any) -> Any:
-        """Return `prepare(self, *how)`, worked out once where torch.compile looks on; the kernels hand in `prepare`."""
+        """Return `prepare(self, *how)`, computed once while torch.compile traces; the kernels pass `prepare`."""
         return prepare(self, *how)
 
     @property
     def swing(self) -> Value:
-        """A voltage [mV] by which surrogates are scaled: from rest to threshold where there is one."""
+        """Voltage scale of the surrogate [mV]: from rest to threshold if there is a threshold."""
         return 1.0
 
     @property
     def rheobase(self) -> Value:
-        """The constant current [nA] at which the cell begins to fire, about; where it never does, a typical current."""
+        """Constant current [nA] at which the cell begins to fire, approximately; a typical one if it never fires."""
         current: Value = self.swing / getattr(self, "r", 1.0)
         return current
 
     @property
     def fastest(self) -> float:
-        """The shortest time constant [ms]."""
+        """Shortest time constant [ms]."""
         times = [f.name for f in fields(self) if f.name.startswith("tau")]
         return min((smallest(getattr(self, name)) for name in times), default=math.inf)
 
 
 def affine(x: Tensor, factor: Value, offset: Value = 0.0) -> Tensor:
-    """`factor x + offset` without the passes through memory that a factor of one or an offset of zero would cost."""
+    """Return `factor x + offset`; a factor of 1 or an offset of 0 costs no pass through memory."""
     scaled = x if isinstance(factor, NUMBER) and factor == 1.0 else x * factor
     return scaled if isinstance(offset, NUMBER) and offset == 0.0 else scaled + offset
 
 
 def decay(dt: float, tau: Value) -> Value:
-    """`exp(-dt / tau)`, differentiable where tau is learned."""
+    """Return `exp(-dt / tau)`, differentiable if tau is learned."""
     return math.exp(-dt / tau) if isinstance(tau, NUMBER) else torch.exp(-dt / tau)
 
 
 def toward(target: Tensor, x: Tensor, kept: Value) -> Tensor:
-    """`target + (x - target) kept`: the exact step of a variable that relaxes to a constant target."""
+    """Return `target + (x - target) kept`: the exact step of a variable that relaxes to a constant target."""
     return torch.lerp(target, x, kept)
 
 
 def span(v_leak: Value, v_threshold: Value) -> Value:
-    """The distance from rest to threshold [mV], or 1 where there is none."""
+    """Return the distance from rest to threshold [mV], or 1 if it is zero."""
     distance = abs(v_threshold - v_leak)
     return (distance or 1.0) if isinstance(distance, NUMBER) else distance
 
 
 def smallest(value: Value) -> float:
-    """A parameter as a plain number: the smallest of learned ones."""
+    """Return a parameter as a plain number; the smallest entry of a learned one."""
     return float(value.detach().min()) if isinstance(value, Tensor) else float(value)
 
 
 def full(shape: Iterable[int], value: Value, like: Tensor) -> Tensor:
-    """A state of one value, with the dtype and device of `like`."""
+    """Return a tensor filled with one value, with the dtype and device of `like`."""
     if isinstance(value, NUMBER):
         return torch.full(tuple(shape), value, dtype=like.dtype, device=like.device)
     filled: Tensor = torch.zeros(tuple(shape), dtype=like.dtype, device=like.device) + value
@@ -156,12 +175,12 @@ def full(shape: Iterable[int], value: Value, like: Tensor) -> Tensor:
 
 
 def _admit(neuron: Neuron) -> None:
-    """Read a surrogate given by name and numbers of other libraries; raise ValueError for an impossible parameter."""
-    if isinstance(getattr(neuron, "surrogate", None), str):  # as a configuration file gives it
+    """Convert a surrogate's name and NumPy numbers; raise ValueError for an invalid parameter."""
+    if isinstance(getattr(neuron, "surrogate", None), str):  # from a configuration file
         object.__setattr__(neuron, "surrogate", Surrogate(neuron.surrogate))  # type: ignore[attr-defined]
     for f in fields(neuron):
         value = getattr(neuron, f.name)
-        if isinstance(value, Real) and not isinstance(value, NUMBER):  # a numpy.float32, say
+        if isinstance(value, Real) and not isinstance(value, NUMBER):  # such as numpy.float32
             object.__setattr__(neuron, f.name, float(value))
     for name, valid in neuron.choices.items():
         if getattr(neuron, name) not in valid:

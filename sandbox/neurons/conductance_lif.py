@@ -16,12 +16,12 @@ from sandbox.neurons.schemes import relax
 
 
 class CobaLIFState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
     g_e: Tensor  # excitatory conductance [uS]
     g_i: Tensor  # inhibitory conductance [uS]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,24 @@ class CobaLIF(Resetting):
         tau_i dg_i/dt = max(-current, 0) / (v_leak - e_i) - g_i
         spike where v >= v_threshold, then reset; v is clamped for t_refractory, the conductances are not
 
-    A positive current opens the excitatory conductance and a negative one the inhibitory; each is the current that the
-    conductance would pass at rest, so weights mean the same as in a current-based cell (this expression of the input is
-    ours). Exponential Euler. Defaults: Vogels & Abbott, as given by Brette et al. Units: ms, MOhm, mV, nA, uS.
+    A positive current opens the excitatory conductance, a negative one the inhibitory conductance. The size of the
+    current is what the conductance would pass at rest, so weights have the same meaning as in a current-based cell;
+    this form of the input is a choice of ours. Exponential Euler. Defaults: Vogels & Abbott 2005, as given by Brette et
+    al. 2007.
+
+    Args:
+        tau_mem: membrane time constant [ms].
+        tau_e: decay time of the excitatory conductance [ms].
+        tau_i: decay time of the inhibitory conductance [ms].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
+        e_e: reversal potential of excitation [mV].
+        e_i: reversal potential of inhibition [mV].
+        v_threshold: threshold [mV].
+        v_reset: potential after a spike [mV].
+        reset: "to_value" (v_reset), "subtract" (v_threshold - v_reset is subtracted) or "none".
+        t_refractory: refractory period [ms]; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> neuron = CobaLIF()
     >>> _, state = neuron.step(torch.tensor([0.6, -0.6]), neuron.initial_state((2,), torch.zeros(2)), dt=100.0)
@@ -91,17 +106,17 @@ class CobaLIF(Resetting):
 
     @property
     def rheobase(self) -> Value:
-        """Where the steady membrane meets the threshold [nA]."""
+        """Constant current that brings the membrane to the threshold [nA]."""
         return self.swing * (self.e_e - self.v_leak) / (self.r * (self.e_e - self.v_threshold))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> CobaLIFState:
-        """At rest, free to fire."""
+        """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         zero = torch.zeros_like(v)
         return CobaLIFState(v, zero, zero, zero if self.t_refractory > 0 else None)
 
     def integrate(self, current: Tensor, state: CobaLIFState, dt: float) -> CobaLIFState:
-        """Exponential Euler: exact for the conductances, with those of the step's beginning for the membrane."""
+        """Take one exponential Euler step: exact for the conductances; the membrane uses those before the step."""
         g_e, g_i = self.r * state.g_e, self.r * state.g_i
         total = 1 + g_e + g_i
         v = relax(state.v, (self.v_leak + g_e * self.e_e + g_i * self.e_i) / total, total / self.tau_mem, dt)

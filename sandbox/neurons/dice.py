@@ -1,4 +1,4 @@
-"""Random numbers as a function of a key in the state, so that a noisy cell hides nothing between two calls."""
+"""Random numbers computed from a key in the state, so that a stochastic neuron has no hidden generator."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-BITS = 24  # of randomness in a draw: exact in float32, so that the same spikes fall in float32 and in float64
+BITS = 24  # random bits in a draw: exact in float32, so float32 and float64 see the same draws
 GOLDEN = -7046029254386353131  # 2^64 / golden ratio, as a signed number
 
 
 def fresh(generator: torch.Generator | None, like: Tensor) -> Tensor:
-    """A key, an int64 scalar on the device of `like`, from a generator; zero without one."""
+    """Return a key, an int64 scalar on the device of `like`, drawn from a generator; zero without one."""
     if generator is None:
         return torch.zeros((), dtype=torch.int64, device=like.device)
     key = torch.randint(2**62, (), generator=generator, device=generator.device)
@@ -20,14 +20,15 @@ def fresh(generator: torch.Generator | None, like: Tensor) -> Tensor:
 
 
 def following(key: Tensor) -> Tensor:
-    """The key of the next step."""
+    """Return the key of the next step."""
     return key + GOLDEN
 
 
 def uniform(key: Tensor, like: Tensor, stream: int = 0) -> Tensor:
-    """One draw for each element of `like`, uniform on the 2^24 midpoints of (0, 1); streams of one key are independent.
+    """Draw a number for each element of `like`, uniform on the 2^24 midpoints of (0, 1).
 
-    SplitMix64's finaliser on a counter, in the wrap-around arithmetic of int64: the same numbers on every device.
+    SplitMix64's finaliser is applied to a counter in the wrap-around arithmetic of int64, so every device gives the
+    same numbers. Different streams of one key are independent.
 
     >>> u = uniform(torch.tensor(7), torch.zeros(100_000))
     >>> 0.497 < float(u.mean()) < 0.503
@@ -41,7 +42,7 @@ def uniform(key: Tensor, like: Tensor, stream: int = 0) -> Tensor:
 
 
 def normal(key: Tensor, like: Tensor, stream: int = 0) -> Tensor:
-    """One standard normal draw for each element of `like`, by the inverse of the distribution function.
+    """Draw a standard normal number for each element of `like`, by the inverse of the distribution function.
 
     >>> 0.99 < float(normal(torch.tensor(7), torch.zeros(100_000)).std()) < 1.01
     True
@@ -54,7 +55,7 @@ DRAWS = {"uniform": uniform, "normal": normal}
 
 
 def _shifted(x: Tensor, by: int) -> Tensor:
-    """A logical shift to the right: torch's keeps the sign."""
+    """Shift right and fill with zeros: torch's `>>` is arithmetic and copies the sign bit."""
     return torch.bitwise_and(x >> by, (1 << (64 - by)) - 1)
 
 

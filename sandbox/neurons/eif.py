@@ -1,4 +1,4 @@
-"""The exponential integrate-and-fire neuron: a leaky membrane with the upstroke of a real spike."""
+"""The exponential integrate-and-fire neuron: a leaky membrane with an exponential upstroke."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sandbox.neurons.schemes import euler
 
 
 class EIFState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,19 @@ class EIF(Neuron):
         tau_mem dv/dt = v_leak - v + delta_t exp((v - v_rheobase) / delta_t) + r current
         spike where v >= v_threshold, then v <- v_reset, clamped for t_refractory
 
-    `v_rheobase` is where the upstroke begins (V_T of the paper); `v_threshold` only cuts it. Forward Euler, since a
-    step of higher order would evaluate the exponential beyond the cut. Defaults: the paper's fit to a conductance-based
-    cell, in which r = 1 MOhm and the cut at -30 mV are ours. Units: ms, MOhm, mV, nA.
+    Forward Euler, because a scheme of higher order would evaluate the exponential above the level at which the upstroke
+    is cut off. Defaults: the paper's fit to a conductance-based cell; r and v_threshold are a choice of ours.
+
+    Args:
+        tau_mem: membrane time constant [ms].
+        delta_t: sharpness of the upstroke [mV].
+        r: membrane resistance [MOhm].
+        v_leak: leak potential [mV].
+        v_rheobase: potential at which the upstroke begins [mV], V_T in the paper.
+        v_threshold: level at which the upstroke is cut off and the spike is emitted [mV].
+        v_reset: potential after a spike [mV].
+        t_refractory: refractory period [ms], in which v is clamped; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> round(EIF().rheobase, 2)  # (v_rheobase - delta_t - v_leak) / r
     1.62
@@ -77,34 +87,34 @@ class EIF(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From rest to where the upstroke begins [mV]."""
+        """Distance from rest to the start of the upstroke [mV]."""
         return self.v_rheobase - self.v_leak
 
     @property
     def rheobase(self) -> Value:
-        """Where the two fixed points meet [nA]."""
+        """Current at which the two fixed points meet [nA]."""
         return (self.swing - self.delta_t) / self.r
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> EIFState:
-        """At the leak potential, free to fire."""
+        """Return the state at the leak potential, ready to fire."""
         v = full(shape, self.v_leak, like)
         return EIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def derivative(self, current: Tensor, v: Tensor) -> Tensor:
-        """dv/dt [mV/ms]."""
+        """Return dv/dt [mV/ms]."""
         upstroke = self.delta_t * torch.exp((v - self.v_rheobase) / self.delta_t)
         return (self.v_leak - v + upstroke + affine(current, self.r)) / self.tau_mem
 
     def integrate(self, current: Tensor, state: EIFState, dt: float) -> EIFState:
-        """One Euler step; refractory cells stay where they are."""
+        """Take one Euler step; refractory cells are clamped."""
         (v,) = euler(lambda v: (self.derivative(current, v),), (state.v,), dt)
         return state._replace(v=held(state.wait, state.v, v))
 
     def fire(self, state: EIFState, dt: float) -> tuple[Tensor, EIFState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
         return spikes, EIFState(to_value(state.v, spikes, self.v_reset), wait)
 
     def centred(self, state: EIFState) -> Tensor:
-        """Membrane minus the cut of the upstroke [mV]."""
+        """Return membrane minus the level at which the upstroke is cut off [mV]."""
         return state.v - self.v_threshold

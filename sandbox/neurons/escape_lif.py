@@ -1,4 +1,4 @@
-"""A leaky integrate-and-fire neuron that fires by chance, the more likely the closer it is to threshold."""
+"""A leaky integrate-and-fire neuron that fires at random, more likely the closer it is to threshold."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sandbox.neurons.firing import RESETS, held, spike
 
 
 class EscapeLIFState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
-    key: Tensor  # what the next random numbers are made of, one int64 for all cells
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    key: Tensor  # key of the next random numbers, one int64 for all cells
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,23 @@ class EscapeLIF(Neuron):
         hazard = exp((v - v_threshold) / delta_v) / tau_escape
         spike with probability 1 - exp(-dt hazard) in a step, then reset
 
-    It is stepped as the equivalent stochastic threshold: with dice uniform on (0, 1), a cell fires where
-    v >= v_threshold + delta_v log(-log(dice) tau_escape / dt), so the surrogate sees the distance to the threshold
-    of the step. The dice are a function of `state.key`: of `seed`, or of the generator handed to `scan`, `simulate` or,
-    by a rule, to the pass. Units: tau_* ms; r MOhm; v_*, delta_v mV; the rest as in the LIF neuron.
+    The step uses an equivalent random threshold: with `dice` drawn uniformly from (0, 1), a cell fires where
+    v >= v_threshold + delta_v log(-log(dice) tau_escape / dt). The surrogate sees the distance to this threshold. The
+    draws depend on `state.key` alone, which comes from `seed`, or from the generator given to `scan`, to `simulate` or,
+    by a rule, to the pass.
+
+    Args:
+        tau_mem: membrane time constant [ms].
+        tau_escape: mean time to a spike at threshold [ms].
+        delta_v: width of the noise [mV].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
+        v_threshold: threshold without noise [mV].
+        v_reset: potential after a spike [mV].
+        reset: "to_value" (v_reset), "subtract" (v_threshold - v_reset is subtracted) or "none".
+        t_refractory: refractory period [ms], in which v is clamped; 0 for none.
+        seed: key of the random numbers if no generator is given.
+        surrogate: surrogate gradient of the spike.
 
     >>> neuron = EscapeLIF(v_threshold=0.0, tau_escape=10.0)  # hazard 0.1 / ms at rest
     >>> spikes, _ = neuron.fire(neuron.initial_state((100_000,), torch.zeros(1)), dt=1.0)
@@ -82,27 +95,27 @@ class EscapeLIF(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From rest to threshold [mV]."""
+        """Distance from rest to threshold [mV]."""
         return span(self.v_leak, self.v_threshold)
 
     @property
     def fastest(self) -> float:
-        """The membrane's: the hazard has no dynamics of its own [ms]."""
+        """Time constant of the membrane [ms]; the hazard has no dynamics of its own."""
         return smallest(self.tau_mem)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> EscapeLIFState:
-        """At rest, free to fire, with the key of the seed."""
+        """Return the resting state, ready to fire, with the key of the seed."""
         v = full(shape, self.v_leak, like)
         key = torch.tensor(self.seed, dtype=torch.int64, device=like.device)
         return EscapeLIFState(v, key, torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def integrate(self, current: Tensor, state: EscapeLIFState, dt: float) -> EscapeLIFState:
-        """The exact solution over one step; refractory cells stay where they are."""
+        """Return the exact solution after one step; refractory cells are clamped."""
         v = toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem))
         return state._replace(v=held(state.wait, state.v, v))
 
     def fire(self, state: EscapeLIFState, dt: float) -> tuple[Tensor, EscapeLIFState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         dice = uniform(state.key, state.v)
         lifted = self.delta_v * torch.log(-torch.log(dice) * (self.tau_escape / dt))
         u = affine(self.centred(state) - lifted, 1 / self.swing)
@@ -110,5 +123,5 @@ class EscapeLIF(Neuron):
         return spikes, EscapeLIFState(RESETS[self.reset][0](state.v, spikes, self), following(state.key), wait)
 
     def centred(self, state: EscapeLIFState) -> Tensor:
-        """Membrane minus the threshold without noise [mV]."""
+        """Return membrane minus the noise-free threshold [mV]."""
         return state.v - self.v_threshold

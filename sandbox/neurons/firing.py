@@ -1,4 +1,4 @@
-"""From a membrane to a spike: refractoriness, and what the reset does."""
+"""Threshold, refractory period and reset: from a membrane to a spike."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sandbox.neurons.base import Neuron, Value, affine, span
 def spike(
     surrogate: Surrogate, u: Tensor, wait: Tensor | None, t_refractory: float, dt: float, strict: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Spikes where `u >= 0` (`u > 0` if strict) in cells that may fire, and the steps for which each then waits.
+    """Return spikes where `u >= 0` (`u > 0` if strict) in cells that are not refractory, and the steps each cell waits.
 
-    The refractory period is cut to whole steps as Brian2 cuts it, floor(t_refractory / dt).
+    The refractory period is cut to whole steps as in Brian2, floor(t_refractory / dt).
     """
     spikes = surrogate.spike(u, strict)
     if wait is None:
@@ -26,38 +26,39 @@ def spike(
             return spikes, None
         wait = torch.zeros_like(u)
     spikes = spikes * (wait <= 0)
-    closed = math.floor(t_refractory / dt + 1e-3) - 1.0  # Brian2's timestep(), less the step of the spike
+    # As Brian2's timestep(), whose 1e-3 keeps 0.3 / 0.1 at 3 steps; the step of the spike itself counts as one.
+    closed = math.floor(t_refractory / dt + 1e-3) - 1.0
     return spikes, torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
 
 
 def cut(cell: Any, state: Any, dt: float, strict: bool = False) -> tuple[Tensor, Tensor | None]:
-    """`spike` for a cell with a `surrogate`, whose upstroke is cut where its `centred` membrane passes 0.
+    """Call `spike` for a cell with a `surrogate`, which fires where its `centred` membrane reaches 0.
 
-    The surrogate sees the membrane in units of the cell's `swing`, so that its width means the same in every cell.
+    The surrogate sees the membrane in units of the cell's `swing`, so its width means the same in every neuron.
     """
     u = affine(cell.centred(state), 1 / cell.swing)
     return spike(cell.surrogate, u, state.wait, cell.t_refractory, dt, strict)
 
 
 def cross(surrogate: Surrogate, u: Tensor, wait: Tensor) -> tuple[Tensor, Tensor]:
-    """A spike at every upward crossing of `u = 0`; a cell waits (1) while above, as with `refractory="v >= ..."`."""
+    """Return a spike at every upward crossing of `u = 0`; a cell waits (1) while above: `refractory="v >= ..."`."""
     return surrogate.spike(u) * (wait <= 0), (u.detach() >= 0).to(u.dtype)
 
 
 def held(wait: Tensor | None, before: Tensor, after: Tensor) -> Tensor:
-    """`after`, but `before` where a cell waits: Brian2's `(unless refractory)`."""
+    """Return `after`, but `before` where a cell waits, as Brian2's `(unless refractory)`."""
     return after if wait is None else torch.where(wait > 0, before, after)
 
 
 def to_value(x: Tensor, spikes: Tensor, value: Value) -> Tensor:
-    """`x`, and `value` where a cell fired."""
+    """Return `x`, and `value` where a cell fired."""
     fired = reset_signal(spikes)
     kept: Tensor = x * (1 - fired)
     return kept if isinstance(value, float) and value == 0.0 else kept + value * fired
 
 
 def plus(x: Tensor, spikes: Tensor, jump: Value) -> Tensor:
-    """`x`, and `x + jump` where a cell fired."""
+    """Return `x`, and `x + jump` where a cell fired."""
     moved: Tensor = x + jump * reset_signal(spikes)
     return moved
 
@@ -82,9 +83,9 @@ RESETS: dict[str, tuple[Callable[[Tensor, Tensor, Any], Tensor], str]] = {  # of
 
 
 class Resetting(Neuron):
-    """A cell that fires where `v >= v_threshold` (`>` if `strict`), is reset, and waits for t_refractory.
+    """A neuron that fires where `v >= v_threshold` (`>` if `strict`), is reset, and then is refractory.
 
-    Its state begins with `v` and ends with `wait`.
+    Its state must begin with `v` and end with `wait`.
     """
 
     v_leak: float
@@ -108,16 +109,16 @@ class Resetting(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From rest to threshold [mV]."""
+        """Distance from rest to threshold [mV]."""
         return span(self.v_leak, self.v_threshold)
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt, self.strict)
         v = RESETS[self.reset][0](state.v, spikes, self)
         return spikes, type(state)(v, *state[1:-1], wait)
 
     def centred(self, state: Any) -> Tensor:
-        """Membrane minus threshold [mV]."""
+        """Return membrane minus threshold [mV]."""
         membrane: Tensor = state.v
         return membrane - self.v_threshold

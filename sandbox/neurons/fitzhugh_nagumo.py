@@ -1,4 +1,4 @@
-"""FitzHugh and Nagumo's oscillator: excitability in two variables."""
+"""The FitzHugh-Nagumo oscillator: excitability in two variables."""
 
 from __future__ import annotations
 
@@ -18,22 +18,31 @@ from sandbox.neurons.schemes import Variables, rk4
 
 
 class FitzHughNagumoState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
-    v: Tensor  # fast variable, without a unit
-    w: Tensor  # recovery, without a unit
-    wait: Tensor  # 1 while it is above the threshold since its last spike
+    v: Tensor  # fast variable, dimensionless
+    w: Tensor  # recovery variable, dimensionless
+    wait: Tensor  # 1 from a spike until the cell is below threshold again
 
 
 @dataclass(frozen=True)
 class FitzHughNagumo(Neuron):
-    """FitzHugh-Nagumo.
+    """FitzHugh-Nagumo neuron.
 
         tau_mem dv/dt = v - v^3 / 3 - w + r current
         tau_w dw/dt   = v + a - b w
 
-    v and w have no unit; a spike is an upward crossing of v_threshold. Classical Runge-Kutta (rk4). Units: tau_* ms;
-    r 1/nA. With the defaults the cell oscillates for currents from about 0.33 to 1.42 nA.
+    v and w are dimensionless; a spike is an upward crossing of v_threshold. Classical Runge-Kutta (rk4). With the
+    defaults the cell oscillates for currents from about 0.33 to 1.42 nA.
+
+    Args:
+        tau_mem: time constant of the fast variable [ms].
+        tau_w: time constant of the recovery [ms].
+        a: offset of the recovery.
+        b: slope of the recovery.
+        r: gain of the input [1/nA].
+        v_threshold: level of v that counts as a spike.
+        surrogate: surrogate gradient of the spike.
 
     >>> state = FitzHughNagumo().initial_state((1,), torch.zeros(1, dtype=torch.float64))
     >>> round(float(state.v), 4), round(float(state.w), 4)
@@ -74,39 +83,39 @@ class FitzHughNagumo(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From the rest of the default cell to the level that counts as a spike."""
+        """Distance from the rest of the default cell to the level that counts as a spike."""
         return 2.2
 
     @property
     def rheobase(self) -> Value:
-        """Where the default cell begins to oscillate, about [nA]."""
+        """Current at which the default cell begins to oscillate, approximately [nA]."""
         return 0.33 / self.r
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> FitzHughNagumoState:
-        """At the lowest fixed point, free to fire."""
+        """Return the state at the lowest fixed point, ready to fire."""
         v = full(shape, self._resting(), like)
         return FitzHughNagumoState(v, (v + self.a) / self.b, torch.zeros_like(v))
 
     @settled
     def _resting(self) -> float:
-        """Where the fast variable rests."""
+        """Return the resting value of the fast variable."""
         cell = plain(self)
         return lowest_root(lambda v: v - v**3 / 3 - (v + cell.a) / cell.b, -5.0, 5.0)
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
-        """dv/dt and dw/dt [1/ms]."""
+        """Return dv/dt and dw/dt [1/ms]."""
         return (v - v**3 / 3 - w + affine(current, self.r)) / self.tau_mem, (v + self.a - self.b * w) / self.tau_w
 
     def integrate(self, current: Tensor, state: FitzHughNagumoState, dt: float) -> FitzHughNagumoState:
-        """One Runge-Kutta step."""
+        """Take one Runge-Kutta step."""
         v, w = rk4(lambda v, w: self.derivatives(current, v, w), (state.v, state.w), dt)
         return state._replace(v=v, w=w)
 
     def fire(self, state: FitzHughNagumoState, dt: float) -> tuple[Tensor, FitzHughNagumoState]:
-        """A spike `[...]` at every upward crossing of the threshold; nothing is reset."""
+        """Return a spike `[...]` at every upward crossing of the threshold; nothing is reset."""
         spikes, wait = cross(self.surrogate, affine(self.centred(state), 1 / self.swing), state.wait)
         return spikes, state._replace(wait=wait)
 
     def centred(self, state: FitzHughNagumoState) -> Tensor:
-        """Fast variable minus threshold."""
+        """Return fast variable minus threshold."""
         return state.v - self.v_threshold

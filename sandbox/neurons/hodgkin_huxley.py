@@ -1,4 +1,4 @@
-"""Sodium and potassium channels that make a spike: the squid axon of 1952, and a cortical cell."""
+"""Neurons with sodium and potassium channels: the squid axon of 1952, and a cortical cell."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ MEMBRANE = """
 
 
 class ChannelState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
     m: Tensor  # sodium activation
     h: Tensor  # sodium inactivation
     n: Tensor  # potassium activation
-    wait: Tensor  # 1 while it is above the threshold since its last spike
+    wait: Tensor  # 1 from a spike until the cell is below threshold again
 
 
 class Channels(Neuron):
-    """What the cells of this file share: the membrane, the gates' exponential Euler step, spikes as crossings."""
+    """Base of the neurons in this file: the membrane, the gates' exponential Euler step, spikes as crossings."""
 
     c_mem: float
     g_na: float
@@ -64,27 +64,27 @@ class Channels(Neuron):
 
     @abstractmethod
     def rates(self, v: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Opening and closing rates [1/ms] of m, h and n at a membrane potential [mV]."""
+        """Return the opening and closing rates [1/ms] of m, h and n at a membrane potential [mV]."""
 
     @property
     def swing(self) -> Value:
-        """From the leak to the level that counts as a spike [mV]."""
+        """Distance from the leak potential to the level that counts as a spike [mV]."""
         return self.v_threshold - self.v_leak
 
     @property
     def fastest(self) -> float:
-        """That of the sodium activation at -40 mV [ms]."""
+        """Time constant of the sodium activation at -40 mV [ms]."""
         opening, closing = self.rates(torch.tensor(-40.0, dtype=torch.float64))[0]
         return smallest(1 / (opening + closing))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ChannelState:
-        """At rest, with every gate at its steady state."""
+        """Return the resting state, with every gate at its steady state."""
         v = full(shape, self._resting(), like)
         m, h, n = (opening / (opening + closing) for opening, closing in self.rates(v))
         return ChannelState(v, m, h, n, wait=torch.zeros_like(v))
 
     def integrate(self, current: Tensor, state: ChannelState, dt: float) -> ChannelState:
-        """Exponential Euler: every variable relaxes, with the others as they stood."""
+        """Take one exponential Euler step: every variable relaxes while the others are kept constant."""
         g_na = self.g_na * state.m**3 * state.h
         g_k = self.g_k * state.n**4
         total = g_na + g_k + self.g_leak
@@ -96,21 +96,21 @@ class Channels(Neuron):
         return state._replace(v=relax(state.v, target, total / self.c_mem, dt), m=m, h=h, n=n)
 
     def fire(self, state: ChannelState, dt: float) -> tuple[Tensor, ChannelState]:
-        """A spike `[...]` at every upward crossing of the threshold; nothing is reset."""
+        """Return a spike `[...]` at every upward crossing of the threshold; nothing is reset."""
         spikes, wait = cross(self.surrogate, affine(self.centred(state), 1 / self.swing), state.wait)
         return spikes, state._replace(wait=wait)
 
     def centred(self, state: ChannelState) -> Tensor:
-        """Membrane minus threshold [mV]."""
+        """Return membrane minus threshold [mV]."""
         return state.v - self.v_threshold
 
     @settled
     def _resting(self) -> float:
-        """Where the membrane rests [mV]."""
+        """Return the resting potential [mV]."""
         return lowest_root(plain(self)._steady_current, -100.0, 0.0)
 
     def _steady_current(self, v: Tensor) -> Tensor:
-        """The ionic current [nA] at potentials at which all gates have settled."""
+        """Return the ionic current [nA] at given potentials, with every gate at its steady state."""
         m, h, n = (opening / (opening + closing) for opening, closing in self.rates(v))
         sodium = self.g_na * m**3 * h * (self.e_na - v)
         potassium = self.g_k * n**4 * (self.e_k - v)
@@ -144,8 +144,19 @@ class HodgkinHuxley(Channels):
         alpha_h = 0.07 exp(-(v + 65) / 20)          beta_h = 1 / (1 + exp(-(v + 35) / 10))
         alpha_n = 0.1 / exprel(-(v + 55) / 10)      beta_n = 0.125 exp(-(v + 65) / 80)
 
-    (mV and 1/ms, rest near -65 mV; exprel(x) = (exp(x) - 1) / x.) A spike is an upward crossing of v_threshold.
-    Exponential Euler. Units: c_mem nF; g_* uS; e_*, v_* mV; current nA, which for this patch is uA/cm^2.
+    Here v is in mV and rates in 1/ms; rest is near -65 mV; exprel(x) = (exp(x) - 1) / x. A spike is an upward crossing
+    of v_threshold. Exponential Euler. For this patch, a current in nA is a current density in uA/cm^2.
+
+    Args:
+        c_mem: membrane capacitance [nF].
+        g_na: maximal sodium conductance [uS].
+        g_k: maximal potassium conductance [uS].
+        g_leak: leak conductance [uS].
+        e_na: reversal potential of sodium [mV].
+        e_k: reversal potential of potassium [mV].
+        v_leak: reversal potential of the leak [mV].
+        v_threshold: level that counts as a spike [mV].
+        surrogate: surrogate gradient of the spike.
 
     >>> state = HodgkinHuxley().initial_state((1,), torch.zeros(1, dtype=torch.float64))
     >>> round(float(state.v), 2), round(float(state.n), 3)
@@ -176,11 +187,11 @@ class HodgkinHuxley(Channels):
 
     @property
     def rheobase(self) -> Value:
-        """Where this cell begins to fire repetitively under the default parameters, about [nA]."""
+        """Current at which the default cell begins to fire repetitively, approximately [nA]."""
         return 6.3
 
     def rates(self, v: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Opening and closing rates [1/ms] of m, h and n at a membrane potential [mV]."""
+        """Return the opening and closing rates [1/ms] of m, h and n at a membrane potential [mV]."""
         return (
             (1 / exprel(-(v + 40) / 10), 4 * torch.exp(-(v + 65) / 18)),
             (0.07 * torch.exp(-(v + 65) / 20), 1 / (1 + torch.exp(-(v + 35) / 10))),
@@ -190,7 +201,7 @@ class HodgkinHuxley(Channels):
 
 @dataclass(frozen=True)
 class TraubMiles(Channels):
-    """A cortical cell with the channels of Traub and Miles, as in the benchmark of Brette et al.
+    """A cortical cell with the channels of Traub and Miles, as in the benchmark of Brette et al. 2007.
 
         the membrane and gates of HodgkinHuxley, with x = v - v_traub and
         alpha_m = 1.28 / exprel((13 - x) / 4)       beta_m = 1.4 / exprel((x - 40) / 5)
@@ -198,8 +209,19 @@ class TraubMiles(Channels):
         alpha_n = 0.16 / exprel((15 - x) / 5)       beta_n = 0.5 exp((10 - x) / 40)
 
     A spike is an upward crossing of v_threshold. Exponential Euler. Defaults: 20000 um^2 of the benchmark's membrane,
-    with v_traub, which moves the onset of spikes, at -55 mV: at the benchmark's -63 mV this cell has no rest and fires
-    at 13 Hz undriven. Units as for HodgkinHuxley; v_traub mV.
+    but v_traub = -55 mV. With the benchmark's -63 mV this cell has no resting state and fires at 13 Hz without input.
+
+    Args:
+        c_mem: membrane capacitance [nF].
+        g_na: maximal sodium conductance [uS].
+        g_k: maximal potassium conductance [uS].
+        g_leak: leak conductance [uS].
+        e_na: reversal potential of sodium [mV].
+        e_k: reversal potential of potassium [mV].
+        v_leak: reversal potential of the leak [mV].
+        v_traub: shift of the rate functions [mV], which sets the onset of spikes.
+        v_threshold: level that counts as a spike [mV].
+        surrogate: surrogate gradient of the spike.
 
     >>> state = TraubMiles().initial_state((1,), torch.zeros(1, dtype=torch.float64))
     >>> round(float(state.v), 1)
@@ -232,11 +254,11 @@ class TraubMiles(Channels):
 
     @property
     def rheobase(self) -> Value:
-        """Where this cell begins to fire repetitively under the default parameters, about [nA]."""
+        """Current at which the default cell begins to fire repetitively, approximately [nA]."""
         return 0.08
 
     def rates(self, v: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
-        """Opening and closing rates [1/ms] of m, h and n at a membrane potential [mV]."""
+        """Return the opening and closing rates [1/ms] of m, h and n at a membrane potential [mV]."""
         x = v - self.v_traub
         return (
             (1.28 / exprel((13 - x) / 4), 1.4 / exprel((x - 40) / 5)),

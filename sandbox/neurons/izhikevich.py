@@ -1,4 +1,4 @@
-"""Izhikevich's simple model, and the seven cells of its paper."""
+"""Izhikevich's simple model, with the seven cells of the paper as presets."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sandbox.neurons.schemes import Variables, euler
 
 
 class IzhikevichState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
     u: Tensor  # recovery [mV/ms]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,18 @@ class Izhikevich(Neuron):
         du/dt = a (b v - u)
         spike where v >= v_threshold, then v <- v_reset and u <- u + d
 
-    (mV and ms; with c_mem = 1 nF a current in nA is the paper's I.) Forward Euler; the paper takes two half steps of
-    v for each of u. Units: a, b 1/ms; v_* mV; d mV/ms; c_mem nF. `Izhikevich.preset(name)` has the paper's RS, IB, CH,
-    FS, LTS, TC and RZ cells.
+    In mV and ms; with c_mem = 1 nF, a current in nA is the paper's I. Forward Euler, where the paper takes two half
+    steps of v for each step of u. `Izhikevich.preset(name)` returns the paper's RS, IB, CH, FS, LTS, TC and RZ cells.
+
+    Args:
+        a: rate of the recovery [1/ms].
+        b: coupling of the recovery to v [1/ms].
+        v_reset: potential after a spike [mV], c in the paper.
+        d: rise of the recovery with each spike [mV/ms].
+        c_mem: membrane capacitance [nF].
+        v_threshold: peak of the spike [mV].
+        t_refractory: refractory period [ms], in which v is clamped; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> Izhikevich.preset("FS").a, round(Izhikevich().rheobase, 6)
     (0.1, 4.0)
@@ -83,40 +92,40 @@ class Izhikevich(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From the resting cell of the paper to the potential from which it runs away, -70 to -50 mV."""
+        """Distance from the resting potential of the paper's cell, -70 mV, to its spike onset, -50 mV."""
         return 20.0
 
     @property
     def rheobase(self) -> Value:
-        """Where the two fixed points meet; a cell with b > a may fire a little earlier [nA]."""
+        """Current at which the two fixed points meet [nA]; a cell with b > a may fire a little earlier."""
         return self.c_mem * ((5 - self.b) ** 2 / 0.16 - 140)
 
     @property
     def fastest(self) -> float:
-        """Of the recovery, and of the membrane at the reset [ms]."""
+        """Time constant of the recovery, or of the membrane at the reset, whichever is shorter [ms]."""
         return min(smallest(1 / self.a), smallest(1 / abs(0.08 * self.v_reset + 5)))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> IzhikevichState:
-        """At rest, or where b leaves no rest at the point nearest to one; free to fire."""
+        """Return the resting state, or the point nearest to rest if b leaves no fixed point; ready to fire."""
         b = smallest(self.b)
         v = full(shape, (b - 5 - math.sqrt(max((5 - b) ** 2 - 22.4, 0.0))) / 0.08, like)
         return IzhikevichState(v, v * self.b, torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def derivatives(self, current: Tensor, v: Tensor, u: Tensor) -> Variables:
-        """dv/dt [mV/ms] and du/dt [mV/ms^2]."""
+        """Return dv/dt [mV/ms] and du/dt [mV/ms^2]."""
         dv = (0.04 * v + 5) * v + 140 - u + affine(current, 1 / self.c_mem)
         return dv, self.a * (self.b * v - u)
 
     def integrate(self, current: Tensor, state: IzhikevichState, dt: float) -> IzhikevichState:
-        """One Euler step; the membrane of refractory cells stays where it is."""
+        """Take one Euler step; the membrane of refractory cells is clamped."""
         v, u = euler(lambda v, u: self.derivatives(current, v, u), (state.v, state.u), dt)
         return state._replace(v=held(state.wait, state.v, v), u=u)
 
     def fire(self, state: IzhikevichState, dt: float) -> tuple[Tensor, IzhikevichState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
         return spikes, IzhikevichState(to_value(state.v, spikes, self.v_reset), plus(state.u, spikes, self.d), wait)
 
     def centred(self, state: IzhikevichState) -> Tensor:
-        """Membrane minus the peak of the spike [mV]."""
+        """Return membrane minus the peak of the spike [mV]."""
         return state.v - self.v_threshold

@@ -1,4 +1,4 @@
-"""A membrane that never fires: the read-out whose voltage is the answer."""
+"""A leaky membrane that never fires: a read-out whose output is its voltage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.neurons.base import Neuron, affine, decay, full, toward
 
 
 class LeakyIntegratorState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
 
@@ -23,7 +23,12 @@ class LeakyIntegrator(Neuron):
 
         tau_mem dv/dt = v_leak - v + r current
 
-    The current is constant within a step, so the step is exact. Units as for the LIF neuron.
+    The current is constant within a step, so the step is exact.
+
+    Args:
+        tau_mem: membrane time constant [ms].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
 
     >>> import torch
     >>> neuron = LeakyIntegrator(tau_mem=10.0)
@@ -45,18 +50,18 @@ class LeakyIntegrator(Neuron):
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "r": 0.0}
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> LeakyIntegratorState:
-        """At rest."""
+        """Return the resting state."""
         return LeakyIntegratorState(full(shape, self.v_leak, like))
 
     def integrate(self, current: Tensor, state: LeakyIntegratorState, dt: float) -> LeakyIntegratorState:
-        """The exact solution over one step."""
+        """Return the exact solution after one step."""
         v_inf = affine(current, self.r, self.v_leak)
         return LeakyIntegratorState(toward(v_inf, state.v, decay(dt, self.tau_mem)))
 
     def fire(self, state: LeakyIntegratorState, dt: float) -> tuple[Tensor, LeakyIntegratorState]:
-        """The voltage [mV], and the same state."""
+        """Return the voltage [mV] and the same state."""
         return state.v, state
 
     def centred(self, state: LeakyIntegratorState) -> Tensor:
-        """The membrane itself [mV]: there is no threshold."""
+        """Return the membrane itself [mV]: there is no threshold."""
         return state.v

@@ -1,4 +1,4 @@
-"""Parameters of a neuron that learn: marked in its fields, kept physical by how they are expressed."""
+"""Learnable parameters of a neuron: marked in its fields, and parametrised so that they stay within their bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.neurons.base import Neuron
 
 
 class Learnable(float):
-    """The initial value of a parameter that is to be learned; a plain float to everything that does not learn."""
+    """Initial value of a parameter to be learned; a plain float to all other code."""
 
     shape: tuple[int, ...] = ()
 
@@ -21,13 +21,17 @@ class Learnable(float):
 
 
 def learnable(initial: float, shape: tuple[int, ...] = ()) -> Learnable:
-    """Mark a field of a neuron as learnable: one value for the population, or one for each cell of `shape`.
+    """Mark a field of a neuron as learnable.
+
+    Args:
+        initial: the initial value, in the unit of the field.
+        shape: of the parameter: () for one value per population, the default, or one value for each cell of `shape`.
 
     >>> from sandbox import LIF
     >>> LIF(tau_mem=learnable(10.0)).tau_mem
     learnable(10.0)
 
-    Reference: Fang et al. 2021, parametric LIF (arXiv 2007.05785); the expression of the constraint is ours.
+    Reference: Fang et al. 2021, parametric LIF (arXiv 2007.05785); the way the bound is kept is ours.
     """
     marked = Learnable(initial)
     marked.shape = tuple(shape)
@@ -35,14 +39,19 @@ def learnable(initial: float, shape: tuple[int, ...] = ()) -> Learnable:
 
 
 class Learned(nn.Module):
-    """The learnable parameters of a neuron, each as an unconstrained `raw` that starts at zero.
+    """The learnable parameters of a neuron, each stored as an unconstrained `raw` that starts at zero.
 
         bounded from below    value = bound + (initial - bound) exp(raw)
         free                  value = initial + |initial| raw       (|initial| = 1 where it is 0)
 
-    The bounds are those of the neuron's `above`: time constants and resistances stay above 0, a threshold above its
-    reset. Calling it gives the neuron with the present values in its fields. Raises ValueError for an initial value
-    that is not above its bound.
+    The bounds are those of the neuron's `above`: time constants and resistances stay above 0, a threshold stays above
+    its reset. Calling the module returns the neuron with the present values in its fields.
+
+    Args:
+        neuron: a neuron, some of whose fields are marked with `learnable`.
+
+    Raises:
+        ValueError: for an initial value that is not above its bound.
 
     >>> from sandbox import LIF
     >>> cells = Learned(LIF(tau_mem=learnable(10.0)))
@@ -62,7 +71,7 @@ class Learned(nn.Module):
         self.raw = nn.ParameterDict({name: nn.Parameter(torch.zeros(v.shape)) for name, v in marked.items()})
 
     def forward(self) -> Neuron:
-        """The neuron as it is now."""
+        """Return the neuron with the present values."""
         now: Neuron = replace(self.neuron, **{name: self._value(name) for name in self.raw})
         return now
 
@@ -79,6 +88,6 @@ class Learned(nn.Module):
 
 
 def learnables(neuron: Neuron) -> dict[str, Learnable]:
-    """The fields that are marked, by name."""
+    """Return the fields marked as learnable, by name."""
     values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
     return {name: value for name, value in values.items() if isinstance(value, Learnable)}

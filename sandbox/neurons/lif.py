@@ -1,4 +1,4 @@
-"""The leaky integrate-and-fire neuron, stepped exactly."""
+"""The leaky integrate-and-fire neuron, with an exact step."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sandbox.neurons.firing import Resetting, held
 
 
 class LIFState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,24 @@ class LIF(Resetting):
         tau_mem dv/dt = v_leak - v + r current
         spike where v >= v_threshold (v > v_threshold if `strict`), then reset; silent and clamped for t_refractory
 
-    The current is constant within a step, so the step `v <- v_inf + (v - v_inf) exp(-dt / tau_mem)`, with
-    `v_inf = v_leak + r current`, is exact. `reset` is `to_value` (v_reset), `subtract` (v - (v_threshold - v_reset))
-    or `none`. The refractory period is cut to whole steps as Brian2 cuts it, floor(t_refractory / dt). The surrogate
-    sees `u = (v - v_threshold) / |v_threshold - v_leak|`, so that its width means the same in every cell.
+    The current is constant within a step, so the step is exact: `v <- v_inf + (v - v_inf) exp(-dt / tau_mem)`, with
+    `v_inf = v_leak + r current`. The refractory period is cut to whole steps as in Brian2, floor(t_refractory / dt).
+    The surrogate sees `u = (v - v_threshold) / |v_threshold - v_leak|`, so its width means the same in every neuron.
+    The defaults give a threshold of 1 above rest.
 
-    Units: tau_mem, t_refractory ms; r MOhm; v_* mV; current nA. The defaults are those of a unit threshold. Raises
-    ValueError for a time constant that is not positive, a negative refractory period, or an unknown reset.
+    Args:
+        tau_mem: membrane time constant [ms].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
+        v_threshold: threshold [mV].
+        v_reset: potential after a spike [mV].
+        reset: "to_value" (v_reset), "subtract" (v_threshold - v_reset is subtracted) or "none".
+        t_refractory: refractory period [ms]; 0 for none.
+        strict: fire only where v > v_threshold, not at equality.
+        surrogate: surrogate gradient of the spike.
+
+    Raises:
+        ValueError: for a time constant that is not positive, a negative refractory period, or an unknown reset.
 
     >>> neuron = LIF(tau_mem=10.0, v_leak=-65.0, v_threshold=-50.0, v_reset=-65.0, r=10.0, t_refractory=2.0)
     >>> spikes, state = neuron.step(torch.tensor([200.0]), neuron.initial_state((1,), torch.zeros(1)), dt=1.0)
@@ -68,11 +79,11 @@ class LIF(Resetting):
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "r": 0.0, "v_threshold": "v_reset"}
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> LIFState:
-        """At rest, free to fire."""
+        """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         return LIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def integrate(self, current: Tensor, state: LIFState, dt: float) -> LIFState:
-        """The exact solution over one step; refractory cells stay where they are."""
+        """Return the exact solution after one step; refractory cells are clamped."""
         v = toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem))
         return LIFState(held(state.wait, state.v, v), state.wait)

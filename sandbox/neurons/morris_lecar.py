@@ -1,4 +1,4 @@
-"""Morris and Lecar's barnacle muscle fibre: calcium makes the spike, and two ways into oscillation."""
+"""The Morris-Lecar model of the barnacle muscle fibre: calcium spikes, with two kinds of onset."""
 
 from __future__ import annotations
 
@@ -19,24 +19,40 @@ from sandbox.neurons.schemes import Variables, rk4
 
 
 class MorrisLecarState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
     w: Tensor  # potassium activation
-    wait: Tensor  # 1 while it is above the threshold since its last spike
+    wait: Tensor  # 1 from a spike until the cell is below threshold again
 
 
 @dataclass(frozen=True)
 class MorrisLecar(Neuron):
-    """Morris-Lecar, a patch of 0.001 cm^2.
+    """Morris-Lecar neuron, a patch of 0.001 cm^2.
 
         c_mem dv/dt = g_ca m_inf (e_ca - v) + g_k w (e_k - v) + g_leak (v_leak - v) + current
         dw/dt = phi (w_inf - w) cosh((v - v3) / (2 v4))
         m_inf = (1 + tanh((v - v1) / v2)) / 2,   w_inf = (1 + tanh((v - v3) / v4)) / 2
 
-    A spike is an upward crossing of v_threshold. Classical Runge-Kutta (rk4). Units: c_mem nF; g_* uS; e_*, v* mV;
-    phi 1/ms; current nA, which for this patch is uA/cm^2. Presets: "hopf" (the default, firing begins with a frequency)
-    and "snic" (firing begins at frequency zero).
+    A spike is an upward crossing of v_threshold. Classical Runge-Kutta (rk4). For this patch, a current in nA is a
+    current density in uA/cm^2. Presets: "hopf", the default, begins to fire at a finite frequency; "snic" at frequency
+    zero.
+
+    Args:
+        c_mem: membrane capacitance [nF].
+        g_ca: maximal calcium conductance [uS].
+        g_k: maximal potassium conductance [uS].
+        g_leak: leak conductance [uS].
+        e_ca: reversal potential of calcium [mV].
+        e_k: reversal potential of potassium [mV].
+        v_leak: reversal potential of the leak [mV].
+        v1: potential at which half of the calcium channels are open [mV].
+        v2: width of the calcium activation [mV].
+        v3: potential at which half of the potassium channels are open [mV].
+        v4: width of the potassium activation [mV].
+        phi: rate of the potassium activation [1/ms].
+        v_threshold: level that counts as a spike [mV].
+        surrogate: surrogate gradient of the spike.
 
     >>> state = MorrisLecar().initial_state((1,), torch.zeros(1, dtype=torch.float64))
     >>> round(float(state.v), 2), round(float(state.w), 4)
@@ -107,28 +123,28 @@ class MorrisLecar(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From the leak to the level that counts as a spike [mV]."""
+        """Distance from the leak potential to the level that counts as a spike [mV]."""
         return self.v_threshold - self.v_leak
 
     @property
     def rheobase(self) -> Value:
-        """Where the default cell begins to oscillate, about [nA]."""
+        """Current at which the default cell begins to oscillate, approximately [nA]."""
         return 90.0
 
     @property
     def fastest(self) -> float:
-        """Of the potassium activation at 0 mV, or of the membrane with its channels half open [ms]."""
+        """Time constant of the potassium activation at 0 mV, or of the membrane with its channels half open [ms]."""
         membrane = smallest(self.c_mem) / (smallest(self.g_leak) + (smallest(self.g_k) + smallest(self.g_ca)) / 2)
         gate = 1 / (smallest(self.phi) * math.cosh(smallest(self.v3) / (2 * smallest(self.v4))))
         return min(membrane, gate)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> MorrisLecarState:
-        """At the lowest fixed point, free to fire."""
+        """Return the state at the lowest fixed point, ready to fire."""
         v = full(shape, self._resting(), like)
         return MorrisLecarState(v, (1 + torch.tanh((v - self.v3) / self.v4)) / 2, torch.zeros_like(v))
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
-        """dv/dt [mV/ms] and dw/dt [1/ms]."""
+        """Return dv/dt [mV/ms] and dw/dt [1/ms]."""
         m_inf = (1 + torch.tanh((v - self.v1) / self.v2)) / 2
         calcium = self.g_ca * m_inf * (self.e_ca - v)
         dv = (calcium + self.g_k * w * (self.e_k - v) + self.g_leak * (self.v_leak - v) + current) / self.c_mem
@@ -136,26 +152,26 @@ class MorrisLecar(Neuron):
         return dv, self.phi * ((1 + torch.tanh(x)) / 2 - w) * torch.cosh(x / 2)
 
     def integrate(self, current: Tensor, state: MorrisLecarState, dt: float) -> MorrisLecarState:
-        """One Runge-Kutta step."""
+        """Take one Runge-Kutta step."""
         v, w = rk4(lambda v, w: self.derivatives(current, v, w), (state.v, state.w), dt)
         return state._replace(v=v, w=w)
 
     def fire(self, state: MorrisLecarState, dt: float) -> tuple[Tensor, MorrisLecarState]:
-        """A spike `[...]` at every upward crossing of the threshold; nothing is reset."""
+        """Return a spike `[...]` at every upward crossing of the threshold; nothing is reset."""
         spikes, wait = cross(self.surrogate, affine(self.centred(state), 1 / self.swing), state.wait)
         return spikes, state._replace(wait=wait)
 
     def centred(self, state: MorrisLecarState) -> Tensor:
-        """Membrane minus threshold [mV]."""
+        """Return membrane minus threshold [mV]."""
         return state.v - self.v_threshold
 
     @settled
     def _resting(self) -> float:
-        """Where the membrane rests [mV]."""
+        """Return the resting potential [mV]."""
         return lowest_root(plain(self)._steady_current, -84.0, 40.0)
 
     def _steady_current(self, v: Tensor) -> Tensor:
-        """The ionic current [nA] at potentials at which both channels have settled."""
+        """Return the ionic current [nA] at given potentials, with both channels at their steady state."""
         m_inf = (1 + torch.tanh((v - self.v1) / self.v2)) / 2
         w_inf = (1 + torch.tanh((v - self.v3) / self.v4)) / 2
         calcium = self.g_ca * m_inf * (self.e_ca - v)

@@ -1,4 +1,4 @@
-"""The quadratic integrate-and-fire neuron, the normal form of a cell at the onset of firing."""
+"""The quadratic integrate-and-fire neuron, the normal form of a neuron at the onset of firing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sandbox.neurons.schemes import rk2
 
 
 class QIFState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,18 @@ class QIF(Neuron):
         tau_mem dv/dt = k (v - v_leak) (v - v_critical) + r current
         spike where v >= v_threshold, then v <- v_reset
 
-    `v_critical` is where an undriven membrane runs away; `v_threshold` only cuts the upstroke. Midpoint rule (rk2).
-    Units: tau_mem ms; k 1/mV; r MOhm; v_* mV. The defaults are a choice of ours.
+    Midpoint rule (rk2). The defaults are a choice of ours.
+
+    Args:
+        tau_mem: membrane time constant [ms].
+        k: curvature of the membrane current [1/mV].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
+        v_critical: potential above which the membrane diverges without input [mV].
+        v_threshold: level at which the upstroke is cut off and the spike is emitted [mV].
+        v_reset: potential after a spike [mV].
+        t_refractory: refractory period [ms], in which v is clamped; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> round(QIF().rheobase, 3)  # k (v_critical - v_leak)^2 / (4 r)
     0.225
@@ -75,33 +85,33 @@ class QIF(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From rest to where the membrane runs away [mV]."""
+        """Distance from rest to the point of no return, v_critical [mV]."""
         return self.v_critical - self.v_leak
 
     @property
     def rheobase(self) -> Value:
-        """Where the two fixed points meet [nA]."""
+        """Current at which the two fixed points meet [nA]."""
         return self.k * self.swing**2 / (4 * self.r)
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> QIFState:
-        """At rest, free to fire."""
+        """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         return QIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def derivative(self, current: Tensor, v: Tensor) -> Tensor:
-        """dv/dt [mV/ms]."""
+        """Return dv/dt [mV/ms]."""
         return (self.k * (v - self.v_leak) * (v - self.v_critical) + affine(current, self.r)) / self.tau_mem
 
     def integrate(self, current: Tensor, state: QIFState, dt: float) -> QIFState:
-        """One midpoint step; refractory cells stay where they are."""
+        """Take one midpoint step; refractory cells are clamped."""
         (v,) = rk2(lambda v: (self.derivative(current, v),), (state.v,), dt)
         return state._replace(v=held(state.wait, state.v, v))
 
     def fire(self, state: QIFState, dt: float) -> tuple[Tensor, QIFState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
         return spikes, QIFState(to_value(state.v, spikes, self.v_reset), wait)
 
     def centred(self, state: QIFState) -> Tensor:
-        """Membrane minus the cut of the upstroke [mV]."""
+        """Return membrane minus the level at which the upstroke is cut off [mV]."""
         return state.v - self.v_threshold

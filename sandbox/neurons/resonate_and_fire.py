@@ -1,4 +1,4 @@
-"""The resonate-and-fire neuron: a damped oscillation below threshold, so that timing decides."""
+"""The resonate-and-fire neuron: a damped oscillation below threshold, sensitive to the timing of its inputs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sandbox.neurons.schemes import Variables, rk4
 
 
 class ResonateAndFireState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # voltage-like part [mV]
     w: Tensor  # current-like part [mV]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,17 @@ class ResonateAndFire(Neuron):
         spike where v >= v_threshold, then v <- v_reset and w <- 0
 
     In the paper's notation z = w + i (v - v_leak), dz/dt = (-1 / tau_mem + i omega) z + input. Classical Runge-Kutta
-    (rk4), because Brian2's exact scheme does not take complex rates. Units: tau_mem ms; omega rad/ms; r MOhm; v_* mV.
+    (rk4), because Brian2's exact scheme does not accept complex rates. Refractory cells keep oscillating.
+
+    Args:
+        tau_mem: damping time constant [ms].
+        omega: angular frequency [rad/ms].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
+        v_threshold: threshold [mV].
+        v_reset: potential after a spike [mV].
+        t_refractory: refractory period [ms]; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> round(ResonateAndFire().omega / (2 * math.pi) * 1000)  # Hz
     40
@@ -72,42 +82,42 @@ class ResonateAndFire(Neuron):
 
     @property
     def swing(self) -> Value:
-        """From rest to threshold [mV]."""
+        """Distance from rest to threshold [mV]."""
         return span(self.v_leak, self.v_threshold)
 
     @property
     def rheobase(self) -> Value:
-        """Where the settled membrane meets the threshold; the onset of a step overshoots and fires earlier [nA]."""
+        """Constant current that brings the settled membrane to threshold [nA]; a current step overshoots."""
         turn = self.omega * self.tau_mem
         return self.swing * (1 + turn**2) / (turn * self.r)
 
     @property
     def fastest(self) -> float:
-        """The damping, or a radian of the oscillation [ms]."""
+        """Damping time constant, or the time of one radian, whichever is shorter [ms]."""
         return min(smallest(self.tau_mem), smallest(1 / self.omega))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ResonateAndFireState:
-        """At rest, free to fire."""
+        """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         return ResonateAndFireState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
-        """dv/dt and dw/dt [mV/ms]."""
+        """Return dv/dt and dw/dt [mV/ms]."""
         above_rest = affine(v, 1.0, -self.v_leak)
         dw = (affine(current, self.r) - w) / self.tau_mem - self.omega * above_rest
         return self.omega * w - above_rest / self.tau_mem, dw
 
     def integrate(self, current: Tensor, state: ResonateAndFireState, dt: float) -> ResonateAndFireState:
-        """One Runge-Kutta step; a refractory cell goes on oscillating."""
+        """Take one Runge-Kutta step; refractory cells keep oscillating."""
         v, w = rk4(lambda v, w: self.derivatives(current, v, w), (state.v, state.w), dt)
         return state._replace(v=v, w=w)
 
     def fire(self, state: ResonateAndFireState, dt: float) -> tuple[Tensor, ResonateAndFireState]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
         v = to_value(state.v, spikes, self.v_reset)
         return spikes, ResonateAndFireState(v, to_value(state.w, spikes, 0.0), wait)
 
     def centred(self, state: ResonateAndFireState) -> Tensor:
-        """Membrane minus threshold [mV]."""
+        """Return membrane minus threshold [mV]."""
         return state.v - self.v_threshold

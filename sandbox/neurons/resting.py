@@ -1,4 +1,4 @@
-"""Where an undriven membrane rests."""
+"""Find the resting potential of a neuron."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from sandbox.neurons.base import N, smallest
 
-PIECES = 400  # into which each round cuts the interval
+PIECES = 400  # intervals of the grid in each round
 ROUNDS = 7  # 400^-7 of the first interval is below the rounding of float64
 
 
 def lowest_root(f: Callable[[Tensor], Tensor], low: float, high: float) -> float:
-    """The first sign change of `f` above `low`, to rounding; `high` where there is none.
+    """Return the first sign change of `f` above `low`, to rounding; `high` if there is none.
 
-    `f` takes a tensor of potentials. Two sign changes closer together than a 400th of the interval are missed.
+    `f` takes a tensor of potentials. Two sign changes closer together than 1/400 of the interval are missed.
 
     >>> round(lowest_root(lambda x: x**2 - 2, 0.0, 2.0), 12)
     1.414213562373
@@ -35,7 +35,7 @@ def lowest_root(f: Callable[[Tensor], Tensor], low: float, high: float) -> float
 
 
 def plain(neuron: N) -> N:
-    """The neuron with a number in every field: the smallest of learned ones."""
+    """Return the neuron with a plain number in every field; the smallest entry of a learned one."""
     values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
     learned = {name: smallest(value) for name, value in values.items() if isinstance(value, Tensor)}
     return replace(neuron, **learned) if learned else neuron

@@ -1,4 +1,4 @@
-"""The numerical schemes, as Brian2 writes them, for the neurons whose equations have no exact step."""
+"""Numerical schemes as in Brian2, for neurons whose equations have no exact step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 Variables = tuple[Tensor, ...]
-Derivatives = Callable[..., Variables]  # of the variables, one by one, per ms
+Derivatives = Callable[..., Variables]  # takes the variables one by one, returns their derivatives per ms
 
 
 def euler(f: Derivatives, x: Variables, dt: float) -> Variables:
-    """Order 1: x + dt f(x).
+    """Take a step of order 1: x + dt f(x).
 
     >>> euler(lambda v: (-v,), (torch.ones(1),), 0.5)
     (tensor([0.5000]),)
@@ -21,12 +21,12 @@ def euler(f: Derivatives, x: Variables, dt: float) -> Variables:
 
 
 def rk2(f: Derivatives, x: Variables, dt: float) -> Variables:
-    """Order 2, the midpoint rule: x + dt f(x + dt f(x) / 2)."""
+    """Take a step of order 2, the midpoint rule: x + dt f(x + dt f(x) / 2)."""
     return _moved(x, f(*_moved(x, f(*x), dt / 2)), dt)
 
 
 def rk4(f: Derivatives, x: Variables, dt: float) -> Variables:
-    """Order 4, the classical Runge-Kutta scheme (Kutta 1901)."""
+    """Take a step of order 4, the classical Runge-Kutta scheme (Kutta 1901)."""
     k1 = f(*x)
     k2 = f(*_moved(x, k1, dt / 2))
     k3 = f(*_moved(x, k2, dt / 2))
@@ -35,7 +35,7 @@ def rk4(f: Derivatives, x: Variables, dt: float) -> Variables:
 
 
 def relax(x: Tensor, target: Tensor, rate: Tensor, dt: float) -> Tensor:
-    """Exponential Euler, of order 1, for dx/dt = rate (target - x) with rate and target held for the step.
+    """Take an exponential Euler step, of order 1, for dx/dt = rate (target - x), with both constant in the step.
 
     Reference: Rush & Larsen 1978 (doi 10.1109/TBME.1978.326270).
     """

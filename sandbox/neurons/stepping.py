@@ -1,4 +1,4 @@
-"""One step of a neuron after another: the time loop, and the state before the first step."""
+"""The time loop of a neuron, and its state before the first step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox.neurons.dice import fresh
 def loop(
     step: Callable[[Tensor, Any], tuple[tuple[Tensor, ...], Any]], inputs: Tensor, carry: Any
 ) -> tuple[tuple[Tensor, ...], Any]:
-    """The only time loop: `(outputs), carry = step(input, carry)` for every step, the outputs stacked along time."""
+    """Run `(outputs), carry = step(input, carry)` for every step, and stack the outputs along time."""
     rows = []
     for x in inputs.unbind(0):
         outputs, carry = step(x, carry)
@@ -28,7 +28,7 @@ def loop(
 def advance(
     neuron: Neuron, current: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
 ) -> tuple[tuple[Tensor, ...], Any]:
-    """One step, and what is shown of it."""
+    """Take one step; return output, recorded variables and, if `centred`, membrane minus threshold; and the state."""
     if not centred:
         output, after = neuron.step(current, state, dt)
         return (output, *(getattr(after, name) for name in record)), after
@@ -38,9 +38,9 @@ def advance(
 
 
 def rest(neuron: Neuron, currents: Tensor, generator: torch.Generator | None = None) -> Any:
-    """The state before anything has happened, for currents `[T, ...]`.
+    """Return the state before the first step, for currents `[T, ...]`.
 
-    A noisy neuron's key is drawn from the generator, or else from that of the pass (`rules.spikes.surrogate`).
+    A stochastic neuron's key is drawn from the generator, or else from that of the pass (`rules.spikes.surrogate`).
     """
     state = neuron.initial_state(currents.shape[1:], currents)
     if neuron.draws:
@@ -50,12 +50,12 @@ def rest(neuron: Neuron, currents: Tensor, generator: torch.Generator | None = N
 
 
 def variables(state: Any) -> list[str]:
-    """The names of what a state holds of each cell."""
+    """Return the names of the per-cell variables in a state."""
     return [name for name, value in state._asdict().items() if value is not None and name != "key"]
 
 
 def check_resolution(neuron: Neuron, dt: float) -> None:
-    """Warn where dt is longer than the fastest time constant."""
+    """Warn if dt is longer than the fastest time constant."""
     if dt > neuron.fastest:
         name = type(neuron).__name__
         warnings.warn(
@@ -68,5 +68,5 @@ def check_resolution(neuron: Neuron, dt: float) -> None:
 def body_of(
     record: tuple[str, ...], centred: bool, neuron: Neuron, current: Tensor, state: Any, dt: float
 ) -> tuple[tuple[Tensor, ...], Any]:
-    """`advance` with what is shown of a step in front, so that `partial` can fix it."""
+    """Call `advance` with `record` and `centred` as the first arguments, so that `partial` can fix them."""
     return advance(neuron, current, state, dt, record, centred)

@@ -1,4 +1,4 @@
-"""A stochastic binary unit: it fires with the logistic of its membrane, and its spikes leave no trace."""
+"""A stochastic binary unit: its probability of firing is the logistic of its membrane, and it is not reset."""
 
 from __future__ import annotations
 
@@ -17,31 +17,39 @@ from sandbox.neurons.dice import following, uniform
 
 
 class StochasticBinaryState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
-    key: Tensor  # what the next random numbers are made of, one int64 for all cells
+    key: Tensor  # key of the next random numbers, one int64 for all cells
 
 
 @dataclass(frozen=True)
 class StochasticBinary(Neuron):
-    """A unit that fires with a probability that is the logistic of its membrane, and is not reset.
+    """Stochastic binary unit: the probability of a spike is the logistic of the membrane; there is no reset.
 
         tau_mem dv/dt = v_leak - v + r current
         spike with probability p = 1 / (1 + exp(-(v - v_threshold) / delta_v)) in a step
 
-    By default the membrane forgets a step (exp(-dt / tau_mem) is 4e-44 at dt = 1 ms), so that v is the input, `v_leak +
-    r current`: the classical stochastic binary unit. With a longer tau_mem it is a leaky one. It is stepped as a
-    comparator with logistic noise: with dice uniform on (0, 1), it fires where
-    v >= v_threshold + delta_v log(dice / (1 - dice)). Its derivative is that of the probability, `p (1 - p) / delta_v`.
-    The dice are those of `EscapeLIF`. Units: tau_mem ms; r MOhm; v_*, delta_v mV; current nA.
+    By default the membrane forgets its past within a step (exp(-dt / tau_mem) is 4e-44 at dt = 1 ms), so v is the
+    input, `v_leak + r current`: the classical stochastic binary unit. A longer tau_mem makes it leaky. The step
+    compares the membrane with logistic noise: with `dice` drawn uniformly from (0, 1), the unit fires where
+    v >= v_threshold + delta_v log(dice / (1 - dice)). Its derivative is that of the probability, p (1 - p) / delta_v.
+    The draws come from `state.key` as in `EscapeLIF`.
+
+    Args:
+        tau_mem: membrane time constant [ms].
+        delta_v: width of the logistic [mV].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
+        v_threshold: potential at which the unit fires with probability 1/2 [mV].
+        seed: key of the random numbers if no generator is given.
 
     >>> neuron = StochasticBinary()
     >>> spikes, _ = neuron.step(torch.full((100_000,), 1.0), neuron.initial_state((100_000,), torch.zeros(1)), dt=1.0)
     >>> round(float(spikes.mean()), 2)  # 1 / (1 + exp(-1)) = 0.731
     0.73
 
-    Reference: Ackley, Hinton & Sejnowski 1985 (doi 10.1207/s15516709cog0901_7), whose unit it is.
+    Reference: Ackley, Hinton & Sejnowski 1985 (doi 10.1207/s15516709cog0901_7), for the unit.
     """
 
     tau_mem: float = 0.01
@@ -71,31 +79,31 @@ class StochasticBinary(Neuron):
 
     @property
     def swing(self) -> Value:
-        """The width of the logistic [mV]."""
+        """Width of the logistic [mV]."""
         return self.delta_v
 
     @property
     def fastest(self) -> float:
-        """Infinite: the membrane is stepped exactly and drives nothing that a shorter step would resolve [ms]."""
+        """Infinite [ms]: the membrane's step is exact, and nothing else in the unit would need a shorter one."""
         return math.inf
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> StochasticBinaryState:
-        """At rest, with the key of the seed."""
+        """Return the resting state, with the key of the seed."""
         key = torch.tensor(self.seed, dtype=torch.int64, device=like.device)
         return StochasticBinaryState(full(shape, self.v_leak, like), key)
 
     def integrate(self, current: Tensor, state: StochasticBinaryState, dt: float) -> StochasticBinaryState:
-        """The exact solution over one step."""
+        """Return the exact solution after one step."""
         return state._replace(v=toward(affine(current, self.r, self.v_leak), state.v, decay(dt, self.tau_mem)))
 
     def fire(self, state: StochasticBinaryState, dt: float) -> tuple[Tensor, StochasticBinaryState]:
-        """Spikes `[...]` of zeros and ones; the membrane stays."""
+        """Return spikes `[...]`, 0 or 1; the membrane is not reset."""
         noise = logistic(uniform(state.key, state.v))
         spikes = LOGISTIC.spike(affine(self.centred(state), 1 / self.delta_v), noise=noise)
         return spikes, state._replace(key=following(state.key))
 
     def centred(self, state: StochasticBinaryState) -> Tensor:
-        """Membrane minus the threshold without noise [mV]."""
+        """Return membrane minus the noise-free threshold [mV]."""
         return affine(state.v, 1.0, -self.v_threshold)
 
 

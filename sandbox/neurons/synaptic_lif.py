@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neurons whose input current is smoothed by a synapse, stepped exactly."""
+"""Leaky integrate-and-fire neurons whose input current is filtered by a synapse, with exact steps."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sandbox.neurons.firing import Resetting, held
 
 
 class CubaLIFState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
     i_syn: Tensor  # synaptic current [nA]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,19 @@ class CubaLIF(Resetting):
         tau_syn di_syn/dt = current - i_syn
         spike where v >= v_threshold, then reset; v is clamped for t_refractory, the synapse is not
 
-    The synapse has unit gain, so a charge arrives whole whatever tau_syn is. The current is constant within a step and
-    the step is exact, also for tau_syn = tau_mem, where Brian2's closed form divides by zero. Resets, refractory
-    period, surrogate and units are those of the LIF neuron.
+    The synapse has unit gain: the charge that arrives does not depend on tau_syn. The current is constant within a step
+    and the step is exact, also for tau_syn = tau_mem, where Brian2's closed form divides by zero.
+
+    Args:
+        tau_mem: membrane time constant [ms].
+        tau_syn: time constant of the synapse [ms].
+        r: membrane resistance [MOhm].
+        v_leak: resting potential [mV].
+        v_threshold: threshold [mV].
+        v_reset: potential after a spike [mV].
+        reset: "to_value" (v_reset), "subtract" (v_threshold - v_reset is subtracted) or "none".
+        t_refractory: refractory period [ms]; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> neuron = CubaLIF(tau_mem=10.0, tau_syn=10.0)
     >>> _, state = neuron.step(torch.ones(1), neuron.initial_state((1,), torch.zeros(1)), dt=10.0)
@@ -73,12 +83,12 @@ class CubaLIF(Resetting):
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "tau_syn": 0.0, "r": 0.0, "v_threshold": "v_reset"}
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> CubaLIFState:
-        """At rest, free to fire."""
+        """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         return CubaLIFState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def integrate(self, current: Tensor, state: CubaLIFState, dt: float) -> CubaLIFState:
-        """The exact solution over one step: the synapse relaxes, and the membrane follows it."""
+        """Return the exact solution after one step: the synapse relaxes, and the membrane follows it."""
         excess = state.i_syn - current
         kept = decay(dt, self.tau_mem)
         drive = self.r * dt / self.tau_mem * kept * exprel(dt / self.tau_mem - dt / self.tau_syn)
@@ -88,12 +98,12 @@ class CubaLIF(Resetting):
 
 
 class AlphaLIFState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential [mV]
     i_syn: Tensor  # synaptic current [nA]
-    x: Tensor  # the rising part of the synapse [nA]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    x: Tensor  # first stage of the synapse [nA]
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
@@ -105,8 +115,8 @@ class AlphaLIF(Resetting):
         tau_syn dx/dt     = current - x
         spike where v >= v_threshold, then reset; v is clamped for t_refractory, the synapse is not
 
-    An impulse of current becomes `t / tau_syn^2 exp(-t / tau_syn)`, of area one. The step is exact for every pair of
-    time constants. Everything else is as in `CubaLIF`.
+    An impulse of current becomes `t / tau_syn^2 exp(-t / tau_syn)`, of area 1. The step is exact for every pair of time
+    constants. The arguments are those of `CubaLIF`.
 
     >>> neuron = AlphaLIF(tau_syn=5.0)
     >>> _, state = neuron.step(torch.ones(1), neuron.initial_state((1,), torch.zeros(1)), dt=5.0)
@@ -137,13 +147,13 @@ class AlphaLIF(Resetting):
     above: ClassVar[dict[str, float | str]] = CubaLIF.above
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> AlphaLIFState:
-        """At rest, free to fire."""
+        """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         zero = torch.zeros_like(v)
         return AlphaLIFState(v, zero, zero, zero if self.t_refractory > 0 else None)
 
     def integrate(self, current: Tensor, state: AlphaLIFState, dt: float) -> AlphaLIFState:
-        """The exact solution over one step."""
+        """Return the exact solution after one step."""
         i_excess, x_excess = state.i_syn - current, state.x - current
         kept, part = decay(dt, self.tau_mem), dt / self.tau_syn
         gap = dt / self.tau_mem - part

@@ -1,4 +1,4 @@
-"""A soma that fires and a dendrite that receives."""
+"""A neuron with two compartments: a dendrite that receives the input, and a soma that fires."""
 
 from __future__ import annotations
 
@@ -16,23 +16,35 @@ from sandbox.neurons.schemes import Variables, rk4
 
 
 class TwoCompartmentState(NamedTuple):
-    """What a cell remembers."""
+    """State of a population, one value per cell in each field."""
 
     v: Tensor  # membrane potential of the soma [mV]
     v_dend: Tensor  # membrane potential of the dendrite [mV]
-    wait: Tensor | None = None  # steps for which it stays refractory; None where no cell ever is
+    wait: Tensor | None = None  # steps of the refractory period left; None without one
 
 
 @dataclass(frozen=True)
 class TwoCompartment(Resetting):
-    """Two leaky compartments, joined by an axial resistance; the current enters the dendrite, the soma fires.
+    """Two leaky compartments coupled by an axial resistance; the current enters the dendrite, and the soma fires.
 
         tau_mem dv/dt       = v_leak - v + r (v_dend - v) / r_axial
         tau_dend dv_dend/dt = v_leak - v_dend + r_dend (current + (v - v_dend) / r_axial)
         spike where v >= v_threshold, then the reset of the soma; the soma is clamped for t_refractory
 
-    Classical Runge-Kutta (rk4). Resets and surrogate are those of the LIF neuron. Units: tau_* ms; r* MOhm; v_* mV.
-    The defaults are a choice of ours.
+    Classical Runge-Kutta (rk4). The defaults are a choice of ours.
+
+    Args:
+        tau_mem: time constant of the soma [ms].
+        tau_dend: time constant of the dendrite [ms].
+        r: resistance of the soma [MOhm].
+        r_dend: resistance of the dendrite [MOhm].
+        r_axial: resistance between the compartments [MOhm].
+        v_leak: resting potential of both [mV].
+        v_threshold: threshold of the soma [mV].
+        v_reset: potential of the soma after a spike [mV].
+        reset: "to_value" (v_reset), "subtract" (v_threshold - v_reset is subtracted) or "none"; of the soma.
+        t_refractory: refractory period [ms]; 0 for none.
+        surrogate: surrogate gradient of the spike.
 
     >>> TwoCompartment().rheobase  # (1 / r + (1 + r_axial / r) / r_dend) swing
     3.0
@@ -81,29 +93,29 @@ class TwoCompartment(Resetting):
 
     @property
     def rheobase(self) -> Value:
-        """Where the settled soma meets the threshold [nA]."""
+        """Constant current that brings the soma to threshold [nA]."""
         return self.swing * (1 / self.r + (1 + self.r_axial / self.r) / self.r_dend)
 
     @property
     def fastest(self) -> float:
-        """The faster compartment, loaded by the other [ms]."""
+        """Time constant of the faster compartment, with the other as its load [ms]."""
         soma = self.tau_mem / (1 + self.r / self.r_axial)
         dendrite = self.tau_dend / (1 + self.r_dend / self.r_axial)
         return min(smallest(tau) for tau in (soma, dendrite))
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> TwoCompartmentState:
-        """At rest, free to fire."""
+        """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         return TwoCompartmentState(v, v, torch.zeros_like(v) if self.t_refractory > 0 else None)
 
     def derivatives(self, current: Tensor, v: Tensor, v_dend: Tensor) -> Variables:
-        """dv/dt and dv_dend/dt [mV/ms]."""
+        """Return dv/dt and dv_dend/dt [mV/ms]."""
         axial = (v_dend - v) / self.r_axial
         soma = (self.v_leak - v + self.r * axial) / self.tau_mem
         return soma, (self.v_leak - v_dend + self.r_dend * (current - axial)) / self.tau_dend
 
     def integrate(self, current: Tensor, state: TwoCompartmentState, dt: float) -> TwoCompartmentState:
-        """One Runge-Kutta step, in all stages of which the soma of a refractory cell stays where it was."""
+        """Take one Runge-Kutta step; the soma of a refractory cell is clamped in every stage."""
 
         def f(v: Tensor, v_dend: Tensor) -> Variables:
             soma, dendrite = self.derivatives(current, v, v_dend)

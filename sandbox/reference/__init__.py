@@ -1,4 +1,4 @@
-"""The only room where Brian2 is imported: run it, and compare."""
+"""Run neurons and networks in Brian2, and compare. Brian2 is imported in this package alone."""
 
 from sandbox.reference.compiler.compile import from_brian2
 from sandbox.reference.compiler.neuron import CompiledNeuron

@@ -1,4 +1,4 @@
-"""Brian2 runs a neuron's own equations on a stored current."""
+"""Run a neuron's own equations in Brian2 on a stored current."""
 
 from __future__ import annotations
 
@@ -21,13 +21,22 @@ from sandbox.simulation import Trajectory
 def run_brian2(
     neuron: Neuron, currents: Tensor, dt: float, record: tuple[str, ...] = ("v",), periods: Tensor | None = None
 ) -> Trajectory:
-    """Simulate in Brian2, in float64, with NumPy code and no compiler.
+    """Simulate a neuron in Brian2, in float64, with NumPy code and no compiler.
 
-    Arguments: currents `[T, N]` in nA, held constant within each step (a TimedArray, read once at its beginning); `dt`
-    in ms; variables to record as they stand at the end of each step, after the reset. The numbers that a noisy neuron
-    draws are handed to Brian2 as they are drawn here. Returns what `sandbox.simulate` returns. Raises ValueError, with
-    Brian2's own message, for equations that do not hold together: a wrong unit, an unknown name; and for an `exact`
-    scheme whose closed form divides by zero.
+    Brian2 receives the random numbers of a stochastic neuron as they are drawn here.
+
+    Args:
+        neuron: the neuron.
+        currents: `[T, N]` [nA], constant within each step (a TimedArray, read at the beginning of the step).
+        dt: time step [ms].
+        record: variables to record at the end of each step, after the reset; ("v",) by default.
+        periods: a refractory period [ms] for each cell, `[N]`; None for that of the neuron.
+
+    Returns: A `Trajectory`, as from `sandbox.simulate`.
+
+    Raises:
+        ValueError: with Brian2's message, for a wrong unit or an unknown name in the equations; and for an `exact`
+            scheme whose closed form divides by zero.
 
     >>> from sandbox import LIF
     >>> run = run_brian2(LIF(tau_mem=10.0), torch.full((50, 1), 1.5, dtype=torch.float64), dt=1.0)
@@ -53,14 +62,14 @@ def run_brian2(
 
 
 def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """Brian2's threshold and reset alone, on states `[N]` as they would stand after the integration.
+    """Apply Brian2's threshold and reset alone to states `[N]`, as they are after the integration.
 
-    Returns the spikes `[N]` and every variable after the reset.
+    Returns: The spikes `[N]` and every variable after the reset.
     """
     b2 = brian2()
     with plain_numpy(), proof_reading(neuron):
-        group = make_group(neuron, torch.zeros_like(state[0])[None], dt, state, method="euler")  # nothing integrates
-        group.state_updater.active = False
+        group = make_group(neuron, torch.zeros_like(state[0])[None], dt, state, method="euler")
+        group.state_updater.active = False  # so the method is never used
         spikes = b2.SpikeMonitor(group)
         b2.Network(group, spikes).run(dt * b2.ms, namespace={})
         after = {name: _plain(getattr(group, name), unit(neuron.units[name])) for name in evolving(neuron, state)}
@@ -70,7 +79,7 @@ def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[
 def make_group(
     neuron: Neuron, currents: Tensor, dt: float, state: Any, periods: Tensor | None = None, method: str = ""
 ) -> Any:
-    """The NeuronGroup of a neuron, driven by stored currents `[T, N]`, in a given state."""
+    """Build the NeuronGroup of a neuron in a given state, driven by stored currents `[T, N]`."""
     b2 = brian2()
     physical = {name: value * unit(neuron.units[name]) for name, value in parameters(neuron).items()}
     lines = [neuron.equations]
@@ -106,18 +115,18 @@ def _refractory(neuron: Neuron) -> Any:
 
 
 def evolving(neuron: Neuron, state: Any) -> list[str]:
-    """The state variables that the equations know: those with a unit."""
+    """Return the state variables of the equations: those with a unit."""
     return [name for name in state._fields if name in neuron.units]
 
 
 def parameters(neuron: Neuron) -> dict[str, float]:
-    """The fields that the equations know, by name: those with a unit."""
+    """Return the parameters in the equations, by name: the fields with a unit."""
     given = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
     return {name: float(value) for name, value in given.items() if name in neuron.units}
 
 
 def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
-    """The numbers `[T, N]` that a neuron draws in each step, by name."""
+    """Return the random numbers `[T, N]` that a neuron draws in each step, by name."""
     if not neuron.draws:
         return {}
     keys = [state.key]
@@ -130,7 +139,7 @@ def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
 
 
 def unit(text: str) -> Any:
-    """A unit of Brian2 from products, quotients and whole powers of its names: "mV", "1/nA", "mV/ms".
+    """Return a Brian2 unit from a product or quotient of names, or of their whole powers: "mV", "1/nA", "mV/ms".
 
     >>> unit("mV/ms")
     mvolt / msecond
@@ -147,7 +156,7 @@ def unit(text: str) -> Any:
 
 
 def base(symbol: Any) -> str:
-    """The dimension of a unit, as an equation writes it after the colon."""
+    """Return the dimension of a unit as it is written after the colon of an equation."""
     if brian2().is_dimensionless(symbol):
         return "1"
     text: str = repr(symbol.dim).replace("^", "**")
@@ -156,10 +165,10 @@ def base(symbol: Any) -> str:
 
 @contextmanager
 def plain_numpy() -> Iterator[None]:
-    """Brian2 without a compiler, for as long as this lasts.
+    """Run Brian2 without a compiler inside this block.
 
-    Its `exprel` writes the array that it returns into the message of an error that it does not raise, at every call;
-    in full, that takes several times as long as everything else.
+    Print options are shortened too: at every call, Brian2's `exprel` formats its result for the message of an error
+    that it does not raise. In full length that would take several times as long as everything else.
     """
     prefs = brian2().prefs
     before, prefs.codegen.target = prefs.codegen.target, "numpy"
@@ -172,12 +181,12 @@ def plain_numpy() -> Iterator[None]:
 
 @contextmanager
 def proof_reading(neuron: Neuron) -> Iterator[None]:
-    """What Brian2 objects to in a neuron's text, as a ValueError."""
+    """Turn Brian2's errors about a neuron's equations into a ValueError."""
     try:
         yield
     except (ArithmeticError, MemoryError):
         raise
-    except Exception as error:  # Brian2 wraps a dozen kinds of complaint, and its own base class is none of them
+    except Exception as error:  # Brian2 wraps a dozen kinds of error, and they share no base class
         first: BaseException = error
         while first.__cause__ is not None:
             first = first.__cause__
@@ -199,7 +208,7 @@ def _evaluated(node: ast.expr) -> Any:
             return _evaluated(left) / _evaluated(right)
         case ast.BinOp(left, ast.Pow(), ast.Constant(value=int() as power)):
             return _evaluated(left) ** power
-    raise ValueError(f"{ast.unparse(node)!r} is no product, quotient or power")
+    raise ValueError(f"{ast.unparse(node)!r} is not a product, quotient or power")
 
 
 def _plain(values: Any, symbol: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""The Brian2 objects of a network: groups, synapses and monitors, and the slots in which they act."""
+"""The Brian2 objects of a network: groups, synapses, monitors, and their scheduling slots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOTS = ("drive", "update", "threshold", "clear", "synapses", "reset", "output")
 
 
 def circuit(layers: Sequence[Dense], x: NDArray[np.float64], dt: float) -> Any:
-    """A `brian2.Network` that runs these layers on an input `[T, B, in]`, with `dt` in ms."""
+    """Build a `brian2.Network` that runs these layers on an input `[T, B, in]`, with `dt` in ms."""
     b2 = brian2()
     clock = b2.Clock(dt * b2.ms)
     steps, samples, _ = x.shape
@@ -33,7 +33,7 @@ def circuit(layers: Sequence[Dense], x: NDArray[np.float64], dt: float) -> Any:
         source = cells
     network = b2.Network(objects)
     slots = [f"{slot}_cells_{number}" for number in range(len(layers)) for slot in SLOTS]
-    network.schedule = ["start", "groups", "input", *slots, "end"]  # "start" and "groups": where idle objects stay
+    network.schedule = ["start", "groups", "input", *slots, "end"]  # idle objects stay in "start" and "groups"
     return network
 
 
@@ -47,7 +47,7 @@ def _input(x: NDArray[np.float64], clock: Any) -> Any:
 
 
 def _cells(name: str, layer: Dense, steps: int, samples: int, clock: Any) -> Any:
-    """The population, once for each sample, at rest, with every part of its step in a slot of its own."""
+    """Build a population at rest, copied for each sample, with a scheduling slot for each part of its step."""
     group = _group(name, layer, steps, samples, clock)
     group.state_updater.when = f"update_{name}"
     group.run_regularly("feed = 0*amp\nheard = 0*amp", when=f"clear_{name}")
@@ -75,10 +75,10 @@ def _group(name: str, layer: Dense, steps: int, samples: int, clock: Any) -> Any
     ]
     lines += [f"{name} : {base(values)} (constant)" for name, values in own.items()]
     lines += ["output : 1"] * (not neuron.spiking)
-    for dice, values in drawn(neuron, start, torch.zeros(steps, count, dtype=torch.float64)).items():
-        symbol = unit(neuron.units[dice])
-        physical[f"stored_{dice}"] = b2.TimedArray(values.numpy() * symbol, dt=clock.dt)
-        lines.append(f"{dice} = stored_{dice}(t, i) : {base(symbol)} (constant over dt)")
+    for draw, values in drawn(neuron, start, torch.zeros(steps, count, dtype=torch.float64)).items():
+        symbol = unit(neuron.units[draw])
+        physical[f"stored_{draw}"] = b2.TimedArray(values.numpy() * symbol, dt=clock.dt)
+        lines.append(f"{draw} = stored_{draw}(t, i) : {base(symbol)} (constant over dt)")
     group = b2.NeuronGroup(
         count,
         "\n".join(lines),
@@ -99,7 +99,7 @@ def _group(name: str, layer: Dense, steps: int, samples: int, clock: Any) -> Any
 
 
 def _parameters(layer: Dense, samples: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The parameters that all cells share, and those of which each cell has its own, as quantities."""
+    """Return the parameters shared by all cells, and those with a value for each cell, as quantities."""
     neuron = layer.neuron
     shared, own = {}, {}
     for name in (field.name for field in fields(neuron) if field.name in neuron.units):
@@ -112,9 +112,10 @@ def _parameters(layer: Dense, samples: int) -> tuple[dict[str, Any], dict[str, A
 
 
 def _synapses(name: str, source: Any, target: Any, weight: NDArray[np.float64], into: str) -> Any:
-    """The weights `[post, pre]` between two groups, once for each sample, into the target's `feed` or `heard`.
+    """Connect two groups with weights `[post, pre]`, copied for each sample, into the target's `feed` or `heard`.
 
-    Spikes add their weight when they arrive; the output of cells that never fire is weighed and summed at every step.
+    A spike adds its weight when it arrives; the analog output of cells that never fire is weighted and summed in every
+    step.
     """
     b2 = brian2()
     fires = bool(source.thresholder)
@@ -143,7 +144,7 @@ Matrix = NDArray[np.float64]
 
 
 class Dense(NamedTuple):
-    """What Brian2 is told of a layer."""
+    """Description of a layer for Brian2."""
 
     name: str
     neuron: Neuron

@@ -1,4 +1,4 @@
-"""Brian2, or the word on how to get it."""
+"""Import Brian2, or report how to install it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def brian2() -> Any:
-    """The module `brian2`; raises ImportError with the command that installs it.
+    """Return the module `brian2`; raise ImportError with the command that installs it.
 
     >>> brian2().__name__
     'brian2'

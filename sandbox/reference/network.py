@@ -1,4 +1,4 @@
-"""A whole network in Brian2: the same layers, the same weights, the same order of events within a step."""
+"""Run a whole network in Brian2: same layers, same weights, same order of events within a step."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sandbox.reference.need import brian2
 from sandbox.reference.network_report import NetworkReport, report
 from sandbox.synapses import EventLinear
 
-LINEAR = (nn.Linear, EventLinear)  # a subclass of a stranger may weigh otherwise
+LINEAR = (nn.Linear, EventLinear)  # exact types only: a user-defined subclass may compute something else
 
 
 class Brian2Run(NamedTuple):
-    """What Brian2 made of an input; `output` is that of the last layer, as in `rules.Run`."""
+    """Result of a run in Brian2; `output` is that of the last layer, as in `rules.Run`."""
 
     output: Tensor  # [T, B, classes]
     layers: tuple[Tensor, ...]  # [T, B, unit] for each layer: spikes, or the voltage [mV] of cells that never fire
@@ -31,12 +31,12 @@ class Brian2Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Brian2Network:
-    """A network as Brian2 runs it; `to_brian2` makes it.
+    """A network for Brian2, as `to_brian2` returns it.
 
-    All samples of an input run side by side, as copies of the network. One time step goes through the layers in order,
-    each with scheduling slots of its own: the state update under a constant current, the threshold, the synapses that
-    carry its spikes to the next layer within the step and to itself for the next step, the reset. The input and the
-    output of cells that never fire are analog, and reach the next layer through a `(summed)` variable.
+    All samples of an input run side by side, as copies of the network. A time step goes through the layers in order.
+    Each layer has its own scheduling slots: the state update under a constant current; the threshold; the synapses,
+    which carry spikes to the next layer within the step and to the layer itself for the next step; and the reset. The
+    input and the output of cells that never fire are analog and reach the next layer through a `(summed)` variable.
     """
 
     layers: tuple[Dense, ...]
@@ -44,10 +44,13 @@ class Brian2Network:
     dt: float  # [ms]
 
     def objects(self, x: Tensor) -> Any:
-        """The `brian2.Network` for an input `[T, B, *shape]`, before it has run.
+        """Build the `brian2.Network` for an input `[T, B, *shape]`, ready to run.
 
-        Its objects have names: "input", and for layer number n "cells_n", "weights_n", "recurrent_n" and "outputs_n",
-        the monitor. Raises ValueError for an input of another shape.
+        Its objects have names: "input", and for layer number n "cells_n", "weights_n", "recurrent_n" and, for the
+        monitor, "outputs_n".
+
+        Raises:
+            ValueError: for an input of another shape.
         """
         wanted = self.network.shape
         if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(wanted):
@@ -67,10 +70,15 @@ class Brian2Network:
         return Brian2Run(outputs[-1], tuple(outputs), objects)
 
     def compare(self, x: Tensor, network: Network | None = None, tolerance: float = 1e-9) -> NetworkReport:
-        """Run an input `[T, B, *shape]` on both sides, and say at which layer they first differ.
+        """Run an input in Brian2 and in torch, and report where they first differ.
 
-        Arguments: the input; the network to hold to this one, by default the one it was made from; the tolerance in mV
-        for the voltages of cells that never fire (both sides round differently, by about 1e-16 of a value and a step).
+        Args:
+            x: the input `[T, B, *shape]`.
+            network: the network to compare with Brian2; by default the one that this was made from.
+            tolerance: for the voltages of cells that never fire [mV], 1e-9 by default; rounding differs by about 1e-16
+                of a value per step.
+
+        Returns: A report that prints as a table; `passed` is True if all spikes agree.
         """
         ours = copy.deepcopy(network or self.network).double()
         with torch.no_grad():
@@ -80,10 +88,15 @@ class Brian2Network:
 
 
 def to_brian2(network: Network) -> Brian2Network:
-    """The same spiking network as Brian2 objects, with the weights as they are now.
+    """Convert a spiking network to Brian2, with its present weights.
 
-    Dense layers, recurrent or not, of any neuron; a noisy one gets the numbers that it draws here from its seed. Raises
-    ValueError for any other part, which it names, and for layers that differ in dt.
+    Brian2 receives the random numbers of stochastic neurons as they are drawn here from the neuron's seed.
+
+    Args:
+        network: dense layers, recurrent or not, of any neuron.
+
+    Raises:
+        ValueError: for any other part, which the message names, and for layers that differ in dt.
 
     >>> from sandbox import LIF, LeakyIntegrator, build
     >>> net = build(shape=(4,), classes=3, hidden=(10, "5r"), neuron=LIF(tau_mem=5.0), readout=LeakyIntegrator())
@@ -107,7 +120,7 @@ def to_brian2(network: Network) -> Brian2Network:
 
 
 def responses(network: Network, x: Tensor) -> tuple[Tensor, ...]:
-    """The output of every part of a network for an input, `[T, B, unit]` each."""
+    """Return the output of every part of a network for an input, `[T, B, unit]` each."""
     outputs: list[Tensor] = []
     x = x.reshape(*x.shape[:2], *network.shape)
     for part in network.stack:
@@ -118,14 +131,16 @@ def responses(network: Network, x: Tensor) -> tuple[Tensor, ...]:
 
 def _dense(name: str, part: nn.Module) -> Dense:
     if not isinstance(part, Layer):
-        raise ValueError(f"{name} is a {type(part).__name__}: Brian2 gets dense layers, 30 or '30r' of sandbox.build")
+        raise ValueError(
+            f"{name} is a {type(part).__name__}: only dense layers can be converted, 30 or '30r' of sandbox.build"
+        )
     synapse = part.synapse
     if isinstance(synapse, nn.Sequential) and [type(m) for m in list(synapse)[:-1]] == [nn.Flatten]:
         synapse = synapse[-1] if type(synapse[-1]) in LINEAR else synapse
     if not (isinstance(synapse, nn.Linear) and type(synapse) in LINEAR):
         raise ValueError(
-            f"{name} weighs its input by {_kinds(synapse)}: Brian2 gets nn.Linear, or nn.Flatten and "
-            "nn.Linear; write a convolution as the nn.Linear that does the same"
+            f"{name} weighs its input by {_kinds(synapse)}: only nn.Linear, or nn.Flatten and "
+            "nn.Linear, can be converted; write a convolution as the nn.Linear that does the same"
         )
     cells = part.cells
     bias = torch.zeros(synapse.out_features, dtype=torch.float64)
@@ -137,7 +152,7 @@ def _dense(name: str, part: nn.Module) -> Dense:
 
 
 def _recorded(monitor: Any, steps: int, samples: int, dt: float) -> Tensor:
-    """What a monitor saw `[T, B, unit]`."""
+    """Return the recording of a monitor, `[T, B, unit]`."""
     b2 = brian2()
     if isinstance(monitor, b2.StateMonitor):
         seen = np.asarray(monitor.output).T.copy()

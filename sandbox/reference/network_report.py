@@ -1,4 +1,4 @@
-"""Where a network in Brian2 and ours part, and whether it matters for their answers."""
+"""Where a network in Brian2 and in torch differ, and whether their predictions agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Difference(NamedTuple):
-    """A place where the two sides are not the same."""
+    """A place where the two sides differ."""
 
     layer: str
     step: int
@@ -20,11 +20,11 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkReport:
-    """What differed between a network in Brian2 and ours; it prints as a table.
+    """Comparison of a network in Brian2 and in torch; prints as a table.
 
-    `first` is the earliest step, and within it the lowest layer, at which spikes differ, or voltages by more than the
-    tolerance. `differences` has each layer's largest absolute difference, `differing` how many (step, sample, cell)
-    differ. A prediction is the class with the largest output, averaged over time.
+    `first` is the earliest step, and within it the lowest layer, at which spikes differ, or voltages differ by more
+    than the tolerance. `differences` has the largest absolute difference of each layer, `differing` the number of
+    differing (step, sample, cell). A prediction is the class with the largest output, averaged over time.
     """
 
     layers: tuple[str, ...]
@@ -39,7 +39,7 @@ class NetworkReport:
 
     @property
     def passed(self) -> bool:
-        """No spike at another place, every voltage within the tolerance, the same predictions."""
+        """True if all spikes agree, every voltage is within the tolerance, and the predictions are equal."""
         return self.first is None and self.predictions_equal == self.samples
 
     def __str__(self) -> str:

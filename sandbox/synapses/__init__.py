@@ -1,24 +1,24 @@
-"""Synapses that pay only for spikes: dense weights that add up the rows of the inputs that are active.
+"""Synapses that compute only with spikes: dense weights whose rows are added up for the active inputs.
 
     y[n] = bias + sum over active j of x[n, j] W[:, j]                       forward
     dLoss/dW[:, j] = sum over n where j is active of x[n, j] dLoss/dy[n]     for the weight
     dLoss/dx[n] = sum over o where dLoss/dy[n, o] is not 0 of dLoss/dy[n, o] W[o]
 
-Each is what a matrix product says, less the terms that are exactly zero, so it agrees with the dense product up to the
-order of summation. `EventLinear` chooses for each call, by the density of what it is given, and `using` forces it:
+Each is a matrix product without the terms that are exactly zero, so it agrees with the dense product up to the order of
+summation. `EventLinear` chooses the mode for each call by the density of its input; `using` forces a mode:
 
-- "auto", the default of a plain Python session: by events where the density is below a crossover that is measured
-  once for each machine and shape (`sandbox.synapses.calibration`). Since timings decide, two machines may round
-  differently, and so may two runs on one whose measurements are not kept;
-- "events": always by events; the same bits in every run and for any number of threads;
-- "dense": always the matrix product. An `Experiment` is pinned to it, or to "events" where it says so, because a run
-  that is resumed, or paired with another, must not depend on how busy the machine was.
+- "auto", the default of a plain Python session: by events if the density is below a crossover that is measured once for
+  each machine and shape (`sandbox.synapses.calibration`). Because the choice depends on timings, rounding may differ
+  between machines, and between runs on a machine that does not keep its measurements.
+- "events": always by events; the same bits in every run and for any number of threads.
+- "dense": always the matrix product. An `Experiment` uses this mode, or "events" if it is configured so, because a run
+  that is resumed, or paired with another, must not depend on the load of the machine.
 
-A recurrent weight is chosen for in the same way in every step, in the loop of `sandbox.kernels.recurrent`; that
-transposes it once. Convolutions stay dense: prototypes, which are not kept, took 0.7 to 1.4 of the time of a dense
-convolution's forward pass at a density of 5 %.
+For a recurrent weight the same choice is made in every step, in the loop of `sandbox.kernels.recurrent`, which
+transposes the weight once. Convolutions stay dense: event-based prototypes, which were dropped, took 0.7 to 1.4 times
+as long as the forward pass of a dense convolution at a density of 5 %.
 
-The room imports `machine` alone.
+Imports `machine` alone.
 """
 
 from sandbox.synapses.choice import MODES, using

@@ -1,9 +1,9 @@
-"""Up to which density events are quicker than the dense product: measured once for a machine and a shape, and kept.
+"""Measure the crossover: the density below which events are faster than the dense product on this machine.
 
-The time by events is `a + b density`. Its two numbers and the time of the dense product are measured on made-up spikes,
-and the crossover is where they meet. It is kept in memory and in a small file, `synapses.json` in the folder named
-SANDBOX_SYNAPSES_CACHE or in the user's cache folder. A file that cannot be read, or comes from another machine or other
-versions, counts as absent; one that cannot be written is done without.
+The time by events is `a + b density`. The two coefficients and the time of the dense product are measured on random
+spikes; the crossover is where the times are equal. It is kept in memory and in a file, `synapses.json`, in the folder
+SANDBOX_SYNAPSES_CACHE or in the user's cache folder. A file that cannot be read, or that comes from another machine or
+other versions, is ignored. If the file cannot be written, crossovers are kept in memory only.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from sandbox.machine.compiled import absent
 from sandbox.synapses.choice import mode
 from sandbox.synapses.events import active, rows
 
-ROWS = 1024  # measured at most; beyond them both times grow in proportion
-DENSITY = 0.1  # of the spikes that are measured, beside none
+ROWS = 1024  # measured at most; above, both times grow in proportion
+DENSITY = 0.1  # of the measured spikes; the other measurement has none
 ROUNDS = 7
 
 _LOCK = threading.Lock()
@@ -39,10 +39,10 @@ _READ: list[Path] = []  # the file that has been read, once it has
 
 
 def crossover(samples: int, inner: int, out: int, dtype: torch.dtype) -> float:
-    """The density below which a product of `[samples, inner]` and `[inner, out]` is quicker by events.
+    """Return the density below which a product of `[samples, inner]` and `[inner, out]` is faster by events.
 
-    Measured on the first call for a shape, of which `samples` count by powers of two up to `ROWS`; 0 where events never
-    win.
+    It is measured on the first call for a shape, with `samples` rounded down to a power of two, at most `ROWS`. It is 0
+    if events are never faster.
     """
     samples = min(ROWS, 1 << (samples.bit_length() - 1))
     key = f"{samples} x {inner} x {out}, {str(dtype).removeprefix('torch.')}, threads {torch.get_num_threads()}"
@@ -59,14 +59,14 @@ def crossover(samples: int, inner: int, out: int, dtype: torch.dtype) -> float:
 
 
 def forget() -> None:
-    """Let the next call read the file again; the file stays. Only tests have a use for it."""
+    """Forget the crossovers in memory, so that the next call reads the file again; only tests have a use for it."""
     with _LOCK:
         _READ.clear()
         _KNOWN.clear()
 
 
 def measure(samples: int, inner: int, out: int, dtype: torch.dtype) -> float:
-    """The crossover, from the shortest times of calls made in turn: a busy machine only ever adds."""
+    """Measure a crossover from the shortest times of alternating calls: load on the machine only adds time."""
     with torch.no_grad():
         weight = torch.ones(out, inner, dtype=dtype)
         spikes = torch.rand(samples, inner, generator=torch.Generator().manual_seed(0), dtype=dtype)
@@ -81,7 +81,7 @@ def measure(samples: int, inner: int, out: int, dtype: torch.dtype) -> float:
 
 
 def in_turn(calls: list[Callable[[], Any]]) -> list[float]:
-    """The shortest time [s] of each call."""
+    """Return the shortest time [s] of each call."""
     times: list[list[float]] = [[] for _ in calls]
     for number in range(ROUNDS + 1):  # the first round compiles
         for call, column in zip(calls, times, strict=True):
@@ -93,25 +93,25 @@ def in_turn(calls: list[Callable[[], Any]]) -> list[float]:
 
 
 def state() -> str:
-    """A line about synapses for `sandbox doctor`."""
+    """Return a line about synapses for `sandbox doctor`."""
     if absent():
         return f"dense: {absent()}"
     return f"{compiled_loops.state(mode())}, {len(read(file()))} crossovers in {file()}"
 
 
 def file() -> Path:
-    """Where crossovers are kept."""
+    """Return the path of the file with crossovers."""
     return compiled_loops.cache_folder(os.environ.get("SANDBOX_SYNAPSES_CACHE")) / "synapses.json"
 
 
 @lru_cache(maxsize=1)
 def machine() -> str:
-    """What a crossover depends on beside the shape."""
+    """Describe everything beside the shape that a crossover depends on."""
     return f"{platform.machine()} {processor()}, torch {torch.__version__}, numba {version('numba')}"
 
 
 def processor() -> str:
-    """Its name and how many there are, as far as the system tells."""
+    """Return the name and the number of processors, as reported by the system."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -119,20 +119,20 @@ def processor() -> str:
 
 
 def read(path: Path) -> dict[str, float]:
-    """What the file says that makes sense on this machine."""
+    """Read the valid crossovers of this machine from the file."""
     try:
         content = json.loads(path.read_text())
         found = content["crossovers"] if content["machine"] == machine() else {}
         return {str(key): float(density) for key, density in found.items() if 0 <= density <= 1}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, or no longer what was written
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged
         return {}
 
 
 def write(path: Path, crossovers: dict[str, float]) -> None:
-    """Add to the file, which is there whole or not at all."""
+    """Add crossovers to the file, which is replaced atomically."""
     content = {"crossovers": {**read(path), **crossovers}, "machine": machine()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
-    except OSError:  # a place that is read-only or full
+    except OSError:  # a folder that is read-only or full
         pass

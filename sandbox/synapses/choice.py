@@ -1,4 +1,4 @@
-"""How synapses weigh their input: by events, by the dense product, or by whichever is quicker."""
+"""The mode of synapses: by events, by the dense product, or by whichever is faster."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from functools import lru_cache
 from sandbox.machine.compiled import absent, valid
 
 MODES = {
-    "auto": "by events where the input is sparse enough to gain, else the dense product",
-    "events": "by events, or an error where numba is missing",
+    "auto": "by events if the input is sparse enough to be faster, else the dense product",
+    "events": "by events; an error if numba is missing",
     "dense": "the dense product",
 }
 
@@ -21,10 +21,16 @@ _MODE: ContextVar[str | None] = ContextVar("synapses", default=None)
 
 @contextmanager
 def using(mode: str) -> Iterator[None]:
-    """Weigh in this way inside this block: "auto", "events" or "dense".
+    """Set the mode of synapses inside this block.
 
-    Outside of a block the environment variable SANDBOX_SYNAPSES decides, and without it "auto" does. Raises ValueError
-    for another word, and RuntimeError for "events" without numba.
+    Outside of a block the environment variable SANDBOX_SYNAPSES sets the mode; without it, the mode is "auto".
+
+    Args:
+        mode: "auto", "events" or "dense".
+
+    Raises:
+        ValueError: for an unknown mode.
+        RuntimeError: for "events" without numba.
 
     >>> with using("dense"):
     ...     mode()
@@ -38,13 +44,13 @@ def using(mode: str) -> Iterator[None]:
 
 
 def mode() -> str:
-    """What holds now; "dense" in place of "auto" where there is no numba."""
-    word = _MODE.get() or _checked("SANDBOX_SYNAPSES", os.environ.get("SANDBOX_SYNAPSES", "auto"))
-    return "dense" if word == "auto" and absent() else word
+    """Return the present mode; "dense" instead of "auto" without numba."""
+    chosen = _MODE.get() or _checked("SANDBOX_SYNAPSES", os.environ.get("SANDBOX_SYNAPSES", "auto"))
+    return "dense" if chosen == "auto" and absent() else chosen
 
 
 @lru_cache(maxsize=16)
-def _checked(name: str, word: str) -> str:
-    if valid(name, word, MODES) == "events" and absent():
+def _checked(name: str, mode: str) -> str:
+    if valid(name, mode, MODES) == "events" and absent():
         raise RuntimeError(f"{name}='events': {absent()}; or use 'auto' or 'dense'")
-    return word
+    return mode

@@ -1,4 +1,4 @@
-"""A sparse matrix as the list of its events, and its products with a dense one."""
+"""A sparse matrix as a list of events, and its products with a dense matrix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sandbox.machine.threads import share_out
 
 
 class Events(NamedTuple):
-    """Row n of a matrix `[N, K]` holds `value` in columns `at`, from `start[n]` to `start[n + 1]`; the rest is zero."""
+    """A sparse matrix `[N, K]`: row n has `value` in columns `at`, from `start[n]` to `start[n + 1]`, and else zero."""
 
     start: Tensor  # [N + 1]
     at: Tensor  # [events]
@@ -22,14 +22,14 @@ class Events(NamedTuple):
 
 
 def kernels() -> ModuleType:
-    """The compiled loops, and with them numba, imported when first needed."""
+    """Import the compiled loops, and with them numba, when first needed."""
     from sandbox.synapses import kernels as compiled
 
     return compiled
 
 
 def active(x: Tensor) -> Events:
-    """The events of a matrix `[N, K]`; a NaN is one.
+    """Return the events of a matrix `[N, K]`; NaN counts as an event.
 
     >>> active(torch.tensor([[0.0, 1.0], [0.0, 0.0], [0.5, 2.0]])).at
     tensor([1, 0, 1], dtype=torch.int32)
@@ -44,18 +44,19 @@ def active(x: Tensor) -> Events:
 
 def _scanned(x: Any) -> tuple[Any, Any, Any]:
     start = np.empty(len(x) + 1, np.int64)
-    at, value = np.empty(x.size + 1, np.int32), np.empty(x.size + 1, x.dtype)  # touched only as far as they are filled
+    # np.empty and not np.zeros, so that memory is touched only as far as it is filled
+    at, value = np.empty(x.size + 1, np.int32), np.empty(x.size + 1, x.dtype)
     count = kernels().scan(_bits(x), x, start, at, value)
     return start, at[:count].copy(), value[:count].copy()
 
 
 def _bits(x: Any) -> Any:
-    """Numbers as integers, of which only zero is zero."""
+    """View numbers as integers, of which only the bits of 0.0 are zero; -0.0 and NaN count as events."""
     return x.view(np.uint32 if x.itemsize == 4 else np.uint64)
 
 
 def rows(events: Events, source: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`bias + x @ source` for the events of x `[N, K]`, a source `[K, O]` and a bias `[O]`.
+    """Return `bias + x @ source` for the events of x `[N, K]`, a source `[K, O]` and a bias `[O]`.
 
     >>> rows(active(torch.tensor([[0.0, 2.0]])), torch.tensor([[1.0], [3.0]]))
     tensor([[6.]])
@@ -68,7 +69,7 @@ def rows(events: Events, source: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def heard(x: Tensor, source: Tensor, bias: Tensor | None, current: Tensor, out: Tensor) -> int:
-    """Writes `current + (bias + x @ source)` for x `[N, K]` and a source `[K, O]`; returns the number of events in x.
+    """Write `current + (bias + x @ source)` for x `[N, K]` and a source `[K, O]`; return the number of events in x.
 
     >>> out = torch.empty(1, 1)
     >>> heard(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0], [3.0]]), None, torch.ones(1, 1), out)
@@ -82,7 +83,7 @@ def heard(x: Tensor, source: Tensor, bias: Tensor | None, current: Tensor, out: 
 
 
 def columns(events: Events, source: Tensor, width: int) -> Tensor:
-    """`x.T @ source` for the events of x `[N, width]` and a source `[N, O]`.
+    """Return `x.T @ source` for the events of x `[N, width]` and a source `[N, O]`.
 
     >>> columns(active(torch.tensor([[0.0, 2.0], [0.0, 1.0]])), torch.tensor([[1.0], [3.0]]), 2)
     tensor([[0.],
@@ -95,5 +96,5 @@ def columns(events: Events, source: Tensor, width: int) -> Tensor:
 
 
 def numpy(x: Tensor) -> Any:
-    """The array behind a tensor, copied where its entries are not in a row."""
+    """Return the array behind a tensor; a copy if the tensor is not contiguous."""
     return x.detach().contiguous().numpy()

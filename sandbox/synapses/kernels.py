@@ -14,18 +14,19 @@ Array = np.ndarray[Any, Any]
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Machine code that lets go of the interpreter's lock, kept on disk where there is a place for it."""
-    settings: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # multiply and add in one
+    """Compile to machine code that releases the interpreter's lock, cached on disk if there is a writable folder."""
+    settings: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # allow fused multiply-add
     try:
         return njit(cache=True, **settings)(function)
-    except RuntimeError:  # no folder that can be written to
+    except RuntimeError:  # no writable folder for the cache
         return njit(**settings)(function)
 
 
 def _scan(bits: Array, x: Array, start: Array, at: Array, value: Array) -> int:
-    """Where rows `x` [N, K], with their `bits` as integers, are not zero: row n has `at[start[n]:start[n + 1]]`.
+    """Find the nonzero entries of rows `x` [N, K], given as integers `bits` too: row n has `at[start[n]:start[n + 1]]`.
 
-    Without a branch, since nobody can predict a spike: every position is written, and kept only if it counts.
+    The loop has no branch, because spikes are unpredictable: every position is written, and overwritten by the next one
+    unless it is active.
     """
     k = 0
     start[0] = 0
@@ -40,7 +41,7 @@ def _scan(bits: Array, x: Array, start: Array, at: Array, value: Array) -> int:
 
 
 def _accumulate(source: Array, at: Array, value: Array, first: int, last: int, out: Array) -> None:
-    """`out += sum over k from first to last of value[k] source[at[k]]`, four rows at a time."""
+    """Add `sum over k from first to last of value[k] source[at[k]]` to `out`, four rows at a time."""
     k = first
     while k + 4 <= last:
         a, b, c, d = source[at[k]], source[at[k + 1]], source[at[k + 2]], source[at[k + 3]]
@@ -56,14 +57,14 @@ def _accumulate(source: Array, at: Array, value: Array, first: int, last: int, o
 
 
 def _rows(start: Array, at: Array, value: Array, source: Array, bias: Array, out: Array, first: int, last: int) -> None:
-    """Rows `first` to `last` of `out = bias + x @ source`."""
+    """Compute rows `first` to `last` of `out = bias + x @ source`."""
     for n in range(first, last):
         out[n] = bias
         accumulate(source, at, value, start[n], start[n + 1], out[n])
 
 
 def _heard(bits: Array, x: Array, source: Array, bias: Array, current: Array, out: Array, first: int, last: int) -> int:
-    """Rows `first` to `last` of `out = current + (bias + x @ source)`, and how many entries of theirs are active."""
+    """Compute rows `first` to `last` of `out = current + (bias + x @ source)`; return the number of active entries."""
     at, value = np.empty(x.shape[1] + 1, np.int32), np.empty(x.shape[1] + 1, x.dtype)
     start, events = np.empty(2, np.int64), 0
     for n in range(first, last):
@@ -76,7 +77,7 @@ def _heard(bits: Array, x: Array, source: Array, bias: Array, current: Array, ou
 
 
 def _columns(start: Array, at: Array, value: Array, source: Array, out: Array, first: int, last: int) -> None:
-    """Rows `first` to `last` of `out = x.T @ source`; block by block of x, whose entries are sorted by column."""
+    """Compute rows `first` to `last` of `out = x.T @ source`, block by block of x, with entries sorted by column."""
     rows, width = start.shape[0] - 1, last - first
     out[first:last] = 0
     end = np.empty(width + 1, np.int64)

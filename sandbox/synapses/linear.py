@@ -1,4 +1,4 @@
-"""A dense synapse that weighs by events where that is quicker, and is an nn.Linear to everyone who asks."""
+"""A dense synapse that computes by events if that is faster, and otherwise behaves as nn.Linear."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sandbox.synapses.product import WORTH_A_LOOK, Product, finite, ordinary
 
 
 class EventLinear(nn.Linear):
-    """`y = x W.T + b`, computed from the active inputs alone where there are few of them.
+    """An `nn.Linear`, `y = x W.T + b`, that computes with the active inputs alone if they are few.
 
-    Arguments, parameters, their names and their initial values are those of `nn.Linear`; inputs are `[..., in]`, zero
-    where nothing happens and of any value elsewhere. `sandbox.synapses.using` says how it weighs. The result is that of
-    `nn.Linear` up to the order of summation, and so are the gradients. Whatever is unusual takes the dense way:
-    torch.func transforms, torch.compile, forward-mode differentiation, autocast, modes of torch, weights that are no
-    parameters (parametrised, or replaced in a functional call) or hold a NaN or an infinity, other devices and dtypes.
+    Arguments, parameters, their names and their initial values are those of `nn.Linear`. Inputs are `[..., in]`; an
+    entry is active if it is not zero, whatever its value. `sandbox.synapses.using` sets the mode. Output and gradients
+    are those of `nn.Linear` up to the order of summation. Special cases use the dense product: torch.func transforms,
+    torch.compile, forward-mode differentiation, autocast, modes of torch, other devices and dtypes, and weights that
+    hold a NaN or an infinity or are not parameters (parametrised, or replaced in a functional call).
 
     >>> from sandbox.synapses import using
     >>> synapse = EventLinear(3, 2)
@@ -28,7 +28,7 @@ class EventLinear(nn.Linear):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """`[..., in]` to `[..., out]`."""
+        """Map `[..., in]` to `[..., out]`."""
         way = self.way(input)
         if way == "dense":
             return F.linear(input, self.weight, self.bias)
@@ -37,7 +37,7 @@ class EventLinear(nn.Linear):
         return y.reshape(*input.shape[:-1], self.out_features)
 
     def way(self, input: Tensor) -> str:
-        """How `input` is weighed: "dense", "events", or "auto" where its density decides."""
+        """Return the mode for `input`: "dense", "events", or "auto" if its density decides."""
         if torch.compiler.is_compiling() or not usual(input, self.weight, self.bias):
             return "dense"
         chosen, rows = mode(), input.numel() // max(self.in_features, 1)
@@ -46,7 +46,7 @@ class EventLinear(nn.Linear):
 
 
 def usual(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether these are plain tensors on the CPU in an ordinary pass."""
+    """Return whether these are plain tensors on the CPU in an ordinary pass."""
     return (
         type(x) in (Tensor, nn.Parameter)
         and type(weight) is nn.Parameter

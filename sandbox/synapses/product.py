@@ -1,4 +1,4 @@
-"""A matrix product that skips what is zero, forward and backward, each for itself."""
+"""A matrix product that skips zeros, in the forward pass and in each backward product separately."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch.nn import functional as F
 from sandbox.synapses.calibration import crossover
 from sandbox.synapses.events import Events, active, columns, rows
 
-WORTH_A_LOOK = 2**22  # multiplications; the dense product of fewer is done before anything is counted
-DENSEST = 0.5  # above it no machine gains anything, and nothing is measured
-SAMPLED = 64  # rows that are counted
+WORTH_A_LOOK = 2**22  # multiplications; with fewer, the dense product is faster than counting active entries
+DENSEST = 0.5  # above this density events are never faster, and nothing is measured
+SAMPLED = 64  # rows in which active entries are counted
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 class Product(torch.autograd.Function):
-    """`x W.T + b` for `x` [N, in], `W` [out, in], `b` [out]; `forced`, by events whatever the density.
+    """The product `x W.T + b` for `x` [N, in], `W` [out, in], `b` [out]; by events at any density if `forced`.
 
-    Forward and for the weight, the inputs that are zero are left out; for the input, the errors that are. Those are
-    many behind neurons whose surrogate has bounded support, a triangle or a box, where neither this step's membrane nor
-    a later one's that remembers it was near the threshold: few neurons that remember are so lucky, and a network of LIF
-    neurons at 5 % firing had 0 to 40 % of zeros there. If the inputs are dense and the errors are not, the weight's
-    gradient leaves out the errors.
+    The output and the weight's gradient skip inputs that are zero; the input's gradient skips errors that are zero.
+    Errors are often zero if the surrogate has bounded support, a triangle or a box, and neither the membrane of this
+    step nor a later one that remembers it was near the threshold. With memory this is rarer: a network of LIF neurons
+    at 5 % firing had 0 to 40 % of zeros. If the inputs are dense and the errors are not, the weight's gradient skips
+    errors instead.
 
-    Reference: Perez-Nieves & Goodman 2021 (arXiv 2105.08810). They leave out, at the input, what the surrogate of the
-    layer below will multiply by zero; here only what is zero on arrival is left out, so that the gradient with respect
-    to the input is whole, whoever asks for it.
+    Reference: Perez-Nieves & Goodman 2021 (arXiv 2105.08810). In the input's gradient they also skip what the surrogate
+    of the layer below will multiply by zero. Here only errors that are zero on arrival are skipped, so the gradient
+    with respect to the input is complete for every caller.
     """
 
     @staticmethod
@@ -44,13 +44,13 @@ class Product(torch.autograd.Function):
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight, *found = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled() or batched(error) or not finite(error):  # zero times infinity is no zero
+        if torch.is_grad_enabled() or batched(error) or not finite(error):  # zero times infinity is NaN: skip nothing
             return *dense(x, weight, error, wanted), None
         return *by_events(x, weight, error, wanted, Events(*found) if found else None, ctx.forced), None
 
 
 def dense(x: Tensor, weight: Tensor, error: Tensor, wanted: tuple[bool, ...]) -> Gradients:
-    """The gradients as matrix products, which can be differentiated again."""
+    """Return the gradients as matrix products, which can be differentiated again."""
     return (
         error @ weight if wanted[0] else None,
         error.t() @ x if wanted[1] else None,
@@ -61,9 +61,9 @@ def dense(x: Tensor, weight: Tensor, error: Tensor, wanted: tuple[bool, ...]) ->
 def by_events(
     x: Tensor, weight: Tensor, error: Tensor, wanted: tuple[bool, ...], inputs: Events | None, forced: bool
 ) -> Gradients:
-    """The gradients from the events of the input, where they are known, and of the error, where it has few."""
-    asked = wanted[0] or (wanted[1] and inputs is None)
-    errors = sparse(error, weight.shape[1], forced) if asked else None
+    """Return the gradients from the events of the input, if known, and of the error, if it has few."""
+    needed = wanted[0] or (wanted[1] and inputs is None)
+    errors = sparse(error, weight.shape[1], forced) if needed else None
     for_x, for_weight, for_bias = dense(
         x,
         weight,
@@ -81,34 +81,34 @@ def by_events(
 
 
 def sparse(x: Tensor, out: int, forced: bool) -> Events | None:
-    """The events of `x` [N, K] where a product with a matrix [K, out] gains by them, or is forced to take them."""
+    """Return the events of `x` [N, K] if a product with a matrix [K, out] is faster by them or `forced`; else None."""
     return active(x) if forced or gains(x, out) else None
 
 
 def gains(x: Tensor, out: int) -> bool:
-    """Whether a product of `x` [N, K] with a matrix [K, out] is quicker by events, as every so many rows tell."""
+    """Return whether a product of `x` [N, K] with a matrix [K, out] is faster by events, judged by a sample of rows."""
     some = x[:: -(-len(x) // SAMPLED)]
     density = float(torch.count_nonzero(some)) / some.numel()
     return density < DENSEST and density < worthwhile(x, out)
 
 
 def worthwhile(x: Tensor, out: int) -> float:
-    """The density of `x` [N, K] below which its product with a matrix [K, out] is quicker by events."""
+    """Return the density of `x` [N, K] below which its product with a matrix [K, out] is faster by events."""
     return crossover(len(x), x.shape[1], out, x.dtype)
 
 
 def finite(x: Tensor) -> bool:
-    """Whether no entry is a NaN or infinite, seen by their sum."""
+    """Return whether all entries are finite, judged by their sum."""
     return bool(torch.isfinite(x.detach().sum()))
 
 
 def batched(error: Tensor) -> bool:
-    """Whether many errors come at once, by torch.func.vmap or by `is_grads_batched` of torch.autograd.grad."""
+    """Return whether errors are batched, by torch.func.vmap or by `is_grads_batched` of torch.autograd.grad."""
     return not ordinary() or "Batched" in str(torch._C._dispatch_keys(error))
 
 
 def ordinary() -> bool:
-    """Whether nothing stands between this call and its arithmetic: no transform, no mode, no tracer."""
+    """Return whether this is an ordinary pass: no transform, no mode, no tracer."""
     return not (
         torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0

@@ -1,4 +1,4 @@
-"""What is taught: one file a task, fixed splits, checksums; samples made sequences. Imports `rules.contract`."""
+"""Tasks, one file each, with fixed splits and checksums; encoders to sequences. Imports `rules.contract`."""
 
 from sandbox.tasks.base import Dataset, Split, Task
 from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head

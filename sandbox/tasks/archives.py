@@ -1,4 +1,4 @@
-"""Archives as the authors of a data set publish them: found where the user put them, read in memory only."""
+"""Read the archives that the authors of a data set publish, in memory only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sandbox.tasks.files import VARIABLE, data_folders
 
 
 def located(paths: Sequence[str], data_dir: Path | str | None, advice: str) -> Path:
-    """The first of the paths that exists, in the order of the data folders.
+    """Return the first of the paths that exists, in the order of the data folders.
 
-    Raises FileNotFoundError, with what to put where, if there is none.
+    Raises FileNotFoundError, which explains what to put where, if there is none.
     """
     folders = data_folders(data_dir)
     for folder in folders:
@@ -28,10 +28,10 @@ def located(paths: Sequence[str], data_dir: Path | str | None, advice: str) -> P
 
 
 def contents(path: Path, wanted: re.Pattern[str]) -> dict[str, bytes]:
-    """The files of a folder or a tar archive whose names, without their folders, are wanted.
+    """Return the content of the files in a folder or a tar archive whose names, without folders, match a pattern.
 
-    Only plain files count: a link could lead out of the archive. Raises ValueError for an archive that is truncated or
-    is none, and for two files of one name.
+    Only plain files count, because a link could lead out of the archive. Raises ValueError for an archive that is
+    truncated or not an archive, and for two files of the same name.
     """
     found: dict[str, bytes] = {}
     try:
@@ -42,7 +42,7 @@ def contents(path: Path, wanted: re.Pattern[str]) -> dict[str, bytes]:
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         reason = " ".join(str(error).split())  # tarfile writes a list of lines
         raise ValueError(
-            f"{path} cannot be read ({reason}): it is truncated or no tar archive; remove it and fetch it again"
+            f"{path} cannot be read ({reason}): it is truncated or not a tar archive; remove it and fetch it again"
         ) from error
     return found
 
@@ -56,5 +56,5 @@ def _plain_files(path: Path, wanted: re.Pattern[str]) -> Iterator[tuple[str, byt
             name = PurePosixPath(member.name).name
             if wanted.fullmatch(name) and member.isfile():
                 file = archive.extractfile(member)
-                assert file is not None  # it is so for links and folders alone
+                assert file is not None  # None for links and folders only
                 yield name, file.read()

@@ -1,4 +1,4 @@
-"""A task: where samples come from, and which of them a run may learn from, tune on, and look at once."""
+"""The base class of tasks, and data sets with their three splits."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from torch import Tensor
 
 
 class Split(NamedTuple):
-    """Samples and their classes."""
+    """Samples and their labels."""
 
     x: Tensor  # [n, *features] float32, or [n, T, *features] in a set of sequences
     y: Tensor  # [n] int64
 
 
 class Dataset(NamedTuple):
-    """Three fixed splits: learn from one, tune on the second, look at the third once.
+    """Three fixed splits: train on the first, tune on the second, test once on the third.
 
-    `sequence` says that samples are sequences, `[n, T, *features]`.
+    Args:
+        train: samples to learn from.
+        validation: samples to tune on.
+        test: samples for the final accuracy.
+        classes: number of classes.
+        sequence: True if samples are sequences, `[n, T, *features]`; False by default.
     """
 
     train: Split
@@ -32,7 +37,7 @@ class Dataset(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Features of one sample, without time."""
+        """Shape of the features of one sample, without time."""
         return tuple(self.train.x.shape[2 if self.sequence else 1 :])
 
     @property
@@ -46,27 +51,31 @@ class Dataset(NamedTuple):
 
 
 class Task(ABC):
-    """A frozen dataclass of options; `load` gives the data."""
+    """Base class of tasks: a frozen dataclass of options, whose `load` returns the data."""
 
     @abstractmethod
     def load(self, data_dir: Path | str | None = None) -> Dataset:
-        """The splits; `data_dir` is looked into first by tasks that are read from files."""
+        """Return the splits.
+
+        Args:
+            data_dir: the folder in which tasks with files look first; None for SANDBOX_DATA and the user's cache.
+        """
 
 
 def at_least_one(**sizes: int) -> None:
-    """Raises ValueError that names the first size below 1."""
+    """Raise ValueError with the name of the first size below 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size}: give a whole number, at least 1")
 
 
 def split_off(x: Tensor, y: Tensor, sizes: list[int], classes: int) -> Dataset:
-    """Consecutive samples as train, validation and test."""
+    """Split consecutive samples into train, validation and test."""
     parts = zip(torch.split(x.float(), sizes), torch.split(y.long(), sizes), strict=True)
     train, validation, test = (Split(a, b) for a, b in parts)
     return Dataset(train, validation, test, classes)
 
 
 def shuffled(size: int, seed: int) -> Tensor:
-    """A permutation from a seed of its own."""
+    """Return a permutation drawn from a seed, independent of the global generator."""
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))

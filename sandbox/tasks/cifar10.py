@@ -1,4 +1,4 @@
-"""CIFAR-10: small photographs of ten things, from the official files, and a tenth of them for a first look."""
+"""CIFAR-10: small photographs of ten classes from the official files, and a subset of a tenth."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ ADVICE = (
 
 
 class Images(NamedTuple):
-    """Bytes and classes."""
+    """Images as bytes, and their labels."""
 
     x: Tensor  # [n, 3, 32, 32] uint8
     y: Tensor  # [n] int64
 
 
 def parse_binary(content: bytes, name: str, rows: int) -> Images:
-    """Records of one byte of class and 3,072 of colour.
+    """Parse records of one byte for the class and 3,072 bytes for the colours.
 
-    Raises ValueError that names the file for a wrong length or class.
+    Raises ValueError with the name of the file for a wrong length or class.
 
     >>> parse_binary(bytes([7]) + bytes(3072), "one image", rows=1).y.tolist()
     [7]
@@ -48,17 +48,17 @@ def parse_binary(content: bytes, name: str, rows: int) -> Images:
     if len(content) != rows * (1 + PIXELS):
         raise ValueError(
             f"{name} holds {len(content)} bytes; wanted {rows * (1 + PIXELS)}, {rows} records of "
-            f"{1 + PIXELS}: it is truncated or another; unpack or fetch it again"
+            f"{1 + PIXELS}: it is truncated or a different file; unpack or fetch it again"
         )
     records = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(rows, 1 + PIXELS)
     return _images(records[:, 1:].clone(), records[:, 0].long(), name)
 
 
 def parse_pickled(content: bytes, name: str, rows: int) -> Images:
-    """A pickled dictionary with `data`, bytes `[rows, 3072]`, and `labels`, a list; nothing in it is run.
+    """Parse a pickled dictionary with `data`, bytes `[rows, 3072]`, and `labels`, a list; no code in it is run.
 
-    Raises ValueError that names the file as `sandbox.tasks.pickled.read_pickle` does, and for missing keys, wrong
-    shapes and wrong classes.
+    Raises ValueError with the name of the file, as `sandbox.tasks.pickled.read_pickle` does, and for missing keys,
+    wrong shapes and wrong classes.
     """
     found = read_pickle(content, name)
     missing = [key for key in (b"data", b"labels") if key not in found]
@@ -70,7 +70,7 @@ def parse_pickled(content: bytes, name: str, rows: int) -> Images:
             f"{name} holds data of shape {getattr(data, 'shape', None)}; wanted ({rows}, {PIXELS}): fetch it again"
         )
     if not isinstance(labels, list) or len(labels) != rows or any(type(label) is not int for label in labels):
-        raise ValueError(f"{name} holds labels that are no list of {rows} whole numbers: fetch it again")
+        raise ValueError(f"{name} holds labels that are not a list of {rows} whole numbers: fetch it again")
     return _images(torch.from_numpy(data.copy()), torch.tensor(labels), name)
 
 
@@ -78,13 +78,13 @@ def _images(pixels: Tensor, labels: Tensor, name: str) -> Images:
     if labels.min() < 0 or labels.max() > 9:
         raise ValueError(
             f"{name} has classes from {int(labels.min())} to {int(labels.max())}; wanted 0 to 9: it is "
-            "corrupted or another; unpack or fetch it again"
+            "corrupted or a different file; unpack or fetch it again"
         )
     return Images(pixels.view(-1, 3, 32, 32), labels)
 
 
 Parser = Callable[[bytes, str, int], Images]
-VERSIONS: dict[str, tuple[str, Parser]] = {  # ending of the names of batches, and how to read one
+VERSIONS: dict[str, tuple[str, Parser]] = {  # file extension of the batches, and their parser
     "cifar-10-batches-bin": (".bin", parse_binary),
     "cifar-10-binary.tar.gz": (".bin", parse_binary),
     "cifar-10-batches-py": ("", parse_pickled),
@@ -93,10 +93,10 @@ VERSIONS: dict[str, tuple[str, Parser]] = {  # ending of the names of batches, a
 
 
 def read_version(path: Path, rows: int = ROWS, sha256: str | None = None) -> list[Images]:
-    """The five training batches and the test batch of one of the official versions, unpacked or not.
+    """Read the five training batches and the test batch of one of the official versions, unpacked or not.
 
-    `sha256` is that of an archive as packed. Raises ValueError for an archive with another, for missing batches, and
-    as the parsers do.
+    `sha256` is the checksum of an archive as packed. Raises ValueError for an archive with a different checksum, for
+    missing batches, and as the parsers do.
     """
     if sha256 is not None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -118,11 +118,17 @@ def read_version(path: Path, rows: int = ROWS, sha256: str | None = None) -> lis
 class CIFAR10(Task):
     """CIFAR-10 `[n, 3, 32, 32]` in 0..1: 45,000 to train, the last 5,000 training images to validate, 10,000 to test.
 
-    `train` keeps only the first so many. Read from the binary or the Python version, unpacked or not, in `cifar10/` of
-    a data folder or in the folder itself; the pickles of the Python version are read without running anything.
+    Read from the binary or the Python version, unpacked or not, in `cifar10/` of a data folder or in the folder itself.
+    The pickles of the Python version are read without running any code in them.
 
-    Raises FileNotFoundError with what to put where, and ValueError for files that are truncated or not the official
-    ones. Reference: Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
+    Args:
+        train: number of training images to keep, 1 to 45,000; all by default.
+
+    Raises:
+        ValueError: for a number out of range; in `load`, for files that are truncated or not the official ones.
+        FileNotFoundError: in `load`, if there are no files; explains what to put where.
+
+    Reference: Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
     """
 
     train: int = 45_000
@@ -132,7 +138,7 @@ class CIFAR10(Task):
             raise ValueError(f"train={self.train}: give a number from 1 to 45000; the last 5000 are for validation")
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
-        """From the official files."""
+        """Read the official files."""
         path = located([folder + name for folder in ("cifar10/", "") for name in VERSIONS], data_dir, ADVICE)
         archives = yaml.safe_load((card_folder("cifar10") / "card.yaml").read_text())["archives"]
         *batches, test = read_version(path, sha256=archives.get(path.name))
@@ -150,13 +156,13 @@ class CIFAR10(Task):
 class CIFAR10Head(Task):
     """A subset of CIFAR-10, whose accuracy must never be reported as CIFAR-10's: 4,500 / 500 / 1,000 images.
 
-    The first 1,000 images of each of the six official batches. The last 500 training images, half of what is taken of
-    the fifth batch, validate: 39 to 57 of each class, for the official order is random. Raises as
+    It has the first 1,000 images of each of the six official batches. The last 500 training images, half of those from
+    the fifth batch, are for validation: 39 to 57 of each class, because the official order is random. `load` raises as
     `sandbox.tasks.files.read_file` does for a file that is missing or wrong. Reference: that of `CIFAR10`.
     """
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
-        """From `cifar10-head/cifar10_head.npz` of a data folder."""
+        """Read `cifar10-head/cifar10_head.npz` in a data folder."""
         card = read_card("cifar10_head")._replace(name="cifar10-head")
         content = read_file(card, card.files[0].name, data_dir)
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -165,5 +171,5 @@ class CIFAR10Head(Task):
 
 
 def scaled(x: Tensor) -> Tensor:
-    """Bytes as features in 0..1."""
+    """Scale bytes to features in 0..1."""
     return x.float() / 255

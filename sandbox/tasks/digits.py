@@ -1,4 +1,4 @@
-"""Digits: 1,797 images of 8 x 8, a smoke test that a linear read-out nearly solves."""
+"""Digits: 1,797 images of 8 x 8, a quick test that a linear read-out nearly solves."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from sandbox.tasks.base import Dataset, Task, shuffled, split_off
 
 @dataclass(frozen=True)
 class Digits(Task):
-    """The optical digits that come with scikit-learn, scaled to 0..1: 1,200 to train, 200 to validate, 397 to test.
+    """The optical digits of scikit-learn, scaled to 0..1: 1,200 to train, 200 to validate, 397 to test.
 
-    The order is one fixed permutation (seed 0), because the file is sorted by writer. With `image`, samples are images
-    `[1, 8, 8]` for convolutions.
+    The order is one fixed permutation (seed 0), because the file is sorted by writer.
+
+    Args:
+        image: samples are images `[1, 8, 8]` for convolutions, instead of `[64]`.
 
     >>> Digits().load().shape, Digits(image=True).load().shape
     ((64,), (1, 8, 8))
@@ -26,7 +28,7 @@ class Digits(Task):
     image: bool = False
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
-        """From the copy inside scikit-learn."""
+        """Read the copy inside scikit-learn."""
         from sklearn.datasets import load_digits
 
         found = load_digits()

@@ -1,4 +1,4 @@
-"""From numbers to sequences: constant current, Poisson spikes, time to first spike, or sequences as they are."""
+"""Encoders from samples to sequences: constant current, Poisson spikes, time to first spike, or no change."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ def _steps(steps: int) -> None:
 
 def _unit(x: Tensor, encoder: str) -> None:
     low, high = (float(bound) for bound in torch.aminmax(x))
-    if not (low >= 0 and high <= 1):  # so that NaN is refused too
+    if not (low >= 0 and high <= 1):  # written so that NaN is rejected too
         raise ValueError(f"{encoder} wants features between 0 and 1; these run from {low:g} to {high:g}: rescale them")
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same current at every step, `gain x`; `[B, *f]` to `[steps, B, *f]` without a copy.
+    """Encode as the same current at every step, `gain x`; `[B, *f]` to `[steps, B, *f]` without a copy.
+
+    Args:
+        steps: number of time steps, 20 by default.
+        gain: current for a feature of 1 [nA], 1 by default.
 
     >>> Constant(steps=3)(torch.ones(2, 4)).shape
     torch.Size([3, 2, 4])
@@ -42,10 +46,15 @@ class Constant:
 
 @dataclass(frozen=True)
 class Poisson:
-    """Spikes drawn at every step with probability `x max_rate dt / 1000`, for x in 0..1.
+    """Encode as spikes drawn at every step with probability `x max_rate dt / 1000`, for x in 0..1.
 
-    `max_rate` in Hz, `dt` in ms. Raises ValueError for features outside 0..1, for a probability above one, and without
-    a generator.
+    Args:
+        steps: number of time steps, 20 by default.
+        max_rate: firing rate for a feature of 1 [Hz], 200 by default.
+        dt: time step [ms], 1 by default.
+
+    Raises:
+        ValueError: for a probability above 1; in a call, for features outside 0..1 or without a generator.
 
     >>> spikes = Poisson(steps=1000, max_rate=100.0)(torch.ones(1, 1), torch.Generator().manual_seed(0))
     >>> 80 < int(spikes.sum()) < 120
@@ -68,16 +77,20 @@ class Poisson:
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         _unit(x, "Poisson")
         if generator is None:
-            raise ValueError("Poisson draws: hand it a torch.Generator")
+            raise ValueError("Poisson draws random numbers: pass it a torch.Generator")
         probability = x * (self.max_rate * self.dt / 1000)
         return (torch.rand(self.steps, *x.shape, generator=generator) < probability).to(x.dtype)
 
 
 @dataclass(frozen=True)
 class Latency:
-    """One spike per feature, at step `min(floor((1 - x) steps), steps - 1)`: the larger the earlier, none for x = 0.
+    """Encode as one spike per feature, at step `min(floor((1 - x) steps), steps - 1)`: larger is earlier, 0 is silent.
 
-    Raises ValueError for features outside 0..1.
+    Args:
+        steps: number of time steps, 20 by default.
+
+    Raises:
+        ValueError: in a call, for features outside 0..1.
 
     >>> Latency(steps=4)(torch.tensor([[1.0, 0.5, 0.0]]))[:, 0].mT.tolist()
     [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
@@ -98,9 +111,13 @@ class Latency:
 
 @dataclass(frozen=True)
 class AsRecorded:
-    """Samples that are sequences already, time first: `[B, T, *f]` to `[T, B, *f]`, without a copy.
+    """Use samples that are sequences already, time first: `[B, T, *f]` to `[T, B, *f]`, without a copy.
 
-    `steps` keeps the first so many, None all. Raises ValueError where there are fewer.
+    Args:
+        steps: number of time steps to keep, from the first; None, the default, for all.
+
+    Raises:
+        ValueError: in a call, for samples with fewer steps.
 
     >>> AsRecorded(steps=3)(torch.ones(2, 5, 4)).shape
     torch.Size([3, 2, 4])
@@ -123,7 +140,7 @@ class AsRecorded:
 
 @dataclass(frozen=True)
 class Still:
-    """The sample as it is, `[B, *f]`, without an axis of time: for models that know none.
+    """Use the sample as it is, `[B, *f]`, without a time axis: for models without time.
 
     >>> Still()(torch.ones(2, 4)).shape
     torch.Size([2, 4])
@@ -137,30 +154,30 @@ class Still:
 
 
 class Encoder(Protocol):
-    """From samples to a sequence, time first; a plain function does."""
+    """An encoder from samples to a sequence, time first; a plain function is one too."""
 
-    sequence: bool  # whether samples are sequences already, [B, T, *f]; False by default
-    timed: bool  # whether what it makes has several time steps; True by default
+    sequence: bool  # True if it expects sequences, [B, T, *f]; False by default
+    timed: bool  # True if its result has several time steps; True by default
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Samples `[B, ...]` as `[T, B, ...]`, with random numbers from the generator alone."""
+        """Encode samples `[B, ...]` as `[T, B, ...]`, with random numbers from the generator alone."""
         ...
 
 
 def wants_sequences(encoder: Any) -> bool:
-    """Whether an encoder says that its samples are sequences already."""
+    """Return whether an encoder expects samples that are sequences already."""
     return bool(getattr(encoder, "sequence", False))
 
 
 def is_timed(encoder: Any) -> bool:
-    """Whether what an encoder makes has several time steps; it does unless it says otherwise."""
+    """Return whether the result of an encoder has several time steps; True unless it declares `timed = False`."""
     return bool(getattr(encoder, "timed", True))
 
 
 def check_sequence(encoder: Any, sequence: bool) -> None:
-    """Raises ValueError where an encoder makes sequences of sequences, or wants them and there are none.
+    """Raise ValueError if an encoder does not fit the samples of a task.
 
-    An encoder says with `sequence = True` that it wants them.
+    An encoder with `sequence = True` needs samples that are sequences; any other needs single samples.
 
     >>> check_sequence(AsRecorded(), sequence=True)
     """

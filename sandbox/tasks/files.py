@@ -1,7 +1,7 @@
-"""Files of a data set: found where they are, downloaded where they are not, and never trusted unchecked.
+"""Find the files of a data set, download them if they are missing, and verify their checksums.
 
-The library pooch has cards, a cache and checksums. It neither continues a transfer that broke off, nor tries one mirror
-after another, nor checks the unpacked content, which is what stays the same when a mirror packs a file anew.
+The library pooch is not used, although it has a cache and checksums: it does not continue an interrupted transfer, does
+not try several mirrors, and does not check the unpacked content, which stays the same when a mirror repacks a file.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tqdm import tqdm
 APP = "learning-rule-sandbox"
 VARIABLE = "SANDBOX_DATA"
 CHUNK = 1 << 16  # bytes read from the network at a time
-TIMEOUT = 20  # [s] for a mirror to answer
+TIMEOUT = 20  # wait for a mirror to answer [s]
 
 
 class File(NamedTuple):
-    """One file of a card: `sha256` is that of its content, unpacked if it is gzipped."""
+    """One file of a card; `sha256` is the checksum of its content, unpacked if it is gzipped."""
 
     name: str
     sha256: str
 
 
 class Card(NamedTuple):
-    """What `data/<set>/card.yaml` says of a data set."""
+    """The files and mirrors in `data/<set>/card.yaml`."""
 
     name: str
     files: tuple[File, ...]
@@ -40,31 +40,31 @@ class Card(NamedTuple):
 
 
 def card_folder(name: str) -> Path:
-    """The folder with a set's card and samples: inside an installed package, else beside the packages."""
+    """Return the folder with a set's card and samples: inside an installed package, else beside the packages."""
     package = Path(__file__).parents[1]
     inside = package / "data" / name
     return inside if inside.exists() else package.parent / "data" / name
 
 
 def read_card(name: str) -> Card:
-    """A set's card."""
+    """Read a set's card."""
     content: dict[str, Any] = yaml.safe_load((card_folder(name) / "card.yaml").read_text())
     files = tuple(File(entry["name"], entry["sha256"]) for entry in content.get("files", []))
     return Card(name, files, tuple(content.get("mirrors", [])))
 
 
 def data_folders(data_dir: Path | str | None) -> list[Path]:
-    """Where data sets are looked for, in order: the named folder, SANDBOX_DATA, the user's cache."""
+    """Return the folders searched for data sets, in order: the given folder, SANDBOX_DATA, the user's cache."""
     named = [Path(data_dir)] if data_dir else []
     variable = [Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
     return [*named, *variable, Path(user_cache_dir(APP))]
 
 
 def read_file(card: Card, name: str, data_dir: Path | str | None = None) -> bytes:
-    """The unpacked content of one file of a set, from the first folder that has it, else downloaded into the cache.
+    """Return the unpacked content of a file of a set, from the first folder that has it, else from a download.
 
-    Raises ValueError for a file whose content is not what the card says, with both checksums, and FileNotFoundError,
-    with what to put where, if it is nowhere and no mirror can be reached.
+    Downloads go into the user's cache. Raises ValueError, with both checksums, if the content does not match the card,
+    and FileNotFoundError, which explains what to put where, if there is no file and no mirror can be reached.
     """
     entry = next(file for file in card.files if file.name == name)
     for folder in data_folders(data_dir):
@@ -75,7 +75,7 @@ def read_file(card: Card, name: str, data_dir: Path | str | None = None) -> byte
 
 
 def checked(path: Path, sha256: str) -> bytes:
-    """The unpacked content of a file; raises ValueError where it is truncated or another."""
+    """Return the unpacked content of a file; raise ValueError if it is truncated or a different file."""
     raw = path.read_bytes()
     try:
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
@@ -91,9 +91,9 @@ def checked(path: Path, sha256: str) -> bytes:
 
 
 def download(card: Card, entry: File, folder: Path) -> Path:
-    """Fetch a file from the first mirror that has it, into `folder`, under its name only once it is whole and right.
+    """Download a file from the first mirror that has it; it gets its name only once it is complete and verified.
 
-    A transfer that breaks off leaves a `.part` file and continues from there at the next call.
+    An interrupted transfer leaves a `.part` file, from which the next call continues.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target, part = folder / entry.name, folder / f"{entry.name}.part"
@@ -117,7 +117,7 @@ def download(card: Card, entry: File, folder: Path) -> Path:
 
 
 def _fetch(url: str, part: Path, target: Path, sha256: str) -> None:
-    """Transfer, check and name a file; a part that another mirror began, and packed differently, is read anew."""
+    """Transfer, check and name a file; if a part from a differently packed mirror spoils it, transfer it anew."""
     continued = part.exists()
     _transfer(url, part)
     try:
@@ -129,7 +129,7 @@ def _fetch(url: str, part: Path, target: Path, sha256: str) -> None:
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Append what is missing to `part`; a server that cannot continue is read from its beginning."""
+    """Append the missing bytes to `part`; if the server cannot continue, start from the beginning."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
@@ -156,11 +156,11 @@ def _transfer(url: str, part: Path) -> None:
             os.fsync(file.fileno())
         got = part.stat().st_size - (have if continues else 0)
     if rest and got < rest:
-        raise OSError(f"the transfer broke off after {got} of {rest} bytes; call again to continue")
+        raise OSError(f"the transfer stopped after {got} of {rest} bytes; call again to continue")
 
 
 def _accept(part: Path, target: Path, sha256: str) -> None:
-    """Give the file its name if its content is right; otherwise remove it."""
+    """Give the file its name if its checksum is right; otherwise remove it."""
     whole = part.with_name(f"whole-{target.name}")
     os.replace(part, whole)
     try:

@@ -1,4 +1,4 @@
-"""Spoken digits as spikes: six people, fifty times each digit, through a model of the ear."""
+"""Spoken digits as spikes: six speakers, each digit fifty times, through mel filters and integrate-and-fire neurons."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ SPLITS: dict[str, Callable[[Recording], int]] = {
 
 
 def read_recordings(path: Path, sha256: str | None = None) -> list[Recording]:
-    """The recordings in a tar archive or a folder, in the order of their names.
+    """Read the recordings in a tar archive or a folder, in the order of their names.
 
-    `sha256` is that over name, zero byte and content of each. Raises ValueError where it is another, and for a sound
-    that is not what the set is made of.
+    `sha256` is the checksum over name, zero byte and content of each. Raises ValueError if it differs, and for a
+    recording in another format.
     """
     files = sorted(contents(path, NAME).items())
     digest = hashlib.sha256(b"".join(name.encode() + b"\0" + content for name, content in files)).hexdigest()
@@ -64,14 +64,14 @@ def read_recordings(path: Path, sha256: str | None = None) -> list[Recording]:
 
 
 def parse_recording(name: str, content: bytes) -> Recording:
-    """A WAV file named `{digit}_{speaker}_{index}.wav`; raises ValueError unless it is mono, 16 bits, 8 kHz."""
+    """Parse a WAV file named `{digit}_{speaker}_{index}.wav`; raise ValueError unless it is mono, 16 bits, 8 kHz."""
     digit, speaker, take = name.removesuffix(".wav").split("_")
     try:
         with wave.open(io.BytesIO(content)) as file:
             found = file.getnchannels(), file.getsampwidth(), file.getframerate()
             announced, samples = file.getnframes(), file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
-        raise ValueError(f"{name} is no WAV file ({error}): fetch it again") from error
+        raise ValueError(f"{name} is not a WAV file ({error}): fetch it again") from error
     if found != (1, 2, RATE):
         raise ValueError(
             f"{name} has {found[0]} channels of {8 * found[1]} bits at {found[2]} Hz; wanted 1 of 16 bits "
@@ -86,25 +86,28 @@ def parse_recording(name: str, content: bytes) -> Recording:
 class FSDD(Task):
     """The Free Spoken Digit Dataset as spikes `[n, steps, channels]` of 0 and 1, a step every `hop`.
 
-    Each recording is brought to the same loudness, for some people recorded 20 dB below others, and cut into frames.
-    Their energy in mel channels, in decibels above a floor, is standardised for each channel with mean and deviation
-    of the training frames; what lies above the mean drives a neuron that integrates and fires (`sandbox.tasks.mel`).
-    Recordings that end before `steps` are followed by silence without spikes; longer ones are cut. There is no chance
-    in it. With the options as they are, a channel fires in about one step of eight.
+    Each recording is scaled to the same loudness, because some speakers were recorded 20 dB below others, and cut into
+    frames. Their energy in mel channels, in decibels above a floor, is standardised in each channel with the mean and
+    standard deviation of the training frames. The part above the mean drives an integrate-and-fire neuron
+    (`sandbox.tasks.mel`). Shorter recordings are followed by silence without spikes; longer ones are cut. The spikes
+    are deterministic. With the defaults, a channel fires in about one step of eight.
 
-    split       "official": index 0-4 tests, 5-9 validates, 10-49 trains (300 / 300 / 2,400 recordings), the same six
-                speakers in all. "speakers": george, jackson, lucas and nicolas train, theo validates, yweweler tests
-                (2,000 / 500 / 500), so that voices are new.
-    channels    mel channels
-    frame       [ms] length of a frame
-    hop         [ms] from frame to frame, and so the time step of the spikes
-    low, high   [Hz] where the lowest channel begins and the highest ends
-    steps       frames kept
-    floor       [dB] noise floor, relative to the mean power of the recording
-    threshold   [standard deviations x steps] of the neurons
+    Args:
+        split: "official", the default: index 0-4 for test, 5-9 for validation, 10-49 for training (300 / 300 / 2,400
+            recordings), all six speakers in each. "speakers": george, jackson, lucas and nicolas for training, theo
+            for validation, yweweler for test (2,000 / 500 / 500), so voices are new.
+        channels: number of mel channels.
+        frame: length of a frame [ms].
+        hop: distance between frames [ms], which is the time step of the spikes.
+        low: lower edge of the lowest channel [Hz].
+        high: upper edge of the highest channel [Hz].
+        steps: number of frames kept.
+        floor: noise floor [dB], relative to the mean power of the recording.
+        threshold: of the neurons [standard deviations x steps].
 
-    Raises ValueError for options out of range, FileNotFoundError with what to put where, and ValueError for recordings
-    that are not those of release 1.0.10.
+    Raises:
+        ValueError: for options out of range; in `load`, for recordings that are not those of release 1.0.10.
+        FileNotFoundError: in `load`, if there are no files; explains what to put where.
 
     >>> FSDD(split="speakers").hop
     10.0
@@ -127,37 +130,37 @@ class FSDD(Task):
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}: give one of {', '.join(map(repr, SPLITS))}")
         for name in ("frame", "hop"):
-            if not 1 <= getattr(self, name) <= 100:  # the shortest recording takes 143 ms
+            if not 1 <= getattr(self, name) <= 100:  # the shortest recording lasts 143 ms
                 raise ValueError(f"{name}={getattr(self, name)} ms: give 1 to 100 ms")
         if not 0 <= self.low < self.high <= RATE / 2:
             raise ValueError(
-                f"low={self.low} Hz, high={self.high} Hz: give 0 <= low < high <= {RATE // 2}, for the "
+                f"low={self.low} Hz, high={self.high} Hz: give 0 <= low < high <= {RATE // 2}; the "
                 f"recordings have {RATE} samples a second"
             )
         if not math.isfinite(self.floor):
             raise ValueError(f"floor={self.floor} dB: give a number, such as -50")
         if not 0 < self.threshold < math.inf:
             raise ValueError(f"threshold={self.threshold} standard deviations x steps: give a number above 0")
-        self.filters()  # refuses channels that are too narrow
+        self.filters()  # raises for channels that are too narrow
 
     def filters(self) -> NDArray[np.float64]:
-        """The filter bank, for frames padded to the next power of two, `[channels, frequencies]`."""
+        """Return the filter bank, for frames padded to the next power of two, `[channels, frequencies]`."""
         fft = 2 ** math.ceil(math.log2(self.samples(self.frame)))
         return mel_filters(self.channels, fft, RATE, self.low, self.high)
 
     @staticmethod
     def samples(time: float) -> int:
-        """Samples in a time in ms."""
+        """Return the number of samples in a time [ms]."""
         return round(time * RATE / 1000)
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
-        """From `fsdd/fsdd.tar.gz`, unopened, or `fsdd/recordings/` of a data folder."""
+        """Read `fsdd/fsdd.tar.gz`, not unpacked, or `fsdd/recordings/` in a data folder."""
         path = located(["fsdd/fsdd.tar.gz", "fsdd/recordings"], data_dir, ADVICE)
         card = yaml.safe_load((card_folder("fsdd") / "card.yaml").read_text())
         return self.dataset(read_recordings(path, card["recordings"]))
 
     def dataset(self, recordings: Sequence[Recording]) -> Dataset:
-        """Recordings as spikes, split."""
+        """Encode recordings as spikes, and split them."""
         frame, hop = self.samples(self.frame), self.samples(self.hop)
         sounds = [as_loud(recording.sound) for recording in recordings]
         energy, sounding = mel_energy(sounds, self.filters(), frame, hop, self.steps)
@@ -171,15 +174,16 @@ class FSDD(Task):
 
 
 def as_loud(sound: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A sound with mean power 1; one that is silent but for the last bit stays silent."""
+    """Scale a sound to mean power 1; a sound below the last bit stays silent."""
     amplitude = float(np.sqrt(np.mean(sound**2)))
     return sound / max(amplitude, 2.0**-15)
 
 
 def standardised(level: NDArray[np.float64], heard: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Levels `[n, steps, channels]` with mean 0 and deviation 1 in each channel over the frames `[n, steps]` heard.
+    """Standardise levels `[n, steps, channels]` to mean 0 and deviation 1 in each channel.
 
-    A channel that never changes is all zeros.
+    Mean and deviation are those of the frames marked in `heard`, `[n, steps]`. A channel that never changes becomes
+    zero.
     """
     known = level[heard]  # [frames, channels]
     spread = known.std(0)

@@ -1,4 +1,4 @@
-"""Batches whose order and noise are a function of seed, epoch and place, so that a run can resume in the middle."""
+"""Batches whose order and noise depend on seed, epoch and batch number alone, so a run can resume in mid-epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ Encoder = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Loader:
-    """Encoded batches `[T, B, *features]` of a split, seen through a view where one is given as `augment`.
+    """Iterator over the encoded batches `[T, B, *features]` of a split.
+
+    Args:
+        split: samples and labels.
+        encoder: from samples to sequences.
+        batch_size: samples in a batch; the last batch may be smaller.
+        seed: of order and noise, 0 by default.
+        shuffle: draw a new order in each epoch, the default; False for the order of the split.
+        augment: a transformation of the encoded batch; None for none.
+
+    Raises:
+        ValueError: for a batch size below 1.
 
     >>> from sandbox.tasks.encode import Constant
     >>> split = Split(torch.rand(10, 4), torch.zeros(10, dtype=torch.int64))
@@ -46,19 +57,19 @@ class Loader:
         return self.iterate()
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle and draw as in this epoch."""
+        """Set the epoch, on which order and noise depend."""
         self.epoch = epoch
 
     def iterate(self, start: int = 0) -> Iterator[Batch]:
-        """From batch `start` on, without computing those before."""
+        """Yield the batches from number `start` on, without computing those before."""
         count, epoch = len(self.split.y), self.epoch
-        order = torch.randperm(count, generator=self._dice(epoch, 0)) if self.shuffle else torch.arange(count)
+        order = torch.randperm(count, generator=self._rng(epoch, 0)) if self.shuffle else torch.arange(count)
         for number in range(start, len(self)):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
-            dice = self._dice(epoch, number + 1)
-            x = self.encoder(self.split.x[chosen], dice)
-            yield Batch(x if self.augment is None else self.augment(x, dice), self.split.y[chosen])
+            rng = self._rng(epoch, number + 1)
+            x = self.encoder(self.split.x[chosen], rng)
+            yield Batch(x if self.augment is None else self.augment(x, rng), self.split.y[chosen])
 
-    def _dice(self, epoch: int, place: int) -> torch.Generator:
+    def _rng(self, epoch: int, place: int) -> torch.Generator:
         mixed = np.random.SeedSequence([self.seed, epoch, place]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(mixed[0]) >> 1)

@@ -1,4 +1,4 @@
-"""From sound to spikes: a mel filter bank, its energy in decibels, and a neuron a channel that integrates and fires."""
+"""From sound to spikes: the energy of a mel filter bank, and an integrate-and-fire neuron for each channel."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-CHUNK = 256  # sounds whose spectra are held at a time
+CHUNK = 256  # sounds whose spectra are in memory at a time
 
 
 def to_mel(hertz: Floats | float) -> Floats:
-    """The mel scale as HTK has it, `2595 log10(1 + f / 700)`.
+    """Convert Hz to the mel scale as in HTK, `2595 log10(1 + f / 700)`.
 
     Reference: O'Shaughnessy 1987, Speech Communication: Human and Machine, p. 150; Young et al. 2006, The HTK Book,
     section "Filterbank Analysis".
@@ -22,7 +22,7 @@ def to_mel(hertz: Floats | float) -> Floats:
 
 
 def mel_filters(channels: int, fft: int, rate: float, low: float, high: float) -> Floats:
-    """Triangles on the mel scale, from one neighbour's centre to the other's, `[channels, fft // 2 + 1]`.
+    """Build triangular mel filters, each from one neighbour's centre to the other's, `[channels, fft // 2 + 1]`.
 
         W[c, k] = max(0, 1 - |mel(k rate / fft) - m[c]| / d),   m[c] = mel(low) + (c + 1) d,
         d = (mel(high) - mel(low)) / (channels + 1)
@@ -43,17 +43,17 @@ def mel_filters(channels: int, fft: int, rate: float, low: float, high: float) -
     if empty.size:
         raise ValueError(
             f"channels={channels} from {low:g} to {high:g} Hz: no Fourier frequency, {rate / fft:g} Hz "
-            f"apart, is in channel {empty[0]}; take fewer channels or longer frames"
+            f"apart, is in channel {empty[0]}; use fewer channels or longer frames"
         )
     return filters
 
 
 def power(sounds: Floats, frame: int, hop: int, fft: int) -> Floats:
-    """Power of frames under a Hamming window w, `[n, samples]` to `[n, steps, fft // 2 + 1]`.
+    """Compute the power of frames under a Hamming window w, `[n, samples]` to `[n, steps, fft // 2 + 1]`.
 
         P[t, k] = |sum_j w[j] s[t hop + j] exp(-2 pi i j k / fft)|^2 / sum_j w[j]^2
 
-    so that the expected power of white noise is its variance, at every frequency.
+    With this scaling the expected power of white noise is its variance, at every frequency.
     """
     window = np.hamming(frame)
     frames = np.lib.stride_tricks.sliding_window_view(sounds, frame, axis=1)[:, ::hop]  # [n, steps, frame]
@@ -63,16 +63,16 @@ def power(sounds: Floats, frame: int, hop: int, fft: int) -> Floats:
 
 
 class Energy(NamedTuple):
-    """Energy in channels, and where the sound still went on."""
+    """Energy in channels, and the frames that lie within the sound."""
 
     value: Floats  # [n, steps, channels]
     sounding: NDArray[np.bool_]  # [n, steps]
 
 
 def mel_energy(sounds: Sequence[Floats], filters: Floats, frame: int, hop: int, steps: int) -> Energy:
-    """Energy of the first `steps` frames of sounds `[samples]`, of `frame` samples each and `hop` samples apart.
+    """Compute the energy of the first `steps` frames of sounds, of `frame` samples each and `hop` samples apart.
 
-    A sound that ends earlier is followed by silence; what a sound has left at the end, less than a frame, is dropped.
+    A sound that ends earlier is followed by silence; a remainder shorter than a frame does not count as sounding.
     """
     length = (steps - 1) * hop + frame
     padded = np.zeros((len(sounds), length))
@@ -86,12 +86,13 @@ def mel_energy(sounds: Sequence[Floats], filters: Floats, frame: int, hop: int, 
 
 
 def integrate_and_fire(drive: Floats, threshold: float) -> Floats:
-    """Spikes 0 or 1 of neurons without leak, one a channel: `[..., steps, channels]` to the same.
+    """Return spikes, 0 or 1, of one neuron without leak per channel, `[..., steps, channels]`.
 
         v[t] = v[t-1] + u[t] - threshold s[t-1],   s[t] = 1 where v[t] >= threshold
 
-    with u the drive clipped to 0..threshold, so that one spike a step is enough. As v stays the remainder of what came
-    in, this is computed at once as s[t] = floor(U[t] / threshold) - floor(U[t-1] / threshold), with U the sum of u.
+    Here u is the drive clipped to 0..threshold, so that one spike per step is enough. Since v is the remainder of the
+    input, all steps are computed at once: s[t] = floor(U[t] / threshold) - floor(U[t-1] / threshold), where U is the
+    sum of u.
 
     >>> integrate_and_fire(np.array([[0.5], [0.75], [-3.0], [0.75], [9.0]]), threshold=1.0).T.tolist()
     [[0.0, 1.0, 0.0, 1.0, 1.0]]

@@ -1,7 +1,7 @@
-"""Pickles of arrays of bytes, read without running anything: every name in them stands for a box that only stores.
+"""Read pickled arrays of bytes without running any code: every global in a pickle maps to a class that only stores.
 
-CIFAR-10's binary edition needs ten lines and no pickle, and is read too. The Python edition is accepted because it is
-the one that torchvision downloads, so it is what people have on their disks already.
+CIFAR-10's binary edition needs no pickle and is read too. The Python edition is accepted because torchvision downloads
+it, so many people have it on their disks already.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 
 class Refused(pickle.UnpicklingError):
-    """The pickle asks for something that an array of bytes does not need."""
+    """The pickle contains something that an array of bytes does not need."""
 
 
 class Kind:
-    """Stands for `numpy.dtype`: accepts unsigned bytes and remembers nothing.
+    """Stand-in for `numpy.dtype`: accepts unsigned bytes and stores nothing.
 
-    Safe because NumPy's own is never called: a crafted state of a real dtype can make it read memory as objects.
+    Safe because NumPy's own dtype is never called: with a crafted state it could read memory as objects.
     """
 
     def __init__(self, code: Any, *flags: Any) -> None:
@@ -30,13 +30,13 @@ class Kind:
             raise Refused(f"an array of dtype {code!r}; wanted unsigned bytes, 'u1'")
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and alignment mean nothing for single bytes."""
+        """Ignore byte order and alignment, which do not matter for single bytes."""
 
 
 class Array:
-    """Stands for `numpy.core.multiarray._reconstruct` and what it returns: stores shape, order and bytes.
+    """Stand-in for `numpy.core.multiarray._reconstruct` and its result: stores shape, order and bytes.
 
-    Safe because it stores its state and nothing is made of it before `values` has checked it.
+    Safe because it only stores its state, which is not used before `values` has checked it.
     """
 
     def __init__(self, *ignored: Any) -> None:
@@ -46,7 +46,7 @@ class Array:
         self.state = state
 
     def values(self) -> NDArray[np.uint8]:
-        """The array; raises Refused where shape, kind and bytes do not fit together."""
+        """Return the array; raise Refused if shape, kind and bytes do not fit together."""
         match getattr(self, "state", None):
             case (_, tuple(shape), Kind(), bool(fortran), bytes(content)):
                 if all(type(size) is int and size >= 0 for size in shape) and math.prod(shape) == len(content):
@@ -56,9 +56,9 @@ class Array:
 
 
 class ArrayType:
-    """Stands for `numpy.ndarray`, which is only ever the first argument of `_reconstruct`.
+    """Stand-in for `numpy.ndarray`, which appears only as the first argument of `_reconstruct`.
 
-    Safe because it has no content: making one gives an empty box.
+    Safe because it has no content.
     """
 
     def __setstate__(self, state: Any) -> None:
@@ -66,9 +66,9 @@ class ArrayType:
 
 
 class Latin1(bytes):
-    """Stands for `_codecs.encode`, with which Python 3 writes bytes in the old protocols.
+    """Stand-in for `_codecs.encode`, with which Python 3 writes bytes in the old protocols.
 
-    Safe because it knows one encoding and looks no codec up, so that a pickle cannot have one imported.
+    Safe because it accepts one encoding and looks up no codec, so a pickle cannot cause an import.
     """
 
     def __new__(cls, text: Any, encoding: Any) -> bytes:  # type: ignore[misc]  # plain bytes, which cannot be altered
@@ -80,8 +80,8 @@ class Latin1(bytes):
         raise Refused("a state for _codecs.encode; wanted a call")
 
 
-# Every stand-in is a class with a __setstate__: a state that a pickle gives to the class itself, or to anything made
-# of it, ends there and never among its attributes.
+# Every stand-in is a class with a __setstate__: a state that a pickle sets on the class itself, or on an instance, ends
+# there and never becomes an attribute.
 ADMITTED: dict[tuple[str, str], type] = {
     ("numpy.core.multiarray", "_reconstruct"): Array,  # NumPy 1, and Python 2
     ("numpy._core.multiarray", "_reconstruct"): Array,  # NumPy 2
@@ -92,20 +92,20 @@ ADMITTED: dict[tuple[str, str], type] = {
 
 
 class Reader(pickle.Unpickler):
-    """An unpickler that finds the admitted names, exactly as written, and imports nothing."""
+    """An unpickler that accepts only the globals in ADMITTED, exactly as written, and imports nothing."""
 
     def find_class(self, module: str, name: str) -> type:
-        """The stand-in for a name; raises Refused for every other."""
+        """Return the stand-in for a global; raise Refused if it has none."""
         if (module, name) not in ADMITTED:
             raise Refused(f"the global {module}.{name}; wanted only {', '.join('.'.join(key) for key in ADMITTED)}")
         return ADMITTED[module, name]
 
 
 def read_pickle(content: bytes, name: str) -> dict[Any, Any]:
-    """The dictionary in a pickle of plain values and arrays of unsigned bytes; strings of Python 2 come as bytes.
+    """Read the dictionary in a pickle of plain values and arrays of unsigned bytes; Python 2 strings become bytes.
 
-    Nothing in the pickle is run. Raises ValueError that names the file for one that asks for more than it may, is
-    truncated, or holds something else than a dictionary.
+    No code in the pickle is run. Raises ValueError with the name of the file for a pickle that contains anything else,
+    is truncated, or does not hold a dictionary.
 
     >>> read_pickle(pickle.dumps({b"data": np.arange(3, dtype=np.uint8)}, protocol=2), "three bytes")[b"data"]
     array([0, 1, 2], dtype=uint8)
@@ -116,8 +116,8 @@ def read_pickle(content: bytes, name: str) -> dict[Any, Any]:
             return {key: value.values() if isinstance(value, Array) else value for key, value in found.items()}
     except Refused as error:
         raise ValueError(
-            f"{name} is refused: it asks for {error}. Nothing of it was run; fetch it anew from its authors"
+            f"{name} is refused: it contains {error}. None of it was run; fetch it again from its authors"
         ) from error
     except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(f"{name} is truncated or no pickle ({error!r}); fetch it again") from error
-    raise ValueError(f"{name} holds a {type(found).__name__}; wanted a dictionary: fetch it anew from its authors")
+        raise ValueError(f"{name} is truncated or not a pickle ({error!r}); fetch it again") from error
+    raise ValueError(f"{name} holds a {type(found).__name__}; wanted a dictionary: fetch it again from its authors")

@@ -1,4 +1,4 @@
-"""Yin-Yang: three classes in a circle that a linear read-out cannot tell apart."""
+"""Yin-Yang: three classes in a circle that a linear read-out cannot separate."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ R_SMALL, R_BIG = 0.1, 0.5
 
 
 def sample(size: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Features `[size, 4]` and labels `[size]`, drawn as the authors draw them, bit for bit.
+    """Draw features `[size, 4]` and labels `[size]` exactly as the authors do, bit for bit.
 
-    For every sample a goal class is drawn first, then points of the square until one lies in the circle and has that
-    class. Features are x, y, 1 - x, 1 - y; the classes are 2 for the dots and, as in the authors' code, 1 where the
-    point belongs to the half with the left bulge and 0 elsewhere. Raises ValueError for a size below 1.
+    For every sample a target class is drawn first, then points in the square until one lies in the circle and has that
+    class. Features are x, y, 1 - x, 1 - y. The class is 2 for the dots and, as in the authors' code, 1 for the half
+    with the left bulge and 0 for the other half. Raises ValueError for a size below 1.
 
     >>> features, labels = sample(2, seed=42)
     >>> features[0].round(4).tolist(), labels.tolist()
@@ -41,7 +41,7 @@ def sample(size: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]
 
 
 def class_of(x: float, y: float) -> int:
-    """The class of a point of the circle."""
+    """Return the class of a point in the circle."""
     right, left = _distance(x, y, 1.5 * R_BIG), _distance(x, y, 0.5 * R_BIG)
     if right < R_SMALL or left < R_SMALL:
         return 2
@@ -58,6 +58,14 @@ def _distance(x: float, y: float, centre: float) -> float:
 class YinYang(Task):
     """Yin-Yang with the published splits: seeds 42, 41 and 40 for training, validation and test.
 
+    Args:
+        train: number of training samples, 5000 by default.
+        validation: number of validation samples, 1000 by default.
+        test: number of test samples, 1000 by default.
+
+    Raises:
+        ValueError: for a number below 1.
+
     >>> YinYang(train=10, validation=5, test=5).load().shape
     (4,)
     """
@@ -70,7 +78,7 @@ class YinYang(Task):
         at_least_one(train=self.train, validation=self.validation, test=self.test)
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
-        """Generated; no file is read."""
+        """Generate the data; no file is read."""
         drawn = (sample(size, seed) for size, seed in ((self.train, 42), (self.validation, 41), (self.test, 40)))
         train, validation, test = (Split(torch.from_numpy(x).float(), torch.from_numpy(y)) for x, y in drawn)
         return Dataset(train, validation, test, classes=3)

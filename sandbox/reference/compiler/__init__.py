@@ -1,4 +1,4 @@
-"""Brian2's equation strings as torch neurons: the grammar that text must pass, the tape that runs it.
+"""Compile Brian2's equation strings into torch neurons: a grammar checks the text, and a tape of operations runs it.
 
 Imports neurons.
 """

@@ -1,8 +1,8 @@
-"""Expressions in a normal form in which constants collect into coefficients, to be computed once for a dt.
+"""Expressions in a normal form that collects constants into coefficients, which are computed once for a dt.
 
-A node has a level: 0 for a number, 1 for what depends on parameters and dt alone, 2 for what changes from step to step.
-A sum is `constant + Σ coefficient * term` whose constant and coefficients are of a lower level than its terms; a
-product is `Π base ** exponent` with whole exponents. Equal nodes are the same object.
+A node has a level: 0 for a number, 1 if it depends on parameters and dt alone, 2 if it changes from step to step. A sum
+is `constant + Σ coefficient * term`, whose constant and coefficients have a lower level than its terms; a product is
+`Π base ** exponent` with whole exponents. Equal nodes are the same object.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sandbox.reference.compiler.formula import OPERATORS
-from sandbox.reference.compiler.functions import DICE, FUNCTIONS, power
+from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, power
 
 Pairs = tuple[tuple["Node", Any], ...]
 CONDITIONS = {
@@ -29,7 +29,7 @@ CONDITIONS = {
 
 
 class Node:
-    """`kind` is number, name, call, sum or product; `what` the number, the name, or the name of the function."""
+    """A node: `kind` is number, name, call, sum or product; `what` is the number, the name, or the function's name."""
 
     __slots__ = ("args", "constant", "kind", "level", "what")
 
@@ -38,18 +38,18 @@ class Node:
 
     @property
     def is_condition(self) -> bool:
-        """Whether its value is a truth."""
+        """Whether its value is true or false."""
         return self.kind == "call" and self.what in {*CONDITIONS.values(), "not"}
 
     @property
     def parts(self) -> list[Node]:
-        """The nodes from which it is made."""
+        """The nodes it is made from."""
         if self.kind == "sum":
             return [self.constant, *(node for pair in self.args for node in pair)]
         return [base for base, _ in self.args] if self.kind == "product" else list(self.args)
 
     def names(self) -> set[str]:
-        """The names in it."""
+        """Return the names in it."""
         found, seen, waiting = set(), {self}, [self]
         while waiting:
             node = waiting.pop()
@@ -62,26 +62,26 @@ class Node:
 
 
 class Calls(NamedTuple):
-    """What a call of `rand()` or `randn()` becomes: the name of a draw."""
+    """The draws that replace calls of `rand()` and `randn()`."""
 
     kinds: dict[str, str]  # name of the draw -> "uniform" or "normal"
 
     def drawn(self, function: str, name: str | None) -> str:
-        """A name for a new draw."""
+        """Return a name for a new draw."""
         name = name or f"{function}_{len(self.kinds) + 1}"
-        self.kinds[name] = DICE[function]
+        self.kinds[name] = RANDOM[function]
         return name
 
 
 class Algebra:
-    """Makes nodes, each only once."""
+    """Factory of nodes, which makes equal nodes only once."""
 
     def __init__(self) -> None:
         self.known: dict[Any, Node] = {}
         self.zero, self.one = self.number(0.0), self.number(1.0)
 
     def _node(self, kind: str, what: Any, args: Any = (), constant: Any = None, level: int = 2) -> Node:
-        # by repr, so that -0.0 and NaN are themselves
+        # by repr, because -0.0 == 0.0 would merge two nodes and NaN != NaN would never find one
         key = (
             kind,
             repr(what) if kind == "number" else what,
@@ -92,15 +92,15 @@ class Algebra:
         return self.known.setdefault(key, Node(kind, what, args, constant, level))
 
     def number(self, value: float) -> Node:
-        """A plain number."""
+        """Return a plain number."""
         return self._node("number", float(value) + 0.0, level=0)
 
     def name(self, name: str, level: int = 2) -> Node:
-        """A variable, or a parameter (level 1)."""
+        """Return a variable, or a parameter (level 1)."""
         return self._node("name", name, level=level)
 
     def call(self, function: str, *args: Node) -> Node:
-        """A function of the table, a condition, or one of the operations that only the compiler writes."""
+        """Return a call: a function of the table, a condition, or an operation that only the compiler writes."""
         if function == "int" and args[0].is_condition:
             return self.call("indicator", *args)
         if function in FUNCTIONS:
@@ -110,11 +110,11 @@ class Algebra:
         return self._node("call", function, args, level=max((arg.level for arg in args), default=0) or 1)
 
     def as_number(self, node: Node) -> Node:
-        """A condition as 0 or 1."""
+        """Return a condition as 0 or 1."""
         return self.call("indicator", node) if node.is_condition else node
 
     def add(self, a: Node, b: Node) -> Node:
-        """a + b"""
+        """Return a + b."""
         level = max(a.level, b.level)
         if level == 0:
             return self.number(a.what + b.what)
@@ -124,7 +124,7 @@ class Algebra:
         return self._sum(self.add(constant, more), terms, level)
 
     def mul(self, a: Node, b: Node) -> Node:
-        """a * b"""
+        """Return a * b."""
         if a.level > b.level:
             a, b = b, a
         if b.level == 0:
@@ -141,15 +141,15 @@ class Algebra:
         return self.mul(self.mul(c, d), self._product(bases, b.level))
 
     def sub(self, a: Node, b: Node) -> Node:
-        """a - b"""
+        """Return a - b."""
         return self.add(a, self.mul(self.number(-1.0), b))
 
     def div(self, a: Node, b: Node) -> Node:
-        """a / b"""
+        """Return a / b."""
         return self.mul(a, self.pow(b, self.number(-1.0)))
 
     def pow(self, a: Node, b: Node) -> Node:
-        """a ** b; of an exponential, the exponential of the product."""
+        """Return a ** b; if a is an exponential, the exponential of the product."""
         if a.level == b.level == 0:
             return self.number(power(a.what, b.what))
         if a.kind == "call" and a.what == "exp":
@@ -163,11 +163,11 @@ class Algebra:
             return root if b.what > 0 else self.pow(root, self.number(-1.0))
         return self._node("call", "pow", (a, b), level=max(a.level, b.level))
 
-    def build(self, tree: ast.expr, env: Mapping[str, Node], dice: Calls, draw: str | None = None) -> Node:
-        """A node from a syntax tree that has passed the grammar."""
+    def build(self, tree: ast.expr, env: Mapping[str, Node], calls: Calls, draw: str | None = None) -> Node:
+        """Build a node from a syntax tree that the grammar has checked."""
 
         def build(node: ast.expr) -> Node:
-            return self.build(node, env, dice, draw)
+            return self.build(node, env, calls, draw)
 
         def number(node: ast.expr) -> Node:
             return self.as_number(build(node))
@@ -193,14 +193,14 @@ class Algebra:
                 return self.call(CONDITIONS[type(tree.ops[0])], number(tree.left), number(tree.comparators[0]))
             case ast.BoolOp():
                 return self.call(CONDITIONS[type(tree.op)], *(build(value) for value in tree.values))
-            case ast.Call(func=ast.Name(id=function)) if function in DICE:
-                return self.name(dice.drawn(function, draw))
+            case ast.Call(func=ast.Name(id=function)) if function in RANDOM:
+                return self.name(calls.drawn(function, draw))
             case ast.Call(func=ast.Name(id=function)):
                 return self.call(function, *(build(arg) for arg in tree.args))
         raise AssertionError(ast.dump(tree))
 
     def factored(self, node: Node) -> Node:
-        """The sum with its most frequent factor taken out, again and again: the fewest multiplications, by greed."""
+        """Factor out the most frequent factor of a sum, repeatedly: a greedy search for few multiplications."""
         while True:
             counts: dict[tuple[Node, int], int] = {}
             for term, _ in node.args:
@@ -268,5 +268,5 @@ class Algebra:
 
 
 def finite(value: Any) -> bool:
-    """Whether a number is one; a tensor passes."""
+    """Return whether a number is finite; a tensor passes."""
     return not isinstance(value, float) or math.isfinite(value)

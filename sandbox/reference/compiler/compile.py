@@ -37,22 +37,35 @@ def from_brian2(
     draws: Mapping[str, str] | None = None,
     swing: float | None = None,
 ) -> CompiledNeuron:
-    """A neuron compiled from the equations, threshold and reset that Brian2 would run.
+    """Compile a neuron from the equations, threshold and reset that Brian2 would run.
 
         dx/dt = f(x, input)  ->  the update that Brian2's `method` writes, as torch operations in ms, mV, nA, MOhm
         spike where the last comparison of the threshold holds (and those before it), with a surrogate derivative of
         its difference / swing; then the statements of the reset, in order, in the cells that fired
 
-    Arguments: the strings, as for `brian2.NeuronGroup`; `refractory`, a time or a condition; `method`, None for that of
-    Brian2's choice; `namespace`, constants as Brian2 quantities, plain numbers or text such as "20*ms"; the name of the
-    `input`, constant within a step, and its base unit; the surrogate; `initial` values of variables, quantities, house
-    units or text over the constants (0 otherwise); `draws`, further random numbers of each step, "uniform" or "normal";
-    `swing`, the scale of the surrogate in house units (from the initial value to the threshold where known, or 1).
+    House units are ms, mV, nA, MOhm, nF, uS. Synapses (`on_pre`, `on_post`) are not compiled. No text is ever
+    passed to `eval`.
 
-    Returns a frozen dataclass with the constants as fields, in house units (ms, mV, nA, MOhm, nF, uS); `.source()`
-    shows the step. Raises ValueError, with the piece of text, for what is no equation, unknown or reserved names, units
-    that do not fit, a method that does not apply, a threshold that is no condition, a time constant that is not
-    positive; ImportError without Brian2. Synapses (`on_pre`, `on_post`) are not compiled. No text is ever evaluated.
+    Args:
+        equations: as for `brian2.NeuronGroup`.
+        threshold: condition for a spike; None for a cell that never fires.
+        reset: statements after a spike.
+        refractory: a time or a condition; None for none.
+        method: Brian2's name of the scheme; None for Brian2's choice.
+        namespace: constants, as Brian2 quantities, plain numbers or text such as "20*ms".
+        input: name of the input, which is constant within a step.
+        surrogate: surrogate gradient of the spike, or its name.
+        input_unit: base unit of the input.
+        initial: initial values, as quantities, numbers in house units or text over the constants; 0 otherwise.
+        draws: further random numbers of each step, by name: "uniform" or "normal".
+        swing: scale of the surrogate in house units; by default from the initial value to the threshold, or 1.
+
+    Returns: A frozen dataclass with the constants as fields, in house units; `.source()` shows the step.
+
+    Raises:
+        ValueError: with the piece of text, for invalid equations, unknown or reserved names, units that do not fit, a
+            method that does not apply, a threshold that is not a condition, a time constant that is not positive.
+        ImportError: without Brian2.
 
     >>> import brian2 as b2
     >>> cell = from_brian2("dv/dt = (r * current - v) / tau : volt", "v > 15*mV", "v = 0*mV", method="exact",
@@ -81,7 +94,7 @@ def from_brian2(
     model = build(text, step, used, input, drawn)
     every = {name: in_house(value) for name, value in used.items()}
     period = _period(model, every)
-    if period:  # constants of the refractory time alone are in `t_refractory`
+    if period:  # constants that appear in the refractory time alone become part of `t_refractory`
         beyond = updater.mentioned(text._replace(refractory=None)) | starting
         used = {name: value for name, value in used.items() if name in beyond}
     values = {name: every[name] for name in used}
@@ -117,7 +130,7 @@ def _class(
     recipe: Mapping[str, Any],
     values: Mapping[str, float],
 ) -> Any:
-    """A dataclass with a field for every constant."""
+    """Make a dataclass with a field for every constant."""
     lines = [str(line) for line in text.lines if line.name != input]
     if input != "current" and input not in {line.name for line in text.lines if line.kind != "parameter"}:
         lines.append(f"{input} = current : {recipe['input_unit']}")
@@ -154,7 +167,7 @@ def _class(
 def rebuilt(
     recipe: dict[str, Any], units: dict[str, str], starts: dict[str, Any], values: dict[str, Any], surrogate: Surrogate
 ) -> CompiledNeuron:
-    """What a pickled neuron was."""
+    """Compile a pickled neuron anew."""
     namespace = {
         name: f"{number_of(value) or 1.0!r} * {units[name]}" for name, value in values.items() if name in units
     }
@@ -163,13 +176,13 @@ def rebuilt(
 
 
 def _read(equations: str, threshold: str | None, reset: str | None, refractory: Any, input: str) -> updater.Text:
-    """The texts, each past the grammar."""
+    """Check the texts by the grammar and collect them."""
     lines = grammar.equations(equations)
     kinds = {line.name: line.kind for line in lines}
     if not lines:
         raise ValueError("there are no equations; give at least one, as in 'dv/dt = -v / tau : volt'")
     if not isinstance(input, str) or not grammar.NAME.fullmatch(input):
-        raise ValueError(f"input={input!r} is no name")
+        raise ValueError(f"input={input!r} is not a valid name")
     if kinds.get(input, "parameter") != "parameter":
         raise ValueError(f"the input {input!r} is a {kinds[input]} of the equations; name another with input='...'")
     if not any(kind == "differential equation" for kind in kinds.values()):
@@ -187,7 +200,7 @@ def _read(equations: str, threshold: str | None, reset: str | None, refractory: 
         if input in _reach(reads, lines):
             raise ValueError(
                 f"the threshold {threshold!r} or the reset {reset!r} depends on the input {input!r}, "
-                "which is gone by then; carry it in a variable"
+                "which is not available then; store it in a variable"
             )
     if reset and threshold is None:
         raise ValueError(f"reset={reset!r} without a threshold: it would never run; give threshold='v > ...'")
@@ -199,7 +212,7 @@ def _names_of(reset: str) -> set[str]:
 
 
 def _reach(reads: Iterable[str], lines: list[grammar.Equation]) -> set[str]:
-    """The names that are read, through subexpressions that are evaluated anew."""
+    """Return the names that are read, including those inside subexpressions that are evaluated at that time."""
     inner = {
         line.name: grammar.names(grammar.expression(line.expression))
         for line in lines
@@ -216,7 +229,7 @@ def _reach(reads: Iterable[str], lines: list[grammar.Equation]) -> set[str]:
 
 
 def _duration(refractory: Any) -> str | None:
-    """The refractory time or condition as text."""
+    """Return the refractory time or condition as text."""
     if refractory is None or refractory is False:
         return None
     if isinstance(refractory, str):
@@ -229,7 +242,7 @@ def _duration(refractory: Any) -> str | None:
 
 
 def _quantity(name: str, value: Any) -> Any:
-    """A constant of the namespace as Brian2 takes it."""
+    """Return a constant of the namespace in a form that Brian2 accepts."""
     b2 = brian2()
     if isinstance(value, str):
         value = _from_text(name, value)
@@ -241,7 +254,7 @@ def _quantity(name: str, value: Any) -> Any:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{name}={value!r} is no number; give a Brian2 quantity, a number, or text such as '20*ms'"
+            f"{name}={value!r} is not a number; give a Brian2 quantity, a number, or text such as '20*ms'"
         ) from None
     if not math.isfinite(number):
         raise ValueError(f"{name}={value!r} is not finite")
@@ -249,7 +262,7 @@ def _quantity(name: str, value: Any) -> Any:
 
 
 def _from_text(name: str, text: str) -> Any:
-    """A quantity from text: its value by our own parser, its dimension by Brian2's."""
+    """Read a quantity from text: its value by our own parser, its dimension by Brian2's."""
     from brian2.parsing.expressions import parse_expression_dimensions
     from brian2.units.fundamentalunits import Quantity
 
@@ -276,7 +289,7 @@ def _check_times(constants: Mapping[str, Any]) -> None:
 
 
 def _start(name: str, value: Any, model: Model, constants: Mapping[str, Any]) -> float | str:
-    """An initial value in house units, or text over the constants."""
+    """Return an initial value in house units, or text over the constants."""
     if name not in model.variables:
         raise unknown("variable in initial:", name, model.variables)
     if not isinstance(value, str):
@@ -287,7 +300,7 @@ def _start(name: str, value: Any, model: Model, constants: Mapping[str, Any]) ->
 
 
 def _period(model: Model, values: Mapping[str, float]) -> dict[str, float]:
-    """The refractory time [ms] as a field, unless a constant of that name is one already."""
+    """Return the refractory time [ms] as a field, unless a constant of that name exists."""
     if model.period is None or "t_refractory" in values:
         return {}
     period = Writer(model.algebra, (), (), values, torch.zeros(())).plain(model.period)
@@ -297,7 +310,7 @@ def _period(model: Model, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _check_finite(neuron: CompiledNeuron, method: str) -> None:
-    """Write the programs once: a coefficient that is no number comes from two equal time constants."""
+    """Write the programs once: a coefficient that is not finite comes from two equal time constants."""
     plan = neuron._plan(neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64)), 0.1)
     constants = [c for program in (plan.update, plan.threshold, plan.reset) if program for c in program.constants]
     if all(math.isfinite(float(c)) for c in constants):

@@ -1,4 +1,4 @@
-"""An expression as a function: parsed once from text, on a whitelist, without `eval`."""
+"""An expression as a function: parsed once from text, by an allow-list, without `eval`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rules.errors import unknown
 from sandbox.reference.compiler import grammar
-from sandbox.reference.compiler.functions import DICE, FUNCTIONS, divide, floored, power, remainder
+from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, divide, floored, power, remainder
 
 Values = Mapping[str, Any]
 Closure = Callable[[Values], Any]
@@ -55,10 +55,10 @@ class Formula:
 
 
 def parse(text: str, constants: Values | None = None) -> Formula:
-    """A formula from text; `constants` are bound once and are no names of it.
+    """Parse a formula from text; `constants` are bound once and do not count as its names.
 
-    Arithmetic (+ - * / // % **), comparisons, and / or / not, and the functions of `functions.FUNCTIONS`; on floats it
-    has NumPy's manners (1 / 0 is infinite). Raises ValueError for anything else, before anything is evaluated.
+    Allowed are arithmetic (+ - * / // % **), comparisons, and / or / not, and the functions of `functions.FUNCTIONS`.
+    Floats behave as in NumPy (1 / 0 is infinite). Raises ValueError for anything else, before anything is evaluated.
 
     >>> f = parse("exp(-v / tau) + clip(w, 0, 1)")
     >>> sorted(f.names), f({"v": 0.0, "tau": 2.0, "w": 3.0})
@@ -75,12 +75,12 @@ def parse(text: str, constants: Values | None = None) -> Formula:
 
 
 def right_hand_sides(equations: str) -> dict[str, Formula]:
-    """The right-hand side of every differential equation, with the subexpressions put in, by Brian2's parser.
+    r"""Return the right-hand side of every differential equation, with subexpressions substituted by Brian2's parser.
 
-    Unit symbols stand for their values in house units (ms, mV, nA, MOhm, nF, uS), so that with all names in those, the
-    results are per ms. Noise `xi` is a name. Raises ValueError for text that is no set of equations.
+    Unit symbols are replaced by their values in house units (ms, mV, nA, MOhm, nF, uS), so with all names in those
+    units the results are per ms. Noise `xi` is a name. Raises ValueError for text that is not a set of equations.
 
-    >>> f = right_hand_sides("dv/dt = (I - v) / tau : volt\\nI = 2 * w : volt\\ndw/dt = -w / (4*ms) : volt")
+    >>> f = right_hand_sides("dv/dt = (I - v) / tau : volt\nI = 2 * w : volt\ndw/dt = -w / (4*ms) : volt")
     >>> {name: sorted(side.names) for name, side in f.items()}
     {'v': ['tau', 'v', 'w'], 'w': ['w']}
     >>> f["v"]({"v": 1.0, "w": 3.0, "tau": 10.0})
@@ -108,7 +108,7 @@ def _within(text: str, units: Values) -> Formula:
 
 
 def _closed(node: ast.expr, bound: Values) -> Closure:
-    """The tree as nested closures; parts without names are computed now."""
+    """Turn a tree into nested closures; parts without names are computed at once."""
     if isinstance(node, ast.Constant):
         return _fixed(node.value if isinstance(node.value, bool) else float(node.value))  # type: ignore[arg-type]
     if isinstance(node, ast.Name):
@@ -135,7 +135,7 @@ def _fixed(value: Any) -> Closure:
 
 
 def _parts(node: ast.expr) -> tuple[Callable[..., Any], list[ast.expr]]:
-    """The function at the top of a tree, and what it is applied to."""
+    """Return the function at the top of a tree, and its arguments."""
     f: Callable[..., Any]
     if isinstance(node, ast.BinOp):
         return OPERATORS[type(node.op)], [node.left, node.right]
@@ -149,23 +149,23 @@ def _parts(node: ast.expr) -> tuple[Callable[..., Any], list[ast.expr]]:
         return unary[type(node.op)], [node.operand]
     assert isinstance(node, ast.Call)
     assert isinstance(node.func, ast.Name)
-    if node.func.id in DICE:
+    if node.func.id in RANDOM:
         raise ValueError(f"{node.func.id}() draws a random number; a formula is a function of its names alone")
     return FUNCTIONS[node.func.id].__call__, node.args
 
 
 def conjunction(*values: Any) -> Any:
-    """All of them."""
+    """Return whether all of the values hold."""
     return _logical(torch.logical_and, all, values)
 
 
 def disjunction(*values: Any) -> Any:
-    """Any of them."""
+    """Return whether any of the values holds."""
     return _logical(torch.logical_or, any, values)
 
 
 def negation(value: Any) -> Any:
-    """Not this."""
+    """Return whether the value does not hold."""
     return torch.logical_not(value) if isinstance(value, Tensor) else not value
 
 

@@ -1,4 +1,4 @@
-"""The functions that an equation may call, on numbers and on tensors: one table for parser, compiler and solver."""
+"""The functions that an equation may call, on numbers and tensors: one table for parser, compiler and solver."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POLES: dict[Callable[..., float], float] = {math.log: 0.0, math.log10: 0.0, math
 
 
 def ieee(f: Callable[..., float]) -> Callable[..., float]:
-    """The function with NumPy's manners: infinity for an overflow, NaN outside of the domain."""
+    """Make a function behave as in NumPy: infinity for an overflow, NaN outside the domain."""
 
     def evaluate(*values: float) -> float:
         try:
@@ -41,7 +41,7 @@ def ieee(f: Callable[..., float]) -> Callable[..., float]:
 
 
 def divide(a: Any, b: Any) -> Any:
-    """`a / b`, infinite or NaN where b is zero."""
+    """Return `a / b`, infinite or NaN where b is zero."""
     try:
         return a / b
     except ZeroDivisionError:
@@ -49,7 +49,7 @@ def divide(a: Any, b: Any) -> Any:
 
 
 def power(a: Any, b: Any) -> Any:
-    """`a ** b`, NaN where it would be complex."""
+    """Return `a ** b`, NaN where it would be complex."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return a**b
     try:
@@ -61,22 +61,22 @@ def power(a: Any, b: Any) -> Any:
 
 
 def remainder(a: Any, b: Any) -> Any:
-    """`a % b`, with the sign of b, NaN where b is zero."""
+    """Return `a % b`, with the sign of b, NaN where b is zero."""
     return a % b if isinstance(b, Tensor) or b else (a % b if isinstance(a, Tensor) else math.nan)
 
 
 def floored(a: Any, b: Any) -> Any:
-    """`a // b`."""
+    """Return `a // b`."""
     return a // b if isinstance(a, Tensor) or isinstance(b, Tensor) or b else divide(a, b)
 
 
 def truncated(x: Tensor) -> Tensor:
-    """Toward zero; 0 or 1 for a condition."""
+    """Round toward zero; 0 or 1 for a condition."""
     return x.to(torch.get_default_dtype()) if x.dtype == torch.bool else torch.trunc(x)
 
 
 def clamp(x: Any, low: Any, high: Any) -> Any:
-    """`x` between low and high."""
+    """Limit `x` to the range from low to high."""
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         first = next(value for value in (x, low, high) if isinstance(value, Tensor))
         x, low, high = (torch.as_tensor(value, dtype=first.dtype, device=first.device) for value in (x, low, high))
@@ -84,7 +84,7 @@ def clamp(x: Any, low: Any, high: Any) -> Any:
 
 
 def timestep(t: Any, dt: Any) -> Any:
-    """The number of whole steps in `t`, as Brian2 counts them."""
+    """Return the number of whole steps in `t`, as Brian2 counts them."""
     whole = (t + 1e-3 * dt) / dt
     return torch.floor(whole) if isinstance(whole, Tensor) else float(math.floor(whole))
 
@@ -114,4 +114,4 @@ FUNCTIONS: dict[str, Function] = {
     "clip": Function(3, lambda x, low, high: min(max(x, low), high), clamp),
     "timestep": Function(2, timestep, timestep),
 }
-DICE = {"rand": "uniform", "randn": "normal"}  # functions without arguments, where random numbers are allowed
+RANDOM = {"rand": "uniform", "randn": "normal"}  # functions without arguments, where random numbers are allowed

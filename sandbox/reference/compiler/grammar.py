@@ -1,4 +1,4 @@
-"""The door for text: what may stand in an equation, a unit or a statement, as a whitelist of syntax-tree nodes."""
+"""The grammar of equations, units and statements, as an allow-list of syntax-tree nodes; all text passes it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import warnings
 from typing import NamedTuple
 
 from rules.errors import unknown
-from sandbox.reference.compiler.functions import DICE, FUNCTIONS, power
+from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, power
 
 LONGEST = 5_000  # characters of an expression
 DEEPEST = 100  # levels of nesting
-STEEPEST = 32  # the largest number as an exponent: beyond it a symbolic expansion may never end
+STEEPEST = 32  # largest number as an exponent; above it SymPy's expansion may never end
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 BASE_UNITS = (
     "volt",
@@ -107,18 +107,18 @@ class Statement(NamedTuple):
 
 
 def expression(text: str, *, ours: bool = False) -> ast.expr:
-    """The tree of an expression in which nothing stands but arithmetic, comparisons, names, and calls of FUNCTIONS.
+    """Parse an expression that contains only arithmetic, comparisons, names, and calls of FUNCTIONS.
 
-    `ours` marks code that Brian2 wrote from text that has passed: names may begin with an underscore, and it may be
-    longer and deeper. Raises ValueError, with the piece of text, for anything else.
+    `ours` marks code that Brian2 generated from checked text: names may begin with an underscore, and it may be longer
+    and deeper. Raises ValueError, with the piece of text, for anything else.
     """
     text = _plain(text, LONGEST * (200 if ours else 1))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # "3 is not callable": the walk below says it better
+            warnings.simplefilter("ignore", SyntaxWarning)  # "3 is not callable": the check below has a better message
             tree = ast.parse(text.strip().replace("\n", " "), mode="eval").body
     except SyntaxError as error:
-        raise ValueError(f"{_short(text)!r} is no expression: {error.msg}") from None
+        raise ValueError(f"{_short(text)!r} is not an expression: {error.msg}") from None
     except (RecursionError, MemoryError, ValueError):
         raise ValueError(f"{_short(text)!r} is nested too deeply; name its parts as subexpressions") from None
     _check_depth(tree, text, DEEPEST * (8 if ours else 1))
@@ -130,7 +130,7 @@ def expression(text: str, *, ours: bool = False) -> ast.expr:
 
 
 def unit(text: str) -> str:
-    """The text of a unit made of base units, `*`, `/` and powers; raises ValueError otherwise."""
+    """Return the text of a unit made of base units, `*`, `/` and powers; raise ValueError otherwise."""
     text = " ".join(_plain(text, 200).split())
     if text in ("1", "boolean", "integer"):
         return text
@@ -148,12 +148,12 @@ def unit(text: str) -> str:
 
 
 def equations(text: str) -> list[Equation]:
-    """The lines of a model, each checked; raises ValueError with the offending line."""
+    """Parse and check the lines of a model; raise ValueError with the offending line."""
     _plain(text, 20 * LONGEST)
-    for word in ("on_pre", "on_post"):
-        if re.search(rf"\b{word}\b", text):
+    for name in ("on_pre", "on_post"):
+        if re.search(rf"\b{name}\b", text):
             raise ValueError(
-                f"{word!r}: this compiles neurons, not synapses; give the equations of the neuron alone "
+                f"{name!r}: this compiles neurons, not synapses; give the equations of the neuron alone "
                 "and connect populations with sandbox.Network"
             )
     lines, pending = [], ""
@@ -168,7 +168,7 @@ def equations(text: str) -> list[Equation]:
 
 
 def statements(text: str, *, ours: bool = False) -> list[Statement]:
-    """Assignments, one a line or separated by `;`."""
+    """Parse assignments, one per line or separated by `;`."""
     _plain(text, LONGEST * (1000 if ours else 4))
     found = []
     for line in re.split(r"[\n;]", text):
@@ -177,7 +177,7 @@ def statements(text: str, *, ours: bool = False) -> list[Statement]:
             continue
         match = re.fullmatch(r"(_*[A-Za-z][A-Za-z0-9_]*)\s*(\+|-|\*\*|\*|//|/|%|)=(?!=)(.*)", line)
         if match is None:
-            raise ValueError(f"{_short(line)!r} is no assignment; write 'v = v_reset' or 'w += b'")
+            raise ValueError(f"{_short(line)!r} is not an assignment; write 'v = v_reset' or 'w += b'")
         target, operator, right = match.groups()
         if not ours:
             _check_name(target, line)
@@ -186,7 +186,7 @@ def statements(text: str, *, ours: bool = False) -> list[Statement]:
 
 
 def names(tree: ast.expr) -> frozenset[str]:
-    """The identifiers that an expression reads, without the functions that it calls."""
+    """Return the identifiers that an expression reads, without the functions that it calls."""
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     return frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called)
 
@@ -230,7 +230,7 @@ def _plain(text: str, longest: int) -> str:
 def _check_name(name: str, text: str) -> None:
     if not NAME.fullmatch(name) or keyword.iskeyword(name) or "__" in name:
         raise ValueError(
-            f"{name!r} in {_short(text)!r} is no name of a variable; use letters, digits and single "
+            f"{name!r} in {_short(text)!r} is not a valid name of a variable; use letters, digits and single "
             "underscores, beginning with a letter"
         )
 
@@ -275,15 +275,15 @@ def _check_call(node: ast.Call, text: str) -> None:
     if not isinstance(node.func, ast.Name):
         raise ValueError(f"{_piece(node)!r} in {_short(text)!r} is not allowed; only a named function can be called")
     name = node.func.id
-    if name not in FUNCTIONS and name not in DICE:
-        raise unknown(f"function in {_short(text)!r}:", name, [*FUNCTIONS, *DICE])
+    if name not in FUNCTIONS and name not in RANDOM:
+        raise unknown(f"function in {_short(text)!r}:", name, [*FUNCTIONS, *RANDOM])
     wanted = FUNCTIONS[name].arity if name in FUNCTIONS else 0
     if node.keywords or len(node.args) != wanted:
         raise ValueError(f"{_piece(node)!r}: {name} takes {wanted} plain argument{'s' * (wanted != 1)}")
 
 
 def _check_size(node: ast.expr, text: str, exponent: float) -> float | None:
-    """The value where the expression is a number; refuses towers of powers, whose symbolic expansion never ends."""
+    """Return the value if the expression is a number; reject towers of powers, whose symbolic expansion never ends."""
     if isinstance(node, ast.Constant):
         return float(node.value)  # type: ignore[arg-type]  # checked above
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):

@@ -1,4 +1,4 @@
-"""A model as nodes: what the state becomes in a step, what the threshold compares, and what the reset does."""
+"""A model as nodes: the update of the state, the comparison of the threshold, and the reset."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Model(NamedTuple):
 
     algebra: Algebra
     variables: tuple[str, ...]  # of the state
-    clamped: frozenset[str]  # variables that stand still while a cell is refractory
-    update: dict[str, Node]  # what the state becomes in a cell that is free
-    waiting: dict[str, Node]  # what becomes of it in one that is refractory, where that differs
+    clamped: frozenset[str]  # variables that are constant while a cell is refractory
+    update: dict[str, Node]  # the state after a step, in a cell that is not refractory
+    waiting: dict[str, Node]  # the same in a refractory cell, where it differs
     stays: Node | None  # the condition under which a cell stays refractory
     above: tuple[Node, Node] | None  # spike where the first is at least the second
     strict: bool
@@ -33,7 +33,7 @@ class Model(NamedTuple):
     period: Node | None  # the refractory time
 
     def after(self, refractory: bool) -> dict[str, Node]:
-        """The state after a step; where cells may be refractory, with what they keep, and how long they `wait`."""
+        """Return the state after a step; if cells can be refractory, with clamped variables and `wait`."""
         if not refractory:
             return self.update
         algebra = self.algebra
@@ -50,7 +50,7 @@ class Model(NamedTuple):
 
 
 def build(text: Text, step: Step, parameters: Mapping[str, Any], input: str, draws: Mapping[str, str]) -> Model:
-    """The model of a text that has passed the grammar, and of what Brian2 made of it."""
+    """Build the model from checked text and Brian2's result."""
     maker = _Maker(text, parameters, input, draws)
     free = maker.updated(step.code, 1.0)
     maker.smooth = {name: linear(node) for name, node in free.items()}
@@ -68,7 +68,7 @@ def build(text: Text, step: Step, parameters: Mapping[str, Any], input: str, dra
         strict=strict,
         gate=gate,
         reset=maker.reset(text.reset or ""),
-        draws=maker.dice.kinds,
+        draws=maker.calls.kinds,
         period=maker.node(step.period) if step.period else None,
     )
 
@@ -77,8 +77,8 @@ class _Maker:
     def __init__(self, text: Text, parameters: Mapping[str, Any], input: str, draws: Mapping[str, str]) -> None:
         self.algebra = Algebra()
         self.text, self.refractory = text, text.refractory is not None
-        self.dice = Calls(dict(draws))
-        self.smooth: dict[str, bool] = {}  # whether a variable can only grow so fast that no step overflows
+        self.calls = Calls(dict(draws))
+        self.smooth: dict[str, bool] = {}  # whether a variable grows too slowly to overflow in a step
         self.lines = {line.name: line for line in text.lines}
         held = [line.name for line in text.lines if _held(line)]
         order = ("differential equation", "parameter")
@@ -91,11 +91,11 @@ class _Maker:
         self.env |= {name: algebra.name(name) for name in (*self.variables, *draws, input)}
 
     def node(self, text: str) -> Node:
-        """An expression over the state as it stands."""
+        """Build the node of an expression over the present state."""
         return self._built(grammar.expression(text), self.env)
 
     def updated(self, code: str, free: float) -> dict[str, Node]:
-        """The state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
+        """Return the state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
         env = {**self.env, "not_refractory": self.algebra.number(free)}
         for name in self.variables:
             if name in self.lines and _held(self.lines[name]):
@@ -107,7 +107,7 @@ class _Maker:
         return {name: env[name] for name in self.variables}
 
     def threshold(self, text: str | None) -> tuple[tuple[Node, Node] | None, bool, Node | None]:
-        """The two sides of the last comparison, larger first, whether it is strict, and the other conditions."""
+        """Return the two sides of the last comparison, larger first, whether it is strict, and the other conditions."""
         if text is None:
             return None, False, None
         tree = grammar.expression(text)
@@ -125,7 +125,7 @@ class _Maker:
         return sides, strict, gate
 
     def reset(self, text: str) -> dict[str, Node]:
-        """What the statements, run in order, leave in a cell, where `fired` says how much it fired."""
+        """Return the state after the statements, run in order; `fired` is the spike, 0 or 1."""
         env = dict(self.env)
         changed = []
         for statement in grammar.statements(text):
@@ -149,12 +149,12 @@ class _Maker:
         return algebra.call("mix" if self.smooth[x.what] else "mix_bounded", x, value, fired)
 
     def _built(self, tree: ast.expr, env: Mapping[str, Node], draw: str | None = None) -> Node:
-        """The node of a tree, its subexpressions evaluated with what `env` has now."""
-        return self.algebra.build(tree, _Lazy(self, env), self.dice, draw)
+        """Return the node of a tree, its subexpressions evaluated with the present values in `env`."""
+        return self.algebra.build(tree, _Lazy(self, env), self.calls, draw)
 
 
 class _Lazy(dict[str, Node]):
-    """Names with their nodes; a subexpression is built when it is met, from the values at that moment."""
+    """Names with their nodes; a subexpression is built on first use, from the values at that moment."""
 
     def __init__(self, maker: _Maker, env: Mapping[str, Node]) -> None:
         super().__init__(env)
@@ -162,12 +162,12 @@ class _Lazy(dict[str, Node]):
 
     def __missing__(self, name: str) -> Node:
         line = self.maker.lines[name]
-        self[name] = self.maker.algebra.build(grammar.expression(line.expression), self, self.maker.dice)
+        self[name] = self.maker.algebra.build(grammar.expression(line.expression), self, self.maker.calls)
         return self[name]
 
 
 def linear(node: Node) -> bool:
-    """Whether it is a sum of variables with fixed coefficients, which no step takes to infinity."""
+    """Return whether it is a sum of variables with fixed coefficients, which cannot overflow in a step."""
     return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))
 
 

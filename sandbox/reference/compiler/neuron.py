@@ -1,4 +1,4 @@
-"""A neuron that runs compiled programs: a frozen dataclass of the constants of its equations."""
+"""A neuron that runs compiled programs."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.tape import Program, Writer
 from sandbox.reference.compiler.units import symbols
 
-PLANS = 64  # that a model keeps, for as many (dt, dtype, device, constants)
+PLANS = 64  # kept per model, one for each (dt, dtype, device, constants)
 
 
 class CompiledNeuron(Neuron):
-    """What `from_brian2` returns: a dataclass of the constants of its equations, in house units."""
+    """A neuron returned by `from_brian2`: a frozen dataclass of the constants of its equations, in house units."""
 
     model: ClassVar[Model]
     starts: ClassVar[Mapping[str, float | str]]
     input: ClassVar[str]
     recipe: ClassVar[Mapping[str, Any]]
-    rebuild: ClassVar[Callable[..., Any]]  # makes the neuron again from what `__reduce__` hands it
+    rebuild: ClassVar[Callable[..., Any]]  # unpickles a neuron from the arguments of `__reduce__`
     plans: ClassVar[dict[Any, Plan]]
     state_class: ClassVar[Any]
     surrogate: Surrogate
 
     def with_parameters(self, **changes: Any) -> CompiledNeuron:
-        """The same with other constants, numbers or tensors in house units; raises ValueError for a name it lacks."""
+        """Return a copy with other constants, numbers or tensors in house units; ValueError for an unknown name."""
         for name in changes:
             if name not in self.parameters:
                 raise unknown("parameter", name, self.parameters)
@@ -57,7 +57,7 @@ class CompiledNeuron(Neuron):
 
     @property
     def swing(self) -> Value:
-        """The scale of the surrogate: as given, or from the initial value to the threshold where that is a number."""
+        """Scale of the surrogate: as given, or from the initial value to the threshold if that is a number."""
         if self.recipe["swing"] is not None or self.model.above is None:
             return self.recipe["swing"] or 1.0
         known = {name: number_of(value) for name, value in self.parameters.items()}
@@ -68,7 +68,7 @@ class CompiledNeuron(Neuron):
         return distance if distance and math.isfinite(distance) else 1.0
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
-        """The initial values, free to fire."""
+        """Return the initial values, ready to fire."""
         shape = tuple(shape)
         values = [full(shape, self._initial(name), like) for name in self.model.variables]
         refractory = self.model.stays is not None or self.t_refractory > 0
@@ -76,14 +76,14 @@ class CompiledNeuron(Neuron):
         return self.state_class(*values, wait=full(shape, 0.0, like) if refractory else None, key=key)
 
     def integrate(self, current: Tensor, state: Any, dt: float) -> Any:
-        """The state after `dt` ms, as Brian2's method has it; a refractory cell keeps its clamped variables."""
+        """Return the state after `dt` ms by Brian2's method; refractory cells keep their clamped variables."""
         plan = self._plan(state, dt)
         program = plan.update
         values = program([*state, current, *self._extra(program, state)] if program.extra else [*state, current])
         return self.state_class._make([*values, state[-1]] if plan.refractory else [*values, *state[-2:]])
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
-        """Spikes `[...]` of zeros and ones, and the state after the reset; without a threshold, the membrane."""
+        """Return spikes `[...]`, 0 or 1, and the state after the reset; without a threshold, the membrane."""
         model = self.model
         key = None if state[-1] is None else following(state[-1])
         if model.above is None:
@@ -105,7 +105,7 @@ class CompiledNeuron(Neuron):
         return spikes, self.state_class(*values, wait, key)
 
     def centred(self, state: Any) -> Tensor:
-        """The difference that the threshold compares with zero; the membrane where there is none."""
+        """Return the difference that the threshold compares with zero; the membrane if there is no threshold."""
         plan = self._plan(state, 1.0)
         if plan.threshold is None:
             return getattr(state, self.membrane)  # type: ignore[no-any-return]
@@ -116,17 +116,17 @@ class CompiledNeuron(Neuron):
 
     @property
     def fastest(self) -> float:
-        """The shortest of the constants `tau...` that are times [ms]."""
+        """Shortest of the constants `tau...` that are times [ms]."""
         times = [torch.as_tensor(value) for name, value in self.parameters.items() if name in self.above]
         return min((float(time.min()) for time in times), default=math.inf)
 
     @property
     def membrane(self) -> str:
-        """The variable that a neuron without a threshold puts out: v, or the first."""
+        """The variable that a neuron without a threshold returns as output: v, or the first."""
         return "v" if "v" in self.model.variables else self.model.variables[0]
 
     def source(self, dt: float = 0.1) -> str:
-        """The compiled step as readable Python, for one `dt` in ms and the present constants.
+        """Return the compiled step as readable Python, for one `dt` in ms and the present constants.
 
         >>> from sandbox.reference import from_brian2
         >>> print(from_brian2("dv/dt = (r*current - v) / (10*ms) : volt", "v > 1*mV", "v = 0*mV",
@@ -159,7 +159,7 @@ class CompiledNeuron(Neuron):
         return parse(start, symbols())(self.parameters) if isinstance(start, str) else start
 
     def _extra(self, program: Program, state: Any) -> list[Any]:
-        """What a program reads beside the state: draws, and parameters that are tensors."""
+        """Return the inputs of a program beside the state: draws, and parameters that are tensors."""
         return [self._read(name, state) for name in program.extra] if program.extra else []
 
     def _read(self, name: str, state: Any) -> Any:
@@ -168,7 +168,7 @@ class CompiledNeuron(Neuron):
         return getattr(self, name).to(state[0].dtype)
 
     def _plan(self, state: Any, dt: float) -> Plan:
-        """The programs of a step, written at the first use."""
+        """Return the programs of a step, written at the first use."""
         like: Tensor = state[0]
         key = (dt, like.dtype, like.device, state[-2] is None)
         cache: dict[Any, Plan] = self.__dict__.setdefault("_plans", {})
@@ -196,7 +196,7 @@ class Plan(NamedTuple):
 
 
 class _Gated:
-    """A surrogate spike where a further condition holds."""
+    """A surrogate whose spike requires a further condition."""
 
     def __init__(self, surrogate: Surrogate, gate: Tensor) -> None:
         self.surrogate, self.gate = surrogate, gate
@@ -231,8 +231,7 @@ def _written(
 
 @lru_cache(maxsize=256)
 def state_class(variables: tuple[str, ...]) -> Any:
-    """The NamedTuple of a compiled neuron's state: its variables, `wait` and `key`."""
-
+    """Make the NamedTuple of a compiled neuron's state: its variables, `wait` and `key`."""
     names = (*variables, "wait", "key")
     plain: Any = namedtuple("CompiledState", names, defaults=(None, None))  # type: ignore[misc]
 
@@ -250,7 +249,7 @@ def _state(variables: tuple[str, ...], values: tuple[Any, ...]) -> Any:
 
 
 def number_of(value: Value) -> float:
-    """A number, or the mean of a tensor."""
+    """Return a number, or the mean of a tensor."""
     return float(value.detach().double().mean() if isinstance(value, Tensor) else value)
 
 

@@ -1,4 +1,4 @@
-"""Nodes as a flat list of torch operations on registers: constants folded, common parts once, pairs fused."""
+"""Write nodes as a flat list of torch operations on registers: constants folded, common parts shared, pairs fused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sandbox.reference.compiler.algebra import Algebra, Node
 from sandbox.reference.compiler.functions import FUNCTIONS, floored, power, remainder
 
 Operand = Any  # a float, known now, or a Register
-HUGE = 1e30  # a variable that overflowed in its upstroke is reset as if it stood here: infinity times zero is no number
-TINY = 4e-16  # two weights that sum to one up to rounding
+HUGE = 1e30  # a variable that overflowed is clamped here before the reset: infinity times zero is NaN
+TINY = 4e-16  # tolerance for two weights that sum to one
 MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
 SIGNS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|"}
 PLAIN: dict[str, Callable[..., Any]] = {
@@ -39,7 +39,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
 
 
 class Register(NamedTuple):
-    """Where a tensor lies: a named input, a constant, or the result of a row."""
+    """Place of a tensor: a named input, a constant, or the result of a row."""
 
     kind: str
     at: int
@@ -47,7 +47,7 @@ class Register(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """Rows `(function, which registers)` over `inputs`, then constants, then the results of the rows before."""
+    """Rows `(function, registers)`; registers are the `inputs`, then constants, then the results of earlier rows."""
 
     reads: tuple[str, ...]  # the names of the inputs that it uses
     extra: tuple[str, ...]  # those that come after the given ones
@@ -65,7 +65,7 @@ class Program:
 
 
 class Writer:
-    """Writes a program: parameters that are numbers are folded away, those that are tensors are inputs like others."""
+    """Writer of a program: parameters that are numbers are folded, those that are tensors become inputs."""
 
     def __init__(
         self, algebra: Algebra, given: Sequence[str], extra: Sequence[str], known: Mapping[str, float], like: Tensor
@@ -82,7 +82,7 @@ class Writer:
         self.plains: dict[Node, Any] = {}
 
     def program(self, outputs: Mapping[str, Node], scale: float = 1.0) -> Program:
-        """The program that computes these nodes, in order; a difference is scaled."""
+        """Return the program that computes these nodes, in order; a difference is scaled."""
         self.scale = scale
         found = [(name, self._tensor(self.value(node))) for name, node in outputs.items()]
         offsets = {"input": 0, "constant": len(self.inputs), "row": len(self.inputs) + len(self.constants)}
@@ -98,13 +98,13 @@ class Writer:
         return Program(reads, self.extra, tuple(self.constants), rows, where, lines)
 
     def plain(self, node: Node) -> Any:
-        """The number that a node is, where no tensor enters it; None otherwise."""
+        """Return the number of a node that contains no tensor; None otherwise."""
         if node not in self.plains:
             self.plains[node] = self._plain(node)
         return self.plains[node]
 
     def value(self, node: Node) -> Operand:
-        """A number, or the register in which the node stands after the rows so far."""
+        """Return a number, or the register that holds the node after the rows so far."""
         if node not in self.values:
             plain = self.plain(node)
             write = {"name": self._name, "call": self._call, "product": self._product, "sum": self._sum}
@@ -132,7 +132,7 @@ class Writer:
         return self.names[node.what]
 
     def _row(self, f: Callable[..., Tensor], text: str, *arguments: Operand) -> Register:
-        """One operation; `text` has a place for each argument. The same on the same registers is not repeated."""
+        """Add an operation unless it exists with the same registers; `text` has a placeholder for each argument."""
         registers = tuple(self._register(argument) for argument in arguments)
         key = (text, registers)
         if key not in self.values:
@@ -148,7 +148,7 @@ class Writer:
         return Register("constant", len(self.constants) - 1)
 
     def _tensor(self, value: Operand) -> Register:
-        """A register that holds a tensor."""
+        """Return a register that holds a tensor."""
         if isinstance(value, Register):
             return value
         key = ("tensor", repr(value))
@@ -202,7 +202,7 @@ class Writer:
         return self._row(FUNCTIONS[name].torch, f"{name}({places})", *values)
 
     def _difference(self, a: Node, b: Node) -> Register:
-        """`(a - b) * scale`, with both sides computed as they stand, so that equality is decided as in a comparison."""
+        """Return `(a - b) * scale`, with both sides computed separately, so that equality is that of a comparison."""
         left, right = self.value(a), self.value(b)
         if isinstance(left, Register) and not isinstance(right, Register):
             u = left if right == 0.0 else self._row(torch.add, "{} + {}", left, -right)
@@ -211,7 +211,7 @@ class Writer:
         return self._scaled(u, self.scale)
 
     def _product(self, node: Node, scale: Operand = 1.0) -> Operand:
-        """`scale` times the factors with positive exponents, divided by the others."""
+        """Return `scale` times the factors with positive exponents, divided by the others."""
         above, below = self._split(node)
         if scale != 1.0 and (above or isinstance(scale, Register)):
             above.append(scale)
@@ -280,7 +280,7 @@ class Writer:
         return total
 
     def _added(self, total: Register, coefficient: Operand, term: Node) -> Register:
-        """`total + coefficient * term` in one operation where there is one."""
+        """Return `total + coefficient * term`, in one operation if possible."""
         if term.kind == "product" and term not in self.values:
             above, below = self._split(term)
             if all(isinstance(value, Register) for value in above) and isinstance(coefficient, float):
@@ -301,7 +301,7 @@ class Writer:
         return self._row(partial(torch.add, alpha=coefficient), f"{{}} + {coefficient!r} * {{}}", total, value)
 
     def _blend(self, node: Node) -> Operand:
-        """`rest + (x - rest) * w` as one interpolation."""
+        """Return `rest + (x - rest) * w` as one interpolation."""
         for term, coefficient in node.args:
             if coefficient is not self.algebra.one or term.kind != "product" or len(term.args) != 2:
                 continue
@@ -317,5 +317,5 @@ class Writer:
 
 
 def _getter(indices: list[int]) -> Callable[..., Any]:
-    """The arguments of a row, as a sequence."""
+    """Return a getter of a row's arguments, as a sequence."""
     return itemgetter(slice(indices[0], indices[0] + 1)) if len(indices) == 1 else itemgetter(*indices)

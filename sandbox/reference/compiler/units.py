@@ -1,4 +1,4 @@
-"""House units: ms, mV, nA, MOhm, nF and uS are coherent, so every dimension has one scale and no number a prefix."""
+"""House units: ms, mV, nA, MOhm, nF and uS are coherent, so every dimension has one scale and needs no prefix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = ("ms", "mV", "nA", "Mohm", "nF", "uS", "kHz")
 
 
 def scale(dimension: Any) -> float:
-    """The house unit of a dimension, in SI: 1e-3 for volt, 1e-9 for ampere.
+    """Return the house unit of a dimension, in SI: 1e-3 for volt, 1e-9 for ampere.
 
     >>> import brian2 as b2
     >>> scale(b2.ohm.dim), scale((b2.farad).dim)
@@ -23,7 +23,7 @@ def scale(dimension: Any) -> float:
 
 
 def in_house(value: Any) -> float:
-    """A Brian2 quantity, or a plain number, in house units, without the rounding of the prefixes.
+    """Return a Brian2 quantity, or a plain number, in house units, without the rounding error of the prefixes.
 
     >>> import brian2 as b2
     >>> in_house(7 * b2.mV), in_house(3 * b2.pA), in_house(0.5)
@@ -37,7 +37,7 @@ def in_house(value: Any) -> float:
 
 @lru_cache(maxsize=1)
 def symbols() -> dict[str, float]:
-    """Every unit symbol that an equation may use, with its value in house units."""
+    """Return every unit symbol that an equation may use, with its value in house units."""
     b2 = brian2()
     from brian2.units.allunits import all_units
 
@@ -47,7 +47,7 @@ def symbols() -> dict[str, float]:
 
 
 def text_of(dimension: Any) -> str:
-    """The house unit of a dimension as an expression that Brian2 reads: "mV", "1/ms", "nA/metre**2".
+    """Return the house unit of a dimension as an expression for Brian2: "mV", "1/ms", "nA/metre**2".
 
     >>> import brian2 as b2
     >>> text_of(b2.volt.dim), text_of((1 / b2.second).dim), text_of((b2.volt / b2.second).dim)

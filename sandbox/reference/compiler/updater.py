@@ -1,4 +1,4 @@
-"""What Brian2 makes of a model: units checked, the method chosen, and the code of one step."""
+"""Let Brian2 check the units of a model, choose the method, and generate the code of one step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rules.errors import unknown
 from sandbox.reference.compiler import grammar
-from sandbox.reference.compiler.functions import DICE, FUNCTIONS
+from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.need import brian2
 
@@ -20,7 +20,7 @@ NOISE = re.compile(r"xi(_[A-Za-z0-9_]+)?")
 
 
 class Step(NamedTuple):
-    """What Brian2 says of a model: the statements of one step, the method, and the dimension of each name."""
+    """Brian2's result for a model: the statements of one step, the method, and the dimension of each name."""
 
     code: str
     method: str
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A model as text that has passed the grammar."""
+    """A model as text, checked by the grammar."""
 
     lines: list[grammar.Equation]
     threshold: str | None
@@ -39,9 +39,9 @@ class Text(NamedTuple):
 
 
 def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Sequence[str]) -> Step:
-    """Brian2's answer; `extra` are lines for the input and the draws, constant within a step.
+    """Return Brian2's result; `extra` are lines for the input and the draws, constant within a step.
 
-    Raises ValueError for units that do not fit, a threshold that is no condition, and a method that does not apply.
+    Raises ValueError for units that do not fit, a threshold that is not a condition, and a method that does not apply.
     """
     b2 = brian2()
     flagged = any("unless refractory" in line.flags for line in text.lines)
@@ -55,12 +55,12 @@ def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Seq
                 namespace=dict(namespace),
                 dt=0.1 * b2.ms,
             )
-            group._network = "none"  # else it warns, at its end, that no network ever ran it
+            group._network = "none"  # otherwise Brian2 warns on deletion that no network ran it
             group.equations.check_units(group, run_namespace={})
         except Exception as error:
             raise ValueError(_said(error, text)) from None
         wanted = {name for name in mentioned(text) if not NOISE.fullmatch(name)}
-        called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *DICE}
+        called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *RANDOM}
         names = {*wanted, *called, *group.equations.names, "dt"}
         variables = group.resolve_all(names, {}, user_identifiers=set())
         _check_threshold(text.threshold, variables)
@@ -71,10 +71,10 @@ def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Seq
 
 
 def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) -> None:
-    """Raise ValueError for a name that means nothing, one that is reserved, and a reset of what is no variable."""
+    """Raise ValueError for an unknown or reserved name, and for a reset of something that is not a variable."""
     own = [line.name for line in text.lines]
     valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, "dt"}
-    reserved = {*symbols(), *CONSTANTS, *CLOCK, *FUNCTIONS, *DICE, *RESERVED}
+    reserved = {*symbols(), *CONSTANTS, *CLOCK, *FUNCTIONS, *RANDOM, *RESERVED}
     for name in (*own, *namespace):
         if name in reserved or NOISE.fullmatch(name):
             raise ValueError(
@@ -148,7 +148,7 @@ RESERVED = (
 
 
 def mentioned(text: Text) -> set[str]:
-    """The names that the model reads."""
+    """Return the names that the model reads."""
     return set().union(*(grammar.names(grammar.expression(each)) for each in _expressions(text)))
 
 
@@ -160,7 +160,7 @@ def _expressions(text: Text) -> list[str]:
 
 
 def _updated(group: Any, method: str | None) -> tuple[str, str]:
-    """The code of one step, and the method that wrote it."""
+    """Return the code of one step, and the method that generated it."""
     if method is not None and method not in METHODS:
         raise unknown("method", method, METHODS)
     problems: dict[str, str] = {}
@@ -188,7 +188,9 @@ def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
         line for line in str(group.state_updater.abstract_code).splitlines() if not line.startswith("not_refractory =")
     )
     if method == "exponential_euler" and (powers := _powers(group.equations)):
-        problems[method] = f"the equation of {powers!r} has higher powers of {powers!r}, which Brian2 would drop unsaid"
+        problems[method] = (
+            f"the equation of {powers!r} has higher powers of {powers!r}, which Brian2 would drop without a warning"
+        )
         return None
     if re.search(r"\b(zoo|nan|oo)\b", code):
         problems[method] = "its formula divides by zero"
@@ -197,7 +199,7 @@ def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
 
 
 def _powers(equations: Any) -> str | None:
-    """A variable with another power of itself than the first in its equation, as v**2 + v, where Brian2 drops one."""
+    """Return a variable whose equation has two powers of it, such as v**2 + v, one of which Brian2 would drop."""
     import sympy  # type: ignore[import-untyped]
     from brian2.parsing.sympytools import str_to_sympy
 
@@ -220,7 +222,7 @@ def _check_threshold(threshold: str | None, variables: Mapping[str, Any]) -> Non
     except Exception as error:
         raise ValueError(f"threshold {threshold!r}: {error}") from None
     if not condition:
-        raise ValueError(f"threshold {threshold!r} is no condition; write one, as in 'v > v_threshold'")
+        raise ValueError(f"threshold {threshold!r} is not a condition; write one, as in 'v > v_threshold'")
 
 
 def _check_reset(reset: str | None, variables: Mapping[str, Any]) -> None:
@@ -257,13 +259,13 @@ def _said(error: Exception, text: Text) -> str:
     line = next((str(line) for line in text.lines if f"'{line.name}'" in message or line.expression in message), None)
     where = f" in {line!r}" if line else ""
     if "dimension" in message.lower() or "unit" in message.lower():
-        return f"the units do not fit{where}: {message}; multiply by a unit, or mend the one after ':'"
+        return f"the units do not fit{where}: {message}; multiply by a unit, or correct the one after ':'"
     return f"Brian2 refuses the equations{where}: {message}"
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Brian2 warns of a group that no network runs; this one never should."""
+    """Silence Brian2's warning about a group that no network runs: this group is never run."""
     import logging
 
     logger = logging.getLogger("brian2")

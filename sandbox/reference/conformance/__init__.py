@@ -1,1 +1,1 @@
-"""A neuron checked against Brian2, float64 and SciPy, and the figures that show it. Imports neurons and simulation."""
+"""Check a neuron against Brian2, float64 and SciPy, with figures. Imports neurons and simulation."""

@@ -1,4 +1,4 @@
-"""Orders of convergence: errors at a row of time steps, each half the one before, and the slope through them."""
+"""Order of convergence: errors at a sequence of time steps, each half the one before, and the slope through them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from sandbox.reference.conformance.evidence import Convergence
 
 Array = NDArray[np.float64]
 POINTS = 6  # time steps in a slope: five halvings
-SLACK = 0.15  # of a slope
+SLACK = 0.15  # tolerance of a slope
 ORDERS = {"exact": 0, "linear": 0, "euler": 1, "exponential_euler": 1, "heun": 2, "rk2": 2, "rk4": 4}
 
 
 def halvings(coarsest: float, number: int) -> Array:
-    """`number` time steps [ms], each half the one before."""
+    """Return `number` time steps [ms], each half the one before."""
     return np.asarray(coarsest * 0.5 ** np.arange(number))
 
 
 def convergence(name: str, dt: Array, error: Array, floor: float, order: int) -> Convergence | None:
-    """The slope of log error against log dt through the finest six steps with errors above a floor; None for fewer.
+    """Fit the slope of log error against log dt through the finest six steps with errors above a floor; None for fewer.
 
     >>> dt = halvings(1.0, 8)
     >>> round(convergence("v", dt, 0.1 * dt**2 + 1e-12, 1e-9, 2).slope, 3)

@@ -1,4 +1,4 @@
-"""The arrays behind the figures of a validation."""
+"""The data behind the figures of a validation."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Raster(NamedTuple):
 
 
 class Convergence(NamedTuple):
-    """Errors at a row of time steps, of which `used` gave the slope."""
+    """Errors at a sequence of time steps; those marked in `used` determine the slope."""
 
     name: str
     dt: Array  # [ms]
     error: Array
     used: Array  # booleans, as numbers
     slope: float
-    order: int  # that the scheme promises; 0 for exact
+    order: int  # of the scheme; 0 for exact
 
 
 class Response(NamedTuple):
@@ -57,7 +57,7 @@ class Rates(NamedTuple):
 
 @dataclass
 class Evidence:
-    """What a validation kept to be looked at."""
+    """The data that a validation keeps for its figures."""
 
     traces: list[Trace] = field(default_factory=list)
     raster: Raster | None = None

@@ -1,4 +1,4 @@
-"""What a validation looks like: voltages on each other, differences, spikes, convergence, rates and response."""
+"""The figure of a validation: voltages, differences, spikes, convergence, firing rates, frequency response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARKERS = ("o", "s", "^", "D")
 
 
 def conformance_figure(evidence: Evidence, unit: str, tolerance: float) -> Figure:
-    """One figure of what the tiers kept, for voltages in `unit` and their relative tolerance; to be shown or saved."""
+    """Draw one figure from the data of all tiers, for voltages in `unit` and their relative tolerance."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -41,9 +41,9 @@ def conformance_figure(evidence: Evidence, unit: str, tolerance: float) -> Figur
 
 
 def png(figure: Figure) -> bytes:
-    """The bytes of a PNG."""
+    """Return the bytes of a PNG."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})  # equal figures are equal bytes
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})  # so equal figures give equal bytes
     return file.getvalue()
 
 
@@ -64,7 +64,7 @@ def _last_row(evidence: Evidence) -> list[Any]:
 
 
 def _traces(part: Any, traces: list[Trace], unit: str, tolerance: float) -> None:
-    """A row a stimulus: current, membrane, and the difference on a logarithmic axis."""
+    """Draw a row for each stimulus: current, membrane, and the difference on a logarithmic axis."""
     grid = part.subplots(len(traces), 3, sharex=True, squeeze=False, width_ratios=(1, 2, 1.4))
     for row, trace in zip(grid, traces, strict=True):
         row[0].plot(trace.t, trace.current, color="black", linewidth=0.8)
@@ -80,8 +80,8 @@ def _traces(part: Any, traces: list[Trace], unit: str, tolerance: float) -> None
             axes.tick_params(labelsize=7)
             axes.spines[["top", "right"]].set_visible(False)
     grid[0][0].set_title("current [nA]", fontsize=9, loc="left")
-    grid[0][1].set_title(f"membrane [{unit}]: grey Brian2, dashed here", fontsize=9, loc="left")
-    grid[0][2].set_title(f"|difference| [{unit}]; dotted: allowed", fontsize=9, loc="left")
+    grid[0][1].set_title(f"membrane [{unit}]: grey Brian2, dashed sandbox", fontsize=9, loc="left")
+    grid[0][2].set_title(f"|difference| [{unit}]; dotted: tolerance", fontsize=9, loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("time [ms]", fontsize=8)
 
@@ -89,7 +89,7 @@ def _traces(part: Any, traces: list[Trace], unit: str, tolerance: float) -> None
 def _raster(axes: Axes, raster: Any) -> None:
     axes.plot(*raster.theirs, "|", color="0.7", markersize=7, markeredgewidth=2.2, label="Brian2")
     axes.plot(*raster.ours, "|", color="black", markersize=4, markeredgewidth=0.8, label="here")
-    _named(axes, "noise: grey Brian2, black here", "time [ms]", "cell")
+    _named(axes, "spikes under noise: grey Brian2, black sandbox", "time [ms]", "cell")
 
 
 def _convergence(axes: Axes, rows: list[Convergence]) -> None:
@@ -113,7 +113,7 @@ def _convergence(axes: Axes, rows: list[Convergence]) -> None:
             anchor = error[used][0] * (row.dt / row.dt[used][0]) ** row.order
             axes.loglog(row.dt, anchor, color="0.75", linewidth=3, zorder=0)
     axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
-    _named(axes, "error; grey line: the order", "dt [ms]", "error [scale], or [ms] of spikes")
+    _named(axes, "error against dt; grey: the scheme's order", "dt [ms]", "error [scale; spikes: ms]")
 
 
 def _pair(axes: Axes, x: Any, theirs: Any, ours: Any, title: str, across: str, up: str) -> None:
@@ -125,9 +125,9 @@ def _pair(axes: Axes, x: Any, theirs: Any, ours: Any, title: str, across: str, u
 
 def _response(axes: Axes, response: Any) -> None:
     axes.loglog(response.hertz, response.theory, label="linear theory", **WIDE)
-    axes.loglog(response.hertz, response.ours, "x", color="black", markersize=5, label="here, dt to 0")
+    axes.loglog(response.hertz, response.ours, "x", color="black", markersize=5, label="sandbox, dt to 0")
     axes.legend(fontsize=7, frameon=False)
-    _named(axes, "membrane about its rest", "frequency [Hz]", "amplitude [v unit / nA]")
+    _named(axes, "frequency response of the membrane", "frequency [Hz]", "amplitude [v unit / nA]")
 
 
 def _named(axes: Axes, title: str, across: str, up: str) -> None:

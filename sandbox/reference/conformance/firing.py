@@ -1,4 +1,4 @@
-"""Threshold, reset and refractory period alone: the places where two implementations differ by one."""
+"""Check threshold, reset and refractory period alone, where two implementations often differ by one step."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sandbox.reference.conformance.stimuli import saturating
 from sandbox.simulation import simulate
 
 TIER = "same_scheme"
-HAIR = 1e-12  # relative: thousands of roundings, so that both sides see the same side of the threshold
+HAIR = 1e-12  # relative distance from the threshold: thousands of roundings, so both sides agree on the side
 CELLS = 5  # for each period
-PERIODS = (1.0, 20.0, 20.5)  # steps; a period that is no whole number of steps is cut to one
+PERIODS = (1.0, 20.0, 20.5)  # steps; 20.5 is cut to 20, as in Brian2
 
 
 def firing_checks(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
-    """Threshold at equality, the order of the reset, and the refractory period, each against Brian2."""
+    """Check threshold at equality, the order of the reset, and the refractory period against Brian2."""
     if not neuron.spiking:
         return [
             skipped(name, TIER, "it never fires")
@@ -51,10 +51,10 @@ def _threshold_and_reset(neuron: Neuron, dt: float, tolerance: float) -> list[Ch
             TIER,
             int(wrong[:near].sum()),
             0,
-            f"of {near} membranes at the threshold and a fraction {HAIR:g} to both sides, without integration",
+            f"of {near} membranes at the threshold and {HAIR:g} of it to both sides, without integration",
         )
         if near
-        else skipped("threshold at equality", TIER, "the threshold is no bound on one variable, or is drawn by chance")
+        else skipped("threshold at equality", TIER, "the threshold is not a bound on one variable, or it is random")
     )
     elsewhere = within("threshold elsewhere", TIER, int(wrong[near:].sum()), 0, f"of {len(wrong) - near} states")
     reset = within("reset order", TIER, off, tolerance, f"every variable after the reset of {int(theirs.sum())} cells")
@@ -62,7 +62,7 @@ def _threshold_and_reset(neuron: Neuron, dt: float, tolerance: float) -> list[Ch
 
 
 def _states(neuron: Neuron) -> tuple[Any, int]:
-    """States on both sides of the threshold, of which the first `near` are within a hair of it."""
+    """Return states on both sides of the threshold, and how many of the first are within HAIR of it."""
     rng = torch.Generator().manual_seed(0)
     rest = neuron.initial_state((60,), torch.zeros(1, dtype=torch.float64))
     bound = threshold_of(neuron, rest)
@@ -82,7 +82,7 @@ def _states(neuron: Neuron) -> tuple[Any, int]:
 
 
 def threshold_of(neuron: Neuron, state: Any) -> tuple[str, Tensor] | None:
-    """The variable and its level `[N]` where the threshold reads `variable >= level`; None where it does not."""
+    """Return variable and level `[N]` if the threshold has the form `variable >= level`; None otherwise."""
     from sandbox.reference.compiler.formula import parse
 
     parts = re.split(r">=|>", neuron.threshold or "")
@@ -91,7 +91,7 @@ def threshold_of(neuron: Neuron, state: Any) -> tuple[str, Tensor] | None:
     values = {**parameters(neuron), **{name: getattr(state, name) for name in evolving(neuron, state)}}
     try:
         level = torch.as_tensor(parse(parts[1].strip())(values), dtype=torch.float64)
-    except ValueError:  # a unit, or a word that only Brian2 knows
+    except ValueError:  # a unit, or a name that only Brian2 knows
         return None
     return parts[0].strip(), level.expand_as(state[0])
 
@@ -99,7 +99,7 @@ def threshold_of(neuron: Neuron, state: Any) -> tuple[str, Tensor] | None:
 def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
     name = "refractory period"
     if neuron.refractory is not None:
-        return [skipped(name, TIER, f"it is refractory while {neuron.refractory}: held by every run above")]
+        return [skipped(name, TIER, f"it is refractory while {neuron.refractory}: checked by every run above")]
     if "t_refractory" not in {f.name for f in fields(neuron)}:
         return [skipped(name, TIER, "it has none")]
     state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
@@ -110,7 +110,7 @@ def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
     differing = clamped = 0.0
     for number, period in enumerate(PERIODS):
         of = slice(number * CELLS, (number + 1) * CELLS)
-        with torch.no_grad():  # all cells, since dice know a cell by its place
+        with torch.no_grad():  # all cells at once, since a cell's random numbers depend on its index
             ours = simulate(replace(neuron, t_refractory=period * dt), currents, dt, record)
         differing += float((theirs.spikes != ours.spikes)[:, of].sum())
         for variable, values in ours.variables.items():

@@ -1,4 +1,4 @@
-"""The second tier: what training sees, float32, beside float64."""
+"""The second tier: float32, as used in training, against float64."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from sandbox.simulation import Trajectory
 
 TIER = "float32"
 ROUNDING = 2.0**-24  # the largest relative error of one rounding to float32
-TAU = 10.0  # [ms], of the kernel by which spike trains are compared
-VOLTAGE, SPIKES = 1e-3, 1e-2  # allowed: a thousandth of the range; one spike in a hundred lost, or all moved by 0.1 ms
-ROUNDINGS = 10.0  # in a step of float32, about: a cell that one of them moves by a tenth of a bound is called sensitive
+TAU = 10.0  # time constant of the kernel of the spike distance [ms]
+VOLTAGE, SPIKES = 1e-3, 1e-2  # tolerances: 1/1000 of the range; 1 % of spikes lost, or all moved by 0.1 ms
+ROUNDINGS = 10.0  # per float32 step, approximately; a cell is sensitive if one of them moves it by 1/10 of a tolerance
 
 
 def float32(trial: Trial) -> list[Check]:
-    """Voltage RMSE up to the first spike that differs, and the van Rossum distance of the spike trains.
+    """Check the voltage RMSE up to the first spike that differs, and the van Rossum distance of the spike trains.
 
         D^2 = 2 / tau int (f - g)^2 dt,  f = sum_i exp(-(t - t_i) / tau) for t > t_i
 
-    counts spikes: a lost one is 1, one that is moved by d << tau is 2 d / tau; it is given as a share of all spikes.
-    The bounds: a rounding of 2^-24 of the membrane, remembered for a few hundred steps, is 1e-5 of it, and 1e-3 of its
-    range leaves room for an upstroke. Cells that are beyond a tenth of a bound in float64 already, with a membrane that
-    is off by one such rounding in each step, are counted and left out.
+    D^2 counts spikes: a lost spike adds 1, a spike moved by d << tau adds 2 d / tau. It is reported as a share of all
+    spikes. Tolerances: roundings of 2^-24 that a membrane remembers for a few hundred steps add up to 1e-5 of it, so
+    1e-3 of its range leaves room for an upstroke. A cell is sensitive if, in float64, one such rounding per step moves
+    it by more than a tenth of a tolerance; sensitive cells are counted and left out.
 
     Reference: van Rossum 2001, A novel spike distance (doi 10.1162/089976601300014321).
     """
@@ -43,7 +43,7 @@ def float32(trial: Trial) -> list[Check]:
             TIER,
             float(rmse[kept].max()) if kept.any() else 0.0,
             VOLTAGE,
-            "of its range, the worst cell, up to the first spike at another step",
+            "of the range, in the worst cell, up to the first spike at another step",
         )
     ]
     if trial.neuron.spiking:
@@ -60,7 +60,7 @@ def float32(trial: Trial) -> list[Check]:
                 TIER,
                 float(sensitive.double().mean()),
                 0.5,
-                "one rounding a step of float64 moves them by a tenth of a bound: left out",
+                "one rounding per step in float64 moves them by 1/10 of a tolerance: left out",
             )
         )
     return checks
@@ -71,7 +71,7 @@ def _count(trial: Trial, kept: Tensor) -> float:
 
 
 def _voltage(trial: Trial, a: Trajectory, b: Trajectory) -> Tensor:
-    """The RMSE of each cell, as a share of the range of the membrane under its stimulus."""
+    """Return the RMSE of each cell, as a share of the range of the membrane under its stimulus."""
     v, w = a.variables["v"].double(), b.variables["v"]
     until = first_step(a.spikes != b.spikes) if trial.neuron.spiking else torch.full((v.shape[1],), len(v))
     counted = torch.arange(len(v))[:, None] < until
@@ -82,7 +82,7 @@ def _voltage(trial: Trial, a: Trajectory, b: Trajectory) -> Tensor:
 
 
 def _spikes(trial: Trial, a: Trajectory, b: Trajectory) -> Tensor:
-    """The van Rossum distance of each cell's train, in spikes."""
+    """Return the van Rossum distance of each cell's spike train, in spikes."""
     if not trial.neuron.spiking:
         return torch.zeros(b.spikes.shape[1])
     apart = _filtered(a.spikes.double() - b.spikes, trial.dt)

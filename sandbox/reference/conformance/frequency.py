@@ -1,4 +1,4 @@
-"""How a membrane follows a small sine wave of current, against the linear response of its equations."""
+"""Frequency response: a membrane under a small sinusoidal current, against the linear response of its equations."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from sandbox.reference.conformance.stimuli import rheobase
 
 NAME, TIER = "frequency response", "limit"
 HERTZ = np.array([5.0, 10.0, 20.0, 50.0, 100.0, 200.0])
-BIAS, SMALL = 0.3, 1e-4  # rheobases: about which, and how large; second order is then a part in 10,000
-PERIOD, DT = 200.0, 0.1  # [ms], of the common period, and of the coarser time step
-ALLOWED = 0.01  # what two time steps leave after the first order is taken away, (omega dt)^2 = 1.6 % at 200 Hz, by far
+BIAS, SMALL = 0.3, 1e-4  # mean and amplitude [rheobases]; second-order terms are then 1e-4 of the response
+PERIOD, DT = 200.0, 0.1  # common period and coarser time step [ms]
+ALLOWED = 0.01  # above what extrapolation leaves of (omega dt)^2, 1.6 % at 200 Hz
 
 
 def frequency_response(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
-    """|v| / |I| about the rest under 0.3 rheobase, extrapolated to dt = 0 from two time steps.
+    """Check |v| / |I| about the rest under 0.3 rheobase, extrapolated to dt = 0 from two time steps.
 
         x' = J (x - x_rest) + b I,   x(t) = x_rest + Re[(i omega - J)^-1 b I exp(i omega t)]
 
-    J and b are differences of the right-hand sides. The run starts on this orbit, so that nothing has to settle.
+    J and b are finite differences of the right-hand sides. The run starts on this orbit, so there is no transient.
     """
     if "v" not in equations.names:
         return skipped(NAME, TIER, "it has no variable v")
@@ -66,7 +66,7 @@ def _rest(equations: Equations, current: float) -> Array | None:
 
 
 def _linear(equations: Equations, rest: Array, current: float) -> tuple[Array, Array]:
-    """Jacobian and drive by central differences."""
+    """Return Jacobian and drive by central differences."""
     columns = []
     for index, value in enumerate(rest):
         step = 1e-5 * max(abs(value), 1.0)
@@ -82,7 +82,7 @@ def _linear(equations: Equations, rest: Array, current: float) -> tuple[Array, A
 
 
 def _measured(neuron: Neuron, equations: Equations, rest: Array, orbit: Array, omega: Array, dt: float) -> Array:
-    """Amplitudes of v per nA, from the Fourier coefficient at each frequency over the common period."""
+    """Return amplitudes of v per nA, from the Fourier coefficient at each frequency over the common period."""
     small = SMALL * rheobase(neuron)
     t = dt * np.arange(round(PERIOD / dt))[:, None]
     current = torch.from_numpy(BIAS * rheobase(neuron) + small * np.cos(omega * t))
@@ -98,7 +98,7 @@ def _measured(neuron: Neuron, equations: Equations, rest: Array, orbit: Array, o
 
 
 def undisturbed(neuron: Neuron, currents: Tensor, dt: float, state: Any, record: tuple[str, ...]) -> dict[str, Array]:
-    """The variables after each step of integration, as if nothing ever fired."""
+    """Return the variables after each step of integration, without threshold and reset."""
 
     def step(current: Tensor, state: Any) -> tuple[tuple[Tensor, ...], Any]:
         state = neuron.integrate(current, state, dt)

@@ -1,4 +1,4 @@
-"""The third tier: as dt shrinks, the neuron approaches what its equations say."""
+"""The third tier: as dt shrinks, the neuron converges to the solution of its equations."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from sandbox.reference.conformance.stimuli import rheobase
 from sandbox.simulation import scan
 
 TIER = "limit"
-FLOOR = 1e-11  # of a variable's scale: above what SciPy leaves at rtol 1e-12, and above rounding
-EXACT = 1e-9  # of a variable's scale: an exact step has no error of its own at any dt
+FLOOR = 1e-11  # of a variable's scale: above SciPy's error at rtol 1e-12, and above rounding
+EXACT = 1e-9  # of a variable's scale: tolerance of an exact step, at every dt
 NUMBER = 10  # time steps tried, from half the time down
 COURSE = (0.5, 1.5, 2.5)  # rheobases
 RATES = np.linspace(1.5, 4.0, 8)  # rheobases
-TIMES = np.linspace(1.5, 4.0, 24)  # rheobases: a spike falls anywhere in its step, and 24 of them average that out
-INTERVALS = 2  # between spikes, of which a rate is made
-RATE = 0.01  # of a rate: the most that any neuron may be off at the smallest dt
+TIMES = np.linspace(1.5, 4.0, 24)  # rheobases: 24 first spikes average over where in a step a spike falls
+INTERVALS = 2  # number of intervals between spikes in a rate
+RATE = 0.01  # largest relative error of a rate at the smallest dt
 LONGEST = 400.0  # [ms]
 
 
 def limit(neuron: Neuron, evidence: Evidence) -> list[Check]:
-    """Variables, spike times, f-I curve and frequency response against SciPy's solution of the equations."""
+    """Check variables, spike times, f-I curve and frequency response against SciPy's solution of the equations."""
     try:
         equations = equations_of(neuron)
     except ValueError as why:
@@ -60,16 +60,16 @@ def _no_spikes(neuron: Neuron, equations: Equations) -> str:
     if not neuron.spiking:
         return "it never fires"
     if neuron.draws:
-        return "it fires by chance, with a probability for each step: there are no spike times to approach"
+        return "it fires at random in each step: there are no spike times to converge to"
     if equations.margin is None:
-        return f"the threshold {neuron.threshold!r} is no single comparison"
+        return f"the threshold {neuron.threshold!r} is not a single comparison"
     if not equations.reset and neuron.refractory is None:
         return "nothing resets it: it fires in every step above its threshold"
     return ""
 
 
 def _variables(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
-    """The largest error half-way and at the end, in scales of each variable, under three constant currents."""
+    """Check the largest error half-way and at the end, in scales of each variable, under three constant currents."""
     name = "order of the variables"
     currents = np.array(COURSE) * rheobase(neuron)
     until = _before_any_spike(neuron, equations, currents)
@@ -115,7 +115,7 @@ def _variables(neuron: Neuron, equations: Equations, evidence: Evidence) -> Chec
 
 
 def _before_any_spike(neuron: Neuron, equations: Equations, currents: Array) -> float:
-    """A time [ms]: some of the slowest rise, and well before the first spike."""
+    """Return a time [ms] within the slowest rise, and well before the first spike."""
     longest = 4 * smallest(neuron.fastest) if math.isfinite(neuron.fastest) else 20.0
     if equations.margin is None:
         return longest
@@ -124,7 +124,7 @@ def _before_any_spike(neuron: Neuron, equations: Equations, currents: Array) -> 
 
 
 def _at(neuron: Neuron, equations: Equations, currents: Array, dt: float, times: Array) -> Array:
-    """Our variables in house units, `[variable, time, current]`; the step divides the distance of the times."""
+    """Return our variables in house units, `[variable, time, current]`; dt divides the distance of the times."""
     given = torch.from_numpy(currents).expand(round(float(times[-1]) / dt), len(currents))
     run = undisturbed(neuron, given, dt, neuron.initial_state((len(currents),), given), equations.names)
     at = np.rint(times / dt).astype(int) - 1
@@ -132,7 +132,7 @@ def _at(neuron: Neuron, equations: Equations, currents: Array, dt: float, times:
 
 
 def _spikes(neuron: Neuron, currents: Array, dt: float, until: float) -> Array:
-    """Our spikes `[time, current]`."""
+    """Return our spikes `[time, current]`."""
     given = torch.from_numpy(currents).expand(round(until / dt), len(currents))
     with torch.no_grad():
         spikes: Array = scan(neuron, given, dt=dt)[0].numpy()
@@ -140,7 +140,7 @@ def _spikes(neuron: Neuron, currents: Array, dt: float, until: float) -> Array:
 
 
 def _spike_times(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
-    """First spikes: the grid delays each by a part of a step, so their mean error is of order one for every scheme."""
+    """Check first spikes: the grid delays each by part of a step, so the mean error is of order 1 for every scheme."""
     name = "order of the spike times"
     currents, wanted = _firing(neuron, equations, TIMES, 1)
     first = np.array([spikes[0] for spikes in wanted])
@@ -166,7 +166,10 @@ def _spike_times(neuron: Neuron, equations: Equations, evidence: Evidence) -> Ch
 
 
 def _rates(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
-    """The mean relative error of a rate falls by 2^-5 in five halvings, within a factor of two or a step, below 1 %."""
+    """Check that the mean relative error of a rate falls by 2^-5 in five halvings, to within a factor of 2 or a step.
+
+    It must also end below 1 %.
+    """
     name = "f-I curve"
     currents, wanted = _firing(neuron, equations, RATES, INTERVALS + 1)
     if len(wanted) < 3:
@@ -193,7 +196,7 @@ def _rates(neuron: Neuron, equations: Equations, evidence: Evidence) -> Check:
 
 
 def _firing(neuron: Neuron, equations: Equations, strengths: Array, spikes: int) -> tuple[Array, list[list[float]]]:
-    """The currents [nA] under which the equations fire so often, and the spike times [ms]."""
+    """Return the currents [nA] under which the equations give so many spikes, and the spike times [ms]."""
     currents = strengths * rheobase(neuron)
     found = [spike_times(equations, current * equations.scales["current"], LONGEST, spikes) for current in currents]
     kept: list[Any] = [(current, times) for current, times in zip(currents, found, strict=True) if len(times) == spikes]
@@ -201,10 +204,10 @@ def _firing(neuron: Neuron, equations: Equations, strengths: Array, spikes: int)
 
 
 def _coarsest(neuron: Neuron, equations: Equations, shortest: float) -> float:
-    """The largest of a row of time steps [ms]; a whole part of the refractory period.
+    """Return the largest of a sequence of time steps [ms], of which the refractory period is a multiple.
 
-    A fraction of the fastest time constant and of the shortest time to a spike, smaller for cells whose upstroke runs
-    into a reset: there Euler's error is dt log(1 / dt), which looks like order one only for small dt.
+    It is a fraction of the fastest time constant and of the shortest time to a spike. It is smaller for cells whose
+    upstroke runs into a reset: there Euler's error is dt log(1 / dt), which looks like order 1 only for small dt.
     """
     fastest = smallest(neuron.fastest)
     dt = min(fastest, shortest) / 24 if equations.reset else min(fastest, shortest / 8)
@@ -214,6 +217,6 @@ def _coarsest(neuron: Neuron, equations: Equations, shortest: float) -> float:
 
 
 def _rate(spikes: Array, dt: float) -> float:
-    """From the first intervals [Hz]; 0 where there are too few."""
+    """Return the firing rate from the first intervals [Hz]; 0 if there are too few."""
     at = np.flatnonzero(spikes)
     return 1000 * INTERVALS / ((at[INTERVALS] - at[0]) * dt) if len(at) > INTERVALS else 0.0

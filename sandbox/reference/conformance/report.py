@@ -1,4 +1,4 @@
-"""What a validation found: checks with values and tolerances, as a table, as JSON and as a figure."""
+"""The report of a validation: checks with values and tolerances, as a table, as JSON and as a figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Check(NamedTuple):
-    """One question and its answer: `passed` is None where the question does not apply, and `reason` says why."""
+    """One check and its result; `passed` is None if the check does not apply, and `reason` explains why."""
 
     name: str
     tier: str
@@ -32,21 +32,21 @@ class Check(NamedTuple):
 
 
 def within(name: str, tier: str, value: float, tolerance: float, reason: str) -> Check:
-    """The check that a value is at most its tolerance; a NaN is not."""
+    """Check that a value is at most its tolerance; NaN fails."""
     return Check(name, tier, float(value), tolerance, bool(value <= tolerance), reason)
 
 
 def skipped(name: str, tier: str, reason: str) -> Check:
-    """A question that does not apply."""
+    """Return a check that does not apply, with the reason."""
     return Check(name, tier, None, None, None, reason)
 
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """What differed between Brian2, SciPy and ours; it prints as a table.
+    """Comparison of a neuron with Brian2 and SciPy; prints as a table.
 
-    `checks` has every question of every tier. `differences` has the largest absolute difference from Brian2 of each
-    variable, in its own unit, up to the first divergence in a chaotic cell; `fi_curve` the rates under the noisy
+    `checks` has every check of every tier. `differences` has the largest absolute difference of each variable from
+    Brian2, in its own unit, up to the first divergence of a chaotic cell. `fi_curve` has the rates under the noisy
     currents.
     """
 
@@ -68,16 +68,16 @@ class ConformanceReport:
 
     @property
     def passed(self) -> bool:
-        """No check said no."""
+        """True if no check failed."""
         return all(check.passed is not False for check in self.checks)
 
     @property
     def tiers(self) -> tuple[str, ...]:
-        """The tiers that were run."""
+        """Names of the tiers that were run."""
         return tuple(dict.fromkeys(check.tier for check in self.checks))
 
     def table(self) -> str:
-        """A line a check: verdict, tier, what, measured, allowed, and why."""
+        """Format a line for each check: verdict, tier, name, measured, allowed, reason."""
         rows = [("", "tier", "check", "measured", "allowed", "reason")]
         rows += [(c.verdict, c.tier, c.name, short(c.value), short(c.tolerance), c.reason) for c in self.checks]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -86,7 +86,7 @@ class ConformanceReport:
         )
 
     def to_json(self) -> str:
-        """All numbers as JSON text; what is not finite is null.
+        """Return all numbers as JSON text; a number that is not finite becomes null.
 
         >>> from sandbox import LIF, validate
         >>> json.loads(validate(LIF(), duration=20.0, cells=2, tiers=("same_scheme",)).to_json())["passed"]
@@ -95,7 +95,7 @@ class ConformanceReport:
         return json.dumps(self.facts(), indent=2, sort_keys=True, allow_nan=False)
 
     def facts(self) -> dict[str, Any]:
-        """All numbers as plain data."""
+        """Return all numbers as plain data."""
         names = (
             "dt",
             "duration",
@@ -118,7 +118,7 @@ class ConformanceReport:
         return plain
 
     def plot(self) -> Figure:
-        """Voltages on each other, their difference, spikes, and errors against dt, as a matplotlib figure."""
+        """Plot voltages, their difference, spikes, and errors against dt, as a matplotlib figure."""
         from sandbox.reference.conformance.figures import conformance_figure
 
         return conformance_figure(self.evidence, self.neuron.units["v"], self.tolerance)
@@ -141,7 +141,7 @@ class ConformanceReport:
 
 
 def short(value: float | None) -> str:
-    """A number for a table."""
+    """Format a number for a table."""
     if value is None:
         return "-"
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.2g}"

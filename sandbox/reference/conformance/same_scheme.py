@@ -1,4 +1,4 @@
-"""The first tier: Brian2 with the same scheme and time step, value by value and spike by spike."""
+"""The first tier: against Brian2 with the same scheme and time step, value by value and spike by spike."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sandbox.reference.conformance.trial import Trial, first_step
 from sandbox.simulation import Trajectory
 
 TIER = "same_scheme"
-NUDGE = 1e-12  # far above rounding, 1e-16, and far below the tolerance: a chaotic cell amplifies it past both
+NUDGE = 1e-12  # far above rounding, 1e-16, and far below the tolerance; only a chaotic cell amplifies it that far
 
 
 def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[list[Check], dict[str, Any]]:
-    """The checks, and the numbers of a ConformanceReport that belong to this tier."""
+    """Return the checks of this tier, and its numbers for a ConformanceReport."""
     neuron = trial.neuron
     theirs, ours = run_brian2(neuron, trial.currents, trial.dt, trial.record), trial.ours
     a, b = (theirs.spikes, ours.spikes) if neuron.spiking else (torch.zeros(1, 1), torch.zeros(1, 1))
@@ -58,7 +58,7 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
 
 
 def _compared(trial: Trial, theirs: Trajectory, ours: Trajectory, tolerance: float) -> tuple[dict[str, Tensor], Tensor]:
-    """Differences in scales, and where they are too large, a spike differs, or a value is not finite; `[T, N]`."""
+    """Return differences in scales, and where one is too large or not finite, or a spike differs; `[T, N]`."""
     scales = trial.scales(theirs)
     relative = {name: (theirs.variables[name] - ours.variables[name]).abs() / scales[name] for name in trial.record}
     bad = theirs.spikes != ours.spikes if trial.neuron.spiking else torch.zeros_like(ours.spikes, dtype=torch.bool)
@@ -68,9 +68,9 @@ def _compared(trial: Trial, theirs: Trajectory, ours: Trajectory, tolerance: flo
 
 
 def _chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
-    """Cells in which nudges of the membrane grow past the tolerance no later than the difference from Brian2 does.
+    """Return the cells in which nudges outgrow the tolerance no later than the difference from Brian2 does.
 
-    A defect larger than a nudge would have shown before the nudges did.
+    A defect larger than a nudge would exceed the tolerance earlier than the nudges, so chaos cannot hide it.
     """
     _, bad = _compared(trial, trial.disturbed(NUDGE), trial.ours, tolerance)
     nudged = first_step(bad)
@@ -85,12 +85,12 @@ def _confessed(chaotic: Tensor, first: Tensor, dt: float) -> Check:
         TIER,
         share,
         0.5,
-        f"nudges of {NUDGE:g} a step outgrow the tolerance; judged up to the first divergence, at {when:g} ms or later",
+        f"nudges of {NUDGE:g} a step outgrow the tolerance; compared to the first divergence, at {when:g} ms or later",
     )
 
 
 def _proof_read() -> Check:
-    return Check("units and names", TIER, None, None, True, "Brian2 proof-read equations, threshold and reset")
+    return Check("units and names", TIER, None, None, True, "Brian2 checked equations, threshold and reset")
 
 
 def _finite(trial: Trial, theirs: Trajectory, ours: Trajectory) -> Check:
@@ -105,7 +105,7 @@ def _finite(trial: Trial, theirs: Trajectory, ours: Trajectory) -> Check:
         TIER,
         len(where),
         0,
-        ", ".join(where) or "neither there nor here, under every stimulus",
+        ", ".join(where) or "none on either side, under every stimulus",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the equations themselves say, by SciPy: the same text, no scheme, no time step."""
+"""Solve a neuron's equations with SciPy: the same text, without its scheme and time step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sandbox.reference.compiler.formula import Formula, parse, right_hand_sides
 from sandbox.reference.compiler.units import in_house, symbols
 
 Array = NDArray[np.float64]
-RTOL = 1e-12  # tighter than the 1e-10 that is promised, so that six time steps of a fourth-order scheme lie above it
+RTOL = 1e-12  # tighter than the 1e-10 reported, so that six time steps of a fourth-order scheme have larger errors
 ATOL = 1e-13  # of the scale of each variable
 
 
@@ -28,24 +28,24 @@ class Equations(NamedTuple):
     names: tuple[str, ...]
     sides: tuple[Formula, ...]
     clamped: tuple[bool, ...]  # `(unless refractory)`
-    margin: Callable[[Mapping[str, float]], float] | None  # >= 0 where it fires; None where chance or nothing decides
+    margin: Callable[[Mapping[str, float]], float] | None  # >= 0 where it fires; None for a random threshold or none
     reset: tuple[tuple[str, str, Formula], ...]  # target, operator, right-hand side
     values: dict[str, float]  # of the parameters
     start: Array  # of the variables
-    scales: dict[str, float]  # one unit of the neuron, in house units
+    scales: dict[str, float]  # of one unit of each variable, in house units
     t_refractory: float  # [ms]
 
     def derivative(self, y: Array, current: float) -> list[float]:
-        """The right-hand sides, per ms."""
+        """Return the right-hand sides, per ms."""
         at = self.at(y, current)
         return [float(side(at)) for side in self.sides]
 
     def at(self, y: Array, current: float) -> dict[str, float]:
-        """Every name with its value."""
+        """Return every name with its value."""
         return {**self.values, **dict(zip(self.names, map(float, y), strict=True)), "current": current}
 
     def after_reset(self, y: Array, current: float) -> Array:
-        """The variables after the statements of the reset, one after the other."""
+        """Return the variables after the statements of the reset, run in order."""
         at = self.at(y, current)
         for target, operator, side in self.reset:
             value = side(at)
@@ -56,7 +56,7 @@ class Equations(NamedTuple):
 
 
 def equations_of(neuron: Neuron) -> Equations:
-    """Read a neuron's text; raises ValueError where it cannot be solved without chance."""
+    """Read a neuron's equations; raise ValueError if they contain random numbers."""
     lines = {line.name: line for line in grammar.equations(neuron.equations)}
     sides = right_hand_sides(neuron.equations)
     state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
@@ -78,7 +78,7 @@ def equations_of(neuron: Neuron) -> Equations:
 
 
 def course(equations: Equations, current: float, times: Array) -> Array:
-    """The variables `[variable, time]` at times [ms], under a constant current [nA], as if nothing ever fired."""
+    """Return the variables `[variable, time]` at times [ms], under a constant current [nA], without reset."""
 
     def slope(t: float, y: Array) -> list[float]:
         return equations.derivative(y, current)
@@ -88,11 +88,11 @@ def course(equations: Equations, current: float, times: Array) -> Array:
 
 
 def spike_times(equations: Equations, current: float, until: float, most: int = 1) -> list[float]:
-    """The first spikes [ms] under a constant current [nA], no more than `most` and none after `until`.
+    """Return the first spikes [ms] under a constant current [nA], no more than `most` and none after `until`.
 
-    A cell with a reset starts again after each spike, with what is `(unless refractory)` held for the refractory
-    period; one without waits until it has fallen below its threshold. Raises ValueError for a cell that is above its
-    threshold as soon as it may fire: it fires in every step, whatever dt is.
+    After a spike, a cell with a reset restarts, and its `(unless refractory)` variables are constant for the refractory
+    period; a cell without a reset waits until it has fallen below its threshold. Raises ValueError for a cell that is
+    above its threshold as soon as it may fire: it fires in every step, whatever dt is.
     """
     t, y = 0.0, equations.start
     found: list[float] = []
@@ -126,10 +126,10 @@ def _restarted(equations: Equations, current: float, t: float, y: Array) -> tupl
 def _to_threshold(
     equations: Equations, current: float, t: float, y: Array, until: float, rising: bool
 ) -> tuple[float, Array, bool]:
-    """Time and variables at the next crossing, and whether there was one before `until`.
+    """Return time and variables at the next crossing, and whether there was one before `until`.
 
-    Solved along the length of the trajectory, with time as a variable, so that an upstroke that is faster than the
-    rounding of time is passed in ordinary steps.
+    The solver steps along the length of the trajectory, with time as a variable, because an upstroke can be faster than
+    the rounding of time.
     """
     size = _size(equations)
 
@@ -153,7 +153,7 @@ def _integrated(slope: Any, start: float, end: float, equations: Equations, y: A
     from scipy.integrate import solve_ivp
 
     tolerance = ATOL * np.append(_size(equations), np.ones(len(y) - len(equations.names)))
-    with np.errstate(all="ignore"):  # a trial step beyond an upstroke may overflow, and is taken back
+    with np.errstate(all="ignore"):  # a trial step beyond an upstroke may overflow; the solver rejects it
         piece = solve_ivp(slope, (start, end), y, method="DOP853", rtol=RTOL, atol=tolerance, **options)
     if piece.status < 0:
         raise ArithmeticError(f"SciPy gave up on the equations: {piece.message}")
@@ -166,7 +166,7 @@ def _size(equations: Equations) -> Array:
 
 
 def _margin(text: str, units: Mapping[str, float]) -> Callable[[Mapping[str, float]], float] | None:
-    """`left - right` of a threshold `left >= right`."""
+    """Return `left - right` of a threshold `left >= right`; None for any other."""
     parts = re.split(r">=|>", text)
     if len(parts) != 2 or set(text.split()) & {"and", "or", "not"}:
         return None

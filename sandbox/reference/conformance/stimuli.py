@@ -1,4 +1,4 @@
-"""The currents that a neuron is tried on: nothing, a step, a ramp, noise, a sine wave, and far too much."""
+"""The stimuli of a validation: silence, a step, a ramp, noise, a sine wave, and saturation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Maker = Callable[[Neuron, int, int, float, int], Tensor]
 
 
 def noisy_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
-    """Ornstein-Uhlenbeck currents `[steps, cells]` in nA, float64, from well below rheobase to three times above it.
+    """Draw Ornstein-Uhlenbeck currents `[steps, cells]` [nA], float64, with means from 0.5 to 3 times the rheobase.
 
         dI = (mu - I) dt / tau + sigma sqrt(2 dt / tau) xi,  tau = 5 ms, sigma = 0.5 rheobase
 
@@ -33,33 +33,34 @@ def noisy_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int 
 
 
 def silent(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
-    """No current."""
+    """Return zero current."""
     return torch.zeros(steps, cells, dtype=torch.float64)
 
 
 def stepped(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
-    """On after a tenth of the time, off after four fifths, so that onset and recovery show."""
+    """Switch on after 1/10 of the time and off after 4/5, to show onset and recovery."""
     on = torch.zeros(steps, 1, dtype=torch.float64)
     on[steps // 10 : 4 * steps // 5] = 1.0
     return on * strengths(neuron, cells)
 
 
 def ramp(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
-    """From nothing up in a straight line."""
+    """Rise linearly from zero."""
     return torch.linspace(0, 1, steps, dtype=torch.float64)[:, None] * strengths(neuron, cells)
 
 
 def sinusoidal(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
-    """Half a rheobase about each mean, from 2 Hz for the first cell to 200 Hz for the last."""
+    """Oscillate by half a rheobase about each mean, from 2 Hz in the first cell to 200 Hz in the last."""
     t = dt * torch.arange(steps, dtype=torch.float64)[:, None] / 1000  # [s]
     hertz = torch.logspace(math.log10(2), math.log10(200), cells, dtype=torch.float64)
     return strengths(neuron, cells) + 0.5 * rheobase(neuron) * torch.sin(2 * math.pi * hertz * t)
 
 
 def saturating(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
-    """So much that a cell with a reset fires in almost every step that it may, and one without is far above its onset.
+    """Saturate: a cell with a reset fires in almost every step in which it can.
 
-    One to three times what carries a membrane over its swing in one step; five to fifteen rheobases without a reset.
+    With a reset, one to three times the current that moves a membrane over its swing in one step; without a reset, five
+    to fifteen rheobases.
     """
     much = 5.0
     if neuron.reset_code and math.isfinite(neuron.fastest):
@@ -78,7 +79,7 @@ STIMULI: dict[str, Maker] = {
 
 
 def all_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
-    """Every stimulus side by side, `[steps, len(STIMULI) * cells]` in nA.
+    """Return every stimulus side by side, `[steps, len(STIMULI) * cells]` [nA].
 
     >>> from sandbox import LIF
     >>> all_currents(LIF(), cells=3, steps=10, dt=0.1).shape
@@ -88,10 +89,10 @@ def all_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 
 
 
 def rheobase(neuron: Neuron) -> float:
-    """The current scale [nA]."""
+    """Return the current scale [nA]."""
     return abs(smallest(neuron.rheobase)) or 1.0
 
 
 def strengths(neuron: Neuron, cells: int) -> Tensor:
-    """Mean currents `[cells]` in nA, from half the rheobase to three times it."""
+    """Return mean currents `[cells]` [nA], from half the rheobase to three times the rheobase."""
     return rheobase(neuron) * torch.linspace(0.5, 3.0, cells, dtype=torch.float64)

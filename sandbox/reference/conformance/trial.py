@@ -1,4 +1,4 @@
-"""A neuron, the currents it is tried on, and what it did with them."""
+"""A neuron, the currents of a validation, and its responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox.simulation import Trajectory, simulate
 
 @dataclass(frozen=True)
 class Trial:
-    """Currents `[T, N]` in nA, float64: the columns of each stimulus side by side."""
+    """A neuron and its currents `[T, N]` [nA], float64, the columns of each stimulus side by side."""
 
     neuron: Neuron
     currents: Tensor
@@ -27,21 +27,21 @@ class Trial:
 
     @property
     def cells(self) -> int:
-        """Columns of each stimulus."""
+        """Number of cells for each stimulus."""
         return self.currents.shape[1] // len(self.stimuli)
 
     def blocks(self) -> Iterator[tuple[str, slice]]:
-        """Each stimulus and its columns."""
+        """Yield each stimulus and its columns."""
         for number, name in enumerate(self.stimuli):
             yield name, slice(number * self.cells, (number + 1) * self.cells)
 
     @cached_property
     def ours(self) -> Trajectory:
-        """What the neuron does, in float64."""
+        """The neuron's response in float64."""
         return self.run()
 
     def start(self) -> Any:
-        """The state before the first step."""
+        """Return the state before the first step."""
         return rest(self.neuron, self.currents)
 
     def run(self, dtype: torch.dtype = torch.float64) -> Trajectory:
@@ -50,9 +50,9 @@ class Trial:
             return simulate(self.neuron, self.currents.to(dtype), self.dt, self.record)
 
     def disturbed(self, by: float) -> Trajectory:
-        """The same in float64, the membrane off after every step by a fraction `by` of itself or of a swing.
+        """Run in float64, with the membrane changed after every step by a fraction `by` of itself or of a swing.
 
-        So a rounding acts, too; one nudge at the beginning would be forgotten by a cell that rests for a while.
+        This acts as rounding does. A single nudge at the beginning would be forgotten by a cell that rests for a while.
         """
         swing = abs(float(torch.as_tensor(self.neuron.swing).detach().max()))
         rng = torch.Generator().manual_seed(0)
@@ -68,7 +68,7 @@ class Trial:
         return Trajectory(spikes, dict(zip(self.record, rows, strict=True)), self.dt)
 
     def scales(self, run: Trajectory) -> dict[str, Tensor]:
-        """The largest absolute value `[N]` of each variable among the cells of its stimulus; of all where that is 0."""
+        """Return each variable's largest absolute value `[N]` under the same stimulus; under all if that is 0."""
         found = {}
         for name, values in run.variables.items():
             largest = torch.cat([values[:, of].abs().max().expand(self.cells) for _, of in self.blocks()])
@@ -77,6 +77,6 @@ class Trial:
 
 
 def first_step(bad: Tensor) -> Tensor:
-    """The first True of each column of `[T, N]`, T where there is none."""
+    """Return the first True of each column of `[T, N]`, T if there is none."""
     steps = torch.arange(len(bad), device=bad.device)[:, None].expand_as(bad)
     return torch.where(bad, steps, len(bad)).amin(0)

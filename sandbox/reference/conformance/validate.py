@@ -1,4 +1,4 @@
-"""Hold a neuron to Brian2 and to SciPy, in three tiers."""
+"""Check a neuron against Brian2 and SciPy, in three tiers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def validate(
     tolerance: float = 1e-9,
     tiers: Sequence[str] | None = None,
 ) -> ConformanceReport:
-    """Hold a neuron to Brian2 and to SciPy.
+    """Check a neuron against Brian2 and SciPy.
 
         same_scheme   Brian2 with the same scheme and dt, in float64: every variable within `tolerance` of its largest
                       value, no spike at another step; threshold at equality, reset order, refractory period, units
@@ -41,15 +41,28 @@ def validate(
         limit         against SciPy as dt shrinks by five halvings: the error falls with the order of the scheme (slope
                       within 0.15), spike times and f-I curves converge, the response to a sine wave is the linear one
 
-    The same stored current drives both sides: a step, a ramp, noise, a sine wave, silence and saturation, `cells` cells
-    each, for `duration` ms. A chaotic cell, one in which nudges of 1e-12 outgrow the tolerance, is judged up to its
-    first divergence, and the report says so. The limit tier chooses its own currents and times.
+    The same stored currents drive both sides: a step, a ramp, noise, a sine wave, silence and saturation. A cell in
+    which perturbations of 1e-12 outgrow the tolerance is chaotic; it is compared up to its first divergence, and the
+    report counts it. The limit tier chooses its own currents and times.
 
-    Arguments: currents `[T, N]` in nA instead of the stimuli; `dt` in ms; names of the variables to compare, None for
-    all that the equations know; the tolerance (both sides round differently by about 1e-16 of a value in each of 10,000
-    steps and forget it within a time constant, or amplify it in an upstroke, so 1e-9 leaves room only for that); the
-    tiers, None for all three, or for the first alone where currents are given. Raises ValueError for bad input, and
-    with Brian2's message where the units do not hold together.
+    The default tolerance leaves room for rounding only. Both sides round differently, by about 1e-16 of a value in each
+    of 10,000 steps; a cell forgets this within a time constant, or amplifies it in an upstroke.
+
+    Args:
+        neuron: the neuron to check.
+        currents: `[T, N]` [nA] instead of the stimuli; None for the stimuli.
+        dt: time step [ms], 0.1 by default.
+        duration: of each stimulus [ms], 1000 by default.
+        cells: number of cells for each stimulus, 20 by default.
+        seed: of the noise.
+        record: names of the variables to compare; None for all in the equations.
+        tolerance: largest allowed difference, relative to the largest value of a variable; 1e-9 by default.
+        tiers: of "same_scheme", "float32", "limit"; None for all, or for the first alone if currents are given.
+
+    Returns: A report that prints as a table; `passed` is the verdict.
+
+    Raises:
+        ValueError: for bad input, and with Brian2's message if the units of the equations do not fit.
 
     >>> from sandbox import LIF, validate
     >>> validate(LIF(), duration=20.0, cells=2, tiers=("same_scheme", "float32")).passed
@@ -74,7 +87,7 @@ def validate(
     trial = Trial(neuron, currents, dt, stimuli, tuple(dict.fromkeys(("v", *(record or evolving(neuron, state))))))
     evidence = Evidence()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # one cell of a stimulus is as coarse as another
+        warnings.simplefilter("ignore", UserWarning)  # about a coarse dt, whose effect the checks measure
         checks, facts = _run(trial, tiers, tolerance, evidence)
     return ConformanceReport(
         neuron,

@@ -151,7 +151,7 @@ def test_networks_are_drawn_from_their_seed():
         (lambda: build((4,), 3)(torch.zeros(5, 2, 4, dtype=torch.int64)), TypeError, "wants floating point"),
         (lambda: build((4,), 3, hidden=("30q",)), ValueError, r"layer '30q' cannot be read; write 30 \(dense\)"),
         (lambda: build((4,), 3, hidden=(0,)), ValueError, "layer '0' cannot be read"),
-        (lambda: build((4,), 3, hidden=("8c3",)), ValueError, r"is a convolution and wants an image .* is \(4,\)"),
+        (lambda: build((4,), 3, hidden=("8c3",)), ValueError, r"is a convolution and needs an image .* is \(4,\)"),
         (lambda: build((1, 4, 4), 3, hidden=("8c2",)), ValueError, "use an odd kernel"),
         (lambda: calibrate(build((4,), 3), torch.zeros(2, 2, 4), rate=1.5), ValueError, "rate=1.5: give a firing"),
     ],

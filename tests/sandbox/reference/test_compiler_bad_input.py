@@ -50,7 +50,7 @@ CASES = {
     ),
     "a power that exponential Euler would drop": (
         lambda: make("dv/dt = (v**2/mV - v) / tau : volt", method="exponential_euler"),
-        "has higher powers of 'v', which Brian2 would drop unsaid.*these do: euler, rk2, rk4, heun, milstein",
+        "has higher powers of 'v', which Brian2 would drop without a warning.*these do: euler, rk2, rk4, heun, milstein",
     ),
     "unsupported method for noise": (
         lambda: make("dv/dt = -v / tau + 1*mV*xi/tau**0.5 : volt", method="rk4"),
@@ -58,7 +58,7 @@ CASES = {
     ),
     "threshold without a condition": (
         lambda: make(threshold="v - 1*mV"),
-        "threshold 'v - 1\\*mV' is no condition; write one",
+        "threshold 'v - 1\\*mV' is not a condition; write one",
     ),
     "threshold of equality": (
         lambda: make(threshold="v == 1*mV"),
@@ -70,7 +70,7 @@ CASES = {
     ),
     "reset of a constant": (lambda: make(reset="tau = 1*ms"), "unknown variable assigned in the reset 'tau = 1\\*ms'"),
     "reset without a threshold": (lambda: make(threshold=None), "without a threshold"),
-    "reset that is no statement": (lambda: make(reset="v"), "'v' is no assignment; write 'v = v_reset'"),
+    "reset that is no statement": (lambda: make(reset="v"), "'v' is not an assignment; write 'v = v_reset'"),
     "reserved name of a variable": (lambda: make("dkey/dt = -key / tau : 1", "key > 1", None), "'key' is reserved"),
     "reserved name in the namespace": (lambda: make(namespace={**SPACE, "mV": 1 * b2.volt}), "'mV' is reserved"),
     "a name that is defined twice": (lambda: make(namespace={**SPACE, "v": 1 * b2.volt}), "'v' is defined twice"),
@@ -116,7 +116,7 @@ CASES = {
         "unknown unit in r='10\\*Mohmm'.*Mohm",
     ),
     "infinity in the namespace": (lambda: make(namespace={**SPACE, "r": float("inf")}), "r=inf is not finite"),
-    "an array in the namespace": (lambda: make(namespace={**SPACE, "r": [1, 2]}), "r=\\[1, 2\\] is no number"),
+    "an array in the namespace": (lambda: make(namespace={**SPACE, "r": [1, 2]}), "r=\\[1, 2\\] is not a number"),
     "a tensor in the namespace": (lambda: make(namespace={**SPACE, "r": torch.ones(1)}), "with_parameters\\(r=...\\)"),
     "unknown initial value": (lambda: make(initial={"u": 1.0}), "unknown variable in initial: 'u'"),
     "unknown surrogate": (lambda: make(surrogate="attan"), "unknown surrogate 'attan'; nearest: 'atan'"),

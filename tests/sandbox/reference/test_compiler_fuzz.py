@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import parse
-from sandbox.reference.compiler.functions import DICE, FUNCTIONS
+from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 
 HARMLESS = (ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp, ast.Call, ast.Name, ast.Constant)
 PIECES = [
@@ -151,7 +151,7 @@ def harmless(tree):
             assert type(node.value) in (bool, int, float)
         if isinstance(node, ast.Call):
             assert isinstance(node.func, ast.Name)
-            assert node.func.id in {*FUNCTIONS, *DICE}
+            assert node.func.id in {*FUNCTIONS, *RANDOM}
         if isinstance(node, ast.Name):
             assert id(node) in called or (node.id.isascii() and not node.id.startswith("_") and "__" not in node.id)
     return True

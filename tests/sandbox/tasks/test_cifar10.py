@@ -136,7 +136,7 @@ def test_a_class_out_of_range_in_a_pickle_is_named(labels):
 
 @pytest.mark.parametrize("labels", [[1], [1, 2, 3], [1, 2.0], [1, True], (1, 2), None])
 def test_labels_that_are_no_list_of_numbers_are_named(labels):
-    with pytest.raises(ValueError, match="f holds labels that are no list of 2 whole numbers: fetch it again"):
+    with pytest.raises(ValueError, match="f holds labels that are not a list of 2 whole numbers: fetch it again"):
         parse_pickled(pickled(PIXELS[0][:2], labels), "f", 2)
 
 
@@ -159,7 +159,7 @@ def test_a_harmful_batch_is_refused_without_running(tmp_path):
 
     found = {**batches("py"), "data_batch_2": pickle.dumps({b"data": Harm()}, 2)}
     path = put(tmp_path, "cifar-10-python.tar.gz", found)
-    with pytest.raises(ValueError, match=re.escape(f"{path}/data_batch_2 is refused: it asks for the global")):
+    with pytest.raises(ValueError, match=re.escape(f"{path}/data_batch_2 is refused: it contains the global")):
         read_version(path, ROWS)
     assert not (tmp_path / "harm").exists()
 
@@ -173,7 +173,7 @@ def test_an_archive_that_cannot_be_read_is_named(change, tmp_path):
     path = put(tmp_path, "cifar-10-binary.tar.gz", batches("bin"))
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(
-        ValueError, match=re.escape(f"{path} cannot be read (") + ".*truncated or no tar archive; remove"
+        ValueError, match=re.escape(f"{path} cannot be read (") + ".*truncated or not a tar archive; remove"
     ):
         read_version(path, ROWS)
 

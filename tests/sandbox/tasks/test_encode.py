@@ -80,7 +80,7 @@ def test_poisson_draws_from_the_dice_it_is_handed():
 
 
 def test_poisson_without_dice_is_refused():
-    with pytest.raises(ValueError, match="Poisson draws: hand it a torch.Generator"):
+    with pytest.raises(ValueError, match="Poisson draws random numbers: pass it a torch.Generator"):
         Poisson()(torch.zeros(1, 1))
 
 

@@ -247,9 +247,9 @@ def test_a_recording_is_read_as_written():
         (wav(width=1), "has 1 channels of 8 bits at 8000 Hz"),
         (wav(rate=16000), "has 1 channels of 16 bits at 16000 Hz"),
         (wav()[:-10], "announces 400 samples and holds 395: fetch it again"),
-        (wav()[:20], "is no WAV file"),
-        (b"RIFF", "is no WAV file"),
-        (b"<html>", "is no WAV file"),
+        (wav()[:20], "is not a WAV file"),
+        (b"RIFF", "is not a WAV file"),
+        (b"<html>", "is not a WAV file"),
     ],
 )
 def test_another_sound_is_named(content, message):

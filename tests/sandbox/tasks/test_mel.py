@@ -86,7 +86,7 @@ def test_a_sine_at_the_centre_of_a_channel_is_loudest_there(channel):
 
 
 def test_channels_between_two_fourier_frequencies_are_refused():
-    message = r"channels=200 from 50 to 4000 Hz: no Fourier frequency, 31.25 Hz apart, is in channel 2; take fewer"
+    message = r"channels=200 from 50 to 4000 Hz: no Fourier frequency, 31.25 Hz apart, is in channel 2; use fewer"
     with pytest.raises(ValueError, match=message):
         mel_filters(200, FFT, RATE, 50.0, 4000.0)
 

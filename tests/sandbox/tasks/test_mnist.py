@@ -98,7 +98,9 @@ def test_idx_is_read_back_as_written(shape, seed):
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x00\x08", b"\x00\x00\x0d\x01\x00\x00\x00\x00", b"\x1f\x8b\x08\x00"])
 def test_a_file_of_another_kind_is_named(content):
-    with pytest.raises(ValueError, match="labels.idx is no IDX file of bytes: it begins with .*, wanted 00000801 or"):
+    with pytest.raises(
+        ValueError, match="labels.idx is not an IDX file of bytes: it begins with .*, wanted 00000801 or"
+    ):
         parse_idx(content, "labels.idx")
 
 

@@ -67,7 +67,7 @@ def test_any_array_of_bytes_is_read_back(shape, seed):
 
 def test_a_harmful_pickle_is_refused_without_running(tmp_path):
     content = pickle.dumps({b"data": Calls(os.mkdir, str(tmp_path / "harm"))}, protocol=2)
-    with pytest.raises(ValueError, match=r"f is refused: it asks for the global .*\.mkdir; wanted only .* was run"):
+    with pytest.raises(ValueError, match=r"f is refused: it contains the global .*\.mkdir; wanted only .* was run"):
         read_pickle(content, "f")
     assert not (tmp_path / "harm").exists()
     pickle.loads(content)  # the same pickle does its harm in the reader of Python
@@ -117,7 +117,7 @@ def test_every_other_name_is_refused(name):
             b"\x80\x02c%s\n%s\n(tR." % (module, member),
             b"\x80\x04\x8c%c%s\x8c%c%s\x93)R." % (len(module), module, len(member), member),
         ):
-            with pytest.raises(ValueError, match=re.escape(f"f is refused: it asks for the global {name}; wanted")):
+            with pytest.raises(ValueError, match=re.escape(f"f is refused: it contains the global {name}; wanted")):
                 read_pickle(call, "f")
 
 
@@ -146,7 +146,7 @@ def test_arrays_of_anything_but_bytes_are_refused(code):
 
 
 def test_objects_in_an_array_are_refused():
-    with pytest.raises(ValueError, match="f is refused: it asks for an array of dtype 'O8'"):
+    with pytest.raises(ValueError, match="f is refused: it contains an array of dtype 'O8'"):
         read_pickle(pickle.dumps({"a": np.array([None, 1], dtype=object)}, protocol=2), "f")
 
 
@@ -212,7 +212,7 @@ def test_other_ways_to_objects_are_closed(code):
 def test_a_pickle_that_ends_early_is_named_wherever_it_ends():
     content = holding(array())
     for length in range(len(content)):
-        with pytest.raises(ValueError, match="f is truncated or no pickle"):
+        with pytest.raises(ValueError, match="f is truncated or not a pickle"):
             read_pickle(content[:length], "f")
 
 
@@ -224,7 +224,7 @@ def test_rubbish_is_never_more_than_a_value_error(content):
 
 
 def test_something_else_than_a_dictionary_is_named():
-    with pytest.raises(ValueError, match="f holds a list; wanted a dictionary: fetch it anew from its authors"):
+    with pytest.raises(ValueError, match="f holds a list; wanted a dictionary: fetch it again from its authors"):
         read_pickle(pickle.dumps([1]), "f")
 
 
