@@ -230,7 +230,7 @@ def test_a_batch_that_continues_has_no_two_views():
 
 def test_a_run_over_one_view_is_refused():
     run, batch = recorded(size=5)
-    with pytest.raises(ValueError, match="a run over 5 columns is not one over two views"):
+    with pytest.raises(ValueError, match="a run over 5 columns is not over two views"):
         SiameseTemporalContrast()(run, batch)
 
 
