@@ -40,7 +40,7 @@ class Run(NamedTuple):
     """The result of a forward pass; a plain tensor is accepted and wrapped."""
 
     output: Tensor  # [T, B, classes]; a [B, classes] tensor counts as T = 1
-    carry: Any = None  # state at the end; hand it back to continue
+    carry: Any = None  # state at the end; pass it to the next call to continue
     traces: tuple[Trace, ...] = ()
 
 

@@ -77,7 +77,7 @@ def bptt(
 def readout_only(
     *, lr: float = 5e-3, objective: str = "ce_mean", weight_decay: float = 0.0, smooth: bool = False
 ) -> LearningRule:
-    """BPTT of the last layer alone, on random hidden layers: the baseline for whatever trains hidden layers."""
+    """BPTT of the last layer alone, on random hidden layers: the baseline for rules that train those too."""
     credit = Restricted(BPTT(smooth=smooth), last_layer)
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 

@@ -101,6 +101,7 @@ class Trainer:
         with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
             credit = self._assign(admitted)
         check_credit(self.model, admitted, credit, self.steps + 1)
+        # before the update, so that health and work describe the weights that gave the credit
         health = self._look(admitted, credit) if due else ()
         worked = tuple(work(self.model, admitted)) if due else ()
         held = None if alive is None else footprint(alive, credit.state)

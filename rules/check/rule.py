@@ -163,7 +163,7 @@ def needs_are_honest(rule: LearningRule) -> None:
             Trainer(model, rule).step(batch)
         try:
             grads = assign(rule, model, batch).grads
-        except Exception:  # any complaint shows that the need is real
+        except Exception:  # any exception shows that the need is real
             continue
         require(all(not g.any() for g in grads.values()), f"declares {need!r} and works without it")
 

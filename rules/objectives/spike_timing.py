@@ -19,6 +19,7 @@ class FirstSpike(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, spikes: Tensor) -> Tensor:
         fired = spikes > 0
+        # argmax returns the first of equal maxima, and is not defined for bool
         first = torch.where(fired.any(0), fired.to(torch.int8).argmax(0), len(spikes))
         ctx.save_for_backward(first)
         ctx.steps = len(spikes)

@@ -142,7 +142,7 @@ class Cell(Device):
         return self.w_min, self.w_max
 
     def init(self, weights: Tensor, rng: torch.Generator) -> State:
-        xi = [normal(weights, rng) for _ in range(6)]
+        xi = [normal(weights, rng) for _ in range(6)]  # all six, used or not: options do not shift later draws
         high = (self.w_max * (1 + self.w_max_dtod * xi[0])).abs()
         low = -(self.w_min * (1 + self.w_min_dtod * xi[1])).abs()
         gain = (self.dw_min_dtod * xi[2]).exp() if self.dw_min_lognormal else 1 + self.dw_min_dtod * xi[2]
@@ -202,7 +202,7 @@ class Cell(Device):
         step = state["step"].view(-1).index_select(0, way)
         low, high = (state[key].view(-1).index_select(0, hit) for key in ("low", "high"))
         left = n.abs_()
-        written = int(left.sum(dtype=torch.float64))
+        written = int(left.sum(dtype=torch.float64))  # a sum in float32 is inexact above 2^24
         self._repeat(w, Pulsed(step, fall, low, high), left, rng)
         state["w"].view(-1).index_copy_(0, hit, w)
         if self.write_noise:

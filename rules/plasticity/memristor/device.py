@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-State = dict[str, Any]  # tensors and counts of one array of cells; handed in and changed in place
+State = dict[str, Any]  # tensors and counts of one array of cells; passed as an argument, changed in place
 
 
 class Device(ABC):
