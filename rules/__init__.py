@@ -1,7 +1,7 @@
 """How weights learn: a rule is an objective, a credit assignment and a plasticity, on any torch model.
 
-Imports torch and numpy, and nothing of `sandbox`. What stands here is public; every other module is internal, and may
-move, but for those that README and documentation name.
+Imports torch and numpy, and nothing of `sandbox`. The names defined here are public. Other modules are internal and may
+move, except for those named in README and documentation.
 """
 
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rules.trainer import StepInfo as StepInfo
     from rules.trainer import Trainer as Trainer
 
-DISTRIBUTION = "learning-rule-sandbox"  # by which sandbox knows this package from others of its name
+DISTRIBUTION = "learning-rule-sandbox"  # distinguishes this package from others named `rules`
 
 _HOMES = {
     "BPTT": "rules.credit.bptt",

@@ -1,4 +1,4 @@
-"""The words that every rule and every model share: what goes in, what comes out, what each side needs of the other."""
+"""The types that every rule and every model share: input, output, and what each side requires of the other."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ REMEDIES = {
     "layers": "build the model as an nn.Sequential, or give it `layers`, `offers = frozenset({'gradient', 'layers'})` "
     "and a forward that returns rules.Run(output, carry, traces)",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "
-    "says so with `offers = frozenset({'gradient', 'layers', 'bits'})`",
+    "declares `offers = frozenset({'gradient', 'layers', 'bits'})`",
     "labels": "let the loader yield (x, y) or rules.Batch(x, y)",
 }
 
 
 class Trace(NamedTuple):
-    """What one weight matrix saw, when a run is recorded."""
+    """The signals at one weight matrix in a recorded run."""
 
     weight: str  # parameter name
     pre: Tensor  # [T, B, in]   presynaptic activity
@@ -37,15 +37,15 @@ class Trace(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a model returns; a plain tensor is accepted and wrapped."""
+    """The result of a forward pass; a plain tensor is accepted and wrapped."""
 
     output: Tensor  # [T, B, classes]; a [B, classes] tensor counts as T = 1
-    carry: Any = None  # state at the end; hand it back to continue
+    carry: Any = None  # state at the end; pass it to the next call to continue
     traces: tuple[Trace, ...] = ()
 
 
 class Batch(NamedTuple):
-    """What a model is shown; `(x, y)` pairs are accepted and wrapped."""
+    """The input of a forward pass; `(x, y)` pairs are accepted and wrapped."""
 
     x: Tensor  # [T, B, *in]
     y: Tensor | None = None  # [B] class of each sample
@@ -54,13 +54,13 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What learning did, counted while it happened.
+    """The cost of learning, counted as it happens.
 
     `synaptic_operations` are the multiply-accumulates of the forward direction through every `nn.Linear`, convolution
-    and `nn.RNN`, `nn.LSTM`, `nn.GRU`, recomputation included; one layer evaluation is one such layer seen by one whole
-    batch. Those of the way back are `error_operations`, which carry errors to a layer's inputs, and
-    `weight_operations`, which sum what its weights are to do. No zero is skipped. The others are what learning would
-    ask of hardware, both directions and the update included.
+    and `nn.RNN`, `nn.LSTM`, `nn.GRU`, recomputation included. One layer evaluation is one such layer applied to one
+    whole batch. The backward direction has `error_operations`, which carry errors to a layer's inputs, and
+    `weight_operations`, which sum the changes of its weights. Multiplications by zero are counted too. The remaining
+    fields are what learning would require of hardware, in both directions and for the update.
 
     >>> (Cost(forwards=1) + Cost(forwards=2, pulses=1)).forwards
     3
@@ -72,15 +72,15 @@ class Cost:
     synaptic_operations: int = 0
     error_operations: int = 0
     weight_operations: int = 0
-    neuron_steps: int = 0  # numbers that weight matrices put out going forward, each a step of a neuron
+    neuron_steps: int = 0  # outputs of weight matrices in the forward direction, each one step of a neuron
     multiplications: int = 0  # multiply-accumulates of numbers of more than one bit
     dac_conversions: int = 0  # numbers that enter a weight matrix, at either end, as an analogue signal
     adc_conversions: int = 0  # numbers that leave it and are read with more than one bit
-    one_bit_reads: int = 0  # accumulations of a weight for a signal in {0, 1} or {-1, 0, 1} that is not 0
-    comparisons: int = 0  # comparators asked for a bit or a sign
+    one_bit_reads: int = 0  # accumulations of a weight for a nonzero signal in {0, 1} or {-1, 0, 1}
+    comparisons: int = 0  # evaluations of a comparator, for a bit or a sign
     random_bits: int = 0  # Bernoulli draws
-    pulses: int = 0  # written to devices
-    bytes_communicated: int = 0  # handed to `torch.distributed` by this process
+    pulses: int = 0  # pulses written to devices
+    bytes_communicated: int = 0  # sent through `torch.distributed` by this process
 
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = asdict(self), asdict(other)
@@ -88,9 +88,9 @@ class Cost:
 
 
 class Credit(NamedTuple):
-    """What a credit rule hands back; nothing has been changed yet."""
+    """The result of a credit rule; nothing has been changed yet."""
 
-    grads: dict[str, Tensor]  # parameter name -> what a minimiser subtracts; absent = no opinion
+    grads: dict[str, Tensor]  # parameter name -> what a minimiser subtracts; absent = not updated by this rule
     state: Any  # the rule's own next state
     loss: float
     cost: Cost
@@ -99,36 +99,36 @@ class Credit(NamedTuple):
 
 
 class Objective(ABC):
-    """What should get better: a frozen dataclass (or an nn.Module where it owns a projection head).
+    """The loss to minimise: a frozen dataclass, or an nn.Module if it has parameters such as a projection head.
 
-    Parameters of its own are learned beside the model's, under names that begin with `objective.`.
+    Its own parameters are learned with the model's, under names that begin with `objective.`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
-        """The batch the model is to see; Siamese objectives stack views along B."""
+        """Return the batch that the model sees; Siamese objectives stack views along B."""
         return batch
 
     def scores(self, run: Run) -> Tensor:
-        """Evidence for each class `[B, classes]`; its largest entry is the model's answer."""
+        """Return the evidence for each class, `[B, classes]`; the largest entry is the predicted class."""
         return run.output.mean(0)
 
     def module(self) -> nn.Module | None:
-        """What it learns or remembers itself, to be trained, saved and resumed; None for a mere formula."""
+        """Return the module whose state is trained, saved and resumed; None for an objective without state."""
         return self if isinstance(self, nn.Module) else None
 
     def advance(self) -> None:
-        """Told by the Trainer after every step; for what changes with the number of steps."""
+        """Count one training step; the Trainer calls this after every step, for schedules such as a warm-up."""
         return
 
     @abstractmethod
     def __call__(self, run: Run, batch: Batch) -> Tensor:
-        """Scalar loss, a mean over the batch."""
+        """Return the loss, a scalar: a mean over the batch."""
 
 
 def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
-    """The trainable parameters of an objective, by the names that credit gives them."""
+    """Return the trainable parameters of an objective, by the names used in `Credit.grads`."""
     module = objective.module()
     named = {} if module is None else dict(module.named_parameters(prefix="objective"))
     return {name: p for name, p in named.items() if p.requires_grad}
@@ -138,11 +138,11 @@ Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
 
 
 class CreditRule(ABC):
-    """Who is responsible: a frozen dataclass that looks at a model and changes nothing.
+    """Credit assignment, how each parameter should change: a frozen dataclass that leaves the model unchanged.
 
-    `claim` is held by tests: `exact` equals autograd, `unbiased` has the right mean and scale, `descent` lowers the
-    loss of the batch, `sign_unbiased` has the mean and scale of backpropagation with signed errors, `none` claims
-    nothing. `inferences` are the ways in which a model that learned by it can be asked, the default first.
+    `claim` is verified by tests: `exact` equals autograd, `unbiased` has the right mean and scale, `descent` lowers
+    the loss of the batch, `sign_unbiased` has the mean and scale of backpropagation with signed errors, `none` claims
+    nothing. `inferences` are the modes in which a trained model can be evaluated, the default first.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -150,29 +150,44 @@ class CreditRule(ABC):
     inferences: ClassVar[tuple[str, ...]] = ("plain",)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """The parameters that this rule has an opinion on: every trainable one, unless it says otherwise."""
+        """Return the parameters that this rule updates, by name; every trainable one by default."""
         return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
     def init(self, model: nn.Module) -> Any:
-        """The rule's first state."""
+        """Return the rule's initial state."""
         return ()
 
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
-        """What a model answers when asked in one of `inferences`; `run` runs it."""
+        """Run the model in one of the modes of `inferences`.
+
+        Args:
+            run: runs the model on a batch.
+            batch: the input.
+            mode: a member of `inferences`.
+            rng: source of every random draw.
+        """
         return run(batch)
 
     @abstractmethod
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """Credit for one batch."""
+        """Return the credit for one batch, without changing anything.
+
+        Args:
+            model: the model to be trained.
+            objective: the loss.
+            batch: the input, and its labels if the objective needs them.
+            state: the rule's state, from `init` or from the last `Credit`.
+            rng: source of every random draw.
+        """
 
 
 class Holding(CreditRule):
-    """A credit rule that holds another, `credit`, and is as that one is wherever it does not say otherwise."""
+    """A credit rule that wraps another, `credit`, and delegates to it whatever it does not override."""
 
     credit: CreditRule
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the rule it holds
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the wrapped rule
         return self.credit.needs
 
     @property
@@ -184,20 +199,20 @@ class Holding(CreditRule):
         return self.credit.inferences
 
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
-        """As the held rule says."""
+        """Run the model as the wrapped rule does."""
         return self.credit.infer(run, batch, mode, rng)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Those of the held rule."""
+        """Return the parameters of the wrapped rule."""
         return self.credit.parameters(model)
 
     def init(self, model: nn.Module) -> Any:
-        """The held rule's first state."""
+        """Return the initial state of the wrapped rule."""
         return self.credit.init(model)
 
 
 class MissingNeed(ValueError):
-    """A rule asks for what the model or the batch does not offer."""
+    """Raised when a rule needs something that the model or the batch does not offer."""
 
     def __init__(self, rule: str, model: str, missing: Iterable[str], offered: Iterable[str]) -> None:
         lines = [f"  {need}: {NEEDS[need]}; {REMEDIES[need]}" for need in sorted(missing)]

@@ -1,4 +1,4 @@
-"""Messages that carry what is needed to mend the mistake."""
+"""Error messages that contain what is needed to correct the mistake."""
 
 from __future__ import annotations
 

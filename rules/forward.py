@@ -1,4 +1,4 @@
-"""Calling a model that may know nothing of this package, on its own terms."""
+"""Calling a model that may be independent of this package, with the arguments that it accepts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rules.optional import keywords_of, recorder_of
 
 
 def as_batch(item: Any) -> Batch:
-    """A loader's item as a `Batch`: itself, an `(x, y)` pair, or a bare input."""
+    """Return a loader's item as a `Batch`, from a `Batch`, an `(x, y)` pair, or a bare input."""
     if isinstance(item, Batch):
         return item
     if isinstance(item, Tensor):
@@ -27,7 +27,7 @@ def as_batch(item: Any) -> Batch:
 
 
 def as_run(returned: Any) -> Run:
-    """What a model returned as a `Run` with output `[T, B, classes]`."""
+    """Return the result of a model as a `Run` with output `[T, B, classes]`."""
     run = returned if isinstance(returned, Run) else Run(returned)
     if not isinstance(run.output, Tensor):
         raise TypeError(
@@ -49,20 +49,20 @@ def _keywords(forward: Any) -> frozenset[str]:
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """The module itself, where torch.compile has wrapped it."""
+    """Return the module inside a wrapper of torch.compile; any other module itself."""
     inner: nn.Module = getattr(model, "_orig_mod", model)
     return inner
 
 
 def takes(model: nn.Module, keyword: str) -> bool:
-    """Whether `model(x, keyword=...)` is understood; a model around another may say `keywords` itself."""
+    """Return whether `model(x, keyword=...)` is accepted; a wrapper may declare this by `keywords`."""
     inner = plain(model)
     said = keywords_of(inner)
     return keyword in (_keywords(type(inner).forward) if said is None else said)
 
 
 def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
-    """Run a model on a batch; `carry` and `record` are passed to models whose `forward` takes them.
+    """Run a model on a batch; `carry` and `record` are passed if its `forward` accepts them.
 
     Raises ValueError if the output does not have one row for each label.
     """
@@ -78,7 +78,7 @@ def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
     if batch.y is not None and run.output.shape[1] != len(batch.y):
         raise ValueError(
             f"input {tuple(batch.x.shape)} gave output {tuple(run.output.shape)} for {len(batch.y)} labels: "
-            "arrays are time-first, [T, B, ...]; for batch-first data hand over x.transpose(0, 1)"
+            "arrays are time-first, [T, B, ...]; for batch-first data pass x.transpose(0, 1)"
         )
     return run
 
@@ -86,10 +86,10 @@ def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
 def _record_sequential(model: nn.Sequential, x: Tensor) -> Run:
     """Run stage by stage; a weighted stage and the unweighted ones behind it make one trace.
 
-    A stage with `run(x, carry, record) -> Run` brings its own traces.
+    A stage with `run(x, carry, record) -> Run` has traces of its own.
     """
     traces: list[Trace] = []
-    for name, stage in model._modules.items():  # named_children() would name a stage that is used twice once
+    for name, stage in model._modules.items():  # named_children() would skip the second use of a stage
         assert stage is not None
         recorder = recorder_of(stage)
         if recorder is not None:
@@ -120,7 +120,7 @@ def map_tensors(change: Any, tree: Any) -> Any:
 
 
 def fold(module: nn.Module, x: Tensor) -> Tensor:
-    """Apply a stateless module at every step of `[T, B, ...]`; an input that is constant in time is weighed once."""
+    """Apply a stateless module at every step of `[T, B, ...]`; once, if the input is constant in time (stride 0)."""
     if len(x) > 1 and x.stride(0) == 0:
         once = fold(module, x[:1])
         return once.expand(len(x), *once.shape[1:])
@@ -129,7 +129,7 @@ def fold(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def join(runs: list[Run]) -> Run:
-    """Consecutive pieces of one run as a single run."""
+    """Join consecutive pieces of a run into one."""
     if len(runs) == 1:
         return runs[0]
     by_layer = zip(*(run.traces for run in runs), strict=True)
@@ -139,9 +139,9 @@ def join(runs: list[Run]) -> Run:
 
 @contextmanager
 def looking(model: nn.Module, hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
-    """Inside, modules tell their forward hooks what they did, in evaluation mode and without gradient.
+    """Register forward hooks in this context, in evaluation mode and without gradient.
 
-    Modes and the global generator are left as they were.
+    Modes and the global generator are restored.
     """
     training = {module: module.training for module in model.modules()}
     handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]

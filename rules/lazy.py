@@ -1,4 +1,4 @@
-"""A package's public face that imports a member when it is first asked for, so that importing the package is quick."""
+"""A package's public names, each imported at its first use, so that importing the package is quick."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 
 def face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` of a package whose members live in these modules.
+    """Return `__getattr__` and `__dir__` of a package whose members are defined in these modules.
 
     Args:
         package: its `__name__`.
-        homes: the module of each public name. Rooms of the package are found without being listed.
+        homes: the module of each public name. Subpackages are found without being listed.
 
     >>> from rules import lazy
     >>> find, names = lazy.face("rules", {"BPTT": "rules.credit.bptt"})
@@ -25,7 +25,7 @@ def face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], 
     def find(name: str) -> Any:
         if name in homes:
             member = getattr(import_module(homes[name]), name)
-            setattr(sys.modules[package], name, member)  # asked for once
+            setattr(sys.modules[package], name, member)  # so that __getattr__ is called only once per name
             return member
         if not name.startswith("_") and find_spec(f"{package}.{name}") is not None:
             return import_module(f"{package}.{name}")

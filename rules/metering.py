@@ -1,4 +1,4 @@
-"""Counting what a call of a model costs, synapse by synapse."""
+"""Count the cost of calls of a model, synapse by synapse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rules.synapses import weighted
 
 
 def pairs(module: Any, output: Any) -> int:
-    """Pairs of an input and a weight in a call of a weighted module with this output, zeros included.
+    """Return the number of pairs of an input and a weight in a call with this output, zeros included.
 
     >>> import torch
     >>> pairs(nn.Linear(4, 3), torch.zeros(2, 3))
@@ -27,16 +27,16 @@ def pairs(module: Any, output: Any) -> int:
 
 
 class Meter:
-    """Counts the synaptic operations of every forward pass made inside its `with` block.
+    """A context that counts the synaptic operations of every forward pass.
 
-    And, as if each weight matrix were an analogue array between digital neurons, what the numbers that enter and leave
-    it ask for, in this direction and, where autograd will need it, in the other: multiplications, conversions.
+    It also counts multiplications and conversions as if each weight matrix were an analogue array between digital
+    neurons: forward, and backward where autograd will need it.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.operations = 0
-        self.conversions = [0, 0]  # to analogue and to digital, going forward
-        self.reverse = [0, 0, 0, 0]  # operations for errors and for weights, and both conversions, going backward
+        self.conversions = [0, 0]  # to analogue and to digital, forward
+        self.reverse = [0, 0, 0, 0]  # operations for errors and for weights, and both conversions, backward
         self._seen: set[int] = set()
         self._weighted = [*weighted(model).values()]
         self._handles: list[RemovableHandle] = []
@@ -64,8 +64,8 @@ class Meter:
             self.reverse = [before + now for before, now in zip(self.reverse, back, strict=True)]
 
     def cost(self, forwards: int, backwards: int) -> Cost:
-        """The bill for `forwards` whole passes and `backwards` reverse passes."""
-        back = [count * backwards // max(forwards, 1) for count in self.reverse]  # hooks see recomputation too
+        """Return the cost of `forwards` whole passes and `backwards` reverse passes."""
+        back = [count * backwards // max(forwards, 1) for count in self.reverse]  # recomputed passes were counted too
         return Cost(
             forwards,
             backwards,

@@ -1,19 +1,19 @@
-"""Optional clauses of the contract: what a model, an optimizer, a loader or a recipe may say of itself, with defaults.
+"""Optional parts of the contract: attributes that a model, optimizer, loader or recipe may have, and their defaults.
 
-Nothing here has to be offered. Each clause stands in a protocol with what is assumed where it is missing, and is read
-by one function of this module, so that no other module asks an object for an attribute that it may not have.
+None of them is required. Each is declared in a protocol together with its default, and is read by one function of this
+module, so that no other module needs `getattr` for an attribute that may be missing.
 
-| who | clause | where it is missing |
+| object | attribute | if it is missing |
 | --- | --- | --- |
 | model | `offers`, `layers`, `shape`, `keywords`, `read` | see `Model` |
 | module | `puts_out_bits`, `run` | see `Part` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
-| optimizer | `reading`, `spent`, `held`, `bounds` | those of an ideal weight; see `Tissue` |
-| plasticity | `seeded` | it draws nothing; see `Seeded` |
-| loader | `set_epoch`, `iterate` | it is read from its beginning; see `Epochs`, `Resumable` |
+| optimizer | `reading`, `spent`, `held`, `bounds` | those of ideal weights; see `Tissue` |
+| plasticity | `seeded` | it draws no random numbers; see `Seeded` |
+| loader | `set_epoch`, `iterate` | it is read from the beginning; see `Epochs`, `Resumable` |
 | credit rule | `feedback` | it has no feedback weights; see `Feedback` |
 | recipe | `space` | it cannot be tuned; see `Searchable` |
-| forward hook | `tallies` | it may look at anything; see `tallying` |
+| forward hook | `tallies` | it may use the whole output; see `tallying` |
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 class Model(Protocol):
-    """What a model may say of itself; a plain `nn.Module` says nothing."""
+    """Optional attributes of a model; a plain `nn.Module` has none of them."""
 
-    offers: frozenset[str]  # words of NEEDS; "gradient" by default, for an nn.Sequential "layers" as well
+    offers: frozenset[str]  # keys of NEEDS; "gradient" by default, for an nn.Sequential "layers" as well
     layers: Sequence[nn.Module]  # each callable alone on a sequence; the children of an nn.Sequential by default
-    shape: tuple[int, ...]  # of one sample at one time; inputs are taken as they are by default
-    keywords: frozenset[str]  # that `forward` takes, "carry" and "record"; those of its signature by default
+    shape: tuple[int, ...]  # of one sample at one step; by default inputs are used as they are
+    keywords: frozenset[str]  # which of "carry" and "record" `forward` accepts; read off its signature by default
 
     def read(self, signal: Tensor, generator: torch.Generator) -> Tensor:
-        """A signal `[T, B, ...]` as it is measured, with new noise at every call; itself by default."""
+        """Return a signal `[T, B, ...]` as it is measured, with new noise at every call; unchanged by default."""
         ...
 
 
 class Part(Protocol):
-    """What a module inside a model may say of itself."""
+    """Optional attributes of a module inside a model."""
 
     puts_out_bits: bool  # zeros and ones through rules.Surrogate; False by default
 
     def run(self, x: Tensor, carry: Any, record: bool) -> Run:
-        """The module with its own traces; by default a weighted module and what follows it make one trace."""
+        """Run the module with traces of its own; by default a weighted module and what follows it make one trace."""
         ...
 
 
@@ -61,30 +61,31 @@ class CellLayer(Protocol):
     cells: nn.Module
 
     def respond(self, cause: Tensor, currents: Tensor, carry: Any, record: bool) -> Run:
-        """What the cells make of currents `[T, B, ...]`, which `cause` drove."""
+        """Run the cells on currents `[T, B, ...]`, which were caused by the input `cause`."""
         ...
 
 
 class Tissue:
-    """What an optimizer may do beyond stepping, as devices do; each default is that of an ideal weight.
+    """Optional methods of an optimizer whose weights are held in devices; each default is that of an ideal weight.
 
-    Inherit from it beside `torch.optim.Optimizer` and override what applies, or just give an optimizer such methods.
+    Inherit from this class and from `torch.optim.Optimizer` and override what applies, or define methods of these
+    names on the optimizer.
     """
 
     def reading(self, model: nn.Module, generator: torch.Generator, elapsed: int = 0) -> AbstractContextManager[None]:
-        """A block in which forward passes see weights as they are read, after `elapsed` more steps without a pulse."""
+        """Return a context in which forward passes see weights as read, `elapsed` steps without a pulse later."""
         return nullcontext()
 
     def spent(self) -> Cost:
-        """What has been written to devices since the last call."""
+        """Return the cost of writing to devices since the last call."""
         return Cost()
 
     def held(self, p: nn.Parameter) -> Tensor:
-        """What a parameter's devices hold, without the noise of writing."""
+        """Return what a parameter's devices hold, without write noise."""
         return p.detach()
 
     def bounds(self, p: nn.Parameter) -> tuple[Tensor, Tensor] | None:
-        """Between which tensors `held(p)` stays; None where nothing bounds it."""
+        """Return the lower and the upper bound of `held(p)`; None for an unbounded parameter."""
         return None
 
 
@@ -92,7 +93,7 @@ CLAUSES = ("reading", "spent", "held", "bounds")
 
 
 def tissue(optimizer: torch.optim.Optimizer) -> Tissue:
-    """The clauses of an optimizer, with those of an ideal weight where it has none.
+    """Return the optional methods of an optimizer, with the defaults of an ideal weight for missing ones.
 
     >>> tissue(torch.optim.SGD([nn.Parameter(torch.zeros(1))])).spent().pulses
     0
@@ -108,28 +109,28 @@ def tissue(optimizer: torch.optim.Optimizer) -> Tissue:
 
 @runtime_checkable
 class Seeded(Protocol):
-    """A plasticity that draws random numbers; it is then as random as everything else of a Trainer."""
+    """A plasticity that draws random numbers, from a seed that the Trainer provides."""
 
     def seeded(self, seed: int) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-        """The same plasticity with this seed, where it has none of its own."""
+        """Return the same plasticity with this seed, unless it already has one."""
         ...
 
 
 @runtime_checkable
 class Epochs(Protocol):
-    """A loader that is told which epoch begins; any other is the same in every epoch, or shuffles by itself."""
+    """A loader that depends on the epoch; any other is the same in every epoch, or shuffles by itself."""
 
     def set_epoch(self, epoch: int) -> None:
-        """`epoch` counts from 0."""
+        """Begin an epoch, counted from 0."""
         ...
 
 
 @runtime_checkable
 class Resumable(Protocol):
-    """A loader that can begin in the middle of an epoch; any other is read from its beginning and skipped."""
+    """A loader that can start in the middle of an epoch; of any other the first batches are read and dropped."""
 
     def iterate(self, start: int) -> Iterator[Any]:
-        """The batches from number `start` on."""
+        """Yield the batches from number `start` on, counted from 0."""
         ...
 
 
@@ -138,21 +139,21 @@ class Feedback(Protocol):
     """A credit rule with feedback weights of its own."""
 
     def feedback(self, state: Any) -> Mapping[str, Tensor]:
-        """The feedback matrix beside each weight, by the weight's name."""
+        """Return the feedback matrix of each weight, by the weight's name."""
         ...
 
 
 @runtime_checkable
 class Searchable(Protocol):
-    """A recipe that says in which space its options are tuned."""
+    """A recipe with a search space for its options."""
 
     space: ClassVar[Mapping[str, Any]]
 
 
 def offers(model: nn.Module) -> frozenset[str]:
-    """What a model says it offers.
+    """Return the keys of NEEDS that a model offers.
 
-    A plain module offers `gradient`, an `nn.Sequential` also `layers`, and `bits` where a part says `puts_out_bits`.
+    By default a module offers `gradient`, an `nn.Sequential` also `layers`, and `bits` if a part has `puts_out_bits`.
     """
     said = getattr(model, "offers", None)
     if said is not None:
@@ -163,63 +164,63 @@ def offers(model: nn.Module) -> frozenset[str]:
 
 
 def layers_of(model: nn.Module) -> list[nn.Module] | None:
-    """The layers of a model: its `layers`, or the children of an `nn.Sequential`; None where it has neither."""
+    """Return the layers of a model: its `layers`, or the children of an `nn.Sequential`; None if it has neither."""
     if isinstance(model, nn.Sequential):
-        return list(model._modules.values())  # holds no None; children() names a module once
+        return list(model._modules.values())  # not children(), which skips the second use of a module
     said = getattr(model, "layers", None)
     return None if said is None else list(said)
 
 
 def shape_of(model: nn.Module) -> tuple[int, ...] | None:
-    """The shape of one sample at one time, where the model says it."""
+    """Return the shape of one sample at one step; None if the model does not declare it."""
     said: tuple[int, ...] | None = None if isinstance(model, nn.Sequential) else getattr(model, "shape", None)
     return said
 
 
 def keywords_of(model: nn.Module) -> frozenset[str] | None:
-    """What a model says that its `forward` takes; None where its signature tells."""
+    """Return the keywords that a model declares for its `forward`; None to use its signature instead."""
     said: frozenset[str] | None = getattr(model, "keywords", None)
     return said
 
 
 def reader_of(model: nn.Module) -> Reader | None:
-    """How the signals of a model are measured; None where they are what they are."""
+    """Return the function that measures a model's signals; None if they are measured without noise."""
     said: Reader | None = getattr(model, "read", None)
     return said
 
 
 def recorder_of(part: nn.Module) -> Callable[[Tensor, Any, bool], Run] | None:
-    """How a part runs with traces of its own; None where it has none."""
+    """Return the function that runs a part with traces of its own; None if there is none."""
     said: Callable[[Tensor, Any, bool], Run] | None = getattr(part, "run", None)
     return said
 
 
 def puts_out_bits(model: nn.Module) -> bool:
-    """Whether a part of a model says that it puts out zeros and ones."""
+    """Return whether a part of the model declares that its outputs are zeros and ones."""
     return any(getattr(module, "puts_out_bits", False) for module in model.modules())
 
 
 def cells_of(layer: nn.Module) -> CellLayer | None:
-    """The layer as synapse and cells; None where it is not made of them."""
+    """Return the layer as synapse and cells; None if it is not made of them."""
     whole = all(hasattr(layer, name) for name in ("synapse", "cells", "respond"))
     return cast(CellLayer, layer) if whole else None
 
 
 def space_said(recipe: Any) -> Mapping[str, Any] | None:
-    """The search space that a recipe declares; None where it declares none."""
+    """Return the search space that a recipe declares; None if there is none."""
     return recipe.space if isinstance(recipe, Searchable) else None
 
 
 def tallying(hook: Hook) -> Hook:
-    """Mark a forward hook that reads no more of an output than its size and `requires_grad`.
+    """Mark a forward hook that uses only the size and `requires_grad` of an output.
 
-    A kernel may then call it once for a whole sequence. A hook without the mark may look at anything, so the module it
-    looks at runs step by step.
+    A kernel may then call it once for a whole sequence. A hook without the mark may use the values too, so its module
+    runs step by step.
     """
     hook.tallies = True  # type: ignore[attr-defined]
     return hook
 
 
 def tallies(hook: Any) -> bool:
-    """Whether a hook is marked by `tallying`."""
+    """Return whether a hook is marked by `tallying`."""
     return bool(getattr(hook, "tallies", False))

@@ -1,4 +1,4 @@
-"""Options that are passed on: a maker's signature that lists them, so that a misspelt one is caught by name."""
+"""Options that are passed on: signatures that list them, so that a misspelt option is found by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str, Any], **given: Any) -> Any:
-    """`maker(**given, **options)`; raises ValueError for an unknown option, with the valid ones and the nearest.
+    """Return `maker(**given, **options)`; raise ValueError for an unknown option, with the valid and the nearest ones.
 
     >>> built("number", "complex", complex, {"real": 1.0}, imag=2.0)
     (1+2j)
@@ -25,7 +25,7 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
 
 
 def also_takes(*others: Callable[..., Any]) -> Callable[[Made], Made]:
-    """A decorator: the `**options` of a function are the keyword arguments of `others`, and its signature says so.
+    """Decorate a function whose `**options` are keyword arguments of `others`, so that its signature lists them.
 
     >>> def inner(depth=1): ...
     >>> @also_takes(inner)

@@ -1,4 +1,4 @@
-"""One batch over many processes: everybody's rows, with a gradient that finds its way home."""
+"""One batch over many processes: gathering rows with their gradient, and sums, over `torch.distributed`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import distributed as dist
 
 
 class Traffic:
-    """Counts, inside its `with` block, the bytes that this process hands to the others."""
+    """A context that counts the bytes that this process sends to the others."""
 
     _open: ClassVar[list[Traffic]] = []
 
@@ -27,24 +27,24 @@ class Traffic:
 
     @classmethod
     def count(cls, x: Tensor) -> Tensor:
-        """What is about to be handed over."""
+        """Count a tensor that is about to be sent, and return it."""
         for traffic in cls._open:
             traffic.bytes += x.nbytes
         return x
 
 
 def processes() -> int:
-    """How many processes there are; 1 outside of `torch.distributed`."""
+    """Return the number of processes; 1 outside `torch.distributed`."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number."""
+    """Return this process's number."""
     return dist.get_rank() if processes() > 1 else 0
 
 
 def summed(x: Tensor) -> Tensor:
-    """The sum of everybody's x, a constant."""
+    """Return the sum of x over all processes, without gradient."""
     if processes() > 1:
         x = x.detach().clone()
         dist.all_reduce(Traffic.count(x))
@@ -52,16 +52,16 @@ def summed(x: Tensor) -> Tensor:
 
 
 def gathered(x: Tensor, axis: int = 0) -> Tensor:
-    """Everybody's x side by side along an axis, with gradient.
+    """Return x of all processes, concatenated along an axis, with gradient.
 
-    Raises ValueError where the sizes differ between processes.
+    Raises ValueError if the sizes differ between processes.
     """
     sizes = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(processes())]
     dist.all_gather(sizes, Traffic.count(torch.tensor([x.shape[axis]], device=x.device)))
     found = [int(size) for size in sizes]
     if len(set(found)) > 1:
         raise ValueError(
-            f"the processes bring batches of {found} samples; a gathered loss wants equal sizes: drop the "
+            f"the processes have batches of {found} samples; a gathered loss needs equal sizes: drop the "
             "last, smaller batch of the loader"
         )
     joined: Tensor = _Gather.apply(x, axis)  # type: ignore[no-untyped-call]
@@ -69,7 +69,7 @@ def gathered(x: Tensor, axis: int = 0) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Backward: the errors of all processes for this one's rows, summed."""
+    """Concatenation over processes; backward, the sum of all processes' errors for this one's rows."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, axis: int) -> Tensor:

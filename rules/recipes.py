@@ -1,4 +1,9 @@
-"""The named rules: what each is made of, in a few lines."""
+"""The named rules, each composed of an objective, a credit rule and a plasticity.
+
+Options that several recipes share: `lr`, the learning rate; `momentum` of SGD; `weight_decay`, decoupled, of Adam;
+`objective`, a name in `OBJECTIVES`; `surrogate`, which replaces every neuron's own. Further keyword arguments are
+fields of the credit rule or objective that the decorator `also_takes` names.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +42,7 @@ from rules.views import VIEWS
 
 @dataclass(frozen=True)
 class LearningRule:
-    """A learning rule: what should get better, who is responsible, and what a synapse can do about it.
+    """A learning rule: the loss to minimise, how credit is assigned, and how a synapse changes its weight.
 
     >>> from rules.objectives import OBJECTIVES
     >>> LearningRule(OBJECTIVES["ce_last"](), BPTT(window=5), Adam(lr=1e-3)).needs == {"gradient", "labels"}
@@ -50,7 +55,7 @@ class LearningRule:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the model and the batch must offer."""
+        """What the model and the batch must offer, keys of `NEEDS`."""
         return self.objective.needs | self.credit.needs
 
 
@@ -72,7 +77,7 @@ def bptt(
 def readout_only(
     *, lr: float = 5e-3, objective: str = "ce_mean", weight_decay: float = 0.0, smooth: bool = False
 ) -> LearningRule:
-    """BPTT of the last layer alone: what the random hidden layers are worth untrained."""
+    """BPTT of the last layer alone, on random hidden layers: the baseline for rules that train those too."""
     credit = Restricted(BPTT(smooth=smooth), last_layer)
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 
@@ -134,14 +139,14 @@ def binary_stochastic(
     lr: float | None = None,
     **credit: Any,
 ) -> LearningRule:
-    """Sampled output error, binary stochastic backpropagation, memristors that step by whole pulses and carry."""
+    """Binary stochastic backpropagation of the sampled output error, on memristors that step by whole pulses."""
     plasticity = Memristor(device, store, device_options or {}, store_options or {}, w_max, pulse, lr)
     return LearningRule(BitError(), BinaryStochastic(**credit), plasticity)
 
 
 @also_takes(BinaryStochastic)
 def binary_stochastic_ideal(*, pulse: float = 0.01, w_max: float = 2.0, **credit: Any) -> LearningRule:
-    """Binary stochastic backpropagation on ideal weights: each pulse is a step of the same size, at once."""
+    """Binary stochastic backpropagation on ideal weights: each pulse at once makes a step of the same size."""
     return LearningRule(BitError(), BinaryStochastic(**credit), Memristor("ideal", "direct", w_max=w_max, pulse=pulse))
 
 
@@ -159,7 +164,7 @@ def bptt_on_memristor(
     train: int | None = None,
     surrogate: str | Surrogate | None = None,
 ) -> LearningRule:
-    """BPTT whose gradient is written to memristors as pulses, right on average: `lr` means what it means for SGD."""
+    """BPTT whose gradient is written to memristors as pulses, unbiased, so that `lr` has the same meaning as in SGD."""
     plasticity = Memristor(device, store, device_options or {}, store_options or {}, w_max, pulse, lr, train=train)
     return LearningRule(pick("objective", OBJECTIVES, objective), BPTT(surrogate, smooth=smooth), plasticity)
 
@@ -167,7 +172,7 @@ def bptt_on_memristor(
 def backprop(*, lr: float = 0.5, dropout: float = 0.0, momentum: float = 0.0) -> LearningRule:
     """High-precision SGD on networks of stochastic binary units: their probabilities in place of their bits.
 
-    No member of RULES, since it wants a read-out whose output is a probability; name it `rules.recipes:backprop`.
+    Not a member of RULES, because its read-out must put out probabilities; refer to it as `rules.recipes:backprop`.
     """
     return LearningRule(BinaryCrossEntropy(), Dropout(BPTT(smooth=True), dropout), SGD(lr, momentum))
 
@@ -180,7 +185,7 @@ def hzo(*, lr: float = 0.05, momentum: float = 0.9, objective: str = "ce_mean", 
 
 @also_takes(LayerwiseZO)
 def layerwise_zo(*, lr: float = 0.05, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any) -> LearningRule:
-    """Cross-entropy of the mean output, every layer probed to the output, SGD."""
+    """Cross-entropy of the mean output, every layer probed through to the output, SGD."""
     return forward_only(LayerwiseZO(**credit), lr, momentum, objective)
 
 
@@ -220,7 +225,7 @@ def forward_gradient(
 def coordinate_wise(
     *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", sparsity: float = 0.9, **credit: Any
 ) -> LearningRule:
-    """Cross-entropy of the mean output, one weight perturbed at a time, a tenth of them in every step, SGD."""
+    """Cross-entropy of the mean output, one weight perturbed at a time, a tenth of all weights per step, SGD."""
     return forward_only(CoordinateWise(sparsity=sparsity, **credit), lr, momentum, objective)
 
 
@@ -233,7 +238,7 @@ def evolution_strategy(
 
 
 def forward_only(credit: CreditRule, lr: float, momentum: float, objective: str) -> LearningRule:
-    """A zero-order rule: its credit with SGD."""
+    """Build a zero-order rule: its credit with SGD."""
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, SGD(lr, momentum))
 
 
@@ -279,9 +284,14 @@ def pick(kind: str, members: dict[str, Any], name: str, **options: Any) -> Any:
 
 
 def make(name: str, **overrides: Any) -> LearningRule:
-    """A named rule with overrides.
+    """Build a named rule.
 
-    Raises ValueError for an unknown name or option, with the valid ones and the nearest.
+    Args:
+        name: a name in `RULES`.
+        overrides: options of that recipe.
+
+    Raises:
+        ValueError: for an unknown name or option; the message lists the valid ones and the nearest.
 
     >>> make("bptt", lr=0.01).plasticity.lr
     0.01
@@ -291,7 +301,13 @@ def make(name: str, **overrides: Any) -> LearningRule:
 
 
 def compose(objective: str, credit: str, plasticity: str, **options: dict[str, Any]) -> LearningRule:
-    """A rule from the names of its three parts; `options` has a dict for each part that wants one.
+    """Build a rule from the names of its three parts.
+
+    Args:
+        objective: a name in `OBJECTIVES`.
+        credit: a name in `CREDITS`.
+        plasticity: a name in `PLASTICITIES`.
+        options: a dict of options for each part, `objective_options`, `credit_options`, `plasticity_options`.
 
     >>> compose("tet", "bptt", "sgd", plasticity_options={"lr": 0.1}).plasticity.lr
     0.1

@@ -1,14 +1,14 @@
-"""Dice that depend on numbers, and not on what was drawn before."""
+"""Generators seeded from given numbers, independent of earlier draws."""
 
 from __future__ import annotations
 
 import torch
 
-GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: neighbours become far apart
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads neighbouring seeds far apart
 
 
 def seeded(seed: int, *numbers: int) -> torch.Generator:
-    """A generator for each tuple of whole numbers, the same whenever and wherever it is asked for.
+    """Return a generator for a tuple of whole numbers, the same for equal numbers at any time and on any machine.
 
     >>> draws = [float(torch.rand((), generator=seeded(0, n, 1))) for n in (2, 3, 2)]
     >>> draws[0] == draws[2] != draws[1]

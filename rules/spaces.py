@@ -1,6 +1,6 @@
-"""Where each named rule is worth searching: the ranges that equal tuning draws its options from.
+"""Search spaces of the named rules: the ranges from which tuning draws their options.
 
-Each spans what the rule has been seen to need from small to wide networks; ends are ours.
+Each range covers the values that the rule was observed to need in small to wide networks; the ends are our choice.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ from rules.optional import space_said
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, of which each decade is as likely where `log`.
+    """A range of numbers.
 
-    Raises ValueError for ends that do not rise, or a logarithm of what is not positive.
+    Args:
+        low: the smallest value.
+        high: the largest value.
+        log: draw uniformly in the logarithm, so that each decade is equally likely.
+
+    Raises:
+        ValueError: if low is not below high, or not positive in a logarithmic range.
 
     >>> Range(1e-3, 1e-1, log=True).ends
     (0.001, 0.1)
@@ -29,19 +35,19 @@ class Range:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"a range from {self.low} to {self.high}: give two finite numbers that rise")
+            raise ValueError(f"a range from {self.low} to {self.high}: give two finite numbers, the smaller one first")
         if self.log and self.low <= 0:
             raise ValueError(f"a logarithmic range from {self.low}: give a lower end above 0")
 
     @property
     def ends(self) -> tuple[float, ...]:
-        """The smallest and the largest."""
+        """The smallest and the largest value."""
         return self.low, self.high
 
 
 @dataclass(frozen=True)
 class Options:
-    """One of a few values. Raises ValueError for fewer than two."""
+    """A choice between a few values; raises ValueError for fewer than two."""
 
     values: tuple[Any, ...]
 
@@ -51,7 +57,7 @@ class Options:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """All of them."""
+        """All values."""
         return self.values
 
 
@@ -60,7 +66,7 @@ Space = Mapping[str, Range | Options]
 RATE = Range(1e-3, 3e-1, log=True)  # of Adam
 SLOPE = Range(1e-3, 3e-1, log=True)  # of SGD on a measured gradient
 NOISY = Range(3e-4, 1e-1, log=True)  # of SGD on an estimate whose noise grows with the number of weights
-PULSE = Range(1e-4, 8e-2, log=True)  # a step of a device, in units of its range
+PULSE = Range(1e-4, 8e-2, log=True)  # step of a device, in units of its range
 MOMENTUM = Options((0.0, 0.9))
 
 SPACES: dict[str, Space] = {
@@ -85,9 +91,10 @@ SPACES: dict[str, Space] = {
 
 
 def space_of(name: str, maker: Callable[..., Any]) -> Space:
-    """The space of a named rule, or what a stranger's recipe says with an attribute `space`.
+    """Return the search space of a named rule, or the attribute `space` of a user-defined recipe.
 
-    Raises ValueError for a rule that says neither.
+    Raises:
+        ValueError: for a rule that has neither.
 
     >>> from rules.recipes import RULES
     >>> sorted(space_of("hzo", RULES["hzo"]))

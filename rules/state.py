@@ -1,4 +1,4 @@
-"""State as plain data: what `torch.load(..., weights_only=True)` reads, so that opening a checkpoint runs no code."""
+"""State as plain data, for `torch.load(..., weights_only=True)`, so that opening a checkpoint runs no code."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PLAIN = (type(None), bool, int, float, complex, str, torch.Size, torch.dtype, to
 
 
 def to_plain(tree: Any, where: str, like: Any = None) -> Any:
-    """Return nested state without classes of its own: a NamedTuple becomes a dict of its fields.
+    """Return nested state without user-defined classes: a NamedTuple becomes a dict of its fields.
 
     Args:
         tree: dicts, lists, tuples and NamedTuples of tensors, numbers, strings and None.
-        where: what the state belongs to, for the message.
-        like: state of the same shape, after which `from_plain` can restore NamedTuples; None where there is none.
+        where: the owner of the state, for the message.
+        like: state of the same structure, from which `from_plain` can restore NamedTuples; None if there is none.
 
     Raises:
-        TypeError: names the place and the class of anything else, and says what to hold instead.
+        TypeError: for anything else; the message names its place and class, and what to use instead.
 
     >>> to_plain({"steps": np.int64(3), "sizes": (1.0, "a")}, "the state")
     {'steps': 3, 'sizes': (1.0, 'a')}
@@ -36,7 +36,7 @@ def to_plain(tree: Any, where: str, like: Any = None) -> Any:
         if kind is dict:
             return entries
         ordered = OrderedDict(entries)
-        ordered.__dict__.update(tree.__dict__)  # the versions that nn.Module.state_dict notes beside its entries
+        ordered.__dict__.update(tree.__dict__)  # module versions, which nn.Module.state_dict keeps as `_metadata`
         return ordered
     if kind in (list, tuple):
         return kind(to_plain(value, f"{where}[{place}]", _at(like, place)) for place, value in enumerate(tree))
@@ -50,7 +50,7 @@ def to_plain(tree: Any, where: str, like: Any = None) -> Any:
 
 
 def from_plain(plain: Any, like: Any) -> Any:
-    """Return what `to_plain` was given, with the NamedTuples of `like` in their places."""
+    """Return the original of `to_plain`, with NamedTuples in the places where `like` has them."""
     fields = getattr(type(like), "_fields", None)
     if fields is not None and isinstance(plain, dict):
         return type(like)(**{name: from_plain(plain[name], getattr(like, name)) for name in fields})
@@ -62,7 +62,7 @@ def from_plain(plain: Any, like: Any) -> Any:
 
 
 def _at(tree: Any, key: Any) -> Any:
-    """The entry of a tree, None where it has none."""
+    """Return the entry of a tree; None if it has none."""
     if isinstance(tree, dict):
         return tree.get(key)
     return tree[key] if isinstance(tree, (list, tuple)) and isinstance(key, int) and key < len(tree) else None

@@ -1,4 +1,4 @@
-"""The only training loop: it holds everything that changes while learning, and changes it in one place."""
+"""The training loop: it holds everything that changes during training, and changes it in one place."""
 
 from __future__ import annotations
 
@@ -29,32 +29,38 @@ from rules.state import from_plain, to_plain
 
 
 class StepInfo(NamedTuple):
-    """What one step did."""
+    """The result of one training step."""
 
     step: int  # steps taken so far, this one included
-    epoch: int  # whole epochs before it
+    epoch: int  # complete epochs before it
     loss: float
     cost: Cost
     carry: Any = None
     info: dict[str, float] = {}  # noqa: RUF012 -- never written to
-    health: tuple[Finding, ...] = ()  # what a look at its health found, and the last one had not
-    work: tuple[Work, ...] = ()  # of a look: what each layer did for a sample in a forward pass
+    health: tuple[Finding, ...] = ()  # new findings of a health check, if one was due
+    work: tuple[Work, ...] = ()  # operations of each layer, for one sample in a forward pass, if a check was due
     footprint: Footprint | None = None  # of the first step: bytes held
 
 
 class Trainer:
-    """A model, a rule, and everything that changes while learning.
+    """Trains a model by a rule; holds everything that changes during training.
 
-    The model is any `nn.Module` that returns `[T, B, classes]`, `[B, classes]` or `rules.Run`. Each step asks the
-    rule's credit what should change, checks that it is finite, and lets the rule's plasticity change it. An objective
-    with parameters of its own is copied, and the copy, `trainer.rule.objective`, learns with the model.
-
-    Every so many steps it looks at the health of the model (`rules.Health`), warns of what is new, and counts how much
-    of the work is done on zeros (`rules.diagnostics.work`); of the first step it measures the memory
+    Each step gets the changes from the rule's credit, checks that they are finite, and applies them through the rule's
+    plasticity. An objective with parameters of its own is copied, and the copy, `trainer.rule.objective`, learns with
+    the model. Every so many steps the trainer checks the health of the model (`rules.Health`), warns of new findings,
+    and counts how many operations are done on zeros (`rules.diagnostics.work`). In the first step it measures memory
     (`rules.diagnostics.footprint`).
 
-    Raises MissingNeed where the rule needs what the model does not offer, ValueError for an unknown rule name, and
-    rules.NonFinite, before anything is changed, for a NaN or an infinity in input, loss or gradient.
+    Args:
+        model: any `nn.Module` that returns `[T, B, classes]`, `[B, classes]` or `rules.Run`.
+        rule: a `LearningRule`, or a name in `RULES`.
+        seed: of every random draw of the rule and its devices, 0 by default.
+        health: how often to check the health, and its thresholds; `Health()` by default.
+
+    Raises:
+        MissingNeed: if the rule needs what the model or the batch does not offer.
+        ValueError: for an unknown rule name, or a model without trainable parameters.
+        NonFinite: for a NaN or an infinity in input, loss or gradient, before anything is changed.
 
     >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> x = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
@@ -70,7 +76,7 @@ class Trainer:
     ) -> None:
         self.model = model
         self.rule = make(rule) if isinstance(rule, str) else rule
-        self._require(offers(model) | {"labels"})  # labels are the batch's to offer
+        self._require(offers(model) | {"labels"})  # labels come with the batch, and are checked there
         if self.rule.objective.module() is not None:
             self.rule = replace(self.rule, objective=copy.deepcopy(self.rule.objective))
         learned = self.rule.credit.parameters(model)
@@ -78,16 +84,16 @@ class Trainer:
             raise ValueError(f"{type(model).__name__} has no trainable parameter: is everything frozen?")
         self.parameters = learned | own_parameters(self.rule.objective)
         plasticity = self.rule.plasticity
-        if isinstance(plasticity, Seeded):  # devices are as random as everything else
+        if isinstance(plasticity, Seeded):  # its devices follow this trainer's seed
             plasticity = plasticity.seeded(seed)
         self.optimizer = plasticity(self.parameters.values())
         self.tissue = tissue(self.optimizer)
-        self.state = self._first = self.rule.credit.init(model)  # rules replace their state and never change it
+        self.state = self._first = self.rule.credit.init(model)  # safe to share: rules replace their state
         self.rng = torch.Generator().manual_seed(seed)
         self.monitor = Monitor(health or Health())
-        self.steps = 0  # taken in all
-        self.epoch = 0  # whole epochs done
-        self.position = 0  # batches done of the current epoch
+        self.steps = 0  # steps taken in total
+        self.epoch = 0  # epochs completed
+        self.position = 0  # batches completed in the current epoch
 
     def step(self, batch: Batch | tuple[Tensor, Tensor]) -> StepInfo:
         """Learn from one batch."""
@@ -95,6 +101,7 @@ class Trainer:
         with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
             credit = self._assign(admitted)
         check_credit(self.model, admitted, credit, self.steps + 1)
+        # before the update, so that health and work describe the weights that gave the credit
         health = self._look(admitted, credit) if due else ()
         worked = tuple(work(self.model, admitted)) if due else ()
         held = None if alive is None else footprint(alive, credit.state)
@@ -111,8 +118,13 @@ class Trainer:
     def fit(self, loader: Iterable[Any], epochs: int = 1) -> Iterator[StepInfo]:
         """Learn for `epochs` epochs, yielding after every step; an interrupted epoch is finished first and counts.
 
-        A loader with `set_epoch(epoch)` is told the epoch; one with `iterate(start)` is asked to begin in the middle
-        when resuming, any other is read from its beginning and skipped.
+        Args:
+            loader: yields `(x, y)` or `rules.Batch`. If it has `set_epoch(epoch)`, that is called at the start of each
+                epoch. If it has `iterate(start)`, a resumed epoch begins there; otherwise batches are read and dropped.
+            epochs: number of epochs, 1 by default.
+
+        Raises:
+            ValueError: for an empty loader.
         """
         self.model.train()
         for _ in range(epochs):
@@ -133,19 +145,24 @@ class Trainer:
     def evaluate(
         self, loader: Iterable[Any], steps: Iterable[int] = (), inference: str | None = None
     ) -> dict[str, float]:
-        """Accuracy and mean loss over a loader, without learning and without touching this trainer's dice.
+        """Return accuracy and mean loss over a loader, without learning and without using this trainer's generator.
 
-        With `steps`, numbers of time steps such as `range(1, T + 1)`, also what the first so many steps are worth:
-        the entries that `rules.diagnostics.latency.Latency` describes. `inference` is one of the credit's `inferences`,
-        the first of them if None; ValueError for any other.
+        Args:
+            loader: yields labelled batches.
+            steps: numbers of time steps, such as `range(1, T + 1)`, at which to report the result of the first steps
+                alone; see `rules.diagnostics.latency.Latency`. Empty by default.
+            inference: a mode in the credit's `inferences`; the first of them by default.
+
+        Raises:
+            ValueError: for an unknown inference mode, missing labels, or an empty loader.
         """
-        objective, credit, dice = self.rule.objective, self.rule.credit, torch.Generator().manual_seed(0)
+        objective, credit, rng = self.rule.objective, self.rule.credit, torch.Generator().manual_seed(0)
         mode = credit.inferences[0] if inference is None else inference
         if mode not in credit.inferences:
             raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
 
         def ask(batch: Batch, record: bool) -> Run:
-            return credit.infer(lambda shown: run_model(self.model, shown, record), batch, mode, dice)
+            return credit.infer(lambda shown: run_model(self.model, shown, record), batch, mode, rng)
 
         latency = Latency(steps)
         record = "layers" in objective.needs
@@ -155,12 +172,12 @@ class Trainer:
         training = self.model.training
         self.model.eval()
         try:
-            with torch.no_grad(), self.reading(dice):
+            with torch.no_grad(), self.reading(rng):
                 for item in loader:
                     batch = self._admit(item)
                     if batch.y is None:
                         raise ValueError("evaluate needs labels: let the loader yield (x, y)")
-                    views = objective.views(batch, dice)
+                    views = objective.views(batch, rng)
                     run = ask(views, record or (look and views is batch))
                     plain = run if views is batch else ask(batch, look)
                     loss += float(objective(run, views)) * len(batch.y)
@@ -174,10 +191,12 @@ class Trainer:
         return {"accuracy": hits / total, "loss": loss / total, "samples": float(total), **latency.report()}
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of everything that a bit-exact continuation needs, torch's global generator included.
+        """Return a copy of everything that a bit-exact continuation needs, torch's global generator included.
 
-        It is plain data, which `torch.load(..., weights_only=True)` reads. Raises TypeError, with the place and the
-        class, where a model, an optimizer or a rule keeps anything else.
+        It is plain data, which `torch.load(..., weights_only=True)` can read.
+
+        Raises:
+            TypeError: if the state of a model, an optimizer or a rule is not plain data; names the place and the class.
         """
         module = self.rule.objective.module()
         return copy.deepcopy(
@@ -194,7 +213,7 @@ class Trainer:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Restore a state, to continue from where `state_dict` was called."""
         state = copy.deepcopy(state)
         self.model.load_state_dict(state["model"])
         module = self.rule.objective.module()
@@ -205,12 +224,12 @@ class Trainer:
         self.rng.set_state(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         self.steps, self.epoch, self.position = state["position"]
-        if "health" in state:  # which older states have not
+        if "health" in state:  # absent in older states
             self.monitor.load_state_dict(state["health"])
 
-    def reading(self, dice: torch.Generator) -> AbstractContextManager[Any]:
-        """Weights as a forward pass sees them: devices that are noisy to read are so inside of it."""
-        return self.tissue.reading(self.model, dice)
+    def reading(self, rng: torch.Generator) -> AbstractContextManager[Any]:
+        """Return a context in which forward passes see weights as they are read, with the devices' read noise."""
+        return self.tissue.reading(self.model, rng)
 
     def _require(self, offered: frozenset[str]) -> None:
         missing = self.rule.needs - offered
@@ -219,7 +238,7 @@ class Trainer:
             raise MissingNeed(rule, type(self.model).__name__, missing, offered)
 
     def _admit(self, item: Any) -> Batch:
-        """A loader's item as a finite batch on the model's device."""
+        """Return a loader's item as a finite batch on the model's device."""
         batch = as_batch(item)
         if batch.y is None:
             self._require(offers(self.model))
@@ -241,7 +260,7 @@ class Trainer:
 
 
 def rest_of(loader: Iterable[Any], start: int) -> Iterator[Any]:
-    """What a loader gives from batch `start` on: asked to begin there where it can, read and skipped where not."""
+    """Return an iterator over a loader from batch `start` on, using the loader's own `iterate` if it has one."""
     if start and isinstance(loader, Resumable):
         return loader.iterate(start)
     return islice(loader, start, None)

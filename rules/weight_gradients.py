@@ -1,4 +1,4 @@
-"""What a synapse learns from the error at its output and what went into it, in closed form."""
+"""The gradient of a synapse from the error at its output and its input, in closed form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.nn.modules.conv import _ConvNd
 
 
 def weight_gradients(module: nn.Module, pre: Tensor, error: Tensor) -> dict[str, Tensor]:
-    """The gradients of `weight` and `bias`, by those names, where they are to be learned.
+    """Return the gradients of `weight` and `bias`, by those names, if they are trainable.
 
         dLoss/dW = sum_rows error (x) pre,    dLoss/db = sum_rows error
 
-    and for a convolution the correlation of the error map with the input map. Rows are whatever stands before the
-    features: time and batch in any form, the same in both.
+    and for a convolution the correlation of the error map with the input map. Rows are all axes before the features:
+    time and batch in any form, the same in both.
 
     >>> synapse = nn.Linear(2, 1)
     >>> weight_gradients(synapse, torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
@@ -34,7 +34,7 @@ def weight_gradients(module: nn.Module, pre: Tensor, error: Tensor) -> dict[str,
 
 
 def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:
-    """The error map against the input map, `[N, C, ...]` both."""
+    """Return the correlation of the error map with the input map, both `[N, C, ...]`."""
     padding = cast("tuple[int, ...]", module.padding)
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         mode = "constant" if module.padding_mode == "zeros" else module.padding_mode

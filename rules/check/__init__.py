@@ -1,4 +1,4 @@
-"""Checks that a rule or a plasticity does what it claims. May import every other room of rules."""
+"""Checks that a rule or a plasticity does what it claims. May import every other package of rules."""
 
 from rules.check.plasticity import check_plasticity
 from rules.check.rule import check_rule

@@ -1,4 +1,4 @@
-"""What a credit rule claims, measured: exact, unbiased, unbiased but for the sign of the errors, or downhill."""
+"""Measurements of what a credit rule claims: exact, unbiased, unbiased up to the sign of the errors, or descent."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _descent(rule: LearningRule) -> None:
 
 
 def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> None:
-    """The mean over many copies of a batch, against the sum over all patterns of bits that a toy network can show."""
+    """Compare the mean over many copies of a batch with the sum over all bit patterns of a toy network."""
     model, batch = toy.smooth(frozenset({"gradient", "layers", "bits"})), toy.batch()
     assert batch.y is not None
     rule = replace(rule, objective=BitError())
@@ -76,7 +76,7 @@ def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> No
 
 
 def _nothing(rule: LearningRule) -> None:
-    """No claim, no test: the other checks hold the rule to the contract."""
+    """Check nothing, because nothing is claimed; the other checks still test the rule against the contract."""
 
 
 CLAIMS: dict[str, Callable[[LearningRule], None]] = {
@@ -89,7 +89,7 @@ CLAIMS: dict[str, Callable[[LearningRule], None]] = {
 
 
 def signed_backpropagation(model: nn.Module, batch: Batch, kappa: float) -> dict[str, Tensor]:
-    """Minus the expected pulses of binary stochastic learning on the toy network, by the sum over all its bits.
+    """Return minus the expected pulses of binary stochastic learning on the toy network, summed over all its bits.
 
     With s0, s1, s2 the bits of input, hidden layer and read-out, and P their joint probability:
     `E[n2] = sum P e2 s1^T`, `E[n1] = sum P kappa sign(W2^T e2) p1 (1 - p1) s0^T`, `e2 = target - s2`.
@@ -119,7 +119,7 @@ def signed_backpropagation(model: nn.Module, batch: Batch, kappa: float) -> dict
 
 
 def finite_differences(rule: LearningRule, model: nn.Module, batch: Batch, step: float = 1e-5) -> dict[str, Tensor]:
-    """Central differences of the quadratic toy loss: error of order step^2 = 1e-10, round-off 1e-16 / step = 1e-11."""
+    """Return central differences of the toy loss: error of order step^2 = 1e-10, round-off 1e-16 / step = 1e-11."""
 
     def loss() -> float:
         return float(toy.Quadratic()(as_run(model(batch.x)), batch))
@@ -140,14 +140,14 @@ def finite_differences(rule: LearningRule, model: nn.Module, batch: Batch, step:
 
 
 def assign(rule: LearningRule, model: nn.Module, batch: Batch | None = None, state: Any = None) -> Credit:
-    """Credit on a toy batch, from a generator that is the same at every call."""
+    """Return the credit on a toy batch, from a generator that is the same at every call."""
     rng = torch.Generator().manual_seed(7)
     start = rule.credit.init(model) if state is None else state
     return rule.credit.assign(model, rule.objective, batch or toy.batch(), start, rng)
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal to the last bit, through dicts, tuples and lists."""
+    """Return whether two values are equal to the last bit, through dicts, tuples and lists."""
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b)
     if isinstance(a, dict):
@@ -158,14 +158,16 @@ def same(a: Any, b: Any) -> bool:
 
 
 def close(a: dict[str, Tensor], b: dict[str, Any], tolerance: float) -> bool:
+    """Return whether two dicts of tensors have the same keys and nearly the same values."""
     return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=tolerance, atol=tolerance) for k in a)
 
 
 def flat(grads: dict[str, Tensor]) -> Tensor:
+    """Return all gradients as one vector."""
     return torch.cat([g.flatten() for g in grads.values()])
 
 
 def require(held: bool, otherwise: str) -> None:
-    """Raises AssertionError with `otherwise` where something does not hold."""
+    """Raise AssertionError with the message `otherwise` if the condition `held` is false."""
     if not held:
         raise AssertionError(otherwise)

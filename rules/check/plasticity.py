@@ -1,4 +1,4 @@
-"""The contract of plasticity as a test suite: run it on any recipe for an optimizer."""
+"""The contract of plasticity as a test suite, for any recipe for an optimizer."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from rules.check.rule import Report, checked
 from rules.optional import tissue
 
 Plasticity = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-STEPS = 40  # several carries, and enough for a direction to stand out of a device's noise
-PULL = 5.0  # of the gradients; in a device's terms the number of pulses
+STEPS = 40  # several carries, and enough for the mean direction to exceed a device's noise
+PULL = 5.0  # size of the gradients; for a device, the number of pulses
 
 
 def check_plasticity(plasticity: Plasticity) -> Report:
-    """Hold a plasticity to the contract on two small parameters; takes about a second.
+    """Check a plasticity against the contract on two small parameters; takes about a second.
 
-    Any recipe for a `torch.optim.Optimizer` can be held to it. What an optimizer offers beyond torch's interface is
-    used where it is there: `held(p)` and `bounds(p)`, what weights are without noise and between what they stay;
-    `reading(model, generator, elapsed)`, a block that shows weights as they will have drifted.
+    Optional methods of the optimizer are used if it has them: `held(p)` and `bounds(p)`, the weights without noise and
+    their bounds; `reading(model, generator, elapsed)`, a context with the weights after drift.
 
-    Returns a report with one result for each member of `CHECKS`.
+    Args:
+        plasticity: any recipe for a `torch.optim.Optimizer`, called with parameters.
+
+    Returns:
+        A report with one result for each member of `CHECKS`.
 
     >>> from rules.plasticity import SGD
     >>> check_plasticity(SGD(lr=0.1)).passed
@@ -39,17 +42,17 @@ def check_plasticity(plasticity: Plasticity) -> Report:
 
 
 def plain_data(plasticity: Plasticity) -> None:
-    """A frozen dataclass that pickles and compares."""
+    """Check that the recipe is a frozen dataclass that can be pickled and compared."""
     require(
         is_dataclass(plasticity) and type(plasticity).__dataclass_params__.frozen,
-        f"{type(plasticity).__name__} is no frozen dataclass; decorate it with @dataclass(frozen=True)",
+        f"{type(plasticity).__name__} is not a frozen dataclass; decorate it with @dataclass(frozen=True)",
     )
     again = pickle.loads(pickle.dumps(plasticity))
     require(again == plasticity, f"{plasticity} does not equal its pickled copy: is there a field without equality?")
 
 
 def stays_within_bounds(plasticity: Plasticity) -> None:
-    """Driven hard to either side, weights stay between the bounds that the optimizer states, and finite."""
+    """Check that weights stay finite, and within the optimizer's bounds, under large gradients of either sign."""
     for sign in (1.0, -1.0):
         net, optimizer = _made(plasticity)
         devices = tissue(optimizer)
@@ -65,17 +68,17 @@ def stays_within_bounds(plasticity: Plasticity) -> None:
 
 
 def rests_at_zero_gradient(plasticity: Plasticity) -> None:
-    """A step with zero gradients, or none, leaves weights as they are, or where `reading` says that they drift."""
+    """Check that a step with zero gradients, or without gradients, changes weights only by the drift of `reading`."""
     for gradient in (torch.zeros_like, _none):
         net, optimizer = _made(plasticity)
         with _reading(optimizer, net):
             awaited = _weights(net)
         _drive(net, optimizer, gradient)
-        require(same(awaited, _weights(net)), "weights moved at zero gradient by something else than a stated drift")
+        require(same(awaited, _weights(net)), "weights moved at zero gradient by something other than a stated drift")
 
 
-def own_dice(plasticity: Plasticity) -> None:
-    """Two optimizers from one recipe take the same path, and neither reads nor moves torch's global generator."""
+def own_generator(plasticity: Plasticity) -> None:
+    """Check that two optimizers from one recipe take the same path, without using torch's global generator."""
     kept = torch.get_rng_state()
     try:
         paths = []
@@ -90,7 +93,7 @@ def own_dice(plasticity: Plasticity) -> None:
 
 
 def resumes_bit_exactly(plasticity: Plasticity) -> None:
-    """Some steps, a file, and the rest elsewhere, end in the same bits."""
+    """Check that saving to a file and resuming in a new optimizer gives the same bits as an uninterrupted run."""
     whole, first, second = (_made(plasticity) for _ in range(3))
     _path(*whole)
     _path(*first, seeds=range(5))
@@ -108,7 +111,7 @@ def resumes_bit_exactly(plasticity: Plasticity) -> None:
 
 
 def heeds_a_scheduler(plasticity: Plasticity) -> None:
-    """A schedule that sets the learning rate to 0 stops learning, and one that lets it rise again lets it go on."""
+    """Check that learning stops when a schedule sets the learning rate to 0, and continues when it rises again."""
     net, optimizer = _made(plasticity)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: float(epoch > 0))
     still, rest = _made(plasticity)
@@ -119,7 +122,7 @@ def heeds_a_scheduler(plasticity: Plasticity) -> None:
 
 
 def heeds_groups(plasticity: Plasticity) -> None:
-    """Each parameter group follows its own learning rate."""
+    """Check that each parameter group follows its own learning rate."""
     net, optimizer = _made(plasticity, lambda net: [{"params": [net.weight]}, {"params": [net.bias], "lr": 0.0}])
     still, rest = _made(plasticity, lambda net: [{"params": [net.weight]}, {"params": [net.bias]}])
     _path(net, optimizer)
@@ -129,7 +132,7 @@ def heeds_groups(plasticity: Plasticity) -> None:
 
 
 def moves_against_the_gradient(plasticity: Plasticity) -> None:
-    """Weights with positive gradients go down and those with negative ones up, on average."""
+    """Check that weights with positive gradients go down and those with negative ones up, on average."""
     net, optimizer = _made(plasticity)
     held = tissue(optimizer).held
     before = [held(p).clone() for p in net.parameters()]
@@ -143,7 +146,8 @@ def moves_against_the_gradient(plasticity: Plasticity) -> None:
         noise = float(along.std()) / along.numel() ** 0.5
         mean = float(along.mean())
         require(
-            mean < -2 * noise, f"along the sign of the gradient weights went {mean:.3g} +- {noise:.3g}; down is wanted"
+            mean < -2 * noise,
+            f"along the sign of the gradient weights moved by {mean:.3g} +- {noise:.3g}; wanted a negative number",
         )
 
 
@@ -151,7 +155,7 @@ CHECKS: dict[str, Callable[[Plasticity], None]] = {
     "plain data": plain_data,
     "stays within bounds": stays_within_bounds,
     "rests at zero gradient": rests_at_zero_gradient,
-    "own dice": own_dice,
+    "own generator": own_generator,
     "resumes bit-exactly": resumes_bit_exactly,
     "heeds a scheduler": heeds_a_scheduler,
     "heeds groups": heeds_groups,
@@ -162,7 +166,7 @@ CHECKS: dict[str, Callable[[Plasticity], None]] = {
 def _made(
     plasticity: Plasticity, groups: Callable[[nn.Linear], Any] = lambda net: net.parameters()
 ) -> tuple[nn.Linear, torch.optim.Optimizer]:
-    """A layer that is the same at every call, and the plasticity's optimizer for it."""
+    """Build a layer that is the same at every call, and the plasticity's optimizer for it."""
     rng = torch.Generator().manual_seed(0)
     net = nn.Linear(20, 20, device="meta").to_empty(device="cpu")
     with torch.no_grad():
@@ -183,7 +187,7 @@ def _path(
     seeds: Iterable[int] = range(12),
     gradient: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Weights after a step for each seed of a random gradient."""
+    """Return the weights after a step for each seed of a random gradient."""
     for seed in seeds:
         _drive(net, optimizer, gradient or partial(_noise, seed))
     return _weights(net)

@@ -1,4 +1,4 @@
-"""The contract as a test suite: run it on anyone's rule."""
+"""The contract of credit rules as a test suite, for any rule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rules.trainer import Trainer
 
 
 class Result(NamedTuple):
-    """How one check went."""
+    """The outcome of one check."""
 
     check: str
     passed: bool
@@ -31,7 +31,7 @@ class Result(NamedTuple):
 
 
 class Report(NamedTuple):
-    """How all checks went; it prints as a table."""
+    """The outcome of all checks; it prints as a table."""
 
     results: tuple[Result, ...]
 
@@ -45,9 +45,13 @@ class Report(NamedTuple):
 
 
 def check_rule(rule: LearningRule | str) -> Report:
-    """Hold a rule to the contract on toy models; takes about a second.
+    """Check a rule against the contract on toy models; takes about a second.
 
-    Returns a report with one result for each member of `CHECKS`.
+    Args:
+        rule: a `LearningRule`, or a name in `RULES`.
+
+    Returns:
+        A report with one result for each member of `CHECKS`.
 
     >>> check_rule("bptt").passed
     True
@@ -56,7 +60,7 @@ def check_rule(rule: LearningRule | str) -> Report:
 
 
 def checked(subject: Any, checks: Mapping[str, Callable[[Any], None]]) -> Report:
-    """The report of every check on one subject, whatever it raises."""
+    """Run every check on a subject and report the outcomes; an exception counts as a failed check."""
     results = []
     for name, check in checks.items():
         try:
@@ -64,20 +68,20 @@ def checked(subject: Any, checks: Mapping[str, Callable[[Any], None]]) -> Report
                 warnings.simplefilter("ignore")
                 check(subject)
             results.append(Result(name, True))
-        except Exception as error:  # what is broken may raise anything; the report says what
+        except Exception as error:  # a broken subject may raise anything; the report shows it
             results.append(Result(name, False, f"{type(error).__name__}: {error}"))
     return Report(tuple(results))
 
 
 def plain_data(rule: LearningRule) -> None:
-    """The parts are frozen dataclasses (or modules) that pickle and compare; making them draws no random number."""
+    """Check that the parts are frozen dataclasses or modules, pickle and compare equal, and draw no random numbers."""
     before = torch.get_rng_state()
     for part in (rule.objective, rule.credit):
         if isinstance(part, nn.Module):
             continue
         require(
             is_dataclass(part) and type(part).__dataclass_params__.frozen,
-            f"{type(part).__name__} is no frozen dataclass; decorate it with @dataclass(frozen=True)",
+            f"{type(part).__name__} is not a frozen dataclass; decorate it with @dataclass(frozen=True)",
         )
         again = pickle.loads(pickle.dumps(part))
         require(again == part, f"{part} does not equal its pickled copy: is there a field without equality?")
@@ -87,14 +91,14 @@ def plain_data(rule: LearningRule) -> None:
 
 
 def changes_nothing(rule: LearningRule) -> None:
-    """`assign` leaves model, gradients, modes, hooks, batch, state and the global generator as they were."""
+    """Check that `assign` changes neither model, gradients, modes, hooks, batch, state nor the global generator."""
     for model in _models(rule):
         batch, state = toy.batch(), rule.credit.init(model)
         before = _snapshot(model, batch, state)
         assign(rule, model, batch, state)
         for what, was in before.items():
             require(same(was, _snapshot(model, batch, state)[what]), f"assign changed the {what}; return it instead")
-        settled = _memory(rule)  # its parameters may have taken their shape from the first batch
+        settled = _memory(rule)  # after one call, because lazy parameters get their shape from the first batch
         assign(rule, model, batch, state)
         require(
             same(settled, _memory(rule)), "assign changed the objective; what changes with steps belongs in advance"
@@ -102,13 +106,13 @@ def changes_nothing(rule: LearningRule) -> None:
 
 
 def gradients_fit(rule: LearningRule) -> None:
-    """Every gradient belongs to a parameter the rule speaks for, in shape and dtype, finite and detached."""
+    """Check that each gradient has the shape and dtype of one of the rule's parameters, and is finite and detached."""
     for model in _models(rule):
         known = rule.credit.parameters(model) | own_parameters(rule.objective)
         grads = assign(rule, model).grads
         require(bool(grads), "assign gave no gradient at all")
         for name, g in grads.items():
-            require(name in known, f"a gradient for {name!r}, of which the rule's parameters() says nothing")
+            require(name in known, f"there is a gradient for {name!r}, which the rule's parameters() does not name")
             require(
                 g.shape == known[name].shape and g.dtype == known[name].dtype,
                 f"{name} is {tuple(known[name].shape)} {known[name].dtype}, its gradient {tuple(g.shape)} {g.dtype}",
@@ -120,7 +124,7 @@ def gradients_fit(rule: LearningRule) -> None:
 
 
 def same_seed_same_credit(rule: LearningRule) -> None:
-    """The generator that is handed in decides everything; the global one decides nothing."""
+    """Check that the credit depends on the generator passed in, and not on the global one."""
     for model in _models(rule):
         torch_state = torch.get_rng_state()
         try:
@@ -137,7 +141,7 @@ def same_seed_same_credit(rule: LearningRule) -> None:
 
 
 def survives_silence(rule: LearningRule) -> None:
-    """With no input and no weights nothing fires, and credit is still finite."""
+    """Check that the credit is finite when input and weights are zero, so that nothing fires."""
     for model in _models(rule):
         with torch.no_grad():
             for p in model.parameters():
@@ -149,7 +153,7 @@ def survives_silence(rule: LearningRule) -> None:
 
 
 def needs_are_honest(rule: LearningRule) -> None:
-    """What is declared is truly needed, and what is not declared is not."""
+    """Check that a declared need is necessary, and that the declared needs are sufficient."""
     require(rule.needs <= set(NEEDS), f"needs={set(rule.needs)}: the vocabulary is {', '.join(NEEDS)}")
     model, batch = _bare(rule.needs)
     require(bool(assign(rule, model, batch).grads), f"no credit on a model that offers only {set(rule.needs)}")
@@ -159,18 +163,18 @@ def needs_are_honest(rule: LearningRule) -> None:
             Trainer(model, rule).step(batch)
         try:
             grads = assign(rule, model, batch).grads
-        except Exception:  # any complaint shows that the need is real
+        except Exception:  # any exception shows that the need is real
             continue
-        require(all(not g.any() for g in grads.values()), f"declares {need!r} and does as well without it")
+        require(all(not g.any() for g in grads.values()), f"declares {need!r} and works without it")
 
 
 def claim_holds(rule: LearningRule) -> None:
-    """`exact` equals finite differences and autograd; `unbiased` has the right mean and scale; `descent` descends."""
+    """Measure the claim: `exact`, `unbiased` in mean and scale, `descent`, or `sign_unbiased`."""
     CLAIMS[rule.credit.claim](rule)
 
 
 def resumes_bit_exactly(rule: LearningRule) -> None:
-    """Three steps, and one step, a file, and two steps elsewhere, end in the same bits."""
+    """Check that one step, a file and two resumed steps give the same bits as three uninterrupted steps."""
     batches = [toy.batch(seed) for seed in range(3)]
     for model in _models(rule):
         whole, first, second = (Trainer(copy.deepcopy(model), copy.deepcopy(rule), seed=3) for _ in range(3))
@@ -190,7 +194,7 @@ def resumes_bit_exactly(rule: LearningRule) -> None:
 
 
 def cost_is_counted(rule: LearningRule) -> None:
-    """The bill has whole numbers, at least one forward pass, and grows with the batch."""
+    """Check that costs are whole numbers with at least one forward pass, and double with the batch."""
     for model in _models(rule):
         batch = toy.batch()
         assert batch.y is not None
@@ -224,7 +228,7 @@ def _models(rule: LearningRule) -> Iterator[nn.Module]:
 
 
 def _bare(needs: frozenset[str]) -> tuple[nn.Module, Batch]:
-    """A model and a batch that offer these things and nothing else."""
+    """Build a model and a batch that offer these needs and nothing else."""
     return toy.smooth(frozenset(needs) - {"labels"}), toy.batch(labels="labels" in needs)
 
 

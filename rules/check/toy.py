@@ -1,4 +1,4 @@
-"""Models small enough to check a rule on: one for every set of things that a model can offer."""
+"""Toy models to check a rule on: one for every set of needs that a model can offer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rounded(nn.Linear):
 
 
 class Static(nn.Sequential):
-    """Stages without memory: the carry that it takes and returns is empty."""
+    """Stages without memory; the carry is accepted, and empty on return."""
 
     def forward(self, x: Tensor, carry: Any = None) -> Run:
         for stage in self:
@@ -32,7 +32,7 @@ class Static(nn.Sequential):
 
 
 class Opaque(nn.Module):
-    """A model that shows nothing of its inside."""
+    """A model that hides its layers."""
 
     def __init__(self, inner: nn.Module, offers: frozenset[str]) -> None:
         super().__init__()
@@ -45,10 +45,10 @@ class Opaque(nn.Module):
 
 
 class Leaky(nn.Module):
-    """Two leaky layers and a linear read-out, written without any library.
+    """Two leaky layers and a linear read-out, independent of the neuron library.
 
-    `h[t] = 0.8 v[t-1] + W x[t]`; smooth cells put out `tanh(h)` and keep `v = h`, spiking ones fire where h >= 1 and
-    keep `v = h (1 - spike)`.
+    `h[t] = 0.8 v[t-1] + W x[t]`; smooth cells put out `tanh(h)` and keep `v = h`, spiking ones fire if h >= 1 and keep
+    `v = h (1 - spike)`.
     """
 
     def __init__(self, spiking: bool) -> None:
@@ -67,7 +67,7 @@ class Leaky(nn.Module):
         return torch.tanh(h), h
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
-        """`[T, B, 3]` to `[T, B, 2]`; the carry is the membrane of both layers."""
+        """Run `[T, B, 3]` to `[T, B, 2]`; the carry is the membrane of both layers."""
         membranes = [x.new_zeros(x.shape[1], HIDDEN) for _ in range(2)] if carry is None else list(carry)
         traces = []
         for number, layer in enumerate(list(self.layers)[:2]):
@@ -85,7 +85,7 @@ class Leaky(nn.Module):
 
 
 def smooth(offers: frozenset[str] = frozenset({"gradient", "layers"}), seed: int = 0) -> nn.Module:
-    """A static network in float64 that offers exactly this: of tanh, or of stochastic bits where it offers them."""
+    """Build a static network in float64 that offers exactly these needs: tanh units, or stochastic bits for `bits`."""
     stage = nn.Linear if "gradient" in offers else Rounded
     stages: list[nn.Module] = [stage(INPUTS, HIDDEN), nn.Tanh(), stage(HIDDEN, CLASSES)]
     if "bits" in offers:
@@ -97,7 +97,7 @@ def smooth(offers: frozenset[str] = frozenset({"gradient", "layers"}), seed: int
 
 
 def leaky(spiking: bool, seed: int = 0) -> nn.Module:
-    """A network with memory in float64, whose cells are driven hard enough to fire."""
+    """Build a network with memory in float64, with weights large enough that spiking cells fire."""
     model = Leaky(spiking)
     fill(model, seed, scale=1.5)
     return model.double()
@@ -112,7 +112,7 @@ def fill(model: nn.Module, seed: int, scale: float = 1.0) -> None:
 
 
 def batch(seed: int = 0, labels: bool = True) -> Batch:
-    """Six random sequences of four steps, between 0 and 1, in float64."""
+    """Build a batch of six random sequences of four steps, between 0 and 1, in float64."""
     rng = torch.Generator().manual_seed(seed)
     x = torch.rand(STEPS, SAMPLES, INPUTS, generator=rng, dtype=torch.float64)
     y = torch.randint(CLASSES, (SAMPLES,), generator=rng)
@@ -121,7 +121,7 @@ def batch(seed: int = 0, labels: bool = True) -> Batch:
 
 @dataclass(frozen=True)
 class Quadratic(Objective):
-    """Mean squared distance of the output from a target, smooth everywhere and without labels."""
+    """The mean squared distance of the output from a target: smooth everywhere, without labels."""
 
     target: float = 1.0
 

@@ -1,4 +1,4 @@
-"""Who is responsible: one file a member, each looks at a model and returns what should change.
+"""Credit assignment: each rule looks at a model and returns what should change. One file per rule.
 
-Imports the contract, spikes, diagnostics and metering; never another credit, but through the contract's `Holding`.
+Imports the contract, spikes, diagnostics and metering. A rule uses another only through the contract's `Holding`.
 """

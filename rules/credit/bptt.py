@@ -30,19 +30,24 @@ class BPTT(CreditRule):
 
     where `detach_reset` drops the surrogate from `dv/dh`.
 
-    Arguments: `surrogate` replaces every neuron's own; `window` cuts the gradient of the state every so many steps
-    (the loss stays that of the whole sequence, 1 leaves spatial credit alone); `checkpoint` keeps the state only every
-    so many steps and recomputes the rest, for the same gradient in less memory; `smooth` replaces spikes by the
-    surrogate's primitive, so that the gradient is exact, and evaluates the model so.
+    Args:
+        surrogate: replaces every neuron's own surrogate; None keeps those.
+        detach_reset: whether gradients skip the reset, True by default.
+        window: steps after which the gradient of the state is cut; None for the whole sequence. The loss stays that of
+            the whole sequence. 1 keeps only spatial credit.
+        checkpoint: steps between stored states; the rest is recomputed, for the same gradient in less memory. None
+            stores every step. Not for units that draw noise: the recomputation does not repeat their draws.
+        smooth: replace spikes by the surrogate's primitive, so that the gradient is exact, in training and evaluation.
 
-    Raises ValueError for window or checkpoint below 1, or a window that is no multiple of the checkpoint, and
-    MissingNeed where the loss does not reach any parameter through autograd.
+    Raises:
+        ValueError: for window or checkpoint below 1, or a window that is not a multiple of the checkpoint.
+        MissingNeed: if the loss does not depend on any parameter through autograd.
 
     >>> BPTT(window=10).claim, BPTT().claim
     ('descent', 'exact')
 
-    Reference: recursion of Neftci, Mostafa & Zenke 2019 (arXiv 1901.09948), discretised; that detaching the reset is
-    the better default is a choice of ours.
+    Reference: recursion of Neftci, Mostafa & Zenke 2019 (arXiv 1901.09948), discretised; detaching the reset by default
+    is a choice of ours.
     """
 
     surrogate: Surrogate | str | None = None
@@ -54,29 +59,31 @@ class BPTT(CreditRule):
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
 
     def __post_init__(self) -> None:
-        if isinstance(self.surrogate, str):  # by its name, as a configuration file gives it
+        if isinstance(self.surrogate, str):  # a name, as in a configuration file
             object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         for name, steps in (("window", self.window), ("checkpoint", self.checkpoint)):
             if steps is not None and steps < 1:
                 raise ValueError(f"{name}={steps}: give a number of steps, at least 1, or None for the whole sequence")
         if self.window and self.checkpoint and self.window % self.checkpoint:
-            raise ValueError(f"window={self.window} is no multiple of checkpoint={self.checkpoint}; choose one that is")
+            raise ValueError(
+                f"window={self.window} is not a multiple of checkpoint={self.checkpoint}; choose a multiple"
+            )
 
     @property
     def claim(self) -> Claim:  # type: ignore[override]  # a window truncates
         return "descent" if self.window else "exact"
 
     @property
-    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]  # first of all as it was trained
+    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]  # the default is the mode of training
         return ("smooth", "plain") if self.smooth else ("plain",)
 
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
-        """With spikes, or with their smooth stand-ins."""
+        """Run the model with spikes, or with the surrogates' primitives in mode "smooth"."""
         with differentiating(self._surrogate, smooth=True) if mode == "smooth" else nullcontext():
             return run(batch)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The gradient of the objective for every trainable parameter that it depends on, its own included."""
+        """Return the gradient for every trainable parameter that the loss depends on, the objective's own included."""
         learned = self.parameters(model)
         parameters = learned | own_parameters(objective)
         views = objective.views(batch, rng)
@@ -118,6 +125,8 @@ class BPTT(CreditRule):
                 f"window and checkpoint run a sequence piece by piece, and {type(model).__name__}.forward takes no "
                 "carry: let forward(x, carry=None) return rules.Run(output, carry), or leave both None"
             )
+        # The recomputation needs the surrogate settings of the first pass. Its generator is a new one, so units that
+        # draw noise are recomputed with other draws than those of the loss.
         contexts = lambda: (nullcontext(), self._differentiating(torch.Generator()))  # noqa: E731
         carry, runs = batch.carry, []
         for start in range(0, len(batch.x), piece):

@@ -1,4 +1,4 @@
-"""Another rule's credit while hidden signals are dropped by chance."""
+"""Credit of another rule under dropout of hidden signals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,19 @@ from rules.synapses import synapses
 
 @dataclass(frozen=True)
 class Dropout(Holding):
-    """The credit of `credit` on a network of which each hidden signal is silenced with probability `p`.
+    """The credit of another rule on a network whose hidden signals are each silenced with probability `p`.
 
         x <- x m / (1 - p),    m ~ Bernoulli(1 - p)
 
-    for the input of every linear map or convolution but the first, drawn anew for each use. The model itself is left as
-    it is, and is asked without dropout. Raises ValueError for p outside of 0 to below 1.
+    for the input of every linear map or convolution except the first, drawn anew for each use. The model itself is
+    left unchanged and is evaluated without dropout.
+
+    Args:
+        credit: the wrapped rule.
+        p: probability of silencing a signal, 0.5 by default.
+
+    Raises:
+        ValueError: for p below 0, or 1 and above.
 
     >>> from rules.credit.bptt import BPTT
     >>> Dropout(BPTT(), p=0.5).claim
@@ -37,11 +44,11 @@ class Dropout(Holding):
             raise ValueError(f"p={self.p}: give a probability from 0 to below 1")
 
     @property
-    def claim(self) -> Claim:  # type: ignore[override]  # the gradient of a thinned network, another at each call
+    def claim(self) -> Claim:  # type: ignore[override]  # the gradient of a different, thinned network at each call
         return self.credit.claim if self.p == 0 else "none"
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The held rule's credit, with some signals missing."""
+        """Return the wrapped rule's credit, with some signals silenced."""
 
         def thin(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             x, *others = inputs

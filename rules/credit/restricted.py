@@ -1,4 +1,4 @@
-"""Another rule's credit, for some of the parameters alone."""
+"""Credit of another rule, for some of the parameters only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rules.contract import Batch, Credit, CreditRule, Holding, Objective
 
 
 def last_layer(model: nn.Module) -> tuple[str, ...]:
-    """The trainable parameters of the last module that has any of its own: the read-out.
+    """Return the names of the trainable parameters of the last module that has any: the read-out.
 
     >>> last_layer(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
     ('2.weight', '2.bias')
@@ -27,10 +27,15 @@ def last_layer(model: nn.Module) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Restricted(Holding):
-    """The credit of `credit` for the parameters named by `only`; all others keep still.
+    """The credit of another rule for some parameters; all others stay fixed.
 
-    `only` is a function of the model that names parameters, or a tuple of glob patterns such as `("layers.1.*",)`.
-    Raises ValueError where nothing matches, with the names there are.
+    Args:
+        credit: the wrapped rule.
+        only: a function that returns the names of a model's parameters to train, or a tuple of glob patterns such as
+            `("layers.1.*",)`; the last layer by default.
+
+    Raises:
+        ValueError: if nothing matches; the message lists the existing names.
 
     >>> from rules.credit.bptt import BPTT
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -42,7 +47,7 @@ class Restricted(Holding):
     only: Callable[[nn.Module], tuple[str, ...]] | tuple[str, ...] = last_layer
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """The chosen ones among those the held rule has an opinion on."""
+        """Return those of the wrapped rule's parameters that are chosen by `only`."""
         known = self.credit.parameters(model)
         chosen = self.only(model) if callable(self.only) else self.only
         found = {name: p for name, p in known.items() if any(fnmatchcase(name, pattern) for pattern in chosen)}
@@ -51,12 +56,12 @@ class Restricted(Holding):
         return found
 
     def init(self, model: nn.Module) -> Any:
-        """The held rule's first state."""
+        """Return the wrapped rule's initial state."""
         with self._others_frozen(model):
             return self.credit.init(model)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The held rule's credit while every other parameter is frozen, so that it costs what it should."""
+        """Return the wrapped rule's credit while every other parameter is frozen, so that frozen ones cost nothing."""
         with self._others_frozen(model):
             return self.credit.assign(model, objective, batch, state, rng)
 

@@ -1,1 +1,1 @@
-"""What a training step shows of a model: health, work, memory, latency. Imports contract, forward and metering."""
+"""Diagnostics of a model in training: health, work, memory, latency. Imports contract, forward and metering."""

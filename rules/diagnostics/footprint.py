@@ -1,4 +1,4 @@
-"""What a step of learning holds in memory: everything its operations put out, for as long as it lives."""
+"""The memory of a training step: all tensors that its operations create, for as long as they live."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch.utils._pytree import tree_iter
 
 
 class Footprint(NamedTuple):
-    """Bytes of tensors that were made while credit was assigned; weights and the batch were there before.
+    """Bytes of tensors created during credit assignment; weights and the batch are not included.
 
-    `state` were alive when errors set out on their way back, or are handed to the next step as the rule's own state:
-    what is held for credit. `peak` is the most that was alive at once, credit itself included.
+    `state` is what is stored for credit: tensors alive at the start of the backward pass, and the rule's own state for
+    the next step. `peak` is the largest amount alive at once, the credit itself included.
     """
 
     state: int
@@ -25,9 +25,9 @@ class Footprint(NamedTuple):
 
 
 class Alive(TorchDispatchMode):
-    """Counts, inside its `with` block, the bytes of storages made by torch's operators that are still alive.
+    """A context that counts the bytes of storages made by torch's operators that are still alive.
 
-    Memory that an operator takes and gives back within itself is not seen.
+    Memory that an operator allocates and frees internally is not seen.
 
     >>> with Alive() as alive:
     ...     x = torch.zeros(100, dtype=torch.float64)
@@ -41,9 +41,9 @@ class Alive(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
-        self.held = 0  # the most that was alive when a backward pass began
+        self.held = 0  # the largest amount alive at the start of a backward pass
         self._backward = -1
-        self._waiting: set[int] = set()  # what lives of that
+        self._waiting: set[int] = set()  # those of it that are still alive
         self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -60,7 +60,7 @@ class Alive(TorchDispatchMode):
         return returned
 
     def beside(self, tree: Any) -> int:
-        """Bytes of the tensors in nested containers that were not among what was held."""
+        """Return the bytes of the tensors in nested containers that `held` does not include already."""
         sizes = {storage._cdata: storage.nbytes() for storage in _storages(tree)}
         return sum(size for key, size in sizes.items() if key not in self._waiting)
 
@@ -72,23 +72,23 @@ class Alive(TorchDispatchMode):
 
     def _drop(self, key: int, size: int, reference: Any) -> None:
         del self._known[key]
-        self._waiting.discard(key)  # the next storage may get its place
+        self._waiting.discard(key)  # a later storage may have the same address, hence the same key
         self.now -= size
 
 
 def watching(model: nn.Module) -> AbstractContextManager[Alive | None]:
-    """Counts what is made inside its `with` block; nothing where a compiled part would be broken up by that."""
+    """Return a context that counts new tensors; for a compiled model one that does nothing, to avoid graph breaks."""
     marks = ("_orig_mod", "_compiled_call_impl")
     compiled = any(getattr(module, mark, None) is not None for module in model.modules() for mark in marks)
     return nullcontext() if compiled else Alive()
 
 
 def footprint(alive: Alive, state: Any) -> Footprint:
-    """What was counted, with what a rule hands itself on."""
+    """Return the counts, with the state that a rule keeps for its next step."""
     return Footprint(alive.held + alive.beside(state), alive.peak)
 
 
 def _storages(tree: Any) -> list[torch.UntypedStorage]:
-    """Those of strided tensors; sparse ones have none of their own, and their parts are made by operators too."""
+    """Return the storages of strided tensors; sparse tensors have none, and operators make their parts as well."""
     tensors = (leaf for leaf in tree_iter(tree) if isinstance(leaf, Tensor))
     return [tensor.untyped_storage() for tensor in tensors if tensor.layout is torch.strided]

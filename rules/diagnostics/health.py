@@ -1,4 +1,4 @@
-"""Is anything alive in there? Silent, saturated, uncredited and vanishing parts, with a cause and a remedy."""
+"""Health checks: silent, saturated, uncredited or vanishing parts, each with a cause and a remedy."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rules.forward import looking, plain, run_model, takes
 from rules.spikes.bits import is_bits
 
 SILENT = 0.005  # firing probability per step below which a layer carries no signal
-SATURATED = 0.90  # and above which it carries none either
-PIECE = 32  # steps looked at together where a model can continue, so that looking needs less memory than learning
+SATURATED = 0.90  # firing probability per step above which a layer carries no signal
+PIECE = 32  # steps per piece if a model takes a carry, so that a check needs less memory than a training step
 VANISHING = 1e-5  # root-mean-square gradient, relative to the largest of the model
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong, where, why, and what to do."""
+    """One problem of a model: what it is, where, why, and what to do."""
 
     kind: str
     where: str
@@ -32,15 +32,15 @@ class Finding(NamedTuple):
 
 
 class HealthWarning(UserWarning):
-    """Something will keep this model from learning."""
+    """Warns of a problem that will keep a model from learning."""
 
 
 def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
-    """The share of ones in the output of every module that puts out zeros and ones only, by module name.
+    """Return the share of ones in the output of every module whose outputs are zeros and ones, by module name.
 
-    Modules with a `weight`, those that merely pass on what was zeros and ones already, and those that return what a
-    module inside them returned are left out. The model is run once in evaluation mode; its mode and the global
-    generator are left as they were.
+    Modules with a `weight`, those whose inputs were zeros and ones already, and those that return the output of a
+    module inside them are left out. The model is run once in evaluation mode; its mode and the global generator are
+    restored.
 
     >>> class Step(nn.Module):
     ...     def forward(self, x):
@@ -82,7 +82,7 @@ def _first_tensor(values: Any) -> Tensor | None:
 
 
 def check_firing(rates: dict[str, float], silent: float = SILENT, saturated: float = SATURATED) -> Iterator[Finding]:
-    """Layers under 0.5 % or over 90 % of their possible spikes."""
+    """Yield layers under 0.5 % or over 90 % of their possible spikes."""
     for name, rate in rates.items():
         if rate < silent:
             yield Finding(
@@ -105,7 +105,7 @@ def check_firing(rates: dict[str, float], silent: float = SILENT, saturated: flo
 def check_credit(
     parameters: dict[str, nn.Parameter], credit: Credit, vanishing: float = VANISHING
 ) -> Iterator[Finding]:
-    """Parameters that the rule speaks for and that got nothing, or next to nothing."""
+    """Yield parameters of the rule that got a zero or a vanishing gradient."""
     sizes = {name: rms(g) for name, g in credit.grads.items() if g.numel()}
     largest = max(sizes.values(), default=0.0)
     for name in parameters:
@@ -116,7 +116,7 @@ def check_credit(
                 name,
                 0.0,
                 "the loss does not depend on it in this batch",
-                "use its output in forward, wake the silent layer behind it, or freeze it with requires_grad_(False)",
+                "use its output in forward, activate the silent layer behind it, or freeze it: requires_grad_(False)",
             )
         elif size < vanishing * largest:
             yield Finding(
@@ -129,5 +129,5 @@ def check_credit(
 
 
 def rms(x: Tensor) -> float:
-    """Root mean square; 0 of nothing."""
+    """Return the root mean square; 0 for an empty tensor."""
     return float(x.detach().square().mean().sqrt()) if x.numel() else 0.0

@@ -1,4 +1,4 @@
-"""What the first few time steps are worth: accuracy at fewer steps, and how much a sample looks like itself in time."""
+"""Latency: accuracy after the first few time steps, and the similarity of a sample's features over time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from rules.objectives.features import gap_spike_rate_t
 
 
 class Latency:
-    """Counts over batches what a run's first steps say.
+    """Measures over batches how well the first steps of runs predict the class.
 
-    `report` gives `accuracy_at_k`, the share of right answers from the first k steps; `latency_drop`, accuracy at the
-    most minus that at the fewest of the steps asked for; `latency_area`, the mean of the accuracies. Of recorded runs
-    also, with n the unit vector of the input of the read-out at a step: `temporal_cosine`, the mean of `n_i[t].n_i[s]`
-    over samples and pairs t != s; `class_separation`, the mean of `n_i[t].n_j[t]` over pairs of one class minus that
-    over pairs of two. A silent step counts as cosine 0. Raises ValueError for steps that a run does not have.
+    `report` returns `accuracy_at_k`, the accuracy from the first k steps; `latency_drop`, the accuracy at the largest
+    minus that at the smallest k; `latency_area`, the mean of the accuracies. For recorded runs, with n the unit vector
+    of the read-out's input at a step, also `temporal_cosine`, the mean of `n_i[t].n_i[s]` over samples and pairs
+    t != s; and `class_separation`, the mean of `n_i[t].n_j[t]` over pairs within classes minus that over pairs across
+    classes. A silent step counts as cosine 0.
+
+    Args:
+        steps: the numbers k of first steps.
+
+    Raises:
+        ValueError: for steps that a run does not have.
 
     >>> counted = Latency([1, 2])
     >>> output = torch.tensor([[[1.0, 0.0]], [[0.0, 3.0]]])  # the second step corrects the first
@@ -32,18 +38,18 @@ class Latency:
         self.steps = sorted(set(steps))
         self._hits = dict.fromkeys(self.steps, 0)
         self._samples = 0
-        self._alike, self._pairs = 0.0, 0  # cosines over time, and their number
+        self._alike, self._pairs = 0.0, 0  # sum of cosines over time, and their number
         self._sums: dict[int, Tensor] = {}  # class -> sum of unit features [T, d]
         self._counts: dict[int, int] = {}  # class -> samples
         self._squares = 0.0
 
     def add(self, run: Run, y: Tensor, scores: Callable[[Run], Tensor]) -> None:
-        """Count a batch with labels `[B]`; `scores` reads the evidence off a run."""
+        """Add a batch with labels `[B]`; `scores` returns the evidence of a run."""
         if not self.steps:
             return
         length = len(run.output)
         if self.steps[0] < 1 or self.steps[-1] > length:
-            raise ValueError(f"steps={self.steps}: the run has {length} time steps; ask for some of 1 to {length}")
+            raise ValueError(f"steps={self.steps}: the run has {length} time steps; give numbers from 1 to {length}")
         for step in self.steps:
             answer = scores(run._replace(output=run.output[:step])).argmax(-1)
             self._hits[step] += int((answer == y).sum())
@@ -63,7 +69,7 @@ class Latency:
             self._counts[label] = self._counts.get(label, 0) + mine.shape[1]
 
     def report(self) -> dict[str, float]:
-        """What was counted; nothing where no steps were asked for."""
+        """Return the measures; an empty dict if no steps were given."""
         if not self._samples:
             return {}
         accuracy = {step: hits / self._samples for step, hits in self._hits.items()}

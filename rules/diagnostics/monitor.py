@@ -1,4 +1,4 @@
-"""The health of a model while it learns: looked at every so many steps, told once for as long as it lasts."""
+"""The health of a model in training: checked every so many steps, each problem reported once while it lasts."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from rules.errors import unknown
 from rules.optional import tissue
 
 KINDS = {
-    "silent": "hardly a unit of a layer fires",
+    "silent": "hardly any unit of a layer fires",
     "saturated": "almost every unit of a layer fires in every step",
     "without credit": "the loss does not depend on a parameter",
-    "vanishing": "the gradient of a parameter is next to nothing beside the largest",
-    "exploding": "a gradient or a weight is many times what it was at the first look",
-    "never updated": "a parameter is what it was at the first look",
+    "vanishing": "the gradient of a parameter is tiny compared with the largest",
+    "exploding": "a gradient or a weight is many times as large as at the first check",
+    "never updated": "a parameter is the same as at the first check",
     "at its bounds": "most devices of a parameter can go no further",
 }
 
 
 @dataclass(frozen=True)
 class Health:
-    """When health is looked at, from where on something is ill, and what a run is to stop for.
+    """When to check the health of a model, the thresholds of problems, and the kinds of problem that stop a run.
 
-    A look costs one forward pass more and no draw of the run's dice: what is learned does not depend on it. A NaN or an
-    infinity needs no look; it stops every run, by `rules.NonFinite`. Raises ValueError for an impossible threshold, and
-    for a word of `stop` that is no kind.
+    A check costs one additional forward pass and draws no random number of the run, so training does not depend on it.
+    A NaN or an infinity always stops a run, by `rules.NonFinite`. Raises ValueError for an impossible threshold, and
+    for a name in `stop` that is not a key of `KINDS`.
 
     >>> Health(stop=("silent",)).every
     100
     """
 
-    every: int = 100  # steps from one look to the next; the first step always is one, with 0 it alone
+    every: int = 100  # steps between checks; the first step is always checked, with 0 only that
     silent: float = SILENT  # firing probability per step below which a layer carries no signal
-    saturated: float = SATURATED  # and above which it carries none either
+    saturated: float = SATURATED  # firing probability per step above which a layer carries no signal
     vanishing: float = VANISHING  # root-mean-square gradient, relative to the largest of the model
-    exploding: float = 1e3  # root-mean-square gradient or weight, relative to that of the first look
+    exploding: float = 1e3  # root-mean-square gradient or weight, relative to that of the first check
     bounded: float = 0.5  # share of devices at a bound
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()  # kinds of problem that raise Unhealthy
 
     def __post_init__(self) -> None:
         if self.every < 0:
-            raise ValueError(f"every={self.every}: give the steps between two looks, or 0 for the first step alone")
+            raise ValueError(f"every={self.every}: give the steps between two checks, or 0 for the first step alone")
         for name in ("silent", "saturated", "vanishing", "bounded"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a share between 0 and 1")
@@ -63,30 +63,30 @@ class Health:
             raise ValueError(f"exploding={self.exploding}: give a factor above 1")
         for kind in self.stop:
             if kind not in KINDS:
-                raise unknown("kind of illness", kind, KINDS)
+                raise unknown("kind of problem", kind, KINDS)
 
 
 class Unhealthy(ArithmeticError):
-    """Something was found that the run was told to stop for; nothing has been changed."""
+    """Raised for a problem of a kind in `Health.stop`; nothing has been changed."""
 
 
 @dataclass
 class Monitor:
-    """What is remembered from one look to the next, which is little: some numbers for each parameter."""
+    """The state between checks: a few numbers for each parameter."""
 
     settings: Health
     first: dict[str, tuple[float, float]] = field(default_factory=dict)  # rms of gradient and weight
     prints: dict[str, tuple[float, float]] = field(default_factory=dict)  # fingerprints of the weights
-    present: set[tuple[str, str]] = field(default_factory=set)  # kinds and places that have been told
+    present: set[tuple[str, str]] = field(default_factory=set)  # kinds and places that were reported
 
     def due(self, steps: int) -> bool:
-        """Whether the step after so many is one to look at."""
+        """Return whether the next step is to be checked, after `steps` steps."""
         return steps == 0 or (self.settings.every > 0 and steps % self.settings.every == 0)
 
     def look(
         self, model: nn.Module, batch: Batch, parameters: dict[str, nn.Parameter], credit: Credit, optimizer: Any
     ) -> tuple[Finding, ...]:
-        """What is new since the last look; raises Unhealthy for what the run is to stop for."""
+        """Return the problems that are new since the last check; raise Unhealthy for kinds in `stop`."""
         found = [
             *check_firing(firing_rates(model, batch), self.settings.silent, self.settings.saturated),
             *(check_credit(parameters, credit, self.settings.vanishing) if self._asked(credit) else ()),
@@ -102,16 +102,16 @@ class Monitor:
         return new
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data: dicts of pairs of numbers, and the pairs of words that have been told."""
+        """Return the state as plain data: dicts of pairs of numbers, and the reported pairs of kind and place."""
         return {"first": self.first, "prints": self.prints, "present": sorted(self.present)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
+        """Restore a state."""
         self.first, self.prints = state["first"], state["prints"]
         self.present = {(kind, where) for kind, where in state["present"]}
 
     def _asked(self, credit: Credit) -> bool:
-        """Whether the batch asked for any change; one without an error may not, but for the first that is told."""
+        """Return whether to check the credit; not in later batches with zero gradients, which may have no error."""
         return not self.first or any(bool(g.any()) for g in credit.grads.values())
 
     def _growth(self, parameters: dict[str, nn.Parameter], credit: Credit) -> Iterator[Finding]:
@@ -124,7 +124,7 @@ class Monitor:
                         "exploding",
                         name,
                         size,
-                        f"its {what} is {size / start:.3g} times that of the first look",
+                        f"its {what} is {size / start:.3g} times that of the first check",
                         "lower the learning rate, cut the gradient in time (window=...), or use a narrower surrogate",
                     )
                     break
@@ -139,19 +139,19 @@ class Monitor:
                     "never updated",
                     name,
                     0.0,
-                    "it is what it was at the first look, though the rule speaks of it",
-                    "raise the learning rate, or give a device finer steps: what is asked for may round to nothing",
+                    "it is the same as at the first check, although the rule updates it",
+                    "raise the learning rate, or give a device finer steps: updates may be rounded to zero",
                 )
 
 
 def fingerprint(parameter: Tensor) -> tuple[float, float]:
-    """Two sums that no step of learning leaves alone."""
+    """Return two sums that change whenever a parameter is updated."""
     values = parameter.detach().double()
     return float(values.sum()), float(values.square().sum())
 
 
 def bounded(parameters: dict[str, nn.Parameter], optimizer: Any, share: float) -> Iterator[Finding]:
-    """Parameters whose devices are at a bound, of those that have more than two levels."""
+    """Yield parameters with many devices at a bound; those of two levels, always at a bound, are left out."""
     devices = tissue(optimizer)
     for name, parameter in parameters.items():
         limits = devices.bounds(parameter) if optimizer.state.get(parameter) else None

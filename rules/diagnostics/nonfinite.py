@@ -1,4 +1,4 @@
-"""Where a NaN or an infinity came from: found before anything is changed, and named."""
+"""The origin of a NaN or an infinity, found before anything is changed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from rules.forward import run_model
 
 
 class NonFinite(ArithmeticError):
-    """A NaN or an infinity in input, loss or gradient; nothing has been changed."""
+    """Raised for a NaN or an infinity in input, loss or gradient; nothing has been changed."""
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether every entry is finite; one sum answers for most tensors, and an entry that is repeated is read once."""
+    """Return whether every entry is finite; entries repeated by a stride of 0 are read once."""
     for axis, stride in enumerate(tensor.stride()):
         if stride == 0 and tensor.shape[axis] > 1:
             tensor = tensor.narrow(axis, 0, 1)
-    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
+    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())  # the sum of finite entries may overflow
 
 
 def check_input(batch: Batch, step: int) -> None:
-    """Raises NonFinite that names the first bad sample."""
+    """Raise NonFinite, naming the first bad entry, for an input that is not finite."""
     if batch.x.is_floating_point() and not finite(batch.x):
         bad = (~batch.x.isfinite()).nonzero()[0].tolist()
         raise NonFinite(
@@ -35,7 +35,7 @@ def check_input(batch: Batch, step: int) -> None:
 
 
 def check_credit(model: nn.Module, batch: Batch, credit: Credit, step: int) -> None:
-    """Raises NonFinite that names the layer."""
+    """Raise NonFinite, naming the layer, for a loss or a gradient that is not finite."""
     if not math.isfinite(credit.loss):
         raise NonFinite(
             f"step {step}: the loss is {credit.loss}, first seen in {_origin(model, batch)}; lower the "
@@ -51,7 +51,7 @@ def check_credit(model: nn.Module, batch: Batch, credit: Credit, step: int) -> N
 
 
 def _origin(model: nn.Module, batch: Batch) -> str:
-    """The first parameter, or else the first module in the order of the forward pass, that is not finite."""
+    """Return the first non-finite parameter, or else the first module, in forward order, with non-finite output."""
     for name, parameter in model.named_parameters():
         if not finite(parameter.detach()):
             return f"parameter {name}"

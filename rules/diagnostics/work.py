@@ -1,4 +1,4 @@
-"""What a network does for a sample: pairs of an input and a weight, counted in a forward pass."""
+"""The work of a network per sample: pairs of an input and a weight, counted in a forward pass."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 class Work(NamedTuple):
-    """Pairs of an input and a weight, per sample: all, those where neither is zero, and of what kind those are."""
+    """Pairs of an input and a weight, per sample: all of them, and those with neither zero, by kind."""
 
     layer: str
     dense: float
-    multiplied: float  # effective, in layers whose input is graded
-    accumulated: float  # effective, in layers whose input is -1, 0 or 1
-    spikes: float  # share of its inputs that are not zero
+    multiplied: float  # pairs with neither zero, in layers with real-valued input
+    accumulated: float  # pairs with neither zero, in layers whose input is -1, 0 or 1
+    spikes: float  # share of nonzero inputs
 
 
 def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> list[Work]:
-    """What each weighted layer does for a sample of a batch `[T, B, ...]`, in one forward pass.
+    """Return the work of each weighted layer for one sample, in one forward pass.
 
-    Argument `samples`: how many there are in x, if there are no labels to count and not B.
+    Biases, pooling and normalisation are left out; a layer that is called at every step counts every call. In `nn.RNN`,
+    `nn.LSTM`, `nn.GRU` and transposed convolutions all pairs count as multiplied, because zeros are not seen there.
 
-    Biases, pooling and normalisation are left out; a layer that is called at every step counts every call. `nn.RNN`,
-    `nn.LSTM`, `nn.GRU` and transposed convolutions multiply all their pairs: zeros inside of them are not seen.
+    Args:
+        model: the network.
+        x: an input `[T, B, ...]`, or a batch.
+        samples: number of samples in x; by default the number of labels, or B without labels.
 
     >>> class Once(nn.Module):
     ...     def __init__(self):
@@ -48,7 +51,7 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
     >>> found.dense, found.multiplied
     (9.0, 4.0)
 
-    Reference: NeuroBench (arXiv 2304.04640), synaptic operations; the example is that of its documentation.
+    Reference: NeuroBench (arXiv 2304.04640), synaptic operations; the example is from its documentation.
     """
     batch = x if isinstance(x, Batch) else Batch(x)
     counts: dict[str, _Counts] = {}
@@ -61,7 +64,7 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
 
 
 class _Counts:
-    """Of one layer, over its calls."""
+    """Counts of one layer over its calls."""
 
     def __init__(self) -> None:
         self.dense = self.effective = self.events = self.inputs = 0.0
@@ -89,7 +92,7 @@ def _count(found: dict[str, _Counts], name: str, module: Any, inputs: tuple[Tens
 
 
 def _effective(module: Any, active: Tensor) -> float:
-    """Pairs of which neither is zero; what is padded with zeros is."""
+    """Return the number of pairs with neither zero; zero padding counts as zero."""
     there = (module.weight.detach() != 0).to(torch.float64)
     if isinstance(module, nn.Linear):
         each = active.flatten(0, -2).sum(0) if active.ndim > 1 else active

@@ -1,4 +1,4 @@
-"""What should get better: losses on a run of a model. Imports the contract, views and processes."""
+"""Objectives: losses on a run of a model. Imports the contract, views and processes."""
 
 from rules.contract import Objective
 from rules.objectives.output_error import BinaryCrossEntropy, BitError

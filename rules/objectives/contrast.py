@@ -1,4 +1,4 @@
-"""The contrast itself: pull together what belongs together, over samples and over time, push the rest away."""
+"""The contrastive loss: it pulls related features together, over samples and over time, and pushes others apart."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.autograd.function import once_differentiable
 from rules.errors import unknown
 from rules.processes import gathered, processes, rank, summed
 
-CHUNK = 1 << 17  # entries of the similarity matrix held at once: half a MiB in float32, which a cache has room for
+CHUNK = 1 << 17  # entries of the similarity matrix held at once: half a MiB in float32, so that they fit into a cache
 
 
 class Place(NamedTuple):
-    """Where each row of a list of features comes from, all `[N]`."""
+    """Origin of each row of a list of features, all `[N]`."""
 
     label: Tensor
     step: Tensor
@@ -26,31 +26,31 @@ class Place(NamedTuple):
 
 
 def class_any_t(a: Place, b: Place) -> Tensor:
-    """The same class at any step, which the same sample at its other steps is part of."""
+    """Return whether both are of the same class, at any step; this includes the same sample at its other steps."""
     return a.label == b.label
 
 
 def same_sample_other_t(a: Place, b: Place) -> Tensor:
-    """The same sample: at its other steps and, where there are views, in its other view."""
+    """Return whether both are of the same sample: at its other steps and, if there are views, in its other view."""
     return a.sample == b.sample
 
 
 def class_same_t(a: Place, b: Place) -> Tensor:
-    """The same class at the same step."""
+    """Return whether both are of the same class at the same step."""
     return (a.label == b.label) & (a.step == b.step)
 
 
 class Piece(NamedTuple):
-    """What some anchors say, and how the similarities should change."""
+    """The losses of some anchors, and their slopes in the similarities."""
 
     total: Tensor  # the sum of their losses
-    heard: Tensor  # how many of them have a positive
-    pull: Tensor  # [anchors, N] slope of the total in each similarity, as far as the anchor is concerned
-    pushed: Tensor  # [anchors, N] the same, as far as the partner is concerned
+    heard: Tensor  # number of anchors that have a positive
+    pull: Tensor  # [anchors, N] slope of the total in each similarity, for the anchor's gradient
+    pushed: Tensor  # [anchors, N] the same, for the partner's gradient
 
 
 class _Attraction(torch.autograd.Function):
-    """The sum over anchors, piece by piece; the gradient is found on the way, while the similarities are at hand."""
+    """The sum over anchors, piece by piece; each piece's gradient is computed before its similarities are freed."""
 
     @staticmethod
     def forward(
@@ -96,22 +96,29 @@ class Contrast:
 
     where A+ are the anchors that have a positive.
 
-    Arguments: `temperature` is tau, a number that grows as `tau (1 + gamma |t - t'|)`, or a function of the lag
-    `|t - t'|` in steps; `positives` is a name of `POSITIVES`; `negatives` is "all" or "same_t_only", which takes those
-    of other steps out of D; `exclude_self_time` takes the anchor's own sample at other steps out of D (positives stay);
-    `time_weight` is w, a function of the lag, or the time constant in steps of `exp(-|t - t'| / time_weight)`;
-    `detach_time` takes other steps for constants, for the same loss and another gradient; `log_normalised` divides by
-    log N; `gather` contrasts with the features of all processes of `torch.distributed`, with batches of equal size, so
-    that the mean of the losses over the processes is the loss of the whole batch; `chunk` is the number of entries of
-    the similarity matrix held at once, beyond which anchors come in pieces.
-
     The gradient is computed with the loss, `dL/d(n_a.n_q) = (softmax_q - w(a, q) / sum_p w(a, p)) / (|A+| tau(a, q))`,
     so that nothing of the size of the matrix is kept; it cannot be differentiated again.
 
-    Raises ValueError for a temperature or another number that is not positive, and for an unknown name.
+    Args:
+        temperature: tau, a number, which grows as `tau (1 + gamma |t - t'|)`, or a function of the lag `|t - t'|` in
+            steps; 0.07 by default.
+        gamma: growth of tau per step of lag, 0 by default.
+        positives: a name in `POSITIVES`.
+        negatives: "all", or "same_t_only", which removes those of other steps from D.
+        exclude_self_time: remove the anchor's own sample at other steps from D (positives stay).
+        time_weight: w, a function of the lag, or the time constant in steps of `exp(-|t - t'| / time_weight)`; None
+            for equal weights.
+        detach_time: treat features of other steps as constants: the same loss, but a different gradient.
+        log_normalised: divide by log N.
+        gather: contrast with the features of all processes of `torch.distributed`, with batches of equal size, so that
+            the mean of the losses over the processes is the loss of the whole batch.
+        chunk: entries of the similarity matrix held at once; larger ones are computed in pieces.
 
-    Reference: SupCon, Khosla et al. 2020 (arXiv 2004.11362), whose formula, with the mean outside of the logarithm, its
-    published code has; steps as further views, and all switches, are a reconstruction of ours.
+    Raises:
+        ValueError: for a temperature or another number that is not positive, and for an unknown name.
+
+    Reference: SupCon, Khosla et al. 2020 (arXiv 2004.11362), in the form of its published code, with the mean outside
+    the logarithm. Steps as further views, and all switches, are a reconstruction of ours.
     """
 
     temperature: float | Callable[[Tensor], Tensor] = 0.07
@@ -139,7 +146,7 @@ class Contrast:
                 raise unknown(kind, name, known)
 
     def __call__(self, features: Tensor, labels: Tensor, samples: Tensor | None = None) -> Tensor:
-        """The loss of `features [T, B, D]` with `labels [B]`; see `contrastive_loss`."""
+        """Return the loss of `features [T, B, D]` with `labels [B]`; see `contrastive_loss`."""
         steps, size = _checked(features, labels)
         samples = torch.arange(size, device=features.device) if samples is None else samples
         anchors = partners = unit(features)
@@ -151,7 +158,7 @@ class Contrast:
         place = Place(labels.repeat(steps), step.repeat_interleave(len(labels)), samples.repeat(steps))
         own = (step[:, None] * len(labels) + torch.arange(first, first + size, device=step.device)).flatten()
         rows = max(1, self.chunk // len(place.label))
-        with torch.autocast(features.device.type, enabled=False):  # similarities of half precision would be too coarse
+        with torch.autocast(features.device.type, enabled=False):  # half precision is too coarse for similarities
             total, count = _Attraction.apply(  # type: ignore[no-untyped-call]
                 anchors.flatten(0, 1), partners.flatten(0, 1), self._piece, place, own, rows
             )
@@ -166,7 +173,7 @@ class Contrast:
         return loss / math.log(len(place.label)) if self.log_normalised else loss
 
     def _piece(self, anchors: Tensor, partners: Tensor, place: Place, own: Tensor) -> Piece:
-        """Some of the anchors, numbered `own` among the partners."""
+        """Return losses and slopes of some anchors, which are the rows `own` of the partners."""
         column, itself = Place(*(entry[own, None] for entry in place)), own[:, None]
         positive = POSITIVES[self.positives](column, place).scatter_(1, itself, 0)  # [anchors, N]
         weights = positive.to(anchors.dtype)
@@ -178,7 +185,7 @@ class Contrast:
         heard = mass > 0
         weights /= torch.where(heard, mass, 1)
         logits = (anchors @ partners.T).div_(temperature)
-        never = torch.finfo(logits.dtype).min / 4  # as good as minus infinity, and times a weight of 0 it is 0
+        never = torch.finfo(logits.dtype).min / 4  # not minus infinity, because that times a weight of 0 is NaN
         out = self._kept_out(column, place)
         if out is not None:
             logits.masked_fill_(out & ~positive, never)
@@ -188,7 +195,7 @@ class Contrast:
         return Piece(total, heard.sum(), pull, pull * (column.step == place.step) if self.detach_time else pull)
 
     def _kept_out(self, column: Place, place: Place) -> Tensor | None:
-        """Who does not compete with whom, unless it attracts; None for nobody."""
+        """Return the pairs that do not compete unless they are positives, `[anchors, N]`; None if all compete."""
         out = column.step != place.step if self.negatives == "same_t_only" else None
         if self.exclude_self_time:
             other = (column.sample == place.sample) & (column.step != place.step)
@@ -214,13 +221,18 @@ def contrastive_loss(
     samples: Tensor | None = None,
     **switches: Any,
 ) -> Tensor:
-    """Supervised contrast over samples and time steps of `features [T, B, D]` with `labels [B]`: a scalar.
+    """Return the supervised contrast over samples and time steps, a scalar; see `Contrast` for the equation.
 
-    Arguments: features of any length, which are normalised here, in float32 where they have less; int64 labels;
-    `samples [B]` numbers the samples, where views of one share a number (default: each column is one); the switches are
-    the fields of `Contrast`, where the equation stands.
+    Args:
+        features: `[T, B, D]` of any length, which are normalised here, in float32 at least.
+        labels: `[B]`, int64.
+        temperature: tau, 0.07 by default.
+        samples: `[B]`, the number of each column's sample; views of one sample share a number. By default each column
+            is a sample of its own.
+        switches: the other fields of `Contrast`.
 
-    Raises ValueError for shapes that do not fit and for a batch in which no anchor has a positive pair.
+    Raises:
+        ValueError: for shapes that do not fit, and for a batch in which no anchor has a positive.
 
     >>> features = torch.eye(2).repeat(2, 3, 1)  # two steps, six samples, two classes, perfectly collapsed
     >>> round(float(contrastive_loss(features, torch.tensor([0, 1]).repeat(3), 0.5)), 4)  # log(5 + 6 exp(-1 / 0.5))
@@ -230,7 +242,7 @@ def contrastive_loss(
 
 
 def unit(features: Tensor) -> Tensor:
-    """Each vector of the last axis at length 1, in float32 at least; a vector of zeros stays one, without gradient."""
+    """Return vectors of length 1 along the last axis, in float32 at least; zero vectors stay zero, without gradient."""
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     norm = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
     return features / torch.where(norm > 0, norm, 1)

@@ -1,4 +1,4 @@
-"""What a model made of its input at every step, just before it answers."""
+"""Features of a run at every step: signals at or just before the read-out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from rules.contract import Run, Trace
 
 
 def gap_spike_rate_t(run: Run) -> Tensor:
-    """The input of the read-out at every step, `[T, B, d]`, averaged over space where it has any.
+    """Return the input of the read-out at every step, `[T, B, d]`, averaged over space if it has any.
 
-    Raises ValueError for a run without traces.
+    Raises:
+        ValueError: for a run without traces.
 
     >>> import torch
     >>> from rules.contract import Trace
@@ -22,15 +23,16 @@ def gap_spike_rate_t(run: Run) -> Tensor:
 
 
 def pre_spike_membrane_t(run: Run) -> Tensor:
-    """The membrane minus threshold of the last hidden layer at every step, `[T, B, d]`, averaged over space.
+    """Return the membrane minus threshold of the last hidden layer at every step, `[T, B, d]`, averaged over space.
 
-    Raises ValueError for a run with fewer than two traces.
+    Raises:
+        ValueError: for a run with fewer than two traces.
     """
     return pooled(_traced(run, 2)[-2].u)
 
 
 def logits_t(run: Run) -> Tensor:
-    """The output itself, `[T, B, classes]`."""
+    """Return the output itself, `[T, B, classes]`."""
     return run.output
 
 
@@ -42,7 +44,7 @@ FEATURES = {
 
 
 def pooled(x: Tensor) -> Tensor:
-    """`[T, B, d, *space]` averaged over space; global average pooling."""
+    """Average `[T, B, d, *space]` over space: global average pooling."""
     return x.flatten(3).mean(3) if x.ndim > 3 else x
 
 

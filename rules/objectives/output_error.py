@@ -1,4 +1,4 @@
-"""What should get better where outputs are bits or their probabilities: one unit a class, on for the right one."""
+"""Objectives for outputs that are bits or their probabilities: one unit per class, on for the right one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rules.objectives.readout import LABELS, labels, wanted
 class BitError(Objective):
     """`(1/T) sum_t 1/2 sum_c (target_c - o_c[t])^2`, the mean over samples: half the number of wrong bits.
 
-    So that `-T B dLoss/do = target - o`: the sampled output error of binary stochastic learning where o are bits.
+    Hence `-T B dLoss/do = target - o`, which for bits o is the sampled output error of binary stochastic learning.
 
     >>> bits = torch.tensor([[[1.0, 0.0, 1.0]]])
     >>> float(BitError()(Run(bits), Batch(bits, torch.tensor([0]))))
@@ -36,8 +36,10 @@ class BinaryCrossEntropy(Objective):
     """`-(1/T) sum_t sum_c [target_c log o_c[t] + (1 - target_c) log(1 - o_c[t])]`, the mean over samples.
 
     For outputs that are probabilities, such as those of stochastic binary units in a smooth pass; with a logistic
-    read-out its gradient at the membrane is `o - target`. As in torch, logarithms are cut at -100. Raises ValueError
-    for outputs outside of 0..1.
+    read-out its gradient at the membrane is `o - target`. As in torch, logarithms are clipped at -100.
+
+    Raises:
+        ValueError: when called, for outputs outside 0..1.
 
     >>> half = torch.full((1, 1, 2), 0.5)
     >>> round(float(BinaryCrossEntropy()(Run(half), Batch(half, torch.tensor([0])))), 4)  # 2 ln 2
@@ -50,8 +52,8 @@ class BinaryCrossEntropy(Objective):
         low, high = (float(bound) for bound in torch.aminmax(run.output.detach()))
         if not (low >= 0 and high <= 1):
             raise ValueError(
-                f"outputs run from {low:g} to {high:g}; wanted probabilities: a read-out of stochastic "
-                "binary units, or ce_mean for logits"
+                f"outputs run from {low:g} to {high:g}; this objective needs probabilities: use a read-out of "
+                "stochastic binary units, or ce_mean for logits"
             )
         target = wanted(run.output[0], labels(run, batch), 1.0, 0.0).expand_as(run.output)
         return F.binary_cross_entropy(run.output, target, reduction="sum") / (len(run.output) * run.output.shape[1])

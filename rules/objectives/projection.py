@@ -1,4 +1,4 @@
-"""A projection head: the place where a contrast is measured, so that the features behind it may keep more."""
+"""A projection head between features and contrast, so that features can keep what the contrast would discard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch.nn.parameter import UninitializedParameter
 class Projection(LazyModuleMixin, nn.Module):
     """`g(r) = W2 relu(W1 r + b1) + b2` with a hidden layer, else `W1 r + b1`; `[..., d]` to `[..., width]`.
 
-    The first features tell d; weights are then drawn uniformly from `+-1 / sqrt(fan_in)` with dice from `seed`.
+    The size d is that of the first features; weights are then drawn uniformly from `+-1 / sqrt(fan_in)` with a
+    generator from `seed`.
 
     >>> Projection(8, hidden=True, seed=0)(torch.ones(4, 2, 5)).shape
     torch.Size([4, 2, 8])
@@ -30,12 +31,12 @@ class Projection(LazyModuleMixin, nn.Module):
                 self.register_parameter(f"{name}{layer}", UninitializedParameter())  # type: ignore[arg-type]
 
     def initialize_parameters(self, features: Tensor) -> None:
-        """Take on the size, device and precision of the first features, once; torch calls it before `forward`."""
+        """Create the weights in the size, device and dtype of the first features; torch calls this before `forward`."""
         if self.has_uninitialized_params():
             self._shape(features.shape[-1], features)
-            dice = torch.Generator().manual_seed(self.seed)
+            rng = torch.Generator().manual_seed(self.seed)
             for parameter in self.parameters():
-                drawn = 2 * torch.rand(parameter.shape, generator=dice, dtype=torch.float64) - 1
+                drawn = 2 * torch.rand(parameter.shape, generator=rng, dtype=torch.float64) - 1
                 parameter.data.copy_(drawn / features.shape[-1] ** 0.5)
 
     def _shape(self, fan_in: int, like: Tensor) -> None:
@@ -49,7 +50,7 @@ class Projection(LazyModuleMixin, nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         saved = state_dict.get(f"{prefix}weight0")
         if self.has_uninitialized_params() and saved is not None and not isinstance(saved, UninitializedParameter):
-            self._shape(saved.shape[1], saved)  # torch itself would take float32
+            self._shape(saved.shape[1], saved)  # in the dtype of the saved weights; torch's default is float32
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, features: Tensor) -> Tensor:

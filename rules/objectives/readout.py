@@ -1,7 +1,7 @@
-"""What should get better, read off the output: mean, count, every step, maximum, last.
+"""Objectives on the output: its mean, its count, every step, its maximum, its last step.
 
-`o[t]` is the output `[T, B, classes]` of a run: spikes, membranes or logits. `scores` is what each loss takes for the
-evidence, so that accuracy and loss speak of the same thing.
+`o[t]` is the output `[T, B, classes]` of a run: spikes, membranes or logits. Each objective's `scores` are the evidence
+that its loss uses, so that accuracy and loss refer to the same quantity.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ LABELS = frozenset({"labels"})
 
 
 def labels(run: Run, batch: Batch) -> Tensor:
-    """The labels of a batch, checked against the output.
+    """Return the labels of a batch, checked against the output.
 
-    Raises TypeError for labels that are not int64, ValueError for labels out of range, missing or too few.
+    Raises:
+        TypeError: for labels that are not int64.
+        ValueError: for labels that are missing, out of range, or not one for each sample.
     """
     y = batch.y
     if y is None:
         raise ValueError("this objective needs labels: let the loader yield (x, y) or rules.Batch(x, y)")
     classes = run.output.shape[2]
     if y.dtype != torch.int64:
-        raise TypeError(f"labels have dtype {y.dtype}; wanted class numbers as int64: y.long()")
+        raise TypeError(f"labels have dtype {y.dtype}; wanted class numbers as int64: use y.long()")
     if y.shape != run.output.shape[1:2]:
         raise ValueError(
             f"labels have shape {tuple(y.shape)}; wanted one number for each of {run.output.shape[1]} samples"
@@ -41,7 +43,7 @@ def labels(run: Run, batch: Batch) -> Tensor:
 
 
 def per_step(loss: Any, output: Tensor, y: Tensor, **options: Any) -> Tensor:
-    """`(1/T) sum_t loss(o[t], y)`."""
+    """Return `(1/T) sum_t loss(o[t], y)`."""
     steps = len(output)
     value: Tensor = loss(output.flatten(0, 1), y.repeat(steps), **options)
     return value
@@ -99,7 +101,14 @@ class RateCrossEntropy(Objective):
 class TET(Objective):
     """Temporal efficient training: `(1 - lam) (1/T) sum_t CE(o[t], y) + lam mean((o - phi)^2)`.
 
-    The mean of the second term runs over steps, samples and classes. Raises ValueError for lam outside of 0 to 1.
+    The mean of the second term runs over steps, samples and classes.
+
+    Args:
+        lam: weight of the second term, 0 to 1, 1e-3 by default.
+        phi: target of the output in the second term, 1 by default.
+
+    Raises:
+        ValueError: for lam outside 0..1.
 
     >>> run = Run(torch.zeros(5, 2, 4))
     >>> round(float(TET(lam=0.5)(run, Batch(torch.zeros(5, 2, 1), torch.tensor([0, 3])))), 4)  # (ln 4 + 1) / 2
@@ -124,7 +133,7 @@ class TET(Objective):
 
 @dataclass(frozen=True)
 class MaxCrossEntropy(Objective):
-    """`CE(max_t o[t], y)`: the gradient reaches the step of the maximum alone.
+    """`CE(max_t o[t], y)`: only the step of the maximum gets a gradient, the first such step if several are equal.
 
     >>> run = Run(torch.tensor([[[3.0, 0.0]], [[0.0, 1.0]]]))
     >>> MaxCrossEntropy().scores(run)
@@ -165,6 +174,10 @@ class CountError(Objective):
 
     The mean runs over samples and classes.
 
+    Args:
+        on: spikes per step for the class of the sample, 1 by default.
+        off: spikes per step for the other classes, 0 by default.
+
     >>> float(CountError()(Run(torch.ones(4, 1, 2)), Batch(torch.zeros(4, 1, 1), torch.tensor([0]))))  # 16 / 2 / 4
     2.0
 
@@ -190,6 +203,10 @@ class CountError(Objective):
 class MembraneError(Objective):
     """`(1/T) sum_t MSE(o[t], on for the class, off for the others)`, the mean over samples and classes.
 
+    Args:
+        on: target for the class of the sample, 1 by default.
+        off: target for the other classes, 0 by default.
+
     >>> float(MembraneError()(Run(torch.zeros(4, 1, 2)), Batch(torch.zeros(4, 1, 1), torch.tensor([0]))))
     0.5
     """
@@ -205,5 +222,5 @@ class MembraneError(Objective):
 
 
 def wanted(like: Tensor, y: Tensor, on: float, off: float) -> Tensor:
-    """`on` in the column of each sample's class, `off` elsewhere, `[B, classes]`."""
+    """Return targets `[B, classes]`: `on` in the column of each sample's class, `off` elsewhere."""
     return torch.full_like(like, off).scatter(1, y[:, None], on)

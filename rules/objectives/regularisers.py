@@ -1,6 +1,6 @@
-"""What activity should cost: penalties on the recorded layers, as means over the batch, that add to a loss.
+"""Regularisers: penalties on the activity of the recorded layers, as means over the batch, to be added to a loss.
 
-They see every trace but the last, which is the read-out; where there is only one, they see that one.
+They use every trace except the last, which is the read-out; if there is only one trace, they use that one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ LAYERS = frozenset({"layers"})
 
 
 def hidden(run: Run) -> tuple[Trace, ...]:
-    """The traces that regularisers see; raises ValueError where nothing was recorded."""
+    """Return the traces that regularisers use; raise ValueError if none was recorded."""
     if not run.traces:
-        raise ValueError("a regulariser needs run.traces: use a model that offers layers and records when asked")
+        raise ValueError("a regulariser needs run.traces: use a model that offers layers and records its traces")
     return run.traces[:-1] or run.traces
 
 
 def counts(trace: Trace) -> Tensor:
-    """Spikes of each neuron over the sequence, `[B, neurons]`."""
+    """Return the number of spikes of each neuron over the sequence, `[B, neurons]`."""
     return trace.post.sum(0).flatten(1)
 
 
@@ -69,10 +69,18 @@ class RatePenalty(Objective):
 
 @dataclass(frozen=True)
 class RateBand(Objective):
-    """`w_u relu(rho - upper)^power + w_l mean_i relu(lower - rho_i)^2`, rho_i the mean count of a neuron, rho theirs.
+    """`w_u relu(rho - upper)^power + w_l mean_i relu(lower - rho_i)^2`; rho_i: a neuron's mean count, rho: their mean.
 
-    The upper bound holds for the population, the lower for every neuron, so that none dies. Reference: in the style of
-    Zenke & Vogels 2021 (doi 10.1162/neco_a_01367), recalled.
+    The upper bound applies to the population, the lower one to every neuron, so that none stays silent.
+
+    Args:
+        lower: spikes per sequence below which a neuron is penalised.
+        upper: spikes per sequence above which the population is penalised.
+        weight_lower: w_l.
+        weight_upper: w_u.
+        power: exponent of the upper term, 1 or 2.
+
+    Reference: in the style of Zenke & Vogels 2021 (doi 10.1162/neco_a_01367), recalled.
     """
 
     lower: float = 0.01
@@ -114,7 +122,7 @@ class MembranePenalty(Objective):
 
 @dataclass(frozen=True)
 class Sum(Objective):
-    """The sum of objectives; views and scores are those of the first.
+    """The sum of several objectives; views and scores are those of the first.
 
     >>> from rules.objectives.readout import MeanCrossEntropy
     >>> sorted(Sum((MeanCrossEntropy(), RateL1(1e-2))).needs)

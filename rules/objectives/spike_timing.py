@@ -1,4 +1,4 @@
-"""What should get better, read off the times of spikes: who fires first, and whole spike trains."""
+"""Objectives on spike times: which unit fires first, and distances between whole spike trains."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from rules.objectives.readout import LABELS, labels, wanted
 
 
 class FirstSpike(torch.autograd.Function):
-    """The step of the first spike of `[T, ...]`, counted from 0; T where there is none. Backward: -1 at that spike."""
+    """The step of the first spike of `[T, ...]`, counted from 0, or T if there is none. Backward: -1 at that spike."""
 
     @staticmethod
     def forward(ctx: Any, spikes: Tensor) -> Tensor:
         fired = spikes > 0
+        # argmax returns the first of equal maxima, and is not defined for bool
         first = torch.where(fired.any(0), fired.to(torch.int8).argmax(0), len(spikes))
         ctx.save_for_backward(first)
         ctx.steps = len(spikes)
@@ -32,7 +33,7 @@ class FirstSpike(torch.autograd.Function):
 
 
 def first_spike(spikes: Tensor) -> Tensor:
-    """`t_first` of every unit, `[T, ...]` to `[...]`."""
+    """Return `t_first` of every unit, `[T, ...]` to `[...]`."""
     return FirstSpike.apply(spikes)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -58,6 +59,10 @@ class FirstSpikeError(Objective):
 
     A silent unit counts as T; the surrogate is that of `FirstSpikeCrossEntropy`. Times as shares are a choice of ours.
 
+    Args:
+        on: target of the class of the sample, as a share of the sequence, 0 by default.
+        off: target of the other classes, 1 by default.
+
     >>> float(FirstSpikeError()(Run(torch.ones(4, 1, 2)), Batch(torch.zeros(4, 1, 1), torch.tensor([0]))))
     0.5
 
@@ -82,8 +87,14 @@ class VanRossum(Objective):
     """The van Rossum distance, `mean_b (dt / tau) sum_t,c (k * s - k * s_target)^2` with `k = exp(-t / tau)`.
 
     The target of the class is a regular train with a spike every `period` steps, that of the others is silence; this
-    choice of target is ours. tau and dt in ms. Reference: van Rossum 2001 (doi 10.1162/089976601300014321), recalled;
-    as a training loss: Zenke & Ganguli 2018.
+    choice of target is ours.
+
+    Args:
+        tau: time constant of the kernel [ms], 10 by default.
+        dt: duration of a step [ms], 1 by default.
+        period: steps between spikes of the target, 5 by default.
+
+    Reference: van Rossum 2001 (doi 10.1162/089976601300014321), recalled; as a training loss: Zenke & Ganguli 2018.
     """
 
     tau: float = 10.0

@@ -1,4 +1,4 @@
-"""Supervised contrast over time: a class should look alike at every step of every sequence, and unlike the others."""
+"""Supervised contrast over time: features of a class should be alike at every step, and unlike those of others."""
 
 from __future__ import annotations
 
@@ -29,14 +29,21 @@ class TemporalContrast(nn.Module, Objective):
         L = L_CE + weight L_con,    L_con = Contrast(**switches)(g(r), y),
 
     where `r[t]` are the features of step t, `[T, B, d]`, and g the projection head, which is trained, saved and resumed
-    with this objective and has no part in what the model answers.
+    with this objective and does not affect the model's output.
 
-    Arguments: `weight` is lambda, reached linearly over the first `warmup` steps; `feature` is a name of `FEATURES`;
-    `head` is "mlp" (`Linear(d, d)-ReLU-Linear(d, width)`), "linear" or "none", drawn from `seed` at the first batch;
-    `ce_mode` is "tet" (every step) or "mean"; the switches are the fields of `Contrast`, with the equation.
+    Args:
+        weight: lambda, 1 by default.
+        feature: a name in `FEATURES`.
+        head: "mlp" (`Linear(d, d)-ReLU-Linear(d, width)`), "linear" or "none".
+        width: length of the projected features, 128 by default.
+        ce_mode: "tet" (cross-entropy at every step) or "mean".
+        warmup: training steps over which the weight rises linearly to lambda, 0 by default.
+        seed: of the head's weights, which are drawn at the first batch.
+        switches: fields of `Contrast`, which has the equation.
 
-    Raises ValueError for a switch that is not known and a number out of range; when called, for labels that are
-    missing, a run without traces, and a batch without a positive pair.
+    Raises:
+        ValueError: for an unknown switch or a number out of range; when called, for missing labels, a run without
+            traces, or a batch without a positive pair.
 
     >>> from rules.contract import Trace
     >>> spikes = torch.rand(4, 6, 5, generator=torch.Generator().manual_seed(0))
@@ -45,9 +52,9 @@ class TemporalContrast(nn.Module, Objective):
     >>> bool(TemporalContrast(weight=0.5, temperature=0.1)(run, batch) > TemporalContrast(weight=0.0)(run, batch))
     True
 
-    Reference: that representations of different steps are contrasted, with classes, is stated in the abstract of the
-    TCL paper, whose body could not be read: every equation, default and switch here is a reconstruction on top of
-    SupCon, Khosla et al. 2020 (arXiv 2004.11362).
+    Reference: the abstract of the TCL paper states that representations of different steps are contrasted, with
+    classes. Its body was not accessible: every equation, default and switch here is a reconstruction on top of SupCon,
+    Khosla et al. 2020 (arXiv 2004.11362).
     """
 
     @also_takes(Contrast)
@@ -79,16 +86,16 @@ class TemporalContrast(nn.Module, Objective):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # of what is contrasted
-        """`labels`, and `layers` unless logits are contrasted, or nothing is."""
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # depends on what is contrasted
+        """`labels`, and `layers` unless logits are contrasted, or the weight is 0."""
         return LABELS if self.feature == "logits_t" or self.weight == 0 else LABELS | LAYERS
 
     def advance(self) -> None:
-        """One more step of the warm-up."""
+        """Count one step of the warm-up."""
         self.steps += 1
 
     def forward(self, run: Run, batch: Batch, samples: Tensor | None = None) -> Tensor:
-        """The loss; `samples [B]` numbers the samples where several columns show one."""
+        """Return the loss; `samples [B]` are sample numbers, for columns that show the same sample."""
         fit = self.ce(run, batch)
         if self.weight == 0:
             return fit
@@ -105,17 +112,21 @@ class SiameseTemporalContrast(nn.Module, Objective):
     runs over all 2 B T features, where a sample's other view is a positive of every kind but "class_same_t" at another
     step.
 
-    Arguments: `contrast` is the objective over the views, `TemporalContrast()` if None; `views` is a name of
-    `rules.views.VIEWS` or a pair of views. Raises ValueError for views of different shapes and for a batch with a
-    carry, because two views cannot continue from one state.
+    Args:
+        contrast: the objective over the views; `TemporalContrast()` if None.
+        views: a name in `rules.views.VIEWS`, or a pair of views.
+
+    Raises:
+        ValueError: for views of different shapes, and for a batch with a carry, because two views cannot continue
+            from one state.
 
     >>> stcl = SiameseTemporalContrast(TemporalContrast(temperature=0.1), views="vector")
     >>> batch = Batch(torch.ones(4, 6, 5), torch.tensor([0, 1, 2, 3, 4, 5]))
     >>> stcl.views(batch, torch.Generator().manual_seed(0)).x.shape
     torch.Size([4, 12, 5])
 
-    Reference: that augmentation, time and class constrain together is stated in the abstract of the paper; the rest is
-    a reconstruction, as in `TemporalContrast`.
+    Reference: the abstract of the paper states that augmentation, time and class constrain together; the rest is a
+    reconstruction, as in `TemporalContrast`.
     """
 
     def __init__(self, contrast: TemporalContrast | None = None, views: str | tuple[View, View] = "vector") -> None:
@@ -129,45 +140,44 @@ class SiameseTemporalContrast(nn.Module, Objective):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the contrast
-        """As those of the contrast."""
+        """The needs of the contrast."""
         return self.contrast.needs
 
     def advance(self) -> None:
-        """One more step of the warm-up."""
+        """Count one step of the warm-up."""
         self.contrast.advance()
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
-        """Both views of every sample, the second ones behind the first."""
+        """Return both views of every sample, `[T, 2B, *features]`: all first views, then all second ones."""
         if batch.carry is not None:
-            raise ValueError("two views of a sample start from rest and this batch brings a carry; leave it None")
+            raise ValueError("two views of a sample start from rest, but this batch has a carry; leave it None")
         static = still(batch)
         x = batch.x[None] if static else batch.x
         first, second = (view(x, rng) for view in self.pair)
         if first.shape != second.shape:
             raise ValueError(
-                f"the views have shapes {tuple(first.shape)} and {tuple(second.shape)}; choose two views "
-                "that give the same"
+                f"the views have shapes {tuple(first.shape)} and {tuple(second.shape)}; choose two views of equal shape"
             )
         pair = beside(first, second)
         return Batch(pair[0] if static else pair, None if batch.y is None else batch.y.repeat(2))
 
     def forward(self, run: Run, batch: Batch) -> Tensor:
-        """The loss over both views."""
+        """Return the loss over both views."""
         size = run.output.shape[1]
         if size % 2:
-            raise ValueError(f"a run over {size} columns is not one over two views; hand over what `views` returned")
+            raise ValueError(f"a run over {size} columns is not over two views; run the model on what `views` returned")
         loss: Tensor = self.contrast(run, batch, torch.arange(size // 2, device=run.output.device).repeat(2))
         return loss
 
 
 def still(batch: Batch) -> bool:
-    """Whether the input is a static `[B, *features]`, as models without time are shown."""
+    """Return whether the input is static, `[B, *features]`, for a model without time."""
     x, y = batch.x, batch.y
     return x.ndim == 2 or (y is not None and len(x) == len(y) != x.shape[1])
 
 
 def beside(first: Tensor, second: Tensor) -> Tensor:
-    """Two sequences along B; where both are constant in time the result is too, and so is weighed once."""
+    """Stack two sequences along B; if both are constant in time, so is the result, and a layer weighs it once."""
     if len(first) > 1 and first.stride(0) == 0 and second.stride(0) == 0:
         once = torch.cat([first[:1], second[:1]], 1)
         return once.expand(len(first), *once.shape[1:])

@@ -1,4 +1,4 @@
-"""What a synapse can physically do: every member is a recipe for a `torch.optim.Optimizer`.
+"""Plasticity, how a synapse changes its weight: every member is a recipe for a `torch.optim.Optimizer`.
 
 Imports the contract and its optional clauses.
 """

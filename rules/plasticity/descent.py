@@ -1,4 +1,4 @@
-"""Ideal synapses: the optimizers of torch, written down as plain data."""
+"""Ideal synapses: torch's optimizers as plain data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from torch import nn
 @dataclass(frozen=True)
 class Adam:
     """Adaptive moments, `w <- w - lr m / (sqrt(v) + eps)`, with decoupled weight decay.
+
+    Args:
+        lr: learning rate, 1e-3 by default.
+        betas: decay per step of the first and second moment.
+        weight_decay: decay rate of the weights, 0 by default.
 
     Reference: Kingma & Ba 2015 (arXiv 1412.6980); decoupled decay: Loshchilov & Hutter 2019 (arXiv 1711.05101).
 
@@ -30,6 +35,11 @@ class Adam:
 @dataclass(frozen=True)
 class SGD:
     """Stochastic gradient descent with momentum, `b <- momentum b + g`, `w <- w - lr b`.
+
+    Args:
+        lr: learning rate, 1e-2 by default.
+        momentum: share of b that is kept at each step, 0 by default.
+        weight_decay: decay rate of the weights, added to the gradient, 0 by default.
 
     >>> SGD(lr=0.1)([nn.Parameter(torch.zeros(2))]).defaults["momentum"]
     0.0

@@ -1,1 +1,1 @@
-"""Spikes, their surrogate derivatives and random bits. Imports the contract and `errors` alone."""
+"""Spikes, their surrogate derivatives and random bits. Imports only the contract and `errors`."""

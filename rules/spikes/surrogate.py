@@ -1,4 +1,4 @@
-"""Spikes that can be differentiated: a step forward, a surrogate derivative backward."""
+"""Differentiable spikes: a step forward, a surrogate derivative backward."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class Spike(torch.autograd.Function):
-    """Heaviside of `u - noise` forward, `g(u)` times the incoming gradient backward; saves `u` alone."""
+    """Heaviside of `u - noise` forward, `g(u)` times the incoming gradient backward; saves only `u`."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, strict: bool, g: Callable[[Tensor], Tensor], noise: Tensor | None) -> Tensor:
@@ -48,7 +48,7 @@ class Spike(torch.autograd.Function):
 
 
 class TransformableSpike(torch.autograd.Function):
-    """`Spike` in the form that vmap and torch.compile take; torch binds its signature at every call, for 15 us more."""
+    """`Spike` in the form that vmap and torch.compile need; torch binds its signature at every call, in 15 us."""
 
     generate_vmap_rule = True
 
@@ -68,18 +68,18 @@ class TransformableSpike(torch.autograd.Function):
 
 
 def heaviside(u: Tensor, strict: bool = False, noise: Tensor | None = None) -> Tensor:
-    """Ones where `u >= noise`, or `u > noise` if strict, in the dtype of `u`; no noise is a noise of 0."""
+    """Return ones where `u >= noise`, or `u > noise` if strict, in the dtype of `u`; without noise compare with 0."""
     above = u if noise is None else u - noise
     return ((above > 0) if strict else (above >= 0)).to(u.dtype)
 
 
 def _filled(formula: Callable[..., Tensor], settings: dict[str, float], scale: float) -> Callable[..., Tensor]:
-    """The formula with its settings filled in, times `scale`; in float32 where `u` has half of that."""
+    """Return the formula with its settings, times `scale`; computed in float32 if `u` is in half precision."""
 
-    def evaluate(u: Tensor, **dice: torch.Generator) -> Tensor:
+    def evaluate(u: Tensor, **rng: torch.Generator) -> Tensor:  # generator=... for stochastic surrogates
         if u.dtype in HALF:
-            return evaluate(u.float(), **dice).to(u.dtype)
-        value = formula(u, **settings, **dice)
+            return evaluate(u.float(), **rng).to(u.dtype)
+        value = formula(u, **settings, **rng)
         return value if scale == 1.0 else value * scale
 
     return evaluate
@@ -91,12 +91,17 @@ class Surrogate:
 
         forward  H(u),  u = membrane - threshold;    backward  error * scale * g(u)
 
-    `Surrogate("atan", alpha=2.0, normalize="none")`: `normalize="area"` scales g to an integral of one, `"peak"` to a
-    largest value of one. Names, parameters, defaults and sources are in `rules.spikes.table.SURROGATES`. In float16
-    and bfloat16, g is computed in float32. A stochastic surrogate draws from the generator of `differentiating`.
+    In float16 and bfloat16, g is computed in float32. A stochastic surrogate draws from the generator of
+    `differentiating`.
 
-    Raises ValueError for an unknown name or parameter, one that is not positive where it must be, a normalisation that
-    does not exist, and, when used, a stochastic surrogate without a generator.
+    Args:
+        name: a name in `rules.spikes.table.SURROGATES`, which has parameters, defaults and sources.
+        normalize: "area" scales g to an integral of 1, "peak" to a largest value of 1; "none" by default.
+        parameters: of the surrogate, such as `alpha`.
+
+    Raises:
+        ValueError: for an unknown name, parameter or normalisation, or a parameter outside its domain; when used, for
+            a stochastic surrogate without a generator.
 
     >>> Surrogate("atan", alpha=4.0)
     Surrogate('atan', alpha=4.0)
@@ -145,12 +150,12 @@ class Surrogate:
 
     @property
     def shape(self) -> Shape:
-        """Its entry in the table."""
+        """The entry in the table."""
         return SURROGATES[self.name]
 
     @property
     def area(self) -> float | None:
-        """The integral of the derivative; infinite for some, None for a periodic one."""
+        """The integral of the derivative; infinite for some surrogates, None for a periodic one."""
         area = self.shape.area(**dict(self.parameters))
         return None if area is None else area * self._scale
 
@@ -160,11 +165,17 @@ class Surrogate:
         return self.shape.peak(**dict(self.parameters)) * self._scale
 
     def spike(self, u: Tensor, strict: bool = False, noise: Tensor | None = None) -> Tensor:
-        """Ones where `u >= 0` (`u > 0` if strict), differentiable as the context of the pass says.
+        """Return ones where `u >= 0` (`u > 0` if strict), differentiable as set by `differentiating`.
 
-        With `noise`, shaped like `u`, ones where `u >= noise`; the derivative stays that at `u`, and a smooth pass
-        leaves the noise out. Raises ValueError in a smooth pass where there is no primitive, and in the backward pass
-        of a stochastic surrogate without a generator.
+        Args:
+            u: membrane minus threshold, any shape.
+            strict: compare with `>` instead of `>=`.
+            noise: in the shape of `u`, for ones where `u >= noise`. The derivative is still g(u), and a smooth pass
+                ignores the noise.
+
+        Raises:
+            ValueError: in a smooth pass if there is no primitive, and in the backward pass of a stochastic surrogate
+                without a generator.
         """
         compiling = torch.compiler.is_compiling()
         context = _GUARDED[0] if compiling else _CONTEXT.get()
@@ -191,7 +202,7 @@ class Surrogate:
         return value
 
     def grad(self, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The derivative g(u) as a plain function of a tensor; a stochastic one needs a generator."""
+        """Return the derivative g(u), as a plain function of a tensor; a stochastic one needs a generator."""
         if not self.shape.stochastic:
             return self._g(u)
         if generator is None:
@@ -199,7 +210,7 @@ class Surrogate:
         return self._g(u, generator=generator)
 
     def primitive(self, u: Tensor) -> Tensor | None:
-        """The smooth step P(u) whose derivative is g(u), where there is one."""
+        """Return the smooth step P(u) whose derivative is g(u); None if there is none."""
         return None if self._smooth_step is None else self._smooth_step(u)
 
     def __repr__(self) -> str:
@@ -210,13 +221,14 @@ class Surrogate:
 
 
 def check_domain(surrogate: str, name: str, value: float) -> None:
-    """Raise ValueError where a parameter of a surrogate is no number, not finite, or outside of its domain."""
+    """Raise ValueError if a parameter of a surrogate is not a finite number in its domain."""
     wanted, valid = DOMAINS.get((surrogate, name)) or DOMAINS.get(("", name), ("above 0", lambda v: v > 0))
     if not isinstance(value, Real) or not math.isfinite(value) or not valid(float(value)):
         raise ValueError(f"surrogate {surrogate!r}: {name}={value!r}; give a finite number {wanted}")
 
 
-DOMAINS: dict[tuple[str, str], tuple[str, Callable[[float], bool]]] = {  # what need not simply be positive
+# of parameters whose domain is not simply all positive numbers
+DOMAINS: dict[tuple[str, str], tuple[str, Callable[[float], bool]]] = {
     ("", "q"): ("above 1", lambda v: v > 1),
     ("", "n"): ("that is whole and at least 2", lambda v: v >= 2 and v == round(v)),
     ("", "h"): ("from 0 to below 1", lambda v: 0 <= v < 1),
@@ -230,18 +242,18 @@ DOMAINS: dict[tuple[str, str], tuple[str, Callable[[float], bool]]] = {  # what 
 
 @dataclass
 class Differentiation:
-    """How a pass is to be differentiated: a rule sets it, neurons obey."""
+    """How a pass is differentiated: set by a rule, used by every spike."""
 
     surrogate: Surrogate | None = None  # replaces every neuron's own
     detach_reset: bool = True  # no gradient through the reset
     smooth: bool = False  # forward uses the primitive: no spikes, exact gradients
-    generator: torch.Generator | None = None  # dice of stochastic surrogates
-    spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None  # stands in for `Surrogate.spike`
-    used: bool = False  # whether any spike has asked
+    generator: torch.Generator | None = None  # for stochastic surrogates and noisy units
+    spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None  # replaces `Surrogate.spike`
+    used: bool = False  # whether there was any spike
 
 
 _CONTEXT: ContextVar[Differentiation | None] = ContextVar("differentiation", default=None)
-_GUARDED: list[Differentiation | None] = [None]  # the same for compiled code, which can guard a list but no ContextVar
+_GUARDED: list[Differentiation | None] = [None]  # for compiled code, which can guard a list but not a ContextVar
 
 
 @contextmanager
@@ -252,9 +264,14 @@ def differentiating(
     generator: torch.Generator | None = None,
     spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None,
 ) -> Iterator[Differentiation]:
-    """Differentiate every spike inside this block in this way; `used` of what it yields says whether there was one.
+    """Set how every spike inside this context is differentiated; yields settings whose `used` is True after a spike.
 
-    `spike(surrogate, u, strict, noise)`, if given, makes the spikes in place of `Surrogate.spike`.
+    Args:
+        surrogate: replaces every neuron's own; None keeps those.
+        detach_reset: no gradient through the reset, True by default.
+        smooth: replace spikes by the surrogate's primitive.
+        generator: for stochastic surrogates and noisy units.
+        spike: `spike(surrogate, u, strict, noise)`, called in place of `Surrogate.spike`.
 
     >>> u = torch.tensor([0.25], requires_grad=True)
     >>> with differentiating(smooth=True):
@@ -273,17 +290,17 @@ def differentiating(
 
 
 def current_pass() -> Differentiation | None:
-    """How the pass that is running is to be differentiated, where somebody said so."""
+    """Return the settings of the enclosing `differentiating`, or None."""
     return _GUARDED[0] if torch.compiler.is_compiling() else _CONTEXT.get()
 
 
 def reset_signal(spikes: Tensor) -> Tensor:
-    """The spikes as the reset sees them: detached, unless the pass is to be differentiated through the reset."""
+    """Return the spikes for use in a reset: detached, unless gradients are to pass through the reset."""
     context = current_pass()
     return spikes.detach() if context is None or context.detach_reset else spikes
 
 
 def generator_of_pass() -> torch.Generator | None:
-    """The dice that a rule handed in for this pass, if it did."""
+    """Return the generator of the enclosing `differentiating`, or None."""
     context = current_pass()
     return None if context is None else context.generator

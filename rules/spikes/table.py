@@ -1,10 +1,10 @@
-"""The catalogue of surrogate derivatives: g(u), its primitive P(u), its area and its peak, with where each is from.
+"""The catalogue of surrogate derivatives: g(u), its primitive P(u), its area, its peak and its source.
 
-`u` is the membrane minus the threshold. The defaults are those of the library named beside each, read in its code;
+`u` is the membrane minus the threshold. The defaults are those of the library named in the source, read in its code;
 sources marked "recalled" were not read again. Not replicated, because they are mistakes upstream: `heavi_tanh` and
 `heavi_erfc` of Norse (they lack a factor of their own primitive), `spike_rate_escape` of snnTorch (centred one unit
 above threshold), its `triangular` (returns plus or minus the threshold), and its `LSO` (fails when called).
-`sparse_fast_sigmoid` is written as its paper means it, |u| < width; snnTorch's code has u > width.
+`sparse_fast_sigmoid` follows the intent of its paper, |u| < width; snnTorch's code has u > width.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Shape(NamedTuple):
 
     grad: Callable[..., Tensor]
     primitive: Callable[..., Tensor] | None
-    area: Callable[..., float | None]  # None where it is periodic and has none
+    area: Callable[..., float | None]  # None for a periodic surrogate
     peak: Callable[..., float]
     defaults: dict[str, float]
     source: str
@@ -33,81 +33,97 @@ class Shape(NamedTuple):
 
 
 def normal(u: Tensor, sigma: float, centre: float = 0.0) -> Tensor:
-    """The density of a normal distribution."""
+    """Return the density of a normal distribution."""
     return torch.exp(-((u - centre) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))
 
 
 def sigmoid_grad(u: Tensor, alpha: float) -> Tensor:
+    """Return the derivative of `sigmoid(alpha u)`."""
     s = torch.sigmoid(alpha * u)
     return alpha * s * (1 - s)
 
 
 def triangle_primitive(u: Tensor, gamma: float) -> Tensor:
+    """Return the integral of a triangle of half-width gamma and area 1."""
     c = u.clamp(-gamma, gamma)
     return 0.5 + c / gamma - c * c.abs() / (2 * gamma**2)
 
 
 def multi_gaussian_grad(u: Tensor, h: float, k: float, sigma: float, gain: float) -> Tensor:
+    """Return a Gaussian of width sigma minus two of width k sigma, centred at plus and minus sigma."""
     flanks = normal(u, k * sigma, sigma) + normal(u, k * sigma, -sigma)
     return gain * ((1 + h) * normal(u, sigma) - h * flanks)
 
 
 def multi_gaussian_peak(h: float, k: float, sigma: float, gain: float) -> float:
+    """Return the value of `multi_gaussian_grad` at 0."""
     flanks = 2 * h / k * math.exp(-1 / (2 * k**2))
     return gain * (1 + h - flanks) / (sigma * math.sqrt(2 * math.pi))
 
 
 def leaky_ramp(u: Tensor, w: float, c: float) -> Tensor:
+    """Return a ramp from 0 to 1 over -w..w, with slope c outside."""
     inside = u.clamp(-w, w)
     return inside / (2 * w) + 0.5 + c * (u - inside)
 
 
 def q_primitive(u: Tensor, q: float) -> Tensor:
+    """Return the integral of the q-pseudo-spike."""
     tail = 0.5 * (1 + 2 * u.abs() / (q - 1)) ** (1 - q)
     return torch.where(u < 0, tail, 1 - tail)
 
 
 def exponential_primitive(u: Tensor, alpha: float) -> Tensor:
+    """Return the integral of `alpha / 2 exp(-alpha |u|)`."""
     tail = 0.5 * torch.exp(-alpha * u.abs())
     return torch.where(u < 0, tail, 1 - tail)
 
 
 def log_tail_grad(u: Tensor, alpha: float) -> Tensor:
+    """Return alpha below 0, 1 up to 1, and 1 / u above."""
     return torch.where(u <= 0, alpha, 1 / u.clamp(min=1))
 
 
 def log_tail_primitive(u: Tensor, alpha: float) -> Tensor:
+    """Return the integral of `log_tail_grad`, 0 at u = 0."""
     return alpha * u.clamp(max=0) + u.clamp(0, 1) + torch.log(u.clamp(min=1))
 
 
 def s2nn_grad(u: Tensor, alpha: float, beta: float) -> Tensor:
+    """Return a sigmoid's derivative below 0 and `beta / (u + 1)` above."""
     return torch.where(u < 0, sigmoid_grad(u, alpha), beta / (u.clamp(min=0) + 1))
 
 
 def s2nn_primitive(u: Tensor, alpha: float, beta: float) -> Tensor:
+    """Return the integral of `s2nn_grad`, 1/2 at u = 0."""
     return torch.where(u < 0, torch.sigmoid(alpha * u), beta * torch.log1p(u.clamp(min=0)) + 0.5)
 
 
 def harmonics(n: float) -> range:
+    """Return the odd harmonics of a square wave below 2 (n - 1)."""
     return range(1, 2 * (round(n) - 1), 2)
 
 
 def square_wave_grad(u: Tensor, n: float, period: float) -> Tensor:
+    """Return the derivative of a truncated Fourier series of a square wave."""
     terms = [torch.cos(i * 2 * math.pi * u / period) for i in harmonics(n)]
     return 4 / period * torch.stack(terms).sum(0)
 
 
 def square_wave_primitive(u: Tensor, n: float, period: float) -> Tensor:
+    """Return a truncated Fourier series of a square wave between 0 and 1."""
     terms = [2 / (i * math.pi) * torch.sin(i * 2 * math.pi * u / period) for i in harmonics(n)]
     return 0.5 + torch.stack(terms).sum(0)
 
 
 def sso_grad(u: Tensor, mean: float, variance: float, generator: torch.Generator) -> Tensor:
+    """Return 1 from 0 on, and random slopes below."""
     draw = torch.rand(u.shape, generator=generator, dtype=u.dtype, device=u.device) - 0.5
     return torch.where(u >= 0, 1.0, (draw + mean) * variance)
 
 
 def local_zo_grad(u: Tensor, delta: float, generator: torch.Generator) -> Tensor:
+    """Return the slope of the step along a random direction z of size delta."""
     z = torch.randn(u.shape, generator=generator, dtype=u.dtype, device=u.device).abs()
     return torch.where(u.abs() < z * delta, z / (2 * delta), 0.0)
 

@@ -1,4 +1,4 @@
-"""A sample seen another way: for Siamese objectives, and for training samples. Imports torch alone."""
+"""Views: random changes of samples, for Siamese objectives and for augmentation. Imports only torch."""
 
 from rules.views.base import Compose, Identity, View
 from rules.views.colour import ColourJitter

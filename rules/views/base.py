@@ -1,4 +1,4 @@
-"""What a view is: a batch seen another way, with dice that are handed in."""
+"""The interface of a view, a random change of a batch with a generator as argument, and shared helpers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 
 
 class View(Protocol):
-    """A sequence `[T, B, *features]` to one of the same shape and dtype, every sample with a draw of its own.
+    """A function from `[T, B, *features]` to the same shape and dtype, with a separate draw for every sample.
 
-    `x` is not changed, and a draw holds for every step of its sample unless the view says otherwise.
+    `x` itself is not changed. A draw applies to all steps of its sample unless the view documents otherwise.
     """
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The batch as this view shows it."""
+        """Return the changed batch."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Shows the batch as it is.
+    """Returns the batch unchanged.
 
     >>> x = torch.rand(4, 2, 3)
     >>> Identity()(x, torch.Generator()) is x
@@ -35,7 +35,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Compose:
-    """One view after the other: `x -> views[-1](... views[0](x))`, all from the same dice.
+    """Several views in sequence, `x -> views[-1](... views[0](x))`, with one generator.
 
     Raises ValueError for anything but a tuple of views.
 
@@ -56,35 +56,35 @@ class Compose:
 
 
 def require(fits: bool, view: object, wanted: str) -> None:
-    """Raise ValueError with the view's settings and what was wanted of them."""
+    """Raise ValueError, with the view's settings and what is wanted, unless `fits`."""
     if not fits:
         raise ValueError(f"{view}: {wanted}")
 
 
 def whole(value: Any, least: int = 0) -> bool:
-    """Whether a setting is a whole number of at least so much."""
+    """Return whether a setting is a whole number of at least `least`."""
     return isinstance(value, int) and value >= least
 
 
 def chance(value: float) -> bool:
-    """Whether a setting is a probability; NaN is none."""
+    """Return whether a setting is a probability; False for NaN."""
     return 0 <= value <= 1
 
 
 def uniform(generator: torch.Generator, x: Tensor, *shape: int) -> Tensor:
-    """Numbers in 0..1 where `x` lives, drawn where the dice live: a seed shows the same view on every device."""
+    """Draw numbers in 0..1 on the generator's device and move them to that of `x`: the same for x on any device."""
     return torch.rand(shape, generator=generator, device=generator.device).to(x.device)
 
 
 def integers(generator: torch.Generator, x: Tensor, low: int, high: int, *shape: int) -> Tensor:
-    """Whole numbers from `low` to `high`, both included."""
+    """Draw whole numbers from `low` to `high`, both included."""
     return torch.randint(low, high + 1, shape, generator=generator, device=generator.device).to(x.device)
 
 
 def still(change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`change(x)` for a change that is the same at every step; what is constant in time is changed once.
+    """Return `change(x)` for a change that is the same at every step; an input constant in time is changed once.
 
-    A network weighs an input with `x.stride(0) == 0` once, so the answer keeps that.
+    The result keeps `x.stride(0) == 0`, because a network multiplies such an input by its weights only once.
 
     >>> still(torch.neg, torch.ones(1, 2, 3).expand(5, 2, 3)).stride(0)
     0

@@ -1,4 +1,4 @@
-"""Images in other colours: brighter, flatter, greyer, turned round the colour wheel."""
+"""Views of images in other colours: brightness, contrast, saturation and hue."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey; ITU-R BT.601
 
 @dataclass(frozen=True)
 class ColourJitter:
-    """Brightness, contrast, saturation and hue, in this order, each changed by a random factor or turn.
+    """Random changes of brightness, contrast, saturation and hue, in this order.
 
     With `blend(a, b, f) = clamp(f a + (1 - f) b, 0, 1)`, `grey` the luma of an image and `f` uniform on
     `max(0, 1 - s)..1 + s` for a strength `s`:
 
         brightness: blend(x, 0, f);  contrast: blend(x, mean of grey, f);  saturation: blend(x, grey, f)
 
-    and the hue moves by a share of the wheel uniform on `-hue..hue`. Images have 1 channel, which has neither
-    saturation nor hue, or 3. Raises ValueError for a negative strength, a hue over 0.5, other channels, and for numbers
-    outside 0..1.
+    and the hue moves by a share of the colour wheel uniform on `-hue..hue`. Images have 3 channels, or 1 channel, which
+    has neither saturation nor hue.
+
+    Args:
+        brightness, contrast, saturation: strengths s, at least 0.
+        hue: share of the colour wheel, 0 to 0.5.
+
+    Raises:
+        ValueError: for a negative strength or a hue over 0.5; when called, for other numbers of channels, and for
+            numbers outside 0..1.
 
     >>> x = torch.full((1, 2, 3, 4, 4), 0.5)
     >>> ColourJitter(0.0, 0.0, 0.0, 0.0)(x, torch.Generator()).equal(x)
@@ -46,11 +53,11 @@ class ColourJitter:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         images(x, self)
         if x.shape[2] not in (1, 3):
-            raise ValueError(f"{self} wants images with 1 or 3 channels; these have {x.shape[2]}: leave the jitter out")
+            raise ValueError(f"{self} needs images with 1 or 3 channels; these have {x.shape[2]}: leave the jitter out")
         shown = x[:1] if x.stride(0) == 0 else x
         low, high = (float(bound) for bound in torch.aminmax(shown))
-        if not (low >= 0 and high <= 1):  # so that NaN is refused too
-            raise ValueError(f"{self} wants images between 0 and 1; these run from {low:g} to {high:g}: rescale them")
+        if not (low >= 0 and high <= 1):  # in this form NaN is refused too
+            raise ValueError(f"{self} needs images between 0 and 1; these run from {low:g} to {high:g}: rescale them")
         draws = uniform(generator, x, 4, x.shape[1]).to(x.dtype)  # [4, B]
         strengths = (self.brightness, self.contrast, self.saturation)
         factors = [_factor(draw, s).view(SAMPLE) for draw, s in zip(draws, strengths, strict=False)]
@@ -73,12 +80,12 @@ def _factor(draw: Tensor, strength: float) -> Tensor:
 
 
 def blend(a: Tensor, b: Tensor, factor: Tensor) -> Tensor:
-    """`factor a + (1 - factor) b`, held to 0..1."""
+    """Return `factor a + (1 - factor) b`, clipped to 0..1."""
     return (b + factor * (a - b)).clamp(0, 1)
 
 
 def grey(x: Tensor) -> Tensor:
-    """Luma `[T, B, 1, H, W]`; an image of one channel is its own."""
+    """Return the luma `[T, B, 1, H, W]`; an image of one channel is returned unchanged."""
     if x.shape[2] == 1:
         return x
     red, green, blue = x.unbind(2)
@@ -86,14 +93,14 @@ def grey(x: Tensor) -> Tensor:
 
 
 def turned(x: Tensor, turn: Tensor) -> Tensor:
-    """Colours with their hue moved by a share of the wheel, through hue, saturation and value and back.
+    """Return colours with their hue moved by a share of the wheel, by conversion to HSV and back.
 
     With value `v`, chroma `c` and hue `h` in sixths, channel n = 5, 3, 1 of red, green, blue is
     `v - c max(0, min(k, 4 - k, 1))` for `k = (n + h) mod 6`.
     """
     red, green, blue = x.unbind(2)
     value, chroma = x.amax(2), x.amax(2) - x.amin(2)
-    by = torch.where(chroma == 0, 1, chroma)  # grey has no hue, and keeps its colour whatever is put here
+    by = torch.where(chroma == 0, 1, chroma)  # avoids 0 / 0; the colour of grey does not depend on its hue
     hue = torch.where(
         value == red,
         (green - blue) / by,

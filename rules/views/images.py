@@ -1,4 +1,4 @@
-"""Images seen another way: cropped, mirrored, with a hole, in other colours."""
+"""Views of images: cropped, mirrored, with a hole."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from torch.nn import functional as F
 
 from rules.views.base import chance, integers, require, still, uniform, whole
 
-SAMPLE = (-1, 1, 1, 1)  # a number for each sample beside [T, B, C, H, W]
+SAMPLE = (-1, 1, 1, 1)  # shape of one number per sample, to broadcast with [T, B, C, H, W]
 
 
 def images(x: Tensor, view: object) -> tuple[int, int]:
-    """Height and width, for floating-point images `[T, B, C, H, W]` alone."""
+    """Return height and width; raise ValueError for anything but floating-point images `[T, B, C, H, W]`."""
     if x.ndim != 5:
         raise ValueError(
-            f"{view} wants images [T, B, C, H, W]; this input is {tuple(x.shape)}: "
-            "reshape it, or take the pair 'vector'"
+            f"{view} needs images [T, B, C, H, W]; this input is {tuple(x.shape)}: reshape it, or use the pair 'vector'"
         )
     if not x.is_floating_point():
-        raise ValueError(f"{view} wants floating-point images; these are {x.dtype}: divide them by their largest value")
+        raise ValueError(f"{view} needs floating-point images; these are {x.dtype}: divide them by their largest value")
     return x.shape[3], x.shape[4]
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """A window of the image's size at a random place of the image with a border of zeros.
+    """A window of the image's size at a random place in the image with a border of zeros.
 
-    `padding` is the width of the border [pixel]; both offsets are uniform on 0..2 padding. Raises ValueError for a
-    padding that is negative or could leave nothing of the image.
+    Args:
+        padding: width of the border [pixel]; both offsets are uniform on 0..2 padding.
+
+    Raises:
+        ValueError: for a padding that is negative or, when called, could move the image out of the window.
 
     >>> RandomCrop(padding=1)(torch.ones(5, 2, 3, 8, 8), torch.Generator().manual_seed(0)).shape
     torch.Size([5, 2, 3, 8, 8])
@@ -60,9 +62,13 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Left and right swapped, with a probability.
+    """Left and right swapped at random.
 
-    Raises ValueError for a probability outside 0..1.
+    Args:
+        probability: of swapping a sample, 0.5 by default.
+
+    Raises:
+        ValueError: for a probability outside 0..1.
 
     >>> x = torch.arange(3.0).view(1, 1, 1, 1, 3)
     >>> RandomFlip(probability=1.0)(x, torch.Generator()).flatten().tolist()
@@ -84,13 +90,18 @@ class RandomFlip:
 class Cutout:
     """A square of zeros around a random pixel, clipped at the border.
 
-    The square has `size` pixels a side and covers `centre - size // 2` up to, without, `centre - size // 2 + size`.
-    Raises ValueError for a size that is negative or could blank an image.
+    The square covers `centre - size // 2` up to, but without, `centre - size // 2 + size`.
+
+    Args:
+        size: side of the square [pixel], 16 by default.
+
+    Raises:
+        ValueError: for a size that is negative or, when called, could blank an image.
 
     >>> int((Cutout(size=2)(torch.ones(1, 1, 1, 8, 8), torch.Generator().manual_seed(0)) == 0).sum())
     4
 
-    Reference: DeVries & Taylor 2017 (arXiv 1708.04552), whose code takes an odd size for the even one below it.
+    Reference: DeVries & Taylor 2017 (arXiv 1708.04552), whose code rounds an odd size down to an even one.
     """
 
     size: int = 16

@@ -1,4 +1,4 @@
-"""Two views of one batch: the pairs that a Siamese objective compares, by name."""
+"""Pairs of views of one batch, for Siamese objectives, by name."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ Pair = tuple[View, View]
 
 
 def image(*, padding: int = 4, flip: bool = True, jitter: float = 0.4, cutout: int = 16) -> Pair:
-    """Both crop and flip; the second also jitters the colours and cuts a hole. 0 or False leaves a step out.
+    """Build a pair of views that crop and flip; the second also jitters the colours and cuts a hole.
 
-    The defaults are for images of 32 x 32; digits of 8 x 8 want `padding=1, flip=False, cutout=4`. `jitter` is the
-    strength of brightness, contrast and saturation, and a quarter of it that of the hue (Chen et al. 2020, SimCLR).
+    0 or False leaves a step out. The defaults are for images of 32 x 32; for digits of 8 x 8 use `padding=1,
+    flip=False, cutout=4`.
+
+    Args:
+        padding: of `RandomCrop` [pixel].
+        flip: whether to swap left and right.
+        jitter: strength of brightness, contrast and saturation; that of the hue is a quarter of it (Chen et al. 2020,
+            SimCLR).
+        cutout: side of the hole [pixel].
 
     >>> image(flip=False, jitter=0.0)
     (Compose(views=(RandomCrop(padding=4),)), Compose(views=(RandomCrop(padding=4), Cutout(size=16))))
@@ -28,21 +35,35 @@ def image(*, padding: int = 4, flip: bool = True, jitter: float = 0.4, cutout: i
 
 
 def spikes(*, shift: int = 2, steps: int = 1, drop: float = 0.1, reach: int = 1, swap: float = 0.1) -> Pair:
-    """Both roll; the second also shifts in time, loses events and jitters their channel.
+    """Build a pair of views that roll; the second also shifts in time, drops events and jitters their channel.
 
-    `reach` is for units `[T, B, N]`, `swap` for polarities `[T, B, 2, H, W]`. The defaults are our own choice.
+    The defaults are our own choice.
+
+    Args:
+        shift: of `Roll` [units or pixels].
+        steps: of `TimeShift`.
+        drop: probability of `EventDrop`.
+        reach: of `ChannelJitter`, for units `[T, B, N]`.
+        swap: of `ChannelJitter`, for polarities `[T, B, 2, H, W]`.
     """
     strong = (Roll(shift), TimeShift(steps), EventDrop(drop), ChannelJitter(reach, swap))
     return Roll(shift), Compose(strong)
 
 
 def vector(*, noise: float = 0.1, drop: float = 0.1) -> Pair:
-    """Both get noise; the second also loses features. The defaults are our own choice, for features in 0..1."""
+    """Build a pair of views that add noise; the second also drops features.
+
+    The defaults are our own choice, for features in 0..1.
+
+    Args:
+        noise: standard deviation, in the features' unit.
+        drop: probability of dropping a feature.
+    """
     return AdditiveNoise(noise), Compose((AdditiveNoise(noise), FeatureDrop(drop)))
 
 
 def same() -> Pair:
-    """The batch twice, for telling what the views are worth."""
+    """Build a pair of unchanged batches, as a baseline for the other views."""
     return Identity(), Identity()
 
 

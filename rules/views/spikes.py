@@ -1,4 +1,4 @@
-"""Spike trains seen another way: rolled, late or early, thinned, on a neighbouring channel."""
+"""Views of spike trains: rolled, shifted in time, thinned, or moved to a neighbouring channel."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rules.views.base import chance, integers, require, still, uniform, whole
 
 
 def trains(x: Tensor, view: object) -> None:
-    """Refuse what is neither units `[T, B, N]` nor an event image `[T, B, C, H, W]`."""
+    """Raise ValueError for anything but units `[T, B, N]` or event images `[T, B, C, H, W]`."""
     if x.ndim not in (3, 5):
         raise ValueError(
-            f"{view} wants spike trains [T, B, N] or [T, B, C, H, W]; this input is {tuple(x.shape)}: "
+            f"{view} needs spike trains [T, B, N] or [T, B, C, H, W]; this input is {tuple(x.shape)}: "
             "flatten or unflatten its features"
         )
 
@@ -23,8 +23,11 @@ def trains(x: Tensor, view: object) -> None:
 class Roll:
     """A circular shift of the units `[T, B, N]`, or of height and width `[T, B, C, H, W]`: no spike is lost.
 
-    Every sample shifts by a whole number uniform on `-shift..shift`, in both directions of an image by one of its own.
-    Raises ValueError for a negative shift and for other ranks.
+    Args:
+        shift: every sample shifts by a whole number uniform on `-shift..shift`, drawn separately for height and width.
+
+    Raises:
+        ValueError: for a negative shift; when called, for other ranks.
 
     >>> float(Roll(shift=3)(torch.eye(4).view(4, 1, 4), torch.Generator().manual_seed(0)).sum())
     4.0
@@ -52,10 +55,13 @@ class Roll:
 
 @dataclass(frozen=True)
 class TimeShift:
-    """The whole train of a sample earlier or later; what leaves is lost, and silence comes in.
+    """A shift in time of a sample's whole train; spikes shifted out are lost, and the gap is filled with silence.
 
-    Every sample shifts by a whole number of steps uniform on `-steps..steps`. Raises ValueError for negative steps,
-    and for as many as the train has.
+    Args:
+        steps: every sample shifts by a whole number of steps uniform on `-steps..steps`.
+
+    Raises:
+        ValueError: for negative steps; when called, for as many steps as the train has.
 
     >>> late = TimeShift(steps=1)(torch.ones(4, 8, 1), torch.Generator().manual_seed(0))
     >>> sorted(set(late.sum(0).flatten().tolist()))
@@ -81,9 +87,13 @@ class TimeShift:
 
 @dataclass(frozen=True)
 class EventDrop:
-    """Every event is lost with a probability, independently of all others: every step has its own draw.
+    """A random loss of events, each independent of all others, with a new draw at every step.
 
-    Raises ValueError for a probability outside 0..1.
+    Args:
+        probability: of losing an event, 0.1 by default.
+
+    Raises:
+        ValueError: for a probability outside 0..1.
 
     >>> float(EventDrop(probability=1.0)(torch.ones(4, 2, 3), torch.Generator()).sum())
     0.0
@@ -103,12 +113,18 @@ class EventDrop:
 
 @dataclass(frozen=True)
 class ChannelJitter:
-    """An event on another channel: on a near unit in `[T, B, N]`, on the other polarity in `[T, B, 2, H, W]`.
+    """A move of events to another channel: a near unit in `[T, B, N]`, the other polarity in `[T, B, 2, H, W]`.
 
-    Units: every event, at every step, moves by a whole number of its own, uniform on `-reach..reach`, and stops at the
-    first and the last unit; events that meet in a step become one, so spikes stay 0 or 1 and their count may fall.
-    Polarities: a sample has both swapped, at all its steps, with probability `swap`. Raises ValueError for a negative
-    reach, a probability outside 0..1, other shapes, and units that hold anything but 0 and 1.
+    Units: every event moves by its own draw, and stops at the first and the last unit. Events that coincide become one,
+    so spikes stay 0 or 1 and their count may fall. Polarities: a sample has both swapped, at all its steps.
+
+    Args:
+        reach: units by which an event moves, uniform on `-reach..reach`.
+        swap: probability of swapping the polarities of a sample.
+
+    Raises:
+        ValueError: for a negative reach or a probability outside 0..1; when called, for other shapes, and for units
+            that contain anything but 0 and 1.
 
     >>> x = torch.tensor([1.0, 0.0]).view(1, 1, 2, 1, 1)
     >>> ChannelJitter(swap=1.0)(x, torch.Generator()).flatten().tolist()
@@ -129,8 +145,8 @@ class ChannelJitter:
     def _moved(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if not bool(((x == 0) | (x == 1)).all()):
             raise ValueError(
-                f"{self} wants spikes of 0 and 1; this input holds other numbers: encode it first, "
-                "or take the pair 'vector'"
+                f"{self} needs spikes of 0 and 1; this input holds other numbers: encode it first, "
+                "or use the pair 'vector'"
             )
         step, sample, unit = x.nonzero(as_tuple=True)
         by = integers(generator, x, -self.reach, self.reach, len(unit))
@@ -141,7 +157,7 @@ class ChannelJitter:
     def _swapped(self, x: Tensor, generator: torch.Generator) -> Tensor:
         if x.shape[2] != 2:
             raise ValueError(
-                f"{self} wants two polarities [T, B, 2, H, W]; this input is {tuple(x.shape)}: "
+                f"{self} needs two polarities [T, B, 2, H, W]; this input is {tuple(x.shape)}: "
                 "leave the channel jitter out"
             )
         swapped = (uniform(generator, x, x.shape[1]) < self.swap).view(-1, 1, 1, 1)

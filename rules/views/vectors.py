@@ -1,4 +1,4 @@
-"""Feature vectors seen another way: with noise, with features missing."""
+"""Views of feature vectors: with noise, or with features missing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from rules.views.base import chance, require, still, uniform
 
 
 def features(x: Tensor, view: object) -> None:
-    """Refuse what has no features, or whole numbers for features."""
+    """Raise ValueError for anything but floating-point features `[T, B, N, ...]`."""
     if x.ndim < 3:
         raise ValueError(
-            f"{view} wants features [T, B, N]; this input is {tuple(x.shape)}: put time first and the samples second"
+            f"{view} needs features [T, B, N]; this input is {tuple(x.shape)}: put time first and the samples second"
         )
     if not x.is_floating_point():
-        raise ValueError(f"{view} wants floating-point features; these are {x.dtype}: x.float()")
+        raise ValueError(f"{view} needs floating-point features; these are {x.dtype}: use x.float()")
 
 
 @dataclass(frozen=True)
 class AdditiveNoise:
-    """Features plus Gaussian noise that stands still: `x[t] + std n` with `n ~ N(0, 1)` the same at every step.
+    """Features plus Gaussian noise: `x[t] + std n`, with `n ~ N(0, 1)` the same at every step.
 
-    `std` is in the features' unit. Raises ValueError for one that is negative or not finite.
+    Args:
+        std: standard deviation, in the features' unit, 0.1 by default.
+
+    Raises:
+        ValueError: for a std that is negative or not finite.
 
     >>> AdditiveNoise(std=0.1)(torch.zeros(5, 2, 3), torch.Generator().manual_seed(0)).shape
     torch.Size([5, 2, 3])
@@ -43,9 +47,13 @@ class AdditiveNoise:
 
 @dataclass(frozen=True)
 class FeatureDrop:
-    """Every feature of a sample is 0 at all steps with a probability; the others are not scaled up.
+    """A random loss of features: a dropped feature is 0 at all steps, and the others are not scaled up.
 
-    Raises ValueError for a probability outside 0..1.
+    Args:
+        probability: of dropping a feature of a sample, 0.1 by default.
+
+    Raises:
+        ValueError: for a probability outside 0..1.
 
     >>> float(FeatureDrop(probability=1.0)(torch.ones(5, 2, 3), torch.Generator()).sum())
     0.0

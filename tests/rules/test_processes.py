@@ -72,7 +72,7 @@ def test_two_processes_are_one_batch(tmp_path, switches):
 @pytest.mark.slow
 def test_unequal_batches_are_refused(tmp_path):
     for result in both(tmp_path, [6, 4]):
-        assert "the processes bring batches of [6, 4] samples; a gathered loss wants equal sizes" in result["error"]
+        assert "the processes have batches of [6, 4] samples; a gathered loss needs equal sizes" in result["error"]
 
 
 def test_alone_gathering_changes_nothing():

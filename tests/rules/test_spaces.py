@@ -37,7 +37,7 @@ def test_a_stranger_says_it_itself():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Range(2.0, 1.0), "a range from 2.0 to 1.0: give two finite numbers that rise"),
+        (lambda: Range(2.0, 1.0), "a range from 2.0 to 1.0: give two finite numbers, the smaller one first"),
         (lambda: Range(0.0, 1.0, log=True), "a logarithmic range from 0.0: give a lower end above 0"),
         (lambda: Options((1,)), r"options \(1,\): give at least two to choose from"),
     ],

@@ -1,4 +1,4 @@
-"""Binary stochastic backpropagation, and the wires that carry its bits. Imports no other credit."""
+"""Binary stochastic backpropagation, and the connections that carry its bits. Imports no other credit rule."""
 
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 

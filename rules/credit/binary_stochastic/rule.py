@@ -37,26 +37,35 @@ class BinaryStochastic(CreditRule):
 
     Works on networks whose hidden layers put out bits: `rules.StochasticBits`, the neuron `stochastic_binary`, or
     spiking neurons such as LIF, whose spikes are bits already and whose derivative bit has the probability
-    `kappa / 4 g(u) / max g` of their surrogate. Of a network with memory each step is credited alone (spatial credit):
-    no error travels back in time. Signals are integers held in the dtype of the weights, so that BLAS multiplies them.
+    `kappa / 4 g(u) / max g` of their surrogate. In a network with memory each step is credited separately (spatial
+    credit): no error travels back in time. Signals are integers in the dtype of the weights, so that BLAS can multiply
+    them.
 
-    Arguments: `kappa`, from 0 to 4; `gain`, 1 / temperature; `output`, whether the objective sees the read-out's bits
-    ("sampled") or their probabilities ("mean"); `dead_zone`, below which an output error counts as 0: the error is the
-    sign of `-T B dLoss/doutput` where that exceeds it; `sign_hidden=False` leaves hidden errors as they are;
-    `reuse_bits` makes the derivative bit from the very draw that went forward (AND NOT for kappa = 1, XOR for 2), which
-    biases the mean; `binarise_input=False` shows the input as it is; `debug` checks that every wire carries bits or
-    trits. A model that learned so is asked in three ways: `mean` propagates probabilities in place of bits, `sample1`
+    A trained model is evaluated in one of three modes: `mean` propagates probabilities in place of bits, `sample1`
     takes the output probabilities of one draw, and `sample16` their mean over `samples=16` draws.
 
-    Raises ValueError for kappa or gain out of range, input outside of 0..1, batch normalisation in training mode;
-    MissingNeed for a model without layers, or one whose neurons offer no derivative bits.
+    Args:
+        kappa: scale of the derivative bit's probability, from 0 to 4.
+        gain: 1 / temperature, positive.
+        output: whether the objective sees the read-out's bits ("sampled") or their probabilities ("mean").
+        dead_zone: the output error is the sign of `-T B dLoss/doutput`, or 0 where its size does not exceed this.
+        sign_hidden: take the sign of hidden errors; False leaves them unchanged.
+        reuse_bits: make the derivative bit from the same draw that went forward (AND NOT for kappa = 1, XOR for 2),
+            which biases the mean.
+        binarise_input: draw the input as bits; False passes it unchanged.
+        samples: number of draws in the last mode of evaluation.
+        debug: check that every connection carries bits or trits.
+
+    Raises:
+        ValueError: for kappa or gain out of range, input outside 0..1, or batch normalisation in training mode.
+        MissingNeed: for a model without layers, or one whose neurons offer no derivative bits.
 
     >>> BinaryStochastic().claim, BinaryStochastic(kappa=2.0, reuse_bits=True).claim
     ('sign_unbiased', 'none')
 
-    Reference: a reconstruction. That forward signals and derivatives are stochastic bits, errors signed and updates
-    stepwise is stated in the abstract of Li et al. 2023 (arXiv 2304.12866); sampled output error, kappa, the draws and
-    the dead zone are ours, since the paper's equations could not be read.
+    Reference: a reconstruction. The abstract of Li et al. 2023 (arXiv 2304.12866) states that forward signals and
+    derivatives are stochastic bits, errors signed and updates stepwise. Sampled output error, kappa, the draws and the
+    dead zone are ours, because the paper's equations were not accessible.
     """
 
     kappa: float = 4.0
@@ -86,7 +95,7 @@ class BinaryStochastic(CreditRule):
             raise ValueError(f"samples={self.samples}: give the number of draws to average, at least 1")
 
     @property
-    def claim(self) -> Claim:  # type: ignore[override]  # the identity above wants the sampled error and fresh bits
+    def claim(self) -> Claim:  # type: ignore[override]  # the identity above requires the sampled error and fresh bits
         plain_form = self.output == "sampled" and self.sign_hidden and not self.reuse_bits and self.dead_zone < 1
         return "sign_unbiased" if plain_form else "none"
 
@@ -95,12 +104,12 @@ class BinaryStochastic(CreditRule):
         return ("mean", "sample1", f"sample{self.samples}")
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Weights and biases of linear maps and convolutions; nothing else gets an opinion."""
+        """Return the weights and biases of linear maps and convolutions; no other parameter is updated."""
         known = {id(p) for module in wired(model).values() for p in module.parameters(recurse=False)}
         return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in known}
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """Pulses for every weight, from one forward and one backward pass of bits."""
+        """Return pulses for every weight, from one forward and one backward pass of bits."""
         _refuse_batch_norm(model)
         parameters = self.parameters(model)
         views = objective.views(batch, rng)
@@ -122,7 +131,7 @@ class BinaryStochastic(CreditRule):
         return Credit(grads, state, loss, cost, run.carry)
 
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
-        """The output in one of the three modes; carry and traces are those of the last pass."""
+        """Run the model in one of the three modes; carry and traces are those of the last pass."""
         drawn: deque[Drawn] = deque(maxlen=len(batch.x))
 
         def spike(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
@@ -137,7 +146,7 @@ class BinaryStochastic(CreditRule):
         return found._replace(output=torch.stack(outputs).mean(0))
 
     def _shown(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """The input as random bits."""
+        """Return the input as random bits."""
         if not self.binarise_input:
             return x
         low, high = (float(bound) for bound in torch.aminmax(x))
@@ -149,7 +158,7 @@ class BinaryStochastic(CreditRule):
         return bernoulli(x, rng)
 
     def _derivative(self, rng: torch.Generator) -> Callable[[Drawn], Tensor]:
-        """How the derivative bits of spikes are drawn."""
+        """Return the function that draws the derivative bits of spikes."""
 
         def fresh(spikes: Drawn) -> Tensor:
             slope = spikes.surrogate.grad(spikes.u, rng)
@@ -167,7 +176,7 @@ class BinaryStochastic(CreditRule):
         return reused if self.reuse_bits else fresh
 
     def _output_error(self, objective: Objective, run: Run, views: Batch, wires: Wires) -> tuple[float, Tensor]:
-        """The loss, and minus the error of each output `[T, B, classes]`, in -1, 0, 1: credit is for a minimiser."""
+        """Return the loss and minus the output error, `[T, B, classes]` in -1, 0, 1: the sign of the loss's slope."""
         output = run.output.detach()
         if self.output == "mean":
             output = probabilities(output, wires.drawn)
@@ -190,7 +199,7 @@ class BinaryStochastic(CreditRule):
 
 
 def _steps(model: nn.Module, batch: Batch) -> Iterator[Run]:
-    """The run step by step where the model can continue, so that no error travels back in time."""
+    """Yield the run step by step if the model takes a carry, so that no error travels back in time."""
     carry = batch.carry
     for x in torch.split(batch.x, 1) if takes(model, "carry") else (batch.x,):
         run = run_model(model, Batch(x, batch.y, carry), record=True)

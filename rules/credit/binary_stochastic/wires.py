@@ -1,4 +1,4 @@
-"""What crosses between layers while a network learns with one-bit signals: drawn, signed, checked and counted."""
+"""The one-bit signals between layers of a binary stochastic network: drawn, signed, checked and counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rules.synapses import synapses, transposed
 
 
 class Drawn(NamedTuple):
-    """Spikes that were made, and of what."""
+    """Spikes, and the membrane and surrogate from which they were drawn."""
 
     bits: Tensor
     surrogate: Surrogate
@@ -44,13 +44,13 @@ Draw = Callable[[Drawn], Tensor]  # the derivative bits of spikes
 
 
 def made(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None, gain: float) -> Drawn:
-    """The spikes of a membrane that is multiplied by `gain`."""
+    """Return the spikes of a membrane that is multiplied by `gain`."""
     seen = u.detach() if gain == 1.0 else gain * u.detach()
     return Drawn(heaviside(seen, strict, noise), surrogate, seen, noise is not None)
 
 
 def probabilities(output: Tensor, drawn: Sequence[Drawn]) -> Tensor:
-    """The output with the probability of each bit in its place; as it is where it is no bits of the last spikes."""
+    """Return the output with each bit replaced by its probability; unchanged if it is not made of the last spikes."""
     found: list[Drawn] = []
     for spikes in reversed(drawn):
         found.insert(0, spikes)
@@ -63,7 +63,7 @@ def probabilities(output: Tensor, drawn: Sequence[Drawn]) -> Tensor:
 
 
 class Gate(torch.autograd.Function):
-    """The bits forward, the error where the derivative bit is 1 backward."""
+    """Forward, the bits; backward, the error where the derivative bit is 1."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, bits: Tensor, slope: Tensor) -> Tensor:
@@ -77,26 +77,26 @@ class Gate(torch.autograd.Function):
 
 
 def wired(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules whose weights one-bit signals pass, by name: all synapses but transposed convolutions.
+    """Return the modules whose weights one-bit signals pass, by name: all synapses except transposed convolutions.
 
-    Their weight is `[in, out, ...]`, and how often it is read for an input of zeros and ones is not worked out here.
+    The weight of those is `[in, out, ...]`; how often it is read for an input of zeros and ones is not implemented.
     """
     return {name: module for name, module in synapses(model).items() if not transposed(module)}
 
 
 class Wires:
-    """Inside its `with` block, signals between the weighted modules of a model are one-bit, and counted.
+    """A context in which signals between the weighted modules of a model are one-bit, and counted.
 
-    Forward, `spike` draws the spikes and, where autograd will come back, their derivative bits; `gain` multiplies the
-    membrane. Backward, the error that leaves each weighted module downward is gated by those bits, and what arrives at
-    the next is its sign (`sign`), so that autograd multiplies weights with -1, 0 and 1 alone. With `debug`, anything
-    else on a wire is an AssertionError that names the module.
+    Forward, `spike` draws the spikes and, if autograd will run backward through them, their derivative bits; `gain`
+    multiplies the membrane. Backward, the error that a weighted module passes down is gated by those bits, and the next
+    module receives its sign (`sign`), so that autograd multiplies weights with -1, 0 and 1 only. With `debug`, any
+    other value raises an AssertionError that names the module.
     """
 
     def __init__(self, model: nn.Module, draw: Draw, gain: float, sign: bool, debug: bool) -> None:
         self.draw, self.gain, self.sign, self.debug = draw, gain, sign, debug
         self.counts: Counter[str] = Counter()
-        self.drawn: list[Drawn] = []  # all spikes made, in order
+        self.drawn: list[Drawn] = []  # all spikes, in order
         self._modules = wired(model)
         self._handles: list[RemovableHandle] = []
 
@@ -109,7 +109,7 @@ class Wires:
             handle.remove()
 
     def spike(self, surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
-        """Stands in for `Surrogate.spike`."""
+        """Draw spikes in place of `Surrogate.spike`."""
         drawn = made(surrogate, u, strict, noise, self.gain)
         self.drawn.append(drawn)
         self.counts["comparisons"] += drawn.bits.numel()
@@ -121,7 +121,7 @@ class Wires:
         return spikes
 
     def cost(self, dense: Cost, random_bits: int) -> Cost:
-        """The bill for one pass in each direction: of a dense one what does not ask for bits, and what was drawn."""
+        """Return the cost of one pass in each direction, with products, conversions and bits as counted here."""
         moved = replace(dense, multiplications=0, dac_conversions=0, adc_conversions=0)
         return moved + Cost(**self.counts) + Cost(random_bits=random_bits)
 
@@ -132,7 +132,7 @@ class Wires:
             self.counts["one_bit_reads"] += reads(module, sent)
         else:
             if self.debug and not first:
-                raise AssertionError(f"{name} was sent numbers that are neither 0 nor 1")
+                raise AssertionError(f"{name} received numbers that are neither 0 nor 1")
             self.counts["multiplications"] += operations(module, output)
             self.counts["dac_conversions"] += sent.numel()
         if output.requires_grad:
@@ -157,13 +157,13 @@ class Wires:
 
 
 def operations(module: nn.Module, output: Tensor) -> int:
-    """Multiply-accumulates of a dense pass with this output."""
+    """Return the multiply-accumulates of a dense pass with this output."""
     weight: Tensor = module.weight  # type: ignore[assignment]
     return output.numel() * weight[0].numel()
 
 
 def reads(module: nn.Module, sent: Tensor) -> int:
-    """Weights that a forward pass adds up for what is not 0 in `sent`; padding is not read."""
+    """Return how many weights a forward pass adds up for the nonzero entries of `sent`; padding is not read."""
     if isinstance(module, nn.Linear):
         return int(sent.count_nonzero()) * module.out_features
     ones = (sent != 0).to(sent.dtype)
@@ -171,7 +171,7 @@ def reads(module: nn.Module, sent: Tensor) -> int:
 
 
 def reads_back(module: nn.Module, error: Tensor, sent: torch.Size) -> int:
-    """Weights that a backward pass adds up for what is not 0 in the error."""
+    """Return how many weights a backward pass adds up for the nonzero entries of the error."""
     if isinstance(module, nn.Linear):
         return int(error.count_nonzero()) * module.in_features
     window = _seen(module, error.new_ones(1, *sent[1:]))  # how many inputs each output sees, [1, groups, ...]
@@ -180,12 +180,12 @@ def reads_back(module: nn.Module, error: Tensor, sent: torch.Size) -> int:
 
 
 def _seen(module: Any, ones: Tensor) -> Tensor:
-    """How many ones each output position sees, one channel a group."""
+    """Return how many ones each output position sees, with one channel per group."""
     kernel = module.weight.new_ones(module.groups, *module.weight.shape[1:])
     counted: Tensor = module._conv_forward(ones, kernel, None)
     return counted
 
 
 def _share(module: Any) -> int:
-    """Output channels of one group."""
+    """Return the number of output channels of one group."""
     return int(module.out_channels // module.groups)

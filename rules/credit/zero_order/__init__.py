@@ -1,6 +1,6 @@
-"""Learning from forward passes alone: errors measured by perturbing signals or weights.
+"""Learning from forward passes only: errors are measured by perturbing signals or weights.
 
-Imports no other credit; `draws`, `sharing` and `steady` serve both folders.
+Imports no other credit rule; `draws`, `sharing` and `steady` are used by both subpackages.
 """
 
 from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def signs_like(value: Tensor, dice: torch.Generator) -> Tensor:
-    """Plus or minus one, with equal chances."""
-    return (torch.randint(0, 2, value.shape, generator=dice) * 2 - 1).to(value)
+def signs_like(value: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw plus or minus one with equal probability, in the shape of `value`."""
+    return (torch.randint(0, 2, value.shape, generator=rng) * 2 - 1).to(value)
 
 
-def normal_like(value: Tensor, dice: torch.Generator) -> Tensor:
-    """Standard normal."""
-    return torch.randn(value.shape, generator=dice, dtype=torch.float64).to(value)
+def normal_like(value: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw standard normal numbers in the shape of `value`; in float64 first, so that all dtypes get equal numbers."""
+    return torch.randn(value.shape, generator=rng, dtype=torch.float64).to(value)
 
 
-WORKING_SET = 2**22  # bytes of probes at a time on a processor: larger batches leave its caches and fault in pages
+WORKING_SET = 2**22  # bytes of probes at a time on a CPU: larger batches do not fit its caches and cause page faults

@@ -1,4 +1,4 @@
-"""Draws divided between processes: seeds and losses travel, never a direction or a gradient."""
+"""Draws divided between processes, which exchange seeds and losses but no directions or gradients."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rules.diagnostics.nonfinite import NonFinite
 from rules.processes import processes, rank, summed
 
 
-def dice(seed: int) -> torch.Generator:
-    """Dice that start at a seed."""
+def generator(seed: int) -> torch.Generator:
+    """Return a generator that starts at a seed."""
     return torch.Generator().manual_seed(seed)
 
 
 def seeds(count: int, rng: torch.Generator) -> list[int]:
-    """So many seeds, the first process's for everybody.
+    """Draw seeds; all processes get those of the first one.
 
-    >>> len(set(seeds(5, dice(0)))), seeds(5, dice(0)) == seeds(5, dice(0))
+    >>> len(set(seeds(5, generator(0)))), seeds(5, generator(0)) == seeds(5, generator(0))
     (5, True)
     """
     drawn = torch.randint(2**62, (count,), generator=rng)
@@ -29,10 +29,10 @@ def seeds(count: int, rng: torch.Generator) -> list[int]:
 
 
 def shared(count: int, width: int, measure: Callable[[range], Tensor], cause: str) -> Tensor:
-    """What all processes measured, `[count, width]` in float64: each measures its share of the numbers below `count`.
+    """Divide measurements between processes and return all of them, `[count, width]` in float64.
 
-    `measure` takes numbers and returns a row for each, `[numbers, width]`. Raises NonFinite, in all processes, for a
-    NaN or an infinity, with the `cause` that is to be lowered.
+    `measure` takes some of the numbers below `count` and returns a row for each, `[numbers, width]`. Raises NonFinite,
+    in all processes, for a NaN or an infinity; the message advises to lower `cause`.
 
     >>> shared(3, 1, lambda numbers: torch.tensor([[10.0 * n] for n in numbers]), "step=1").flatten().tolist()
     [0.0, 10.0, 20.0]
@@ -41,7 +41,7 @@ def shared(count: int, width: int, measure: Callable[[range], Tensor], cause: st
     mine = range(rank(), count, processes())
     if mine:
         found[list(mine)] = measure(mine).to(found)
-    found = summed(found)  # of numbers and zeros: the same bits for any number of processes
+    found = summed(found)  # each entry plus zeros, hence the same bits for any number of processes
     bad = (~found.isfinite()).nonzero()[:1].tolist()
     if bad:
         raise NonFinite(
@@ -52,14 +52,14 @@ def shared(count: int, width: int, measure: Callable[[range], Tensor], cause: st
 
 
 def whole(cost: Cost) -> Cost:
-    """The bill of all processes together."""
+    """Return the cost of all processes together."""
     return Cost(*summed(torch.tensor([*vars(cost).values()])).tolist()) if processes() > 1 else cost
 
 
 def require_likeness(tensors: Iterable[Tensor]) -> None:
-    """Raise ValueError, in all processes, where they hold other weights or other batches: it is draws that they divide.
+    """Raise ValueError, in all processes, if their weights or batches differ; they must divide only draws.
 
-    Held to 1e-12 of the sum in float64, which rounding does not reach and another batch does.
+    The tolerance is 1e-12 of the sum in float64: above rounding errors, and below the difference of another batch.
     """
     if processes() == 1:
         return

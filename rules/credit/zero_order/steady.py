@@ -1,4 +1,4 @@
-"""What no probe can be compared with: a model that answers otherwise the next time."""
+"""Models that cannot be probed, because a second pass gives another result."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch.nn.modules.dropout import _DropoutNd
 
 
 def refuse_unsteady(model: nn.Module) -> None:
-    """Raise ValueError for a model that another pass would change, or that answers otherwise the next time."""
+    """Raise ValueError for a model that a pass changes, or whose result changes from pass to pass."""
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             raise ValueError(
-                f"{name} is batch normalisation in training mode, whose statistics every probe would move, and "
+                f"{name} is batch normalisation in training mode, whose statistics every probe would change, and "
                 "which couples the samples: put it in evaluation mode, .eval(), or use nn.GroupNorm or nn.LayerNorm"
             )
         drops = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)

@@ -1,4 +1,4 @@
-"""Weights held in memristive devices: laws of the step, measured presets, stores that carry, and the optimizer.
+"""Weights held in memristive devices: step laws, measured presets, stores with carry, and the optimizer.
 
 Imports the contract and its optional clauses.
 """

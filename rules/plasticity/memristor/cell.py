@@ -1,4 +1,4 @@
-"""One memristive cell a weight: spread from cell to cell, noise from pulse to pulse, and what time does to it."""
+"""One memristive cell per weight: spread from cell to cell, noise from pulse to pulse, and decay over time."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ NOT_NEGATIVE = (
 
 
 class Pulsed(NamedTuple):
-    """Constants of cells that are to take pulses, each for the direction of its own pulse."""
+    """Constants of the cells that receive pulses, each for the direction of its own pulse."""
 
     step: Tensor  # signed step at weight 0
-    fall: Tensor | None  # how much less per unit of weight, for the laws that are straight lines
+    fall: Tensor | None  # decrease of the step per unit of weight, for linear laws
     low: Tensor
     high: Tensor
 
     def pick(self, index: Tensor) -> Pulsed:
-        """The same for some of the cells."""
+        """Return the constants of some of the cells."""
         return Pulsed(*(None if x is None else x.index_select(0, index) for x in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Cell(Device):
-    r"""A memristive cell; subclasses say how the step of one pulse depends on the weight.
+    r"""A memristive cell; subclasses define how the step of one pulse depends on the weight.
 
     .. math::
         w \leftarrow \mathrm{clip}(w + \Delta_d(w) + \sigma_d(w)\,\xi,\ b_{min}, b_{max})
@@ -51,21 +51,27 @@ class Cell(Device):
     .. math::
         \Delta w_\pm = \pm\, dw_{min}\, | g + \beta_\pm \pm \sigma_{ud}\,\xi |
 
-    with `g = 1 + dw_min_dtod xi`, or `exp(dw_min_dtod xi)` where `dw_min_lognormal`. A positive mean `up_down` weakens
-    the steps down, `beta_- = -up_down`, a negative one those up: what the fits of aihwkit's presets are made for (its
-    code, `PulsedRPUDevice`; its documentation writes `1 + d up_down` in both directions).
+    with `g = 1 + dw_min_dtod xi`, or `exp(dw_min_dtod xi)` if `dw_min_lognormal`. A positive mean `up_down` weakens the
+    steps down, `beta_- = -up_down`, a negative one those up. The fits of aihwkit's presets assume this (its code,
+    `PulsedRPUDevice`); its documentation gives a different formula, `1 + d up_down` in both directions.
 
-    Args: `dw_min` mean step; `dw_min_std` noise from pulse to pulse [dw_min]; `write_noise` of the visible weight,
-    redrawn at each pulse [dw_min]; `read_noise` per output of a layer and `cell_noise` per cell, at every reading
-    [width of the range]; `decay` per step towards `base`, with a relative spread `decay_dtod` of its inverse, the
-    lifetime, and a spread `base_std` of the base between cells; `stuck` fraction of cells that no pulse moves, each at
-    a weight drawn evenly between its bounds [assumption]; `levels` evenly spaced weights at which a pulse can leave a
-    cell, of which it takes one of the two nearest, by chance and right on average [assumption].
+    Args:
+        dw_min, dw_min_dtod, dw_min_lognormal, up_down, up_down_dtod, w_max, w_min, w_max_dtod, w_min_dtod: the
+            constants above.
+        dw_min_std: noise from pulse to pulse [dw_min].
+        write_noise: of the visible weight, redrawn at each pulse [dw_min].
+        read_noise, cell_noise: per output of a layer, and per cell, at every reading [width of the range].
+        decay: per step, towards `base`; its inverse, the lifetime, has the relative spread `decay_dtod` between cells,
+            and the base the spread `base_std`.
+        stuck: fraction of cells that no pulse moves, each at a weight uniform between its bounds [assumption].
+        levels: number of evenly spaced weights that a cell can take; a pulse ends at one of the two nearest, at random
+            and right on average [assumption]. None for continuous weights.
 
-    Raises ValueError for bounds in the wrong order, negative spreads, fractions outside [0, 1] and `levels < 2`.
+    Raises:
+        ValueError: for bounds in the wrong order, negative spreads, fractions outside [0, 1] and `levels < 2`.
     """
 
-    equal_steps: ClassVar[bool] = False  # pulses in one direction change the weight by the same, wherever it is
+    equal_steps: ClassVar[bool] = False  # whether the step is the same at every weight
 
     dw_min: float = 0.001
     dw_min_dtod: float = 0.0
@@ -110,18 +116,18 @@ class Cell(Device):
 
     @abstractmethod
     def change(self, w: Tensor, cells: Pulsed) -> Tensor:
-        """Mean change of weights `w` by one pulse, as a new tensor."""
+        """Return the mean change of weights `w` by one pulse, as a new tensor."""
 
     @abstractmethod
     def spread(self, w: Tensor, change: Tensor, cells: Pulsed) -> Tensor:
-        """Standard deviation of that change, up to sign."""
+        """Return the standard deviation of that change, up to sign."""
 
     def slopes(self, low: Tensor, high: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:
-        """How the step up and down falls per unit of weight, relative to the step at 0; None where it is no line."""
+        """Return the fall of the steps up and down per unit of weight, relative to those at 0; None if not linear."""
         return None
 
     def reference(self, state: State, rng: torch.Generator) -> Tensor | None:
-        """What a second cell beside each, which no pulse reaches, takes off at reading; None where there is none."""
+        """Return the weights of reference cells, subtracted at reading and never pulsed; None if there are none."""
         return None
 
     @property
@@ -136,7 +142,7 @@ class Cell(Device):
         return self.w_min, self.w_max
 
     def init(self, weights: Tensor, rng: torch.Generator) -> State:
-        xi = [normal(weights, rng) for _ in range(6)]
+        xi = [normal(weights, rng) for _ in range(6)]  # all six, used or not: options do not shift later draws
         high = (self.w_max * (1 + self.w_max_dtod * xi[0])).abs()
         low = -(self.w_min * (1 + self.w_min_dtod * xi[1])).abs()
         gain = (self.dw_min_dtod * xi[2]).exp() if self.dw_min_lognormal else 1 + self.dw_min_dtod * xi[2]
@@ -196,7 +202,7 @@ class Cell(Device):
         step = state["step"].view(-1).index_select(0, way)
         low, high = (state[key].view(-1).index_select(0, hit) for key in ("low", "high"))
         left = n.abs_()
-        written = int(left.sum(dtype=torch.float64))
+        written = int(left.sum(dtype=torch.float64))  # a sum in float32 is inexact above 2^24
         self._repeat(w, Pulsed(step, fall, low, high), left, rng)
         state["w"].view(-1).index_copy_(0, hit, w)
         if self.write_noise:
@@ -214,8 +220,8 @@ class Cell(Device):
         return 0
 
     def _repeat(self, w: Tensor, cells: Pulsed, left: Tensor, rng: torch.Generator) -> None:
-        """Pulse after pulse, in place, each round for those cells only that have pulses left to get."""
-        if self.equal_steps and not self.dw_min_std and self.levels is None:  # they add up; a bound once met is kept
+        """Apply pulse after pulse, in place; each round includes only the cells that have pulses left."""
+        if self.equal_steps and not self.dw_min_std and self.levels is None:  # equal steps: clip once, at the end
             w.addcmul_(self.change(w, cells), left).clamp_(cells.low, cells.high)
             return
         part, live = w, None
@@ -242,9 +248,9 @@ class Cell(Device):
         w.clamp_(cells.low, cells.high)
 
     def _snap(self, w: Tensor, u: Tensor | float, low: Tensor, high: Tensor) -> Tensor:
-        """To the level below or above; u = 1/2 takes the nearer one, u drawn evenly is right on average."""
+        """Round to the level below or above; u = 1/2 takes the nearer one, a uniform u is right on average."""
         assert self.levels is not None
-        apart = ((high - low) / (self.levels - 1)).clamp_(min=torch.finfo(w.dtype).tiny)  # a stuck cell has no width
+        apart = ((high - low) / (self.levels - 1)).clamp_(min=torch.finfo(w.dtype).tiny)  # no 0 / 0 for a stuck cell
         return torch.clamp(low + apart * torch.floor((w - low) / apart + u), low, high)
 
     def _shown(self, state: State, w: Tensor) -> Tensor:

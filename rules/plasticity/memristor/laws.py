@@ -1,4 +1,4 @@
-"""How far one pulse moves a cell: five laws, from the constant step to the exponential one."""
+"""The change of a cell by one pulse: five laws, from the constant step to the exponential one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rules.plasticity.memristor.device import State, normal
 
 @dataclass(frozen=True)
 class ConstantStep(Cell):
-    r"""The same step wherever the cell is.
+    r"""The same step at every weight.
 
     .. math::
         \Delta_d = \Delta w_d, \quad \sigma_d = s_c\, \Delta w_d
@@ -40,14 +40,14 @@ class ConstantStep(Cell):
 
 @dataclass(frozen=True)
 class LinearStep(Cell):
-    r"""A step that shrinks along a straight line as the cell is driven towards a bound.
+    r"""A step that shrinks linearly as the cell approaches a bound.
 
     .. math::
         \Delta_d = \Delta w_d (1 - \lambda_d w), \quad
         \lambda_\pm = |\gamma_\pm + \sigma_{\gamma\pm}\, \xi| / b_\pm
 
-    with the nominal bounds :math:`b_+` = `w_max`, :math:`b_-` = `w_min`, :math:`\xi` once per cell, and the noise
-    :math:`\sigma_d = s_c \Delta w_d`, or :math:`s_c \Delta_d` where `multiplicative`.
+    with the nominal bounds :math:`b_+` = `w_max`, :math:`b_-` = `w_min`, :math:`\xi` drawn once per cell, and the noise
+    :math:`\sigma_d = s_c \Delta w_d`, or :math:`s_c \Delta_d` if `multiplicative`.
 
     Source: equations of aihwkit's `LinearStepDevice` with `mean_bound_reference`.
 
@@ -87,12 +87,12 @@ class LinearStep(Cell):
 
 @dataclass(frozen=True)
 class SoftBounds(Cell):
-    r"""A step that shrinks to nothing at the cell's own bound.
+    r"""A step that shrinks to zero at the cell's own bound.
 
     .. math::
         \Delta_+ = \Delta w_+ (1 - w / b_{max}), \quad \Delta_- = \Delta w_- (1 - w / b_{min})
 
-    Equal numbers of pulses up and down draw a cell towards its symmetry point
+    Equal numbers of pulses up and down move a cell towards its symmetry point
 
     .. math::
         w^* = (\Delta w_+ + \Delta w_-) / (\Delta w_+ / b_{max} + \Delta w_- / b_{min}), \quad \Delta w_- < 0
@@ -119,7 +119,8 @@ class SoftBounds(Cell):
             raise ValueError(f"reference_std={self.reference_std}: a spread cannot be negative; 0 switches it off")
         if not self.w_min < 0 < self.w_max:
             raise ValueError(
-                f"w_min={self.w_min}, w_max={self.w_max}: a soft bound at 0 would stop the step given there"
+                f"w_min={self.w_min}, w_max={self.w_max}: a soft bound at 0 would make the step there zero; give "
+                "w_min < 0 < w_max"
             )
 
     def slopes(self, low: Tensor, high: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -140,14 +141,14 @@ class SoftBounds(Cell):
 
 @dataclass(frozen=True)
 class PowerStep(Cell):
-    r"""A step that is a power of the distance to the bound ahead, relative to the range.
+    r"""A step that is a power of the distance to the bound it moves towards, relative to the range.
 
     .. math::
         \Delta_+ = \Delta w_+\, \omega^\gamma, \quad \Delta_- = \Delta w_-\, (1 - \omega)^\gamma, \quad
         \omega = (b_{max} - w) / (b_{max} - b_{min}), \quad \sigma_d = s_c \Delta_d
 
     Source: equations of aihwkit's `PowStepDevice`; after Fusi & Abbott 2007 (Nat. Neurosci. 10:485). No preset uses
-    it; `gamma` = 1 is soft bounds up to scale, 0 the constant step.
+    it; `gamma` = 1 is soft bounds up to scale, `gamma` = 0 the constant step.
 
     >>> device, rng = PowerStep(dw_min=0.4, gamma=2.0), torch.Generator().manual_seed(0)
     >>> state = device.init(torch.zeros(1), rng)
@@ -180,8 +181,8 @@ class ExponentialStep(Cell):
         \zeta = 2 a w / (b_{max} - b_{min}) + b, \\
         \sigma_d = s_c (|\Delta_d| + s_{add} + s_{slope} |w|)
 
-    Source: equations of aihwkit's `ExpStepDevice`. Its steps at weight 0 are not `dw_min` but `dw_min` times the
-    maximum above.
+    Source: equations of aihwkit's `ExpStepDevice`. Its step at weight 0 is not `dw_min` but `dw_min` times the maximum
+    above.
 
     >>> device, rng = ExponentialStep(dw_min=0.1, A_up=0.5, gamma_up=0.0), torch.Generator().manual_seed(0)
     >>> state = device.init(torch.zeros(1), rng)
@@ -216,18 +217,18 @@ class ExponentialStep(Cell):
 
 
 def on_a_line(w: Tensor, cells: Pulsed) -> Tensor:
-    """The step at weight 0, less its fall per unit of weight."""
+    """Return the step at weight w: the step at weight 0, less its fall per unit of weight."""
     assert cells.fall is not None
     return torch.addcmul(cells.step, cells.fall, w, value=-1)
 
 
 def symmetry_point(state: State) -> Tensor:
-    """Where the steps of a line up and down are equal and opposite, cell by cell."""
+    """Return the weight of each cell at which linear steps up and down are equal and opposite."""
     step, fall = (state[name].sum(0) for name in ("step", "fall"))
     point: Tensor = step / fall
     return point
 
 
 def width(cells: Pulsed) -> Tensor:
-    """Width of each cell's range; a stuck cell has none, and is held by its bounds whatever its step."""
+    """Return the width of each cell's range, at least eps, because the bounds of a stuck cell coincide."""
     return (cells.high - cells.low).clamp_(min=torch.finfo(cells.low.dtype).eps)

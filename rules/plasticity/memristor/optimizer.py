@@ -1,4 +1,4 @@
-"""A memristor as an optimizer: a cell steps by whole pulses, as its physics lets it, against its gradient."""
+"""A memristor as an optimizer: a cell steps against its gradient, by whole pulses, as far as its physics allows."""
 
 from __future__ import annotations
 
@@ -20,28 +20,34 @@ from rules.plasticity.memristor.stores import AccumulateAndCarry, WeightStore
 
 
 class MemristorOptimizer(torch.optim.Optimizer, Tissue):
-    r"""Holds parameters in memristive devices and moves them by pulses.
+    r"""Holds parameters in memristive devices and changes them by pulses.
 
     .. math::
         p = scale \cdot w, \quad a = -\frac{lr}{scale \cdot step}\, \frac{\partial L}{\partial p}, \quad
-        n = \text{whole number near } a, \text{ by chance}
+        n = \text{a rounded at random}
 
-    with w what the devices show and `step` the mean weight change that the store promises for one pulse, so that
-    `lr` means what it means elsewhere: on average, where steps are as nominal, p moves by `-lr * grad`. The pulses go
-    to the store, and after every step all stores tick: carries, drift, refresh. `p.data` is always what the devices
-    show; anything else written to it is lost at the next step. A zero gradient changes nothing but drift, and neither
-    does a missing one.
+    where w are the visible weights of the devices and `step` is the nominal mean weight change of one pulse to the
+    store. Hence `lr` has its usual meaning: on average, with nominal steps, p changes by `-lr * grad`. The pulses go to
+    the store, and after every step all stores tick: carries, drift, refresh. `p.data` always equals the visible
+    weights; anything else written to it is lost at the next step. With a zero or missing gradient only drift remains.
 
-    Args: `device` and `store` are settings; `seed` of every draw, the spread of cells included. Options of a parameter
-    group: `lr`, where None asks for one pulse per unit of gradient, `lr = scale * step`, so that whole gradients are
-    pulses; `scale`, where None places the group's largest initial weight at half of the smaller bound; `train`, the
-    length of a stochastic pulse train (`pulses.train`), or None to round (`pulses.rounded`).
+    Args:
+        params: parameters, or groups of them; `lr`, `scale` and `train` can differ between groups.
+        device: settings of the devices.
+        store: how pulses reach the devices; `AccumulateAndCarry()` by default.
+        seed: of every draw, the spread of cells included.
+        lr: learning rate; None for one pulse per unit of gradient, `lr = scale * step`.
+        scale: parameter per normalised weight; None places the largest initial weight at half the smaller bound.
+        train: length of a stochastic pulse train (`pulses.train`); None to round (`pulses.rounded`).
 
-    Attributes: `writes`, pulses written so far for each parameter; `clipped`, wishes so far that were longer than the
-    train.
+    Attributes:
+        writes: pulses written so far, for each parameter.
+        clipped: number of updates so far that were longer than the pulse train.
 
-    Raises ValueError for initial weights beyond the bounds, NaN or infinite gradients (nothing is changed then), a
-    store that does not fit the device, a state of another geometry; RuntimeError for a step inside `reading`.
+    Raises:
+        ValueError: for initial weights beyond the bounds, NaN or infinite gradients (before anything is changed), a
+            store that does not fit the device, or a state of another geometry.
+        RuntimeError: for a step inside `reading`.
 
     >>> from rules.plasticity.memristor import DEVICES, Direct
     >>> p = nn.Parameter(torch.tensor([0.5, -0.25]))
@@ -90,7 +96,7 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
         """Draw pulses, apply them, let one step of time pass."""
         if self._reading:
             raise RuntimeError(
-                "step inside `with optimizer.reading(...)`: leave the block first, its weights are passing"
+                "step inside `with optimizer.reading(...)`: leave the block first, its weights are temporary"
             )
         loss = None
         if closure is not None:
@@ -100,7 +106,7 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
             if p.grad is not None and not p.grad.sum().isfinite() and not p.grad.isfinite().all():
                 raise ValueError(
                     f"the gradient of parameter {number}{name}, {tuple(p.shape)}, has a NaN or an infinity; no pulse "
-                    "was applied: mend the loss or lower the learning rate"
+                    "was applied: correct the loss or lower the learning rate"
                 )
         for group in self.param_groups:
             for p in group["params"]:
@@ -109,12 +115,17 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
 
     @contextmanager
     def reading(self, model: nn.Module, generator: torch.Generator, elapsed: int = 0) -> Iterator[None]:
-        """A block in which forward passes of `model` see devices as they are read.
+        """Make forward passes of `model` inside this context see the devices as they are read.
 
         Every output of a linear or convolutional layer whose weight is held here gets noise of standard deviation
-        `read_noise` times the width of the weights' range, in parameter units; every cell, once a block, `cell_noise`
-        times that width; and weights stand where they will have drifted after `elapsed` more steps without a pulse.
-        After the block, also after an exception, parameters are what they were to the last bit.
+        `read_noise` times the width of the weights' range, in parameter units. Every cell gets noise of `cell_noise`
+        times that width, drawn once per context. Afterwards, even after an exception, parameters are restored to the
+        last bit.
+
+        Args:
+            model: the model whose passes see the noise.
+            generator: source of the noise.
+            elapsed: steps without a pulse for which the weights have drifted, 0 by default.
         """
         low, high = self.store.range(self.device)
         glances = {}
@@ -134,7 +145,7 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
             self._reading = False
 
     def spent(self) -> Cost:
-        """Pulses written and random bits drawn since the last call."""
+        """Return the pulses written and random bits drawn since the last call."""
         since, self._since = self._since, Cost()
         return since
 
@@ -144,28 +155,28 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
         return [self.state[p]["writes"] for _, _, p in self._named()]
 
     def held(self, p: nn.Parameter) -> Tensor:
-        """What the devices of a parameter hold, without write noise, in the parameter's unit."""
+        """Return what the devices of a parameter hold, without write noise, in the parameter's unit."""
         scale: float = self._group(p)["scale"]
         return scale * self.store.held(self.device, self.state[p]["store"])
 
     def bounds(self, p: nn.Parameter) -> tuple[Tensor, Tensor]:
-        """Between which two tensors `held(p)` stays."""
+        """Return the lower and the upper bound of `held(p)`."""
         scale: float = self._group(p)["scale"]
         low, high = self.store.bounds(self.device, self.state[p]["store"])
         return scale * low, scale * high
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a bit-exact continuation needs, the constants of every cell and the generator included."""
+        """Return what a bit-exact continuation needs, the constants of every cell and the generator included."""
         kept = super().state_dict()
         kept["memristor"] = {
             "settings": self._settings(),
-            "generator": self._dice().get_state(),
+            "generator": self._generator().get_state(),
             "clipped": self.clipped,
         }
         return kept
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken; parameters become what those devices show."""
+        """Restore a state; parameters become the visible weights of its devices."""
         found = state_dict.get("memristor", {})
         if found.get("settings") != self._settings():
             raise ValueError(
@@ -180,28 +191,28 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
                     f"parameter {number}{name} is {tuple(p.shape)}, the devices of the state are {shape}: build the "
                     "model with the sizes of the state"
                 )
-        super().load_state_dict(state_dict)  # says so itself where groups or their lengths differ
+        super().load_state_dict(state_dict)  # raises if the number or the lengths of groups differ
         for (_, _, p), i in zip(self._named(), ids, strict=True):
             # torch casts what it loads to the parameter's dtype; counts must stay whole numbers
             self.state[p] = _moved(state_dict["state"][i], p.device)
             self._show(p, self._group(p)["scale"])
-        self._dice().set_state(found["generator"].cpu())
+        self._generator().set_state(found["generator"].cpu())
         self.clipped = found["clipped"]
         self._since = Cost()
 
     def __getstate__(self) -> dict[str, Any]:
         mine = {"device", "store", "seed", "clipped", "_since", "_reading"}
         kept = {name: value for name, value in self.__dict__.items() if name in mine}
-        return {**super().__getstate__(), **kept, "_rng": self._dice().get_state()}
+        return {**super().__getstate__(), **kept, "_rng": self._generator().get_state()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({name: value for name, value in state.items() if name != "_rng"})
-        if "_rng" in state:  # torch's load_state_dict comes through here as well, without
+        if "_rng" in state:  # absent when torch's load_state_dict calls this method
             self._rng = None
-            self._dice().set_state(state["_rng"])
+            self._generator().set_state(state["_rng"])
 
     def _fabricate(self, group: dict[str, Any]) -> None:
-        """Resolve the group's options, and write its parameters to new devices."""
+        """Resolve the group's options and write its parameters to new devices."""
         low, high = self.store.range(self.device)
         if not low < 0 < high:
             raise ValueError(f"the device holds {low} to {high}: weights need both signs; use a DifferentialPair")
@@ -230,21 +241,21 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
         with torch.no_grad():
             for p in group["params"]:
                 weights = p.detach() / group["scale"]
-                array = self.store.init(self.device, weights.contiguous(), self._dice())
+                array = self.store.init(self.device, weights.contiguous(), self._generator())
                 self.state[p] = {"store": array, "shape": tuple(p.shape), "writes": 0}
                 self._show(p, group["scale"])
 
     def _advance(self, p: nn.Parameter, group: dict[str, Any]) -> None:
-        """One parameter, one step."""
-        state, dice = self.state[p], self._dice()
+        """Take one step for one parameter."""
+        state, rng = self.state[p], self._generator()
         pulses = bits = 0
         if p.grad is not None:
             wish = p.grad * (-group["lr"] / (group["scale"] * self.store.step(self.device)))
-            drawn = rounded(wish, dice) if group["train"] is None else train(wish, group["train"], dice)
+            drawn = rounded(wish, rng) if group["train"] is None else train(wish, group["train"], rng)
             bits = drawn.random_bits
             self.clipped += drawn.clipped
-            pulses = self.store.pulse(self.device, state["store"], drawn.n, dice)
-        pulses += self.store.tick(self.device, state["store"], dice)
+            pulses = self.store.pulse(self.device, state["store"], drawn.n, rng)
+        pulses += self.store.tick(self.device, state["store"], rng)
         state["writes"] += pulses
         self._since += Cost(pulses=pulses, random_bits=bits)
         self._show(p, group["scale"])
@@ -256,7 +267,7 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
         return self.store.drifted(self.device, self.state[p]["store"], steps)
 
     def _named(self) -> Iterator[tuple[int, str, nn.Parameter]]:
-        """Every parameter with its number and, where the optimizer was given names, its name."""
+        """Yield every parameter with its number and, if the optimizer knows names, its name in brackets."""
         number = 0
         for group in self.param_groups:
             names = group.get("param_names", [None] * len(group["params"]))
@@ -270,14 +281,14 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
     def _settings(self) -> str:
         return f"{self.device} in {self.store}"
 
-    def _dice(self) -> torch.Generator:
+    def _generator(self) -> torch.Generator:
         if self._rng is None:
             self._rng = torch.Generator(self.param_groups[0]["params"][0].device).manual_seed(self.seed)
         return self._rng
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """A copy with every tensor on `device`."""
+    """Return a copy with every tensor on `device`."""
     if isinstance(value, Tensor):
         return value.to(device, copy=True)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A weight as the difference of two cells that are driven apart."""
+"""A weight as the difference of two cells."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from rules.plasticity.memristor.device import Device, State
 
 @dataclass(frozen=True)
 class DifferentialPair(Device):
-    r"""Two cells a weight, :math:`W = \alpha (G_+ - G_-)`.
+    r"""Two cells per weight, :math:`W = \alpha (G_+ - G_-)`.
 
-    Push-pull: a pulse drives both, in opposite directions, so that half as many take a weight as far and what both
-    drift together cancels. Otherwise each cell is only ever driven up, :math:`G_+` by positive and :math:`G_-` by
-    negative pulses, as cells need that can only be set step by step and reset at once; every `refresh` steps the pairs
-    with a cell beyond the fraction `above` of its range are reset and their difference is written back to one of them,
-    verified, at the price of one pulse for either cell [assumption].
+    Push-pull: a pulse drives both cells, in opposite directions, so that half as many pulses change a weight as much,
+    and common drift cancels. Otherwise each cell is only driven up, :math:`G_+` by positive and :math:`G_-` by negative
+    pulses: for cells that can be set step by step but only reset at once. Every `refresh` steps the pairs with a cell
+    above the fraction `above` of its range are reset, and their difference is written back to one of the cells, with
+    verification, at a cost of one pulse per cell [assumption].
 
-    Args: `cell` any single cell; `gain` the factor :math:`\alpha`; `push_pull`, `refresh` [steps] and `above` as above.
+    Args:
+        cell: any single cell.
+        push_pull: drive both cells at every pulse, True by default.
+        gain: the factor :math:`\alpha`, 1 by default.
+        refresh: steps between refreshes of a one-sided pair.
+        above: fraction of the range at which a cell of a one-sided pair is refreshed.
 
-    Raises ValueError where a pair that is driven one way is never refreshed.
+    Raises:
+        ValueError: for a one-sided pair that is never refreshed.
 
-    Source: the one-sided pair and its refresh after aihwkit's `OneSidedUnitCell`; there the difference is written back
-    by unverified pulses, and only where the lower cell has risen too.
+    Source: the one-sided pair and its refresh follow aihwkit's `OneSidedUnitCell`; there the difference is written back
+    by unverified pulses, and only if the lower cell has risen too.
 
     >>> from rules.plasticity.memristor.laws import ConstantStep
     >>> pair, rng = DifferentialPair(ConstantStep(dw_min=0.125)), torch.Generator().manual_seed(0)
@@ -48,8 +54,8 @@ class DifferentialPair(Device):
             raise ValueError(f"gain={self.gain}: the difference of two cells is read with a positive gain")
         if not self.push_pull and self.refresh < 1:
             raise ValueError(
-                f"refresh={self.refresh}: cells that are only driven up end at their bound; refresh them every so many "
-                "steps, at least 1"
+                f"refresh={self.refresh}: cells that are only driven up end at their bound; give the number of steps "
+                "between refreshes, at least 1"
             )
         if not 0 < self.above <= 1:
             raise ValueError(f"above={self.above}: a fraction of the range lies between 0 and 1")
@@ -110,11 +116,12 @@ class DifferentialPair(Device):
         return written
 
     def _refresh(self, state: State, rng: torch.Generator) -> int:
-        """Both cells of a worn pair are reset, and their difference is written back to one."""
+        """Reset both cells of each pair above the limit, write their difference back to one, and return the pulses."""
         low, high = self.cell.range
         limit = low + self.above * (high - low)
         plus, minus, difference = self.cell.held(state["plus"]), self.cell.held(state["minus"]), self.held(state)
         fresh_plus, fresh_minus = self._targets(state, difference)
+        # a pair that a refresh could not lower is left alone, or it would be rewritten at every refresh
         worn = (torch.maximum(plus, minus) > limit) & (plus > fresh_plus) & (minus > fresh_minus)
         worn_pairs = int(worn.sum())
         if worn_pairs:
@@ -122,7 +129,7 @@ class DifferentialPair(Device):
         return 2 * worn_pairs
 
     def _targets(self, state: State, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """What either cell must hold: about the middle of its range for push-pull, else one of them its lowest."""
+        """Return the weights of both cells: around mid-range for push-pull, otherwise one of them at its lowest."""
         half = weights / (2 * self.gain)
         (low_plus, high_plus), (low_minus, high_minus) = (self.cell.bounds(state[side]) for side in ("plus", "minus"))
         if self.push_pull:

@@ -1,7 +1,7 @@
-"""Measured cells by name: what their step, spread and noise were fitted to be.
+"""Measured cells by name, with fitted step, spread and noise.
 
-Numbers, and the laws they go with, are those of aihwkit's presets (`aihwkit/simulator/presets/devices.py`, version
-1.1.0); the fitted data are named beside each. Weights are normalised.
+Laws and numbers are those of aihwkit's presets (`aihwkit/simulator/presets/devices.py`, version 1.1.0); the source of
+the fitted data stands above each. Weights are normalised.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ DEVICES: dict[str, Device] = {
         gamma_down_dtod=0.05,
         multiplicative=True,
     ),
-    # ReRAM, a loose fit of soft bounds to Gong et al. 2018 (Nat. Commun. 9:2102), calibrated to the symmetry point
+    # ReRAM, a rough fit of soft bounds to Gong et al. 2018 (Nat. Commun. 9:2102), calibrated to the symmetry point
     "reram_sb": SoftBounds(
         dw_min=0.002,
         dw_min_dtod=0.3,
@@ -107,7 +107,7 @@ DEVICES: dict[str, Device] = {
         subtract_symmetry_point=True,
         reference_std=0.05,
     ),
-    # phase change, driven one way, as a pair that is looked through for refresh after every step [its threshold is
+    # phase change, driven in one direction, as a pair that is checked for refresh after every step [the threshold is
     # ours]: Nandakumar et al. 2020 (Front. Neurosci. 14:406)
     "pcm": DifferentialPair(
         ExponentialStep(

@@ -1,4 +1,4 @@
-"""From a wish to whole pulses: rounding by chance, or a train of pulses that each come by chance."""
+"""From a real-valued update to whole pulses: stochastic rounding, or a stochastic pulse train."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rules.plasticity.memristor.device import uniform
 
 
 class Drawn(NamedTuple):
-    """Whole pulses, and what it took to draw them."""
+    """Whole pulses, and the cost of drawing them."""
 
-    n: Tensor  # in the shape and dtype of the wish
+    n: Tensor  # in the shape and dtype of the update
     random_bits: int
-    clipped: int = 0  # wishes longer than the train
+    clipped: int = 0  # updates longer than the train
 
 
 def rounded(wish: Tensor, rng: torch.Generator) -> Drawn:
-    r"""One of the two whole numbers about the wish, :math:`n = \lfloor a \rfloor + Bernoulli(a - \lfloor a \rfloor)`.
+    r"""Round at random to an adjacent whole number, :math:`n = \lfloor a \rfloor + Bernoulli(a - \lfloor a \rfloor)`.
 
-    The mean is the wish; a whole number passes as it is and takes no random bit.
+    The mean of n is the update a, `wish`; a whole number stays unchanged and takes no random bit.
 
     >>> rounded(torch.tensor([2.0, -1.0]), torch.Generator())
     Drawn(n=tensor([ 2., -1.]), random_bits=0, clipped=0)
@@ -34,12 +34,13 @@ def rounded(wish: Tensor, rng: torch.Generator) -> Drawn:
 
 
 def train(wish: Tensor, length: int, rng: torch.Generator) -> Drawn:
-    r"""A stochastic pulse train: :math:`n = \mathrm{sign}(a)\,Binomial(N, \min(1, |a| / N))`.
+    r"""Draw a stochastic pulse train, :math:`n = \mathrm{sign}(a)\,Binomial(N, \min(1, |a| / N))`.
 
-    The mean is the wish as long as :math:`|a| \le N`, the `length` of the train; longer wishes are clipped and counted.
+    The mean of n is the update a, `wish`, if :math:`|a| \le N`, the `length` of the train; longer updates are clipped
+    and counted.
 
-    Source: Gokmen & Vlasov 2016 (Front. Neurosci. 10:333), here drawn for every cell by itself: their trains are shared
-    by rows and columns, which makes the pulses of neighbouring cells depend on one another.
+    Source: Gokmen & Vlasov 2016 (Front. Neurosci. 10:333), here drawn for every cell independently: their trains are
+    shared by rows and columns, which correlates the pulses of neighbouring cells.
 
     >>> train(torch.tensor([9.0, -4.0, 0.0]), 4, torch.Generator())
     Drawn(n=tensor([ 4., -4.,  0.]), random_bits=8, clipped=1)

@@ -1,4 +1,4 @@
-"""What a forward pass sees of devices: their noise at reading, and where they will have drifted to."""
+"""Devices as a forward pass sees them: with read noise, and after drift."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from rules.synapses import synapses
 
 
 class Glance(NamedTuple):
-    """How one parameter is to be seen; noise in units of the parameter."""
+    """How a forward pass sees one parameter; noise in units of the parameter."""
 
-    weights: Tensor | None  # what it shows meanwhile; None where that is what it holds
+    weights: Tensor | None  # temporary values; None to keep the parameter's own
     output_noise: float
 
 
 @contextmanager
 def seen(model: nn.Module, glances: Mapping[nn.Parameter, Glance], rng: torch.Generator) -> Iterator[None]:
-    """Inside the block parameters show other weights and layers noisy outputs; after it, whatever happens, nothing
-    has changed."""
+    """Replace parameters and add output noise inside this context; afterwards everything is restored."""
     with ExitStack() as after:
         for parameter, glance in glances.items():
             if glance.weights is not None:

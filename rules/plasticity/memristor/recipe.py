@@ -1,4 +1,4 @@
-"""Memristive weights as plain data, for a rule or a configuration file."""
+"""Memristive plasticity as plain data, for a rule or a configuration file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,23 @@ from rules.plasticity.memristor.stores import STORES, WeightStore
 
 @dataclass(frozen=True)
 class Memristor:
-    """Parameters held in memristive devices, moved by pulses.
+    """Parameters held in memristive devices, changed by pulses; builds a `MemristorOptimizer`.
 
-    `device` and `store` are objects, or names of `DEVICES` and `STORES`; `device_options` replaces fields of the device
-    (for a pair `{"cell": {...}}` those of its cells), `store_options` fields of the store. `w_max`, in units of the
-    parameters, is a weight that devices must be able to hold in either direction where `scale` is None, and `pulse`
-    the mean change of a parameter by one pulse to a device, in place of the device's own. `seed` is that of a Trainer
-    unless given. The others are options of `MemristorOptimizer`.
+    Args:
+        device: a `Device`, or a name in `DEVICES`.
+        store: a `WeightStore`, or a name in `STORES`.
+        device_options: replaces fields of the device; `{"cell": {...}}` those of the cells of a pair.
+        store_options: replaces fields of the store.
+        w_max: weight, in units of the parameters, that devices must be able to hold with either sign; used if `scale`
+            is None.
+        pulse: mean change of a parameter by one pulse to a device; None for the device's own.
+        lr: as in `MemristorOptimizer`.
+        scale: as in `MemristorOptimizer`.
+        train: as in `MemristorOptimizer`.
+        seed: of every draw; None for that of the Trainer.
 
-    Raises ValueError, when called, for an unknown name or field, with the valid ones and the nearest.
+    Raises:
+        ValueError: when called, for an unknown name or field; the message lists the valid ones and the nearest.
 
     >>> recipe = Memristor("reram_sb", "direct", device_options={"dw_min_std": 0.0}, scale=1.0)
     >>> recipe([nn.Parameter(nn.init.zeros_(nn.Linear(2, 3).weight))]).device.dw_min_std
@@ -44,7 +52,7 @@ class Memristor:
     seed: int | None = None
 
     def seeded(self, seed: int) -> Memristor:
-        """With this seed, where it has none of its own: a trainer hands over its own, so that its devices are too."""
+        """Return a copy with this seed, unless it has one; the Trainer calls this with its own seed."""
         return replace(self, seed=seed) if self.seed is None else self
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> MemristorOptimizer:
@@ -56,20 +64,20 @@ class Memristor:
         store = changed(STORES[self.store]() if isinstance(self.store, str) else self.store, self.store_options)
         held: list[Any] = list(parameters)
         scale = self.scale
-        if scale is None and (self.w_max or self.pulse is not None):  # else every group finds its own
+        if scale is None and (self.w_max or self.pulse is not None):  # otherwise each group finds its own
             scale = self._scale(held, store.range(device))
         if self.pulse is not None and scale is not None:
             device = device.with_step(self.pulse / scale)
         return MemristorOptimizer(held, device, store, self.seed or 0, self.lr, scale, self.train)
 
     def _scale(self, held: list[Any], bounds: tuple[float, float]) -> float:
-        """What `w_max` and twice the largest initial weight need, one for all groups."""
+        """Return the scale at which devices hold `w_max` and twice the largest initial weight, for all groups."""
         largest = max((float(p.detach().abs().max()) for p in _flat(held) if p.numel()), default=0.0)
         return max(self.w_max, 2 * largest) / min(-bounds[0], bounds[1]) or 1.0
 
 
 def _flat(held: list[Any]) -> Iterator[Tensor]:
-    """The tensors of what torch accepts as parameters: themselves, groups of them, with names or without."""
+    """Yield the tensors from all forms of parameters that torch accepts: tensors, groups, named or not."""
     for item in held:
         if isinstance(item, dict):
             yield from _flat([item["params"]] if isinstance(item["params"], Tensor) else list(item["params"]))
@@ -78,7 +86,7 @@ def _flat(held: list[Any]) -> Iterator[Tensor]:
 
 
 def changed(settings: Any, options: dict[str, Any]) -> Any:
-    """A copy of a dataclass with other fields; a dict changes fields of the dataclass that a field holds."""
+    """Return a copy of a dataclass with other fields; a dict changes fields of the dataclass that a field holds."""
     valid = [f.name for f in fields(settings)]
     for name in options:
         if name not in valid:

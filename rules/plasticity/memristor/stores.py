@@ -1,4 +1,4 @@
-"""How many pulses reach a device, and when: a counter that carries, or digits of different weight that do."""
+"""Stores: how many pulses reach a device, and when; a counter with carry, or digits of different weight."""
 
 from __future__ import annotations
 
@@ -14,49 +14,50 @@ from rules.plasticity.memristor.device import Device, State, uniform
 
 
 class WeightStore(ABC):
-    """Holds weights in devices: settings as a frozen dataclass, the state handed in and changed in place.
+    """Holds weights in devices: settings in a frozen dataclass, the state passed as an argument and changed in place.
 
-    Pulses are asked for in whole numbers, as tensors of the weights' dtype, each worth `step(device)` on average.
+    Pulses are requested in whole numbers, as tensors of the weights' dtype; each changes a weight by `step(device)` on
+    average.
     """
 
     @abstractmethod
     def step(self, device: Device) -> float:
-        """Mean weight change of one pulse that is asked for, at weight 0."""
+        """Return the mean weight change of one requested pulse, at weight 0."""
 
     @abstractmethod
     def range(self, device: Device) -> tuple[float, float]:
-        """Nominal bounds of the weights."""
+        """Return the nominal bounds of the weights."""
 
     @abstractmethod
     def init(self, device: Device, weights: Tensor, rng: torch.Generator) -> State:
-        """Fabricate the devices and write `weights`; raises ValueError for a device that does not fit."""
+        """Fabricate the devices and write `weights`; raise ValueError for a device that does not fit."""
 
     @abstractmethod
     def arrays(self, state: State) -> list[tuple[float, State]]:
-        """Every array of devices, with what its weights count in the sum."""
+        """Return every array of devices, with its factor in the sum."""
 
     @abstractmethod
     def pulse(self, device: Device, state: State, n: Tensor, rng: torch.Generator) -> int:
-        """Ask for n pulses; returns how many were written to devices."""
+        """Request n pulses; return how many were written to devices."""
 
     @abstractmethod
     def tick(self, device: Device, state: State, rng: torch.Generator) -> int:
-        """One step passes: carry if it is time to, then drift; returns how many pulses were written."""
+        """Let one step pass: carry if it is due, then drift; return how many pulses were written."""
 
     def read(self, device: Device, state: State) -> Tensor:
-        """The weights that the devices show."""
+        """Return the visible weights of the devices, write noise included."""
         return self._sum(state, device.read)
 
     def held(self, device: Device, state: State) -> Tensor:
-        """The weights that the devices hold, without write noise."""
+        """Return the weights that the devices hold, without write noise."""
         return self._sum(state, device.held)
 
     def drifted(self, device: Device, state: State, steps: int) -> Tensor:
-        """What `read` will give after so many steps without a pulse."""
+        """Return what `read` will give after `steps` steps without a pulse."""
         return self._sum(state, lambda array: device.drifted(array, steps))
 
     def bounds(self, device: Device, state: State) -> tuple[Tensor, Tensor]:
-        """The bounds of `held`, weight by weight."""
+        """Return the bounds of `held`, weight by weight."""
         return tuple(self._sum(state, lambda array, side=side: device.bounds(array)[side]) for side in (0, 1))  # type: ignore
 
     def _sum(self, state: State, look: Callable[[State], Tensor]) -> Tensor:
@@ -66,17 +67,22 @@ class WeightStore(ABC):
 
 @dataclass(frozen=True)
 class AccumulateAndCarry(WeightStore):
-    r"""A digital counter before each device, which takes a pulse for every `threshold` that were asked for.
+    r"""A digital counter before each device, which gets one pulse for every `threshold` requested ones.
 
     .. math::
         h \leftarrow h + n; \quad \text{every } period \text{ steps:} \quad
         c = \mathrm{trunc}(h / \theta), \quad h \leftarrow h - c\,\theta, \quad c \text{ pulses to the device}
 
-    What remains is kept, so no pulse is lost: `threshold * applied + h` is the sum of all n, exactly, as long as it
-    is a whole number of the weights' dtype (below 2^24 in float32). With `one_step` at most one pulse a carry,
-    `c = sign(h) [|h| >= threshold]`. `Direct()`, which is `threshold=1, period=1`, passes every pulse on at once.
+    The remainder is kept, so no pulse is lost: `threshold * applied + h` is exactly the sum of all n, as long as the
+    weights' dtype can represent it as a whole number (below 2^24 in float32). `Direct()`, which is `threshold=1,
+    period=1`, passes every pulse on at once.
 
-    Source: reconstruction of the periodic carry of Li et al. (arXiv 2304.12866), whose equations could not be read.
+    Args:
+        threshold: theta, requested pulses per pulse to the device, 8 by default.
+        period: steps between carries, 10 by default.
+        one_step: at most one pulse per carry, `c = sign(h) [|h| >= threshold]`.
+
+    Source: reconstruction of the periodic carry of Li et al. (arXiv 2304.12866), whose equations were not accessible.
 
     >>> from rules.plasticity.memristor.laws import ConstantStep
     >>> device, store = ConstantStep(dw_min=0.25), AccumulateAndCarry(threshold=2, period=1)
@@ -124,25 +130,30 @@ Direct = partial(AccumulateAndCarry, threshold=1, period=1)
 
 @dataclass(frozen=True)
 class Positional(WeightStore):
-    r"""Several devices a weight, as the digits of a number: pulses reach the least, and are carried to the next.
+    r"""Several devices per weight, as digits of a number: pulses go to the least digit and are carried to the next.
 
     .. math::
         W = \sum_{q=0}^{Q-1} k_q g_q, \quad k_q = base^{-(Q-1-q)}; \\
         \text{every } period \text{ steps, for } q = 0, 1, ...: \quad m = \mathrm{trunc}\frac{g_q}{base\; dg}
 
-    m pulses to digit q + 1 and `base m` pulses back on digit q, which leaves W as it was where devices are ideal. Only
-    digits that took a pulse since the last carry are looked at, so weights that nothing moves rest. With
-    `reset` digit q is written to zero instead, verified, at the price of one pulse, and m is one of the two whole
-    numbers about the ratio, by chance and right on average: for devices whose steps are too uneven to be taken back.
+    m pulses to digit q + 1 and `base m` pulses back on digit q, which leaves W unchanged if devices are ideal. Only
+    digits that got a pulse since the last carry are read, so weights without pulses stay unchanged. Write noise above
+    `base` steps is carried as if it were weight: give such a device a larger base.
 
-    A `threshold` puts the counter of `AccumulateAndCarry` before the least digit, for devices of few levels. Write
-    noise above `base` steps is carried as if it were weight: give such a device a larger base.
+    Args:
+        digits: Q, devices per weight, 3 by default.
+        base: ratio between the factors of neighbouring digits, 4 by default.
+        period: steps between carries, 100 by default.
+        threshold: puts the counter of `AccumulateAndCarry` before the least digit, for devices with few levels.
+        reset: write digit q to zero instead, with verification, at a cost of one pulse; m is then the ratio rounded at
+            random, right on average. For devices whose steps are too uneven to be undone by pulses.
 
-    Raises ValueError, when devices are made, where the least digit could overflow between two carries: it must be that
-    `(period / threshold + base) dg_0 <= 1`, with the step dg_0 relative to the smaller bound, because up to
-    `period / threshold` pulses, one asked for per step, come on top of a remainder below `base dg_0`.
+    Raises:
+        ValueError: when devices are made, if the least digit could overflow between two carries. It needs
+            `(period / threshold + base) dg_0 <= 1`, with the step dg_0 relative to the smaller bound, because up to
+            `period / threshold` pulses, one requested per step, are added to a remainder below `base dg_0`.
 
-    Source: Agarwal et al., VLSI Technology 2017 (periodic carry); `threshold` and the chance in `reset` are ours.
+    Source: Agarwal et al., VLSI Technology 2017 (periodic carry); `threshold` and random rounding in `reset` are ours.
 
     >>> from rules.plasticity.memristor.laws import ConstantStep
     >>> device, store = ConstantStep(dw_min=0.125), Positional(digits=2, base=2, period=4)
@@ -188,11 +199,11 @@ class Positional(WeightStore):
             )
         digits: list[State] = []
         rest = weights
-        for q in reversed(range(self.digits)):  # the greatest digit takes what it can hold, the next the rest
+        for q in reversed(range(self.digits)):  # the greatest digit first; the next gets the rest
             digits.insert(0, device.init(rest / self._counts(q), rng))
             rest = rest - self._counts(q) * device.held(digits[0])
-            rest = rest.clamp(-self._counts(q) * device.step, self._counts(q) * device.step)  # what a carry leaves
-        touched = [torch.zeros_like(weights, dtype=torch.bool) for _ in digits]  # by a pulse since the last carry
+            rest = rest.clamp(-self._counts(q) * device.step, self._counts(q) * device.step)  # the remainder of a carry
+        touched = [torch.zeros_like(weights, dtype=torch.bool) for _ in digits]  # pulsed since the last carry
         return {"digits": digits, "touched": touched, "counter": torch.zeros_like(weights), "ticks": 0}
 
     def arrays(self, state: State) -> list[tuple[float, State]]:
@@ -221,7 +232,8 @@ class Positional(WeightStore):
             device.write(low, torch.zeros_like(ratio), rng, touched)
             written = int(touched.sum())
         else:
-            m = torch.trunc(ratio * (1 + 8 * torch.finfo(ratio.dtype).eps)) * touched  # m base steps summed still carry
+            # the factor above 1 makes a sum of m * base steps carry m, even where rounding left it slightly smaller
+            m = torch.trunc(ratio * (1 + 8 * torch.finfo(ratio.dtype).eps)) * touched
             written = device.pulse(low, -self.base * m, rng)
         touched.zero_()
         next_touched |= m != 0
@@ -245,7 +257,7 @@ STORES: dict[str, Callable[..., WeightStore]] = {
 
 
 def _carry(counter: Tensor, threshold: int, one_step: bool = False) -> Tensor:
-    """What is carried from a counter, taken off it."""
+    """Subtract the carry from a counter, in place, and return it."""
     if threshold == 1 and not one_step:
         carried = counter.clone()
         counter.zero_()
@@ -260,4 +272,4 @@ def _carry(counter: Tensor, threshold: int, one_step: bool = False) -> Tensor:
 def _at_least_one(store: object, *names: str) -> None:
     for name in names:
         if not getattr(store, name) >= 1:
-            raise ValueError(f"{name}={getattr(store, name)}: give at least 1, which is every pulse or every step")
+            raise ValueError(f"{name}={getattr(store, name)}: give at least 1, which means every pulse or every step")

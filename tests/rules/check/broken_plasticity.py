@@ -135,7 +135,7 @@ BROKEN = {
     "plain data": [NotPlainData(), NeverEqual()],
     "stays within bounds": [Recipe(LeavesItsBounds)],
     "rests at zero gradient": [Recipe(Fades)],
-    "own dice": [Recipe(GlobalDice), Recipe(UnseededDice)],
+    "own generator": [Recipe(GlobalDice), Recipe(UnseededDice)],
     "resumes bit-exactly": [Recipe(ForgetsItsDice)],
     "heeds a scheduler": [Recipe(DeafToSchedules)],
     "heeds groups": [Recipe(DeafToGroups)],

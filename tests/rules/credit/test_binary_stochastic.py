@@ -236,7 +236,7 @@ def test_everything_on_the_wires_is_a_bit_or_a_trit_and_pulses_are_whole(model, 
 
 def test_debugging_names_the_module_that_was_sent_more_than_a_bit():
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), StochasticBits()).to(DOUBLE)
-    with pytest.raises(AssertionError, match="2 was sent numbers that are neither 0 nor 1"):
+    with pytest.raises(AssertionError, match="2 received numbers that are neither 0 nor 1"):
         assign(BinaryStochastic(debug=True), model, one_sample())
 
 
@@ -401,7 +401,7 @@ def test_reused_bits_want_noisy_units():
 
 
 def test_probabilities_are_wanted_by_the_cross_entropy_of_bits():
-    with pytest.raises(ValueError, match="outputs run from -1 to 3; wanted probabilities"):
+    with pytest.raises(ValueError, match="outputs run from -1 to 3; this objective needs probabilities"):
         BinaryCrossEntropy()(rules.Run(torch.tensor([[[-1.0, 3.0]]])), Batch(torch.zeros(1, 1, 1), torch.tensor([0])))
 
 

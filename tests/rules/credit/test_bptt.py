@@ -193,7 +193,7 @@ def test_restriction_leaves_all_else_alone():
     [
         ({"window": 0}, "window=0: give a number of steps, at least 1"),
         ({"checkpoint": -1}, "checkpoint=-1: give a number of steps"),
-        ({"window": 3, "checkpoint": 2}, "window=3 is no multiple of checkpoint=2"),
+        ({"window": 3, "checkpoint": 2}, "window=3 is not a multiple of checkpoint=2"),
     ],
 )
 def test_impossible_windows_are_refused(options, message):

@@ -159,7 +159,7 @@ def test_every_kind_has_a_meaning():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"every": -1}, "every=-1: give the steps between two looks"),
+        ({"every": -1}, "every=-1: give the steps between two checks"),
         ({"silent": 1.5}, "silent=1.5: give a share between 0 and 1"),
         ({"exploding": 1.0}, "exploding=1.0: give a factor above 1"),
         ({"stop": ("silence",)}, "silent"),

@@ -230,7 +230,7 @@ def test_a_batch_that_continues_has_no_two_views():
 
 def test_a_run_over_one_view_is_refused():
     run, batch = recorded(size=5)
-    with pytest.raises(ValueError, match="a run over 5 columns is not one over two views"):
+    with pytest.raises(ValueError, match="a run over 5 columns is not over two views"):
         SiameseTemporalContrast()(run, batch)
 
 
@@ -319,7 +319,7 @@ def test_models_that_show_nothing_have_no_cosines():
 @pytest.mark.parametrize("steps", [[0], [5], [1, 9]])
 def test_steps_that_a_run_does_not_have(steps):
     trainer = rules.Trainer(toy.leaky(spiking=True), "bptt")
-    with pytest.raises(ValueError, match=r"the run has 4 time steps; ask for some of 1 to 4"):
+    with pytest.raises(ValueError, match=r"the run has 4 time steps; give numbers from 1 to 4"):
         trainer.evaluate([toy.batch()], steps=steps)
 
 

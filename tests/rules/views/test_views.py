@@ -357,7 +357,7 @@ def test_bad_settings_are_refused_with_the_remedy(make, message):
     ("view", "x", "message"),
     [
         *[
-            (view, torch.rand(4, 2, 64), r"wants images \[T, B, C, H, W\]; this input is \(4, 2, 64\).*pair 'vector'")
+            (view, torch.rand(4, 2, 64), r"needs images \[T, B, C, H, W\]; this input is \(4, 2, 64\).*pair 'vector'")
             for view in IMAGES
         ],
         (RandomFlip(), torch.ones(4, 2, 1, 3, 3, dtype=torch.uint8), "these are torch.uint8: divide them by"),
@@ -368,14 +368,14 @@ def test_bad_settings_are_refused_with_the_remedy(make, message):
         ),
         (Cutout(16), torch.rand(4, 2, 1, 8, 8), "can blank images of 8 x 8; give a size under 8, such as 4"),
         (STRONG, torch.rand(4, 2, 2, 8, 8), "1 or 3 channels; these have 2: leave the jitter out"),
-        (STRONG, torch.rand(4, 2, 3, 8, 8) - 2, "wants images between 0 and 1; these run from"),
+        (STRONG, torch.rand(4, 2, 3, 8, 8) - 2, "needs images between 0 and 1; these run from"),
         (STRONG, torch.full((4, 2, 3, 8, 8), float("nan")), "these run from nan to nan: rescale"),
         *[
             (view, torch.rand(4, 2, 8, 8), r"spike trains \[T, B, N\] or \[T, B, C, H, W\]; .*flatten")
             for view in SPIKES
         ],
         (TimeShift(4), torch.ones(4, 2, 3), "can empty trains of 4 steps; give fewer steps"),
-        (ChannelJitter(), torch.rand(4, 2, 3), "wants spikes of 0 and 1; .*encode it first"),
+        (ChannelJitter(), torch.rand(4, 2, 3), "needs spikes of 0 and 1; .*encode it first"),
         (
             ChannelJitter(),
             torch.ones(4, 2, 3, 8, 8),
@@ -385,7 +385,7 @@ def test_bad_settings_are_refused_with_the_remedy(make, message):
             (view, torch.rand(4, 2), r"features \[T, B, N\]; this input is \(4, 2\): put time first")
             for view in VECTORS
         ],
-        (AdditiveNoise(), torch.ones(4, 2, 3, dtype=torch.int64), r"these are torch.int64: x.float\(\)"),
+        (AdditiveNoise(), torch.ones(4, 2, 3, dtype=torch.int64), r"these are torch.int64: use x.float\(\)"),
     ],
 )
 def test_bad_inputs_are_refused_with_the_remedy(view, x, message):

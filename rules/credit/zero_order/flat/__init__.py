@@ -1,1 +1,1 @@
-"""Zero-order rules that perturb weights or nodes and look at the loss alone. May import `layered`, not the reverse."""
+"""Zero-order rules that perturb weights or nodes and use only the loss. May import `layered`, not the reverse."""

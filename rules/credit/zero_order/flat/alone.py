@@ -1,4 +1,4 @@
-"""The loss of each sample of a run, as if it were alone."""
+"""The loss of each sample of a run, computed on that sample alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rules.contract import Batch, Objective, Run
 
 
 def losses_alone(objective: Objective, run: Run, batch: Batch) -> Tensor:
-    """`[S]`: the objective of each of the S samples of a run, on a run and a batch of this sample alone.
+    """Return the objective `[S]` of each of the S samples, on a run and a batch of this sample alone.
 
-    Samples with one label are asked at once (`torch.func.vmap`), or, where an objective cannot be, one by one.
+    Samples of equal label are computed at once by `torch.func.vmap`, or one by one if the objective does not allow it.
 
     >>> from rules.objectives.readout import MeanCrossEntropy
     >>> run = Run(torch.tensor([[[0.0, 0.0], [0.0, 0.0], [9.0, -9.0]]]))
@@ -42,14 +42,14 @@ def losses_alone(objective: Objective, run: Run, batch: Batch) -> Tensor:
         y = None if batch.y is None else batch.y[rows[:1]]
         try:
             losses[rows] = together(rows, y)
-        except RuntimeError:  # vmap's word for an operation that it does not know
+        except RuntimeError:  # raised by vmap for an operation that it does not support
             each = [one(batch.x.select(axis, r), *(s.select(1, r) for s in signals), y=y) for r in rows.tolist()]
             losses[rows] = torch.stack(each).to(losses)
     return losses
 
 
 def alike(y: Tensor | None, samples: int) -> Iterator[Tensor]:
-    """Numbers of the samples, those of one label together."""
+    """Yield the numbers of the samples, those of equal label together."""
     if y is None:
         yield torch.arange(samples)
     elif y.ndim == 1:
@@ -59,18 +59,18 @@ def alike(y: Tensor | None, samples: int) -> Iterator[Tensor]:
 
 
 def sample_axis(x: Tensor, samples: int) -> int:
-    """Where an input has its samples: behind the time axis, if it has one."""
+    """Return the axis of the samples in an input: 1 behind a time axis, otherwise 0."""
     return 1 if x.ndim > 2 and x.shape[1] == samples else 0
 
 
 def require_mean(objective: Objective, together: float, alone: Tensor) -> None:
-    """Raise ValueError for an objective that is not the mean of what it makes of each sample alone.
+    """Raise ValueError for an objective that is not the mean of its values for single samples.
 
-    Held to the root of the precision, which sums of rounded losses do not reach.
+    The tolerance is the square root of the precision, well above the rounding errors of a sum of losses.
     """
     mean, scale = float(alone.mean()), float(alone.abs().mean())
     if abs(mean - together) > torch.finfo(alone.dtype).eps ** 0.5 * max(scale, abs(together)):
         raise ValueError(
-            f"{objective} is no mean over samples: alone they have {mean:.6g} on average, together {together:.6g}; "
-            "NodePerturbation needs a loss of each sample: take SPSA, or an objective that does not compare samples"
+            f"{objective} is not a mean over samples: alone they have {mean:.6g} on average, together {together:.6g}; "
+            "NodePerturbation needs a loss of each sample: use SPSA, or an objective that does not compare samples"
         )

@@ -1,4 +1,4 @@
-"""One model, one batch, one objective: asked for the loss again and again, by a flat zero-order rule, and counted."""
+"""Repeated evaluation of the loss of one model on one batch, for the flat zero-order rules, with its cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
-from rules.credit.zero_order.sharing import dice, require_likeness, seeds, whole
+from rules.credit.zero_order.sharing import generator, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
 from rules.forward import plain, run_model
 from rules.metering import Meter
@@ -23,14 +23,14 @@ Spike = Callable[[Surrogate, Tensor, bool, "Tensor | None"], Tensor]
 
 
 class Asking:
-    """What is asked in one step, with the bill.
+    """The evaluations of one step, with their cost.
 
-    All passes share the dice of stochastic units (common random numbers), so that losses differ by what was perturbed.
-    A model with a method `read(signal, generator)` is read through it, its output and what a recorded layer put out,
-    with new noise at every reading. `parameters` are those that the rule speaks for, and the objective's own.
+    In all passes stochastic units draw the same numbers (common random numbers), so that losses differ only by the
+    perturbation. If a model has a method `read(signal, generator)`, its output and the outputs of recorded layers are
+    read through it, with new noise at every reading. `parameters` are those of the rule and the objective's own.
 
-    Raises ValueError for batch normalisation or dropout in training mode, and for processes that were given different
-    weights or batches.
+    Raises ValueError for batch normalisation or dropout in training mode, and for processes with different weights or
+    batches.
     """
 
     def __init__(
@@ -41,26 +41,26 @@ class Asking:
         self.views = objective.views(batch, rng)
         self.noise, readings = seeds(2, rng)
         self.read = reader_of(plain(model))
-        self.readings = dice(readings + rank())
-        self.bill = Cost()
+        self.readings = generator(readings + rank())
+        self.spent = Cost()
         self.own = own_parameters(objective)
         if any(isinstance(p, UninitializedParameter) for p in self.own.values()):
-            self.loss()  # the first features tell their shape
+            self.loss()  # lazy parameters get their shape from the first features
         self.parameters = rule.parameters(model) | self.own
         require_likeness([*self.parameters.values(), self.views.x])
 
     def run(self, spike: Spike | None = None) -> Run:
-        """One pass, read as the model is read."""
-        with self.counted(), differentiating(generator=dice(self.noise), spike=spike):
+        """Make one pass, and return it as measured."""
+        with self.counted(), differentiating(generator=generator(self.noise), spike=spike):
             return self.measured(run_model(self.model, self.views, "layers" in self.objective.needs))
 
     def loss(self) -> float:
-        """The loss of one pass."""
+        """Return the loss of one pass."""
         with torch.no_grad():
             return float(self.objective(self.run(), self.views))
 
     def measured(self, run: Run) -> Run:
-        """A run as the model's instruments show it."""
+        """Return a run as read through the model's `read`, if it has one."""
         if self.read is None:
             return run
         traces = tuple(trace._replace(post=self.read(trace.post, self.readings)) for trace in run.traces)
@@ -68,19 +68,19 @@ class Asking:
 
     @contextmanager
     def counted(self, copies: int = 1) -> Iterator[None]:
-        """What happens inside is one pass, made by each of so many copies of the model."""
+        """Count what happens in this context as one pass of each of `copies` copies of the model."""
         with Meter(self.model) as meter:
             yield
         once = vars(meter.cost(forwards=1, backwards=0))
-        self.bill += Cost(**{name: copies * number for name, number in once.items()})
+        self.spent += Cost(**{name: copies * number for name, number in once.items()})
 
     def cost(self) -> Cost:
-        """The bill so far, of all processes."""
-        return whole(self.bill)
+        """Return the cost so far, of all processes."""
+        return whole(self.spent)
 
 
 class Joined(nn.Module):
-    """A model and its objective as one module, whose parameters can be replaced for the length of one call.
+    """A model and its objective as one module, whose parameters can be replaced during one call.
 
     >>> joined = Joined(nn.Linear(1, 1, bias=False), None)
     >>> joined.replacing({"weight": torch.tensor([[3.0]])}, lambda: joined.model(torch.ones(1)))
@@ -96,7 +96,7 @@ class Joined(nn.Module):
         return call()
 
     def replacing(self, values: dict[str, Tensor], call: Callable[[], Any]) -> Any:
-        """What `call()` returns while the parameters of these names, as credit knows them, have other values."""
+        """Return `call()` with other values for some parameters, given by their names in `Credit.grads`."""
         own = dict(self.named_parameters())
         known = {
             name if name in own and name.startswith("objective.") else f"model.{name}": value

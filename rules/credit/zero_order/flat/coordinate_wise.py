@@ -1,4 +1,4 @@
-"""Coordinate-wise differences: one weight at a time, all of them or a few, many at once."""
+"""Coordinate-wise differences: each weight perturbed by itself, all weights or a few, many copies at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.copies import Copies, Widest, divided
 from rules.credit.zero_order.flat.moving import require_number, require_visible
-from rules.credit.zero_order.sharing import dice, seeds, shared
+from rules.credit.zero_order.sharing import generator, seeds, shared
 from rules.errors import unknown
 
 CHOICES = {"diff": ("central", "forward"), "subset": ("redrawn", "fixed")}
@@ -25,22 +25,30 @@ class CoordinateWise(CreditRule):
 
         g_i = [l(theta + mu e_i) - l(theta - mu e_i)] / (2 mu),    or, forward,    [l(theta + mu e_i) - l(theta)] / mu
 
-    for `k = d - floor(sparsity d)` of the d weights, taken from all parameters alike. A subset that is `redrawn` at
-    every step is scaled by d / k, so that its mean over draws is the whole gradient; one that is `fixed`, drawn once
-    from `seed`, is not: those weights learn by their exact slopes, the others keep still.
+    for `k = d - floor(sparsity d)` of the d weights, drawn uniformly from all parameters. Takes 2 k + 1 forward passes,
+    or k + 1, each counted as a whole pass, and returns loss and carry of the unperturbed one. Models, objectives and
+    processes are as in `SPSA`.
 
-    Arguments: `step`, mu, in units of the weights, by default the precision's `u^(1/3)`, or forward `u^(1/2)`; `diff`;
-    `sparsity`, from 0 to below 1; `subset`; `seed`; `together`, whether so many perturbed copies as `memory` bytes hold
-    are run at once by `torch.func.vmap`, or one after the other, as for a black box that is more than tensors, which
-    gives the same; a model that is read with noise is always asked one by one. Takes 2 k + 1 forward passes, or k + 1,
-    each counted as the whole pass that it stands for, and returns loss and carry of the unperturbed one. Models,
-    objectives and processes are as in `SPSA`.
+    Claims `exact` for central differences of all weights with a step of at most 1e-4 (the default, in float64),
+    `unbiased` for the same with a redrawn subset, otherwise `descent`.
 
-    Claims `exact` for central differences of all weights with a step of at most 1e-4 (the default, in float64), the
-    same of a redrawn subset `unbiased`, else `descent`.
+    Args:
+        step: mu, in units of the weights; by default the precision's `u^(1/3)`, or forward `u^(1/2)`.
+        diff: "central" or "forward" differences.
+        sparsity: share of weights left out, from 0 to below 1.
+        subset: "redrawn" at every step and scaled by d / k, so that its mean over draws is the whole gradient; or
+            "fixed", drawn once and not scaled: those weights learn by their exact slopes, the others stay unchanged.
+        seed: of the fixed subset.
+        together: run as many perturbed copies at once as fit into `memory`, by `torch.func.vmap`; False runs one after
+            the other, for models that vmap cannot run, with the same result. Models with noise in reading always run
+            one by one.
+        memory: bytes for the perturbed copies.
 
-    Raises ValueError for an impossible setting, a step that vanishes beside a weight, a memory below one copy, and
-    batch normalisation or dropout in training mode; RuntimeError where vmap cannot run the model; NonFinite for a NaN.
+    Raises:
+        ValueError: for an impossible setting, a step that vanishes beside a weight, a memory below one copy, and batch
+            normalisation or dropout in training mode.
+        RuntimeError: if vmap cannot run the model.
+        NonFinite: for a NaN in a probe.
 
     >>> from rules.check.toy import Quadratic, batch, smooth
     >>> rule, rng = CoordinateWise(sparsity=0.9), torch.Generator().manual_seed(0)
@@ -48,7 +56,7 @@ class CoordinateWise(CreditRule):
     9
 
     Reference: Chen et al. 2024 (DeepZero, arXiv 2310.02025), recalled, which takes forward differences of a subset
-    that pruning at initialisation has found; subsets by chance, their scale and all defaults are ours.
+    found by pruning at initialisation; random subsets, their scale and all defaults are ours.
     """
 
     step: float | None = None
@@ -66,7 +74,7 @@ class CoordinateWise(CreditRule):
             if getattr(self, name) not in valid:
                 raise unknown(name, getattr(self, name), valid)
         if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity={self.sparsity}: give the part of weights that is left out, from 0 to below 1")
+            raise ValueError(f"sparsity={self.sparsity}: give the share of weights that is left out, from 0 to below 1")
         if self.step is not None:
             require_number("step", self.step)
 
@@ -78,12 +86,12 @@ class CoordinateWise(CreditRule):
         return "unbiased" if self.sparsity > 0 else "exact"
 
     def step_for(self, dtype: torch.dtype) -> float:
-        """The step in this precision."""
+        """Return the step in this precision."""
         order = 1 / 3 if self.diff == "central" else 1 / 2
         return self.step if self.step is not None else float(torch.finfo(dtype).eps ** order)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The slope for every chosen weight, from losses alone."""
+        """Return the slope for every chosen weight, from losses only."""
         asking = Asking(self, model, objective, batch, rng)
         for name, p in asking.parameters.items():
             require_visible("step", self.step_for(p.dtype), {name: p})
@@ -105,13 +113,13 @@ class CoordinateWise(CreditRule):
         return Credit(grads, state, centre, asking.cost(), clean.carry, {"probes": float(kept)})
 
     def chosen(self, number: int, kept: int, rng: torch.Generator) -> Tensor:
-        """The weights whose turn it is, in order."""
+        """Return the numbers of the chosen weights, in order."""
         (drawn,) = seeds(1, rng)
-        order = torch.randperm(number, generator=dice(drawn if self.subset == "redrawn" else self.seed))
+        order = torch.randperm(number, generator=generator(drawn if self.subset == "redrawn" else self.seed))
         return order[:kept].sort().values
 
     def fitting(self, p: Tensor, widest: int) -> int:
-        """How many perturbed copies of a parameter fit, each with the widest signals twice."""
+        """Return how many perturbed copies of a parameter fit into memory, each with the widest signals twice."""
         one = p.element_size() * (2 * p.numel() + 2 * widest)
         if self.memory < one:
             raise ValueError(
@@ -123,5 +131,5 @@ class CoordinateWise(CreditRule):
 
 
 def padded(rows: Tensor, width: int) -> Tensor:
-    """Rows with zeros behind, up to a width."""
+    """Return rows with zeros appended up to a width."""
     return nn.functional.pad(rows, (0, width - rows.shape[1]))

@@ -1,4 +1,4 @@
-"""Many copies of a model that differ in one weight each, asked for their losses at once or one after the other."""
+"""Copies of a model that each differ in one weight; their losses are computed at once or one after the other."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rules.credit.zero_order.flat.asking import Asking, Joined
-from rules.credit.zero_order.sharing import dice
+from rules.credit.zero_order.sharing import generator
 from rules.forward import map_tensors, run_model
 from rules.spikes.surrogate import differentiating
 
 
 class Chunk(NamedTuple):
-    """Weights of one parameter that are asked about together."""
+    """Weights of one parameter that are perturbed in one call."""
 
     name: str
-    places: Tensor  # in the flattened parameter
+    places: Tensor  # indices in the flattened parameter
 
 
 def divided(chosen: Tensor, parameters: Mapping[str, Tensor], size: Callable[[Tensor], int]) -> Iterator[Chunk]:
-    """Chosen weights, numbered through all parameters, in chunks of at most `size(parameter)`.
+    """Divide chosen weights, numbered across all parameters, into chunks of at most `size(parameter)`.
 
     >>> [c.places.tolist() for c in divided(torch.tensor([0, 2, 3, 5]), {"a": torch.ones(4), "b": torch.ones(2)},
     ...                                     lambda p: 2)]
@@ -40,7 +40,7 @@ def divided(chosen: Tensor, parameters: Mapping[str, Tensor], size: Callable[[Te
 
 
 class Copies:
-    """Slopes of the loss along single weights: central differences, or forward ones from a known `centre`."""
+    """Slopes of the loss along single weights, by central differences, or forward ones from a known loss `centre`."""
 
     def __init__(
         self, asking: Asking, step_for: Callable[[torch.dtype], float], centre: float | None, together: bool
@@ -50,12 +50,12 @@ class Copies:
         self.joined = Joined(asking.model, asking.objective.module())
 
     def slopes(self, chunks: Sequence[Chunk]) -> Tensor:
-        """A row of slopes for each chunk, with zeros behind the shorter ones."""
+        """Return a row of slopes for each chunk, with zeros behind the shorter ones."""
         rows = [self.slope(chunk) for chunk in chunks]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     def slope(self, chunk: Chunk) -> Tensor:
-        """`[l(w + mu) - l(w - mu)] / 2 mu` for each place; what is divided by is the step that rounding has left."""
+        """Return `[l(w + mu) - l(w - mu)] / 2 mu` for each place, where 2 mu is the step after rounding."""
         p = self.asking.parameters[chunk.name]
         here = p.detach().flatten()[chunk.places.to(p.device)]
         step = self.step_for(p.dtype)
@@ -65,9 +65,9 @@ class Copies:
         return (found - base) / (ahead.double() - behind.double()).cpu()
 
     def at_once(self, chunk: Chunk, values: Tensor) -> Tensor:
-        """The losses with each value in its place, all copies stacked.
+        """Return the losses with each value in its place, all copies stacked.
 
-        Raises RuntimeError where vmap cannot run the model or the objective.
+        Raises RuntimeError if vmap cannot run the model or the objective.
         """
         asking, p = self.asking, self.asking.parameters[chunk.name]
         stacked = p.detach().flatten().repeat(len(values), 1)  # [copies, weights]
@@ -82,17 +82,17 @@ class Copies:
             return self.joined.replacing({chunk.name: weights.view(p.shape)}, ask)
 
         try:
-            with torch.no_grad(), asking.counted(len(values)), differentiating(generator=dice(asking.noise)):
+            with torch.no_grad(), asking.counted(len(values)), differentiating(generator=generator(asking.noise)):
                 losses: Tensor = torch.func.vmap(one, randomness="same")(stacked)
         except Exception as error:
             raise RuntimeError(
                 f"{type(asking.model).__name__} cannot be run as {len(values)} copies at once "
-                f"({type(error).__name__}: {error}); take CoordinateWise(together=False)"
+                f"({type(error).__name__}: {error}); use CoordinateWise(together=False)"
             ) from error
         return losses
 
     def in_turn(self, chunk: Chunk, values: Tensor) -> Tensor:
-        """The losses with each value in its place, one after the other; the weight comes back bit for bit."""
+        """Return the losses with each value in its place, one after the other; weights are restored to the last bit."""
         p = self.asking.parameters[chunk.name]
         return torch.tensor(
             [self.moved(p, place, value) for place, value in zip(chunk.places, values, strict=True)],
@@ -100,7 +100,7 @@ class Copies:
         )
 
     def moved(self, p: Tensor, place: Tensor, value: Tensor) -> float:
-        """The loss with one weight at another value."""
+        """Return the loss with one weight at another value."""
         at = torch.unravel_index(place, p.shape)
         before = p.data[at].clone()
         try:
@@ -111,7 +111,7 @@ class Copies:
 
 
 class Widest:
-    """Finds, inside its `with` block, the numbers that the widest module of a model takes and gives in one call."""
+    """A context that finds the largest count of numbers that a module takes and returns in one call."""
 
     def __init__(self, model: nn.Module) -> None:
         self.numbers = 0

@@ -1,4 +1,4 @@
-"""An evolution strategy: a population scattered around the weights, and a step towards those who did well."""
+"""An evolution strategy: a population of perturbed weights, and a step towards the members with small loss."""
 
 from __future__ import annotations
 
@@ -22,23 +22,30 @@ class EvolutionStrategy(CreditRule):
 
         g = 1/(n sigma) sum_k f(l(theta + sigma z_k)) z_k,    z_k ~ N(0, 1),  and with pairs z_{n/2 + k} = -z_k
 
-    With `shaping` "rank", f puts the place among the population, from -1/2 to 1/2 (those who are alike share theirs),
-    for the loss: nothing but the order counts, and the size of g tells nothing of the slope, so that it is a direction
-    of `descent`. Without, `f(l) = l` (less the mean of the others where there are no pairs), and g is `unbiased` for
-    the gradient of the loss smoothed by a Gaussian of width sigma, `E l(theta + sigma z)`.
+    With `shaping` "rank", f replaces the loss by its rank in the population, from -1/2 to 1/2 (equal losses share their
+    mean rank). Only the order matters, and the size of g does not depend on the slope: g claims `descent`. With "none",
+    `f(l) = l` (less the mean of the others if there are no pairs), and g is `unbiased` for the gradient of the loss
+    smoothed by a Gaussian of width sigma, `E l(theta + sigma z)`.
 
-    Arguments: `population`, n; `sigma`, in units of the weights; `antithetic` pairs; `shaping`. Takes n forward passes
-    and reports the mean loss of the population, an estimate of the smoothed loss; carry None. Memory, models,
-    objectives and processes are as in `SPSA`.
+    Takes n forward passes and reports the mean loss of the population, an estimate of the smoothed loss; carry None.
+    Memory, models, objectives and processes are as in `SPSA`.
 
-    Raises ValueError for a population below 2, or odd with pairs, a sigma that is not above 0 or vanishes beside a
-    weight, and batch normalisation or dropout in training mode; NonFinite for a NaN in a probe.
+    Args:
+        population: n.
+        sigma: size of the perturbations, in units of the weights.
+        antithetic: use pairs of z and -z.
+        shaping: "rank" or "none".
+
+    Raises:
+        ValueError: for a population below 2, or odd with pairs, a sigma that is not above 0 or vanishes beside a
+            weight, and batch normalisation or dropout in training mode.
+        NonFinite: for a NaN in a probe.
 
     >>> EvolutionStrategy().claim, EvolutionStrategy(shaping="none").claim
     ('descent', 'unbiased')
 
-    Reference: Salimans et al. 2017 (arXiv 1703.03864), recalled: ranks, pairs and seeds that travel; the leave-one-out
-    baseline without pairs, and shared places, are ours.
+    Reference: Salimans et al. 2017 (arXiv 1703.03864), recalled: ranks, pairs and the exchange of seeds; the
+    leave-one-out baseline without pairs, and shared ranks, are ours.
     """
 
     population: int = 16
@@ -50,10 +57,10 @@ class EvolutionStrategy(CreditRule):
 
     def __post_init__(self) -> None:
         if self.population < 2:
-            raise ValueError(f"population={self.population}: give at least 2, since one alone compares with nobody")
+            raise ValueError(f"population={self.population}: give at least 2, so that losses can be compared")
         if self.antithetic and self.population % 2:
             raise ValueError(
-                f"population={self.population}: antithetic pairs want an even number; give "
+                f"population={self.population}: antithetic pairs need an even number; give "
                 f"{self.population + 1}, or antithetic=False"
             )
         require_number("sigma", self.sigma)
@@ -65,7 +72,7 @@ class EvolutionStrategy(CreditRule):
         return "descent" if self.shaping == "rank" else "unbiased"
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The direction for every trainable parameter, from losses alone."""
+        """Return the direction for every trainable parameter, from losses only."""
         asking = Asking(self, model, objective, batch, rng)
         require_visible("sigma", self.sigma, asking.parameters)
         signs = (1.0, -1.0) if self.antithetic else (1.0,)
@@ -90,7 +97,7 @@ class EvolutionStrategy(CreditRule):
         )
 
     def worth(self, losses: Tensor) -> Tensor:
-        """f of the losses, in the same shape."""
+        """Return f of the losses, in the same shape."""
         if self.shaping == "rank":
             return places(losses)
         fair = 1.0 if self.antithetic else self.population / (self.population - 1)  # less the mean of the others
@@ -98,7 +105,7 @@ class EvolutionStrategy(CreditRule):
 
 
 def places(losses: Tensor) -> Tensor:
-    """The place of each loss among all, from -1/2 for the smallest to 1/2; equal ones share the mean of theirs.
+    """Return the rank of each loss, scaled from -1/2 for the smallest to 1/2; equal losses share their mean rank.
 
     >>> places(torch.tensor([5.0, -1.0, 5.0, 80.0])).tolist()
     [0.0, -0.5, 0.0, 0.5]

@@ -1,4 +1,4 @@
-"""The forward gradient: the exact slope along a random direction, carried forward with the signals."""
+"""The forward gradient: the exact slope along a random direction, by forward-mode differentiation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rules.contract import Batch, Claim, Cost, Credit, CreditRule, MissingNeed, 
 from rules.credit.zero_order.flat.asking import Asking, Joined
 from rules.credit.zero_order.flat.moving import DIRECTIONS, require_draws
 from rules.credit.zero_order.flat.tangents import Tangents, spiking, tangent
-from rules.credit.zero_order.sharing import dice, seeds, shared, whole
+from rules.credit.zero_order.sharing import generator, seeds, shared, whole
 from rules.errors import unknown
 from rules.forward import map_tensors
 from rules.optional import offers
@@ -26,18 +26,24 @@ class ForwardGradient(CreditRule):
 
         g = (1/n) sum_k <dl/dtheta, z_k> z_k,    E[z z^T] = 1
 
-    Each slope is exact: forward-mode differentiation carries the direction through the model beside its signals, and
-    the objective's own derivative, at what the model put out, is taken by autograd. No backward pass through the model,
-    nothing stored, no step; the mean of g is the gradient, and its cosine with it follows the law of `SPSA`. Spikes
-    pass on their surrogate's derivative, the reset nothing, as in `BPTT()`.
+    Each slope is exact: forward-mode differentiation carries the direction through the model together with its signals,
+    and autograd takes the derivative of the objective at the model's output. There is no backward pass through the
+    model, no stored activity and no step size. The mean of g is the gradient, and their cosine follows the law of
+    `SPSA`. Spikes propagate the direction by their surrogate's derivative; the reset is detached, as in `BPTT()`.
 
-    Arguments: `draws`, n; `direction`, normal or of random signs. Takes n forward passes; the bill adds, for each layer
-    evaluation, one more for the direction of its weights and one more where its input has a direction too. The carry is
-    that of the model. Processes divide the draws as in `SPSA`; only seeds and slopes travel.
+    Takes n forward passes. The cost adds, for each layer evaluation, one more for the direction of its weights and one
+    more if its input has a direction too. The carry is that of the model. Processes divide the draws as in `SPSA`, and
+    exchange only seeds and slopes.
 
-    Raises ValueError for an impossible setting and for batch normalisation or dropout in training mode, MissingNeed
-    where no direction reaches the output, NonFinite for a NaN in a slope, and NotImplementedError, from torch, where a
-    part of the model has no forward mode.
+    Args:
+        draws: n.
+        direction: "normal", or "rademacher" for random signs.
+
+    Raises:
+        ValueError: for an impossible setting, and for batch normalisation or dropout in training mode.
+        MissingNeed: if no direction reaches the output.
+        NonFinite: for a NaN in a slope.
+        NotImplementedError: from torch, if a part of the model has no forward mode.
 
     >>> from rules.check.toy import Quadratic, batch, leaky
     >>> rule, rng = ForwardGradient(draws=2), torch.Generator().manual_seed(0)
@@ -59,21 +65,21 @@ class ForwardGradient(CreditRule):
             raise unknown("direction", self.direction, DIRECTIONS)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The gradient for every trainable parameter, from slopes along directions."""
+        """Return the gradient for every trainable parameter, from slopes along directions."""
         asking = Asking(self, model, objective, batch, rng)
         joined = Joined(model, objective.module())
         numbers = seeds(self.draws, rng)
-        passes: list[tuple[Any, Cost]] = []  # the carry and the bill for directions of each
+        passes: list[tuple[Any, Cost]] = []  # of each pass, the carry and the cost of its directions
 
         def directions(k: int) -> dict[str, Tensor]:
-            rng, draw = dice(numbers[k]), DIRECTIONS[self.direction]
+            rng, draw = generator(numbers[k]), DIRECTIONS[self.direction]
             return {name: draw(p.detach(), rng) for name, p in asking.parameters.items()}
 
         def slope(k: int) -> list[float]:
             along = directions(k)
             with torch.no_grad(), forward_ad.dual_level(), Tangents(model) as tangents:
                 dual = {name: forward_ad.make_dual(p.detach(), along[name]) for name, p in learned.items()}
-                run = joined.replacing(dual, lambda: asking.run(spiking(dice(asking.noise))))
+                run = joined.replacing(dual, lambda: asking.run(spiking(generator(asking.noise))))
                 passes.append((map_tensors(Tensor.detach, run.carry), tangents.cost()))
                 return [*slope_and_loss(self, asking, run, along)]
 
@@ -89,14 +95,14 @@ class ForwardGradient(CreditRule):
             grads=grads,
             state=state,
             loss=float(found[:, 1].mean()),
-            cost=whole(sum((bill for _, bill in passes), asking.bill)),
+            cost=whole(sum((cost for _, cost in passes), asking.spent)),
             carry=passes[0][0] if passes else None,
             info={"probes": float(self.draws)},
         )
 
 
 def slope_and_loss(rule: CreditRule, asking: Asking, run: Run, along: Mapping[str, Tensor]) -> tuple[float, float]:
-    """`sum <dl/dy, dy>` over all that the objective sees of a run with directions, its own parameters included."""
+    """Return `sum <dl/dy, dy>` over all inputs y of the objective, its own parameters included, and the loss."""
     pairs: list[tuple[Tensor, Tensor | None]] = []
 
     def opened(signal: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weights that are moved along random directions, in place, and come back bit for bit."""
+"""Weights that are moved along random directions, in place, and restored to the last bit."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 from rules.credit.zero_order.draws import normal_like, signs_like
-from rules.credit.zero_order.sharing import dice
+from rules.credit.zero_order.sharing import generator
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 DIRECTIONS: dict[str, Draw] = {"normal": normal_like, "rademacher": signs_like}  # both with E[z z^T] = 1
 
 
 class Moved:
-    """Inside its `with` block, weights can be put anywhere along directions; they end as they began, however it ends.
+    """A context in which weights can be moved along directions; they are restored at the end, also after an exception.
 
-    A direction is regenerated from its seed whenever it is needed, and never held beyond one parameter. What has to be
-    held is one copy of the weights, because adding and subtracting a step does not bring back the same bits; `become`
-    turns that copy into the gradient, which needs as much.
+    A direction is regenerated from its seed whenever it is needed, and never stored for more than one parameter. One
+    copy of the weights is stored, because adding and subtracting a step does not restore the same bits; `become` turns
+    the memory of that copy into the gradient.
 
     >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> with Moved({"weight": weight}, normal_like) as moved:
@@ -43,17 +43,17 @@ class Moved:
             p.data.copy_(self.kept[name])
 
     def to(self, seed: int, step: float) -> None:
-        """The weights where they began, plus `step` times the direction of a seed."""
+        """Set the weights to their original values plus `step` times the direction of a seed."""
         for name, z in self.directions(seed):
             self.parameters[name].data.copy_(self.kept[name]).add_(z, alpha=step)
 
     def directions(self, seed: int) -> Iterator[tuple[str, Tensor]]:
-        """The direction of a seed, one parameter at a time."""
-        rng = dice(seed)
+        """Yield the direction of a seed, one parameter at a time."""
+        rng = generator(seed)
         return ((name, self.draw(kept, rng)) for name, kept in self.kept.items())
 
     def become(self, numbers: Sequence[int], factors: Tensor) -> dict[str, Tensor]:
-        """`sum_k factors[k] z_k` over the directions of these seeds, in the memory of the copy; the end of it."""
+        """Return `sum_k factors[k] z_k` over the directions of these seeds, in the memory of the stored weights."""
         for kept in self.kept.values():
             kept.zero_()
         for seed, factor in zip(numbers, factors.tolist(), strict=True):
@@ -63,7 +63,7 @@ class Moved:
 
 
 def require_visible(name: str, step: float, parameters: Mapping[str, Tensor]) -> None:
-    """Raise ValueError for a step that is lost when it is added to the largest weight."""
+    """Raise ValueError for a step that rounding removes when it is added to the largest weight."""
     for parameter, p in parameters.items():
         largest = float(p.detach().abs().max()) if p.numel() else 0.0
         bound = torch.finfo(p.dtype).eps * largest

@@ -1,4 +1,4 @@
-"""Node perturbation: noise on what weights put out, and credit to the noise after which the loss was smaller."""
+"""Node perturbation: noise on the outputs of weights, correlated with the change of the loss."""
 
 from __future__ import annotations
 
@@ -24,21 +24,27 @@ class NodePerturbation(CreditRule):
         z_l <- z_l + xi_l,  xi ~ N(0, sigma^2), of every layer, step and sample;   dl_b = [l_b(xi) - l_b(-xi)] / 2
         e_l = 1/(n sigma^2) sum_draws dl_b xi_l,    dLoss/dW_l = 1/B sum_{t,b} e_l (x) a_{l-1}
 
-    where z is what each `nn.Linear` and convolution with something to learn puts out at each use, and a what went into
-    it in an unperturbed pass; or, not `antithetic`, `dl_b = l_b(xi) - l_b`. The mean is the gradient of the smoothed
-    loss, the true one to O(sigma^2). For N nodes, the cosine of a sample's e with the true one is
-    `sqrt(n / (n + N + 1))`, the law of `SPSA` with nodes (times steps) in the place of weights; over a batch, noise
-    averages. Where layers spike, the smoothing is what has a slope: take sigma about as large as the distance to
-    threshold.
+    where z is the output of each `nn.Linear` and convolution with trainable parameters at each use, and a its input in
+    an unperturbed pass; or, not `antithetic`, `dl_b = l_b(xi) - l_b`. The mean is the gradient of the smoothed loss,
+    the true one to O(sigma^2). For N nodes, the cosine of a sample's e with the true one is `sqrt(n / (n + N + 1))`,
+    the law of `SPSA` with nodes (times steps) in place of weights; over a batch, noise averages. In spiking layers only
+    the smoothed loss has a slope: choose sigma about as large as the distance to threshold.
 
-    Arguments: `draws`, n; `sigma`, in units of z; `antithetic`. Takes 2 n + 1 forward passes, or n + 1, and returns
-    loss and carry of the unperturbed one. Other parameters than weights and biases of those modules get no opinion; the
-    objective's own get their gradient by autograd. Processes divide the draws as in `SPSA`; a loss for each sample
-    travels. Any model will do that calls these modules; their hooks are left as they were.
+    Takes 2 n + 1 forward passes, or n + 1, and returns loss and carry of the unperturbed one. Only weights and biases
+    of those modules are updated; the objective's own parameters get their gradient by autograd. Processes divide the
+    draws as in `SPSA`, and exchange a loss for each sample. It works with any model that calls such modules; their
+    hooks are restored.
 
-    Raises ValueError for an objective that is not the mean of the losses of samples (a contrast between them, a bound
-    on their mean rate), a model without such modules or one that loses samples on the way, an impossible setting, a
-    sigma that vanishes beside z, and batch normalisation or dropout in training mode; NonFinite for a NaN in a probe.
+    Args:
+        draws: n.
+        sigma: standard deviation of the noise, in units of z.
+        antithetic: use pairs of xi and -xi.
+
+    Raises:
+        ValueError: for an objective that is not a mean over samples (a contrast between them, a bound on their mean
+            rate), a model without such modules or one that changes the number of samples, an impossible setting, a
+            sigma that vanishes beside z, and batch normalisation or dropout in training mode.
+        NonFinite: for a NaN in a probe.
 
     >>> from rules.check.toy import Quadratic, batch, smooth
     >>> rule, rng = NodePerturbation(draws=4), torch.Generator().manual_seed(0)
@@ -61,11 +67,11 @@ class NodePerturbation(CreditRule):
         require_number("sigma", self.sigma)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Weights and biases of every nn.Linear and convolution."""
+        """Return the weights and biases of every nn.Linear and convolution."""
         return synaptic_parameters(model)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The gradient for every weight, from losses and what went into each layer."""
+        """Return the gradient for every weight, from losses and the inputs of each layer."""
         asking = Asking(self, model, objective, batch, rng)
         nodes = Nodes(asking, self.parameters(model), self.sigma)
         numbers = seeds(self.draws, rng)

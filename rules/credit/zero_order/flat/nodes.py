@@ -1,4 +1,4 @@
-"""The places where a pass can be shaken: what each weight puts out, at each of its uses."""
+"""Nodes that can be perturbed: the output of each weight, at each of its uses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rules.credit.zero_order.draws import normal_like
 from rules.credit.zero_order.flat.alone import losses_alone, sample_axis
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.layered.blocks import Call, intercepted, rows, stacked, unstacked
-from rules.credit.zero_order.sharing import dice
+from rules.credit.zero_order.sharing import generator
 from rules.weight_gradients import weight_gradients
 
 
 class Nodes:
-    """The uses of weights in a pass, each `[T, B, features]`, and passes in which they are shaken."""
+    """The uses of weights in a pass, each `[T, B, features]`, and passes in which noise is added to them."""
 
     def __init__(self, asking: Asking, learned: dict[str, nn.Parameter], sigma: float) -> None:
         self.asking, self.sigma = asking, sigma
@@ -33,26 +33,26 @@ class Nodes:
         if not self.calls:
             raise ValueError(
                 f"{type(asking.model).__name__} called no nn.Linear or convolution that learns: there is "
-                "no node to perturb; take SPSA, which moves any weight"
+                "no node to perturb; use SPSA, which perturbs any weight"
             )
         self.forms = {number: self.form(call) for number, call in self.calls.items()}
         for call in self.calls.values():
             require_audible(sigma, call)
 
     def form(self, call: Call) -> str:
-        """How a use of a weight stacks time and batch."""
+        """Return how a use of a weight stacks time and batch; see `rows`."""
         x, samples = self.asking.views.x, self.clean.output.shape[1]
         steps = max(len(self.clean.output), len(x) if sample_axis(x, samples) else 1)
         static = steps == 1 and len(call.z) == samples
         return rows(call, 0 if static else 1, steps, samples)
 
     def noise(self, seed: int) -> Callable[[int], Tensor]:
-        """The noise of a seed at each use, to be asked for in the order of the uses."""
-        rng = dice(seed)
+        """Return the noise of a seed as a function of the use, to be called in the order of the uses."""
+        rng = generator(seed)
         return lambda number: self.sigma * normal_like(self.calls[number].z, rng)
 
     def shaken(self, seed: int, sign: float) -> Run:
-        """A pass with this noise, times a sign."""
+        """Make a pass with this noise, times a sign."""
         noise = self.noise(seed)
 
         def shake(number: int, module: nn.Module, pre: Tensor, z: Tensor) -> Tensor | None:
@@ -62,17 +62,17 @@ class Nodes:
             return self.asking.run()
 
     def losses_unperturbed(self) -> Tensor:
-        """The loss of each sample in the unperturbed pass; raises ValueError where a sample alone has none."""
+        """Return the loss of each sample in the unperturbed pass; raise ValueError if a single sample has none."""
         try:
             return self.losses([self.clean])
         except ValueError as error:
             raise ValueError(
-                f"{self.asking.objective} says of a sample alone: {error}; NodePerturbation needs a loss of each: "
-                "take SPSA, or an objective that does not compare samples"
+                f"{self.asking.objective} fails on a single sample: {error}; NodePerturbation needs a loss of each: "
+                "use SPSA, or an objective that does not compare samples"
             ) from error
 
     def losses(self, runs: list[Run]) -> Tensor:
-        """The loss of each sample of each run, one run behind the other."""
+        """Return the loss of each sample of each run, one run after the other."""
         views, objective = self.asking.views, self.asking.objective
         layers = zip(*(run.traces for run in runs), strict=True)
         traces = tuple(
@@ -84,7 +84,7 @@ class Nodes:
         return losses_alone(objective, Run(torch.cat([run.output for run in runs], 1), None, traces), Batch(x, y))
 
     def gradients(self, numbers: list[int], factors: Tensor) -> dict[str, Tensor]:
-        """From `factors [draws, B]` of the noise of each seed to the gradients of weights."""
+        """Return the gradients of weights for `factors [draws, B]` of the noise of each seed."""
         errors = {number: torch.zeros_like(call.z) for number, call in self.calls.items()}
         for seed, each in zip(numbers, factors, strict=True):
             noise = self.noise(seed)
@@ -102,7 +102,7 @@ class Nodes:
 
 
 def require_audible(sigma: float, call: Call) -> None:
-    """Raise ValueError for noise that is lost when it is added to the largest signal."""
+    """Raise ValueError for noise that rounding removes when it is added to the largest signal."""
     largest = float(call.z.abs().max()) if call.z.numel() else 0.0
     bound = torch.finfo(call.z.dtype).eps * largest
     if sigma < bound:
@@ -113,7 +113,7 @@ def require_audible(sigma: float, call: Call) -> None:
 
 
 def own_gradients(asking: Asking, clean: Run) -> dict[str, Tensor]:
-    """What autograd says of the objective's own parameters, at what the model put out."""
+    """Return the gradients of the objective's own parameters, by autograd on the model's output."""
     if not asking.own:
         return {}
     with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Simultaneous perturbation: all weights are moved at once along a random direction, and the loss is looked at."""
+"""Simultaneous perturbation: the change of the loss when all weights move at once along a random direction."""
 
 from __future__ import annotations
 
@@ -25,14 +25,21 @@ class SPSA(CreditRule):
     weights and normal directions its cosine with it is `sqrt(n / (n + d + 1))` (on average over draws), and
     `E|cos| = sqrt(2 / (pi d))` for a single one.
 
-    Arguments: `draws`, n; `step`, eps, in units of the weights; `diff`; `direction`, normal or of random signs. Takes
-    2 n forward passes, or n + 1, and reports the mean of the losses that it measured, or the loss of the unperturbed
-    pass, whose carry it then returns. Directions are regenerated from seeds; beside the gradient it needs the memory of
-    the largest parameter alone. Any model will do, and any objective, its own parameters included. Under
-    `torch.distributed`, processes with the same batch divide the draws; only seeds and losses travel.
+    Takes 2 n forward passes and reports the mean of the measured losses; or, `forward`, n + 1 passes, and reports loss
+    and carry of the unperturbed one. Directions are regenerated from seeds: in addition to the gradient, it needs only
+    the memory of the largest parameter. It works with any model and any objective, whose own parameters are trained
+    too. Under `torch.distributed`, processes with the same batch divide the draws, and exchange only seeds and losses.
 
-    Raises ValueError for an impossible setting, a step that vanishes beside a weight in its precision, and batch
-    normalisation or dropout in training mode; NonFinite for a NaN in a probe.
+    Args:
+        draws: n.
+        step: eps, in units of the weights.
+        diff: "central" or "forward" differences.
+        direction: "normal", or "rademacher" for random signs.
+
+    Raises:
+        ValueError: for an impossible setting, a step that vanishes beside a weight in its precision, and batch
+            normalisation or dropout in training mode.
+        NonFinite: for a NaN in a probe.
 
     >>> from rules.check.toy import Quadratic, batch, smooth
     >>> black_box = smooth(frozenset())
@@ -40,8 +47,9 @@ class SPSA(CreditRule):
     >>> credit.cost.forwards, list(credit.grads) == [name for name, _ in black_box.named_parameters()]
     (8, True)
 
-    Reference: Spall 1992; Malladi et al. 2023 (MeZO, arXiv 2305.17333), whose code has `step` 1e-3. There weights move
-    to and fro without a copy, and come back up to rounding; here bit for bit, in memory that becomes the gradient.
+    Reference: Spall 1992; Malladi et al. 2023 (MeZO, arXiv 2305.17333), whose code has `step` 1e-3. There weights are
+    moved back without a copy, exact up to rounding; here a copy restores every bit, and its memory is reused for the
+    gradient.
     """
 
     draws: int = 1
@@ -60,7 +68,7 @@ class SPSA(CreditRule):
             raise unknown("direction", self.direction, DIRECTIONS)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The gradient for every trainable parameter, from losses alone."""
+        """Return the gradient for every trainable parameter, from losses only."""
         asking = Asking(self, model, objective, batch, rng)
         require_visible("step", self.step, asking.parameters)
         numbers = seeds(self.draws, rng)

@@ -1,4 +1,4 @@
-"""Directions that travel beside the signals of a pass: how spikes pass them on, and what that costs."""
+"""Forward-mode directions beside the signals of a pass: how spikes propagate them, and their cost."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rules.synapses import weighted
 
 
 def tangent(signal: Tensor) -> Tensor | None:
-    """The direction beside a signal, where it has one."""
+    """Return the direction of a signal, or None."""
     found: Tensor | None = forward_ad.unpack_dual(signal).tangent
     return found
 
 
-def spiking(dice: torch.Generator) -> Spike:
-    """Spikes `H(u)` whose direction is `g(u) du`, with dice for stochastic surrogates.
+def spiking(rng: torch.Generator) -> Spike:
+    """Return a function for spikes `H(u)` with the direction `g(u) du`; `rng` is for stochastic surrogates.
 
     >>> with forward_ad.dual_level():
     ...     u = forward_ad.make_dual(torch.tensor([0.5]), torch.tensor([10.0]))
@@ -39,26 +39,26 @@ def spiking(dice: torch.Generator) -> Spike:
         spikes = heaviside(primal, strict, noise)
         if du is None:
             return spikes
-        dual: Tensor = forward_ad.make_dual(spikes, surrogate.grad(primal, dice) * du)
+        dual: Tensor = forward_ad.make_dual(spikes, surrogate.grad(primal, rng) * du)
         return dual
 
     return spike
 
 
 class Tangents:
-    """Counts, inside its `with` block, what directions cost beside the signals.
+    """A context that counts the cost of directions, in addition to that of the signals.
 
-    For `y = W x` the direction is `W dx + dW x`: an evaluation like that of y for each term that there is.
+    For `y = W x` the direction is `W dx + dW x`: each nonzero term costs as much as y itself.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._modules = [*weighted(model).values()]
-        self._terms: dict[int, int] = {}  # of each module, the most that a call had
-        self._bill = torch.zeros(3, dtype=torch.int64)  # operations, conversions to analogue and to digital
+        self._terms: dict[int, int] = {}  # of each module, the largest number of terms in a call
+        self._counts = torch.zeros(3, dtype=torch.int64)  # operations, conversions to analogue and to digital
         self._stack = ExitStack()
 
     def __enter__(self) -> Tangents:
-        if any(isinstance(module, nn.RNNBase) for module in self._modules):  # whose mkldnn kernels pass no direction on
+        if any(isinstance(module, nn.RNNBase) for module in self._modules):  # mkldnn kernels drop the direction
             self._stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         for module in self._modules:
             meter = self._stack.enter_context(Meter(module))
@@ -70,13 +70,13 @@ class Tangents:
 
     def _count(self, meter: Meter, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         terms = sum([tangent(inputs[0]) is not None, any(tangent(p) is not None for p in carried(module))])
-        self._bill += terms * torch.tensor([meter.operations, *meter.conversions])
+        self._counts += terms * torch.tensor([meter.operations, *meter.conversions])
         meter.operations, meter.conversions = 0, [0, 0]
         self._terms[id(module)] = max(terms, self._terms.get(id(module), 0))
 
     def cost(self) -> Cost:
-        """The bill for one pass, beside that of its signals."""
-        operations, to_analogue, to_digital = self._bill.tolist()
+        """Return the cost of the directions of one pass, without that of its signals."""
+        operations, to_analogue, to_digital = self._counts.tolist()
         return Cost(
             layer_evaluations=sum(self._terms.values()),
             synaptic_operations=operations,
@@ -88,5 +88,5 @@ class Tangents:
 
 
 def carried(module: nn.Module) -> list[Tensor]:
-    """What stands in the places of a module's own weights, replaced or not; biases multiply nothing."""
+    """Return a module's own weights, replaced or not; biases are left out, because they multiply nothing."""
     return [p for p in module._parameters.values() if p is not None and p.ndim > 1]

@@ -1,7 +1,7 @@
-"""Probing inside a block that cannot be taken apart: at each use of each weight, with the whole block behind it.
+"""Probe inside a block that cannot be taken apart: at each use of each weight, up to the block's output.
 
-Whatever joins the branches of a block, a shortcut, a recurrence, is inside of what is probed, so nothing has to be
-known of it. The price is that each probe runs the whole block.
+Whatever joins the branches of a block, such as a shortcut or a recurrence, lies inside the probed part, so nothing has
+to be known about it. The cost is that each probe runs the whole block.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Call(NamedTuple):
     """One use of one weight during a pass."""
 
     module: nn.Module
-    pre: Tensor  # rows and features, as the module has them
+    pre: Tensor  # rows and features, in the module's own shape
     z: Tensor
 
 
 @contextmanager
 def intercepted(module: nn.Module, watch: Callable[[int, nn.Module, Tensor, Tensor], Tensor | None]) -> Iterator[None]:
-    """`watch(number, weight, pre, z)` at every use of a weight inside; what it returns, if not None, replaces z."""
+    """Call `watch(number, weight, pre, z)` at every use of a weight inside; its result, if not None, replaces z."""
     number = 0
 
     def hook(weight: nn.Module, inputs: tuple[Any, ...], z: Tensor) -> Tensor | None:
@@ -44,7 +44,7 @@ def intercepted(module: nn.Module, watch: Callable[[int, nn.Module, Tensor, Tens
 
 
 def listened(step: Step, x: Tensor) -> tuple[Tensor, list[Call]]:
-    """What a block puts out, and every use of a weight inside."""
+    """Return the output of a block, and every use of a weight inside."""
     calls: list[Call] = []
 
     def watch(number: int, weight: nn.Module, pre: Tensor, z: Tensor) -> None:
@@ -55,13 +55,13 @@ def listened(step: Step, x: Tensor) -> tuple[Tensor, list[Call]]:
 
 
 def rerun(step: Step, x: Tensor, use: int, z: Tensor) -> Tensor:
-    """What a block puts out when one use of a weight gives `z` instead."""
+    """Return the output of a block in which one use of a weight gives `z` instead."""
     with intercepted(step.module, lambda number, *_: z if number == use else None):
         return step(x)
 
 
 def rows(call: Call, axis: int, steps: int, samples: int) -> str:
-    """How a use of a weight stacks time and batch: "timed" `[T, B]`, "folded" `[T B]`, or "row" `[B]`, one time."""
+    """Return how a weight stacks time and batch: "timed" `[T, B]`, "folded" `[T B]`, or "row" `[B]`, a single time."""
     leading = call.z.ndim - (len(call.module.kernel_size) + 1 if isinstance(call.module, _ConvNd) else 1)
     found = len(call.z)
     if axis == 1 and leading >= 2 and call.z.shape[:2] == (steps, samples):
@@ -71,16 +71,16 @@ def rows(call: Call, axis: int, steps: int, samples: int) -> str:
     if found == samples and (axis == 0 or leading == 1):
         return "row"
     raise ValueError(
-        f"a {type(call.module).__name__} inside of a block gives shape {tuple(call.z.shape)} for {steps} steps of "
+        f"a {type(call.module).__name__} inside a block gives shape {tuple(call.z.shape)} for {steps} steps of "
         f"{samples} samples: it must be used on [T, B, ...], on [T * B, ...], or on [B, ...] at a time"
     )
 
 
 def unstacked(z: Tensor, form: str, samples: int) -> Tensor:
-    """`[T, B, ...]` of what a weight gave."""
+    """Return a weight's output as `[T, B, ...]`."""
     return z if form == "timed" else z.reshape(-1, samples, *z.shape[1:])
 
 
 def stacked(z: Tensor, form: str) -> Tensor:
-    """The inverse of `unstacked`."""
+    """Return the inverse of `unstacked`."""
     return z if form == "timed" else z.flatten(0, 1)

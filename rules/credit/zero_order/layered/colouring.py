@@ -1,12 +1,12 @@
-"""Which units can be perturbed at once: those whose effects do not meet where they are measured.
+"""Units that can be perturbed in one probe, because their effects do not overlap where they are measured.
 
-Perturbing a channel at all positions of a lattice costs one probe where the windows that the positions reach do not
+Perturbing a channel at all positions of a lattice costs one probe if the windows that the positions reach do not
 overlap; each window then belongs to one position. For n convolutions of k x k, stride 1, the lattice has the spacing
-`P = 1 + n (k - 1)`, and a cut of C channels costs `C min(H, P) min(W, P)` probes instead of `C H W`. What sees what is
-worked out exactly here, axis by axis, stride, padding, dilation and pooling included.
+`P = 1 + n (k - 1)`, and a cut of C channels costs `C min(H, P) min(W, P)` probes instead of `C H W`. The receptive
+fields are computed exactly, axis by axis, with stride, padding, dilation and pooling.
 
-Reference: that spatial positions are probed in parallel is stated second-hand of Cao, Ma & Tian 2026 (arXiv
-2602.10607); how is our reconstruction, which is the colouring of compressed Jacobians (Curtis, Powell & Reid 1974).
+Reference: we know only second-hand that Cao, Ma & Tian 2026 (arXiv 2602.10607) probe spatial positions in parallel; the
+method here is our reconstruction, the colouring of compressed Jacobians (Curtis, Powell & Reid 1974).
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ ADAPTIVE = (
 
 
 class Layout(NamedTuple):
-    """The units of a cut, `[channels, *sizes]`, and what of the measured `[-1, *outs]` each position reaches."""
+    """The units of a cut, `[channels, *sizes]`, and the part of the measured `[-1, *outs]` that each one reaches."""
 
     channels: int
     sizes: tuple[int, ...]
-    windows: tuple[Tensor | None, ...]  # for each axis [out, size], 1 where out sees size; None: each sees itself alone
+    windows: tuple[Tensor | None, ...]  # for each axis [out, size], 1 where out sees size; None: the identity
     spacing: tuple[int, ...]
 
     @property
     def outs(self) -> tuple[int, ...]:
-        """The positions along each axis where it is measured."""
+        """The number of measured positions along each axis."""
         pairs = zip(self.windows, self.sizes, strict=True)
         return tuple(size if window is None else len(window) for window, size in pairs)
 
     @property
     def probes(self) -> int:
-        """How many probes see every unit once.
+        """The number of probes that perturb every unit once.
 
         >>> chain = [Plain("0", nn.Conv2d(3, 8, 3, padding=1)), Plain("1", nn.Conv2d(8, 8, 3, padding=1))]
         >>> layout(chain, [(3, 32, 32), (8, 32, 32), (8, 32, 32)]).probes == 3 * 5 * 5
@@ -60,10 +60,10 @@ class Layout(NamedTuple):
 
 
 def layout(steps: Sequence[Step], shapes: Sequence[tuple[int, ...]]) -> Layout:
-    """The layout for a cut before `steps`, measured behind them.
+    """Return the layout for a cut before `steps`, measured behind them.
 
-    `shapes` are those of one sample at one time, one more than there are steps. Where the steps mix all positions, or
-    nothing is known of one of them, every unit is probed alone.
+    `shapes` are those of one sample at one time, one more than there are steps. If the steps mix all positions, or one
+    of them is unknown, every unit is probed alone.
     """
     first = shapes[0]
     if all(step.pointwise for step in steps):
@@ -74,7 +74,7 @@ def layout(steps: Sequence[Step], shapes: Sequence[tuple[int, ...]]) -> Layout:
     for step, before, after in zip(steps, shapes, shapes[1:], strict=False):
         if step.pointwise:
             continue
-        seen = sees(step, before, after) if before[1:] == current else None  # not where positions were rearranged
+        seen = sees(step, before, after) if before[1:] == current else None  # None if positions were rearranged
         if seen is None:
             windows = [torch.ones(1, size) for size in sizes]
             break
@@ -84,14 +84,14 @@ def layout(steps: Sequence[Step], shapes: Sequence[tuple[int, ...]]) -> Layout:
 
 
 def chained(later: Tensor | None, earlier: Tensor | None) -> Tensor | None:
-    """What the later step's outputs see of what went into the earlier one."""
+    """Return what the later step's outputs see of the earlier step's input."""
     if later is None or earlier is None:
         return earlier if later is None else later
     return (later @ earlier > 0).to(later.dtype)
 
 
 def spacing(window: Tensor | None) -> int:
-    """The smallest distance at which positions can be perturbed together without meeting.
+    """Return the smallest distance at which positions can be perturbed together without overlap.
 
     >>> spacing(torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]))  # pairs, as average-pooling by 2 makes them
     2
@@ -105,9 +105,9 @@ def spacing(window: Tensor | None) -> int:
 
 
 def sees(step: Step, before: tuple[int, ...], after: tuple[int, ...]) -> list[Tensor | None] | None:
-    """For each spatial axis what each output sees, `[out, in]`; None where it may see anything.
+    """Return for each spatial axis what each output sees, `[out, in]`; None if it may see anything.
 
-    Only the very classes of torch are trusted: a subclass may have changed what it does.
+    Only torch's own classes are recognised, because a subclass may behave differently.
     """
     module, axes = step.module, len(before) - 1
     if not isinstance(step, Plain) or len(after) != len(before):
@@ -128,7 +128,7 @@ def sees(step: Step, before: tuple[int, ...], after: tuple[int, ...]) -> list[Te
 
 @lru_cache(maxsize=256)
 def strided(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:
-    """Output o sees `o stride - padding + i dilation` for i below the kernel, where that is inside."""
+    """Return what each output sees: output o sees `o stride - padding + i dilation`, i below the kernel, if inside."""
     window = torch.zeros(out, size)
     for o in range(out):
         for i in range(kernel):
@@ -140,7 +140,7 @@ def strided(size: int, out: int, kernel: int, stride: int, padding: int, dilatio
 
 @lru_cache(maxsize=256)
 def adaptive(size: int, out: int) -> Tensor:
-    """Output o sees from `floor(o size / out)` up to `ceil((o + 1) size / out)`."""
+    """Return what each output sees: output o sees from `floor(o size / out)` up to `ceil((o + 1) size / out)`."""
     window = torch.zeros(out, size)
     for o in range(out):
         window[o, o * size // out : -(-(o + 1) * size // out)] = 1

@@ -1,4 +1,4 @@
-"""Which directions to probe in, how many at a time, and where in the error what they measure belongs."""
+"""The directions of probes, how many are tried at a time, and which entries of the error they measure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rules.processes import processes
 
 
 class Probes(NamedTuple):
-    """Directions to be probed at once, and where what they measure belongs."""
+    """Directions that are probed at once, and the entries of the error that they measure."""
 
     directions: Tensor  # [T - since | 1, K, B | 1, channels, *sizes]
     since: int
-    lattice: tuple[slice, ...]  # along each axis of positions, the ones that are to be told apart
-    credit: Callable[[Tensor, Tensor], None]  # (found, what was attributed)
+    lattice: tuple[slice, ...]  # along each axis, the positions that are perturbed and measured separately
+    credit: Callable[[Tensor, Tensor], None]  # (found, attributed): adds the result to found, in place
 
 
 def lattice(site: Site, lab: Lab) -> Iterator[Probes]:
-    """Every unit once, one step of time at a time where times interact; positions on a lattice together."""
+    """Yield every unit once; positions on a lattice together, and steps of time one by one if they interact."""
     shape, length = site.layout, len(site.value)
     single = site.timeless or length == 1 or site.shared
     spread = length if site.shared else 1
@@ -52,12 +52,12 @@ def lattice(site: Site, lab: Lab) -> Iterator[Probes]:
 
 
 def scattered(site: Site, lab: Lab) -> Iterator[Probes]:
-    """One channel at a time, all its positions with random signs; where windows overlap they disturb each other."""
+    """Yield one channel at a time, all positions with random signs; overlapping windows add noise to each other."""
     shape = site.layout
     whole = (slice(None),) * len(shape.sizes)
     for turn in range(lab.how.q):
-        dice = lab.generator(2, site.number, turn)
-        signs = signs_like(site.value, dice).reshape(*site.value.shape[:2], shape.channels, *shape.sizes)
+        rng = lab.generator(2, site.number, turn)
+        signs = signs_like(site.value, rng).reshape(*site.value.shape[:2], shape.channels, *shape.sizes)
         for channels in pieces(shape.channels, site, lab):
             directions = torch.zeros(len(signs), len(channels), *signs.shape[1:]).to(signs)
             for row, channel in enumerate(channels):
@@ -71,7 +71,7 @@ def scattered(site: Site, lab: Lab) -> Iterator[Probes]:
 
 
 def random(site: Site, lab: Lab) -> Iterator[Probes]:
-    """q directions of mean square 1 in all units, anew for every sample; each depends on its number alone."""
+    """Yield q directions of mean square 1 in all units, drawn for every sample; each depends only on its number."""
     draw = signs_like if lab.how.probes == "random" else normal_like
     shape = (*site.value.shape[:2], site.layout.channels, *site.layout.sizes)
     for numbers in pieces(lab.how.q, site, lab):
@@ -85,7 +85,7 @@ def random(site: Site, lab: Lab) -> Iterator[Probes]:
 
 
 def pieces(number: int, site: Site, lab: Lab) -> Iterator[range]:
-    """Numbers 0 to `number` in runs of one length that fit into memory, one for every process if there are so many."""
+    """Yield the numbers below `number` in ranges of equal length that fit into memory, at least one per process."""
     fitting = int(lab.how.memory // site.bytes)
     if fitting < 1:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Hierarchical zero-order optimisation: a deep network is halved, and halved again, until a layer is left."""
+"""Hierarchical zero-order optimisation: a deep network is halved recursively until single layers are left."""
 
 from __future__ import annotations
 
@@ -18,30 +18,36 @@ class HZO(Layered):
                                       e_k = sum_m <D_m, e_j> u_m
                                       HZO(k, j, e_j), HZO(i, k, e_k)
 
-    from HZO(0, L, dLoss/da_L), all with the same weights. For L a power of two and M units in every layer that takes
-    `c M (L/2) log2 L` layer evaluations (c = 2 for central differences), beside L for the first pass; an error goes
-    through at most log2 L estimated Jacobians. `branching` cuts into so many parts instead of halves; parts of
-    `min_segment` layers or fewer are not cut, and each layer in them is probed to their end. All else as in `Layered`:
-    diff, probes, q, step, repeats, cut, times, smooth, memory.
+    from HZO(0, L, dLoss/da_L), all with the same weights. For L a power of two and M units in every layer it takes
+    `c M (L/2) log2 L` layer evaluations (c = 2 for central differences), in addition to L for the first pass; an error
+    passes through at most log2 L estimated Jacobians.
 
-    What it is good for: to carry errors one layer at a time (`SequentialLocal`) takes fewer evaluations,
-    `c M (L - 1)`, and without noise is as accurate. But measured with noise, an error passes through L - 1 estimates
-    there, log2 L here and one to the loss (`LayerwiseZO`, `c M L (L - 1) / 2`), and the relative error of the first
-    layer grows with the square root of that number. Deep networks that are read with noise are where halving wins.
+    When to use it: carrying errors one layer at a time (`SequentialLocal`) takes fewer evaluations, `c M (L - 1)`, and
+    is as accurate without noise. With noise, the relative error of the first layer grows with the square root of the
+    number of estimates that it passes through: L - 1 there, log2 L here, and one in `LayerwiseZO`, which takes
+    `c M L (L - 1) / 2` evaluations. Halving pays off in deep networks that are read with noise.
 
-    Claims: `exact` for central differences on the basis with the default step, `unbiased` for random probes with it,
-    else `descent`; of spiking networks only with `smooth`, since spikes themselves have no slope: there a finite step,
-    0.3 by default, stands for a surrogate, a boxcar of half-width eps on the basis and a Gaussian for `normal` probes.
+    Claims `exact` for central differences on the basis with the default step, `unbiased` for random probes with it,
+    otherwise `descent`. For spiking networks this holds only with `smooth`, because spikes have no slope: without it, a
+    finite step, 0.3 by default, acts as a surrogate, a boxcar of half-width eps on the basis and a Gaussian for
+    `normal` probes.
 
-    Raises ValueError for branching below 2 or min_segment below 1, and on use for what `Layered` refuses: batch
-    normalisation or dropout in training mode, stages that change their input, raise or lose the batch (by name), a step
-    that vanishes in the precision, too little memory for one probe; NonFinite for a NaN in a probe.
+    Args:
+        branching: number of parts into which a segment is cut, 2 by default.
+        min_segment: number of layers up to which a segment is not cut; each layer in it is probed to its end.
+        diff, probes, q, step, repeats, cut, times, smooth, memory: as in `Layered`.
+
+    Raises:
+        ValueError: for branching below 2 or min_segment below 1. On use, for batch normalisation or dropout in training
+            mode, stages that change their input, fail or lose the batch (by name), a step that vanishes in the
+            precision, and too little memory for one probe.
+        NonFinite: for a NaN in a probe.
 
     >>> list(HZO().plan(4)), HZO().claim
     ([(2, 4), (1, 2), (3, 4)], 'exact')
 
-    Reference: Cao, Ma & Tian 2026 (arXiv 2602.10607). Division over depth, the order `M L log L` and stability near
-    layers of Lipschitz constant 1 are stated in its abstract; the halving and the Jacobian of the right half are
+    Reference: Cao, Ma & Tian 2026 (arXiv 2602.10607). Its abstract states the division over depth, the order
+    `M L log L` and stability near layers of Lipschitz constant 1; the halving and the Jacobian of the right half are
     second-hand; step sizes, cuts, the count with its constant and the comparison above are our reconstruction.
     """
 
@@ -58,7 +64,7 @@ class HZO(Layered):
         return self.split(0, depth)
 
     def split(self, i: int, j: int) -> Iterator[tuple[int, int]]:
-        """The plan of layers i + 1 to j."""
+        """Yield the plan of layers i + 1 to j."""
         if j - i <= self.min_segment:
             yield from ((k, j) for k in range(i + 1, j))
             return

@@ -1,4 +1,4 @@
-"""What one step's measurements share, and the places where they are made."""
+"""The shared state of one step's measurements, and the sites of the measurements."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rules.processes import rank
 from rules.seeds import seeded
 from rules.spikes.surrogate import Differentiation, differentiating
 
-ACROSS_SPIKES = 0.3  # of the rms: a step that some spikes come and go with
+ACROSS_SPIKES = 0.3  # of the rms: a step large enough to change some spikes
 
 
 class Probing(NamedTuple):
-    """How a layered rule probes: the settings of the rule that measurements read."""
+    """The settings of a layered rule that measurements use."""
 
     diff: Literal["central", "forward"]
     probes: Literal["basis", "random", "normal", "scattered"]
@@ -31,7 +31,7 @@ class Probing(NamedTuple):
     memory: float  # bytes
 
     def step_for(self, dtype: torch.dtype, spikes: bool) -> float:
-        """The step relative to the rms of a signal, in a model that spikes or does not."""
+        """Return the step relative to the rms of a signal, in a model with or without spikes."""
         if self.step is not None:
             return self.step
         order = 1 / 3 if self.diff == "central" else 1 / 2
@@ -44,33 +44,33 @@ class Site(NamedTuple):
     name: str
     number: int  # different for every site of a step
     value: Tensor  # [T, B, *F]
-    end: Tensor  # [T, B, *G], the unperturbed signal where it is measured
+    end: Tensor  # [T, B, *G], the unperturbed signal at the place of measurement
     respond: Callable[[Tensor, int], Tensor]  # (perturbed [T - t, K B, *F], t) -> [T - t, K B, *G]
     layout: Layout
-    weighed: bool  # whether a weight is passed; where none is, probes are free, and exact
+    weighed: bool  # whether there is a weight in between; without one, probes are free and exact
     timeless: bool
     shared: bool  # one probe for all times
     resumable: bool
-    bytes: int  # of one perturbed copy, at its most
-    layers: int  # between both; 0 where the gain is of no interest
+    bytes: int  # of one perturbed copy, at most
+    layers: int  # between both places; 0 if the gain is not reported
 
 
 class Lab:
-    """What one step's measurements share: settings, dice, and counts of what was done."""
+    """The shared state of one step's measurements: settings, random generators, and counts."""
 
     def __init__(self, how: Probing, seed: int, read: Callable[[Tensor, torch.Generator], Tensor] | None) -> None:
         self.how = how
         self.seed = seed
         self.read = read
-        self.readings = self.generator(0, rank())  # of whatever noise there is in reading
-        self.spikes = False  # whether the model was seen to spike
+        self.readings = self.generator(0, rank())  # for the noise in reading
+        self.spikes = False  # whether the model spiked in the first pass
         self.probes = 0
-        self.gains: dict[str, tuple[float, int]] = {}  # of a segment, and its layers
+        self.gains: dict[str, tuple[float, int]] = {}  # of each segment, gain and number of layers
 
     def generator(self, *numbers: int) -> torch.Generator:
-        """Dice that depend on these numbers and not on what was drawn before."""
+        """Return a generator that depends on these numbers, independent of earlier draws."""
         return seeded(self.seed, *numbers)
 
     def passing(self) -> AbstractContextManager[Differentiation]:
-        """A pass in which stochastic neurons draw the same numbers as in every other."""
+        """Return a context for a pass; stochastic neurons draw the same numbers in every pass."""
         return differentiating(None, False, self.how.smooth, self.generator(1))

@@ -1,4 +1,4 @@
-"""How many times each weight matrix was used, in units of one pass of the batch."""
+"""Counts of how often each weight matrix was used, in units of one pass of the batch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rules.synapses import weighted
 
 
 class Ledger:
-    """Counts layer evaluations inside its `with` block: K probes of a batch are K, a probe of half the steps is 1/2.
+    """A context that counts layer evaluations: K probes of a batch are K, a probe of half the steps is 1/2.
 
     `settle` is called after the pass that sets the unit.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._meter = Meter(model)  # the bill for all of it
+        self._meter = Meter(model)  # for the whole model
         self._each = [Meter(module) for module in weighted(model).values()]
         self._unit: list[int] = []
         self._stack = ExitStack()
@@ -36,15 +36,15 @@ class Ledger:
         self._stack.close()
 
     def settle(self) -> None:
-        """What was counted so far is one pass of the batch."""
+        """Take what was counted so far as the unit, one pass of the batch."""
         self._unit = [meter.operations for meter in self._each]
 
     @property
     def evaluations(self) -> Fraction:
-        """Layer evaluations so far; those of layers that the first pass did not use are left out."""
+        """Layer evaluations so far, without layers that the first pass did not use."""
         pairs = zip(self._each, self._unit, strict=True)
         return sum((Fraction(meter.operations, unit) for meter, unit in pairs if unit), Fraction(0))
 
     def cost(self, forwards: int) -> Cost:
-        """The bill for `forwards` whole passes and everything measured beside them; part evaluations are rounded up."""
+        """Return the cost of `forwards` whole passes and all measurements; fractions of evaluations are rounded up."""
         return replace(self._meter.cost(forwards, backwards=0), layer_evaluations=math.ceil(self.evaluations))

@@ -1,4 +1,4 @@
-"""Carrying an error backwards over a part of a model by running that part forwards, many perturbed copies at a time.
+"""Carry an error backwards through a part of a model by running it forwards on many perturbed copies.
 
 With `a` the signal at the start of a part, `f(a)` the one at its end, `e` the error there, and directions v,
 
@@ -19,15 +19,15 @@ from rules.credit.zero_order.layered.lab import Lab, Probing, Site
 from rules.diagnostics.nonfinite import NonFinite
 from rules.processes import processes, rank, summed
 
-WATCHED = 8  # samples of which the gain is taken, so that watching costs next to nothing
+WATCHED = 8  # samples from which the gain is computed, so that it costs little
 BLOCKS = {"basis": lattice, "scattered": scattered, "random": random, "normal": random}
 
 
 def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
-    """The error at the site `[T, B, *F]` for the error `[T, B, *G]` where it is measured, a constant.
+    """Return the error at the site, `[T, B, *F]`, for the error `[T, B, *G]` at the place of measurement.
 
-    Raises ValueError for a step that is too small for the precision and for a bound on memory below one probe, and
-    NonFinite for a NaN or an infinity in a probe.
+    Raises ValueError for a step too small for the precision and for memory below one probe, and NonFinite for a NaN or
+    an infinity in a probe.
     """
     how = lab.how
     eps = steps_of(site, how, lab.spikes)
@@ -58,7 +58,7 @@ def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
 
 
 def measured(site: Site, probes: Probes, eps: Tensor, lab: Lab) -> Tensor:
-    """`f(a + eps v) - f(a - eps v)`, or `f(a + eps v) - f(a)`, `[T - since, K, B, *G]`, a mean over the repeats."""
+    """Return `f(a + eps v) - f(a - eps v)`, or `- f(a)`, `[T - since, K, B, *G]`, as the mean over repeats."""
     directions = probes.directions.reshape(*probes.directions.shape[:3], *site.value.shape[2:])
     value = site.value[probes.since :, None]  # [T - since, 1, B, *F]
     step = eps.reshape(1, 1, -1, *[1] * (value.ndim - 3))
@@ -83,9 +83,9 @@ def measured(site: Site, probes: Probes, eps: Tensor, lab: Lab) -> Tensor:
 
 
 def attributed(site: Site, probes: Probes, difference: Tensor, error: Tensor) -> Tensor:
-    """`<difference, error>` by position `[T | 1, K, B, *places]`: each position owns the window that it reaches.
+    """Return `<difference, error>` for each position, `[T | 1, K, B, *places]`, over the window that it reaches.
 
-    Without a lattice, one number for each probe and sample.
+    Without a lattice, it is one number for each probe and sample.
     """
     error = error[probes.since :, None]
     if not probes.lattice:
@@ -105,9 +105,9 @@ def attributed(site: Site, probes: Probes, difference: Tensor, error: Tensor) ->
 
 
 def steps_of(site: Site, how: Probing, spikes: bool) -> Tensor:
-    """`step rms(a)` of each sample `[B]`, so that a sample's credit does not depend on who is beside it.
+    """Return `step rms(a)` of each sample `[B]`, so that its credit does not depend on the rest of the batch.
 
-    A silent sample is taken to have an rms of 1.
+    A silent sample gets an rms of 1.
     """
     precision = torch.finfo(site.value.dtype).eps
     each = site.value.transpose(0, 1).flatten(1)  # [B, everything]
@@ -118,12 +118,12 @@ def steps_of(site: Site, how: Probing, spikes: bool) -> Tensor:
     if bool((eps < precision * largest).any()):
         raise ValueError(
             f"step={how.step}: in {site.name} such a step vanishes in {site.value.dtype} beside signals of up to "
-            f"{float(largest.max()):.3g}; give more than {float(bound):.1e}, or None for what suits the precision"
+            f"{float(largest.max()):.3g}; give more than {float(bound):.1e}, or None for one that suits the precision"
         )
     return eps
 
 
 def gain(site: Site, energy: float) -> float:
-    """`sqrt(|J|^2 / min(units in, units out))` with the Frobenius norm: 1 for a part that keeps lengths."""
+    """Return `sqrt(|J|^2 / min(units in, units out))`, in the Frobenius norm: 1 for a part that preserves lengths."""
     inside, outside = site.value[0, 0].numel(), site.end[0, 0].numel()
     return math.sqrt(energy / (len(site.end) * min(inside, outside)))

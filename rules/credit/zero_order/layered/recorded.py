@@ -1,4 +1,4 @@
-"""A pass through a chain that keeps what probes start from, and lets any part of it be run again."""
+"""A recorded pass through a chain: it keeps the signals from which probes start, and can rerun any part."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from rules.forward import as_run, join, map_tensors
 
 @dataclass
 class Recorded:
-    """One pass: the signals at the cuts, time-first, and what neurons remember before every step of time."""
+    """One pass: the signals at the cuts, time-first, and the state of neurons before every step of time."""
 
     chain: Chain
     axis: int = 0  # of the batch: 1 behind a time axis
     samples: int = 0
-    values: dict[int, Tensor] = field(default_factory=dict)  # position -> as the model has it
-    shapes: list[torch.Size] = field(default_factory=list)  # of every position, as the model has it
+    values: dict[int, Tensor] = field(default_factory=dict)  # position -> signal, in the model's own shape
+    shapes: list[torch.Size] = field(default_factory=list)  # of every position, in the model's own form
     carries: dict[int, list[Any]] = field(default_factory=dict)  # of cells, before each step of time
     heard: dict[int, Run] = field(default_factory=dict)  # of recurrent cells
     calls: dict[int, list[Call]] = field(default_factory=dict)  # of the weights inside blocks
 
     @property
     def output(self) -> Tensor:
-        """What the model answered, `[T, B, classes]`."""
+        """The model's output, `[T, B, classes]`."""
         return as_run(self.values[len(self.chain.steps)]).output
 
     def timed(self, position: int) -> Tensor:
-        """The signal at a position, `[T, B, ...]`; T = 1 where there is no time."""
+        """Return the signal at a position, `[T, B, ...]`; T = 1 in a model without time."""
         value = self.values[position]
         return value if self.axis == 1 else value[None]
 
     def features(self, position: int) -> tuple[int, ...]:
-        """The shape of one sample at one time."""
+        """Return the shape of one sample at one time."""
         return tuple(self.shapes[position][self.axis + 1 :])
 
     def timeless(self, start: int, end: int) -> bool:
-        """Whether what is measured at a time depends on what was perturbed at that time alone."""
+        """Return whether what is measured at a time depends only on what was perturbed at that time."""
         return len(self.timed(end)) == 1 or all(step.timeless for step in self.chain.steps[start:end])
 
     def resumable(self, start: int, end: int) -> bool:
-        """Whether this part can be run from the middle of the sequence on."""
+        """Return whether this part can be run from the middle of the sequence."""
         steps = list(enumerate(self.chain.steps))[start:end]
         return self.axis == 1 and all(step.timeless or position in self.carries for position, step in steps)
 
     def run(self, start: int, end: int, x: Tensor, since: int = 0) -> Tensor:
-        """Perturbed signals `[T - since, K B, ...]` from one position to another, in the form of `timed`."""
+        """Run perturbed signals `[T - since, K B, ...]` from one position to another, in the form of `timed`."""
         steps, batch = len(x), x.shape[1]
         x = x if self.axis == 1 else x[0]
         for position in range(start, end):
@@ -72,9 +72,10 @@ class Recorded:
 
 
 def record(chain: Chain, x: Tensor) -> Recorded:
-    """Run a chain once; cells are run one step at a time, and what they remember is kept.
+    """Run a chain once; cells are run one step at a time, and their states are kept.
 
-    Raises ValueError for a stage that changes its input in place, loses the batch axis or raises, by its name.
+    Raises an error that names the stage: ValueError if it changes its input in place or loses the batch axis,
+    RuntimeError if it fails.
     """
     made = Recorded(chain)
     stages = chain.stages
@@ -106,7 +107,7 @@ def record(chain: Chain, x: Tensor) -> Recorded:
 
 
 def heard(made: Recorded, position: int, step: Step, x: Tensor) -> Tensor:
-    """A step's answer, with what is to be kept of it put aside."""
+    """Return a step's output, and store in `made` what later runs need."""
     if isinstance(step, Block):
         y, made.calls[position] = listened(step, x)
         return y
@@ -122,9 +123,9 @@ def heard(made: Recorded, position: int, step: Step, x: Tensor) -> Tensor:
 
 
 def called(step: Step, x: Tensor, call: Any) -> Tensor:
-    """The answer of a stage, with its name in whatever it raises.
+    """Return the output of a stage; errors name the stage.
 
-    Raises RuntimeError from what the stage raised, TypeError where it returned no tensor.
+    Raises RuntimeError if the stage raised any exception, TypeError if it did not return a tensor.
     """
     try:
         y = call(x)
@@ -142,5 +143,5 @@ def called(step: Step, x: Tensor, call: Any) -> Tensor:
 
 
 def repeated(carry: Any, copies: int, samples: int) -> Any:
-    """What neurons remember, for so many copies of the batch; what is shared by all samples stays one."""
+    """Return the state of neurons for copies of the batch; tensors shared by all samples are not repeated."""
     return map_tensors(lambda c: torch.cat([c] * copies) if c.ndim and len(c) == samples else c, carry)

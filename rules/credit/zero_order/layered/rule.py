@@ -1,4 +1,4 @@
-"""What hierarchical, sequential and to-the-loss rules share: all but the plan of which error comes from where."""
+"""The base of the layered rules (hierarchical, sequential, layerwise): everything except the order of estimates."""
 
 from __future__ import annotations
 
@@ -34,25 +34,31 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Layered(CreditRule):
-    """Errors of whole layers, carried backwards by perturbing signals and looking at what follows.
+    """Errors of whole layers, carried backwards by perturbing signals and measuring the effect downstream.
 
-    The error at the output is that of the objective, by autograd on the output alone; everything before it is measured
-    by `probes` without a gradient, and `rules.weight_gradients` turns the error at a layer's pre-activation into
-    the gradients of its `nn.Linear` or convolution. Other parameters get no opinion.
+    The error at the output is that of the objective, by autograd on the output only. Every earlier error is measured
+    with probes, without a gradient, and `rules.weight_gradients` turns the error at a layer's pre-activation into the
+    gradients of its `nn.Linear` or convolution. Other parameters are not updated.
 
-    Arguments: `diff`, central differences or forward ones, which cost half and err by one order of eps more; `probes`,
-    each unit of the `basis` (on a lattice where positions do not interact), or `q` `random` signs, `normal` directions,
-    or `scattered` signs over one channel at a time (what passes no weight is probed on the basis, which costs no layer
-    evaluation); `step`, relative to the rms of each sample's signal, by default the precision's `u^(1/3)` or, forward,
-    `u^(1/2)`, and 0.3 in a model that spikes; `repeats`, means over so many readings; `cut` at the `pre`-activation
-    (neurons: their current; blocks: their output) or behind the activation, `post`; `times`, probes at `each` time, or,
-    where a weight is passed, `shared` by all: the sum over time, spread evenly; `smooth`, spikes replaced by the
-    primitives of their surrogates; `memory`, a bound in bytes on what probes take at a time.
+    If a model has a method `read(signal, generator)`, the end of every probe is read through it, and nothing else.
+    Under `torch.distributed` processes with the same batch divide the probes of every part; each gets the whole
+    gradient and the whole cost. `credit.info` has `probes`, the directions tried times their repeats, and for each
+    segment the gain per layer (`rules.credit.zero_order.layered.unitary`).
 
-    A model with a method `read(signal, generator)` is measured through it: every probe's end, and nothing else. Under
-    `torch.distributed` processes with the same batch divide the probes of every part, and all get the whole gradient
-    and the whole bill. `credit.info` has `probes`, the directions tried times their repeats, and by segment the gain of
-    each layer (`rules.credit.zero_order.layered.unitary`).
+    Args:
+        diff: "central" differences, or "forward" ones at half the cost, with an error one order of eps larger.
+        probes: each unit of the "basis" (on a lattice if positions do not interact), or `q` "random" signs, "normal"
+            directions, or "scattered" signs over one channel at a time. Parts without weights are always probed on the
+            basis, which costs no layer evaluation.
+        q: number of random directions, 8 by default.
+        step: relative to the rms of each sample's signal; by default the precision's `u^(1/3)` or, forward, `u^(1/2)`,
+            and 0.3 in a spiking model.
+        repeats: readings averaged per probe, 1 by default.
+        cut: at the "pre"-activation (neurons: their current; blocks: their output), or behind the activation, "post".
+        times: probes at "each" time, or, if the part has a weight, one "shared" by all: the sum over time, spread
+            evenly.
+        smooth: replace spikes by the primitives of their surrogates.
+        memory: bytes that probes may take at a time.
     """
 
     diff: Literal["central", "forward"] = "central"
@@ -79,12 +85,12 @@ class Layered(CreditRule):
         self.check()
 
     def check(self) -> None:
-        """Raises ValueError for what only this member knows to be impossible."""
+        """Raise ValueError for impossible settings of a subclass."""
         return
 
     @abstractmethod
     def plan(self, depth: int) -> Iterator[tuple[int, int]]:
-        """Pairs (k, j) in order: estimate the error behind layer k from that behind layer j, for 0 < k < j <= depth."""
+        """Yield pairs (k, j): the error behind layer k is estimated from that behind layer j; 0 < k < j <= depth."""
 
     @property
     def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]  # a large step has a bias
@@ -95,19 +101,19 @@ class Layered(CreditRule):
 
     @property
     def probing(self) -> Probing:
-        """The settings that measurements read."""
+        """The settings that measurements use."""
         return Probing(*(getattr(self, name) for name in Probing._fields))
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Weights and biases of every nn.Linear and convolution."""
+        """Return the weights and biases of every nn.Linear and convolution."""
         return synaptic_parameters(model)
 
     def init(self, model: nn.Module) -> bool:
-        """Whether the model was seen to be its layers one after the other."""
+        """Return False: the model has not yet been verified to be the sequence of its layers."""
         return False
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The gradient for every weight, estimated from forward passes of parts of the model."""
+        """Return the gradient for every weight, estimated from forward passes of parts of the model."""
         refuse(self, model, objective, batch)
         chain, learned = stages(model), self.parameters(model)
         views = objective.views(batch, rng)
@@ -130,9 +136,9 @@ class Layered(CreditRule):
 
 
 def output_error(objective: Objective, run: Run, batch: Batch) -> tuple[float, Tensor, dict[str, Tensor]]:
-    """The loss, its derivative by the output `[T, B, classes]`, and by the objective's own parameters.
+    """Return the loss, its derivative with respect to the output `[T, B, classes]`, and to the objective's parameters.
 
-    Raises ValueError where processes see different batches, since it is the probes that they share out.
+    Raises ValueError if processes see different batches, because they must divide only probes.
     """
     own = own_parameters(objective)
     with torch.enable_grad():
@@ -141,7 +147,7 @@ def output_error(objective: Objective, run: Run, batch: Batch) -> tuple[float, T
         error, *rest = torch.autograd.grad(loss, [output, *own.values()], allow_unused=True)
     value = loss.item()
     everywhere = float(summed(loss.double())) / processes()
-    if abs(everywhere - value) > 1e-6 * abs(value):  # in float32 the same numbers differ by less between machines
+    if abs(everywhere - value) > 1e-6 * abs(value):  # larger than float32 rounding between machines
         raise ValueError(
             f"this process has a loss of {value:.6g}, the mean over {processes()} is {everywhere:.6g}: "
             "give all the same model and batch; they divide probes, not samples"

@@ -1,4 +1,4 @@
-"""Errors carried back one layer at a time: the fewest evaluations, and noise that adds up over the depth."""
+"""Errors carried back one layer at a time, with the fewest evaluations; noise accumulates over depth."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ class SequentialLocal(Layered):
 
         e_k = sum_m <[f_{k+1}(a_k + eps u_m) - f_{k+1}(a_k - eps u_m)] / (2 eps), e_{k+1}> u_m,  k = L - 1, ..., 1
 
-    Takes `c M (L - 1)` layer evaluations beside the first pass, the fewest of its relatives; the first layer's error
-    goes through L - 1 estimated Jacobians. Arguments, claims and errors as in `HZO`, without branching and min_segment.
+    Takes `c M (L - 1)` layer evaluations in addition to the first pass, the fewest of the layered rules; the first
+    layer's error passes through L - 1 estimated Jacobians. Arguments, claims and exceptions are as in `HZO`, without
+    `branching` and `min_segment`.
 
     >>> list(SequentialLocal().plan(4))
     [(3, 4), (2, 3), (1, 2)]
 
-    Reference: our own comparison; whether Cao, Ma & Tian 2026 (arXiv 2602.10607) discuss it is not known to us.
+    Reference: our own comparison; we do not know whether Cao, Ma & Tian 2026 (arXiv 2602.10607) discuss it.
     """
 
     def plan(self, depth: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""A model as a chain of steps, each callable alone, and where along the chain its weights sit."""
+"""A model as a chain of steps, each callable alone, and the positions of its weights in the chain."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ POINTWISE = {
 
 
 class Step(ABC):
-    """One thing that a model does, a sequence in and a sequence out.
+    """One operation of a model, from a sequence to a sequence.
 
-    `timeless`: what it puts out at one time depends on that time alone. `pointwise`: what one unit puts out depends on
-    that unit alone. Where nothing is known of a module, both are False, which is always right and may be slow.
+    `timeless`: the output at one time depends only on the input at that time. `pointwise`: the output of one unit
+    depends only on that unit's input. For unknown modules both are False, which is always correct but may be slow.
     """
 
     name: str
@@ -61,17 +61,17 @@ class Step(ABC):
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
-        """The step alone, from rest."""
+        """Run the step alone, from rest."""
 
     @property
     def weighted(self) -> bool:
-        """Whether it ends a layer before it and begins one itself."""
+        """Whether a new layer begins with this step."""
         return False
 
 
 @dataclass(frozen=True)
 class Plain(Step):
-    """A module; `folded`, it is applied at every step of `[T, B, ...]`."""
+    """A module; if `folded`, it is applied at every step of `[T, B, ...]`."""
 
     name: str
     module: nn.Module
@@ -96,14 +96,14 @@ class Plain(Step):
 
 @dataclass(frozen=True)
 class Cells(Step):
-    """What a layer of neurons makes of its currents: `module.respond(cause, currents, carry, record) -> Run`.
+    """The response of a layer of neurons to its currents: `module.respond(cause, currents, carry, record) -> Run`.
 
-    Cells without a weight among them are taken to answer unit by unit.
+    Cells without recurrent weights are assumed to respond unit by unit.
     """
 
     name: str
     module: nn.Module
-    layer: CellLayer  # the same, as synapse and cells
+    layer: CellLayer  # the same module, as synapse and cells
 
     timeless = False
 
@@ -111,12 +111,12 @@ class Cells(Step):
         return self.respond(x, None, False).output
 
     def respond(self, currents: Tensor, carry: Any, record: bool) -> Run:
-        """The answer from a carry, from rest where it is None."""
+        """Run the cells from a carry; from rest if it is None."""
         return self.layer.respond(currents, currents, carry, record)
 
     @property
     def recurrent(self) -> bool:
-        """Whether the cells hear one another through weights of their own."""
+        """Whether the cells are connected by weights of their own."""
         return has_weights(self.layer.cells)
 
     @property
@@ -126,7 +126,7 @@ class Cells(Step):
 
 @dataclass(frozen=True)
 class Block(Step):
-    """A module with weights inside that nothing is known about, such as a residual block; or a whole model."""
+    """A module with weights inside that cannot be taken apart, such as a residual block; or a whole model."""
 
     name: str
     module: nn.Module
@@ -148,29 +148,29 @@ class Stage(NamedTuple):
     """A layer: the steps from one weight up to the next."""
 
     name: str
-    weigh: int  # the step that weighs
+    weigh: int  # the step with the weight
     node: int  # the position of its cut: the pre-activation, the neurons' current, or a block's output
 
 
 class Chain(NamedTuple):
-    """The steps of a model; position p is what goes into step p, the last position is the output."""
+    """The steps of a model; position p is the input of step p, the last position is the output."""
 
     steps: tuple[Step, ...]
     stages: tuple[Stage, ...]
-    certain: bool  # that the steps, one after the other, are the model
+    certain: bool  # whether the steps in sequence are known to equal the model
 
     def end(self, number: int) -> int:
-        """The position behind a stage, where the next one weighs."""
+        """Return the position behind a stage, where the weight of the next one is."""
         return self.stages[number + 1].weigh if number + 1 < len(self.stages) else len(self.steps)
 
 
 def stages(model: nn.Module) -> Chain:
-    """Take a model apart; nothing is run.
+    """Split a model into steps, without running it.
 
-    An `nn.Sequential` is its children, any other model its `layers`, each of which is called on what the one before put
-    out. A layer with `synapse`, `cells` and `respond` is opened, so that its cut sits at the neurons' current; any
-    other module with weights inside is one block. So is a whole model of bare weights, since what it does between them
-    is its own.
+    The parts are the children of an `nn.Sequential`, or the `layers` of any other model, each called on the output of
+    the one before. A layer with `synapse`, `cells` and `respond` is split, so that its cut is at the neurons' current;
+    any other module with weights inside is one block. A model whose layers are all bare weights is one block as a
+    whole, because what it does between them is unknown.
 
     Raises MissingNeed for a model that offers no layers, ValueError for one without weights.
 
@@ -197,10 +197,10 @@ def stages(model: nn.Module) -> Chain:
 
 
 def opened(name: str, module: nn.Module, folded: bool) -> Iterator[Step]:
-    """The steps of a module."""
+    """Yield the steps of a module."""
     module = plain(module)
     if type(module).forward is nn.Sequential.forward:
-        for child, part in module._modules.items():  # named_children would leave out what is there twice
+        for child, part in module._modules.items():  # named_children would skip the second use of a module
             yield from opened(f"{name}.{child}", part, folded)  # type: ignore[arg-type]  # a Sequential holds no None
     elif isinstance(module, SYNAPSES) or not has_weights(module):
         yield Plain(name, module, folded)
@@ -216,17 +216,17 @@ def opened(name: str, module: nn.Module, folded: bool) -> Iterator[Step]:
 
 
 def cut(steps: tuple[Step, ...], weigh: int, end: int) -> int:
-    """Where a layer is cut: at its neurons' current where it has neurons, else right behind its weight."""
+    """Return the position at which a layer is cut: at its neurons' current if it has any, else behind its weight."""
     return next((p for p in range(weigh + 1, end) if isinstance(steps[p], Cells)), weigh + 1)
 
 
 def has_weights(module: nn.Module) -> bool:
-    """Whether there is an nn.Linear or a convolution inside."""
+    """Return whether there is an nn.Linear or a convolution inside."""
     return any(isinstance(part, SYNAPSES) for part in module.modules())
 
 
 def tiled(x: Tensor, copies: int, axis: int) -> Tensor:
-    """`copies` of a batch behind one another along the batch axis; what is constant in time stays so."""
+    """Stack copies of a batch along the batch axis; an input that is constant in time stays a view of one step."""
     if axis == 1 and len(x) > 1 and x.stride(0) == 0:
         return tiled(x[:1], copies, axis).expand(len(x), *[-1] * (x.ndim - 1))
     return torch.cat([x] * copies, axis)

@@ -1,4 +1,4 @@
-"""From the error at the output to the gradient of every weight, in the order of a plan."""
+"""From the error at the output to the gradients of all weights, in the order of a plan."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Plan = Callable[[int], Iterator[tuple[int, int]]]
 
 
 class Transport:
-    """One recorded pass, and the errors that are carried back through it."""
+    """One recorded pass, and the errors carried back through it."""
 
     def __init__(self, made: Recorded, lab: Lab, learned: dict[str, nn.Parameter]) -> None:
         self.made = made
@@ -30,7 +30,7 @@ class Transport:
         self.grads: dict[str, Tensor] = {}
 
     def gradients(self, error: Tensor, plan: Plan) -> dict[str, Tensor]:
-        """The gradients of what is learned, for the error at the output `[T, B, classes]`."""
+        """Return the gradients of the trained parameters for the error at the output `[T, B, classes]`."""
         chain = self.made.chain
         learns = [any(id(p) in self.names for p in self.owned(number)) for number in range(len(chain.stages))]
         if not any(learns):
@@ -46,26 +46,26 @@ class Transport:
         return self.grads
 
     def owned(self, number: int) -> list[nn.Parameter]:
-        """The parameters between two weights."""
+        """Return the parameters of a layer: those from its weight up to the next."""
         chain = self.made.chain
         steps = chain.steps[chain.stages[number].weigh : chain.end(number)]
         return [p for step in steps for p in step.module.parameters()]
 
     def cut(self, layer: int) -> int:
-        """The position of the cut behind layer 1, 2, ..."""
+        """Return the position of the cut behind layer 1, 2, ..."""
         chain = self.made.chain
         return chain.stages[layer - 1].node if self.lab.how.cut == "pre" else chain.end(layer - 1)
 
     def to_cut(self, layer: int, error: Tensor) -> Tensor:
-        """The output's error at the last cut."""
+        """Return the output's error at the last cut."""
         return self.carry(self.cut(layer), len(self.made.chain.steps), error, "output")
 
     def carry(self, start: int, end: int, error: Tensor, name: str, layers: int = 0) -> Tensor:
-        """The error at one position from that at a later one."""
+        """Return the error at one position, from that at a later one."""
         return error if start == end else transported(self.site(start, end, name, layers), error, self.lab)
 
     def site(self, start: int, end: int, name: str, layers: int) -> Site:
-        """The part of the chain from one position to another."""
+        """Return the part of the chain from one position to another, as a site of measurements."""
         made, steps = self.made, self.made.chain.steps
         value, timeless = made.timed(start), made.timeless(start, end)
         weighed = any(step.weighted for step in steps[start:end])
@@ -85,9 +85,9 @@ class Transport:
         )
 
     def bytes(self, start: int, end: int, value: Tensor) -> int:
-        """Memory of one perturbed copy: itself and its direction, a step's input and output twice, the differences.
+        """Return the memory of one perturbed copy: itself, its direction, a step's input and output twice, differences.
 
-        A convolution in float64 unfolds its input, which oneDNN spares it in float32.
+        A convolution in float64 unfolds its input; in float32 oneDNN does not need that.
         """
         steps, sizes = self.made.chain.steps, [shape.numel() for shape in self.made.shapes]
         unfolded = [
@@ -100,7 +100,7 @@ class Transport:
         return int(value.element_size() * (2 * value.numel() + widest + 3 * sizes[end]))
 
     def learn(self, number: int, error: Tensor) -> None:
-        """From the error at a stage's cut to the gradients of its weights."""
+        """Add the gradients of a stage's weights, from the error at its cut."""
         chain, at = self.made.chain, self.cut(number + 1)
         stage = chain.stages[number]
         if stage.node < at:
@@ -117,14 +117,14 @@ class Transport:
             self.add(step.module, self.made.values[stage.weigh], error)
 
     def recurrent(self, step: Cells, position: int, error: Tensor) -> None:
-        """Weights among the neurons see the error at their current, and what was heard through them."""
+        """Add the gradients of recurrent weights, from the error at the neurons' current and their recorded input."""
         for trace in self.made.heard[position].traces:
             owner = trace.weight.rpartition(".")[0]
             if not owner.startswith("synapse"):
                 self.add(step.module.get_submodule(owner), trace.pre, error)
 
     def inside(self, step: Block, position: int, use: int, call: Call, error: Tensor) -> None:
-        """One use of a weight inside a block, probed to the block's output."""
+        """Add the gradient of one use of a weight inside a block, probed to the block's output."""
         if not any(id(p) in self.names for p in call.module.parameters()):
             return
         made, x = self.made, self.made.values[position]
@@ -139,7 +139,7 @@ class Transport:
         first, *rest = value.shape[2:]
         site = Site(
             name=f"{step.name}, use {use} of a weight inside",
-            number=position + 10_000 * (use + 1),  # apart from all positions
+            number=position + 10_000 * (use + 1),  # different from all positions
             value=value,
             end=made.timed(position + 1),
             respond=respond,
@@ -154,7 +154,7 @@ class Transport:
         self.add(call.module, call.pre, transported(site, error, self.lab))
 
     def add(self, module: nn.Module, pre: Tensor, error: Tensor) -> None:
-        """Weights that are used more than once add up."""
+        """Add gradients; those of a weight that is used more than once are summed."""
         own = dict(module.named_parameters(recurse=False))
         for name, gradient in weight_gradients(module, pre, error).items():
             full = self.names[id(own[name])]

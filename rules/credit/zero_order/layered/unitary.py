@@ -1,4 +1,4 @@
-"""Near the unitary limit: layers that keep lengths, so that neither errors nor probes fade or explode."""
+"""Layers near the unitary limit: they preserve lengths, so that neither errors nor probes vanish or explode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rules.contract import Batch, Credit, CreditRule, Holding, Objective
 from rules.diagnostics.health import HealthWarning
 from rules.synapses import SYNAPSES
 
-LOWEST, HIGHEST = 0.8, 1.25  # of a layer's gain; beyond, depth drowns probes or bends them
+LOWEST, HIGHEST = 0.8, 1.25  # of a layer's gain; outside, deep networks lose probes in noise or in nonlinearity
 
 
 def orthogonal_(model: nn.Module, rng: torch.Generator, gain: float = 1.0) -> nn.Module:
@@ -23,8 +23,16 @@ def orthogonal_(model: nn.Module, rng: torch.Generator, gain: float = 1.0) -> nn
 
         W^T W = gain^2 I    (W W^T where there are fewer outputs than inputs)
 
-    Arguments: a model, dice, the gain: 1 for tanh and linear layers, sqrt 2 for ReLU. Returns the model. Raises
-    ValueError for a convolution whose kernel has no centre, or in groups.
+    Args:
+        model: changed in place.
+        rng: source of the draws.
+        gain: 1 for tanh and linear layers, sqrt 2 for ReLU.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: for a convolution with an even kernel, with groups, or transposed.
 
     >>> net = orthogonal_(nn.Sequential(nn.Linear(8, 8)), torch.Generator().manual_seed(0))
     >>> bool(torch.allclose(net[0].weight.T @ net[0].weight, torch.eye(8), atol=1e-5))
@@ -44,12 +52,12 @@ def orthogonal_(model: nn.Module, rng: torch.Generator, gain: float = 1.0) -> nn
 
 
 def delta_orthogonal_(module: _ConvNd, rng: torch.Generator, gain: float = 1.0, name: str = "") -> None:
-    """An orthogonal matrix at the centre of the kernel, zeros elsewhere.
+    """Set a convolution's weight to an orthogonal matrix at the centre of the kernel, zeros elsewhere.
 
     Reference: Xiao et al. 2018 (arXiv 1806.05393).
     """
     if module.groups > 1 or module.transposed or any(size % 2 == 0 for size in module.kernel_size):
-        raise ValueError(f"{name} {module}: a delta-orthogonal weight wants an odd kernel, groups=1, no transposition")
+        raise ValueError(f"{name} {module}: a delta-orthogonal weight needs an odd kernel, groups=1, no transposition")
     with torch.no_grad():
         module.weight.zero_()
         centre: Any = (slice(None), slice(None), *(size // 2 for size in module.kernel_size))
@@ -57,24 +65,24 @@ def delta_orthogonal_(module: _ConvNd, rng: torch.Generator, gain: float = 1.0, 
 
 
 def semi_orthogonal(rows: int, columns: int, rng: torch.Generator) -> Tensor:
-    """A matrix whose shorter side is orthonormal, uniformly distributed: QR with the signs of R's diagonal."""
+    """Draw a matrix whose shorter side is orthonormal, uniformly distributed."""
     drawn = torch.randn(max(rows, columns), min(rows, columns), generator=rng, dtype=torch.float64)
-    q, r = torch.linalg.qr(drawn)
+    q, r = torch.linalg.qr(drawn)  # Q alone is not uniform: its signs must be those of R's diagonal (Mezzadri 2007)
     turned: Tensor = q * r.diagonal().sign()
     return turned if rows >= columns else turned.T
 
 
 def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
-    """By segment, the gain of each of its layers, `(|J| / sqrt(min(units in, units out)))^(1 / layers)`.
+    """Return, for each segment, the gain per layer, `(|J| / sqrt(min(units in, units out)))^(1 / layers)`.
 
-    Warns, once for every segment, where it is outside of [0.8, 1.25].
+    Warns once for every segment whose gain is outside [0.8, 1.25].
     """
     each = {f"gain {name}": total ** (1 / layers) for name, (total, layers) in gains.items()}
     for name, value in each.items():
         if not LOWEST <= value <= HIGHEST:
             side = "below" if value < LOWEST else "above"
             warnings.warn(
-                f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer: over many layers probes fade or "
+                f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer: over many layers probes vanish or "
                 "explode; see orthogonal_ and TowardsOrthogonal",
                 HealthWarning,
                 stacklevel=3,
@@ -84,14 +92,17 @@ def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class TowardsOrthogonal(Holding):
-    """The credit of `credit`, and beside it a pull of every weight matrix towards orthogonality.
+    """The credit of another rule, plus a pull of every weight matrix towards orthogonality.
 
         weight |W^T W - gain^2 I|^2,  with the slope  4 weight (W W^T - gain^2 I) W
 
-    for the shorter side of each matrix, a convolution's being `[out, in * kernel]`; a local term that no gradient has
-    to reach. The claim is that of the rule it holds, of the loss without the pull; so is the loss that it reports.
+    for the shorter side of each matrix; that of a convolution is `[out, in * kernel]`. The pull is local to each weight
+    and needs no gradient. Claim and reported loss are those of the wrapped rule, without the pull.
 
-    Arguments: the rule it holds, weight (1e-4 to 1e-2), gain.
+    Args:
+        credit: the wrapped rule.
+        weight: of the pull, 1e-4 to 1e-2.
+        gain: as in `orthogonal_`.
 
     >>> from rules.credit.zero_order.layered.hzo import HZO
     >>> TowardsOrthogonal(HZO(), weight=1e-3).needs == {"layers"}
@@ -105,7 +116,7 @@ class TowardsOrthogonal(Holding):
     gain: float = 1.0
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
-        """The held rule's credit, with the pull added to every matrix that it speaks of."""
+        """Return the wrapped rule's credit, with the pull added to every matrix that it updates."""
         credit = self.credit.assign(model, objective, batch, state, rng)
         matrices = {name: p for name, p in self.parameters(model).items() if p.ndim > 1 and name in credit.grads}
         pulled = {name: credit.grads[name] + self.weight * slope(p, self.gain) for name, p in matrices.items()}
@@ -113,7 +124,7 @@ class TowardsOrthogonal(Holding):
 
 
 def slope(weight: Tensor, gain: float) -> Tensor:
-    """The derivative of `|W^T W - gain^2 I|^2`, of the shorter side."""
+    """Return the derivative of `|W^T W - gain^2 I|^2`, of the shorter side."""
     matrix = weight.detach().flatten(1)
     side = matrix if len(matrix) <= matrix.shape[1] else matrix.T
     excess = side @ side.T - gain**2 * torch.eye(len(side), dtype=side.dtype, device=side.device)

@@ -35,16 +35,16 @@ RULES = {rule.__name__: rule for rule in (SPSA, EvolutionStrategy, ForwardGradie
         (
             CoordinateWise,
             {"sparsity": 1.0},
-            "sparsity=1.0: give the part of weights that is left out, from 0 to below 1",
+            "sparsity=1.0: give the share of weights that is left out, from 0 to below 1",
         ),
-        (CoordinateWise, {"sparsity": -0.1}, "sparsity=-0.1: give the part"),
+        (CoordinateWise, {"sparsity": -0.1}, "sparsity=-0.1: give the share"),
         (CoordinateWise, {"step": -1.0}, "step=-1.0: give a number above 0"),
         (CoordinateWise, {"diff": "forwards"}, "unknown diff 'forwards'; nearest: 'forward'"),
         (CoordinateWise, {"subset": "fix"}, "unknown subset 'fix'; nearest: 'fixed'"),
         (
             EvolutionStrategy,
             {"population": 7},
-            r"population=7: antithetic pairs want an even number; give 8, or antithetic=False",
+            r"population=7: antithetic pairs need an even number; give 8, or antithetic=False",
         ),
         (EvolutionStrategy, {"population": 1, "antithetic": False}, "population=1: give at least 2"),
         (EvolutionStrategy, {"population": 0}, "population=0: give at least 2"),
@@ -85,7 +85,7 @@ def test_a_step_that_vanishes(rule, what, dtype, bound):
     [
         (
             nn.BatchNorm1d(4),
-            r"1 is batch normalisation in training mode, whose statistics every probe would move, .*\.eval",
+            r"1 is batch normalisation in training mode, whose statistics every probe would change, .*\.eval",
         ),
         (nn.Dropout(0.5), "1 is dropout in training mode, which draws a new mask for every probe"),
     ],
@@ -129,16 +129,16 @@ def test_a_nan_in_a_probe(rule, message):
 
 WITHIN = {"positives": "class_same_t", "negatives": "same_t_only"}  # a sample alone has no partner
 COMPARING = {
-    "contrast": (OBJECTIVES["temporal_contrast"](), "is no mean over samples: alone they have"),
-    "contrast within steps": (OBJECTIVES["temporal_contrast"](**WITHIN), "says of a sample alone: "),
-    "penalty on mean counts": (REGULARISERS["rate_penalty"](), "RatePenalty.* is no mean over samples"),
+    "contrast": (OBJECTIVES["temporal_contrast"](), "is not a mean over samples: alone they have"),
+    "contrast within steps": (OBJECTIVES["temporal_contrast"](**WITHIN), "fails on a single sample: "),
+    "penalty on mean counts": (REGULARISERS["rate_penalty"](), "RatePenalty.* is not a mean over samples"),
 }
 
 
 @pytest.mark.parametrize(("objective", "message"), COMPARING.values(), ids=COMPARING)
 def test_node_perturbation_wants_a_loss_of_each_sample(objective, message):
     batch = toy.batch()
-    with pytest.raises(ValueError, match=f"(?s){message}.*take SPSA, or an objective that does not compare samples"):
+    with pytest.raises(ValueError, match=f"(?s){message}.*use SPSA, or an objective that does not compare samples"):
         NodePerturbation().assign(toy.leaky(spiking=True), objective, batch, (), torch.Generator().manual_seed(0))
 
 
@@ -160,7 +160,7 @@ def test_node_perturbation_without_nodes():
         def forward(self, x):
             return x @ self.weight
 
-    with pytest.raises(ValueError, match="Bare called no nn.Linear or convolution that learns: .* take SPSA"):
+    with pytest.raises(ValueError, match="Bare called no nn.Linear or convolution that learns: .* use SPSA"):
         assign(NodePerturbation(), Bare(), torch.ones(4, 3))
 
 

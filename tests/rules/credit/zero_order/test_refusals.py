@@ -123,7 +123,9 @@ def test_layers_that_are_not_the_model():
                 x = 2 * layer(x)
             return x
 
-    with pytest.raises(ValueError, match="the layers of Doubling, one after the other, give .* let `layers` hold all"):
+    with pytest.raises(
+        ValueError, match="the layers of Doubling, one after the other, give .* `layers` must contain every operation"
+    ):
         assign(HZO(), drawn(Doubling()), inputs(5, 3))
 
 
@@ -147,7 +149,7 @@ def test_memory_for_less_than_one_probe():
 
 def test_objectives_that_look_inside():
     with pytest.raises(
-        ValueError, match=r"RateL1.* looks at hidden layers, and HZO knows the error at the output alone"
+        ValueError, match=r"RateL1.* depends on hidden layers, but HZO knows only the error at the output"
     ):
         assign(HZO(), mlp([3, 4, 2]), inputs(5, 3), objective=REGULARISERS["rate_l1"]())
 
@@ -186,7 +188,7 @@ def test_weights_inside_a_block_that_lose_the_samples():
         def forward(self, x):
             return self.a(x) + self.b(x.mean(0, keepdim=True))
 
-    with pytest.raises(ValueError, match=r"a Linear inside of a block gives shape \(1, 4\) for 1 steps of 5 samples"):
+    with pytest.raises(ValueError, match=r"a Linear inside a block gives shape \(1, 4\) for 1 steps of 5 samples"):
         assign(HZO(), around(Mixed()), inputs(5, 3))
 
 
@@ -201,5 +203,5 @@ def test_the_trainer_asks_before_the_first_step():
 
 
 def test_delta_orthogonal_wants_a_centre():
-    with pytest.raises(ValueError, match="0 Conv2d.*: a delta-orthogonal weight wants an odd kernel"):
+    with pytest.raises(ValueError, match="0 Conv2d.*: a delta-orthogonal weight needs an odd kernel"):
         orthogonal_(nn.Sequential(nn.Conv2d(1, 1, 2)), dice())

@@ -310,7 +310,7 @@ def test_presets_move_where_they_are_driven(name):
         (lambda: LinearStep(gamma_up_dtod=-0.1), "gamma_up_dtod=-0.1: a spread cannot be negative"),
         (lambda: LinearStep(gamma_down=0.1, w_min=0.0), "w_min=0: the slope gamma_down=0.1 is relative to it"),
         (lambda: SoftBounds(reference_std=-0.1), "reference_std=-0.1: a spread cannot be negative"),
-        (lambda: SoftBounds(w_min=0.0), "a soft bound at 0 would stop the step"),
+        (lambda: SoftBounds(w_min=0.0), "a soft bound at 0 would make the step there zero"),
         (lambda: PowerStep(gamma=-1.0), "gamma=-1.0: a step must not grow towards its bound"),
         (lambda: ExponentialStep(dw_min_std_add=-1.0), "dw_min_std_add=-1.0: a spread cannot be negative"),
         (lambda: DifferentialPair(ConstantStep(), push_pull=False), "refresh=0: cells that are only driven up"),
