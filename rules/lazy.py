@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+
+_LOCK = threading.RLock()  # two threads that import parts of one package at once can wait for one another
+
+_LOCK = threading.RLock()  # two threads that import parts of one package at once can wait for one another
 
 
 def face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -23,12 +28,13 @@ def face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], 
     """
 
     def find(name: str) -> Any:
-        if name in homes:
-            member = getattr(import_module(homes[name]), name)
-            setattr(sys.modules[package], name, member)  # so that __getattr__ is called only once per name
-            return member
-        if not name.startswith("_") and find_spec(f"{package}.{name}") is not None:
-            return import_module(f"{package}.{name}")
+        with _LOCK:
+            if name in homes:
+                member = getattr(import_module(homes[name]), name)
+                setattr(sys.modules[package], name, member)  # looked up once
+                return member
+            if name.isidentifier() and not name.startswith("_") and find_spec(f"{package}.{name}") is not None:
+                return import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}; it has: {', '.join(homes)}")
 
     return find, lambda: sorted(homes)

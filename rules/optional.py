@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,13 +101,24 @@ def tissue(optimizer: torch.optim.Optimizer) -> Tissue:
     if isinstance(optimizer, Tissue):
         return optimizer
     found = Tissue()
-    for name in CLAUSES:
-        if hasattr(optimizer, name):
-            setattr(found, name, getattr(optimizer, name))
+    own = {name: method for name in CLAUSES if (method := method_of(optimizer, name)) is not None}
+    if not {"held", "bounds"} <= set(own):  # they speak of the same devices: one without the other is an accident
+        own = {name: method for name, method in own.items() if name not in ("held", "bounds")}
+    for name, method in own.items():
+        setattr(found, name, method)
     return found
 
 
-@runtime_checkable
+def method_of(subject: Any, name: str) -> Callable[..., Any] | None:
+    """Return a method that an object may have, its own or one that it passes on; None where it has none.
+
+    A protocol that is checked at run time would not do: since Python 3.12 it overlooks what `__getattr__` passes on,
+    as wrappers of loaders do.
+    """
+    found = getattr(subject, name, None)
+    return found if callable(found) else None
+
+
 class Seeded(Protocol):
     """A plasticity that draws random numbers, from a seed that the Trainer provides."""
 
@@ -116,7 +127,6 @@ class Seeded(Protocol):
         ...
 
 
-@runtime_checkable
 class Epochs(Protocol):
     """A loader that depends on the epoch; any other is the same in every epoch, or shuffles by itself."""
 
@@ -125,7 +135,6 @@ class Epochs(Protocol):
         ...
 
 
-@runtime_checkable
 class Resumable(Protocol):
     """A loader that can start in the middle of an epoch; of any other the first batches are read and dropped."""
 
@@ -134,7 +143,6 @@ class Resumable(Protocol):
         ...
 
 
-@runtime_checkable
 class Feedback(Protocol):
     """A credit rule with feedback weights of its own."""
 
@@ -143,7 +151,6 @@ class Feedback(Protocol):
         ...
 
 
-@runtime_checkable
 class Searchable(Protocol):
     """A recipe with a search space for its options."""
 
@@ -208,7 +215,8 @@ def cells_of(layer: nn.Module) -> CellLayer | None:
 
 def space_said(recipe: Any) -> Mapping[str, Any] | None:
     """Return the search space that a recipe declares; None if there is none."""
-    return recipe.space if isinstance(recipe, Searchable) else None
+    said: Mapping[str, Any] | None = getattr(recipe, "space", None)
+    return said
 
 
 def tallying(hook: Hook) -> Hook:

@@ -22,7 +22,7 @@ from rules.diagnostics.nonfinite import check_credit, check_input
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
 from rules.forward import as_batch, run_model
-from rules.optional import Epochs, Resumable, Seeded, offers, tissue
+from rules.optional import method_of, offers, tissue
 from rules.processes import Traffic
 from rules.recipes import LearningRule, make
 from rules.state import from_plain, to_plain
@@ -84,10 +84,9 @@ class Trainer:
             raise ValueError(f"{type(model).__name__} has no trainable parameter: is everything frozen?")
         self.parameters = learned | own_parameters(self.rule.objective)
         plasticity = self.rule.plasticity
-        if isinstance(plasticity, Seeded):  # its devices follow this trainer's seed
-            plasticity = plasticity.seeded(seed)
+        if (seeded := method_of(plasticity, "seeded")) is not None:  # its devices follow this trainer's seed
+            plasticity = seeded(seed)
         self.optimizer = plasticity(self.parameters.values())
-        self.tissue = tissue(self.optimizer)
         self.state = self._first = self.rule.credit.init(model)  # safe to share: rules replace their state
         self.rng = torch.Generator().manual_seed(seed)
         self.monitor = Monitor(health or Health())
@@ -109,7 +108,7 @@ class Trainer:
             parameter.grad = credit.grads.get(name)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        cost = credit.cost + self.tissue.spent() + Cost(bytes_communicated=traffic.bytes)
+        cost = credit.cost + tissue(self.optimizer).spent() + Cost(bytes_communicated=traffic.bytes)
         self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
@@ -128,8 +127,8 @@ class Trainer:
         """
         self.model.train()
         for _ in range(epochs):
-            if isinstance(loader, Epochs):
-                loader.set_epoch(self.epoch)
+            if (set_epoch := method_of(loader, "set_epoch")) is not None:
+                set_epoch(self.epoch)
             before = self.position
             for item in rest_of(loader, before):
                 info = self.step(item)
@@ -229,7 +228,7 @@ class Trainer:
 
     def reading(self, rng: torch.Generator) -> AbstractContextManager[Any]:
         """Return a context in which forward passes see weights as they are read, with the devices' read noise."""
-        return self.tissue.reading(self.model, rng)
+        return tissue(self.optimizer).reading(self.model, rng)
 
     def _require(self, offered: frozenset[str]) -> None:
         missing = self.rule.needs - offered
@@ -261,6 +260,7 @@ class Trainer:
 
 def rest_of(loader: Iterable[Any], start: int) -> Iterator[Any]:
     """Return an iterator over a loader from batch `start` on, using the loader's own `iterate` if it has one."""
-    if start and isinstance(loader, Resumable):
-        return loader.iterate(start)
+    if start and (iterate := method_of(loader, "iterate")) is not None:
+        rest: Iterator[Any] = iterate(start)
+        return rest
     return islice(loader, start, None)

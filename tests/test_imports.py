@@ -284,6 +284,15 @@ def test_without_brian2_everything_but_the_reference_room_works():
     assert out.stdout.splitlines() == [want] * 3
 
 
+def test_a_face_finds_its_rooms_and_nothing_else():
+    code = "import rules, sandbox; print(rules.credit.zero_order.HZO.__name__, sandbox.reference.to_brian2.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "HZO to_brian2\n", done.stderr
+    assert not hasattr(importlib.import_module("rules"), "a.b")
+    with pytest.raises(AttributeError, match="module 'sandbox' has no attribute 'nothing'; it has: .*LIF"):
+        importlib.import_module("sandbox").__getattr__("nothing")
+
+
 @pytest.mark.parametrize("shape", ["rules.py", "rules/__init__.py"])
 def test_a_file_that_shadows_rules_is_named(shape, tmp_path):
     """Python looks in the folder where it is started first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,6 +10,8 @@ from sandbox.cli.printing import say
 from sandbox.machine.packages import OWN, rivals
 from sandbox.runs import folder as folders
 
+INSTALLED = "installed"
+IMPORTED = ("reference", "kernels")  # extras that commands fail without noticing, so that finding them is not enough
 EXTRAS = {  # extra: the modules that it brings
     "reference": ("brian2",),
     "kernels": ("numba",),
@@ -36,7 +39,7 @@ def doctor(given: Any) -> int:
         "brian2_agrees": agrees,
         "kernels": kernels.state(),
         "synapses": state(),
-        "extras": {name: missing(name) or "installed" for name in EXTRAS},
+        "extras": {name: state_of(name) for name in EXTRAS},
         "rivals": others,
     }
     hidden = ("versions", "data_sha256", "extras", "rivals")
@@ -55,8 +58,8 @@ def doctor(given: Any) -> int:
 
 
 def brian2_agrees() -> bool | None:
-    """Whether a short validation of LIF passes; None where Brian2 is not installed."""
-    if missing("reference"):
+    """Return whether a short validation of LIF passes; None where Brian2 is absent or broken."""
+    if state_of("reference") != INSTALLED:
         return None
     from sandbox.neurons import LIF
     from sandbox.reference import validate
@@ -64,7 +67,23 @@ def brian2_agrees() -> bool | None:
     return validate(LIF(), duration=20.0, cells=2, tiers=("same_scheme",)).passed
 
 
-def missing(extra: str) -> str:
-    """Which modules of an extra are absent, and the command that installs them; empty where all are there."""
-    absent = [name for name in EXTRAS[extra] if find_spec(name) is None]
-    return f"without {', '.join(absent)}: pip install '{OWN}[{extra}]'" if absent else ""
+def state_of(extra: str) -> str:
+    """Return whether an extra is installed and can be imported; if not, why, and the command that installs it."""
+    command = f"pip install '{OWN}[{extra}]'"
+    absent = [name for name in EXTRAS[extra] if not present(name)]
+    if absent:
+        return f"without {', '.join(absent)}: {command}"
+    for name in EXTRAS[extra] if extra in IMPORTED else ():
+        try:
+            import_module(name)
+        except (Exception, SystemExit) as error:  # a broken installation may raise anything
+            return f"{name} is installed and cannot be imported ({type(error).__name__}: {error}): {command}"
+    return INSTALLED
+
+
+def present(name: str) -> bool:
+    """Return whether a module can be found."""
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -34,6 +35,9 @@ def perform(name: str, words: Sequence[str]) -> int:
         if command.config:
             given["made"] = built(member(command.config), parser, given)
         return int(member(command.act)(given))
+    except BrokenPipeError:  # whoever read the output has enough: `sandbox list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except KeyboardInterrupt:
         return complain(interrupted(), INTERRUPTED)
     except Exception as error:

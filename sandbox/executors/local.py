@@ -98,7 +98,7 @@ def _idle(workers: list[Worker], processes: int, context: Any) -> Worker | None:
     if sum(worker.process.is_alive() for worker in workers) >= processes:
         return None
     ours, theirs = context.Pipe()
-    counter = context.Array("q", 2)
+    counter = context.RawArray("q", 2)  # one writer, and reading a torn number only moves a progress bar
     process = context.Process(target=_serve, args=(theirs, counter))
     process.start()
     theirs.close()  # so that the end of the worker closes the pipe

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rules.contract import Holding
 from rules.diagnostics.nonfinite import finite
 from rules.forward import as_batch
-from rules.optional import Epochs, Feedback
+from rules.optional import method_of
 from rules.trainer import Trainer, rest_of
 from sandbox.microscope.frozen import Frozen, freeze
 from sandbox.microscope.look import Look, Row
@@ -112,8 +112,8 @@ class Watched:
 
     def set_epoch(self, epoch: int) -> None:
         """Told on, where the loader inside wants to know."""
-        if isinstance(self.loader, Epochs):
-            self.loader.set_epoch(epoch)
+        if (set_epoch := method_of(self.loader, "set_epoch")) is not None:
+            set_epoch(epoch)
 
     def iterate(self, start: int = 0) -> Iterator[Any]:
         """From batch `start` on; nothing is looked at before it."""
@@ -159,12 +159,12 @@ def _compare(layer: str, drawn: list[dict[str, Tensor]], known: Known, settled: 
 def _alignment(frozen: Frozen) -> dict[str, tuple[float | None, str]]:
     """The cosine between each weight and its feedback, or a note, where the rule has any."""
     credit = frozen.credit
-    while isinstance(credit, Holding) and not isinstance(credit, Feedback):
+    while isinstance(credit, Holding) and method_of(credit, "feedback") is None:
         credit = credit.credit
-    if not isinstance(credit, Feedback):
+    if (feedback := method_of(credit, "feedback")) is None:
         return {}
     found: dict[str, tuple[float | None, str]] = {}
-    for name, back in credit.feedback(frozen.state).items():
+    for name, back in feedback(frozen.state).items():
         weight = frozen.layers.get(name)
         if weight is None:
             continue

@@ -40,6 +40,8 @@ class Book:
 
     def add(self, info: StepInfo) -> None:
         """Count one step."""
+        if not self.bill.cost.forwards:
+            self.trainer.state_dict()  # state that appears with the first step must be plain data, too
         self.bill.add(info)
         self.health += map(str, info.health)
         self._loss, self._steps = self._loss + info.loss, self._steps + 1
@@ -93,18 +95,18 @@ class Book:
             return False
         state = read_checkpoint(self.checkpoint)
         try:
+            lines, looks, book = int(state["lines"]), int(state["looks"]), state["book"]
             self.trainer.load_state_dict(state["trainer"])
-            book = state["book"]
             self.bill.load_state_dict(book["bill"])
             self.health, self._loss = book["health"], book["loss"]
             self._steps, self._spent = book["steps"], book["seconds"]
-        except Exception as error:  # of another model, or of an earlier version
-            raise _unreadable(self.checkpoint, error) from error
+        except Exception as error:  # of another model, or damaged
+            raise _unreadable(self.checkpoint, f"{type(error).__name__}: {error}") from error
         with open(self.metrics, "a") as file:
-            file.truncate(state["lines"])
+            file.truncate(lines)
         if self.looks.exists():
             with open(self.looks, "a") as file:
-                file.truncate(state["looks"])
+                file.truncate(looks)
         self.saved = self.trainer.steps
         return True
 
@@ -126,9 +128,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 f"{path} holds pickled classes ({', '.join(classes[:3])}), as written by earlier versions; reading "
                 "them can run code, so it is not loaded. Remove it to start this run again"
             ) from error
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, f"{type(error).__name__}: it is empty, cut off, or not a checkpoint") from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != folders.FORMAT:
+        raise _unreadable(path, f"it has format {found!r}, this version reads {folders.FORMAT}")
     return state
 
 
-def _unreadable(path: Path, error: Exception) -> RunFailed:
-    return RunFailed(f"{path} cannot be read ({error}); remove it to start this run again")
+def _unreadable(path: Path, why: str) -> RunFailed:
+    return RunFailed(f"{path} cannot be read ({why}); remove it to start this run again")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,7 @@ def run(
         if not result.exists():
             (folder / "error.txt").unlink(missing_ok=True)
             index.record(folder, experiment, "running")
-            with Tracked(told, folder, asdict(experiment)) as tracked:
+            with Tracked(told, folder, asdict(experiment)) as tracked, failures(folder, experiment):
                 learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
                 tracked.end("finished", learned)
             files.write_json(result, learned)
@@ -73,6 +74,18 @@ def run(
             progress(found["steps"], found["steps"])
         index.record(folder, experiment, "done", found["test"]["accuracy"])
         return found
+
+
+@contextmanager
+def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
+    """Note in the folder and in the index that a run failed, whatever stopped it; an interruption is not a failure."""
+    try:
+        yield
+    except Exception as error:
+        with suppress(OSError, sqlite3.Error):  # the disk may be full
+            (folder / "error.txt").write_text(f"{error}\n")  # the index is rebuilt from it
+            index.record(folder, experiment, "failed")
+        raise
 
 
 def _learn(
@@ -103,8 +116,6 @@ def _learn(
                     book.save()
                 progress(info.step, total)
     except (NonFinite, Unhealthy) as error:
-        (folder / "error.txt").write_text(f"{error}\n")  # what the index is rebuilt from
-        index.record(folder, experiment, "failed")
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
     files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -72,18 +73,62 @@ def test_module_state_keeps_its_versions():
     assert again._metadata["0"] == {"version": 2}
 
 
+class Narrow(Inner):
+    """A subclass with an attribute that its fields do not hold."""
+
+
+def attributed():
+    tensor = torch.zeros(1)
+    tensor.note = "mine"
+    return tensor
+
+
+def with_versions(value):
+    state = OrderedDict(a=1)
+    state._metadata = value
+    return state
+
+
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
         ({"a": [0, {1}]}, r"it\['a'\]\[1\] is of class builtins.set: a checkpoint holds plain data"),
         (Inner(1, 2), "it is of class tests.rules.test_state.Inner"),
+        (Narrow(1, 2), "it is of class tests.rules.test_state.Narrow"),
         ({"f": len}, r"it\['f'\] is of class builtins.builtin_function_or_method"),
         (torch.Generator(), "it is of class torch._C.Generator"),
+        ({np.int64(3): 1.0}, "it has the key .*3.*of class numpy.int64"),
+        ({Inner(1, 2): 1.0}, "it has the key Inner"),
+        (np.float32(0.1), "it is of class numpy.float32"),  # a Python float would go on with other bits
+        (np.longdouble(0.1), "it is of class numpy.longdouble"),
+        (np.zeros(2), "it is of class numpy.ndarray"),
+        (b"bytes", "it is of class builtins.bytes"),
+        (attributed(), r"it is a tensor with attributes \(note\), which would be lost"),
+        (with_versions(nn.ReLU()), r"it.__dict__\['_metadata'\] is of class torch.nn.modules.activation.ReLU"),
+        ({"NamedTuple": 1, "fields": 2}, "which stand for a NamedTuple: rename one"),
+        (nn.LazyLinear(2).state_dict(), "it.*is not initialised yet: run one batch through the model first"),
     ],
 )
 def test_what_is_not_plain_is_named(tree, message):
     with pytest.raises(TypeError, match=message):
         to_plain(tree, "it")
+
+
+def test_named_tuples_are_restored_wherever_they_are():
+    """Inside an OrderedDict, in a list that has grown since `init`, under keys that `init` did not have."""
+    like = Outer(Inner(0, 0), "")
+    state = OrderedDict(a=[Inner(1, 2)] * 3, b={"c": Outer(Inner(3, 4), "x")})
+    again = from_plain(to_plain(state, "it", like), like)
+    assert again == state
+    assert kinds(again) == kinds(state)
+    assert type(again) is OrderedDict
+
+
+@pytest.mark.parametrize("scalar", [np.float64(0.1), np.int64(3), np.bool_(True)])
+def test_scalars_that_python_holds_exactly_are_converted(scalar):
+    plain = to_plain(scalar, "it")
+    assert plain == scalar
+    assert type(plain) in (float, int, bool)
 
 
 @dataclass(frozen=True)

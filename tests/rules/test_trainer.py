@@ -452,3 +452,41 @@ def test_noise_of_reading_is_seen_by_learning_and_by_evaluation_and_leaves_the_w
     assert found == noisy.evaluate([batch]) != quiet.evaluate([batch])
     assert torch.equal(noisy.model[0].weight, before)
     assert noisy.step(batch).loss != quiet.step(batch).loss
+
+
+class Passing:
+    """A wrapper of a loader that passes everything on, as many do."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __iter__(self):
+        return iter(self.inner)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class Telling(list):
+    def set_epoch(self, epoch):
+        self.epochs = [*getattr(self, "epochs", []), epoch]
+
+
+def test_a_wrapped_loader_is_told_the_epoch():
+    loader = Telling([(torch.rand(4, 3), torch.tensor([0, 1, 0, 1]))])
+    assert len(list(Trainer(nn.Linear(3, 2), "bptt").fit(Passing(loader), epochs=2))) == 2
+    assert loader.epochs == [0, 1]
+
+
+@pytest.mark.parametrize("accident", [{"bounds": (-1.0, 1.0)}, {"bounds": lambda: 3}, {"reading": None}])
+def test_an_attribute_that_is_called_like_a_clause_changes_nothing(accident):
+    """A look at health and a step use neither."""
+    trainer = Trainer(nn.Linear(3, 2), "bptt")
+    vars(trainer.optimizer).update(accident)
+    assert trainer.step((torch.rand(4, 3), torch.tensor([0, 1, 0, 1]))).step == 1
+
+
+def test_an_optimizer_that_is_replaced_is_the_one_that_counts():
+    trainer = Trainer(nn.Linear(3, 2), "bptt")
+    trainer.optimizer = Memristor("ideal", "direct", lr=10.0)(trainer.parameters.values())
+    assert trainer.step((torch.rand(4, 3), torch.tensor([0, 1, 0, 1]))).cost.pulses > 0

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+import rules
 import sandbox
 from rules import Health
 from sandbox.comparisons.comparison import Comparison, compare, format_table
@@ -184,6 +185,9 @@ def test_an_unreadable_checkpoint_is_named(tmp_path):
     torch.save({**earlier, "book": {"health": []}}, path)
     with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
         run(TINY, tmp_path / "r")
+    torch.save({**earlier, "format": folders.FORMAT + 1}, path)
+    with pytest.raises(RunFailed, match=r"it has format 3, this version reads 2\); remove it to start this run again"):
+        run(TINY, tmp_path / "r")
     path.write_bytes(b"half")
     with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
         run(TINY, tmp_path / "r")
@@ -245,6 +249,26 @@ def test_a_checkpoint_is_plain_data(tmp_path):
         (4, 0, 4),
     )  # the epoch ends after its line
     assert state["book"]["bill"]["cost"]["forwards"] == 4
+
+
+def collecting(**options):
+    """A rule whose optimizer keeps a set from its first step on."""
+
+    class Collecting(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            self.param_groups[0]["seen"] = {1}
+
+    return replace(rules.make("bptt"), plasticity=lambda parameters: Collecting(parameters, lr=0.1))
+
+
+def test_state_that_appears_later_is_refused_at_the_first_step(tmp_path):
+    """And the run is noted as failed, so that nobody waits for it."""
+    odd = replace(TINY, rule=RuleConfig("tests.sandbox.runs.test_run:collecting"))
+    with pytest.raises(TypeError, match=r"the optimizer's state.*\['seen'\] is of class builtins.set"):
+        run(odd, tmp_path / "r")
+    assert index.rows(tmp_path)[0]["status"] == "failed"
+    assert "builtins.set" in (tmp_path / "r" / "error.txt").read_text()
 
 
 def _stop(done, total):
