@@ -184,7 +184,7 @@ def test_the_report_of_a_comparison_has_layers_by_rules(compared):
     assert float(ends["layers.0.synapse.weight", "cut"]) < 0.999
     assert ends["layers.0.synapse.weight", "readout_only"] == ""  # no opinion, no cosine
     page = report.html.read_text()
-    assert "readout_only: layers.0.synapse.weight has none" in page
+    assert "readout_only: layers.0.synapse.weight undefined" in page
     before = (compared / "credit_map_bptt.png").read_bytes()
     write_report(compared)
     assert (compared / "credit_map_bptt.png").read_bytes() == before  # equal folders, equal figures
