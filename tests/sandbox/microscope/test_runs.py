@@ -137,7 +137,7 @@ def test_the_command_line(tmp_path, capsys):
 
 
 def test_too_many_weights_stop_a_run_before_its_first_step(tmp_path):
-    with pytest.raises(ValueError, match="differences asks for the loss twice for every weight"):
+    with pytest.raises(ValueError, match="differences evaluates the loss twice for every weight"):
         run(replace(LOOKED, microscope=MicroscopeConfig(references=[Choice("differences", {"largest": 50})])), tmp_path)
     assert not (tmp_path / "microscope.jsonl").exists()
 
@@ -160,7 +160,7 @@ def test_the_report_of_a_run_shows_it(whole):
 def test_a_damaged_line_is_named(tmp_path):
     path = tmp_path / "microscope.jsonl"
     path.write_text(json.dumps(Row(0, "a", "bptt", 1)._asdict()) + "\nhalf")
-    with pytest.raises(ValueError, match=r"microscope.jsonl, line 2, is no row of a microscope"):
+    with pytest.raises(ValueError, match=r"microscope.jsonl, line 2, is not a row of a microscope"):
         read_rows(path)
 
 
