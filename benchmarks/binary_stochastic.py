@@ -1,4 +1,4 @@
-"""A step of binary stochastic learning beside plain backpropagation of the same network, and an epoch of MNIST.
+"""Binary stochastic learning against backpropagation of the same network: a training step, and an epoch of MNIST.
 
 python benchmarks/binary_stochastic.py         # a minute; writes its section of README.md
 """
@@ -29,7 +29,7 @@ BATCH = 128
 
 
 def training_step(rule: rules.LearningRule) -> Callable[[], object]:
-    """A step of the 784-500-10 network on images whose pixels are as often on as those of MNIST."""
+    """Return a step of the 784-500-10 network on images whose pixels are on as often as those of MNIST."""
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(1, BATCH, 784, generator=rng) * (torch.rand(1, BATCH, 784, generator=rng) < 0.2)
     y = torch.randint(10, (BATCH,), generator=rng)
@@ -55,7 +55,7 @@ def rows() -> list[tuple[str, str, str, str, str]]:
 
 
 def epoch() -> tuple[str, str, str, str, str]:
-    """One epoch of the comparison on MNIST, batches of 32, as `make evidence` runs it."""
+    """Time one epoch of the comparison on MNIST with batches of 32, as in `make evidence`."""
     plan = from_dict(Comparison, yaml.safe_load((HERE.parent / "experiments" / "binary_mnist.yaml").read_text()))
     seconds = []
     for label in ("backprop", "binary_stochastic"):
@@ -70,9 +70,9 @@ def epoch() -> tuple[str, str, str, str, str]:
 
 
 WORDS = """\
-Plain backpropagation is that of the same network, with probabilities in place of bits and SGD. Medians of calls made in
-turn and of the ratios of neighbours, two threads. Both sides draw their dice in the neurons; a smooth pass does not use
-them.
+Backpropagation runs on the same network, with probabilities in place of bits, and SGD. Calls alternate between the
+sides, on two threads; times are medians, ratios are medians over neighbouring calls. On both sides the neurons draw
+random numbers, although a smooth pass does not use them.
 """
 
 

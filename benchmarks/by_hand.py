@@ -1,4 +1,4 @@
-"""The training step that a careful person writes in plain PyTorch: what every ratio is measured against."""
+"""A careful training step in plain PyTorch, the reference of the ratios."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Spike(torch.autograd.Function):
 
 
 class ByHand(nn.Module):
-    """in-hidden-out, leaky integrate-and-fire cells, a leaky read-out; a constant input is weighed once."""
+    """A network of leaky integrate-and-fire cells with a leaky read-out; a constant input is multiplied once."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, tau: float = 10.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Compiled neurons beside those written by hand.
+"""Compiled neurons against those written by hand.
 
 python benchmarks/compiled.py         # a minute; writes its section of README.md
 """
@@ -24,7 +24,7 @@ PROCESSES = 3  # a process keeps the memory layout that it happened to get
 
 
 def compiled(neuron: Neuron) -> Neuron:
-    """The same neuron from its equations, by `from_brian2`."""
+    """Compile the same neuron from its equations, by `from_brian2`."""
     import brian2 as b2
 
     start = neuron.initial_state((), torch.zeros((), dtype=torch.float64))
@@ -41,7 +41,7 @@ def compiled(neuron: Neuron) -> Neuron:
 
 
 def measure_step(by_hand: Neuron, automatic: Neuron, backward: bool) -> tuple[float, float, float]:
-    """Both sides of one neuron in this process: medians [s] of one step and the ratio."""
+    """Time both sides of one neuron in this process: medians [s] of one step, and the ratio."""
     steps = 100
     currents = strengths(by_hand, CELLS).float().expand(steps, CELLS).clone().requires_grad_(backward)
 
@@ -56,13 +56,13 @@ def measure_step(by_hand: Neuron, automatic: Neuron, backward: bool) -> tuple[fl
         return one
 
     hand, ours = run(by_hand), run(automatic)
-    assert torch.equal(hand(), ours()), "the two sides do not compute the same thing"
+    assert torch.equal(hand(), ours()), "the two sides do not compute the same"
     a, b, ratio = paired(hand, ours, rounds=15, each=2)
     return a / steps, b / steps, ratio
 
 
 def measure(name: str) -> list[tuple[float, float, float]]:
-    """Without and with the backward pass."""
+    """Time a step without and with the backward pass."""
     quiet()
     by_hand = NEURONS[name]()
     automatic = compiled(by_hand)
@@ -83,8 +83,8 @@ def compiled_steps() -> list[tuple[str, ...]]:
 
 
 WORDS = """\
-One step of 1000 cells at dt = 0.1 ms, float32, from the mean over 100 steps; medians of three processes, with the
-range. The compiled neuron is made by `from_brian2` from the equations of the one written by hand; both run by kernels.
+One step of 1000 cells at dt = 0.1 ms in float32, as the mean over 100 steps; medians of three processes, with the
+range. `from_brian2` compiles the equations of the hand-written neuron. Both run by kernels.
 """
 
 

@@ -1,4 +1,4 @@
-"""What contrast over time costs: a training step beside one without it, and the loss beside plainer ways to compute it.
+"""Cost of contrast over time: a training step against one without it, and the loss against simpler implementations.
 
 python benchmarks/contrast.py         # a minute and a half; writes its section of README.md
 """
@@ -45,7 +45,7 @@ def training_step(rule: rules.LearningRule) -> Callable[[], object]:
 
 
 def measure_steps() -> list[tuple[float, float, float]]:
-    """TET beside TCL, and beside STCL: medians [s] and the ratio."""
+    """Time TET against TCL, and against STCL: medians [s] and the ratio."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     calls = [training_step(rule) for rule in (rules.make("tet"), rules.make("tcl"), rules.make("stcl", views="image"))]
@@ -64,7 +64,7 @@ def features() -> tuple[Tensor, Tensor]:
 
 
 def double_loop(x: Tensor, y: Tensor) -> float:
-    """The definition, one pair at a time; without a gradient, which would take it longer still."""
+    """Compute the loss by its definition, one pair at a time, without the even slower gradient."""
     n = (x / x.norm(dim=-1, keepdim=True)).flatten(0, 1).tolist()
     labels, losses = y.repeat(STEPS).tolist(), []
     for a, anchor in enumerate(n):
@@ -76,7 +76,7 @@ def double_loop(x: Tensor, y: Tensor) -> float:
 
 
 def supcon(x: Tensor, y: Tensor) -> Tensor:
-    """The formula of SupCon in plain torch, steps taken for views."""
+    """Compute SupCon in plain torch, with steps in the role of views."""
     n = torch.nn.functional.normalize(x, dim=-1).flatten(0, 1)
     labels = y.repeat(STEPS)
     logits = n @ n.T / TEMPERATURE
@@ -101,7 +101,7 @@ def losses() -> list[tuple[str, str, str, str, str]]:
     x, y = features()
     with torch.no_grad():
         values = [double_loop(x, y), float(supcon(x, y)), float(contrastive_loss(x, y, TEMPERATURE))]
-        assert max(values) - min(values) < 1e-4, f"the sides do not compute the same thing: {values}"
+        assert max(values) - min(values) < 1e-4, f"the sides do not compute the same: {values}"
         slow, fast, ratio = paired(lambda: double_loop(x, y), lambda: contrastive_loss(x, y, TEMPERATURE), rounds=1)
     shape = f"B = {BATCH}, T = {STEPS}, D = {WIDTH}"
     rows = [(f"loss, {shape}: double loop", f"{slow:.1f} s", f"{fast * 1e3:.1f} ms", f"{ratio:.5f}", "<= 0.01")]
@@ -120,11 +120,11 @@ def losses() -> list[tuple[str, str, str, str, str]]:
 
 
 WORDS = """\
-Medians of calls made in turn and of the ratios of neighbours. Steps: convolutions of 16, 32 and 64 channels on images
-of 32 x 32, B = 128, T = 4; the median of three fresh processes, with the range. Freed memory is kept by the processes
-of `sandbox compare` (`sandbox.machine.memory`), and returned by a plain Python process, where glibc gives arrays above
-32 MiB back at every step: two views at once are twice as large and pass that border. The sides of a loss are compared
-before anything is timed.
+Calls alternate between the sides; times are medians, ratios are medians over neighbouring calls. The steps are
+those of convolutions with 16, 32 and 64 channels on images of 32 x 32, B = 128, T = 4; medians of three fresh
+processes, with the range. The processes of `sandbox compare` keep freed memory (`sandbox.machine.memory`). A plain
+Python process returns it: there glibc gives arrays above 32 MiB back at every step, and two views at once exceed
+that size. The sides of a loss are compared before anything is timed.
 """
 
 
@@ -134,7 +134,7 @@ def step_rows(memory: str) -> list[tuple[str, str, str, str, str]]:
     rows = []
     for number, (rule, target) in enumerate((("TCL", "<= 1.10"), ("STCL, image views", "<= 2.15"))):
         a, b, ratio = summary([process[number] for process in found])
-        what = f"`Trainer.step`, {rule} beside TET, freed memory {memory}"
+        what = f"`Trainer.step`, {rule} against TET, freed memory {memory}"
         rows.append((what, f"{a * 1e3:.0f} ms", f"{b * 1e3:.0f} ms", ratio, target))
     return rows
 

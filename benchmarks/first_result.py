@@ -1,4 +1,4 @@
-"""How long until the first result: a fresh process, with an empty cache of kernels and with a full one.
+"""Time to the first result in a fresh process, with an empty and with a full cache of kernels.
 
 python benchmarks/first_result.py            # a minute; writes its section of README.md
 python benchmarks/first_result.py lif        # the times [s] of this process as JSON
@@ -19,14 +19,14 @@ from timing import paired, stopwatch
 
 NAMES = ("lif", "izhikevich", "adex", "hodgkin_huxley")
 STEPS, CELLS, DT = 1000, 100, 0.1
-PROCESSES = 3  # that find a cache
-HIDDEN = "import sys; sys.modules['numba'] = None; "  # as where it is not installed
+PROCESSES = 3  # that find a full cache
+HIDDEN = "import sys; sys.modules['numba'] = None; "  # as if it were not installed
 
 Row = tuple[str, str, str, str, str]
 
 
 def first(name: str) -> dict[str, float]:
-    """Seconds of this process: importing torch, importing the library, and two simulations, one after the other."""
+    """Time importing torch, importing the library, and two successive simulations in this process [s]."""
     at = [time.perf_counter()]
     import torch
 
@@ -34,7 +34,7 @@ def first(name: str) -> dict[str, float]:
     import sandbox
 
     at.append(time.perf_counter())
-    assert "numba" not in sys.modules, "an import alone brings numba"
+    assert "numba" not in sys.modules, "importing the library alone imports numba"
     torch.set_num_threads(1)
     neuron = sandbox.NEURONS[name]()
     x = torch.full((STEPS, CELLS), 2 * float(neuron.rheobase), dtype=torch.float64)
@@ -50,7 +50,7 @@ def first(name: str) -> dict[str, float]:
 
 
 def fresh(name: str, folder: str) -> dict[str, float]:
-    """The same, of a process that keeps its kernels in this folder."""
+    """Time the same in a new process that keeps its kernels in this folder."""
     words = [sys.executable, "-W", "ignore", __file__, name]
     environment = {**os.environ, "SANDBOX_KERNEL_CACHE": folder, "SANDBOX_KERNELS": "auto"}
     found = json.loads(subprocess.run(words, env=environment, capture_output=True, check=True).stdout)
@@ -62,7 +62,7 @@ def median(found: list[dict[str, float]], key: str) -> float:
 
 
 def results() -> tuple[list[Row], list[dict[str, float]]]:
-    """A row for each neuron, and everything that was measured."""
+    """Return a row for each neuron, and all measurements."""
     rows, everything = [], []
     for name in NAMES:
         with tempfile.TemporaryDirectory() as folder:
@@ -82,18 +82,18 @@ def results() -> tuple[list[Row], list[dict[str, float]]]:
 
 
 def imports() -> tuple[float, float, float]:
-    """Medians [s] of `import sandbox` where numba is not and where it is, in processes of their own, and the ratio."""
+    """Time `import sandbox` without and with numba, in separate processes: medians [s] and the ratio."""
     sides = (f"{HIDDEN}import sandbox", "import sandbox")
     a, b = ([sys.executable, "-W", "ignore", "-c", side] for side in sides)
     return paired(lambda: subprocess.run(a, check=True), lambda: subprocess.run(b, check=True), rounds=3)
 
 
 WORDS = """\
-`simulate` of {cells} cells for {steps} steps in float64, in a fresh process that has imported torch ({torch:.2f} s) and
-this library ({library:.2f} s more, and without numba); starting Python takes {start:.2f} s. The first result comes so
-long after: numba is imported, and kernels are traced and compiled, or read. From the cache: medians of {count}
-processes.
-`import sandbox` takes {ratio:.3f} of the time that it takes where numba is not installed ({absent:.2f} s).
+`simulate` of {cells} cells for {steps} steps in float64, in a fresh process that has imported torch ({torch:.2f} s)
+and this library ({library:.2f} s more, without numba); starting Python takes {start:.2f} s. The time to the first
+result includes importing numba, and tracing and compiling the kernels, or reading them from the cache. Times from
+the cache are medians of {count} processes. `import sandbox` takes {ratio:.3f} of its time without numba installed
+({absent:.2f} s).
 """
 
 

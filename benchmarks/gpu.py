@@ -1,4 +1,4 @@
-"""What kernels by Triton are worth on a CUDA device, beside loops in torch and other libraries on the same device.
+"""Triton kernels on a CUDA device, against loops in torch and other libraries on the same device.
 
 python benchmarks/gpu.py          # writes its section of README.md
 python benchmarks/gpu.py 1        # with one round of each; only prints
@@ -21,9 +21,9 @@ from sandbox.kernels.launch.backends import triton_absent
 from sandbox.neurons import ALIF, LIF, AdEx, Neuron
 
 WORDS = """\
-float32, forward and backward, medians of calls made in turn and of the ratios of neighbours, each call until the device
-is done. Currents, errors and results stay on the device. Both sides are compared before anything is timed. Other
-libraries compute nearly the same thing with surrogates of their own.
+Forward and backward in float32. Calls alternate between the sides and last until the device has finished; times are
+medians, ratios are medians over neighbouring calls. Currents, errors and results stay on the device. Both sides are
+compared before anything is timed. Other libraries compute nearly the same, with their own surrogates.
 """
 
 
@@ -33,7 +33,7 @@ def on_device(neuron: Neuron, mode: str, x: Tensor) -> Tensor:
 
 
 def finished(call: Callable[[], object]) -> Callable[[], object]:
-    """The call, until the device has done what was asked of it."""
+    """Wrap a call so that it lasts until the device has finished."""
 
     def whole() -> object:
         found = call()
@@ -44,7 +44,7 @@ def finished(call: Callable[[], object]) -> Callable[[], object]:
 
 
 def same(neuron: Neuron, shape: tuple[int, ...]) -> None:
-    """Both sides compute the same thing, but for cells at the threshold to the last digit of float32."""
+    """Check that both sides agree, except for cells at the threshold to the last digit of float32."""
     (want, wanted), (spikes, gradient) = (
         step(partial(on_device, neuron, mode), shape, "cuda")() for mode in ("plain", "triton")
     )

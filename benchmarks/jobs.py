@@ -1,4 +1,4 @@
-"""What a second process is worth: a comparison by two workers beside the same one by one.
+"""Speed-up by a second process: a comparison with two workers against the same with one.
 
 python benchmarks/jobs.py         # about two minutes; writes its section of README.md
 """
@@ -24,10 +24,10 @@ ROUNDS = 3
 
 
 def learning(jobs: int) -> float:
-    """Seconds from the start of the first run to the end of the last, by the times of their files.
+    """Measure the seconds from the start of the first run to the end of the last, by the times of their files.
 
-    What comes before and after, in one process either way, is left out: loading data, whether rules fit, the linear
-    classifier.
+    Work before and after, which runs in one process either way, is left out: loading data, checking that rules fit, and
+    the linear classifier.
     """
     with tempfile.TemporaryDirectory() as folder:
         begun: list[float] = []
@@ -42,8 +42,9 @@ def learning(jobs: int) -> float:
 
 
 WORDS = """\
-Sixteen runs of Yin-Yang, three epochs each, one thread a process: from the first step of the first run to the result of
-the last. Medians of calls made in turn, and of the ratios of neighbours.
+Sixteen runs of Yin-Yang with three epochs each and one thread per process, timed from the first step of the first
+run to the result of the last. Calls alternate between the sides; times are medians, ratios are medians over
+neighbouring calls.
 """
 
 

@@ -1,4 +1,4 @@
-"""What fused time loops are worth: beside loops in torch, other libraries, a kernel by hand, and the memory they move.
+"""Fused time loops against loops in torch, other libraries, a hand-written kernel, and the memory that they move.
 
 python benchmarks/kernels.py          # under three minutes; writes its section of README.md
 python benchmarks/kernels.py 1        # with one round of each; only prints
@@ -42,7 +42,7 @@ def rng() -> torch.Generator:
 
 
 def step(loop: Loop, shape: tuple[int, ...], device: str = "cpu") -> Callable[[], tuple[Tensor, Tensor]]:
-    """Forward and backward; currents that make about one cell in ten fire."""
+    """Return a call of forward and backward, with currents that make about one cell in ten fire."""
     x = (3 * torch.rand(shape, generator=rng())).to(device).requires_grad_()
     error = torch.randn(shape, generator=rng()).to(device)
 
@@ -112,7 +112,7 @@ def norse(reset: str) -> Loop:
 
 
 def peers(reset: str) -> tuple[dict[str, Loop], list[str]]:
-    """The loops of the libraries that are installed, and the names of those that are not."""
+    """Return the loops of the installed libraries, and the names of the others."""
     found: dict[str, Loop] = {}
     missing = []
     for (name, package), make in zip(PEERS.items(), (spikingjelly, snntorch, norse), strict=True):
@@ -133,14 +133,14 @@ def fastest(loops: dict[str, Loop], shape: tuple[int, ...], device: str = "cpu")
 
 
 def bandwidth() -> float:
-    """Bytes a second that a copy reads and writes."""
+    """Measure the bytes per second that a copy reads and writes."""
     source, target = torch.ones(2**26), torch.empty(2**26)
     times = [stopwatch(lambda: target.copy_(source))() for _ in range(7)]
     return 2 * source.numel() * source.element_size() / statistics.median(times)
 
 
 def same(shape: tuple[int, ...], reset: str) -> None:
-    """All three compute the same thing, but for cells at the threshold to the last digit of float32."""
+    """Check that all three agree, except for cells at the threshold to the last digit of float32."""
     want, *others = (
         step(loop, shape)()
         for loop in (partial(plain, reset=reset), ours(LIF(reset=reset)), partial(fused, reset=reset))
@@ -185,7 +185,7 @@ def cells(rounds: int) -> list[Row]:
 
 
 def recurrent(rounds: int) -> Row:
-    """A step hands its spikes to the next one's synapse; the layer's own input weight is part of both sides."""
+    """Time a recurrent layer, whose spikes are inputs of the next step; its input weight is part of both sides."""
     steps, samples, width = SHAPES[0]
     layer = build((width,), 2, (f"{width}r",), LIF(tau_mem=TAU)).layers[0]
     x = (torch.rand(SHAPES[0], generator=rng()) < 0.1).float()
@@ -200,7 +200,7 @@ def recurrent(rounds: int) -> Row:
 
 
 def simulated(neuron: Neuron, rounds: int) -> tuple[str, str, str]:
-    """Nanoseconds for each neuron and step, spikes alone recorded."""
+    """Time a simulation that records only spikes, in nanoseconds per neuron and step."""
     steps, count = SIMULATED
     x = (float(neuron.rheobase) * torch.linspace(0.5, 3.0, count, dtype=torch.float64)).expand(steps, count)
 
@@ -216,11 +216,12 @@ def simulated(neuron: Neuron, rounds: int) -> tuple[str, str, str]:
 
 
 WORDS = """\
-One thread, float32, forward and backward, medians of calls made in turn and of the ratios of neighbours. By hand is
-`lif_by_hand.py`; both its sides are held to ours before anything is timed. Other libraries compute nearly the same
-thing with surrogates of their own, and snnTorch resets a step later. The arrays are those that have to move: currents,
-spikes and membranes, then errors, membranes and gradients, at the speed of a copy. The second table is 1000 cells for
-10 000 steps of 0.1 ms in float64, the loop measured on a tenth of the steps.
+Forward and backward in float32 on one thread. Calls alternate between the sides; times are medians, ratios are
+medians over neighbouring calls. "By hand" is `lif_by_hand.py`; both its versions are checked against ours before
+anything is timed. Other libraries compute nearly the same, with their own surrogates, and snnTorch resets a step
+later. "Arrays" is the time to move the data that any implementation must move, at the speed of a copy: currents,
+spikes and membranes, then errors, membranes and gradients. The second table is 1000 cells for 10 000 steps of 0.1
+ms in float64; the loop is measured on a tenth of the steps.
 """
 
 

@@ -1,4 +1,4 @@
-"""What the health monitor and the cost ledger take, beside the training that they watch.
+"""Overhead of the health monitor and the cost ledger relative to training.
 
 python benchmarks/ledger.py         # a minute; writes its section of README.md
 """
@@ -19,7 +19,7 @@ from sandbox.ledger import Bill
 
 INPUTS, HIDDEN, OUTPUTS, STEPS, SAMPLES = (784, 256, 10, 25, 128)
 RULES = ("bptt", "readout_only")
-EVERY = 100  # steps from look to look, as runs have it
+EVERY = 100  # steps between health checks, as in runs
 WATCHED, ALONE = rules.Health(every=EVERY), rules.Health(every=0)
 
 
@@ -35,7 +35,7 @@ def trainer(rule: str, health: rules.Health) -> rules.Trainer:
 
 
 def stretch(rule: str, health: rules.Health, shown: rules.Batch) -> Callable[[], None]:
-    """A hundred steps; with one look among them and a bill, or without either."""
+    """Time a hundred steps, with one health check and the cost ledger, or without both."""
     learning, bill = trainer(rule, health), Bill()
     learning.step(shown)
 
@@ -49,7 +49,7 @@ def stretch(rule: str, health: rules.Health, shown: rules.Batch) -> Callable[[],
 
 
 def first(rule: str, shown: rules.Batch) -> tuple[float, float]:
-    """Seconds of a first step, which is measured in memory too, and of the second."""
+    """Time the first step, which also measures memory, and the second [s]."""
     learning, seconds = trainer(rule, ALONE), []
     for _ in range(2):
         begun = time.perf_counter()
@@ -71,9 +71,9 @@ def rows(rounds: int = 7) -> list[tuple[str, str, str, str, str]]:
 
 
 WORDS = f"""\
-MNIST {INPUTS}-{HIDDEN}-{OUTPUTS}, T = {STEPS}, B = {SAMPLES}: {EVERY} steps with a look at health, the count of work on
-zeros and the bill, beside as many without; the median of the ratios of neighbours. The first step of a run is measured
-in memory as well, once: the last column is what it takes, in steps.
+MNIST {INPUTS}-{HIDDEN}-{OUTPUTS}, T = {STEPS}, B = {SAMPLES}: {EVERY} steps with a health check, the count of work
+on zeros and the cost ledger, against as many steps without; the ratio is the median over neighbouring calls. The
+first step of a run also measures memory: the last column is its time, in steps.
 """
 
 

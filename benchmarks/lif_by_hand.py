@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire as one would write it without this library: a loop in torch, and a kernel in numba.
+"""Leaky integrate-and-fire written without this library: a loop in torch, and a kernel in numba.
 
     u[t] = x[t] + (v[t-1] - x[t]) k,   s[t] = u[t] >= 1,   v[t] = u[t] (1 - s[t])  or  u[t] - s[t]
 
@@ -36,7 +36,7 @@ class Step(torch.autograd.Function):
 
 
 def plain(x: Tensor, reset: str) -> Tensor:
-    """The loop over `x` [T, ...]."""
+    """Run the loop over `x` [T, ...]."""
     v, spikes = torch.zeros_like(x[0]), []
     for now in x.unbind(0):
         u = torch.lerp(now, v, KEPT)
@@ -47,7 +47,7 @@ def plain(x: Tensor, reset: str) -> Tensor:
 
 
 class Fused(torch.autograd.Function):
-    """The same loop in numba."""
+    """Run the same loop in numba."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, reset: str) -> Tensor:
@@ -74,7 +74,7 @@ _MADE: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {}
 
 
 def kernels(reset: str) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Forward and backward, compiled when first asked for."""
+    """Return forward and backward, compiled at the first call."""
     if reset not in _MADE:
         _MADE[reset] = make(reset == "subtract")
     return _MADE[reset]

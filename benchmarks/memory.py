@@ -1,4 +1,4 @@
-"""Memory of one call: growth of the resident peak, in a process of its own that gives back what is freed."""
+"""Memory of one call: growth of the resident peak in a separate process that returns freed memory."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# an allocator that returns what is freed, so that the resident peak is that of live memory
+# an allocator that returns freed memory, so that the resident peak is that of live memory
 LEAN = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_MAX_": "1000000"}
 
 
 def growth(call: Callable[[], object]) -> float:
-    """What the call adds to the resident peak of this process [MiB]."""
+    """Measure what the call adds to the resident peak of this process [MiB]."""
     before = peak()
     call()
     return (peak() - before) / 1024
 
 
 def peak() -> int:
-    """The resident peak [KiB]; that of getrusage would begin with the size of the process that started this one."""
+    """Read the resident peak [KiB]; that of getrusage would start with the size of the parent process."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if found is None:
         raise RuntimeError("memory is measured on Linux alone: /proc/self/status has no VmHWM")
@@ -29,6 +29,6 @@ def peak() -> int:
 
 
 def of_process(*words: str) -> float:
-    """The number that a Python script prints, run with these words in a fresh process; it varies by 2 %."""
+    """Return the number that a Python script prints in a fresh process with these arguments; it varies by 2 %."""
     run = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True, env=LEAN)
     return float(run.stdout)

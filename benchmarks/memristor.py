@@ -1,4 +1,4 @@
-"""A step of `MemristorOptimizer` beside a step of Adam, on the weights of a layer of MNIST."""
+"""A step of `MemristorOptimizer` against a step of Adam, on the weights of a layer for MNIST."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOISY = SoftBounds(
 
 
 def whole_gradients(samples: int, count: int) -> list[torch.Tensor]:
-    """Sums over a batch of signed errors times one-bit inputs, as binary stochastic learning hands them over."""
+    """Draw sums over a batch of signed errors times one-bit inputs, as in binary stochastic learning."""
     rng, (outputs, inputs) = torch.Generator().manual_seed(0), SHAPE
     found = []
     for _ in range(count):
@@ -46,7 +46,7 @@ def whole_gradients(samples: int, count: int) -> list[torch.Tensor]:
 
 
 def stepper(optimizer: torch.optim.Optimizer, gradients: list[torch.Tensor]) -> Callable[[], object]:
-    """A call that takes one step for each gradient."""
+    """Return a call that takes one step for each gradient."""
     (parameter,) = optimizer.param_groups[0]["params"]
 
     def steps() -> None:
@@ -67,7 +67,7 @@ def on_device(store: WeightStore) -> MemristorOptimizer:
 
 
 def rows(rounds: int = 7, count: int = 20) -> list[tuple[str, str, str, str, str]]:
-    """Time per weight and step, over as many steps as make two carries of the counter's defaults."""
+    """Measure the time per weight and step over the steps of two carries at the counter's defaults."""
     stores = {
         "counter before the device (defaults)": AccumulateAndCarry(),
         "every pulse at once": Direct(),
@@ -93,9 +93,9 @@ def rows(rounds: int = 7, count: int = 20) -> list[tuple[str, str, str, str, str
 
 
 WORDS = """\
-Per weight and step, medians of calls made in turn and of the ratios of neighbours; 392 000 weights on soft bounds with
-spread between cells, noise of pulses and of writing, and gradients of whole numbers, such as binary stochastic learning
-gives. Noise at reading belongs to the forward pass and is not in a step.
+Time per weight and step. Calls alternate between the sides; times are medians, ratios are medians over neighbouring
+calls. 392 000 weights on soft bounds with spread between cells and noise of pulses and writing get integer
+gradients, as in binary stochastic learning. Read noise belongs to the forward pass and is not part of a step.
 """
 
 

@@ -1,4 +1,4 @@
-"""What a look of the credit microscope costs, in steps of the training that it watches.
+"""Cost of a look through the credit microscope, in training steps.
 
 python benchmarks/microscope.py         # a minute; writes its section of README.md
 """
@@ -29,7 +29,7 @@ LOOKS = {  # rule, references, draws; at most `steps` steps
 
 
 def rivals(size: tuple[int, ...], rule: str, microscope: Microscope) -> tuple[Callable[[], object], ...]:
-    """A step of training, and a look."""
+    """Return a training step, and a look."""
     inputs, hidden, outputs, steps, samples = size
     rng = torch.Generator().manual_seed(0)
     x = 4 * torch.rand(samples, inputs, generator=rng)
@@ -56,8 +56,9 @@ def rows(rounds: int = 15) -> list[tuple[str, str, str, str, str]]:
 
 
 WORDS = """\
-Medians of calls made in turn and of the ratios of neighbours. A look at a rule without dice asks it once, and each of k
-references once: 1 + k steps at most. One that throws dice is asked once for each draw.
+Calls alternate between the sides; times are medians, ratios are medians over neighbouring calls. A look evaluates a
+deterministic rule once, and each of k references once: 1 + k steps at most. A stochastic rule is evaluated once per
+draw.
 """
 
 

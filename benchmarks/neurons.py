@@ -1,4 +1,4 @@
-"""Neurons, by their kernels, beside Brian2's C++, each side in a process of its own.
+"""Neurons run by kernels against Brian2's C++, each side in its own process.
 
 python benchmarks/neurons.py          # all, a minute; writes its section of README.md
 python benchmarks/neurons.py 20       # with 20 ms of biological time; only prints
@@ -38,7 +38,7 @@ Worker = tuple[float, Run]  # the seconds of the build, and a run
 
 
 def ours(neuron: Neuron, current: torch.Tensor, duration: float, folder: str) -> Worker:
-    """Kernels, compiled into an empty cache by a first run of a few steps."""
+    """Build our side: kernels compiled into an empty cache by a first run of a few steps."""
     os.environ.update(SANDBOX_KERNELS="auto", SANDBOX_KERNEL_CACHE=folder)
     currents = current.expand(round(duration / DT), CELLS)
 
@@ -51,13 +51,13 @@ def ours(neuron: Neuron, current: torch.Tensor, duration: float, folder: str) ->
 
 
 def kept(neuron: Neuron, current: torch.Tensor, duration: float, folder: str) -> Worker:
-    """The same where freed memory is kept, so that the spikes of a run are written where those of the last one were."""
+    """Build the same with freed memory kept, so that each run writes its spikes where the last one did."""
     keep_freed_memory()
     return ours(neuron, current, duration, folder)
 
 
 def group(b2: Any, neuron: Neuron, current: torch.Tensor) -> Any:
-    """The same cells in Brian2, at rest, with the same constant currents."""
+    """Build the same cells in Brian2, at rest, with the same constant currents."""
     start = neuron.initial_state((CELLS,), current)
     cells = b2.NeuronGroup(
         CELLS,
@@ -76,7 +76,7 @@ def group(b2: Any, neuron: Neuron, current: torch.Tensor) -> Any:
 
 
 def standalone(neuron: Neuron, current: torch.Tensor, duration: float, folder: str) -> Worker:
-    """A C++ program, built once with Brian2's own flags and started for every run, whose time it reports itself."""
+    """Build a C++ program once with Brian2's flags; every run starts it, and it reports its own time."""
     import brian2 as b2
 
     b2.set_device("cpp_standalone", build_on_run=False, directory=folder)
@@ -99,7 +99,7 @@ COMPILER = shutil.which("g++")  # without it, only our side runs
 
 
 def serve(side: str, name: str, duration: float) -> None:
-    """A process of its own for one side: says how long it built, then runs whenever it is asked to."""
+    """Serve one side in this process: report the build time, then run once for every request."""
     quiet()
     neuron = NEURONS[name]()
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
@@ -110,7 +110,7 @@ def serve(side: str, name: str, duration: float) -> None:
 
 
 class Rival:
-    """A process that serves one side; `spikes` are those of its last run."""
+    """A process that serves one side; `spikes` is the count of its last run."""
 
     def __init__(self, side: str, name: str, duration: float) -> None:
         words = [sys.executable, str(HERE / "neurons.py"), "serve", side, name, str(duration)]
@@ -125,7 +125,7 @@ class Rival:
         return words
 
     def run(self) -> float:
-        """Run once, and say how many seconds it took."""
+        """Run once, and return the seconds that it took."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         seconds, spikes = self.answer()
@@ -165,18 +165,18 @@ def quiet() -> None:
 
 
 BESIDE = """\
-`simulate` of 1000 cells for {duration:g} ms at dt = 0.1 ms, float64, a constant current for each cell, spikes recorded
-and nothing else; medians of five runs in turn, each side in a process of its own with one thread. The time of C++
-standalone is the one that its program reports: its start is not counted, nor is counting spikes on either side.
-Building is apart: for us the first steps with an empty cache, for C++ the writing and compiling of the program, with
-the flags that Brian2 sets, of which -O3 and -ffast-math are two. A ratio is our time over theirs: below 1, we are
-faster. Ours writes all spikes into an array of 80 MB, which a plain Python process fetches from the system anew in
-every run and a process of `sandbox compare` (`sandbox.machine.memory`) does not.
+`simulate` of 1000 cells for {duration:g} ms at dt = 0.1 ms in float64, with a constant current for each cell; only
+spikes are recorded. Medians of five alternating runs, each side in its own process with one thread. C++ standalone
+reports its own time, which excludes its start; neither side counts its spikes within the time. Building is
+separate: for us the first steps with an empty cache, for C++ writing and compiling the program with Brian2's flags,
+which include -O3 and -ffast-math. A ratio is our time over theirs: below 1, we are faster. Our side writes all
+spikes into an array of 80 MB. A plain Python process requests that memory from the system in every run; a process
+of `sandbox compare` (`sandbox.machine.memory`) does not.
 """
 
 
 def section(duration: float) -> tuple[str, str]:
-    """Title and text."""
+    """Measure, and return title and text of the section."""
     head = (
         "neuron",
         "ours, freed memory kept",

@@ -1,4 +1,4 @@
-"""Curves of the fused loops and of synapses: against steps, cells, density of spikes and threads.
+"""Curves of fused loops and synapses against steps, cells, spike density and threads.
 
 python benchmarks/plots.py         # under a minute; writes figures/speed.png, its numbers, and a section of README.md
 """
@@ -30,7 +30,7 @@ DENSITIES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 THREADS = (1, 2)
 SAMPLES, INNER, OUT = 2560, 784, 256  # of a synapse
 ROUNDS = 5
-STYLES = (("black", "o", "-"), ("dimgrey", "s", "--"), ("darkgrey", "^", ":"))  # told apart without colour
+STYLES = (("black", "o", "-"), ("dimgrey", "s", "--"), ("darkgrey", "^", ":"))  # distinguishable without colour
 
 Curves = dict[str, list[float]]
 
@@ -45,7 +45,7 @@ def together(calls: dict[str, Callable[[], object]], curves: Curves) -> None:
 
 
 def loops(shapes: Sequence[tuple[int, ...]], threads: Sequence[int]) -> Curves:
-    """LIF forward and backward, for each shape or each number of threads."""
+    """Time LIF forward and backward, for each shape or each number of threads."""
     ways = {"kernel": ours(LIF()), "plain loop": ours(LIF(), "plain")}
     found, _ = peers("to_value")
     if found:
@@ -61,7 +61,7 @@ def loops(shapes: Sequence[tuple[int, ...]], threads: Sequence[int]) -> Curves:
 
 
 def weighing() -> Curves:
-    """Forward and weight gradient of a first layer, by events and by the dense product."""
+    """Time forward and weight gradient of a first layer, by events and by the dense product."""
     curves: Curves = {}
     for density in DENSITIES:
         one = [layer(INNER, OUT, SAMPLES, density, first=True)]
@@ -70,7 +70,7 @@ def weighing() -> Curves:
 
 
 def measure() -> dict[str, dict[str, object]]:
-    """Each panel: its title, the label and values of its abscissa, and its curves [ms]."""
+    """Return each panel: its title, the label and values of its x axis, and its curves [ms]."""
     torch.set_num_threads(1)
     return {
         "steps": {
@@ -120,8 +120,9 @@ def draw(panels: dict[str, dict[str, object]], file: Path) -> None:
 
 
 WORDS = """\
-One thread but in the last panel, float32, medians of {rounds} calls made in turn; both axes are logarithmic. The peer
-is the one that was fastest on the first shape. The numbers are in [figures/speed.json](figures/speed.json).
+Float32 on one thread, except in the last panel; medians of {rounds} alternating calls; both axes are logarithmic.
+The peer is the library that was fastest on the first shape. The numbers are in
+[figures/speed.json](figures/speed.json).
 
 ![Time against steps, cells, density of spikes and threads](figures/speed.png)
 """

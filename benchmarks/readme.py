@@ -1,4 +1,4 @@
-"""One file for all measurements: each benchmark replaces its own section of README.md and leaves the others."""
+"""Sections of README.md: each benchmark replaces its own and leaves the others."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def put(title: str, text: str) -> None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
 
 
 def machine(*packages: str) -> str:
-    """What it was measured on."""
+    """Describe the machine and the versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{platform.system()} {platform.machine()}, {processor()}, {versions}, Python {platform.python_version()}."
 
 
 def processor() -> str:
-    """The processor's name where the system tells it."""
+    """Return the name of the processor, if the system provides it."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
     return names[0] if names else "unknown processor"

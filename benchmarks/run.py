@@ -1,7 +1,7 @@
-"""Speed and memory as ratios to hand-written PyTorch, both sides in one run; then the other benchmarks.
+"""Speed and memory relative to hand-written PyTorch, both sides in one run; then all other benchmarks.
 
 python benchmarks/run.py            # all, about ten minutes; writes README.md beside this file
-python benchmarks/run.py memory hand 0    # one memory measurement, in a process of its own
+python benchmarks/run.py memory hand 0    # one memory measurement in a separate process
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZES = {  # inputs, hidden, outputs, steps, batch
 }
 LONG = (64, 256, 10, 1000, 32)
 CHECKPOINT = 32  # about sqrt(1000)
-PROCESSES = 3  # a step's time depends on how the allocator of its process happens to lay out memory
+PROCESSES = 3  # the time of a step depends on the memory layout that its process happened to get
 
 
 def data(size: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,13 +60,13 @@ def by_trainer(size: tuple[int, ...], checkpoint: int | None = None) -> Callable
 
 
 def measure_step(name: str) -> tuple[float, float, float]:
-    """Both sides of one size in this process: medians [s] and the ratio."""
+    """Time both sides of one size in this process: medians [s] and the ratio."""
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         hand, ours = by_hand(SIZES[name]), by_trainer(SIZES[name])
         same = [abs(hand() - ours()) for _ in range(5)]
-    assert max(same) < 1e-4, f"the two sides do not compute the same thing: {same}"
+    assert max(same) < 1e-4, f"the two sides do not compute the same: {same}"
     return paired(hand, ours, rounds=30, each=4)
 
 
@@ -113,7 +113,7 @@ def memory() -> list[tuple[str, str, str, str, str]]:
 
 
 def measure_memory(side: str, checkpoint: int) -> float:
-    """Growth of the resident peak [MiB] over a step at T = 1000, after a short step has loaded everything."""
+    """Measure the growth of the resident peak [MiB] over a step at T = 1000, after a short step to load everything."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     short = (*LONG[:3], 4, LONG[4])
@@ -123,11 +123,10 @@ def measure_memory(side: str, checkpoint: int) -> float:
 
 
 WORDS = """\
-Times are medians of calls made in turn, ratios are medians of the ratios of neighbours. Steps: the median of three
-fresh processes, and the range, because a process keeps the memory layout that it happened to get. Memory is the growth
-of the resident peak over one step in a fresh process whose allocator returns what is freed.
-`by_hand.py` is the other side; both start from the same weights, and their losses are compared before anything is
-timed.
+Calls alternate between the sides; times are medians, ratios are medians over neighbouring calls. Steps are medians
+of three fresh processes, with the range, because a process keeps the memory layout that it happened to get. Memory
+is the growth of the resident peak over one step, in a fresh process whose allocator returns freed memory. The other
+side is `by_hand.py`; both start from the same weights, and their losses are compared before anything is timed.
 """
 
 

@@ -1,4 +1,4 @@
-"""What synapses save that pay only for spikes: a training step's products beside the dense ones, and where they cross.
+"""Event-driven synapses against dense products in a training step, and the density at which they are equal.
 
 python benchmarks/synapses.py         # under a minute; writes its section of README.md
 """
@@ -30,7 +30,7 @@ def rng() -> torch.Generator:
 
 
 def layer(inner: int, out: int, samples: int, density: float, first: bool = False) -> Step:
-    """Forward, weight gradient and, but for a first layer, input gradient."""
+    """Return a call of forward, weight gradient and, except in a first layer, input gradient."""
     synapse = EventLinear(inner, out)
     x = (torch.rand(samples, inner, generator=rng()) < density).float().requires_grad_(not first)
     error = torch.randn(samples, out, generator=rng())
@@ -45,7 +45,7 @@ def done(word: str, steps: Sequence[Step]) -> None:
 
 
 def beside(a: str, b: str, steps: Sequence[Step], rounds: int = 7) -> tuple[float, float, float]:
-    """Medians [s] of both ways, and the ratio; the first calls compile and calibrate."""
+    """Time both ways: medians [s] and the ratio; untimed first calls compile and calibrate."""
     for word in (a, b):
         done(word, steps)
     return paired(partial(done, a, steps), partial(done, b, steps), rounds)
@@ -68,7 +68,7 @@ def network() -> list[tuple[str, str, str, str, str]]:
 
 
 def crossing(inner: int, out: int) -> str:
-    """The density at which both ways take as long, by the line between the two measurements around it."""
+    """Interpolate the density at which both ways take equally long."""
     before = (0.0, 0.0)
     for density in DENSITIES:
         ratio = beside("dense", "events", [layer(inner, out, ROWS, density, first=True)], 5)[2]
@@ -80,7 +80,7 @@ def crossing(inner: int, out: int) -> str:
 
 
 def image() -> tuple[str, str, str, str, str]:
-    """An image shown for all steps, as a copy of it for every step and as a view that is constant in time."""
+    """Time an image shown for all steps, as a copy for every step and as a view that is constant in time."""
     x = torch.rand(1, BATCH, NETWORK[0], generator=rng()).expand(STEPS, BATCH, NETWORK[0])
     synapse = build((NETWORK[0],), NETWORK[-1], NETWORK[1:2]).layers[0].synapse
 
@@ -90,14 +90,14 @@ def image() -> tuple[str, str, str, str, str]:
 
     with using("dense"):
         found = paired(step(x.clone()), step(x), rounds=5)
-    return row(f"{NETWORK[0]} x {NETWORK[1]} on an image, a copy for each step beside a constant", found, "<= 0.20")
+    return row(f"{NETWORK[0]} x {NETWORK[1]} on an image, a copy for each step against a constant", found, "<= 0.20")
 
 
 WORDS = """\
-One thread, float32, medians of calls made in turn and of the ratios of neighbours: the dense product beside the way
-chosen by density. A step is forward, weight gradient and, but for the first layer, input gradient, whose errors are
-dense here, so that this part gains nothing. The second table is the density at which forward and weight gradient take
-as long by events as by the product.
+Float32 on one thread: the dense product against the method chosen by density. Calls alternate between the sides;
+times are medians, ratios are medians over neighbouring calls. A step is forward, weight gradient and, except in the
+first layer, input gradient; the errors are dense here, so the input gradient gains nothing. The second table gives
+the density at which forward and weight gradient take equally long by events and by the product.
 """
 
 

@@ -1,4 +1,4 @@
-"""Times of rivals, called in turn, so that a slow minute of the machine is slow for all of them."""
+"""Timing of alternating calls, so that a slow minute of the machine affects all sides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 
 def in_turn(calls: Sequence[Callable[[], float]], rounds: int) -> list[list[float]]:
-    """The times [s] that each call reports, `[rounds][calls]`; each goes first as often as last."""
+    """Collect the times [s] that each call reports, `[rounds][calls]`; each goes first as often as last."""
     rows = []
     for number in range(rounds):
         order = range(len(calls)) if number % 2 else reversed(range(len(calls)))
@@ -18,7 +18,7 @@ def in_turn(calls: Sequence[Callable[[], float]], rounds: int) -> list[list[floa
 
 
 def stopwatch(call: Callable[[], object], each: int = 1) -> Callable[[], float]:
-    """A call that reports how long [s] it took, as the mean over `each` repetitions."""
+    """Wrap a call so that it returns its time [s], as the mean over `each` repetitions."""
 
     def timed() -> float:
         begun = time.perf_counter()
@@ -30,14 +30,14 @@ def stopwatch(call: Callable[[], object], each: int = 1) -> Callable[[], float]:
 
 
 def paired(a: Callable[[], object], b: Callable[[], object], rounds: int, each: int = 1) -> tuple[float, float, float]:
-    """Medians [s] of both, called in turn, and the median of the ratios b / a of neighbours."""
+    """Alternate two calls; return both medians [s], and the median ratio b / a of neighbouring calls."""
     times = in_turn([stopwatch(a, each), stopwatch(b, each)], rounds)
     ratio = statistics.median(y / x for x, y in times)
     return statistics.median(x for x, _ in times), statistics.median(y for _, y in times), ratio
 
 
 def summary(found: Sequence[Sequence[float]]) -> tuple[float, float, str]:
-    """Over processes that each report (a, b, b / a): the medians, and the ratio with its range in words."""
+    """Summarise processes that each report (a, b, b / a): the medians, and the ratio with its range as text."""
     a, b, ratio = (statistics.median(column) for column in zip(*found, strict=True))
     ratios = [row[2] for row in found]
     return a, b, f"{ratio:.3f} ({min(ratios):.2f} to {max(ratios):.2f})"

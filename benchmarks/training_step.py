@@ -1,4 +1,4 @@
-"""What a whole training step costs: beside its matrix products alone, and beside SpikingJelly's step of that network.
+"""A whole training step against its matrix products alone, and against SpikingJelly's step of the same network.
 
 python benchmarks/training_step.py            # a minute; writes its section of README.md
 python benchmarks/training_step.py 1          # with one round of each; only prints
@@ -28,14 +28,14 @@ from sandbox.neurons import LIF, LeakyIntegrator
 NETWORK = (700, 256, 256, 20)
 STEPS, BATCH, FIRING = 100, 128, 0.05
 ROUNDS = 9
-KEPT = math.exp(-1 / 20)  # of a membrane, in a step
+KEPT = math.exp(-1 / 20)  # share of the membrane that remains after a step
 
 Step = Callable[[], object]
 Row = tuple[str, str, str, str, str]
 
 
 def data(steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """Spikes `[T, B, 700]` and labels `[B]`; drawn in place, so that no peak of memory is older than the step."""
+    """Draw spikes `[T, B, 700]` and labels `[B]` in place, so that no peak of memory precedes the step."""
     rng = torch.Generator().manual_seed(0)
     x = torch.empty(steps, BATCH, NETWORK[0]).bernoulli_(FIRING, generator=rng)
     return x, torch.randint(NETWORK[-1], (BATCH,), generator=rng)
@@ -46,7 +46,7 @@ def ours() -> Network:
 
 
 class Theirs(nn.Module):
-    """The same network of SpikingJelly, with the same weights and the same decay."""
+    """Build the same network in SpikingJelly, with the same weights and decay."""
 
     def __init__(self, network: Network) -> None:
         from spikingjelly.activation_based import functional, layer, neuron, surrogate
@@ -70,13 +70,13 @@ class Theirs(nn.Module):
 
 
 def mean(model: nn.Module, x: Tensor) -> Tensor:
-    """The mean membranes of the read-out `[B, classes]`."""
+    """Return the mean membranes of the read-out `[B, classes]`."""
     return model(x).output.mean(0) if isinstance(model, Network) else model(x)
 
 
 def training(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], float]:
-    """Forward, cross-entropy of the mean membrane, backward, Adam."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-6)  # so slow that rates stay
+    """Return a step: forward, cross-entropy of the mean membrane, backward, Adam."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-6)  # so small that firing rates stay constant
 
     def step() -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -89,7 +89,7 @@ def training(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], float]:
 
 
 def within(loop: str, weighing: str, step: Callable[[], float]) -> Callable[[], float]:
-    """The step with these loops and these synapses."""
+    """Return the step with these loops and these synapses."""
 
     def one() -> float:
         with kernels.using(loop), synapses.using(weighing):
@@ -99,7 +99,7 @@ def within(loop: str, weighing: str, step: Callable[[], float]) -> Callable[[], 
 
 
 def products(network: Network, x: Tensor) -> Step:
-    """The dense products of the step and nothing else: forward, for the weight, and for all inputs but the first."""
+    """Return the dense products of the step alone: forward, weight and, but for the first layer, input gradient."""
     weights = [p.detach() for p in network.parameters() if p.ndim == 2]
     flat = x.flatten(0, 1)
     inputs = [flat, *(flat[:, : w.shape[1]].contiguous() for w in weights[1:])]
@@ -124,7 +124,8 @@ def times(network: Network, rounds: int) -> list[Row]:
     step = training(network, x, y)
     alone, dense = products(network, x), within("numba", "dense", step)
     ways = {word: within("numba", word, step) for word in ("auto", "events")}
-    losses = [call() for call in (within("plain", "dense", step), dense, *ways.values())]  # and all is compiled
+    # These calls also compile everything before anything is timed.
+    losses = [call() for call in (within("plain", "dense", step), dense, *ways.values())]
     rows = [row("its products alone: dense", paired(alone, dense, rounds), "<= 1.25")]
     rows += [row(f"its products alone: {word}", paired(alone, way, rounds), "< 1.00") for word, way in ways.items()]
     rows += [row("plain loop: dense", paired(within("plain", "dense", step), dense, rounds), "")]
@@ -135,12 +136,12 @@ def times(network: Network, rounds: int) -> list[Row]:
         rows += [row("SpikingJelly: auto", paired(theirs, ways["auto"], rounds), f"<= {1 / 1.4:.3f}")]
     else:
         rows += [("SpikingJelly", "not installed", "", "", "")]
-    assert max(losses) - min(losses) < 0.02 * min(losses), f"the sides do not compute the same thing: {losses}"
+    assert max(losses) - min(losses) < 0.02 * min(losses), f"the sides do not compute the same: {losses}"
     return rows
 
 
 def measure_memory(side: str) -> float:
-    """Growth of the resident peak [MiB] over a step, after a short step has loaded and compiled everything."""
+    """Measure the growth of the resident peak [MiB] over a step, after a short step to load and compile everything."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     network = ours()
@@ -160,12 +161,12 @@ def memory() -> list[Row]:
 
 
 WORDS = """\
-Forward, loss, backward and Adam of a network {shape} of LIF neurons behind spikes of {firing:.0%}, T = {steps},
-B = {batch}, float32, one thread; its hidden layers fire at {rates}. Medians of calls made in turn and of the ratios of
-neighbours. The products are those of the step, dense: forward, for the weight and, but for the first layer, for the
-input. SpikingJelly's network has the same weights, decay and detached reset, and its losses are compared with ours
-after. Memory is the growth of the resident peak over one step in a fresh process whose allocator returns what is freed,
-synapses dense.
+Forward, loss, backward and Adam of a network {shape} of LIF neurons. Inputs spike at {firing:.0%}, hidden layers at
+{rates}; T = {steps}, B = {batch}, float32, one thread. Calls alternate between the sides; times are medians, ratios
+are medians over neighbouring calls. "Products alone" are the dense products of the step: forward, weight gradient
+and, except in the first layer, input gradient. SpikingJelly's network has the same weights, decay and detached
+reset, and its losses are compared with ours afterwards. Memory is the growth of the resident peak over one step
+with dense synapses, in a fresh process whose allocator returns freed memory.
 """
 
 
@@ -181,7 +182,7 @@ def main(rounds: int, publish: Callable[[str, str], None]) -> None:
         batch=BATCH,
         rates=" and ".join(f"{rate:.1%}" for rate in rates.values()),
     )
-    body = table(("beside", "theirs", "ours", "ratio", "target"), [*times(network, rounds), *memory()])
+    body = table(("against", "theirs", "ours", "ratio", "target"), [*times(network, rounds), *memory()])
     publish("A whole training step", f"{words}\n{body}\n\n{machine('torch', 'numba')}")
 
 

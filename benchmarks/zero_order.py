@@ -1,4 +1,4 @@
-"""What probes cost: many at a time beside one at a time, and beside plain forward passes of the same size.
+"""Cost of probes: many at a time against one at a time, and against plain forward passes of the same size.
 
 python benchmarks/zero_order.py       # two minutes; writes its section of README.md
 """
@@ -43,7 +43,7 @@ def network(depth: int, width: int) -> nn.Sequential:
 
 
 def place(rule: Layered, depth: int, width: int, first: int, last: int) -> tuple[Site, Tensor, Lab]:
-    """A recorded pass, ready to carry an error over layers `first + 1` to `last`."""
+    """Record a pass, ready to carry an error over layers `first + 1` to `last`."""
     model, x = network(depth, width), torch.randn(BATCH, width, generator=torch.Generator().manual_seed(1))
     transport = Transport(record(stages(model), x), Lab(rule.probing, 0, None), rule.parameters(model))
     site = transport.site(transport.cut(first), transport.cut(last), "here", last - first)
@@ -51,7 +51,7 @@ def place(rule: Layered, depth: int, width: int, first: int, last: int) -> tuple
 
 
 def carrying(rule: Layered, width: int) -> Callable[[], object]:
-    """The error of one stage, a tanh and a weight matrix, from all its probes."""
+    """Return a call that estimates the error of one stage, a tanh and a weight matrix, from all its probes."""
     site, error, lab = place(rule, 2, width, 1, 2)
     return lambda: transported(site, error, lab)
 
@@ -63,7 +63,7 @@ def one_at_a_time(width: int) -> Callable[[], object]:
 
 
 def plain(width: int) -> Callable[[], object]:
-    """The same number of evaluations of the stage, in batches of the same size."""
+    """Return a call of as many evaluations of the stage, in batches of the same size."""
     site, _, lab = place(HZO(), 2, width, 1, 2)
     sizes = [len(piece) for piece in pieces(site.layout.channels, site, lab) for _ in "+-"]
     stage, x = network(2, width)[1:], torch.randn(max(sizes) * BATCH, width, generator=torch.Generator().manual_seed(1))
@@ -93,7 +93,7 @@ def time_rows(memory: str) -> list[tuple[str, str, str, str, str]]:
 
 
 def peak(depth: int, memory: float) -> int:
-    """The most memory [bytes] that carrying an error over half of the layers takes at a time."""
+    """Measure the peak memory [bytes] of carrying an error over half of the layers."""
     site, error, lab = place(HZO(memory=memory), depth, 64, depth // 2, depth)
     with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         transported(site, error, lab)
@@ -132,11 +132,11 @@ def slope_rows() -> list[tuple[str, str, str, str, str]]:
 
 
 WORDS = """\
-Probes of one stage, tanh and a weight matrix in float32, central differences on the basis. Medians of calls made in
-turn and of the ratios of neighbours; the mean of two fresh processes, with the range; freed memory kept, as by
-`sandbox compare`, or returned, as by a plain Python process. Memory is what the allocator
-gave beyond the recorded pass. Layer evaluations are counted while the rules run; L (L - 1) / 2 and L - 1 approach their
-slopes from above.
+Probes of one stage, tanh and a weight matrix in float32, by central differences along the unit vectors. Calls
+alternate between the sides; times are medians, ratios are medians over neighbouring calls; the mean of two fresh
+processes, with the range. Freed memory is kept, as in `sandbox compare`, or returned, as in a plain Python process.
+"Memory" is what the allocator gave in addition to the recorded pass. Layer evaluations are counted while the rules
+run; L (L - 1) / 2 and L - 1 approach their slopes from above.
 """
 
 

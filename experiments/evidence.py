@@ -1,4 +1,4 @@
-"""Runs every comparison of this folder, and the preset `paper`; keeps tables, figures and provenance under results/.
+"""Run every comparison of this folder and the preset `paper`; store tables, figures and provenance in results/.
 
 python experiments/evidence.py [NAME ...]      # all, or some of the configurations in this folder, or paper
 """
@@ -34,7 +34,7 @@ KEPT = (
     "ranking",
     "pairs",
     "profile",
-)  # what the report drew, as PNG and CSV
+)  # figures of the report, as PNG and CSV
 PARTS = ("curves", "cost", "ranking", "pairs")
 
 
@@ -44,16 +44,16 @@ def main(names: list[str]) -> None:
         if not names or config.stem in names:
             plan = from_dict(Comparison, yaml.safe_load(config.read_text()))
             folder = RUNS / plan.identity
-            words = config.read_text().splitlines()[0][2:]
-            done.append((config.stem, folder, f"{words}\n\n{format_table(compare(plan, folder, jobs=2))}"))
+            title = config.read_text().splitlines()[0][2:]
+            done.append((config.stem, folder, f"{title}\n\n{format_table(compare(plan, folder, jobs=2))}"))
     if not names or GRID in names:
         done += grid()
-    for name, folder, text in done:  # kept last, so that the revision is that of files nobody has touched
+    for name, folder, text in done:  # stored last, so that no run sees a revision with changed files
         keep(name, folder, text)
 
 
 def grid() -> list[tuple[str, Path, str]]:
-    """The preset, as `sandbox compare --preset paper` runs it: the ranking, and each of its comparisons."""
+    """Run the preset as `sandbox compare --preset paper` does; return the ranking, and each of its comparisons."""
     preset = read_grid(GRID)
     folder = RUNS / preset.identity
     overall = run_grid(preset, folder, jobs=2)
@@ -63,7 +63,7 @@ def grid() -> list[tuple[str, Path, str]]:
 
 
 def keep(name: str, folder: Path, text: str) -> None:
-    """Copy what the README quotes; of the parts of a grid no more than says who learned, and at what price."""
+    """Copy what the README quotes; for parts of a grid only the figures of learning and cost."""
     write_report(folder)
     kept = HERE / "results" / name
     kept.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Chooses the learning rate of every rule on validation data, with the same budget for each and seeds of its own.
+"""Choose the learning rate of every rule on validation data, with the same budget for each and separate seeds.
 
     python experiments/tune.py [NAME ...] [--rates 0.005 0.01 ...] [--pulses 0.005 0.01 ...] [--seeds 100 101]
 
-Rules whose configuration names a `pulse` and no `lr` are tuned by that, as many values as there are rates. Writes
-results/NAME/tuning.json; the rates in NAME.yaml are the best ones found here. The test set is not looked at.
+For rules whose configuration has a `pulse` and no `lr` the pulse is tuned, with as many values as there are rates.
+Writes results/NAME/tuning.json; the rates in NAME.yaml are the best ones found here. The test set is not used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sandbox.runs.run import evaluation, prepare
 HERE = Path(__file__).parent
 RATES = (0.005, 0.01, 0.02, 0.04, 0.08)
 PULSES = (0.005, 0.01, 0.02, 0.04, 0.08)
-SEEDS = (100, 101)  # not among those of the comparisons
+SEEDS = (100, 101)  # none of them is used in a comparison
 
 
 def main(given: argparse.Namespace) -> None:
@@ -51,7 +51,7 @@ def main(given: argparse.Namespace) -> None:
 
 
 def tune(plan: Comparison, values: dict[str, Sequence[float]], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
-    """Validation accuracy in percent, the mean over seeds, of each rule at each of its values; two processes."""
+    """Return the validation accuracy [%], as mean over seeds, of each rule at each of its values, in parallel."""
     trials = {}
     for label, (first, *_) in plan.experiments().items():
         option = "pulse" if "pulse" in first.rule.options and "lr" not in first.rule.options else "lr"
@@ -67,14 +67,14 @@ def tune(plan: Comparison, values: dict[str, Sequence[float]], seeds: Sequence[i
 
 
 def having(rule: RuleConfig, option: str, value: float) -> RuleConfig:
-    """The rule with another value, in its own options or in those of the plasticity that replaces its own."""
+    """Return the rule with another value, in its options or in those of the plasticity that replaces its own."""
     if rule.plasticity is None:
         return replace(rule, options={**rule.options, option: value})
     return replace(rule, plasticity=replace(rule.plasticity, options={**rule.plasticity.options, option: value}))
 
 
 def validated(experiment: Experiment) -> float:
-    """Validation accuracy in percent after learning."""
+    """Learn, and return the validation accuracy [%]; 0 where learning diverges."""
     torch.set_num_threads(1)
     keep_freed_memory()
     data = experiment.make_task().load()
@@ -85,7 +85,7 @@ def validated(experiment: Experiment) -> float:
     except (NonFinite, ValueError):
         if trainer.steps == 0:
             raise
-        return 0.0  # with such a rate weights run away
+        return 0.0  # the weights diverge at this rate
     return 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
 
 

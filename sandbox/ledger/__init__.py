@@ -1,4 +1,4 @@
-"""What a network and its training cost: work by layer, and the energy it stands for. Imports rules alone."""
+"""Costs of a network and its training: work by layer, and an estimate of its energy. Imports only rules."""
 
 from rules.diagnostics.work import Work, work
 from sandbox.ledger.bill import Bill, learning

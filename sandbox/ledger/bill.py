@@ -1,4 +1,4 @@
-"""The bill of a run: what its steps cost, counted by the same code for every rule, and an estimate of energy."""
+"""Costs of a run: operations counted by the same code for every rule, and an estimate of energy."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from sandbox.ledger.energy import NEUROMC, Engines, Training
 
 
 class Share(NamedTuple):
-    """Of the pairs of an input and a weight, those where neither is zero: with a graded input, and with a spike."""
+    """Shares of the input-weight pairs in which neither is zero, for graded inputs and for spikes."""
 
     multiplied: float = 1.0
     accumulated: float = 0.0
 
 
-ALL = Share()  # until a look says otherwise
+ALL = Share()  # until the first measurement
 
 
 @dataclass
 class Bill:
-    """What learning has cost so far.
+    """The cost of learning so far.
 
-    `cost` is counted at every step. What part of the synaptic operations met no zero is counted at looks, in a pass of
-    their own, and holds for the steps up to the next; bytes are those of the first step, `rules.diagnostics.footprint`
-    says of what.
+    `cost` is counted at every step. The share of synaptic operations without a zero is measured at health checks, in a
+    pass of their own, and applies to the steps up to the next check. Bytes are those of the first step, as defined in
+    `rules.diagnostics.footprint`.
 
     >>> bill = Bill()
     >>> bill.add(StepInfo(1, 0, 0.5, Cost(synaptic_operations=100)))
@@ -53,16 +53,16 @@ class Bill:
         self.accumulated += self.share.accumulated * info.cost.synaptic_operations
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that counting on needs, as dicts and numbers."""
+        """Return everything needed to continue counting, as dicts and numbers."""
         return {**asdict(self), "share": list(self.share)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Count on where `state_dict` was taken."""
+        """Continue counting from a `state_dict`."""
         for name, value in {**state, "cost": Cost(**state["cost"]), "share": Share(*state["share"])}.items():
             setattr(self, name, value)
 
     def facts(self) -> dict[str, Any]:
-        """Every number that is the same on every machine, and the energy that follows from them."""
+        """Return all counts that do not depend on the machine, and the energy estimated from them."""
         spent = learning(self.cost, self.multiplied, self.accumulated)
         return {
             **asdict(self.cost),
@@ -74,20 +74,26 @@ class Bill:
 
 
 def learning(cost: Cost, multiplied: float, accumulated: float, engines: Engines = NEUROMC) -> Training:
-    """Picojoules of what was counted, on engines that skip inputs that are zero, but no error.
+    """Estimate the energy [pJ] of counted operations on engines that skip zero inputs, but not zero errors.
 
         E_FP = M e_MAC + A e_AC + N e_soma_fp
         E_BP = O e_MAC + N (backwards / forwards) e_soma_bp
         E_WG = W (M e_MAC + A e_AC) / S
 
-    with S synaptic operations, of which M met a graded input and A a spike, O error operations, W weight operations and
-    N steps of neurons. Compute alone: no memory, no optimiser, no dice.
+    with S synaptic operations, of which M had a graded input and A a spike, O error operations, W weight operations and
+    N neuron steps. It covers computation alone: no memory, no optimiser, no random numbers.
+
+    Args:
+        cost: the counts.
+        multiplied: M, the synaptic operations with a graded input that is not zero.
+        accumulated: A, the synaptic operations with a spike.
+        engines: energy of each operation, NEUROMC by default.
 
     >>> dense = Cost(forwards=1, backwards=1, synaptic_operations=1000, error_operations=1000, weight_operations=1000)
     >>> [round(part) for part in learning(dense, 0, 200)]
     [116, 1360, 116]
 
-    Reference: as `training`; counts in place of shapes are ours.
+    Reference: as for `training`; using counts in place of shapes is ours.
     """
     met = multiplied * engines.mac + accumulated * engines.ac
     back = cost.backwards / cost.forwards if cost.forwards else 0.0

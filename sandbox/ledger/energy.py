@@ -1,4 +1,4 @@
-"""What inference and learning would cost in energy: counts times named constants, estimated and not measured.
+"""Energy of inference and learning, estimated as counts times named constants, not measured.
 
 inference    E = E_AC sum of accumulations + E_MAC sum of multiply-accumulates
 training     E_FP = T d C K r_s e_AC + T K e_soma_fp,    E_BP = T_b d C K r_g e_MAC + T_b K e_soma_bp,
@@ -17,7 +17,7 @@ from rules.diagnostics.work import Work
 
 @dataclass(frozen=True)
 class Constants:
-    """Picojoules for a multiply-accumulate and for an accumulation alone."""
+    """Energy [pJ] of a multiply-accumulate and of an accumulation alone."""
 
     mac: float
     ac: float
@@ -28,7 +28,13 @@ CMOS_45NM = Constants(4.6, 0.9, "32-bit floating point in 45 nm: Horowitz 2014, 
 
 
 def inference(works: Iterable[Work], constants: Constants = CMOS_45NM) -> float:
-    """Picojoules of one sample, `E_AC accumulations + E_MAC multiplications`; memory and neurons are left out.
+    """Estimate the energy [pJ] of one sample, `E_AC accumulations + E_MAC multiplications`.
+
+    Memory and neurons are left out.
+
+    Args:
+        works: accumulations and multiplications of each layer.
+        constants: energy of each operation, CMOS_45NM by default.
 
     >>> layers = [Work("first", 0, 346_816_512, 0, 1.0), Work("rest", 0, 0, 6.51754094076244e9, 0.2),
     ...           Work("head", 0, 513_000, 0, 1.0)]
@@ -42,10 +48,10 @@ def inference(works: Iterable[Work], constants: Constants = CMOS_45NM) -> float:
 
 @dataclass(frozen=True)
 class Engines:
-    """Picojoules of a training core with engines for forward, backward and weight-gradient work.
+    """Energies [pJ] of a training core with engines for forward, backward and weight-gradient work.
 
-    The defaults are the 16-bit, 32 nm preset "NeuroMC" of SpikingJelly's operation counter: an accumulation of a spike
-    is a multiplexer and an addition, a multiply-accumulate a multiplication and an addition.
+    The defaults are the 16-bit, 32 nm preset "NeuroMC" of SpikingJelly's operation counter. Accumulating a spike takes
+    a multiplexer and an addition; a multiply-accumulate takes a multiplication and an addition.
     """
 
     ac: float = 0.548 + 0.548 / 16
@@ -65,17 +71,13 @@ NEUROMC = Engines()
 
 @dataclass(frozen=True)
 class Schedule:
-    """How often a rule of learning goes backward, per time step of the forward pass.
+    """The backward work of a learning rule, per time step of the forward pass."""
 
-    `backward` and `weight` are the shares of steps at which errors travel and weights' gradients are summed, `probes`
-    the forward passes beyond the first, `spiking` whether the weight's gradient reads spikes or a graded trace.
-    """
-
-    backward: float = 1.0
-    weight: float = 1.0
-    probes: float = 0.0
-    spiking: bool = True
-    recursion: bool = False  # errors also travel in time: a multiply-accumulate more for each neuron and step
+    backward: float = 1.0  # share of steps at which errors are propagated
+    weight: float = 1.0  # share of steps at which weight gradients are summed
+    probes: float = 0.0  # forward passes beyond the first
+    spiking: bool = True  # whether weight gradients read spikes, or else a graded trace
+    recursion: bool = False  # whether errors also travel in time: one more multiply-accumulate per neuron and step
 
 
 SCHEDULES = {
@@ -88,7 +90,7 @@ SCHEDULES = {
 
 
 class Training(NamedTuple):
-    """Picojoules of one update, engine by engine."""
+    """Energy [pJ] of one update, engine by engine."""
 
     forward: float
     backward: float
@@ -96,12 +98,13 @@ class Training(NamedTuple):
 
     @property
     def total(self) -> float:
+        """The sum [pJ]."""
         return self.forward + self.backward + self.weight
 
 
 @dataclass(frozen=True)
 class Synapses:
-    """A dense layer in numbers: fan-in C, fan-out K, steps T, and how much of it is not zero."""
+    """The numbers that describe a dense layer: fan-in C, fan-out K, steps T, and the shares that are not zero."""
 
     inputs: int
     outputs: int
@@ -109,7 +112,7 @@ class Synapses:
     batch: int = 1
     spikes: float = 1.0  # share of inputs that are spikes
     errors: float = 1.0  # share of errors that are not zero
-    weights: float = 1.0  # share of weights that are there
+    weights: float = 1.0  # share of weights that exist
 
     def __post_init__(self) -> None:
         for name in ("spikes", "errors", "weights"):
@@ -120,17 +123,20 @@ class Synapses:
 def training(
     layers: Sequence[Synapses], schedule: Schedule = SCHEDULES["bptt"], engines: Engines = NEUROMC, first: bool = True
 ) -> Training:
-    """Picojoules of one update of these layers, compute alone: no optimiser, no memory.
+    """Estimate the energy [pJ] of one update of these layers: computation alone, no optimiser, no memory.
 
-    The first of them passes no error on where `first` says that its input is data. Shares of 1 are those of hardware
-    that does not skip zeros.
+    Args:
+        layers: from input to output. Shares of 1 describe hardware that does not skip zeros.
+        schedule: the backward work of the learning rule, that of bptt by default.
+        engines: energy of each operation, NEUROMC by default.
+        first: whether the input of the first layer is data, so that it passes no error on; True by default.
 
     >>> dense = training([Synapses(700, 128, 100)], first=False)
     >>> [round(part * 1e-6, 2) for part in dense]  # uJ
     [5.24, 12.26, 5.22]
 
-    Reference: a formula of ours, after SATA (arXiv 2204.05422) and the engines of Li et al. (arXiv 2412.05302), of
-    which the abstract alone could be read.
+    Reference: our own formula, after SATA (arXiv 2204.05422) and the engines of Li et al. (arXiv 2412.05302), of which
+    only the abstract was available to us.
     """
     ahead = back = weight = 0.0
     for number, layer in enumerate(layers):
@@ -146,16 +152,18 @@ def training(
 
 @dataclass(frozen=True)
 class UnitEnergies:
-    """Joules for one of each thing that `Cost` counts; every figure is an assumption and can be replaced.
+    """Energies [J] of the operations that `Cost` counts; every value is an assumption and can be replaced.
 
     The defaults are those of analogue arrays of memristors: a device read is `V^2 G t` with 0.2 V, 10 uS and 10 ns.
-    Raises ValueError for a negative energy.
+
+    Raises:
+        ValueError: an energy is negative.
 
     >>> MEMRISTOR.one_bit_reads, CMOS.multiplications
     (4e-15, 4.6e-12)
 
     Reference: 32-bit floating-point figures of 45 nm CMOS recalled from Horowitz 2014 (doi 10.1109/ISSCC.2014.6757323),
-    not read again; the others are assumptions of ours.
+    not checked against it; the others are our own assumptions.
     """
 
     multiplications: float = 4e-15  # a device read by a graded voltage
@@ -173,7 +181,7 @@ class UnitEnergies:
 
 
 MEMRISTOR = UnitEnergies()
-CMOS = UnitEnergies(  # digital: no conversions; a one-bit signal needs an addition, a multiplication the whole MAC
+CMOS = UnitEnergies(  # digital: no conversions; a one-bit signal takes an addition, a multiplication a whole MAC
     multiplications=CMOS_45NM.mac * 1e-12,
     one_bit_reads=CMOS_45NM.ac * 1e-12,
     dac_conversions=0.0,
@@ -197,7 +205,7 @@ class Item(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Joules, item by item; it prints counts first, and every constant."""
+    """Energy [J], item by item; it prints every count with its constant."""
 
     items: tuple[Item, ...]
 
@@ -208,7 +216,7 @@ class Estimate(NamedTuple):
 
     @property
     def arithmetic(self) -> float:
-        """The part of multiplying and accumulating: reads, multiplications, conversions, comparisons, dice [J]."""
+        """The arithmetic part: reads, multiplications, conversions, comparisons and random bits [J]."""
         return sum(item.joules for item in self.items if item.what != "pulses")
 
     def __str__(self) -> str:
@@ -217,7 +225,13 @@ class Estimate(NamedTuple):
 
 
 def estimate(cost: Cost, units: UnitEnergies = MEMRISTOR) -> Estimate:
-    """The energy of what was counted, `sum count x unit energy`; writing weights of digital machines is left out.
+    """Estimate the energy of counted operations, `sum count x unit energy`.
+
+    Writing the weights of digital machines is left out.
+
+    Args:
+        cost: the counts.
+        units: energy of each operation [J], MEMRISTOR by default.
 
     >>> print(estimate(Cost(one_bit_reads=1000, pulses=2)))
     multiplications                  0  x 4e-15 J  = 0 J

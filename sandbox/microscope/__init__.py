@@ -1,6 +1,6 @@
-"""A credit microscope: what a rule tells each weight, beside the gradient that it stands for, while it learns.
+"""A credit microscope: compares the credit that a rule gives each weight with a gradient, while it learns.
 
-Imports rules alone.
+Imports only rules.
 """
 
 from sandbox.microscope.differences import Differences

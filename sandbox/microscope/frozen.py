@@ -1,4 +1,4 @@
-"""What lies under the microscope: copies of everything, so that nothing that is looked at can be disturbed."""
+"""Frozen copies of a trainer's model, objective and state, so that looking at them disturbs nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIMPLE = (int, float, str, type(None), FunctionType, BuiltinFunctionType)
 
 @dataclass
 class Frozen:
-    """A model, an objective and a rule's state as they were at one step, with dice of their own."""
+    """A model, an objective and a rule's state as they were at one step, with random generators of their own."""
 
     model: nn.Module
     objective: Objective
@@ -31,7 +31,7 @@ class Frozen:
     batch: Batch
     seed: int
     step: int
-    reading: torch.Generator = field(repr=False)  # of devices that are noisy to read: shared with hooks of the model
+    reading: torch.Generator = field(repr=False)  # for devices that are noisy to read; hooks of the model hold it too
 
     @property
     def layers(self) -> dict[str, Tensor]:
@@ -39,37 +39,41 @@ class Frozen:
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad and p.ndim > 1}
 
     @contextmanager
-    def dice(self, number: int) -> Iterator[Thrown]:
-        """The dice of one draw: the same numbers in everything that is asked under the same `number`.
+    def draw(self, number: int) -> Iterator[Draw]:
+        """Seed all generators for one draw: the same `number` gives the same random numbers, whoever asks for them.
 
-        Torch's global generators, from which `nn.Dropout` draws, are set as well, and put back.
+        Torch's global generators, from which `nn.Dropout` draws, are seeded as well, and restored afterwards.
         """
         devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.device.type == "cuda"})
         with torch.random.fork_rng(devices), torch.enable_grad():
-            word = int(torch.randint(2**62, (), generator=seeded(self.seed, self.step, number)))
-            rng = torch.Generator().manual_seed(word)
-            everyone = [rng, self.reading, torch.default_generator]
-            everyone += [torch.cuda.default_generators[device] for device in devices]
-            for place, generator in enumerate(everyone[1:], 1):
-                generator.manual_seed(word + place)
-            thrown, before = Thrown(rng), [generator.get_state() for generator in everyone]
-            yield thrown
-            after = [generator.get_state() for generator in everyone]
-            thrown.any = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+            seed = int(torch.randint(2**62, (), generator=seeded(self.seed, self.step, number)))
+            rng = torch.Generator().manual_seed(seed)
+            generators = [rng, self.reading, torch.default_generator]
+            generators += [torch.cuda.default_generators[device] for device in devices]
+            for place, generator in enumerate(generators[1:], 1):
+                generator.manual_seed(seed + place)
+            draw, before = Draw(rng), [generator.get_state() for generator in generators]
+            yield draw
+            # Only a generator that was drawn from has another state: this shows whether anything is stochastic.
+            after = [generator.get_state() for generator in generators]
+            draw.used = any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 @dataclass
-class Thrown:
-    """Dice to hand on, and, afterwards, whether anybody threw them."""
+class Draw:
+    """A generator to pass on; after the block, `used` says whether any generator was drawn from."""
 
     rng: torch.Generator
-    any: bool = False
+    used: bool = False
 
 
 def freeze(trainer: Trainer, batch: Batch, seed: int) -> Frozen:
-    """Copies of what `trainer` would learn from `batch` with; devices are read once, and shown as they were read.
+    """Copy everything that `trainer` would use to learn from `batch`.
 
-    Raises ValueError for a model that cannot be copied.
+    Devices are read once, and the copy keeps the weights as they were read.
+
+    Raises:
+        ValueError: the model cannot be copied.
     """
     reading = seeded(seed, trainer.steps, -1)
     device = next(iter(trainer.parameters.values())).device
@@ -79,7 +83,7 @@ def freeze(trainer: Trainer, batch: Batch, seed: int) -> Frozen:
             model, objective, state, carry = copy.deepcopy(changing, settled(trainer))
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"{type(trainer.model).__name__} cannot be copied, and the microscope looks at copies alone ({error}); "
+            f"{type(trainer.model).__name__} cannot be copied, and the microscope works on copies ({error}); "
             "keep no tensor with a history in an attribute between calls"
         ) from error
     held = map_tensors(lambda tensor: tensor.to(device), batch._replace(carry=carry))
@@ -87,12 +91,13 @@ def freeze(trainer: Trainer, batch: Batch, seed: int) -> Frozen:
 
 
 def settled(trainer: Trainer) -> dict[int, Any]:
-    """What a copy may share, as `copy.deepcopy` wants it: settings that are frozen, and hold nothing that learns."""
+    """Return the memo for `copy.deepcopy`: frozen settings without learnable parts, which a copy may share."""
     parts = [trainer.rule.objective, *(part for module in trainer.model.modules() for part in vars(module).values())]
     return {id(part): part for part in parts if not isinstance(part, SIMPLE) and _is_settled(part)}
 
 
 def _is_settled(part: Any) -> bool:
+    """Tell whether a value is immutable all the way down."""
     if isinstance(part, (*SIMPLE, tuple)):
         return not isinstance(part, tuple) or all(map(_is_settled, part))
     frozen = getattr(type(part), "__dataclass_params__", None)

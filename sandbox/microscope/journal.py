@@ -1,4 +1,4 @@
-"""Looks on disk: a line a row, appended while learning, so that nothing is kept in memory."""
+"""Looks on disk: one line for each row, appended during learning, so that nothing is kept in memory."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ NAME = "microscope.jsonl"  # in the folder of a run
 
 
 def write_look(path: Path, look: Look) -> None:
-    """Append a look; all its lines at once."""
+    """Append all lines of a look in one write."""
     with open(path, "a") as file:
         file.write("".join(json.dumps(row._asdict()) + "\n" for row in look.rows))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Every row of a file; raises ValueError that names it where a line is no row."""
+    """Read all rows of a file; raise ValueError, with file and line, where a line is not a row."""
     rows = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
             rows.append(Row(**json.loads(line)))
         except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(
-                f"{path}, line {number}, is no row of a microscope ({error}); remove it and run the experiment again"
+                f"{path}, line {number}, is not a row of a microscope ({error}); remove it and run again"
             ) from error
     return rows

@@ -1,4 +1,4 @@
-"""What was seen at one step: a row for each layer and reference."""
+"""The result of one look: a row for each layer and reference."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One layer's credit beside one reference; `sandbox.microscope.measures` has the formulas, None is not known."""
+    """One layer's credit compared with one reference, by `sandbox.microscope.measures`; None is unknown."""
 
-    step: int  # taken before the look: 0 is the first batch, seen with the first weights
+    step: int  # steps taken before the look: 0 is the first batch with the initial weights
     layer: str  # the name of the weight matrix
     reference: str
-    draws: int  # of the rule's credit; 1 where it throws no dice
+    draws: int  # of the rule's credit; 1 where it is deterministic
     cosine: float | None = None
     sign_agreement: float | None = None
     norm_ratio: float | None = None
-    bias: float | None = None  # along the reference, as a share of it
+    bias: float | None = None  # along the reference, relative to its length
     bias_error: float | None = None
-    across: float | None = None  # across the reference: squared, as a share of its square
+    across: float | None = None  # squared bias orthogonal to the reference, relative to its squared length
     across_error: float | None = None
-    variance: float | None = None  # as a share of the reference's square
-    reference_error: float | None = None  # as a share of the reference
-    alignment: float | None = None  # cosine of the weights with the rule's feedback weights
+    variance: float | None = None  # relative to the squared length of the reference
+    reference_error: float | None = None  # relative to the length of the reference
+    alignment: float | None = None  # cosine between the weights and the rule's feedback weights
     note: str = ""
 
 
 class Look(NamedTuple):
-    """Everything seen at one step; it prints as a table."""
+    """All rows of one step; it prints as a table."""
 
     step: int
     rows: tuple[Row, ...]

@@ -1,4 +1,4 @@
-"""The loss of a frozen model, asked for again and again while single weights have other values."""
+"""The loss of a frozen model as a function of single weights."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rules.spikes.surrogate import differentiating
 from sandbox.microscope.frozen import Frozen
 from sandbox.microscope.reference import CannotRun
 
-TOGETHER = 64  # weights whose losses are asked for at once
-OWN_DICE = 1 << 20  # numbers of draws that no rule's draw has
+TOGETHER = 64  # weights whose losses are evaluated in one batch
+OWN_DRAWS = 1 << 20  # offset that keeps these draws apart from those of rules
 Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 
 class Losses:
-    """The losses of a frozen model in float64 while single weights have other values."""
+    """The loss of a frozen model in float64 for other values of single weights."""
 
     def __init__(self, frozen: Frozen) -> None:
         self.frozen = replace(frozen, model=copy.deepcopy(frozen.model).double())
@@ -33,25 +33,31 @@ class Losses:
         self.together = True
 
     def __call__(self, name: str, places: Tensor, values: Tensor, number: int) -> tuple[Tensor, bool]:
-        """The loss `[n]` for each value in its place of a layer, with the dice of `number`; whether these were thrown.
+        """Return the losses `[n]` with one weight of a layer replaced at a time, and whether the model is stochastic.
 
-        All copies at once where torch can; one after the other from the first time on that it cannot.
+        All n copies share draw `number`. They run at once with vmap; after its first failure, one after the other.
+
+        Args:
+            name: of the layer.
+            places: index of the replaced weight in the flattened layer, `[n]`.
+            values: its value, `[n]`.
+            number: of the draw.
         """
         weight = self.frozen.layers[name].detach()
         stacked = weight.flatten().repeat(len(values), 1)  # [n, weights]
         stacked[torch.arange(len(values)), places] = values
         if self.together:
             try:
-                with self.frozen.dice(number) as thrown, torch.no_grad():
-                    losses: Tensor = torch.func.vmap(self._ask(name, weight, thrown.rng), randomness="same")(stacked)
-                return losses, thrown.any
-            except Exception:  # whatever vmap cannot do; what is wrong with the model itself is raised below
+                with self.frozen.draw(number) as draw, torch.no_grad():
+                    losses: Tensor = torch.func.vmap(self._ask(name, weight, draw.rng), randomness="same")(stacked)
+                return losses, draw.used
+            except Exception:  # vmap cannot run it; errors of the model itself are raised by the loop below
                 self.together = False
         found = []
         for row in stacked:
-            with self.frozen.dice(number) as thrown, torch.no_grad():
-                found.append(self._ask(name, weight, thrown.rng)(row))
-        return torch.stack(found), thrown.any
+            with self.frozen.draw(number) as draw, torch.no_grad():
+                found.append(self._ask(name, weight, draw.rng)(row))
+        return torch.stack(found), draw.used
 
     def _ask(self, name: str, weight: Tensor, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
         objective = self.frozen.objective
@@ -64,42 +70,42 @@ class Losses:
         return lambda row: self.joined.replacing({name: row.view(weight.shape)}, loss)
 
     def slopes(self, name: str, centre: Tensor, step: float, number: int) -> tuple[Tensor, bool]:
-        """`L(centre + step) - L(centre - step)` for every weight of a layer, one at a time."""
-        middle, rows, random = centre.flatten(), [], False
+        """Return `L(centre + step) - L(centre - step)` for every weight of a layer, one at a time."""
+        middle, rows, stochastic = centre.flatten(), [], False
         for places in torch.split(torch.arange(len(middle)), TOGETHER):
             both = torch.cat([middle[places] + step, middle[places] - step])
-            found, thrown = self(name, places.repeat(2), both, number)
+            found, drew = self(name, places.repeat(2), both, number)
             ahead, behind = found.chunk(2)
             rows.append(ahead - behind)
-            random |= thrown
-        return torch.cat(rows).view(centre.shape), random
+            stochastic |= drew
+        return torch.cat(rows).view(centre.shape), stochastic
 
 
 def rms(weight: Tensor) -> float:
-    """Root mean square of a layer's weights; 1 where all are 0."""
+    """Return the root mean square of a layer's weights; 1 where all are 0."""
     return float(weight.detach().square().mean().sqrt()) or 1.0
 
 
 def running(call: Callable[Given, Found], *given: Given.args, **named: Given.kwargs) -> Found:
-    """What a call returns; whatever it raises is a CannotRun."""
+    """Return the result of a call; turn whatever it raises into a CannotRun."""
     try:
         return call(*given, **named)
-    except Exception as error:  # a stranger's model may raise anything
+    except Exception as error:  # a user-defined model may raise anything
         raise CannotRun(f"{type(error).__name__}: {error}") from error
 
 
 def positive(**settings: float) -> None:
-    """Raises ValueError for a setting that is not above 0."""
+    """Raise ValueError for a setting that is not above 0."""
     for name, value in settings.items():
         if not value > 0:
             raise ValueError(f"{name}={value}: give a number above 0")
 
 
 def refuse_large(label: str, weights: int, largest: int) -> None:
-    """Raises ValueError for a model that has too many weights to ask one by one."""
+    """Raise ValueError for a model with too many weights to vary one by one."""
     if weights > largest:
         raise ValueError(
-            f"{label} asks for the loss twice for every weight, and this model has {weights} in its "
-            f"weight matrices, more than largest={largest}: look at it with the reference bptt, at a "
-            f"smaller network with this one, or raise largest"
+            f"{label} evaluates the loss twice for every weight, and this model has {weights} in its "
+            f"weight matrices, more than largest={largest}: use the reference bptt, a smaller network, "
+            f"or raise largest"
         )

@@ -1,4 +1,4 @@
-"""The microscope itself: how often it looks, at what, and a loader that lets it look while a trainer learns."""
+"""The microscope: compares credit with references, and wraps a loader to do so while a trainer learns."""
 
 from __future__ import annotations
 
@@ -25,20 +25,25 @@ UNPAIRED = "the feedback has another shape than the weights"
 
 @dataclass(frozen=True)
 class Microscope:
-    """Holds a rule's credit against gradients, layer by layer, at frozen weights and on the batch of the step.
+    """Compares a rule's credit with gradients, layer by layer, at frozen weights and on the batch of the step.
 
-    A layer is a trainable weight matrix (or a kernel of a convolution). The rule is asked `draws` times, with dice of
-    the microscope's own; one that throws none is asked once. So a look costs at most `draws` steps and those of the
-    references: with k of backpropagation 1 + k steps for a rule without dice, and draws (1 + k) at worst. It sees
-    copies alone: weights, buffers, state, generators and costs of the trainer are the same, to the bit, with and
-    without it. It holds `draws` gradients while it looks and nothing afterwards, however many steps there are.
+    A layer is a trainable weight matrix (or a kernel of a convolution). The rule is evaluated `draws` times, with the
+    microscope's own random generators; a deterministic rule is evaluated once. A look therefore costs up to `draws`
+    steps plus those of the references: with k references of backpropagation, 1 + k steps for a deterministic rule and
+    draws (1 + k) at worst. It works on copies: weights, buffers, state, generators and costs of the trainer are
+    bit-identical with and without it. It holds `draws` gradients during a look, and nothing afterwards.
 
-    A credit rule that has feedback weights may say so with `feedback(state) -> {weight name: Tensor}`, each of the
-    shape of its weight or of its transpose: then `alignment` is the cosine between the two.
+    A credit rule with feedback weights may expose them as `feedback(state) -> {weight name: Tensor}`, each of the shape
+    of its weight or of its transpose. `alignment` is then the cosine between the two.
 
-    Arguments: `every` so many steps, from the first on; `references`, names in REFERENCES or objects such as
-    `Backpropagation(window=5)`; `draws`; `seed` of its dice. Raises ValueError for every or draws below 1, and for
-    references that are unknown, given twice, or none.
+    Args:
+        every: steps from one look to the next, 100 by default; the first look is before the first step.
+        references: names in REFERENCES, or objects such as `Backpropagation(window=5)`; bptt by default.
+        draws: evaluations of a stochastic rule, 8 by default.
+        seed: of the microscope's generators, 0 by default.
+
+    Raises:
+        ValueError: every or draws is below 1; references are unknown, repeated or missing.
 
     >>> from rules import Trainer, make
     >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -65,15 +70,15 @@ class Microscope:
         return [reference_of(name) for name in self.references]
 
     def admit(self, model: nn.Module) -> None:
-        """Raises ValueError for a model with more weights than a reference is made for, with the remedy."""
+        """Raise ValueError, with a remedy, for a model with more weights than a reference allows."""
         weights = sum(p.numel() for p in model.parameters() if p.requires_grad and p.ndim > 1)
         for reference in self._references():
             reference.admit(weights)
 
     def look(self, trainer: Trainer, batch: Any) -> Look:
-        """What the trainer's rule would say to each layer on this batch, now, beside each reference.
+        """Compare the credit that the trainer's rule would now give each layer on this batch with each reference.
 
-        A layer of which the rule says nothing, and a reference that the model does not allow, are rows with a `note`.
+        A layer without credit, or a reference that cannot run on the model, gives a row with a `note`.
         """
         self.admit(trainer.model)
         frozen = freeze(trainer, as_batch(batch), self.seed)
@@ -81,7 +86,7 @@ class Microscope:
         aligned = _alignment(frozen)
         rows: list[Row] = []
         for reference in self._references():
-            known, why = _ask(reference, frozen, self.draws)
+            known, why = _gradient_of(reference, frozen, self.draws)
             for layer in frozen.layers:
                 row = Row(frozen.step, layer, reference.label, len(drawn))
                 found = {"note": why} if known is None else _compare(layer, drawn, known, settled)
@@ -91,16 +96,17 @@ class Microscope:
         return Look(frozen.step, tuple(rows))
 
     def watch(self, trainer: Trainer, loader: Iterable[Any], write: Callable[[Look], object]) -> Watched:
-        """A loader to hand to `trainer.fit`, which looks before the steps whose turn it is, and tells `write`.
+        """Wrap a loader for `trainer.fit`; every `every` steps it looks before the step and calls `write`.
 
-        Raises ValueError for a model that `admit` refuses.
+        Raises:
+            ValueError: `admit` refuses the model.
         """
         self.admit(trainer.model)
         return Watched(self, trainer, loader, write)
 
 
 class Watched:
-    """A loader that looks through a microscope before it hands over a batch."""
+    """A loader that looks through a microscope before it yields a batch."""
 
     def __init__(
         self, microscope: Microscope, trainer: Trainer, loader: Iterable[Any], write: Callable[[Look], object]
@@ -111,12 +117,12 @@ class Watched:
         return self.iterate()
 
     def set_epoch(self, epoch: int) -> None:
-        """Told on, where the loader inside wants to know."""
+        """Pass the epoch on to the loader inside, if that takes it."""
         if (set_epoch := method_of(self.loader, "set_epoch")) is not None:
             set_epoch(epoch)
 
     def iterate(self, start: int = 0) -> Iterator[Any]:
-        """From batch `start` on; nothing is looked at before it."""
+        """Yield the batches from `start` on, without looking at earlier ones."""
         for item in rest_of(self.loader, start):
             if self.trainer.steps % self.microscope.every == 0:
                 self.write(self.microscope.look(self.trainer, item))
@@ -124,20 +130,20 @@ class Watched:
 
 
 def _draw(frozen: Frozen, draws: int) -> tuple[list[dict[str, Tensor]], bool]:
-    """The rule's credit, drawn again and again, or once where it throws no dice; whether that is so."""
+    """Draw the rule's credit `draws` times, or once where it is deterministic; return the draws and whether it is."""
     found: list[dict[str, Tensor]] = []
     for number in range(draws):
-        with frozen.dice(number) as thrown:
-            args = (frozen.model, frozen.objective, frozen.batch, frozen.state, thrown.rng)
+        with frozen.draw(number) as draw:
+            args = (frozen.model, frozen.objective, frozen.batch, frozen.state, draw.rng)
             credit = frozen.credit.assign(*args)
         found.append({name: credit.grads[name].detach() for name in frozen.layers if name in credit.grads})
-        if not thrown.any:
+        if not draw.used:
             return found[:1], True
     return found, False
 
 
-def _ask(reference: Reference, frozen: Frozen, draws: int) -> tuple[Known | None, str]:
-    """The reference's gradient, or why there is none."""
+def _gradient_of(reference: Reference, frozen: Frozen, draws: int) -> tuple[Known | None, str]:
+    """Return the reference's gradient, or None and the reason why it has none."""
     try:
         return reference.gradient(frozen, draws), ""
     except CannotRun as error:
@@ -145,6 +151,7 @@ def _ask(reference: Reference, frozen: Frozen, draws: int) -> tuple[Known | None
 
 
 def _compare(layer: str, drawn: list[dict[str, Tensor]], known: Known, settled: bool) -> dict[str, Any]:
+    """Measure one layer's draws against a reference; a note where that is not possible."""
     if any(layer not in grads for grads in drawn):
         return {"note": "no opinion"}
     if layer not in known.samples:
@@ -157,7 +164,7 @@ def _compare(layer: str, drawn: list[dict[str, Tensor]], known: Known, settled: 
 
 
 def _alignment(frozen: Frozen) -> dict[str, tuple[float | None, str]]:
-    """The cosine between each weight and its feedback, or a note, where the rule has any."""
+    """Return the cosine between each weight and its feedback, or a note; empty for a rule without feedback."""
     credit = frozen.credit
     while isinstance(credit, Holding) and method_of(credit, "feedback") is None:
         credit = credit.credit
@@ -169,6 +176,7 @@ def _alignment(frozen: Frozen) -> dict[str, tuple[float | None, str]]:
         if weight is None:
             continue
         there = weight.detach()
+        # A square matrix fits both ways: it is taken as it is, not transposed.
         if back.shape != there.shape and back.shape == there.T.shape:
             back = back.T
         found[name] = (cosine(there, back), "") if back.shape == there.shape else (None, UNPAIRED)

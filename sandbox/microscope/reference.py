@@ -1,4 +1,4 @@
-"""What a reference is: a gradient of the frozen model's loss, and how well it is known."""
+"""The interface of a reference: samples of a gradient of the frozen model's loss."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from sandbox.microscope.frozen import Frozen
 
 
 class CannotRun(RuntimeError):
-    """A reference that this model does not allow; the message says why."""
+    """The reference cannot run on this model; the message says why."""
 
 
 class Known(NamedTuple):
     """Samples of a reference's gradient, whose mean is the gradient."""
 
     samples: dict[str, Tensor]  # layer -> [samples, *weight]
-    paired: bool  # whether sample n was made with the dice of the rule's draw n
+    paired: bool  # whether sample n used the random numbers of the rule's draw n
 
 
 class Reference(ABC):
-    """A gradient to hold credit against: a frozen dataclass that computes nothing before it is asked."""
+    """A gradient to compare credit with: a frozen dataclass that computes nothing until `gradient` is called."""
 
     @property
     @abstractmethod
     def label(self) -> str:
-        """What it is called in lines and figures."""
+        """Its name in tables and figures."""
 
     @abstractmethod
     def gradient(self, frozen: Frozen, draws: int) -> Known:
-        """The gradient of the frozen objective for every layer that it reaches; raises CannotRun where it has none."""
+        """Return the gradient of the frozen objective for every layer that it reaches; raise CannotRun without one."""
 
     def admit(self, weights: int) -> None:
-        """Raises ValueError for a model with more `weights` than it is made for."""
+        """Raise ValueError for a model with more `weights` than this reference allows."""
         return

@@ -1,4 +1,4 @@
-"""The references by name, and backpropagation through time as one of them."""
+"""The registry of references, and backpropagation through time as one of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ __all__ = ["REFERENCES", "Backpropagation", "CannotRun", "Known", "Reference", "
 
 @dataclass(frozen=True)
 class Backpropagation(Reference):
-    """`rules.BPTT().assign`: backpropagation through time, with the surrogates that the model's neurons have.
+    """Backpropagation through time, `rules.BPTT().assign`, with the surrogates of the model's neurons.
 
-    `window` cuts the gradient of the state every so many steps: beside the whole, windows of several lengths show how
-    far back in time a rule's credit reaches. Where the model throws dice, every draw of the rule has a gradient of its
-    own, made with the same dice. Raises ValueError for a window below 1.
+    Several windows, compared with no window, show how far back in time a rule's credit reaches. For a stochastic model,
+    each draw of the rule gets a gradient of its own from the same random numbers.
+
+    Args:
+        window: steps after which the gradient of the state is cut; None, the default, for never.
+
+    Raises:
+        ValueError: the window is below 1.
 
     >>> Backpropagation().label, Backpropagation(window=5).label
     ('bptt', 'bptt of 5 steps')
@@ -39,20 +44,20 @@ class Backpropagation(Reference):
 
     @property
     def label(self) -> str:
-        """Its name, and the window where there is one."""
+        """The name, with the window where there is one."""
         return "bptt" if self.window is None else f"bptt of {self.window} steps"
 
     def gradient(self, frozen: Frozen, draws: int) -> Known:
-        """One gradient, or one for each draw where the model throws dice."""
+        """Return one gradient, or one for each draw where the model is stochastic."""
         found = []
         for number in range(draws):
-            with frozen.dice(number) as thrown:
+            with frozen.draw(number) as draw:
                 try:
-                    credit = self._rule().assign(frozen.model, frozen.objective, frozen.batch, (), thrown.rng)
-                except Exception as error:  # a model that was not made for autograd may raise anything
+                    credit = self._rule().assign(frozen.model, frozen.objective, frozen.batch, (), draw.rng)
+                except Exception as error:  # a model that is not made for autograd may raise anything
                     raise CannotRun(f"{type(error).__name__}: {error}") from error
             found.append(credit.grads)
-            if not thrown.any:
+            if not draw.used:
                 break
         names = [name for name in frozen.layers if name in found[0]]
         return Known({name: torch.stack([grads[name] for grads in found]) for name in names}, paired=len(found) > 1)
@@ -66,7 +71,7 @@ REFERENCES: dict[str, Callable[..., Reference]] = {
 
 
 def reference_of(name: str | Reference) -> Reference:
-    """A reference by its name, or as it is; an unknown name is a ValueError that lists the valid ones."""
+    """Return a reference by its name, or unchanged if it is one; raise ValueError for an unknown name."""
     if isinstance(name, Reference):
         return name
     if name not in REFERENCES:

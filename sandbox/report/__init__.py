@@ -1,4 +1,4 @@
-"""The report of a folder: its table, figures and costs as one HTML page that needs no network.
+"""Reports: the table, figures and costs of a folder as one HTML page that works offline.
 
 Imports comparisons, ledger, microscope, reference, runs and statistics.
 """

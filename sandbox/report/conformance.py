@@ -1,4 +1,4 @@
-"""One page for all validated neurons, in a single file that needs no network."""
+"""One HTML page for all validated neurons, in a single file that works offline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIBRARIES = ("brian2", "torch", "scipy", "numpy")
 
 
 def write_page(reports: Mapping[str, ConformanceReport], path: Path) -> Path:
-    """Write the tables and figures of all reports, by name, to an HTML file; returns its path."""
+    """Write the tables and figures of all reports, given by name, to an HTML file; return its path."""
     agree = sum(report.passed for report in reports.values())
     tiers = tuple(dict.fromkeys(tier for report in reports.values() for tier in report.tiers))
     pages = environment()
@@ -34,12 +34,13 @@ def write_page(reports: Mapping[str, ConformanceReport], path: Path) -> Path:
 
 
 def _passes(report: ConformanceReport, tier: str) -> str:
-    """How many of a tier's checks passed, of those that apply."""
+    """Count the checks of a tier that passed, among those that apply."""
     checks = [check for check in report.checks if check.tier == tier and check.passed is not None]
     return f"{sum(bool(check.passed) for check in checks)} of {len(checks)}"
 
 
 def _largest(report: ConformanceReport) -> str:
+    """Return the largest difference from Brian2 under the same scheme; a dash where nothing was compared."""
     values = [
         c.value
         for c in report.checks

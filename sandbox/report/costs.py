@@ -1,4 +1,4 @@
-"""Test accuracy for its cost."""
+"""Figures of test accuracy against cost."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from sandbox.report.figures import Choice, Figure, Scatter, linear_classifier
 from sandbox.report.wording import count, height, hundredths
 from sandbox.runs.finished import FinishedRun
 
-MEASURED = ("seconds", "peak_bytes")  # of a run, by its clock and its memory
+MEASURED = ("seconds", "peak_bytes")  # wall time and peak memory of a run on this machine
 
 
 class Price(NamedTuple):
     """A cost that accuracy is drawn against."""
 
     key: str  # in the table
-    word: str
+    name: str  # on the axis
     unit: str = ""
 
     @property
     def label(self) -> str:
         """The name of the axis."""
-        return f"{self.word} while learning" + (f" [{self.unit}]" if self.unit else "")
+        return f"{self.name} during learning" + (f" [{self.unit}]" if self.unit else "")
 
 
 PRICES = {
     "cost": Price("synaptic_operations", "synaptic operations", "multiply-accumulates"),
-    "evaluations": Price("layer_evaluations", "layer evaluations", "a layer, seen by a whole batch"),
+    "evaluations": Price("layer_evaluations", "layer evaluations", "one layer on a whole batch"),
 }
 
 
 def figures(table: dict[str, Any]) -> list[Figure]:
-    """One figure for each price in print; in a browser one, where the reader chooses among all of them."""
-    choices = tuple(Choice(price.word, message(table, price), _scatter(table, price)) for price in prices(table))
+    """Build one printed figure for each of PRICES; the page shows a single plot with a menu of all costs."""
+    choices = tuple(Choice(price.name, message(table, price), _scatter(table, price)) for price in prices(table))
     return [
         Figure(
             name,
@@ -51,7 +51,7 @@ def figures(table: dict[str, Any]) -> list[Figure]:
 
 
 def with_measured(table: dict[str, Any], runs: Sequence[FinishedRun]) -> dict[str, Any]:
-    """Add what this machine measured to the costs of the table, which are the same on every machine."""
+    """Add the wall time and memory measured on this machine to the counted costs, which no machine changes."""
 
     def mean(rule: str, what: str) -> float | None:
         found = [number for run in runs if run.rule == rule and (number := run.measured.get(what)) is not None]
@@ -65,7 +65,7 @@ def with_measured(table: dict[str, Any], runs: Sequence[FinishedRun]) -> dict[st
 
 
 def prices(table: dict[str, Any]) -> list[Price]:
-    """The prices of the printed figures, then every other cost that is not 0 for all rules."""
+    """List the costs of the printed figures, then every other cost that is not 0 for all rules."""
     known = {price.key: price for price in PRICES.values()}
     keys = [*known, *(key for key in table["rows"][0]["cost"] if key not in known)]
     counted = [key for key in keys if any(_paid(table, key).values())]
@@ -73,20 +73,20 @@ def prices(table: dict[str, Any]) -> list[Price]:
 
 
 def message(table: dict[str, Any], price: Price) -> str:
-    """What the highest mean accuracy costs beside the baseline."""
+    """State what the rule with the highest mean accuracy costs relative to the baseline."""
     task, baseline = table["task"], table["baseline"]
     best = max(table["rows"], key=height)
     reference = next(row for row in table["rows"] if row["rule"] == baseline)
     if best is reference:
         return f"{task}: no rule has a higher mean than {baseline}, at any cost"
-    word = price.word.split()[-1]
+    noun = price.name.split()[-1]
     ours, theirs = (row["cost"][price.key] for row in (best, reference))
     if not all(cost is not None and math.isfinite(cost) for cost in (ours, theirs)):
-        return f"{task}: {best['rule']} has the highest mean; not every {word} is a number"
+        return f"{task}: {best['rule']} has the highest mean; {noun} are not known for every rule"
     if ours == theirs:
-        return f"{task}: {best['rule']} has the highest mean, at {baseline}'s {word}"
+        return f"{task}: {best['rule']} has the highest mean, at {baseline}'s {noun}"
     times = f"{ours / theirs:.3g} ×" if theirs else "more than"
-    return f"{task}: {best['rule']} has the highest mean, at {times} {baseline}'s {word}"
+    return f"{task}: {best['rule']} has the highest mean, at {times} {baseline}'s {noun}"
 
 
 def _scatter(table: dict[str, Any], price: Price) -> Scatter:
@@ -96,20 +96,20 @@ def _scatter(table: dict[str, Any], price: Price) -> Scatter:
 
 
 def _paid(table: dict[str, Any], key: str) -> dict[str, float]:
-    """What each rule paid; NaN where that is unknown."""
+    """Return the cost of each rule; NaN where it is unknown."""
     paid = {row["rule"]: row["cost"].get(key) for row in table["rows"]}
     return {rule: math.nan if cost is None else cost for rule, cost in paid.items()}
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
-    """Test accuracy with its interval in percent, and the costs."""
+    """Return one CSV row: test accuracy with its interval in percent, and the costs."""
     accuracy = dict(zip(("test_accuracy_percent", "low", "high"), row["accuracy"], strict=True))
     return {"rule": row["rule"], "seeds": row["seeds"], **accuracy, **row["cost"]}
 
 
 def _alt(table: dict[str, Any], price: Price) -> str:
-    """The points of the figure."""
-    told = "; ".join(
+    """Describe the points of the figure."""
+    points = "; ".join(
         f"{row['rule']}: {hundredths(row['accuracy'][0])} at {count(row['cost'][price.key])}" for row in table["rows"]
     )
-    return f"Test accuracy in percent against {price.word}. {told}."
+    return f"Test accuracy in percent against {price.name}. {points}."

@@ -1,4 +1,4 @@
-"""What the credit microscope saw: the cosine while learning, layer by layer, and where it ended."""
+"""Figures of the credit microscope: the cosine of each layer during learning, and its final value."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sandbox.runs.finished import FinishedRun, by_rule
 
 
 class View(NamedTuple):
-    """All looks beside one reference."""
+    """All measurements against one reference."""
 
     reference: str
     layers: list[str]
-    runs: list[FinishedRun]  # those that were looked at
+    runs: list[FinishedRun]  # those that a microscope watched
 
     @property
     def rules(self) -> list[str]:
@@ -26,13 +26,14 @@ class View(NamedTuple):
         return list(by_rule(self.runs))
 
     def curve(self, rule: str, layer: str) -> Curve:
-        """Cosine against steps taken, one line per seed; NaN where there is none."""
+        """Return the cosine against steps taken, one line per seed; NaN where it is undefined."""
         seeds = [self._rows(run, layer) for run in by_rule(self.runs)[rule]]
+        # Seeds may have been measured at different steps, for example after a stop: keep the common ones.
         steps = sorted(set.intersection(*({row.step for row in rows} for rows in seeds)))
         return Curve(steps, [[_cosine(row) for row in rows if row.step in steps] for rows in seeds])
 
     def last(self, rule: str, layer: str) -> float:
-        """The mean over the seeds of the cosine at each run's last look; NaN where one has none."""
+        """Return the mean over the seeds of the last cosine of each run; NaN where a seed has none."""
         ends = [rows[-1] for run in by_rule(self.runs)[rule] if (rows := self._rows(run, layer))]
         return float(np.mean([_cosine(row) for row in ends])) if ends else math.nan
 
@@ -41,11 +42,11 @@ class View(NamedTuple):
 
 
 def figures(runs: Sequence[FinishedRun], task: str) -> list[Figure]:
-    """Two figures for each reference; none where no run was looked at through a microscope."""
-    looked = [run for run in runs if run.looks]
-    rows = [row for run in looked for row in run.looks]
+    """Build two figures for each reference; none where no run was watched by a microscope."""
+    watched = [run for run in runs if run.looks]
+    rows = [row for run in watched for row in run.looks]
     layers = list(dict.fromkeys(row.layer for row in rows))
-    views = [View(reference, layers, looked) for reference in dict.fromkeys(row.reference for row in rows)]
+    views = [View(reference, layers, watched) for reference in dict.fromkeys(row.reference for row in rows)]
     return [figure for view in views for figure in (_curves(view, task), _map(view, task))]
 
 
@@ -53,15 +54,15 @@ def _curves(view: View, task: str) -> Figure:
     layers = {layer: {rule: view.curve(rule, layer) for rule in view.rules} for layer in view.layers}
     return Figure(
         f"credit_{view.reference.replace(' ', '_')}",
-        f"{task}: does credit point along {view.reference}? 1 is along it, 0 across",
-        f"Cosine of credit with {view.reference} against steps, layer by layer. {_told(view)}",
+        f"{task}: cosine between credit and {view.reference} (1 parallel, 0 orthogonal)",
+        f"Cosine between credit and {view.reference} against steps, layer by layer. At the end: {_in_words(view)}",
         [
             {"rule": run.rule, "seed": run.seed, **row._asdict()}
             for run in view.runs
             for row in run.looks
             if row.reference == view.reference
         ],
-        Panels("steps of training before the look", "cosine", layers, (-1.08, 1.08)),
+        Panels("training steps", "cosine", layers, (-1.08, 1.08)),
     )
 
 
@@ -69,11 +70,11 @@ def _map(view: View, task: str) -> Figure:
     ends = [[view.last(rule, layer) for rule in view.rules] for layer in view.layers]
     text = [["–" if math.isnan(end) else f"{end:.2f}" for end in row] for row in ends]
     hover = [[(rule, layer) for rule in view.rules] for layer in view.layers]
-    ending = f"of credit with {view.reference} at the last look"
+    ending = f"between credit and {view.reference} at the last measurement"
     return Figure(
         f"credit_map_{view.reference.replace(' ', '_')}",
         f"{task}: cosine {ending}",
-        f"Cosine {ending}, layers by rules. {_told(view)}",
+        f"Cosine {ending}, layers by rules. {_in_words(view)}",
         [
             {"layer": layer, "rule": rule, "cosine": None if math.isnan(end := view.last(rule, layer)) else end}
             for layer in view.layers
@@ -84,8 +85,8 @@ def _map(view: View, task: str) -> Figure:
     )
 
 
-def _told(view: View) -> str:
-    """The last cosines in words."""
+def _in_words(view: View) -> str:
+    """Describe the last cosines in words."""
     return "; ".join(
         f"{rule}: " + ", ".join(f"{layer} {_worded(view.last(rule, layer))}" for layer in view.layers)
         for rule in view.rules
@@ -93,7 +94,7 @@ def _told(view: View) -> str:
 
 
 def _worded(value: float) -> str:
-    return "has none" if math.isnan(value) else f"{value:.2f}"
+    return "undefined" if math.isnan(value) else f"{value:.2f}"
 
 
 def _cosine(row: Row) -> float:

@@ -1,4 +1,4 @@
-"""Describe figures: `printed` draws them as PNG, `interactive` in a browser. A new figure is one `Figure`."""
+"""Descriptions of figures: `printed` draws them as PNG, `interactive` in a browser. A new figure is one `Figure`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Curve(NamedTuple):
     seeds: list[list[float]]  # [seeds, points]
 
     def thinned(self, most: int = 200) -> Curve:
-        """Keep at most so many points, the first and the last among them."""
+        """Keep at most `most` points, among them the first and the last."""
         if len(self.x) <= most:
             return self
         kept = np.unique(np.linspace(0, len(self.x) - 1, most).astype(int))
@@ -27,14 +27,14 @@ class Curve(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A value that the rules are compared with."""
+    """A reference value, drawn as a dotted line."""
 
     at: float
     label: str
 
 
 def linear_classifier(accuracy: float) -> Line:
-    """The test accuracy [%] of the linear classifier."""
+    """Return the line at the linear classifier's test accuracy [%]."""
     return Line(accuracy, f"linear classifier, test {accuracy:.2f} %")
 
 
@@ -46,9 +46,9 @@ class Curves:
     y: str
     curves: Mapping[str, Curve]  # by rule
     line: Line | None = None
-    note: str = ""  # heads the printed legend; without it, how the seeds are drawn
-    whole: bool = False  # printed ticks are whole numbers
-    tick: float | None = None  # distance of the ticks in a browser
+    note: str = ""  # title of the printed legend; by default it explains how the seeds are drawn
+    whole: bool = False  # whether printed ticks are whole numbers
+    tick: float | None = None  # distance between ticks in a browser
     every: int | None = None  # points from one printed marker to the next
     limits: tuple[float, float] | None = None  # of the printed y axis
 
@@ -69,14 +69,14 @@ class Dots:
 
     x: str
     means: Mapping[str, Interval]
-    seeds: Mapping[str, Sequence[float]]  # drawn where a rule has more than one
-    note: str = ""  # heads the printed legend
+    seeds: Mapping[str, Sequence[float]]  # drawn only where a rule has more than one
+    note: str = ""  # title of the printed legend
     line: Line | None = None
-    places: Mapping[str, int] = field(default_factory=dict)  # of the rules in the table, where the order differs
+    places: Mapping[str, int] = field(default_factory=dict)  # row of each rule in the table, where the order differs
 
     @property
     def looks(self) -> list[int]:
-        """Which colour and marker each row has."""
+        """The number of the colour and marker of each row: that of the rule in the table."""
         return [self.places.get(rule, row) for row, rule in enumerate(self.means)]
 
 
@@ -97,21 +97,21 @@ class Scatter:
 
     @property
     def note(self) -> str:
-        """What the bars are, where there are any."""
+        """An explanation of the bars, where there are any."""
         return "bar: 95 % interval of the mean" if any(math.isfinite(m.low) for m in self.means.values()) else ""
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows by columns, each cell with its colour and its text."""
+    """A matrix of cells, each with a colour and a text."""
 
     x: Sequence[str]
     y: Sequence[str]
     values: Sequence[Sequence[float]]  # [rows, columns]; NaN has no colour
     text: Sequence[Sequence[str]]
-    hover: Sequence[Sequence[Sequence[str]]]  # the lines of each cell's label in a browser
-    bar: str = ""  # name of the printed colour bar; no bar without a name
-    reach: float | None = None  # value of the strongest colour
+    hover: Sequence[Sequence[Sequence[str]]]  # lines of the label of each cell in a browser
+    bar: str = ""  # name of the printed colour bar; none without a name
+    reach: float | None = None  # value of the strongest colour; by default the largest magnitude
 
     @property
     def largest(self) -> float:
@@ -124,7 +124,7 @@ Content: TypeAlias = Curves | Panels | Dots | Scatter | Matrix
 
 
 class Choice(NamedTuple):
-    """One of several contents among which a reader may choose."""
+    """One of several contents from which a reader may choose."""
 
     label: str
     title: str
@@ -142,4 +142,4 @@ class Figure:
     content: Content
     printed: bool = True  # as PNG
     plotted: bool = True  # in a browser
-    choices: tuple[Choice, ...] = ()  # what a browser shows instead: the first at once, the others on require
+    choices: tuple[Choice, ...] = ()  # what a browser shows instead, beginning with the first

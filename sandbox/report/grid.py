@@ -1,4 +1,4 @@
-"""The rules of a grid in their order over all tasks, and how many of their runs score above what."""
+"""Figures of a grid: the ranking of the rules over all tasks, and their performance profiles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCORE = "score [% from chance to a task's best rule]"
 
 
 def figures(overall: dict[str, Any]) -> list[Figure]:
-    """The scores with their intervals, and the profile."""
+    """Build the figure of the scores with their intervals, and that of the profiles."""
     return [_ranking(overall), _profile(overall)]
 
 
@@ -20,13 +20,13 @@ def _ranking(overall: dict[str, Any]) -> Figure:
     scores = {row["rule"]: as_interval(row["score"]) for row in overall["rows"]}
     ends = [(row["rule"], row["score"]) for row in overall["rows"]]  # None where there is no interval
     baseline, title = overall["baseline"], ranking_message(overall)
-    told = "; ".join(f"{rule} {score}" for rule, score in scores.items())
+    listed = "; ".join(f"{rule} {score}" for rule, score in scores.items())
     note = "bar: 95 % interval of the interquartile mean"
     printed = Dots(SCORE, scores, dict.fromkeys(scores, ()), note, Line(scores[baseline].mean, baseline))
     return Figure(
         "ranking",
         title,
-        f"Interquartile mean scores, best first: {told}.",
+        f"Interquartile mean scores, best first: {listed}.",
         [
             {"rank": rank, "rule": rule, "score_percent": mean, "low": low, "high": high}
             for rank, (rule, (mean, low, high)) in enumerate(ends, 1)
@@ -37,18 +37,18 @@ def _ranking(overall: dict[str, Any]) -> Figure:
 
 
 def ranking_message(overall: dict[str, Any]) -> str:
-    """Which rule comes first, and how many stand above the baseline."""
+    """Name the first rule, and count those above the baseline."""
     above = sum((row["verdict"] or "").startswith("above") for row in overall["rows"])
     return (
         f"{overall['rows'][0]['rule']} ranks first on {len(overall['tasks'])} tasks; {above} of "
-        f"{len(overall['rows']) - 1} rules stand above {overall['baseline']}"
+        f"{len(overall['rows']) - 1} rules are above {overall['baseline']}"
     )
 
 
 def _profile(overall: dict[str, Any]) -> Figure:
     thresholds = overall["thresholds"]
     curves = {row["rule"]: Curve(thresholds, [[100 * share[0] for share in row["profile"]]]) for row in overall["rows"]}
-    note, message = "in order of their rank", profile_message(overall)
+    note, message = "in order of rank", profile_message(overall)
     return Figure(
         "profile",
         message,
@@ -58,12 +58,12 @@ def _profile(overall: dict[str, Any]) -> Figure:
             for row in overall["rows"]
             for threshold, share in zip(thresholds, row["profile"], strict=True)
         ],
-        Curves(SCORE, "runs above it [%]", curves, note=note, every=4, limits=(-2, 102)),
+        Curves(SCORE, "runs above this score [%]", curves, note=note, every=4, limits=(-2, 102)),
     )
 
 
 def profile_message(overall: dict[str, Any]) -> str:
-    """How many runs of the first rule and of the baseline get half of the way."""
+    """Give the share of runs above a score of 50 for the first rule and for the baseline."""
     first, baseline = overall["rows"][0]["rule"], overall["baseline"]
     place = list(overall["thresholds"]).index(50)
     shares = {row["rule"]: 100 * row["profile"][place][0] for row in overall["rows"]}

@@ -1,4 +1,4 @@
-"""Draw a figure in a browser, with plotly.js."""
+"""Figures for a browser, drawn by plotly.js."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Plot(NamedTuple):
 
     message: str
     figure: Json
-    choices: tuple[Json, ...]  # what each choice changes, in the words of Plotly.update
+    choices: tuple[Json, ...]  # what each choice changes, as arguments of Plotly.update
 
 
 def plot(figure: figures.Figure) -> Plot:
-    """Describe a figure for plotly.js."""
+    """Translate a figure for plotly.js."""
     shown = figure.choices or (figures.Choice("", figure.title, figure.content),)
     drawn = [RENDERERS[type(choice.content)](choice.content) for choice in shown]
     changes = [_change(choice, each) for choice, each in zip(shown, drawn, strict=True)]
@@ -45,7 +45,7 @@ def _change(choice: figures.Choice, drawn: Json) -> Json:
 
 
 def _curves(content: figures.Curves) -> Json:
-    """The mean of each rule over its seeds, in a band from the lowest to the highest; a legend that filters."""
+    """Draw each rule's mean over seeds in a band from lowest to highest seed; the legend shows and hides rules."""
     noun = theme.name(content.x.partition(" [")[0])
     data = [
         trace
@@ -80,7 +80,7 @@ def _band(number: int, rule: str, x: Sequence[float], low: Sequence[float], high
 
 
 def _panels(content: figures.Panels) -> Json:
-    """All panels in one, where the legend filters."""
+    """Draw all panels as one plot, with an entry in the legend for each rule and layer."""
     rules = next(iter(content.layers.values()))
     curves = {f"{rule}, {layer}": found[rule] for rule in rules for layer, found in content.layers.items()}
     drawn = _curves(figures.Curves(content.x, content.y, curves))
@@ -89,7 +89,7 @@ def _panels(content: figures.Panels) -> Json:
 
 
 def _dots(content: figures.Dots) -> Json:
-    """Two traces for all rules: many are slow."""
+    """Draw all rules in two traces, because many traces are slow."""
     means, line, shapes = content.means, content.line, []
     if line is not None and math.isfinite(line.at):
         ends = {"x0": line.at, "x1": line.at, "y0": 0, "y1": 1, "yref": "paper"}
@@ -101,7 +101,7 @@ def _dots(content: figures.Dots) -> Json:
 
 
 def _seeds(content: figures.Dots) -> Json:
-    """Faintly, below the bars, which would hide them; none of a single seed."""
+    """Draw the seeds faintly below the bars, which would hide them; a single seed is not drawn."""
     several = [(row, rule, content.seeds[rule]) for row, rule in enumerate(content.means)]
     points = [(value, row, rule) for row, rule, seeds in several if len(seeds) > 1 for value in seeds]
     faint = {"color": [theme.colour(content.looks[row], 0.4) for _, row, _ in points], "size": 7}
@@ -145,7 +145,7 @@ def _scatter(content: figures.Scatter) -> Json:
 
 
 def _cost_axis(costs: Sequence[float]) -> Json:
-    """Logarithmic, over more than a decade so that it has labels; linear where a cost is 0."""
+    """Return a logarithmic axis of more than a decade, so that it has labels; a linear one where a cost is 0."""
     if min(costs) <= 0:
         return {"type": "linear", "tickmode": "auto", "tickformat": "~s", "autorange": True, "range": None}
     low, high = math.log10(min(costs) / 4), math.log10(4 * max(costs))
@@ -157,14 +157,14 @@ def _cost_axis(costs: Sequence[float]) -> Json:
 
 
 def _matrix(content: figures.Matrix) -> Json:
-    """Blue above 0, orange below it, white where there is no number; below its narrowest [px] the figure scrolls."""
+    """Draw cells blue above 0, orange below and white without a number; a figure that is too narrow scrolls."""
     x, y, many = content.x, content.y, len(content.x) > 3
     heat = {
         "type": "heatmap",
         "z": [theme.numbers(row) for row in content.values],
         "zmin": -content.largest,
         "zmax": content.largest,
-        "colorscale": [[0, "#e8913c"], [0.5, "#ffffff"], [1, "#5aa5de"]],  # pale enough for black letters
+        "colorscale": [[0, "#e8913c"], [0.5, "#ffffff"], [1, "#5aa5de"]],  # pale enough for black text
         "hoverinfo": "text",
         "hoverongaps": True,
         "hovertext": [["<br>".join(map(theme.name, label)) for label in row] for row in content.hover],
@@ -197,12 +197,12 @@ RENDERERS: dict[type, Callable[[Any], Json]] = {
 
 
 def _names(names: Sequence[str]) -> Json:
-    """An axis of names in place of numbers."""
+    """Label an axis with names in place of numbers."""
     return {"tickvals": list(range(len(names))), "ticktext": [theme.short(name) for name in names], "ticks": ""}
 
 
 def _line(line: figures.Line | None, over: Sequence[float]) -> list[Json]:
-    """A dotted line over an axis; none where its place is unknown."""
+    """Draw a dotted horizontal line; none where its value is unknown."""
     if line is None or not math.isfinite(line.at):
         return []
     ends = [min(over), max(over)]
@@ -216,7 +216,7 @@ def _trace(rule: str, x: Sequence[float], y: Sequence[float], **more: Any) -> Js
 
 
 def _bar(colour: str, found: Sequence[Interval]) -> Json:
-    """From its ends: a BCa interval need not lie around the mean."""
+    """Draw bars between the ends of the intervals: a BCa interval need not contain the mean."""
     above = theme.numbers([high - mean for mean, _, high in found])
     below = theme.numbers([mean - low for mean, low, _ in found])
     look = {"type": "data", "symmetric": False, "color": colour, "thickness": 1.6, "width": 5}
@@ -224,7 +224,7 @@ def _bar(colour: str, found: Sequence[Interval]) -> Json:
 
 
 def as_json(plots: Mapping[str, Plot]) -> Markup:
-    """Write all plots as text that cannot end an element."""
+    """Write all plots as JSON that is safe inside a script element: `<`, `>` and `&` are escaped."""
     content = {name: {"figure": each.figure, "choices": each.choices} for name, each in plots.items()}
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))

@@ -1,4 +1,4 @@
-"""Accuracy at fewer time steps, and the measures of it, rule by rule."""
+"""Figures of accuracy at fewer time steps, and of the measures derived from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.statistics import Interval, interval
 
 
 def of_comparison(task: str, runs: Sequence[FinishedRun], baseline: str) -> list[Figure]:
-    """Accuracy against steps, and each measure; none where the runs were not tested at fewer steps."""
+    """Build the figures of accuracy against steps and of each measure; none where no fewer steps were tested."""
     measures = measured(runs)
     if not measures:
         return []
@@ -21,38 +21,38 @@ def of_comparison(task: str, runs: Sequence[FinishedRun], baseline: str) -> list
 
 
 def of_run(task: str, run: FinishedRun) -> list[Figure]:
-    """Accuracy against steps; none where the run was not tested at fewer steps."""
+    """Build the figure of accuracy against steps; none where the run was not tested at fewer steps."""
     if not measured([run]):
         return []
     (few, first), (many, last) = list(run.accuracy_at.items())[:: len(run.accuracy_at) - 1]
-    told = f"{run.rule} has {first:.1f} % with {few} of {many} time steps, {last:.1f} % with all"
-    return [_against_steps([run], f"{task}: {told} (seed {run.seed})")]
+    found = f"{run.rule} has {first:.1f} % with {few} of {many} time steps, {last:.1f} % with all"
+    return [_against_steps([run], f"{task}: {found} (seed {run.seed})")]
 
 
 def steps_message(task: str, runs: Sequence[FinishedRun], baseline: str) -> str:
-    """Which rules stand above the baseline from the fewest steps, seed by seed."""
+    """State which rules are above the baseline at the fewest steps, by paired differences."""
     steps = list(runs[0].accuracy_at)
     over = _paired(runs, baseline, lambda run: run.accuracy_at[steps[0]])
     return f"{task}: with {steps[0]} of {steps[-1]} time steps, {standing(over, baseline)}"
 
 
 def measure_message(task: str, runs: Sequence[FinishedRun], measure: Measure, baseline: str) -> str:
-    """On which side of the baseline the rules stand in a measure, seed by seed."""
+    """State which rules are above and which below the baseline in a measure, by paired differences."""
     over = _paired(runs, baseline, lambda run: value(run, measure))
     above = [rule for rule, (_, low, _) in over.items() if low > 0]
     below = [rule for rule, (_, _, high) in over.items() if high < 0]
     if not over:
         return f"{task}: {measure.noun} of {baseline} alone"
     if few_seeds(over):
-        return f"{task}: fewer than 3 seeds rank no rules by {measure.noun}"
+        return f"{task}: fewer than 3 seeds, so no ranking by {measure.noun}"
     if not above and not below:
-        return f"{task}: no rule can be told from {baseline} by its {measure.noun}"
+        return f"{task}: no rule is distinguishable from {baseline} by its {measure.noun}"
     sides = [f"{side} for {named(found, over)}" for side, found in (("higher", above), ("lower", below)) if found]
-    return f"{task}: {measure.noun}, beside {baseline}, is {' and '.join(sides)}"
+    return f"{task}: compared with {baseline}, {measure.noun} is {' and '.join(sides)}"
 
 
 def _paired(runs: Sequence[FinishedRun], baseline: str, number: Callable[[FinishedRun], float]) -> dict[str, Interval]:
-    """Differences to the baseline of the same seed, with their intervals, rule by rule."""
+    """Return the interval of each rule's differences from the baseline at the same seed."""
     rules = by_rule(runs)
     reference = {run.seed: number(run) for run in rules[baseline]}
     return {
@@ -82,17 +82,17 @@ def _by_rule(runs: Sequence[FinishedRun], measure: Measure, title: str) -> Figur
         {"rule": run.rule, "seed": run.seed, measure.name: value(run, measure), **found[run.rule]._asdict()}
         for run in runs
     ]
-    told = "; ".join(f"{rule}: {middle}" for rule, middle in found.items())
-    alt = f"{measure.label[0].upper()}{measure.label[1:]}, mean and 95 % interval. {told}."
+    listed = "; ".join(f"{rule}: {middle}" for rule, middle in found.items())
+    alt = f"{measure.label[0].upper()}{measure.label[1:]}, mean and 95 % interval. {listed}."
     note = "bar: 95 % interval of the mean; faint: every seed" if len(runs) > len(found) else ""
     return Figure(measure.name, title, alt, rows, Dots(measure.label, found, values(runs, measure), note))
 
 
 def _steps_alt(runs: Sequence[FinishedRun]) -> str:
-    """Where the curves begin and end."""
-    told = []
+    """Describe where the curves begin and end."""
+    ends = []
     for rule, mine in by_rule(runs).items():
         steps = list(mine[0].accuracy_at)
         few, many = (sum(run.accuracy_at[step] for run in mine) / len(mine) for step in (steps[0], steps[-1]))
-        told.append(f"{rule} goes from {few:.2f} with {steps[0]} to {many:.2f} with {steps[-1]}")
-    return f"Test accuracy in percent against time steps used. {'; '.join(told)}."
+        ends.append(f"{rule} goes from {few:.2f} with {steps[0]} to {many:.2f} with {steps[-1]}")
+    return f"Test accuracy in percent against time steps used. {'; '.join(ends)}."

@@ -1,4 +1,4 @@
-"""Validation accuracy while learning."""
+"""Figures of validation accuracy during learning."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sandbox.runs.finished import FinishedRun, by_rule
 
 
 def of_comparison(table: dict[str, Any], runs: Sequence[FinishedRun]) -> Figure:
-    """The curves of all rules, beside the linear classifier."""
+    """Build the figure of all rules' curves, with a line for the linear classifier."""
     return _figure(runs, message(table), table["linear"])
 
 
 def of_run(task: str, run: FinishedRun) -> Figure:
-    """The curve of one run."""
+    """Build the figure of one run."""
     first, last = run.accuracies[0], run.accuracies[-1]
     rise = f"{run.rule} goes from {first:.1f} % to {last:.1f} % on the validation set"
     return _figure([run], f"{task}: {rise} (seed {run.seed})")
 
 
 def message(table: dict[str, Any]) -> str:
-    """Which rules end above the baseline, by the intervals of the table."""
+    """State which rules end above the baseline, by the intervals of the table."""
     over = {row["rule"]: as_interval(row["over_baseline"]) for row in table["rows"] if row["over_baseline"] is not None}
     return f"{table['task']}: {standing(over, table['baseline'])}"
 
@@ -42,8 +42,8 @@ def _figure(runs: Sequence[FinishedRun], title: str, linear: float | None = None
 
 
 def _alt(runs: Sequence[FinishedRun], linear: float | None) -> str:
-    """Where the curves end."""
+    """Describe where the curves end."""
     ends = {rule: [run.accuracies[-1] for run in mine] for rule, mine in by_rule(runs).items()}
-    told = "; ".join(f"{rule} ends at {sum(last) / len(last):.2f}" for rule, last in ends.items())
+    listed = "; ".join(f"{rule} ends at {sum(last) / len(last):.2f}" for rule, last in ends.items())
     line = "" if linear is None else f" Dotted line: a linear classifier at {linear:.2f}."
-    return f"Validation accuracy in percent against epoch. {told}.{line}"
+    return f"Validation accuracy in percent against epoch. {listed}.{line}"

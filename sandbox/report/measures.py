@@ -1,4 +1,4 @@
-"""The four measures of accuracy at fewer time steps: their names, units and meanings."""
+"""The four measures of accuracy at fewer time steps: names, units and meanings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MEASURES = (
         "accuracy drop",
         "points",
         100,
-        "The drop is the accuracy from the most time steps minus the accuracy from the fewest, in points.",
+        "The drop is the accuracy at the most time steps minus the accuracy at the fewest, in points.",
     ),
     Measure(
         "area",
@@ -41,7 +41,7 @@ MEASURES = (
         "mean accuracy over steps",
         "%",
         100,
-        "The area is the mean of the accuracies over the numbers of time steps used, in percent.",
+        "The area is the mean accuracy over all numbers of time steps used, in percent.",
     ),
     Measure(
         "consistency",
@@ -49,8 +49,8 @@ MEASURES = (
         "consistency over time",
         "",
         1,
-        "The consistency is the mean cosine between what the read-out receives from a sample at two different steps: "
-        "1 where every step looks the same.",
+        "The consistency is the mean cosine between the inputs of the read-out at two different steps of a sample: "
+        "1 where they are the same at every step.",
     ),
     Measure(
         "separation",
@@ -58,30 +58,30 @@ MEASURES = (
         "class separation",
         "",
         1,
-        "The separation is the mean cosine between what the read-out receives at a step from two samples of one class "
-        "minus that from two samples of different classes: 0 where the classes look alike.",
+        "The separation is the mean cosine between the inputs of the read-out for two samples of one class at a step "
+        "minus that for two samples of different classes: 0 where the classes do not differ.",
     ),
 )
 
 
 def measured(runs: Sequence[FinishedRun]) -> list[Measure]:
-    """The measures that every run has; none where a run saw no choice of steps."""
+    """List the measures that every run has; none where a run was tested at one number of steps only."""
     if not all(len(run.accuracy_at) > 1 for run in runs):
         return []
     return [measure for measure in MEASURES if all(measure.key in run.result["test"] for run in runs)]
 
 
 def value(run: FinishedRun, measure: Measure) -> float:
-    """A run's number in the measure's unit."""
+    """Return the value of a run in the unit of the measure."""
     number = run.result["test"][measure.key]
     return math.nan if number is None else measure.scale * float(number)
 
 
 def values(runs: Sequence[FinishedRun], measure: Measure) -> dict[str, list[float]]:
-    """Each rule's numbers, seed by seed."""
+    """Return the values of each rule, seed by seed."""
     return {rule: [value(run, measure) for run in mine] for rule, mine in by_rule(runs).items()}
 
 
 def intervals(runs: Sequence[FinishedRun], measure: Measure) -> dict[str, Interval]:
-    """Each rule's mean over its seeds with its 95 % interval."""
+    """Return each rule's mean over its seeds with its 95 % interval."""
     return {rule: interval(found) for rule, found in values(runs, measure).items()}

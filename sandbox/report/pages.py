@@ -1,4 +1,4 @@
-"""The pages: one for a run, a comparison, a grid and a tuning."""
+"""HTML pages for a run, a comparison, a grid and a tuning."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from sandbox.report.templating import allowed, environment, inline, scripts
 from sandbox.runs import folder as folders
 from sandbox.runs.finished import finished, read_run
 
-COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")  # columns of the first table
+# Columns of the first table; the other costs are in a second one.
+COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")
 
 
 class Report(NamedTuple):
-    """The files of a report; beside each figure lie its numbers as CSV."""
+    """The files of a report; the numbers of each figure are in a CSV file beside it."""
 
     html: Path
     figures: tuple[Path, ...]  # PNG
@@ -64,7 +65,7 @@ def _report_comparison(folder: Path) -> Report:
     facts = {
         "table": table,
         "notes": notes(table),
-        "bill": [name for name in priced["rows"][0]["cost"] if name not in COUNTS],
+        "further_costs": [name for name in priced["rows"][0]["cost"] if name not in COUNTS],
         "priced": priced,
         "seeds": sorted({run.seed for run in runs}),
         "test_evaluations": max(run.test_evaluations for run in runs),
@@ -148,7 +149,7 @@ def _write(
 
 
 def _shared(folder: Path, plots: dict[str, interactive.Plot]) -> dict[str, Any]:
-    """What every page says of its folder, and the scripts that draw its plots."""
+    """Collect what every page needs: the facts about its folder, and the scripts that draw its plots."""
     config = folders.read_config(folder)
     code = scripts() if plots else ()
     return {
@@ -163,9 +164,9 @@ def _shared(folder: Path, plots: dict[str, interactive.Plot]) -> dict[str, Any]:
 
 
 def _filled(template: str, facts: dict[str, Any]) -> str:
-    """Fill a template; its filters write numbers and text."""
+    """Fill in a template; its filters format numbers and escape text."""
     templates = environment()
-    templates.globals.update(counts=COUNTS, said=tabular.said, engines=NEUROMC)
+    templates.globals.update(counts=COUNTS, verdict_of=tabular.verdict_of, engines=NEUROMC)
     templates.filters.update(
         interval=lambda numbers: str(as_interval(numbers)),
         count=wording.count,

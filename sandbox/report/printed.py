@@ -1,4 +1,4 @@
-"""Draw a figure as PNG, with matplotlib."""
+"""Figures as PNG, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ BOLD: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold"}
 
 
 def png(figure: figures.Figure) -> bytes:
-    """Draw a figure; equal figures are equal bytes."""
+    """Draw a figure as PNG; equal figures give equal bytes."""
     file = io.BytesIO()
     drawn = RENDERERS[type(figure.content)](figure.content, plain(figure.title))
+    # Without its "Software" entry, which names the version of matplotlib, a file depends on the figure alone.
     drawn.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     return file.getvalue()
 
@@ -72,7 +73,7 @@ def _dots(content: figures.Dots, title: str) -> Figure:
     figure, axes = _empty(title, content.x)
     for row, (rule, mean) in enumerate(content.means.items()):
         number, seeds = content.looks[row], content.seeds[rule]
-        if len(seeds) > 1:  # below the bar, which would hide them
+        if len(seeds) > 1:  # below the bar, which would otherwise hide them
             axes.plot(seeds, [row + 0.2] * len(seeds), "o", color=look(number)["color"], **FAINT)
         _draw_mean(axes, number, row, mean, across=True)
     axes.set_yticks(range(len(content.means)), [plain(rule) for rule in content.means])
@@ -91,7 +92,7 @@ def _scatter(content: figures.Scatter, title: str) -> Figure:
         handles += _draw_mean(axes, number, content.costs[rule], mean)
     low, high = min(content.known), max(content.known)
     axes.set_xscale("log" if low > 0 else "symlog")
-    axes.set_xlim(low / 4, 4 * high or 1)  # over a decade, so that the axis has labels
+    axes.set_xlim(low / 4, 4 * high or 1)  # more than a decade, so that the axis has labels
     if content.line is not None:
         handles.append(axes.axhline(content.line.at, label=content.line.label, **DOTTED))
     _legend(figure, handles, list(content.means), content.note)
@@ -103,7 +104,7 @@ def _matrix(content: figures.Matrix, title: str) -> Figure:
     axes.grid(visible=False)
     columns, crowded = len(content.x), len(content.x) > 8 and not content.bar
     size = 5.5 if crowded else 10 if content.bar else 9
-    reach = content.largest if content.bar else 2 * content.largest  # pale, where no bar tells the value of a colour
+    reach = content.largest if content.bar else 2 * content.largest  # pale colours where no bar explains them
     image = axes.imshow(np.array(content.values), cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
     turn = 90 if crowded else 20 if columns > 3 else 0
     axes.set_xticks(range(columns), [plain(name) for name in content.x], fontsize=size, rotation=turn)
@@ -127,7 +128,7 @@ RENDERERS: dict[type, Callable[[Any, str], Figure]] = {
 
 
 def _empty(title: str, x: str = "", y: str = "") -> tuple[Figure, Axes]:
-    """A figure with a title and the names of its axes."""
+    """Build a figure with a title and labelled axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -143,13 +144,13 @@ def _empty(title: str, x: str = "", y: str = "") -> tuple[Figure, Axes]:
 
 
 def _bare(axes: Axes) -> None:
-    """A pale grid, and no frame above and on the right."""
+    """Draw a pale grid, and remove the frame at the top and on the right."""
     axes.grid(color="0.9", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_curves(axes: Axes, curves: Mapping[str, figures.Curve], every: int | None = None) -> tuple[list[Any], str]:
-    """A thin line for each seed and a thick one for their mean; the handles, and a note for the legend."""
+    """Draw a thin line for each seed and a thick one for their mean; return the handles and a note for the legend."""
     handles = []
     for number, (x, seeds) in enumerate(curves.values()):
         if len(seeds) > 1:
@@ -160,9 +161,9 @@ def _draw_curves(axes: Axes, curves: Mapping[str, figures.Curve], every: int | N
 
 
 def _draw_mean(axes: Axes, number: int, place: float, interval: Interval, *, across: bool = False) -> list[Any]:
-    """A mean with a bar for its interval at a place on the x axis, or across at one on the y axis; the handle."""
+    """Draw a mean with its interval at `place` on the x axis, or on the y axis if `across`; return the handle."""
     mean, low, high = interval
-    if not math.isnan(low):  # drawn from its ends: a BCa interval need not lie around the mean
+    if not math.isnan(low):  # drawn from its ends: a BCa interval need not contain the mean
         bar = ([place, place], [low, high])
         cap = "|" if across else "_"
         axes.plot(*(bar[::-1] if across else bar), color=look(number)["color"], linewidth=1.2, marker=cap, markersize=9)
@@ -171,7 +172,7 @@ def _draw_mean(axes: Axes, number: int, place: float, interval: Interval, *, acr
 
 
 def _legend(figure: Figure, handles: list[Any], rules: list[str], note: str) -> None:
-    """Below the axes, where it hides nothing; handles beyond the rules bring their own label."""
+    """Put the legend below the axes, where it hides nothing; handles after those of the rules have their own label."""
     labels = [plain(rule) for rule in rules] + [handle.get_label() for handle in handles[len(rules) :]]
     legend = figure.legend(
         handles,
@@ -189,7 +190,7 @@ def _legend(figure: Figure, handles: list[Any], rules: list[str], note: str) -> 
 
 
 def look(number: int) -> dict[str, Any]:
-    """Colour, line style and marker of the n-th rule; in grey the last two tell rules apart."""
+    """Return the colour, line style and marker of the n-th rule; line style and marker also work in grey."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": LINES[number % len(LINES)][0],
@@ -200,5 +201,5 @@ def look(number: int) -> dict[str, Any]:
 
 
 def plain(text: str) -> str:
-    """Escape what matplotlib would take for mathematics."""
+    """Escape dollar signs, which matplotlib would read as mathematics."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The rules of a comparison in their order, and each beside every other."""
+"""Figures of a comparison: the ranking of the rules, and every pair of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Pairs = dict[tuple[str, str], Verdict]
 
 
 def figures(table: dict[str, Any]) -> list[Figure]:
-    """The ranking, and the matrix where there is more than one rule."""
+    """Build the ranking, and the matrix of pairs where there is more than one rule."""
     pairs = every_pair(accuracies(table)) if len(table["rows"]) > 1 else {}
     return [_ranking(table), _matrix(table, pairs)] if pairs else [_ranking(table)]
 
 
 def accuracies(table: dict[str, Any]) -> dict[str, list[float]]:
-    """Every seed of every rule [%], the highest mean first."""
+    """Return the accuracies of all seeds [%] by rule, the highest mean first."""
     return {row["rule"]: [math.nan if x is None else x for x in row["accuracies"]] for row in _ranked(table)}
 
 
@@ -31,11 +31,11 @@ def _ranked(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _ranking(table: dict[str, Any]) -> Figure:
     means = {row["rule"]: as_interval(row["accuracy"]) for row in _ranked(table)}
-    told = "; ".join(f"{rule} {mean}" for rule, mean in means.items())
+    listed = "; ".join(f"{rule} {mean}" for rule, mean in means.items())
     return Figure(
         "ranking",
         ranking_message(table),
-        f"Test accuracy in percent, the highest mean first. {told}.",
+        f"Test accuracy in percent, the highest mean first. {listed}.",
         [
             {"rank": rank, "rule": rule, "test_accuracy_percent": mean, "low": low, "high": high}
             for rank, (rule, (mean, low, high)) in enumerate(means.items(), 1)
@@ -52,11 +52,11 @@ def _ranking(table: dict[str, Any]) -> Figure:
 
 
 def ranking_message(table: dict[str, Any]) -> str:
-    """Which rule has the highest mean; what that is worth, the pairs say."""
+    """Name the rules with the two highest means; whether they differ is left to the matrix of pairs."""
     first, *rest = _ranked(table)
     if not rest:
         return f"{table['task']}: {first['rule']} alone"
-    return f"{table['task']}: {first['rule']} has the highest mean, {rest[0]['rule']} comes next"
+    return f"{table['task']}: {first['rule']} has the highest mean, followed by {rest[0]['rule']}"
 
 
 def _matrix(table: dict[str, Any], pairs: Pairs) -> Figure:
@@ -79,26 +79,26 @@ def _matrix(table: dict[str, Any], pairs: Pairs) -> Figure:
 
 
 def matrix_message(task: str, pairs: Pairs) -> str:
-    """How many pairs can be told apart."""
+    """Count the pairs of rules that are distinguishable."""
     if all(verdict.words.startswith("too few seeds") for verdict in pairs.values()):
-        return f"{task}: too few seeds to tell any of {len(pairs) // 2} pairs of rules apart"
-    apart = sum(_told_apart(verdict) for verdict in pairs.values()) // 2
-    return f"{task}: {apart} of {len(pairs) // 2} pairs of rules can be told apart"
+        return f"{task}: too few seeds to distinguish any of {len(pairs) // 2} pairs of rules"
+    apart = sum(_distinguished(verdict) for verdict in pairs.values()) // 2
+    return f"{task}: {apart} of {len(pairs) // 2} pairs of rules are distinguishable"
 
 
-def _told_apart(verdict: Verdict) -> bool:
+def _distinguished(verdict: Verdict) -> bool:
     return verdict.words.startswith(("above", "below"))
 
 
 def _cell(verdict: Verdict) -> str:
-    """A difference, with a star where the pair is told apart."""
+    """Write a difference, with a star where the pair is distinguishable."""
     mean = verdict.difference.mean
-    return "–" if math.isnan(mean) else f"{mean:+.1f}{'*' if _told_apart(verdict) else ''}".replace("-", "−")
+    return "–" if math.isnan(mean) else f"{mean:+.1f}{'*' if _distinguished(verdict) else ''}".replace("-", "−")
 
 
 def _hover(a: str, b: str, verdict: Verdict) -> tuple[str, ...]:
-    told = f"p = {verdict.p:.3g}, by Holm {verdict.adjusted:.3g}"
-    return (f"{a} − {b}", f"{verdict.difference} points", verdict.words, told)
+    tested = f"p = {verdict.p:.3g}, by Holm {verdict.adjusted:.3g}"
+    return (f"{a} − {b}", f"{verdict.difference} points", verdict.words, tested)
 
 
 def _row(a: str, b: str, verdict: Verdict) -> dict[str, Any]:

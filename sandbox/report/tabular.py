@@ -1,4 +1,4 @@
-"""Tables for other programs, as CSV, and text for a page in Markdown."""
+"""Tables as CSV for other programs, and text for a Markdown page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.report.wording import verdict
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Write rows as CSV, with the keys of the first as its head."""
+    """Write rows as CSV, with the keys of the first row as the header."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -31,7 +31,7 @@ def table_csv(table: dict[str, Any]) -> str:
                 **_ends("validation_percent", row["validation"]),
                 **_ends("over_baseline_points", row["over_baseline"] or (None, None, None)),
                 **{key: row.get(key) for key in ("effect", "p", "p_adjusted")},
-                "verdict": said(row, table["baseline"]) if row["over_baseline"] else None,
+                "verdict": verdict_of(row, table["baseline"]) if row["over_baseline"] else None,
                 "parameters_trained": row["parameters_trained"],
                 **row["cost"],
             }
@@ -40,18 +40,18 @@ def table_csv(table: dict[str, Any]) -> str:
     )
 
 
-def said(row: dict[str, Any], baseline: str) -> str:
-    """How a row compares with the baseline; a dash for the baseline itself."""
+def verdict_of(row: dict[str, Any], baseline: str) -> str:
+    """Return the verdict of a row against the baseline; a dash for the baseline itself."""
     if row["over_baseline"] is None:
         return "–"
     return str(row.get("verdict") or verdict(row["over_baseline"], baseline))
 
 
 def markdown(text: object) -> str:
-    """Escape what would be markup or end a cell.
+    r"""Escape what would be markup, or end a cell.
 
     >>> markdown("a|b <c>")
-    'a\\\\|b &lt;c&gt;'
+    'a\\|b &lt;c&gt;'
     """
     return html.escape(str(text), quote=False).replace("|", r"\|").replace("\n", " ")
 

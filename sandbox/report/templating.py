@@ -1,4 +1,4 @@
-"""What the pages are made of: templates, pictures, and the scripts that a browser may run."""
+"""Parts of the pages: templates, images, and the scripts that a browser may run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
-PLOTLY = TEMPLATES / "vendor" / "plotly-cartesian.min.js"  # a part of plotly.js, which takes 0.8 s to parse whole
+PLOTLY = TEMPLATES / "vendor" / "plotly-cartesian.min.js"  # a part of plotly.js: parsing all of it takes 0.8 s
 
 
 def environment() -> Environment:
-    """Find the templates; text is escaped in HTML, and a name that is not given is an error."""
+    """Build the environment of the templates: text is escaped in HTML, and a missing name is an error."""
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=select_autoescape(("html",)),
@@ -25,16 +25,16 @@ def environment() -> Environment:
 
 
 def inline(png: bytes) -> Markup:
-    """Write a picture as the `src` of an image."""
+    """Encode a PNG as the `src` of an image."""
     return Markup("data:image/png;base64,") + base64.b64encode(png).decode()
 
 
 def scripts() -> tuple[Markup, ...]:
-    """Read plotly.js and ours, in the order in which they run."""
+    """Read plotly.js and our script, in the order in which they run."""
     return tuple(Markup(path.read_text(encoding="utf-8")) for path in (PLOTLY, TEMPLATES / "plots.js"))
 
 
 def allowed(texts: tuple[Markup, ...]) -> str:
-    """Name the scripts that a browser may run, by their hashes; it refuses any other, such as one in a name."""
+    """Return the hashes of the scripts that a browser may run; it refuses others, such as one in a rule's name."""
     hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
     return " ".join(f"'sha256-{found}'" for found in hashes) or "'none'"

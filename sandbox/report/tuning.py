@@ -1,4 +1,4 @@
-"""Equal tuning: the best validation accuracy so far against the trials spent."""
+"""Figures of equal tuning: the best validation accuracy so far against the number of trials."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sandbox.report.figures import Curve, Curves, Figure
 
-FEW = 10  # trials; up to here each has its tick
+FEW = 10  # trials up to which each has a tick of its own
 
 
 class Place(NamedTuple):
@@ -18,24 +18,24 @@ class Place(NamedTuple):
 
 
 def place(found: dict[str, Any], study: str) -> Place:
-    """Read the name of a study."""
+    """Split the name of a study into its parts."""
     comparison, _, rule = study.rpartition("/")
     return Place(comparison, found.get("tasks", {}).get(comparison, comparison), rule)
 
 
 def comparisons(found: dict[str, Any]) -> list[str]:
-    """The comparisons of a grid, in the order of the studies."""
+    """List the comparisons of a grid in the order of the studies."""
     return list(dict.fromkeys(name.rpartition("/")[0] for name in found["studies"]))
 
 
 def title(found: dict[str, Any]) -> str:
-    """What was tuned, and the budget."""
+    """State what was tuned, and with which budget."""
     tasks = ", ".join(dict.fromkeys(place(found, name).task for name in found["studies"]))
     return f"tuning {len(curves_by_rule(found))} rules on {tasks}: {found['budget']['trials']} trials for each"
 
 
 def figures(found: dict[str, Any]) -> list[Figure]:
-    """The curves of the task; of several tasks their mean, and then each."""
+    """Build the figure of the task; for several tasks that of their mean, then one for each."""
     each = comparisons(found)
     tasks = [_figure(f"tuning_{n}", _of(found, comparison)) for n, comparison in enumerate(each, 1)]
     return [_figure("tuning", found), *(tasks if len(tasks) > 1 else [])]
@@ -43,11 +43,11 @@ def figures(found: dict[str, Any]) -> list[Figure]:
 
 def _figure(name: str, found: dict[str, Any]) -> Figure:
     curves = means(found)
-    told = "; ".join(f"{rule} ends at {curve.seeds[0][-1]:.2f}" for rule, curve in curves.items())
+    listed = "; ".join(f"{rule} ends at {curve.seeds[0][-1]:.2f}" for rule, curve in curves.items())
     return Figure(
         name,
         message(found),
-        f"Best validation accuracy so far against trials. {told}.",
+        f"Best validation accuracy so far against trials. {listed}.",
         _rows(found),
         Curves("trials", "best validation accuracy [%]", curves, tick=1 if found["budget"]["trials"] <= FEW else None),
     )
@@ -59,7 +59,7 @@ def _of(found: dict[str, Any], comparison: str) -> dict[str, Any]:
 
 
 def message(found: dict[str, Any]) -> str:
-    """Which rule ends highest, and where."""
+    """State which rule ends highest, and on which task."""
     ends = {rule: curve.seeds[0][-1] for rule, curve in means(found).items()}
     each = comparisons(found)
     where = f"mean of {len(each)} tasks" if len(each) > 1 else place(found, next(iter(found["studies"]))).task
@@ -68,7 +68,7 @@ def message(found: dict[str, Any]) -> str:
 
 
 def means(found: dict[str, Any]) -> dict[str, Curve]:
-    """The mean over tasks at each trial, for the rules that are on all of them."""
+    """Average over tasks at each trial, for the rules that were tuned on all of them."""
     tasks = len(comparisons(found))
     heights = {
         rule: [sum(at) / len(at) for at in zip(*curves, strict=True)]
@@ -79,7 +79,7 @@ def means(found: dict[str, Any]) -> dict[str, Curve]:
 
 
 def curves_by_rule(found: dict[str, Any]) -> dict[str, list[list[float]]]:
-    """The curves of each rule, task by task."""
+    """Collect the curves of each rule, task by task."""
     curves: dict[str, list[list[float]]] = {}
     for name, study in found["studies"].items():
         curves.setdefault(name.rpartition("/")[2], []).append(study["best_so_far"])
@@ -87,7 +87,7 @@ def curves_by_rule(found: dict[str, Any]) -> dict[str, list[list[float]]]:
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each trial: its options, its validation accuracy and the best so far."""
+    """Return one CSV row for each trial: its options, its validation accuracy and the best so far."""
     return [
         {
             "comparison": name.rpartition("/")[0],

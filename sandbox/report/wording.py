@@ -1,4 +1,4 @@
-"""Verdicts that follow from intervals, and numbers that people can read."""
+"""Verdicts that follow from intervals, and readable numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def count(number: float | None) -> str:
 
 
 def hundredths(number: float | None) -> str:
-    """Write a percentage or a number like it; a dash where there is none.
+    """Write a number with two decimals, or a dash where it is unknown.
 
     >>> hundredths(93.456), hundredths(None)
     ('93.46', '–')
@@ -45,35 +45,35 @@ def verdict(over_baseline: Sequence[float | None], baseline: str) -> str:
     """
     _, low, high = over_baseline
     if low is None or high is None:
-        return "fewer than 3 seeds have no interval: nothing can be said"
+        return "no verdict: fewer than 3 seeds have no interval"
     if low <= 0 <= high:
         return f"not distinguishable from {baseline} at these seeds"
     return f"above {baseline}" if low > 0 else f"below {baseline}"
 
 
 def standing(over: dict[str, Interval], baseline: str) -> str:
-    """Which rules stand above the baseline, by the intervals of their paired differences."""
+    """State which rules are above the baseline, by the intervals of their paired differences."""
     if not over:
         return f"{baseline} alone"
     if few_seeds(over):
-        return "fewer than 3 seeds rank no rules"
+        return "fewer than 3 seeds, so no ranking"
     above = [rule for rule, (_, low, _) in over.items() if low > 0]
     if not above:
-        return f"no rule stands above {baseline}"
-    return f"{named(above, over)} {'stands' if len(above) == 1 else 'stand'} above {baseline}"
+        return f"no rule is above {baseline}"
+    return f"{named(above, over)} {'is' if len(above) == 1 else 'are'} above {baseline}"
 
 
 def named(found: list[str], over: dict[str, Interval]) -> str:
-    """Name one rule, count several."""
+    """Name a single rule; count several."""
     return found[0] if len(found) == 1 else f"{len(found)} of {len(over)} rules"
 
 
 def few_seeds(over: dict[str, Interval]) -> bool:
-    """Whether an interval is missing, so that nothing tells the rules apart."""
+    """Tell whether an interval is missing, so that the rules cannot be ranked."""
     return any(math.isnan(low) for _, low, _ in over.values())
 
 
 def height(row: dict[str, Any]) -> float:
-    """A rule's mean accuracy, to rank it by; last where it is not a number."""
+    """Return a rule's mean accuracy as a key for ranking; a rule without one comes last."""
     mean = as_interval(row["accuracy"]).mean
     return -math.inf if math.isnan(mean) else mean

@@ -1,6 +1,6 @@
 """How confident we can be in a few seeds: intervals, paired tests, effect sizes, profiles, seeds needed.
 
-Imports nothing of ours.
+Imports none of the other packages.
 """
 
 from sandbox.statistics.intervals import FEWEST, Interval, bootstrap, interquartile_mean, interval

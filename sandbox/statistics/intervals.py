@@ -1,4 +1,4 @@
-"""How sure one may be of a mean over a few seeds."""
+"""Confidence intervals of a mean over a few seeds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FEWEST = 3  # values below which no interval is given: two say nothing of their spread
+FEWEST = 3  # values needed for an interval: two are too few to estimate their spread
 
 
 class Interval(NamedTuple):
-    """A mean, or another number, and its 95 % interval; the bounds are NaN where there are too few values for one."""
+    """A mean, or another statistic, with its 95 % interval; the bounds are NaN where there are too few values."""
 
     mean: float
     low: float
@@ -27,13 +27,23 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """The mean of independent values with Student's interval.
+    """Return the mean of independent values with Student's interval.
 
         mean +- t(n - 1) s / sqrt(n)
 
-    It covers the mean as often as it says where values are about normal, at any number of them; of five, a bootstrap
-    covers it 84 times in a hundred (`tests/sandbox/statistics/test_statistics.py` measures both). The bounds are NaN
-    for fewer than three values. For a paired comparison hand over the differences. Raises ValueError for no values.
+    For values that are about normal, the interval covers the true mean as often as `confidence` says, for any number of
+    values. A bootstrap of five values covers it only 84 times in a hundred. Both are measured in
+    `tests/sandbox/statistics/test_statistics.py`. For a paired comparison, pass the differences.
+
+    Args:
+        values: independent values, such as one accuracy for each seed.
+        confidence: share of intervals that cover the mean, 0.95 by default.
+
+    Returns:
+        The mean and its bounds, which are NaN for fewer than three values.
+
+    Raises:
+        ValueError: there are no values.
 
     >>> print(interval([1.0, 2.0, 3.0, 4.0, 5.0]))
     3.00 [1.04, 4.96]
@@ -52,7 +62,11 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
 
 
 def interquartile_mean(values: Any, axis: int | None = None) -> Any:
-    """The mean of the middle half: of n values, floor(n / 4) are left out at either end.
+    """Return the mean of the middle half: of n values, floor(n / 4) are left out at either end.
+
+    Args:
+        values: an array, or what numpy makes one of.
+        axis: the axis to average over; None, the default, for all values.
 
     >>> float(interquartile_mean([0.0, 1.0, 2.0, 90.0]))
     1.5
@@ -70,22 +84,31 @@ def bootstrap(
     draws: int = 9999,
     confidence: float = 0.95,
 ) -> Interval:
-    """A statistic of all values with a stratified bootstrap interval, from a fixed seed.
+    """Return a statistic of all values with a stratified bootstrap interval, from a fixed seed.
 
-    Each stratum, the seeds of one task for example, is drawn from by itself; bounds are bias-corrected and accelerated.
-    A resample of n values spreads less than they do, by `sqrt((n - 1) / n)`, and knows nothing of how uncertain their
-    spread is; the level is therefore widened to that of Student's interval,
+    Each stratum, for example the seeds of one task, is resampled on its own. The bounds are bias-corrected and
+    accelerated. A resample of n values spreads less than the values do, by a factor of `sqrt((n - 1) / n)`, and ignores
+    that their spread is itself uncertain. The level is therefore widened to match Student's interval:
 
         alpha' = 2 Phi(-sqrt(N / d) t(d)),    N values in all, d = N - number of strata.
 
-    Argument `statistic`: `f(values, axis=)`, such as `numpy.mean` or `interquartile_mean`. The bounds are NaN where a
-    stratum has fewer than three values. Raises ValueError for a stratum without values.
+    Args:
+        *strata: the values of each stratum.
+        statistic: `f(values, axis=)`, such as `numpy.mean`, the default, or `interquartile_mean`.
+        draws: number of resamples, 9999 by default.
+        confidence: nominal level before widening, 0.95 by default.
+
+    Returns:
+        The statistic and its bounds, which are NaN where a stratum has fewer than three values.
+
+    Raises:
+        ValueError: a stratum has no values.
 
     >>> print(bootstrap([90.0, 91.0, 95.0, 92.0], [50.0, 52.0, 49.0, 51.0], statistic=interquartile_mean))
     71.00 [69.75, 73.25]
 
     References: Efron 1987 (doi 10.1080/01621459.1987.10478410), as implemented by SciPy; the widening is Hesterberg's
-    for a mean (2015, doi 10.1080/00031305.2015.1089789; recalled), its use for strata and other statistics ours.
+    for a mean (2015, doi 10.1080/00031305.2015.1089789; recalled); using it for strata and other statistics is ours.
     """
     from scipy import stats
 
@@ -115,6 +138,7 @@ def bootstrap(
 
 
 def _checked(values: Sequence[float]) -> Any:
+    """Return the values as a float64 array; refuse an empty one."""
     if len(values) == 0:
         raise ValueError("no values: an interval needs at least one")
     return np.asarray(values, dtype=np.float64)

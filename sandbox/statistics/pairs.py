@@ -1,4 +1,4 @@
-"""Whether paired seeds tell two rules apart, by how much, and how many seeds it would take."""
+"""Paired tests of two rules over the same seeds, effect sizes, and the number of seeds needed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from sandbox.statistics.intervals import FEWEST, Interval, interval
 
 LEVEL = 0.05
-MOST = 1000  # seeds that anyone is asked for
+MOST = 1000  # seeds that may be asked for
 
 
 class Paired(NamedTuple):
-    """The mean of paired differences with its 95 % interval, and how likely chance alone makes it as large."""
+    """The mean of paired differences with its 95 % interval, and the p of chance alone making it as large."""
 
     difference: Interval
     p: float
@@ -26,10 +26,21 @@ class Paired(NamedTuple):
 
 
 def paired(a: Sequence[float], b: Sequence[float], alternative: str = "greater") -> Paired:
-    """Is a larger than b, seed by seed? The mean of `a - b`, and the exact p of Wilcoxon's signed ranks.
+    """Test whether `a` is larger than `b`, seed by seed, by Wilcoxon's signed ranks.
 
-    Five pairs that all agree have p = 1/32; with the alternative "two-sided", whether they differ, 1/16. Raises
-    ValueError for sequences of different length.
+    The p is exact up to 13 pairs with ties or zeros, and up to 50 pairs without; beyond that it is SciPy's normal
+    approximation. Five pairs that all agree have p = 1/32, or 1/16 two-sided.
+
+    Args:
+        a: one number for each seed.
+        b: as many numbers for the same seeds, in the same order.
+        alternative: "greater" (the default), "less" or "two-sided", as in `scipy.stats.wilcoxon`.
+
+    Returns:
+        The mean of `a - b` with its interval, and p; p is 1 where all differences are 0.
+
+    Raises:
+        ValueError: the sequences differ in length.
 
     >>> print(paired([2.0, 3.0, 5.0, 4.0, 6.0], [1.0, 1.0, 1.0, 1.0, 1.0]))
     3.00 [1.04, 4.96] (p = 0.0312)
@@ -38,13 +49,16 @@ def paired(a: Sequence[float], b: Sequence[float], alternative: str = "greater")
     """
     from scipy import stats
 
+    # Accuracies in percent are rounded floats: equal differences may be unequal in the last bit, which breaks ties.
     differences = [x - y for x, y in zip(a, b, strict=True)]
     p = 1.0 if not any(differences) else float(stats.wilcoxon(differences, alternative=alternative).pvalue)
     return Paired(interval(differences), p)
 
 
 def effect_size(differences: Sequence[float]) -> float:
-    """The mean of paired differences over their standard deviation (Cohen's d_z); NaN for fewer than two.
+    """Return the mean of paired differences over their standard deviation (Cohen's d_z).
+
+    It is NaN for fewer than two differences, and infinite where all of them are equal and not 0.
 
     >>> round(effect_size([1.0, 2.0, 3.0]), 2)
     2.0
@@ -60,7 +74,7 @@ def effect_size(differences: Sequence[float]) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """P values of several tests, adjusted so that one false alarm among them is as rare as each says.
+    """Adjust the p values of several tests so that each bounds the chance of any false alarm among them.
 
         adjusted(k) = max over j <= k of min(1, (m - j + 1) p(j)),    p(1) <= ... <= p(m)
 
@@ -77,10 +91,21 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(differences: Sequence[float], wished: float, power: float = 0.8, comparisons: int = 1) -> int:
-    """Pairs at which a mean difference of `wished` would be found with this power, if they spread as these do.
+    """Estimate how many pairs would show a mean difference of `wished`, if they spread as `differences` do.
 
-    By the noncentral t of a two-sided paired test at 5 % over the number of comparisons. Raises ValueError for fewer
-    than three differences, no wish, or a wish of so little that a thousand pairs are not enough.
+    Based on the noncentral t of a two-sided paired test at 5 %, divided by the number of comparisons.
+
+    Args:
+        differences: paired differences of a pilot, at least three.
+        wished: the mean difference to detect, in the same unit; not 0.
+        power: chance of detecting it, 0.8 by default.
+        comparisons: number of tests that share the 5 %, 1 by default.
+
+    Returns:
+        The number of pairs.
+
+    Raises:
+        ValueError: too few differences, a `wished` of 0, or one so small that a thousand pairs are not enough.
 
     >>> seeds_needed([1.0, 2.0, 3.0, 2.0, 1.0], wished=1.0)
     8
@@ -91,7 +116,7 @@ def seeds_needed(differences: Sequence[float], wished: float, power: float = 0.8
 
     if len(differences) < FEWEST or not wished:
         raise ValueError(
-            f"{len(differences)} differences and a wish of {wished}: give at least {FEWEST}, and a difference"
+            f"{len(differences)} differences, wished={wished}: give at least {FEWEST}, and a wished that is not 0"
         )
     spread = float(np.std(differences, ddof=1))
     if spread == 0:
@@ -104,37 +129,46 @@ def seeds_needed(differences: Sequence[float], wished: float, power: float = 0.8
 
 
 class Verdict(NamedTuple):
-    """What one rule's pairs allow to say against a reference, among all that were compared with it."""
+    """The verdict on one rule against a reference, among all rules that were compared with it."""
 
     difference: Interval
     effect: float  # d_z
     p: float  # two-sided
-    adjusted: float  # for the number of comparisons, by Holm
+    adjusted: float  # p adjusted by Holm for the number of comparisons
     words: str
 
 
 def verdicts(
     reference: Sequence[float], others: Mapping[str, Sequence[float]], than: str = "the reference"
 ) -> dict[str, Verdict]:
-    """Each rule against a reference, pair by pair: "above", "below" or "not distinguishable from" it.
+    """Compare each rule with a reference, pair by pair: it is "above", "below" or "not distinguishable from" it.
 
-    Rules are told apart where the two-sided p of Wilcoxon's signed ranks, adjusted by Holm for all rules, is below 5 %.
-    Pairs so few that even unanimous ones could not show it say that instead, with the number that could.
+    A rule is above or below where the two-sided p of Wilcoxon's signed ranks, adjusted by Holm for all rules, is under
+    5 %. With so few pairs that even unanimous ones could not get there, the verdict is "too few seeds", with the number
+    needed.
+
+    Args:
+        reference: one number for each seed.
+        others: as many numbers for each rule, for the same seeds in the same order.
+        than: name of the reference in the verdicts.
+
+    Raises:
+        ValueError: the sequences differ in length.
 
     >>> found = verdicts([1.0] * 8, {"ours": [2.0, 3.0, 2.5, 2.6, 2.1, 2.2, 2.3, 2.4]}, than="theirs")
     >>> found["ours"].words
     'above theirs'
     >>> verdicts([1.0] * 3, {"ours": [2.0, 3.0, 2.5]}, than="theirs")["ours"].words
-    'too few seeds to tell from theirs: 3, and 6 could'
+    'too few seeds: with 3 no difference can reach p < 0.05; at least 6 are needed'
     """
     judged = _judged([(values, reference, than) for values in others.values()])
     return dict(zip(others, judged, strict=True))
 
 
 def every_pair(values: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], Verdict]:
-    """Every rule against every other, both ways round: `(a, b)` says how a stands beside b.
+    """Compare every rule with every other, in both orders: the verdict at `(a, b)` is that of a against b.
 
-    Adjusted by Holm for all pairs, so that the words are more careful than those of `verdicts`.
+    p is adjusted by Holm for all pairs, which makes these verdicts more cautious than those of `verdicts`.
 
     >>> rules = {"a": [2.0, 3.0, 2.5, 2.6, 2.1, 2.2], "b": [1.0] * 6}
     >>> [(one, verdict.words) for (one, _), verdict in every_pair(rules).items()]
@@ -152,8 +186,9 @@ def every_pair(values: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], V
 
 
 def _judged(pairs: Sequence[tuple[Sequence[float], Sequence[float], str]]) -> list[Verdict]:
-    """Verdicts of values beside a reference and its name, adjusted for all of them."""
+    """Judge values against a reference and its name, with p adjusted for all of these comparisons."""
     found = [paired(values, reference, "two-sided") for values, reference, _ in pairs]
+    # p is NaN where an accuracy is: the comparison still counts, as one that shows nothing.
     adjusted = holm([1.0 if math.isnan(each.p) else each.p for each in found])
     answers = []
     for (values, reference, than), (difference, p), p_adjusted in zip(pairs, found, adjusted, strict=True):
@@ -164,11 +199,12 @@ def _judged(pairs: Sequence[tuple[Sequence[float], Sequence[float], str]]) -> li
 
 
 def _words(difference: float, p: float, pairs: int, comparisons: int, than: str) -> str:
+    """Put a tested difference into words."""
     if math.isnan(difference):
-        return f"no telling from {than}: an accuracy is not a number"
-    enough = 1 + math.floor(1 - math.log2(LEVEL / comparisons))  # the first n with 2^(1 - n) comparisons < LEVEL
+        return f"no verdict against {than}: an accuracy is not a number"
+    enough = 1 + math.floor(1 - math.log2(LEVEL / comparisons))  # smallest n with comparisons x 2^(1 - n) < LEVEL
     if pairs < enough:
-        return f"too few seeds to tell from {than}: {pairs}, and {enough} could"
+        return f"too few seeds: with {pairs} no difference can reach p < {LEVEL}; at least {enough} are needed"
     if p >= LEVEL:
         return f"not distinguishable from {than}"
     return f"{'above' if difference > 0 else 'below'} {than}"

@@ -1,4 +1,4 @@
-"""Whole runs and whole grids in one curve or number: performance profiles, and the area under a learning curve."""
+"""Summaries of grids and runs: performance profiles, and the area under a learning curve."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from sandbox.statistics.intervals import Interval, bootstrap
 
 
 def profile(tasks: Sequence[Sequence[float]], thresholds: Sequence[float], draws: int = 999) -> list[Interval]:
-    """The share of runs that score above each threshold, with pointwise stratified bootstrap intervals.
+    """Return the share of runs that score above each threshold, with pointwise stratified bootstrap intervals.
 
-    Arguments: the scores of all seeds of each task, the thresholds. Where every run or none is above, the interval has
-    no width, as the bootstrap cannot know of what it has not seen.
+    Where all runs or none are above a threshold, the interval has no width: a bootstrap only sees values that occurred.
+
+    Args:
+        tasks: the scores of all seeds, task by task.
+        thresholds: scores at which to evaluate the profile.
+        draws: resamples for each interval, 999 by default.
 
     >>> [share.mean for share in profile([[90.0, 92.0, 94.0, 96.0]], [80.0, 93.0, 99.0])]
     [1.0, 0.5, 0.0]
@@ -26,9 +30,14 @@ def profile(tasks: Sequence[Sequence[float]], thresholds: Sequence[float], draws
 
 
 def area(x: Sequence[float], y: Sequence[float]) -> float:
-    """The mean height of a learning curve over its span, by trapezoids.
+    """Return the mean height of a learning curve over its span, by trapezoids.
 
-    Arguments: epochs, steps or a cost, rising; accuracies. Raises ValueError where x does not rise or lengths differ.
+    Args:
+        x: epochs, steps or a cost, strictly increasing; at least two.
+        y: as many accuracies.
+
+    Raises:
+        ValueError: x does not increase, is too short, or differs in length from y.
 
     >>> area([0.0, 1.0, 3.0], [0.0, 80.0, 90.0])
     70.0
@@ -36,5 +45,5 @@ def area(x: Sequence[float], y: Sequence[float]) -> float:
     from scipy import integrate
 
     if len(x) != len(y) or len(x) < 2 or not np.all(np.diff(x) > 0):
-        raise ValueError(f"a curve of {len(x)} places and {len(y)} heights; wanted two or more, at places that rise")
+        raise ValueError(f"a curve of {len(x)} x and {len(y)} y: give as many of both, at least two, with increasing x")
     return float(integrate.trapezoid(y, x) / (x[-1] - x[0]))

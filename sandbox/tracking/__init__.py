@@ -1,4 +1,4 @@
-"""Loggers for tools that people have open already, each an extra. Imports `machine` alone."""
+"""Loggers for TensorBoard and MLflow, each an optional extra. Imports only `machine`."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a tracker is asked for: take up a run, be told of it line by line, and hear how it ended."""
+"""The interface of a tracker: begin or resume a run, log its lines, and end it."""
 
 from __future__ import annotations
 
@@ -11,35 +11,40 @@ Status = Literal["finished", "failed", "interrupted"]
 
 
 class Tracker(Protocol):
-    """One run as a foreign tool sees it. It only listens, and may fail: the run goes on without it.
+    """Logs one run to another tool. Trackers only receive; if one fails, the run continues without it.
 
-    Constructing one does nothing but to raise ImportError where its library is missing; the library is imported by
-    `begin`, in the process that learns.
+    The constructor only raises ImportError where the library is missing. `begin` imports the library, in the process
+    that learns.
     """
 
     def begin(self, folder: Path, parameters: Mapping[str, Any], kept: int) -> int:
-        """Open the tracked run of a run folder, or take up the one that an earlier attempt left.
+        """Open the tracked run of a run folder, or resume the one of an earlier attempt.
 
-        `parameters` is the flattened configuration. `kept` is the step of the last line that the run stands by, -1 for
-        none: points after it do not count any more. Returns the last step that is tracked and counts, -1 for none; the
-        lines after it are told at once, so that a run which was not tracked from its beginning is tracked whole.
+        Args:
+            folder: of the run.
+            parameters: the flattened configuration.
+            kept: step of the last line that is still valid, -1 for none. Points after it are obsolete.
+
+        Returns:
+            The last valid step that is already tracked, -1 for none. The lines after it are logged at once, so that a
+            run that was not tracked from the start is tracked completely.
         """
         ...
 
     def log(self, step: int, values: Mapping[str, float], health: Sequence[str]) -> None:
-        """Be told the numbers of one line, and every finding about the run's health so far."""
+        """Log the numbers of one line, and all findings about the run's health so far."""
         ...
 
     def end(self, status: Status, values: Mapping[str, float]) -> None:
-        """Hear how this attempt ended, with the numbers of the result where it finished.
+        """Record how this attempt ended, with the numbers of the result where it finished.
 
-        A run that is killed before it could write its result down is taken up once more, and ends twice.
+        A run that is killed before it could save its result is resumed, and therefore ends twice.
         """
         ...
 
 
 def require(tracker: str, *modules: str) -> None:
-    """Raise ImportError, which names the command to install them, where modules are missing; imports none.
+    """Raise ImportError with the command to install missing modules, without importing any.
 
     >>> require("Nobody", "json")
     """

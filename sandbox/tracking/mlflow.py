@@ -1,4 +1,4 @@
-"""MLflow: a SQLite store beside the runs, or wherever MLFLOW_TRACKING_URI says."""
+"""MLflow: a SQLite store beside the runs, or the one that MLFLOW_TRACKING_URI names."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sandbox.machine import files
 from sandbox.tracking.base import Status, require
 
 NAME = "mlflow.db"  # of the store, in the folder of all runs
-KEPT = "mlflow.json"  # in the run folder: which tracked run is its own
+KEPT = "mlflow.json"  # in the run folder: the id of its tracked run
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-MOST_METRICS, MOST_PARAMETERS = 900, 100  # that MLflow takes at once, beside a tag
+MOST_METRICS, MOST_PARAMETERS = 900, 100  # that MLflow accepts in one batch, beside a tag
 
 
 class MLflow:
     """Metrics, findings as a tag and the configuration as parameters; a comparison is one MLflow experiment.
 
-    The run folder remembers its tracked run. Points cannot be taken back: where a run was begun anew, its old tracked
-    run goes to the trash and it gets another. MLflow's telemetry stays off unless MLFLOW_DISABLE_TELEMETRY says false.
-    A server that does not answer is asked again as often as MLFLOW_HTTP_REQUEST_MAX_RETRIES says, and learning waits.
+    The run folder stores the id of its tracked run. MLflow cannot remove points: if a run starts over, its old tracked
+    run is moved to the trash and a new one is created. Telemetry stays off unless MLFLOW_DISABLE_TELEMETRY is false.
+    If a server does not answer, learning waits for MLFLOW_HTTP_REQUEST_MAX_RETRIES retries.
     """
 
     def __init__(self) -> None:
@@ -36,18 +36,18 @@ class MLflow:
         self._step = 0  # of the newest point
 
     def begin(self, folder: Path, parameters: Mapping[str, Any], kept: int) -> int:
-        """Find the tracked run, or make one."""
+        """Find the tracked run, or create one."""
         root = files.root_of(folder)
-        with FileLock(root / f".{NAME}.lock"), _quiet():  # many begin at once, and the first makes the tables
+        with FileLock(root / f".{NAME}.lock"), _quiet():  # many runs begin at once, and the first creates the tables
             self._client = _client(root)
-            held = self._take_up(folder / KEPT, kept)
+            held = self._resume(folder / KEPT, kept)
             if held is None:
                 self._make(_experiment(self._client, folder.resolve().parent.name, root), folder, parameters)
         self._step = -1 if held is None else held
         return self._step
 
     def log(self, step: int, values: Mapping[str, float], health: Sequence[str]) -> None:
-        """Send one batch, which is written whole or not at all."""
+        """Send one batch, which is written completely or not at all."""
         from mlflow.entities import Metric, RunTag
 
         now = int(1000 * time.time())
@@ -58,13 +58,13 @@ class MLflow:
         self._step = step
 
     def end(self, status: Status, values: Mapping[str, float]) -> None:
-        """Send what is not there already of the result, and close the tracked run."""
+        """Send the part of the result that is not there yet, and close the tracked run."""
         there = self._client.get_run(self._run).data.metrics
         self.log(self._step, {name: value for name, value in values.items() if name not in there}, ())
         self._client.set_terminated(self._run, STATUS[status])
 
-    def _take_up(self, remembered: Path, kept: int) -> int | None:
-        """Open the tracked run that the folder remembers; its last step, None for no run that can go on."""
+    def _resume(self, remembered: Path, kept: int) -> int | None:
+        """Open the tracked run of the folder; return its last step, or None for no run that can be resumed."""
         if not remembered.exists():
             return None
         self._run = files.read_json(remembered)["run"]
@@ -95,7 +95,7 @@ def _client(root: Path) -> Any:
 
 
 def _is_there(client: Any, run: str) -> bool:
-    """Whether this store has the run, and not in its trash."""
+    """Tell whether this store has the run, outside its trash."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -107,7 +107,7 @@ def _is_there(client: Any, run: str) -> bool:
 
 
 def _experiment(client: Any, name: str, root: Path) -> str:
-    """The id of the experiment of that name, which is made where there is none."""
+    """Return the id of the experiment of this name; create it where there is none."""
     found = client.get_experiment_by_name(name)
     files = None if os.environ.get("MLFLOW_TRACKING_URI") else (root / "mlflow").resolve().as_uri()
     return str(found.experiment_id if found else client.create_experiment(name, files))
@@ -119,7 +119,7 @@ def _batches(entries: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what MLflow says while it makes its tables; importing it decides what it says."""
+    """Silence MLflow's log while it creates its tables; telemetry must be switched off before the import."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run's own folder, where `tensorboard --logdir runs` finds them."""
+"""TensorBoard: event files in the run folder, where `tensorboard --logdir runs` finds them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 from sandbox.tracking.base import Status, require
 
-NAME = "tensorboard"  # of the folder inside that of the run
+NAME = "tensorboard"  # of the folder inside the run folder
 
 
 class TensorBoard:
     """Scalars, findings as text and the configuration as hyperparameters, in `tensorboard/` of the run folder.
 
-    A line is one record, so that it is there whole or not at all. A run that is taken up writes a file of its own,
-    which begins with the step that it goes on from: TensorBoard forgets what earlier files say of that step and later.
-    Files are numbered, because those of TensorBoard's own writer lose their order within a second.
+    A line is one record, so that it is written completely or not at all. A resumed run writes a new file that starts
+    with the step from which it continues: TensorBoard then discards points of earlier files from that step on. Files
+    are numbered, because the names of TensorBoard's own writer do not sort within one second.
     """
 
     def __init__(self) -> None:
         require("TensorBoard", "tensorboard")
         self._step = -1  # of the newest point
         self._records: Any = None
-        self._finished: Any = None  # what the table of hyperparameters is told at the end
+        self._finished: Any = None  # written at the end, for the table of hyperparameters
 
     def begin(self, folder: Path, parameters: Mapping[str, Any], kept: int) -> int:
-        """Open an event file, and write where it goes on."""
+        """Open an event file, and write the step from which it continues."""
         from tensorboard.compat.proto.event_pb2 import SessionLog
         from torch.utils.tensorboard import RecordWriter, summary
 
@@ -48,16 +48,16 @@ class TensorBoard:
 
     def log(self, step: int, values: Mapping[str, float], health: Sequence[str]) -> None:
         """Write one record."""
-        self._tell(step, values, {"health": health})
+        self._record(step, values, {"health": health})
 
     def end(self, status: Status, values: Mapping[str, float]) -> None:
-        """Write the result, at the step after the last, which is forgotten where the run is taken up; and close."""
-        self._tell(self._step + 1, values, {"status": [status]})
+        """Write the result at the step after the last, which is discarded if the run is resumed; close the file."""
+        self._record(self._step + 1, values, {"status": [status]})
         if status == "finished":
             self._write(summary=self._finished)
         self._records.close()
 
-    def _tell(self, step: int, values: Mapping[str, float], texts: Mapping[str, Sequence[str]]) -> None:
+    def _record(self, step: int, values: Mapping[str, float], texts: Mapping[str, Sequence[str]]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
         from torch.utils.tensorboard import summary
 
@@ -76,10 +76,10 @@ class TensorBoard:
 
 
 def _last(place: Path) -> int:
-    """The step of the last line that the event files hold, -1 for none."""
+    """Return the step of the last line in the event files, -1 for none."""
     if not any(place.iterdir()):
         return -1
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(place)).Reload()  # keeps the newest
+    events = EventAccumulator(str(place)).Reload()  # its reservoir always keeps the newest point
     return int(events.Scalars("epoch")[-1].step) if "epoch" in events.Tags()["scalars"] else -1

@@ -1,4 +1,4 @@
-"""Every tracker of a run at once: each is told what the book holds, and one that fails is left out."""
+"""All trackers of a run: each logs the lines of the book, and one that fails is dropped."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ SERIES = {
 
 
 class Tracked:
-    """A run as its trackers know it. One that fails is named on the error stream, once, and the run goes on.
+    """The trackers of a run. One that fails is named on the error stream once, and the run continues without it.
 
-    As a context it tells them of an end that the run did not see coming.
+    Used as a context manager, it also reports an end by an exception to them.
     """
 
     def __init__(self, trackers: Sequence[Tracker], folder: Path, experiment: Mapping[str, Any]) -> None:
         self._waiting, self._begun = list(trackers), list[Tracker]()
         self.folder = folder
         self.parameters = dict(leaves(experiment, "."))
-        self.seconds = 0.0  # that trackers took, and learning did not
+        self.seconds = 0.0  # spent in trackers, not in learning
 
     def begin(self, metrics: Path) -> None:
-        """Take up the tracked runs, and tell each tracker the lines of the book that it lacks."""
+        """Begin or resume the tracked runs, and log the lines of the book that each tracker lacks."""
         lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
         kept = lines[-1]["step"] if lines else -1
         self._begun, self._waiting = self._waiting, []
 
-        def take_up(tracker: Tracker) -> None:
+        def begin(tracker: Tracker) -> None:
             held = tracker.begin(self.folder, self.parameters, kept)
             for line in lines:
                 if line["step"] > held:
                     tracker.log(line["step"], series(line), ())
 
-        self._each(take_up)
+        self._each(begin)
 
     def log(self, line: Mapping[str, Any], health: Sequence[str]) -> None:
-        """Tell of a line of the book."""
+        """Log a line of the book."""
         self._each(lambda tracker: tracker.log(line["step"], series(line), health))
 
     def end(self, status: Status, result: Mapping[str, Any]) -> None:
-        """Tell how it ended, with every number of the result."""
+        """Record how the run ended, with every number of the result."""
         values = {f"result/{name}": value for name, value in numbers(result)}
         self._each(lambda tracker: tracker.end(status, values))
         self._begun = []
@@ -64,23 +64,24 @@ class Tracked:
         if kind is not None:
             self.end("failed" if issubclass(kind, Exception) else "interrupted", {})
 
-    def _each(self, tell: Callable[[Tracker], object]) -> None:
+    def _each(self, call: Callable[[Tracker], object]) -> None:
+        """Call every tracker, and drop those that raise."""
         began = time.perf_counter()
         for tracker in list(self._begun):
             try:
-                tell(tracker)
-            except Exception as error:  # whatever stops a tracker does not stop the run
+                call(tracker)
+            except Exception as error:  # no failure of a tracker may stop the run
                 self._begun.remove(tracker)
                 tqdm.write(
                     f"{type(tracker).__name__} stopped tracking {self.folder.name} "
-                    f"({type(error).__name__}: {error}); the run goes on",
+                    f"({type(error).__name__}: {error}); the run continues",
                     file=sys.stderr,
                 )
         self.seconds += time.perf_counter() - began
 
 
 def series(line: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line of the book by the names of their curves.
+    """Return the numbers of a line of the book by the names of their curves.
 
     >>> series({"epoch": 1, "step": 4, "train_loss": None, "validation_loss": 0.5, "forwards": 8})
     {'epoch': 1, 'validation/loss': 0.5, 'cost/forwards': 8}
@@ -89,14 +90,14 @@ def series(line: Mapping[str, Any]) -> dict[str, float]:
 
 
 def numbers(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every number of what a JSON file holds, by the path to it."""
+    """Yield every number in the content of a JSON file with the path to it."""
     for name, value in leaves(content, "/"):
         if isinstance(value, (int, float)):
             yield name, value
 
 
 def leaves(content: Mapping[str, Any], between: str) -> Iterator[tuple[str, Any]]:
-    """What nested mappings hold, by the path to it.
+    """Yield every leaf of nested mappings with the path to it.
 
     >>> dict(leaves({"task": {"name": "yinyang", "options": {}}, "seed": 0}, "."))
     {'task.name': 'yinyang', 'seed': 0}

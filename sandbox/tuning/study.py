@@ -1,4 +1,4 @@
-"""The trials of one rule on one task, one after the other, by Optuna and on validation data."""
+"""The trials of one rule on one task, run one after the other by Optuna on validation data."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sandbox.runs.run import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset, Split
 
 STORAGE = "tuning.sqlite"
-FIRST_SEED = 1000  # of tuning; not among those of any comparison here
-RANDOM = 4  # trials before the sampler looks at what was found
+FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
+RANDOM = 4  # random trials before the sampler uses earlier results
 
 
 @dataclass(frozen=True)
 class Study:
-    """The trials of one rule on one task; work for a process."""
+    """The trials of one rule on one task: work for one process."""
 
     preload: ClassVar[tuple[str, ...]] = Job.preload
 
@@ -44,20 +44,20 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where its lock is."""
+        """The folder of its lock."""
         return self.root / "studies" / self.name.replace(":", ".")
 
     @property
     def space(self) -> Space:
-        """What its rule declares."""
+        """The search space that its rule declares."""
         name = self.experiment.rule.name
         return space_of(name, find("rule", name))
 
     def failed(self) -> None:
-        """No index holds trials."""
+        """Do nothing: trials are in no index."""
 
     def work(self, progress: Callable[[int, int], None]) -> None:
-        """Trials, until the budget is spent; those that an earlier process was killed in are asked for again."""
+        """Run trials until the budget is spent; trials in which an earlier process was killed are repeated."""
         optuna = optuna_()
         with folders.locked(self.folder, PATIENCE), quiet():
             study = optuna.load_study(study_name=self.name, storage=storage(self.root))
@@ -65,31 +65,31 @@ class Study:
             data = tunable(self.experiment.make_task().load(self.data_dir))
             progress(finished, self.trials)
             while finished < self.trials:
-                study.sampler = optuna.samplers.TPESampler(seed=self.dice(finished), n_startup_trials=RANDOM)
+                study.sampler = optuna.samplers.TPESampler(seed=self.proposal_seed(finished), n_startup_trials=RANDOM)
                 trial = study.ask()
                 options = {name: _suggest(trial, name, found) for name, found in self.space.items()}
-                values = [validated(e, data) for e in self.asked(options)]
+                values = [validated(e, data) for e in self.runs(options)]
                 study.tell(trial, sum(values) / len(values))
                 finished += 1
                 progress(finished, self.trials)
 
-    def asked(self, options: Mapping[str, Any]) -> list[Experiment]:
-        """The runs of a trial."""
+    def runs(self, options: Mapping[str, Any]) -> list[Experiment]:
+        """Return the runs of a trial, one for each seed."""
         rule = having(self.experiment.rule, options)
         return [replace(self.experiment, rule=rule, seed=FIRST_SEED + n) for n in range(self.seeds)]
 
-    def dice(self, trial: int) -> int:
-        """The seed of a trial's proposal."""
+    def proposal_seed(self, trial: int) -> int:
+        """Return the sampler's seed for a trial, which depends on nothing but the study's name and the trial."""
         return int(fingerprint([self.name, trial]), 16)
 
 
 def tunable(data: Dataset) -> Dataset:
-    """The data without what must not be looked at: an empty split in place of the test split."""
+    """Return the data with an empty test split, so that tuning cannot use it."""
     return data._replace(test=Split(data.train.x[:0], data.train.y[:0]))
 
 
 def validated(experiment: Experiment, data: Dataset) -> float:
-    """Validation accuracy in percent after learning; 0 where the weights run away."""
+    """Learn, and return the validation accuracy in percent; 0 where learning diverges."""
     with warnings.catch_warnings(), own_process(experiment):
         warnings.simplefilter("ignore")
         trainer, train = prepare(experiment, data)
@@ -98,13 +98,16 @@ def validated(experiment: Experiment, data: Dataset) -> float:
                 pass
             return 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
         except (NonFinite, ValueError):
-            if trainer.steps == 0:
+            if trainer.steps == 0:  # not divergence, but a mistake in the configuration
                 raise
             return 0.0
 
 
 def having(rule: RuleConfig, options: Mapping[str, Any]) -> RuleConfig:
-    """The rule with other options, or, where they are its plasticity's and that was replaced, in the replacement."""
+    """Return the rule with other options.
+
+    Options of the plasticity go to the plasticity that replaces the recipe's own, where there is one.
+    """
     given = dict(options)
     if rule.plasticity is not None:
         theirs: dict[str, Any] = {name: given.pop(name) for name in ("lr", "momentum", "pulse") if name in given}
@@ -115,26 +118,27 @@ def having(rule: RuleConfig, options: Mapping[str, Any]) -> RuleConfig:
 
 
 def storage(folder: Path) -> Any:
-    """Optuna's SQLite storage, patient with other processes."""
+    """Open Optuna's SQLite storage, waiting up to 60 s for other processes."""
     return optuna_().storages.RDBStorage(
         f"sqlite:///{(folder / STORAGE).resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
     )
 
 
-def told(study: Any) -> dict[str, Any]:
-    """Every trial that counts, in its order, and the best so far."""
+def summary(study: Any) -> dict[str, Any]:
+    """Return every complete trial in order, the best one, and the best accuracy so far."""
     trials = [
         {"options": trial.params, "validation": trial.value}
         for trial in study.get_trials(deepcopy=False)
         if trial.state.name == "COMPLETE"
     ]
+    # Of equal trials the first counts.
     best = max(range(len(trials)), key=lambda i: (trials[i]["validation"], -i))
     so_far = [max(trial["validation"] for trial in trials[: n + 1]) for n in range(len(trials))]
     return {"trials": trials, "best": {"trial": best, **trials[best]}, "best_so_far": so_far}
 
 
 def _abandon(study: Any, optuna: Any) -> int:
-    """Close the trials that were never told of; how many are finished."""
+    """Mark trials without a result as failed; return the number of complete trials."""
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
         if not trial.state.is_finished():
@@ -143,12 +147,14 @@ def _abandon(study: Any, optuna: Any) -> int:
 
 
 def _suggest(trial: Any, name: str, found: Any) -> Any:
+    """Let Optuna choose the value of one option."""
     if isinstance(found, Range):
         return trial.suggest_float(name, found.low, found.high, log=found.log)
     return trial.suggest_categorical(name, list(found.values))
 
 
 def optuna_() -> Any:
+    """Import Optuna, which is an optional extra; raise ImportError with the command to install it."""
     try:
         import optuna
     except ImportError as error:
@@ -160,7 +166,7 @@ def optuna_() -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Optuna's log, which says what the progress bar says."""
+    """Silence Optuna's log, which repeats the progress bar."""
     optuna = optuna_()
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,9 +1,9 @@
 """Equal tuning: the same number of trials for every rule, over the space that it declares, on validation data.
 
-A study, one rule on one task, asks for its trials one after the other, and the dice of each are seeded by rule and
-trial; studies run beside each other. So what is tried and found depends neither on the number of processes, nor on
-which of them was first, nor on kills: an interrupted trial is asked for again, with the same dice, and does not count.
-Equal bits across machines or versions of Optuna are not promised.
+A study is one rule on one task. It runs its trials one after the other, each with a generator seeded by rule and trial;
+studies run in parallel. The result therefore depends neither on the number of processes, nor on their order, nor on
+interruptions: an interrupted trial does not count and is repeated with the same seed. Equal bits on other machines or
+versions of Optuna are not guaranteed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,21 @@ from sandbox.executors.local import run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
-from sandbox.tuning.study import FIRST_SEED, RANDOM, Study, having, optuna_, quiet, storage, told, tunable
+from sandbox.tuning.study import FIRST_SEED, RANDOM, Study, having, optuna_, quiet, storage, summary, tunable
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Which comparisons to tune, with how many trials a rule, each the mean over so many seeds."""
+    """A budget of tuning.
+
+    Args:
+        grid: the comparisons to tune.
+        trials: for each rule on each task, 20 by default.
+        seeds: runs over which a trial is averaged, 1 by default.
+
+    Raises:
+        ValueError: trials or seeds is below 1.
+    """
 
     grid: Grid
     trials: int = 20
@@ -46,7 +55,7 @@ class Tuning:
         return f"tune-{self.grid.name}-{fingerprint(self)}"
 
     def studies(self, folder: Path, data_dir: str | None = None) -> list[Study]:
-        """One for each rule of each comparison; raises ValueError for a rule without a search space."""
+        """Return a study for each rule of each comparison; raise ValueError for a rule without a search space."""
         return [
             Study(f"{comparison.identity}/{label}", first, self.trials, self.seeds, folder, data_dir)
             for comparison in self.grid.comparisons
@@ -63,13 +72,27 @@ def tune(
     progress: Progress | None = None,
     skip_unfit: bool = False,
 ) -> dict[str, Any]:
-    """Spend the budget of every rule; continues where an earlier attempt was stopped.
+    """Spend the budget of every rule, or what an earlier attempt left of it.
 
     The folder gets Optuna's storage `tuning.sqlite`, `tuning.json` (budget, every trial, best so far) and `tuned.yaml`,
-    what was given with the best options in it. The test split is emptied before anything learns. Returns what
-    `tuning.json` holds. Before the first trial begins raises ValueError for a rule without a search space and for rules
-    that cannot learn here, which it names (`skip_unfit` leaves them out); ImportError without Optuna, FolderInUse, and,
-    after all others are done, RunFailed.
+    the given comparisons with the best options filled in. The test split is emptied before anything learns.
+
+    Args:
+        tuning: comparisons and budget.
+        folder: of the results; an existing one is resumed.
+        jobs: processes, 2 by default.
+        data_dir: of downloaded data; None for the default folder.
+        progress: called with the numbers of finished and of all trials.
+        skip_unfit: whether to leave out rules that cannot learn on a task; False by default.
+
+    Returns:
+        The content of `tuning.json`.
+
+    Raises:
+        ValueError: before the first trial, for a rule without a search space, or with rules that cannot learn here.
+        ImportError: Optuna is not installed.
+        FolderInUse: another process works in the folder.
+        RunFailed: a study failed; raised after all others are done.
     """
     require_jobs(jobs)
     optuna = optuna_()
@@ -87,7 +110,7 @@ def tune(
             raise RunFailed(
                 f"{len(errors)} of {len(studies)} rules could not be tuned; trials are kept in {folder}:\n{lines}"
             )
-        found = {study.name: told(optuna.load_study(study_name=study.name, storage=kept)) for study in studies}
+        found = {study.name: summary(optuna.load_study(study_name=study.name, storage=kept)) for study in studies}
         facts = {
             "budget": {"trials": tuning.trials, "seeds": tuning.seeds, "first_seed": FIRST_SEED, "random": RANDOM},
             "revision": folders.revision(),
@@ -102,7 +125,7 @@ def tune(
 
 
 def _unfit(tuning: Tuning, data_dir: str | None, skip: bool) -> dict[str, str]:
-    """Why a rule cannot learn, by the name of its study; refuses them, for all comparisons at once, unless skipped."""
+    """Return why rules cannot learn, by study; refuse them, in one error for all comparisons, unless `skip`."""
     found, refused = {}, []
     for comparison in tuning.grid.comparisons:
         plans = {label: first for label, (first, *_) in comparison.experiments().items()}
@@ -117,14 +140,14 @@ def _unfit(tuning: Tuning, data_dir: str | None, skip: bool) -> dict[str, str]:
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
-    """What a comparison says beyond the defaults, every rule by its name."""
+    """Return the settings of a comparison that are not defaults, with every rule by its name."""
     given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
     rules = [{"name": rule.name, **changed(rule)} for rule in given]
     return {**changed(comparison), "rules": rules}
 
 
 def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:
-    """The grid with the best options of every rule that was tuned."""
+    """Return the grid with the best options of every tuned rule."""
     comparisons = []
     for comparison in grid.comparisons:
         labels = list(comparison.experiments())
@@ -140,10 +163,10 @@ def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:
 
 
 def as_yaml(grid: Grid, tuning: Tuning) -> str:
-    """The comparison that was given, or the grid, with what made it in the first line."""
+    """Write the comparison or grid as YAML, with the budget in a comment on the first line."""
     plain = [_plain(comparison) for comparison in grid.comparisons]
     alone = len(plain) == 1
     body = plain[0] if alone else {"name": grid.name, "comparisons": plain}
-    budget = f"{tuning.trials} trials a rule, each of {tuning.seeds} seed(s)"
+    budget = f"{tuning.trials} trials per rule, each with {tuning.seeds} seed(s)"
     made = f"# Tuned by `sandbox tune` on validation data: {budget}.\n"
     return made + yaml.safe_dump(body, sort_keys=False, default_flow_style=None, width=120)

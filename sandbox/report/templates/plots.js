@@ -1,4 +1,4 @@
-// Draws the figures of the page one after another, those near the screen first, and marks each that is drawn.
+// Draws the figures of the page one by one, beginning with those near the screen, and marks each when it is drawn.
 (() => {
   "use strict";
   const plots = JSON.parse(document.getElementById("plots").textContent);
@@ -17,14 +17,14 @@
     return Math.max(place.parentElement.clientWidth, plots[place.dataset.plot].figure.layout.meta?.narrowest ?? 0);
   }
 
-  // With room for a legend of one column, which is the tallest.
+  // Leaves room for a legend of one column, which is the tallest that it can be.
   function roomy(place) {
     const { data, layout } = plots[place.dataset.plot].figure;
     const tall = layout.showlegend ? 24 * (data.filter((trace) => trace.showlegend !== false).length + 1) : 0;
     return { width: width(place), height: layout.height + tall, "margin.b": layout.margin.b + tall };
   }
 
-  // The legend gets the height that it needs, below axes that keep theirs.
+  // Gives the legend the height that it needs; the axes above keep theirs.
   function fitted(place) {
     const { layout } = plots[place.dataset.plot].figure;
     const tall = Math.ceil(Number(place.querySelector(".legend .bg")?.getAttribute("height") ?? 0)) + 8;
@@ -54,7 +54,7 @@
     Plotly.update(place, choice.data, choice.layout);
   }
 
-  // On the screen, or as much below it.
+  // Whether a plot is on the screen, or at most one screen below it.
   function near(place) {
     const { top, bottom } = place.getBoundingClientRect();
     return top < 2 * window.innerHeight && bottom > 0;
@@ -64,7 +64,7 @@
     while (waiting.size > 0) {
       const next = [...waiting].find(near);
       if (!next) performance.mark("opened"); // the first of these marks counts
-      await draw(next ?? [...waiting][0]).catch(console.error); // the others are drawn all the same
+      await draw(next ?? [...waiting][0]).catch(console.error); // a plot that fails does not stop the others
       await new Promise((resolve) => setTimeout(resolve));
     }
     performance.mark("opened");

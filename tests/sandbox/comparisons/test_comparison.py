@@ -80,7 +80,7 @@ def test_rows_say_what_statistics_says(made):
             ]
             heights.append(area([e["epoch"] for e in lines], [100 * e["validation_accuracy"] for e in lines]))
         assert by_rule[rule]["area"][0] == pytest.approx(sum(heights) / 3)
-    assert "too few seeds to tell from readout_only: 3, and 7 could" in format_table(table)
+    assert "too few seeds: with 3 no difference can reach p < 0.05; at least 7 are needed" in format_table(table)
     assert "no intervals" not in format_table(table)
 
 

@@ -45,7 +45,7 @@ def test_backpropagation_is_along_itself(model):
         assert row.norm_ratio == pytest.approx(1, abs=1e-12)
 
 
-def test_a_model_that_throws_dice_is_drawn_again_and_again():
+def test_a_stochastic_model_is_drawn_several_times():
     (row, *_) = ONCE.look(Trainer(escape(), "bptt"), sequences()).rows
     assert row.draws == 8
     assert row.variance > 0
@@ -212,7 +212,7 @@ def test_looking_twice_is_seeing_the_same():
         assert replace(ONCE, seed=1).look(trainer, give(0)) != first
 
 
-def test_a_rule_without_dice_is_asked_once(monkeypatch):
+def test_a_deterministic_rule_is_evaluated_once(monkeypatch):
     asked = []
     assign = BPTT.assign
     monkeypatch.setattr(BPTT, "assign", lambda *args: asked.append(1) or assign(*args))
@@ -277,7 +277,7 @@ def test_bad_settings_are_answered(settings, message):
 @pytest.mark.parametrize("reference", ["differences", "smoothed"])
 def test_too_many_weights_are_refused_before_anything_runs(reference):
     trainer = Trainer(nn.Sequential(nn.Linear(100, 30)), "bptt")
-    message = f"{reference} asks .* this model has 3000 in its weight matrices, more than largest=2000: .* bptt"
+    message = f"{reference} evaluates .* this model has 3000 in its weight matrices, more than largest=2000: .* bptt"
     with pytest.raises(ValueError, match=message):
         Microscope(references=(reference,)).watch(trainer, [], print)
     with pytest.raises(ValueError, match=message):

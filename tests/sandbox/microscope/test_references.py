@@ -59,7 +59,7 @@ def test_differences_equal_autograd_on_a_smooth_perceptron(dtype):
     found = samples(Differences(), trainer, given).samples
     assert found.keys() == {"0.weight", "2.weight", "4.weight"}
     for name, slopes in found.items():
-        assert len(slopes) == 1  # no dice, one sample
+        assert len(slopes) == 1  # deterministic: one sample
         assert (slopes[0] - truth[name]).abs().max() < 1e-6 * truth[name].abs().max()
     for row in Microscope(references=("differences",)).look(trainer, given).rows:
         assert abs(row.bias) < 1e-6
@@ -145,7 +145,7 @@ def test_what_torch_cannot_stack_is_asked_one_by_one(monkeypatch):
     assert torch.allclose(together, alone, atol=1e-12)
 
 
-def test_sides_share_their_dice():
+def test_sides_share_their_draws():
     """Without common random numbers the differences of a noisy network would be noise over the step."""
     trainer = Trainer(escape(), "bptt")
     found = samples(Differences(step=1e-9, samples=2), trainer, batch()).samples
@@ -162,7 +162,7 @@ def test_the_frozen_model_is_left_as_it_was_found():
 
 
 def test_devices_are_shown_as_they_are_read():
-    """Once a look, whatever the trainer's dice, and never as they are."""
+    """Once a look, whatever the generators of the trainer, and never as they are."""
     trainer = on_noisy_device()
     held = dict(trainer.model.named_parameters())["layers.0.synapse.weight"]
     seen = [freeze(trainer, batch(), seed).layers["layers.0.synapse.weight"] for seed in (0, 0, 1)]

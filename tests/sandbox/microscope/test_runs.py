@@ -138,7 +138,7 @@ def test_the_command_line(tmp_path, capsys):
 
 
 def test_too_many_weights_stop_a_run_before_its_first_step(tmp_path):
-    with pytest.raises(ValueError, match="differences asks for the loss twice for every weight"):
+    with pytest.raises(ValueError, match="differences evaluates the loss twice for every weight"):
         run(replace(LOOKED, microscope=MicroscopeConfig(references=[Choice("differences", {"largest": 50})])), tmp_path)
     assert not (tmp_path / "microscope.jsonl").exists()
 
@@ -161,7 +161,7 @@ def test_the_report_of_a_run_shows_it(whole):
 def test_a_damaged_line_is_named(tmp_path):
     path = tmp_path / "microscope.jsonl"
     path.write_text(json.dumps(Row(0, "a", "bptt", 1)._asdict()) + "\nhalf")
-    with pytest.raises(ValueError, match=r"microscope.jsonl, line 2, is no row of a microscope"):
+    with pytest.raises(ValueError, match=r"microscope.jsonl, line 2, is not a row of a microscope"):
         read_rows(path)
 
 
@@ -185,7 +185,7 @@ def test_the_report_of_a_comparison_has_layers_by_rules(compared):
     assert float(ends["layers.0.synapse.weight", "cut"]) < 0.999
     assert ends["layers.0.synapse.weight", "readout_only"] == ""  # no opinion, no cosine
     page = report.html.read_text()
-    assert "readout_only: layers.0.synapse.weight has none" in page
+    assert "readout_only: layers.0.synapse.weight undefined" in page
     before = (compared / "credit_map_bptt.png").read_bytes()
     write_report(compared)
     assert (compared / "credit_map_bptt.png").read_bytes() == before  # equal folders, equal figures

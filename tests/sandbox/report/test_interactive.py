@@ -163,7 +163,7 @@ def test_the_mouse_is_told_numbers_and_names(browser, report):
         told(browser, "curves", ".points path:last-child"),
     )
     found = told(browser, "pairs", ".hm")
-    assert re.search(r" − .*points.*(above|below|too few seeds to tell from|not distinguishable from).*by Holm", found)
+    assert re.search(r" − .*points.*(above|below|too few seeds: with|not distinguishable from).*by Holm", found)
 
 
 @pytest.mark.slow
@@ -199,7 +199,7 @@ def test_a_reader_chooses_the_cost(browser, report):
     title = "return document.querySelector('#plot-cost .xtitle').textContent"
     for name in ("one bit reads", "peak bytes", "layer evaluations"):
         chosen.select_by_visible_text(name)
-        assert browser.execute_script(title).startswith(f"{name} while learning")
+        assert browser.execute_script(title).startswith(f"{name} during learning")
     message = browser.find_element(By.XPATH, "//select[@data-plot='cost']/ancestor::figure//p").text
     assert message == "yinyang: bptt has the highest mean, at readout_only's evaluations"
     assert browser.get_log("browser") == []
@@ -323,7 +323,7 @@ def test_grids_and_tunings_answer_too(browser, tmp_path, write, width):
 def test_beside_the_figures_of_grids_and_tunings_stands_their_command(tmp_path, write):
     report = write(tmp_path / "other")
     body = re.sub(r"<noscript>.*?</noscript>", "", report.html.read_text(), flags=re.S)
-    assert body.count(f"Drawn again by <code>sandbox report {report.html.parent}</code>") == len(OTHERS[write])
+    assert body.count(f"Redraw with <code>sandbox report {report.html.parent}</code>") == len(OTHERS[write])
     assert all((report.html.parent / f"{name}.csv").read_text().count("\n") > 1 for name in OTHERS[write])
 
 
@@ -389,7 +389,7 @@ def test_damaged_numbers_do_not_break_the_page(browser, report, tmp_path, damage
     assert browser.get_log("browser") == []
     pairs = list(csv.DictReader((folder / "pairs.csv").open()))
     assert {row["verdict"] for row in pairs if row["rule"] == "bptt"} == {
-        f"no telling from {rule}: an accuracy is not a number" for rule in ENDS if rule != "bptt"
+        f"no verdict against {rule}: an accuracy is not a number" for rule in ENDS if rule != "bptt"
     }
 
 
@@ -412,7 +412,7 @@ def test_beside_every_figure_stands_its_command(report):
     source = report.html.read_text()
     body = re.sub(r"<noscript>.*?</noscript>", "", source, flags=re.S)
     assert (
-        body.count(f"Drawn again by <code>sandbox report {report.html.parent}</code>") == len(of_page(report)) + 1
+        body.count(f"Redraw with <code>sandbox report {report.html.parent}</code>") == len(of_page(report)) + 1
     )  # the map of credit is a picture
     assert f"sandbox resume {report.html.parent}" in source
 
@@ -428,7 +428,7 @@ def test_pairs_have_the_words_of_the_verdicts():
     }
     _, pairs = standing.figures(table)
     told = interactive.plot(pairs).figure["data"][0]["hovertext"]
-    assert interactive.plot(pairs).message == "t: 1 of 1 pairs of rules can be told apart"
+    assert interactive.plot(pairs).message == "t: 1 of 1 pairs of rules are distinguishable"
     assert "above a" in told[0][1]
     assert "below b" in told[1][0]
     assert interactive.plot(pairs).figure["data"][0]["text"][0][1] == "+4.6*"

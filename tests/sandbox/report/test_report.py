@@ -326,19 +326,19 @@ def told(rule: str, differences: list[float], base: float = 0.5) -> list[Finishe
     ("rivals", "standing", "message"),
     [
         ({}, "base alone", "t: accuracy drop of base alone"),
-        ({"a": [0.02, 0.03, 0.04]}, "a stands above base", "t: accuracy drop, beside base, is higher for a"),
-        ({"a": [-0.02, -0.03, -0.04]}, "no rule stands above base", "t: accuracy drop, beside base, is lower for a"),
+        ({"a": [0.02, 0.03, 0.04]}, "a is above base", "t: compared with base, accuracy drop is higher for a"),
+        ({"a": [-0.02, -0.03, -0.04]}, "no rule is above base", "t: compared with base, accuracy drop is lower for a"),
         (
             {"a": [-0.02, 0.0, 0.03]},
-            "no rule stands above base",
-            "t: no rule can be told from base by its accuracy drop",
+            "no rule is above base",
+            "t: no rule is distinguishable from base by its accuracy drop",
         ),
         (
             {"a": [0.02, 0.03, 0.04], "b": [-0.02, -0.03, -0.04], "c": [-0.02, -0.02, -0.02]},
-            "a stands above base",
-            "t: accuracy drop, beside base, is higher for a and lower for 2 of 3 rules",
+            "a is above base",
+            "t: compared with base, accuracy drop is higher for a and lower for 2 of 3 rules",
         ),
-        ({"a": [0.2]}, "fewer than 3 seeds rank no rules", "t: fewer than 3 seeds rank no rules by accuracy drop"),
+        ({"a": [0.2]}, "fewer than 3 seeds, so no ranking", "t: fewer than 3 seeds, so no ranking by accuracy drop"),
     ],
 )
 def test_titles_at_fewer_steps_follow_the_paired_intervals(rivals, standing, message):
@@ -375,7 +375,7 @@ def test_verdicts_follow_the_intervals(compared):
 
 def test_titles_claim_no_more_than_the_table(compared):
     table = compared[1]
-    assert learning.message(table) == "yinyang: bptt stands above readout_only"
+    assert learning.message(table) == "yinyang: bptt is above readout_only"
     assert (
         costs.message(table, PRICES["cost"])
         == "yinyang: bptt has the highest mean, at 0.125 × readout_only's operations"
@@ -385,14 +385,14 @@ def test_titles_claim_no_more_than_the_table(compared):
         == "yinyang: bptt has the highest mean, at readout_only's evaluations"
     )
     rest = {**table, "rows": table["rows"][1:]}
-    assert learning.message(rest) == "yinyang: no rule stands above readout_only"
+    assert learning.message(rest) == "yinyang: no rule is above readout_only"
     worst = {**table, "rows": table["rows"][2:]}
     assert costs.message(worst, PRICES["cost"]) == "yinyang: no rule has a higher mean than readout_only, at any cost"
 
 
 def test_the_whole_bill_is_in_the_page(compared):
     text = text_of(compared[0].html)
-    assert "The whole bill of learning" in text
+    assert "All costs of learning" in text
     assert re.search(r"one bit reads\s+seconds\s+peak bytes\s+bptt\s+0\s+1\d\s+2,048\s+bptt#2\s+1,234", text)
 
 
@@ -400,7 +400,7 @@ def test_one_seed_claims_nothing(tmp_path):
     folder = tmp_path / "comparison"
     write_comparison(folder, Comparison(Experiment(epochs=2), ["bptt"], seeds=1))
     text = text_of(write_report(folder).html)
-    assert "9.50 (no interval: fewer than 3 seeds) fewer than 3 seeds have no interval: nothing can be said" in text
+    assert "9.50 (no interval: fewer than 3 seeds) no verdict: fewer than 3 seeds have no interval" in text
     assert not re.search(r"\bnan\b", text, re.I)
 
 

@@ -317,7 +317,7 @@ def test_tracking_is_no_part_of_what_a_run_is(tmp_path, plain):
 def test_a_tracker_that_fails_stops_no_run_and_is_named_once(verb, tmp_path, plain, notes, capsys, monkeypatch):
     monkeypatch.setattr(Broken, "at", verb)
     run(TINY, tmp_path / "r", trackers=[Broken(), "tensorboard"])
-    said = f"Broken stopped tracking r (OSError: no space left to {verb}); the run goes on"
+    said = f"Broken stopped tracking r (OSError: no space left to {verb}); the run continues"
     assert capsys.readouterr().err.count(said) == 1
     assert (tmp_path / "r" / "result.json").read_bytes() == (plain / "result.json").read_bytes()
     assert notes == {"begin": [], "log": ["begin"], "end": ["begin", *["log"] * 4]}[verb]
