@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.comparisons.table import as_interval, columns, notes, plain
+from sandbox.comparisons.table import as_interval, columns, decided, notes, plain
 from sandbox.statistics import bootstrap, interquartile_mean, profile, verdicts
 
 THRESHOLDS = tuple(range(0, 101, 5))  # of the profile, in percent
@@ -64,15 +64,15 @@ def make_overall(tables: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def format_overall(overall: dict[str, Any]) -> str:
-    """The ranking as text, then the notes of every task."""
+    """Return the ranking as text, then the notes of every task."""
     names = list(overall["tasks"])
-    head = ("rank", "rule", "score [95 %]", "says", "d_z", *(f"{overall['tasks'][name]} %" for name in names))
+    head = ("rank", "rule", "score [95 %]", "verdict", "d_z", *(f"{overall['tasks'][name]} %" for name in names))
     lines: list[Sequence[str]] = [head]
     for rank, row in enumerate(overall["rows"], 1):
         effect = "-" if row["effect"] is None else f"{row['effect']:.2f}"
         accuracies = (str(as_interval(row["accuracies"][name])).partition(" (")[0] for name in names)
-        says = row["verdict"] or "-"
-        lines.append((str(rank), row["rule"], str(as_interval(row["score"])), says, effect, *accuracies))
+        verdict = decided(row["verdict"])
+        lines.append((str(rank), row["rule"], str(as_interval(row["score"])), verdict, effect, *accuracies))
     text = [
         columns(lines),
         f"score: percent of the way from chance to the best rule of each task, interquartile mean over {len(names)} "

@@ -13,6 +13,7 @@ from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
 from sandbox.tasks.base import Dataset
 
 BASELINE = "readout_only"
+FEW = "too few seeds"  # how such a verdict begins (`sandbox.statistics.verdicts`)
 
 
 def make_table(
@@ -98,12 +99,12 @@ def linear_baseline(data: Dataset) -> float:
 
 
 def format_table(table: dict[str, Any]) -> str:
-    """The table as text, and its notes."""
+    """Return the table as text, and its notes."""
     head = (
         "rule",
         "test accuracy % [95 %]",
         f"over {table['baseline']}",
-        "says",
+        "verdict",
         "d_z",
         "area %",
         "seeds",
@@ -117,7 +118,7 @@ def format_table(table: dict[str, Any]) -> str:
                 row["rule"],
                 str(as_interval(row["accuracy"])),
                 "-" if row["over_baseline"] is None else str(as_interval(row["over_baseline"])),
-                row.get("verdict") or "-",
+                decided(row.get("verdict")),
                 "-" if row.get("effect") is None else f"{row['effect']:.2f}",
                 "-" if row.get("area") is None else f"{row['area'][0]:.2f}",
                 str(row["seeds"]),
@@ -130,20 +131,28 @@ def format_table(table: dict[str, Any]) -> str:
 
 
 def columns(lines: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text, the first row underlined."""
+    """Return rows of cells as text, the first row underlined."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
 
 
+def decided(verdict: str | None) -> str:
+    """Return a verdict as a cell; a dash where seeds are too few, which is said once, under the table."""
+    return "-" if verdict is None or verdict.startswith(FEW) else verdict
+
+
 def notes(table: dict[str, Any]) -> list[str]:
-    """What a reader must know to believe the table; nothing where all is as it should be."""
+    """Return what a reader must know to trust the table; empty where there is nothing to know."""
     seeds = min(row["seeds"] for row in table["rows"])
     found = []
     if seeds < FEWEST:
         found.append(
-            f"no intervals: {seeds} seed{'s' if seeds > 1 else ''} say nothing of their spread; give at least {FEWEST}"
+            f"no intervals: {seeds} seed{'s' if seeds > 1 else ''} cannot show a spread; give at least {FEWEST}"
         )
+    few = next((row["verdict"] for row in table["rows"] if (row.get("verdict") or "").startswith(FEW)), None)
+    if few is not None:
+        found.append(f"no verdicts, only intervals: {few}")
     found += [f"left out, does not fit: {label}: {why}" for label, why in table.get("unfit", {}).items()]
     damaged = table.get("damaged", {})
     if damaged:
@@ -161,16 +170,16 @@ def notes(table: dict[str, Any]) -> list[str]:
     if more:
         found.append(
             f"the test set was evaluated more than once in runs of: {more}; a number chosen among several "
-            "looks is too good"
+            "evaluations is too good"
         )
     return found
 
 
 def as_interval(numbers: Sequence[float | None]) -> Interval:
-    """An interval from its JSON form, in which NaN is null."""
+    """Return an interval from its JSON form, in which NaN is null."""
     return Interval(*(math.nan if number is None else number for number in numbers))
 
 
 def plain(interval: Interval) -> list[float | None]:
-    """An interval in JSON, which knows no NaN."""
+    """Return an interval for JSON, which has no NaN."""
     return [None if math.isnan(number) else number for number in interval]

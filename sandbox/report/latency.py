@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from sandbox.report.figures import Curve, Curves, Dots, Figure
 from sandbox.report.measures import Measure, intervals, measured, value, values
-from sandbox.report.wording import few_seeds, named, standing
+from sandbox.report.wording import named, standing, undecided
 from sandbox.runs.finished import FinishedRun, by_rule
-from sandbox.statistics import Interval, interval
+from sandbox.statistics import verdicts
 
 
 def of_comparison(task: str, runs: Sequence[FinishedRun], baseline: str) -> list[Figure]:
@@ -30,36 +30,32 @@ def of_run(task: str, run: FinishedRun) -> list[Figure]:
 
 
 def steps_message(task: str, runs: Sequence[FinishedRun], baseline: str) -> str:
-    """State which rules are above the baseline at the fewest steps, by paired differences."""
+    """State which rules are above the baseline at the fewest steps, by the tests that the table uses."""
     steps = list(runs[0].accuracy_at)
-    over = _paired(runs, baseline, lambda run: run.accuracy_at[steps[0]])
-    return f"{task}: with {steps[0]} of {steps[-1]} time steps, {standing(over, baseline)}"
+    found = _verdicts(runs, baseline, lambda run: run.accuracy_at[steps[0]])
+    return f"{task}: with {steps[0]} of {steps[-1]} time steps, {standing(found, baseline)}"
 
 
 def measure_message(task: str, runs: Sequence[FinishedRun], measure: Measure, baseline: str) -> str:
-    """State which rules are above and which below the baseline in a measure, by paired differences."""
-    over = _paired(runs, baseline, lambda run: value(run, measure))
-    above = [rule for rule, (_, low, _) in over.items() if low > 0]
-    below = [rule for rule, (_, _, high) in over.items() if high < 0]
-    if not over:
+    """State which rules are above and which below the baseline in a measure, by the tests that the table uses."""
+    found = _verdicts(runs, baseline, lambda run: value(run, measure))
+    if not found:
         return f"{task}: {measure.noun} of {baseline} alone"
-    if few_seeds(over):
-        return f"{task}: fewer than 3 seeds, so no ranking by {measure.noun}"
+    if undecided(found):
+        return f"{task}: too few seeds for verdicts on {measure.noun}"
+    above, below = ([rule for rule, words in found.items() if words.startswith(side)] for side in ("above", "below"))
     if not above and not below:
         return f"{task}: no rule is distinguishable from {baseline} by its {measure.noun}"
-    sides = [f"{side} for {named(found, over)}" for side, found in (("higher", above), ("lower", below)) if found]
+    sides = [f"{side} for {named(rules, found)}" for side, rules in (("higher", above), ("lower", below)) if rules]
     return f"{task}: compared with {baseline}, {measure.noun} is {' and '.join(sides)}"
 
 
-def _paired(runs: Sequence[FinishedRun], baseline: str, number: Callable[[FinishedRun], float]) -> dict[str, Interval]:
-    """Return the interval of each rule's differences from the baseline at the same seed."""
-    rules = by_rule(runs)
-    reference = {run.seed: number(run) for run in rules[baseline]}
-    return {
-        rule: interval([number(run) - reference[run.seed] for run in mine])
-        for rule, mine in rules.items()
-        if rule != baseline
-    }
+def _verdicts(runs: Sequence[FinishedRun], baseline: str, number: Callable[[FinishedRun], float]) -> dict[str, str]:
+    """Return the verdict of each rule against the baseline, paired by seed."""
+    found = {rule: {run.seed: number(run) for run in mine} for rule, mine in by_rule(runs).items()}
+    reference = found.pop(baseline)
+    others = {rule: [mine[seed] for seed in reference] for rule, mine in found.items()}
+    return {rule: each.words for rule, each in verdicts(list(reference.values()), others, baseline).items()}
 
 
 def _against_steps(runs: Sequence[FinishedRun], title: str) -> Figure:

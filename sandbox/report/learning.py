@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sandbox.comparisons.table import as_interval
 from sandbox.report.figures import Curve, Curves, Figure, linear_classifier
-from sandbox.report.wording import standing
+from sandbox.report.wording import standing, verdicts_of
 from sandbox.runs.finished import FinishedRun, by_rule
 
 
@@ -25,8 +24,7 @@ def of_run(task: str, run: FinishedRun) -> Figure:
 
 def message(table: dict[str, Any]) -> str:
     """State which rules end above the baseline, by the intervals of the table."""
-    over = {row["rule"]: as_interval(row["over_baseline"]) for row in table["rows"] if row["over_baseline"] is not None}
-    return f"{table['task']}: {standing(over, table['baseline'])}"
+    return f"{table['task']}: {standing(verdicts_of(table), table['baseline'])}"
 
 
 def _figure(runs: Sequence[FinishedRun], title: str, linear: float | None = None) -> Figure:

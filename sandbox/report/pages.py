@@ -171,7 +171,6 @@ def _filled(template: str, facts: dict[str, Any]) -> str:
         interval=lambda numbers: str(as_interval(numbers)),
         count=wording.count,
         hundredths=wording.hundredths,
-        verdict=wording.verdict,
         md=tabular.markdown,
     )
     return templates.get_template(template).render(**facts)

@@ -8,8 +8,6 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from sandbox.report.wording import verdict
-
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Write rows as CSV, with the keys of the first row as the header."""
@@ -44,7 +42,7 @@ def verdict_of(row: dict[str, Any], baseline: str) -> str:
     """Return the verdict of a row against the baseline; a dash for the baseline itself."""
     if row["over_baseline"] is None:
         return "–"
-    return str(row.get("verdict") or verdict(row["over_baseline"], baseline))
+    return str(row.get("verdict") or "–")
 
 
 def markdown(text: object) -> str:

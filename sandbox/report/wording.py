@@ -1,13 +1,12 @@
-"""Verdicts that follow from intervals, and readable numbers."""
+"""Verdicts put into titles, and readable numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sandbox.comparisons.table import as_interval
-from sandbox.statistics import Interval
 
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -35,42 +34,35 @@ def hundredths(number: float | None) -> str:
     return "–" if number is None or not math.isfinite(number) else f"{number:.2f}"
 
 
-def verdict(over_baseline: Sequence[float | None], baseline: str) -> str:
-    """Put a paired difference `(mean, low, high)` into words.
+def standing(verdicts: Mapping[str, str], baseline: str) -> str:
+    """State which rules are above the baseline, by the verdicts that the table shows.
 
-    >>> verdict([1.0, -0.5, 2.0], "readout_only")
-    'not distinguishable from readout_only at these seeds'
-    >>> verdict([1.0, 0.5, 2.0], "readout_only")
-    'above readout_only'
+    >>> standing({"bptt": "above readout_only", "spsa": "below readout_only"}, "readout_only")
+    'bptt is above readout_only'
     """
-    _, low, high = over_baseline
-    if low is None or high is None:
-        return "no verdict: fewer than 3 seeds have no interval"
-    if low <= 0 <= high:
-        return f"not distinguishable from {baseline} at these seeds"
-    return f"above {baseline}" if low > 0 else f"below {baseline}"
-
-
-def standing(over: dict[str, Interval], baseline: str) -> str:
-    """State which rules are above the baseline, by the intervals of their paired differences."""
-    if not over:
+    if not verdicts:
         return f"{baseline} alone"
-    if few_seeds(over):
-        return "fewer than 3 seeds, so no ranking"
-    above = [rule for rule, (_, low, _) in over.items() if low > 0]
+    if undecided(verdicts):
+        return f"too few seeds for verdicts against {baseline}"
+    above = [rule for rule, words in verdicts.items() if words.startswith("above")]
     if not above:
         return f"no rule is above {baseline}"
-    return f"{named(above, over)} {'is' if len(above) == 1 else 'are'} above {baseline}"
+    return f"{named(above, verdicts)} {'is' if len(above) == 1 else 'are'} above {baseline}"
 
 
-def named(found: list[str], over: dict[str, Interval]) -> str:
+def named(found: list[str], verdicts: Mapping[str, str]) -> str:
     """Name a single rule; count several."""
-    return found[0] if len(found) == 1 else f"{len(found)} of {len(over)} rules"
+    return found[0] if len(found) == 1 else f"{len(found)} of {len(verdicts)} rules"
 
 
-def few_seeds(over: dict[str, Interval]) -> bool:
-    """Tell whether an interval is missing, so that the rules cannot be ranked."""
-    return any(math.isnan(low) for _, low, _ in over.values())
+def undecided(verdicts: Mapping[str, str]) -> bool:
+    """Tell whether seeds are too few for any verdict."""
+    return all(words.startswith("too few seeds") for words in verdicts.values())
+
+
+def verdicts_of(table: dict[str, Any]) -> dict[str, str]:
+    """Return the verdict of each rule against the baseline."""
+    return {row["rule"]: row.get("verdict") or "" for row in table["rows"] if row["rule"] != table["baseline"]}
 
 
 def height(row: dict[str, Any]) -> float:

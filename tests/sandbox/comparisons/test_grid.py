@@ -205,4 +205,4 @@ def test_a_preset_is_named_on_the_command_line(tmp_path, capsys):
     assert folders.kind_of(folder) == "grid"
     assert main(["resume", str(folder)]) == OK
     assert main(["compare", "--preset", "demo", "--seeds", "3", "--out", str(tmp_path)]) == BAD_INPUT
-    assert "--preset demo says itself what is compared: leave out the other settings" in capsys.readouterr().err
+    assert "--preset demo brings its own settings: leave out the others" in capsys.readouterr().err

@@ -52,7 +52,10 @@ def test_a_configured_model_is_made_for_its_data_and_read_with_noise():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: NetworkConfig([20], model=Choice("perceptron")), "'perceptron' says itself .* leave out hidden"),
+        (
+            lambda: NetworkConfig([20], model=Choice("perceptron")),
+            "'perceptron' brings its own layers: leave out hidden",
+        ),
         (lambda: NetworkConfig(model=Choice("perceptrn")).make((4,), 3, 0), "unknown model 'perceptrn'; nearest"),
         (
             lambda: NetworkConfig(model=Choice("perceptron", {"hiden": [4]})).make((4,), 3, 0),

@@ -29,6 +29,11 @@ from tests.browser import show
 EVIL = "<script>alert('$1')<script>"
 ENDS = {"bptt": 0.95, "bptt#2": 0.86, EVIL: 0.70, "readout_only": 0.855}  # accuracy after learning
 OVER = {"bptt": Interval(9.5, 8.75, 10.25), "bptt#2": Interval(0.5, -0.25, 1.125), EVIL: Interval(-15.5, -16.0, -15.0)}
+VERDICTS = {
+    "bptt": "above readout_only",
+    "bptt#2": "not distinguishable from readout_only",
+    EVIL: "below readout_only",
+}
 LINEAR = 64.3125
 STANDING = ["ranking", "pairs"]  # the last figures of every comparison
 COMPARISON = Comparison(Experiment(epochs=4), ["bptt", RuleConfig("bptt", {"window": 5}), EVIL], seeds=3)
@@ -115,6 +120,7 @@ def write_comparison(folder: Path, comparison: Comparison = COMPARISON) -> dict:
                 "accuracy": [mean, mean - 0.5, mean + 0.5] if comparison.seeds > 1 else [mean, None, None],
                 "validation": [mean + 1, mean + 0.5, mean + 1.5] if comparison.seeds > 1 else [mean + 1, None, None],
                 "over_baseline": None if label == "readout_only" else [*OVER[label]],
+                "verdict": None if label == "readout_only" else VERDICTS[label],
                 "parameters_trained": 243 - 50 * number,
                 "cost": costs,
                 "health": ["layers.0 is silent (0.001): scale its weights & input up"] if number == 0 else [],
@@ -122,6 +128,7 @@ def write_comparison(folder: Path, comparison: Comparison = COMPARISON) -> dict:
         )
         if comparison.seeds == 1 and label != "readout_only":
             rows[-1]["over_baseline"] = [OVER[label].mean, None, None]
+            rows[-1]["verdict"] = "too few seeds: with 1 no difference can reach p < 0.05; at least 8 are needed"
     table = {"task": "yinyang", "baseline": "readout_only", "linear": LINEAR, "rows": rows}
     files.write_json(folder / "table.json", table)
     return table
@@ -322,26 +329,34 @@ def told(rule: str, differences: list[float], base: float = 0.5) -> list[Finishe
     ]
 
 
+UP = [0.02, 0.03, 0.04, 0.025, 0.035, 0.021, 0.031, 0.041]
+DOWN = [-by for by in UP]
+
+
 @pytest.mark.parametrize(
     ("rivals", "standing", "message"),
     [
         ({}, "base alone", "t: accuracy drop of base alone"),
-        ({"a": [0.02, 0.03, 0.04]}, "a is above base", "t: compared with base, accuracy drop is higher for a"),
-        ({"a": [-0.02, -0.03, -0.04]}, "no rule is above base", "t: compared with base, accuracy drop is lower for a"),
+        ({"a": UP}, "a is above base", "t: compared with base, accuracy drop is higher for a"),
+        ({"a": DOWN}, "no rule is above base", "t: compared with base, accuracy drop is lower for a"),
         (
-            {"a": [-0.02, 0.0, 0.03]},
+            {"a": [-0.02, 0.0, 0.03, -0.03, 0.02, -0.01, 0.01, 0.0]},
             "no rule is above base",
             "t: no rule is distinguishable from base by its accuracy drop",
         ),
         (
-            {"a": [0.02, 0.03, 0.04], "b": [-0.02, -0.03, -0.04], "c": [-0.02, -0.02, -0.02]},
+            {"a": UP, "b": DOWN, "c": [-0.02] * 8},
             "a is above base",
             "t: compared with base, accuracy drop is higher for a and lower for 2 of 3 rules",
         ),
-        ({"a": [0.2]}, "fewer than 3 seeds, so no ranking", "t: fewer than 3 seeds, so no ranking by accuracy drop"),
+        (
+            {"a": UP[:5]},
+            "too few seeds for verdicts against base",
+            "t: too few seeds for verdicts on accuracy drop",
+        ),
     ],
 )
-def test_titles_at_fewer_steps_follow_the_paired_intervals(rivals, standing, message):
+def test_titles_at_fewer_steps_follow_the_tests_of_the_table(rivals, standing, message):
     """The seeds differ by far more than the rules, so that unpaired differences would tell nothing."""
     seeds = len(next(iter(rivals.values()), [0]))
     runs = told("base", [0.0] * seeds) + [run for rule, by in rivals.items() for run in told(rule, by)]
@@ -364,10 +379,10 @@ def test_every_number_of_the_table_is_on_the_page(compared):
     assert f"{np.mean([12.5, 13.5, 14.5]):.1f}" in text
 
 
-def test_verdicts_follow_the_intervals(compared):
+def test_verdicts_are_those_of_the_table(compared):
     text = text_of(compared[0].html)
     assert f"{Interval(*OVER['bptt'])} above readout_only" in text
-    assert f"{Interval(*OVER['bptt#2'])} not distinguishable from readout_only at these seeds" in text
+    assert f"{Interval(*OVER['bptt#2'])} not distinguishable from readout_only" in text
     assert f"{Interval(*OVER[EVIL])} below readout_only" in text
     assert text.count("not distinguishable") == 1
     assert "fewer than 5 seeds" in text
@@ -400,7 +415,8 @@ def test_one_seed_claims_nothing(tmp_path):
     folder = tmp_path / "comparison"
     write_comparison(folder, Comparison(Experiment(epochs=2), ["bptt"], seeds=1))
     text = text_of(write_report(folder).html)
-    assert "9.50 (no interval: fewer than 3 seeds) no verdict: fewer than 3 seeds have no interval" in text
+    assert "9.50 (no interval: fewer than 3 seeds)" in text
+    assert text.count("too few seeds: with 1 no difference can reach p < 0.05") == 1  # once, under the table
     assert not re.search(r"\bnan\b", text, re.I)
 
 
