@@ -77,8 +77,7 @@ def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int],
             longest = max(total for _, total in steps.values())  # jobs that have not begun are taken to be as long
             progress(sum(done for done, _ in steps.values()), longest * len(steps))
     finally:
-        for worker in workers:
-            worker.process.kill()
+        _end(workers)
     return errors
 
 
@@ -104,6 +103,18 @@ def _idle(workers: list[Worker], processes: int, context: Any) -> Worker | None:
     theirs.close()  # so that the end of the worker closes the pipe
     workers.append(Worker(process, ours, counter))
     return workers[-1]
+
+
+def _end(workers: Sequence[Worker]) -> None:
+    """End every worker: an idle one by closing its pipe, so that it cleans up, a busy one at once."""
+    for worker in workers:
+        if worker.job is None:
+            worker.pipe.close()
+        else:
+            worker.process.kill()
+    for worker in workers:
+        worker.process.join(5.0)
+        worker.process.kill()
 
 
 def _last_word(worker: Worker) -> str | None:

@@ -35,6 +35,7 @@ from sandbox.tracking import Tracker
 from sandbox.tracking.together import Tracked
 
 Progress = Callable[[int, int], None]  # steps done, steps in all
+_LAST: dict[tuple[str, str, str | None], Dataset] = {}
 GLOBAL = 0x61  # what torch's global generator is seeded for, among the uses of an experiment's seed
 
 
@@ -91,7 +92,7 @@ def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
 def _learn(
     experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked
 ) -> dict[str, Any]:
-    data = experiment.make_task().load(data_dir)
+    data = loaded(experiment, data_dir)
     trainer, train = prepare(experiment, data)
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation, test = (evaluation(experiment, split) for split in (data.validation, data.test))
@@ -131,6 +132,15 @@ def _learn(
         "test": _look_once(trainer, test, range(1, steps + 1), folder / "test.json"),
         "validation": trainer.evaluate(validation),
     }
+
+
+def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
+    """Load the data of a task; a process that runs it again with another seed or rule takes them from memory."""
+    key = (experiment.task.name, repr(experiment.task.options), data_dir)
+    if key not in _LAST:
+        _LAST.clear()  # those of one task at a time: a set may be large
+        _LAST[key] = experiment.make_task().load(data_dir)
+    return _LAST[key]
 
 
 def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:

@@ -133,9 +133,7 @@ def test_the_command_line(tmp_path, capsys):
     assert main([*words, "--microscope.references=[bptt, difference]"]) == BAD_INPUT
     assert "nearest: 'differences'" in capsys.readouterr().err
     assert main(["run", "--help-all"]) == OK
-    assert "how often the credit of a stochastic rule is drawn at each look" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "looks at what the rule tells each layer" in " ".join(capsys.readouterr().out.split())
 
 
 def test_too_many_weights_stop_a_run_before_its_first_step(tmp_path):
