@@ -86,7 +86,7 @@ class Comparison:
 
 def compare(
     comparison: Comparison,
-    folder: Path,
+    folder: Path | str,
     *,
     jobs: int = 2,
     data_dir: str | None = None,
@@ -103,6 +103,7 @@ def compare(
     Damaged run folders are left alone, named and counted. Raises RunFailed, after all others are done, for runs that
     failed.
     """
+    folder = Path(folder)
     require_jobs(jobs)
     check_names(comparison)
     made(trackers)

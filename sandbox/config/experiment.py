@@ -144,12 +144,19 @@ class MicroscopeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.make()
+        # A user-defined reference is imported when it is used, not when a configuration is read, which others may have
+        # written; until then a known one stands in for it.
+        mine = [choice for choice in self.choices() if ":" not in choice.name]
+        asked = mine if mine or not self.references else [Choice("bptt")]
+        Microscope(self.every, tuple(choice.make("reference") for choice in asked), self.draws, self.seed)
+
+    def choices(self) -> list[Choice]:
+        """Return the references with their options."""
+        return [Choice(name) if isinstance(name, str) else name for name in self.references]
 
     def make(self) -> Microscope:
         """Build the microscope; raises ValueError for what it would refuse."""
-        choices = [Choice(name) if isinstance(name, str) else name for name in self.references]
-        made = tuple(choice.make("reference") for choice in choices)
+        made = tuple(choice.make("reference") for choice in self.choices())
         return Microscope(self.every, made, self.draws, self.seed)
 
 

@@ -41,7 +41,7 @@ GLOBAL = 0x61  # what torch's global generator is seeded for, among the uses of 
 
 def run(
     experiment: Experiment,
-    folder: Path,
+    folder: Path | str,
     *,
     data_dir: str | None = None,
     progress: Progress | None = None,
@@ -58,7 +58,7 @@ def run(
     for a folder with another configuration, and RunFailed, which names the last good checkpoint, for a NaN or an
     infinity.
     """
-    told = made(trackers)
+    folder, told = Path(folder), made(trackers)
     with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
         folders.write_config(folder, "run", asdict(experiment))

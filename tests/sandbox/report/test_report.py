@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from sandbox.comparisons.comparison import Comparison
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment, MicroscopeConfig, RuleConfig
 from sandbox.config.reading import built, parser_of
+from sandbox.config.registry import Choice
 from sandbox.machine import files
 from sandbox.report import Report, costs, latency, learning, write_report
 from sandbox.report.costs import PRICES
@@ -514,3 +515,16 @@ def test_browser_shows_the_page(browser, compared, ran, stepped, tmp_path, kind,
     assert len(np.unique(colours)) > 50
     assert (shot[-1, 2].mean() < 0.5) == (scheme == "dark")
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def test_reading_a_folder_imports_nothing_that_it_names(tmp_path):
+    """A folder comes back from somebody else, whose configuration names modules that do harm."""
+    (tmp_path / "harmful.py").write_text("raise SystemExit('imported')\n")
+    harmful = f"{tmp_path / 'harmful.py'}:Reference"
+    watched = MicroscopeConfig(references=[Choice(harmful, {"command": "x"})])
+    folder = tmp_path / "comparison"
+    experiment = Experiment(epochs=2, task=Choice(harmful), microscope=watched)
+    write_comparison(folder, Comparison(experiment, ["bptt"], seeds=1))
+    assert write_report(folder).html.exists()
+    with pytest.raises(SystemExit, match="imported"):
+        watched.make()  # what a run does
