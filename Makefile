@@ -47,8 +47,11 @@ lint: $(READY) ## ruff, and mypy in strict mode
 notebooks: $(READY) ## execute the notebooks and write their outputs back
 	cd notebooks && ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace *.ipynb
 
-docs: $(READY) ## a page for each neuron, from its docstring, into docs/neurons/
+docs: $(READY) ## pages of neurons, the catalogue of names, and the documentation into site/, without a warning
 	$(BIN)/sandbox list neurons --folder docs/neurons
+	$(BIN)/python -m sandbox.cli.catalogue
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 constraints: ## resolve constraints.txt anew for every Python from 3.10 on (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --no-annotate --no-header \
