@@ -138,7 +138,7 @@ def test_another_package_named_rules_is_named(environment, wheel, tmp_path):
     assert "it belongs to rules 3.5: run `pip uninstall rules`" in said.splitlines()[-1]
     environment.pip("install", "--force-reinstall", "--no-deps", str(wheel))
     said = environment.run("sandbox", "doctor", code=1)
-    assert "another distribution brings a package `rules` too, rules 3.5" in said
+    assert "another distribution also provides a package `rules`, rules 3.5" in said
     environment.pip("uninstall", "--yes", "rules")
     environment.pip("install", "--force-reinstall", "--no-deps", str(wheel))
     assert "another distribution" not in environment.run("sandbox", "doctor")
