@@ -146,8 +146,8 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["compare", "--seed", "3"], "nearest: 'seeds'"),
         (["validate", "izhikevic"], "unknown neuron 'izhikevic'"),
         (["check", "hzoo"], "unknown rule 'hzoo'; nearest: 'hzo'"),
-        (["report", "nowhere"], "nowhere is no run folder"),
-        (["resume", "nowhere"], "nowhere is no run folder"),
+        (["report", "nowhere"], "nowhere is not a run folder"),
+        (["resume", "nowhere"], "nowhere is not a run folder"),
         (["runn"], "unknown command 'runn'; nearest: 'run'"),
         (["validate", "LIF"], "unknown neuron 'LIF'; nearest: 'lif'"),
         (

@@ -468,7 +468,7 @@ def test_bad_folders_are_answered_with_the_remedy(tmp_path, compared):
     shutil.copytree(compared[0].html.parent, folder)
     run = next(folder.glob("yinyang-*"))
     (run / "metrics.jsonl").write_text('{"epoch": 0, "st')
-    with pytest.raises(ValueError, match=r"metrics\.jsonl is no readable JSON"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is not valid JSON"):
         write_report(folder)
     (run / "metrics.jsonl").unlink()
     with pytest.raises(ValueError, match=r"metrics\.jsonl does not exist"):

@@ -170,7 +170,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
 
 
 def test_no_run_folder_is_said(tmp_path):
-    with pytest.raises(ValueError, match=r"is no run folder: it has no config.yaml"):
+    with pytest.raises(ValueError, match=r"is not a run folder: it has no config.yaml"):
         load(Experiment, tmp_path)
     run(TINY, tmp_path / "r")
     with pytest.raises(ValueError, match="holds a run, not a comparison"):
