@@ -37,7 +37,7 @@ def read_json(path: Path) -> Any:
 
 
 def root_of(folder: Path) -> Path:
-    """Return the folder that holds all runs: the first one above `folder` that is not a comparison or a grid."""
+    """Return the folder of all runs: the first one above `folder` that is not a comparison or grid (no config.yaml)."""
     root = folder.parent
     while (root / "config.yaml").exists():
         root = root.parent

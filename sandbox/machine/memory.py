@@ -28,7 +28,7 @@ from torch import Tensor
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGEST = 2**31 - 1  # bytes
-LARGE = 2**22  # bytes above which `empty` keeps an array, and above which NumPy requests huge pages
+LARGE = 2**22  # bytes from which `empty` keeps an array, and from which NumPy requests huge pages
 KEPT = 2**28  # bytes that it keeps, in total
 LINE = 64  # bytes of a cache line; its arrays are aligned to that
 
