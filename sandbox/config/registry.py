@@ -69,6 +69,7 @@ class Choice:
 
 def find(kind: str, name: str) -> Any:
     """Return the class or function that a name stands for.
+
     >>> find("neuron", "lif").__name__
     'LIF'
     """
