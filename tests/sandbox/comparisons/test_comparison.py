@@ -1,4 +1,4 @@
-"""A comparison refuses what would mislead, leaves out what is damaged, and says both."""
+"""A comparison rejects misleading input, leaves out damaged runs, and reports both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The elementary functions of a kernel, held to mpmath-grade long doubles; and every slope to finite differences."""
+"""Elementary functions of a kernel checked against accurate long doubles, and every slope against finite differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report says what the folder says, to people, to browsers, and without asking the network."""
+"""The report shows what the folder contains, to people and browsers, and without network access."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMPARISON = Comparison(Experiment(epochs=4), ["bptt", RuleConfig("bptt", {"wind
 
 
 def at_fewer_steps(end: float, seed: int, steps: int = 8) -> dict[str, float]:
-    """What a result says beside `accuracy`: a first step between chance and `end`, and cosines."""
+    """The entries of a result in addition to `accuracy`: a first step between chance and `end`, and cosines."""
     noise = 0.005 * np.random.RandomState([seed, int(1000 * end)]).randn(steps + 1)
     accuracies = {k: end - (end - 0.4) * np.exp(1 - k) + noise[k - 1] for k in range(1, steps + 1)}
     return {
@@ -342,7 +342,7 @@ def told(rule: str, differences: list[float], base: float = 0.5) -> list[Finishe
     ],
 )
 def test_titles_at_fewer_steps_follow_the_paired_intervals(rivals, standing, message):
-    """The seeds differ by far more than the rules, so that unpaired differences would tell nothing."""
+    """The seeds differ by far more than the rules, so that unpaired differences would show nothing."""
     seeds = len(next(iter(rivals.values()), [0]))
     runs = told("base", [0.0] * seeds) + [run for rule, by in rivals.items() for run in told(rule, by)]
     assert latency.measure_message("t", runs, MEASURES[0], "base") == message

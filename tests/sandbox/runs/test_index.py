@@ -1,4 +1,4 @@
-"""The index answers for ten thousand runs at once, and is what the folders say."""
+"""The index lists ten thousand runs at once, and agrees with the folders."""
 
 from __future__ import annotations
 
