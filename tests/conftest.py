@@ -38,7 +38,7 @@ def one_thread():
 
 @pytest.fixture
 def rng():
-    """Dice of one's own."""
+    """Return a new, seeded generator."""
     return torch.Generator().manual_seed(0)
 
 

@@ -8,7 +8,7 @@ from sandbox.tasks.yinyang import YinYang
 
 
 class Untouchable:
-    """Raises at whatever is asked of it."""
+    """Raises an error for any attribute."""
 
     def __getattr__(self, name):
         raise AssertionError(f"the test split was asked for {name}")

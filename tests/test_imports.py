@@ -61,7 +61,7 @@ KERNELS = [  # the floors inside that room, whose parts are rooms themselves
 
 
 def files():
-    """Every module of ours and what it says."""
+    """Return the syntax tree of every module of ours, by name."""
     found = {}
     for path in sorted([*ROOT.glob("rules/**/*.py"), *ROOT.glob("sandbox/**/*.py")]):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -1,4 +1,4 @@
-"""Everything that has a name, with a sentence: from the registries, or from the copy that `make docs` writes."""
+"""One sentence for every registered name: from the registries, or from the copy that `make docs` writes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def made() -> dict[str, dict[str, str]]:
 
 
 def summary(member: Any) -> str:
-    """Return the first line of a docstring; of a device, its law and what it changes of it."""
+    """Return the first line of a docstring; for a device, its law and the parameters that differ from its defaults."""
     from rules.plasticity.memristor.device import Device
 
     if isinstance(member, Device):
         settings: Any = member
         changed = [f"{f.name}={v}" for f in fields(settings) if (v := getattr(settings, f.name)) != f.default]
         return f"{type(member).__name__}({', '.join(changed)})"
-    kind = getattr(member, "func", member)  # a class with some of its fields filled in
+    kind = getattr(member, "func", member)  # a `functools.partial` of a class
     return (kind.__doc__ or "").strip().split("\n")[0]
 
 

@@ -13,7 +13,7 @@ from sandbox.config.registry import REGISTRIES, Choice
 
 
 def validate(given: Any) -> int:
-    """Check neurons against Brian2 and SciPy; returns 1 where one does not agree."""
+    """Check neurons against Brian2 and SciPy; return 1 if one does not agree."""
     from sandbox.report.conformance import write_page
 
     names = list(REGISTRIES["neuron"]) if given.neuron == "all" else [given.neuron]
@@ -35,7 +35,7 @@ def validate(given: Any) -> int:
 
 
 def check(given: Any) -> int:
-    """Check rules against the contract; returns 1 where one fails."""
+    """Check rules against the contract; return 1 if one fails."""
     names = list(REGISTRIES["rule"]) if given.rule == "all" else [given.rule]
     reports = {name: check_rule(Choice(name, given.options).make("rule")) for name in names}
     facts = {name: [result._asdict() for result in found.results] for name, found in reports.items()}

@@ -1,4 +1,4 @@
-"""`sandbox doctor`: what is installed, what is not and how to get it, and whether what is there works."""
+"""`sandbox doctor`: which packages are installed, how to install the others, and whether they work."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sandbox.machine.packages import OWN, rivals
 from sandbox.runs import folder as folders
 
 INSTALLED = "installed"
-IMPORTED = ("reference", "kernels")  # extras that commands fail without noticing, so that finding them is not enough
-EXTRAS = {  # extra: the modules that it brings
+IMPORTED = ("reference", "kernels")  # a broken one is otherwise ignored silently, so it is imported, too
+EXTRAS = {  # extra: the modules that it installs
     "reference": ("brian2",),
     "kernels": ("numba",),
     "tune": ("optuna",),
@@ -23,10 +23,10 @@ EXTRAS = {  # extra: the modules that it brings
 
 
 def doctor(given: Any) -> int:
-    """What is installed, where data are, which kernels and synapses run, and whether Brian2 and torch agree.
+    """Print what is installed, where data are, which kernels and synapses run, and whether Brian2 and torch agree.
 
-    Returns 1 where Brian2 disagrees, or where another distribution brings a package `rules`; an extra that is absent is
-    named with its command, and is no fault.
+    Returns 1 if Brian2 disagrees, or if another distribution provides a package `rules`. A missing extra is named with
+    the command that installs it; it is not an error.
     """
     from sandbox import kernels
     from sandbox.synapses.calibration import state
@@ -50,15 +50,15 @@ def doctor(given: Any) -> int:
     lines += [f"extra {name:<16} {found}" for name, found in facts["extras"].items()]
     if others:
         lines.append(
-            f"another distribution brings a package `rules` too, {', '.join(others)}: whichever is removed first takes "
-            f"files of the other along; give {OWN} an environment of its own"
+            f"another distribution also provides a package `rules`, {', '.join(others)}: uninstalling one of the two "
+            f"removes files of the other; install {OWN} in an environment of its own"
         )
     say(given, facts, "\n".join(lines))
     return 1 if agrees is False or others else 0
 
 
 def brian2_agrees() -> bool | None:
-    """Return whether a short validation of LIF passes; None where Brian2 is absent or broken."""
+    """Return whether a short validation of LIF passes; None if Brian2 is missing or broken."""
     if state_of("reference") != INSTALLED:
         return None
     from sandbox.neurons import LIF
@@ -68,7 +68,7 @@ def brian2_agrees() -> bool | None:
 
 
 def state_of(extra: str) -> str:
-    """Return whether an extra is installed and can be imported; if not, why, and the command that installs it."""
+    """Return `INSTALLED`, or why an extra is missing or cannot be imported, with the command that installs it."""
     command = f"pip install '{OWN}[{extra}]'"
     absent = [name for name in EXTRAS[extra] if not present(name)]
     if absent:
@@ -77,7 +77,7 @@ def state_of(extra: str) -> str:
         try:
             import_module(name)
         except (Exception, SystemExit) as error:  # a broken installation may raise anything
-            return f"{name} is installed and cannot be imported ({type(error).__name__}: {error}): {command}"
+            return f"{name} is installed but cannot be imported ({type(error).__name__}: {error}): {command}"
     return INSTALLED
 
 

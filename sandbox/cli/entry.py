@@ -1,4 +1,4 @@
-"""Where the command line begins: help is printed at once, everything else is imported when it is needed."""
+"""The entry point of the command line: help is printed at once, all other code is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: the words behind `sandbox`; those of this process by default.
+        arguments: what follows `sandbox` on the command line; `sys.argv[1:]` by default.
 
     Returns: the exit code.
 

@@ -13,7 +13,7 @@ from sandbox.runs import index
 
 
 def list_(given: Any) -> int:
-    """List everything that has a name, one kind of it, or runs; as Markdown pages where that is asked for."""
+    """List all registered names, those of one kind, or the runs; with `--markdown` or `--folder`, as pages."""
     if given.kind in ("run", "runs"):
         return runs(given)
     for name in index.FILTERS:
@@ -36,7 +36,7 @@ def list_(given: Any) -> int:
 
 
 def kind_of(word: str, kinds: list[str]) -> str:
-    """Return the kind that a word means, in the singular or the plural."""
+    """Return the kind that a singular or plural stands for."""
     plurals = {"plasticities": "plasticity", **{f"{kind}s": kind for kind in kinds}}
     kind = plurals.get(word, word)
     if kind not in kinds:
@@ -45,7 +45,7 @@ def kind_of(word: str, kinds: list[str]) -> str:
 
 
 def pages(kinds: list[str], given: Any) -> int:
-    """Print Markdown pages, or write a file for each member into a folder."""
+    """Print Markdown pages, or write one file for each member into a folder."""
     from sandbox.cli.pages import page
 
     known = catalogue.registries()
@@ -64,7 +64,7 @@ def pages(kinds: list[str], given: Any) -> int:
 def runs(given: Any) -> int:
     """List the runs of the index, or those of one rule, task or status."""
     found = index.rows(Path(given.out), **{name: given[name] for name in index.FILTERS})
-    none = f"no such run in {given.out}; `sandbox index --rebuild` looks for runs that the index lacks"
+    none = f"no such run in {given.out}; `sandbox index --rebuild` adds runs that the index lacks"
     say(given, found, format_runs(found) or none)
     return OK
 
@@ -75,7 +75,7 @@ def format_runs(found: list[dict[str, Any]]) -> str:
 
 
 def index_(given: Any) -> int:
-    """Count the runs of the index, rebuilt from the folders where that is asked for."""
+    """Count the runs of the index; with `--rebuild`, rebuild it from the folders first."""
     root = Path(given.out)
     counts = index.rebuild(root) if given.rebuild else index.counts(root)
     parts = ", ".join(f"{count} {status}" for status, count in counts.items())

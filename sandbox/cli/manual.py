@@ -32,7 +32,7 @@ def overview() -> str:
 
 
 def page(name: str) -> str:
-    """Return the help of one subcommand: what people use first, then the rest of its own options."""
+    """Return the help of one subcommand: the options that are used most, then the others of its own."""
     command = COMMANDS[name]
     positional = [option for option in command.options if not option.name.startswith("-")]
     usage = " ".join(["usage: sandbox", name, *(option.shown for option in positional), "[options]"])
@@ -51,7 +51,7 @@ def page(name: str) -> str:
 
 
 def deep(command: Command, name: str) -> str:
-    """Return where the settings of an experiment are that the short help leaves out."""
+    """Return a note on how to see the settings of an experiment that the short help leaves out."""
     prefix = "experiment." if command.config.endswith("Comparison") else ""
     return (
         f"Every setting of an experiment is an option too, such as --{prefix}encoder.options '{{steps: 10}}' or\n"
@@ -65,7 +65,7 @@ def described(option: Option) -> tuple[str, str]:
 
 
 def rows(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Return two columns; a long left side stands on a line of its own."""
+    """Return the lines of two columns; a long left entry gets a line of its own."""
     found = list(pairs)
     left = min(26, max(len(name) for name, _ in found)) + 4
     lines: list[str] = []

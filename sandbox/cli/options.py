@@ -1,4 +1,4 @@
-"""What every subcommand does and takes, as literal data: its help is printed from here without importing torch."""
+"""Every subcommand and its options as literal data, so that help is printed without importing torch."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ from typing import Any, NamedTuple
 
 
 class Option(NamedTuple):
-    """One option, or one positional argument where the name has no dashes."""
+    """One option, or one positional argument if the name has no dashes."""
 
     name: str
     sentence: str
     default: Any = None
     type: Any = str
-    shown: str = ""  # what the help shows behind the name: NAME, FOLDER, 5 ...
+    shown: str = ""  # what the help shows after the name: NAME, FOLDER, 5 ...
     flag: bool = False  # takes no value
-    positional: str = ""  # nargs of a positional argument that may be left out
+    positional: str = ""  # nargs of an optional positional argument
 
 
 class Command(NamedTuple):
     """One subcommand.
 
-    `act` is where it is carried out, `config` the dataclass whose fields are options too. `first` are the options that
-    people use first, in the words of the parser or of its shorthands (`sandbox.cli.words`); `options` all that belong
-    to the command line alone.
+    Args:
+        act: `package.module:function` that carries it out.
+        summary: one line for the help.
+        example: a command line for the help.
+        first: the options that are used most, with a sentence each; shorthands of `sandbox.cli.words` are allowed.
+        options: the options that only the command line has.
+        config: `package.module:Name` of the dataclass whose fields are options, too; empty for none.
     """
 
     act: str
@@ -80,7 +84,7 @@ COMMANDS: dict[str, Command] = {
         (
             RULES,
             TASK,
-            ("--seeds N", "paired seeds; with fewer than 6 no single rule can be told from the baseline"),
+            ("--seeds N", "paired seeds; fewer than 6 cannot distinguish a single rule from the baseline"),
             ("--epochs N", "passes over the training samples, 30 by default"),
             ("--sweep PATH=VALUES", "try several values, such as --sweep rule.options.lr='[0.01, 0.1]'; also several"),
             CONFIG,

@@ -13,13 +13,13 @@ SECTIONS = ("Args:", "Attributes:", "Raises:")  # Markdown needs an empty line b
 
 
 def page(name: str, member: Any) -> str:
-    """The Markdown page of a member: what it says of itself, its parameters and, for a neuron, what Brian2 runs.
+    """Return the Markdown page of a member: its docstring, its parameters and, for a neuron, what Brian2 runs.
 
     >>> from sandbox.neurons import LIF
     >>> print(page("lif", LIF).splitlines()[0])
     # LIF (`lif`)
     """
-    kind = getattr(member, "func", member)  # a class with some of its fields filled in
+    kind = getattr(member, "func", member)  # a `functools.partial` of a class
     kind = kind if hasattr(kind, "__name__") else type(kind)
     parts = [f"# {kind.__name__} (`{name}`)", _prose(inspect.getdoc(kind) or "")]
     if is_dataclass(member):
@@ -30,7 +30,7 @@ def page(name: str, member: Any) -> str:
 
 
 def _prose(text: str) -> str:
-    """A docstring with its examples fenced; its indented equations are code already."""
+    """Return a docstring with its examples fenced; indented equations already are code blocks in Markdown."""
     lines: list[str] = []
     fenced = False
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""Parsing one subcommand, carrying it out, and turning what goes wrong into a message and an exit code."""
+"""Parse one subcommand, carry it out, and turn exceptions into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox.cli.words import understood
 
 
 def perform(name: str, words: Sequence[str]) -> int:
-    """Carry out a subcommand with these words; returns the exit code."""
+    """Carry out a subcommand with these arguments; return the exit code."""
     if name not in COMMANDS:
         return complain(str(unknown("command", name, COMMANDS)), BAD_INPUT)
     command = COMMANDS[name]
@@ -35,7 +35,7 @@ def perform(name: str, words: Sequence[str]) -> int:
         if command.config:
             given["made"] = built(member(command.config), parser, given)
         return int(member(command.act)(given))
-    except BrokenPipeError:  # whoever read the output has enough: `sandbox list | head`
+    except BrokenPipeError:  # the reader of a pipe stopped early: `sandbox list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyboardInterrupt:
@@ -69,13 +69,13 @@ def parser_for(command: Command) -> ArgumentParser:
 
 
 def member(place: str) -> Any:
-    """Return what `package.module:name` names."""
+    """Return the object at `package.module:name`."""
     module, name = place.split(":")
     return getattr(import_module(module), name)
 
 
 def code_of(error: Exception) -> int | None:
-    """Return the exit code of what went wrong; None for a mistake of ours, which keeps its traceback."""
+    """Return the exit code for an exception; None for a bug of this program, which keeps its traceback."""
     from rules.diagnostics.nonfinite import NonFinite
     from sandbox.runs.book import RunFailed
     from sandbox.runs.folder import FolderInUse
@@ -90,7 +90,7 @@ def code_of(error: Exception) -> int | None:
 
 
 def message_of(error: Exception, parser: ArgumentParser, code: int) -> str:
-    """Return what to print of an error."""
+    """Return the message to print for an error."""
     if isinstance(error, ArgumentError):
         from sandbox.config.reading import explain
 
@@ -101,7 +101,7 @@ def message_of(error: Exception, parser: ArgumentParser, code: int) -> str:
 
 
 def interrupted() -> str:
-    """Return what to print after Ctrl-C."""
+    """Return the message to print after Ctrl-C."""
     return f"interrupted; continue: {printing.continuation()}" if printing.begun() else "interrupted"
 
 

@@ -1,4 +1,4 @@
-"""How subcommands print: a progress bar for people, JSON for machines."""
+"""Output of the subcommands: a progress bar for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _begun: list[Path] = []  # the folder of this command, for the message after an 
 class Bar:
     """Progress on the error stream: a bar on a terminal, a line a minute elsewhere, nothing for machines.
 
-    It appears with the first step, so that no bar stands before the message of an early error.
+    It appears with the first step, so that an early error is not printed below an empty bar.
     """
 
     def __init__(self, quiet: bool, unit: str = "step") -> None:
         self.quiet, self.unit = quiet, unit
         self.bar: tqdm[Any] | None = None
-        self.told = time.monotonic()
+        self.printed = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        """Show that so many of all steps are done."""
+        """Show that `done` of `total` steps are done."""
         if self.quiet or not total:
             return
         if not sys.stderr.isatty():
-            if time.monotonic() - self.told >= MINUTE:
-                self.told = time.monotonic()
+            if time.monotonic() - self.printed >= MINUTE:
+                self.printed = time.monotonic()
                 print(f"{done} of {total} {self.unit}s ({done / total:.0%})", file=sys.stderr, flush=True)
             return
         if self.bar is None:
@@ -49,7 +49,7 @@ class Bar:
 
 
 def begin(given: Any, folder: Path) -> Path:
-    """Print the folder of a command before it starts, for people, and remember it for `continuation`."""
+    """Print the folder of a command before it starts, unless the output is JSON; remember it for `continuation`."""
     _begun[:] = [folder]
     if not given.json:
         print(f"folder: {folder}", file=sys.stderr, flush=True)
@@ -57,12 +57,12 @@ def begin(given: Any, folder: Path) -> Path:
 
 
 def begun() -> bool:
-    """Whether a command that can be continued has begun."""
+    """Return whether a command that can be continued has begun."""
     return bool(_begun)
 
 
 def continuation() -> str:
-    """Return the command that continues what has begun."""
+    """Return the command that continues the one that was begun."""
     return f"sandbox resume {shlex.quote(str(_begun[0])) if _begun else 'FOLDER'}"
 
 
@@ -72,5 +72,5 @@ def say(given: Any, facts: Any, text: str) -> None:
 
 
 def percent(share: float | None) -> str:
-    """Return a share in percent; a dash for none."""
+    """Return a share in percent; a dash for None."""
     return "-" if share is None else f"{100 * share:.2f} %"

@@ -1,4 +1,4 @@
-"""The subcommands that make one run, continue whatever was stopped, and report on a folder."""
+"""The subcommands that run one experiment, resume a folder, and write its report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(given: Any) -> int:
 
 
 def resume(given: Any) -> int:
-    """Continue whatever is in the folder."""
+    """Continue the run, comparison, grid or tuning in a folder."""
     folder = Path(given.folder)
     kind = folders.kind_of(folder)
     if kind == "run":

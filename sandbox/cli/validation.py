@@ -14,7 +14,7 @@ from sandbox.executors.local import run_all
 from sandbox.reference.conformance.report import ConformanceReport
 from sandbox.reference.conformance.validate import validate
 
-REPORT = "report.pickle"  # between two processes of ours, in a folder that only they know
+REPORT = "report.pickle"  # safe to unpickle: written by our own worker, in a private temporary folder
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Validation:
         progress(1, 1)
 
     def failed(self) -> None:
-        """No index holds validations."""
+        """Do nothing: the index of runs has no validations."""
 
 
 def validate_all(choices: Mapping[str, Choice], jobs: int = 2, **settings: Any) -> dict[str, ConformanceReport]:
@@ -49,7 +49,7 @@ def validate_all(choices: Mapping[str, Choice], jobs: int = 2, **settings: Any) 
         settings: those of `sandbox.validate`.
 
     Raises:
-        ValueError: for no process, and for a neuron whose validation raised an exception.
+        ValueError: for `jobs` below 1, and for a neuron whose validation raised an exception.
     """
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: give a whole number, at least 1")
@@ -60,7 +60,7 @@ def validate_all(choices: Mapping[str, Choice], jobs: int = 2, **settings: Any) 
             name: Validation(choice, settings, Path(place) / str(number))
             for number, (name, choice) in enumerate(choices.items())
         }
-        # the last of the library take longest, so they begin first
+        # the neurons at the end of the library take longest, so they start first
         errors = run_all([*reversed(asked.values())], jobs, lambda done, total: None)
         for name, job in asked.items():
             if job.folder in errors:

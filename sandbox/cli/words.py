@@ -1,4 +1,4 @@
-"""What people type, as the parser understands it: shorthands, lone items where lists are meant."""
+"""Spell out the shorthands of the command line for the parser, such as a single item where a list is expected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sandbox.cli.options import COMMANDS
 
 NAMED = ("task", "encoder", "augment", "rule", "network.neuron", "network.readout", "network.model")  # have a `name`
-LISTS = ("rules", "network.hidden", "tiers", "microscope.references", "health.stop")
+LISTS = ("rules", "network.hidden", "tiers", "microscope.references", "health.stop")  # a single item is allowed
 EXPERIMENT = (  # settings of an experiment that are written without `experiment.` in a comparison
     "task",
     "encoder",
@@ -25,7 +25,7 @@ EXPERIMENT = (  # settings of an experiment that are written without `experiment
 
 
 def understood(words: Sequence[str], command: str) -> list[str]:
-    """Return the words of a command line with its shorthands spelled out.
+    """Return the arguments of a command line with its shorthands spelled out.
 
     `--rule bptt` is `--rule.name bptt`; `--rules bptt` and `--rules bptt,hzo` are lists; in a comparison `--epochs 3`
     is `--experiment.epochs 3`. Anything else stays as it is.
@@ -46,7 +46,7 @@ def understood(words: Sequence[str], command: str) -> list[str]:
             found.append(word)
             continue
         if not equals:
-            if not waiting or waiting[0].startswith("--"):  # its value is missing: the parser says so
+            if not waiting or waiting[0].startswith("--"):  # its value is missing: the parser reports it
                 found.append(word)
                 continue
             value = waiting.pop(0)

@@ -1,1 +1,1 @@
-"""Rules compared over paired seeds: one comparison, grids of them, tables, rankings. Imports runs and below."""
+"""Comparisons of rules over paired seeds, grids of comparisons, tables and rankings. Imports runs and below."""

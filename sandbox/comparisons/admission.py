@@ -1,4 +1,4 @@
-"""Which rules of a comparison can learn on its model at all, asked before anything runs."""
+"""Check which rules of a comparison can learn on its model, before anything runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.tasks.base import Dataset
 
 
 class Unfit(ValueError):
-    """Some rules cannot learn on the model or the samples of a comparison."""
+    """Raised when some rules cannot learn on the model or the samples of a comparison."""
 
     def __init__(self, task: str, reasons: Mapping[str, str], others: list[str]) -> None:
         lines = "\n".join(f"  {label}: {reason}" for label, reason in reasons.items())
@@ -23,7 +23,10 @@ class Unfit(ValueError):
 
 
 def unfit(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
-    """Why a rule cannot take its first step, or be looked at, for each that cannot; one that runs away is none."""
+    """Return the reason for each rule that cannot take its first step, or cannot be watched by the microscope.
+
+    A rule that diverges is not counted as unfit.
+    """
     reasons = {}
     for label, experiment in plans.items():
         try:

@@ -1,4 +1,4 @@
-"""Rules x seeds on the same data from the same weights, in a folder that can be taken up again."""
+"""Run rules x seeds on the same data from the same weights, in a folder that can be resumed."""
 
 from __future__ import annotations
 
@@ -37,9 +37,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which rules to compare, on what, with how many paired seeds; `readout_only` is always among them.
+    """Which rules to compare, on which experiment, with how many paired seeds.
 
     The default is the comparison of `experiments/yinyang.yaml`.
+
+    Args:
+        experiment: what all runs share; its `seed` is the first one.
+        rules: rules by name or with options; the baseline `readout_only` is added if it is missing.
+        seeds: number of seeds of each rule, 5 by default.
+
+    Raises:
+        ValueError: for fewer than one seed.
     """
 
     experiment: Experiment = field(default_factory=Experiment)
@@ -58,7 +66,7 @@ class Comparison:
         return f"compare-{self.experiment.task.name}-{fingerprint(self)}".replace(":", ".")
 
     def experiments(self) -> dict[str, list[Experiment]]:
-        """The runs of each rule, seed by seed, by its label or name; two of one name are told apart by a number."""
+        """Return the runs of each rule, seed by seed, by its label or name; equal names get a number."""
         rules = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in self.rules]
         if BASELINE not in {rule.name for rule in rules}:
             rules.append(RuleConfig(BASELINE))
@@ -95,13 +103,27 @@ def compare(
     mixed_revisions: bool = False,
     trackers: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run every rule with every seed and write `table.json`; continues where an earlier attempt was stopped.
+    """Run every rule with every seed and write `table.json`; continue where an earlier attempt was stopped.
 
-    Returns the table. Before the first run begins raises ValueError for anything misspelt, for rules that cannot learn
-    on this model (`Unfit`, which names them; `skip_unfit` leaves them out), and for finished runs of another code
-    revision (`mixed_revisions` marks them in the table), and ImportError for `trackers` whose library is missing.
-    Damaged run folders are left alone, named and counted. Raises RunFailed, after all others are done, for runs that
-    failed.
+    Damaged run folders are not touched; the table names and counts them.
+
+    Args:
+        comparison: what to run.
+        folder: where to run it; created if missing.
+        jobs: number of processes, 2 by default.
+        data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default.
+        progress: called with the steps done and the total number of steps.
+        skip_unfit: leave out rules that cannot learn on this model, instead of raising `Unfit`.
+        mixed_revisions: mark runs of another code revision in the table, instead of raising ValueError.
+        trackers: names of trackers.
+
+    Returns: the table.
+
+    Raises:
+        ValueError: before the first run, for a misspelt name, for rules that cannot learn on this model (`Unfit`), and
+            for finished runs of another code revision.
+        ImportError: before the first run, for a tracker whose library is missing.
+        RunFailed: after all others are done, for runs that failed.
     """
     folder = Path(folder)
     require_jobs(jobs)
@@ -113,7 +135,7 @@ def compare(
 
 
 class Planned(NamedTuple):
-    """What is still to run of a comparison, and how to make its table afterwards."""
+    """The runs of a comparison that are still to do, and what its table needs afterwards."""
 
     comparison: Comparison
     folder: Path
@@ -125,7 +147,7 @@ class Planned(NamedTuple):
     mixed: bool
 
     def conclude(self, errors: Mapping[Path, str]) -> dict[str, Any]:
-        """The table, written; raises RunFailed for the runs that failed."""
+        """Write and return the table; raise RunFailed if runs failed."""
         mine = {job.folder: errors[job.folder] for job in self.jobs if job.folder in errors}
         if mine:
             lines = "\n".join(f"  {place.name}: {message}" for place, message in mine.items())
@@ -148,7 +170,7 @@ def plan(
     mixed_revisions: bool,
     track: tuple[str, ...] = (),
 ) -> Planned:
-    """Look at what is there, refuse what cannot be run, and list what is to run."""
+    """Read the finished runs, raise for rules and runs that are not allowed, and list the jobs that remain."""
     data = comparison.experiment.make_task().load(data_dir)
     plans = comparison.experiments()
     places = {label: {e.seed: folder / e.identity for e in found} for label, found in plans.items()}
@@ -168,7 +190,7 @@ def plan(
             place = places[label][experiment.seed]
             if place.name in sound.damaged:
                 index.record(place, experiment, "damaged")
-            elif place in finished:  # a worker that was killed here may not have said so
+            elif place in finished:  # its worker may have been killed before it updated the index
                 index.record(place, experiment, "done", finished[place])
             elif label not in reasons:
                 jobs.append(Job(experiment, place, data_dir, track))
@@ -177,7 +199,7 @@ def plan(
 
 
 def paired_runs(sound: Sound) -> dict[str, list[FinishedRun]]:
-    """The runs of the seeds that every rule has."""
+    """Return the runs of those seeds that every rule has."""
     seeds = shared_seeds(sound.runs)
     if not seeds:
         raise ValueError(
@@ -187,19 +209,19 @@ def paired_runs(sound: Sound) -> dict[str, list[FinishedRun]]:
 
 
 def check_names(comparison: Comparison) -> None:
-    """Raise ValueError for a name or an option that is misspelt, before anything is written."""
+    """Raise ValueError for a misspelt name or option, before anything is written."""
     for experiments in comparison.experiments().values():
         experiments[0].check()
 
 
 def require_jobs(jobs: int) -> None:
-    """Raise ValueError for no process."""
+    """Raise ValueError for fewer than one process."""
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: give the number of processes, at least 1")
 
 
 def compared_runs(folder: Path) -> list[FinishedRun]:
-    """The runs of a comparison, rule by rule and seed by seed; raises ValueError where one is not finished."""
+    """Return the runs of a comparison, rule by rule and seed by seed; raise ValueError if one is not finished."""
     comparison: Comparison = load(Comparison, folder)
     seeds = finished(folder / "table.json", folder).get("seeds")  # without those of damaged runs
     kept = {row["rule"] for row in finished(folder / "table.json", folder)["rows"]}  # without those that do not fit

@@ -15,19 +15,25 @@ from sandbox.runs.folder import load
 
 
 def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool = False) -> dict[str, Any]:
-    """The table of the finished runs below a folder.
+    """Return the table of the finished runs below a folder; damaged runs are skipped, named and counted.
 
-    Damaged ones are skipped, named and counted. Raises ValueError where there are none, where they differ in more than
-    rule and seed, where the baseline is missing, where rules have different seeds, and for code of several revisions.
+    Args:
+        folder: holds the runs, at any depth.
+        data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default.
+        mixed_revisions: mark runs of another code revision in the table, instead of raising ValueError.
+
+    Raises:
+        ValueError: if there are no runs, if they differ in more than rule and seed, if the baseline is missing, if
+            rules have different seeds, or if several code revisions made them.
     """
     configs, damaged = _configs(folder)
     if not configs:
-        raise ValueError(f"{folder} holds no run folders; name the folder that `sandbox run --out` was given")
+        raise ValueError(f"{folder} holds no run folders; give the folder that was passed to `sandbox run --out`")
     settings = {replace(e, rule=RuleConfig(), seed=0, epochs=1).identity: e for e in configs.values()}
     if len(settings) > 1:
         raise ValueError(
-            f"{folder} holds runs of {len(settings)} different experiments; a table compares runs that differ in rule "
-            f"and seed alone. Give one of these instead:\n{_commands(configs)}"
+            f"{folder} holds runs of {len(settings)} different experiments; a table compares runs that differ only in "
+            f"rule and seed. Give one of these instead:\n{_commands(configs)}"
         )
     places: dict[str, dict[int, Path]] = {}
     for path, experiment in configs.items():
@@ -58,12 +64,12 @@ def _commands(configs: dict[Path, Experiment]) -> str:
 
 
 def _configs(folder: Path) -> tuple[dict[Path, Experiment], dict[str, str]]:
-    """What each run folder says it is, and the folders that cannot say it."""
+    """Return the configuration of each run folder, and why it cannot be read for each of the others."""
     found, damaged = {}, {}
     for path in _run_folders(folder):
         try:
             found[path] = load(Experiment, path)
-        except Exception as error:  # whatever was written over it
+        except Exception as error:  # a damaged file may raise anything
             damaged[path.name] = f"config.yaml cannot be read ({type(error).__name__})"
     return found, damaged
 

@@ -1,4 +1,4 @@
-"""Several comparisons in one folder, their runs side by side on the same processes, and one ranking over all tasks."""
+"""Several comparisons in one folder: their runs share the same processes, and one ranking covers all tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ PRESETS = Path(__file__).parents[1] / "presets"
 
 @dataclass(frozen=True)
 class Grid:
-    """Comparisons, each with a task of its own, under a name."""
+    """Several comparisons under one name.
+
+    Args:
+        comparisons: at least one, all different.
+        name: first part of the folder's name, "grid" by default.
+
+    Raises:
+        ValueError: for no comparison, or for the same one twice.
+    """
 
     comparisons: list[Comparison]
     name: str = "grid"
@@ -46,14 +54,18 @@ class Grid:
 
 
 def presets() -> dict[str, Path]:
-    """The grids that come with the project, by name."""
+    """Return the files of the grids that come with the project, by name."""
     return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
 
 
 def read_grid(name: str) -> Grid:
-    """A preset by its name, or the grid or comparison in a YAML file.
+    """Read a preset, or the grid or comparison in a YAML file.
 
-    Raises ValueError for an unknown name, or a file that holds neither.
+    Args:
+        name: of a preset, or path of a YAML file.
+
+    Raises:
+        ValueError: for an unknown name, or for a file that is neither a grid nor a comparison.
     """
     known = presets()
     path = known.get(name, Path(name))
@@ -68,7 +80,7 @@ def read_grid(name: str) -> Grid:
 
 
 def grid_from(content: Mapping[str, Any], name: str = "grid") -> Grid:
-    """A grid from what a YAML file holds; raises ValueError for a misspelt key."""
+    """Build a grid from the content of a YAML file; raise ValueError for a misspelt key."""
     for key in content:
         if key not in ("name", "comparisons"):
             raise unknown("key of a grid", key, ["name", "comparisons"])
@@ -86,10 +98,12 @@ def run_grid(
     mixed_revisions: bool = False,
     trackers: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run every comparison in a folder below `folder` and write `overall.json`; continues where it was stopped.
+    """Run every comparison in a folder below `folder` and write `overall.json`; continue where it was stopped.
 
-    Returns the ranking over all tasks, with the table of each under `tables`. Raises as `compare` does: what
-    cannot be run is named, for all comparisons at once, before anything runs; RunFailed comes last.
+    Arguments and exceptions are those of `compare`. One error before the first run names everything that cannot be run,
+    for all comparisons; RunFailed is raised at the end.
+
+    Returns: the ranking over all tasks, with the table of each comparison under `tables`.
     """
     require_jobs(jobs)
     for comparison in grid.comparisons:

@@ -1,4 +1,4 @@
-"""Several values of a setting: every rule of a comparison once for each."""
+"""Sweeps: every rule of a comparison once for each value of a setting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sandbox.config.experiment import RuleConfig
 
 
 def swept(comparison: Comparison, sweeps: Sequence[str]) -> Comparison:
-    """Return a comparison with every rule but the baseline once for each combination of values.
+    """Return a comparison in which every rule but the baseline occurs once for each combination of values.
 
     Args:
         comparison: what to compare.
@@ -63,7 +63,7 @@ def parsed(sweep: str) -> tuple[list[str], list[Any]]:
 
 
 def varied(rule: RuleConfig, settings: Sequence[tuple[list[str], Any]]) -> RuleConfig:
-    """Return a rule with other settings, labelled by them."""
+    """Return a copy of a rule with other settings, which also make its label."""
     options, others = dict(rule.options), {}
     for path, value in settings:
         if path[0] == "options" and len(path) == 2:

@@ -9,16 +9,16 @@ from typing import Any
 
 
 def fingerprint(config: Any) -> str:
-    """Return eight hexadecimal digits of the hash of what a configuration changes from its defaults.
+    """Return eight hexadecimal digits of a hash of those values in a configuration that differ from the defaults.
 
-    So a field that a later version adds leaves the folders of earlier runs their names.
+    Defaults are left out, so that a field that a later version adds does not rename the folders of earlier runs.
     """
     text = json.dumps(changed(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def changed(value: Any) -> Any:
-    """Return what a configuration changes from its defaults, as nested dicts and lists."""
+    """Return those values in a configuration that differ from its defaults, as nested dicts and lists."""
     if isinstance(value, (list, tuple)):
         return [changed(entry) for entry in value]
     if not is_dataclass(value):

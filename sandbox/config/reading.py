@@ -1,4 +1,4 @@
-"""Reading configurations: YAML or command line into the frozen dataclasses, misspellings answered with the nearest."""
+"""Read configurations from YAML or the command line into frozen dataclasses; misspelt names get suggestions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does no
 
 
 def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
-    """A parser whose options are the fields of a dataclass, with `--config` for a YAML file."""
+    """Build a parser whose options are the fields of a dataclass, with `--config` for a YAML file."""
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, **keywords)
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")
     parser.add_class_arguments(kind)
@@ -26,7 +26,7 @@ def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
 
 
 def from_dict(kind: type[Any], content: dict[str, Any]) -> Any:
-    """An `Experiment` or a `Comparison` from what a YAML file holds; raises ValueError for a misspelt key.
+    """Build an `Experiment` or a `Comparison` from the content of a YAML file; raise ValueError for a misspelt key.
 
     >>> from sandbox.config.experiment import Experiment
     >>> from_dict(Experiment, {"seed": 3, "rule": {"name": "readout_only"}}).rule.name
@@ -41,12 +41,12 @@ def from_dict(kind: type[Any], content: dict[str, Any]) -> Any:
 
 
 def check_keys(hint: Any, value: Any, where: str) -> None:
-    """Raise ValueError for a key that a configuration does not have, with the nearest.
+    """Raise ValueError for a key that a configuration does not have, and suggest the nearest.
 
     Args:
-        hint: the dataclass, or the type of one of its fields, that the value is for.
-        value: what YAML gave for it.
-        where: what the value is, for the message.
+        hint: type of the value: a dataclass, or the type of one of its fields.
+        value: the value as read from YAML.
+        where: name of the value, for the message.
 
     >>> from sandbox.config.experiment import Experiment
     >>> check_keys(Experiment, {"rule": {"name": "bptt", "option": {}}}, "an experiment")  # doctest: +ELLIPSIS
@@ -71,7 +71,7 @@ def check_keys(hint: Any, value: Any, where: str) -> None:
 
 
 def check_words(kind: type[Any], words: Sequence[str]) -> None:
-    """Raise ValueError for a misspelt key inside the value of an option, or in the file behind `--config`."""
+    """Raise ValueError for a misspelt key inside the value of an option, or in the file given with `--config`."""
     for word in words:
         name, _, text = word.removeprefix("--").partition("=")
         try:
@@ -85,7 +85,7 @@ def check_words(kind: type[Any], words: Sequence[str]) -> None:
 
 
 def hint_of(kind: Any, path: Sequence[str]) -> Any:
-    """Return the type of the field at a dotted path; None where there is no such field."""
+    """Return the type of the field at a dotted path; None if there is no such field."""
     for name in path:
         members = [kind, *get_args(kind)]
         kind = next((get_type_hints(m).get(name) for m in members if is_dataclass(m) and isinstance(m, type)), None)
@@ -93,14 +93,14 @@ def hint_of(kind: Any, path: Sequence[str]) -> Any:
 
 
 def built(kind: type[Any], parser: ArgumentParser, parsed: Namespace) -> Any:
-    """The dataclass that a parsed namespace describes; options of the parser that are no fields are left out."""
+    """Build the dataclass from a parsed namespace; options of the parser that are not fields are ignored."""
     names = [field.name for field in fields(kind)]
     made = parser.instantiate(Namespace({name: parsed[name] for name in names}))  # type: ignore[no-untyped-call]
     return kind(**{name: made[name] for name in names})
 
 
 def explain(parser: ArgumentParser, error: Exception) -> str:
-    """The parser's message, with the nearest valid option where one was misspelt."""
+    """Return the parser's message, with the nearest valid option if one was misspelt."""
     message = str(error)
     found = MISSPELT.search(message)
     if found is None:
@@ -115,5 +115,5 @@ def explain(parser: ArgumentParser, error: Exception) -> str:
 
 
 def valid_options(parser: ArgumentParser) -> set[str]:
-    """Every option a parser understands, dotted."""
+    """Return all options of a parser, as dotted paths."""
     return {action.dest for action in parser._actions if action.dest not in ("help", "subcommand")}

@@ -1,4 +1,4 @@
-"""Everything that has a name in a configuration, and how the name is found."""
+"""The registries of all names that a configuration may use, and how a name is looked up."""
 
 from __future__ import annotations
 
@@ -44,21 +44,31 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A member of a registry, or a stranger's `package.module:Name` or `path/to/file.py:Name`, with its options."""
+    """A member of a registry, or one of your own as `package.module:Name` or `path/to/file.py:Name`, with options.
+
+    Args:
+        name: of the member.
+        options: keyword arguments for it; none by default.
+    """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
 
     def make(self, kind: str, **given: Any) -> Any:
-        """Build it, with what is `given` by whoever makes it beside its options.
+        """Build the member.
 
-        An unknown name or option is a ValueError that lists the valid ones and the nearest.
+        Args:
+            kind: a key of `REGISTRIES`.
+            given: keyword arguments of the caller, in addition to the options.
+
+        Raises:
+            ValueError: for an unknown name or option; the message names the nearest and lists the valid ones.
         """
         return built(kind, self.name, find(kind, self.name), self.options, **given)
 
 
 def find(kind: str, name: str) -> Any:
-    """The class or function behind a name.
+    """Return the class or function that a name stands for.
 
     >>> find("neuron", "lif").__name__
     'LIF'
@@ -80,14 +90,14 @@ def find(kind: str, name: str) -> Any:
 
 
 def _from_file(path: Path) -> ModuleType:
-    """The module in a file, under a name of its own, so that it shadows nothing."""
+    """Return the module in a file, imported under a unique name, so that it shadows no other module."""
     name = f"file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # where dataclasses and pickles look for it
+        sys.modules[name] = module  # before it is executed: dataclasses look up their module here
         try:
             spec.loader.exec_module(module)
         except BaseException:
@@ -97,5 +107,5 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def made(trackers: Sequence[str | Tracker]) -> list[Tracker]:
-    """Trackers from their names; raises ValueError for an unknown one, ImportError where a library is missing."""
+    """Build trackers from their names; raise ValueError for an unknown one, ImportError for a missing library."""
     return [Choice(tracker).make("tracker") if isinstance(tracker, str) else tracker for tracker in trackers]

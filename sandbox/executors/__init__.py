@@ -1,1 +1,1 @@
-"""Many jobs on several processes. Imports machine alone: a job says itself what it does."""
+"""Run many jobs on several processes. Imports only machine: a job brings the code that it runs."""

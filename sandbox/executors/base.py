@@ -1,4 +1,4 @@
-"""What an executor is handed."""
+"""The interface of the jobs that an executor runs."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Protocol
 
 
 class Work(Protocol):
-    """What a worker does in a folder of its own; done again after a kill, it continues."""
+    """A job with its own folder; after a kill, a second call of `work` continues it."""
 
     @property
     def preload(self) -> tuple[str, ...]:
-        """Modules that are imported once, before workers are forked."""
+        """Names of modules that are imported once, before workers are forked."""
         ...
 
     @property
     def folder(self) -> Path:
-        """Where it works; no two jobs share one."""
+        """Folder of the job; no two jobs share one."""
         ...
 
     def work(self, progress: Callable[[int, int], None]) -> None:
-        """Do the job; `progress` is told the steps done and the steps in all."""
+        """Do the job; call `progress` with the steps done and the total number of steps."""
         ...
 
     def failed(self) -> None:
-        """Note that the job raised an exception."""
+        """Record that the job raised an exception."""
         ...

@@ -1,4 +1,4 @@
-"""Many jobs on a few processes of this machine: a worker that is killed is replaced, an orphan ends itself."""
+"""Run many jobs on a few local processes; a worker that is killed is replaced, an orphaned one exits."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from typing import Any
 from sandbox.executors.base import Work
 from sandbox.machine.memory import keep_freed_memory
 
-RESTARTS = 5  # of one job whose worker dies by a signal
+RESTARTS = 5  # of one job whose worker is killed by a signal
 DONE = "done"  # what a worker sends back; anything else is the text of an exception
 
 
 @dataclass
 class Worker:
-    """A process that does one job after another, so that imports and compiled kernels are paid for once."""
+    """A process that does one job after another, so that modules are imported and kernels compiled only once."""
 
     process: Any
     pipe: Any
-    counter: Any  # steps done and steps in all of its job, in shared memory
+    counter: Any  # steps done and total steps of its job, in shared memory
     job: Work | None = None
 
 
 def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int], None]) -> dict[Path, str]:
-    """Do every job, `processes` at a time.
+    """Run every job, `processes` at a time.
 
     Args:
         jobs: each in a folder of its own.
         processes: number of workers.
-        progress: called with the steps done and the steps in all, several times a second.
+        progress: called with the steps done and the total number of steps, several times a second.
 
     Returns: the error of each job that failed, by folder.
     """
@@ -64,7 +64,7 @@ def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int],
                 if message is None and worker.process.is_alive():
                     continue
                 worker.job = None
-                if message is None:  # killed before it could say anything
+                if message is None:  # killed before it could answer
                     workers.remove(worker)
                     worker.process.join()
                     restarts[job.folder] += 1
@@ -74,7 +74,7 @@ def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int],
                         errors[job.folder] = f"its worker was killed {RESTARTS + 1} times (out of memory?)"
                 elif message != DONE:
                     errors[job.folder] = message
-            longest = max(total for _, total in steps.values())  # jobs that have not begun are taken to be as long
+            longest = max(total for _, total in steps.values())  # jobs that have not begun are assumed to be as long
             progress(sum(done for done, _ in steps.values()), longest * len(steps))
     finally:
         _end(workers)
@@ -82,7 +82,7 @@ def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int],
 
 
 def _context(jobs: Sequence[Work]) -> Any:
-    """The way in which workers are started: forked from a server that has imported what every job needs."""
+    """Return the multiprocessing context: workers are forked from a server that has imported what the jobs need."""
     context: Any = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     if os.name != "nt":
         context.set_forkserver_preload(sorted({name for job in jobs for name in job.preload}))
@@ -90,14 +90,14 @@ def _context(jobs: Sequence[Work]) -> Any:
 
 
 def _idle(workers: list[Worker], processes: int, context: Any) -> Worker | None:
-    """A worker without a job, started where there is room for one more; None where all are busy."""
+    """Return a worker without a job, started if fewer than `processes` are alive; None if all are busy."""
     for worker in workers:
         if worker.job is None and worker.process.is_alive():
             return worker
     if sum(worker.process.is_alive() for worker in workers) >= processes:
         return None
     ours, theirs = context.Pipe()
-    counter = context.RawArray("q", 2)  # one writer, and reading a torn number only moves a progress bar
+    counter = context.RawArray("q", 2)  # no lock: there is one writer, and a torn read only misplaces a progress bar
     process = context.Process(target=_serve, args=(theirs, counter))
     process.start()
     theirs.close()  # so that the end of the worker closes the pipe
@@ -118,7 +118,7 @@ def _end(workers: Sequence[Worker]) -> None:
 
 
 def _last_word(worker: Worker) -> str | None:
-    """Return what a worker has sent; None where it has sent nothing, or was killed before it could."""
+    """Return the message of a worker; None if it has sent nothing, or was killed before it could."""
     try:
         return str(worker.pipe.recv()) if worker.pipe.poll() else None
     except (EOFError, OSError):
@@ -134,7 +134,7 @@ def _serve(pipe: Any, counter: Any) -> None:
 
 
 def _do(job: Work, counter: Any) -> str:
-    """Do a job; whatever stops it is reported beside the results of the others."""
+    """Run a job and return `DONE`, or the text of its exception, so that one failure does not stop the others."""
 
     def progress(done: int, total: int) -> None:
         counter[0], counter[1] = done, total

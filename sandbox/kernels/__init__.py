@@ -1,13 +1,13 @@
-"""Fused time loops, made from a neuron's own step: traced, differentiated, compiled, and checked at the door.
+"""Fused time loops, generated from a neuron's own `step`: traced, differentiated and compiled.
 
     step  --record-->  torch operations  --aten-->  a graph of whitelisted nodes  --adjoint-->  its gradient
           --emit-->  source  --numba or Triton-->  a kernel  --ops-->  a torch operator
 
-A population that hears its own spikes runs its synapse and the kernel of its neuron in turn, in one loop (`recurrent`).
+A recurrent population runs its synapse and the kernel of its neuron in turn, in one loop (`recurrent`).
 
-Currents on the CPU are for numba, those on CUDA for Triton. `using("plain")`, `using("numba")`, `using("triton")` and
-`using("auto")`, or the environment variable SANDBOX_KERNELS, say which loop runs; nothing here is imported before the
-first sequence that asks for it.
+Numba handles currents on the CPU, Triton those on CUDA. `using("plain")`, `using("numba")`, `using("triton")` and
+`using("auto")`, or the environment variable SANDBOX_KERNELS, select the loop; the code here is imported with the first
+sequence that needs it.
 
 Triton is experimental: its kernels agree with the plain loop in Triton's interpreter, and they compile for compute
 capability 8.0, but no CUDA device has run them yet.
@@ -32,17 +32,17 @@ def source(
     record: tuple[str, ...] = (),
     backend: str = "numba",
 ) -> str:
-    """Return the Python of a neuron's forward and backward kernel, as numba or Triton compiles it.
+    """Return the Python source of a neuron's forward and backward kernel, as numba or Triton compiles it.
 
     Args:
         neuron: a `sandbox.Neuron`.
-        dt: time step [ms].
-        dtype: of the currents.
-        record: names of the state variables that the kernel writes down.
-        backend: "numba" or "triton".
+        dt: time step [ms], 1 by default.
+        dtype: of the currents, float64 by default.
+        record: names of the state variables that the kernel records; none by default.
+        backend: "numba", by default, or "triton".
 
     Raises:
-        RuntimeError: names the reason where a neuron has no kernel.
+        RuntimeError: if a neuron has no kernel; the message names the reason.
         ValueError: for an unknown back end.
     """
     from sandbox.kernels.listing import listing

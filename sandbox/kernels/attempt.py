@@ -1,4 +1,4 @@
-"""The door between the plain loop and the kernels; on this side of it nothing heavy is imported."""
+"""The entry from the plain loop to the kernels; heavy modules are imported only when a kernel is tried."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Answer = TypeVar("Answer")
 def attempt(
     neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...], centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
-    """What `loops.sequence` returns, from a kernel; None where the plain loop is to run.
+    """Return what `loops.sequence` returns, computed by a kernel; None if the plain loop has to run.
 
-    Raises RuntimeError, with the reason, where kernels were asked for and cannot do it.
+    Raises:
+        RuntimeError: if a kernel is required but cannot run; the message names the reason.
     """
     if torch.compiler.is_compiling():
         return sequence(neuron, currents, state, dt, record, centred)
@@ -43,7 +44,7 @@ def attempt(
 def attempt_recurrent(
     neuron: Neuron, synapse: nn.Linear, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
-    """The same for cells that hear their last output through a synapse."""
+    """Do the same as `attempt` for cells that receive their last output through a synapse."""
     mode = choice().mode
     if torch.compiler.is_compiling() or mode == "plain":
         return None
@@ -60,7 +61,7 @@ def attempt_recurrent(
 
 
 def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[], Answer | None]) -> Answer | None:
-    """What a kernel answers; where it cannot, what `otherwise` does, and a line if that is nothing."""
+    """Return the result of `fused`; if it is unsupported, that of `otherwise`, and if that is None, log the reason."""
     try:
         return fused()
     except Unsupported as reason:

@@ -1,4 +1,4 @@
-"""Which loop runs: the kernels, the plain loop, or whatever can; and one line where it is not what one might think."""
+"""The choice of the loop: kernels, the plain loop, or automatic; and a log line for unexpected use of the plain one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sandbox.machine.compiled import valid
 
 LOG = logging.getLogger("sandbox.kernels")
 MODES = {
-    "auto": "kernels where they can, else the plain loop",
-    "numba": "kernels, or an error that says why not",
+    "auto": "kernels where they can run, otherwise the plain loop",
+    "numba": "kernels, or an error with the reason",
     "triton": "experimental: kernels of Triton, on CUDA or with TRITON_INTERPRET=1 on the CPU, or an error",
     "plain": "the plain loop",
 }
@@ -23,7 +23,7 @@ MEMORY = 2**31  # bytes of states that a forward pass may keep for the backward 
 
 
 class Choice(NamedTuple):
-    """What was asked for."""
+    """The chosen mode, and the bytes of states that a forward pass may keep."""
 
     mode: str
     memory: int = MEMORY
@@ -35,11 +35,17 @@ GUARDED: list[Choice | None] = [None]  # the same for compiled code, which can g
 
 @contextmanager
 def using(mode: str, memory: int | None = None) -> Iterator[None]:
-    """Run every sequence inside this block in this way: "auto", "numba", "triton" or "plain".
+    """Run every sequence inside this block in one mode.
 
-    Argument `memory`: the bytes of states that a forward pass may keep; where they are more, only every k-th is kept
-    and the others are computed again. Raises ValueError for another word. Outside of a block, the environment variable
-    SANDBOX_KERNELS decides, and without it "auto" does.
+    Outside of a block, the environment variable SANDBOX_KERNELS sets the mode, "auto" by default.
+
+    Args:
+        mode: "auto", "numba", "triton" or "plain", see `MODES`.
+        memory: bytes of states that a forward pass may keep; None for the present limit (2 GiB at first). If there are
+            more, only every k-th state is kept, and the others are computed again in the backward pass.
+
+    Raises:
+        ValueError: for an unknown mode.
 
     >>> from sandbox import LIF, scan
     >>> import torch
@@ -57,7 +63,7 @@ def using(mode: str, memory: int | None = None) -> Iterator[None]:
 
 
 def choice() -> Choice:
-    """What holds now."""
+    """Return the present choice."""
     return _CHOICE.get() or _of_environment(os.environ.get("SANDBOX_KERNELS", "auto"))
 
 
@@ -68,5 +74,5 @@ def _of_environment(word: str) -> Choice:
 
 @lru_cache(maxsize=256)
 def explain(cell: str, reason: str) -> None:
-    """One line, once for each cell and reason."""
+    """Log why a cell runs in the plain loop, once for each cell and reason."""
     LOG.warning("%s runs in the plain loop: %s", cell, reason)

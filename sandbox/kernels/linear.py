@@ -1,10 +1,10 @@
-"""Neurons that are linear in one state, all steps at once, where no kernel runs: v[t] = a v[t-1] + b(x[t]).
+"""Neurons that are linear in one state, with all steps at once, if no kernel runs: v[t] = a v[t-1] + b(x[t]).
 
-The traced graph says whether a step has this form, with an `a` that stands still in time. Everything else is computed
-by the neuron's own step, given the whole sequence at once. Torch differentiates it twice and more, on any device.
+The traced graph shows whether a step has this form, with an `a` that is constant in time. The neuron's own step
+computes everything else, called once on the whole sequence. Torch can differentiate it twice or more, on any device.
 
-On a CPU a kernel is quicker than this, and for thousands of cells so is the loop: a leaky integrator is one operation a
-step, which is hard to beat.
+On a CPU a kernel is faster than this, and for thousands of cells so is the loop: a leaky integrator is one operation
+per step, which is hard to beat.
 
 Reference: Blelloch 1990, Prefix sums and their applications (CMU-CS-90-190), section 1.4; the doubling is that of
 Hillis & Steele 1986, Data parallel algorithms.
@@ -25,18 +25,18 @@ from sandbox.machine.compiled import absent
 
 Value = Any  # a number, or a learned parameter that broadcasts against the cells
 BLOCK = 32  # steps that one product covers
-CELLS = 2**12  # on a CPU; beyond them a loop of one pass through memory for each step is the quicker one
+CELLS = 2**12  # on a CPU; for more, a loop with one pass through memory per step is faster
 
 
 class Line(NamedTuple):
-    """A node as a function of the state: its slope, and its value where that is the same at all times."""
+    """A node as a function of the state: its slope, and its value if that is constant in time, else None."""
 
     slope: Value = 0.0
     value: Value = None
 
 
 def attempt(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Result | None:
-    """All steps at once; None where the step is not linear, or another loop is quicker."""
+    """Run all steps at once; return None if the step is not linear, or if another loop is faster."""
     if not worth_it(currents) or currents.dtype not in (torch.float32, torch.float64):
         return None
     if torch._C._get_tracing_state() is not None or torch.is_autocast_enabled(currents.device.type):
@@ -50,14 +50,14 @@ def attempt(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, d
 
 
 def worth_it(currents: Tensor) -> bool:
-    """Whether there is no kernel, and a step costs more to ask for than to do."""
+    """Return whether there is no kernel, and starting an operation takes longer than its arithmetic."""
     if len(currents) < BLOCK:
         return False
     return currents.device.type != "cpu" or (absent() is not None and currents[0].numel() <= CELLS)
 
 
 def at_once(neuron: Any, body: Body, name: str, a: Value, currents: Tensor, state: Any, dt: float) -> Result:
-    """What the loop over `body` returns, for a step whose state `name` has the slope `a`."""
+    """Return what the loop over `body` returns, for a step whose state `name` has the slope `a`."""
     start = getattr(state, name)
     _, silent = body(neuron, currents, state._replace(**{name: torch.zeros_like(currents)}), dt)
     slope = torch.as_tensor(a, dtype=currents.dtype, device=currents.device)
@@ -68,7 +68,7 @@ def at_once(neuron: Any, body: Body, name: str, a: Value, currents: Tensor, stat
 
 
 def recurrence(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
-    """`v[t] = a v[t-1] + b[t]` for b `[T, ...]`, `v[-1] = start` `[...]` and an `a` that broadcasts against it.
+    """Return v with `v[t] = a v[t-1] + b[t]`, for b `[T, ...]`, `v[-1] = start` `[...]` and an `a` broadcast to it.
 
     >>> recurrence(torch.tensor(0.5), torch.ones(3), torch.tensor(2.0))
     tensor([2., 2., 2.])
@@ -79,7 +79,7 @@ def recurrence(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
 
 
 def _by_blocks(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
-    """A product for the steps of each block, and the same again for what one block hands to the next; b is [T, M]."""
+    """Solve each block of steps by one product, and the values passed between blocks recursively; b is [T, M]."""
     width = min(BLOCK, len(b))
     i = torch.arange(width, device=b.device)
     weights = (a ** (i[:, None] - i).clamp(min=0).to(b)).tril()  # [to, from]
@@ -95,7 +95,7 @@ def _by_blocks(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
 
 
 def _doubled(a: Tensor, b: Tensor) -> Tensor:
-    """Sums over 2, 4, 8 ... steps, where each cell has its own `a`."""
+    """Sum over 2, 4, 8 ... steps, for cells that have their own `a` each."""
     reach = 1
     while reach < len(b):
         b = torch.cat([b[:reach], b[reach:] + a * b[:-reach]])
@@ -104,10 +104,10 @@ def _doubled(a: Tensor, b: Tensor) -> Tensor:
 
 
 def factor(found: Plan, neuron: Any) -> Value:
-    """The `a` of a plan; raises Unsupported for a step that is not linear in a single state."""
+    """Return the `a` of a plan; raise Unsupported for a step that is not linear in a single state."""
     structure = found.structure
     if structure.states != 1 or structure.spikes or structure.draws:
-        raise Unsupported("the step has several states, spikes or dice", expected=True)
+        raise Unsupported("the step has several states, spikes or random draws", expected=True)
     params = found.beforehand(neuron, lambda stream, dtype: torch.empty(0)) if found.boundary else []
     lines: list[Line] = []
     for place in range(structure.ends[0] + 1):
@@ -135,7 +135,7 @@ def _still(slope: Value) -> bool:
 
 
 def _value(kind: str, known: list[Value]) -> Value:
-    """The value of a node that no state reaches, of the few kinds that a factor is made of."""
+    """Return the value of a node that does not depend on the state, for the few kinds that occur in a factor."""
     if any(value is None for value in known):
         return None
     a, b = (*known, None)[:2]
@@ -154,7 +154,7 @@ def _value(kind: str, known: list[Value]) -> Value:
 
 
 def _slope(kind: str, args: list[Line]) -> Value:
-    """The slope of a node by the rules of differentiation; None where it depends on the state or on time."""
+    """Return the slope of a node by the rules of differentiation; None if it depends on the state or on time."""
     if any(arg.slope is None for arg in args):
         return None
     a, b, c = (*args, Line(), Line())[:3]

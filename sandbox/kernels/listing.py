@@ -1,4 +1,4 @@
-"""The source of a neuron's kernels, to be read."""
+"""The source of a neuron's kernels, for people to read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS: dict[str, type[Words]] = {"numba": Numba, "triton": Triton}
 
 
 def listing(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...], backend: str) -> str:
-    """Forward and backward kernel, with the numbers of the neuron in front."""
+    """Return the source of forward and backward kernel, below a comment with the neuron's constants."""
     words = WORDS[valid("back end of the kernels", backend, WORDS)]
     state = neuron.initial_state((1,), torch.zeros(1, dtype=dtype))
     try:

@@ -1,4 +1,4 @@
-"""Cells that hear their own last output, handed to the operators: which may be handed, and who is told of it."""
+"""Recurrent cells in a kernel: which synapses are supported, and the hooks that are called afterwards."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from sandbox.synapses import EventLinear
 def recurrence(
     neuron: Any, synapse: nn.Linear, body: Body, label: Any, currents: Tensor, state: Any, last: Tensor, dt: float
 ) -> Result:
-    """All steps of cells `[T, ..., N]` that start from a state and from the output `last` `[..., N]`.
+    """Run all steps of cells `[T, ..., N]` from a state and from the output `last` `[..., N]`.
 
-    Raises Unsupported where the plain loop has to do it.
+    Raises:
+        Unsupported: if the plain loop has to run.
     """
     admit(synapse, currents, last)
     found = found_for(neuron, body, label, currents, state, dt)
@@ -42,7 +43,7 @@ def recurrence(
 
 
 def admit(synapse: nn.Linear, currents: Tensor, last: Tensor) -> None:
-    """Raise Unsupported for a synapse that is more than a weight, or is watched by more than a count."""
+    """Raise Unsupported for a synapse that is not just a weight and bias, or has hooks that do more than count."""
     from torch.nn.modules import module
 
     if type(synapse) not in (nn.Linear, EventLinear):
@@ -50,20 +51,20 @@ def admit(synapse: nn.Linear, currents: Tensor, last: Tensor) -> None:
     others = synapse._forward_pre_hooks or synapse._backward_hooks or synapse._backward_pre_hooks
     everywhere = module._global_forward_hooks or module._global_forward_pre_hooks or module._global_backward_hooks
     if others or everywhere or not all(tallies(hook) for hook in synapse._forward_hooks.values()):
-        raise Unsupported("a hook looks at the recurrent synapse in every step", expected=True)
+        raise Unsupported("a hook reads the recurrent synapse in every step", expected=True)
     if _functorch.maybe_current_level() is not None:
         raise Unsupported("a transform of torch.func", expected=True)
     if by_triton(currents.device, choice().mode):
         raise Unsupported("Triton has no kernel for recurrent layers")
     size, like = currents.shape[-1], (currents.dtype, currents.device)
     if synapse.weight.shape != (size, size) or any((p.dtype, p.device) != like for p in synapse.parameters()):
-        raise Unsupported("recurrent weights are unlike the currents", expected=True)
+        raise Unsupported("recurrent weights differ from the currents in size, dtype or device", expected=True)
     if (last.shape, last.dtype, last.device) != (currents.shape[1:], *like) or not last.numel():
-        raise Unsupported("the last output is unlike the currents", expected=True)
+        raise Unsupported("the last output differs from the currents in shape, dtype or device", expected=True)
 
 
 def tell(synapse: nn.Linear, last: Tensor, spikes: Tensor) -> None:
-    """What hooks that only count would have seen: the first step, and then all others at once."""
+    """Call the hooks of the synapse, which only count, with the input of the first step, then of all others at once."""
     for hook in synapse._forward_hooks.values():
         for given in (last[None], spikes[:-1]):
             if len(given):

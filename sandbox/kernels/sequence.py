@@ -1,4 +1,4 @@
-"""A sequence handed to a kernel: what may be handed, the plan for it, and its way in and out of the operator."""
+"""Run a sequence in a kernel: which sequences are supported, their plan, and the reshaping around the operator."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ from sandbox.neurons.dice import GOLDEN, uniform
 
 Result = tuple[tuple[Tensor, ...], Any]
 DTYPES = (torch.float32, torch.float64)
-TINY = 2**15  # steps times cells under which the plain loop has answered before a kernel is compiled
-FEW = 64  # cells that cost the plain loop as much as one
+TINY = 2**15  # steps times cells below which the plain loop ends before a kernel is compiled
+FEW = 64  # cells that take the plain loop as long as one does
 PLANS = 512
-CACHE = 2**20  # bytes of states beyond which cheap steps are rather computed again than kept in fresh memory
-CHUNK = 2**20  # draws made at once
+CACHE = 2**20  # bytes of states above which computing cheap steps again is faster than keeping them in new memory
+CHUNK = 2**20  # numbers drawn at once
 
 _PLANS: dict[Any, Plan | Unsupported] = {}
 
 
 def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Result:
-    """All steps of `body` over currents `[T, ...]` in a kernel; raises Unsupported where the plain loop has to do it.
+    """Run all steps of `body` over currents `[T, ...]` in a kernel.
 
-    `label` names the body: equal labels, equal bodies.
+    `label` identifies the body, because plans are stored by it: equal labels must mean equal bodies.
+
+    Raises:
+        Unsupported: if the plain loop has to run.
     """
     return run(found_for(neuron, body, label, currents, state, dt), neuron, currents, state)
 
 
 def found_for(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Plan:
-    """The plan for a sequence that a kernel may run; raises Unsupported for any other."""
+    """Return the plan for a sequence; raise Unsupported if no kernel can run it."""
     admit(currents, state)
     found = planned(neuron, body, label, currents.dtype, state, dt)
     if (context := current_pass()) is not None:
@@ -52,12 +55,12 @@ def found_for(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any,
 
 
 def admit(currents: Tensor, state: Any) -> None:
-    """Raise Unsupported for what the kernels are not made for."""
+    """Raise Unsupported for currents, states or contexts that the kernels do not support."""
     if why := refusal(currents.device, choice().mode):
         raise Unsupported(why)
     context = current_pass()
     if context is not None and context.spike is not None and not context.smooth:
-        raise Unsupported("another function makes the spikes of this pass", expected=True)
+        raise Unsupported("another function computes the spikes of this pass", expected=True)
     if forward_ad._current_level >= 0 or _tangents():
         raise Unsupported("forward-mode differentiation", expected=True)
     if torch._C._get_tracing_state() is not None or torch.is_autocast_enabled(currents.device.type):
@@ -65,17 +68,17 @@ def admit(currents: Tensor, state: Any) -> None:
     if currents.dtype not in DTYPES:
         raise Unsupported(f"currents have dtype {currents.dtype}")
     if currents.ndim == 0 or len(currents) == 0 or not hasattr(state, "_asdict"):
-        raise Unsupported("no sequence", expected=True)
+        raise Unsupported("not a sequence with at least one step", expected=True)
     alike = currents.shape[1:], currents.dtype, currents.device
     for name, value in state._asdict().items():
         if name == "key" or value is None:
             continue
         if not isinstance(value, Tensor) or (value.shape, value.dtype, value.device) != alike:
-            raise Unsupported(f"state.{name} is unlike the currents", expected=True)
+            raise Unsupported(f"state.{name} differs from the currents in shape, dtype or device", expected=True)
 
 
 def tiny(currents: Tensor) -> bool:
-    """Whether the plain loop is the quicker one, compilation included."""
+    """Return whether the plain loop is faster than a kernel, compilation included."""
     cells = currents[0].numel() if len(currents) else 0
     return len(currents) * max(cells, FEW) < TINY
 
@@ -86,7 +89,7 @@ def _tangents() -> bool:
 
 
 def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any, dt: float) -> Plan:
-    """The plan for a neuron under the present pass, traced at the first use."""
+    """Return the plan for a neuron under the present pass; it is traced at the first use."""
     context = current_pass()
     how = None if context is None else (context.surrogate, context.detach_reset, context.smooth)
     present = tuple(name for name, value in state._asdict().items() if value is not None)
@@ -110,19 +113,19 @@ def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any,
 
 
 def identity(neuron: Any) -> tuple[Any, ...]:
-    """The fields of a neuron as something to look up by; of a learned one only that it is."""
+    """Return the fields of a neuron as a key for the plans; a learned parameter counts by kind, not by value."""
     return tuple(_identity(getattr(neuron, f.name)) for f in fields(neuron))
 
 
 def _identity(value: Any) -> Any:
     if isinstance(value, Tensor):
         return "learned", value.dtype, value.ndim > 0
-    # True, 1 and 1.0 are equal, and so are 0.0 and -0.0, but steps may tell them apart
+    # True, 1 and 1.0 are equal in Python, and so are 0.0 and -0.0, but a step may treat them differently
     return (type(value), repr(value)) if isinstance(value, (int, float)) else value
 
 
 def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
-    """Cells in a row, through the operator, and back into shape."""
+    """Flatten the cells, call the operator, and restore their shape."""
     from sandbox.kernels.launch import batching, ops, registered, transforms  # noqa: F401  # batching registers itself
 
     key = registered.register(found.structure, currents.device)
@@ -134,7 +137,7 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
 
 
 class Operands(NamedTuple):
-    """What a kernel reads: `x` and draws `[T, M]`, states `[M]`, parameters `[M]` or `()`."""
+    """The inputs of a kernel: `x` and draws `[T, M]`, states `[M]`, parameters `[M]` or `()`."""
 
     x: Tensor
     states: list[Tensor]
@@ -143,13 +146,13 @@ class Operands(NamedTuple):
 
     @property
     def differentiated(self) -> bool:
-        """Whether autograd will come back for one of them."""
+        """Whether autograd needs a gradient of one of them."""
         every = (self.x, *self.states, *self.params, *self.draws)
         return torch.is_grad_enabled() and any(t.requires_grad for t in every)
 
 
 def operands(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Operands:
-    """Currents and state with their cells in a row, and what torch computes beforehand."""
+    """Return currents and states with flattened cells, and the values that torch computes beforehand."""
     steps, shape, count = len(currents), currents.shape[1:], found.structure.params
     before = found.beforehand(neuron, partial(drawn, state, currents)) if found.boundary else []
     params = [_spread(value, currents) for value in before[:count]]
@@ -158,7 +161,7 @@ def operands(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Operands
 
 
 def returned(found: Plan, results: Sequence[Tensor], currents: Tensor, state: Any) -> Result:
-    """What a kernel put out and the state it ended in, in the shape of the cells."""
+    """Return the outputs and the last state of a kernel, in the shape of the cells."""
     steps, shape, count = len(currents), currents.shape[1:], len(found.structure.outputs)
     outputs = tuple(out.reshape(steps, *shape) for out in results[:count])
     ends = {name: end.reshape(shape) for name, end in zip(found.states, results[count:], strict=False)}
@@ -168,7 +171,7 @@ def returned(found: Plan, results: Sequence[Tensor], currents: Tensor, state: An
 
 
 def stride_of_memory(structure: Structure, params: list[Tensor], x: Tensor) -> int:
-    """How many steps lie between two states that are kept, so that they fit the memory of `using`."""
+    """Return the number of steps between two states that are kept, so that they fit the memory of `using`."""
     kept = len(saved(structure, Variant(tuple(p.ndim > 0 for p in params), True)))
     cheap = x.device.type == "cpu" and not any(node.kind in COSTLY for node in structure.graph.nodes)
     bound = min(choice().memory, CACHE) if cheap else choice().memory
@@ -178,19 +181,19 @@ def stride_of_memory(structure: Structure, params: list[Tensor], x: Tensor) -> i
 
 
 def wrapped(value: int) -> int:
-    """A whole number as int64 has it."""
+    """Return an integer with the overflow of int64."""
     return (value + 2**63) % 2**64 - 2**63
 
 
 def _flat(x: Tensor) -> Tensor:
-    """`[T, ...]` as `[T, M]`, without a copy of what stands still in time."""
+    """Reshape `[T, ...]` to `[T, M]`; an input that is constant in time (stride 0) is not copied."""
     if len(x) > 1 and x.stride(0) == 0:
         return x[:1].reshape(1, -1).expand(len(x), -1)
     return x.reshape(len(x), -1) if x.numel() else x.reshape(len(x), x[0].numel())
 
 
 def _spread(value: Tensor, currents: Tensor) -> Tensor:
-    """A parameter as one number, or as one for each cell."""
+    """Return a parameter as one number `()`, or as one for each cell `[M]`."""
     value, shape = value.to(currents.dtype), currents.shape[1:]
     if value.device != currents.device:
         raise Unsupported(f"a parameter is on {value.device}", expected=True)
@@ -202,7 +205,7 @@ def _spread(value: Tensor, currents: Tensor) -> Tensor:
 
 
 def drawn(state: Any, currents: Tensor, stream: int, dtype: torch.dtype) -> Tensor:
-    """The numbers that the plain loop would draw, step by step: `[T, ...]`."""
+    """Return the numbers that the plain loop would draw, step by step: `[T, ...]`."""
     like = currents[0].detach().to(dtype)
     steps = torch.arange(len(currents), dtype=torch.int64, device=like.device) * GOLDEN
     keys = (state.key + steps).reshape(-1, *[1] * like.ndim)

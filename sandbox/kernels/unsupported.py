@@ -1,10 +1,15 @@
-"""Why a sequence is left to the plain loop."""
+"""The exception for a sequence that a kernel cannot run."""
 
 from __future__ import annotations
 
 
 class Unsupported(Exception):
-    """What a kernel cannot honour, as a sentence; `expected` where the plain loop is the right place by design."""
+    """Raised for a sequence that a kernel cannot run.
+
+    Args:
+        reason: why, as a sentence.
+        expected: whether the plain loop is meant to run it by design, so that no log line is needed.
+    """
 
     def __init__(self, reason: str, expected: bool = False) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""The kernels under torch.compile, which is shown one operator and none of the tracing behind it."""
+"""The kernels under torch.compile, which sees one operator and none of the tracing behind it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from sandbox.neurons.stepping import body_of
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the compiled code is told of a neuron: which kernel, and the numbers for it."""
+    """What the compiled code needs of a neuron: the key of its kernel, and its constants."""
 
     constants: Tensor
     key: str
 
 
 def constant(neuron: Neuron) -> bool:
-    """Whether the neuron is one that compiled code may take as it is: numbers alone, and no dice."""
+    """Return whether compiled code may treat the neuron as a constant: it has only numbers, and draws none."""
     return not neuron.draws and not any(isinstance(value, Tensor) for value in vars(neuron).values())
 
 
 def sequence(
     neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...], centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
-    """What `attempt` returns, in the words that torch.compile understands."""
+    """Return what `attempt` returns, by operations that torch.compile supports."""
     chosen, context = choice.GUARDED[0], current_pass()
     if (chosen is not None and chosen.mode == "plain") or not constant(neuron) or currents.device.type != "cpu":
         return None
@@ -69,7 +69,7 @@ def prepared(
     present: tuple[bool, ...],
     how: tuple[Any, ...],
 ) -> Prepared | None:
-    """What is worked out once, outside of the compiled code; `identity` and `how` are what it is valid for."""
+    """Prepare a kernel once, outside of the compiled code; the result is valid for one `identity` and `how`."""
     mode = choice.choice().mode
     if mode == "plain":
         return None

@@ -1,1 +1,1 @@
-"""What depends on this machine: threads, memory, files, compiled loops. Imports `rules.errors` alone."""
+"""Code that depends on the machine: threads, memory, files, compiled loops. Imports only `rules.errors`."""

@@ -1,4 +1,4 @@
-"""What compiled loops of neurons and of synapses need of a machine: numba, a mode, and a place to keep things."""
+"""What the compiled loops of neurons and synapses share: whether numba is installed, modes, and a cache folder."""
 
 from __future__ import annotations
 
@@ -16,27 +16,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @lru_cache(maxsize=1)
 def absent() -> str | None:
-    """Why nothing can be compiled on this machine; None where it can."""
+    """Return why nothing can be compiled on this machine; None if it can."""
     return None if find_spec("numba") else "numba is not installed: pip install 'learning-rule-sandbox[kernels]'"
 
 
 def valid(name: str, word: str, modes: Iterable[str]) -> str:
-    """The word, where it is a mode; raises ValueError otherwise."""
+    """Return a mode if it is valid; raise ValueError otherwise.
+
+    Args:
+        name: what the mode is for, for the message.
+        word: the mode to check.
+        modes: the valid ones.
+    """
     if word not in modes:
         raise unknown(name, word, modes)
     return word
 
 
 def state(mode: str) -> str:
-    """What `sandbox doctor` says first of loops that run in this mode."""
+    """Return the version of numba and the mode, for `sandbox doctor`."""
     return f"numba {version('numba')}, mode {mode!r}"
 
 
 def settled(function: F) -> F:
-    """Marks a function whose result torch.compile takes for a constant.
+    """Mark a function whose result torch.compile may treat as a constant.
 
-    What `torch.compiler.assume_constant_result` does, which imports the whole compiler to set this one word; a test
-    holds it to that.
+    `torch.compiler.assume_constant_result` does the same, but imports the whole compiler to set this one attribute; a
+    test checks that both set the same.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
@@ -44,7 +50,7 @@ def settled(function: F) -> F:
 
 @lru_cache(maxsize=16)
 def cache_folder(given: str | None) -> Path:
-    """Where things are kept between runs: the folder that was given, or the user's cache folder."""
+    """Return the folder for files that are kept between runs: `given`, or the user's cache folder."""
     from platformdirs import user_cache_dir
 
     return Path(given or user_cache_dir("learning-rule-sandbox"))

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or the next attempt after a kill, never sees half of one."""
+"""Write files atomically, so that a reader, or the next attempt after a kill, never sees an incomplete file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file: either the old one stands or the new one, never a part.
+    """Write a file so that its path holds either the old content or the new one, never a part.
 
-    It is written beside, flushed to disk and renamed; the name beside it belongs to this thread alone.
+    The content is written to a temporary file in the same folder, flushed to disk and renamed. The name of the
+    temporary file contains the process and the thread, so that two writers never share one.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with open(beside, "wb") as file:
@@ -23,12 +24,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, with sorted keys, so that equal contents are equal bytes."""
+    """Write JSON atomically, with sorted keys, so that equal contents give equal bytes."""
     write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; raises ValueError that names the file where it is not JSON."""
+    """Read JSON; raise ValueError, which names the file, if it is not valid."""
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
@@ -36,7 +37,7 @@ def read_json(path: Path) -> Any:
 
 
 def root_of(folder: Path) -> Path:
-    """The folder of all runs: the one above a run, or above the comparison, or the grid of them, that it belongs to."""
+    """Return the folder of all runs: the first one above `folder` that is not a comparison or grid (no config.yaml)."""
     root = folder.parent
     while (root / "config.yaml").exists():
         root = root.parent

@@ -1,13 +1,13 @@
-"""Freed memory kept for the next step: large arrays that go back to the system cost more than their arithmetic.
+"""Keep freed memory for the next step: returning large arrays to the system costs more than their arithmetic.
 
-There are two ways to it. `keep_freed_memory` is for processes of our own, and changes the allocator for all that runs
-in them; `empty` is for arrays of compiled loops in everybody else's. Forward and backward of a LIF kernel, one thread:
+There are two ways. `keep_freed_memory` is for our own worker processes and changes their allocator as a whole; `empty`
+is for the arrays of compiled loops in a user's process. Forward and backward of a LIF kernel, one thread:
 
     [T, B, cells]       as Python starts: `new_empty`, `empty`    after `keep_freed_memory`: `new_empty`, `empty`
     [100, 128, 256]                          9.8 ms    6.3 ms                                   5.6 ms    5.7 ms
     [1000, 32, 128]                         18.4 ms    6.6 ms                                   6.5 ms    6.7 ms
 
-So `empty` makes a step 1.8 and 2.8 times as fast in an ordinary process, and does nothing where freed memory is kept.
+So `empty` makes a step 1.8 and 2.8 times as fast in an ordinary process, and gains nothing where freed memory is kept.
 
 Measured on an AMD EPYC under glibc by `python benchmarks/freed_memory.py`.
 """
@@ -28,19 +28,20 @@ from torch import Tensor
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGEST = 2**31 - 1  # bytes
-LARGE = 2**22  # bytes from which `empty` keeps an array, and from which NumPy asks for huge pages
-KEPT = 2**28  # bytes that it keeps, in all
-LINE = 64  # bytes of a cache line, on which its arrays begin
+LARGE = 2**22  # bytes from which `empty` keeps an array, and from which NumPy requests huge pages
+KEPT = 2**28  # bytes that it keeps, in total
+LINE = 64  # bytes of a cache line; its arrays are aligned to that
 
-_FREE: list[Any] = []  # blocks that nobody uses, the one that was given back last at the end
-_LOCK = threading.RLock()  # a block may be given back while another is taken, by the garbage collector
+_FREE: list[Any] = []  # unused blocks, the most recently released one last
+# Reentrant, because the garbage collector may release a block on this thread while another one is being taken.
+_LOCK = threading.RLock()
 
 
 def keep_freed_memory() -> bool:
-    """Ask the C library to keep what is freed, for the rest of this process; returns whether it understood.
+    """Make the C library keep freed memory for the rest of this process; return whether it supports that.
 
-    glibc hands arrays above 32 MiB back to the system at once, and fetches them again, page by page, in the next step
-    of training. Kept, they cost nothing; the process then stays as large as its largest step.
+    glibc returns arrays above 32 MiB to the system at once, and requests them again, page by page, in the next step of
+    training. Kept memory costs no time; the process then stays as large as its largest step.
 
     Reference: mallopt(3).
     """
@@ -54,9 +55,9 @@ def keep_freed_memory() -> bool:
 
 
 def empty(shape: Sequence[int], like: Tensor) -> Tensor:
-    """As `like.new_empty(shape)`, in memory that an array of the same size has left behind, where there is some.
+    """Return `like.new_empty(shape)`, in memory released by an earlier array of the same size, if there is one.
 
-    To touch a fresh page for the first time takes longer than what a fused loop writes there.
+    Touching a new page for the first time takes longer than what a fused loop writes there.
 
     >>> empty((2, 3), torch.ones(1)).shape
     torch.Size([2, 3])
@@ -64,18 +65,18 @@ def empty(shape: Sequence[int], like: Tensor) -> Tensor:
     size = math.prod(shape) * like.element_size()
     if size < LARGE or like.device.type != "cpu":
         return like.new_empty(shape)
-    block = _taken(size + LINE)  # a little more, for numpy.empty begins on any multiple of 16 bytes
+    block = _taken(size + LINE)  # room to align: numpy.empty guarantees multiples of 16 bytes only
     begin = -block.ctypes.data % LINE
     array = block[begin : begin + size].view(np.dtype(str(like.dtype).removeprefix("torch.")))
-    # The array is a view of the block and dies with the last tensor on its storage, the block outlives it in `_FREE`:
-    # to watch the tensor instead would give memory back that its views still use.
+    # The finalizer watches the array, which lives until the last tensor on its storage is gone; the block itself lives
+    # on in `_FREE`. Watching the returned tensor instead would release memory that its views still use.
     weakref.finalize(array, _given_back, block).atexit = False
     return torch.from_numpy(array).view(shape)
 
 
 def _taken(size: int) -> Any:
     with _LOCK:
-        for place in range(len(_FREE) - 1, -1, -1):  # the last first: it is the likeliest to be in the cache still
+        for place in range(len(_FREE) - 1, -1, -1):  # the last one first: it is most likely still in the cache
             if len(_FREE[place]) == size:
                 return _FREE.pop(place)
     return np.empty(size, np.uint8)
@@ -85,4 +86,4 @@ def _given_back(block: Any) -> None:
     with _LOCK:
         _FREE.append(block)
         while sum(map(len, _FREE)) > KEPT:
-            _FREE.pop(0)  # the one that nobody has asked for longest
+            _FREE.pop(0)  # the one that has been unused for longest

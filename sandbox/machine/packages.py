@@ -1,4 +1,4 @@
-"""Whether the package `rules` is ours: others publish packages of that name, and a file `rules.py` shadows it."""
+"""Check that `import rules` finds our package: others publish one of that name, and a file `rules.py` shadows it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ OWN = "learning-rule-sandbox"
 
 
 def require_own_rules() -> None:
-    """Raise ImportError, with what to do, where `import rules` finds another package than ours."""
+    """Raise ImportError, with the remedy, if `import rules` finds a package other than ours."""
     try:
         found = importlib.import_module("rules")
-    except ImportError as error:  # another package may want what is not installed here
+    except ImportError as error:  # a foreign package may need modules that are not installed
         raise ImportError(foreign(None)) from error
     if vars(found).get("DISTRIBUTION") != OWN:
         raise ImportError(foreign(found.__file__))
 
 
 def own_version() -> str:
-    """Return the version of this package; `unknown` where it is imported without being installed."""
+    """Return the version of this package; `unknown` if it is imported without being installed."""
     try:
         return version(OWN)
     except PackageNotFoundError:
@@ -28,7 +28,7 @@ def own_version() -> str:
 
 
 def foreign(place: str | None) -> str:
-    """What is wrong with a package `rules` at this place, and what to do."""
+    """Return the message for a foreign package `rules`: where it is, whose it is, and the remedy."""
     where = "that Python finds" if place is None else f"at {Path(place)}"
     if others := rivals():
         uninstall = " ".join(name.split(" ")[0] for name in others)
@@ -43,6 +43,6 @@ def foreign(place: str | None) -> str:
 
 
 def rivals() -> list[str]:
-    """Other installed distributions that bring a package `rules`, with their versions."""
+    """Return other installed distributions that provide a package `rules`, with their versions."""
     owners = dict.fromkeys(packages_distributions().get("rules", []))
     return [f"{name} {version(name)}" for name in owners if name.replace("_", "-").lower() != OWN]

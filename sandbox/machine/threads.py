@@ -1,4 +1,4 @@
-"""Work shared out among threads; what is computed does not depend on how many there are."""
+"""Divide work among threads; the result does not depend on their number."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ T = TypeVar("T")
 
 _POOL: list[ThreadPoolExecutor] = []
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_POOL.clear)  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_POOL.clear)  # a forked child has no threads of its parent
 
 
 def share_out(work: Callable[[int, int], T], size: int, width: int = 1) -> list[T]:
-    """What `work(first, last)` returns for the parts of `range(size)`, on as many threads as torch uses.
+    """Return the results of `work(first, last)` for the parts of `range(size)`, on as many threads as torch uses.
 
-    Parts are whole blocks of `width`, but for the last.
+    Args:
+        work: called once for each part, with its first index and the one after its last.
+        size: length of the range.
+        width: parts are multiples of this length, except the last one; 1 by default.
 
     >>> share_out(lambda first, last: (first, last), 10, 256)
     [(0, 10)]

@@ -1,1 +1,1 @@
-"""One run: its folder, what it writes, the index of all runs, and reading finished ones. Imports config and below."""
+"""One run: its folder, its files, the index of all runs, and reading finished runs. Imports config and below."""

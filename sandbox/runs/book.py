@@ -1,4 +1,4 @@
-"""What a run writes down while it learns: a line an epoch, and checkpoints."""
+"""The records of a run while it learns: one line of metrics per epoch, and checkpoints."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from sandbox.tracking.together import Tracked
 
 
 class RunFailed(RuntimeError):
-    """The run stopped; its folder holds the last good checkpoint."""
+    """A run stopped with an error; its folder keeps the last good checkpoint."""
 
 
 class Book:
-    """What a run writes down: a line an epoch, looks, and checkpoints that know how many lines belong to them."""
+    """The records of a run: a line per epoch, looks of the microscope, and checkpoints.
+
+    A checkpoint stores how many bytes of the other two files belong to it, so that a resumed run drops what was written
+    after it.
+    """
 
     def __init__(self, folder: Path, trainer: Trainer, tracked: Tracked) -> None:
         self.trainer = trainer
@@ -41,18 +45,19 @@ class Book:
     def add(self, info: StepInfo) -> None:
         """Count one step."""
         if not self.bill.cost.forwards:
-            self.trainer.state_dict()  # state that appears with the first step must be plain data, too
+            # Raises early: state that appears with the first step must be plain data, too, or no checkpoint is written.
+            self.trainer.state_dict()
         self.bill.add(info)
         self.health += map(str, info.health)
         self._loss, self._steps = self._loss + info.loss, self._steps + 1
 
     @property
     def seconds(self) -> float:
-        """Spent on learning in all attempts so far, without trackers; what was lost with a kill is not in it."""
+        """Time spent on learning in all attempts so far [s], without trackers; steps that a kill undid are left out."""
         return self._spent + time.perf_counter() - self._begun - self.tracked.seconds
 
     def note(self, epoch: int, validation: dict[str, float]) -> None:
-        """Write the epoch's line, then a checkpoint, then tell of the line."""
+        """Write the epoch's line, then a checkpoint, then pass the line to the trackers."""
         line = {
             "epoch": epoch,
             "step": self.trainer.steps,
@@ -88,7 +93,7 @@ class Book:
         self.saved = self.trainer.steps
 
     def resume(self) -> bool:
-        """Take up the newest checkpoint and drop the lines written after it; False where there is none."""
+        """Load the newest checkpoint and drop the lines written after it; return False if there is none."""
         if not self.checkpoint.exists():
             self.metrics.unlink(missing_ok=True)
             self.looks.unlink(missing_ok=True)
@@ -114,14 +119,17 @@ class Book:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint without running anything in it.
 
-    Checkpoints are plain data. One that names classes is of an earlier version, or somebody wants them run. Raises
-    RunFailed with the remedy where it cannot be read.
+    Checkpoints are plain data. One that names classes was written by an earlier version, or by somebody who wants their
+    code to run here.
+
+    Raises:
+        RunFailed: for a file that cannot be read; the message names the remedy.
     """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
     except Exception as error:  # half of a file, or one of an earlier version
         classes: list[str] = []
-        with suppress(Exception):  # only a whole file can be asked what it names
+        with suppress(Exception):  # only a complete file can be searched for class names
             classes = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
         if classes:
             raise RunFailed(

@@ -1,4 +1,4 @@
-"""Finished runs, read back from their folders: result, learning curve, costs, and what is damaged or incomparable."""
+"""Finished runs, read from their folders, with checks for damaged or incomparable ones."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ UNKNOWN = "unknown"  # the revision of a run made outside of a checkout
 
 
 class FinishedRun(NamedTuple):
-    """One run as its folder tells it."""
+    """One run, as read from its folder."""
 
     rule: str  # its label in the table
     seed: int
-    metrics: list[dict[str, Any]]  # a line an epoch, the first before learning
+    metrics: list[dict[str, Any]]  # one line per epoch, the first before learning
     result: dict[str, Any]
     measured: dict[str, float | None]  # what depends on the machine: wall `seconds`, `peak_bytes` of tensors
     test_evaluations: int  # how often the test set was evaluated
-    looks: tuple[Row, ...] = ()  # what a microscope saw; none without one
+    looks: tuple[Row, ...] = ()  # measurements of the microscope; empty without one
     folder: Path = Path()
     revision: str = UNKNOWN  # of the code that made it
 
     @property
     def epochs(self) -> list[int]:
-        """Epochs done at each line."""
+        """Epochs completed at each line."""
         return [line["epoch"] for line in self.metrics]
 
     @property
@@ -44,29 +44,39 @@ class FinishedRun(NamedTuple):
 
     @property
     def area(self) -> float | None:
-        """Area under the learning curve: validation accuracy [%], the mean over epochs; None for a single line."""
+        """Area under the learning curve: mean validation accuracy over epochs [%]; None for a single line."""
         return area(self.epochs, self.accuracies) if len(self.epochs) > 1 else None
 
     @property
     def accuracy_at(self) -> dict[int, float]:
-        """Test accuracy from the first k steps, by k [%]; empty where the run was tested at all its steps alone."""
+        """Test accuracy after the first k steps, by k [%]; empty if the run was tested after its last step only."""
         test = self.result["test"]
         steps = sorted(int(key.removeprefix(AT)) for key in test if key.startswith(AT))
         return {step: percent(test[f"{AT}{step}"]) for step in steps}
 
 
 def percent(share: float | None) -> float:
-    """NaN where a number is missing."""
+    """Return a share in percent; NaN if it is missing."""
     return math.nan if share is None else 100 * share
 
 
 def by_rule(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
-    """The runs of each rule, in the order of the runs."""
+    """Group runs by rule, in the order of the runs."""
     return {rule: [run for run in runs if run.rule == rule] for rule in dict.fromkeys(run.rule for run in runs)}
 
 
 def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun:
-    """Read one run's folder; raises ValueError, with the folder to resume, where something is missing or cut off."""
+    """Read the folder of one run.
+
+    Args:
+        folder: of the run.
+        rule: its label in the table.
+        seed: of the run.
+        resumable: the folder that an error message tells the user to resume.
+
+    Raises:
+        ValueError: for a file that is missing or cut off.
+    """
     result = finished(folder / "result.json", resumable)
     timing, made, looks = folder / "timing.json", folder / "provenance.json", folder / journal.NAME
     return FinishedRun(
@@ -83,21 +93,21 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
 
 
 def finished(path: Path, resumable: Path) -> Any:
-    """The JSON that the end of a run or comparison leaves; raises ValueError where it is not there yet."""
+    """Return the JSON file that a run or comparison writes at its end; raise ValueError if it is not there yet."""
     if not path.exists():
         raise ValueError(f"{path} does not exist yet; finish it with `sandbox resume {resumable}`")
     return files.read_json(path)
 
 
 class Sound(NamedTuple):
-    """The finished runs of each rule, and what is wrong with the folders left out, by name."""
+    """The finished runs of each rule, and what is wrong with the damaged folders, by name."""
 
     runs: dict[str, list[FinishedRun]]
     damaged: dict[str, str]
 
 
 def sort_out(places: Mapping[str, Mapping[int, Path]]) -> Sound:
-    """Read every run of each rule, by seed; unfinished ones are passed over, damaged ones are named."""
+    """Read every run of each rule, by seed; skip unfinished runs and report damaged ones."""
     runs: dict[str, list[FinishedRun]] = {}
     damaged = {}
     for label, folders_ in places.items():
@@ -111,7 +121,7 @@ def sort_out(places: Mapping[str, Mapping[int, Path]]) -> Sound:
 
 
 def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
-    """The run, or nothing where it is not finished; raises ValueError that says what is damaged."""
+    """Return the run in a list, empty if it is not finished; raise ValueError for damage, with what is wrong."""
     if (folder / "config.yaml").exists() or (folder / "result.json").exists():
         try:
             folders.read_config(folder, "run")
@@ -129,26 +139,32 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
 
 
 def shared_seeds(runs: Mapping[str, Sequence[FinishedRun]]) -> list[int]:
-    """Those that every rule has."""
+    """Return the seeds that every rule was run with."""
     sets = [{run.seed for run in found} for found in runs.values()]
     return sorted(set.intersection(*sets)) if sets else []
 
 
 def require_pairs(runs: Mapping[str, Sequence[FinishedRun]]) -> None:
-    """Raise ValueError, with the seeds of each rule, where rules were not run with the same ones."""
+    """Raise ValueError, with the seeds of each rule, if rules were not run with the same seeds."""
     seeds = {label: sorted(run.seed for run in found) for label, found in runs.items()}
     if len({tuple(found) for found in seeds.values()}) > 1:
         lines = "\n".join(f"  {label}: {', '.join(map(str, found))}" for label, found in seeds.items())
         raise ValueError(
-            "the rules were not run with the same seeds, so that differences cannot be taken seed by "
-            f"seed; run the missing ones:\n{lines}"
+            "the rules were not run with the same seeds, so paired differences cannot be computed; "
+            f"run the missing seeds:\n{lines}"
         )
 
 
 def require_one_revision(found: Sequence[FinishedRun], mixed: bool, now: str | None = None) -> dict[str, int]:
-    """How many runs each code revision made; raises ValueError for more than one, unless `mixed` is what is wanted.
+    """Count the runs of each code revision.
 
-    `now` is the revision that further runs would be made by.
+    Args:
+        found: the finished runs.
+        mixed: whether several revisions are allowed.
+        now: revision of this code, if further runs are to be made with it.
+
+    Raises:
+        ValueError: for several revisions, unless `mixed`.
     """
     made: dict[str, int] = {} if now is None else {now: 0}
     for run in found:
@@ -157,7 +173,7 @@ def require_one_revision(found: Sequence[FinishedRun], mixed: bool, now: str | N
         lines = "\n".join(f"  {name}: {count if count else 'those to come'}" for name, count in made.items())
         raise ValueError(
             "runs of different code revisions do not belong in one table; run them again in another folder (--out), or "
-            f"have them marked (--mixed-revisions). Runs by revision:\n{lines}"
+            f"mark them in the table (--mixed-revisions). Runs by revision:\n{lines}"
         )
     return {name: count for name, count in made.items() if count}
 
@@ -172,7 +188,7 @@ def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path} is no readable JSON, line by line ({error}); remove {path.parent} and run "
+            f"{path} is not valid JSON, line by line ({error}); remove {path.parent} and run "
             f"`sandbox resume {resumable}`, or run the experiment again"
         ) from error
     return lines

@@ -1,4 +1,4 @@
-"""A run's folder: written atomically, locked while in use, and refused where a newer version wrote it."""
+"""The folder of a run: written atomically, locked while in use, and rejected if a newer version wrote it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
 from sandbox.machine import files
 
-PATIENCE = 30.0  # [s] for an orphan of an earlier call to let go of its folder
-FORMAT = 2  # of the folder; a reader refuses a larger one. 1 had pickled classes in its checkpoints
+PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder
+FORMAT = 2  # of the folder; a reader rejects a larger one. Format 1 had pickled classes in its checkpoints
 
 
 class FolderInUse(RuntimeError):
@@ -30,7 +30,10 @@ class FolderInUse(RuntimeError):
 
 @contextmanager
 def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold a folder for oneself; raises FolderInUse after `patience` seconds. The system frees it if we are killed."""
+    """Lock a folder for this process; raise FolderInUse after `patience` seconds.
+
+    The operating system releases the lock if this process is killed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -46,9 +49,9 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
-    """Write the resolved configuration once; raises ValueError where the folder holds a different one.
+    """Write the resolved configuration once; raise ValueError if the folder holds a different one.
 
-    What an earlier version could not say it did not want: a field that the folder lacks is equal to one that is None.
+    A field that is missing in the folder, because an earlier version did not have it, counts as None.
     """
     path = folder / "config.yaml"
     text = yaml.safe_dump({"format": FORMAT, "kind": kind, **config}, sort_keys=False)
@@ -60,7 +63,7 @@ def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
 
 
 def _sayable(config: Any, found: Any) -> Any:
-    """The configuration without what is None and was not known when `found` was written."""
+    """Return the configuration without fields that are None and missing in `found`, which an older version wrote."""
     if isinstance(config, list) and isinstance(found, list) and len(config) == len(found):
         return [_sayable(*pair) for pair in zip(config, found, strict=True)]
     if not (isinstance(config, dict) and isinstance(found, dict)):
@@ -70,10 +73,10 @@ def _sayable(config: Any, found: Any) -> Any:
 
 
 def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
-    """The configuration in a folder; raises ValueError for a missing, newer or different kind of folder."""
+    """Return the configuration in a folder; raise ValueError if it is missing, newer or of another kind."""
     path = folder / "config.yaml"
     if not path.exists():
-        raise ValueError(f"{folder} is no run folder: it has no config.yaml")
+        raise ValueError(f"{folder} is not a run folder: it has no config.yaml")
     content: dict[str, Any] = yaml.safe_load(path.read_text())
     if content.get("format", 0) > FORMAT:
         raise ValueError(
@@ -88,7 +91,7 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
 
 
 def check_resumable(folder: Path) -> None:
-    """Raise ValueError for a run that an earlier version began and did not finish: its checkpoint is not loaded."""
+    """Raise ValueError for an unfinished run of an earlier version, whose checkpoint is not loaded."""
     path = folder / "config.yaml"
     found = yaml.safe_load(path.read_text()).get("format", 0) if path.exists() else FORMAT
     if found >= FORMAT or (folder / "result.json").exists():
@@ -98,20 +101,20 @@ def check_resumable(folder: Path) -> None:
         f"revision {files.read_json(made).get('revision', 'unknown')}" if made.exists() else "the version that began it"
     )
     raise ValueError(
-        f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}), whose checkpoints hold "
-        f"pickled classes; reading those can run code, so they are not loaded. Finish the run with {begun_by}, or "
+        f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}). Its checkpoints contain "
+        f"pickled classes; reading them can run code, so they are not loaded. Finish the run with {begun_by}, or "
         "remove the folder and run it again"
     )
 
 
 def kind_of(folder: Path) -> str:
-    """`run` or `comparison`."""
+    """Return what a folder holds: `run`, `comparison`, `grid` or `tuning`."""
     read_config(folder)
     return str(yaml.safe_load((folder / "config.yaml").read_text())["kind"])
 
 
 def provenance(checksum: str) -> dict[str, Any]:
-    """What the numbers depend on beside the configuration."""
+    """Return what the results depend on apart from the configuration: data, versions, code revision and machine."""
     packages = ("torch", "numpy", "scipy", "scikit-learn", "brian2", "learning-rule-sandbox")
     return {
         "data_sha256": checksum,
@@ -124,7 +127,7 @@ def provenance(checksum: str) -> dict[str, Any]:
 
 
 def revision() -> str:
-    """The code's git revision, with a plus sign where files have changed since; `unknown` outside a checkout."""
+    """Return the git revision of the code, with a plus sign if files have changed since; `unknown` if not in git."""
     here = Path(__file__).parent
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
@@ -142,5 +145,5 @@ def _version(name: str) -> str:
 
 
 def load(kind: type[Any], folder: Path) -> Any:
-    """The `Experiment` or `Comparison` whose run is in a folder."""
+    """Return the `Experiment` or `Comparison` that a folder belongs to."""
     return from_dict(kind, read_config(folder, "run" if kind is Experiment else "comparison"))

@@ -1,4 +1,4 @@
-"""One SQLite file beside the run folders, so that ten thousand runs can be asked about at once."""
+"""An index of all runs in one SQLite file beside their folders, so that ten thousand runs are listed quickly."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SCHEMA = """CREATE TABLE IF NOT EXISTS runs (
     folder TEXT PRIMARY KEY, task TEXT, rule TEXT, seed INTEGER, status TEXT, test_accuracy REAL,
     updated TEXT DEFAULT CURRENT_TIMESTAMP)"""
 INSERT = "INSERT OR REPLACE INTO runs (folder, task, rule, seed, status, test_accuracy) VALUES (?, ?, ?, ?, ?, ?)"
-STATUSES = ("running", "done", "failed", "damaged")  # `running` has begun and not ended; it may have been killed
+STATUSES = ("running", "done", "failed", "damaged")  # `running` was begun and has not ended; it may have been killed
 FILTERS = ("rule", "task", "status")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is installed
 
 
 class Row(NamedTuple):
-    """A run, as its folder tells of it; what a damaged one cannot tell is None."""
+    """A run in the index; fields that cannot be read from a damaged folder are None."""
 
     folder: str  # below the root
     task: str | None
@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 
 def record(folder: Path, experiment: Any, status: str, accuracy: float | None = None) -> None:
-    """Write or replace a run's row in the index of the folder above it, or above what the run belongs to."""
+    """Write or replace the row of a run, in the index of the folder that holds all runs (`root_of`)."""
     root = root_of(folder)
     row = Row(
         folder.relative_to(root).as_posix(),
@@ -52,37 +52,44 @@ def record(folder: Path, experiment: Any, status: str, accuracy: float | None = 
 
 
 def rows(root: Path, **wanted: str | None) -> list[dict[str, Any]]:
-    """Every run below `root`, by task, rule and seed, or those of one `rule`, `task` or `status`; no folder is opened.
+    """Return the runs below `root`, sorted by task, rule and seed; reads only the index.
 
-    Empty where there is no index. Raises ValueError for an unknown status or filter.
+    Args:
+        root: folder of all runs.
+        wanted: filters: a `rule`, `task` or `status`; None for all.
+
+    Returns: rows of the index; none if there is no index.
+
+    Raises:
+        ValueError: for an unknown status or filter.
     """
-    asked = {name: word for name, word in wanted.items() if word is not None}
-    for name in asked:
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    for name in filters:
         if name not in FILTERS:
             raise unknown("filter of runs", name, FILTERS)
-    if asked.get("status", "done") not in STATUSES:
-        raise unknown("status", str(asked["status"]), STATUSES)
+    if filters.get("status", "done") not in STATUSES:
+        raise unknown("status", str(filters["status"]), STATUSES)
     if not (root / NAME).exists():
         return []
-    where = " AND ".join(f"{name} = ?" for name in asked) or "1"
+    where = " AND ".join(f"{name} = ?" for name in filters) or "1"
     with closing(sqlite3.connect(root / NAME, timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
         query = f"SELECT * FROM runs WHERE {where} ORDER BY task, rule, seed, folder"
-        found = connection.execute(query, list(asked.values())).fetchall()
+        found = connection.execute(query, list(filters.values())).fetchall()
     return [dict(row) for row in found]
 
 
 def counts(root: Path) -> dict[str, int]:
-    """How many runs of the index have each status; no folder is opened."""
+    """Count the runs of each status; reads only the index."""
     found = rows(root)
     return {status: sum(row["status"] == status for row in found) for status in STATUSES}
 
 
 def rebuild(root: Path) -> dict[str, int]:
-    """Write the index anew from the folders alone, in one transaction; returns how many runs have each status."""
+    """Rebuild the index from the run folders, in one transaction; return the number of runs of each status."""
     if not root.is_dir():
-        raise ValueError(f"{root} is no folder; name the one that holds the runs with --out")
-    found = list(_told(root))
+        raise ValueError(f"{root} is not a folder; name the one that holds the runs with --out")
+    found = list(_read(root))
     with closing(sqlite3.connect(root / NAME, timeout=60)) as connection, connection:
         connection.execute("DROP TABLE IF EXISTS runs")
         connection.execute(SCHEMA)
@@ -90,8 +97,8 @@ def rebuild(root: Path) -> dict[str, int]:
     return {status: sum(row.status == status for row in found) for status in STATUSES}
 
 
-def _told(root: Path) -> Iterator[Row]:
-    """The run folders below, down to those of the comparisons of a grid."""
+def _read(root: Path) -> Iterator[Row]:
+    """Yield a row for every run folder below `root`, including those in the comparisons of a grid."""
     for path, inner, files in os.walk(root):
         inner.sort()
         if "config.yaml" not in files:

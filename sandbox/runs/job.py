@@ -1,4 +1,4 @@
-"""One run as a job for an executor."""
+"""A run as a job for an executor."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sandbox.runs.run import run
 
 @dataclass(frozen=True)
 class Job:
-    """One run and where it goes."""
+    """A run and its folder."""
 
     preload: ClassVar[tuple[str, ...]] = ("sandbox.runs.run", "torch._dynamo")  # torch.optim imports the second late
 
     experiment: Experiment
     folder: Path
     data_dir: str | None = None
-    track: tuple[str, ...] = ()  # by whom, by name
+    track: tuple[str, ...] = ()  # names of trackers
 
     def work(self, progress: Callable[[int, int], None]) -> None:
-        """Learn."""
+        """Run the experiment."""
         run(
             self.experiment,
             self.folder,
@@ -36,5 +36,5 @@ class Job:
         )
 
     def failed(self) -> None:
-        """Say so in the index."""
+        """Record the failure in the index."""
         index.record(self.folder, self.experiment, "failed")

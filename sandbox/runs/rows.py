@@ -1,4 +1,4 @@
-"""What runs wrote down, as rows: a line an epoch of every run below a folder."""
+"""The metrics of all runs below a folder as one table: a row per epoch."""
 
 from __future__ import annotations
 

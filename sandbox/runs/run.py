@@ -1,4 +1,4 @@
-"""One run: build what the configuration says, learn, look at the test set once, leave a folder behind."""
+"""Run one experiment: build it from its configuration, train, evaluate the test set once, and write a folder."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from sandbox.tasks.loader import Loader
 from sandbox.tracking import Tracker
 from sandbox.tracking.together import Tracked
 
-Progress = Callable[[int, int], None]  # steps done, steps in all
+Progress = Callable[[int, int], None]  # steps done, total steps
 _LAST: dict[tuple[str, str, str | None], Dataset] = {}
-GLOBAL = 0x61  # what torch's global generator is seeded for, among the uses of an experiment's seed
+GLOBAL = 0x61  # separates the seed of torch's global generator from the other uses of an experiment's seed
 
 
 def run(
@@ -50,15 +50,29 @@ def run(
 ) -> dict[str, Any]:
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
-    The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line an epoch), `checkpoint.pt`, `result.json`,
-    `test.json` (how often the test set was looked at) and `timing.json`; with a microscope also `microscope.jsonl`. The
-    test set is evaluated once, after the last epoch; a finished run returns its result without touching it again.
-    `trackers` are told every line, and nothing of a run that was finished before; they are no part of the experiment,
-    and the run goes on where one fails. Raises ImportError for one whose library is missing, FolderInUse, ValueError
-    for a folder with another configuration, and RunFailed, which names the last good checkpoint, for a NaN or an
-    infinity.
+    The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line per epoch), `checkpoint.pt`,
+    `result.json`, `test.json` (how often the test set was evaluated) and `timing.json`; with a microscope also
+    `microscope.jsonl`. The test set is evaluated once, after the last epoch. A finished run returns its result without
+    evaluating it again.
+
+    Args:
+        experiment: what to run.
+        folder: where to run it; created if missing.
+        data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default.
+        progress: called with the steps done and the total number of steps.
+        patience: how long to wait for another process that uses the folder [s], 0 by default.
+        trackers: names or instances. They get every line of metrics, but nothing of a run that was already finished.
+            They are not part of the configuration; if one fails, the run continues.
+
+    Returns: the content of `result.json`.
+
+    Raises:
+        ImportError: for a tracker whose library is missing.
+        FolderInUse: if another process uses the folder.
+        ValueError: for a folder with another configuration.
+        RunFailed: for a NaN or an infinity; the message names the last good checkpoint.
     """
-    folder, told = Path(folder), made(trackers)
+    folder, active = Path(folder), made(trackers)
     with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
         folders.write_config(folder, "run", asdict(experiment))
@@ -66,7 +80,7 @@ def run(
         if not result.exists():
             (folder / "error.txt").unlink(missing_ok=True)
             index.record(folder, experiment, "running")
-            with Tracked(told, folder, asdict(experiment)) as tracked, failures(folder, experiment):
+            with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment):
                 learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
                 tracked.end("finished", learned)
             files.write_json(result, learned)
@@ -79,7 +93,7 @@ def run(
 
 @contextmanager
 def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
-    """Note in the folder and in the index that a run failed, whatever stopped it; an interruption is not a failure."""
+    """Record in the folder and in the index that a run failed with an exception; Ctrl-C does not count as a failure."""
     try:
         yield
     except Exception as error:
@@ -106,7 +120,7 @@ def _learn(
     shown = train if microscope is None else microscope.watch(trainer, train, partial(journal.write_look, book.looks))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HealthWarning)  # said below, and kept in the book
+            warnings.simplefilter("ignore", HealthWarning)  # printed below, and kept in the book
             for info in trainer.fit(shown, experiment.epochs - trainer.epoch):
                 for finding in info.health:
                     tqdm.write(f"health at step {info.step} of {folder.name}: {finding}", file=sys.stderr)
@@ -144,10 +158,13 @@ def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
 
 
 def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
-    """The trainer, with weights drawn from the seed, those of neurons scaled on the first batch, and its loader.
+    """Build the trainer and the loader of the training samples.
 
-    Runs that differ in nothing but the rule start from the same weights and see the same batches. Raises ValueError for
-    an encoder that does not suit the samples.
+    Weights are drawn from the seed; those of spiking networks are then scaled on the first batch. Runs that differ only
+    in the rule start from the same weights and see the same batches.
+
+    Raises:
+        ValueError: for an encoder that does not fit the samples.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
@@ -161,9 +178,10 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
 
 
 def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
-    """Evaluate on the test set, having written down that it is looked at, so that a look that was killed counts.
+    """Evaluate on the test set.
 
-    A model that can be asked in several ways is asked in all of them; `accuracy` is that of the first.
+    The evaluation is counted in the file before it starts, so that one that is killed counts, too. A rule with several
+    inference modes is evaluated in all of them; `accuracy` is that of the first.
     """
     before = files.read_json(ledger)["evaluations"] if ledger.exists() else 0
     files.write_json(ledger, {"evaluations": before + 1})
@@ -174,21 +192,21 @@ def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> di
 
 
 def head(split: Split, most: int = 10_000) -> Split:
-    """The first so many samples: enough for a training accuracy to half a point."""
+    """Return the first `most` samples of a split; 10 000 give a training accuracy to half a percentage point."""
     return Split(split.x[:most], split.y[:most])
 
 
 def evaluation(experiment: Experiment, split: Split) -> Loader:
-    """A split in its own order, in large batches."""
+    """Return a loader of a split, unshuffled and in large batches."""
     return Loader(split, experiment.encoder.make("encoder"), 500, seed=experiment.seed, shuffle=False)
 
 
 @contextmanager
 def own_process(experiment: Experiment) -> Iterator[None]:
-    """Give a block what a fresh process would have: threads, synapses and torch's global generator of its own.
+    """Run a block with its own number of threads, synapses and torch's global generator, as in a new process.
 
-    A model may draw from the global generator (`nn.Dropout` does), so it follows the seed of the experiment. Everything
-    is put back afterwards: a worker does one run after another.
+    A model may draw from the global generator (`nn.Dropout` does), so that one is seeded from the experiment's seed.
+    Everything is restored afterwards, because a worker does one run after another.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)

@@ -29,7 +29,7 @@ def blobs(n: int = 96, seed: int = 0):
 
 
 class Recurrent(nn.Module):
-    """A stranger's model: an LSTM that returns [T, B, C] and has never heard of us."""
+    """A user-defined model: an LSTM that returns [T, B, C] and knows nothing of this library."""
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ def _case(request):
     return make(), batches
 
 
-SETTINGS = {  # where a learning rate of 0.02 does not say what a rule needs: pulses are summed over batch and steps
+SETTINGS = {  # for rules to which a learning rate of 0.02 does not apply: pulses are summed over batch and steps
     "binary_stochastic": {"binarise_input": False, "store_options": {"threshold": 32, "period": 1}},
     "binary_stochastic_ideal": {"binarise_input": False, "pulse": 0.001},
     "bptt_on_memristor": {"lr": 0.5, "store": "direct"},
@@ -283,7 +283,7 @@ def _parts():
 
 
 class Poisoned(nn.Module):
-    """Divides by zero in its second layer once told to."""
+    """Divides by zero in its second layer on request."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A disk that is full for the workers of a comparison while a file says so."""
+"""A disk that is full for the workers of a comparison while a flag file exists."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def plan(seeds, task="yinyang"):
 
 
 def accounted_for(out, seeds):
-    """Every run done and in the table once, its test set seen, and the index what the folders say."""
+    """Every run is done and in the table once, its test set was evaluated, and the index agrees with the folders."""
     folder = only(out, "compare*")
     runs = sorted(path.parent.name for path in folder.glob("*/result.json"))
     counted = Counter((name.split("-")[1], name.split("-")[2]) for name in runs)
@@ -107,7 +107,7 @@ def test_a_full_disk_loses_nothing_and_is_said(tmp_path, monkeypatch):
 
 
 def test_two_commands_on_one_folder(tmp_path):
-    """One holds the folder; the other says so at once, and changes nothing."""
+    """One holds the folder; the other reports it at once, and changes nothing."""
     both = [start(*plan(15), "--out", str(tmp_path)) for _ in range(2)]
     ends = [process.communicate(timeout=300) for process in both]
     codes = sorted(process.returncode for process in both)

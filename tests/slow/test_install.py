@@ -1,4 +1,4 @@
-"""What a stranger's machine gets: `rules` with torch and NumPy alone, and the wheel in a clean environment."""
+"""What a new machine gets: `rules` with torch and NumPy alone, and the wheel in a clean environment."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_the_wheel_does_the_main_job(environment, wheel):
 
 
 def test_another_package_named_rules_is_named(environment, wheel, tmp_path):
-    """A distribution called `rules` writes over ours: import and `doctor` say so, and what they advise helps."""
+    """A distribution called `rules` overwrites ours: import and `doctor` report it, and their advice helps."""
     environment.pip("install", str(wheel))
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "__init__.py").write_text("VERSION = (3, 5)\n")
@@ -138,7 +138,7 @@ def test_another_package_named_rules_is_named(environment, wheel, tmp_path):
     assert "it belongs to rules 3.5: run `pip uninstall rules`" in said.splitlines()[-1]
     environment.pip("install", "--force-reinstall", "--no-deps", str(wheel))
     said = environment.run("sandbox", "doctor", code=1)
-    assert "another distribution brings a package `rules` too, rules 3.5" in said
+    assert "another distribution also provides a package `rules`, rules 3.5" in said
     environment.pip("uninstall", "--yes", "rules")
     environment.pip("install", "--force-reinstall", "--no-deps", str(wheel))
     assert "another distribution" not in environment.run("sandbox", "doctor")

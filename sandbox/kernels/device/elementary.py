@@ -1,17 +1,17 @@
-"""The functions of a kernel, for one precision: those that neurons use most are arithmetic alone, so they vectorise.
+"""The functions of a kernel, for one precision: those that neurons use most are plain arithmetic, so they vectorise.
 
-What is written here and in `machine` is kept for these numbers: how many times as long a kernel takes with numba's own
-words instead, forward / forward and backward, float32, one thread, currents `[100, 128, 256]`.
+The reason for this code and that in `machine`: how many times as long a kernel takes with numba's own functions
+instead, forward / forward and backward, float32, one thread, currents `[100, 128, 256]`.
 
     instead of ours               LIF, learned tau    AdEx          HodgkinHuxley
     `math.exp` and its like       1.12 / 1.05         2.68 / 2.45   12.2 / 12.7
     arrays of numba               2.25 / 2.30         9.07 / 8.61   17.1 / 16.1
-    `fetch`, `put` as any other   1.07 / 1.55         0.96 / 5.47    1.0 / 9.5
+    `fetch`, `put` as the others  1.07 / 1.55         0.96 / 5.47    1.0 / 9.5
     `a * b + c` for `fma`         1.04 / 1.00         1.02 / 1.04    1.1 / 1.0
 
-`fma` is there for its bits: with it all membranes of LIF are those of the plain loop, without it one in four is not, by
-a last digit. The exponentials are not there for theirs: of AdEx 0.3 % of the membranes differ from the plain loop with
-ours and 0.02 % with `math.exp`. Spikes were the same with each.
+`fma` is used to match bits: with it all membranes of LIF equal those of the plain loop, without it one in four differs
+in its last digit. The exponentials are used for speed only: 0.3 % of the membranes of AdEx differ from the plain loop
+with ours and 0.02 % with `math.exp`. Spikes were the same in all cases.
 
 Measured on an AMD EPYC with AVX-512 by `python benchmarks/elementary.py`.
 """
@@ -46,19 +46,19 @@ PLAIN = (
     "put",
     "copy",
 )
-WHOLE: dict[Any, Any] = {np.float64: np.int64, np.float32: np.int32}  # whole numbers of as many bits
+WHOLE: dict[Any, Any] = {np.float64: np.int64, np.float32: np.int32}  # integers of the same width
 
 
 class Precision(NamedTuple):
-    """What a reduction `x = n ln 2 + r` needs."""
+    """The constants of a reduction `x = n ln 2 + r`."""
 
-    high: float  # ln 2, of so few bits that n times it is exact
-    low: float  # and what is missing
-    round: float  # adding it rounds to a whole number, which then stands in the last bits
-    largest: float  # beyond which exp is infinite
-    smallest: float  # below which it is zero
-    flat: float  # below which expm1 is -1
-    mantissa: int  # bits of it
+    high: float  # ln 2, with so few bits that n times it is exact
+    low: float  # ln 2 - high
+    round: float  # adding it rounds to an integer, which is then in the last bits
+    largest: float  # above it exp is infinite
+    smallest: float  # below it exp is zero
+    flat: float  # below it expm1 is -1
+    mantissa: int  # number of its bits
     bias: int  # of the exponent
     terms: int  # of the Taylor series of (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2
 
@@ -73,12 +73,14 @@ PRECISIONS = {
 
 @cache
 def functions(real: Any, fused: bool) -> dict[str, Any]:
-    """Everything that a kernel may call, for `numpy.float32` or `numpy.float64`.
+    """Return all functions that a kernel may call, by name.
 
-    `fused` says whether `fma` rounds once, as torch does where the processor can, or twice.
+    `exp` uses Cody and Waite's reduction and a Taylor polynomial, within one unit in the last place; `expm1`, `tanh`,
+    `sinh`, `cosh` and `sigmoid` use the same parts, within three. The others are those of the C library.
 
-    `exp` by Cody and Waite's reduction and a Taylor polynomial, within one unit in the last place; `expm1`, `tanh`,
-    `sinh`, `cosh` and `sigmoid` from the same parts, within three. The others are those of the C library.
+    Args:
+        real: `numpy.float32` or `numpy.float64`.
+        fused: whether `fma` rounds once, as torch does if the processor can, or twice.
 
     Reference: Cody & Waite 1980, Software Manual for the Elementary Functions, chapter 6.
     """
@@ -108,18 +110,18 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
 
     @njit(**INLINED)
     def reduced(x):
-        # adding and taking away `shift` rounds to a whole number; n times `high` is exact, so it goes first
+        # adding and subtracting `shift` rounds to an integer; n times `high` is exact, so it is subtracted first
         n = (x * inverse + shift) - shift
         return (x - n * high) - n * low
 
     @njit(**INLINED)
     def exponent(x):
-        # numba widens int32 to int64, and would give `view` another width: hence the casts, here and below
+        # numba widens int32 to int64, which would change the width of `view`: hence the casts, here and below
         return whole(real(x * inverse + shift).view(whole) - base)
 
     @njit(**INLINED)
     def raised(k):
-        """2 ** k, for a normal number, from its bits."""
+        """Return 2 ** k from its bits; it has to be a normal number."""
         return whole((k + bias) << mantissa).view(real)
 
     grown = _polynomial(real, p.terms)
@@ -128,7 +130,7 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
     def exp(x):
         y = select(x >= largest, largest, select(x <= smallest, smallest, x))
         r, k = reduced(y), exponent(y)
-        first = whole(k >> whole(1))  # in two factors, for 2 ** k may be beyond the normal numbers where exp(x) is not
+        first = whole(k >> whole(1))  # two factors, because 2 ** k may leave the normal numbers where exp(x) does not
         return (one + (r + r * r * grown(r))) * raised(first) * raised(whole(k - first))
 
     @njit(**INLINED)
@@ -166,13 +168,13 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
 
     @njit(**INLINED)
     def lerp(a, b, weight):
-        # from the nearer end, as torch has it: another formula rounds otherwise, and may move a spike
+        # from the nearer end, as in torch: another formula rounds differently, and may shift a spike
         near = fabs(weight) < half
         return fma(select(near, weight, weight - one), b - a, select(near, a, b))
 
     @njit(**INLINED)
     def maximum(a, b):
-        # a NaN on either side is the answer, as in torch: no number is above it, and it is unlike itself
+        # NaN if either side is, as in torch: comparisons with NaN are false, and b != b detects it in b
         return select((a < b) | (b != b), b, a)
 
     @njit(**INLINED)
@@ -216,7 +218,7 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
 LIBRARY = {
     **{name: getattr(math, name) for name in ("log", "log1p", "log10", "sqrt", "erf", "erfc")},
     **{name: getattr(math, name) for name in ("sin", "cos", "tan", "asin", "acos", "atan")},
-    **{name: getattr(np, name) for name in ("floor", "ceil", "trunc")},  # those of `math` return whole numbers
+    **{name: getattr(np, name) for name in ("floor", "ceil", "trunc")},  # those of `math` return integers
 }
 
 
@@ -229,7 +231,7 @@ def _library(function: Any) -> Any:
 
 
 def _polynomial(real: Any, terms: int) -> Any:
-    """1/2 + r/6 + ... + r^(terms - 1) / (terms + 1)!, by Horner's rule."""
+    """Compile 1/2 + r/6 + ... + r^(terms - 1) / (terms + 1)!, by Horner's rule."""
     lines = [f"    q = q * r + k{n}" for n in range(terms - 2, -1, -1)]
     names = {f"k{n}": real(1 / math.factorial(n + 2)) for n in range(terms)}
     exec("\n".join(["def grown(r):", f"    q = k{terms - 1}", *lines, "    return q"]), names)

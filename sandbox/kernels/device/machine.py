@@ -1,7 +1,7 @@
-"""The operations of a kernel that numba has no word for: memory of a block, and a product and a sum rounded once.
+"""The operations of a kernel that numba does not provide: memory of a block, and a fused multiply-add.
 
-Numba's arrays would do for the memory, but LLVM does not vectorise loops over so many of them: it cannot know that they
-do not overlap. What that costs stands in `elementary`.
+Numba's arrays could serve as memory, but LLVM does not vectorise loops over so many of them, because it cannot know
+that they do not overlap. `elementary` lists what that costs.
 """
 
 # mypy: disable-error-code="untyped-decorator,no-untyped-call,no-any-return"
@@ -14,16 +14,16 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-WIDTH = 1024  # cells of a block, at most: what `launch.compiled.block` never exceeds, for nothing checks it here
-BUFFERS = 64  # of one kernel, at most
+WIDTH = 1024  # most cells of a block; not checked here, so `launch.compiled.block` must never exceed it
+BUFFERS = 64  # most buffers of one kernel
 
 
 @intrinsic
 def stack(context: Any, like: Any) -> Any:
-    """Memory for one value of each cell of a block, that nothing else can point to."""
+    """Allocate memory for one value of each cell of a block, which no other pointer refers to."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        # in the entry block, because an alloca in a loop takes new stack in every turn
+        # in the entry block, because an alloca in a loop takes new stack in every iteration
         with builder.goto_entry_block():
             return builder.alloca(args[0].type, WIDTH)
 
@@ -32,7 +32,7 @@ def stack(context: Any, like: Any) -> Any:
 
 @intrinsic
 def pointer(context: Any, address: Any, like: Any) -> Any:
-    """An address as a pointer to values like this one."""
+    """Turn an address into a pointer to values of the type of `like`."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], args[1].type.as_pointer())
@@ -42,7 +42,7 @@ def pointer(context: Any, address: Any, like: Any) -> Any:
 
 @intrinsic
 def load(context: Any, memory: Any, i: Any) -> Any:
-    """memory[i]"""
+    """Read `memory[i]`."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(builder.gep(args[0], [args[1]]))
@@ -52,7 +52,7 @@ def load(context: Any, memory: Any, i: Any) -> Any:
 
 @intrinsic
 def store(context: Any, memory: Any, i: Any, value: Any) -> Any:
-    """memory[i] = value"""
+    """Write `memory[i] = value`."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.store(args[2], builder.gep(args[0], [args[1]]))
@@ -62,10 +62,10 @@ def store(context: Any, memory: Any, i: Any, value: Any) -> Any:
 
 
 def _scoped(instruction: Any, builder: Any, buffer: int) -> Any:
-    """Tells LLVM that a buffer overlaps no other, so that it need not ask before it vectorises.
+    """Declare to LLVM that a buffer overlaps no other, so that it can vectorise without checking.
 
-    Without it the backward kernel of AdEx takes 5 times as long, that of HodgkinHuxley 9 times. It is a promise, and
-    callers have to keep it: no tensor may be handed to a kernel under two names if the kernel writes into it.
+    Without it the backward kernel of AdEx takes 5 times as long, that of HodgkinHuxley 9 times. LLVM trusts this, so
+    callers must ensure it: never pass a tensor to a kernel under two names if the kernel writes to it.
     """
     module = builder.module
     domain = module.add_metadata(["buffers"])
@@ -77,7 +77,7 @@ def _scoped(instruction: Any, builder: Any, buffer: int) -> Any:
 
 @intrinsic(prefer_literal=True)
 def fetch(context: Any, memory: Any, i: Any, buffer: Any) -> Any:
-    """memory[i], of the buffer with this number."""
+    """Read `memory[i]` of the buffer with this number."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _scoped(builder.load(builder.gep(args[0], [args[1]])), builder, buffer.literal_value)
@@ -87,7 +87,7 @@ def fetch(context: Any, memory: Any, i: Any, buffer: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def put(context: Any, memory: Any, i: Any, value: Any, buffer: Any) -> Any:
-    """memory[i] = value, of the buffer with this number."""
+    """Write `memory[i] = value` in the buffer with this number."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         _scoped(builder.store(args[2], builder.gep(args[0], [args[1]])), builder, buffer.literal_value)
@@ -98,7 +98,7 @@ def put(context: Any, memory: Any, i: Any, value: Any, buffer: Any) -> Any:
 
 @intrinsic
 def copy(context: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
-    """to[i : i + n] = source[k : k + n]"""
+    """Copy `source[k : k + n]` to `to[i : i + n]`."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
@@ -117,7 +117,7 @@ def copy(context: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
 
 @intrinsic
 def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """a b + c, rounded once; slow where the processor has no such instruction."""
+    """Compute `a b + c`, rounded once; slow if the processor has no such instruction."""
 
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.call(builder.module.declare_intrinsic("llvm.fma", [args[0].type] * 3), args)

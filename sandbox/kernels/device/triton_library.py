@@ -1,4 +1,4 @@
-"""What CUDA's library of functions computes, by NumPy and SciPy: Triton's interpreter has no other."""
+"""The functions of CUDA's library, computed by NumPy and SciPy for Triton's interpreter, which has none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from triton.runtime.interpreter import TensorHandle
 
 
 def _of_blocks(function: Any) -> Callable[..., Any]:
-    """A function of arrays as one of blocks of cells."""
+    """Turn a function of arrays into one of blocks of cells."""
 
     def call(*blocks: Any) -> Any:
         like = blocks[0]

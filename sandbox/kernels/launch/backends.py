@@ -1,4 +1,4 @@
-"""Which back end makes the kernels: numba for the CPU; Triton for CUDA, and where asked for in its interpreter."""
+"""The choice of the back end: numba for the CPU; Triton for CUDA, or on request in its interpreter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.machine.compiled import absent
 
 
 def refusal(device: torch.device, mode: str) -> str | None:
-    """Why there are no kernels for currents on this device in a mode of `choice.MODES`; None where there are."""
+    """Return why there are no kernels for currents on a device in a mode of `choice.MODES`; None if there are."""
     if device.type == "cpu" and mode == "triton":
         return triton_absent() or not_interpreting()
     if device.type == "cpu":
@@ -27,31 +27,31 @@ def refusal(device: torch.device, mode: str) -> str | None:
 
 
 def by_triton(device: torch.device, mode: str) -> bool:
-    """Whether Triton makes the kernels where any are made."""
+    """Return whether Triton, and not numba, compiles the kernels for a device and a mode."""
     return device.type == "cuda" or mode == "triton"
 
 
 @lru_cache(maxsize=1)
 def triton_absent() -> str | None:
-    """Why Triton makes nothing on this machine; None where it can."""
+    """Return why Triton cannot be used on this machine; None if it can."""
     return None if find_spec("triton") else "triton is not installed: pip install 'learning-rule-sandbox[triton]'"
 
 
 def not_interpreting() -> str | None:
-    """Why Triton makes nothing for the CPU; None where it interprets."""
+    """Return why Triton cannot run on the CPU; None if its interpreter is switched on."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         return None
-    return "currents are on cpu, where Triton has its interpreter alone: start Python with TRITON_INTERPRET=1"
+    return "currents are on cpu, where Triton only has its interpreter: start Python with TRITON_INTERPRET=1"
 
 
 def state() -> str:
-    """A line about the kernels for `sandbox doctor`."""
+    """Return a line about the kernels for `sandbox doctor`."""
     first = f"none: {absent()}" if absent() else compiled_loops.state(choice().mode)
     return f"{first}; {triton_state()}"
 
 
 def triton_state() -> str:
-    """What `sandbox doctor` says of Triton."""
+    """Return the part about Triton of that line."""
     if triton_absent():
         return "triton is not installed"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"

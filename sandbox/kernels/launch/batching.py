@@ -1,4 +1,4 @@
-"""The operators under vmap: samples are more cells."""
+"""The operators under vmap: samples become additional cells."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Dims = Sequence[int | None]
 
 
 def _first(x: Tensor, dim: int | None, size: int) -> Tensor:
-    """The samples along the first axis; a tensor that all share is repeated without a copy."""
+    """Move the samples to the first axis; a tensor that all share is repeated without a copy."""
     return x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
 
 
 def _sequence(x: Tensor, dim: int | None, size: int) -> Tensor:
-    """`[T, M]` of each sample as `[T, samples M]`."""
+    """Reshape `[T, M]` of each sample to `[T, samples M]`."""
     return _first(x, dim, size).movedim(0, 1).flatten(1)
 
 
 def _cells(x: Tensor, dim: int | None, size: int, cells: int) -> Tensor:
-    """`[M]` or a number of each sample as `[samples M]`."""
+    """Reshape `[M]` or a number of each sample to `[samples M]`."""
     x = _first(x, dim, size)
     return (x if x.ndim == 2 else x[:, None].expand(size, cells)).flatten()
 
@@ -35,7 +35,7 @@ def _all(change: Any, xs: Sequence[Tensor], dims: Any, *facts: Any) -> list[Tens
 
 
 def _apart(x: Tensor, size: int) -> Tensor:
-    """The samples along the first axis again."""
+    """Separate the samples again, along the first axis."""
     parted: Tensor = x.reshape(*x.shape[:-1], size, x.shape[-1] // size).movedim(-2, 0)
     return parted
 
@@ -43,6 +43,7 @@ def _apart(x: Tensor, size: int) -> Tensor:
 def run(
     info: Any, dims: Any, x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int
 ) -> tuple[list[Tensor], list[int]]:
+    """Run the forward operator for a batch of samples."""
     size, cells = info.batch_size, _cells_of(x, dims[0])
     of_params = dims[2] if isinstance(dims[2], (list, tuple)) else [None] * len(params)
     found = ops.run(
@@ -72,7 +73,11 @@ def run_backward(
     given: Any,
     names: str,
 ) -> tuple[list[Tensor], list[int]]:
-    """A parameter that all cells share has a gradient for each sample, so it becomes one of each cell here."""
+    """Run the backward operator for a batch of samples.
+
+    A parameter that all cells share has a separate gradient for each sample. So it gets a value for each cell here, and
+    its gradients are summed over the cells of each sample.
+    """
     size, cells = info.batch_size, _cells_of(x, dims[0])
     found = ops.run_backward(
         _sequence(x, dims[0], size),

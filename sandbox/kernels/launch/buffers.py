@@ -1,4 +1,4 @@
-"""The buffers of a kernel by name: what it reads beside the currents, and where it writes."""
+"""The buffers of a kernel by name: its inputs apart from the currents, and its outputs."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from sandbox.machine.memory import empty
 
 
 def per_cell(params: Sequence[Tensor]) -> tuple[bool, ...]:
-    """Which parameters have a value for each cell."""
+    """Return which parameters have a value for each cell."""
     return tuple(p.ndim > 0 for p in params)
 
 
 def read(params: Sequence[Tensor], draws: Sequence[Tensor]) -> dict[str, Tensor]:
-    """What a kernel reads beside currents and states, by name."""
+    """Return the buffers that a kernel reads apart from currents and states, by name."""
     cells = {f"p{i}": p.contiguous() for i, p in enumerate(params) if p.ndim}
     return cells | {f"d{i}": d.contiguous() for i, d in enumerate(draws)}
 
 
 def numbers(constants: Tensor, params: Sequence[Tensor], like: Tensor) -> Tensor:
-    """The constants, and then the parameters that all cells share.
+    """Return the constants, followed by the parameters that all cells share.
 
-    A parameter with a value for each cell leaves a zero, so that `p3` is always the fourth after the constants.
+    A parameter with a value for each cell is replaced by a zero, so that `p3` is always the fourth after the constants.
     """
     shared = [p.detach() if p.ndim == 0 else p.new_zeros(()) for p in params]
     return torch.cat([constants.to(like), torch.stack(shared)]) if shared else constants.to(like)
 
 
 class Forward(NamedTuple):
-    """Where a forward kernel writes: outputs `[T, M]`, states `[M]`, saved states; and all of them by name."""
+    """The buffers of a forward kernel: outputs `[T, M]`, states `[M]`, saved states; and all of them by name."""
 
     outs: list[Tensor]
     ends: list[Tensor]
@@ -46,9 +46,9 @@ class Forward(NamedTuple):
 def forward_buffers(
     structure: Structure, variant: Variant, x: Tensor, states: Sequence[Tensor], every: int = 1
 ) -> Forward:
-    """Buffers for the outputs of `x` `[T, M]`, with a row of saved states for every `every`-th step.
+    """Allocate the buffers for `x` `[T, M]`, with a row of saved states for every `every`-th step.
 
-    The kernel turns the first state into the last in place, so it is given a copy.
+    The kernel overwrites the first state with the last in place, so it gets a copy.
     """
     kept = saved(structure, variant) if variant.save else []
     outs = [empty(x.shape, x) for _ in structure.outputs]
@@ -59,7 +59,7 @@ def forward_buffers(
 
 
 class Backward(NamedTuple):
-    """What a backward kernel works on: gradients of states `[M]` and of inputs; and all buffers by name."""
+    """The buffers of a backward kernel: gradients of states `[M]` and of inputs; and all buffers by name."""
 
     bars: list[Tensor]
     found: dict[str, Tensor]
@@ -75,9 +75,9 @@ def backward_buffers(
     ends: Sequence[Tensor],
     key: str,
 ) -> Backward:
-    """Buffers for the gradients of the variant, and the states that the forward kernel saved.
+    """Allocate the buffers for the gradients of the variant, and add the states that the forward kernel saved.
 
-    The kernel turns the gradient of the last state into that of the first in place, so it is given a copy.
+    The kernel overwrites the gradient of the last state with that of the first in place, so it gets a copy.
     """
     bars = [end.clone(memory_format=torch.contiguous_format) for end in ends]
     found = {name: gradient(name, x, params, key) for name in variant.wanted}
@@ -87,8 +87,8 @@ def backward_buffers(
 
 
 def gradient(name: str, x: Tensor, params: Sequence[Tensor], key: str) -> Tensor:
-    """Where a gradient is written: a number for each block where all cells share a parameter."""
-    if name[0] != "p":  # the kernel writes every entry of it, but does not run where there are none
+    """Allocate the buffer of a gradient; for a parameter that all cells share, it has a number for each block."""
+    if name[0] != "p":  # the kernel writes every entry, but does not run if `x` is empty
         return x.new_zeros(x.shape) if not x.numel() else empty(x.shape, x)
     if params[int(name[1:])].ndim:
         return x.new_zeros(x.shape[1:])
@@ -96,5 +96,5 @@ def gradient(name: str, x: Tensor, params: Sequence[Tensor], key: str) -> Tensor
 
 
 def summed(parts: Tensor) -> Tensor:
-    """The sum over the blocks, in an order that no number of threads changes."""
+    """Sum over the blocks, in an order that does not depend on the number of threads."""
     return parts.sum() if parts.is_cuda else torch.as_tensor(parts.numpy().sum(), dtype=parts.dtype)

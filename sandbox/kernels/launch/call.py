@@ -1,4 +1,4 @@
-"""Handing arrays to a compiled kernel of whichever back end."""
+"""Call a compiled kernel of either back end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,16 @@ def call(
     numbers: Tensor,
     every: int = 1,
 ) -> None:
-    """Run a kernel over `x` `[T, M]`; it writes into the buffers.
+    """Run a kernel over `x` `[T, M]`; it writes to the buffers.
 
-    `numbers` are the constants of the neuron and then the parameters that all cells share. Buffers are contiguous, of
-    the dtype of `x`; `x` may stand still in time.
+    Args:
+        key: of the structure, from `registered.register`.
+        direction: "forward" or "backward".
+        variant: of the kernel.
+        x: input `[T, M]`; its stride in time may be 0.
+        buffers: by name; contiguous, of the dtype of `x`.
+        numbers: the constants of the neuron, followed by the parameters that all cells share.
+        every: distance of the saved states in steps, 1 by default.
     """
     if key.startswith(TRITON):
         from sandbox.kernels.launch import triton_call

@@ -1,4 +1,4 @@
-"""A structure, compiled and called: buffers by name, blocks by thread."""
+"""Compile a structure with numba and call it: buffers by name, blocks of cells divided among threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _kernel(key: str, direction: str, variant: Variant, dtype: torch.dtype) -> t
 
 
 class Loaded:
-    """A kernel and the addresses that it is handed."""
+    """A kernel with the addresses of its buffers."""
 
     def __init__(
         self,
@@ -39,20 +39,20 @@ class Loaded:
         buffers: Mapping[str, Tensor],
         numbers: Tensor,
     ) -> None:
-        with _LOCK:  # or two threads compile the same kernel: lru_cache computes outside of its own lock
+        with _LOCK:  # else two threads may compile the same kernel: lru_cache computes outside of its own lock
             self.kernel, names = _kernel(key, direction, variant, dtype)
         self.buffers = [buffers[name] for name in names]  # kept alive as long as their addresses are used
         self.numbers = numbers.contiguous()
         self.addresses = np.array([buffer.data_ptr() for buffer in self.buffers], dtype=np.int64)
         rows = [b.stride(0) * b.element_size() if b.ndim > 1 and len(b) > 1 else 0 for b in self.buffers]
-        self.strides = np.array(rows, dtype=np.int64)  # bytes from one step to the next; none where there is one row
+        self.strides = np.array(rows, dtype=np.int64)  # bytes from one step to the next; 0 for a single row
 
     def run(self, steps: int, cells: int, stride: int, every: int = 1) -> None:
-        """All steps of all cells, with `stride` numbers between two rows of the input."""
+        """Run all steps of all cells; `stride` is the distance of two rows of the input in elements."""
         self._share_out(steps, cells, stride, every, self.addresses)
 
     def step(self, t: int, cells: int) -> None:
-        """Step `t` alone: row `t` of every buffer that has more than one."""
+        """Run step `t` only: row `t` of every buffer that has several rows."""
         self._share_out(1, cells, 0, 1, self.addresses + t * self.strides)
 
     def _share_out(self, steps: int, cells: int, stride: int, every: int, addresses: Any) -> None:
@@ -65,12 +65,12 @@ class Loaded:
 
 
 def blocks(key: str, cells: int) -> int:
-    """The sums of a parameter that all cells share: one for each block."""
+    """Return the number of blocks: a parameter that all cells share has a partial sum for each."""
     return -(-cells // (WIDTH if key.startswith(TRITON) else block(cells)))
 
 
 def block(cells: int) -> int:
-    """The cells of a block: many, so that memory is read in long rows, but several blocks where cells are few.
+    """Return the cells of a block: many, so that memory is read in long rows, but several blocks if there are few.
 
     >>> block(100_000), block(1000), block(3)
     (1024, 256, 64)

@@ -1,4 +1,4 @@
-"""The kernels as torch operators, so that autograd, vmap and torch.compile know what they are."""
+"""The kernels as torch operators, so that autograd, vmap and torch.compile support them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _run(
     key: str,
     every: int,
 ) -> list[Tensor]:
-    """All steps: outputs `[T, M]`, the last state `[M]`, and states of every so manyth step; none if `every` is 0."""
+    """Run all steps; return outputs `[T, M]`, the last state `[M]`, and every `every`-th state; none if that is 0."""
     structure = STRUCTURES[key]
     variant = Variant(per_cell(params), every > 0, every > 1)
     room = forward_buffers(structure, variant, x, states, every)
@@ -61,7 +61,10 @@ def _run_backward(
     given: Sequence[int],
     names: str,
 ) -> list[Tensor]:
-    """Gradients of the inputs in `names` and of the first state, for those of outputs `given` and the last state."""
+    """Return the gradients of the inputs `names` and of the first state, from those of outputs and the last state.
+
+    `outs` are the gradients of the outputs with the numbers `given`; the others are zero.
+    """
     structure, each = STRUCTURES[key], per_cell(params)
     errors = {i: out.contiguous() for i, out in zip(given, outs, strict=True)}
     given_ = tuple(i in errors for i in range(len(structure.outputs)))
@@ -113,6 +116,7 @@ def _remember(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def keep(ctx: Any, given: Sequence[Any], output: Any) -> None:
+    """Save for the backward pass what it needs of the inputs and outputs."""
     x, states, params, draws, constants, key, every = given
     structure = STRUCTURES[key]
     saves = output[len(structure.outputs) + len(states) :]
@@ -123,6 +127,7 @@ def keep(ctx: Any, given: Sequence[Any], output: Any) -> None:
 
 
 def back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tuple[Any, ...]:
+    """Return the gradients of all inputs of `run`; `operator` is `run_backward` by default."""
     structure = STRUCTURES[ctx.key]
     x, *rest, constants = ctx.saved_tensors
     n, p, d = ctx.counts
@@ -144,6 +149,7 @@ def back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tupl
 
 
 def twice(ctx: Any, *grads: Any) -> Any:
+    """Raise RuntimeError: kernels have no second derivative."""
     raise RuntimeError("second derivatives are not in the kernels: run this under sandbox.kernels.using('plain')")
 
 
@@ -153,9 +159,9 @@ run, run_backward = torch.ops.sandbox.run.default, torch.ops.sandbox.run_backwar
 
 
 def rows(x: Tensor) -> Tensor:
-    """`x` with cells side by side in memory; one that stands still in time stays one row.
+    """Return `x` with cells adjacent in memory; an input with stride 0 in time stays one row.
 
-    A kernel knows one stride, from row to row. Rows that overlap, as those of `unfold`, are copied too.
+    A kernel has one stride only, from row to row. Rows that overlap, such as those of `unfold`, are copied, too.
     """
     dense = x.shape[1] <= 1 or x.stride(1) == 1
     return x if dense and (x.stride(0) == 0 or x.stride(0) >= x.shape[1]) else x.contiguous()

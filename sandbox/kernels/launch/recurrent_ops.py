@@ -1,10 +1,10 @@
-"""Synapse and neuron in one loop, as torch operators: a kernel's step and a product in turn.
+"""Synapse and neuron in one loop, as torch operators: a step of the kernel and a matrix product in turn.
 
     I[t] = x[t] + b + h[t] W.T,    s[t], state = step(I[t], state),    h[t + 1] = s[t]
     dL/dh[t] = dL/dI[t] W,         dL/dW = sum over t of dL/dI[t].T h[t],    dL/db = sum over t of dL/dI[t]
 
-The weight's gradient is one product after the loop, where the plain loop adds one up in every step. Currents and
-membranes of all steps are kept for the backward pass.
+The gradient of the weight is one product after the loop, whereas the plain loop accumulates it step by step. Currents
+and membranes of all steps are kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from sandbox.machine.memory import empty
 from sandbox.synapses import product
 from sandbox.synapses.events import heard
 
-Weigh = Callable[[Tensor, Tensor, Tensor], object]  # of spikes and current: writes the current with what is heard
+Weigh = Callable[
+    [Tensor, Tensor, Tensor], object
+]  # (spikes, current, out): writes the current plus the recurrent input to `out`
 # `x` is [T, M], `last` [..., N], states [M], params [M] or (), draws [T, M], constants [C] in float64
 RUN, BACKWARD = "sandbox::recur", "sandbox::recur_backward"
 torch.library.define(
@@ -53,7 +55,7 @@ def _run(
     way: str,
     save: bool,
 ) -> list[Tensor]:
-    """Outputs `[T, M]`, the last state `[M]` and, to `save`, the currents with what was heard, and membranes."""
+    """Run all steps; return outputs `[T, M]`, the last state `[M]` and, with `save`, total currents and membranes."""
     structure, width = STRUCTURES[key], weight.shape[0]
     variant = Variant(per_cell(params), save)
     room = forward_buffers(structure, variant, x, states)
@@ -83,10 +85,12 @@ def _run_backward(
     given: Sequence[int],
     names: str,
 ) -> list[Tensor]:
-    """Gradients of the inputs in `names`, the total current first, and of the first state."""
+    """Return the gradients of the inputs in `names`, the total current first, and of the first state."""
     structure, each = STRUCTURES[key], per_cell(params)
     errors = {i: out.contiguous() for i, out in zip(given, outs, strict=True)}
-    given_ = tuple(i == 0 or i in errors for i in range(len(structure.outputs)))  # the next step hears the first output
+    given_ = tuple(
+        i == 0 or i in errors for i in range(len(structure.outputs))
+    )  # the next step receives the first output
     variant = Variant(each, given=given_, wanted=tuple(names.split()))
     bars, found, buffers = backward_buffers(structure, variant, total, saves, params, ends, key)
     sums = {name: torch.zeros_like(g) for name, g in found.items() if name[0] == "p"}
@@ -100,7 +104,7 @@ def _run_backward(
             torch.mm(found["x"][t + 1].view_as(rows), weight, out=rows)
         if 0 in errors:
             heard += errors[0][t]
-        kernel.step(t, total.shape[1])  # writes the parameters' gradients anew: they are those of this step alone
+        kernel.step(t, total.shape[1])  # overwrites the gradients of the parameters: they are those of this step only
         for name, whole in sums.items():
             whole += found[name]
     found |= {name: g if each[int(name[1:])] else summed(g) for name, g in sums.items()}
@@ -156,7 +160,7 @@ def _back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
 
 
 def _one_by_one(info: Any, dims: Any, *inputs: Any) -> tuple[list[Tensor], list[int]]:
-    """The backward pass for errors in a batch."""
+    """Run the backward operator under vmap, for one sample after another."""
 
     def of(number: int, given: Any, dim: Any) -> Any:
         if isinstance(given, (list, tuple)):
@@ -175,7 +179,7 @@ recur, recur_backward = torch.ops.sandbox.recur.default, torch.ops.sandbox.recur
 
 
 def of_weight(way: str, at_current: Tensor, last: Tensor, spikes: Tensor, width: int) -> Tensor:
-    """`sum over t of dL/dI[t].T h[t]`: the first step hears `last`, every other the spikes before it."""
+    """Return `sum over t of dL/dI[t].T h[t]`; h is `last` in the first step, then the spikes of the step before."""
     first = at_current[0].view(-1, width).t() @ last.reshape(-1, width)
     if len(spikes) == 1:
         return first
@@ -190,7 +194,7 @@ def of_weight(way: str, at_current: Tensor, last: Tensor, spikes: Tensor, width:
 
 
 def weighing(way: str, weight: Tensor, bias: Tensor | None) -> Weigh:
-    """How what is heard is added to the current, with the roundings of the plain loop."""
+    """Return the function that adds the recurrent input to the current, with the same roundings as the plain loop."""
     across = weight.t()
 
     def dense(spikes: Tensor, current: Tensor, out: Tensor) -> None:

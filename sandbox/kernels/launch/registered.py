@@ -1,4 +1,4 @@
-"""The torch operators that call kernels, registered once for each structure."""
+"""The structures that the torch operators can run, by key."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from sandbox.kernels.write.emit_backward import backward
 from sandbox.kernels.write.emit_forward import forward
 from sandbox.kernels.write.triton_words import spelled
 
-STRUCTURES: dict[str, Structure] = {}  # by key: what the operators of `ops` are told to run
+STRUCTURES: dict[str, Structure] = {}  # by key, which the operators of `ops` take as an argument
 
 
-TRITON = "triton "  # before the key of a structure that Triton is to compile
+TRITON = "triton "  # prefix of the key of a structure that Triton compiles
 
 
 WRITERS = {"forward": forward, "backward": backward}
 
 
 def register(structure: Structure, device: torch.device) -> str:
-    """The key by which the operators know a structure, and the back end that is to compile it for a device."""
+    """Register a structure and return its key, which also determines the back end for the device."""
     if not by_triton(device, choice().mode):
         return STRUCTURES.setdefault(structure.key, structure).key
     key = TRITON + structure.key

@@ -1,4 +1,4 @@
-"""Kernels on disk: a file for each source, versions and processor, written in one move and never relied upon."""
+"""Kernels on disk: a file for each source, versions and processor; written atomically, and never required."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SIGNATURE = "void(int64, int64, int64, int64, int64, int64, int64, int64[::1], i
 
 
 def folder() -> Path:
-    """Where kernels are kept: SANDBOX_KERNEL_CACHE, or the user's cache folder."""
+    """Return the folder of the kernels: SANDBOX_KERNEL_CACHE, or the user's cache folder."""
     return compiled_loops.cache_folder(os.environ.get("SANDBOX_KERNEL_CACHE")) / "kernels"
 
 
 @lru_cache(maxsize=1)
 def versions() -> str:
-    """Everything beside its source that machine code depends on."""
+    """Return everything on which the machine code of a kernel depends apart from its source."""
     import llvmlite
     import llvmlite.binding as llvm
     import numba
@@ -45,7 +45,7 @@ def versions() -> str:
 
 @lru_cache(maxsize=512)
 def imported(source: str) -> Any:
-    """The kernel of a source for Triton, which wants to read it in a file: a temporary one where none can be kept."""
+    """Import the kernel of a source for Triton, which reads it from a file; a temporary one if the cache fails."""
     name = f"triton_{hashlib.sha256(source.encode()).hexdigest()[:32]}"
     try:
         path = _written(folder() / f"{name}.py", source)
@@ -57,34 +57,37 @@ def imported(source: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _temporary() -> tempfile.TemporaryDirectory[str]:
-    """A folder that is gone when the process is."""
+    """Make a folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix="sandbox-kernels-")
 
 
 @lru_cache(maxsize=512)
 def compiled(source: str, real: Any) -> Any:
-    """The kernel of a source, for `numpy.float32` or `numpy.float64`; from the disk where it is there."""
+    """Compile the kernel of a source, for `numpy.float32` or `numpy.float64`, or load it from disk."""
     digest = hashlib.sha256("\n".join([source, real.__name__, versions()]).encode()).hexdigest()[:32]
     try:
         path = _written(folder() / f"kernel_{digest}.py", source)
         return _load(source, path, real)
-    except Exception as error:  # of the disk, or of what somebody left there: whatever it is, it need not stop a run
+    except Exception as error:  # a full disk or a damaged file must not stop a run
         LOG.debug("a kernel is not kept: %s", error)
         return _load(source, None, real)
 
 
 def _written(path: Path, source: str) -> Path:
-    """The file with this source; it appears whole or not at all."""
+    """Write a source to a file atomically, unless it is there already; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if hasattr(os, "getuid") and path.parent.stat().st_uid != os.getuid():
-        raise PermissionError(f"{path.parent} belongs to somebody else, and machine code is not taken from strangers")
+        raise PermissionError(f"{path.parent} belongs to another user; machine code is not loaded from it")
     if not (path.is_file() and path.read_text() == source):
         files.write_atomically(path, source)
     return path
 
 
 def _load(source: str, path: Path | None, real: Any) -> Any:
-    """Compile, or fetch what numba keeps beside the file; it asks for the module of a function by its name."""
+    """Compile a source, or load the machine code that numba keeps beside the file.
+
+    Numba looks up the module of a function by its name, so the module has to be in `sys.modules`.
+    """
     from numba import njit
 
     from sandbox.kernels.device.elementary import functions
@@ -94,7 +97,7 @@ def _load(source: str, path: Path | None, real: Any) -> Any:
 
 
 def _executed(source: str, path: Path | None, names: Mapping[str, Any]) -> ModuleType:
-    """A module of a source, with these names in it."""
+    """Execute a source as a module that contains these names."""
     module = ModuleType(f"sandbox_kernel_{path.stem}" if path else "sandbox_kernel")
     module.__dict__.update(names)
     if path:

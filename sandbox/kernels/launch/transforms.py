@@ -1,4 +1,4 @@
-"""The operators for torch.func.grad, which takes autograd functions of one flat row of tensors."""
+"""The operators for torch.func.grad, which requires autograd functions with a flat list of tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.kernels.launch.ops import back, keep, run, run_backward, twice
 
 
 class Transformable(torch.autograd.Function):
-    """`run` for torch.func.grad, which does not take an operator; its lists are one flat row of tensors."""
+    """`run` for torch.func.grad, which does not support operators; its lists are flattened into one."""
 
     generate_vmap_rule = True
 
@@ -44,7 +44,7 @@ class TransformableBackward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is remembered."""
+        """Save nothing: there is no second derivative."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -60,7 +60,7 @@ def _transformed_backward(
 
 
 def _parted(counts: Sequence[int], tensors: Sequence[Tensor]) -> list[Any]:
-    """The first tensor, and the others in lists of these lengths."""
+    """Return the first tensor, followed by the others in lists of these lengths."""
     parts: list[Any] = [tensors[0]]
     start = 1
     for count in counts:
@@ -70,6 +70,6 @@ def _parted(counts: Sequence[int], tensors: Sequence[Tensor]) -> list[Any]:
 
 
 def transformed(x: Tensor, states: Any, params: Any, draws: Any, constants: Tensor, key: str, every: int) -> Any:
-    """`run` under a transform of torch.func."""
+    """Call `run` under a transform of torch.func."""
     counts = len(states), len(params), len(draws)
     return Transformable.apply(counts, key, every or 1, constants, x, *states, *params, *draws)  # type: ignore[no-untyped-call]

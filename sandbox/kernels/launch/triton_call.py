@@ -1,8 +1,8 @@
-"""A structure compiled by Triton and called: one program for each block of cells.
+"""Compile a structure with Triton and call it: one program for each block of cells.
 
-Nothing is contracted that the step did not contract, so that a kernel rounds as the operations of torch do.
+Products and sums are fused only where the step fuses them, so that a kernel rounds like the operations of torch.
 
-Experimental: run in Triton's interpreter alone; no CUDA device has run a kernel of this module yet.
+Experimental: run only in Triton's interpreter; no CUDA device has run a kernel of this module yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sandbox.kernels.write.triton_words import WIDTH, Triton
 
 @lru_cache(maxsize=256)
 def kernel(key: str, direction: str, variant: Variant) -> tuple[Any, list[str]]:
-    """The function, which Triton compiles for the dtypes that it is called with, and the names of its buffers."""
+    """Return the function, which Triton compiles for the dtypes of its arguments, and the names of its buffers."""
     source, names = WRITERS[direction](STRUCTURES[key], variant, Triton)
     return store.imported(source), names
 
@@ -30,7 +30,7 @@ def kernel(key: str, direction: str, variant: Variant) -> tuple[Any, list[str]]:
 def call(
     key: str, direction: str, variant: Variant, x: Tensor, buffers: Mapping[str, Tensor], numbers: Tensor, every: int
 ) -> None:
-    """What `call.call` promises, on the device of `x`."""
+    """Do what `call.call` documents, on the device of `x`."""
     function, names = kernel(key, direction, variant)
     steps, cells = x.shape
     given = {"x": x, **buffers}

@@ -1,1 +1,1 @@
-"""From a neuron's `step` to a plan: the graph that torch traces, and its adjoint. Imports no back end."""
+"""From a neuron's `step` to a plan: the graph traced from torch, and its adjoint. Imports no back end."""

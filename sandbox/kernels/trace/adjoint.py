@@ -1,4 +1,4 @@
-"""Reverse mode over a graph: the slope of each kind from SymPy, the chain rule as more nodes of the same graph."""
+"""Reverse-mode differentiation of a graph: partial derivatives from SymPy, the chain rule as more nodes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ WHOLE = 16  # exponents up to this are written as products
 def adjoint(
     graph: Graph, seeds: Mapping[int, list[int]], wanted: list[int], surrogate: Callable[[int, int], int]
 ) -> dict[int, int]:
-    """Adds the nodes of `sum_i seed_i d(node_i) / d(wanted_j)`; returns their places by j.
+    """Add the nodes of `sum_i seed_i d(node_i) / d(wanted_j)`; return their places by j.
 
         bar(x) = sum over the nodes y that read x of bar(y) dy/dx
 
-    Arguments: the seeds of each node, the nodes with respect to which to differentiate, and what writes `g(u)` for a
-    spike node and its `u`. A wanted node that nothing depends on is left out.
+    Args:
+        graph: to which the nodes are added.
+        seeds: the seeds of each node, by place.
+        wanted: places of the nodes with respect to which to differentiate.
+        surrogate: adds `g(u)` for the places of a spike node and of its `u`, and returns its place.
+
+    Returns: the gradients by place; a wanted node on which no seeded node depends is left out.
     """
     bars: dict[int, list[int]] = {place: list(given) for place, given in seeds.items()}
     live = _influenced(graph, wanted)
@@ -41,7 +46,7 @@ def adjoint(
 
 @cache
 def slopes(kind: str) -> tuple[Any, ...]:
-    """The partial derivatives of a kind, as SymPy expressions of its arguments and its value y."""
+    """Return the partial derivatives of a kind, as SymPy expressions of its arguments and its value y."""
     import sympy  # type: ignore[import-untyped]
 
     entry = KINDS[kind]
@@ -73,7 +78,7 @@ def _total(graph: Graph, terms: list[int]) -> int:
 
 
 def _chained(graph: Graph, bar: int, factor: int) -> int:
-    """`bar * factor`; a factor that is a sign change or a quotient stays one rounding."""
+    """Add `bar * factor`; for a negative literal or 1 / y, negate or divide instead: one rounding."""
     node = graph.nodes[factor]
     if node.kind == "neg" and graph.nodes[node.args[0]].kind == "literal":
         return graph.add("neg", _chained(graph, bar, node.args[0]))
@@ -83,7 +88,7 @@ def _chained(graph: Graph, bar: int, factor: int) -> int:
 
 
 def _written(graph: Graph, expression: Any, args: tuple[int, ...], place: int) -> int:
-    """A SymPy expression as nodes."""
+    """Add the nodes of a SymPy expression."""
     if expression.is_Symbol:
         return {**dict(zip(NAMES, args, strict=False)), "y": place}[expression.name]
     if expression.is_number:
@@ -103,7 +108,7 @@ def _number(graph: Graph, value: float) -> int:
 
 
 def _sum(graph: Graph, terms: tuple[Any, ...], parts: list[int]) -> int:
-    """Positive terms first, so that `-y**2 + 1` is one subtraction."""
+    """Add a sum with its positive terms first, so that `-y**2 + 1` is one subtraction."""
     order = sorted(range(len(parts)), key=lambda i: graph.nodes[parts[i]].kind == "neg")
     total = parts[order[0]]
     for i in order[1:]:
@@ -136,7 +141,7 @@ def _raised(graph: Graph, base: int, exponent: Any, written: int) -> int:
 
 
 def whole_power(graph: Graph, base: int, exponent: int) -> int:
-    """`base ** exponent` as products, from the left."""
+    """Add `base ** exponent` as products, from the left."""
     if exponent == 0:
         return graph.literal(1.0)
     total = base

@@ -1,4 +1,4 @@
-"""What each torch operation is in the graph, in the order of roundings that torch's CPU kernels have."""
+"""The nodes for each torch operation, with the same order of roundings as torch's CPU kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sandbox.kernels.trace.adjoint import WHOLE, whole_power
 from sandbox.kernels.trace.graph import Graph
 from sandbox.kernels.unsupported import Unsupported
 
-Write = Callable[..., int]  # of the graph, and places
+Write = Callable[..., int]  # (graph, *places) -> place
 
 
 def _same(kind: str) -> Write:
@@ -25,7 +25,7 @@ def _compared(kind: str) -> Write:
 
 
 def _added(graph: Graph, a: int, b: int, alpha: float = 1) -> int:
-    """`a + alpha b`, which torch rounds once where the processor can."""
+    """Add `a + alpha b`, which torch rounds only once if the processor has a fused multiply-add."""
     if alpha == 1:
         return graph.add("add", number(graph, a), number(graph, b))
     factor = graph.constant(alpha)
@@ -39,7 +39,7 @@ def _subtracted(graph: Graph, a: int, b: int, alpha: float = 1) -> int:
 
 
 def _power(graph: Graph, base: int, exponent: int) -> int:
-    """Whole and half exponents without the general function, as torch has the smallest of them."""
+    """Add a power; integer and half exponents without the general function, as torch does for the smallest ones."""
     node = graph.nodes[exponent]
     value = float(node.what) if node.kind in ("constant", "literal") else math.nan
     if value == round(value) if math.isfinite(value) else False:
@@ -59,7 +59,7 @@ def _clamped(graph: Graph, x: int, low: int | None = None, high: int | None = No
 
 
 def _cast(graph: Graph, x: int, **options: Any) -> int:
-    """To the dtype of the step, or the truth of a number."""
+    """Add a conversion to the dtype of the step, or of a number to a condition."""
     dtype = options.get("dtype")
     if dtype == torch.bool:
         return x if graph.is_condition(x) else graph.add("ne", x, graph.literal(0.0))
@@ -73,7 +73,7 @@ def _truth(kind: str) -> Write:
 
 
 def number(graph: Graph, place: int) -> int:
-    """A truth as 0 or 1; a number as it is."""
+    """Return a condition as a number, 0 or 1; a number unchanged."""
     if not graph.is_condition(place):
         return place
     return graph.add("where", place, graph.literal(1.0), graph.literal(0.0))
@@ -154,6 +154,6 @@ ATEN: Mapping[str, Write] = {
 
 @lru_cache(maxsize=1)
 def fused() -> bool:
-    """Whether torch rounds `a + alpha b` once on this processor."""
+    """Return whether torch rounds `a + alpha b` only once on this processor."""
     a, b = torch.full((64,), -1.0, dtype=torch.float64), torch.full((64,), 1 + 2.0**-30, dtype=torch.float64)
     return bool((torch.add(a, b, alpha=1 - 2.0**-30) != 0).all())  # the product is 1 - 2^-60, which rounds to 1

@@ -1,4 +1,4 @@
-"""One step of a neuron as a graph of a few kinds of nodes, each node made only once."""
+"""One step of a neuron as a graph of a few kinds of nodes, without duplicates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAVES = ("input", "constant", "literal")
 
 
 class Node(NamedTuple):
-    """A kind of `KINDS` with the places of its arguments; or an input by name, a constant or a literal by value."""
+    """A kind of `KINDS` with the places of its arguments; or an input by name, a constant or literal by value."""
 
     kind: str
     args: tuple[int, ...] = ()
@@ -20,10 +20,10 @@ class Node(NamedTuple):
 
 
 class Graph:
-    """Nodes in the order in which they are made; equal nodes are one, so common parts are computed once.
+    """Nodes in the order in which they are added; equal nodes are merged, so common parts are computed once.
 
-    A `constant` is a number of the neuron, handed to the kernel when it runs, so that cells that differ in their
-    numbers share a kernel; a `literal` belongs to the kernel.
+    A `constant` is a number of the neuron, passed to the kernel when it runs, so that neurons that differ only in their
+    numbers share a kernel; a `literal` is compiled into the kernel.
 
     >>> graph = Graph()
     >>> v = graph.input("v")
@@ -36,31 +36,31 @@ class Graph:
         self.places: dict[Node, int] = {}
 
     def input(self, name: str) -> int:
-        """What the kernel is handed for each cell, or for all of them."""
+        """Add an input of the kernel, for each cell or for all cells; return its place."""
         return self._place(Node("input", (), name))
 
     def constant(self, value: float) -> int:
-        """A number of the neuron; zero and one are literals."""
+        """Add a number of the neuron; zero and one become literals."""
         return self.literal(value) if value in (0.0, 1.0) else self._place(Node("constant", (), repr(float(value))))
 
     def literal(self, value: float) -> int:
-        """A number of the kernel."""
+        """Add a number that is compiled into the kernel."""
         return self._place(Node("literal", (), repr(float(value))))
 
     def add(self, kind: str, *args: int) -> int:
-        """A node of the table; what is trivial for every number, NaN included, is not made."""
+        """Add a node of `KINDS`; an operation that is trivial for every number, NaN included, is simplified."""
         if kind not in KINDS:
-            raise Unsupported(f"{kind} is no operation of the kernels")
+            raise Unsupported(f"{kind} is not an operation of the kernels")
         if len(args) != KINDS[kind].arity:
             raise Unsupported(f"{kind} with {len(args)} arguments")
         return self._trivial(kind, args) if kind in ("add", "mul", "neg", "sub") else self._place(Node(kind, args))
 
     def is_condition(self, place: int) -> bool:
-        """Whether it is a truth."""
+        """Return whether a node is a condition, true or false."""
         return self.nodes[place].kind in CONDITIONS
 
     def reach(self, ends: Iterable[int]) -> list[int]:
-        """The places that these need, in order."""
+        """Return the places on which `ends` depend, `ends` included, in order."""
         wanted: set[int] = set()
         waiting = list(ends)
         while waiting:
@@ -71,7 +71,7 @@ class Graph:
         return sorted(wanted)
 
     def constants(self) -> list[str]:
-        """The numbers of the neuron, in the order of their first use."""
+        """Return the numbers of the neuron, in the order of their first use."""
         return [node.what for node in self.nodes if node.kind == "constant"]
 
     def _place(self, node: Node) -> int:
@@ -84,14 +84,16 @@ class Graph:
         return self.nodes[place] == Node("literal", (), repr(value))
 
     def _trivial(self, kind: str, args: tuple[int, ...]) -> int:
-        # not `x + 0`, which is no x where x is -0.0
+        # `x + 0` is not simplified: for x = -0.0 it is 0.0
         if kind == "mul":
             for one, other in (args, args[::-1]):
                 if self._is(one, 1.0):
                     return other
                 mask = self.nodes[one]
                 if mask.kind == "where" and self._is(mask.args[1], 1.0) and self._is(mask.args[2], 0.0):
-                    return self.add("where", mask.args[0], other, mask.args[2])  # so that 0 times infinity is 0
+                    return self.add(
+                        "where", mask.args[0], other, mask.args[2]
+                    )  # the spike as a mask, so that 0 times infinity is 0
                 if mask.kind == "where" and self._is(mask.args[1], 0.0) and self._is(mask.args[2], 1.0):
                     return self.add("where", mask.args[0], mask.args[1], other)
         if kind == "neg" and self.nodes[args[0]].kind == "neg":

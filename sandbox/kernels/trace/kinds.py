@@ -1,4 +1,4 @@
-"""The closed list of what a kernel can compute: how each node is written, and the formula of its derivative."""
+"""The closed list of operations in a kernel: the code of each node, and the formula for its derivatives."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """`code` is Python of a kernel; `formula` is read by SymPy, or else `slopes` are, one for each argument.
+    """An operation of a kernel.
 
-    In both, the arguments are called a, b and c, and the node's own value y; None is a slope that is nowhere.
+    Args:
+        arity: number of arguments.
+        code: its Python in a kernel.
+        formula: for SymPy to differentiate; None if `slopes` are given instead.
+        slopes: the partial derivative for each argument; None where there is none.
+
+    In both, the arguments are called a, b and c, and the node's own value y.
     """
 
     arity: int
@@ -88,5 +94,5 @@ COSTLY = frozenset(
         "mod",
         "pow",
     }
-)  # what takes longer than to fetch a number from memory
+)  # operations that take longer than reading a number from memory
 CONDITIONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})

@@ -1,4 +1,4 @@
-"""A neuron's step as a plan: what torch computes beforehand, and the graph of what a kernel repeats."""
+"""A neuron's step as a plan: what torch computes beforehand, and the graph that a kernel evaluates in every step."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sandbox.kernels.unsupported import Unsupported
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import GOLDEN, uniform
 
-Body = Callable[[Neuron, Tensor, Any, float], tuple[tuple[Tensor, ...], Any]]  # one step: what is shown, next state
-KEY = 0x5EED  # of the dice while a step is traced
-STREAMS = 8  # of one key that are looked for
+Body = Callable[[Neuron, Tensor, Any, float], tuple[tuple[Tensor, ...], Any]]  # one step: outputs, next state
+KEY = 0x5EED  # of the random numbers while a step is traced
+STREAMS = 8  # of one key that are recognised
 BEFOREHAND = frozenset(ATEN) | {
     "erfinv",
     "special_ndtr",
@@ -32,7 +32,7 @@ BEFOREHAND = frozenset(ATEN) | {
 
 @dataclass(frozen=True)
 class Plan:
-    """A structure, the numbers of one neuron, and what torch computes of its learned parameters and dice."""
+    """A structure, the numbers of one neuron, and what torch computes from its learned parameters and random draws."""
 
     structure: Structure
     constants: Tensor  # float64
@@ -41,10 +41,10 @@ class Plan:
     boundary: tuple[int, ...]  # values of the tape that the kernel reads: params, then draws
     named: Mapping[str, int]  # parameters of the neuron, by the place of their values
     dice: Mapping[int, tuple[int, torch.dtype]]  # place of a draw -> its stream
-    used: bool  # whether a spike has asked how to be differentiated
+    used: bool  # whether a spike depends on the settings of the pass
 
     def beforehand(self, neuron: Neuron, draw: Callable[[int, torch.dtype], Tensor]) -> list[Tensor]:
-        """The values that the kernel reads beside currents and states, in torch, differentiable."""
+        """Compute the inputs of the kernel apart from currents and states, in torch and differentiably."""
         values: dict[int, Any] = {place: getattr(neuron, name) for name, place in self.named.items()}
         values |= {place: draw(*which) for place, which in self.dice.items()}
         for row in self.rows:
@@ -54,7 +54,7 @@ class Plan:
 
 
 def plan(neuron: Neuron, body: Body, states: Sequence[str], like: Any, dt: float, dtype: torch.dtype) -> Plan:
-    """Trace one step of one cell. `like` is a state whose fields `states` are present. Raises Unsupported."""
+    """Trace one step of one cell; `like` is a state in which the fields `states` are not None. Raises Unsupported."""
     return alone(partial(_plan, neuron, body, tuple(states), like, dt, dtype))
 
 
@@ -92,7 +92,7 @@ def _plan(neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: fl
 def _operands(
     tape: Tape, neuron: Neuron, states: tuple[str, ...], like: Any, dtype: torch.dtype
 ) -> tuple[Tensor, Any, Neuron, dict[str, int]]:
-    """A current, a state and a neuron of one cell, known to the tape."""
+    """Make a current, a state and a neuron of one cell, and name them on the tape."""
     current = torch.full((1,), 0.3, dtype=dtype)
     tape.name(current, "step")
     values = {name: torch.full((1,), 0.1 + 0.05 * i, dtype=dtype) for i, name in enumerate(states)}
@@ -111,13 +111,13 @@ def _operands(
 
 
 def learned_fields(neuron: Neuron) -> dict[str, Tensor]:
-    """The parameters that are tensors, by name."""
+    """Return the parameters that are tensors, by name."""
     names = neuron.__dataclass_fields__
     return {name: value for name in names if isinstance(value := getattr(neuron, name), Tensor)}
 
 
 def _marked(tape: Tape, spikes: dict[int, Surrogate]) -> Any:
-    """The pass of the caller, with spikes that the tape sees as one operation."""
+    """Return the pass of the caller, changed so that the tape records a spike as one operation."""
     context = current_pass()
 
     def marked(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
@@ -142,13 +142,13 @@ def _check_end(like: Any, end: Any, states: tuple[str, ...]) -> None:
     if kept != list(states):
         raise Unsupported(f"a step turns a state of {', '.join(states)} into one of {', '.join(kept)}", expected=True)
     if getattr(end, "key", None) is not None and int(end.key) != KEY + GOLDEN:
-        raise Unsupported("the key of the dice does not follow sandbox.neurons.dice.following")
+        raise Unsupported("the key of the random draws does not follow sandbox.neurons.dice.following")
 
 
 def _check_functions(
     neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: float, dtype: torch.dtype
 ) -> None:
-    """Raise Unsupported where the step differentiates by a function of its own, which a tape does not see."""
+    """Raise Unsupported for a step with an autograd function of its own, whose backward pass a tape does not see."""
     silent = differentiating(spike=lambda surrogate, u, strict, noise: heaviside(u.detach(), strict, noise))
     current, state, traced, _ = _operands(Tape(), neuron, states, like, dtype)
     values = [current, *(getattr(state, name) for name in states), *learned_fields(traced).values()]
@@ -170,7 +170,7 @@ def _check_functions(
 
 
 def _dice(tape: Tape) -> dict[int, tuple[int, torch.dtype]]:
-    """Which values are draws of `dice.uniform`, and of which stream, by their numbers."""
+    """Return which values are draws of `dice.uniform`, and their streams; draws are recognised by their value."""
     found: dict[int, tuple[int, torch.dtype]] = {}
     key = torch.tensor(KEY, dtype=torch.int64)
     drawn = {
@@ -185,7 +185,7 @@ def _dice(tape: Tape) -> dict[int, tuple[int, torch.dtype]]:
 
 
 def _needed(tape: Tape, boundary: tuple[int, ...], given: set[int]) -> tuple[Row, ...]:
-    """The rows that compute the boundary from what is given, in order."""
+    """Return the rows that compute the boundary from the given values, in order."""
     rows = {row.out: row for row in tape.rows}
     wanted: set[int] = set()
     waiting = list(boundary)
@@ -194,7 +194,7 @@ def _needed(tape: Tape, boundary: tuple[int, ...], given: set[int]) -> tuple[Row
         if place in given or place in wanted:
             continue
         if place not in rows:
-            raise Unsupported("random numbers that are not of sandbox.neurons.dice")
+            raise Unsupported("random numbers that do not come from sandbox.neurons.dice")
         wanted.add(place)
         name = rows[place].function.overloadpacket.__name__
         if name not in BEFOREHAND or (

@@ -1,4 +1,4 @@
-"""What torch computes in one step, written down operation by operation as it runs."""
+"""A recording of the torch operations in one step, made while it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 from sandbox.kernels.unsupported import Unsupported
 
 Answer = TypeVar("Answer")
-CREATED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")  # of an argument's shape alone
+CREATED = (
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+)  # depend only on an argument's shape
 
 
 class Ref(NamedTuple):
@@ -25,7 +32,7 @@ class Ref(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An operation, what it read, with a `Ref` for each tensor that varies, and where its result stands."""
+    """An operation, its arguments, with a `Ref` for each tensor that varies, and the place of its result."""
 
     function: Any
     args: tuple[Any, ...]
@@ -34,10 +41,10 @@ class Row(NamedTuple):
 
 
 class Tape(TorchDispatchMode):
-    """Records what is computed from the tensors that are named; what does not depend on them is a plain number.
+    """Records all operations on named tensors; whatever does not depend on them is a plain number.
 
-    `origins[place]` are the names from which a value was made, `values[place]` is the value itself. Tensors are known
-    by their `id`, which is theirs alone only while they live: `values` keeps them all alive.
+    `origins[place]` are the names on which a value depends, `values[place]` is the value itself. Tensors are identified
+    by their `id`, which Python reuses after a tensor is freed; so `values` keeps them all alive.
     """
 
     def __init__(self) -> None:
@@ -53,17 +60,17 @@ class Tape(TorchDispatchMode):
         return False  # torch.compile never sees the thread that records, and importing it takes a second
 
     def name(self, tensor: Tensor, origin: str) -> Ref:
-        """Lets a tensor vary."""
+        """Name a tensor as one that varies."""
         return self._hold(tensor, frozenset({origin}))
 
     def ref(self, tensor: Any) -> Any:
-        """The place of a tensor that varies; anything else as it is."""
+        """Return the place of a tensor that varies; any other object unchanged."""
         if isinstance(tensor, Tensor) and id(tensor) in self.places:
             return Ref(self.places[id(tensor)])
         return tensor
 
     def mark(self, function: str, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Records `value` as the result of an operation of our own."""
+        """Record `value` as the result of an operation that torch does not have."""
         refs = tuple(self.ref(arg) for arg in args)
         origins = frozenset[str]().union(*(self.origins[ref.place] for ref in refs if isinstance(ref, Ref)))
         self.rows.append(Row(function, refs, kwargs, self._hold(value, origins).place))
@@ -103,17 +110,17 @@ def _refs(tree: Any) -> list[Ref]:
 
 
 def refs(row: Row) -> list[Ref]:
-    """The values that a row reads."""
+    """Return the values that a row reads."""
     return _refs((row.args, row.kwargs))
 
 
 def map_refs(f: Callable[[Ref], Any], tree: Any) -> Any:
-    """The tree with something in the place of each value of the tape."""
+    """Replace each `Ref` in a tree by `f(ref)`."""
     return tree_map(lambda x: f(x) if isinstance(x, Ref) else x, tree, is_leaf=lambda x: isinstance(x, Ref))
 
 
 def alone(work: Callable[[], Answer]) -> Answer:
-    """The answer of `work` on a thread of its own, where no mode, transform or gradient of the caller's is at work."""
+    """Run `work` on its own thread, without the dispatch modes, transforms or gradient mode of the caller."""
     answers: list[Answer] = []
     errors: list[BaseException] = []
 

@@ -1,4 +1,4 @@
-"""What a kernel is made from: the graph of a step, what it reads and puts out, and its gradient."""
+"""The specification of a kernel: the graph of a step, its inputs and outputs, and its gradient."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sandbox.kernels.trace.writing import slope
 
 @dataclass(frozen=True)
 class Structure:
-    """What a kernel is made from: a graph, and the places of what it puts out."""
+    """The specification of a kernel: a graph, the numbers of its inputs, and the places of its results."""
 
     graph: Graph
     states: int
-    params: int  # inputs that are the same in every step
-    draws: int  # inputs that are not
+    params: int  # inputs that are constant in time
+    draws: int  # inputs that differ in every step
     outputs: tuple[int, ...]
     ends: tuple[int, ...]
     spikes: tuple[tuple[int, Surrogate], ...]
 
     @cached_property
     def key(self) -> str:
-        """Equal for equal structures, in every process."""
+        """Hash of the structure, the same in every process; numbers of the neuron do not count."""
         numbers = {what: i for i, what in enumerate(self.graph.constants())}
         nodes = [
             node._replace(what=numbers[node.what]) if node.kind == "constant" else node for node in self.graph.nodes

@@ -1,4 +1,4 @@
-"""From the rows of a tape to the nodes of a graph: only what is in the list passes."""
+"""From the rows of a tape to the nodes of a graph: only whitelisted operations are translated."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from sandbox.kernels.trace.graph import Graph
 from sandbox.kernels.trace.record import Ref, Row, Tape, alone
 from sandbox.kernels.unsupported import Unsupported
 
-IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking")  # options that change no number
+IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking")  # options that do not change values
 
 
 class Writing:
-    """Turns the rows of a tape into a graph, from its results backward."""
+    """Translates the rows of a tape into a graph, starting from the results."""
 
     def __init__(self, tape: Tape, dtype: torch.dtype, spikes: Mapping[int, Surrogate]) -> None:
         self.tape, self.dtype, self.surrogates = tape, dtype, spikes
@@ -30,22 +30,22 @@ class Writing:
         self.rows = {row.out: row for row in tape.rows}
 
     def leaf(self, value: int, name: str) -> int:
-        """A value that the kernel is handed."""
+        """Add an input of the kernel for a value of the tape; return its place."""
         self.known[value] = self.graph.input(name)
         return self.known[value]
 
     def result(self, value: Any) -> int:
-        """The place of what a step puts out."""
+        """Return the place of a result of the step."""
         ref = self.tape.ref(value)
         if not isinstance(value, Tensor) or value.shape not in ((1,), ()) or value.dtype != self.dtype:
             shown = (
                 f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             )
-            raise Unsupported(f"a step puts out {shown} for a cell of {self.dtype}")
+            raise Unsupported(f"a step returns {shown} for a cell of {self.dtype}")
         return number(self.graph, self.operand(ref))
 
     def operand(self, ref: Any) -> int:
-        """The place of a value of the tape, or of a number."""
+        """Return the place of a value of the tape, or of a number."""
         if isinstance(ref, Ref):
             if ref.place not in self.known:
                 self.known[ref.place] = self._made(ref.place)
@@ -96,7 +96,7 @@ class Writing:
         return ATEN[name](self.graph, *(None if arg is None else self.operand(arg) for arg in args), **options)
 
     def _summed(self, row: Row) -> int:
-        """The sum of a stack of values of the cell: terms of a series, added from the first."""
+        """Add the sum of a stack of values of the cell, the terms of a series, starting with the first."""
         source = self.rows.get(row.args[0].place) if isinstance(row.args[0], Ref) else None
         if source is None or source.function.overloadpacket.__name__ not in ("stack", "cat") or row.args[1:] != ([0],):
             raise Unsupported("aten.sum")
@@ -107,7 +107,7 @@ class Writing:
 
 
 def slope(graph: Graph, surrogate: Surrogate, u: int) -> int:
-    """The nodes of a surrogate's derivative g(u), traced like a step."""
+    """Add the nodes of a surrogate's derivative g(u), traced like a step; return the place of the result."""
     tape = Tape()
 
     def traced() -> tuple[Tensor, Tensor]:

@@ -1,1 +1,1 @@
-"""Source code of a kernel from its plan, in the words of numba or of Triton. Imports `trace`."""
+"""The source code of a kernel, generated from its plan for numba or Triton. Imports `trace`."""

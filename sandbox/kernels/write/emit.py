@@ -1,4 +1,4 @@
-"""What the sources of forward and backward kernels share: variants, the words of a back end, a line for each node."""
+"""Common parts of forward and backward kernels: variants, the syntax of a back end, a line for each node."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from sandbox.kernels.trace.structure import Structure
 
 
 class Variant(NamedTuple):
-    """What a kernel of a structure is asked for."""
+    """The variant of a kernel: which values it gets, keeps and returns."""
 
     each: tuple[bool, ...]  # whether a parameter has a value for each cell
     save: bool = False  # forward: keep what the backward pass reads
-    sparse: bool = False  # keep the state of every `every`-th step alone, and compute the others again
+    sparse: bool = False  # keep the state of every `every`-th step only, and compute the others again
     given: tuple[bool, ...] = ()  # backward: which outputs have a gradient
-    wanted: tuple[str, ...] = ()  # backward: inputs whose gradient is asked for, beside the states
+    wanted: tuple[str, ...] = ()  # backward: inputs whose gradient is returned, in addition to the states
 
 
 class Parts(NamedTuple):
-    """What a kernel does, and in which order.
+    """The parts of a kernel, in their order.
 
-    What cells carry is `copied` from a buffer or `cleared`, and in the end `kept` in one or `summed` over a block.
+    Values that cells carry from step to step are `copied` from a buffer or `cleared`; at the end they are `kept` in a
+    buffer or `summed` over a block.
     """
 
-    fetched: Sequence[str]  # lines that fetch the numbers of all cells
+    fetched: Sequence[str]  # lines that read the numbers that all cells share
     copied: Sequence[str]
     cleared: Sequence[str]
     work: Sequence[str]  # lines of the loops over time
@@ -35,10 +36,10 @@ class Parts(NamedTuple):
 
 
 class Words(ABC):
-    """How a back end writes what the steps of a kernel are made of; `names` are its buffers, in order.
+    """The syntax of a back end; `names` are the buffers of the kernel, in order.
 
-    `i` is the place of a cell in a step of a sequence, `k` in a step of a segment; `x_here` is what a cell carries from
-    step to step. The current has a place of its own, `ix`: one that stands still in time is a single row.
+    In the source, `i` is the index of a cell in a step of a sequence, `k` in a step of a segment; `x_here` is a value
+    that a cell carries from step to step. The current has its own index `ix`, because a constant one is a single row.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -47,73 +48,73 @@ class Words(ABC):
     @staticmethod
     @abstractmethod
     def node(kind: str, args: Sequence[str]) -> str:
-        """A node of `KINDS`, of arguments that have names."""
+        """Write a node of `KINDS`; `args` are the names of its arguments."""
 
     @staticmethod
     @abstractmethod
     def number(place: int) -> str:
-        """One of the numbers that all cells share."""
+        """Write the expression for one of the numbers that all cells share."""
 
     @staticmethod
     @abstractmethod
     def literal(value: str) -> str:
-        """A number of the kernel."""
+        """Write a number that is compiled into the kernel."""
 
     @abstractmethod
     def read(self, name: str, at: str) -> str:
-        """One value of a sequence, as an expression."""
+        """Write the expression for a value of a sequence."""
 
     @abstractmethod
     def carried(self, name: str) -> str:
-        """What a cell carries, as an expression."""
+        """Write the expression for a value that a cell carries."""
 
     def fetch(self, name: str, to: str | None = None, at: str = "i") -> str:
-        """One value of a sequence, given a name."""
+        """Write a line that reads a value of a sequence into a name."""
         return f"{to or name} = {self.read(name, 'ix' if name == 'x' else at)}"
 
     def held(self, name: str) -> str:
-        """What a cell carries, as it was when the step began."""
+        """Write a line that reads a carried value into its name, before the step changes it."""
         return f"{name} = {self.carried(name)}"
 
     def gather(self, name: str, value: str) -> str:
-        """A term of a sum over time."""
+        """Write a line that adds a term to a sum over time."""
         return self.hold(name, f"{self.carried(name)} + {value}")
 
     @abstractmethod
     def put(self, name: str, value: str, at: str = "i") -> str:
-        """One value of a sequence, written."""
+        """Write a line that stores a value of a sequence."""
 
     @abstractmethod
     def hold(self, name: str, value: str) -> str:
-        """What a cell carries into the next step."""
+        """Write a line that stores a value that a cell carries into the next step."""
 
     @abstractmethod
     def row(self, step: str) -> str:
-        """Where a step begins in a sequence of as many cells."""
+        """Write the expression for the index at which a step begins in a sequence."""
 
     @abstractmethod
     def keep(self, name: str, row: str) -> str:
-        """What the cells carry, into a row of what is saved."""
+        """Write a line that copies a carried value of all cells into a row of the saved states."""
 
     @abstractmethod
     def recall(self, name: str, row: str) -> str:
-        """The reverse of `keep`."""
+        """Write a line that reverses `keep`."""
 
     @abstractmethod
     def meet(self) -> list[str]:
-        """Waits until all cells of a block have read and written."""
+        """Write lines that wait until all cells of a block have read and written."""
 
     @abstractmethod
     def steps(self, times: str, body: Sequence[str], before: Sequence[str] = ()) -> list[str]:
-        """A loop over time, with the body for each cell of the block."""
+        """Write a loop over time, with the body for each cell of the block."""
 
     @abstractmethod
     def kernel(self, parts: Parts) -> str:
-        """The function around the work in time."""
+        """Write the function around the loops over time."""
 
 
 def saved(structure: Structure, variant: Variant) -> list[str]:
-    """The states that a forward pass keeps: those that the backward pass reads, or, of a sparse one, all."""
+    """Return the states that a forward pass keeps: those that the backward pass reads, or all in a sparse variant."""
     if variant.sparse:
         return [f"s{i}" for i in range(structure.states)]
     graph, gradients = structure.backward
@@ -124,14 +125,16 @@ def saved(structure: Structure, variant: Variant) -> list[str]:
 def statements(
     words: type[Words], graph: Graph, ends: Sequence[int], loaded: dict[int, str]
 ) -> tuple[list[str], dict[int, str]]:
-    """A line for each node that the ends need, and the name of each node; `loaded` are those that have one."""
+    """Return a line for each node that the ends need, and the names of the nodes; `loaded` ones have a name already."""
     names = dict(loaded)
     lines: list[str] = []
     for place in graph.reach(ends):
         node = graph.nodes[place]
         if place in names:
             continue
-        if node.kind == "stop":  # no line; its argument has a name already, for `reach` sorts and arguments come first
+        if (
+            node.kind == "stop"
+        ):  # no line; its argument already has a name, because `reach` sorts and arguments come first
             names[place] = names[node.args[0]]
             continue
         names[place] = f"n{len(lines)}"
@@ -142,7 +145,7 @@ def statements(
 def leaves(
     words: type[Words], graph: Graph, structure: Structure, variant: Variant, ends: Sequence[int]
 ) -> tuple[dict[int, str], list[str]]:
-    """How constants, literals and parameters of all cells are called, and the lines that fetch them once."""
+    """Return the names of constants, literals and parameters that all cells share, and the lines that read them."""
     names: dict[int, str] = {}
     lines: list[str] = []
     wanted = set(graph.reach(ends))
@@ -154,7 +157,7 @@ def leaves(
             names[place] = f"k{constants.index(node.what)}"
             lines.append(f"{names[place]} = {words.number(constants.index(node.what))}")
         elif node.kind == "literal":
-            # by the text, for -0.0 equals 0.0 and is another number
+            # compared as text, because -0.0 == 0.0 although the two give different results
             names[place] = {"0.0": "zero", "1.0": "one"}.get(node.what, f"c{len(lines)}")
             if names[place] not in ("zero", "one"):
                 lines.append(f"{names[place]} = {words.literal(node.what)}")
@@ -165,5 +168,5 @@ def leaves(
 
 
 def inputs(graph: Graph, ends: Sequence[int]) -> dict[str, int]:
-    """The inputs that the ends need, by name."""
+    """Return the places of the inputs that the ends need, by name."""
     return {graph.nodes[place].what: place for place in graph.reach(ends) if graph.nodes[place].kind == "input"}

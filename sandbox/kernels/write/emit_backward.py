@@ -1,4 +1,4 @@
-"""The source of a backward kernel: the adjoint of every step, the last first, with what it needs computed again."""
+"""The source of a backward kernel: the adjoint of every step, the last first, recomputing what it needs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from sandbox.kernels.write.numba_words import Numba
 
 
 def backward(structure: Structure, variant: Variant, words: type[Words] = Numba) -> tuple[str, list[str]]:
-    """The backward kernel in the words of a back end, and the names of its buffers.
+    """Write the backward kernel in the syntax of a back end; return it with the names of its buffers.
 
         for each block of cells: for each step, the last first: gradients of input, state <- those of outputs, state
 
-    Buffers: as in the forward kernel; `g_out*` `[T, M]`; `g_end*` `[M]`, the gradient of the last state, and in the end
-    that of the first; `g_x`, `g_d*` `[T, M]`; `g_p*` `[M]`, or `[blocks]` for a parameter of all cells. Of a sparse one
-    `trail_s*` `[every, M]` holds the states of the segment that is being computed again.
+    Buffers: as in the forward kernel; `g_out*` `[T, M]`; `g_end*` `[M]`, first the gradient of the last state, at the
+    end that of the first state; `g_x`, `g_d*` `[T, M]`; `g_p*` `[M]`, or `[blocks]` for a parameter that all cells
+    share. In a sparse variant, `trail_s*` `[every, M]` holds the states of the segment that is being computed again.
     """
     graph, gradients = structure.backward
     states = [f"s{i}" for i in range(structure.states)]
@@ -33,7 +33,7 @@ def backward(structure: Structure, variant: Variant, words: type[Words] = Numba)
     given_back = [f"g_{name}" for name in asked if name[0] != "p"]
     saves = [f"save_{name}" for name in (states if variant.sparse else before)]
     trail = [f"trail_{name}" for name in before if variant.sparse]
-    # Below, name[2:] is what "g_" stands before, name[6:] what "trail_" does, and name[3:] the number in "g_p0".
+    # Below, name[2:] strips "g_", name[6:] strips "trail_", and name[3:] is the number in "g_p0".
     to = words([*flows, *saves, *trail, *given_back, *cells, *bars, *sums])
     loaded = known | {place: name for name, place in used.items() if place not in known}
     lines, names = statements(words, graph, ends, loaded)
@@ -66,7 +66,7 @@ def _segments(
     trail: list[str],
     body: list[str],
 ) -> list[str]:
-    """Segments of steps, the last first: forward again from the state that was kept, and then backward."""
+    """Write the loop over segments of steps, the last first: forward again from the saved state, then backward."""
     states = [f"s{i}" for i in range(structure.states)]
     used = inputs(graph, structure.ends)
     lines, names = statements(type(to), graph, structure.ends, loaded)

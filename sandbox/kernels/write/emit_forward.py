@@ -1,4 +1,4 @@
-"""The source of a forward kernel: all steps of a block of cells in one function, from whitelisted nodes alone."""
+"""The source of a forward kernel: all steps of a block of cells in one function, of whitelisted nodes only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from sandbox.kernels.write.numba_words import Numba
 
 
 def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) -> tuple[str, list[str]]:
-    """The forward kernel in the words of a back end, and the names of its buffers.
+    """Write the forward kernel in the syntax of a back end; return it with the names of its buffers.
 
         for each block of cells: for each step: outputs, state <- step(current, state)
 
-    Buffers: `x` `[T, M]`, with `sx` from one row to the next; `s*` `[M]`, the state, first and last; `p*` `[M]`;
-    `d*` `[T, M]`; `out*` `[T, M]`; `save_s*` `[T, M]`, or a row for every `every`-th step of a sparse one.
+    Buffers: `x` `[T, M]`, with stride `sx` between rows; `s*` `[M]`, the first state, overwritten by the last one;
+    `p*` `[M]`; `d*` `[T, M]`; `out*` `[T, M]`; `save_s*` `[T, M]`, or a row for every `every`-th step in a sparse
+    variant.
     """
     graph = structure.graph
     ends = [*structure.outputs, *structure.ends]

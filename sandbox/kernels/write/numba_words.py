@@ -1,4 +1,4 @@
-"""How numba is told: blocks of cells whose states stay in the cache, and in each step a loop over cells."""
+"""Kernels for numba: blocks of cells whose states stay in the cache, and a loop over cells in each step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox.kernels.write.emit import Parts, Words
 class Numba(Words):
     """Python with the functions of `elementary` and `machine`; `x_here` is a copy of a block's part of a buffer.
 
-    `fetch` and `put` are told the number of the buffer as well, by which LLVM knows that no two overlap.
+    `fetch` and `put` also get the number of the buffer, so that LLVM knows that no two buffers overlap.
     """
 
     @staticmethod
@@ -61,7 +61,7 @@ class Numba(Words):
         ]
 
     def kernel(self, parts: Parts) -> str:
-        # `lo` is a multiple of `width` for every thread, so `b // width` is the number of a block among all blocks
+        # `lo` is a multiple of `width` on every thread, so `b // width` is the index of a block among all blocks
         fetched, copied, cleared, work, kept, summed = parts
         lines = [
             "def kernel(lo, hi, width, T, M, sx, every, A, c):",

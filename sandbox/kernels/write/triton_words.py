@@ -1,4 +1,4 @@
-"""How Triton is told: a program for each block of cells, all of them at once, and states in registers.
+"""Kernels for Triton: a program for each block of cells, all of them in parallel, with states in registers.
 
 Experimental: run in Triton's interpreter and compiled for compute capability 8.0, but never run on a device.
 """
@@ -51,7 +51,7 @@ FUNCTIONS = (
     "tanh",
     "trunc",
 )  # of `triton_functions`
-CODES = {"div": "divided({0}, {1})"}  # where Triton's own operator is not the rounded quotient
+CODES = {"div": "divided({0}, {1})"}  # because Triton's own operator does not round the quotient correctly
 HEAD = """\
 import triton
 import triton.language as tl
@@ -64,20 +64,20 @@ from sandbox.kernels.device.triton_functions import {}
 
 
 def spelled(structure: Structure) -> None:
-    """Raise Unsupported for a structure with a node, or a gradient with one, that Triton has no word for."""
+    """Raise Unsupported if a structure or its gradient has a node that cannot be written for Triton."""
     for node in structure.backward[0].nodes:
         if node.kind not in (*LEAVES, "stop"):
             Triton.node(node.kind, "abc"[: len(node.args)])
 
 
 class Triton(Words):
-    """Python with the functions of `triton_functions`; `j` are the cells of a block, `here` those that there are."""
+    """Python with the functions of `triton_functions`; `j` are the cells of a block, `here` masks those that exist."""
 
     @staticmethod
     def node(kind: str, args: Sequence[str]) -> str:
         code = CODES.get(kind, KINDS[kind].code)
         if not _called(code) <= set(FUNCTIONS):
-            raise Unsupported(f"{kind} has no word in Triton")
+            raise Unsupported(f"{kind} is not available in Triton")
         return code.format(*args)
 
     @staticmethod

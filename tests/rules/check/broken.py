@@ -78,7 +78,7 @@ class AsksTooMuch(BPTT):
 
 @dataclass(frozen=True)
 class AsksTooLittle(BPTT):
-    """Uses autograd and does not say so."""
+    """Uses autograd without declaring it."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
@@ -140,7 +140,7 @@ class Forgetful(BPTT):
 
 @dataclass(frozen=True)
 class Freeloader(BPTT):
-    """Says that it cost nothing."""
+    """Reports a cost of zero."""
 
     def assign(self, model, objective, batch, state, rng):
         return true_credit(model, objective, batch, rng)._replace(cost=Cost())

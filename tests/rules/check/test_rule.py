@@ -40,7 +40,7 @@ def test_every_named_rule_keeps_the_contract(name):
     ids=["window", "checkpoint", "tet", "composed"],
 )
 def test_variants_keep_what_they_can(rule):
-    """Pieces in time need a carry, which the toys without layers do not have: those checks say so."""
+    """Pieces in time need a carry, which toy models without layers do not have: those checks report it."""
     failed = [r for r in check_rule(rule).results if not r.passed]
     assert all("takes no carry" in r.message for r in failed)
 

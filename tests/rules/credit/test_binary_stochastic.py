@@ -278,7 +278,7 @@ def test_spatial_credit_sends_no_error_back_in_time():
     y = torch.arange(5)
     credit = BinaryStochastic(
         kappa=0.0
-    )  # no derivative bit, so that only the read-out is taught: no dice but the input
+    )  # no derivative bit, so that only the read-out is taught: only the input is random
     whole = assign(credit, model, Batch(x.round(), y), rules.compose("mse_membrane", "bptt", "sgd").objective)
     assert all(not bool(g.any()) for name, g in whole.grads.items() if not name.startswith("layers.2"))
     carry, total = None, 0.0

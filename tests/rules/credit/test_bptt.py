@@ -1,4 +1,4 @@
-"""BPTT is held to the closed recursion, to finite differences, and to itself when cut or checkpointed."""
+"""BPTT is checked against the closed recursion, finite differences, and itself when cut or checkpointed."""
 
 from __future__ import annotations
 

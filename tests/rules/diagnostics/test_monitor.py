@@ -1,4 +1,4 @@
-"""Health while learning: every illness is found where it is, told once, and changes nothing."""
+"""Health while learning: every problem is found where it is, reported once, and changes no weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def perceptron():
 
 
 def told(trainer, steps, batch=None):
-    """What each step told, by kind and place."""
+    """Return what each step reported, by kind and place."""
     return [{(f.kind, f.where) for f in trainer.step(batch or data()).health} for _ in range(steps)]
 
 
@@ -71,7 +71,7 @@ def test_an_illness_that_comes_back_is_told_again():
 
 
 def test_a_batch_without_an_error_is_no_illness():
-    """A rule that learns from mistakes has nothing to say where there was none; only at the start it is told."""
+    """A rule that learns from mistakes gives no credit to a batch without one; this is reported only at the start."""
     silenced = replace(rule(0.1), objective=Silenced())
     assert told(Trainer(perceptron(), silenced, health=EVERY), 1) != [set()]
     trainer = Trainer(perceptron(), rule(0.1), health=EVERY)
@@ -112,7 +112,7 @@ def test_devices_at_their_bounds():
 
 
 def test_what_is_learned_does_not_depend_on_looking():
-    """A stochastic rule, noisy units and momentum: the same weights, dice and losses."""
+    """A stochastic rule, noisy units and momentum: the same weights, random draws and losses."""
     runs = []
     for health in (Health(every=0), EVERY):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Views keep what they promise: their shape, their dice, their sample's one draw, and what they are named for."""
+"""Views keep the shape, draw from the given generator only, once for each sample, and do what their name promises."""
 
 from __future__ import annotations
 

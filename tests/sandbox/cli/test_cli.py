@@ -1,4 +1,4 @@
-"""The command line does what its help says, answers misspellings, and keeps its exit codes."""
+"""The command line does what its help describes, suggests corrections, and returns the documented exit codes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_validate_says_yes_and_no(capsys):
 
 
 def test_check_all_walks_the_registry_and_says_yes(capsys, monkeypatch):
-    """With one check, that costs nothing; that every rule passes every check is what tests/rules/check/test_rule.py says."""
+    """With one check, that costs nothing; that every rule passes every check is tested in tests/rules/check/test_rule.py."""
     monkeypatch.setattr("rules.check.rule.CHECKS", {"plain data": CHECKS["plain data"]})
     code, out, _ = call(capsys, "check", "all", "--json")
     assert code == OK
@@ -146,8 +146,8 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["compare", "--seed", "3"], "nearest: 'seeds'"),
         (["validate", "izhikevic"], "unknown neuron 'izhikevic'"),
         (["check", "hzoo"], "unknown rule 'hzoo'; nearest: 'hzo'"),
-        (["report", "nowhere"], "nowhere is no run folder"),
-        (["resume", "nowhere"], "nowhere is no run folder"),
+        (["report", "nowhere"], "nowhere is not a run folder"),
+        (["resume", "nowhere"], "nowhere is not a run folder"),
         (["runn"], "unknown command 'runn'; nearest: 'run'"),
         (["validate", "LIF"], "unknown neuron 'LIF'; nearest: 'lif'"),
         (

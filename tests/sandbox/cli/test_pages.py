@@ -1,4 +1,4 @@
-"""The pages of the neurons are what the code says of itself."""
+"""The pages of the neurons are generated from their code."""
 
 from __future__ import annotations
 

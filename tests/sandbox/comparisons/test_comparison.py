@@ -1,4 +1,4 @@
-"""A comparison refuses what would mislead, leaves out what is damaged, and says both."""
+"""A comparison rejects misleading input, leaves out damaged runs, and reports both."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_unpaired_seeds_are_refused_and_named(mine):
 
 
 def test_a_table_wants_one_experiment_and_the_baseline(mine, tmp_path):
-    with pytest.raises(ValueError, match="holds no run folders; name the folder that"):
+    with pytest.raises(ValueError, match="holds no run folders; give the folder that"):
         gather(tmp_path / "nowhere")
     for path in mine.glob("yinyang-readout_only-*"):
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""A step that puts out every kind of node, for back ends to be held to torch."""
+"""A step with every kind of node, to check back ends against torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernels held to the plain loop: the same spikes, the same variables, the same gradients, for every neuron."""
+"""Kernels checked against the plain loop: the same spikes, the same variables, the same gradients, for every neuron."""
 
 from __future__ import annotations
 

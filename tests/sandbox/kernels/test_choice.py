@@ -1,4 +1,4 @@
-"""Which loop runs is asked for, said, and never silently something else; what kernels cannot honour stays plain."""
+"""The requested loop runs or the reason is reported; what kernels do not support runs in the plain loop."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Doubled(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Odd(LeakyIntegrator):
-    """A cell of a stranger, with one operation more."""
+    """A user-defined cell with one additional operation."""
 
     what: str = "cumsum"
 
@@ -117,7 +117,7 @@ def test_what_is_not_in_the_list_is_named_once_and_runs_plain(what, calls, caplo
 
 
 def silent(f, calls, caplog):
-    """Runs `f` in the plain loop, of which nobody is told."""
+    """Run `f` in the plain loop, without a log message."""
     with using("auto"), caplog.at_level(logging.WARNING):
         found = f()
     assert calls == caplog.messages == []

@@ -1,4 +1,4 @@
-"""Kernels held to Brian2 as the plain loop is: what stands between them is not only another loop of ours."""
+"""Kernels checked directly against Brian2, as the plain loop is, and not only against that loop."""
 
 from __future__ import annotations
 

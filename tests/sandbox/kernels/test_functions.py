@@ -1,4 +1,4 @@
-"""The elementary functions of a kernel, held to mpmath-grade long doubles; and every slope to finite differences."""
+"""Elementary functions of a kernel checked against accurate long doubles, and every slope against finite differences."""
 
 from __future__ import annotations
 
@@ -147,5 +147,5 @@ def test_every_kind_of_node_is_what_torch_computes(dtype, rtol):
 
 
 def test_only_what_is_in_the_list_becomes_code():
-    with pytest.raises(Unsupported, match="__import__ is no operation of the kernels"):
+    with pytest.raises(Unsupported, match="__import__ is not an operation of the kernels"):
         Graph().add("__import__", 0)

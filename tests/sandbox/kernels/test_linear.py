@@ -23,7 +23,7 @@ TAU = torch.linspace(3.0, 30.0, 4, dtype=DOUBLE)
 
 @dataclass(frozen=True)
 class Euler(LeakyIntegrator):
-    """The step of a stranger, whose factor has to be worked out; it shows something that is not linear."""
+    """A user-defined step, whose factor has to be derived; its output is not linear."""
 
     def integrate(self, current, state, dt):
         return state._replace(v=state.v + dt / self.tau_mem * (self.v_leak - state.v + self.r * current))

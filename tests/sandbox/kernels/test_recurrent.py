@@ -223,7 +223,7 @@ def test_a_hook_that_looks_has_every_step_to_itself():
     with using("auto"):
         cells(x.expand(20, 3, 5))
     assert len(seen) == 20
-    with using("numba"), pytest.raises(RuntimeError, match="a hook looks at the recurrent synapse in every step"):
+    with using("numba"), pytest.raises(RuntimeError, match="a hook reads the recurrent synapse in every step"):
         cells(x)
 
 

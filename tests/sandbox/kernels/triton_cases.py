@@ -1,4 +1,4 @@
-"""Kernels of Triton in its interpreter, held to the plain loop; `test_triton.py` runs this in a process of its own."""
+"""Triton kernels in its interpreter, checked against the plain loop; `test_triton.py` runs this in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bill of a run: directions by closed form, shares by hand, energy by the formula over layers."""
+"""The cost of a run: directions by closed form, shares by hand, energy by the formula over layers."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_run_of_the_trainer_fills_the_bill():
 
 
 def test_bytes_between_processes_are_counted(monkeypatch):
-    """Two processes of which the other says nothing: what is handed to `torch.distributed` is what is billed."""
+    """Two processes, one of them silent: what is passed to `torch.distributed` is what is counted."""
     monkeypatch.setattr(gathering, "processes", lambda: 2)
     monkeypatch.setattr(gathering, "rank", lambda: 0)
     monkeypatch.setattr(gathering.dist, "all_reduce", lambda x: None)

@@ -1,4 +1,4 @@
-"""Work and energy held to published numbers, to brute force, and to their own laws."""
+"""Work and energy checked against published numbers, brute force, and their own laws."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_transposed_convolutions_multiply_all_their_pairs():
 
 
 def test_samples_are_counted_by_their_labels():
-    """A batch without time, `[B, features]`, whose second axis is no batch."""
+    """A batch without time, `[B, features]`, whose second axis is not a batch."""
     x, y = torch.ones(16, 8), torch.zeros(16, dtype=torch.int64)
     (found,) = work(nn.Linear(8, 3), Batch(x, y))
     assert found.dense == found.accumulated == 8 * 3

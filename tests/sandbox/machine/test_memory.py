@@ -1,4 +1,4 @@
-"""Keeping freed memory: asked of glibc, nothing elsewhere; and arrays that follow one another in the same place."""
+"""Keeping freed memory: requested from glibc, a no-op elsewhere; and successive arrays at the same address."""
 
 import subprocess
 import sys

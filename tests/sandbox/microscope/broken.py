@@ -12,7 +12,7 @@ from rules.credit.bptt import BPTT
 
 @dataclass(frozen=True)
 class Scaled(Holding):
-    """So many times what the held rule says."""
+    """A multiple of the credit of the wrapped rule."""
 
     credit: CreditRule = field(default_factory=BPTT)
     factor: float = 0.9
@@ -24,7 +24,7 @@ class Scaled(Holding):
 
 @dataclass(frozen=True)
 class OneLayer(Holding):
-    """So many times what the held rule says to one layer: -1 flips its sign, 0 silences it."""
+    """A multiple of the credit of the wrapped rule for one layer: -1 flips its sign, 0 silences it."""
 
     credit: CreditRule = field(default_factory=BPTT)
     layer: str = "0.weight"
@@ -37,7 +37,7 @@ class OneLayer(Holding):
 
 @dataclass(frozen=True)
 class Sideways(Holding):
-    """What the held rule says, and as much again across it."""
+    """The credit of the wrapped rule, plus as much again orthogonal to it."""
 
     credit: CreditRule = field(default_factory=BPTT)
 

@@ -1,4 +1,4 @@
-"""What the microscope says is so: of rules that are right, of rules broken on purpose, and of what cannot be known."""
+"""The microscope reports the truth about correct rules, about deliberately broken ones, and about what is unknown."""
 
 from __future__ import annotations
 

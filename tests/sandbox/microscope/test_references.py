@@ -1,4 +1,4 @@
-"""References are held to autograd where it is right, and to closed forms where it is not."""
+"""References are checked against autograd where it is right, and against closed forms where it is not."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_smoothing_leaves_the_gradient_of_a_quadratic_loss_as_it_is():
     assert (found.mean(0) - truth).abs().max() < 1e-10 * truth.abs().max()
     (row,) = Microscope(references=(Smoothed(sigma=0.7, samples=3),)).look(trainer, toy.batch()).rows
     assert abs(row.bias) < 1e-10
-    assert row.bias_error < 1e-10  # the sizes of the steps are no source of error
+    assert row.bias_error < 1e-10  # the step sizes add no error
 
 
 def normal_density(z):
@@ -93,7 +93,7 @@ def threshold_unit(sigma):
 
 
 def test_a_threshold_unit_has_the_gaussian_density():
-    """Within four standard errors, whose size is said rightly: over 30 seeds they are what they say, to a third."""
+    """Within four standard errors, and over 30 seeds these errors are correct to a third."""
     trainer, given, truth = threshold_unit(0.3)
     scores = []
     for seed in range(30):

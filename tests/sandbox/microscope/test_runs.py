@@ -1,4 +1,4 @@
-"""A run with a microscope is the run without it and a file more; the report shows what the file says."""
+"""A run with a microscope equals the run without it plus one file; the report shows what the file contains."""
 
 from __future__ import annotations
 

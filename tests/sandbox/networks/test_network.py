@@ -210,7 +210,7 @@ def test_an_image_too_small_for_its_pools_is_refused():
 
 
 def test_stochastic_units_are_scaled_by_their_membrane():
-    """They fire half of the time whatever their weights, so that no rate could tell."""
+    """They fire half of the time whatever their weights, so that the rate shows nothing of them."""
     net = build((64,), 10, (30,), neuron=StochasticBinary(delta_v=2.0), readout=StochasticBinary())
     x = torch.rand(1, 200, 64, generator=torch.Generator().manual_seed(0))
     calibrate(net, x, rate=0.1)

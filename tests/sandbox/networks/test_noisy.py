@@ -93,9 +93,9 @@ def test_noise_is_fresh_in_every_call_and_the_same_from_the_same_seed():
 @pytest.mark.filterwarnings("ignore:gain")
 @pytest.mark.parametrize("credit", CREDITS.values(), ids=CREDITS)
 def test_every_rule_of_the_family_reads_with_noise(credit, case):
-    """Another gradient than without, the same from the same dice, and weights as they were.
+    """A gradient that differs from that without noise, is the same from the same generator, and leaves weights unchanged.
 
-    Without noise that of the model inside, to rounding: coordinates are then asked in turn, not together.
+    Without noise it is that of the model inside, to rounding: coordinates are then evaluated in turn, not together.
     """
     model, x = case
     noisy = NoisyReadout(model, SIGMA).eval()

@@ -66,7 +66,7 @@ def intervals(run, cell=0):
 def test_a_batch_of_any_shape_is_its_cells_one_by_one(neuron):
     currents = driven(neuron, (2, 3))
     whole = simulate(neuron, currents, 0.1)
-    if neuron.draws:  # the dice know a cell by its place
+    if neuron.draws:  # random draws identify a cell by its place
         assert whole.spikes.shape == (200, 2, 3)
         return
     for i, j in [(0, 0), (1, 2)]:
@@ -224,7 +224,7 @@ def test_a_noisy_population_trains_and_draws_anew_in_every_step(options, rng):
     assert losses[0] == losses[1] != losses[2]
 
 
-# ---- dice ------------------------------------------------------------------------------------------------------------
+# ---- random draws ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "law"), [("uniform", stats.uniform), ("normal", stats.norm)])
@@ -322,7 +322,7 @@ def test_the_threshold_adapts_by_beta_for_each_spike_and_forgets():
 
 @pytest.mark.slow
 def test_a_resonator_prefers_its_own_frequency():
-    """The amplitude at 40 Hz is at least twice that at 10 and at 120 Hz, as |1 / (i w - lambda)| says it must."""
+    """The amplitude at 40 Hz is at least twice that at 10 and at 120 Hz, as |1 / (i w - lambda)| requires."""
     cell = ResonateAndFire(v_threshold=1e9)
     t = 0.05 * torch.arange(10_000, dtype=DOUBLE)
     currents = torch.stack([torch.sin(2 * math.pi * f / 1000 * t) for f in (10.0, 40.0, 120.0)], 1)

@@ -1,4 +1,4 @@
-"""Neurons held to closed forms: the exact step, resets, refractoriness, and the threshold at equality."""
+"""Neurons checked against closed forms: the exact step, resets, refractoriness, and the threshold at equality."""
 
 from __future__ import annotations
 

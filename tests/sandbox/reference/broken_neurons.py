@@ -1,4 +1,4 @@
-"""Neurons that are wrong in one way each, and the check that must say so."""
+"""Neurons with one error each, and the check that must find it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sloppy(LIF):
 
 @dataclass(frozen=True)
 class Hasty(LIF):
-    """Refractory for one step less than it says."""
+    """Refractory for one step less than its parameter specifies."""
 
     def fire(self, state, dt):
         spikes, after = super().fire(state, dt)
@@ -34,7 +34,7 @@ class Hasty(LIF):
 
 @dataclass(frozen=True)
 class Swapped(ALIF):
-    """Adapts by the membrane before the reset, where its text says after it."""
+    """Adapts by the membrane before the reset, although its equations specify after it."""
 
     v_reset: float = -1.0
 
@@ -49,7 +49,7 @@ class Swapped(ALIF):
 
 @dataclass(frozen=True)
 class Undecided(LIF):
-    """`>` where its text says `>=`."""
+    """`>` where its equations specify `>=`."""
 
     def fire(self, state, dt):
         spikes, wait = spike(self.surrogate, self.centred(state), state.wait, self.t_refractory, dt, strict=True)
@@ -98,7 +98,7 @@ class High(LIF):
 
 @dataclass(frozen=True)
 class Weak(LeakyIntegrator):
-    """A resistance that is five per cent smaller than it says."""
+    """A resistance that is five per cent smaller than its parameter."""
 
     def integrate(self, current, state, dt):
         return super().integrate(0.95 * current, state, dt)
@@ -113,7 +113,7 @@ class Fragile(LIF):
         return after._replace(v=after.v + 0 * torch.exp(10 * current))
 
 
-WRONG = {  # the tier, and the checks that must say no
+WRONG = {  # the tier, and the checks that must fail
     "Sloppy": (Sloppy(), "same_scheme", ["v"]),
     "Hasty": (Hasty(), "same_scheme", ["refractory period"]),
     "Swapped": (Swapped(), "same_scheme", ["reset order"]),

@@ -1,4 +1,4 @@
-"""Formulas held to NumPy, SymPy-free Python and torch; the right-hand sides to the equations on paper."""
+"""Formulas checked against NumPy, SymPy-free Python and torch; right-hand sides against the published equations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a comparison answer: every one is drawn, told about under the mouse, filtered, and safe."""
+"""The figures of a comparison are interactive: each is drawn, labelled under the mouse, filtered, and safe."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def write_large(folder: Path, rules: int = 20, seeds: int = 10) -> None:
 
 
 def told(browser, name: str, selector: str) -> str:
-    """What the label says with the mouse over the first such mark of a figure."""
+    """Return the text of the label with the mouse over the first such mark of a figure."""
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
 
@@ -178,7 +178,7 @@ def test_a_click_on_the_legend_hides_a_rule_and_its_band(browser, report):
     entry = browser.find_element(By.CSS_SELECTOR, "#plot-curves .legendtoggle")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", entry)
     entry.click()
-    for _ in range(100):  # a second click within a third of a second would mean another thing
+    for _ in range(100):  # a second click within a third of a second would mean something else
         if browser.execute_script(shown) < before:
             break
         time.sleep(0.02)
@@ -231,7 +231,7 @@ def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
 
 @pytest.mark.slow
 def test_what_is_printed_at_once_has_every_figure(browser, report):
-    """Asked for when the page has only just drawn the first."""
+    """Requested when the page has only just drawn the first."""
     script = """document.addEventListener("DOMContentLoaded", () => {
         const count = () => document.querySelectorAll("div[data-plot] .cartesianlayer .subplot").length;
         window.before = count();

@@ -1,4 +1,4 @@
-"""The report says what the folder says, to people, to browsers, and without asking the network."""
+"""The report shows what the folder contains, to people and browsers, and without network access."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMPARISON = Comparison(Experiment(epochs=4), ["bptt", RuleConfig("bptt", {"wind
 
 
 def at_fewer_steps(end: float, seed: int, steps: int = 8) -> dict[str, float]:
-    """What a result says beside `accuracy`: a first step between chance and `end`, and cosines."""
+    """The entries of a result in addition to `accuracy`: a first step between chance and `end`, and cosines."""
     noise = 0.005 * np.random.RandomState([seed, int(1000 * end)]).randn(steps + 1)
     accuracies = {k: end - (end - 0.4) * np.exp(1 - k) + noise[k - 1] for k in range(1, steps + 1)}
     return {
@@ -485,7 +485,7 @@ def test_bad_folders_are_answered_with_the_remedy(tmp_path, compared):
     shutil.copytree(compared[0].html.parent, folder)
     run = next(folder.glob("yinyang-*"))
     (run / "metrics.jsonl").write_text('{"epoch": 0, "st')
-    with pytest.raises(ValueError, match=r"metrics\.jsonl is no readable JSON"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is not valid JSON"):
         write_report(folder)
     (run / "metrics.jsonl").unlink()
     with pytest.raises(ValueError, match=r"metrics\.jsonl does not exist"):

@@ -1,4 +1,4 @@
-"""The index answers for ten thousand runs at once, and is what the folders say."""
+"""The index lists ten thousand runs at once, and agrees with the folders."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_ten_thousand_folders_are_read_anew(tmp_path):
     [
         (["list", "runs", "--status", "don"], "unknown status 'don'; nearest: 'done'; valid: running, done"),
         (["list", "rules", "--rule", "bptt"], "--rule chooses among runs: write `sandbox list runs --rule bptt`"),
-        (["index", "--rebuild", "--out", "nowhere"], "nowhere is no folder; name the one that holds the runs"),
+        (["index", "--rebuild", "--out", "nowhere"], "nowhere is not a folder; name the one that holds the runs"),
     ],
 )
 def test_bad_input_is_answered(words, message, capsys, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A run leaves a folder that says everything, resumes bit for bit, and refuses what it should not touch."""
+"""A run writes a complete folder, resumes bit for bit, and rejects folders that it should not touch."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
 
 
 def test_no_run_folder_is_said(tmp_path):
-    with pytest.raises(ValueError, match=r"is no run folder: it has no config.yaml"):
+    with pytest.raises(ValueError, match=r"is not a run folder: it has no config.yaml"):
         load(Experiment, tmp_path)
     run(TINY, tmp_path / "r")
     with pytest.raises(ValueError, match="holds a run, not a comparison"):
@@ -293,7 +293,7 @@ def test_a_silent_layer_is_said_at_once_and_kept(tmp_path, capsys):
 
 
 def test_an_illness_that_a_run_is_to_stop_for_stops_it(tmp_path):
-    """Nothing fires 90 % of the time here: the first look says so, and the message what to do."""
+    """Nothing fires 90 % of the time here: the first check reports it, and the message names the remedy."""
     wary = replace(TINY, health=Health(silent=0.9, stop=("silent",)))
     assert wary.identity != TINY.identity
     with pytest.raises(RunFailed, match=r"is silent .*; scale its weights .* after step 0, is .*checkpoint.pt"):

@@ -1,4 +1,4 @@
-"""Intervals and tests held to SciPy, to brute force, to printed tables and to simulated studies."""
+"""Intervals and tests checked against SciPy, brute force, printed tables and simulated studies."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_stratified_bootstrap_covers_as_often_as_it_says(tasks, seeds, stati
 
 
 def test_strata_that_lie_apart_do_not_widen_the_interval():
-    """Tasks of different difficulty are no spread of seeds; drawn from as one heap they would be."""
+    """Differences in difficulty between tasks do not count as spread of seeds, as they would in one pooled sample."""
     easy, hard = [95.0, 96.0, 97.0, 95.5], [51.0, 52.0, 50.5, 51.5]
     apart, together = bootstrap(easy, hard), bootstrap([*easy, *hard])
     assert apart.mean == together.mean
@@ -178,7 +178,7 @@ def test_verdicts_say_no_more_than_the_pairs_do():
 
 
 def test_one_false_alarm_among_many_rules_is_rare():
-    """Of studies in which nothing differs, at most 5 % say of any rule that it does; three standard errors are 3.3 %."""
+    """Of studies in which nothing differs, at most 5 % report that any rule does; three standard errors are 3.3 %."""
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(400):

@@ -41,7 +41,7 @@ def test_a_setting_forces_either(synapse, spied):
         with using(word):
             synapse(spikes(density))
         assert len(spied) == count
-    synapse(spikes(0.0))  # what tests/conftest.py says: dense
+    synapse(spikes(0.0))  # the mode set in tests/conftest.py: dense
     assert len(spied) == 1
 
 

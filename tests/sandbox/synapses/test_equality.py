@@ -112,7 +112,7 @@ def test_an_error_that_is_one_number_everywhere(rng):
 @pytest.mark.parametrize("where", ["input", "weight", "error"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_is_not_finite_spreads_as_in_the_product(where, value, rng):
-    """Zero times infinity is no zero: where a weight or an error is not finite, nothing may be left out."""
+    """Zero times infinity is not zero: where a weight or an error is not finite, nothing may be left out."""
     synapse = EventLinear(6, 5)
     x, error = (torch.rand(30, 6, generator=rng) < 0.3).float(), torch.randn(30, 5, generator=rng)
     with torch.no_grad():

@@ -57,7 +57,7 @@ def batches(name):
 
 
 def put(folder, name, found):
-    """A version in a folder, packed if its name says so."""
+    """A version in a folder, packed if its name ends in .tar.gz."""
     path = folder / name
     if not name.endswith(".tar.gz"):
         path.mkdir(parents=True)
@@ -217,7 +217,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 
 @pytest.fixture
 def official(monkeypatch):
-    """Official files of 1,200 images, brightness and class counting up; what was asked for is kept."""
+    """Official files of 1,200 images, brightness and class counting up; the requested part is kept."""
     asked = []
 
     def read(path, sha256=None):
@@ -300,7 +300,7 @@ def test_the_head_is_its_file_in_order():
 @needs_file
 def test_the_head_validates_on_all_classes_evenly():
     counts = CIFAR10Head().load().validation.y.bincount()
-    assert (counts.min().item(), counts.max().item()) == (39, 57)  # as its docstring says
+    assert (counts.min().item(), counts.max().item()) == (39, 57)  # as in its docstring
 
 
 def test_the_head_without_its_file_says_what_to_put_where(nowhere):

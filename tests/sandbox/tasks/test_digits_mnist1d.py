@@ -1,4 +1,4 @@
-"""Digits and MNIST-1D are what their packages give, split once and for all, and leave everybody's dice alone."""
+"""Digits and MNIST-1D are what their packages return, in a fixed split, and leave the global generators unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders are held to their closed forms: the rate and spread of the spikes, the step of the first one."""
+"""Encoders are checked against their closed forms: the rate and spread of the spikes, the step of the first one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files arrive whole or not at all, whatever the network does, and every error says what to do about it."""
+"""Files arrive whole or not at all, whatever the network does, and every error names a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of the ear is held to SciPy's spectra, to closed forms, and to a neuron stepped in a loop."""
+"""The model of the ear is checked against SciPy's spectra, closed forms, and a neuron stepped in a loop."""
 
 from __future__ import annotations
 

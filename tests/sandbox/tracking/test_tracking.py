@@ -55,7 +55,7 @@ def stop_at(step, error=Stop):
 
 
 class Notes:
-    """A stranger's tracker, that writes down what it is told."""
+    """A user-defined tracker that records all calls."""
 
     told: list = []  # noqa: RUF012
     held = -1
@@ -164,7 +164,7 @@ def in_the_book(folder, precision):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """A run that nobody was told of."""
+    """A run without trackers."""
     folder = tmp_path_factory.mktemp("plain") / "r"
     run(TINY, folder)
     return folder
@@ -208,7 +208,7 @@ def require_whole(name, folder):
 @pytest.mark.parametrize("name", SLOW_MLFLOW)
 @pytest.mark.parametrize("verb", ["log", "end"])
 def test_what_was_not_told_before_a_kill_is_told_after_it(name, verb, place, monkeypatch):
-    """The line is in the book and its checkpoint is written, or the result is told and not written."""
+    """The line is in the book and its checkpoint is written, or the result is reported and not written."""
     calls = []
 
     def cut(self, *given):

@@ -221,7 +221,7 @@ def test_it_composes_and_trains():
     restricted = Restricted(HZO(), last_layer)
     credit = assign(restricted, model, x, y)
     assert credit.grads.keys() == {"4.weight", "4.bias"}
-    assert credit.cost.layer_evaluations == 3  # nothing below is asked for
+    assert credit.cost.layer_evaluations == 3  # the layers below are not evaluated
 
 
 def test_an_objective_with_parameters_of_its_own_learns_too():

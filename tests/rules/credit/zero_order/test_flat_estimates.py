@@ -1,4 +1,4 @@
-"""Flat estimators: right on average in direction and scale, and as far off in a single draw as theory says."""
+"""Flat estimators: unbiased in direction and scale, with the error of a single draw that theory predicts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FLAT = {  # the rule with n draws, and the directions that it draws
 
 
 def drawn(model, kind, n, seed=0):
-    """The n directions of a step with dice of this seed, each a dict like the gradient."""
+    """Return the n directions of a step with a generator of this seed, each a dict like the gradient."""
     rng = dice(seed)
     seeds(2, rng)  # of the noise in the model, and in reading it
     found = []

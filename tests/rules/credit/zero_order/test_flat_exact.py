@@ -1,4 +1,4 @@
-"""What flat rules get exactly: slopes, coordinates, the bill, and weights that come back."""
+"""What is exact in flat rules: slopes, coordinates, the cost, and the restored weights."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MODELS = {
 
 
 def slope_along(rule, model, x, objective, y=None, seed=0):
-    """`<gradient of BPTT, z> z` for the direction of a step with these dice."""
+    """`<gradient of BPTT, z> z` for the direction of a step with this generator."""
     rng = dice(seed)
     views = objective.views(Batch(x, y), rng)
     seeds(2, rng)

@@ -60,7 +60,7 @@ def both(tmp_path, rule, same):
 @pytest.mark.slow
 @pytest.mark.parametrize(("rule", "twice"), RULES.items())
 def test_two_processes_make_one_update(tmp_path, rule, twice):
-    """Whatever dice the second has been given, the first's count. 1e-12: losses travel whole, so even the bits agree."""
+    """The generator of the first process counts, not that of the second. 1e-12: losses are sent whole, so all bits agree."""
     one = assign(eval(rule), mlp([3, 6, 5, 2]), inputs(4, 3))
     for result in both(tmp_path, rule, same=True):
         assert result["forwards"] == one.cost.forwards + twice

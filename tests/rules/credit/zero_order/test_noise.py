@@ -73,7 +73,7 @@ def carried(rule, model, x, error, start=1, end=3):
 
 @pytest.mark.parametrize("probes", ["random", "normal", "scattered"])
 def test_random_probes_are_unbiased(probes):
-    """P4.8: the mean of 10,000 draws, each with dice of its own, is the error of the basis to 3 %."""
+    """P4.8: the mean of 10,000 draws, each with its own generator, is the error of the basis to 3 %."""
     model, draws = mlp([3, 6, 6]), 10_000
     x, error = inputs(1, 3).expand(draws, 3), inputs(1, 1, 6).expand(1, draws, 6)
     rule = HZO(probes=probes, q=1)

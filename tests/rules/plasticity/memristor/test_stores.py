@@ -56,7 +56,7 @@ def asked(device, store, stream, weights=(0.0, 0.0, 0.0)):
 @settings(max_examples=60, deadline=None)
 @given(stream=STREAMS, threshold=st.integers(1, 9), period=st.integers(1, 12), one_step=st.booleans())
 def test_no_pulse_is_lost(stream, threshold, period, one_step):
-    """threshold * applied + remainder is the sum of what was asked for, exactly."""
+    """threshold * applied + remainder is exactly the sum of the requested changes."""
     state, written = asked(Counting(), AccumulateAndCarry(threshold, period, one_step), stream)
     given_, left = state["cells"]["given"], state["counter"]
     assert torch.equal(threshold * given_ + left, torch.tensor(stream, dtype=torch.float64).sum(0))
@@ -75,7 +75,7 @@ def test_no_pulse_is_lost_before_the_least_digit():
 @settings(max_examples=30, deadline=None)
 @given(stream=STREAMS)
 def test_threshold_one_and_period_one_is_direct_stepping(stream):
-    """To the last bit, dice included, on a device with every noise."""
+    """To the last bit, random draws included, on a device with every noise."""
     store, rng = Direct(), dice()
     assert store == AccumulateAndCarry(threshold=1, period=1)
     state, written = asked(NOISY, store, stream)
