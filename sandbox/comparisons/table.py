@@ -25,7 +25,7 @@ def make_table(
     unfit: Mapping[str, str] | None = None,
     revisions: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """What the runs say: accuracies in percent, intervals, paired differences with their verdicts, and costs.
+    """Build the table: accuracies in percent, intervals, paired differences with verdicts, and costs.
 
     Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes.
     """
@@ -82,7 +82,7 @@ def _mean(numbers: Sequence[float | None]) -> float | None:
 
 
 def modes(result: dict[str, Any]) -> list[str]:
-    """The ways in which a model was asked beside the first, which `accuracy` speaks of."""
+    """Return the further ways in which a model was evaluated; `accuracy` is that of the first."""
     found = (key.removeprefix("accuracy_") for key in result["test"] if key.startswith("accuracy_"))
     return [mode for mode in found if not mode.startswith("at_")]
 
