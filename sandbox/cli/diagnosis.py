@@ -44,7 +44,7 @@ def doctor(given: Any) -> int:
     }
     hidden = ("versions", "data_sha256", "extras", "rivals")
     lines = [
-        f"{name:<14} {'not asked' if value is None else value}" for name, value in facts.items() if name not in hidden
+        f"{name:<14} {'not checked' if value is None else value}" for name, value in facts.items() if name not in hidden
     ]
     lines += [f"{name:<22} {number}" for name, number in facts["versions"].items()]
     lines += [f"extra {name:<16} {found}" for name, found in facts["extras"].items()]

@@ -35,12 +35,12 @@ def list_(given: Any) -> int:
     return OK
 
 
-def kind_of(word: str, kinds: list[str]) -> str:
-    """Return the kind that a singular or plural stands for."""
+def kind_of(name: str, kinds: list[str]) -> str:
+    """Return the kind that a name stands for, in the singular or the plural."""
     plurals = {"plasticities": "plasticity", **{f"{kind}s": kind for kind in kinds}}
-    kind = plurals.get(word, word)
+    kind = plurals.get(name, name)
     if kind not in kinds:
-        raise unknown("kind", word, [*kinds, "runs"])
+        raise unknown("kind", name, [*kinds, "runs"])
     return kind
 
 

@@ -147,7 +147,7 @@ COMMANDS: dict[str, Command] = {
         "build a table from finished runs, however they were produced",
         "sandbox table runs/FOLDER",
         (),
-        (Option("folder", "holds run folders that differ in rule and seed alone", shown="FOLDER"), DATA, MIXED),
+        (Option("folder", "holds run folders that differ only in rule and seed", shown="FOLDER"), DATA, MIXED),
     ),
     "validate": Command(
         "sandbox.cli.checks:validate",
@@ -196,7 +196,7 @@ COMMANDS: dict[str, Command] = {
         "count the runs of the index, or rebuild it from their folders",
         "sandbox index --rebuild",
         (),
-        (Option("--rebuild", "write the index anew from the run folders alone", flag=True), OUT),
+        (Option("--rebuild", "rebuild the index from the run folders", flag=True), OUT),
     ),
     "doctor": Command(
         "sandbox.cli.diagnosis:doctor",

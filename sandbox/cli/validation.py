@@ -56,13 +56,13 @@ def validate_all(choices: Mapping[str, Choice], jobs: int = 2, **settings: Any) 
     if jobs == 1 or len(choices) == 1:
         return {name: validate(choice.make("neuron"), **settings) for name, choice in choices.items()}
     with tempfile.TemporaryDirectory() as place:
-        asked = {
+        started = {
             name: Validation(choice, settings, Path(place) / str(number))
             for number, (name, choice) in enumerate(choices.items())
         }
         # the neurons at the end of the library take longest, so they start first
-        errors = run_all([*reversed(asked.values())], jobs, lambda done, total: None)
-        for name, job in asked.items():
+        errors = run_all([*reversed(started.values())], jobs, lambda done, total: None)
+        for name, job in started.items():
             if job.folder in errors:
                 raise ValueError(f"{name} cannot be validated: {errors[job.folder]}")
-        return {name: pickle.loads((job.folder / REPORT).read_bytes()) for name, job in asked.items()}
+        return {name: pickle.loads((job.folder / REPORT).read_bytes()) for name, job in started.items()}

@@ -16,7 +16,7 @@ class Unfit(ValueError):
 
     def __init__(self, task: str, reasons: Mapping[str, str], others: list[str]) -> None:
         lines = "\n".join(f"  {label}: {reason}" for label, reason in reasons.items())
-        rest = f"\nwould run: {', '.join(others)}; --skip-unfit runs these alone" if others else ""
+        rest = f"\nwould run: {', '.join(others)}; --skip-unfit runs only these" if others else ""
         number = f"{len(reasons)} of {len(reasons) + len(others)}" if others else f"{len(reasons)}"
         super().__init__(f"{number} rules do not fit {task}:\n{lines}{rest}")
         self.reasons = dict(reasons)

@@ -68,8 +68,8 @@ def choice() -> Choice:
 
 
 @lru_cache(maxsize=8)
-def _of_environment(word: str) -> Choice:
-    return Choice(valid("SANDBOX_KERNELS", word, MODES))
+def _of_environment(mode: str) -> Choice:
+    return Choice(valid("SANDBOX_KERNELS", mode, MODES))
 
 
 @lru_cache(maxsize=256)

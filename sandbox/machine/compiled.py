@@ -20,17 +20,17 @@ def absent() -> str | None:
     return None if find_spec("numba") else "numba is not installed: pip install 'learning-rule-sandbox[kernels]'"
 
 
-def valid(name: str, word: str, modes: Iterable[str]) -> str:
+def valid(name: str, mode: str, modes: Iterable[str]) -> str:
     """Return a mode if it is valid; raise ValueError otherwise.
 
     Args:
-        name: what the mode is for, for the message.
-        word: the mode to check.
+        name: what the mode selects, for the message.
+        mode: the one to check.
         modes: the valid ones.
     """
-    if word not in modes:
-        raise unknown(name, word, modes)
-    return word
+    if mode not in modes:
+        raise unknown(name, mode, modes)
+    return mode
 
 
 def state(mode: str) -> str:

@@ -72,7 +72,7 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
         folder: of the run.
         rule: its label in the table.
         seed: of the run.
-        resumable: the folder that an error message tells the user to resume.
+        resumable: the folder that an error message asks the user to resume.
 
     Raises:
         ValueError: for a file that is missing or cut off.

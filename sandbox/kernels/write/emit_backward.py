@@ -19,8 +19,8 @@ def backward(structure: Structure, variant: Variant, words: type[Words] = Numba)
     """
     graph, gradients = structure.backward
     states = [f"s{i}" for i in range(structure.states)]
-    asked = [name for name in variant.wanted if name in gradients]
-    ends = [gradients[name] for name in [*(s for s in states if s in gradients), *asked]]
+    requested = [name for name in variant.wanted if name in gradients]
+    ends = [gradients[name] for name in [*(s for s in states if s in gradients), *requested]]
     again = [*structure.ends] if variant.sparse else []
     known, fetched = leaves(words, graph, structure, variant, [*ends, *again])
     used, before = inputs(graph, [*ends, *again]), [name for name in inputs(graph, ends) if name[0] == "s"]
@@ -29,15 +29,15 @@ def backward(structure: Structure, variant: Variant, words: type[Words] = Numba)
     cells = [name for name in used if name[0] == "p" and used[name] not in known]
     flows = [name for name in used if name[0] in "xd" or (name.startswith("g_out") and name not in absent)]
     bars = [f"g_end{i}" for i in range(structure.states)]
-    sums = [f"g_{name}" for name in asked if name[0] == "p"]
-    given_back = [f"g_{name}" for name in asked if name[0] != "p"]
+    sums = [f"g_{name}" for name in requested if name[0] == "p"]
+    given_back = [f"g_{name}" for name in requested if name[0] != "p"]
     saves = [f"save_{name}" for name in (states if variant.sparse else before)]
     trail = [f"trail_{name}" for name in before if variant.sparse]
     # Below, name[2:] strips "g_", name[6:] strips "trail_", and name[3:] is the number in "g_p0".
     to = words([*flows, *saves, *trail, *given_back, *cells, *bars, *sums])
     loaded = known | {place: name for name, place in used.items() if place not in known}
     lines, names = statements(words, graph, ends, loaded)
-    given = {name: names[gradients[name]] if name in gradients else "zero" for name in [*states, *asked]}
+    given = {name: names[gradients[name]] if name in gradients else "zero" for name in [*states, *requested]}
     body = [
         *(to.fetch(name) for name in flows if name in inputs(graph, ends)),
         *(to.fetch(name, name[6:], "k") for name in trail),

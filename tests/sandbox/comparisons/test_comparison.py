@@ -100,7 +100,7 @@ def test_a_rule_that_does_not_fit_is_named_before_anything_runs(tmp_path, capsys
         compare(plan, tmp_path / "c")
     assert str(error.value) == (
         "1 of 3 rules do not fit yinyang:\n  tests.sandbox.comparisons.test_comparison:impossible: this model has no soul\n"
-        "would run: bptt, readout_only; --skip-unfit runs these alone"
+        "would run: bptt, readout_only; --skip-unfit runs only these"
     )
     assert not list(tmp_path.rglob("result.json"))
 

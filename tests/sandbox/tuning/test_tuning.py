@@ -202,7 +202,7 @@ UNFIT = Tuning(
 @pytest.mark.slow
 def test_rules_that_do_not_fit_are_left_out_where_asked(tmp_path, monkeypatch):
     monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
-    with pytest.raises(ValueError, match="would run: readout_only; --skip-unfit runs these alone"):
+    with pytest.raises(ValueError, match="would run: readout_only; --skip-unfit runs only these"):
         tune(UNFIT, tmp_path / "t")
     assert not (tmp_path / "t" / "tuning.sqlite").exists()  # before anything ran
     facts = tune(UNFIT, tmp_path / "t", skip_unfit=True)
