@@ -21,7 +21,7 @@ install: $(READY) ## make .venv with the pinned versions
 export SANDBOX_DATA ?= $(abspath ../shared/data)
 PYTEST := $(BIN)/python -m pytest
 
-demo: $(READY) ## five rules on two tasks, five seeds: tables, a ranking and HTML reports
+demo: $(READY) ## three rules and a frozen layer, two tasks, eight seeds: tables, a ranking and HTML reports, in half a minute
 	$(BIN)/sandbox compare --preset demo --out runs
 
 test: $(READY) ## fast tests, doctests
