@@ -101,11 +101,9 @@ def tissue(optimizer: torch.optim.Optimizer) -> Tissue:
     if isinstance(optimizer, Tissue):
         return optimizer
     found = Tissue()
-    own = {name: method for name in CLAUSES if (method := method_of(optimizer, name)) is not None}
-    if not {"held", "bounds"} <= set(own):  # they speak of the same devices: one without the other is an accident
-        own = {name: method for name, method in own.items() if name not in ("held", "bounds")}
-    for name, method in own.items():
-        setattr(found, name, method)
+    for name in CLAUSES:
+        if (method := method_of(optimizer, name)) is not None:
+            setattr(found, name, method)
     return found
 
 

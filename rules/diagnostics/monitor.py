@@ -20,7 +20,7 @@ from rules.diagnostics.health import (
     rms,
 )
 from rules.errors import unknown
-from rules.optional import tissue
+from rules.optional import method_of, tissue
 
 KINDS = {
     "silent": "hardly any unit of a layer fires",
@@ -152,6 +152,8 @@ def fingerprint(parameter: Tensor) -> tuple[float, float]:
 
 def bounded(parameters: dict[str, nn.Parameter], optimizer: Any, share: float) -> Iterator[Finding]:
     """Yield parameters with many devices at a bound; those of two levels, always at a bound, are left out."""
+    if method_of(optimizer, "held") is None or method_of(optimizer, "bounds") is None:
+        return  # one without the other may be an accident of names
     devices = tissue(optimizer)
     for name, parameter in parameters.items():
         limits = devices.bounds(parameter) if optimizer.state.get(parameter) else None

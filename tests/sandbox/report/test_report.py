@@ -479,7 +479,7 @@ def test_run_page_shows_the_result(ran):
 
 
 def test_bad_folders_are_answered_with_the_remedy(tmp_path, compared):
-    with pytest.raises(ValueError, match=r"no run folder: it has no config\.yaml"):
+    with pytest.raises(ValueError, match=r"is not a run folder: it has no config\.yaml"):
         write_report(tmp_path)
     folder = tmp_path / "comparison"
     shutil.copytree(compared[0].html.parent, folder)
