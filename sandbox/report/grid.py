@@ -63,12 +63,15 @@ def _profile(overall: dict[str, Any]) -> Figure:
 
 
 def profile_message(overall: dict[str, Any]) -> str:
-    """Give the share of runs above a score of 50 for the first rule and for the baseline."""
+    """Give the share of runs above the score at which the first rule and the baseline differ most."""
     first, baseline = overall["rows"][0]["rule"], overall["baseline"]
-    place = list(overall["thresholds"]).index(50)
-    shares = {row["rule"]: 100 * row["profile"][place][0] for row in overall["rows"]}
-    others = f", {baseline} in {shares[baseline]:.0f} %" if baseline in shares and baseline != first else ""
-    return f"{first} scores above 50 in {shares[first]:.0f} % of its runs{others}"
+    shares = {row["rule"]: [100 * share[0] for share in row["profile"]] for row in overall["rows"]}
+    if baseline == first or baseline not in shares:
+        return f"shares of runs above each score, {first} first"
+    gaps = [one - other for one, other in zip(shares[first], shares[baseline], strict=True)]
+    place = gaps.index(max(gaps))
+    score, best, other = overall["thresholds"][place], shares[first][place], shares[baseline][place]
+    return f"{first} scores above {score} in {best:.0f} % of its runs, {baseline} in {other:.0f} %"
 
 
 def _percent(share: list[float | None]) -> dict[str, float | None]:
