@@ -256,6 +256,15 @@ def test_importing_loads_no_compiler_of_torch():
     assert loaded.strip() == "False"
 
 
+@pytest.mark.parametrize("package", ["rules", "sandbox"])
+def test_importing_a_package_takes_no_longer_than_torch(package):
+    """Its own modules are imported at their first use, so that not even torch is there before."""
+    code = f"import sys, {package}; print(len(sys.modules), 'torch' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    number, torch_too = loaded.split()
+    assert (int(number) < 400, torch_too) == (True, "False")  # torch alone brings more than a thousand
+
+
 def test_importing_draws_no_random_number():
     code = (
         "import torch; a = torch.get_rng_state(); import rules, sandbox; print(torch.equal(a, torch.get_rng_state()))"
