@@ -244,14 +244,17 @@ def family(name):
     "package", ["rules", "sandbox", "sandbox.cli", "rules.check", "sandbox.comparisons.comparison"]
 )
 def test_importing_loads_nothing_heavy(package):
-    code = f"import sys, {package}; print(*sorted({HEAVY} & set(sys.modules)))"
+    """With every public name used."""
+    used = f"[getattr({package}, name) for name in getattr({package}, '__all__', [])]"
+    code = f"import sys, {package}; {used}; print(*sorted({HEAVY} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert loaded.split() == []
 
 
 def test_importing_loads_no_compiler_of_torch():
     """It takes longer to load than all of ours."""
-    code = "import sys, sandbox; print('torch._dynamo' in sys.modules)"
+    used = "[getattr(sandbox, name) for name in sandbox.__all__]"
+    code = f"import sys, sandbox; {used}; print('torch._dynamo' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert loaded.strip() == "False"
 
@@ -267,7 +270,9 @@ def test_importing_a_package_takes_no_longer_than_torch(package):
 
 def test_importing_draws_no_random_number():
     code = (
-        "import torch; a = torch.get_rng_state(); import rules, sandbox; print(torch.equal(a, torch.get_rng_state()))"
+        "import torch; a = torch.get_rng_state(); import rules, sandbox; "
+        "[getattr(package, name) for package in (rules, sandbox) for name in package.__all__]; "
+        "print(torch.equal(a, torch.get_rng_state()))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert out.strip() == "True"
