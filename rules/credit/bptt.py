@@ -35,8 +35,8 @@ class BPTT(CreditRule):
         detach_reset: whether gradients skip the reset, True by default.
         window: steps after which the gradient of the state is cut; None for the whole sequence. The loss stays that of
             the whole sequence. 1 keeps only spatial credit.
-        checkpoint: steps between stored states; the rest is recomputed, for the same gradient in less memory. None
-            stores every step. Not for units that draw noise: the recomputation does not repeat their draws.
+        checkpoint: steps between stored states; the rest is recomputed, with the same random draws, for the same
+            gradient in less memory. None stores every step.
         smooth: replace spikes by the surrogate's primitive, so that the gradient is exact, in training and evaluation.
 
     Raises:
@@ -88,7 +88,7 @@ class BPTT(CreditRule):
         parameters = learned | own_parameters(objective)
         views = objective.views(batch, rng)
         with Meter(model) as meter, self._differentiating(rng) as context:
-            run = self._unroll(model, views, "layers" in objective.needs)
+            run = self._unroll(model, views, "layers" in objective.needs, rng)
             loss = objective(run, views)
             wanted = list(parameters.values()) if loss.requires_grad else []
             slopes = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
@@ -116,7 +116,7 @@ class BPTT(CreditRule):
     def _surrogate(self) -> Surrogate | None:
         return self.surrogate if isinstance(self.surrogate, Surrogate) else None
 
-    def _unroll(self, model: nn.Module, batch: Batch, record: bool) -> Run:
+    def _unroll(self, model: nn.Module, batch: Batch, record: bool, rng: torch.Generator) -> Run:
         piece = self.checkpoint or self.window
         if piece is None:
             return run_model(model, batch, record)
@@ -125,9 +125,8 @@ class BPTT(CreditRule):
                 f"window and checkpoint run a sequence piece by piece, and {type(model).__name__}.forward takes no "
                 "carry: let forward(x, carry=None) return rules.Run(output, carry), or leave both None"
             )
-        # The recomputation needs the surrogate settings of the first pass. Its generator is a new one, so units that
-        # draw noise are recomputed with other draws than those of the loss.
-        contexts = lambda: (nullcontext(), self._differentiating(torch.Generator()))  # noqa: E731
+        # Called before each piece runs: the recomputation gets the surrogate settings and the draws of that first pass.
+        contexts = lambda: (nullcontext(), self._differentiating(rng.clone_state()))  # noqa: E731
         carry, runs = batch.carry, []
         for start in range(0, len(batch.x), piece):
             if self.window and start % self.window == 0:

@@ -12,7 +12,7 @@ from rules.contract import MissingNeed
 from rules.credit.bptt import BPTT
 from rules.credit.restricted import Restricted, last_layer
 from rules.spikes.surrogate import SURROGATES, Surrogate
-from sandbox import LIF, Layer, Network, Population, build
+from sandbox import LIF, EscapeLIF, Layer, Network, Population, StochasticBinary, build
 
 T, B, SIZES = 7, 3, (4, 5, 3)
 QUADRATIC = toy.Quadratic(target=0.3)  # an error at every output, whether it fires or not
@@ -121,6 +121,15 @@ def test_whole_windows_and_checkpoints_change_nothing(credit):
     want, got = assign(BPTT(), net, batch), assign(credit, net, batch)
     same(got.grads, want.grads, 1e-12)
     assert got.loss == pytest.approx(want.loss, rel=1e-14)
+
+
+@pytest.mark.parametrize("neuron", [EscapeLIF(), StochasticBinary(), *(LIF(surrogate=s) for s in sorted(STOCHASTIC))])
+def test_recomputation_repeats_the_draws_of_the_loss(neuron):
+    """One piece draws what the whole sequence draws, so its recomputed gradient is the same up to round-off."""
+    net, batch = network(neuron), sequence()
+    want, got = assign(BPTT(), net, batch), assign(BPTT(checkpoint=T), net, batch)
+    same(got.grads, want.grads, 1e-12)
+    assert got.loss == want.loss
 
 
 def test_checkpointing_pays_with_a_second_pass():
