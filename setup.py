@@ -12,6 +12,7 @@ setup(
     package_data={
         "rules": ["py.typed"],
         "sandbox": ["py.typed"],
+        "sandbox.cli": ["catalogue.json"],
         "sandbox.presets": ["*.yaml"],
         "sandbox.report": ["templates/*", "templates/vendor/*"],
         "": ["card.yaml", "*.npz"],

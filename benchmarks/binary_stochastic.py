@@ -60,7 +60,7 @@ def epoch() -> tuple[str, str, str, str, str]:
     seconds = []
     for label in ("backprop", "binary_stochastic"):
         experiment = replace(plan.experiments()[label][0], epochs=1)
-        trainer, train = prepare(experiment, experiment.make_task().load())
+        trainer, train = prepare(experiment, experiment.load())
         begun = time.perf_counter()
         for _ in trainer.fit(train):
             pass

@@ -77,7 +77,7 @@ def validated(experiment: Experiment) -> float:
     """Learn, and return the validation accuracy [%]; 0 where learning diverges."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    data = experiment.make_task().load()
+    data = experiment.load()
     trainer, train = prepare(experiment, data)
     try:
         for _ in trainer.fit(train, experiment.epochs):

@@ -9,6 +9,7 @@ from rules.check import check_rule
 from sandbox.cli.options import FOUND_WRONG, OK
 from sandbox.cli.printing import say
 from sandbox.cli.validation import validate_all
+from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import REGISTRIES, Choice
 
 
@@ -37,7 +38,7 @@ def validate(given: Any) -> int:
 def check(given: Any) -> int:
     """Check rules against the contract; return 1 if one fails."""
     names = list(REGISTRIES["rule"]) if given.rule == "all" else [given.rule]
-    reports = {name: check_rule(Choice(name, given.options).make("rule")) for name in names}
+    reports = {name: check_rule(RuleConfig(name, given.options).make()) for name in names}
     facts = {name: [result._asdict() for result in found.results] for name, found in reports.items()}
     say(given, facts, "\n\n".join(f"{name}\n{found}" for name, found in reports.items()))
     return OK if all(found.passed for found in reports.values()) else FOUND_WRONG

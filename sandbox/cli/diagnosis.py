@@ -34,7 +34,7 @@ def doctor(given: Any) -> int:
 
     agrees, others = brian2_agrees(), rivals()
     facts = {
-        **folders.provenance("-"),
+        **folders.surroundings(),
         "data_folders": [str(path) for path in data_folders(None)],
         "brian2_agrees": agrees,
         "kernels": kernels.state(),
@@ -42,7 +42,7 @@ def doctor(given: Any) -> int:
         "extras": {name: state_of(name) for name in EXTRAS},
         "rivals": others,
     }
-    hidden = ("versions", "data_sha256", "extras", "rivals")
+    hidden = ("versions", "extras", "rivals")
     lines = [
         f"{name:<14} {'not checked' if value is None else value}" for name, value in facts.items() if name not in hidden
     ]

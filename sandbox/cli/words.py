@@ -27,13 +27,15 @@ EXPERIMENT = (  # settings of an experiment that are written without `experiment
 def understood(words: Sequence[str], command: str) -> list[str]:
     """Return the arguments of a command line with its shorthands spelled out.
 
-    `--rule bptt` is `--rule.name bptt`; `--rules bptt` and `--rules bptt,hzo` are lists; in a comparison `--epochs 3`
-    is `--experiment.epochs 3`. Anything else stays as it is.
+    `--rule bptt` is `--rule.name bptt`; `--rules bptt`, `--rules bptt,hzo` and `--rules bptt hzo` are lists; in a
+    comparison `--epochs 3` is `--experiment.epochs 3`. Anything else stays as it is.
 
     >>> understood(["--rule", "bptt", "--network.hidden=30r"], "run")
     ['--rule.name=bptt', '--network.hidden=[30r]']
     >>> understood(["--rules", "bptt", "--task", "digits"], "compare")
     ['--rules=[bptt]', '--experiment.task.name=digits']
+    >>> understood(["--rules", "bptt", "hzo", "--rule", "spsa"], "compare")
+    ['--rules=[bptt,hzo]', '--rule=spsa']
     """
     if command not in ("run", "compare", "validate"):
         return list(words)
@@ -50,6 +52,8 @@ def understood(words: Sequence[str], command: str) -> list[str]:
                 found.append(word)
                 continue
             value = waiting.pop(0)
+        while name.removeprefix("--") in LISTS and command != "validate" and waiting and not waiting[0].startswith("-"):
+            value = f"{value},{waiting.pop(0)}"  # `--rules bptt hzo`; `validate` takes a neuron after its options
         if name == "--sweep":
             sweeps.append(value)
         else:
@@ -63,7 +67,8 @@ def option(name: str, value: str, command: str) -> str:
     if command == "compare" and inner.split(".")[0] in EXPERIMENT:
         name = f"experiment.{inner}"
     bare = value.strip()
-    if inner in NAMED and bare[:1] not in ("{", "[", "") and not bare.endswith((".yaml", ".yml")) and bare != "null":
+    named = inner in NAMED and (command != "compare" or name != inner)  # a comparison has rules and no `rule`
+    if named and bare[:1] not in ("{", "[", "") and not bare.endswith((".yaml", ".yml")) and bare != "null":
         name = f"{name}.name"
     elif inner in LISTS and bare[:1] not in ("[", "") and bare != "null":
         value = f"[{bare}]"

@@ -11,7 +11,7 @@ from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, linear_baseline, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint
-from sandbox.config.registry import made
+from sandbox.config.registry import made, sources
 from sandbox.executors.local import run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
@@ -23,6 +23,7 @@ from sandbox.runs.finished import (
     finished,
     read_run,
     require_one_revision,
+    require_same_sources,
     shared_seeds,
     sort_out,
 )
@@ -154,11 +155,14 @@ class Planned(NamedTuple):
             whole = sum(map(len, self.places.values()))
             raise RunFailed(f"{len(mine)} of {whole} runs failed; the others are kept in {self.folder}:\n{lines}")
         sound = sort_out(self.places)
-        made = require_one_revision([run for found in sound.runs.values() for run in found], self.mixed)
+        done = [run for found in sound.runs.values() for run in found]
+        made = require_one_revision(done, self.mixed)
+        code = sources(asdict(self.comparison))
+        require_same_sources(done, self.data.checksum, code)
         task, runs = self.comparison.experiment.task.name, paired_runs(sound)
         table = make_table(task, runs, self.data, damaged=sound.damaged, unfit=self.unfit, revisions=made)
         files.write_json(self.folder / "table.json", table)
-        files.write_json(self.folder / "provenance.json", folders.provenance(self.data.checksum))
+        files.write_json(self.folder / "provenance.json", folders.provenance(self.data.checksum, code))
         return table
 
 
@@ -171,12 +175,13 @@ def plan(
     track: tuple[str, ...] = (),
 ) -> Planned:
     """Read the finished runs, raise for rules and runs that are not allowed, and list the jobs that remain."""
-    data = comparison.experiment.make_task().load(data_dir)
+    data = comparison.experiment.load(data_dir)
     plans = comparison.experiments()
     places = {label: {e.seed: folder / e.identity for e in found} for label, found in plans.items()}
     sound = sort_out(places)
     begun = [run for found in sound.runs.values() for run in found]
     whole = sum(map(len, places.values()))
+    require_same_sources(begun, data.checksum, sources(asdict(comparison)))
     require_one_revision(begun, mixed_revisions, None if len(begun) == whole else folders.revision())
     fresh = {label: found[0] for label, found in plans.items() if len(sound.runs[label]) < len(found)}
     reasons = unfit(fresh, data)

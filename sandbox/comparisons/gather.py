@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox.comparisons.table import BASELINE, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
-from sandbox.runs.finished import require_one_revision, require_pairs, sort_out
+from sandbox.runs.finished import require_one_revision, require_pairs, require_same_sources, sort_out
 from sandbox.runs.folder import load
 
 
@@ -24,7 +24,7 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
 
     Raises:
         ValueError: if there are no runs, if they differ in more than rule and seed, if the baseline is missing, if
-            rules have different seeds, or if several code revisions made them.
+            rules have different seeds, if several code revisions made them, or if their data or own code differ.
     """
     configs, damaged = _configs(folder)
     if not configs:
@@ -45,9 +45,11 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
     sound = sort_out(places)
     damaged |= sound.damaged
     require_pairs(sound.runs)
-    revisions = require_one_revision([run for found in sound.runs.values() for run in found], mixed_revisions)
+    done = [run for found in sound.runs.values() for run in found]
+    revisions = require_one_revision(done, mixed_revisions)
     first = next(iter(configs.values()))
-    data = first.make_task().load(data_dir)
+    data = first.load(data_dir)
+    require_same_sources(done, data.checksum)
     return make_table(first.task.name, sound.runs, data, damaged=damaged, revisions=revisions)
 
 

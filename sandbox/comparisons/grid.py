@@ -16,7 +16,7 @@ from sandbox.comparisons.comparison import Comparison, Progress, check_names, pl
 from sandbox.comparisons.ranking import make_overall
 from sandbox.config.identity import fingerprint
 from sandbox.config.reading import from_dict
-from sandbox.config.registry import made
+from sandbox.config.registry import made, sources
 from sandbox.executors.local import run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
@@ -132,5 +132,7 @@ def run_grid(
             raise RunFailed("\n".join(failed))
         overall = make_overall(tables)
         files.write_json(folder / "overall.json", overall)
-        files.write_json(folder / "provenance.json", folders.provenance("see those of the comparisons"))
+        files.write_json(
+            folder / "provenance.json", folders.provenance("see those of the comparisons", sources(asdict(grid)))
+        )
     return overall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from sandbox.microscope import Microscope
 from sandbox.networks.build import build
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.neurons import Neuron
-from sandbox.tasks.base import Task
+from sandbox.tasks.base import SPLITS, Dataset, Task, checked
 
 NAMES = str.maketrans({":": ".", "/": "_", "\\": "_", " ": "_"})  # what a folder is not called
 LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
@@ -117,7 +118,12 @@ class RuleConfig:
 
     def make(self) -> LearningRule:
         """Build the rule."""
-        rule: LearningRule = Choice(self.name, self.options).make("rule")
+        rule = Choice(self.name, self.options).make("rule")
+        if not isinstance(rule, LearningRule):
+            raise ValueError(
+                f"rule {self.name!r} is a {type(rule).__name__}; name a function that returns a rules.LearningRule, "
+                "made of an objective, a credit and a plasticity"
+            )
         parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
         rule = replace(rule, **{kind: choice.make(kind) for kind, choice in parts.items() if choice is not None})
         penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
@@ -235,6 +241,13 @@ class Experiment:
         """Build the task."""
         task: Task = self.task.make("task")
         return task
+
+    def load(self, data_dir: str | None = None, splits: Sequence[str] = SPLITS) -> Dataset:
+        """Load the data of the task and check these splits; raises ValueError if they cannot be learned from."""
+        try:
+            return checked(self.make_task().load(data_dir), self.task.name, splits)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"task {self.task.name!r}: {error}") from error
 
     def augmentation(self) -> View | None:
         """Return the view through which training samples are seen, None for none."""

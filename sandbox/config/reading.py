@@ -110,8 +110,8 @@ def explain(parser: ArgumentParser, error: Exception) -> str:
     near = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
         wrong.rpartition(".")[2], [option.rpartition(".")[2] for option in valid], n=1, cutoff=0.5
     )
-    hint = f"nearest: {near[0]!r}; " if near else ""
-    return f"{message}\n{hint}valid: {', '.join(valid)}"
+    rest = "--help-all lists all options" if near else f"valid: {', '.join(valid)}"
+    return f"{message}\n{f'nearest: {near[0]!r}; ' if near else ''}{rest}"
 
 
 def valid_options(parser: ArgumentParser) -> set[str]:

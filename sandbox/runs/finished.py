@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -31,6 +32,8 @@ class FinishedRun(NamedTuple):
     looks: tuple[Row, ...] = ()  # measurements of the microscope; empty without one
     folder: Path = Path()
     revision: str = UNKNOWN  # of the code that made it
+    data: str | None = None  # SHA-256 of its data; None if not recorded
+    code: Mapping[str, str] = MappingProxyType({})  # SHA-256 of the user's own files that its configuration names
 
     @property
     def epochs(self) -> list[int]:
@@ -78,7 +81,8 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
         ValueError: for a file that is missing or cut off.
     """
     result = finished(folder / "result.json", resumable)
-    timing, made, looks = folder / "timing.json", folder / "provenance.json", folder / journal.NAME
+    timing, looks = folder / "timing.json", folder / journal.NAME
+    made = files.read_json(folder / "provenance.json") if (folder / "provenance.json").exists() else {}
     return FinishedRun(
         rule,
         seed,
@@ -88,7 +92,9 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
         int(finished(folder / "test.json", resumable)["evaluations"]),
         tuple(read_rows(looks)) if looks.exists() else (),
         folder,
-        files.read_json(made).get("revision", UNKNOWN) if made.exists() else UNKNOWN,
+        made.get("revision", UNKNOWN),
+        made.get("data_sha256"),
+        made.get("code_sha256", {}),
     )
 
 
@@ -176,6 +182,32 @@ def require_one_revision(found: Sequence[FinishedRun], mixed: bool, now: str | N
             f"mark them in the table (--mixed-revisions). Runs by revision:\n{lines}"
         )
     return {name: count for name, count in made.items() if count}
+
+
+def require_same_sources(
+    found: Sequence[FinishedRun], data: str | None = None, code: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Raise ValueError, naming the runs, if the data or the user's own code changed between runs.
+
+    Args:
+        found: the finished runs.
+        data: SHA-256 of the data as they are now; by default those of the first run.
+        code: SHA-256 of own files as they are now; by default as they were at the first run that names them.
+    """
+    now = {"": data} if data else {}
+    now |= code
+    stale: dict[str, list[str]] = {}
+    for run in found:
+        for name, checksum in (({"": run.data} if run.data else {}) | dict(run.code)).items():
+            if now.setdefault(name, checksum) != checksum:
+                stale.setdefault(name, []).append(run.folder.name)
+    for name, runs in stale.items():
+        what = f"{name} is not the file" if name else "the data are not those"
+        why = "" if name else " A file has changed, or `load` draws without a fixed seed."
+        raise ValueError(
+            f"{what} that {len(runs)} of {len(found)} finished runs were made with, so the runs cannot be compared."
+            f"{why} Run all again in another folder (--out), or remove these and continue: {', '.join(runs)}"
+        )
 
 
 def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:

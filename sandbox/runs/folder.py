@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -113,11 +113,46 @@ def kind_of(folder: Path) -> str:
     return str(yaml.safe_load((folder / "config.yaml").read_text())["kind"])
 
 
-def provenance(checksum: str) -> dict[str, Any]:
-    """Return what the results depend on apart from the configuration: data, versions, code revision and machine."""
+def check_code(folder: Path, code: Mapping[str, str]) -> None:
+    """Raise ValueError if a file of the user's own has changed since the run in this folder began."""
+    before = _begun_with(folder).get("code_sha256", {})
+    for name in code:
+        if name in before and before[name] != code[name]:
+            raise ValueError(
+                f"{name} has changed since {folder} was begun; remove that folder, or run in another one (--out)"
+            )
+
+
+def check_data(folder: Path, checksum: str) -> None:
+    """Raise ValueError if the data are not those with which the run in this folder began."""
+    if _begun_with(folder).get("data_sha256", checksum) != checksum:
+        raise ValueError(
+            f"the data have changed since {folder} was begun, or `load` draws without a fixed seed; remove that "
+            "folder, or run in another one (--out)"
+        )
+
+
+def _begun_with(folder: Path) -> dict[str, Any]:
+    """Return the provenance of the attempt that wrote the checkpoint or the result; empty if there is none."""
+    kept = any((folder / name).exists() for name in ("checkpoint.pt", "result.json"))
+    path = folder / "provenance.json"
+    return dict(files.read_json(path)) if kept and path.exists() else {}
+
+
+def provenance(checksum: str, code: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the results depend on apart from the configuration: data, code, versions and machine.
+
+    Args:
+        checksum: SHA-256 of the data.
+        code: SHA-256 of the user's own files that the configuration names.
+    """
+    return {"code_sha256": dict(code), "data_sha256": checksum, **surroundings()}
+
+
+def surroundings() -> dict[str, Any]:
+    """Return machine, Python, revision, threads of torch and versions of packages."""
     packages = ("torch", "numpy", "scipy", "scikit-learn", "brian2", "learning-rule-sandbox")
     return {
-        "data_sha256": checksum,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": sys.version.split()[0],
         "revision": revision(),

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
 from rules.seeds import seeded
 from sandbox.config.experiment import Experiment
-from sandbox.config.registry import made
+from sandbox.config.registry import made, sources
 from sandbox.machine import files
 from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
@@ -69,13 +69,15 @@ def run(
     Raises:
         ImportError: for a tracker whose library is missing.
         FolderInUse: if another process uses the folder.
-        ValueError: for a folder with another configuration.
+        ValueError: for a folder with another configuration, with other data, or with another version of the user's own
+            code.
         RunFailed: for a NaN or an infinity; the message names the last good checkpoint.
     """
     folder, active = Path(folder), made(trackers)
     with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
         folders.write_config(folder, "run", asdict(experiment))
+        folders.check_code(folder, sources(asdict(experiment)))
         result = folder / "result.json"
         if not result.exists():
             (folder / "error.txt").unlink(missing_ok=True)
@@ -110,7 +112,8 @@ def _learn(
     trainer, train = prepare(experiment, data)
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation, test = (evaluation(experiment, split) for split in (data.validation, data.test))
-    files.write_json(folder / "provenance.json", folders.provenance(data.checksum))
+    folders.check_data(folder, data.checksum)
+    files.write_json(folder / "provenance.json", folders.provenance(data.checksum, sources(asdict(experiment))))
     book = Book(folder, trainer, tracked)
     resumed = book.resume()
     tracked.begin(book.metrics)
@@ -153,7 +156,7 @@ def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
     key = (experiment.task.name, repr(experiment.task.options), data_dir)
     if key not in _LAST:
         _LAST.clear()  # those of one task at a time: a set may be large
-        _LAST[key] = experiment.make_task().load(data_dir)
+        _LAST[key] = experiment.load(data_dir)
     return _LAST[key]
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+SPLITS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
@@ -60,6 +64,58 @@ class Task(ABC):
         Args:
             data_dir: the folder in which tasks with files look first; None for SANDBOX_DATA and the user's cache.
         """
+
+
+def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
+    """Return what the `load` of a task returned, after a look at these splits.
+
+    Raises:
+        ValueError: naming the task and the split, for anything but three splits of finite float32 samples `[n, ...]`
+            with as many labels, int64 from 0 to classes - 1.
+
+    Warns: for `[n, a, b]` that are not declared as sequences.
+    """
+    if not isinstance(data, Dataset):
+        raise ValueError(f"task {task!r}: load returned a {type(data).__name__}; let it return sandbox.Dataset")
+    for place in splits:
+        split = getattr(data, place)
+        if not isinstance(split, Split):
+            raise ValueError(f"task {task!r}, {place}: it is a {type(split).__name__}; give a sandbox.Split(x, y)")
+        problem = _problem(split.x, split.y, data.classes) or (
+            f"samples of shape {list(split.x.shape[1:])}, and train has {list(data.train.x.shape[1:])}"
+            if split.x.shape[1:] != data.train.x.shape[1:]
+            else None
+        )
+        if problem:
+            raise ValueError(f"task {task!r}, {place}: {problem}")
+    if len(data.train.y.unique()) < 2:
+        raise ValueError(f"task {task!r}, train: all labels are equal; there is nothing to learn")
+    if data.train.x.ndim == 3 and not data.sequence:
+        warnings.warn(
+            f"task {task!r}: samples of shape {list(data.train.x.shape[1:])} are taken as features of one moment; if "
+            "the first number counts time steps, return Dataset(..., sequence=True)",
+            stacklevel=3,
+        )
+    return data
+
+
+def _problem(x: object, y: object, classes: int) -> str | None:
+    """Return what is wrong with samples and labels, None for nothing."""
+    for name, part in (("x", x), ("y", y)):
+        if not isinstance(part, Tensor):
+            return f"{name} is a {type(part).__name__}; give a tensor, with torch.from_numpy or torch.tensor"
+    assert isinstance(x, Tensor)
+    assert isinstance(y, Tensor)
+    if y.ndim != 1 or len(x) != len(y) or len(x) == 0:
+        return f"x has shape {list(x.shape)} and y {list(y.shape)}; samples come first, and there is one label for each"
+    if x.dtype != torch.float32:
+        return f"x is {x.dtype}; give x.float()"
+    if not x.isfinite().all():
+        return "x holds NaN or infinity"
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        return f"y is {y.dtype}; give labels as whole numbers, y.long()"
+    low, high = int(y.min()), int(y.max())
+    return None if low >= 0 and high < classes else f"labels run from {low} to {high}, with classes={classes}"
 
 
 def at_least_one(**sizes: int) -> None:

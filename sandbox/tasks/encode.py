@@ -186,7 +186,7 @@ def check_sequence(encoder: Any, sequence: bool) -> None:
     if sequence and not wanted:
         raise ValueError(
             f"encoder {name} makes sequences of single samples, and those of this task are sequences "
-            "already: use the encoder as_recorded, or declare `sequence = True` in it"
+            "already: use the encoder as_recorded, or declare `sequence = True` in the encoder"
         )
     if wanted and not sequence:
         single = ", ".join(key for key, encoder in ENCODERS.items() if not encoder.sequence)

@@ -24,6 +24,7 @@ from sandbox.tasks.base import Dataset, Split
 STORAGE = "tuning.sqlite"
 FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
 RANDOM = 4  # random trials before the sampler uses earlier results
+TUNED = ("train", "validation")  # the splits that tuning looks at
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Study:
         with folders.locked(self.folder, PATIENCE), quiet():
             study = optuna.load_study(study_name=self.name, storage=storage(self.root))
             finished = _abandon(study, optuna)
-            data = tunable(self.experiment.make_task().load(self.data_dir))
+            data = tunable(self.experiment.load(self.data_dir, TUNED))
             progress(finished, self.trials)
             while finished < self.trials:
                 study.sampler = optuna.samplers.TPESampler(seed=self.proposal_seed(finished), n_startup_trials=RANDOM)

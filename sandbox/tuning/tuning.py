@@ -20,11 +20,12 @@ from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, requi
 from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import changed, fingerprint
+from sandbox.config.registry import sources
 from sandbox.executors.local import run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
-from sandbox.tuning.study import FIRST_SEED, RANDOM, Study, having, optuna_, quiet, storage, summary, tunable
+from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, storage, summary, tunable
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def tune(
         }
         files.write_json(folder / "tuning.json", facts)
         files.write_atomically(folder / "tuned.yaml", as_yaml(tuned(tuning.grid, found), tuning))
-        files.write_json(folder / "provenance.json", folders.provenance("see the tasks"))
+        files.write_json(folder / "provenance.json", folders.provenance("see the tasks", sources(asdict(tuning))))
     return facts
 
 
@@ -129,7 +130,7 @@ def _unfit(tuning: Tuning, data_dir: str | None, skip: bool) -> dict[str, str]:
     found, refused = {}, []
     for comparison in tuning.grid.comparisons:
         plans = {label: first for label, (first, *_) in comparison.experiments().items()}
-        reasons = unfit(plans, tunable(comparison.experiment.make_task().load(data_dir)))
+        reasons = unfit(plans, tunable(comparison.experiment.load(data_dir, TUNED)))
         if reasons and (not skip or BASELINE in reasons):
             others = [label for label in plans if label not in reasons]
             refused.append(str(Unfit(comparison.experiment.task.name, reasons, others)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -84,9 +85,10 @@ class ForwardGradient(CreditRule):
                 return [*slope_and_loss(self, asking, run, along)]
 
         learned = self.parameters(model)
-        found = shared(
-            self.draws, 2, lambda mine: torch.tensor([slope(k) for k in mine], dtype=torch.float64), "the weights"
-        )  # [draws, 2]
+        with forward_mode(model):
+            found = shared(
+                self.draws, 2, lambda mine: torch.tensor([slope(k) for k in mine], dtype=torch.float64), "the weights"
+            )  # [draws, 2]
         grads = {name: torch.zeros_like(p) for name, p in asking.parameters.items()}
         for k, factor in enumerate((found[:, 0] / self.draws).tolist()):
             for name, z in directions(k).items():
@@ -124,3 +126,17 @@ def slope_and_loss(rule: CreditRule, asking: Asking, run: Run, along: Mapping[st
         if error is not None and direction is not None
     ]
     return sum(terms), float(loss)
+
+
+@contextmanager
+def forward_mode(model: nn.Module) -> Iterator[None]:
+    """Raise ValueError, with what to do, where an operation of the model has no derivative in forward mode."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        if not any(word in str(error) for word in ("jvp", "forward AD", "forward-mode")):
+            raise
+        raise ValueError(
+            f"forward_gradient differentiates in forward mode, and an operation of {type(model).__name__} cannot "
+            f"({error}). Use spsa, which needs no derivatives, or write the spikes with rules.Surrogate"
+        ) from error

@@ -82,8 +82,8 @@ def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
         if not LOWEST <= value <= HIGHEST:
             side = "below" if value < LOWEST else "above"
             warnings.warn(
-                f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer: over many layers probes vanish or "
-                "explode; see orthogonal_ and TowardsOrthogonal",
+                f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer. It matters in networks of many layers, "
+                "where probes would vanish or explode; see orthogonal_ and TowardsOrthogonal",
                 HealthWarning,
                 stacklevel=3,
             )
