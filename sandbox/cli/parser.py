@@ -28,12 +28,14 @@ def perform(name: str, words: Sequence[str]) -> int:
             return OK
         spelled = understood(words, name)
         if command.config:
-            from sandbox.config.reading import built, check_words
+            from sandbox.config.reading import built, check_words, parse
 
-            check_words(member(command.config), spelled)
-        given = parser.parse_args(spelled)
-        if command.config:
+            own = [option.name.removeprefix("--").replace("-", "_") for option in (*command.options, JSON)]
+            check_words(member(command.config), spelled, [*own, "help_all"])
+            given = parse(parser, lambda: parser.parse_args(spelled))
             given["made"] = built(member(command.config), parser, given)
+        else:
+            given = parser.parse_args(spelled)
         return int(member(command.act)(given))
     except BrokenPipeError:  # the reader of a pipe stopped early: `sandbox list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

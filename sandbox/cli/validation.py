@@ -22,6 +22,7 @@ class Validation:
     """The validation of one neuron, which leaves its report in its folder."""
 
     preload: ClassVar[tuple[str, ...]] = ("sandbox.cli.validation",)
+    alone: ClassVar[bool] = False
 
     neuron: Choice
     settings: dict[str, Any]

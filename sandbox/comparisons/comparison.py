@@ -79,7 +79,7 @@ class Comparison:
             count = sum(label == name or label.startswith(f"{name}#") for label in labels)
             labels[name if count == 0 else f"{name}#{count + 1}"] = rule
         first = self.experiment.seed
-        return {
+        found = {
             label: [
                 replace(
                     self.experiment,
@@ -91,6 +91,14 @@ class Comparison:
             ]
             for label, rule in labels.items()
         }
+        folders_: dict[str, str] = {}
+        for label, (one, *_) in found.items():
+            if one.identity in folders_:
+                raise ValueError(
+                    f"labels {folders_[one.identity]!r} and {label!r} would share the folder {one.identity}; rename one"
+                )
+            folders_[one.identity] = label
+        return found
 
 
 def compare(

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import yaml
+from jsonargparse import get_loader
 
 from rules.errors import unknown
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.table import BASELINE
 from sandbox.config.experiment import RuleConfig
+from sandbox.config.registry import Choice
+
+PARTS = ("objective", "credit", "plasticity")
+UNFIT = re.compile(r"[^\w.=+,()# -]")  # what a label may not contain
 
 
 def swept(comparison: Comparison, sweeps: Sequence[str]) -> Comparison:
@@ -23,7 +29,8 @@ def swept(comparison: Comparison, sweeps: Sequence[str]) -> Comparison:
         sweeps: settings of a rule with their values, such as `rule.options.lr=[0.01, 0.1]`.
 
     Raises:
-        ValueError: for a setting that is not one of a rule, or values that are not a list.
+        ValueError: for a setting that is not one of a rule or is given twice, for values that are not a list, and if
+            there is no rule but the baseline.
 
     >>> found = swept(Comparison(rules=["bptt"]), ["rule.options.lr=[0.01, 0.1]", "rule.epochs=[1, 2]"])
     >>> [rule.label for rule in found.rules][:3]
@@ -32,6 +39,12 @@ def swept(comparison: Comparison, sweeps: Sequence[str]) -> Comparison:
     if not sweeps:
         return comparison
     axes = [parsed(sweep) for sweep in sweeps]
+    places = [".".join(path) for path, _ in axes]
+    for place in places:
+        if places.count(place) > 1:
+            raise ValueError(f"--sweep rule.{place} is given twice; write all its values in one list")
+    if all((rule if isinstance(rule, str) else rule.name) == BASELINE for rule in comparison.rules):
+        raise ValueError(f"--sweep varies every rule but {BASELINE}, and there is no other; name one with --rules")
     rules: list[RuleConfig | str] = []
     for rule in comparison.rules:
         named = RuleConfig(rule) if isinstance(rule, str) else rule
@@ -48,7 +61,7 @@ def parsed(sweep: str) -> tuple[list[str], list[Any]]:
     """Return the path below a rule and the values of one sweep."""
     place, equals, text = sweep.partition("=")
     try:
-        values = yaml.safe_load(text) if equals else None
+        values = get_loader("yaml")(text) if equals else None  # as for other options: reads 1e-3 as a number
     except yaml.YAMLError:
         values = None
     if not isinstance(values, list) or not values:
@@ -56,21 +69,27 @@ def parsed(sweep: str) -> tuple[list[str], list[Any]]:
     head, *path = place.strip().split(".")
     if head != "rule" or not path:
         raise ValueError(f"--sweep {place}: a sweep varies settings of a rule; write rule.options.NAME or rule.epochs")
-    names = [field.name for field in fields(RuleConfig)]
-    if path[0] not in names:
-        raise unknown("setting of a rule", path[0], names)
+    if path[0] not in (*PARTS, "epochs", "options"):
+        raise unknown("setting of a rule", path[0], [*PARTS, "epochs", "options"])
+    if len(path) != (2 if path[0] == "options" else 1):
+        raise ValueError(f"--sweep {place}: write rule.options.NAME or a setting such as rule.epochs")
+    if path == ["epochs"] and not all(type(value) is int and value > 0 for value in values):
+        raise ValueError(f"--sweep {sweep}: give whole numbers of epochs, at least 1")
+    if path[0] in PARTS:
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"--sweep {sweep}: give names; parts with options belong in a file, under rules")
+        return path, [Choice(value) for value in values]
     return path, values
 
 
 def varied(rule: RuleConfig, settings: Sequence[tuple[list[str], Any]]) -> RuleConfig:
     """Return a copy of a rule with other settings, which also make its label."""
-    options, others = dict(rule.options), {}
+    options, others, words = dict(rule.options), dict[str, Any](), [rule.title]
     for path, value in settings:
-        if path[0] == "options" and len(path) == 2:
+        if path[0] == "options":
             options[path[1]] = value
-        elif len(path) == 1:
-            others[path[0]] = value
         else:
-            raise ValueError(f"--sweep rule.{'.'.join(path)}: write rule.options.NAME or a setting such as rule.epochs")
-    words = [f"{path[-1]}={value}" for path, value in settings]
-    return replace(rule, options=options, **others, label=" ".join([rule.title, *words]))
+            others[path[0]] = value
+        words.append(f"{path[-1]}={value.name if isinstance(value, Choice) else value}")
+    label = UNFIT.sub("_", " ".join(words))[:60].rstrip()
+    return replace(rule, options=options, **others, label=label)

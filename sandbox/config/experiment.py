@@ -210,6 +210,8 @@ class Experiment:
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed}: give a whole number of at most 63 bits")
         if self.synapses not in ("dense", "events"):
             raise ValueError(
                 f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -15,6 +15,8 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from rules.errors import unknown
 
 MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does not accept option ')(?:--)?([\w.\-]+)")
+
+UNSAID = {"": "no such option"}
 
 
 def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
@@ -35,7 +37,7 @@ def from_dict(kind: type[Any], content: dict[str, Any]) -> Any:
     check_keys(kind, content, "a configuration")
     parser = parser_of(kind)
     try:
-        return built(kind, parser, parser.parse_object(content))
+        return built(kind, parser, parse(parser, lambda: parser.parse_object(content)))
     except ArgumentError as error:
         raise ValueError(explain(parser, error)) from error
 
@@ -70,13 +72,18 @@ def check_keys(hint: Any, value: Any, where: str) -> None:
                 check_keys(inner, value, where)
 
 
-def check_words(kind: type[Any], words: Sequence[str]) -> None:
-    """Raise ValueError for a misspelt key inside the value of an option, or in the file given with `--config`."""
+def check_words(kind: type[Any], words: Sequence[str], others: Collection[str] = ()) -> None:
+    """Raise ValueError for a misspelt key inside the value of an option, or in the file given with `--config`.
+
+    A file may also give `others`, the options of the command itself.
+    """
     for word in words:
         name, _, text = word.removeprefix("--").partition("=")
         try:
             if name == "config":
                 content = yaml.safe_load(Path(text).read_text())
+                if isinstance(content, dict):
+                    content = {key: value for key, value in content.items() if key not in others}
                 check_keys(kind, content, "a configuration")
             elif text[:1] in ("{", "["):
                 check_keys(hint_of(kind, name.split(".")), yaml.safe_load(text), name.rpartition(".")[2])
@@ -90,6 +97,31 @@ def hint_of(kind: Any, path: Sequence[str]) -> Any:
         members = [kind, *get_args(kind)]
         kind = next((get_type_hints(m).get(name) for m in members if is_dataclass(m) and isinstance(m, type)), None)
     return kind
+
+
+def parse(parser: ArgumentParser, read: Callable[[], Namespace]) -> Namespace:
+    """Return what `read` parses; a name other than the default's does not inherit the options of the default.
+
+    >>> from sandbox.config.experiment import Experiment
+    >>> from_dict(Experiment, {"encoder": {"name": "still"}}).encoder
+    Choice(name='still', options={})
+    """
+    given, defaults = read(), parser.get_defaults()
+    options = [action.dest for action in parser._actions if action.dest.endswith(".options")]
+    doubtful = [
+        place
+        for place in (dest.removesuffix(".options") for dest in options if defaults.get(dest))
+        if given[f"{place}.name"] != defaults[f"{place}.name"]
+        and given[f"{place}.options"] == defaults[f"{place}.options"]
+    ]
+    if doubtful:  # were these options given, or are they the default's? Read again with a default that nobody gives
+        parser.set_defaults({f"{place}.options": UNSAID for place in doubtful})
+        again = read()
+        parser.set_defaults({f"{place}.options": defaults[f"{place}.options"] for place in doubtful})
+        for place in doubtful:
+            if again[f"{place}.options"] == UNSAID:
+                given[f"{place}.options"] = {}
+    return given
 
 
 def built(kind: type[Any], parser: ArgumentParser, parsed: Namespace) -> Any:

@@ -119,8 +119,8 @@ def _own_file(module: str) -> Path | None:
 
 
 def _from_file(path: Path) -> ModuleType:
-    """Return the module in a file, imported under a unique name, so that it shadows no other module."""
-    name = f"file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}_{path.stem}"
+    """Return the module in a file, imported under a name of its path and content: it shadows no other, nor an edit."""
+    name = f"file_{hashlib.sha256(bytes(path.resolve()) + path.read_bytes()).hexdigest()[:12]}_{path.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None

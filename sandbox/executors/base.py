@@ -20,6 +20,11 @@ class Work(Protocol):
         """Folder of the job; no two jobs share one."""
         ...
 
+    @property
+    def alone(self) -> bool:
+        """Whether it gets a process of its own: the user's code may leave anything behind for the next job."""
+        ...
+
     def work(self, progress: Callable[[int, int], None]) -> None:
         """Do the job; call `progress` with the steps done and the total number of steps."""
         ...

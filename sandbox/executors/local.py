@@ -24,12 +24,16 @@ DONE = "done"  # what a worker sends back; anything else is the text of an excep
 
 @dataclass
 class Worker:
-    """A process that does one job after another, so that modules are imported and kernels compiled only once."""
+    """A process that does one job after another, so that modules are imported and kernels compiled only once.
+
+    A job that is `alone` gets a new process, which ends with it.
+    """
 
     process: Any
     pipe: Any
     counter: Any  # steps done and total steps of its job, in shared memory
     job: Work | None = None
+    used: bool = False
 
 
 def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int], None]) -> dict[Path, str]:
@@ -50,8 +54,8 @@ def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int],
     context = _context(jobs)
     try:
         while waiting or any(worker.job for worker in workers):
-            while waiting and (idle := _idle(workers, processes, context)) is not None:
-                idle.job = waiting.pop(0)
+            while waiting and (idle := _idle(workers, processes, context, waiting[0].alone)) is not None:
+                idle.job, idle.used = waiting.pop(0), True
                 idle.counter[0] = idle.counter[1] = 0
                 idle.pipe.send(idle.job)
             busy = [worker for worker in workers if worker.job is not None]
@@ -64,6 +68,9 @@ def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int],
                 if message is None and worker.process.is_alive():
                     continue
                 worker.job = None
+                if message is not None and job.alone:
+                    workers.remove(worker)
+                    _end([worker])
                 if message is None:  # killed before it could answer
                     workers.remove(worker)
                     worker.process.join()
@@ -72,6 +79,7 @@ def run_all(jobs: Sequence[Work], processes: int, progress: Callable[[int, int],
                         waiting.insert(0, job)
                     else:
                         errors[job.folder] = f"its worker was killed {RESTARTS + 1} times (out of memory?)"
+                        _record(job, errors[job.folder])
                 elif message != DONE:
                     errors[job.folder] = message
             longest = max(total for _, total in steps.values())  # jobs that have not begun are assumed to be as long
@@ -89,11 +97,16 @@ def _context(jobs: Sequence[Work]) -> Any:
     return context
 
 
-def _idle(workers: list[Worker], processes: int, context: Any) -> Worker | None:
-    """Return a worker without a job, started if fewer than `processes` are alive; None if all are busy."""
-    for worker in workers:
-        if worker.job is None and worker.process.is_alive():
+def _idle(workers: list[Worker], processes: int, context: Any, new: bool) -> Worker | None:
+    """Return a worker without a job, started if fewer than `processes` are alive; None if all are busy.
+
+    With `new`, an idle worker that has been used is ended first.
+    """
+    for worker in [worker for worker in workers if worker.job is None and worker.process.is_alive()]:
+        if not (new and worker.used):
             return worker
+        workers.remove(worker)
+        _end([worker])
     if sum(worker.process.is_alive() for worker in workers) >= processes:
         return None
     ours, theirs = context.Pipe()
@@ -141,13 +154,19 @@ def _do(job: Work, counter: Any) -> str:
 
     try:
         job.work(progress)
-    except Exception as error:
-        message, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
-        with suppress(OSError, sqlite3.Error):  # the disk may be full
-            (job.folder / "error.txt").write_text(trace)
-            job.failed()
-        return message
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit in a user's code, too, is the failure of that job
+        _record(job, traceback.format_exc())
+        return f"{type(error).__name__}: {error}"
     return DONE
+
+
+def _record(job: Work, text: str) -> None:
+    """Write why a job failed into its folder and the index."""
+    with suppress(OSError, sqlite3.Error):  # the disk may be full
+        (job.folder / "error.txt").write_text(text, errors="backslashreplace")
+        job.failed()
 
 
 def _end_with_parent() -> None:

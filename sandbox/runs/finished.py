@@ -131,7 +131,7 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
     if (folder / "config.yaml").exists() or (folder / "result.json").exists():
         try:
             folders.read_config(folder, "run")
-        except (OSError, AttributeError, yaml.YAMLError) as error:
+        except (OSError, AttributeError, TypeError, yaml.YAMLError) as error:
             raise ValueError(f"config.yaml cannot be read ({error})") from error
     if not (folder / "result.json").exists():
         return []
@@ -223,4 +223,6 @@ def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:
             f"{path} is not valid JSON, line by line ({error}); remove {path.parent} and run "
             f"`sandbox resume {resumable}`, or run the experiment again"
         ) from error
+    if not lines:
+        raise ValueError(f"{path} is empty; remove {path.parent} and run `sandbox resume {resumable}`")
     return lines

@@ -22,6 +22,7 @@ from sandbox.machine import files
 
 PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder
 FORMAT = 2  # of the folder; a reader rejects a larger one. Format 1 had pickled classes in its checkpoints
+KINDS = ("run", "comparison", "grid", "tuning")
 
 
 class FolderInUse(RuntimeError):
@@ -77,17 +78,19 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.exists():
         raise ValueError(f"{folder} is not a run folder: it has no config.yaml")
-    content: dict[str, Any] = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, dict) or content.get("kind") not in KINDS or type(content.get("format", 0)) is not int:
+        raise ValueError(f"{path} is damaged: it does not say which kind of folder this is ({', '.join(KINDS)})")
     if content.get("format", 0) > FORMAT:
         raise ValueError(
             f"{folder} was written by a newer version (format {content['format']}, this one reads up to {FORMAT}); "
             "upgrade learning-rule-sandbox"
         )
-    found = content.pop("kind", None)
+    found = content.pop("kind")
     content.pop("format", None)
     if kind is not None and found != kind:
         raise ValueError(f"{folder} holds a {found}, not a {kind}")
-    return content
+    return dict(content)
 
 
 def check_resumable(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ def record(folder: Path, experiment: Any, status: str, accuracy: float | None = 
         status,
         accuracy,
     )
-    with closing(sqlite3.connect(root / NAME, timeout=60)) as connection, connection:
+    with _opened(root) as connection, connection:
         connection.execute(SCHEMA)
         connection.execute(INSERT, row)
 
@@ -72,7 +72,7 @@ def rows(root: Path, **wanted: str | None) -> list[dict[str, Any]]:
     if not (root / NAME).exists():
         return []
     where = " AND ".join(f"{name} = ?" for name in filters) or "1"
-    with closing(sqlite3.connect(root / NAME, timeout=60)) as connection:
+    with _opened(root) as connection:
         connection.row_factory = sqlite3.Row
         query = f"SELECT * FROM runs WHERE {where} ORDER BY task, rule, seed, folder"
         found = connection.execute(query, list(filters.values())).fetchall()
@@ -90,11 +90,29 @@ def rebuild(root: Path) -> dict[str, int]:
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder; name the one that holds the runs with --out")
     found = list(_read(root))
-    with closing(sqlite3.connect(root / NAME, timeout=60)) as connection, connection:
+    try:
+        counts(root)
+    except ValueError:  # a damaged file is replaced
+        (root / NAME).unlink()
+    with _opened(root) as connection, connection:
         connection.execute("DROP TABLE IF EXISTS runs")
         connection.execute(SCHEMA)
         connection.executemany(INSERT, found)
     return {status: sum(row.status == status for row in found) for status in STATUSES}
+
+
+@contextmanager
+def _opened(root: Path) -> Iterator[sqlite3.Connection]:
+    """Open the index; raise ValueError for a file that is damaged."""
+    try:
+        with closing(sqlite3.connect(root / NAME, timeout=60)) as connection:
+            yield connection
+    except sqlite3.OperationalError:  # locked for too long, or no room
+        raise
+    except sqlite3.DatabaseError as error:
+        raise ValueError(
+            f"{root / NAME}: {error}; write it anew with `sandbox index --rebuild --out {root}`"
+        ) from error
 
 
 def _read(root: Path) -> Iterator[Row]:

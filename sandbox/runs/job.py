@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from sandbox.config.experiment import Experiment
+from sandbox.config.registry import sources
 from sandbox.runs import index
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.run import run
@@ -23,6 +24,11 @@ class Job:
     folder: Path
     data_dir: str | None = None
     track: tuple[str, ...] = ()  # names of trackers
+
+    @property
+    def alone(self) -> bool:
+        """Whether the configuration names code of the user's own."""
+        return bool(sources(asdict(self.experiment)))
 
     def work(self, progress: Callable[[int, int], None]) -> None:
         """Run the experiment."""

@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sandbox.config.experiment import Experiment
 from sandbox.runs.folder import load as load_config
 
@@ -24,7 +26,7 @@ def load(folder: Path | str) -> Any:
         where pandas is installed, otherwise a list of dicts.
 
     Raises:
-        ValueError: where there is no run.
+        ValueError: where there is no run, or a damaged one, which is named.
 
     >>> rows = load("runs")  # doctest: +SKIP
     >>> rows[rows.rule == "bptt"].groupby("epoch").validation_accuracy.mean()  # doctest: +SKIP
@@ -44,11 +46,15 @@ def _run_folders(folder: Path) -> list[Path]:
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
-    experiment: Experiment = load_config(Experiment, folder)
-    about = {"rule": experiment.rule.title, "task": experiment.task.name, "seed": experiment.seed}
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    rows = [{**about, **line, "folder": str(folder)} for line in lines]
-    if rows and (folder / "result.json").exists():
-        result = json.loads((folder / "result.json").read_text())
-        rows[-1] |= {f"{part}_accuracy": result[part]["accuracy"] for part in ENDS}
+    """Return the rows of a run; a last line that is being written is left out, any other damage raises ValueError."""
+    try:
+        experiment: Experiment = load_config(Experiment, folder)
+        about = {"rule": experiment.rule.title, "task": experiment.task.name, "seed": experiment.seed}
+        whole = (folder / "metrics.jsonl").read_text().split("\n")[:-1]
+        rows = [{**about, **json.loads(line), "folder": str(folder)} for line in whole]
+        if rows and (folder / "result.json").exists():
+            result = json.loads((folder / "result.json").read_text())
+            rows[-1] |= {f"{part}_accuracy": result[part]["accuracy"] for part in ENDS}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{folder} is damaged ({type(error).__name__}: {error}); remove it and run again") from error
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 import sys
 import warnings
@@ -98,9 +99,9 @@ def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
     """Record in the folder and in the index that a run failed with an exception; Ctrl-C does not count as a failure."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         with suppress(OSError, sqlite3.Error):  # the disk may be full
-            (folder / "error.txt").write_text(f"{error}\n")  # the index is rebuilt from it
+            (folder / "error.txt").write_text(f"{error}\n", errors="backslashreplace")  # the index is rebuilt from it
             index.record(folder, experiment, "failed")
         raise
 
@@ -152,7 +153,12 @@ def _learn(
 
 
 def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
-    """Load the data of a task; a process that runs it again with another seed or rule takes them from memory."""
+    """Load the data of a task; a worker that runs it again with another seed or rule takes them from memory.
+
+    Only a worker, which lives no longer than a comparison, and no task of the user's: those may load other data later.
+    """
+    if multiprocessing.parent_process() is None or ":" in experiment.task.name:
+        return experiment.load(data_dir)
     key = (experiment.task.name, repr(experiment.task.options), data_dir)
     if key not in _LAST:
         _LAST.clear()  # those of one task at a time: a set may be large

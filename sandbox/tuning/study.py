@@ -32,6 +32,7 @@ class Study:
     """The trials of one rule on one task: work for one process."""
 
     preload: ClassVar[tuple[str, ...]] = Job.preload
+    alone: ClassVar[bool] = True  # hundreds of trials: a process of its own costs nothing beside them
 
     name: str
     experiment: Experiment

@@ -71,6 +71,9 @@ def validate(
     from sandbox.reference.brian import evolving
 
     began = time.perf_counter()
+    for name, value in {"dt": dt, "duration": duration, "cells": cells}.items():
+        if not value > 0:
+            raise ValueError(f"{name}={value}: give a number above 0")
     tiers = tiers or (TIERS if currents is None else TIERS[:1])
     for tier in tiers:
         if tier not in TIERS:

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from sandbox.cli import catalogue, main
 from sandbox.cli.options import BAD_INPUT, COMMANDS, FAILED, FOUND_WRONG, IN_USE, INTERRUPTED, OK
 from sandbox.cli.parser import parser_for
 from sandbox.cli.words import understood
-from sandbox.config.reading import valid_options
+from sandbox.comparisons.comparison import Comparison
+from sandbox.comparisons.sweep import swept
+from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.reading import from_dict, parse, valid_options
 from tests.conftest import ROOT
 
 TINY = [
@@ -155,6 +159,15 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
             "unknown key of rules 'option'; nearest: 'options'",
         ),
         (["compare", "--sweep", "rule.options.lr=0.1"], "write a setting and a list, as in --sweep rule.options.lr="),
+        (["compare", "--rule", "bptt"], "nearest: 'rules'; --help-all lists all options"),
+        (["run", "--seed", "9" * 20], "give a whole number of at most 63 bits"),
+        (["validate", "lif", "--dt", "0"], "dt=0.0: give a number above 0"),
+        (["check", "rules.credit.bptt:BPTT"], "is a BPTT; name a function that returns a rules.LearningRule"),
+        (["compare", "--sweep", "rule.options.lr=[1]", "--sweep", "rule.options.lr=[2]"], "is given twice"),
+        (["compare", "--sweep", "rule.epochs=[1.5]"], "give whole numbers of epochs"),
+        (["compare", "--sweep", "rule.credit=[1]"], "give names; parts with options belong in a file"),
+        (["compare", "--sweep", "rule.label=[a, b]"], "unknown setting of a rule 'label'"),
+        (["compare", "--rules", "readout_only", "--sweep", "rule.epochs=[1]"], "there is no other; name one"),
         (["compare", "--sweep", "rule.optoins.lr=[1]"], "unknown setting of a rule 'optoins'; nearest: 'options'"),
         (["compare", "--sweep", "task.name=[digits]"], "a sweep varies settings of a rule"),
         (["run", "--rule", "{name: bptt, label: a/b}"], "label='a/b' is part of the name of a folder"),
@@ -290,3 +303,49 @@ def test_the_exit_codes_are_documented():
     done = subprocess.run([sys.executable, "-m", "sandbox", "--help"], capture_output=True, text=True, cwd=ROOT)
     assert all(f"\n  {code}  " in done.stdout for code in (0, 1, 2, 3, 4, 130))
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_another_name_does_not_inherit_the_options_of_the_default(capsys, tmp_path, monkeypatch):
+    """`still` has no option, the default encoder has `steps`; options that are given are kept, the default's own too."""
+    monkeypatch.chdir(tmp_path)
+    cases = {
+        "still": {"name": "still", "options": {}},
+        "poisson, {steps: 20}": {"name": "poisson", "options": {"steps": 20}},
+        "constant": {"name": "constant", "options": {"steps": 20}},
+        "constant, {}": {"name": "constant", "options": {}},
+    }
+    for given, wanted in cases.items():
+        name, _, options = given.partition(", ")
+        written = f"encoder: {{name: {name}{f', options: {options}' if options else ''}}}"
+        (tmp_path / "c.yaml").write_text(f"experiment: {{{written}}}\nout: elsewhere\n")
+        words = [f"--encoder={name}", *([f"--experiment.encoder.options={options}"] if options else [])]
+        for asked in (words, ["--config=c.yaml"]):
+            parser = parser_for(COMMANDS["compare"])
+            spelled = understood(asked, "compare")
+            read = parse(parser, lambda parser=parser, spelled=spelled: parser.parse_args(spelled))
+            assert vars(read.experiment.encoder) == wanted, asked
+        assert asdict(from_dict(Experiment, yaml.safe_load(written)).encoder) == wanted
+
+
+def test_what_print_config_prints_can_be_read(capsys, tmp_path, monkeypatch):
+    """The options of the command itself are among it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        call(capsys, "run", "--epochs", "0", "--print_config")
+    (tmp_path / "a.yaml").write_text(capsys.readouterr().out)
+    code, _, err = call(capsys, "run", "--config", "a.yaml")
+    assert (code, "epochs=0: give a whole number" in err) == (BAD_INPUT, True)
+
+
+def test_sweeps_read_numbers_as_other_options_do():
+    rules_ = swept(Comparison(rules=["bptt"]), ["rule.options.lr=[1e-3, 2e-2]", "rule.credit=[bptt]"]).rules
+    assert [rule.options["lr"] for rule in rules_] == [0.001, 0.02]
+    assert [rule.label for rule in rules_] == ["bptt lr=0.001 credit=bptt", "bptt lr=0.02 credit=bptt"]
+    long = swept(Comparison(rules=["a/b.py:mine"]), [f"rule.options.{'x' * 70}=[[8, 8]]"]).rules[0]
+    assert len(long.label) == 60
+
+
+def test_labels_that_share_a_folder_are_refused():
+    pair = [RuleConfig("bptt", label="a b"), RuleConfig("bptt", label="a_b", regularisers=[])]
+    with pytest.raises(ValueError, match="labels 'a b' and 'a_b' would share the folder"):
+        Comparison(rules=pair).experiments()
