@@ -75,8 +75,8 @@ def format_overall(overall: dict[str, Any]) -> str:
         lines.append((str(rank), row["rule"], str(as_interval(row["score"])), verdict, effect, *accuracies))
     text = [
         columns(lines),
-        f"score: percent of the way from chance to the best rule of each task, interquartile mean over {len(names)} "
-        f"tasks and their seeds, {overall['pairs']} in all",
+        "score: percent of the way from chance to the best rule of each task (100: its mean; single seeds may score "
+        f"more), interquartile mean over {len(names)} tasks and their seeds, {overall['pairs']} in all",
     ]
     if overall["not_on_all"]:
         text.append(f"not ranked, since not on every task: {', '.join(overall['not_on_all'])}")
