@@ -70,8 +70,8 @@ def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
     """Return what the `load` of a task returned, after a look at these splits.
 
     Raises:
-        ValueError: naming the task and the split, for anything but three splits of finite float32 samples `[n, ...]`
-            with as many labels, int64 from 0 to classes - 1.
+        ValueError: naming the task and the split, for anything but three splits of finite samples `[n, ...]`, not in
+            float64, with as many labels, whole numbers from 0 to classes - 1.
 
     Warns: for `[n, a, b]` that are not declared as sequences.
     """
@@ -81,11 +81,9 @@ def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
         split = getattr(data, place)
         if not isinstance(split, Split):
             raise ValueError(f"task {task!r}, {place}: it is a {type(split).__name__}; give a sandbox.Split(x, y)")
-        problem = _problem(split.x, split.y, data.classes) or (
-            f"samples of shape {list(split.x.shape[1:])}, and train has {list(data.train.x.shape[1:])}"
-            if split.x.shape[1:] != data.train.x.shape[1:]
-            else None
-        )
+        problem = _problem(split.x, split.y, data.classes)
+        if problem is None and split.x.shape[data.sequence + 1 :] != data.train.x.shape[data.sequence + 1 :]:
+            problem = f"samples of shape {list(split.x.shape[1:])}, and train has {list(data.train.x.shape[1:])}"
         if problem:
             raise ValueError(f"task {task!r}, {place}: {problem}")
     if len(data.train.y.unique()) < 2:
@@ -108,8 +106,8 @@ def _problem(x: object, y: object, classes: int) -> str | None:
     assert isinstance(y, Tensor)
     if y.ndim != 1 or len(x) != len(y) or len(x) == 0:
         return f"x has shape {list(x.shape)} and y {list(y.shape)}; samples come first, and there is one label for each"
-    if x.dtype != torch.float32:
-        return f"x is {x.dtype}; give x.float()"
+    if x.dtype == torch.float64:  # weights are float32; whole numbers may be what a model embeds
+        return "x is torch.float64; give x.float()"
     if not x.isfinite().all():
         return "x holds NaN or infinity"
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:

@@ -56,6 +56,8 @@ def test_undeclared_sequences_are_pointed_out():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         checked(holding(x, sequence=True), "mine")
+        checked(holding(x, sequence=True)._replace(test=Split(x[:, :3], GOOD.y)), "mine")  # shorter sequences
+        checked(holding((9 * GOOD.x).long()), "mine")  # for a model that embeds them
         checked(holding(), "mine")
 
 
