@@ -44,7 +44,7 @@ class ForwardGradient(CreditRule):
         ValueError: for an impossible setting, and for batch normalisation or dropout in training mode.
         MissingNeed: if no direction reaches the output.
         NonFinite: for a NaN in a slope.
-        NotImplementedError: from torch, if a part of the model has no forward mode.
+        ValueError: if an operation of the model has no derivative in forward mode.
 
     >>> from rules.check.toy import Quadratic, batch, leaky
     >>> rule, rng = ForwardGradient(draws=2), torch.Generator().manual_seed(0)
