@@ -50,7 +50,7 @@ notebooks: $(READY) ## execute the notebooks and write their outputs back
 docs: $(READY) ## pages of neurons, the catalogue of names, and the documentation into site/, without a warning
 	$(BIN)/sandbox list neurons --folder docs/neurons
 	$(BIN)/python -m sandbox.cli.catalogue
-	$(BIN)/python docs/generate.py
+	PYTHONPATH=. $(BIN)/python docs/generate.py  # the pages in docs/rules must not pass for the package
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 constraints: ## resolve constraints.txt anew for every Python from 3.10 on (needs uv)

@@ -1,6 +1,6 @@
 """Write the generated part of the documentation: rules, command line, Python reference, notebooks and copies.
 
-python docs/generate.py [FOLDER]    # by default into docs/, where git ignores what is written
+PYTHONPATH=. python docs/generate.py [FOLDER]    # by default into docs/, where git ignores what is written
 """
 
 from __future__ import annotations
