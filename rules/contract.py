@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -136,25 +136,37 @@ def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
 
 Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
 
+ANSWERS = {
+    "stateless": "a pass does not depend on the passes before it",
+    "deterministic": "two passes on the same input give the same output",
+    "independent": "the output of a sample depends on that sample alone",
+}
+
 
 class CreditRule(ABC):
     """Credit assignment, how each parameter should change: a frozen dataclass that leaves the model unchanged.
 
     `claim` is verified by tests: `exact` equals autograd, `unbiased` has the right mean and scale, `descent` lowers
     the loss of the batch, `sign_unbiased` has the mean and scale of backpropagation with signed errors, `none` claims
-    nothing. `inferences` are the modes in which a trained model can be evaluated, the default first.
+    nothing. `inferences` are the modes in which a trained model can be evaluated, the default first. `relies_on` are
+    keys of ANSWERS: what must be true of a model, or the rule is wrong and must refuse it.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     claim: ClassVar[Claim]
     inferences: ClassVar[tuple[str, ...]] = ("plain",)
+    relies_on: ClassVar[frozenset[str]] = frozenset()
+
+    def located(self, model: nn.Module, batch: Batch) -> CreditRule:
+        """Return this rule, with the parts of the model that it refers to found by a pass on a batch."""
+        return self
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters that this rule updates, by name; every trainable one by default."""
         return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
-    def init(self, model: nn.Module) -> Any:
-        """Return the rule's initial state."""
+    def init(self, model: nn.Module, rng: torch.Generator) -> Any:
+        """Return the rule's initial state, drawn from `rng` where it is random, so that it follows the run's seed."""
         return ()
 
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
@@ -202,13 +214,22 @@ class Holding(CreditRule):
         """Run the model as the wrapped rule does."""
         return self.credit.infer(run, batch, mode, rng)
 
+    @property
+    def relies_on(self) -> frozenset[str]:  # type: ignore[override]
+        return self.credit.relies_on
+
+    def located(self, model: nn.Module, batch: Batch) -> CreditRule:
+        """Return this rule around the located one."""
+        inner = self.credit.located(model, batch)
+        return self if inner is self.credit else replace(self, credit=inner)  # type: ignore[type-var]
+
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters of the wrapped rule."""
         return self.credit.parameters(model)
 
-    def init(self, model: nn.Module) -> Any:
+    def init(self, model: nn.Module, rng: torch.Generator) -> Any:
         """Return the initial state of the wrapped rule."""
-        return self.credit.init(model)
+        return self.credit.init(model, rng)
 
 
 class MissingNeed(ValueError):

@@ -10,6 +10,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | optimizer | `reading`, `spent`, `held`, `bounds` | those of ideal weights; see `Tissue` |
 | plasticity | `seeded` | it draws no random numbers; see `Seeded` |
+| part of an objective | `reseed` | it draws no random numbers of its own; see `Reseeded` |
 | loader | `set_epoch`, `iterate` | it is read from the beginning; see `Epochs`, `Resumable` |
 | credit rule | `feedback` | it has no feedback weights; see `Feedback` |
 | recipe | `space` | it cannot be tuned; see `Searchable` |
@@ -122,6 +123,14 @@ class Seeded(Protocol):
 
     def seeded(self, seed: int) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
         """Return the same plasticity with this seed, unless it already has one."""
+        ...
+
+
+class Reseeded(Protocol):
+    """A module inside an objective that draws random numbers, from a seed that the Trainer provides."""
+
+    def reseed(self, seed: int) -> None:
+        """Use this seed, unless one was given."""
         ...
 
 

@@ -29,10 +29,12 @@ HEAVY = {
     "tensorboard",
 }
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
-    ["rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state", "rules.views"],
-    ["rules.contract", "rules.options", "rules.spikes"],
+    ["rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state", "rules.draws"],
+    ["rules.contract", "rules.options", "rules.generators", "rules.views"],
+    ["rules.spikes", "rules.untouched"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],
     ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces"],
+    ["rules.models"],
     ["rules.diagnostics"],
     ["rules.credit"],
     ["rules.recipes"],

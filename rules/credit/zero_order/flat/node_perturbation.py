@@ -60,6 +60,7 @@ class NodePerturbation(CreditRule):
     antithetic: bool = True
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic", "independent"})
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
