@@ -94,9 +94,10 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
     others = {name: p for name, p in model.named_parameters() if p.requires_grad and p.ndim > 1 and id(p) not in own}
     past = [name for name, p in others.items() if connected_any([cut], [p])]
     if past:
+        latest = [name for called, _, _ in reversed(calls) for name in names(model, [called]) if name in past]
         raise NotFound(
-            f"the read-out of {type(model).__name__} is not one module: {past[0]} reaches the output past the last "
-            f"weight, {found[0]}; {WAY_OUT}"
+            f"the read-out of {type(model).__name__} is not one module: {[*latest, *past][0]} reaches the output past "
+            f"the last weight, {found[0]}; {WAY_OUT}"
         )
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.runs.finished import FinishedRun
+from sandbox.runs.finished import FinishedRun, in_order, require_pairs
 from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
 from sandbox.tasks.base import Dataset
 
@@ -29,6 +29,8 @@ def make_table(
 
     Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes.
     """
+    runs = {label: in_order(found) for label, found in runs.items()}
+    require_pairs(runs)
     results = {label: [run.result for run in found] for label, found in runs.items()}
     accuracies = {label: [100 * r["test"]["accuracy"] for r in found] for label, found in results.items()}
     reference = accuracies[BASELINE]
