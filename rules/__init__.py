@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rules.spikes.bits import StochasticBits as StochasticBits
     from rules.spikes.surrogate import SURROGATES as SURROGATES
     from rules.spikes.surrogate import Surrogate as Surrogate
+    from rules.synapses import Product as Product
     from rules.trainer import StepInfo as StepInfo
     from rules.trainer import Trainer as Trainer
 
@@ -47,6 +48,7 @@ _HOMES = {
     "BPTT": "rules.credit.bptt",
     "CREDITS": "rules.recipes",
     "NEEDS": "rules.contract",
+    "Product": "rules.synapses",
     "RULES": "rules.recipes",
     "SURROGATES": "rules.spikes.surrogate",
     "Batch": "rules.contract",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -56,11 +56,12 @@ class Batch(NamedTuple):
 class Cost:
     """The cost of learning, counted as it happens.
 
-    `synaptic_operations` are the multiply-accumulates of the forward direction through every `nn.Linear`, convolution
-    and `nn.RNN`, `nn.LSTM`, `nn.GRU`, recomputation included. One layer evaluation is one such layer applied to one
-    whole batch. The backward direction has `error_operations`, which carry errors to a layer's inputs, and
-    `weight_operations`, which sum the changes of its weights. Multiplications by zero are counted too. The remaining
-    fields are what learning would require of hardware, in both directions and for the update.
+    `synaptic_operations` are the multiply-accumulates of the forward direction, recomputation included: of every
+    `nn.Linear`, convolution, `nn.RNN`, `nn.LSTM`, `nn.GRU` and `rules.Product`, and of matrix products, convolutions
+    and attention outside of modules. One layer evaluation is one layer with weights applied to one whole batch. The
+    backward direction has `error_operations`, which carry errors to a layer's inputs, and `weight_operations`, which
+    sum the changes of its weights, whether autograd or the rule itself forms them. Multiplications by zero are counted
+    too. The remaining fields are what learning would require of hardware, in both directions and for the update.
 
     >>> (Cost(forwards=1) + Cost(forwards=2, pulses=1)).forwards
     3
@@ -79,11 +80,12 @@ class Cost:
     one_bit_reads: int = 0  # accumulations of a weight for a nonzero signal in {0, 1} or {-1, 0, 1}
     comparisons: int = 0  # evaluations of a comparator, for a bit or a sign
     random_bits: int = 0  # Bernoulli draws
+    gaussian_draws: int = 0  # normal numbers of perturbations; one that is drawn again from its seed counts once
     pulses: int = 0  # pulses written to devices
     bytes_communicated: int = 0  # sent through `torch.distributed` by this process
 
     def __add__(self, other: Cost) -> Cost:
-        mine, theirs = asdict(self), asdict(other)
+        mine, theirs = vars(self), vars(other)
         return Cost(**{name: mine[name] + theirs[name] for name in mine})
 
 
@@ -117,6 +119,10 @@ class Objective(ABC):
     def module(self) -> nn.Module | None:
         """Return the module whose state is trained, saved and resumed; None for an objective without state."""
         return self if isinstance(self, nn.Module) else None
+
+    def helpers(self) -> tuple[nn.Module, ...]:
+        """Return modules that the loss runs and nothing trains, such as a teacher: their work is counted."""
+        return ()
 
     def advance(self) -> None:
         """Count one training step; the Trainer calls this after every step, for schedules such as a warm-up."""

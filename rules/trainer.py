@@ -18,7 +18,7 @@ from rules.contract import Batch, Cost, Credit, MissingNeed, Run, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
 from rules.diagnostics.latency import Latency
-from rules.diagnostics.monitor import Health, Monitor
+from rules.diagnostics.monitor import Health, Monitor, unchecked
 from rules.diagnostics.nonfinite import check_credit, check_input
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
@@ -184,8 +184,8 @@ class Trainer:
                 credit = self._assign(admitted)
             check_credit(self.model, admitted, credit, self.steps + 1)
             # before the update, so that health and work describe the weights that gave the credit
-            health = self._look(admitted, credit) if due else ()
-            worked = tuple(work(self.model, admitted)) if due else ()
+            worked, blind = self._work(admitted) if due else ((), ())
+            health = self._look(admitted, credit, blind) if due else ()
             held = None if alive is None else footprint(alive, credit.state)
             for name, parameter in self.parameters.items():
                 parameter.grad = credit.grads.get(name)
@@ -385,8 +385,16 @@ class Trainer:
         with self.reading(self.rng):
             return self.rule.credit.assign(self.model, self.rule.objective, batch, self.state, self.rng)
 
-    def _look(self, batch: Batch, credit: Credit) -> tuple[Finding, ...]:
-        findings = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer)
+    def _work(self, batch: Batch) -> tuple[tuple[Work, ...], tuple[Finding, ...]]:
+        """Return the operations of each layer, and what could not be counted."""
+        try:
+            found = work(self.model, batch)
+        except Exception:  # the check of firing rates, which runs the same pass, says why
+            return (), ()
+        return tuple(found), tuple(unchecked(each.layer, each.note) for each in found if each.note)
+
+    def _look(self, batch: Batch, credit: Credit, blind: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        findings = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer, blind)
         for finding in findings:
             warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)
         return findings

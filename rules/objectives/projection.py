@@ -59,6 +59,11 @@ class Projection(LazyModuleMixin, nn.Module):
             self._shape(saved.shape[1], saved)  # in the dtype of the saved weights; torch's default is float32
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
+    def pairs(self, inputs: tuple[Any, ...], output: Any) -> int:
+        """Return the multiply-accumulates of a call."""
+        rows = inputs[0].numel() // inputs[0].shape[-1]
+        return int(rows * sum(p.numel() for p in self.parameters() if p.ndim == 2))
+
     def forward(self, features: Tensor) -> Tensor:
         x = features
         for layer in range(self.layers):

@@ -93,7 +93,7 @@ class EvolutionStrategy(CreditRule):
             grads=moved.become(numbers, factors / (self.population * self.sigma)),
             state=state,
             loss=float(losses.mean()),
-            cost=asking.cost(),
+            cost=asking.cost() + asking.weighing(len(numbers)),
             info={"probes": float(self.population)},
         )
 

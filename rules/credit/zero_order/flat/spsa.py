@@ -96,7 +96,7 @@ class SPSA(CreditRule):
             grads=moved.become(numbers, slopes / self.draws),
             state=state,
             loss=float(losses.mean()) if centre is None else centre,
-            cost=asking.cost(),
+            cost=asking.cost() + asking.weighing(self.draws, self.direction),
             carry=base.carry if base else None,
             info={"probes": float(self.draws)},
         )
