@@ -13,6 +13,7 @@ from torch import Tensor, nn
 NEEDS = {
     "gradient": "autograd reaches every trainable parameter from the model's output",
     "layers": "`model.layers`, each callable alone on a sequence, and `run.traces` when the run is recorded",
+    "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
     "labels": "`batch.y`, the class of every sample",
 }
@@ -21,6 +22,8 @@ REMEDIES = {
     "gradient": "use a rule of the zero-order family, or keep .detach(), round() and no_grad() out of forward",
     "layers": "build the model as an nn.Sequential, or give it `layers`, `offers = frozenset({'gradient', 'layers'})` "
     "and a forward that returns rules.Run(output, carry, traces)",
+    "cells": "build the model with sandbox.build, or give its layers `synapse`, `cells` and `respond` "
+    "(rules.optional.CellLayer), and `offers = frozenset({'gradient', 'layers', 'cells'})`",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "
     "declares `offers = frozenset({'gradient', 'layers', 'bits'})`",
     "labels": "let the loader yield (x, y) or rules.Batch(x, y)",

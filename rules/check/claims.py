@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from rules.check import toy
 from rules.contract import Batch, Credit
-from rules.forward import as_run
+from rules.forward import as_run, run_model
 from rules.objectives.output_error import BitError
+from rules.optional import offers
 from rules.recipes import LearningRule
 
 
@@ -46,15 +47,56 @@ def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
 
 
 def _descent(rule: LearningRule) -> None:
-    model, batch = toy.leaky(spiking=False), toy.batch()
-    rule = replace(rule, objective=toy.Quadratic())
+    model = toy.leaky(spiking=False) if rule.needs <= offers(toy.leaky(spiking=False)) | {"labels"} else toy.recurrent()
+    _lowers(replace(rule, objective=toy.Quadratic()), model, toy.batch())
+
+
+def _lowers(rule: LearningRule, model: nn.Module, batch: Batch) -> None:
+    """Require that a small step along the credit lowers the loss of the batch."""
     credit = assign(rule, model, batch)
     with torch.no_grad():
-        for name, p in rule.credit.parameters(model).items():
+        for name, p in rule.credit.located(model, batch).parameters(model).items():
             if name in credit.grads:
                 p.sub_(1e-3 * credit.grads[name] / (1 + credit.grads[name].norm()))
     after = assign(rule, model, batch).loss
     require(after < credit.loss, f"a small step along the credit took the loss from {credit.loss:.6f} to {after:.6f}")
+
+
+def beside_autograd(rule: LearningRule, model: nn.Module, batch: Batch, draws: int = 200) -> None:
+    """Compare a rule's claim with autograd through the model and the rule's own objective.
+
+    A rule that is exact on smooth cells only, as those that probe, claims nothing about spikes: on a model with
+    surrogates it is compared with the gradient that autograd makes of them only where it needs a gradient.
+    """
+    credit = rule.credit.located(model, batch)
+    claim, known = credit.claim, credit.parameters(model)
+    if claim == "descent":
+        _lowers(rule, model, batch)
+    if claim not in ("exact", "unbiased"):
+        return
+    slopes = torch.autograd.grad(
+        rule.objective(run_model(model, batch), batch), list(known.values()), allow_unused=True
+    )
+    truth = {name: g for name, g in zip(known, slopes, strict=True) if g is not None}
+    rng = torch.Generator().manual_seed(0)
+    state = credit.init(model, torch.Generator().manual_seed(0))
+    count = draws if claim == "unbiased" else 1
+    drawn = [credit.assign(model, rule.objective, batch, state, rng).grads for _ in range(count)]
+    names = [name for name in truth if name in drawn[0]]
+    wanted = flat({name: truth[name] for name in names})
+    found = torch.stack([flat({name: grads[name] for name in names}) for grads in drawn])
+    along = found @ wanted / wanted.square().sum()
+    if claim == "exact":
+        tolerance = 1e3 * torch.finfo(wanted.dtype).eps ** (1 if "gradient" in credit.needs else 2 / 3)
+        apart = float((found[0] - wanted).norm() / wanted.norm())
+        require(apart < tolerance, f"the credit of {type(model).__name__} differs from autograd by {apart:.2g}")
+    else:
+        error = float(along.std()) / draws**0.5
+        require(
+            abs(float(along.mean()) - 1) < 4 * error + 1e-3,
+            f"on {type(model).__name__} the mean of {draws} draws has {float(along.mean()):.3f} of the size of "
+            f"autograd's gradient, +- {error:.3f}",
+        )
 
 
 def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> None:

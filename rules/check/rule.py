@@ -6,7 +6,7 @@ import copy
 import io
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
@@ -15,9 +15,12 @@ import torch
 from torch import nn
 
 from rules.check import toy
-from rules.check.claims import CLAIMS, assign, require, same
-from rules.contract import NEEDS, Batch, MissingNeed, own_parameters
+from rules.check.claims import CLAIMS, assign, beside_autograd, require, same
+from rules.contract import NEEDS, Batch, CreditRule, MissingNeed, own_parameters
+from rules.forward import as_batch, run_model
+from rules.objectives import OBJECTIVES
 from rules.optional import offers
+from rules.plasticity import SGD
 from rules.recipes import LearningRule, make
 from rules.trainer import Trainer
 
@@ -44,19 +47,57 @@ class Report(NamedTuple):
         return "\n".join(f"{'ok  ' if r.passed else 'FAIL'}  {r.check:<28} {r.message}".rstrip() for r in self.results)
 
 
-def check_rule(rule: LearningRule | str) -> Report:
-    """Check a rule against the contract on toy models; takes about a second.
+class Subject(NamedTuple):
+    """A rule, and the models to check it on: pairs of a model and a batch, or none for toy models."""
+
+    rule: LearningRule
+    given: tuple[tuple[nn.Module, Batch], ...] = ()
+
+    def cases(self) -> Iterator[tuple[nn.Module, Batch]]:
+        """Yield a new copy of every model that offers what the rule needs, with a batch."""
+        for model, batch in self.given:
+            yield copy.deepcopy(model), batch
+        for model in () if self.given else toy.models():
+            if self.rule.needs <= offers(model) | {"labels"}:
+                yield model, toy.batch()
+
+
+def check_rule(rule: LearningRule | CreditRule | str, models: Iterable[tuple[nn.Module, Any]] = ()) -> Report:
+    """Check a rule against the contract on toy models, in about a second, or on models of one's own.
 
     Args:
-        rule: a `LearningRule`, or a name in `RULES`.
+        rule: a `LearningRule`, a name in `RULES`, or a credit, which is checked with cross-entropy and SGD.
+        models: pairs of a model and a batch `(x, y)`, in place of the toy models; they are not changed. On them claims
+            are compared with autograd, on toy models with finite differences.
 
     Returns:
         A report with one result for each member of `CHECKS`.
 
+    Raises:
+        MissingNeed: if a model of one's own does not offer what the rule needs.
+        TypeError: if `rule` is none of these.
+
     >>> check_rule("bptt").passed
     True
+    >>> check_rule("bptt", models=[(nn.Linear(3, 2), (torch.rand(5, 3), torch.tensor([0, 1, 1, 0, 1])))]).passed
+    True
     """
-    return checked(make(rule) if isinstance(rule, str) else rule, CHECKS)
+    whole = as_rule(rule)
+    given = tuple((model, as_batch(batch)) for model, batch in models)
+    for model, _ in given:
+        if missing := whole.needs - offers(model) - {"labels"}:
+            raise MissingNeed(type(whole.credit).__name__, type(model).__name__, missing, offers(model))
+    return checked(Subject(whole, given), CHECKS)
+
+
+def as_rule(rule: Any) -> LearningRule:
+    """Return a rule from its name, from a credit, or as it is."""
+    if isinstance(rule, CreditRule):
+        return LearningRule(OBJECTIVES["ce_mean"](), rule, SGD(0.01))
+    rule = make(rule) if isinstance(rule, str) else rule
+    if not isinstance(rule, LearningRule):
+        raise TypeError(f"{rule!r} is no rule: give a rules.LearningRule, a rules.CreditRule or a name in rules.RULES")
+    return rule
 
 
 def checked(subject: Any, checks: Mapping[str, Callable[[Any], None]]) -> Report:
@@ -73,9 +114,9 @@ def checked(subject: Any, checks: Mapping[str, Callable[[Any], None]]) -> Report
     return Report(tuple(results))
 
 
-def plain_data(rule: LearningRule) -> None:
+def plain_data(subject: Subject) -> None:
     """Check that the parts are frozen dataclasses or modules, pickle and compare equal, and draw no random numbers."""
-    before = torch.get_rng_state()
+    before, rule = torch.get_rng_state(), subject.rule
     for part in (rule.objective, rule.credit):
         if isinstance(part, nn.Module):
             continue
@@ -90,10 +131,11 @@ def plain_data(rule: LearningRule) -> None:
     require(torch.equal(before, torch.get_rng_state()), "making the rule drew from torch's global generator")
 
 
-def changes_nothing(rule: LearningRule) -> None:
+def changes_nothing(subject: Subject) -> None:
     """Check that `assign` changes neither model, gradients, modes, hooks, batch, state nor the global generator."""
-    for model in _models(rule):
-        batch, state = toy.batch(), rule.credit.init(model, torch.Generator().manual_seed(0))
+    rule = subject.rule
+    for model, batch in subject.cases():
+        state = rule.credit.located(model, batch).init(model, torch.Generator().manual_seed(0))
         before = _snapshot(model, batch, state)
         assign(rule, model, batch, state)
         for what, was in before.items():
@@ -105,11 +147,12 @@ def changes_nothing(rule: LearningRule) -> None:
         )
 
 
-def gradients_fit(rule: LearningRule) -> None:
+def gradients_fit(subject: Subject) -> None:
     """Check that each gradient has the shape and dtype of one of the rule's parameters, and is finite and detached."""
-    for model in _models(rule):
-        known = rule.credit.parameters(model) | own_parameters(rule.objective)
-        grads = assign(rule, model).grads
+    rule = subject.rule
+    for model, batch in subject.cases():
+        grads = assign(rule, model, batch).grads
+        known = rule.credit.located(model, batch).parameters(model) | own_parameters(rule.objective)
         require(bool(grads), "assign gave no gradient at all")
         for name, g in grads.items():
             require(name in known, f"there is a gradient for {name!r}, which the rule's parameters() does not name")
@@ -123,15 +166,15 @@ def gradients_fit(rule: LearningRule) -> None:
             )
 
 
-def same_seed_same_credit(rule: LearningRule) -> None:
+def same_seed_same_credit(subject: Subject) -> None:
     """Check that the credit depends on the generator passed in, and not on the global one."""
-    for model in _models(rule):
+    for model, batch in subject.cases():
         torch_state = torch.get_rng_state()
         try:
             torch.manual_seed(1)
-            one = assign(rule, model)
+            one = assign(subject.rule, model, batch)
             torch.manual_seed(2)
-            two = assign(rule, model)
+            two = assign(subject.rule, model, batch)
         finally:
             torch.set_rng_state(torch_state)
         require(
@@ -140,20 +183,20 @@ def same_seed_same_credit(rule: LearningRule) -> None:
         )
 
 
-def survives_silence(rule: LearningRule) -> None:
+def survives_silence(subject: Subject) -> None:
     """Check that the credit is finite when input and weights are zero, so that nothing fires."""
-    for model in _models(rule):
+    for model, batch in subject.cases():
         with torch.no_grad():
             for p in model.parameters():
                 p.zero_()
-        batch = toy.batch()
-        credit = assign(rule, model, batch._replace(x=torch.zeros_like(batch.x)))
+        credit = assign(subject.rule, model, batch._replace(x=torch.zeros_like(batch.x)))
         bad = [name for name, g in credit.grads.items() if not g.isfinite().all()]
         require(not bad, f"in silence the gradient of {', '.join(bad)} is not finite")
 
 
-def needs_are_honest(rule: LearningRule) -> None:
+def needs_are_honest(subject: Subject) -> None:
     """Check that a declared need is necessary, and that the declared needs are sufficient."""
+    rule = subject.rule
     require(rule.needs <= set(NEEDS), f"needs={set(rule.needs)}: the vocabulary is {', '.join(NEEDS)}")
     model, batch = _bare(rule.needs)
     require(bool(assign(rule, model, batch).grads), f"no credit on a model that offers only {set(rule.needs)}")
@@ -168,15 +211,20 @@ def needs_are_honest(rule: LearningRule) -> None:
         require(all(not g.any() for g in grads.values()), f"declares {need!r} and works without it")
 
 
-def claim_holds(rule: LearningRule) -> None:
+def claim_holds(subject: Subject) -> None:
     """Measure the claim: `exact`, `unbiased` in mean and scale, `descent`, or `sign_unbiased`."""
-    CLAIMS[rule.credit.claim](rule)
+    rule, given = subject
+    for model, batch in subject.cases() if given else ():
+        beside_autograd(rule, model, batch)
+    if not given:
+        CLAIMS[rule.credit.claim](rule)
 
 
-def resumes_bit_exactly(rule: LearningRule) -> None:
+def resumes_bit_exactly(subject: Subject) -> None:
     """Check that one step, a file and two resumed steps give the same bits as three uninterrupted steps."""
-    batches = [toy.batch(seed) for seed in range(3)]
-    for model in _models(rule):
+    rule = subject.rule
+    for model, batch in subject.cases():
+        batches = [batch] * 3 if subject.given else [toy.batch(seed) for seed in range(3)]
         whole, first, second = (Trainer(copy.deepcopy(model), copy.deepcopy(rule), seed=3) for _ in range(3))
         for batch in batches:
             whole.step(batch)
@@ -184,6 +232,7 @@ def resumes_bit_exactly(rule: LearningRule) -> None:
         file = io.BytesIO()
         torch.save(first.state_dict(), file)
         file.seek(0)
+        second.begin(batches[0])
         second.load_state_dict(torch.load(file, weights_only=True))
         for batch in batches[1:]:
             second.step(batch)
@@ -193,12 +242,13 @@ def resumes_bit_exactly(rule: LearningRule) -> None:
         )
 
 
-def cost_is_counted(rule: LearningRule) -> None:
+def cost_is_counted(subject: Subject) -> None:
     """Check that costs are whole numbers, grow with the batch, and hold work for every weight that is updated."""
-    for model in _models(rule):
-        batch = toy.batch()
-        assert batch.y is not None
-        double = Batch(torch.cat([batch.x, batch.x], 1), torch.cat([batch.y, batch.y]))
+    rule = subject.rule
+    for model, batch in subject.cases():
+        samples = run_model(model, batch).output.shape[1]
+        axis = 1 if batch.x.ndim > 2 and batch.x.shape[1] == samples else 0
+        double = Batch(torch.cat([batch.x, batch.x], axis), None if batch.y is None else torch.cat([batch.y, batch.y]))
         credit = assign(rule, model, batch)
         one, two = credit.cost, assign(rule, model, double).cost
         require(one.forwards >= 1 and isinstance(one.synaptic_operations, int), f"cost={one} counts no forward pass")
@@ -214,7 +264,7 @@ def cost_is_counted(rule: LearningRule) -> None:
         )
 
 
-CHECKS: dict[str, Callable[[LearningRule], None]] = {
+CHECKS: dict[str, Callable[[Subject], None]] = {
     "plain data": plain_data,
     "changes nothing": changes_nothing,
     "gradients fit the parameters": gradients_fit,
@@ -227,16 +277,9 @@ CHECKS: dict[str, Callable[[LearningRule], None]] = {
 }
 
 
-def _models(rule: LearningRule) -> Iterator[nn.Module]:
-    bits = toy.smooth(frozenset({"gradient", "layers", "bits"}))
-    for model in (toy.smooth(), toy.leaky(spiking=False), toy.leaky(spiking=True), bits):
-        if rule.needs <= offers(model) | {"labels"}:
-            yield model
-
-
 def _bare(needs: frozenset[str]) -> tuple[nn.Module, Batch]:
     """Build a model and a batch that offer these needs and nothing else."""
-    return toy.smooth(frozenset(needs) - {"labels"}), toy.batch(labels="labels" in needs)
+    return toy.bare(frozenset(needs) - {"labels"}), toy.batch(labels="labels" in needs)
 
 
 def _snapshot(model: nn.Module, batch: Batch, state: Any) -> dict[str, Any]:

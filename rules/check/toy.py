@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +25,11 @@ class Rounded(nn.Linear):
 
 class Static(nn.Sequential):
     """Stages without memory; the carry is accepted, and empty on return."""
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The stages."""
+        return list(self)
 
     def forward(self, x: Tensor, carry: Any = None) -> Run:
         for stage in self:
@@ -82,6 +88,105 @@ class Leaky(nn.Module):
         output = self.layers[2](x)
         traces.append(Trace("layers.2.weight", x, output, output))
         return Run(output, tuple(membranes), tuple(traces) if record else ())
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """The constants of the cells of `Recurrent`: `h[t] = decay v[t-1] + W x[t] + R s[t-1]`, a spike where h >= 1."""
+
+    decay: float = 0.8
+    v_threshold: float = 1.0
+    surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
+    spiking: bool = True
+
+
+class Population(nn.Module):
+    """Cells with recurrent weights; the neuron has their constants."""
+
+    def __init__(self, size: int, neuron: Neuron, recurrent: bool) -> None:
+        super().__init__()
+        self.neuron, self.dt = neuron, 1.0
+        self.recurrent = nn.Linear(size, size, bias=False) if recurrent else None
+
+
+class Layer(nn.Module):
+    """A synapse and the cells behind it, as `rules.optional.CellLayer`."""
+
+    def __init__(self, inputs: int, outputs: int, neuron: Neuron, recurrent: bool) -> None:
+        super().__init__()
+        self.synapse = nn.Linear(inputs, outputs)
+        self.cells = Population(outputs, neuron, recurrent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x).output
+
+    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        return self.respond(x, self.synapse(x), carry, record)
+
+    def respond(self, cause: Tensor, currents: Tensor, carry: Any, record: bool) -> Run:
+        """Run the cells on currents `[T, B, out]`."""
+        neuron, recurrent = self.cells.neuron, self.cells.recurrent
+        v, shown = carry or (torch.zeros_like(currents[0]), torch.zeros_like(currents[0]))
+        us, outputs, heard = [], [], [shown]
+        for current in currents:
+            h = neuron.decay * v + current + (0 if recurrent is None else recurrent(shown))
+            us.append(h - neuron.v_threshold)
+            shown = neuron.surrogate.spike(us[-1]) if neuron.spiking else h
+            v = h * (1 - reset_signal(shown)) if neuron.spiking else h
+            outputs.append(shown)
+            heard.append(shown)
+        u, output = torch.stack(us), torch.stack(outputs)
+        if not record:
+            return Run(output, (v, shown))
+        traces: tuple[Trace, ...] = (Trace("synapse.weight", cause, u, output),)
+        if recurrent is not None:
+            traces += (Trace("cells.recurrent.weight", torch.stack(heard[:-1]), u, output),)
+        return Run(output, (v, shown), traces)
+
+
+class Recurrent(nn.Module):
+    """A layer of recurrent spiking cells and a leaky read-out, with everything that a rule may ask of cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offers = frozenset({"gradient", "layers", "bits", "cells"})
+        hidden = Layer(INPUTS, HIDDEN, Neuron(), recurrent=True)
+        self.layers = nn.ModuleList([hidden, Layer(HIDDEN, CLASSES, Neuron(spiking=False), recurrent=False)])
+
+    def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        """Run `[T, B, 3]` to `[T, B, 2]`; the carry has the membrane and the last output of each layer."""
+        ends, traces = [], []
+        for number, (layer, start) in enumerate(zip(self.layers, carry or (None, None), strict=True)):
+            run = layer.run(x, start, record)  # type: ignore[operator]  # ModuleList is not generic
+            x = run.output
+            ends.append(run.carry)
+            traces += [trace._replace(weight=f"layers.{number}.{trace.weight}") for trace in run.traces]
+        return Run(x, tuple(ends), tuple(traces))
+
+
+def models() -> Iterator[nn.Module]:
+    """Yield the toy models: static and leaky, smooth and spiking, with bits, and recurrent."""
+    yield smooth()
+    yield leaky(spiking=False)
+    yield leaky(spiking=True)
+    yield smooth(frozenset({"gradient", "layers", "bits"}))
+    yield recurrent()
+
+
+def recurrent(seed: int = 0) -> nn.Module:
+    """Build a recurrent spiking network in float64 whose layers show their cells and constants."""
+    model = Recurrent()
+    fill(model, seed, scale=1.5)
+    return model.double()
+
+
+def bare(offers: frozenset[str]) -> nn.Module:
+    """Build a model that offers exactly these needs."""
+    if "cells" not in offers:
+        return smooth(offers)
+    model = recurrent()
+    model.offers = offers  # type: ignore[assignment]
+    return model if "layers" in offers else Opaque(model, offers)
 
 
 def smooth(offers: frozenset[str] = frozenset({"gradient", "layers"}), seed: int = 0) -> nn.Module:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from rules.check import check_rule
+from rules.contract import CreditRule
+from rules.options import built
+from rules.recipes import LearningRule
 from sandbox.cli.options import FOUND_WRONG, OK
 from sandbox.cli.printing import say
 from sandbox.cli.validation import validate_all
 from sandbox.config.experiment import RuleConfig
-from sandbox.config.registry import REGISTRIES, Choice
+from sandbox.config.registry import REGISTRIES, Choice, find
 
 
 def validate(given: Any) -> int:
@@ -35,10 +38,23 @@ def validate(given: Any) -> int:
     return OK if all(report.passed for report in reports.values()) else FOUND_WRONG
 
 
+def subject(name: str, options: dict[str, Any]) -> tuple[str, LearningRule | CreditRule]:
+    """Return what is checked, and what a user-defined name was seen to be: a recipe, a rule or a credit."""
+    found = find("rule", name)
+    if isinstance(found, LearningRule):
+        return "a rule", found
+    if isinstance(found, CreditRule):
+        return "a credit, with cross-entropy and SGD", found
+    if isinstance(found, type) and issubclass(found, CreditRule):
+        return "a credit, with cross-entropy and SGD", built("credit", name, found, options)
+    return "a recipe" if ":" in name else "", RuleConfig(name, options).make()
+
+
 def check(given: Any) -> int:
-    """Check rules against the contract; return 1 if one fails."""
+    """Check rules, or the class of a credit, against the contract; return 1 if one fails."""
     names = list(REGISTRIES["rule"]) if given.rule == "all" else [given.rule]
-    reports = {name: check_rule(RuleConfig(name, given.options).make()) for name in names}
+    made = {name: subject(name, given.options) for name in names}
+    reports = {f"{name} ({kind})" if kind else name: check_rule(rule) for name, (kind, rule) in made.items()}
     facts = {name: [result._asdict() for result in found.results] for name, found in reports.items()}
     say(given, facts, "\n\n".join(f"{name}\n{found}" for name, found in reports.items()))
     return OK if all(found.passed for found in reports.values()) else FOUND_WRONG

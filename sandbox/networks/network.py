@@ -184,9 +184,10 @@ class Network(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`layers`, and what all parts offer; the read-out need not emit bits."""
+        """`layers`, and what all parts offer; the read-out need not emit bits. `cells` without residual blocks."""
         *hidden, readout = (part.offers for part in self.stack)
-        return frozenset({"layers"}) | frozenset.intersection(*hidden, readout | {"bits"})
+        shared = frozenset.intersection(*hidden, readout | {"bits"})
+        return shared | ({"layers", "cells"} if all(isinstance(part, Layer) for part in self.stack) else {"layers"})
 
     @property
     def stack(self) -> list[Part]:

@@ -162,7 +162,7 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["compare", "--rule", "bptt"], "nearest: 'rules'; --help-all lists all options"),
         (["run", "--seed", "9" * 20], "give a whole number of at most 63 bits"),
         (["validate", "lif", "--dt", "0"], "dt=0.0: give a number above 0"),
-        (["check", "rules.credit.bptt:BPTT"], "is a BPTT; name a function that returns a rules.LearningRule"),
+        (["check", "rules.check.toy:smooth"], "is a Static; name a function that returns a rules.LearningRule"),
         (["compare", "--sweep", "rule.options.lr=[1]", "--sweep", "rule.options.lr=[2]"], "is given twice"),
         (["compare", "--sweep", "rule.epochs=[1.5]"], "give whole numbers of epochs"),
         (["compare", "--sweep", "rule.credit=[1]"], "give names; parts with options belong in a file"),
@@ -349,3 +349,16 @@ def test_labels_that_share_a_folder_are_refused():
     pair = [RuleConfig("bptt", label="a b"), RuleConfig("bptt", label="a_b", regularisers=[])]
     with pytest.raises(ValueError, match="labels 'a b' and 'a_b' would share the folder"):
         Comparison(rules=pair).experiments()
+
+
+def test_check_takes_a_credit_a_rule_or_a_recipe_and_says_which_it_saw(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "import rules\n"
+        "from rules.credit.bptt import BPTT\n"
+        "class Mine(BPTT):\n    pass\n"
+        "whole = rules.make('bptt')\n"
+        "def recipe(lr=0.1):\n    return rules.make('bptt', lr=lr)\n"
+    )
+    for name, kind in (("Mine", "a credit, with cross-entropy and SGD"), ("whole", "a rule"), ("recipe", "a recipe")):
+        assert main(["check", f"{tmp_path}/mine.py:{name}"]) == OK
+        assert f"mine.py:{name} ({kind})\nok    plain data" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rules.check import check_rule
-from rules.check.rule import CHECKS
+from rules.check.rule import CHECKS, Subject
 from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
 from rules.credit.zero_order.flat.evolution import EvolutionStrategy
 from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
@@ -45,7 +45,7 @@ def test_contract(name):
     credit = CREDITS[name]
     for what, check in CHECKS.items():
         if what != "claim holds" or credit.claim != "unbiased":
-            check(rule(credit))
+            check(Subject(rule(credit)))
 
 
 @pytest.mark.slow
