@@ -165,6 +165,7 @@ class CreditRule(ABC):
     claim: ClassVar[Claim]
     inferences: ClassVar[tuple[str, ...]] = ("plain",)
     relies_on: ClassVar[frozenset[str]] = frozenset()
+    rounds: ClassVar[bool] = False  # whether passes may be made in bfloat16
 
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
         """Return this rule, with the parts of the model that it refers to found by a pass on a batch."""
@@ -226,6 +227,10 @@ class Holding(CreditRule):
     @property
     def relies_on(self) -> frozenset[str]:  # type: ignore[override]
         return self.credit.relies_on
+
+    @property
+    def rounds(self) -> bool:  # type: ignore[override]
+        return self.credit.rounds
 
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
         """Return this rule around the located one."""

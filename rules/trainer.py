@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from rules.contract import Batch, Cost, Credit, MissingNeed, Run, own_parameters
+from rules.contract import Batch, Cost, Credit, CreditRule, MissingNeed, Run, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
 from rules.diagnostics.latency import Latency
@@ -30,11 +30,14 @@ from rules.models.readout import NotFound
 from rules.optional import method_of, offers, tissue
 from rules.processes import Traffic
 from rules.recipes import LearningRule, make
+from rules.schedules import Schedule
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
 from rules.state import from_plain, to_plain
 from rules.untouched import untouched
+from rules.updates import Updates
 
+PRECISIONS = ("full", "bf16")
 TWICE = "backward through the graph a second time"  # in torch's message for a graph that an earlier step has used
 
 
@@ -72,10 +75,15 @@ class Trainer:
         health: how often to check the health, and its thresholds; `Health()` by default.
         confirm: ask the model before its first step whether it keeps state, mixes samples, or takes them for time
             (`rules.models.questions`); the answers are in `trainer.answers`. True by default.
+        schedule: of the learning rate (`rules.schedules`); None keeps it.
+        clip: largest norm of all gradients together; None for no bound.
+        accumulate: steps whose mean gradient makes one update of the weights, 1 by default.
+        precision: "full", or "bf16" for passes in which matrix products are rounded to bfloat16 (torch.autocast).
 
     Raises:
         MissingNeed: if the rule needs what the model or the batch does not offer.
-        ValueError: for an unknown rule name, or a model without trainable parameters.
+        ValueError: for an unknown rule name, a number out of range, a precision that the rule does not allow, or a
+            model without trainable parameters.
         UnfitModel: before the first step, if the rule would learn something wrong on this model.
         NonFinite: for a NaN or an infinity in input, loss or gradient, before anything is changed.
 
@@ -96,9 +104,15 @@ class Trainer:
         seed: int = 0,
         health: Health | None = None,
         confirm: bool = True,
+        schedule: Schedule | None = None,
+        clip: float | None = None,
+        accumulate: int = 1,
+        precision: str = "full",
     ) -> None:
         self.model, self.seed, self.confirm = model, seed, confirm
+        self.updates = Updates(schedule, clip, accumulate)
         self.rule = make(rule) if isinstance(rule, str) else rule
+        self.precision = admitted_precision(precision, self.rule.credit)
         self._require(offers(model) | {"labels"})  # labels come with the batch, and are checked there
         if self.rule.objective.module() is not None:
             self.rule = replace(self.rule, objective=copy.deepcopy(self.rule.objective))
@@ -187,12 +201,7 @@ class Trainer:
             worked, blind = self._work(admitted) if due else ((), ())
             health = self._look(admitted, credit, blind) if due else ()
             held = None if alive is None else footprint(alive, credit.state)
-            for name, parameter in self.parameters.items():
-                parameter.grad = credit.grads.get(name)
-            try:
-                self.optimizer.step()
-            finally:
-                self.optimizer.zero_grad(set_to_none=True)
+            self.updates.apply(self.optimizer, self.parameters, credit.grads, self.steps)
         cost = credit.cost + tissue(self.optimizer).spent() + Cost(bytes_communicated=traffic.bytes)
         self.rule.objective.advance()
         self.state = credit.state
@@ -282,6 +291,7 @@ class Trainer:
         with (
             untouched(self.model, objective.module(), seed=derived(self.seed, "evaluation", "globals")),
             differentiating(generator=rng, evaluating=True),
+            self._rounding(),
             self.reading(rng),
         ):
             self.model.eval()
@@ -314,6 +324,7 @@ class Trainer:
                 "model": to_plain(self.model.state_dict(), "the model's state"),
                 "objective": to_plain(module.state_dict() if module is not None else None, "the objective's state"),
                 "optimizer": to_plain(self.optimizer.state_dict(), "the optimizer's state"),
+                "updates": to_plain(self.updates.state_dict(), "the accumulated gradients"),
                 "rule": to_plain(self.state, "the rule's state", self._first),
                 "rng": self.rng.get_state(),
                 "globals": self.globals.state_dict(),
@@ -333,6 +344,7 @@ class Trainer:
             with suppress(NotFound):
                 self._build()
         self.optimizer.load_state_dict(state["optimizer"])
+        self.updates.load_state_dict(state["updates"])
         self.state = from_plain(state["rule"], self._first)
         self.rng.set_state(state["rng"])
         self.globals.load_state_dict(state["globals"])
@@ -382,8 +394,13 @@ class Trainer:
         return batch
 
     def _assign(self, batch: Batch) -> Credit:
-        with self.reading(self.rng):
+        with self.reading(self.rng), self._rounding():
             return self.rule.credit.assign(self.model, self.rule.objective, batch, self.state, self.rng)
+
+    def _rounding(self) -> AbstractContextManager[Any]:
+        """Return the context of a pass in this trainer's precision."""
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def _work(self, batch: Batch) -> tuple[tuple[Work, ...], tuple[Finding, ...]]:
         """Return the operations of each layer, and what could not be counted."""
@@ -398,6 +415,18 @@ class Trainer:
         for finding in findings:
             warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)
         return findings
+
+
+def admitted_precision(precision: str, credit: CreditRule) -> str:
+    """Return a precision; raise ValueError if it is unknown, or the rule does not allow it."""
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if precision != "full" and not credit.rounds:
+        raise ValueError(
+            f"precision={precision!r}: {type(credit).__name__} compares small differences or draws bits, which "
+            "bfloat16 would drown; use precision='full', or a rule of backpropagation"
+        )
+    return precision
 
 
 def parts(module: nn.Module | None) -> list[nn.Module]:

@@ -33,11 +33,11 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],
     ["rules.spikes", "rules.untouched", "rules.products"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],
-    ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces"],
+    ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces", "rules.schedules"],
     ["rules.models"],
     ["rules.diagnostics"],
     ["rules.credit"],
-    ["rules.recipes"],
+    ["rules.recipes", "rules.updates"],
     ["rules.trainer"],
     ["rules.check"],
     ["rules"],  # the public face

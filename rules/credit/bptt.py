@@ -57,6 +57,7 @@ class BPTT(CreditRule):
     smooth: bool = False
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    rounds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.surrogate, str):  # a name, as in a configuration file

@@ -1,0 +1,159 @@
+"""Schedules, clipping, accumulation and precision, beside what torch does."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import rules
+from rules import Trainer
+from rules.check.claims import same
+from rules.schedules import SCHEDULES, Cosine, StepDecay, WarmUp
+
+pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
+X = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(12) % 3
+RULE = rules.compose("ce_mean", "bptt", "sgd", plasticity_options={"lr": 0.1, "momentum": 0.9})
+
+
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def by_hand(steps, schedule=None, clip=None, parts=1):
+    net = model()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    scheduler = None if schedule is None else schedule(optimizer)
+    for _ in range(steps):
+        for part in range(parts):
+            (F.cross_entropy(net(X[part::parts]), Y[part::parts]) / parts).backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(net.parameters(), clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if scheduler is not None:
+            scheduler.step()
+    return net.state_dict()
+
+
+def close(a, b):
+    return all(torch.allclose(a[name], b[name], rtol=1e-5, atol=1e-7) for name in a)  # a few roundings in float32
+
+
+CASES = {
+    "cosine": (Cosine(8), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 8)),
+    "cosine with a floor": (Cosine(8, low=0.1), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 8, 0.01)),
+    "step": (StepDecay(3, gamma=0.5), lambda o: torch.optim.lr_scheduler.StepLR(o, 3, 0.5)),
+    "warm-up": (WarmUp(4), lambda o: torch.optim.lr_scheduler.LinearLR(o, 1 / 4, 1.0, 3)),
+    "warm-up and cosine": (
+        Cosine(8, warm_up=4),
+        lambda o: torch.optim.lr_scheduler.SequentialLR(
+            o,
+            [torch.optim.lr_scheduler.LinearLR(o, 1 / 4, 1.0, 3), torch.optim.lr_scheduler.CosineAnnealingLR(o, 4)],
+            [4],
+        ),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*epoch parameter.*")
+@pytest.mark.parametrize(("schedule", "theirs"), CASES.values(), ids=CASES)
+def test_schedules_are_those_of_torch(schedule, theirs):
+    trainer = Trainer(model(), RULE, schedule=schedule)
+    for _ in range(8):
+        trainer.step((X, Y))
+    assert close(trainer.model.state_dict(), by_hand(8, theirs))
+
+
+def test_clipping_is_that_of_torch():
+    trainer = Trainer(model(), RULE, clip=0.05)
+    for _ in range(5):
+        trainer.step((X, Y))
+    assert same(trainer.model.state_dict(), by_hand(5, clip=0.05))
+    assert not close(trainer.model.state_dict(), by_hand(5))
+
+
+def test_accumulated_steps_are_one_of_the_whole_batch():
+    trainer = Trainer(model(), RULE, accumulate=3, clip=0.05)
+    weights = copy.deepcopy(trainer.model.state_dict())
+    for step in range(6):
+        trainer.step((X[step % 3 :: 3], Y[step % 3 :: 3]))
+        assert same(trainer.model.state_dict(), weights) == (step % 3 != 2)
+        weights = copy.deepcopy(trainer.model.state_dict())
+    assert close(weights, by_hand(2, clip=0.05, parts=3))
+    assert close(weights, by_hand(2, clip=0.05))  # of the whole batch at once
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_all_of_it_resumes_exactly(stop):
+    def trainer():
+        return Trainer(model(), RULE, schedule=Cosine(3, warm_up=1), clip=0.1, accumulate=2)
+
+    whole, first, second = trainer(), trainer(), trainer()
+    batches = [(X[n::3], Y[n::3]) for n in (0, 1, 2, 0, 1, 2)]
+    for batch in batches:
+        whole.step(batch)
+    for batch in batches[:stop]:
+        first.step(batch)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    for batch in batches[stop:]:
+        second.step(batch)
+    assert same(whole.state_dict(), second.state_dict())
+
+
+def test_bf16_is_torchs_autocast():
+    trainer = Trainer(model(), RULE, precision="bf16")
+    net = model()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = F.cross_entropy(net(X), Y)
+    loss.backward()
+    info = trainer.step((X, Y))
+    assert info.loss == float(loss)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    optimizer.step()
+    assert same(trainer.model.state_dict(), net.state_dict())
+    assert all(p.dtype == torch.float32 for p in trainer.model.parameters())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        wanted = float(F.cross_entropy(net(X), Y))
+    assert trainer.evaluate([(X, Y)])["loss"] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["hzo", "spsa", "node_perturbation", "forward_gradient", "binary_stochastic"])
+def test_rules_that_bf16_would_drown_refuse_it(rule):
+    net = nn.Sequential(nn.Linear(4, 8), rules.StochasticBits(), nn.Linear(8, 3), rules.StochasticBits())
+    with pytest.raises(ValueError, match=r"precision='bf16': \w+ compares small differences or draws bits"):
+        Trainer(net, rule, precision="bf16")
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: Trainer(model(), RULE, clip=0.0), "clip=0.0: give the largest norm of the gradients, above 0"),
+        (lambda: Trainer(model(), RULE, accumulate=0), "accumulate=0: give the number of steps that make an update"),
+        (lambda: Trainer(model(), RULE, precision="half"), "unknown precision 'half'.*full, bf16"),
+        (lambda: Trainer(model(), RULE, schedule=Cosine()), r"a cosine needs its length: Cosine\(updates=1000\)"),
+        (lambda: Cosine(10, warm_up=10), "updates=10, warm_up=10: the rise must be shorter than the whole"),
+        (lambda: Cosine(10, low=2.0), "low=2.0: give a factor between 0 and 1"),
+        (lambda: StepDecay(0), "every=0: give a whole number of updates, at least 1"),
+        (lambda: StepDecay(3, gamma=0.0), "gamma=0.0: give a factor above 0 and at most 1"),
+        (lambda: WarmUp(0), "updates=0: give a whole number of updates, at least 1"),
+    ],
+)
+def test_bad_input_is_refused(act, message):
+    with pytest.raises(ValueError, match=message):
+        act()
+
+
+def test_every_schedule_is_between_zero_and_one():
+    for make in SCHEDULES.values():
+        schedule = make().over(50)
+        assert all(0 <= schedule.factor(n) <= 1 for n in range(60))
