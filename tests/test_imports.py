@@ -33,6 +33,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.contract", "rules.options", "rules.spikes"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],
     ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces"],
+    ["rules.models"],
     ["rules.diagnostics"],
     ["rules.credit"],
     ["rules.recipes"],

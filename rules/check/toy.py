@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run, Trace
+from rules.forward import record_sequential
 from rules.spikes.bits import StochasticBits
 from rules.spikes.surrogate import Surrogate, reset_signal
 
@@ -25,7 +26,9 @@ class Rounded(nn.Linear):
 class Static(nn.Sequential):
     """Stages without memory; the carry is accepted, and empty on return."""
 
-    def forward(self, x: Tensor, carry: Any = None) -> Run:
+    def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        if record:
+            return record_sequential(self, x)._replace(carry=())
         for stage in self:
             x = stage(x)
         return Run(x, ())

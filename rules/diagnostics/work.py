@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rules.contract import Batch
-from rules.forward import looking, plain, takes
+from rules.forward import looking, takes
 from rules.metering import pairs
-from rules.optional import tallying
+from rules.optional import plain, tallying
 from rules.spikes.bits import is_trits
 from rules.synapses import transposed, weighted
 

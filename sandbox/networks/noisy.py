@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Run
-from rules.forward import plain, run_model, takes
-from rules.optional import offers, shape_of
+from rules.forward import run_model, takes
+from rules.optional import offers, plain, shape_of
 from rules.seeds import seeded
 from rules.spikes.surrogate import generator_of_pass
 

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from rules.contract import Batch, CreditRule, Objective, Run
 from rules.credit.zero_order.layered.recorded import Recorded
 from rules.credit.zero_order.steady import refuse_unsteady
-from rules.forward import plain
-from rules.optional import shape_of
+from rules.optional import plain, shape_of
 
 
 def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batch) -> None:

@@ -19,8 +19,8 @@ from rules.credit.zero_order.layered.stages import stages
 from rules.credit.zero_order.layered.transport import Transport
 from rules.credit.zero_order.layered.unitary import report_gains
 from rules.errors import unknown
-from rules.forward import plain, run_model
-from rules.optional import reader_of
+from rules.forward import run_model
+from rules.optional import find_layers, plain, reader_of
 from rules.processes import processes, summed
 from rules.synapses import synaptic_parameters
 
@@ -115,8 +115,9 @@ class Layered(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the gradient for every weight, estimated from forward passes of parts of the model."""
         refuse(self, model, objective, batch)
-        chain, learned = stages(model), self.parameters(model)
         views = objective.views(batch, rng)
+        find_layers(model, views.x)
+        chain, learned = stages(model), self.parameters(model)
         lab = Lab(self.probing, int(torch.randint(2**62, (), generator=rng)), reader_of(plain(model)))
         with torch.no_grad(), Ledger(model) as ledger:
             with lab.passing() as passing:
