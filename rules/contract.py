@@ -20,7 +20,8 @@ NEEDS = {
 REMEDIES = {
     "gradient": "use a rule of the zero-order family, or keep .detach(), round() and no_grad() out of forward",
     "layers": "build the model as an nn.Sequential, let rules.adapt(model) find its layers, or give it "
-    "`layers`, `offers = frozenset({'gradient', 'layers'})` and a forward that returns rules.Run(output, carry, traces)",
+    "`layers`, `offers = frozenset({'gradient', 'layers'})` and a forward that "
+    "returns rules.Run(output, carry, traces)",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "
     "declares `offers = frozenset({'gradient', 'layers', 'bits'})`",
     "labels": "let the loader yield (x, y) or rules.Batch(x, y)",

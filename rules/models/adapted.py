@@ -49,8 +49,8 @@ class Adapted(nn.Module):
         self._parts: list[Part] = []
         self._layers: list[nn.Module] = []  # a list, so that their parameters are not registered twice
         self._refusal = ""
-        self.register_state_dict_post_hook(bare)
-        self.register_load_state_dict_pre_hook(dressed)
+        self.register_state_dict_post_hook(bare)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(dressed)  # type: ignore[no-untyped-call]
 
     @property
     def offers(self) -> frozenset[str]:
@@ -65,11 +65,13 @@ class Adapted(nn.Module):
 
     def forward(self, x: Any, record: bool = False) -> Tensor | Run:
         """Run the model from rest on `[T, B, ...]` or `[B, features]`; with `record`, return a Run with traces."""
+        output: Any
         if not record:
-            return self._pass(x)[0]
+            output = self._pass(x)[0]
+            return output  # type: ignore[no-any-return]  # what a stranger's model returns
         self.find_layers(x)
         with listened([part.module for part in self._parts]) as calls:
-            output, _ = self._pass(x)
+            output = self._pass(x)[0]
         own = {id(p): name for name, p in self.named_parameters()}
         return Run(output, None, traces(self._parts, [*every(calls)], frame_of(output, self._batch_first), own))
 
@@ -103,6 +105,8 @@ class Adapted(nn.Module):
                 self._decide(x)
             with listened(names) as calls:
                 output, outputs = self._pass(x)
+            if isinstance(output, Run):
+                raise Misfit("it returns rules.Run, and needs no adapter")
             for call, given in zip(calls, outputs, strict=True):
                 call.given = [Seen(given, given._version)]
             frame = frame_of(output, self._batch_first)
@@ -116,7 +120,7 @@ class Adapted(nn.Module):
     def _pass(self, x: Any) -> tuple[Any, list[Any]]:
         """Return the output of a pass from rest, and what each call of the model gave, as it gave it."""
         args, kwargs = arguments(x, self._inputs)
-        lead = args[0] if args else next(iter(kwargs.values()), None)
+        lead: Any = args[0] if args else next(iter(kwargs.values()), None)
         if self._looped is None and timed(lead):
             self._decide(x)
         single = self._batch_first and isinstance(lead, Tensor) and not timed(lead) and lead.ndim > 1
@@ -155,7 +159,7 @@ class Adapted(nn.Module):
         if isinstance(given, Run) or not self._batch_first:
             return given
         if self._flat:
-            given = given.unflatten(0, (-1, steps))
+            given = given.reshape(-1, steps, *given.shape[1:])
         return given.transpose(0, 1) if given.ndim > 2 else given
 
     @contextmanager

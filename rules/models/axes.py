@@ -35,8 +35,12 @@ def doubled(x: Any) -> Any:
 
 def unsqueezed(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return `[B, features]` as a sequence of one step."""
-    one = lambda value: value[None] if isinstance(value, Tensor) and value.ndim == 2 else value  # noqa: E731
-    return tuple(map(one, args)), {name: one(value) for name, value in kwargs.items()}
+    return tuple(map(one_step, args)), {name: one_step(value) for name, value in kwargs.items()}
+
+
+def one_step(value: Any) -> Any:
+    """Return a tensor `[B, features]` with a time axis of length 1 before it; anything else unchanged."""
+    return value[None] if isinstance(value, Tensor) and value.ndim == 2 else value
 
 
 def flat(value: Any) -> Any:

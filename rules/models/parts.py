@@ -97,8 +97,8 @@ def arranged(tensors: Sequence[Tensor], kind: str, frame: Frame) -> Tensor:
     if kind in ("static", "whole") or frame.steps is None:
         return tensors[0]
     if kind == "folded":
-        return tensors[0].unflatten(0, (frame.steps, frame.samples))
-    return tensors[0].unflatten(0, (frame.samples, frame.steps)).transpose(0, 1)
+        return tensors[0].reshape(frame.steps, frame.samples, *tensors[0].shape[1:])
+    return tensors[0].reshape(frame.samples, frame.steps, *tensors[0].shape[1:]).transpose(0, 1)
 
 
 def linked(before: list[Seen], after: list[Seen], frame: Frame) -> bool:

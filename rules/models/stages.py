@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rules.contract import Trace
 from rules.forward import fold
 from rules.models.calls import Call
-from rules.models.parts import Frame, Part, arranged
+from rules.models.parts import Frame, Misfit, Part, arranged
 from rules.models.peers import peer_of
 from rules.synapses import SYNAPSES
 

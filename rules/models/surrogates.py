@@ -28,7 +28,7 @@ class Spikes(nn.Module):
 
     def apply(self, v_mem: Tensor, threshold: Tensor, derivative: Any) -> Tensor:  # type: ignore[override]
         """Return the spikes of a layer of Sinabs; its own derivative is not used."""
-        return self(v_mem - threshold)
+        return self.forward(v_mem - threshold)
 
 
 def place_of(neuron: Any, package: str) -> str:
