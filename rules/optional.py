@@ -6,7 +6,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | object | attribute | if it is missing |
 | --- | --- | --- |
 | model | `offers`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
-| module | `puts_out_bits`, `run` | see `Part` |
+| module | `puts_out_bits`, `turned_inside`, `run` | see `Part` |
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | optimizer | `reading`, `spent`, `held`, `bounds` | those of ideal weights; see `Tissue` |
@@ -60,6 +60,7 @@ class Part(Protocol):
     """Optional attributes of a module inside a model."""
 
     puts_out_bits: bool  # zeros and ones through rules.Surrogate; False by default
+    turned_inside: bool  # weights inside see the batch first, [B, T, ...]; False by default
 
     def run(self, x: Tensor, carry: Any, record: bool) -> Run:
         """Run the module with traces of its own; by default a weighted module and what follows it make one trace."""
@@ -251,6 +252,11 @@ def folded_of(stage: nn.Module) -> nn.Module | None:
     """Return the module that a stage applies at every step; None for any other stage."""
     said = getattr(stage, "folded", None)
     return said if isinstance(said, nn.Module) and [*stage.children()] == [said] else None
+
+
+def turned_inside(module: nn.Module) -> bool:
+    """Return whether a module declares that it exchanges time and batch, so that weights inside see `[B, T, ...]`."""
+    return getattr(module, "turned_inside", False) is True
 
 
 def puts_out_bits(model: nn.Module) -> bool:

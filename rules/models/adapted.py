@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from rules.contract import Run
 from rules.forward import looking
-from rules.models.axes import at, doubled, flat, timed, turned, unchanged, unsqueezed
-from rules.models.calls import Seen, every, listened
+from rules.models.axes import at, doubled, flat, timed, turned, unsqueezed
+from rules.models.calls import Seen, every, listened, unhooked
 from rules.models.parts import Group, Misfit, Part, chain, chosen, frame_of, require_time
 from rules.models.peers import neurons, reset, squeezed, unsqueezing
 from rules.models.ports import Inputs, Output, arguments, picked, returns_state
@@ -63,6 +63,11 @@ class Adapted(nn.Module):
         """The stages of the model, each callable alone on a sequence; empty before `find_layers`."""
         return self._layers
 
+    @property
+    def turned_inside(self) -> bool:
+        """Whether the model takes `[B, T, ...]`."""
+        return self._batch_first
+
     def forward(self, x: Any, record: bool = False) -> Tensor | Run:
         """Run the model from rest on `[T, B, ...]` or `[B, features]`; with `record`, return a Run with traces."""
         output: Any
@@ -88,9 +93,9 @@ class Adapted(nn.Module):
             self._find(x)
         except Misfit as misfit:
             self._refusal = (
-                f"the layers of {type(self.model).__name__} cannot be called one after the other: {misfit}. Write what "
-                "happens in between as a module, such as nn.Flatten() or nn.MaxPool2d(2), or name modules that follow "
-                "one another: rules.adapt(model, layers=('block', 'head')); bptt and spsa need no layers"
+                f"the layers of {type(self.model).__name__} cannot be called one after the other: {misfit}; or name "
+                "modules that follow one another: rules.adapt(model, layers=('block', 'head')); bptt and spsa need no "
+                "layers"
             )
             raise ValueError(self._refusal) from None
 
@@ -100,7 +105,7 @@ class Adapted(nn.Module):
         if timed(x) and len(x) == 1:
             x = torch.cat([x, x])  # one step could not be told from a model without time
         names = {module: name for name, module in self.model.named_modules()}
-        with looking(self, {}):
+        with unhooked(self), looking(self, {}):
             if self._looped is None:
                 self._decide(x)
             with listened(names) as calls:
@@ -151,7 +156,9 @@ class Adapted(nn.Module):
 
     def _shaped(self, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments with batch and time as the model takes them."""
-        change = (lambda value: flat(turned(value))) if self._flat else turned if self._batch_first else unchanged
+        if not self._batch_first:
+            return [*args], kwargs
+        change = flat if self._flat else turned
         return [change(value) for value in args], {name: change(value) for name, value in kwargs.items()}
 
     def _restored(self, given: Any, steps: int) -> Any:
@@ -191,7 +198,7 @@ class Adapted(nn.Module):
             calls[module] += 1
 
         longer = doubled(x)
-        with looking(self, dict.fromkeys(single, count)):
+        with unhooked(self), looking(self, dict.fromkeys(single, count)):
             try:
                 self._pass(longer)
             except (RuntimeError, TypeError, ValueError, IndexError):  # it does not take a sequence

@@ -44,10 +44,5 @@ def one_step(value: Any) -> Any:
 
 
 def flat(value: Any) -> Any:
-    """Return `[B, T, ...]` as `[B T, ...]`."""
-    return value.flatten(0, 1) if timed(value) else value
-
-
-def unchanged(value: Any) -> Any:
-    """Return the value."""
-    return value
+    """Return `[T, B, ...]` as `[B T, ...]`, if it has time and batch; anything else unchanged."""
+    return turned(value).flatten(0, 1) if timed(value) else value

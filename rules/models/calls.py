@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 
 class Seen(NamedTuple):
@@ -64,6 +66,25 @@ def listened(modules: Iterable[nn.Module]) -> Iterator[list[Call]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def unhooked(model: nn.Module) -> Iterator[None]:
+    """Take the hooks off a model in this context, so that nothing that counts or perturbs sees its passes.
+
+    Modules whose parameters have no shape yet keep theirs, which give them one.
+    """
+    kept: list[tuple[nn.Module, Any, Any]] = []
+    for module in model.modules():
+        held = [*module._parameters.values(), *module._buffers.values()]
+        if not any(isinstance(each, (UninitializedParameter, UninitializedBuffer)) for each in held):
+            kept.append((module, module._forward_hooks, module._forward_pre_hooks))
+            module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+    try:
+        yield
+    finally:
+        for module, hooks, before in kept:
+            module._forward_hooks, module._forward_pre_hooks = hooks, before
 
 
 def every(calls: Iterable[Call]) -> Iterator[Call]:

@@ -204,6 +204,7 @@ def follow(outer: Group, pick: int, groups: list[Group], frame: Frame) -> list[i
         if place is None:
             raise Misfit(
                 f"the output of {group.path!r} is not the input of {after.path!r}"  # type: ignore[union-attr]
+                "; write what happens in between as a module, such as nn.Tanh(), nn.Flatten() or nn.MaxPool2d(2)"
             )
         picks.append(place)
     return picks
@@ -249,5 +250,5 @@ def require_time(x: Tensor, frame: Frame) -> None:
     if tuple(x.shape[: frame.lead]) != wanted:
         raise Misfit(
             f"it turns an input {tuple(x.shape)} into an output of {frame.steps or 'no'} steps and {frame.samples} "
-            "samples, and every layer must keep time and batch (repeat a constant input by x[None].expand(T, ...))"
+            "samples; let it give an output at every step, and repeat a constant input, x[None].expand(T, ...)"
         )

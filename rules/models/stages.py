@@ -54,6 +54,11 @@ class Rested(nn.Module):
         super().__init__()
         self.module, self.part, self.resting = part.module, part, resting
 
+    @property
+    def turned_inside(self) -> bool:
+        """Whether the module takes `[B, T, ...]`."""
+        return self.part.form in ("turned", "flat")
+
     def forward(self, x: Tensor) -> Tensor:
         steps = 1 if self.part.form == "static" else len(x)
         frame = Frame(None if self.part.form == "static" else steps, x.shape[int(self.part.form != "static")])

@@ -259,7 +259,9 @@ def sinabs_sequential(squeeze=False):
             nn.Linear(4 * 9, CLASSES, bias=False),
             sl.IAFSqueeze(batch_size=B),
         )
-    return nn.Sequential(nn.Linear(IN, HIDDEN), sl.LIF(tau_mem=20.0), nn.Linear(HIDDEN, CLASSES), sl.ExpLeak(tau_mem=20.0))
+    return nn.Sequential(
+        nn.Linear(IN, HIDDEN), sl.LIF(tau_mem=20.0), nn.Linear(HIDDEN, CLASSES), sl.ExpLeak(tau_mem=20.0)
+    )
 
 
 # torch
@@ -379,7 +381,11 @@ class Tokens(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.embedding, self.rnn, self.head = nn.Embedding(11, HIDDEN), nn.GRU(HIDDEN, HIDDEN), nn.Linear(HIDDEN, CLASSES)
+        self.embedding, self.rnn, self.head = (
+            nn.Embedding(11, HIDDEN),
+            nn.GRU(HIDDEN, HIDDEN),
+            nn.Linear(HIDDEN, CLASSES),
+        )
 
     def forward(self, x):
         return self.head(self.rnn(self.embedding(x))[0])
@@ -411,12 +417,15 @@ def lazy():
     return nn.Sequential(nn.LazyLinear(HIDDEN), nn.Tanh(), nn.LazyLinear(CLASSES))
 
 
-SNN, JELLY, NORSE, SINABS = (
-    {"library": name} for name in ("snntorch", "spikingjelly", "norse", "sinabs")
-)
+SNN, JELLY, NORSE, SINABS = ({"library": name} for name in ("snntorch", "spikingjelly", "norse", "sinabs"))
 ZOO = [
     Entry("snnTorch tutorial net, returns (spk, mem)", SnnTutorial, **SNN),
-    Entry("snnTorch tutorial net, learned leak, membrane", lambda: SnnTutorial(learn_beta=True), adapt={"output": "membrane"}, **SNN),
+    Entry(
+        "snnTorch tutorial net, learned leak, membrane",
+        lambda: SnnTutorial(learn_beta=True),
+        adapt={"output": "membrane"},
+        **SNN,
+    ),
     Entry("snnTorch Sequential, init_hidden, output=True", snn_sequential, **SNN),
     Entry("snnTorch Sequential, init_hidden, output=False", lambda: snn_sequential(False), **SNN),
     Entry("snnTorch loop, utils.reset first", SnnResetting, **SNN),
