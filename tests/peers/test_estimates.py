@@ -54,8 +54,6 @@ def test_flat_rules_have_its_mean_and_scale(case, name):
     A small step leaves the bias of finite differences far below the standard error.
     """
     model, given, truth = case
-    if name == "forward_gradient" and "snntorch" in type(next(iter(model.model.modules()))).__module__:
-        pytest.skip("not a model of torch")
     options = {"spsa": {"draws": 1, "step": 1e-4}, "node_perturbation": {"draws": 1, "sigma": 1e-4}}
     rule = replace(rules.make(name).credit, **options.get(name, {"draws": 1}))
     goal = flat(truth, truth)

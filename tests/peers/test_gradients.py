@@ -60,7 +60,7 @@ def test_a_model_that_was_used_before_is_at_rest(entry):
     adapted = rules.adapt(model, **entry.adapt)
     fresh = credited(adapted, x, y)
     with torch.no_grad():
-        adapted(torch.cat([x, x], -1 if x.ndim == 4 and entry.library == "torch" else x.ndim > 2))  # more samples
+        adapted(torch.cat([x, x], int(x.ndim > 2)))  # twice the samples
     again = credited(adapted, x, y)
     assert all(torch.equal(fresh.grads[name], again.grads[name]) for name in fresh.grads)
 
