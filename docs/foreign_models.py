@@ -29,10 +29,10 @@ RULES = {
 STEPS = {"bptt": 30, "tcl": 15, "hzo": 4, "node_perturbation": 30, "spsa": 30}
 HEAD = """# Models of other libraries
 
-What each rule does with models that were written elsewhere, as they come and after `rules.adapt(model)`, on small tasks
-of three classes. **T** trains (the loss falls by more than 3 % in a few steps), **f** flat (it ran, and the loss did not
-fall that far: few steps, or a slow rule), **R** refused, with a message that says what to do. X would be an error of
-another kind, W an update that is silently wrong: there is none. A cell is *as it comes / adapted*.
+What each rule does with models that were written elsewhere, as they come and after `rules.adapt(model)`, on small
+tasks of three classes. **T** trains (the loss falls by more than 3 % in a few steps), **f** flat (it ran, and the loss
+did not fall that far: few steps, or a slow rule), **R** refused, with a message that says what to do. X would be an
+error of another kind, W an output that changes from call to call. A cell is *as it comes / adapted*.
 
 NP `node_perturbation`, FG `forward_gradient` (adapted with `surrogate="triangle"` where spikes have one), BS
 `binary_stochastic`, MEM `bptt_on_memristor`, RO `readout_only`. Written by `python docs/foreign_models.py`.

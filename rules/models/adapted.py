@@ -73,7 +73,7 @@ class Adapted(nn.Module):
         output: Any
         if not record:
             output = self._pass(x)[0]
-            return output  # type: ignore[no-any-return]  # what a stranger's model returns
+            return output  # type: ignore[no-any-return]  # tensor or Run, as `picked` has checked
         self.find_layers(x)
         with listened([part.module for part in self._parts]) as calls:
             output = self._pass(x)[0]
@@ -134,10 +134,11 @@ class Adapted(nn.Module):
             if self._looped and timed(lead):
                 outputs = self._steps(args, kwargs, steps)
                 return torch.stack(outputs), outputs
-            if single:
+            if single:  # [B, features] are sequences of one step
                 args, kwargs = unsqueezed(args, kwargs)
             given = self._call(*self._shaped(args, kwargs))
-            return self._restored(given, steps), [given]
+            restored = self._restored(given, steps)
+            return (restored[0] if single and given.ndim > 2 else restored), [given]
 
     def _call(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return picked(self.model(*args, **kwargs), self._output, self._tuples)
