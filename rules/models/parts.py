@@ -1,4 +1,4 @@
-"""The chain of modules that a pass went through, found in its calls and held to the tensors between them."""
+"""The chain of modules that a pass went through, found in its calls and compared with the tensors between them."""
 
 from __future__ import annotations
 
