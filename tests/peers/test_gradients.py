@@ -46,19 +46,26 @@ def test_the_gradient_is_that_of_the_library_s_own_loop(entry):
     x, y = entry.data()
     loss, truth = by_hand(entry, made(entry), x, y)
     adapted = rules.adapt(made(entry), **entry.adapt)
+    costs = []
     for _ in range(2):  # the second time too: nothing is left of the first
         credit = credited(adapted, x, y)
+        costs.append(credit.cost)
         assert credit.loss == float(loss)
         assert credit.grads.keys() == truth.keys()
         assert all(torch.equal(credit.grads[name], truth[name]) for name in truth)
     assert any(g.abs().sum() > 0 for g in truth.values())
+    assert costs[0] == costs[1]  # the pass in which the adapter looks how the model is called is not counted
 
 
 def test_a_model_that_was_used_before_is_at_rest(entry):
     x, y = entry.data()
+    fresh = credited(rules.adapt(made(entry), **entry.adapt), x, y)
     model = made(entry)
+    with torch.no_grad():
+        LOOPS[entry.name](model, x)  # by its own loop, which leaves a state behind
     adapted = rules.adapt(model, **entry.adapt)
-    fresh = credited(adapted, x, y)
+    used = credited(adapted, x, y)
+    assert all(torch.equal(fresh.grads[name], used.grads[name]) for name in fresh.grads)
     with torch.no_grad():
         adapted(torch.cat([x, x], int(x.ndim > 2)))  # twice the samples
     again = credited(adapted, x, y)
