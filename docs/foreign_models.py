@@ -35,7 +35,8 @@ did not fall that far: few steps, or a slow rule), **R** refused, with a message
 error of another kind, W an output that changes from call to call. A cell is *as it comes / adapted*.
 
 NP `node_perturbation`, FG `forward_gradient` (adapted with `surrogate="triangle"` where spikes have one), BS
-`binary_stochastic`, MEM `bptt_on_memristor`, RO `readout_only`. Written by `python docs/foreign_models.py`.
+`binary_stochastic` (the same, with inputs from 0 to 1), MEM `bptt_on_memristor`, RO `readout_only`. Written by
+`python docs/foreign_models.py`.
 
 """
 
@@ -43,12 +44,13 @@ NP `node_perturbation`, FG `forward_gradient` (adapted with `surrogate="triangle
 def letter(build: Callable[[], nn.Module], data: tuple[Any, Any], rule: str) -> str:
     """Return what becomes of a model under a rule."""
     torch.manual_seed(0)
+    given = (data[0] / data[0].max(), data[1]) if rule == "binary_stochastic" else data  # probabilities of its bits
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = build()
             trainer = rules.Trainer(model, rule, seed=0)
-            losses = [trainer.step(data).loss for _ in range(STEPS.get(rule, 8))]
+            losses = [trainer.step(given).loss for _ in range(STEPS.get(rule, 8))]
             if not steady(model, data[0]):
                 return "W"
     except Exception as error:

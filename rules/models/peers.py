@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -92,7 +93,13 @@ def peer_of(module: nn.Module) -> Peer | None:
     >>> peer_of(nn.Linear(1, 1)) is None
     True
     """
-    for cls in type(module).__mro__:
+    kind: Any = type(module)
+    return _peer_of(kind)
+
+
+@lru_cache(maxsize=1024)
+def _peer_of(kind: type) -> Peer | None:
+    for cls in kind.__mro__:
         peer = PEERS.get(cls.__module__.partition(".")[0])
         if peer is not None and cls.__name__ in peer.bases:
             return peer
@@ -107,13 +114,14 @@ def neurons(model: nn.Module) -> dict[str, tuple[nn.Module, Peer]]:
 
 def reset(model: nn.Module) -> None:
     """Set the state of every neuron of a known library inside a model to rest."""
-    for module, peer in neurons(model).values():
-        peer.reset(module)
+    for module in model.modules():
+        if (peer := peer_of(module)) is not None:
+            peer.reset(module)
 
 
 def squeezed(module: nn.Module) -> bool:
     """Return whether a layer of Sinabs takes time and batch in one axis, batch first."""
-    return any(cls.__name__ == "SqueezeMixin" for cls in type(module).__mro__) and peer_of(module) is PEERS["sinabs"]
+    return peer_of(module) is PEERS["sinabs"] and any(cls.__name__ == "SqueezeMixin" for cls in type(module).__mro__)
 
 
 @contextmanager

@@ -28,6 +28,12 @@ def sequences(seed=0, steps=T, samples=B):
     return x, y
 
 
+def strong(seed=0, steps=T):
+    """Sequences that make cells with larger thresholds fire."""
+    x, y = sequences(seed, steps)
+    return 4 * x, y
+
+
 def images(seed=0):
     """Images `[B, 1, 6, 6]` with a bright row for each class."""
     rng = torch.Generator().manual_seed(seed)
@@ -40,6 +46,11 @@ def images(seed=0):
 def static(seed=0):
     x, y = sequences(seed)
     return x.mean(0), y
+
+
+def strong_static(seed=0):
+    x, y = static(seed)
+    return 4 * x, y
 
 
 def tokens(seed=0):
@@ -432,19 +443,19 @@ ZOO = [
     Entry("snnTorch loop, reset forgotten", SnnForgetful, **SNN),
     Entry("snnTorch Synaptic", lambda: SnnTutorial("Synaptic", learn_alpha=True), **SNN),
     Entry("snnTorch RLeaky", SnnRecurrent, **SNN),
-    Entry("SpikingJelly Sequential, step mode m", jelly, **JELLY),
-    Entry("SpikingJelly Sequential, step mode s", lambda: jelly("s"), **JELLY),
-    Entry("SpikingJelly Sequential whose forward resets", lambda: jelly(container=JellyResetting), **JELLY),
-    Entry("SpikingJelly loop over static x, reset", lambda: JellyStatic(True), static, **JELLY),
-    Entry("SpikingJelly loop over static x, no reset", lambda: JellyStatic(False), static, **JELLY),
+    Entry("SpikingJelly Sequential, step mode m", jelly, strong, **JELLY),
+    Entry("SpikingJelly Sequential, step mode s", lambda: jelly("s"), strong, **JELLY),
+    Entry("SpikingJelly Sequential whose forward resets", lambda: jelly(container=JellyResetting), strong, **JELLY),
+    Entry("SpikingJelly loop over static x, reset", lambda: JellyStatic(True), strong_static, **JELLY),
+    Entry("SpikingJelly loop over static x, no reset", lambda: JellyStatic(False), strong_static, **JELLY),
     Entry("SpikingJelly convolutional, step mode m", jelly_convolutional, image_sequences, **JELLY),
     Entry("SEW-ResNet18", sew_resnet, coloured, **JELLY),
-    Entry("Norse SequentialState", norse_sequential, **NORSE),
-    Entry("Norse SequentialState of cells", lambda: norse_sequential(True), **NORSE),
-    Entry("Norse tutorial net", NorseTutorial, **NORSE),
-    Entry("Norse LSNN", lambda: NorseTutorial(True), **NORSE),
-    Entry("Sinabs Sequential", sinabs_sequential, **SINABS),
-    Entry("Sinabs Sequential, B = T", sinabs_sequential, lambda: sequences(steps=B), **SINABS),
+    Entry("Norse SequentialState", norse_sequential, strong, **NORSE),
+    Entry("Norse SequentialState of cells", lambda: norse_sequential(True), strong, **NORSE),
+    Entry("Norse tutorial net", NorseTutorial, strong, **NORSE),
+    Entry("Norse LSNN", lambda: NorseTutorial(True), strong, **NORSE),
+    Entry("Sinabs Sequential", sinabs_sequential, strong, **SINABS),
+    Entry("Sinabs Sequential, B = T", sinabs_sequential, lambda: strong(steps=B), **SINABS),
     Entry("Sinabs convolutional, squeezed", lambda: sinabs_sequential(True), image_sequences, **SINABS),
     Entry("MLP, frozen layer", frozen, static),
     Entry("ConvNet with BatchNorm", Convolutional, images),
