@@ -184,7 +184,7 @@ def declared(model: nn.Module) -> frozenset[str] | None:
 
 
 def takes_arguments(method: Any, *names: str) -> bool:
-    """Return whether these are the first arguments of a method, which a stranger's method of the same name has not."""
+    """Return whether these are the first arguments of a method, by name; another method of its name has others."""
     try:
         return [*inspect.signature(method).parameters][: len(names)] == [*names]
     except (TypeError, ValueError):  # not callable, or written in C

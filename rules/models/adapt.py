@@ -55,6 +55,7 @@ def adapt(
             or spikes that ours cannot replace; when called, for an output that is not there or not known; when a rule
             asks for layers, for modules that do not follow one another.
 
+    >>> import torch
     >>> model = adapt(nn.LSTM(4, 3, batch_first=True))
     >>> model(torch.zeros(5, 2, 4)).shape  # time first
     torch.Size([5, 2, 3])
