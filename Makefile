@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow bench bench-gpu lint notebooks docs evidence constraints clean
+.PHONY: help install peers demo test test-slow bench bench-gpu lint notebooks docs evidence constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,9 +14,17 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed: make PYTHON=python3.11')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(INSTALL_PEERS)
 	@touch $@
 
 install: $(READY) ## make .venv with the pinned versions
+
+# the extra peers-test, without what its members ask for: torchvision would replace torch, samna drives a chip
+PEERS := h5py loguru nir nirtorch norse pbr sinabs snntorch spikingjelly
+INSTALL_PEERS = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(PEERS)
+
+peers: $(READY) ## the libraries of spiking networks that tests/peers compares with; part of install
+	$(INSTALL_PEERS)
 
 export SANDBOX_DATA ?= $(abspath ../shared/data)
 PYTEST := $(BIN)/python -m pytest
@@ -56,7 +64,9 @@ docs: $(READY) ## pages of neurons, the catalogue of names, and the documentatio
 constraints: ## resolve constraints.txt anew for every Python from 3.10 on (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --no-annotate --no-header \
 	  --constraint <(printf 'torch==2.13.0\nnumpy<2.4\n') \
-	  | grep -vE '^(nvidia-|cuda-|torch==|setuptools)' | sed '$$a torch==2.13.0' > constraints.txt
+	  | grep -vE '^(nvidia-|cuda-|torch==|setuptools)' | sed '$$a torch==2.13.0' > constraints.new
+	for name in $(PEERS); do grep "^$$name==" constraints.txt >> constraints.new; done
+	mv constraints.new constraints.txt
 
 clean: ## remove the environment and all runs
 	rm -rf $(VENV) runs

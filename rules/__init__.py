@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rules.diagnostics.nonfinite import NonFinite as NonFinite
     from rules.forward import run_model as run_model
     from rules.metering import Meter as Meter
+    from rules.models.adapt import adapt as adapt
     from rules.recipes import CREDITS as CREDITS
     from rules.recipes import RULES as RULES
     from rules.recipes import LearningRule as LearningRule
@@ -72,6 +73,7 @@ _HOMES = {
     "Trace": "rules.contract",
     "Trainer": "rules.trainer",
     "Unhealthy": "rules.diagnostics.monitor",
+    "adapt": "rules.models.adapt",
     "check_plasticity": "rules.check",
     "check_rule": "rules.check",
     "compose": "rules.recipes",

@@ -20,8 +20,9 @@ NEEDS = {
 
 REMEDIES = {
     "gradient": "use a rule of the zero-order family, or keep .detach(), round() and no_grad() out of forward",
-    "layers": "build the model as an nn.Sequential, or give it `layers`, `offers = frozenset({'gradient', 'layers'})` "
-    "and a forward that returns rules.Run(output, carry, traces)",
+    "layers": "build the model as an nn.Sequential, let rules.adapt(model) find its layers, or give it "
+    "`layers`, `offers = frozenset({'gradient', 'layers'})` and a forward that "
+    "returns rules.Run(output, carry, traces)",
     "cells": "build the model with sandbox.build, or give its layers `synapse`, `cells` and `respond` "
     "(rules.optional.CellLayer), and `offers = frozenset({'gradient', 'layers', 'cells'})`",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "

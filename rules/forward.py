@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Run, Trace
-from rules.optional import keywords_of, recorder_of
+from rules.optional import keywords_of, plain, recorder_of
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
 from rules.untouched import untouched
@@ -48,17 +48,16 @@ def as_run(returned: Any) -> Run:
 
 @lru_cache(maxsize=256)
 def _keywords(forward: Any) -> frozenset[str]:
-    return frozenset(inspect.signature(forward).parameters)
-
-
-def plain(model: nn.Module) -> nn.Module:
-    """Return the module inside a wrapper of torch.compile; any other module itself."""
-    inner: nn.Module = getattr(model, "_orig_mod", model)
-    return inner
+    parameters = inspect.signature(forward).parameters.values()
+    usual = (None, False, inspect.Parameter.empty)
+    return frozenset(p.name for p in parameters if any(p.default is default for default in usual))
 
 
 def takes(model: nn.Module, keyword: str) -> bool:
-    """Return whether `model(x, keyword=...)` is accepted; a wrapper may declare this by `keywords`."""
+    """Return whether `model(x, keyword=...)` is accepted; a wrapper may declare this by `keywords`.
+
+    An argument of that name whose default is a number or a string means something else.
+    """
     inner = plain(model)
     said = keywords_of(inner)
     return keyword in (_keywords(type(inner).forward) if said is None else said)
@@ -69,8 +68,8 @@ def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
 
     Raises ValueError if the output does not have one row for each label.
     """
-    if record and isinstance(model, nn.Sequential):
-        run = _record_sequential(model, batch.x)
+    if record and isinstance(inner := plain(model), nn.Sequential) and type(inner).forward is nn.Sequential.forward:
+        run = record_sequential(inner, batch.x)
     else:
         keywords: dict[str, Any] = {}
         if takes(model, "carry"):
@@ -86,7 +85,7 @@ def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
     return run
 
 
-def _record_sequential(model: nn.Sequential, x: Tensor) -> Run:
+def record_sequential(model: nn.Sequential, x: Tensor) -> Run:
     """Run stage by stage; a weighted stage and the unweighted ones behind it make one trace.
 
     A stage with `run(x, carry, record) -> Run` has traces of its own.

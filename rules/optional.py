@@ -5,8 +5,9 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 
 | object | attribute | if it is missing |
 | --- | --- | --- |
-| model | `offers`, `layers`, `shape`, `keywords`, `read` | see `Model` |
-| module | `puts_out_bits`, `run`, `pairs` | see `Part` |
+| model | `offers`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
+| module | `puts_out_bits`, `turned_inside`, `run`, `pairs` | see `Part` |
+| stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | optimizer | `reading`, `spent`, `held`, `bounds` | those of ideal weights; see `Tissue` |
 | plasticity | `seeded` | it draws no random numbers; see `Seeded` |
@@ -19,6 +20,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeVar, cast
@@ -26,7 +28,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Cost, Run
+from rules.contract import NEEDS, Cost, Run
 
 Reader = Callable[[Tensor, torch.Generator], Tensor]
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -40,15 +42,26 @@ class Model(Protocol):
     shape: tuple[int, ...]  # of one sample at one step; by default inputs are used as they are
     keywords: frozenset[str]  # which of "carry" and "record" `forward` accepts; read off its signature by default
 
+    def find_layers(self, x: Any) -> None:
+        """Make `layers` ready, from one input; nothing by default."""
+        ...
+
     def read(self, signal: Tensor, generator: torch.Generator) -> Tensor:
         """Return a signal `[T, B, ...]` as it is measured, with new noise at every call; unchanged by default."""
         ...
+
+
+class FoldedStage(Protocol):
+    """A stage that applies a module without memory at every step of `[T, B, ...]`."""
+
+    folded: nn.Module
 
 
 class Part(Protocol):
     """Optional attributes of a module inside a model."""
 
     puts_out_bits: bool  # zeros and ones through rules.Surrogate; False by default
+    turned_inside: bool  # weights inside see the batch first, [B, T, ...]; False by default
 
     def pairs(self, inputs: tuple[Any, ...], output: Any) -> int:
         """Return the multiply-accumulates of a call; by default those of `nn.Linear`, convolutions and `nn.RNN`."""
@@ -168,14 +181,41 @@ class Searchable(Protocol):
     space: ClassVar[Mapping[str, Any]]
 
 
+def plain(model: nn.Module) -> nn.Module:
+    """Return the module inside wrappers of `torch.compile` and of data parallelism; any other module itself."""
+    inner: nn.Module = getattr(model, "_orig_mod", model)
+    if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return plain(inner.module)
+    return inner
+
+
+def declared(model: nn.Module) -> frozenset[str] | None:
+    """Return what a model says that it offers; None if its `offers` is missing, or means something else."""
+    said = getattr(model, "offers", None)
+    names = isinstance(said, (set, frozenset, tuple, list)) and all(isinstance(name, str) for name in said)
+    return frozenset(said) if names and NEEDS.keys() >= set(said) else None  # type: ignore[arg-type]
+
+
+def takes_arguments(method: Any, *names: str) -> bool:
+    """Return whether these are the first arguments of a method, by name; another method of its name has others."""
+    try:
+        return [*inspect.signature(method).parameters][: len(names)] == [*names]
+    except (TypeError, ValueError):  # not callable, or written in C
+        return False
+
+
 def offers(model: nn.Module) -> frozenset[str]:
     """Return the keys of NEEDS that a model offers.
 
     By default a module offers `gradient`, an `nn.Sequential` also `layers`, and `bits` if a part has `puts_out_bits`.
+
+    >>> sorted(offers(torch.nn.DataParallel(nn.Sequential(nn.Linear(1, 1)))))
+    ['gradient', 'layers']
     """
-    said = getattr(model, "offers", None)
+    model = plain(model)
+    said = declared(model)
     if said is not None:
-        return frozenset(said)
+        return said
     if not isinstance(model, nn.Sequential):
         return frozenset({"gradient"})
     return frozenset({"gradient", "layers", "bits"} if puts_out_bits(model) else {"gradient", "layers"})
@@ -189,28 +229,47 @@ def layers_of(model: nn.Module) -> list[nn.Module] | None:
     return None if said is None else list(said)
 
 
+def find_layers(model: nn.Module, x: Any) -> None:
+    """Let a model that finds its layers in a pass do so, on the input `x`."""
+    method = method_of(plain(model), "find_layers")
+    if method is not None and takes_arguments(method, "x"):
+        method(x)
+
+
 def shape_of(model: nn.Module) -> tuple[int, ...] | None:
     """Return the shape of one sample at one step; None if the model does not declare it."""
-    said: tuple[int, ...] | None = None if isinstance(model, nn.Sequential) else getattr(model, "shape", None)
-    return said
+    said = None if isinstance(model, nn.Sequential) else getattr(model, "shape", None)
+    sizes = isinstance(said, (tuple, list)) and all(isinstance(size, int) for size in said)
+    return tuple(said) if sizes else None  # type: ignore[arg-type]
 
 
 def keywords_of(model: nn.Module) -> frozenset[str] | None:
     """Return the keywords that a model declares for its `forward`; None to use its signature instead."""
-    said: frozenset[str] | None = getattr(model, "keywords", None)
-    return said
+    said = getattr(model, "keywords", None)
+    return said if isinstance(said, frozenset) and said <= {"carry", "record"} else None
 
 
 def reader_of(model: nn.Module) -> Reader | None:
     """Return the function that measures a model's signals; None if they are measured without noise."""
     said: Reader | None = getattr(model, "read", None)
-    return said
+    return said if takes_arguments(said, "signal", "generator") else None
 
 
 def recorder_of(part: nn.Module) -> Callable[[Tensor, Any, bool], Run] | None:
     """Return the function that runs a part with traces of its own; None if there is none."""
     said: Callable[[Tensor, Any, bool], Run] | None = getattr(part, "run", None)
-    return said
+    return said if takes_arguments(said, "x", "carry", "record") else None
+
+
+def folded_of(stage: nn.Module) -> nn.Module | None:
+    """Return the module that a stage applies at every step; None for any other stage."""
+    said = getattr(stage, "folded", None)
+    return said if isinstance(said, nn.Module) and [*stage.children()] == [said] else None
+
+
+def turned_inside(module: nn.Module) -> bool:
+    """Return whether a module declares that it exchanges time and batch, so that weights inside see `[B, T, ...]`."""
+    return getattr(module, "turned_inside", False) is True
 
 
 def puts_out_bits(model: nn.Module) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run, Trace
+from rules.forward import record_sequential
 from rules.spikes.bits import StochasticBits
 from rules.spikes.surrogate import Surrogate, reset_signal
 
@@ -31,7 +32,9 @@ class Static(nn.Sequential):
         """The stages."""
         return list(self)
 
-    def forward(self, x: Tensor, carry: Any = None) -> Run:
+    def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        if record:
+            return record_sequential(self, x)._replace(carry=())
         for stage in self:
             x = stage(x)
         return Run(x, ())

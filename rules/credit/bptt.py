@@ -99,7 +99,8 @@ class BPTT(CreditRule):
         if self.surrogate is not None and not context.used:
             warnings.warn(
                 f"surrogate={self.surrogate} had no effect: {type(model).__name__} evaluates no "
-                "rules.Surrogate; build its neurons with one",
+                "rules.Surrogate; build its neurons with one, or replace those of another library, "
+                "rules.adapt(model, surrogate='atan')",
                 stacklevel=2,
             )
         return Credit(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
-from rules.forward import looking, plain, run_model, takes
+from rules.forward import looking, run_model, takes
+from rules.optional import plain
 from rules.spikes.bits import is_bits
 
 SILENT = 0.005  # firing probability per step below which a layer carries no signal

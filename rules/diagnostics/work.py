@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from rules.contract import Batch
-from rules.forward import looking, plain, takes
+from rules.forward import looking, takes
 from rules.metering import pairs, shown
-from rules.optional import tallying
+from rules.optional import plain, tallying
 from rules.spikes.bits import is_trits
 from rules.synapses import SYNAPSES, Product, counted, transposed
 

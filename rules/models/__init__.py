@@ -1,8 +1,5 @@
-"""Models that were written elsewhere: asked before the first step, adapted, and searched for their read-out.
+"""Models that were written elsewhere: asked before their first step, adapted to any rule, searched for their read-out.
 
-Imports the contract, `forward` and what lies below.
+Imports no other library of spiking networks: their classes are recognised by name. Of this package it imports the
+contract, `forward` and what lies below.
 """
-
-from rules.lazy import face
-
-__getattr__, __dir__ = face(__name__, {})

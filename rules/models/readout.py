@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch
-from rules.forward import map_tensors, plain, run_model
-from rules.optional import cells_of, layers_of, offers
+from rules.forward import map_tensors, run_model
+from rules.optional import cells_of, layers_of, offers, plain
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
 from rules.synapses import weighted

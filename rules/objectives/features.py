@@ -52,7 +52,7 @@ def _traced(run: Run, least: int) -> tuple[Trace, ...]:
     if len(run.traces) < least:
         raise ValueError(
             f"features come from the traces of {least} or more layers, and this run recorded {len(run.traces)}: the "
-            "objective needs 'layers'; build the model as an nn.Sequential, or let its forward(x, carry, record) "
-            "return rules.Run(output, carry, traces); feature='logits_t' needs none"
+            "objective needs 'layers'; build the model as an nn.Sequential, adapt it by rules.adapt(model), or let its "
+            "forward(x, carry, record) return rules.Run(output, carry, traces); feature='logits_t' needs none"
         )
     return run.traces

@@ -149,7 +149,7 @@ def test_a_false_claim_shows_on_ones_own_models(check, broken):
 
 
 def test_what_is_no_rule_or_does_not_fit_is_refused():
-    with pytest.raises(TypeError, match=r"is no rule: give a rules\.LearningRule, a rules\.CreditRule or a name"):
+    with pytest.raises(TypeError, match=r"is not a rule: give a rules\.LearningRule, a rules\.CreditRule or a name"):
         check_rule(3)
     with pytest.raises(rules.MissingNeed, match="needs what GRU does not offer"):
         check_rule("hzo", models=[(nn.GRU(4, 3), (torch.rand(6, 5, 4), torch.arange(5) % 3))])

@@ -59,8 +59,12 @@ def alike(y: Tensor | None, samples: int) -> Iterator[Tensor]:
 
 
 def sample_axis(x: Tensor, samples: int) -> int:
-    """Return the axis of the samples in an input: 1 behind a time axis, otherwise 0."""
-    return 1 if x.ndim > 2 and x.shape[1] == samples else 0
+    """Return the axis of the samples in an input: 1 behind a time axis, otherwise 0.
+
+    Whole numbers with two axes are tokens, `[T, B]`.
+    """
+    timed = x.ndim > 2 or (x.ndim == 2 and not x.is_floating_point())
+    return 1 if timed and x.shape[1] == samples else 0
 
 
 def require_mean(objective: Objective, together: float, alone: Tensor) -> None:

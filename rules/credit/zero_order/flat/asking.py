@@ -13,9 +13,9 @@ from torch.nn.parameter import UninitializedParameter
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
 from rules.credit.zero_order.sharing import generator, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
-from rules.forward import plain, run_model
+from rules.forward import run_model
 from rules.metering import Meter, beside
-from rules.optional import reader_of
+from rules.optional import plain, reader_of
 from rules.processes import rank
 from rules.spikes.surrogate import Surrogate, differentiating
 

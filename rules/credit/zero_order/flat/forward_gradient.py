@@ -139,5 +139,6 @@ def forward_mode(model: nn.Module) -> Iterator[None]:
             raise
         raise ValueError(
             f"forward_gradient differentiates in forward mode, and an operation of {type(model).__name__} cannot "
-            f"({error}). Use spsa, which needs no derivatives, or write the spikes with rules.Surrogate"
+            f"({error}). Use spsa, which needs no derivatives; write spikes with rules.Surrogate, or replace those of "
+            "another library, rules.adapt(model, surrogate='triangle')"
         ) from error

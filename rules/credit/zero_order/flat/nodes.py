@@ -13,6 +13,7 @@ from rules.credit.zero_order.flat.alone import losses_alone, sample_axis
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.layered.blocks import Call, intercepted, rows, stacked, unstacked
 from rules.credit.zero_order.sharing import generator
+from rules.optional import plain, turned_inside
 from rules.weight_gradients import outer_products, weight_gradients
 
 
@@ -44,7 +45,7 @@ class Nodes:
         x, samples = self.asking.views.x, self.clean.output.shape[1]
         steps = max(len(self.clean.output), len(x) if sample_axis(x, samples) else 1)
         static = steps == 1 and len(call.z) == samples
-        return rows(call, 0 if static else 1, steps, samples)
+        return rows(call, 0 if static else 1, steps, samples, turned_inside(plain(self.asking.model)))
 
     def noise(self, seed: int) -> Callable[[int], Tensor]:
         """Return the noise of a seed as a function of the use, to be called in the order of the uses."""

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from rules.contract import Batch, CreditRule, Objective, Run
 from rules.credit.zero_order.layered.recorded import Recorded
 from rules.credit.zero_order.steady import refuse_unsteady
-from rules.forward import plain
-from rules.optional import shape_of
+from rules.optional import plain, shape_of
 
 
 def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batch) -> None:
@@ -30,9 +29,9 @@ def shaped(model: nn.Module, x: Tensor) -> Tensor:
     return x if shape is None else x.reshape(*x.shape[:2], *shape)
 
 
-def confirm_repeats(model: nn.Module, made: Recorded) -> None:
+def confirm_repeats(model: nn.Module, made: Recorded, x: Tensor) -> None:
     """Raise ValueError if the layers, called again, give another output: then they keep state between calls."""
-    again, steps = made.timed(0), made.chain.steps
+    again, steps = x if made.axis == 1 else x[None], made.chain.steps
     for position, step in enumerate(steps):
         again = made.run(position, position + 1, again)
         before = made.timed(position + 1) if position + 1 in made.values else None

@@ -60,27 +60,36 @@ def rerun(step: Step, x: Tensor, use: int, z: Tensor) -> Tensor:
         return step(x)
 
 
-def rows(call: Call, axis: int, steps: int, samples: int) -> str:
-    """Return how a weight stacks time and batch: "timed" `[T, B]`, "folded" `[T B]`, or "row" `[B]`, a single time."""
+def rows(call: Call, axis: int, steps: int, samples: int, turned: bool = False) -> str:
+    """Return how a weight stacks time and batch.
+
+    "timed" `[T, B]`, "folded" `[T B]`, or "row" `[B]`, a single time; where the batch is first inside (`turned`),
+    "turned" `[B, T]` or "flat" `[B T]`.
+    """
     leading = call.z.ndim - (len(call.module.kernel_size) + 1 if isinstance(call.module, _ConvNd) else 1)
     found = len(call.z)
-    if axis == 1 and leading >= 2 and call.z.shape[:2] == (steps, samples):
-        return "timed"
+    if axis == 1 and leading >= 2 and call.z.shape[:2] == ((samples, steps) if turned else (steps, samples)):
+        return "turned" if turned else "timed"
     if axis == 1 and leading == 1 and found == steps * samples:
-        return "folded"
+        return "flat" if turned else "folded"
     if found == samples and (axis == 0 or leading == 1):
         return "row"
     raise ValueError(
         f"a {type(call.module).__name__} inside a block gives shape {tuple(call.z.shape)} for {steps} steps of "
-        f"{samples} samples: it must be used on [T, B, ...], on [T * B, ...], or on [B, ...] at a time"
+        f"{samples} samples: it must be used on [T, B, ...], on [T * B, ...], or on [B, ...] at a time; a model that "
+        "takes [B, T, ...] is turned by rules.adapt(model, batch_first=True)"
     )
 
 
 def unstacked(z: Tensor, form: str, samples: int) -> Tensor:
     """Return a weight's output as `[T, B, ...]`."""
+    if form in ("turned", "flat"):
+        return z.reshape(samples, -1, *z.shape[2 if form == "turned" else 1 :]).transpose(0, 1)
     return z if form == "timed" else z.reshape(-1, samples, *z.shape[1:])
 
 
 def stacked(z: Tensor, form: str) -> Tensor:
     """Return the inverse of `unstacked`."""
+    if form in ("turned", "flat"):
+        return z.transpose(0, 1) if form == "turned" else z.transpose(0, 1).flatten(0, 1)
     return z if form == "timed" else z.flatten(0, 1)

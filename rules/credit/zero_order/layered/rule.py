@@ -20,8 +20,8 @@ from rules.credit.zero_order.layered.transport import Transport
 from rules.credit.zero_order.layered.unitary import report_gains
 from rules.credit.zero_order.sharing import whole
 from rules.errors import unknown
-from rules.forward import plain, run_model
-from rules.optional import reader_of
+from rules.forward import run_model
+from rules.optional import find_layers, plain, reader_of
 from rules.processes import processes, summed
 from rules.synapses import synaptic_parameters
 
@@ -117,8 +117,9 @@ class Layered(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the gradient for every weight, estimated from forward passes of parts of the model."""
         refuse(self, model, objective, batch)
-        chain, learned = stages(model), self.parameters(model)
         views = objective.views(batch, rng)
+        find_layers(model, views.x)
+        chain, learned = stages(model), self.parameters(model)
         lab = Lab(self.probing, int(torch.randint(2**62, (), generator=rng)), reader_of(plain(model)))
         with torch.no_grad(), Ledger(model) as ledger:
             with lab.passing() as passing:
@@ -129,7 +130,7 @@ class Layered(CreditRule):
                 with lab.passing():
                     confirm(model, run_model(model, views), made)
                 with lab.passing():
-                    confirm_repeats(model, made)
+                    confirm_repeats(model, made, shaped(model, views.x))
             loss, error, own = output_error(objective, Run(made.output), views)
             transport = Transport(made, lab, learned)
             grads = transport.gradients(error, self.plan)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import Batch, MissingNeed, Run
-from rules.forward import fold, plain, run_model
-from rules.optional import CellLayer, cells_of, layers_of, offers
+from rules.forward import fold, run_model
+from rules.optional import CellLayer, cells_of, folded_of, layers_of, offers, plain
 from rules.synapses import SYNAPSES
 
 # one unit in, one unit out, in the same order
@@ -202,6 +202,8 @@ def opened(name: str, module: nn.Module, folded: bool) -> Iterator[Step]:
     if type(module).forward is nn.Sequential.forward:
         for child, part in module._modules.items():  # named_children would skip the second use of a module
             yield from opened(f"{name}.{child}", part, folded)  # type: ignore[arg-type]  # a Sequential holds no None
+    elif (inside := folded_of(module)) is not None:
+        yield from opened(name, inside, True)
     elif isinstance(module, SYNAPSES) or not has_weights(module):
         yield Plain(name, module, folded)
     elif (layer := cells_of(module)) is not None:

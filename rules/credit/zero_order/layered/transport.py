@@ -14,6 +14,7 @@ from rules.credit.zero_order.layered.lab import Lab, Site
 from rules.credit.zero_order.layered.probes import transported
 from rules.credit.zero_order.layered.recorded import Recorded, called
 from rules.credit.zero_order.layered.stages import Block, Cells, tiled
+from rules.optional import turned_inside
 from rules.weight_gradients import outer_products, weight_gradients
 
 Plan = Callable[[int], Iterator[tuple[int, int]]]
@@ -129,7 +130,7 @@ class Transport:
         if not any(id(p) in self.names for p in call.module.parameters()):
             return
         made, x = self.made, self.made.values[position]
-        form = rows(call, made.axis, len(error), made.samples)
+        form = rows(call, made.axis, len(error), made.samples, turned_inside(step.module))
         value = unstacked(call.z, form, made.samples)
 
         def respond(z: Tensor, since: int) -> Tensor:

@@ -104,7 +104,7 @@ def test_a_model_without_stages():
         def forward(self, x):
             return self.inner(x)
 
-    with pytest.raises(MissingNeed, match="build the model as an nn.Sequential, or give it `layers`"):
+    with pytest.raises(MissingNeed, match="let rules.adapt\\(model\\) find its layers, or give it `layers`"):
         assign(HZO(), Plain().double(), inputs(5, 3))
     with pytest.raises(ValueError, match="Sequential has no nn.Linear or convolution among its layers"):
         assign(HZO(), nn.Sequential(nn.Tanh()), inputs(5, 3))
