@@ -96,7 +96,9 @@ def as_rule(rule: Any) -> LearningRule:
         return LearningRule(OBJECTIVES["ce_mean"](), rule, SGD(0.01))
     rule = make(rule) if isinstance(rule, str) else rule
     if not isinstance(rule, LearningRule):
-        raise TypeError(f"{rule!r} is not a rule: give a rules.LearningRule, a rules.CreditRule or a name in rules.RULES")
+        raise TypeError(
+            f"{rule!r} is not a rule: give a rules.LearningRule, a rules.CreditRule or a name in rules.RULES"
+        )
     return rule
 
 
