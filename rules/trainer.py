@@ -11,8 +11,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rules.batches import as_batch, dtype_of
 from rules.contract import Batch, Cost, Credit, MissingNeed, Run, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
@@ -21,7 +22,7 @@ from rules.diagnostics.monitor import Health, Monitor
 from rules.diagnostics.nonfinite import check_credit, check_input
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
-from rules.forward import as_batch, run_model
+from rules.forward import map_tensors, run_model, samples
 from rules.optional import method_of, offers, tissue
 from rules.processes import Traffic
 from rules.recipes import LearningRule, make
@@ -40,6 +41,7 @@ class StepInfo(NamedTuple):
     health: tuple[Finding, ...] = ()  # new findings of a health check, if one was due
     work: tuple[Work, ...] = ()  # operations of each layer, for one sample in a forward pass, if a check was due
     footprint: Footprint | None = None  # of the first step: bytes held
+    samples: int = 0  # in the batch
 
 
 class Trainer:
@@ -94,8 +96,8 @@ class Trainer:
         self.epoch = 0  # epochs completed
         self.position = 0  # batches completed in the current epoch
 
-    def step(self, batch: Batch | tuple[Tensor, Tensor]) -> StepInfo:
-        """Learn from one batch."""
+    def step(self, batch: Any) -> StepInfo:
+        """Learn from one batch: `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes."""
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
         with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
             credit = self._assign(admitted)
@@ -112,14 +114,16 @@ class Trainer:
         self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
-        return StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
+        info = StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
+        return info._replace(samples=samples(admitted))
 
     def fit(self, loader: Iterable[Any], epochs: int = 1) -> Iterator[StepInfo]:
         """Learn for `epochs` epochs, yielding after every step; an interrupted epoch is finished first and counts.
 
         Args:
-            loader: yields `(x, y)` or `rules.Batch`. If it has `set_epoch(epoch)`, that is called at the start of each
-                epoch. If it has `iterate(start)`, a resumed epoch begins there; otherwise batches are read and dropped.
+            loader: yields `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes. If it has
+                `set_epoch(epoch)`, that is called at the start of each epoch. If it has `iterate(start)`, a resumed
+                epoch begins there; otherwise batches are read and dropped.
             epochs: number of epochs, 1 by default.
 
         Raises:
@@ -144,7 +148,10 @@ class Trainer:
     def evaluate(
         self, loader: Iterable[Any], steps: Iterable[int] = (), inference: str | None = None
     ) -> dict[str, float]:
-        """Return accuracy and mean loss over a loader, without learning and without using this trainer's generator.
+        """Return measures and mean loss over a loader, without learning and without using this trainer's generator.
+
+        The measures are those of the objective: `accuracy` for classes, `r2` and `rmse` for numbers, `f1` and
+        `exact_match` for several labels; none where an objective of the user's own has answers that are not classes.
 
         Args:
             loader: yields labelled batches.
@@ -163,10 +170,10 @@ class Trainer:
         def ask(batch: Batch, record: bool) -> Run:
             return credit.infer(lambda shown: run_model(self.model, shown, record), batch, mode, rng)
 
-        latency = Latency(steps)
+        measure, latency = objective.measure(), Latency(steps, objective)
         record = "layers" in objective.needs
         look = bool(latency.steps) and "layers" in offers(self.model)
-        hits = total = 0
+        seen = answered = 0
         loss = 0.0
         training = self.model.training
         self.model.eval()
@@ -174,20 +181,21 @@ class Trainer:
             with torch.no_grad(), self.reading(rng):
                 for item in loader:
                     batch = self._admit(item)
-                    if batch.y is None:
+                    if batch.y is None and batch.targets is None:
                         raise ValueError("evaluate needs labels: let the loader yield (x, y)")
                     views = objective.views(batch, rng)
                     run = ask(views, record or (look and views is batch))
                     plain = run if views is batch else ask(batch, look)
-                    loss += float(objective(run, views)) * len(batch.y)
-                    latency.add(plain, batch.y, objective.scores)
-                    hits += int((objective.scores(plain).argmax(-1) == batch.y).sum())
-                    total += len(batch.y)
+                    answers, truth = objective.answers(plain, batch)
+                    loss += float(objective(run, views)) * len(truth)
+                    latency.add(plain, batch)
+                    measure.add(answers, truth)
+                    seen, answered = seen + samples(batch), answered + len(truth)
         finally:
             self.model.train(training)
-        if total == 0:
+        if answered == 0:
             raise ValueError("the loader gave no sample to evaluate")
-        return {"accuracy": hits / total, "loss": loss / total, "samples": float(total), **latency.report()}
+        return {**measure.report(), "loss": loss / answered, "samples": float(seen), **latency.report()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that a bit-exact continuation needs, torch's global generator included.
@@ -237,13 +245,13 @@ class Trainer:
             raise MissingNeed(rule, type(self.model).__name__, missing, offered)
 
     def _admit(self, item: Any) -> Batch:
-        """Return a loader's item as a finite batch on the model's device."""
-        batch = as_batch(item)
-        if batch.y is None:
+        """Return a loader's item as a finite batch on the model's device and in its dtype."""
+        batch = as_batch(item, dtype_of(self.model.parameters()))
+        if batch.y is None and batch.targets is None:
             self._require(offers(self.model))
         device = next(iter(self.parameters.values())).device
-        if batch.x.device != device:
-            batch = batch._replace(x=batch.x.to(device), y=None if batch.y is None else batch.y.to(device))
+        held: Batch = map_tensors(lambda part: part.to(device), batch._replace(carry=None))
+        batch = held._replace(carry=batch.carry)
         check_input(batch, self.steps + 1)
         return batch
 

@@ -29,11 +29,14 @@ HEAVY = {
     "tensorboard",
 }
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
-    ["rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state", "rules.views"],
+    [
+        *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
+        *("rules.views", "rules.steps", "rules.measures"),
+    ],
     ["rules.contract", "rules.options", "rules.spikes"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],
     ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces"],
-    ["rules.diagnostics"],
+    ["rules.batches", "rules.diagnostics"],
     ["rules.credit"],
     ["rules.recipes"],
     ["rules.trainer"],

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rules.batches import as_batch, dtype_of
 from rules.contract import Holding
 from rules.diagnostics.nonfinite import finite
-from rules.forward import as_batch
 from rules.optional import method_of
 from rules.trainer import Trainer, rest_of
 from sandbox.microscope.frozen import Frozen, freeze
@@ -81,7 +81,7 @@ class Microscope:
         A layer without credit, or a reference that cannot run on the model, gives a row with a `note`.
         """
         self.admit(trainer.model)
-        frozen = freeze(trainer, as_batch(batch), self.seed)
+        frozen = freeze(trainer, as_batch(batch, dtype_of(trainer.model.parameters())), self.seed)
         drawn, settled = _draw(frozen, self.draws)
         aligned = _alignment(frozen)
         rows: list[Row] = []
