@@ -12,6 +12,7 @@ from sandbox.config.experiment import Experiment
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
 from sandbox.runs.run import run as run_experiment
+from sandbox.tasks.dataset import NAMES, measured, score
 
 
 def run(given: Any) -> int:
@@ -48,8 +49,8 @@ def _run(experiment: Experiment, folder: Path, given: Any) -> int:
         )
     text = "\n".join(
         [
-            f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test accuracy "
-            f"{percent(result['test']['accuracy'])} after {result['steps']} steps",
+            f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test "
+            f"{NAMES[measured(result['test'])]} {percent(score(result['test']))} after {result['steps']} steps",
             *(f"health: {line}" for line in result["health"]),
             f"folder: {folder}",
         ]
