@@ -9,8 +9,8 @@ from rules.errors import unknown
 from sandbox.cli import catalogue
 from sandbox.cli.options import OK
 from sandbox.cli.printing import percent, say
+from sandbox.measures import NAMES
 from sandbox.runs import index
-from sandbox.tasks.dataset import NAMES
 
 
 def list_(given: Any) -> int:

@@ -9,10 +9,10 @@ from sandbox.cli import comparisons
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.config.experiment import Experiment
+from sandbox.measures import NAMES, measured, score
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
 from sandbox.runs.run import run as run_experiment
-from sandbox.tasks.dataset import NAMES, measured, score
 
 
 def run(given: Any) -> int:

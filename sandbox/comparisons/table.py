@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from sandbox.comparisons.linear import linear_baseline
+from sandbox.measures import NAMES, measured, score
 from sandbox.runs.finished import FinishedRun
 from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
 from sandbox.tasks.base import Dataset
-from sandbox.tasks.dataset import NAMES, measured, score
 
 BASELINE = "readout_only"
 FEW = "too few seeds"  # how such a verdict begins (`sandbox.statistics.verdicts`)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Dots, Figure
 from sandbox.report.measures import Measure, intervals, measured, value, values
 from sandbox.report.wording import named, standing, undecided
 from sandbox.runs.finished import FinishedRun, by_rule
 from sandbox.statistics import verdicts
-from sandbox.tasks.dataset import NAMES
 
 
 def of_comparison(task: str, runs: Sequence[FinishedRun], baseline: str) -> list[Figure]:

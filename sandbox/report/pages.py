@@ -14,6 +14,7 @@ from sandbox.comparisons.comparison import compared_runs
 from sandbox.comparisons.table import as_interval, linear_name, notes, noun
 from sandbox.ledger import NEUROMC
 from sandbox.machine import files
+from sandbox.measures import NAMES
 from sandbox.report import costs, credit, grid, interactive, latency, learning, standing, tabular, tuning, wording
 from sandbox.report.figures import Figure
 from sandbox.report.measures import measured, value
@@ -21,7 +22,6 @@ from sandbox.report.printed import png
 from sandbox.report.templating import allowed, environment, inline, scripts
 from sandbox.runs import folder as folders
 from sandbox.runs.finished import finished, read_run
-from sandbox.tasks.dataset import NAMES
 
 # Columns of the first table; the other costs are in a second one.
 COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Figure
-from sandbox.tasks.dataset import NAMES
 
 FEW = 10  # trials up to which each has a tick of its own
 

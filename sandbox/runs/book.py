@@ -14,9 +14,9 @@ import torch
 from rules import StepInfo, Trainer
 from sandbox.ledger import Bill
 from sandbox.machine import files
+from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.runs import folder as folders
-from sandbox.tasks.dataset import measured, score
 from sandbox.tracking.together import Tracked
 
 

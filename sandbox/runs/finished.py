@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from sandbox.machine import files
+from sandbox.measures import measured, score
 from sandbox.microscope import Row, journal, read_rows
 from sandbox.runs import folder as folders
 from sandbox.statistics import area
-from sandbox.tasks.dataset import measured, score
 
 UNKNOWN = "unknown"  # the revision of a run made outside of a checkout
 

@@ -13,7 +13,7 @@ import yaml
 
 from rules.errors import unknown
 from sandbox.machine.files import read_json, root_of
-from sandbox.tasks.dataset import measured
+from sandbox.measures import measured
 
 NAME = "index.sqlite"
 COLUMNS = ("folder", "task", "rule", "seed", "status", "test_accuracy", "measure", "test")

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from sandbox.config.experiment import Experiment
+from sandbox.measures import measured, score
 from sandbox.runs.folder import load as load_config
-from sandbox.tasks.dataset import measured, score
 
 ENDS = ("test", "train", "validation")  # parts of a result whose measures a row shows
 

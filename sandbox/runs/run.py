@@ -21,6 +21,7 @@ from rules.seeds import seeded
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
 from sandbox.machine import files
+from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
 from sandbox.networks.network import Network
@@ -31,7 +32,6 @@ from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
 from sandbox.synapses import using
 from sandbox.tasks.base import Dataset, Samples
-from sandbox.tasks.dataset import measured, score
 from sandbox.tasks.encode import check_sequence, is_timed
 from sandbox.tasks.loader import Loader
 from sandbox.tracking import Tracker

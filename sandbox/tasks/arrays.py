@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rules.batches import as_batch
 from rules.errors import unknown
-from sandbox.tasks.dataset import MEASURES, Dataset, Target
+from sandbox.measures import MEASURES
+from sandbox.tasks.dataset import Dataset, Target
 from sandbox.tasks.splits import Split
 
 Part: TypeAlias = "float | tuple[Any, ...]"  # a share of the samples, or (x, y) or (x, y, lengths) of its own

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rules.batches import as_batch
 from rules.errors import unknown
-from sandbox.tasks.dataset import MEASURES, SPLITS, Dataset
+from sandbox.measures import MEASURES
+from sandbox.tasks.dataset import SPLITS, Dataset
 from sandbox.tasks.splits import Samples, Split
 
 LOOK = 64  # samples of a split that is not in memory
@@ -36,7 +37,9 @@ def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
     problem = _counted(data)
     if problem:
         raise ValueError(f"task {task!r}: {problem}")
-    train, validation, test = (_usual(data, place, task) for place in SPLITS)
+    train, validation, test = (
+        _usual(data, place, task) if place in splits else getattr(data, place) for place in SPLITS
+    )
     data = data._replace(train=train, validation=validation, test=test)
     for place in splits:
         split = getattr(data, place)

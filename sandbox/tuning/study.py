@@ -16,13 +16,13 @@ from rules.spaces import Range, Space, space_of
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint
 from sandbox.config.registry import find
+from sandbox.measures import score
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.job import Job
 from sandbox.runs.run import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset
-from sandbox.tasks.dataset import score
 
 STORAGE = "tuning.sqlite"
 FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
