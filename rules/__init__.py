@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rules.lazy import face
 
 if TYPE_CHECKING:
+    from rules.batches import as_batch as as_batch
     from rules.check import check_plasticity as check_plasticity
     from rules.check import check_rule as check_rule
     from rules.contract import NEEDS as NEEDS
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rules.diagnostics.nonfinite import NonFinite as NonFinite
     from rules.forward import run_model as run_model
     from rules.metering import Meter as Meter
+    from rules.objectives import OBJECTIVES as OBJECTIVES
     from rules.recipes import CREDITS as CREDITS
     from rules.recipes import RULES as RULES
     from rules.recipes import LearningRule as LearningRule
@@ -47,6 +49,7 @@ _HOMES = {
     "BPTT": "rules.credit.bptt",
     "CREDITS": "rules.recipes",
     "NEEDS": "rules.contract",
+    "OBJECTIVES": "rules.objectives",
     "RULES": "rules.recipes",
     "SURROGATES": "rules.spikes.surrogate",
     "Batch": "rules.contract",
@@ -70,6 +73,7 @@ _HOMES = {
     "Trace": "rules.contract",
     "Trainer": "rules.trainer",
     "Unhealthy": "rules.diagnostics.monitor",
+    "as_batch": "rules.batches",
     "check_plasticity": "rules.check",
     "check_rule": "rules.check",
     "compose": "rules.recipes",

@@ -158,6 +158,7 @@ class SiameseTemporalContrast(nn.Module, Objective):
                 f"views are made of one input tensor, and this batch has a {type(batch.x).__name__}: join the inputs, "
                 'as in rules.Batch(torch.cat([x1, x2], -1), y), or use rules.make("tcl"), which takes no views'
             )
+        require_whole_sequences(batch, self)
         static = still(batch)
         x = batch.x[None] if static else batch.x
         first, second = (view(x, rng) for view in self.pair)
