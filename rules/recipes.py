@@ -1,8 +1,8 @@
 """The named rules, each composed of an objective, a credit rule and a plasticity.
 
 Options that several recipes share: `lr`, the learning rate; `momentum` of SGD; `weight_decay`, decoupled, of Adam;
-`objective`, a name in `OBJECTIVES` or an objective; `surrogate`, which replaces every neuron's own. Further keyword arguments are
-fields of the credit rule or objective that the decorator `also_takes` names.
+`objective`, a name in `OBJECTIVES` or an objective; `surrogate`, which replaces every neuron's own. Further keyword
+arguments are fields of the credit rule or objective that the decorator `also_takes` names.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class Task(ABC):
             x: `[n, *features]`, or sequences `[n, T, *features]`, NumPy or torch; or a list of sequences
                 `[T_i, *features]` of different length. uint8 is divided by 255; other whole numbers are tokens.
             y: `[n]` or `[n, k]`; with `by_step` `[n, T]` or `[n, T, k]`.
-            test: share of the samples to test on, or a pair `(x, y)` of its own; 0.2 by default.
-            validation: share of the samples to tune on, or a pair, likewise.
+            test: share of the samples to test on, their number, or a pair `(x, y)` of its own; 0.2 by default.
+            validation: share of the samples to tune on, their number, or a pair, likewise.
             classes: number of classes; by default one more than the largest in y.
             target: "classes", "values" or "labels", in place of what follows from y.
             sequence: whether the second axis is time.

@@ -51,7 +51,7 @@ def test_the_kind_of_answer_follows_from_y(y, options, target, outputs, dtype):
 
 
 def test_every_sample_is_in_one_split_with_its_answer():
-    data = Task.from_arrays(X, VALUES, test=0.3, validation=0.1).load()
+    data = Task.from_arrays(X, VALUES, test=0.3, validation=5).load()
     assert [len(split) for split in data[:3]] == [30, 5, 15]
     assert sorted(map(tuple, rows(data))) == sorted(map(tuple, X.astype(np.float32)))
     for split in data[:3]:
@@ -111,7 +111,11 @@ def test_a_loader_of_sequences_with_targets():
             lambda: Task.from_arrays(X, CLASSES, test=0.001),
             "test=0.001 of 50 samples: give a share between 0 and 1 that",
         ),
-        (lambda: Task.from_arrays(X, CLASSES, validation=2), "validation=2 of 50 samples: give a share between"),
+        (
+            lambda: Task.from_arrays(X, CLASSES, test=0),
+            "test=0 of 50 samples: give a share between 0 and 1 that has a sample, a",
+        ),
+        (lambda: Task.from_arrays(X, CLASSES, validation=2.0), "validation=2.0 of 50 samples: give a share between"),
         (lambda: Task.from_arrays(X, CLASSES, target="clases"), "unknown target 'clases'; nearest: 'classes'"),
         (lambda: Task.from_arrays({"a": X}, CLASSES), "a task has one input: join the arrays, x=np.concatenate("),
         (lambda: Task.from_arrays(X, CLASSES, by_step=True), "with an answer for each step of each"),

@@ -16,8 +16,8 @@ AXES = {"y": 0, "targets": 1, "lengths": 0}  # of samples, in the answers of a b
 def losses_alone(objective: Objective, run: Run, batch: Batch) -> Tensor:
     """Return the objective `[S]` of each of the S samples, on a run and a batch of this sample alone.
 
-    Samples of equal label, or all samples where y is no label, are computed at once by `torch.func.vmap`, or one by one
-    if the objective does not allow it.
+    Samples of equal label, or all samples where answers are not labels, are computed at once by `torch.func.vmap`, or
+    one by one if the objective does not allow it.
 
     >>> from rules.objectives.readout import MeanCrossEntropy
     >>> run = Run(torch.tensor([[[0.0, 0.0], [0.0, 0.0], [9.0, -9.0]]]))
