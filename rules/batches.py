@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence, pad_sequence
 
 from rules.contract import Batch
@@ -16,7 +16,7 @@ from rules.forward import leaves, map_tensors, samples
 ANSWERS = ("y", "label", "labels", "target", "targets")  # keys of a dict under which the right answer may be
 
 
-def as_batch(item: Any, dtype: torch.dtype | None = None) -> Batch:
+def as_batch(item: Any) -> Batch:
     """Return a loader's item as a `Batch` of tensors.
 
     | item | batch |
@@ -35,7 +35,6 @@ def as_batch(item: Any, dtype: torch.dtype | None = None) -> Batch:
 
     Args:
         item: what a loader yields.
-        dtype: of the model, which floating-point inputs and answers get; None leaves them as they are.
 
     Raises:
         TypeError: for anything else; the message says what to yield.
@@ -57,15 +56,30 @@ def as_batch(item: Any, dtype: torch.dtype | None = None) -> Batch:
     )
     batch = batch if isinstance(item, Batch) else _by_step(batch)
     _check_lengths(batch)
-    fit = lambda part: part.to(dtype) if part.is_floating_point() else part  # noqa: E731
-    x, y, targets = (map_tensors(fit, part) for part in (batch.x, batch.y, batch.targets))
-    return batch._replace(x=x, y=y, targets=targets)
+    return batch
 
 
-def dtype_of(parameters: Iterable[Tensor]) -> torch.dtype | None:
-    """Return the floating-point dtype that all parameters share; None if there are several."""
-    found = {p.dtype for p in parameters if p.is_floating_point()}
-    return found.pop() if len(found) == 1 else None
+def fitted(batch: Batch, model: nn.Module, like: Tensor) -> Batch:
+    """Return a batch for a model: floating-point inputs and answers in its dtype, everything on a device.
+
+    Args:
+        batch: its carry stays as it is.
+        model: its parameters say the dtype; where they have several, that of the batch stays.
+        like: the parameter whose device the batch gets.
+
+    >>> fitted(Batch(torch.ones(2, 3, dtype=torch.float64)), nn.Linear(3, 1), torch.ones(1)).x.dtype
+    torch.float32
+    """
+    parts = leaves((batch.x, batch.y, batch.targets, batch.lengths))
+    there = all(part.device == like.device for part in parts)
+    if there and not any(part.is_floating_point() and part.dtype != like.dtype for part in parts):
+        return batch
+    found = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    dtype = found.pop() if len(found) == 1 else None
+    held: Batch = map_tensors(
+        lambda part: part.to(like.device, dtype if part.is_floating_point() else None), batch._replace(carry=None)
+    )
+    return held._replace(carry=batch.carry)
 
 
 def _structured(item: Any) -> Batch:

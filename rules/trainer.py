@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from rules.batches import as_batch, dtype_of
+from rules.batches import as_batch, fitted
 from rules.contract import Batch, Cost, Credit, MissingNeed, Run, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
@@ -22,7 +22,7 @@ from rules.diagnostics.monitor import Health, Monitor
 from rules.diagnostics.nonfinite import check_credit, check_input
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
-from rules.forward import map_tensors, run_model, samples
+from rules.forward import run_model, samples
 from rules.optional import method_of, offers, tissue
 from rules.processes import Traffic
 from rules.recipes import LearningRule, make
@@ -246,12 +246,10 @@ class Trainer:
 
     def _admit(self, item: Any) -> Batch:
         """Return a loader's item as a finite batch on the model's device and in its dtype."""
-        batch = as_batch(item, dtype_of(self.model.parameters()))
+        batch = as_batch(item)
         if batch.y is None and batch.targets is None:
             self._require(offers(self.model))
-        device = next(iter(self.parameters.values())).device
-        held: Batch = map_tensors(lambda part: part.to(device), batch._replace(carry=None))
-        batch = held._replace(carry=batch.carry)
+        batch = fitted(batch, self.model, next(iter(self.parameters.values())))
         check_input(batch, self.steps + 1)
         return batch
 

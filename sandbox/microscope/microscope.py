@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.batches import as_batch, dtype_of
+from rules.batches import as_batch
 from rules.contract import Holding
 from rules.diagnostics.nonfinite import finite
 from rules.optional import method_of
@@ -81,7 +81,7 @@ class Microscope:
         A layer without credit, or a reference that cannot run on the model, gives a row with a `note`.
         """
         self.admit(trainer.model)
-        frozen = freeze(trainer, as_batch(batch, dtype_of(trainer.model.parameters())), self.seed)
+        frozen = freeze(trainer, as_batch(batch), self.seed)
         drawn, settled = _draw(frozen, self.draws)
         aligned = _alignment(frozen)
         rows: list[Row] = []

@@ -16,9 +16,7 @@ from sandbox.measures import MEASURES
 from sandbox.tasks.dataset import Dataset, Target
 from sandbox.tasks.splits import Split
 
-Part: TypeAlias = (
-    "float | tuple[Any, ...]"  # a share of the samples, their number, or (x, y) or (x, y, lengths) of its own
-)
+Part: TypeAlias = "float | tuple[Any, ...]"  # a share of the samples, their number, or (x, y), perhaps with lengths
 
 
 def dataset_of(
@@ -146,7 +144,7 @@ def _count(name: str, share: float, samples: int) -> int:
     count = share if isinstance(share, int) else round(share * samples) if 0 < share < 1 else 0
     if count < 1:
         raise ValueError(
-            f"{name}={share} of {samples} samples: give a share between 0 and 1 that has a sample, a number of samples, "
-            "or a pair (x, y)"
+            f"{name}={share} of {samples} samples: give a share between 0 and 1 that has a sample, a number of "
+            "samples, or a pair (x, y)"
         )
     return count

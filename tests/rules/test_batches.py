@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import rules
 from rules import Batch, Run
-from rules.batches import as_batch, dtype_of
+from rules.batches import as_batch, fitted
 
 X = torch.rand(5, 3, 2, generator=torch.Generator().manual_seed(0))  # [T, B, features]
 Y = torch.tensor([0, 1, 1])
@@ -62,10 +62,13 @@ def test_images_in_bytes_are_scaled_and_bits_become_floats():
 
 
 def test_floats_get_the_dtype_of_the_model():
-    batch = as_batch((X.double(), torch.rand(3).double()), torch.float32)
+    given = as_batch((X.double(), torch.rand(3).double()))
+    model = nn.Linear(2, 2)
+    batch = fitted(given, model, model.weight)
     assert (batch.x.dtype, batch.y.dtype) == (torch.float32, torch.float32)
-    assert dtype_of(nn.Linear(2, 2).parameters()) == torch.float32
-    assert dtype_of([torch.zeros(1), torch.zeros(1).double()]) is None
+    assert fitted(batch, model, model.weight) is batch
+    mixed = nn.Sequential(model, nn.Linear(2, 2).double())
+    assert fitted(given, mixed, model.weight).x.dtype == torch.float64  # nobody knows which it wants
 
 
 def test_ragged_and_packed_sequences_are_padded():
