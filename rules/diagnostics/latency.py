@@ -53,9 +53,7 @@ class Latency:
         if self.steps[0] < 1 or self.steps[-1] > length:
             raise ValueError(f"steps={self.steps}: the run has {length} time steps; give numbers from 1 to {length}")
         for step, measure in self._measures.items():
-            shorter = None if batch.lengths is None else batch.lengths.clamp(max=step)
-            targets = None if batch.targets is None else batch.targets[:step]
-            shown = batch._replace(lengths=shorter, targets=targets)
+            shown = batch._replace(targets=None if batch.targets is None else batch.targets[:step])
             measure.add(*self._objective.answers(run._replace(output=run.output[:step]), shown))
         if run.traces and batch.y is not None and batch.y.dtype == torch.int64 and batch.y.ndim == 1:
             self._look(unit(gap_spike_rate_t(run)).double(), batch.y)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 import rules
 from rules import Batch, Run
+from rules.diagnostics.latency import Latency
 from rules.objectives import OBJECTIVES
 from rules.objectives.labels import IGNORED
 
@@ -100,6 +101,18 @@ def test_latency_follows_the_measure():
     assert found["r2_at_1"] == pytest.approx(short["r2"], rel=1e-5)  # float32 products
     assert found["r2_at_4"] == found["r2"]
     assert found["latency_drop"] == found["r2_at_4"] - found["r2_at_1"]
+
+
+def test_latency_of_labels_of_steps_in_padded_sequences():
+    """With k steps, the first k steps that count of every sequence are judged."""
+    output, targets = outputs(), torch.randint(3, (6, 3), generator=torch.Generator().manual_seed(1))
+    objective = OBJECTIVES["ce_rate"]()
+    counted = Latency([1, 3, 6], objective)
+    counted.add(Run(output), Batch(output, targets=targets, lengths=LENGTHS))
+    for k in (1, 3, 6):
+        places = [(t, b) for b, n in enumerate(LENGTHS.tolist()) for t in range(min(n, k))]
+        hits = [bool(output[t, b].argmax() == targets[t, b]) for t, b in places]
+        assert counted.report()[f"accuracy_at_{k}"] == sum(hits) / len(hits)
 
 
 def test_a_loader_that_yields_nothing_but_the_class_left_out():

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import rules
 from rules import Batch, Run
+from rules.credit.zero_order.flat.alone import losses_alone
 from rules.objectives import OBJECTIVES, Sum
 from rules.objectives.fitted import Huber, MeanSquaredError, MultiLabelCrossEntropy
 from rules.objectives.regularisers import RateL1
@@ -132,6 +133,42 @@ def test_several_labels_are_learned():
     found = trainer.evaluate([(x[:30], y[:30]), (x[30:], y[30:])])
     assert set(found) == {"f1", "exact_match", "loss", "samples"}
     assert found["f1"] > 0.9
+
+
+@pytest.mark.parametrize("at", ["mean", "last", "step"])
+@pytest.mark.parametrize("name", COSTS)
+def test_the_loss_of_each_sample_alone(name, at):
+    """In one call for all samples, as node perturbation wants it, with answers of samples and of steps."""
+    output, lengths = 4 * random(6, 3, 2), torch.tensor(LENGTHS)
+    objective = OBJECTIVES[name](at=at)
+    for batch in (
+        Batch(output, random(3, 2, seed=1), lengths=lengths),
+        Batch({"a": output, "b": output[0]}, targets=random(6, 3, 2, seed=1), lengths=lengths),
+    ):
+        found = losses_alone(objective, Run(output), batch)
+        for b in range(3):
+            one = Batch(
+                output[:, b : b + 1],
+                None if batch.y is None else batch.y[b : b + 1],
+                None,
+                None if batch.targets is None else batch.targets[:, b : b + 1],
+                lengths[b : b + 1],
+            )
+            assert found[b].item() == pytest.approx(objective(Run(output[:, b : b + 1]), one).item(), **TIGHT)
+
+
+@pytest.mark.parametrize("rule", ["node_perturbation", "spsa", "hzo", "bptt"])
+def test_rules_learn_targets_of_steps(rule):
+    torch.manual_seed(0)
+    x = random(5, 20, 3).float()
+    batch = (x, x.cumsum(0).sum(2))
+    trainer = rules.Trainer(
+        nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 1)), rules.make(rule, objective="mse", lr=0.002)
+    )
+    before = trainer.evaluate([batch])["loss"]
+    for _ in trainer.fit([batch], epochs=20):
+        pass
+    assert trainer.evaluate([batch])["loss"] < before
 
 
 class OwnError(rules.Objective):

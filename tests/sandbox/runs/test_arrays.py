@@ -165,3 +165,14 @@ def test_a_loss_without_a_measure_is_refused(tmp_path):
         ValueError, match="the objective reports loss, samples, and models are selected by accuracy, R2"
     ):
         run(own, tmp_path / "run")
+
+
+def test_validation_and_test_see_other_noise(tmp_path):
+    """The same samples in every split: losses differ by the noise of the encoder alone."""
+    y = (X[:, 0] > X[:, 1]).astype(int)
+    task = Task.from_arrays(X, y, test=(X, y), validation=(X, y), name="same")
+    noisy = Experiment(task=task, encoder=Choice("poisson", {"steps": 5}), epochs=1)
+    result = run(noisy, tmp_path / "run")
+    assert len({result[part]["loss"] for part in ("train", "validation", "test")}) == 3
+    still = run(replace(noisy, encoder=Choice("constant", {"steps": 5})), tmp_path / "still")
+    assert still["validation"]["loss"] == still["test"]["loss"]
