@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rules.spikes.bits import StochasticBits as StochasticBits
     from rules.spikes.surrogate import SURROGATES as SURROGATES
     from rules.spikes.surrogate import Surrogate as Surrogate
+    from rules.synapses import Product as Product
     from rules.trainer import StepInfo as StepInfo
     from rules.trainer import Trainer as Trainer
 
@@ -50,6 +51,7 @@ _HOMES = {
     "CREDITS": "rules.recipes",
     "NEEDS": "rules.contract",
     "OBJECTIVES": "rules.objectives",
+    "Product": "rules.synapses",
     "RULES": "rules.recipes",
     "SURROGATES": "rules.spikes.surrogate",
     "Batch": "rules.contract",

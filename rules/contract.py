@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -61,11 +61,12 @@ class Batch(NamedTuple):
 class Cost:
     """The cost of learning, counted as it happens.
 
-    `synaptic_operations` are the multiply-accumulates of the forward direction through every `nn.Linear`, convolution
-    and `nn.RNN`, `nn.LSTM`, `nn.GRU`, recomputation included. One layer evaluation is one such layer applied to one
-    whole batch. The backward direction has `error_operations`, which carry errors to a layer's inputs, and
-    `weight_operations`, which sum the changes of its weights. Multiplications by zero are counted too. The remaining
-    fields are what learning would require of hardware, in both directions and for the update.
+    `synaptic_operations` are the multiply-accumulates of the forward direction, recomputation included: of every
+    `nn.Linear`, convolution, `nn.RNN`, `nn.LSTM`, `nn.GRU` and `rules.Product`, and of matrix products, convolutions
+    and attention outside of modules. One layer evaluation is one layer with weights applied to one whole batch. The
+    backward direction has `error_operations`, which carry errors to a layer's inputs, and `weight_operations`, which
+    sum the changes of its weights, whether autograd or the rule itself forms them. Multiplications by zero are counted
+    too. The remaining fields are what learning would require of hardware, in both directions and for the update.
 
     >>> (Cost(forwards=1) + Cost(forwards=2, pulses=1)).forwards
     3
@@ -84,11 +85,12 @@ class Cost:
     one_bit_reads: int = 0  # accumulations of a weight for a nonzero signal in {0, 1} or {-1, 0, 1}
     comparisons: int = 0  # evaluations of a comparator, for a bit or a sign
     random_bits: int = 0  # Bernoulli draws
+    gaussian_draws: int = 0  # normal numbers of perturbations; one that is drawn again from its seed counts once
     pulses: int = 0  # pulses written to devices
     bytes_communicated: int = 0  # sent through `torch.distributed` by this process
 
     def __add__(self, other: Cost) -> Cost:
-        mine, theirs = asdict(self), asdict(other)
+        mine, theirs = vars(self), vars(other)
         return Cost(**{name: mine[name] + theirs[name] for name in mine})
 
 
@@ -140,6 +142,10 @@ class Objective(ABC):
         """Return the module whose state is trained, saved and resumed; None for an objective without state."""
         return self if isinstance(self, nn.Module) else None
 
+    def helpers(self) -> tuple[nn.Module, ...]:
+        """Return modules that the loss runs and nothing trains, such as a teacher: their work is counted."""
+        return ()
+
     def advance(self) -> None:
         """Count one training step; the Trainer calls this after every step, for schedules such as a warm-up."""
         return
@@ -158,25 +164,37 @@ def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
 
 Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
 
+ANSWERS = {
+    "stateless": "a pass does not depend on the passes before it",
+    "deterministic": "two passes on the same input give the same output",
+    "independent": "the output of a sample depends on that sample alone",
+}
+
 
 class CreditRule(ABC):
     """Credit assignment, how each parameter should change: a frozen dataclass that leaves the model unchanged.
 
     `claim` is verified by tests: `exact` equals autograd, `unbiased` has the right mean and scale, `descent` lowers
     the loss of the batch, `sign_unbiased` has the mean and scale of backpropagation with signed errors, `none` claims
-    nothing. `inferences` are the modes in which a trained model can be evaluated, the default first.
+    nothing. `inferences` are the modes in which a trained model can be evaluated, the default first. `relies_on` are
+    keys of ANSWERS: what must be true of a model, or the rule is wrong and must refuse it.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     claim: ClassVar[Claim]
     inferences: ClassVar[tuple[str, ...]] = ("plain",)
+    relies_on: ClassVar[frozenset[str]] = frozenset()
+
+    def located(self, model: nn.Module, batch: Batch) -> CreditRule:
+        """Return this rule, with the parts of the model that it refers to found by a pass on a batch."""
+        return self
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters that this rule updates, by name; every trainable one by default."""
         return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
-    def init(self, model: nn.Module) -> Any:
-        """Return the rule's initial state."""
+    def init(self, model: nn.Module, rng: torch.Generator) -> Any:
+        """Return the rule's initial state, drawn from `rng` where it is random, so that it follows the run's seed."""
         return ()
 
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
@@ -224,13 +242,22 @@ class Holding(CreditRule):
         """Run the model as the wrapped rule does."""
         return self.credit.infer(run, batch, mode, rng)
 
+    @property
+    def relies_on(self) -> frozenset[str]:  # type: ignore[override]
+        return self.credit.relies_on
+
+    def located(self, model: nn.Module, batch: Batch) -> CreditRule:
+        """Return this rule around the located one."""
+        inner = self.credit.located(model, batch)
+        return self if inner is self.credit else replace(self, credit=inner)  # type: ignore[type-var]
+
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters of the wrapped rule."""
         return self.credit.parameters(model)
 
-    def init(self, model: nn.Module) -> Any:
+    def init(self, model: nn.Module, rng: torch.Generator) -> Any:
         """Return the initial state of the wrapped rule."""
-        return self.credit.init(model)
+        return self.credit.init(model, rng)
 
 
 class MissingNeed(ValueError):

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Run, Trace
 from rules.optional import keywords_of, recorder_of
+from rules.seeds import seeded
+from rules.spikes.surrogate import differentiating
+from rules.untouched import untouched
 
 
 def as_run(returned: Any) -> Run:
@@ -182,18 +185,12 @@ def join(runs: list[Run]) -> Run:
 
 @contextmanager
 def looking(model: nn.Module, hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
-    """Register forward hooks in this context, in evaluation mode and without gradient.
-
-    Modes and the global generator are restored.
-    """
-    training = {module: module.training for module in model.modules()}
+    """Register forward hooks in this context, in evaluation mode; afterwards the model is as it was."""
     handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with untouched(model), differentiating(generator=seeded(0, "look"), evaluating=True):
             model.eval()
             yield
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in training.items():
-            module.training = mode

@@ -1,75 +1,140 @@
-"""Count the cost of calls of a model, synapse by synapse."""
+"""Count the cost of calls of a model, product by product."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
-from rules.contract import Cost
+from rules.contract import Cost, Objective
 from rules.optional import tallying
-from rules.synapses import weighted
+from rules.products import Products, Watch, is_weight
+from rules.synapses import Product, counted, transposed
+
+# Whether a model or an objective has products outside of the modules that are counted, found in its first pass of each
+# kind, in training or evaluation, with or without gradient: only then torch's operators are watched in later ones.
+_FUNCTIONAL: WeakKeyDictionary[nn.Module, dict[tuple[bool, bool], bool]] = WeakKeyDictionary()
 
 
-def pairs(module: Any, output: Any) -> int:
-    """Return the number of pairs of an input and a weight in a call with this output, zeros included.
+def pairs(module: Any, inputs: tuple[Any, ...], output: Any) -> int:
+    """Return the number of pairs of an input and a weight in a call, zeros included.
 
     >>> import torch
-    >>> pairs(nn.Linear(4, 3), torch.zeros(2, 3))
+    >>> pairs(nn.Linear(4, 3), (torch.zeros(2, 4),), torch.zeros(2, 3))
     24
     """
+    if hasattr(module, "pairs"):
+        return int(module.pairs(inputs, output))
     if isinstance(module, nn.RNNBase):  # every matrix once for each step and sample
-        first = output[0]
+        first = shown(output)
         return int(first.numel() // first.shape[-1]) * sum(p.numel() for p in module.parameters() if p.ndim == 2)
-    return int(output.numel() * module.weight[0].numel())
+    return int((inputs[0] if transposed(module) else output).numel() * module.weight[0].numel())
+
+
+def shown(output: Any) -> Tensor:
+    """Return the first tensor of an output; of a packed sequence its data."""
+    while isinstance(output, (tuple, list)) and not isinstance(output, PackedSequence):
+        output = output[0]
+    found: Tensor = output.data if isinstance(output, PackedSequence) else output
+    return found
 
 
 class Meter:
-    """A context that counts the synaptic operations of every forward pass.
+    """A context that counts the products of every forward pass: of modules, and of torch's operators outside of them.
 
     It also counts multiplications and conversions as if each weight matrix were an analogue array between digital
-    neurons: forward, and backward where autograd will need it.
+    neurons: forward, and backward where autograd will need it. Operators outside of modules are looked for in the first
+    pass of a model, and watched in later ones if there are any. A rule reports its other work by `add`.
+
+    Args:
+        model: whose calls are counted.
+        objective: whose projection head and teachers are counted too, not as layers.
+        functional: whether to look for products outside of modules.
+
+    >>> import torch
+    >>> with Meter(net := nn.Linear(4, 3)) as meter:
+    ...     shape = net(torch.zeros(2, 4)).shape
+    >>> meter.add(weight_operations=12)
+    >>> cost = meter.cost(forwards=1, backwards=0)
+    >>> cost.synaptic_operations, cost.weight_operations, cost.multiplications
+    (24, 12, 36)
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, objective: Objective | None = None, *, functional: bool = True) -> None:
         self.operations = 0
         self.conversions = [0, 0]  # to analogue and to digital, forward
         self.reverse = [0, 0, 0, 0]  # operations for errors and for weights, and both conversions, backward
-        self._seen: set[int] = set()
-        self._weighted = [*weighted(model).values()]
+        self.extra = Cost()
+        self.outside = Cost()  # of products outside of counted modules, in the forward direction
+        self._seen = set[int]()
+        self._layers = {id(module) for module in counted(model).values()}
+        self._roots = [model, *([] if objective is None else beside(objective))]
+        self._counted = list(dict.fromkeys(m for root in self._roots for m in counted(root).values()))
+        self._watchers = [Watcher(root, self._found) for root in self._roots if functional and watched(root)]
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Meter:
-        self._handles = [m.register_forward_hook(self._count) for m in self._weighted]
+        for watcher in self._watchers:
+            self._handles += watcher.hooks()
+        self._handles += [module.register_forward_hook(self._count) for module in self._counted]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for handle in self._handles:
             handle.remove()
+        for watcher in self._watchers if error is None else ():
+            watcher.remember()
+
+    def add(self, **counts: int) -> None:
+        """Add work that no call shows, such as outer products and updates of traces, by fields of `Cost`.
+
+        Operations for errors and weights are counted as multiplications too, unless those are given.
+        """
+        products = counts.get("error_operations", 0) + counts.get("weight_operations", 0)
+        self.extra += Cost(**{"multiplications": products, **counts})
 
     @tallying
     def _count(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        self._seen.add(id(module))
-        operations = pairs(module, output)
-        output = output[0] if isinstance(module, nn.RNNBase) else output
+        made, given = shown(output), [shown(each) for each in inputs if isinstance(shown(each), Tensor)]
+        if not isinstance(module, Product):
+            self._seen.add(id(module))
+            given = given[:1]
+        weighed = any(p.requires_grad for p in module.parameters())
+        passed = sum(each.requires_grad for each in given)
+        self._tally(pairs(module, inputs, output), sum(each.numel() for each in given), made, passed, weighed)
+
+    def _found(self, products: Products, out: Tensor) -> None:
+        """Count an operator outside of modules."""
+        weights = [operand for operand in products.operands if is_weight(operand)]
+        signals = [operand for operand in products.operands if not is_weight(operand)]
+        passed = sum(operand.requires_grad for operand in signals)
+        weighed = any(operand.requires_grad for operand in weights)
+        incoming = sum(each.numel() for each in signals)
+        self.outside += forward_cost(products.pairs, incoming, out.numel())
+        self._tally(products.pairs, incoming, out, passed, weighed)
+
+    def _tally(self, operations: int, incoming: int, made: Tensor, passed: int, weighed: bool) -> None:
+        outgoing = made.numel()
         self.operations += operations
-        incoming, outgoing = inputs[0].numel(), output.numel()
         self.conversions = [self.conversions[0] + incoming, self.conversions[1] + outgoing]
-        if output.requires_grad:
-            passed_on = inputs[0].requires_grad
-            weighed = any(p.requires_grad for p in module.parameters())
-            back = (operations * passed_on, operations * weighed, outgoing, incoming * passed_on)
+        if (passed or weighed) and torch._C._current_graph_task_id() == -1:  # not where a pass is computed again
+            back = (operations * passed, operations * weighed, outgoing, incoming * bool(passed))
             self.reverse = [before + now for before, now in zip(self.reverse, back, strict=True)]
 
     def cost(self, forwards: int, backwards: int) -> Cost:
-        """Return the cost of `forwards` whole passes and `backwards` reverse passes."""
-        back = [count * backwards // max(forwards, 1) for count in self.reverse]  # recomputed passes were counted too
-        return Cost(
+        """Return the cost of `forwards` whole passes and `backwards` reverse passes, one or none."""
+        back = [count * backwards for count in self.reverse]
+        return self.extra + Cost(
             forwards,
             backwards,
-            layer_evaluations=forwards * len(self._seen),
+            layer_evaluations=forwards * len(self._seen & self._layers),
             synaptic_operations=self.operations,
             error_operations=back[0],
             weight_operations=back[1],
@@ -78,3 +143,79 @@ class Meter:
             dac_conversions=self.conversions[0] + back[2],
             adc_conversions=self.conversions[1] + back[3],
         )
+
+
+class Watcher:
+    """Watches torch's operators inside the calls of a module and its parts, but not inside those that are counted."""
+
+    def __init__(self, root: nn.Module, report: Callable[[Products, Tensor], None]) -> None:
+        self.root, self.report = root, report
+        self.kind = kind_of(root)
+        self.depth, self.calls, self.found = 0, 0, False
+        self.watch = Watch(self._noted)
+
+    def hooks(self) -> list[RemovableHandle]:
+        """Register hooks on every part and return their handles."""
+        muted = {id(module) for module in counted(self.root).values()}
+        handles = []
+        for part in self.root.modules():
+            silent = id(part) in muted
+            handles.append(part.register_forward_pre_hook(tallying(partial(self._enter, silent))))
+            handles.append(part.register_forward_hook(tallying(partial(self._leave, silent)), always_call=True))
+        return handles
+
+    def remember(self) -> None:
+        """Keep whether there was anything to watch, if the module was called."""
+        if self.calls:
+            _FUNCTIONAL.setdefault(self.root, {})[self.kind] = self.found
+
+    def _enter(self, silent: bool, module: nn.Module, inputs: Any) -> None:
+        if self.depth == 0:
+            self.calls += 1
+            self.watch.__enter__()  # type: ignore[no-untyped-call]
+        self.depth += 1
+        self.watch.muted += silent
+
+    def _leave(self, silent: bool, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.depth -= 1
+        self.watch.muted -= silent
+        if self.depth == 0:
+            self.watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def _noted(self, products: Products, out: Tensor) -> None:
+        self.found = True
+        self.report(products, out)
+
+
+def kind_of(root: nn.Module) -> tuple[bool, bool]:
+    """Return what the operators of a pass may depend on: the mode, and whether there is a gradient."""
+    return root.training, torch.is_grad_enabled()
+
+
+def watched(root: nn.Module) -> bool:
+    """Return whether operators have to be watched; not inside compiled parts, where they cannot be."""
+    known = _FUNCTIONAL.get(root, {}).get(kind_of(root))
+    return not compiled(root) if known is None else known
+
+
+def forward_cost(operations: int, incoming: int, outgoing: int) -> Cost:
+    """Return the cost of a product in the forward direction, from the numbers that enter and leave it."""
+    return Cost(
+        synaptic_operations=operations,
+        neuron_steps=outgoing,
+        multiplications=operations,
+        dac_conversions=incoming,
+        adc_conversions=outgoing,
+    )
+
+
+def beside(objective: Objective) -> list[nn.Module]:
+    """Return the modules that an objective runs: its own, and its helpers."""
+    own = objective.module()
+    return [*([] if own is None else [own]), *objective.helpers()]
+
+
+def compiled(model: nn.Module) -> bool:
+    """Return whether torch has compiled a part of the model, in which no operator can be watched."""
+    marks = ("_orig_mod", "_compiled_call_impl")
+    return any(getattr(module, mark, None) is not None for module in model.modules() for mark in marks)

@@ -6,10 +6,11 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | object | attribute | if it is missing |
 | --- | --- | --- |
 | model | `offers`, `layers`, `shape`, `keywords`, `read` | see `Model` |
-| module | `puts_out_bits`, `run` | see `Part` |
+| module | `puts_out_bits`, `run`, `pairs` | see `Part` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | optimizer | `reading`, `spent`, `held`, `bounds` | those of ideal weights; see `Tissue` |
 | plasticity | `seeded` | it draws no random numbers; see `Seeded` |
+| part of an objective | `reseed` | it draws no random numbers of its own; see `Reseeded` |
 | loader | `set_epoch`, `iterate` | it is read from the beginning; see `Epochs`, `Resumable` |
 | credit rule | `feedback` | it has no feedback weights; see `Feedback` |
 | recipe | `space` | it cannot be tuned; see `Searchable` |
@@ -48,6 +49,10 @@ class Part(Protocol):
     """Optional attributes of a module inside a model."""
 
     puts_out_bits: bool  # zeros and ones through rules.Surrogate; False by default
+
+    def pairs(self, inputs: tuple[Any, ...], output: Any) -> int:
+        """Return the multiply-accumulates of a call; by default those of `nn.Linear`, convolutions and `nn.RNN`."""
+        ...
 
     def run(self, x: Tensor, carry: Any, record: bool) -> Run:
         """Run the module with traces of its own; by default a weighted module and what follows it make one trace."""
@@ -122,6 +127,14 @@ class Seeded(Protocol):
 
     def seeded(self, seed: int) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
         """Return the same plasticity with this seed, unless it already has one."""
+        ...
+
+
+class Reseeded(Protocol):
+    """A module inside an objective that draws random numbers, from a seed that the Trainer provides."""
+
+    def reseed(self, seed: int) -> None:
+        """Use this seed, unless one was given."""
         ...
 
 
@@ -218,7 +231,7 @@ def space_said(recipe: Any) -> Mapping[str, Any] | None:
 
 
 def tallying(hook: Hook) -> Hook:
-    """Mark a forward hook that uses only the size and `requires_grad` of an output.
+    """Mark a hook before or behind a forward call that uses only the size and `requires_grad` of what it gets.
 
     A kernel may then call it once for a whole sequence. A hook without the mark may use the values too, so its module
     runs step by step.

@@ -18,7 +18,7 @@ from rules.contract import CreditRule, Objective
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
 from rules.credit.dropout import Dropout
-from rules.credit.restricted import Restricted, last_layer
+from rules.credit.restricted import Restricted
 from rules.credit.zero_order import (
     HZO,
     SPSA,
@@ -79,8 +79,8 @@ def bptt(
 def readout_only(
     *, lr: float = 5e-3, objective: Loss = "ce_mean", weight_decay: float = 0.0, smooth: bool = False
 ) -> LearningRule:
-    """BPTT of the last layer alone, on random hidden layers: the baseline for rules that train those too."""
-    credit = Restricted(BPTT(smooth=smooth), last_layer)
+    """BPTT of the read-out alone, on random hidden layers: the baseline for rules that train those too."""
+    credit = Restricted(BPTT(smooth=smooth))
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 SYNAPSES = (nn.Linear, _ConvNd)  # one weight, one output of weighted sums; includes transposed convolutions
 WEIGHTED = (*SYNAPSES, nn.RNNBase)  # all modules whose products are counted; an RNN has several weights
+
+
+class Product(nn.Module):
+    """The product of two activities, such as queries and keys, as a module, so that it is counted and looked at.
+
+    >>> import torch
+    >>> Product()(torch.ones(2, 3), torch.ones(3, 4)).shape
+    torch.Size([2, 4])
+    """
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Return `a @ b`, `[..., n, k] x [..., k, m] -> [..., n, m]`."""
+        return a @ b
+
+    def pairs(self, inputs: tuple[Tensor, ...], output: Tensor) -> int:
+        """Return the multiply-accumulates of a call."""
+        return output.numel() * inputs[0].shape[-1]
 
 
 def synapses(model: nn.Module) -> dict[str, nn.Module]:
@@ -25,6 +42,15 @@ def weighted(model: nn.Module) -> dict[str, nn.Module]:
     ['0', '2']
     """
     return {name: module for name, module in model.named_modules() if isinstance(module, WEIGHTED)}
+
+
+def counted(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules inside a model whose products a meter counts: weighted ones, and those that say `pairs`.
+
+    >>> list(counted(nn.Sequential(nn.Linear(1, 2), Product(), nn.Tanh())))
+    ['0', '1']
+    """
+    return {n: m for n, m in model.named_modules() if isinstance(m, WEIGHTED) or callable(getattr(m, "pairs", None))}
 
 
 def transposed(module: nn.Module) -> bool:

@@ -5,28 +5,38 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from rules.batches import as_batch, fitted
 from rules.contract import Batch, Cost, Credit, MissingNeed, Run, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
 from rules.diagnostics.latency import Latency
-from rules.diagnostics.monitor import Health, Monitor
+from rules.diagnostics.monitor import Health, Monitor, unchecked
 from rules.diagnostics.nonfinite import check_credit, check_input
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
 from rules.forward import run_model, samples
+from rules.generators import Globals
+from rules.models.admission import UnfitModel, admit, problems
+from rules.models.questions import Answers, ask
+from rules.models.readout import NotFound
 from rules.optional import method_of, offers, tissue
 from rules.processes import Traffic
 from rules.recipes import LearningRule, make
+from rules.seeds import derived, seeded
+from rules.spikes.surrogate import differentiating
 from rules.state import from_plain, to_plain
+from rules.untouched import untouched
+
+TWICE = "backward through the graph a second time"  # in torch's message for a graph that an earlier step has used
 
 
 class StepInfo(NamedTuple):
@@ -53,15 +63,22 @@ class Trainer:
     and counts how many operations are done on zeros (`rules.diagnostics.work`). In the first step it measures memory
     (`rules.diagnostics.footprint`).
 
+    Every random draw follows the seed, each purpose with a stream of its own. While the trainer works, torch's, NumPy's
+    and Python's global generators are its own too, so that `nn.Dropout` and augmentation repeat; between steps they are
+    the caller's. A step that raises has changed nothing.
+
     Args:
         model: any `nn.Module` that returns `[T, B, classes]`, `[B, classes]` or `rules.Run`.
         rule: a `LearningRule`, or a name in `RULES`.
-        seed: of every random draw of the rule and its devices, 0 by default.
+        seed: of every random draw, 0 by default.
         health: how often to check the health, and its thresholds; `Health()` by default.
+        confirm: ask the model before its first step whether it keeps state, mixes samples, or takes them for time
+            (`rules.models.questions`); the answers are in `trainer.answers`. True by default.
 
     Raises:
         MissingNeed: if the rule needs what the model or the batch does not offer.
         ValueError: for an unknown rule name, or a model without trainable parameters.
+        UnfitModel: before the first step, if the rule would learn something wrong on this model.
         NonFinite: for a NaN or an infinity in input, loss or gradient, before anything is changed.
 
     >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -74,42 +91,110 @@ class Trainer:
     """
 
     def __init__(
-        self, model: nn.Module, rule: LearningRule | str, *, seed: int = 0, health: Health | None = None
+        self,
+        model: nn.Module,
+        rule: LearningRule | str,
+        *,
+        seed: int = 0,
+        health: Health | None = None,
+        confirm: bool = True,
     ) -> None:
-        self.model = model
+        self.model, self.seed, self.confirm = model, seed, confirm
         self.rule = make(rule) if isinstance(rule, str) else rule
         self._require(offers(model) | {"labels"})  # labels come with the batch, and are checked there
         if self.rule.objective.module() is not None:
             self.rule = replace(self.rule, objective=copy.deepcopy(self.rule.objective))
-        learned = self.rule.credit.parameters(model)
-        if not learned:
-            raise ValueError(f"{type(model).__name__} has no trainable parameter: is everything frozen?")
-        self.parameters = learned | own_parameters(self.rule.objective)
-        plasticity = self.rule.plasticity
-        if (seeded := method_of(plasticity, "seeded")) is not None:  # its devices follow this trainer's seed
-            plasticity = seeded(seed)
-        self.optimizer = plasticity(self.parameters.values())
-        self.state = self._first = self.rule.credit.init(model)  # safe to share: rules replace their state
-        self.rng = torch.Generator().manual_seed(seed)
+            for part in parts(self.rule.objective.module()):
+                if (reseed := method_of(part, "reseed")) is not None:
+                    reseed(derived(seed, "objective"))
+        self.rng = seeded(seed, "rule")
+        self.globals = Globals(derived(seed, "globals"))
         self.monitor = Monitor(health or Health())
         self.steps = 0  # steps taken in total
         self.epoch = 0  # epochs completed
         self.position = 0  # batches completed in the current epoch
+        self.answers: Answers | None = None  # what the model was asked before its first step
+        self._optimizer: torch.optim.Optimizer | None = None
+        if not (lazy(model) or lazy(self.rule.objective.module())):
+            with suppress(NotFound):  # then the first batch shows what the rule trains
+                self._build()
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer; made at the first batch if only a pass shows what the rule trains, or what shape it has.
+
+        It may be replaced by another.
+        """
+        if self._optimizer is None:
+            raise RuntimeError("this trainer has not seen a batch, which shows what it trains: trainer.begin(batch)")
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+
+    def begin(self, batch: Any) -> None:
+        """Prepare for the first step, which calls this: shape what is lazy, ask the model, find what the rule trains.
+
+        Raises:
+            UnfitModel: if the rule would learn something wrong on this model.
+            NotFound: if the rule trains the read-out, and the model has no single one.
+        """
+        if self._optimizer is not None and (self.steps or self.answers or not self.confirm):
+            return
+        admitted = self._admit(batch)
+        with self.globals.inside():
+            self._shape(admitted)
+            if self.confirm and not self.steps:
+                rule = self.rule.credit
+                answers = ask(self.model, admitted, training="deterministic" in rule.relies_on)
+                admit(rule, self.model, answers)
+                self.answers = answers
+            if self._optimizer is None:
+                self.rule = replace(self.rule, credit=self.rule.credit.located(self.model, admitted))
+                self._build()
+
+    def _shape(self, batch: Batch) -> None:
+        """Give lazy parameters of the model and the objective their shapes, by a pass."""
+        objective = self.rule.objective
+        if lazy(self.model) or lazy(objective.module()):
+            with torch.no_grad(), differentiating(generator=seeded(self.seed, "shapes")):
+                views = objective.views(batch, seeded(self.seed, "shapes"))
+                run = run_model(self.model, views, bool({"layers", "features"} & objective.needs))
+                if lazy(objective.module()):
+                    objective(run, views)
+
+    def _build(self) -> None:
+        """Make the optimizer of what the rule trains."""
+        learned = self.rule.credit.parameters(self.model)
+        if not learned:
+            raise ValueError(f"{type(self.model).__name__} has no trainable parameter: is everything frozen?")
+        self.parameters = learned | own_parameters(self.rule.objective)
+        plasticity = self.rule.plasticity
+        if (reseeded := method_of(plasticity, "seeded")) is not None:  # its devices follow this trainer's seed
+            plasticity = reseeded(derived(self.seed, "devices"))
+        self._optimizer = plasticity(self.parameters.values())
+        start = self.rule.credit.init(self.model, seeded(self.seed, "rule's state"))
+        self.state = self._first = start  # safe to share: rules replace their state
 
     def step(self, batch: Any) -> StepInfo:
         """Learn from one batch: `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes."""
+        self.begin(batch)
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
-        with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
-            credit = self._assign(admitted)
-        check_credit(self.model, admitted, credit, self.steps + 1)
-        # before the update, so that health and work describe the weights that gave the credit
-        health = self._look(admitted, credit) if due else ()
-        worked = tuple(work(self.model, admitted)) if due else ()
-        held = None if alive is None else footprint(alive, credit.state)
-        for name, parameter in self.parameters.items():
-            parameter.grad = credit.grads.get(name)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        with self._undone_if_it_raises(), self.globals.inside():
+            with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
+                credit = self._assign(admitted)
+            check_credit(self.model, admitted, credit, self.steps + 1)
+            # before the update, so that health and work describe the weights that gave the credit
+            worked, blind = self._work(admitted) if due else ((), ())
+            health = self._look(admitted, credit, blind) if due else ()
+            held = None if alive is None else footprint(alive, credit.state)
+            for name, parameter in self.parameters.items():
+                parameter.grad = credit.grads.get(name)
+            try:
+                self.optimizer.step()
+            finally:
+                self.optimizer.zero_grad(set_to_none=True)
         cost = credit.cost + tissue(self.optimizer).spent() + Cost(bytes_communicated=traffic.bytes)
         self.rule.objective.advance()
         self.state = credit.state
@@ -117,8 +202,34 @@ class Trainer:
         info = StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
         return info._replace(samples=samples(admitted))
 
+    @contextmanager
+    def _undone_if_it_raises(self) -> Iterator[None]:
+        """Put back buffers, generators and the monitor if the block raises; name the cause where torch cannot."""
+        objective, rng = self.rule.objective.module(), self.rng.get_state()
+        modules = [self.model] if objective is None else [self.model, objective]
+        buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+        monitor = self.monitor.state_dict() if self.monitor.due(self.steps) else None
+        try:
+            yield
+        except BaseException as error:
+            self.rng.set_state(rng)
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    if not torch.equal(buffer, before):
+                        buffer.copy_(before)
+            if monitor is not None:
+                self.monitor.load_state_dict(monitor)
+            if isinstance(error, RuntimeError) and TWICE in str(error):
+                kept = problems(self.model, Answers(stateless=False))["stateless"]
+                raise UnfitModel(f"step {self.steps + 1}: {kept}") from error
+            raise
+
     def fit(self, loader: Iterable[Any], epochs: int = 1) -> Iterator[StepInfo]:
         """Learn for `epochs` epochs, yielding after every step; an interrupted epoch is finished first and counts.
+
+        A model in evaluation mode is put into training mode, unless the rule compares passes. Of a model in training
+        mode, parts in evaluation mode stay so. What the loader draws from global generators, such as an order, follows
+        the trainer's seed and the epoch.
 
         Args:
             loader: yields `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes. If it has
@@ -129,12 +240,12 @@ class Trainer:
         Raises:
             ValueError: for an empty loader.
         """
-        self.model.train()
+        if not self.model.training and "deterministic" not in self.rule.credit.relies_on:
+            self.model.train()
         for _ in range(epochs):
             if (set_epoch := method_of(loader, "set_epoch")) is not None:
                 set_epoch(self.epoch)
-            before = self.position
-            for item in rest_of(loader, before):
+            for item in self.rest_of(loader, self.position):
                 info = self.step(item)
                 self.position += 1
                 yield info
@@ -162,12 +273,12 @@ class Trainer:
         Raises:
             ValueError: for an unknown inference mode, missing labels, or an empty loader.
         """
-        objective, credit, rng = self.rule.objective, self.rule.credit, torch.Generator().manual_seed(0)
+        objective, credit, rng = self.rule.objective, self.rule.credit, seeded(self.seed, "evaluation")
         mode = credit.inferences[0] if inference is None else inference
         if mode not in credit.inferences:
             raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
 
-        def ask(batch: Batch, record: bool) -> Run:
+        def infer(batch: Batch, record: bool) -> Run:
             return credit.infer(lambda shown: run_model(self.model, shown, record), batch, mode, rng)
 
         measure, latency = objective.measure(), Latency(steps, objective)
@@ -175,30 +286,30 @@ class Trainer:
         look = bool(latency.steps) and "layers" in offers(self.model)
         seen = answered = 0
         loss = 0.0
-        training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad(), self.reading(rng):
-                for item in loader:
-                    batch = self._admit(item)
-                    if batch.y is None and batch.targets is None:
-                        raise ValueError("evaluate needs labels: let the loader yield (x, y)")
-                    views = objective.views(batch, rng)
-                    run = ask(views, record or (look and views is batch))
-                    plain = run if views is batch else ask(batch, look)
-                    answers, truth = objective.answers(plain, batch)
-                    loss += float(objective(run, views)) * len(truth)
-                    latency.add(plain, batch)
-                    measure.add(answers, truth)
-                    seen, answered = seen + samples(batch), answered + len(truth)
-        finally:
-            self.model.train(training)
+        with (
+            untouched(self.model, objective.module(), seed=derived(self.seed, "evaluation", "globals")),
+            differentiating(generator=rng, evaluating=True),
+            self.reading(rng),
+        ):
+            self.model.eval()
+            for item in loader:
+                batch = self._admit(item)
+                if batch.y is None and batch.targets is None:
+                    raise ValueError("evaluate needs labels: let the loader yield (x, y)")
+                views = objective.views(batch, rng)
+                run = infer(views, record or (look and views is batch))
+                plain = run if views is batch else infer(batch, look)
+                answers, truth = objective.answers(plain, batch)
+                loss += float(objective(run, views)) * len(truth)
+                latency.add(plain, batch)
+                measure.add(answers, truth)
+                seen, answered = seen + samples(batch), answered + len(truth)
         if answered == 0:
             raise ValueError("the loader gave no sample to evaluate")
         return {**measure.report(), "loss": loss / answered, "samples": float(seen), **latency.report()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a copy of everything that a bit-exact continuation needs, torch's global generator included.
+        """Return a copy of everything that a bit-exact continuation needs, the global generators' states included.
 
         It is plain data, which `torch.load(..., weights_only=True)` can read.
 
@@ -213,7 +324,7 @@ class Trainer:
                 "optimizer": to_plain(self.optimizer.state_dict(), "the optimizer's state"),
                 "rule": to_plain(self.state, "the rule's state", self._first),
                 "rng": self.rng.get_state(),
-                "torch_rng": torch.get_rng_state(),
+                "globals": self.globals.state_dict(),
                 "position": (self.steps, self.epoch, self.position),
                 "health": self.monitor.state_dict(),
             }
@@ -226,17 +337,40 @@ class Trainer:
         module = self.rule.objective.module()
         if module is not None:
             module.load_state_dict(state["objective"])
+        if self._optimizer is None and not lazy(self.model):
+            with suppress(NotFound):
+                self._build()
         self.optimizer.load_state_dict(state["optimizer"])
         self.state = from_plain(state["rule"], self._first)
         self.rng.set_state(state["rng"])
-        torch.set_rng_state(state["torch_rng"])
+        self.globals.load_state_dict(state["globals"])
         self.steps, self.epoch, self.position = state["position"]
         if "health" in state:  # absent in older states
             self.monitor.load_state_dict(state["health"])
 
     def reading(self, rng: torch.Generator) -> AbstractContextManager[Any]:
         """Return a context in which forward passes see weights as they are read, with the devices' read noise."""
-        return tissue(self.optimizer).reading(self.model, rng)
+        return nullcontext() if self._optimizer is None else tissue(self._optimizer).reading(self.model, rng)
+
+    def rest_of(self, loader: Iterable[Any], start: int) -> Iterator[Any]:
+        """Yield a loader's batches of this epoch from `start` on, by its own `iterate` if it has one.
+
+        Any other loader draws from global generators that depend on the trainer's seed and the epoch, so that it can be
+        read from the beginning again.
+        """
+        if (iterate := method_of(loader, "iterate")) is not None:
+            yield from iterate(start)
+            return
+        drawn = Globals(derived(self.seed, "data", self.epoch))
+        with drawn.inside():
+            items = islice(iter(loader), start, None)
+        while True:
+            with drawn.inside():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
 
     def _require(self, offered: frozenset[str]) -> None:
         missing = self.rule.needs - offered
@@ -249,7 +383,7 @@ class Trainer:
         batch = as_batch(item)
         if batch.y is None and batch.targets is None:
             self._require(offers(self.model))
-        batch = fitted(batch, self.model, next(iter(self.parameters.values())))
+        batch = fitted(batch, self.model, next(self.model.parameters()))
         check_input(batch, self.steps + 1)
         return batch
 
@@ -257,16 +391,27 @@ class Trainer:
         with self.reading(self.rng):
             return self.rule.credit.assign(self.model, self.rule.objective, batch, self.state, self.rng)
 
-    def _look(self, batch: Batch, credit: Credit) -> tuple[Finding, ...]:
-        findings = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer)
+    def _work(self, batch: Batch) -> tuple[tuple[Work, ...], tuple[Finding, ...]]:
+        """Return the operations of each layer, and what could not be counted."""
+        try:
+            found = work(self.model, batch)
+        except Exception:  # the check of firing rates, which runs the same pass, says why
+            return (), ()
+        return tuple(found), tuple(unchecked(each.layer, each.note) for each in found if each.note)
+
+    def _look(self, batch: Batch, credit: Credit, blind: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        findings = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer, blind)
         for finding in findings:
             warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)
         return findings
 
 
-def rest_of(loader: Iterable[Any], start: int) -> Iterator[Any]:
-    """Return an iterator over a loader from batch `start` on, using the loader's own `iterate` if it has one."""
-    if start and (iterate := method_of(loader, "iterate")) is not None:
-        rest: Iterator[Any] = iterate(start)
-        return rest
-    return islice(loader, start, None)
+def parts(module: nn.Module | None) -> list[nn.Module]:
+    """Return a module and all modules inside; none for None."""
+    return [] if module is None else list(module.modules())
+
+
+def lazy(module: nn.Module | None) -> bool:
+    """Return whether a module has parameters or buffers without a shape."""
+    held = [] if module is None else [*module.parameters(), *module.buffers()]
+    return any(isinstance(each, (UninitializedParameter, UninitializedBuffer)) for each in held)

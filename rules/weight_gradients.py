@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from rules.synapses import transposed
+
 
 def weight_gradients(module: nn.Module, pre: Tensor, error: Tensor) -> dict[str, Tensor]:
     """Return the gradients of `weight` and `bias`, by those names, if they are trainable.
@@ -31,6 +33,16 @@ def weight_gradients(module: nn.Module, pre: Tensor, error: Tensor) -> dict[str,
     if "bias" in own:
         found["bias"] = error.sum([axis for axis in range(error.ndim) if axis != 1])
     return found
+
+
+def outer_products(module: nn.Module, pre: Tensor, error: Tensor) -> int:
+    """Return the multiply-accumulates of `weight_gradients`; 0 for a frozen weight.
+
+    >>> outer_products(nn.Linear(2, 1), torch.zeros(5, 2), torch.zeros(5, 1))
+    10
+    """
+    weight = cast("nn.Parameter", module.weight)
+    return (pre if transposed(module) else error).numel() * weight[0].numel() if weight.requires_grad else 0
 
 
 def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:

@@ -31,12 +31,14 @@ HEAVY = {
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
     [
         *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
-        *("rules.views", "rules.steps", "rules.measures"),
+        *("rules.draws", "rules.steps", "rules.measures"),
     ],
-    ["rules.contract", "rules.options", "rules.spikes"],
+    ["rules.contract", "rules.options", "rules.generators", "rules.views"],
+    ["rules.spikes", "rules.untouched", "rules.products"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],
     ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces"],
-    ["rules.batches", "rules.diagnostics"],
+    ["rules.models", "rules.batches"],
+    ["rules.diagnostics"],
     ["rules.credit"],
     ["rules.recipes"],
     ["rules.trainer"],

@@ -30,7 +30,7 @@ def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
     model, batch = toy.leaky(spiking=False), toy.batch()
     rule = replace(rule, objective=toy.Quadratic())
     truth = flat(finite_differences(rule, model, batch))
-    rng, state = torch.Generator().manual_seed(0), rule.credit.init(model)
+    rng, state = torch.Generator().manual_seed(0), rule.credit.init(model, torch.Generator().manual_seed(0))
     drawn = torch.stack(
         [flat(rule.credit.assign(model, rule.objective, batch, state, rng).grads) for _ in range(draws)]
     )
@@ -64,7 +64,7 @@ def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> No
     rule = replace(rule, objective=BitError())
     truth = flat(signed_backpropagation(model, batch, getattr(rule.credit, "kappa", 4.0)))
     many = Batch(batch.x.repeat(1, copies, 1), batch.y.repeat(copies))
-    rng, state = torch.Generator().manual_seed(0), rule.credit.init(model)
+    rng, state = torch.Generator().manual_seed(0), rule.credit.init(model, torch.Generator().manual_seed(0))
     drawn = torch.stack(
         [flat(rule.credit.assign(model, rule.objective, many, state, rng).grads) / copies for _ in range(calls)]
     )
@@ -142,8 +142,10 @@ def finite_differences(rule: LearningRule, model: nn.Module, batch: Batch, step:
 def assign(rule: LearningRule, model: nn.Module, batch: Batch | None = None, state: Any = None) -> Credit:
     """Return the credit on a toy batch, from a generator that is the same at every call."""
     rng = torch.Generator().manual_seed(7)
-    start = rule.credit.init(model) if state is None else state
-    return rule.credit.assign(model, rule.objective, batch or toy.batch(), start, rng)
+    batch = batch or toy.batch()
+    credit = rule.credit.located(model, batch)
+    start = credit.init(model, torch.Generator().manual_seed(0)) if state is None else state
+    return credit.assign(model, rule.objective, batch, start, rng)
 
 
 def same(a: Any, b: Any) -> bool:

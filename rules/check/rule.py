@@ -93,7 +93,7 @@ def plain_data(rule: LearningRule) -> None:
 def changes_nothing(rule: LearningRule) -> None:
     """Check that `assign` changes neither model, gradients, modes, hooks, batch, state nor the global generator."""
     for model in _models(rule):
-        batch, state = toy.batch(), rule.credit.init(model)
+        batch, state = toy.batch(), rule.credit.init(model, torch.Generator().manual_seed(0))
         before = _snapshot(model, batch, state)
         assign(rule, model, batch, state)
         for what, was in before.items():
@@ -194,16 +194,23 @@ def resumes_bit_exactly(rule: LearningRule) -> None:
 
 
 def cost_is_counted(rule: LearningRule) -> None:
-    """Check that costs are whole numbers with at least one forward pass, and double with the batch."""
+    """Check that costs are whole numbers, grow with the batch, and hold work for every weight that is updated."""
     for model in _models(rule):
         batch = toy.batch()
         assert batch.y is not None
         double = Batch(torch.cat([batch.x, batch.x], 1), torch.cat([batch.y, batch.y]))
-        one, two = assign(rule, model, batch).cost, assign(rule, model, double).cost
+        credit = assign(rule, model, batch)
+        one, two = credit.cost, assign(rule, model, double).cost
         require(one.forwards >= 1 and isinstance(one.synaptic_operations, int), f"cost={one} counts no forward pass")
         require(
-            two.synaptic_operations == 2 * one.synaptic_operations > 0,
+            two.synaptic_operations >= 2 * one.synaptic_operations > 0,
             f"{one.synaptic_operations} operations for a batch, {two.synaptic_operations} for twice the batch",
+        )
+        updated = sum(int(g.count_nonzero()) for g in credit.grads.values())
+        require(
+            one.weight_operations >= updated,
+            f"{updated} weights are updated by {one.weight_operations} weight operations: count outer products and "
+            "traces with meter.add(weight_operations=...)",
         )
 
 

@@ -87,7 +87,7 @@ class BPTT(CreditRule):
         learned = self.parameters(model)
         parameters = learned | own_parameters(objective)
         views = objective.views(batch, rng)
-        with Meter(model) as meter, self._differentiating(rng) as context:
+        with Meter(model, objective) as meter, self._differentiating(rng) as context:
             run = self._unroll(model, views, "layers" in objective.needs, rng)
             loss = objective(run, views)
             wanted = list(parameters.values()) if loss.requires_grad else []

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Holding, Objective
+from rules.draws import uniform
 from rules.synapses import synapses
 
 
@@ -27,7 +28,7 @@ class Dropout(Holding):
         p: probability of silencing a signal, 0.5 by default.
 
     Raises:
-        ValueError: for p below 0, or 1 and above.
+        ValueError: for p below 0, or 1 and above, or around a rule that compares passes: each would have another mask.
 
     >>> from rules.credit.bptt import BPTT
     >>> Dropout(BPTT(), p=0.5).claim
@@ -42,6 +43,12 @@ class Dropout(Holding):
     def __post_init__(self) -> None:
         if not 0 <= self.p < 1:
             raise ValueError(f"p={self.p}: give a probability from 0 to below 1")
+        if self.p and "deterministic" in self.credit.relies_on:
+            name = type(self.credit).__name__
+            raise ValueError(
+                f"{name} compares passes, and dropout would draw another mask for each of them: use {name} with p=0, "
+                "or dropout with BPTT or ForwardGradient"
+            )
 
     @property
     def claim(self) -> Claim:  # type: ignore[override]  # the gradient of a different, thinned network at each call
@@ -52,7 +59,7 @@ class Dropout(Holding):
 
         def thin(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             x, *others = inputs
-            kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=rng)
+            kept = uniform(x.shape, rng, x) >= self.p
             return (x * kept / (1 - self.p), *others)
 
         with ExitStack() as hooks:

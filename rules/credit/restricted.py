@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,17 +12,7 @@ import torch
 from torch import nn
 
 from rules.contract import Batch, Credit, CreditRule, Holding, Objective
-
-
-def last_layer(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of the trainable parameters of the last module that has any: the read-out.
-
-    >>> last_layer(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
-    ('2.weight', '2.bias')
-    """
-    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
-    owner = trainable[-1].rpartition(".")[0] if trainable else ""
-    return tuple(name for name in trainable if name.rpartition(".")[0] == owner)
+from rules.models.readout import evident, find
 
 
 @dataclass(frozen=True)
@@ -32,10 +22,11 @@ class Restricted(Holding):
     Args:
         credit: the wrapped rule.
         only: a function that returns the names of a model's parameters to train, or a tuple of glob patterns such as
-            `("layers.1.*",)`; the last layer by default.
+            `("layers.1.*",)`; the read-out by default, which the Trainer finds by a pass (`rules.models.readout`).
 
     Raises:
         ValueError: if nothing matches; the message lists the existing names.
+        NotFound: for a model whose read-out is not one module; the message says how to name it.
 
     >>> from rules.credit.bptt import BPTT
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -44,7 +35,12 @@ class Restricted(Holding):
     """
 
     credit: CreditRule
-    only: Callable[[nn.Module], tuple[str, ...]] | tuple[str, ...] = last_layer
+    only: Callable[[nn.Module], tuple[str, ...]] | tuple[str, ...] = evident
+
+    def located(self, model: nn.Module, batch: Batch) -> CreditRule:
+        """Return this rule with the names of the read-out's parameters, if it is the read-out that it trains."""
+        held = super().located(model, batch)
+        return replace(held, only=find(model, batch)) if self.only is evident else held  # type: ignore[type-var]
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return those of the wrapped rule's parameters that are chosen by `only`."""
@@ -55,10 +51,10 @@ class Restricted(Holding):
             raise ValueError(f"only={chosen} names no trainable parameter; there are: {', '.join(known) or 'none'}")
         return found
 
-    def init(self, model: nn.Module) -> Any:
+    def init(self, model: nn.Module, rng: torch.Generator) -> Any:
         """Return the wrapped rule's initial state."""
         with self._others_frozen(model):
-            return self.credit.init(model)
+            return self.credit.init(model, rng)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the wrapped rule's credit while every other parameter is frozen, so that frozen ones cost nothing."""

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from rules.metering import compiled
+
 
 class Footprint(NamedTuple):
     """Bytes of tensors created during credit assignment; weights and the batch are not included.
@@ -78,9 +80,7 @@ class Alive(TorchDispatchMode):
 
 def watching(model: nn.Module) -> AbstractContextManager[Alive | None]:
     """Return a context that counts new tensors; for a compiled model one that does nothing, to avoid graph breaks."""
-    marks = ("_orig_mod", "_compiled_call_impl")
-    compiled = any(getattr(module, mark, None) is not None for module in model.modules() for mark in marks)
-    return nullcontext() if compiled else Alive()
+    return nullcontext() if compiled(model) else Alive()
 
 
 def footprint(alive: Alive, state: Any) -> Footprint:

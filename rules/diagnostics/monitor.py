@@ -30,6 +30,7 @@ KINDS = {
     "exploding": "a gradient or a weight is many times as large as at the first check",
     "never updated": "a parameter is the same as at the first check",
     "at its bounds": "most devices of a parameter can go no further",
+    "not checked": "the model or a part of it cannot be looked at",
 }
 
 
@@ -37,15 +38,15 @@ KINDS = {
 class Health:
     """When to check the health of a model, the thresholds of problems, and the kinds of problem that stop a run.
 
-    A check costs one additional forward pass and draws no random number of the run, so training does not depend on it.
-    A NaN or an infinity always stops a run, by `rules.NonFinite`. Raises ValueError for an impossible threshold, and
-    for a name in `stop` that is not a key of `KINDS`.
+    A check costs two additional forward passes and changes no bit of what is learned. What it cannot look at, it names
+    in a finding of the kind "not checked". A NaN or an infinity always stops a run, by `rules.NonFinite`. Raises
+    ValueError for an impossible threshold, and for a name in `stop` that is not a key of `KINDS`.
 
     >>> Health(stop=("silent",)).every
     100
     """
 
-    every: int = 100  # steps between checks; the first step is always checked, with 0 only that
+    every: int = 100  # steps between checks, the first one at the first step; 0 for no check at all
     silent: float = SILENT  # firing probability per step below which a layer carries no signal
     saturated: float = SATURATED  # firing probability per step above which a layer carries no signal
     vanishing: float = VANISHING  # root-mean-square gradient, relative to the largest of the model
@@ -55,7 +56,7 @@ class Health:
 
     def __post_init__(self) -> None:
         if self.every < 0:
-            raise ValueError(f"every={self.every}: give the steps between two checks, or 0 for the first step alone")
+            raise ValueError(f"every={self.every}: give the steps between two checks, or 0 for none")
         for name in ("silent", "saturated", "vanishing", "bounded"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a share between 0 and 1")
@@ -81,14 +82,21 @@ class Monitor:
 
     def due(self, steps: int) -> bool:
         """Return whether the next step is to be checked, after `steps` steps."""
-        return steps == 0 or (self.settings.every > 0 and steps % self.settings.every == 0)
+        return self.settings.every > 0 and steps % self.settings.every == 0
 
     def look(
-        self, model: nn.Module, batch: Batch, parameters: dict[str, nn.Parameter], credit: Credit, optimizer: Any
+        self,
+        model: nn.Module,
+        batch: Batch,
+        parameters: dict[str, nn.Parameter],
+        credit: Credit,
+        optimizer: Any,
+        known: tuple[Finding, ...] = (),
     ) -> tuple[Finding, ...]:
-        """Return the problems that are new since the last check; raise Unhealthy for kinds in `stop`."""
+        """Return the problems that are new since the last check, `known` ones included; raise Unhealthy for `stop`."""
         found = [
-            *check_firing(firing_rates(model, batch), self.settings.silent, self.settings.saturated),
+            *known,
+            *self._firing(model, batch),
             *(check_credit(parameters, credit, self.settings.vanishing) if self._asked(credit) else ()),
             *self._growth(parameters, credit),
             *self._rest(parameters, credit),
@@ -109,6 +117,13 @@ class Monitor:
         """Restore a state."""
         self.first, self.prints = state["first"], state["prints"]
         self.present = {(kind, where) for kind, where in state["present"]}
+
+    def _firing(self, model: nn.Module, batch: Batch) -> list[Finding]:
+        try:
+            rates = firing_rates(model, batch)
+        except Exception as error:  # nothing that only looks may stop a run
+            return [unchecked(type(model).__name__, f"in evaluation mode it raised {type(error).__name__}: {error}")]
+        return list(check_firing(rates, self.settings.silent, self.settings.saturated))
 
     def _asked(self, credit: Credit) -> bool:
         """Return whether to check the credit; not in later batches with zero gradients, which may have no error."""
@@ -142,6 +157,11 @@ class Monitor:
                     "it is the same as at the first check, although the rule updates it",
                     "raise the learning rate, or give a device finer steps: updates may be rounded to zero",
                 )
+
+
+def unchecked(where: str, why: str) -> Finding:
+    """Return the finding that something could not be looked at."""
+    return Finding("not checked", where, 0.0, why, "its health and its work stay unknown; learning goes on")
 
 
 def fingerprint(parameter: Tensor) -> tuple[float, float]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
 from rules.contract import Batch
 from rules.forward import looking, plain, takes
 from rules.forward import samples as samples_of
-from rules.metering import pairs
+from rules.metering import pairs, shown
 from rules.optional import tallying
 from rules.spikes.bits import is_trits
-from rules.synapses import transposed, weighted
+from rules.synapses import SYNAPSES, Product, counted, transposed
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -28,13 +28,15 @@ class Work(NamedTuple):
     multiplied: float  # pairs with neither zero, in layers with real-valued input
     accumulated: float  # pairs with neither zero, in layers whose input is -1, 0 or 1
     spikes: float  # share of nonzero inputs
+    note: str = ""  # why the layer could not be counted; all numbers are 0 then
 
 
 def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> list[Work]:
     """Return the work of each weighted layer for one sample, in one forward pass.
 
     Biases, pooling and normalisation are left out; a layer that is called at every step counts every call. In `nn.RNN`,
-    `nn.LSTM`, `nn.GRU` and transposed convolutions all pairs count as multiplied, because zeros are not seen there.
+    `nn.LSTM`, `nn.GRU` and transposed convolutions all pairs count as multiplied, because zeros are not seen there. Of
+    `rules.Product` the pairs are those of two activities. A layer that cannot be counted says why in `note`.
 
     Args:
         model: the network.
@@ -57,7 +59,7 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
     batch = x if isinstance(x, Batch) else Batch(x)
     counts: dict[str, _Counts] = {}
     model = plain(model)
-    with looking(model, {module: _counting(counts, name) for name, module in weighted(model).items()}):
+    with looking(model, {module: _counting(counts, name) for name, module in counted(model).items()}):
         model(batch.x, **({"carry": batch.carry} if takes(model, "carry") else {}))
     samples = samples_of(batch) if samples is None else samples
     return [each.row(name, samples) for name, each in counts.items()]
@@ -69,26 +71,47 @@ class _Counts:
     def __init__(self) -> None:
         self.dense = self.effective = self.events = self.inputs = 0.0
         self.graded = False
+        self.note = ""
 
     def row(self, name: str, samples: int) -> Work:
+        if self.note:
+            return Work(name, 0.0, 0.0, 0.0, 0.0, self.note)
         multiplied, accumulated = (self.effective, 0.0) if self.graded else (0.0, self.effective)
         return Work(name, self.dense / samples, multiplied / samples, accumulated / samples, self.events / self.inputs)
 
 
 def _counting(counts: dict[str, _Counts], name: str) -> Any:
-    return tallying(partial(_count, counts, name))
+    """Return a hook that counts a module's calls; nothing that only counts may stop a run."""
+
+    def hook(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        found = counts.setdefault(name, _Counts())
+        try:
+            _count(found, module, inputs, output)
+        except Exception as error:
+            found.note = f"{type(module).__name__} could not be counted: {type(error).__name__}: {error}"
+
+    return tallying(hook)
 
 
-def _count(found: dict[str, _Counts], name: str, module: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
-    counts, given = found.setdefault(name, _Counts()), inputs[0].detach()
-    active = given != 0
-    dense = pairs(module, output)
-    whole = isinstance(module, nn.RNNBase) or transposed(module)
-    counts.dense += dense
-    counts.effective += dense if whole else _effective(module, active)
-    counts.events += int(active.count_nonzero())
-    counts.inputs += active.numel()
-    counts.graded |= whole or not is_trits(given)
+def _count(counts: _Counts, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    given = [dense(shown(each).detach()) for each in inputs if isinstance(each, (Tensor, PackedSequence))]
+    whole = isinstance(module, nn.RNNBase) or transposed(module) or not isinstance(module, (*SYNAPSES, Product))
+    every = pairs(module, inputs, output)
+    given = given if isinstance(module, Product) else given[:1]
+    counts.dense += every
+    if isinstance(module, Product):
+        counts.effective += float(((given[0] != 0).double() @ (given[1] != 0).double()).sum())
+    else:
+        counts.effective += every if whole else _effective(module, given[0] != 0)
+    for each in given:
+        counts.events += int(each.count_nonzero())
+        counts.inputs += each.numel()
+    counts.graded |= whole or not all(is_trits(each) for each in given)
+
+
+def dense(x: Tensor) -> Tensor:
+    """Return a tensor with its zeros."""
+    return x if x.layout is torch.strided else x.to_dense()
 
 
 def _effective(module: Any, active: Tensor) -> float:
@@ -97,7 +120,9 @@ def _effective(module: Any, active: Tensor) -> float:
     if isinstance(module, nn.Linear):
         each = active.flatten(0, -2).sum(0) if active.ndim > 1 else active
         return float((there @ each.to(torch.float64)).sum())
-    convolve, padding, active = CONVOLUTIONS[there.ndim - 2], module.padding, active.to(torch.float64)
+    convolve, padding = CONVOLUTIONS[there.ndim - 2], module.padding
+    # Time and samples in axes of their own, as layers of several steps have them, are one axis of images here.
+    active = active.reshape(-1, *active.shape[-there.ndim + 1 :]).to(torch.float64)
     if module.padding_mode != "zeros":
         active, padding = F.pad(active, module._reversed_padding_repeated_twice, module.padding_mode), 0
     counted: Tensor = convolve(active, there, None, module.stride, padding, module.dilation, module.groups)

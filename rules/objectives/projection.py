@@ -10,12 +10,14 @@ from torch.nn import functional as F
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
 
+from rules.seeds import seeded
+
 
 class Projection(LazyModuleMixin, nn.Module):
     """`g(r) = W2 relu(W1 r + b1) + b2` with a hidden layer, else `W1 r + b1`; `[..., d]` to `[..., width]`.
 
     The size d is that of the first features; weights are then drawn uniformly from `+-1 / sqrt(fan_in)` with a
-    generator from `seed`.
+    generator from `seed`; without one, from the seed of the Trainer, or from 0.
 
     >>> Projection(8, hidden=True, seed=0)(torch.ones(4, 2, 5)).shape
     torch.Size([4, 2, 8])
@@ -23,18 +25,22 @@ class Projection(LazyModuleMixin, nn.Module):
     Reference: the head of SimCLR, Chen et al. 2020 (arXiv 2002.05709), in the shape of SupCon's published code.
     """
 
-    def __init__(self, width: int, *, hidden: bool, seed: int) -> None:
+    def __init__(self, width: int, *, hidden: bool, seed: int | None = None) -> None:
         super().__init__()
         self.width, self.seed, self.layers = width, seed, 1 + hidden
         for layer in range(self.layers):
             for name in ("weight", "bias"):
                 self.register_parameter(f"{name}{layer}", UninitializedParameter())  # type: ignore[arg-type]
 
+    def reseed(self, seed: int) -> None:
+        """Draw the weights from this seed, unless one was given; the Trainer calls this with a seed of its own."""
+        self.seed = seed if self.seed is None else self.seed
+
     def initialize_parameters(self, features: Tensor) -> None:
         """Create the weights in the size, device and dtype of the first features; torch calls this before `forward`."""
         if self.has_uninitialized_params():
             self._shape(features.shape[-1], features)
-            rng = torch.Generator().manual_seed(self.seed)
+            rng = seeded(self.seed or 0, "projection head")
             for parameter in self.parameters():
                 drawn = 2 * torch.rand(parameter.shape, generator=rng, dtype=torch.float64) - 1
                 parameter.data.copy_(drawn / features.shape[-1] ** 0.5)
@@ -52,6 +58,11 @@ class Projection(LazyModuleMixin, nn.Module):
         if self.has_uninitialized_params() and saved is not None and not isinstance(saved, UninitializedParameter):
             self._shape(saved.shape[1], saved)  # in the dtype of the saved weights; torch's default is float32
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def pairs(self, inputs: tuple[Any, ...], output: Any) -> int:
+        """Return the multiply-accumulates of a call."""
+        rows = inputs[0].numel() // inputs[0].shape[-1]
+        return int(rows * sum(p.numel() for p in self.parameters() if p.ndim == 2))
 
     def forward(self, features: Tensor) -> Tensor:
         x = features

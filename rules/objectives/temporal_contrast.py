@@ -39,7 +39,7 @@ class TemporalContrast(nn.Module, Objective):
         width: length of the projected features, 128 by default.
         ce_mode: "tet" (cross-entropy at every step) or "mean".
         warmup: training steps over which the weight rises linearly to lambda, 0 by default.
-        seed: of the head's weights, which are drawn at the first batch.
+        seed: of the head's weights, which are drawn at the first batch; None for that of the Trainer.
         switches: fields of `Contrast`, which has the equation.
 
     Raises:
@@ -68,7 +68,7 @@ class TemporalContrast(nn.Module, Objective):
         width: int = 128,
         ce_mode: str = "tet",
         warmup: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
         **switches: Any,
     ) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rules.draws import uniform
 from rules.spikes.surrogate import Surrogate, generator_of_pass
 
 
@@ -14,7 +15,7 @@ def bernoulli(p: Tensor, generator: torch.Generator) -> Tensor:
     >>> bernoulli(torch.tensor([0.0, 1.0]), torch.Generator().manual_seed(0))
     tensor([0., 1.])
     """
-    return (torch.rand(p.shape, generator=generator, dtype=p.dtype, device=p.device) < p).to(p.dtype)
+    return (uniform(p.shape, generator, p) < p).to(p.dtype)
 
 
 def and_not(s: Tensor, again: Tensor) -> Tensor:
@@ -50,12 +51,11 @@ def _sooner(x: Tensor) -> tuple[Tensor, ...]:
 class StochasticBits(nn.Module):
     """Stochastic binary units: ones with probability `sigma(gain u)`, and its derivative backward.
 
-    A noisy comparator, `s = 1[gain u + logistic noise > 0]`. The noise comes from the rule's generator. Without one,
-    every call starts a new generator from `seed`, and so draws the same noise.
+    A noisy comparator, `s = 1[gain u + logistic noise > 0]`. The noise comes from the rule's generator; without one,
+    from torch's global generator, as in `nn.Dropout`.
 
     Args:
         gain: 1 / temperature, 1 by default.
-        seed: of the noise if there is no rule, 0 by default.
 
     Raises:
         ValueError: for a gain that is not positive.
@@ -66,18 +66,16 @@ class StochasticBits(nn.Module):
 
     puts_out_bits = True  # read by rules.optional.offers
 
-    def __init__(self, gain: float = 1.0, seed: int = 0) -> None:
+    def __init__(self, gain: float = 1.0) -> None:
         super().__init__()
         if not gain > 0:
             raise ValueError(f"gain={gain}: give a positive number")
         self.gain = gain
-        self.seed = seed
         self.surrogate = Surrogate("sigmoid", alpha=1.0)
 
     def forward(self, u: Tensor) -> Tensor:
         """Return zeros and ones in the shape of `u`."""
-        rng = generator_of_pass() or torch.Generator(u.device).manual_seed(self.seed)
-        drawn = torch.rand(u.shape, generator=rng, dtype=u.dtype, device=u.device)
+        drawn = uniform(u.shape, generator_of_pass(), u)
         return self.surrogate.spike(self.gain * u, noise=logistic(drawn))
 
     def extra_repr(self) -> str:

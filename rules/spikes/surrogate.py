@@ -249,6 +249,7 @@ class Differentiation:
     smooth: bool = False  # forward uses the primitive: no spikes, exact gradients
     generator: torch.Generator | None = None  # for stochastic surrogates and noisy units
     spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None  # replaces `Surrogate.spike`
+    evaluating: bool = False  # the result is looked at, and nothing is learned from it
     used: bool = False  # whether there was any spike
 
 
@@ -263,6 +264,7 @@ def differentiating(
     smooth: bool = False,
     generator: torch.Generator | None = None,
     spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None,
+    evaluating: bool = False,
 ) -> Iterator[Differentiation]:
     """Set how every spike inside this context is differentiated; yields settings whose `used` is True after a spike.
 
@@ -270,16 +272,19 @@ def differentiating(
         surrogate: replaces every neuron's own; None keeps those.
         detach_reset: no gradient through the reset, True by default.
         smooth: replace spikes by the surrogate's primitive.
-        generator: for stochastic surrogates and noisy units.
+        generator: for stochastic surrogates and noisy units; None keeps that of an enclosing context.
         spike: `spike(surrogate, u, strict, noise)`, called in place of `Surrogate.spike`.
+        evaluating: the result is looked at, and nothing is learned from it; also true inside such a context.
 
     >>> u = torch.tensor([0.25], requires_grad=True)
     >>> with differentiating(smooth=True):
     ...     round(Surrogate("triangle").spike(u).item(), 4)
     0.7188
     """
-    context = Differentiation(surrogate, detach_reset, smooth, generator, spike)
-    outer = _GUARDED[0]
+    outer, around = _GUARDED[0], _CONTEXT.get()
+    if around is not None:
+        generator, evaluating = generator or around.generator, evaluating or around.evaluating
+    context = Differentiation(surrogate, detach_reset, smooth, generator, spike, evaluating)
     token = _CONTEXT.set(context)
     _GUARDED[0] = context
     try:

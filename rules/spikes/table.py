@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rules import draws
+
 INFINITE = math.inf
 
 
@@ -118,13 +120,13 @@ def square_wave_primitive(u: Tensor, n: float, period: float) -> Tensor:
 
 def sso_grad(u: Tensor, mean: float, variance: float, generator: torch.Generator) -> Tensor:
     """Return 1 from 0 on, and random slopes below."""
-    draw = torch.rand(u.shape, generator=generator, dtype=u.dtype, device=u.device) - 0.5
+    draw = draws.uniform(u.shape, generator, u) - 0.5
     return torch.where(u >= 0, 1.0, (draw + mean) * variance)
 
 
 def local_zo_grad(u: Tensor, delta: float, generator: torch.Generator) -> Tensor:
     """Return the slope of the step along a random direction z of size delta."""
-    z = torch.randn(u.shape, generator=generator, dtype=u.dtype, device=u.device).abs()
+    z = draws.normal(u.shape, generator, u).abs()
     return torch.where(u.abs() < z * delta, z / (2 * delta), 0.0)
 
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from rules import draws
+
 
 class View(Protocol):
     """A function from `[T, B, *features]` to the same shape and dtype, with a separate draw for every sample.
@@ -73,12 +75,12 @@ def chance(value: float) -> bool:
 
 def uniform(generator: torch.Generator, x: Tensor, *shape: int) -> Tensor:
     """Draw numbers in 0..1 on the generator's device and move them to that of `x`: the same for x on any device."""
-    return torch.rand(shape, generator=generator, device=generator.device).to(x.device)
+    return draws.uniform(shape, generator, x.new_empty(0, dtype=torch.float32))
 
 
 def integers(generator: torch.Generator, x: Tensor, low: int, high: int, *shape: int) -> Tensor:
     """Draw whole numbers from `low` to `high`, both included."""
-    return torch.randint(low, high + 1, shape, generator=generator, device=generator.device).to(x.device)
+    return draws.integers(low, high + 1, shape, generator, x)
 
 
 def still(change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rules.draws import normal
 from rules.views.base import chance, require, still, uniform
 
 
@@ -41,7 +42,7 @@ class AdditiveNoise:
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         features(x, self)
-        noise = torch.randn(x.shape[1:], generator=generator, device=generator.device).to(x)
+        noise = normal(x.shape[1:], generator, x.new_empty(0, dtype=torch.float32)).to(x)
         return still(lambda x: x + self.std * noise, x)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sandbox.comparisons.linear import linear_baseline
 from sandbox.measures import NAMES, measured, score
-from sandbox.runs.finished import FinishedRun
+from sandbox.runs.finished import FinishedRun, in_order, require_pairs
 from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
 from sandbox.tasks.base import Dataset
 
@@ -32,6 +32,8 @@ def make_table(
     On a task without classes, `accuracy` and `accuracies` hold what the table's `measure` says, R2 or F1, in percent.
     Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes.
     """
+    runs = {label: in_order(found) for label, found in runs.items()}
+    require_pairs(runs)
     results = {label: [run.result for run in found] for label, found in runs.items()}
     accuracies = {label: [100 * score(r["test"]) for r in found] for label, found in results.items()}
     reference = accuracies[BASELINE]

@@ -200,6 +200,7 @@ class Experiment:
         synapses: 'dense' or 'events', fixed for the same reason.
         microscope: looks at what the rule tells each layer, beside gradients; it changes nothing.
         health: when health is looked at, what counts as ill, and what the run stops for.
+        confirm: ask the model before its first step whether it keeps state, mixes samples, or takes them for time.
 
     Raises:
         ValueError: for a number below 1, or a way of weighing input that depends on timings.
@@ -221,6 +222,7 @@ class Experiment:
     synapses: str = "dense"
     microscope: MicroscopeConfig | None = None
     health: Health | None = None
+    confirm: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", choice_of(self.task))

@@ -48,9 +48,10 @@ def admit(synapse: nn.Linear, currents: Tensor, last: Tensor) -> None:
 
     if type(synapse) not in (nn.Linear, EventLinear):
         raise Unsupported(f"recurrent synapses of type {type(synapse).__name__}")
-    others = synapse._forward_pre_hooks or synapse._backward_hooks or synapse._backward_pre_hooks
+    others = synapse._backward_hooks or synapse._backward_pre_hooks
     everywhere = module._global_forward_hooks or module._global_forward_pre_hooks or module._global_backward_hooks
-    if others or everywhere or not all(tallies(hook) for hook in synapse._forward_hooks.values()):
+    hooks = (*synapse._forward_pre_hooks.values(), *synapse._forward_hooks.values())
+    if others or everywhere or not all(map(tallies, hooks)):
         raise Unsupported("a hook reads the recurrent synapse in every step", expected=True)
     if _functorch.maybe_current_level() is not None:
         raise Unsupported("a transform of torch.func", expected=True)
@@ -65,8 +66,10 @@ def admit(synapse: nn.Linear, currents: Tensor, last: Tensor) -> None:
 
 def tell(synapse: nn.Linear, last: Tensor, spikes: Tensor) -> None:
     """Call the hooks of the synapse, which only count, with the input of the first step, then of all others at once."""
-    for hook in synapse._forward_hooks.values():
-        for given in (last[None], spikes[:-1]):
-            if len(given):
-                free = torch.is_grad_enabled() and (given.requires_grad or synapse.weight.requires_grad)
+    for given in (last[None], spikes[:-1]):
+        if len(given):
+            free = torch.is_grad_enabled() and (given.requires_grad or synapse.weight.requires_grad)
+            for before in synapse._forward_pre_hooks.values():
+                before(synapse, (given,))
+            for hook in synapse._forward_hooks.values():
                 hook(synapse, (given,), torch.empty(given.shape, device="meta", requires_grad=free))

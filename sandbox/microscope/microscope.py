@@ -13,7 +13,7 @@ from rules.batches import as_batch
 from rules.contract import Holding
 from rules.diagnostics.nonfinite import finite
 from rules.optional import method_of
-from rules.trainer import Trainer, rest_of
+from rules.trainer import Trainer
 from sandbox.microscope.frozen import Frozen, freeze
 from sandbox.microscope.look import Look, Row
 from sandbox.microscope.measures import cosine, measures
@@ -81,6 +81,7 @@ class Microscope:
         A layer without credit, or a reference that cannot run on the model, gives a row with a `note`.
         """
         self.admit(trainer.model)
+        trainer.begin(batch)
         frozen = freeze(trainer, as_batch(batch), self.seed)
         drawn, settled = _draw(frozen, self.draws)
         aligned = _alignment(frozen)
@@ -123,7 +124,7 @@ class Watched:
 
     def iterate(self, start: int = 0) -> Iterator[Any]:
         """Yield the batches from `start` on, without looking at earlier ones."""
-        for item in rest_of(self.loader, start):
+        for item in self.trainer.rest_of(self.loader, start):
             if self.trainer.steps % self.microscope.every == 0:
                 self.write(self.microscope.look(self.trainer, item))
             yield item

@@ -11,6 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import Batch
 from rules.diagnostics.health import firing_rates
+from rules.generators import Globals
+from rules.seeds import seeded
+from rules.spikes.surrogate import differentiating
 from sandbox.networks.network import Layer, Network
 
 
@@ -50,29 +53,37 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
     """
     if not 0 < rate < 1:
         raise ValueError(f"rate={rate}: give a firing probability per step between 0 and 1")
-    mode = network.training
+    modes = {module: module.training for module in network.modules()}
     network.train()
-    with torch.no_grad():
-        for layer in populated(network):
-            gains = [norm.weight for norm in norms(layer)]
-            scales = gains or [p for name, p in layer.named_parameters() if "recurrent" not in name]
-            drawn = [p.clone() for p in scales]
-
-            def scaled(factor: float, layer: Layer = layer, scales: Any = scales, drawn: Any = drawn) -> Tensor:
-                for p, first in zip(scales, drawn, strict=True):
-                    p.copy_(first * factor)
-                return _output(network, layer, x)
-
-            neuron = layer.cells.neuron
-            if neuron.spontaneous:
-                scaled(float(neuron.swing) / max(float(_drive(network, layer, x).std()), 1e-6))
-            elif neuron.spiking:
-                _bisect(lambda factor, scaled=scaled: float(scaled(factor).mean()) - rate)  # type: ignore[misc]
-            else:
-                scaled(1 / max(float(scaled(1.0).std()), 1e-6))
-        _settle(network, x)
-    network.train(mode)
+    try:
+        with torch.no_grad(), Globals(0).inside():
+            _calibrate(network, x, rate)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
     return firing_report(network, x)
+
+
+def _calibrate(network: Network, x: Tensor, rate: float) -> None:
+    """Scale the weights of every layer, first to last, in training mode."""
+    for layer in populated(network):
+        gains = [norm.weight for norm in norms(layer)]
+        scales = gains or list(layer.synapse.parameters())
+        drawn = [p.clone() for p in scales]
+
+        def scaled(factor: float, layer: Layer = layer, scales: Any = scales, drawn: Any = drawn) -> Tensor:
+            for p, first in zip(scales, drawn, strict=True):
+                p.copy_(first * factor)
+            return _output(network, layer, x)
+
+        neuron = layer.cells.neuron
+        if neuron.spontaneous:
+            scaled(float(neuron.swing) / max(float(_drive(network, layer, x).std()), 1e-6))
+        elif neuron.spiking:
+            _bisect(lambda factor, scaled=scaled: float(scaled(factor).mean()) - rate)  # type: ignore[misc]
+        else:
+            scaled(1 / max(float(scaled(1.0).std()), 1e-6))
+    _settle(network, x)
 
 
 def _settle(network: Network, x: Tensor) -> None:
@@ -128,7 +139,8 @@ def _answered(network: Network, layer: Layer, x: Tensor) -> Any:
     seen: list[Any] = []
     handle = layer.cells.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
-        network(x, record=True)
+        with differentiating(generator=seeded(0, "calibration")):  # the same numbers for every factor
+            network(x, record=True)
     finally:
         handle.remove()
     return seen[0]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rules.contract import Run, Trace
 from rules.forward import fold
+from rules.spikes.surrogate import generator_of_pass
 from sandbox.kernels.attempt import attempt_recurrent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.learnable import Learned, learnables
@@ -51,9 +52,9 @@ class Population(nn.Module):
         return self.neuron if self.learned is None else self.learned()
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
-        """Return the carry before the first step."""
+        """Return the carry before the first step; random numbers without a rule come from torch's global generator."""
         heard = currents.new_zeros(currents.shape[1:]) if self.recurrent is not None else None
-        return rest(self.present(), currents), heard
+        return rest(self.present(), currents, generator_of_pass() or torch.default_generator), heard
 
     def forward(self, currents: Tensor, carry: Any = None, record: bool = False) -> tuple[Tensor, Any, Tensor | None]:
         """Map currents `[T, B, ...]` [nA] to output `[T, B, ...]`, carry and, if recorded, membrane minus threshold."""

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Run
+from rules.draws import normal
 from rules.forward import plain, run_model, takes
 from rules.optional import offers, shape_of
 from rules.seeds import seeded
-from rules.spikes.surrogate import generator_of_pass
+from rules.spikes.surrogate import current_pass
 
 
 class NoisyReadout(nn.Module):
@@ -25,8 +26,8 @@ class NoisyReadout(nn.Module):
 
     Rules that learn from measurements call `read(signal, generator)` with a generator of their own: flat zero-order
     rules for the output and recorded outputs of layers, layered ones for the end of every probe. Therefore no noise is
-    added in a pass for which a rule has set a generator; backpropagation, which measures nothing, sees the exact
-    signals. Any other call, such as an evaluation, returns output and recorded outputs with fresh noise. The noise
+    added in a pass from which a rule learns; backpropagation, which measures nothing, sees the exact signals. An
+    evaluation returns output and recorded outputs with noise from its own generator, any other call with noise that
     depends on `seed` and on `calls`, the number of such calls so far, a buffer that is saved with the model.
 
     Args:
@@ -79,17 +80,21 @@ class NoisyReadout(nn.Module):
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
         found = run_model(self.inner, Batch(x, None, carry), record)
         run = found._replace(traces=tuple(trace._replace(weight=f"inner.{trace.weight}") for trace in found.traces))
-        if generator_of_pass() is not None:
+        around = current_pass()
+        if around is None or around.generator is None:
+            rng = seeded(self.seed, "read noise", int(self.calls))
+            self.calls += 1
+        elif around.evaluating:
+            rng = around.generator
+        else:
             return run
-        rng = seeded(self.seed, int(self.calls))
-        self.calls += 1
         traces = tuple(trace._replace(post=self.read(trace.post, rng)) for trace in run.traces)
         return run._replace(output=self.read(run.output, rng), traces=traces)
 
     def read(self, signal: Tensor, generator: torch.Generator) -> Tensor:
         """Return a signal `[T, B, ...]`, or a stack of copies of it, with measurement noise."""
-        drawn = torch.randn(signal.shape, generator=generator, dtype=torch.float64).to(signal)
-        return signal + self.sigma * drawn
+        drawn = normal(signal.shape, generator, signal.new_empty(0, dtype=torch.float64))
+        return signal + self.sigma * drawn.to(signal)
 
     def extra_repr(self) -> str:
         return f"sigma={self.sigma:g}, seed={self.seed}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -69,8 +69,13 @@ def percent(share: float | None) -> float:
 
 
 def by_rule(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
-    """Group runs by rule, in the order of the runs."""
-    return {rule: [run for run in runs if run.rule == rule] for rule in dict.fromkeys(run.rule for run in runs)}
+    """Group runs by rule, in the order in which rules come first; each group in the order of its seeds."""
+    return {rule: in_order(run for run in runs if run.rule == rule) for rule in dict.fromkeys(run.rule for run in runs)}
+
+
+def in_order(runs: Iterable[FinishedRun]) -> list[FinishedRun]:
+    """Return runs of one rule in the order of their seeds, by which rules are paired."""
+    return sorted(runs, key=lambda run: run.seed)
 
 
 def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun:
@@ -128,7 +133,7 @@ def sort_out(places: Mapping[str, Mapping[int, Path]]) -> Sound:
                 runs[label] += _undamaged(folder, label, seed)
             except ValueError as error:
                 damaged[folder.name] = str(error)
-    return Sound(runs, damaged)
+    return Sound({label: in_order(found) for label, found in runs.items()}, damaged)
 
 
 def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:

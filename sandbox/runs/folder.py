@@ -21,7 +21,11 @@ from sandbox.config.reading import from_dict
 from sandbox.machine import files
 
 PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder
-FORMAT = 2  # of the folder; a reader rejects a larger one. Format 1 had pickled classes in its checkpoints
+# Of the folder; a reader rejects a larger one. Format 1 had pickled classes in its checkpoints; format 2 had other
+# streams of random numbers, so that a run could not be continued as it was begun.
+FORMAT = 3
+CODE = "Its checkpoints contain pickled classes; reading them can run code, so they are not loaded"
+WHY = {0: CODE, 1: CODE, 2: "It would go on with other random numbers than it was begun with"}
 KINDS = ("run", "comparison", "grid", "tuning")
 
 
@@ -104,9 +108,8 @@ def check_resumable(folder: Path) -> None:
         f"revision {files.read_json(made).get('revision', 'unknown')}" if made.exists() else "the version that began it"
     )
     raise ValueError(
-        f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}). Its checkpoints contain "
-        f"pickled classes; reading them can run code, so they are not loaded. Finish the run with {begun_by}, or "
-        "remove the folder and run it again"
+        f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}). {WHY[min(found, 2)]}. "
+        f"Finish the run with {begun_by}, or remove the folder and run it again"
     )
 
 

@@ -17,7 +17,8 @@ import torch
 from tqdm import tqdm
 
 from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
-from rules.seeds import seeded
+from rules.generators import Globals
+from rules.seeds import derived
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
 from sandbox.machine import files
@@ -40,7 +41,6 @@ from sandbox.tracking.together import Tracked
 Progress = Callable[[int, int], None]  # steps done, total steps
 _LAST: dict[tuple[str, str, str | None], Dataset] = {}
 HEAD = 10_000  # training samples that are evaluated; they give an accuracy to half a percentage point
-GLOBAL = 0x61  # separates the seed of torch's global generator from the other uses of an experiment's seed
 
 
 def run(
@@ -55,9 +55,9 @@ def run(
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
     The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line per epoch), `checkpoint.pt`,
-    `result.json`, `test.json` (how often the test set was evaluated) and `timing.json`; with a microscope also
-    `microscope.jsonl`. The test set is evaluated once, after the last epoch. A finished run returns its result without
-    evaluating it again.
+    `model.json` (what the model was asked before its first step, and what the rule trains), `result.json`, `test.json`
+    (how often the test set was evaluated) and `timing.json`; with a microscope also `microscope.jsonl`. The test set is
+    evaluated once, after the last epoch. A finished run returns its result without evaluating it again.
 
     Args:
         experiment: what to run.
@@ -116,6 +116,7 @@ def _learn(
 ) -> dict[str, Any]:
     data = loaded(experiment, data_dir)
     trainer, train = prepare(experiment, data)
+    files.write_json(folder / "model.json", asked(trainer))
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation = evaluation(experiment, data.validation, "validation")
     test = evaluation(experiment, data.test, "test")
@@ -179,7 +180,7 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
     in the rule start from the same weights and see the same batches.
 
     Raises:
-        ValueError: for an encoder that does not fit the samples.
+        ValueError: for an encoder that does not fit the samples, and for a model that the rule refuses.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
@@ -189,7 +190,21 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
     if isinstance(inner, Network):
         first: Batch = next(iter(train))
         calibrate(inner, first.x, experiment.network.rate)
-    return Trainer(network, experiment.make_rule(data), seed=experiment.seed, health=experiment.health), train
+    trainer = Trainer(
+        network, experiment.make_rule(data), seed=experiment.seed, health=experiment.health, confirm=experiment.confirm
+    )
+    trainer.begin(next(iter(train)))
+    return trainer, train
+
+
+def asked(trainer: Trainer) -> dict[str, Any]:
+    """Return what the model was asked before its first step, what it answered, and what the rule trains."""
+    answers = trainer.answers
+    return {
+        "confirm": trainer.confirm,
+        "answers": None if answers is None else answers.facts(),
+        "trains": list(trainer.parameters),
+    }
 
 
 def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
@@ -215,16 +230,15 @@ def evaluation(experiment: Experiment, split: Samples, purpose: str = "evaluatio
 
 @contextmanager
 def own_process(experiment: Experiment) -> Iterator[None]:
-    """Run a block with its own number of threads, synapses and torch's global generator, as in a new process.
+    """Run a block with its own number of threads, synapses and global generators, as in a new process.
 
-    A model may draw from the global generator (`nn.Dropout` does), so that one is seeded from the experiment's seed.
-    Everything is restored afterwards, because a worker does one run after another.
+    A model may draw its initial weights from the global generators of torch, NumPy or Python, so those are seeded from
+    the experiment's seed. Everything is restored afterwards, because a worker does one run after another.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)
     try:
-        with using(experiment.synapses), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=seeded(experiment.seed, GLOBAL))))
+        with using(experiment.synapses), Globals(derived(experiment.seed, "process")).inside():
             yield
     finally:
         torch.set_num_threads(before)

@@ -137,7 +137,7 @@ class Counting(CreditRule):
 
     claim = "exact"
 
-    def init(self, model):
+    def init(self, model, rng):
         return Outer(Inner(torch.zeros(2), 0), "counted")
 
     def assign(self, model, objective, batch, state, rng):

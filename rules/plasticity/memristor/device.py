@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rules import draws
+
 State = dict[str, Any]  # tensors and counts of one array of cells; passed as an argument, changed in place
 
 
@@ -79,9 +81,9 @@ def nonzero(x: Tensor) -> Tensor:
 
 def normal(like: Tensor, rng: torch.Generator) -> Tensor:
     """Draw standard normal numbers in the shape of `like`."""
-    return torch.empty_like(like).normal_(generator=rng)
+    return draws.normal(like.shape, rng, like)
 
 
 def uniform(like: Tensor, rng: torch.Generator) -> Tensor:
     """Draw uniform numbers in [0, 1) in the shape of `like`."""
-    return torch.empty_like(like).uniform_(generator=rng)
+    return draws.uniform(like.shape, rng, like)

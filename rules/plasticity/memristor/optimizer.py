@@ -137,12 +137,12 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
                     noise = self.device.cell_noise * size * normal(p.data, generator)
                     shown = (p.data if shown is None else shown) + noise
                 glances[p] = Glance(shown, self.device.read_noise * size)
-        self._reading = True
+        around, self._reading = self._reading, True
         try:
             with seen(model, glances, generator):
                 yield
         finally:
-            self._reading = False
+            self._reading = around
 
     def spent(self) -> Cost:
         """Return the pulses written and random bits drawn since the last call."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rules.draws import binomial
 from rules.plasticity.memristor.device import uniform
 
 
@@ -19,7 +20,7 @@ class Drawn(NamedTuple):
 
 
 def rounded(wish: Tensor, rng: torch.Generator) -> Drawn:
-    r"""Round at random to an adjacent whole number, :math:`n = \lfloor a \rfloor + Bernoulli(a - \lfloor a \rfloor)`.
+    r"""Round at random to an adjacent whole number, :math:`n = sign(a) (\lfloor |a| \rfloor + Bernoulli(|a| mod 1))`.
 
     The mean of n is the update a, `wish`; a whole number stays unchanged and takes no random bit.
 
@@ -28,9 +29,10 @@ def rounded(wish: Tensor, rng: torch.Generator) -> Drawn:
     """
     if torch.equal(wish, wish.round()):
         return Drawn(wish, 0)
-    below = wish.floor()
-    fraction = wish - below
-    return Drawn(below.add_(uniform(wish, rng) < fraction), int(fraction.count_nonzero()))
+    size = wish.abs()  # rounded before the sign is put back: floor(-1e-9) = -1 would leave a fraction that rounds to 1
+    below = size.floor()
+    fraction = size - below
+    return Drawn(below.add_(uniform(wish, rng) < fraction) * wish.sign(), int(fraction.count_nonzero()))
 
 
 def train(wish: Tensor, length: int, rng: torch.Generator) -> Drawn:
@@ -47,5 +49,5 @@ def train(wish: Tensor, length: int, rng: torch.Generator) -> Drawn:
     """
     size = wish.abs()
     chance = (size / length).clamp_(max=1.0)
-    n = torch.binomial(torch.full_like(wish, length), chance, generator=rng)
+    n = binomial(length, chance, rng)
     return Drawn(n * wish.sign(), length * int(wish.count_nonzero()), int((size > length).sum()))

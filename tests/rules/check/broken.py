@@ -128,7 +128,7 @@ class Forgetful(BPTT):
 
     seen: ClassVar[list[float]] = []
 
-    def init(self, model):
+    def init(self, model, rng):
         self.seen.clear()
         return ()
 

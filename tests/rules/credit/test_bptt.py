@@ -10,7 +10,7 @@ import rules
 from rules.check import toy
 from rules.contract import MissingNeed
 from rules.credit.bptt import BPTT
-from rules.credit.restricted import Restricted, last_layer
+from rules.credit.restricted import Restricted
 from rules.spikes.surrogate import SURROGATES, Surrogate
 from sandbox import LIF, EscapeLIF, Layer, Network, Population, StochasticBinary, build
 
@@ -188,7 +188,7 @@ def test_an_override_without_effect_is_reported():
 
 def test_restriction_leaves_all_else_alone():
     model, batch = toy.smooth(), toy.batch()
-    credit = Restricted(BPTT(), last_layer)
+    credit = Restricted(BPTT())
     got = assign(credit, model, batch).grads
     assert set(got) == {"2.weight", "2.bias"}
     same(got, {k: v for k, v in assign(BPTT(), model, batch).grads.items() if k in got}, 0.0)

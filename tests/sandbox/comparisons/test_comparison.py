@@ -15,13 +15,15 @@ from rules.contract import CreditRule
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.admission import Unfit
-from sandbox.comparisons.comparison import Comparison, compare, format_table
+from sandbox.comparisons.comparison import Comparison, compare, compared_runs, format_table
 from sandbox.comparisons.gather import gather
+from sandbox.comparisons.table import make_table
 from sandbox.config.experiment import MicroscopeConfig, NetworkConfig, RuleConfig
 from sandbox.config.registry import Choice
 from sandbox.machine import files
 from sandbox.report import write_report
 from sandbox.runs import index
+from sandbox.runs.finished import by_rule
 from sandbox.runs.run import run
 from sandbox.statistics import area, verdicts
 from tests.conftest import ROOT
@@ -237,6 +239,24 @@ def test_a_table_is_made_of_runs_wherever_they_were_made(made, mine, capsys):
     )
     assert main(["table", str(mine)]) == OK
     assert "linear classifier" in capsys.readouterr().out
+
+
+def test_runs_are_paired_by_seed_wherever_their_folders_are(mine):
+    """A rule's runs are read in the order of their folders, which is not that of their seeds."""
+    before = {row["rule"]: row for row in gather(mine)["rows"]}
+    for number, seed in enumerate((2, 0, 1)):
+        path = place(mine, "spsa", seed)
+        (mine / "moved").mkdir(exist_ok=True)
+        path.rename(mine / "moved" / f"{number}-{path.name}")
+    found = gather(mine)
+    assert found["seeds"] == [0, 1, 2]
+    assert {row["rule"]: row for row in found["rows"]} == before
+
+
+def test_a_table_of_other_seeds_is_refused(made):
+    runs = by_rule(compared_runs(made[0]))
+    with pytest.raises(ValueError, match="not run with the same seeds"):
+        make_table("yinyang", {**runs, "bptt": runs["bptt"][:2]}, ONE.load())
 
 
 def test_unpaired_seeds_are_refused_and_named(mine):

@@ -67,7 +67,7 @@ class WithFeedback(Holding):
     credit: CreditRule = field(default_factory=BPTT)
     feedback_weights: tuple = ()
 
-    def init(self, model):
+    def init(self, model, rng):
         return {name: weight.clone() for name, weight in self.feedback_weights}
 
     def assign(self, model, objective, batch, state, rng):

@@ -14,7 +14,7 @@ from rules.optional import offers
 from sandbox import LIF, Layer, LeakyIntegrator, Network, Population, build, calibrate, firing_report
 from sandbox.networks.models import convolutional, recurrent
 from sandbox.networks.network import Residual
-from sandbox.neurons import StochasticBinary
+from sandbox.neurons import StochasticBinary, learnable
 
 ARCHITECTURES = {
     "dense": ((6,), (12, 8)),
@@ -123,6 +123,23 @@ def test_a_sequential_of_layers_is_a_model_too():
 def test_calibration_reaches_the_wished_for_rate(net):
     for name, rate in firing_report(net, inputs(net)).items():
         assert rate == pytest.approx(0.2, abs=0.03), name
+
+
+def test_calibration_leaves_alone_what_neurons_learn_and_which_parts_are_frozen():
+    net = build((4,), 3, hidden=("8b", "6r"), neuron=LIF(tau_mem=learnable(10.0)))
+    with torch.no_grad():
+        for layer in net.layers[:2]:
+            layer.cells.learned.raw["tau_mem"].fill_(0.2)
+    net.train()
+    norm = net.layers[0].synapse[1].eval()
+    calibrate(net, inputs(net).float(), rate=0.2)
+    assert all(float(layer.cells.learned.raw["tau_mem"]) == pytest.approx(0.2) for layer in net.layers[:2])
+    assert net.training
+    assert not norm.training
+    net.eval()
+    with pytest.raises(ValueError, match="input has shape"):
+        calibrate(net, torch.rand(3, 2, 5), rate=0.2)
+    assert not net.training
 
 
 @pytest.mark.parametrize("neuron", [LIF(), LIF(v_leak=-65.0, v_threshold=-50.0, v_reset=-65.0, r=20.0)])

@@ -149,7 +149,7 @@ def test_a_folder_of_a_newer_version_is_refused(tmp_path):
     run(TINY, tmp_path / "r")
     path = tmp_path / "r" / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "format": folders.FORMAT + 1}))
-    with pytest.raises(ValueError, match=r"written by a newer version \(format 3, this one reads up to 2\)"):
+    with pytest.raises(ValueError, match=r"written by a newer version \(format 4, this one reads up to 3\)"):
         run(TINY, tmp_path / "r")
 
 
@@ -186,7 +186,7 @@ def test_an_unreadable_checkpoint_is_named(tmp_path):
     with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
         run(TINY, tmp_path / "r")
     torch.save({**earlier, "format": folders.FORMAT + 1}, path)
-    with pytest.raises(RunFailed, match=r"it has format 3, this version reads 2\); remove it to start this run again"):
+    with pytest.raises(RunFailed, match=r"it has format 4, this version reads 3\); remove it to start this run again"):
         run(TINY, tmp_path / "r")
     path.write_bytes(b"half")
     with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
@@ -222,7 +222,7 @@ def test_an_unfinished_run_of_an_earlier_format_is_named(tmp_path):
     with pytest.raises(Stop):
         run(TINY, tmp_path / "r", progress=_stop)
     _call_earlier(tmp_path / "r")
-    with pytest.raises(ValueError, match=r"format 1, this one writes 2.*Finish the run with revision .*or remove"):
+    with pytest.raises(ValueError, match=r"format 1, this one writes 3.*Finish the run with revision .*or remove"):
         run(TINY, tmp_path / "r")
 
 

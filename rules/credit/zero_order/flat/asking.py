@@ -14,7 +14,7 @@ from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_paramete
 from rules.credit.zero_order.sharing import generator, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
 from rules.forward import leaves, plain, run_model
-from rules.metering import Meter
+from rules.metering import Meter, beside
 from rules.optional import reader_of
 from rules.processes import rank
 from rules.spikes.surrogate import Surrogate, differentiating
@@ -43,6 +43,7 @@ class Asking:
         self.read = reader_of(plain(model))
         self.readings = generator(readings + rank())
         self.spent = Cost()
+        self.outside = Cost()  # of a pass, of operators outside of modules
         self.own = own_parameters(objective)
         if any(isinstance(p, UninitializedParameter) for p in self.own.values()):
             self.loss()  # lazy parameters get their shape from the first features
@@ -57,7 +58,16 @@ class Asking:
     def loss(self) -> float:
         """Return the loss of one pass."""
         with torch.no_grad():
-            return float(self.objective(self.run(), self.views))
+            return float(self.judged(self.run()))
+
+    def judged(self, run: Run) -> Tensor:
+        """Return the objective of a run, with the work of its own modules and helpers counted."""
+        if not beside(self.objective):
+            return self.objective(run, self.views)
+        with Meter(nn.Identity(), self.objective, functional=False) as meter:
+            loss = self.objective(run, self.views)
+        self.spent += meter.cost(forwards=0, backwards=int(loss.requires_grad))
+        return loss
 
     def measured(self, run: Run) -> Run:
         """Return a run as read through the model's `read`, if it has one."""
@@ -67,16 +77,29 @@ class Asking:
         return run._replace(output=self.read(run.output, self.readings), traces=traces)
 
     @contextmanager
-    def counted(self, copies: int = 1) -> Iterator[None]:
-        """Count what happens in this context as one pass of each of `copies` copies of the model."""
-        with Meter(self.model) as meter:
+    def counted(self, copies: int | None = None) -> Iterator[None]:
+        """Count what happens in this context as one pass, or as one of each of several copies stacked by vmap.
+
+        Operators outside of modules are counted in single passes, and taken to be the same in each copy.
+        """
+        with Meter(self.model, functional=copies is None) as meter:
             yield
-        once = vars(meter.cost(forwards=1, backwards=0))
-        self.spent += Cost(**{name: copies * number for name, number in once.items()})
+        once = meter.cost(forwards=1, backwards=0)
+        if copies is None:
+            self.outside = meter.outside
+        else:
+            once += self.outside
+        self.spent += Cost(**{name: (copies or 1) * number for name, number in vars(once).items()})
 
     def cost(self) -> Cost:
         """Return the cost so far, of all processes."""
         return whole(self.spent)
+
+    def weighing(self, draws: int, direction: str = "normal") -> Cost:
+        """Return the cost of directions of all weights, and of adding them up, each times its slope."""
+        numbers = draws * sum(p.numel() for p in self.parameters.values())
+        drawn = {"gaussian_draws" if direction == "normal" else "random_bits": numbers}
+        return Cost(weight_operations=numbers, multiplications=numbers, **drawn)
 
 
 class Joined(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Credit, CreditRule, Objective
+from rules.contract import Batch, Cost, Credit, CreditRule, Objective
 from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.copies import Copies, Widest, divided
@@ -68,6 +68,7 @@ class CoordinateWise(CreditRule):
     memory: float = 2.0**30
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic"})
 
     def __post_init__(self) -> None:
         for name, valid in CHOICES.items():
@@ -110,7 +111,8 @@ class CoordinateWise(CreditRule):
         for chunk, slopes in zip(chunks, found, strict=True):
             at = torch.unravel_index(chunk.places, grads[chunk.name].shape)
             grads[chunk.name][at] = (scale * slopes[: len(chunk.places)]).to(grads[chunk.name])
-        return Credit(grads, state, centre, asking.cost(), clean.carry, {"probes": float(kept)})
+        cost = asking.cost() + Cost(weight_operations=kept, multiplications=kept)
+        return Credit(grads, state, centre, cost, clean.carry, {"probes": float(kept)})
 
     def chosen(self, number: int, kept: int, rng: torch.Generator) -> Tensor:
         """Return the numbers of the chosen weights, in order."""

@@ -54,6 +54,7 @@ class EvolutionStrategy(CreditRule):
     shaping: Literal["rank", "none"] = "rank"
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic"})
 
     def __post_init__(self) -> None:
         if self.population < 2:
@@ -92,7 +93,7 @@ class EvolutionStrategy(CreditRule):
             grads=moved.become(numbers, factors / (self.population * self.sigma)),
             state=state,
             loss=float(losses.mean()),
-            cost=asking.cost(),
+            cost=asking.cost() + asking.weighing(len(numbers)),
             info={"probes": float(self.population)},
         )
 

@@ -58,6 +58,7 @@ class ForwardGradient(CreditRule):
     direction: Literal["normal", "rademacher"] = "normal"
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless"})
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
@@ -97,7 +98,7 @@ class ForwardGradient(CreditRule):
             grads=grads,
             state=state,
             loss=float(found[:, 1].mean()),
-            cost=whole(sum((cost for _, cost in passes), asking.spent)),
+            cost=whole(sum((cost for _, cost in passes), asking.spent)) + asking.weighing(self.draws, self.direction),
             carry=passes[0][0] if passes else None,
             info={"probes": float(self.draws)},
         )

@@ -60,6 +60,7 @@ class NodePerturbation(CreditRule):
     antithetic: bool = True
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic", "independent"})
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
@@ -91,4 +92,5 @@ class NodePerturbation(CreditRule):
             require_mean(objective, loss, alone)
             found = shared(self.draws, samples, differences, f"sigma={self.sigma:g}")  # [draws, B]
             grads = nodes.gradients(numbers, found / (self.draws * self.sigma**2 * samples))
-        return Credit(grads | own, state, loss, asking.cost(), clean.carry, {"probes": float(self.draws)})
+        cost = asking.cost() + nodes.cost(self.draws)
+        return Credit(grads | own, state, loss, cost, clean.carry, {"probes": float(self.draws)})

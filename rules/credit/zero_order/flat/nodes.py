@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Run, Trace
+from rules.contract import Batch, Cost, Run, Trace
 from rules.credit.zero_order.draws import normal_like
 from rules.credit.zero_order.flat.alone import losses_alone, sample_axis
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.layered.blocks import Call, intercepted, rows, stacked, unstacked
 from rules.credit.zero_order.sharing import generator
 from rules.forward import leaves, map_tensors
-from rules.weight_gradients import weight_gradients
+from rules.weight_gradients import outer_products, weight_gradients
 
 
 class Nodes:
@@ -107,6 +107,14 @@ class Nodes:
                 found[name] = found[name] + gradient if name in found else gradient
         return {name: found[name] for name in self.names.values() if name in found}
 
+    def cost(self, draws: int) -> Cost:
+        """Return the cost of the noise, of errors from it, and of their outer products with the inputs."""
+        numbers = draws * sum(call.z.numel() for call in self.calls.values())
+        outer = sum(outer_products(call.module, call.pre, call.z) for call in self.calls.values())
+        return Cost(
+            error_operations=numbers, weight_operations=outer, multiplications=numbers + outer, gaussian_draws=numbers
+        )
+
 
 def require_audible(sigma: float, call: Call) -> None:
     """Raise ValueError for noise that rounding removes when it is added to the largest signal."""
@@ -124,6 +132,6 @@ def own_gradients(asking: Asking, clean: Run) -> dict[str, Tensor]:
     if not asking.own:
         return {}
     with torch.enable_grad():
-        loss = asking.objective(clean, asking.views)
+        loss = asking.judged(clean)
         slopes = torch.autograd.grad(loss, list(asking.own.values()), allow_unused=True)
     return {name: g for name, g in zip(asking.own, slopes, strict=True) if g is not None}

@@ -58,6 +58,7 @@ class SPSA(CreditRule):
     direction: Literal["normal", "rademacher"] = "normal"
 
     claim: ClassVar[Claim] = "unbiased"
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic"})
 
     def __post_init__(self) -> None:
         require_draws("draws", self.draws)
@@ -95,7 +96,7 @@ class SPSA(CreditRule):
             grads=moved.become(numbers, slopes / self.draws),
             state=state,
             loss=float(losses.mean()) if centre is None else centre,
-            cost=asking.cost(),
+            cost=asking.cost() + asking.weighing(self.draws, self.direction),
             carry=base.carry if base else None,
             info={"probes": float(self.draws)},
         )

@@ -61,7 +61,7 @@ class Tangents:
         if any(isinstance(module, nn.RNNBase) for module in self._modules):  # mkldnn kernels drop the direction
             self._stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         for module in self._modules:
-            meter = self._stack.enter_context(Meter(module))
+            meter = self._stack.enter_context(Meter(module, functional=False))
             self._stack.callback(module.register_forward_hook(partial(self._count, meter)).remove)
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, CreditRule, Objective, Run
@@ -28,6 +29,20 @@ def shaped(model: nn.Module, x: Tensor) -> Tensor:
     """Return the input in the `shape` of one sample at one step, if the model declares it; otherwise unchanged."""
     shape = shape_of(plain(model))
     return x if shape is None else x.reshape(*x.shape[:2], *shape)
+
+
+def confirm_repeats(model: nn.Module, made: Recorded) -> None:
+    """Raise ValueError if the layers, called again, give another output: then they keep state between calls."""
+    again, steps = made.timed(0), made.chain.steps
+    for position, step in enumerate(steps):
+        again = made.run(position, position + 1, again)
+        before = made.timed(position + 1) if position + 1 in made.values else None
+        if before is not None and not torch.allclose(again, before, rtol=0, atol=1e-2 * float(before.abs().max())):
+            raise ValueError(
+                f"layer {step.name!r} of {type(model).__name__} ({type(step.module).__name__}) gave another output "
+                "when it was called again: it keeps state, which the model resets and a layer alone does not. "
+                "model = rules.adapt(model) resets each layer"
+            )
 
 
 def confirm(model: nn.Module, run: Run, made: Recorded) -> None:

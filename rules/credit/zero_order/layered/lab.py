@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from rules.contract import Cost
 from rules.credit.zero_order.layered.colouring import Layout
 from rules.processes import rank
 from rules.seeds import seeded
@@ -65,6 +66,8 @@ class Lab:
         self.readings = self.generator(0, rank())  # for the noise in reading
         self.spikes = False  # whether the model spiked in the first pass
         self.probes = 0
+        self.compared = 0  # numbers at the ends of probes, each multiplied by an error
+        self.drawn = Cost()  # random numbers in directions
         self.gains: dict[str, tuple[float, int]] = {}  # of each segment, gain and number of layers
 
     def generator(self, *numbers: int) -> torch.Generator:

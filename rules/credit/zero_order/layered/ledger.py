@@ -23,7 +23,7 @@ class Ledger:
 
     def __init__(self, model: nn.Module) -> None:
         self._meter = Meter(model)  # for the whole model
-        self._each = [Meter(module) for module in weighted(model).values()]
+        self._each = [Meter(module, functional=False) for module in weighted(model).values()]
         self._unit: list[int] = []
         self._stack = ExitStack()
 

@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from rules.contract import Cost
 from rules.credit.zero_order.layered.directions import Probes, lattice, random, scattered
 from rules.credit.zero_order.layered.lab import Lab, Probing, Site
 from rules.diagnostics.nonfinite import NonFinite
@@ -39,7 +40,10 @@ def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
             difference = measured(site, block, eps, lab)  # [T - since, K, B, *G], of twice or once eps
             energy += difference[:, :, :WATCHED].square().flatten(3).sum(3).sum((0, 1))
             block.credit(found, attributed(site, block, difference, error))
+            lab.compared += difference.numel() + (block.directions.numel() if kind != "basis" else 0)
             count += block.directions.shape[1]
+    if kind != "basis":
+        lab.drawn += Cost(**{"gaussian_draws" if kind == "normal" else "random_bits": how.q * site.value.numel()})
     energy, found = summed(energy), summed(found)
     span = eps * (2 if how.diff == "central" else 1)
     found /= span.reshape(1, -1, *[1] * (found.ndim - 2))

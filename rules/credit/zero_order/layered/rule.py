@@ -10,14 +10,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Credit, CreditRule, Objective, Run, own_parameters
-from rules.credit.zero_order.layered.admission import confirm, refuse, shaped
+from rules.contract import Batch, Cost, Credit, CreditRule, Objective, Run, own_parameters
+from rules.credit.zero_order.layered.admission import confirm, confirm_repeats, refuse, shaped
 from rules.credit.zero_order.layered.lab import Lab, Probing
 from rules.credit.zero_order.layered.ledger import Ledger
 from rules.credit.zero_order.layered.recorded import record
 from rules.credit.zero_order.layered.stages import stages
 from rules.credit.zero_order.layered.transport import Transport
 from rules.credit.zero_order.layered.unitary import report_gains
+from rules.credit.zero_order.sharing import whole
 from rules.errors import unknown
 from rules.forward import plain, run_model
 from rules.optional import reader_of
@@ -72,6 +73,7 @@ class Layered(CreditRule):
     memory: float = 2.0**30
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic", "independent"})
 
     def __post_init__(self) -> None:
         for name, valid in OPTIONS.items():
@@ -108,7 +110,7 @@ class Layered(CreditRule):
         """Return the weights and biases of every nn.Linear and convolution."""
         return synaptic_parameters(model)
 
-    def init(self, model: nn.Module) -> bool:
+    def init(self, model: nn.Module, rng: torch.Generator) -> bool:
         """Return False: the model has not yet been verified to be the sequence of its layers."""
         return False
 
@@ -126,11 +128,15 @@ class Layered(CreditRule):
             if not (state or chain.certain):
                 with lab.passing():
                     confirm(model, run_model(model, views), made)
+                with lab.passing():
+                    confirm_repeats(model, made)
             loss, error, own = output_error(objective, Run(made.output), views)
-            grads = Transport(made, lab, learned).gradients(error, self.plan)
-        cost = ledger.cost(forwards=1 if state or chain.certain else 2)
-        if processes() > 1:
-            cost = type(cost)(*summed(torch.tensor([*vars(cost).values()])).tolist())
+            transport = Transport(made, lab, learned)
+            grads = transport.gradients(error, self.plan)
+        cost = ledger.cost(forwards=1 if state or chain.certain else 3)
+        cost += Cost(error_operations=lab.compared, multiplications=lab.compared)
+        products = transport.weight_operations  # every process forms them all, and they are counted once
+        cost = whole(cost) + lab.drawn + Cost(weight_operations=products, multiplications=products)
         info = {"probes": float(summed(torch.tensor(lab.probes))), **report_gains(lab.gains)}
         return Credit(own | grads, True, loss, cost, info=info)
 

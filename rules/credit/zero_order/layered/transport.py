@@ -14,7 +14,7 @@ from rules.credit.zero_order.layered.lab import Lab, Site
 from rules.credit.zero_order.layered.probes import transported
 from rules.credit.zero_order.layered.recorded import Recorded, called
 from rules.credit.zero_order.layered.stages import Block, Cells, tiled
-from rules.weight_gradients import weight_gradients
+from rules.weight_gradients import outer_products, weight_gradients
 
 Plan = Callable[[int], Iterator[tuple[int, int]]]
 
@@ -28,6 +28,7 @@ class Transport:
         self.names = {id(p): name for name, p in learned.items()}
         self.sharing = lab.how.times == "shared" and lab.how.probes == "basis"
         self.grads: dict[str, Tensor] = {}
+        self.weight_operations = 0  # of outer products
 
     def gradients(self, error: Tensor, plan: Plan) -> dict[str, Tensor]:
         """Return the gradients of the trained parameters for the error at the output `[T, B, classes]`."""
@@ -156,6 +157,7 @@ class Transport:
     def add(self, module: nn.Module, pre: Tensor, error: Tensor) -> None:
         """Add gradients; those of a weight that is used more than once are summed."""
         own = dict(module.named_parameters(recurse=False))
+        self.weight_operations += outer_products(module, pre, error)
         for name, gradient in weight_gradients(module, pre, error).items():
             full = self.names[id(own[name])]
             self.grads[full] = self.grads[full] + gradient if full in self.grads else gradient

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from rules.contract import Batch, Credit, CreditRule, Holding, Objective
+from rules.contract import Batch, Cost, Credit, CreditRule, Holding, Objective
 from rules.diagnostics.health import HealthWarning
 from rules.synapses import SYNAPSES
 
@@ -120,7 +120,9 @@ class TowardsOrthogonal(Holding):
         credit = self.credit.assign(model, objective, batch, state, rng)
         matrices = {name: p for name, p in self.parameters(model).items() if p.ndim > 1 and name in credit.grads}
         pulled = {name: credit.grads[name] + self.weight * slope(p, self.gain) for name, p in matrices.items()}
-        return credit._replace(grads=credit.grads | pulled)
+        products = sum(2 * p.numel() * min(len(p), p[0].numel()) for p in matrices.values())
+        cost = credit.cost + Cost(weight_operations=products, multiplications=products)
+        return credit._replace(grads=credit.grads | pulled, cost=cost)
 
 
 def slope(weight: Tensor, gain: float) -> Tensor:

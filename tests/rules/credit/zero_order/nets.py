@@ -40,7 +40,7 @@ def inputs(*shape, seed=1):
 
 
 def assign(rule, model, x, y=None, objective=QUADRATIC, seed=0):
-    return rule.assign(model, objective, Batch(x, y), rule.init(model), dice(seed))
+    return rule.assign(model, objective, Batch(x, y), rule.init(model, dice()), dice(seed))
 
 
 def flat(grads):

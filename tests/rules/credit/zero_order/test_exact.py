@@ -13,7 +13,7 @@ import rules
 from rules.check import check_rule, toy
 from rules.contract import Batch
 from rules.credit.bptt import BPTT
-from rules.credit.restricted import Restricted, last_layer
+from rules.credit.restricted import Restricted
 from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal
 from rules.objectives import OBJECTIVES
 from rules.plasticity import PLASTICITIES
@@ -218,7 +218,7 @@ def test_it_composes_and_trains():
     trainer = rules.Trainer(model, rule, seed=0)
     losses = [trainer.step(Batch(x, y)).loss for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
-    restricted = Restricted(HZO(), last_layer)
+    restricted = Restricted(HZO())
     credit = assign(restricted, model, x, y)
     assert credit.grads.keys() == {"4.weight", "4.bias"}
     assert credit.cost.layer_evaluations == 3  # the layers below are not evaluated
@@ -249,6 +249,6 @@ def test_a_sequence_without_memory_needs_no_probe_for_each_time():
 def test_what_is_between_bare_layers_is_the_models_own():
     model, batch = toy.leaky(spiking=False), toy.batch()
     for rule in RULES:
-        mine = rule.assign(model, QUADRATIC, batch, rule.init(model), dice()).grads
+        mine = rule.assign(model, QUADRATIC, batch, rule.init(model, dice()), dice()).grads
         true = BPTT().assign(model, QUADRATIC, batch, (), dice()).grads
         torch.testing.assert_close(flat(mine), flat(true), atol=1e-8, rtol=1e-8)

@@ -201,7 +201,8 @@ def test_the_bill_of_forward_gradients():
     cost = assign(ForwardGradient(draws=2), toy.leaky(spiking=False), X).cost
     assert (cost.forwards, cost.backwards, cost.layer_evaluations) == (2, 0, 2 * (2 + 3 + 3))
     assert cost.synaptic_operations == 2 * 4 * 6 * (2 * 3 * 5 + 3 * 5 * 5 + 3 * 5 * 2)
-    assert cost.multiplications == cost.synaptic_operations
+    assert cost.weight_operations == cost.gaussian_draws == 2 * 62  # each direction of all weights, times its slope
+    assert cost.multiplications == cost.synaptic_operations + cost.weight_operations
 
 
 class Fails(nn.Module):

@@ -60,8 +60,10 @@ def test_a_probe_at_a_time_runs_from_that_time_on():
     model = network((5, 6))
     credit = assign(SequentialLocal(smooth=True), model, sequence())
     share = (T + 1) / 2  # of T probes for each unit, in whole passes
-    assert credit.cost.layer_evaluations == 2 * 3 + 2 * (5 + 6) * share  # the first step runs the model once more
-    assert credit.cost.forwards == 2
+    assert (
+        credit.cost.layer_evaluations == 3 * 3 + 2 * (5 + 6) * share
+    )  # the first step runs model and layers once more
+    assert credit.cost.forwards == 3
     again = SequentialLocal(smooth=True).assign(model, OBJECTIVES["ce_mean"](), batch(), True, dice())
     assert (again.cost.layer_evaluations, again.cost.forwards) == (3 + 2 * (5 + 6) * share, 1)
 

@@ -22,6 +22,7 @@ from rules.plasticity.memristor import (
     Positional,
     SoftBounds,
 )
+from rules.plasticity.memristor.pulses import rounded
 
 IDEAL = ConstantStep(dw_min=0.01)
 NOISY = SoftBounds(
@@ -93,6 +94,15 @@ def test_on_average_a_parameter_moves_by_lr_times_gradient(store, train):
     room = 4 * one * (40 * 4 / 4 / 20000) ** 0.5 + 2.0 * IDEAL.step * (store != Direct())  # the counter keeps a rest
     assert float(p.data.mean()) == pytest.approx(-40 * 0.003 * 0.7, abs=room)
     assert float(p.data.std()) > 0 or isinstance(store, AccumulateAndCarry)
+
+
+def test_tiny_wishes_of_either_sign_are_pulses_alike():
+    """In float32 the fraction of -1e-9 above its floor, -1, rounds to 1, so that no such wish became a pulse."""
+    wish = torch.full((100_000,), 1e-9)
+    wish[::2] = 2.0**-4  # some that do become pulses
+    up, down = (rounded(sign * wish, torch.Generator().manual_seed(0)).n for sign in (1, -1))
+    assert torch.equal(up, -down)
+    assert float(up.sum()) > 0
 
 
 def test_fractions_take_a_random_bit_and_whole_numbers_none():
@@ -413,6 +423,35 @@ def test_a_refused_group_leaves_no_trace():
     with pytest.raises(ValueError, match="do not fit"):
         optimizer.add_param_group({"params": [layer(2, value=3.0)], "scale": 1.0})
     assert len(optimizer.param_groups) == len(optimizer.state) == 1
+
+
+def test_a_reading_inside_a_reading_leaves_the_outer_one_closed():
+    model = net()
+    optimizer = MemristorOptimizer(list(model.parameters()), NOISY, Direct())
+    rng = torch.Generator().manual_seed(0)
+    with optimizer.reading(model, rng):
+        with optimizer.reading(model, rng):
+            pass
+        with pytest.raises(RuntimeError, match="leave the block first"):
+            optimizer.step()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("train", [None, 4])
+def test_pulses_do_not_depend_on_the_layout_of_memory(train):
+    """Draws are made in the order of the indices: a channels-last weight or gradient gets the same pulses."""
+    weights = []
+    for last in (False, True):
+        p = nn.Parameter(torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
+        gradient = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+        if last:
+            p = nn.Parameter(p.detach().to(memory_format=torch.channels_last))
+            gradient = gradient.to(memory_format=torch.channels_last)
+        optimizer = MemristorOptimizer([p], NOISY, Direct(), train=train, lr=0.1)
+        p.grad = gradient
+        optimizer.step()
+        weights.append(p.detach().contiguous())
+    assert torch.equal(*weights)
 
 
 def test_no_step_inside_a_reading():

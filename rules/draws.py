@@ -1,0 +1,41 @@
+"""Random numbers for tensors on any device: drawn on the generator's device, in the order of the indices, then moved.
+
+So a generator of the CPU serves tensors on every device, with the same numbers, whatever their layout in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    """Draw numbers in [0, 1), in the dtype and on the device of `like`; without a generator from torch's global one.
+
+    >>> uniform((2, 3), torch.Generator().manual_seed(0), torch.zeros(1)).shape
+    torch.Size([2, 3])
+    """
+    return torch.rand(*shape, **_place(generator, like), dtype=like.dtype).to(like.device)
+
+
+def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    """Draw standard normal numbers, as `uniform` does."""
+    return torch.randn(*shape, **_place(generator, like), dtype=like.dtype).to(like.device)
+
+
+def integers(low: int, high: int, shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
+    """Draw whole numbers from low to high - 1 as int64, on the device of `like`."""
+    return torch.randint(low, high, tuple(shape), **_place(generator, like)).to(like.device)
+
+
+def binomial(count: int, chance: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw how many of `count` trials succeed, with a probability for each entry."""
+    at = chance.to(generator.device).contiguous()
+    return torch.binomial(torch.full_like(at, count), at, generator=generator).to(chance.device)
+
+
+def _place(generator: torch.Generator | None, like: Tensor) -> dict[str, Any]:
+    return {"generator": generator, "device": like.device if generator is None else generator.device}

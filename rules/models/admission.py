@@ -1,0 +1,77 @@
+"""What a model's answers mean for a rule: refuse what would make it wrong, warn of the rest, each with the remedy."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import nn
+
+from rules.contract import CreditRule
+from rules.models.questions import Answers
+
+SAMPLES = "arrays are time-first, [T, B, ...]"
+
+
+class ModelWarning(UserWarning):
+    """Warns of a model that does something a learning rule does not expect."""
+
+
+class UnfitModel(ValueError):
+    """Raised for a model with which a rule would learn something wrong; nothing has been changed."""
+
+
+def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
+    """Return what is wrong with a model, by the keys of ANSWERS, each with what was seen and the remedy.
+
+    >>> problems(nn.Linear(1, 1), Answers(stateless=True, deterministic=True, independent=True))
+    {}
+    """
+    found = {}
+    where = f" (first seen in {answers.where!r})" if answers.where else ""
+    name = type(model).__name__
+    if answers.stateless is False:
+        found["stateless"] = (
+            f"{name} keeps state from one call to the next: the same input twice gave two outputs{where}. Let every "
+            "call start anew: model = rules.adapt(model) for snnTorch, SpikingJelly, Sinabs and Norse; of other "
+            "libraries model = rules.adapt(model, reset=lambda model: ...)"
+        )
+    if answers.deterministic is False:
+        found["deterministic"] = (
+            f"{name} draws random numbers in a pass: the same input twice gave two outputs{where}. If it is dropout, "
+            "switch it off: model.eval(), and F.dropout(x, training=self.training) in forward"
+        )
+    if answers.independent is False and answers.exchanged:
+        found["independent"] = (
+            f"{name} takes samples for time{where}: a change of one sample changed the outputs of others, and no step "
+            f"of time changed another. {SAMPLES}; for a batch-first model: model = rules.adapt(model, batch_first=True)"
+        )
+    elif answers.independent is False:
+        found["independent"] = (
+            f"{name} mixes the samples of a batch{where}: a change of one sample changed the outputs of others. "
+            f"{SAMPLES}: for a batch-first model write model = rules.adapt(model, batch_first=True); for normalisation "
+            "over the batch use nn.GroupNorm or nn.LayerNorm"
+        )
+    return found
+
+
+def admit(rule: CreditRule, model: nn.Module, answers: Answers) -> None:
+    """Raise UnfitModel if the rule relies on what the answers deny; warn of everything else.
+
+    The message ends with how to go on regardless.
+    """
+    found = problems(model, answers)
+    relied = [text for key, text in found.items() if key in rule.relies_on]
+    if relied:
+        raise UnfitModel(
+            f"{type(rule).__name__} would learn something wrong: {'; '.join(relied)}. "
+            "Trainer(..., confirm=False) asks no questions"
+        )
+    for text in found.values():
+        warnings.warn(f"{text}. Trainer(..., confirm=False) asks no questions", ModelWarning, stacklevel=4)
+    if answers.error:
+        warnings.warn(
+            f"{type(model).__name__} could not be asked before its first step: in evaluation mode it raised "
+            f"{answers.error}",
+            ModelWarning,
+            stacklevel=4,
+        )

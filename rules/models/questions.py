@@ -1,0 +1,226 @@
+"""What a model is asked before its first step: whether a second pass gives the same, what is a sample, what is time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch
+from rules.forward import map_tensors, run_model
+from rules.seeds import seeded
+from rules.spikes.surrogate import differentiating
+from rules.untouched import untouched
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What passes of a model have shown; None where a question could not be asked.
+
+    `exchanged` is True if steps of time are independent of one another and samples are not: then the two axes are in
+    another order than the model's. `where` is the path of the first module that showed a problem. `error` is what the
+    model raised in evaluation mode, if it did.
+    """
+
+    stateless: bool | None = None  # a pass does not depend on the passes before it
+    deterministic: bool | None = None  # two passes on the same input give the same output
+    independent: bool | None = None  # the output of a sample depends on that sample alone
+    causal: bool | None = None  # no output depends on a later input; None for a model without steps of time
+    remembers: bool | None = None  # some output depends on an earlier input
+    exchanged: bool = False
+    where: str | None = None
+    passes: int = 0
+    error: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the answers as plain data, for a file."""
+        return asdict(self)
+
+
+def ask(model: nn.Module, batch: Batch, *, training: bool = False) -> Answers:
+    """Ask a model in three to five passes without gradient, and leave it as it was.
+
+    Args:
+        model: the model.
+        batch: its first batch.
+        training: ask in the modes in which the model is, as rules that compare passes need it; in evaluation mode by
+            default.
+
+    >>> found = ask(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2)), Batch(torch.rand(4, 2)))
+    >>> found.stateless, found.deterministic, found.independent, found.passes
+    (True, True, True, 3)
+    """
+    asked = Asked(model, batch, training)
+    try:
+        return asked.answers()
+    except Exception as error:  # a model that cannot run raises the same in the step, with its traceback
+        return Answers(passes=asked.passes, error=f"{type(error).__name__}: {error}")
+
+
+Outputs = list[tuple[str, Tensor]]  # of every module, in the order in which they finished
+
+
+class Asked:
+    """Passes of a model that leave no trace, and comparisons of their outputs."""
+
+    def __init__(self, model: nn.Module, batch: Batch, training: bool) -> None:
+        self.model, self.batch, self.training = model, batch, training
+        self.passes = 0
+        self.samples = 0
+
+    def answers(self) -> Answers:
+        """Return the answers, asking no further where a question was answered badly."""
+        with untouched(self.model, seed=1):
+            self.settle()
+            first, second = self.output(), self.output()
+        self.samples = first.shape[1]
+        found = self.of_samples(first) if close(first, second) else self.unequal()
+        return replace(found, passes=self.passes)
+
+    def settle(self) -> None:
+        """Put the model into evaluation mode, unless it is asked as it is."""
+        if not self.training:
+            self.model.eval()
+
+    def output(self, x: Any = None, watch: Outputs | None = None) -> Tensor:
+        """Return the output of one pass, `[T, B, ...]`; stochastic units of ours draw the same in each."""
+        self.passes += 1
+        batch = self.batch if x is None else self.batch._replace(x=x)
+        handles = [] if watch is None else [m.register_forward_hook(noting(watch, n)) for n, m in named(self.model)]
+        try:
+            with differentiating(generator=seeded(0, "questions")):
+                run = run_model(self.model, batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return run.output.detach()
+
+    def fresh(self, x: Any = None, seed: int = 1, watch: Outputs | None = None) -> Tensor:
+        """Return the output of a pass from the state in which the model was handed over."""
+        with untouched(self.model, seed=seed):
+            self.settle()
+            return self.output(x, watch)
+
+    def unequal(self) -> Answers:
+        """Tell random numbers from a kept state, for a model whose second pass gave another output."""
+        one: Outputs = []
+        two: Outputs = []
+        if not close(self.fresh(seed=1, watch=one), self.fresh(seed=2, watch=two)):
+            return Answers(deterministic=False, where=first_apart(one, two, lambda shown: shown))
+        one, two = [], []
+        with untouched(self.model, seed=1):
+            self.settle()
+            self.output(watch=one), self.output(watch=two)
+        return Answers(stateless=False, where=first_apart(one, two, lambda shown: shown))
+
+    def of_samples(self, first: Tensor) -> Answers:
+        """Change one sample, then a stretch of time, and see what else changes."""
+        found = Answers(stateless=True, deterministic=True)
+        steps, samples = first.shape[:2]
+        axes = axes_of_samples(self.batch.x, samples)
+        independent, timed = None, axes == (1,) or (axes == (1, 0) and steps == lengthiest(self.batch.x))
+        for axis in axes if samples > 1 else ():
+            changed = altered(self.batch.x, axis, slice(0, 1), samples)
+            independent = close(first[:, 1:], self.fresh(changed)[:, 1:])
+            if independent:
+                timed = axis == 1
+                break
+        found = replace(found, independent=independent)
+        if timed and steps > 2 and steps == lengthiest(self.batch.x):
+            start, end = steps // 3, steps - steps // 3
+            later = self.fresh(altered(self.batch.x, 0, slice(start, end), steps))
+            found = replace(
+                found, causal=close(first[:start], later[:start]), remembers=not close(first[end:], later[end:])
+            )
+        if independent is False:
+            found = replace(found, exchanged=bool(found.causal and not found.remembers), where=self.mixing(axes[0]))
+        return found
+
+    def mixing(self, axis: int) -> str | None:
+        """Return the path of the first module in which another sample's change shows."""
+        one: Outputs = []
+        two: Outputs = []
+        self.fresh(watch=one), self.fresh(altered(self.batch.x, axis, slice(0, 1), self.samples), watch=two)
+
+        def others(shown: Tensor) -> Tensor:
+            if shown.ndim > 1 and shown.shape[1] == self.samples:
+                return shown[:, 1:]
+            if len(shown) % self.samples == 0:  # samples alone, or steps and samples in one axis
+                return shown.reshape(-1, self.samples, *shown.shape[1:])[:, 1:]
+            return shown
+
+        return first_apart(one, two, others)
+
+
+def named(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return every module by its path, parts before the whole."""
+    return [(name or type(model).__name__, module) for name, module in model.named_modules()]
+
+
+def noting(watch: Outputs, name: str) -> Callable[..., None]:
+    """Return a hook that notes a module's first output."""
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        while isinstance(output, (tuple, list)) and output:
+            output = output[0]
+        if isinstance(output, Tensor):
+            watch.append((name, output.detach().clone()))
+
+    return hook
+
+
+def first_apart(one: Outputs, two: Outputs, part: Callable[[Tensor], Tensor]) -> str | None:
+    """Return the path of the first module whose outputs differ in two passes, in a part of them."""
+    for (name, a), (_, b) in zip(one, two, strict=False):
+        if a.shape != b.shape or not close(part(a), part(b)):
+            return name
+    return None
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Return whether two outputs are equal but for rounding: up to the square root of the precision of the largest."""
+    if a.shape != b.shape or not a.numel():
+        return a.shape == b.shape
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    tolerance = torch.finfo(a.dtype).eps ** 0.5
+    return bool(torch.allclose(a, b, rtol=0, atol=tolerance * float(a.abs().nan_to_num().max()), equal_nan=True))
+
+
+def axes_of_samples(x: Any, samples: int) -> tuple[int, ...]:
+    """Return the axes of an input that may count samples: 1, behind time, first."""
+    leaf = leaves(x)[0]
+    behind = leaf.ndim > 1 and leaf.shape[1] == samples
+    return tuple(axis for axis, fits in ((1, behind), (0, len(leaf) == samples)) if fits)
+
+
+def lengthiest(x: Any) -> int:
+    """Return the number of rows of the longest input."""
+    return max(len(leaf) for leaf in leaves(x))
+
+
+def leaves(x: Any) -> list[Tensor]:
+    """Return the tensors of an input that have axes."""
+    found: list[Tensor] = []
+    map_tensors(lambda leaf: found.append(leaf) or leaf if leaf.ndim else leaf, x)  # type: ignore[func-returns-value]
+    return found
+
+
+def altered(x: Any, axis: int, rows: slice, size: int) -> Any:
+    """Return an input with other numbers in some rows of an axis of this size; of its range, for whole numbers."""
+
+    def change(leaf: Tensor) -> Tensor:
+        if leaf.ndim <= axis or leaf.shape[axis] != size:
+            return leaf
+        new = leaf.clone()
+        part = new.movedim(axis, 0)[rows]
+        if leaf.dtype == torch.bool:
+            part.copy_(~part)
+        else:
+            part.copy_(1 - part if leaf.is_floating_point() else leaf.max() + leaf.min() - part)
+        return new
+
+    return map_tensors(change, x)

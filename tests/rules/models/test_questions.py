@@ -1,0 +1,258 @@
+"""What a model is asked before its first step, and what follows for a rule."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+import rules
+from rules import Batch, Trainer
+from rules.models.admission import ModelWarning, UnfitModel
+from rules.models.questions import ask
+from sandbox import NEURONS, build
+
+pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
+T, B = 9, 6
+X = torch.rand(T, B, 5, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(B) % 3
+ALL = ["bptt", "hzo", "layerwise_zo", "sequential_local", "spsa", "node_perturbation", "evolution_strategy"]
+
+
+class Leaky(nn.Module):
+    """A leaky integrator that keeps its membrane between calls, as the neurons of some libraries do."""
+
+    def __init__(self, where="attribute"):
+        super().__init__()
+        self.where = where
+        self.memory = {"v": 0.0}
+        self.register_buffer("v", None)
+
+    def forward(self, x):
+        v = self.memory["v"] if self.where == "dict" else self.v if self.v is not None else 0.0
+        out = []
+        for now in x:
+            v = 0.9 * v + now
+            out.append(v)
+        if self.where == "dict":
+            self.memory["v"] = v
+        else:
+            self.v = v
+        return torch.stack(out)
+
+
+def stateful(where="attribute"):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), Leaky(where), nn.Linear(8, 3))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, batch_first=False, last=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.memory, self.head = nn.GRU(5, 8, batch_first=batch_first), nn.Linear(8, 3)
+        self.last = last
+
+    def forward(self, x):
+        h = self.memory(x)[0]
+        return self.head(h[:, -1] if self.last else h)
+
+
+class Functional(nn.Module):
+    """Dropout that knows no evaluation mode."""
+
+    def __init__(self, always=True):
+        super().__init__()
+        self.body, self.head, self.always = nn.Linear(5, 8), nn.Linear(8, 3), always
+
+    def forward(self, x):
+        return self.head(F.dropout(self.body(x), training=self.always or self.training))
+
+
+@pytest.mark.parametrize("where", ["attribute", "dict"])
+def test_a_kept_state_is_found_and_put_back(where):
+    model = stateful(where)
+    found = ask(model, Batch(X, Y))
+    assert found.stateless is False
+    assert found.where == "1"
+    assert model[1].v is None
+    assert model[1].memory == {"v": 0.0}
+
+
+def test_random_numbers_are_told_from_a_kept_state():
+    assert ask(Functional(), Batch(X, Y)).deterministic is False
+    assert ask(Functional(always=False), Batch(X, Y)).deterministic is True
+    assert ask(Functional(always=False).train(), Batch(X, Y), training=True).deterministic is False
+    assert ask(nn.Sequential(nn.Linear(5, 3), nn.Dropout()).train(), Batch(X, Y), training=True).where == "1"
+
+
+def test_samples_and_time():
+    for model in (Recurrent(), build((5,), 3, hidden=("6r",)), build((5,), 3, neuron=NEURONS["escape_lif"]())):
+        found = ask(model, Batch(X, Y))
+        assert (found.stateless, found.deterministic, found.independent, found.causal) == (True, True, True, True)
+        assert found.passes <= 5
+    assert ask(Recurrent(), Batch(X, Y)).remembers
+    assert not ask(nn.Linear(5, 3), Batch(X, Y)).remembers
+    backward = ask(nn.Sequential(nn.RNN(5, 8, bidirectional=True), First(), nn.Linear(16, 3)), Batch(X, Y))
+    assert (backward.independent, backward.causal) == (True, False)
+
+
+class First(nn.Module):
+    def forward(self, returned):
+        return returned[0]
+
+
+def test_exchanged_axes():
+    """Also where both axes are as long, and where a batch-first model is right."""
+    square = torch.rand(B, B, 5)
+    for x in (X, square):
+        found = ask(Recurrent(batch_first=True), Batch(x, Y))
+        assert found.exchanged
+        assert found.where == "memory"
+    for x in (X.transpose(0, 1), square):
+        found = ask(Recurrent(batch_first=True, last=True), Batch(x, Y))
+        assert found.independent
+        assert not found.exchanged
+    images = ask(nn.Sequential(nn.Flatten(), nn.Linear(B * 5, 3)), Batch(square, Y))
+    assert images.independent
+
+
+def test_mixing_without_time():
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 3))
+    found = ask(model, Batch(X[0], Y))
+    assert (found.independent, found.where, found.exchanged) == (False, "1", False)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    kind=st.sampled_from([nn.RNN, nn.GRU, nn.LSTM]),
+    batch_first=st.booleans(),
+    given_first=st.booleans(),
+    square=st.booleans(),
+    layers=st.integers(1, 2),
+)
+def test_the_axis_of_time_is_found_whatever_the_model(kind, batch_first, given_first, square, layers):
+    """A recurrent model that returns every step: right if data and model agree on the axes, exchanged otherwise."""
+    steps = B if square else T
+    model = nn.Sequential(kind(5, 8, layers, batch_first=batch_first), First(), nn.Linear(8, 3))
+    x = torch.rand(*((B, steps) if given_first else (steps, B)), 5)
+    labels = torch.zeros(x.shape[1], dtype=torch.int64)  # as many as the second axis: time-first is what we are told
+    found = ask(model, Batch(x, labels))
+    assert found.error is None
+    assert found.exchanged == batch_first
+    assert found.independent == (not batch_first)
+
+
+def test_a_question_leaves_no_trace():
+    model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(B), nn.Dropout(), nn.Linear(8, 3)).train()
+    model[1].eval()
+    state, generator = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    ask(model, Batch(X, Y), training=True)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert [part.training for part in model] == [True, False, True, True]
+    assert not any(part._forward_hooks for part in model.modules())
+    assert torch.equal(generator, torch.get_rng_state())
+
+
+def test_a_model_that_cannot_be_asked_is_reported():
+    class Training(nn.Linear):
+        def forward(self, x):
+            if not self.training:
+                raise RuntimeError("only for training")
+            return super().forward(x)
+
+    trainer = Trainer(Training(5, 3), "bptt")
+    with pytest.warns(ModelWarning, match=r"Training could not be asked .* it raised RuntimeError: only for training"):
+        trainer.begin((X, Y))
+    assert "only for training" in trainer.answers.error
+
+
+# --- what follows ---
+
+
+@pytest.mark.parametrize("rule", ALL)
+def test_a_kept_state_is_refused_before_anything_is_changed(rule):
+    model = stateful()
+    trainer = Trainer(model, rule)
+    before = copy.deepcopy(model.state_dict()), trainer.state_dict()
+    if rule == "bptt":
+        with pytest.warns(ModelWarning, match="Sequential keeps state from one call to the next"):
+            trainer.begin((X, Y))
+    else:
+        wanted = r"keeps state .* \(first seen in '1'\)\. Let every call start anew: model = rules\.adapt\(model\)"
+        with pytest.raises(UnfitModel, match=wanted):
+            trainer.step((X, Y))
+        assert trainer.answers is None
+    after = model.state_dict(), trainer.state_dict()
+    assert all(torch.equal(after[0][name], before[0][name]) for name in before[0])
+    assert torch.equal(after[1]["rng"], before[1]["rng"])
+
+
+@pytest.mark.filterwarnings("ignore::rules.models.admission.ModelWarning")
+def test_a_graph_that_an_earlier_step_has_used_is_explained():
+    trainer = Trainer(stateful(), "bptt")
+    trainer.step((X, Y))
+    with pytest.raises(UnfitModel, match="step 2: Sequential keeps state from one call to the next"):
+        trainer.step((X, Y))
+
+
+@pytest.mark.parametrize(
+    "rule", [name for name in ALL if name not in ("bptt", "hzo", "layerwise_zo", "sequential_local")]
+)
+def test_functional_dropout_is_refused_by_rules_that_compare_passes(rule):
+    with pytest.raises(UnfitModel, match=r"Functional draws random numbers .*model\.eval\(\)"):
+        Trainer(Functional(always=False).train(), rule).step((X, Y))
+    Trainer(Functional(always=False).eval(), rule).step((X, Y))  # the remedy
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ModelWarning)
+        Trainer(Functional(always=False).train(), "bptt").step((X, Y))
+
+
+@pytest.mark.parametrize("rule", ["bptt", "spsa", "node_perturbation"])
+def test_exchanged_axes_are_named(rule):
+    wanted = r"Recurrent takes samples for time \(first seen in 'memory'\).*rules\.adapt\(model, batch_first=True\)"
+    trainer = Trainer(Recurrent(batch_first=True), rule)
+    if rule == "node_perturbation":
+        with pytest.raises(UnfitModel, match=wanted):
+            trainer.step((X, Y))
+    else:  # one loss of the whole batch has a gradient all the same
+        with pytest.warns(ModelWarning, match=wanted):
+            trainer.step((X, Y))
+
+
+def test_no_question_without_being_asked_to():
+    trainer = Trainer(stateful(), "spsa", confirm=False)
+    trainer.step((X, Y))
+    assert trainer.answers is None
+    trainer = Trainer(Recurrent(), "bptt")
+    trainer.step((X, Y))
+    assert trainer.answers.facts()["causal"] is True
+
+
+def test_a_layer_that_a_model_resets_and_a_layered_rule_does_not_is_refused():
+    class Resetting(nn.Sequential):
+        def forward(self, x):
+            self[1].v = None
+            return super().forward(x)
+
+    model = Resetting(nn.Linear(5, 8), Leaky(), nn.Linear(8, 3))
+    assert ask(model, Batch(X, Y)).stateless
+    with pytest.raises(ValueError, match=r"layer '1' of Resetting \(Leaky\) gave another output when .* rules\.adapt"):
+        Trainer(model, "hzo").step((X, Y))
+
+
+def test_dropout_around_a_rule_that_compares_passes_is_refused():
+    from rules.credit.dropout import Dropout
+    from rules.credit.zero_order import HZO, SPSA, CoordinateWise, EvolutionStrategy, ForwardGradient, NodePerturbation
+
+    for credit in (SPSA(), HZO(), CoordinateWise(), NodePerturbation(), EvolutionStrategy()):
+        with pytest.raises(ValueError, match=rf"{type(credit).__name__} compares passes, .* with p=0"):
+            Dropout(credit, 0.2)
+        assert Dropout(credit, 0.0).credit is credit
+    assert Dropout(ForwardGradient(), 0.2).p == Dropout(rules.BPTT(), 0.2).p
