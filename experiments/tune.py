@@ -86,7 +86,7 @@ def validated(experiment: Experiment) -> float:
         if trainer.steps == 0:
             raise
         return 0.0  # the weights diverge at this rate
-    return 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
+    return 100 * trainer.evaluate(evaluation(experiment, data.validation, "validation"))["accuracy"]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rules.lazy import face
 
 if TYPE_CHECKING:
+    from rules.batches import as_batch as as_batch
     from rules.check import check_plasticity as check_plasticity
     from rules.check import check_rule as check_rule
     from rules.contract import NEEDS as NEEDS
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rules.forward import run_model as run_model
     from rules.metering import Meter as Meter
     from rules.models.adapt import adapt as adapt
+    from rules.objectives import OBJECTIVES as OBJECTIVES
     from rules.recipes import CREDITS as CREDITS
     from rules.recipes import RULES as RULES
     from rules.recipes import LearningRule as LearningRule
@@ -49,6 +51,7 @@ _HOMES = {
     "BPTT": "rules.credit.bptt",
     "CREDITS": "rules.recipes",
     "NEEDS": "rules.contract",
+    "OBJECTIVES": "rules.objectives",
     "Product": "rules.synapses",
     "RULES": "rules.recipes",
     "SURROGATES": "rules.spikes.surrogate",
@@ -74,6 +77,7 @@ _HOMES = {
     "Trainer": "rules.trainer",
     "Unhealthy": "rules.diagnostics.monitor",
     "adapt": "rules.models.adapt",
+    "as_batch": "rules.batches",
     "check_plasticity": "rules.check",
     "check_rule": "rules.check",
     "compose": "rules.recipes",

@@ -10,12 +10,15 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rules.measures import Accuracy, Measure
+from rules.steps import mean, rows
+
 NEEDS = {
     "gradient": "autograd reaches every trainable parameter from the model's output",
     "layers": "`model.layers`, each callable alone on a sequence, and `run.traces` when the run is recorded",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
-    "labels": "`batch.y`, the class of every sample",
+    "labels": "`batch.y`, the class of every sample, or `batch.targets`, one of every step",
 }
 
 REMEDIES = {
@@ -49,11 +52,13 @@ class Run(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The input of a forward pass; `(x, y)` pairs are accepted and wrapped."""
+    """The input of a forward pass; what loaders yield is wrapped by `rules.batches.as_batch`."""
 
-    x: Tensor  # [T, B, *in]
-    y: Tensor | None = None  # [B] class of each sample
+    x: Any  # a tensor [T, B, *in], or nested tuples, lists and dicts of tensors, handed to the model as they are
+    y: Tensor | None = None  # of each sample: its class [B], a number [B], or several [B, k]
     carry: Any = None  # state to continue from
+    targets: Tensor | None = None  # of each step: its class [T, B], a number or reward [T, B], or several [T, B, k]
+    lengths: Tensor | None = None  # [B] number of steps that count, from the first; None for all
 
 
 @dataclass(frozen=True)
@@ -116,9 +121,26 @@ class Objective(ABC):
         """Return the batch that the model sees; Siamese objectives stack views along B."""
         return batch
 
-    def scores(self, run: Run) -> Tensor:
-        """Return the evidence for each class, `[B, classes]`; the largest entry is the predicted class."""
-        return run.output.mean(0)
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
+        """Return the evidence for each class, `[B, classes]`; the largest entry is the predicted class.
+
+        `lengths [B]` are the numbers of steps that count; it is given only where sequences have different lengths.
+        """
+        return mean(run.output, lengths)
+
+    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the answers of a run and what would be right, one row each, for `measure`.
+
+        By default the scores and `batch.y`; where there is no y, every step that counts and its target.
+        """
+        if batch.y is None and batch.targets is not None:
+            return rows(run.output, batch.lengths), rows(batch.targets, batch.lengths)
+        assert batch.y is not None
+        return (self.scores(run) if batch.lengths is None else self.scores(run, batch.lengths)), batch.y
+
+    def measure(self) -> Measure:
+        """Return a new measure of the answers: by default the accuracy, where truths are classes, otherwise nothing."""
+        return Accuracy()
 
     def module(self) -> nn.Module | None:
         """Return the module whose state is trained, saved and resumed; None for an objective without state."""

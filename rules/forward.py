@@ -18,17 +18,6 @@ from rules.spikes.surrogate import differentiating
 from rules.untouched import untouched
 
 
-def as_batch(item: Any) -> Batch:
-    """Return a loader's item as a `Batch`, from a `Batch`, an `(x, y)` pair, or a bare input."""
-    if isinstance(item, Batch):
-        return item
-    if isinstance(item, Tensor):
-        return Batch(item)
-    if isinstance(item, (tuple, list)) and len(item) == 2:
-        return Batch(*item)
-    raise TypeError(f"a loader must yield rules.Batch, (x, y) or a tensor x; this one yielded {type(item).__name__}")
-
-
 def as_run(returned: Any) -> Run:
     """Return the result of a model as a `Run` with output `[T, B, classes]`."""
     run = returned if isinstance(returned, Run) else Run(returned)
@@ -77,12 +66,66 @@ def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
         if record and takes(model, "record"):
             keywords["record"] = True
         run = as_run(model(batch.x, **keywords))
-    if batch.y is not None and run.output.shape[1] != len(batch.y):
+    labelled = batch.y is not None or batch.targets is not None
+    if labelled and run.output.shape[1] != samples(batch):
         raise ValueError(
-            f"input {tuple(batch.x.shape)} gave output {tuple(run.output.shape)} for {len(batch.y)} labels: "
+            f"input {shapes(batch.x)} gave output {tuple(run.output.shape)} for {samples(batch)} labels: "
             "arrays are time-first, [T, B, ...]; for batch-first data pass x.transpose(0, 1)"
+            + ("" if batch.targets is None else "; for several answers of each sample pass rules.Batch(x, y)")
         )
     return run
+
+
+def leaves(x: Any) -> list[Tensor]:
+    """Return the tensors of an input: itself, or those in nested tuples, lists and dicts, in their order.
+
+    >>> [len(leaf) for leaf in leaves({"image": torch.zeros(2), "parts": (torch.zeros(3), torch.zeros(4))})]
+    [2, 3, 4]
+    """
+    found: list[Tensor] = []
+    map_tensors(found.append, x)
+    return found
+
+
+def samples(batch: Batch) -> int:
+    """Return the number of samples in a batch; without labels that of the first input, behind time if it has that."""
+    if batch.y is not None:
+        return len(batch.y)
+    if batch.targets is not None:
+        return batch.targets.shape[1]
+    first = leaves(batch.x)[0]
+    return first.shape[1] if first.ndim > (2 if first.is_floating_point() else 1) else len(first)
+
+
+def shapes(x: Any) -> str:
+    """Return the shapes of an input in words, for messages."""
+    return " and ".join(str(tuple(leaf.shape)) for leaf in leaves(x))
+
+
+def require_tensor(x: Any, rule: str) -> Tensor:
+    """Return an input that is one tensor; raise ValueError for one of several parts, which `rule` cannot take."""
+    if isinstance(x, Tensor):
+        return x
+    raise ValueError(
+        f"{rule} works on one input tensor [T, B, ...], and this batch has a {type(x).__name__} of {len(leaves(x))}: "
+        "join them, as in rules.Batch(torch.cat([x1, x2], -1), y), or use a rule that runs the whole model, such as "
+        'rules.make("bptt") or rules.make("spsa")'
+    )
+
+
+def pieces(batch: Batch, size: int) -> Iterator[Batch]:
+    """Yield a batch in pieces of `size` time steps, without carry, targets and lengths.
+
+    Raises ValueError for inputs of different numbers of steps.
+    """
+    found = {len(leaf) for leaf in leaves(batch.x)}
+    if len(found) > 1:
+        raise ValueError(
+            f"inputs of shapes {shapes(batch.x)} cannot be cut into pieces of time together: give each as many steps, "
+            "or leave window and checkpoint None"
+        )
+    for start in range(0, found.pop(), size):
+        yield Batch(map_tensors(lambda leaf, start=start: leaf[start : start + size], batch.x), batch.y)
 
 
 def record_sequential(model: nn.Sequential, x: Tensor) -> Run:

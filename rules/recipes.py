@@ -1,15 +1,15 @@
 """The named rules, each composed of an objective, a credit rule and a plasticity.
 
 Options that several recipes share: `lr`, the learning rate; `momentum` of SGD; `weight_decay`, decoupled, of Adam;
-`objective`, a name in `OBJECTIVES`; `surrogate`, which replaces every neuron's own. Further keyword arguments are
-fields of the credit rule or objective that the decorator `also_takes` names.
+`objective`, a name in `OBJECTIVES` or an objective; `surrogate`, which replaces every neuron's own. Further keyword
+arguments are fields of the credit rule or objective that the decorator `also_takes` names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -39,6 +39,8 @@ from rules.plasticity import PLASTICITIES, SGD, Adam, Memristor
 from rules.spikes.surrogate import Surrogate
 from rules.views import VIEWS
 
+Loss: TypeAlias = str | Objective  # a name in OBJECTIVES, or an objective
+
 
 @dataclass(frozen=True)
 class LearningRule:
@@ -62,7 +64,7 @@ class LearningRule:
 def bptt(
     *,
     lr: float = 5e-3,
-    objective: str = "ce_mean",
+    objective: Loss = "ce_mean",
     surrogate: str | Surrogate | None = None,
     detach_reset: bool = True,
     window: int | None = None,
@@ -75,7 +77,7 @@ def bptt(
 
 
 def readout_only(
-    *, lr: float = 5e-3, objective: str = "ce_mean", weight_decay: float = 0.0, smooth: bool = False
+    *, lr: float = 5e-3, objective: Loss = "ce_mean", weight_decay: float = 0.0, smooth: bool = False
 ) -> LearningRule:
     """BPTT of the read-out alone, on random hidden layers: the baseline for rules that train those too."""
     credit = Restricted(BPTT(smooth=smooth))
@@ -153,7 +155,7 @@ def binary_stochastic_ideal(*, pulse: float = 0.01, w_max: float = 2.0, **credit
 def bptt_on_memristor(
     *,
     lr: float = 0.1,
-    objective: str = "ce_mean",
+    objective: Loss = "ce_mean",
     smooth: bool = False,
     device: str = "noisy_soft_bounds",
     store: str = "accumulate_and_carry",
@@ -178,20 +180,22 @@ def backprop(*, lr: float = 0.5, dropout: float = 0.0, momentum: float = 0.0) ->
 
 
 @also_takes(HZO)
-def hzo(*, lr: float = 0.05, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any) -> LearningRule:
+def hzo(*, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any) -> LearningRule:
     """Cross-entropy of the mean output, hierarchical zero-order optimisation over depth, SGD."""
     return forward_only(HZO(**credit), lr, momentum, objective)
 
 
 @also_takes(LayerwiseZO)
-def layerwise_zo(*, lr: float = 0.05, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any) -> LearningRule:
+def layerwise_zo(
+    *, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
+) -> LearningRule:
     """Cross-entropy of the mean output, every layer probed through to the output, SGD."""
     return forward_only(LayerwiseZO(**credit), lr, momentum, objective)
 
 
 @also_takes(SequentialLocal)
 def sequential_local(
-    *, lr: float = 0.05, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any
+    *, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
 ) -> LearningRule:
     """Cross-entropy of the mean output, errors carried back over one probed layer at a time, SGD."""
     return forward_only(SequentialLocal(**credit), lr, momentum, objective)
@@ -199,7 +203,7 @@ def sequential_local(
 
 @also_takes(SPSA)
 def spsa(
-    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", draws: int = 16, **credit: Any
+    *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", draws: int = 16, **credit: Any
 ) -> LearningRule:
     """Cross-entropy of the mean output, simultaneous perturbation of all weights, SGD."""
     return forward_only(SPSA(draws=draws, **credit), lr, momentum, objective)
@@ -207,7 +211,7 @@ def spsa(
 
 @also_takes(NodePerturbation)
 def node_perturbation(
-    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", **credit: Any
+    *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
 ) -> LearningRule:
     """Cross-entropy of the mean output, noise on every unit's input, SGD."""
     return forward_only(NodePerturbation(**credit), lr, momentum, objective)
@@ -215,7 +219,7 @@ def node_perturbation(
 
 @also_takes(ForwardGradient)
 def forward_gradient(
-    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", draws: int = 8, **credit: Any
+    *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", draws: int = 8, **credit: Any
 ) -> LearningRule:
     """Cross-entropy of the mean output, its slope along random directions by forward-mode autograd, SGD."""
     return forward_only(ForwardGradient(draws=draws, **credit), lr, momentum, objective)
@@ -223,7 +227,12 @@ def forward_gradient(
 
 @also_takes(CoordinateWise)
 def coordinate_wise(
-    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", sparsity: float = 0.9, **credit: Any
+    *,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    objective: Loss = "ce_mean",
+    sparsity: float = 0.9,
+    **credit: Any,
 ) -> LearningRule:
     """Cross-entropy of the mean output, one weight perturbed at a time, a tenth of all weights per step, SGD."""
     return forward_only(CoordinateWise(sparsity=sparsity, **credit), lr, momentum, objective)
@@ -231,13 +240,18 @@ def coordinate_wise(
 
 @also_takes(EvolutionStrategy)
 def evolution_strategy(
-    *, lr: float = 0.01, momentum: float = 0.9, objective: str = "ce_mean", population: int = 32, **credit: Any
+    *,
+    lr: float = 0.01,
+    momentum: float = 0.9,
+    objective: Loss = "ce_mean",
+    population: int = 32,
+    **credit: Any,
 ) -> LearningRule:
     """Cross-entropy of the mean output, a mirrored population of perturbed networks and their ranks, SGD."""
     return forward_only(EvolutionStrategy(population=population, **credit), lr, momentum, objective)
 
 
-def forward_only(credit: CreditRule, lr: float, momentum: float, objective: str) -> LearningRule:
+def forward_only(credit: CreditRule, lr: float, momentum: float, objective: Loss) -> LearningRule:
     """Build a zero-order rule: its credit with SGD."""
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, SGD(lr, momentum))
 
@@ -276,8 +290,13 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
 }
 
 
-def pick(kind: str, members: dict[str, Any], name: str, **options: Any) -> Any:
-    """Build a member of a registry by name; an unknown name or option lists the valid ones and the nearest."""
+def pick(kind: str, members: dict[str, Any], name: Any, **options: Any) -> Any:
+    """Build a member of a registry by name; an unknown name or option lists the valid ones and the nearest.
+
+    Anything but a name is returned as it is.
+    """
+    if not isinstance(name, str):
+        return name
     if name not in members:
         raise unknown(kind, name, members)
     return built(kind, name, members[name], options)

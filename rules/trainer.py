@@ -11,9 +11,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from rules.batches import as_batch, fitted
 from rules.contract import Batch, Cost, Credit, CreditRule, MissingNeed, Run, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
@@ -22,7 +23,7 @@ from rules.diagnostics.monitor import Health, Monitor, unchecked
 from rules.diagnostics.nonfinite import check_credit, check_input
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
-from rules.forward import as_batch, run_model
+from rules.forward import run_model, samples
 from rules.generators import Globals
 from rules.models.admission import UnfitModel, admit, problems
 from rules.models.questions import Answers, ask
@@ -53,6 +54,7 @@ class StepInfo(NamedTuple):
     health: tuple[Finding, ...] = ()  # new findings of a health check, if one was due
     work: tuple[Work, ...] = ()  # operations of each layer, for one sample in a forward pass, if a check was due
     footprint: Footprint | None = None  # of the first step: bytes held
+    samples: int = 0  # in the batch
 
 
 class Trainer:
@@ -145,7 +147,7 @@ class Trainer:
     def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
 
-    def begin(self, batch: Batch | tuple[Tensor, Tensor]) -> None:
+    def begin(self, batch: Any) -> None:
         """Prepare for the first step, which calls this: shape what is lazy, ask the model, find what the rule trains.
 
         Raises:
@@ -189,8 +191,8 @@ class Trainer:
         start = self.rule.credit.init(self.model, seeded(self.seed, "rule's state"))
         self.state = self._first = start  # safe to share: rules replace their state
 
-    def step(self, batch: Batch | tuple[Tensor, Tensor]) -> StepInfo:
-        """Learn from one batch."""
+    def step(self, batch: Any) -> StepInfo:
+        """Learn from one batch: `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes."""
         self.begin(batch)
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
         with self._undone_if_it_raises(), self.globals.inside():
@@ -206,7 +208,8 @@ class Trainer:
         self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
-        return StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
+        info = StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
+        return info._replace(samples=samples(admitted))
 
     @contextmanager
     def _undone_if_it_raises(self) -> Iterator[None]:
@@ -238,8 +241,9 @@ class Trainer:
         the trainer's seed and the epoch.
 
         Args:
-            loader: yields `(x, y)` or `rules.Batch`. If it has `set_epoch(epoch)`, that is called at the start of each
-                epoch. If it has `iterate(start)`, a resumed epoch begins there; otherwise batches are read and dropped.
+            loader: yields `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes. If it has
+                `set_epoch(epoch)`, that is called at the start of each epoch. If it has `iterate(start)`, a resumed
+                epoch begins there; otherwise batches are read and dropped.
             epochs: number of epochs, 1 by default.
 
         Raises:
@@ -264,7 +268,10 @@ class Trainer:
     def evaluate(
         self, loader: Iterable[Any], steps: Iterable[int] = (), inference: str | None = None
     ) -> dict[str, float]:
-        """Return accuracy and mean loss over a loader, without learning and without using this trainer's generator.
+        """Return measures and mean loss over a loader, without learning and without using this trainer's generator.
+
+        The measures are those of the objective: `accuracy` for classes, `r2` and `rmse` for numbers, `f1` and
+        `exact_match` for several labels; none where an objective of the user's own has answers that are not classes.
 
         Args:
             loader: yields labelled batches.
@@ -283,10 +290,10 @@ class Trainer:
         def infer(batch: Batch, record: bool) -> Run:
             return credit.infer(lambda shown: run_model(self.model, shown, record), batch, mode, rng)
 
-        latency = Latency(steps)
+        measure, latency = objective.measure(), Latency(steps, objective)
         record = "layers" in objective.needs
         look = bool(latency.steps) and "layers" in offers(self.model)
-        hits = total = 0
+        seen = answered = 0
         loss = 0.0
         with (
             untouched(self.model, objective.module(), seed=derived(self.seed, "evaluation", "globals")),
@@ -297,18 +304,19 @@ class Trainer:
             self.model.eval()
             for item in loader:
                 batch = self._admit(item)
-                if batch.y is None:
+                if batch.y is None and batch.targets is None:
                     raise ValueError("evaluate needs labels: let the loader yield (x, y)")
                 views = objective.views(batch, rng)
                 run = infer(views, record or (look and views is batch))
                 plain = run if views is batch else infer(batch, look)
-                loss += float(objective(run, views)) * len(batch.y)
-                latency.add(plain, batch.y, objective.scores)
-                hits += int((objective.scores(plain).argmax(-1) == batch.y).sum())
-                total += len(batch.y)
-        if total == 0:
+                answers, truth = objective.answers(plain, batch)
+                loss += float(objective(run, views)) * len(truth)
+                latency.add(plain, batch)
+                measure.add(answers, truth)
+                seen, answered = seen + samples(batch), answered + len(truth)
+        if answered == 0:
             raise ValueError("the loader gave no sample to evaluate")
-        return {"accuracy": hits / total, "loss": loss / total, "samples": float(total), **latency.report()}
+        return {**measure.report(), "loss": loss / answered, "samples": float(seen), **latency.report()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that a bit-exact continuation needs, the global generators' states included.
@@ -383,13 +391,11 @@ class Trainer:
             raise MissingNeed(rule, type(self.model).__name__, missing, offered)
 
     def _admit(self, item: Any) -> Batch:
-        """Return a loader's item as a finite batch on the model's device."""
+        """Return a loader's item as a finite batch on the model's device and in its dtype."""
         batch = as_batch(item)
-        if batch.y is None:
+        if batch.y is None and batch.targets is None:
             self._require(offers(self.model))
-        device = next(self.model.parameters()).device
-        if batch.x.device != device:
-            batch = batch._replace(x=batch.x.to(device), y=None if batch.y is None else batch.y.to(device))
+        batch = fitted(batch, self.model, next(self.model.parameters()))
         check_input(batch, self.steps + 1)
         return batch
 

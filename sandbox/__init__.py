@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from sandbox.simulation import simulate as simulate
     from sandbox.tasks import TASKS as TASKS
     from sandbox.tasks import Dataset as Dataset
+    from sandbox.tasks import LazySplit as LazySplit
+    from sandbox.tasks import Samples as Samples
     from sandbox.tasks import Split as Split
     from sandbox.tasks import Task as Task
 
@@ -87,6 +89,7 @@ _HOMES = {
     "LIF": "sandbox.neurons",
     "LIFState": "sandbox.neurons",
     "Layer": "sandbox.networks.network",
+    "LazySplit": "sandbox.tasks",
     "LeakyIntegrator": "sandbox.neurons",
     "Learned": "sandbox.neurons",
     "Microscope": "sandbox.microscope",
@@ -101,6 +104,7 @@ _HOMES = {
     "Residual": "sandbox.networks.network",
     "ResonateAndFire": "sandbox.neurons",
     "RuleConfig": "sandbox.config.experiment",
+    "Samples": "sandbox.tasks",
     "Split": "sandbox.tasks",
     "StochasticBinary": "sandbox.neurons",
     "TASKS": "sandbox.tasks",

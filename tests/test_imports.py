@@ -29,19 +29,22 @@ HEAVY = {
     "tensorboard",
 }
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
-    ["rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state", "rules.draws"],
+    [
+        *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
+        *("rules.draws", "rules.steps", "rules.measures"),
+    ],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],
     ["rules.spikes", "rules.untouched", "rules.products"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],
     ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces", "rules.schedules"],
-    ["rules.models"],
+    ["rules.models", "rules.batches"],
     ["rules.diagnostics"],
     ["rules.credit"],
     ["rules.recipes", "rules.updates"],
     ["rules.trainer"],
     ["rules.check"],
     ["rules"],  # the public face
-    ["sandbox.machine", "sandbox.statistics"],
+    ["sandbox.machine", "sandbox.statistics", "sandbox.measures"],
     ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],
     ["sandbox.kernels", "sandbox.microscope"],
     ["sandbox.simulation"],

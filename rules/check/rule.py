@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from rules.batches import as_batch
 from rules.check import toy
 from rules.check.claims import CLAIMS, assign, beside_autograd, require, same
 from rules.contract import NEEDS, Batch, CreditRule, MissingNeed, own_parameters
-from rules.forward import as_batch, run_model
+from rules.forward import run_model
 from rules.objectives import OBJECTIVES
 from rules.optional import offers
 from rules.plasticity import SGD

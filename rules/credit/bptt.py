@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, own_parameters
-from rules.forward import join, map_tensors, run_model, takes
+from rules.forward import join, map_tensors, pieces, run_model, takes
 from rules.metering import Meter
 from rules.optional import offers
 from rules.spikes.surrogate import Surrogate, differentiating
@@ -130,10 +130,10 @@ class BPTT(CreditRule):
         # Called before each piece runs: the recomputation gets the surrogate settings and the draws of that first pass.
         contexts = lambda: (nullcontext(), self._differentiating(rng.clone_state()))  # noqa: E731
         carry, runs = batch.carry, []
-        for start in range(0, len(batch.x), piece):
-            if self.window and start % self.window == 0:
+        for number, part in enumerate(pieces(batch, piece)):
+            if self.window and number * piece % self.window == 0:
                 carry = map_tensors(Tensor.detach, carry)
-            part = Batch(batch.x[start : start + piece], batch.y, carry)
+            part = part._replace(carry=carry)
             if self.checkpoint:
                 run = recompute(run_model, model, part, record, use_reentrant=False, context_fn=contexts)
             else:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
-from rules.forward import looking, run_model, takes
+from rules.forward import leaves, looking, pieces, run_model, takes
 from rules.optional import plain
 from rules.spikes.bits import is_bits
 
@@ -43,6 +42,7 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
     module inside them are left out. The model is run once in evaluation mode; its mode and the global generator are
     restored.
 
+    >>> import torch
     >>> class Step(nn.Module):
     ...     def forward(self, x):
     ...         return (x > 0).float()
@@ -71,9 +71,10 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
     watched = [(n, m) for n, m in model.named_modules() if n and not isinstance(getattr(m, "weight", None), Tensor)]
     with looking(model, {module: watch(name) for name, module in watched}):
         carry = batch.carry
-        for x in torch.split(batch.x, PIECE) if takes(model, "carry") else (batch.x,):
+        cut = takes(model, "carry") and len({len(leaf) for leaf in leaves(batch.x)}) == 1
+        for piece in pieces(batch, PIECE) if cut else (batch,):
             returned.clear()
-            carry = run_model(model, Batch(x, batch.y, carry)).carry
+            carry = run_model(model, piece._replace(carry=carry)).carry
     return {name: ones / all_ for name, (ones, all_) in counts.items() if name not in graded and all_}
 
 

@@ -1,61 +1,62 @@
-"""Latency: accuracy after the first few time steps, and the similarity of a sample's features over time."""
+"""Latency: measures of the answers after the first few steps, and the likeness of a sample's features over time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from rules.contract import Run
+from rules.contract import Batch, Objective, Run
 from rules.objectives.contrast import unit
 from rules.objectives.features import gap_spike_rate_t
 
 
 class Latency:
-    """Measures over batches how well the first steps of runs predict the class.
+    """Measures over batches how good the answers of the first steps are.
 
-    `report` returns `accuracy_at_k`, the accuracy from the first k steps; `latency_drop`, the accuracy at the largest
-    minus that at the smallest k; `latency_area`, the mean of the accuracies. For recorded runs, with n the unit vector
-    of the read-out's input at a step, also `temporal_cosine`, the mean of `n_i[t].n_i[s]` over samples and pairs
-    t != s; and `class_separation`, the mean of `n_i[t].n_j[t]` over pairs within classes minus that over pairs across
-    classes. A silent step counts as cosine 0.
+    `report` returns, for the first number of the measure, such as `accuracy`: `accuracy_at_k`, that from the first k
+    steps; `latency_drop`, that at the largest minus that at the smallest k; `latency_area`, the mean over all k. For
+    recorded runs and classes, with n the unit vector of the read-out's input at a step, also `temporal_cosine`, the
+    mean of `n_i[t].n_i[s]` over samples and pairs t != s; and `class_separation`, the mean of `n_i[t].n_j[t]` over
+    pairs within classes minus that over pairs across classes. A silent step counts as cosine 0.
 
     Args:
         steps: the numbers k of first steps.
+        objective: says what the answers of a run are, and how they are measured.
 
     Raises:
         ValueError: for steps that a run does not have.
 
-    >>> counted = Latency([1, 2])
+    >>> from rules.objectives.readout import MeanCrossEntropy
+    >>> counted = Latency([1, 2], MeanCrossEntropy())
     >>> output = torch.tensor([[[1.0, 0.0]], [[0.0, 3.0]]])  # the second step corrects the first
-    >>> counted.add(Run(output), torch.tensor([1]), lambda run: run.output.mean(0))
+    >>> counted.add(Run(output), Batch(output, torch.tensor([1])))
     >>> counted.report()
     {'accuracy_at_1': 0.0, 'accuracy_at_2': 1.0, 'latency_drop': 1.0, 'latency_area': 0.5}
     """
 
-    def __init__(self, steps: Iterable[int]) -> None:
+    def __init__(self, steps: Iterable[int], objective: Objective) -> None:
         self.steps = sorted(set(steps))
-        self._hits = dict.fromkeys(self.steps, 0)
-        self._samples = 0
+        self._objective = objective
+        self._measures = {step: objective.measure() for step in self.steps}
         self._alike, self._pairs = 0.0, 0  # sum of cosines over time, and their number
         self._sums: dict[int, Tensor] = {}  # class -> sum of unit features [T, d]
         self._counts: dict[int, int] = {}  # class -> samples
         self._squares = 0.0
 
-    def add(self, run: Run, y: Tensor, scores: Callable[[Run], Tensor]) -> None:
-        """Add a batch with labels `[B]`; `scores` returns the evidence of a run."""
+    def add(self, run: Run, batch: Batch) -> None:
+        """Add a batch."""
         if not self.steps:
             return
         length = len(run.output)
         if self.steps[0] < 1 or self.steps[-1] > length:
             raise ValueError(f"steps={self.steps}: the run has {length} time steps; give numbers from 1 to {length}")
-        for step in self.steps:
-            answer = scores(run._replace(output=run.output[:step])).argmax(-1)
-            self._hits[step] += int((answer == y).sum())
-        self._samples += len(y)
-        if run.traces:
-            self._look(unit(gap_spike_rate_t(run)).double(), y)
+        for step, measure in self._measures.items():
+            shown = batch._replace(targets=None if batch.targets is None else batch.targets[:step])
+            measure.add(*self._objective.answers(run._replace(output=run.output[:step]), shown))
+        if run.traces and batch.y is not None and batch.y.dtype == torch.int64 and batch.y.ndim == 1:
+            self._look(unit(gap_spike_rate_t(run)).double(), batch.y)
 
     def _look(self, n: Tensor, y: Tensor) -> None:
         length, size = n.shape[:2]
@@ -70,12 +71,14 @@ class Latency:
 
     def report(self) -> dict[str, float]:
         """Return the measures; an empty dict if no steps were given."""
-        if not self._samples:
+        reports = {step: measure.report() for step, measure in self._measures.items()}
+        name = next((name for report in reports.values() for name in report), None)
+        if name is None:
             return {}
-        accuracy = {step: hits / self._samples for step, hits in self._hits.items()}
-        found = {f"accuracy_at_{step}": share for step, share in accuracy.items()}
-        found["latency_drop"] = accuracy[self.steps[-1]] - accuracy[self.steps[0]]
-        found["latency_area"] = sum(accuracy.values()) / len(accuracy)
+        at = {step: report[name] for step, report in reports.items()}
+        found = {f"{name}_at_{step}": share for step, share in at.items()}
+        found["latency_drop"] = at[self.steps[-1]] - at[self.steps[0]]
+        found["latency_area"] = sum(at.values()) / len(at)
         if self._pairs:
             found["temporal_cosine"] = self._alike / self._pairs
         return found | self._separation()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
-from rules.forward import run_model
+from rules.forward import leaves, run_model
 
 
 class NonFinite(ArithmeticError):
@@ -25,13 +25,15 @@ def finite(tensor: Tensor) -> bool:
 
 
 def check_input(batch: Batch, step: int) -> None:
-    """Raise NonFinite, naming the first bad entry, for an input that is not finite."""
-    if batch.x.is_floating_point() and not finite(batch.x):
-        bad = (~batch.x.isfinite()).nonzero()[0].tolist()
-        raise NonFinite(
-            f"step {step}: the input holds {batch.x[tuple(bad)]} at index {bad} of {tuple(batch.x.shape)}; "
-            "clean the data set or the encoder"
-        )
+    """Raise NonFinite, naming the first bad entry, for an input or an answer that is not finite."""
+    for name, part in (("the input", batch.x), ("y", batch.y), ("targets", batch.targets)):
+        for leaf in leaves(part):
+            if leaf.is_floating_point() and not finite(leaf):
+                bad = (~leaf.isfinite()).nonzero()[0].tolist()
+                raise NonFinite(
+                    f"step {step}: {name} holds {leaf[tuple(bad)]} at index {bad} of {tuple(leaf.shape)}; "
+                    "clean the data set or the encoder"
+                )
 
 
 def check_credit(model: nn.Module, batch: Batch, credit: Credit, step: int) -> None:

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rules.contract import Batch
 from rules.forward import looking, takes
+from rules.forward import samples as samples_of
 from rules.metering import pairs, shown
 from rules.optional import plain, tallying
 from rules.spikes.bits import is_trits
@@ -60,8 +61,7 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
     model = plain(model)
     with looking(model, {module: _counting(counts, name) for name, module in counted(model).items()}):
         model(batch.x, **({"carry": batch.carry} if takes(model, "carry") else {}))
-    if samples is None:
-        samples = batch.x.shape[1] if batch.y is None else len(batch.y)
+    samples = samples_of(batch) if samples is None else samples
     return [each.row(name, samples) for name, each in counts.items()]
 
 

@@ -1,6 +1,7 @@
 """Objectives: losses on a run of a model. Imports the contract, views and processes."""
 
 from rules.contract import Objective
+from rules.objectives.fitted import Huber, MeanSquaredError, MultiLabelCrossEntropy
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.objectives.readout import (
     TET,
@@ -29,7 +30,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "mse_ttfs": FirstSpikeError,
     "van_rossum": VanRossum,
     "bit_error": BitError,
-    "bce": BinaryCrossEntropy,
+    "bce_probabilities": BinaryCrossEntropy,
+    "mse": MeanSquaredError,
+    "huber": Huber,
+    "bce": MultiLabelCrossEntropy,
     "temporal_contrast": TemporalContrast,
     "siamese_temporal_contrast": SiameseTemporalContrast,
 }

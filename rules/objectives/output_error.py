@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rules.contract import Batch, Objective, Run
-from rules.objectives.readout import LABELS, labels, wanted
+from rules.objectives.labels import LABELS, labels, require_whole_sequences, wanted
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class BitError(Objective):
     needs: ClassVar[frozenset[str]] = LABELS
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
+        require_whole_sequences(batch, self)
         target = wanted(run.output[0], labels(run, batch), 1.0, 0.0)
         return (run.output - target).square().sum(2).mean() / 2
 
@@ -35,8 +36,9 @@ class BitError(Objective):
 class BinaryCrossEntropy(Objective):
     """`-(1/T) sum_t sum_c [target_c log o_c[t] + (1 - target_c) log(1 - o_c[t])]`, the mean over samples.
 
-    For outputs that are probabilities, such as those of stochastic binary units in a smooth pass; with a logistic
-    read-out its gradient at the membrane is `o - target`. As in torch, logarithms are clipped at -100.
+    For one class a sample and outputs that are probabilities, such as those of stochastic binary units in a smooth
+    pass; with a logistic read-out its gradient at the membrane is `o - target`. As in torch, logarithms are clipped at
+    -100.
 
     Raises:
         ValueError: when called, for outputs outside 0..1.
@@ -49,11 +51,12 @@ class BinaryCrossEntropy(Objective):
     needs: ClassVar[frozenset[str]] = LABELS
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
+        require_whole_sequences(batch, self)
         low, high = (float(bound) for bound in torch.aminmax(run.output.detach()))
         if not (low >= 0 and high <= 1):
             raise ValueError(
                 f"outputs run from {low:g} to {high:g}; this objective needs probabilities: use a read-out of "
-                "stochastic binary units, or ce_mean for logits"
+                "stochastic binary units, or for logits ce_mean with one class a sample, bce with several labels"
             )
         target = wanted(run.output[0], labels(run, batch), 1.0, 0.0).expand_as(run.output)
         return F.binary_cross_entropy(run.output, target, reduction="sum") / (len(run.output) * run.output.shape[1])

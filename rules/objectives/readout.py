@@ -7,7 +7,7 @@ that its loss uses, so that accuracy and loss refer to the same quantity.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -15,42 +15,73 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rules.contract import Batch, Objective, Run
-
-LABELS = frozenset({"labels"})
-
-
-def labels(run: Run, batch: Batch) -> Tensor:
-    """Return the labels of a batch, checked against the output.
-
-    Raises:
-        TypeError: for labels that are not int64.
-        ValueError: for labels that are missing, out of range, or not one for each sample.
-    """
-    y = batch.y
-    if y is None:
-        raise ValueError("this objective needs labels: let the loader yield (x, y) or rules.Batch(x, y)")
-    classes = run.output.shape[2]
-    if y.dtype != torch.int64:
-        raise TypeError(f"labels have dtype {y.dtype}; wanted class numbers as int64: use y.long()")
-    if y.shape != run.output.shape[1:2]:
-        raise ValueError(
-            f"labels have shape {tuple(y.shape)}; wanted one number for each of {run.output.shape[1]} samples"
-        )
-    low, high = (int(bound) for bound in torch.aminmax(y))
-    if low < 0 or high >= classes:
-        raise ValueError(f"labels run from {low} to {high}, but the output has {classes} classes: 0 to {classes - 1}")
-    return y
-
-
-def per_step(loss: Any, output: Tensor, y: Tensor, **options: Any) -> Tensor:
-    """Return `(1/T) sum_t loss(o[t], y)`."""
-    steps = len(output)
-    value: Tensor = loss(output.flatten(0, 1), y.repeat(steps), **options)
-    return value
+from rules.objectives.labels import (
+    IGNORED,
+    LABELS,
+    labels,
+    labels_by_step,
+    per_step,
+    require_whole_sequences,
+    wanted,
+)
+from rules.steps import largest, last, rows, total
 
 
 @dataclass(frozen=True)
-class MeanCrossEntropy(Objective):
+class CrossEntropy(Objective):
+    """Base class of cross-entropies of the scores, `mean_b CE(scores[b], y[b])`; members say what the scores are.
+
+    In sequences of different length, only the steps that count make the scores.
+
+    Args:
+        weight: of each class; the mean over samples is weighted by that of their class. None for equal weights.
+        ignore_index: a class whose samples, or steps, are left out; -100 by default.
+
+    Raises:
+        ValueError: when called, for labels that are missing or do not fit the output, and for weights that are not one
+            for each class.
+
+    Reference: `torch.nn.functional.cross_entropy`, which defines both options.
+    """
+
+    weight: tuple[float, ...] | None = field(default=None, kw_only=True)
+    ignore_index: int = field(default=IGNORED, kw_only=True)
+
+    needs: ClassVar[frozenset[str]] = LABELS
+
+    def __post_init__(self) -> None:
+        if self.weight is not None:  # a list, as in a configuration file
+            object.__setattr__(self, "weight", tuple(self.weight))
+
+    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the scores and classes of all samples, or steps, that are not left out."""
+        scores, y = super().answers(run, batch)
+        return scores[y != self.ignore_index], y[y != self.ignore_index]
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        y = labels(run, batch, self.ignore_index)
+        return F.cross_entropy(self.scores(run, batch.lengths), y, **self.options(run))
+
+    def by_step(self, run: Run, batch: Batch) -> Tensor:
+        """Return the mean over all steps that count of the cross-entropy of each."""
+        y = labels_by_step(run, batch, self.ignore_index)
+        return per_step(F.cross_entropy, run.output, y, **self.options(run))
+
+    def options(self, run: Run) -> dict[str, Any]:
+        """Return the options for `torch.nn.functional.cross_entropy`."""
+        if self.weight is None:
+            return {"ignore_index": self.ignore_index}
+        if len(self.weight) != run.output.shape[2]:
+            raise ValueError(
+                f"weight has {len(self.weight)} numbers, and the output {run.output.shape[2]} classes: give one for "
+                f"each class, as in weight={(1.0,) * run.output.shape[2]}"
+            )
+        weight = torch.tensor(self.weight, dtype=run.output.dtype, device=run.output.device)
+        return {"ignore_index": self.ignore_index, "weight": weight}
+
+
+@dataclass(frozen=True)
+class MeanCrossEntropy(CrossEntropy):
     """`CE(mean_t o[t], y)`, the standard of direct training.
 
     >>> run = Run(torch.zeros(5, 2, 4))
@@ -58,14 +89,9 @@ class MeanCrossEntropy(Objective):
     1.3863
     """
 
-    needs: ClassVar[frozenset[str]] = LABELS
-
-    def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.scores(run), labels(run, batch))
-
 
 @dataclass(frozen=True)
-class SumCrossEntropy(Objective):
+class SumCrossEntropy(CrossEntropy):
     """`CE(sum_t o[t], y)`: T times sharper than the mean; snnTorch's `ce_count_loss` on spikes (code).
 
     >>> run = Run(torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]]))
@@ -73,17 +99,12 @@ class SumCrossEntropy(Objective):
     0.1269
     """
 
-    needs: ClassVar[frozenset[str]] = LABELS
-
-    def scores(self, run: Run) -> Tensor:
-        return run.output.sum(0)
-
-    def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.scores(run), labels(run, batch))
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
+        return total(run.output, lengths)
 
 
 @dataclass(frozen=True)
-class RateCrossEntropy(Objective):
+class RateCrossEntropy(CrossEntropy):
     """`(1/T) sum_t CE(o[t], y)`: cross-entropy at every step; snnTorch's `ce_rate_loss` on spikes (code).
 
     >>> run = Run(torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]]))
@@ -91,14 +112,16 @@ class RateCrossEntropy(Objective):
     0.5032
     """
 
-    needs: ClassVar[frozenset[str]] = LABELS
+    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the classes at each step, where the batch has targets; the mean output and y otherwise."""
+        return super().answers(run, batch if batch.targets is None else batch._replace(y=None))
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return per_step(F.cross_entropy, run.output, labels(run, batch))
+        return self.by_step(run, batch)
 
 
 @dataclass(frozen=True)
-class TET(Objective):
+class TET(CrossEntropy):
     """Temporal efficient training: `(1 - lam) (1/T) sum_t CE(o[t], y) + lam mean((o - phi)^2)`.
 
     The mean of the second term runs over steps, samples and classes.
@@ -120,19 +143,24 @@ class TET(Objective):
     lam: float = 1e-3
     phi: float = 1.0
 
-    needs: ClassVar[frozenset[str]] = LABELS
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.lam <= 1:
             raise ValueError(f"lam={self.lam}: give a weight between 0 and 1")
 
+    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the classes at each step, where the batch has targets; the mean output and y otherwise."""
+        return super().answers(run, batch if batch.targets is None else batch._replace(y=None))
+
     def __call__(self, run: Run, batch: Batch) -> Tensor:
-        fit = per_step(F.cross_entropy, run.output, labels(run, batch))
-        return (1 - self.lam) * fit + self.lam * (run.output - self.phi).square().mean()
+        fit = self.by_step(run, batch)
+        away = (run.output - self.phi).square()
+        pull = away.mean() if batch.lengths is None else rows(away, batch.lengths).mean()
+        return (1 - self.lam) * fit + self.lam * pull
 
 
 @dataclass(frozen=True)
-class MaxCrossEntropy(Objective):
+class MaxCrossEntropy(CrossEntropy):
     """`CE(max_t o[t], y)`: only the step of the maximum gets a gradient, the first such step if several are equal.
 
     >>> run = Run(torch.tensor([[[3.0, 0.0]], [[0.0, 1.0]]]))
@@ -142,30 +170,20 @@ class MaxCrossEntropy(Objective):
     Reference: SpyTorch and snnTorch (code).
     """
 
-    needs: ClassVar[frozenset[str]] = LABELS
-
-    def scores(self, run: Run) -> Tensor:
-        return run.output.max(0).values
-
-    def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.scores(run), labels(run, batch))
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
+        return largest(run.output, lengths)
 
 
 @dataclass(frozen=True)
-class LastCrossEntropy(Objective):
+class LastCrossEntropy(CrossEntropy):
     """`CE(o[T], y)`: the last step decides.
 
     >>> LastCrossEntropy().scores(Run(torch.tensor([[[3.0, 0.0]], [[0.0, 1.0]]])))
     tensor([[0., 1.]])
     """
 
-    needs: ClassVar[frozenset[str]] = LABELS
-
-    def scores(self, run: Run) -> Tensor:
-        return run.output[-1]
-
-    def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.scores(run), labels(run, batch))
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
+        return last(run.output, lengths)
 
 
 @dataclass(frozen=True)
@@ -189,10 +207,11 @@ class CountError(Objective):
 
     needs: ClassVar[frozenset[str]] = LABELS
 
-    def scores(self, run: Run) -> Tensor:
-        return run.output.sum(0)
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
+        return total(run.output, lengths)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
+        require_whole_sequences(batch, self)
         steps = len(run.output)
         counts = self.scores(run)
         target = wanted(counts, labels(run, batch), math.floor(steps * self.on), math.floor(steps * self.off))
@@ -217,10 +236,6 @@ class MembraneError(Objective):
     needs: ClassVar[frozenset[str]] = LABELS
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
+        require_whole_sequences(batch, self)
         target = wanted(run.output[0], labels(run, batch), self.on, self.off)
         return F.mse_loss(run.output, target.expand_as(run.output))
-
-
-def wanted(like: Tensor, y: Tensor, on: float, off: float) -> Tensor:
-    """Return targets `[B, classes]`: `on` in the column of each sample's class, `off` elsewhere."""
-    return torch.full_like(like, off).scatter(1, y[:, None], on)

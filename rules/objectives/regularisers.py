@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run, Trace
+from rules.measures import Measure
 
 LAYERS = frozenset({"layers"})
 
@@ -122,7 +123,7 @@ class MembranePenalty(Objective):
 
 @dataclass(frozen=True)
 class Sum(Objective):
-    """The sum of several objectives; views and scores are those of the first.
+    """The sum of several objectives; views, scores and measures are those of the first.
 
     >>> from rules.objectives.readout import MeanCrossEntropy
     >>> sorted(Sum((MeanCrossEntropy(), RateL1(1e-2))).needs)
@@ -142,8 +143,14 @@ class Sum(Objective):
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         return self.terms[0].views(batch, rng)
 
-    def scores(self, run: Run) -> Tensor:
-        return self.terms[0].scores(run)
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
+        return self.terms[0].scores(run) if lengths is None else self.terms[0].scores(run, lengths)
+
+    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.terms[0].answers(run, batch)
+
+    def measure(self) -> Measure:
+        return self.terms[0].measure()
 
     def module(self) -> nn.Module | None:
         owned = [module for module in (term.module() for term in self.terms) if module is not None]

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rules.contract import Batch, Objective, Run
-from rules.objectives.readout import LABELS, labels, wanted
+from rules.objectives.labels import LABELS, labels, require_whole_sequences, wanted
+from rules.objectives.readout import CrossEntropy
 
 
 class FirstSpike(torch.autograd.Function):
@@ -38,19 +39,18 @@ def first_spike(spikes: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FirstSpikeCrossEntropy(Objective):
+class FirstSpikeCrossEntropy(CrossEntropy):
     """`CE(-t_first, y)`: the class whose unit fires first wins; a silent unit counts as T.
 
     Surrogate: d t_first / d s = -1 at the first spike and nothing elsewhere, so a silent unit gets no gradient.
     """
 
-    needs: ClassVar[frozenset[str]] = LABELS
-
-    def scores(self, run: Run) -> Tensor:
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
         return -first_spike(run.output)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.scores(run), labels(run, batch))
+        require_whole_sequences(batch, self)
+        return super().__call__(run, batch)
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ class FirstSpikeError(Objective):
 
     needs: ClassVar[frozenset[str]] = LABELS
 
-    def scores(self, run: Run) -> Tensor:
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
         return -first_spike(run.output)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
+        require_whole_sequences(batch, self)
         share = -self.scores(run) / len(run.output)
         return F.mse_loss(share, wanted(share, labels(run, batch), self.on, self.off))
 
@@ -109,6 +110,7 @@ class VanRossum(Objective):
             raise ValueError(f"{given}: give positive times in ms and a period of at least 1 step")
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
+        require_whole_sequences(batch, self)
         steps = len(run.output)
         beats = torch.arange(steps, device=run.output.device) % self.period == self.period - 1
         target = wanted(run.output[0], labels(run, batch), 1.0, 0.0) * beats[:, None, None]

@@ -11,8 +11,9 @@ from rules.contract import Batch, Objective, Run
 from rules.errors import unknown
 from rules.objectives.contrast import Contrast, contrastive_loss
 from rules.objectives.features import FEATURES
+from rules.objectives.labels import LABELS, labels, require_whole_sequences
 from rules.objectives.projection import Projection
-from rules.objectives.readout import LABELS, TET, MeanCrossEntropy, labels
+from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.objectives.regularisers import LAYERS
 from rules.options import also_takes
 from rules.views import VIEWS, View
@@ -96,6 +97,7 @@ class TemporalContrast(nn.Module, Objective):
 
     def forward(self, run: Run, batch: Batch, samples: Tensor | None = None) -> Tensor:
         """Return the loss; `samples [B]` are sample numbers, for columns that show the same sample."""
+        require_whole_sequences(batch, self)
         fit = self.ce(run, batch)
         if self.weight == 0:
             return fit
@@ -151,6 +153,12 @@ class SiameseTemporalContrast(nn.Module, Objective):
         """Return both views of every sample, `[T, 2B, *features]`: all first views, then all second ones."""
         if batch.carry is not None:
             raise ValueError("two views of a sample start from rest, but this batch has a carry; leave it None")
+        if not isinstance(batch.x, Tensor):
+            raise ValueError(
+                f"views are made of one input tensor, and this batch has a {type(batch.x).__name__}: join the inputs, "
+                'as in rules.Batch(torch.cat([x1, x2], -1), y), or use rules.make("tcl"), which takes no views'
+            )
+        require_whole_sequences(batch, self)
         static = still(batch)
         x = batch.x[None] if static else batch.x
         first, second = (view(x, rng) for view in self.pair)

@@ -79,6 +79,7 @@ def _grid(grid: Grid, folder: Path, given: Any) -> int:
 
 def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
     from sandbox.report import write_report
+    from sandbox.report.tuning import noun
 
     with Bar(given.json, "trial") as bar:
         facts = run_tuning(
@@ -99,7 +100,7 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
     say(
         given,
         {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
-        "\n".join([f"best of {tuning.trials} trials, validation accuracy", *lines, *end]),
+        "\n".join([f"best of {tuning.trials} trials, validation {noun(facts)}", *lines, *end]),
     )
     return OK
 

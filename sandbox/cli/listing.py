@@ -9,6 +9,7 @@ from rules.errors import unknown
 from sandbox.cli import catalogue
 from sandbox.cli.options import OK
 from sandbox.cli.printing import percent, say
+from sandbox.measures import NAMES
 from sandbox.runs import index
 
 
@@ -70,8 +71,14 @@ def runs(given: Any) -> int:
 
 
 def format_runs(found: list[dict[str, Any]]) -> str:
-    """Return a line for each run."""
-    return "\n".join(f"  {r['folder']:<44} {r['status']:<8} {percent(r['test_accuracy'])}" for r in found)
+    """Return a line for each run, with its test accuracy, or what its task is judged by in place of that."""
+    return "\n".join(f"  {r['folder']:<44} {r['status']:<8} {_tested(r)}" for r in found)
+
+
+def _tested(row: dict[str, Any]) -> str:
+    if row["measure"] in (None, "accuracy"):
+        return percent(row["test_accuracy"])
+    return f"{NAMES[row['measure']]} {percent(row['test'])}"
 
 
 def index_(given: Any) -> int:

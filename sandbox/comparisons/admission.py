@@ -38,6 +38,6 @@ def unfit(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
                 trainer.step(next(iter(train)))
         except NonFinite:
             continue
-        except (ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             reasons[label] = str(error)
     return reasons

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sandbox.comparisons.admission import Unfit, unfit
-from sandbox.comparisons.table import BASELINE, as_interval, format_table, linear_baseline, make_table
+from sandbox.comparisons.linear import linear_baseline
+from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint
 from sandbox.config.registry import made, sources
@@ -16,6 +17,7 @@ from sandbox.executors.local import run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs import index
+from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import RunFailed
 from sandbox.runs.finished import (
     FinishedRun,
@@ -136,6 +138,7 @@ def compare(
     """
     folder = Path(folder)
     require_jobs(jobs)
+    comparison = with_arrays(comparison, folder)
     check_names(comparison)
     made(trackers)
     with folders.locked(folder):
@@ -196,7 +199,8 @@ def plan(
     if reasons and (not skip_unfit or BASELINE in reasons):
         raise Unfit(comparison.experiment.task.name, reasons, [label for label in plans if label not in reasons])
     folders.write_config(folder, "comparison", asdict(comparison))
-    finished = {run.folder: run.result["test"]["accuracy"] for run in begun}
+    keep(comparison.experiment, folder)
+    finished = {run.folder: run.result["test"] for run in begun}
     jobs = []
     for label, found in plans.items():
         for experiment in found:
@@ -219,6 +223,11 @@ def paired_runs(sound: Sound) -> dict[str, list[FinishedRun]]:
             f"no seed is left that every rule has; remove the damaged folders and resume: {', '.join(sound.damaged)}"
         )
     return {label: [run for run in found if run.seed in seeds] for label, found in sound.runs.items()}
+
+
+def with_arrays(comparison: Comparison, folder: Path) -> Comparison:
+    """Return a comparison with the arrays of its task, where they are kept in its folder (`sandbox.runs.arrays`)."""
+    return replace(comparison, experiment=attached(comparison.experiment, folder))
 
 
 def check_names(comparison: Comparison) -> None:

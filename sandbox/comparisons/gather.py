@@ -10,6 +10,7 @@ from typing import Any
 
 from sandbox.comparisons.table import BASELINE, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.runs.arrays import attached
 from sandbox.runs.finished import require_one_revision, require_pairs, require_same_sources, sort_out
 from sandbox.runs.folder import load
 
@@ -47,8 +48,8 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
     require_pairs(sound.runs)
     done = [run for found in sound.runs.values() for run in found]
     revisions = require_one_revision(done, mixed_revisions)
-    first = next(iter(configs.values()))
-    data = first.load(data_dir)
+    place, first = next(iter(configs.items()))
+    data = attached(first, place).load(data_dir)
     require_same_sources(done, data.checksum)
     return make_table(first.task.name, sound.runs, data, damaged=damaged, revisions=revisions)
 

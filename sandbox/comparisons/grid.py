@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import yaml
 
 from rules.errors import unknown
 from sandbox.comparisons.admission import Unfit
-from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, require_jobs
+from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, require_jobs, with_arrays
 from sandbox.comparisons.ranking import make_overall
 from sandbox.config.identity import fingerprint
 from sandbox.config.reading import from_dict
@@ -106,6 +106,7 @@ def run_grid(
     Returns: the ranking over all tasks, with the table of each comparison under `tables`.
     """
     require_jobs(jobs)
+    grid = replace(grid, comparisons=[with_arrays(each, folder / each.identity) for each in grid.comparisons])
     for comparison in grid.comparisons:
         check_names(comparison)
     made(trackers)

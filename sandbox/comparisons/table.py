@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from sandbox.comparisons.linear import linear_baseline
+from sandbox.measures import NAMES, measured, score
 from sandbox.runs.finished import FinishedRun, in_order, require_pairs
 from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
 from sandbox.tasks.base import Dataset
@@ -27,12 +29,13 @@ def make_table(
 ) -> dict[str, Any]:
     """Build the table: accuracies in percent, intervals, paired differences with verdicts, and costs.
 
+    On a task without classes, `accuracy` and `accuracies` hold what the table's `measure` says, R2 or F1, in percent.
     Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes.
     """
     runs = {label: in_order(found) for label, found in runs.items()}
     require_pairs(runs)
     results = {label: [run.result for run in found] for label, found in runs.items()}
-    accuracies = {label: [100 * r["test"]["accuracy"] for r in found] for label, found in results.items()}
+    accuracies = {label: [100 * score(r["test"]) for r in found] for label, found in results.items()}
     reference = accuracies[BASELINE]
     others = {label: values for label, values in accuracies.items() if label != BASELINE}
     verdict = verdicts(reference, others, BASELINE)
@@ -41,7 +44,8 @@ def make_table(
         "task": task,
         "baseline": BASELINE,
         "linear": linear_baseline(data),
-        "chance": 100 / data.classes,
+        "chance": 0.0 if data.classes is None else 100 / data.classes,  # R2 of the mean, and F1 of no label, are 0
+        "measure": data.measure,
         "rows": rows,
         "seeds": [run.seed for run in runs[BASELINE]],
         "damaged": dict(damaged or {}),
@@ -58,11 +62,12 @@ def _row(label: str, runs: Sequence[FinishedRun], accuracy: list[float], verdict
         "seeds": len(found),
         "accuracies": accuracy,
         "accuracy": plain(interval(accuracy)),
-        "validation": plain(interval([100 * result["validation"]["accuracy"] for result in found])),
-        "gap": plain(interval([100 * (r["train"]["accuracy"] - r["test"]["accuracy"]) for r in found])),
+        "validation": plain(interval([100 * score(result["validation"]) for result in found])),
+        "gap": plain(interval([100 * (score(r["train"]) - score(r["test"])) for r in found])),
         "area": plain(interval(areas)) if areas else None,
         "asked": {
-            mode: plain(interval([100 * r["test"][f"accuracy_{mode}"] for r in found])) for mode in modes(found[0])
+            mode: plain(interval([100 * r["test"][f"{measured(r['test'])}_{mode}"] for r in found]))
+            for mode in modes(found[0])
         },
         "over_baseline": None if verdict is None else plain(verdict.difference),
         "effect": None if verdict is None or not math.isfinite(verdict.effect) else verdict.effect,
@@ -84,27 +89,27 @@ def _mean(numbers: Sequence[float | None]) -> float | None:
 
 
 def modes(result: dict[str, Any]) -> list[str]:
-    """Return the further ways in which a model was evaluated; `accuracy` is that of the first."""
-    found = (key.removeprefix("accuracy_") for key in result["test"] if key.startswith("accuracy_"))
+    """Return the further ways in which a model was evaluated; measures without a mode are those of the first."""
+    start = f"{measured(result['test'])}_"
+    found = (key.removeprefix(start) for key in result["test"] if key.startswith(start))
     return [mode for mode in found if not mode.startswith("at_")]
 
 
-def linear_baseline(data: Dataset) -> float:
-    """Test accuracy in percent of a logistic regression on the same raw input, fitted to the training set alone."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def noun(table: Mapping[str, Any]) -> str:
+    """Return what the table's numbers are called: accuracy, R2 or F1."""
+    return NAMES[table.get("measure", "accuracy")]
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-3))
-    model.fit(data.train.x.flatten(1).numpy(), data.train.y.numpy())
-    return 100 * float(model.score(data.test.x.flatten(1).numpy(), data.test.y.numpy()))
+
+def linear_name(table: Mapping[str, Any]) -> str:
+    """Return what the linear baseline is called."""
+    return "linear regression" if table.get("measure") == "r2" else "linear classifier"
 
 
 def format_table(table: dict[str, Any]) -> str:
     """Return the table as text, and its notes."""
     head = (
         "rule",
-        "test accuracy % [95 %]",
+        f"test {noun(table)} % [95 %]",
         f"over {table['baseline']}",
         "verdict",
         "d_z",
@@ -128,7 +133,8 @@ def format_table(table: dict[str, Any]) -> str:
                 f"{row['cost']['synaptic_operations']:.3g}",
             )
         )
-    lines.append(("linear classifier", f"{table['linear']:.2f}", *["-"] * (len(head) - 2)))
+    if table["linear"] is not None:
+        lines.append((linear_name(table), f"{table['linear']:.2f}", *["-"] * (len(head) - 2)))
     return "\n".join([columns(lines), *notes(table)])
 
 

@@ -9,18 +9,30 @@ from typing import Any
 
 from torch import nn
 
+from rules.contract import Objective
 from rules.diagnostics.monitor import Health
-from rules.objectives import Sum
+from rules.objectives import OBJECTIVES, Sum
+from rules.objectives.readout import MeanCrossEntropy
 from rules.recipes import LearningRule
 from rules.views import View
+from sandbox.config.given import CHECKSUM, Given, choice_of
 from sandbox.config.identity import changed, fingerprint
 from sandbox.config.registry import Choice, find
 from sandbox.microscope import Microscope
 from sandbox.networks.build import build
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.neurons import Neuron
-from sandbox.tasks.base import SPLITS, Dataset, Task, checked
+from sandbox.tasks.base import SPLITS, Dataset, Task
+from sandbox.tasks.checked import checked
 
+USUAL: dict[tuple[str, bool], str | None] = {  # (kind of answer, for each step) -> the loss, None for the rule's own
+    ("classes", False): None,
+    ("classes", True): "ce_rate",
+    ("values", False): "mse",
+    ("values", True): "mse",
+    ("labels", False): "bce",
+    ("labels", True): "bce",
+}
 NAMES = str.maketrans({":": ".", "/": "_", "\\": "_", " ": "_"})  # what a folder is not called
 LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
@@ -116,8 +128,8 @@ class RuleConfig:
         """What the rule is called: its label, or its name."""
         return self.label or self.name
 
-    def make(self) -> LearningRule:
-        """Build the rule."""
+    def make(self, usual: Objective | None = None) -> LearningRule:
+        """Build the rule; where it minimises the cross-entropy of classes, and nobody asked for that, `usual`."""
         rule = Choice(self.name, self.options).make("rule")
         if not isinstance(rule, LearningRule):
             raise ValueError(
@@ -126,6 +138,9 @@ class RuleConfig:
             )
         parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
         rule = replace(rule, **{kind: choice.make(kind) for kind, choice in parts.items() if choice is not None})
+        asked = self.objective is not None or "objective" in self.options
+        if usual is not None and not asked and rule.objective == MeanCrossEntropy():
+            rule = replace(rule, objective=usual)
         penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
         return replace(rule, objective=Sum((rule.objective, *penalties))) if penalties else rule
 
@@ -171,7 +186,8 @@ class Experiment:
     """One run: task x network x neuron x rule x seed.
 
     Args:
-        task: a name of `sandbox list tasks`, or a task of your own as path/to/file.py:Name.
+        task: a name of `sandbox list tasks`, or a task of your own as path/to/file.py:Name. In Python also a task
+            itself, such as `Task.from_arrays(x, y)`, or a class of tasks.
         encoder: how samples become sequences.
         augment: a pair of views, through the first of which every training sample is seen.
         network: layers and neurons, or a model.
@@ -209,6 +225,7 @@ class Experiment:
     confirm: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "task", choice_of(self.task))
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
@@ -242,7 +259,13 @@ class Experiment:
             find("model", self.network.model.name)
 
     def make_task(self) -> Task:
-        """Build the task."""
+        """Build the task; raises ValueError for one that was given as arrays which are not here."""
+        if CHECKSUM in self.task.options and not isinstance(self.task, Given) and ":" not in self.task.name:
+            raise ValueError(
+                f"the arrays of task {self.task.name!r} are not here: they were given from Python, and their file, "
+                f"arrays-{self.task.options[CHECKSUM][:12]}.pt, is gone; give them again, as in "
+                "sandbox.Experiment(task=sandbox.Task.from_arrays(x, y))"
+            )
         task: Task = self.task.make("task")
         return task
 
@@ -252,6 +275,15 @@ class Experiment:
             return checked(self.make_task().load(data_dir), self.task.name, splits)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"task {self.task.name!r}: {error}") from error
+
+    def make_rule(self, data: Dataset) -> LearningRule:
+        """Build the rule; its loss, unless the configuration names one, suits the answers of the data.
+
+        That is cross-entropy of the mean output for a class of each sample, at every step for one of each step, the
+        mean squared error for values, and the cross-entropy of each label where there are several.
+        """
+        usual = USUAL[data.target, data.train.by_step]
+        return self.rule.make(None if usual is None else OBJECTIVES[usual]())
 
     def augmentation(self) -> View | None:
         """Return the view through which training samples are seen, None for none."""

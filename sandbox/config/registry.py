@@ -54,6 +54,13 @@ class Choice:
     name: str
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ValueError(
+                f"Choice takes a name, and this is a {type(self.name).__name__}: write path/to/file.py:Name; a task "
+                "may be given as it is, sandbox.Experiment(task=...)"
+            )
+
     def make(self, kind: str, **given: Any) -> Any:
         """Build the member.
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rules.batches import as_batch
 from rules.contract import Holding
 from rules.diagnostics.nonfinite import finite
-from rules.forward import as_batch
 from rules.optional import method_of
 from rules.trainer import Trainer
 from sandbox.microscope.frozen import Frozen, freeze

@@ -195,6 +195,11 @@ class Network(nn.Module):
         return list(self.layers)  # type: ignore[arg-type]  # ModuleList is not generic
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"input is a {type(x).__name__}; this network takes one tensor [T, B, ...]: join several inputs, as in "
+                "torch.cat([x1, x2], -1)"
+            )
         if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(self.shape):
             raise ValueError(
                 f"input has shape {tuple(x.shape)}; this network wants [T, B, {', '.join(map(str, self.shape))}], time "

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sandbox.comparisons.table import as_interval
-from sandbox.report.figures import Choice, Figure, Scatter, linear_classifier
-from sandbox.report.wording import count, height, hundredths
+from sandbox.comparisons.table import as_interval, noun
+from sandbox.report.figures import Choice, Figure, Scatter, linear_model
+from sandbox.report.wording import column, count, height, hundredths
 from sandbox.runs.finished import FinishedRun
 
 MEASURED = ("seconds", "peak_bytes")  # wall time and peak memory of a run on this machine
@@ -41,7 +41,7 @@ def figures(table: dict[str, Any]) -> list[Figure]:
             name,
             message(table, price),
             _alt(table, price),
-            [_row(row) for row in table["rows"]],
+            [_row(row, column(table)) for row in table["rows"]],
             _scatter(table, price),
             plotted=name == "cost",
             choices=choices,
@@ -91,8 +91,7 @@ def message(table: dict[str, Any], price: Price) -> str:
 
 def _scatter(table: dict[str, Any], price: Price) -> Scatter:
     means = {row["rule"]: as_interval(row["accuracy"]) for row in table["rows"]}
-    line = linear_classifier(table["linear"])
-    return Scatter(price.label, "test accuracy [%]", means, _paid(table, price.key), line)
+    return Scatter(price.label, f"test {noun(table)} [%]", means, _paid(table, price.key), linear_model(table))
 
 
 def _paid(table: dict[str, Any], key: str) -> dict[str, float]:
@@ -101,9 +100,9 @@ def _paid(table: dict[str, Any], key: str) -> dict[str, float]:
     return {rule: math.nan if cost is None else cost for rule, cost in paid.items()}
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
+def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
     """Return one CSV row: test accuracy with its interval in percent, and the costs."""
-    accuracy = dict(zip(("test_accuracy_percent", "low", "high"), row["accuracy"], strict=True))
+    accuracy = dict(zip((name, "low", "high"), row["accuracy"], strict=True))
     return {"rule": row["rule"], "seeds": row["seeds"], **accuracy, **row["cost"]}
 
 
@@ -112,4 +111,4 @@ def _alt(table: dict[str, Any], price: Price) -> str:
     points = "; ".join(
         f"{row['rule']}: {hundredths(row['accuracy'][0])} at {count(row['cost'][price.key])}" for row in table["rows"]
     )
-    return f"Test accuracy in percent against {price.name}. {points}."
+    return f"Test {noun(table)} in percent against {price.name}. {points}."

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from sandbox.comparisons.table import linear_name
 from sandbox.statistics import Interval
 
 
@@ -33,9 +34,10 @@ class Line(NamedTuple):
     label: str
 
 
-def linear_classifier(accuracy: float) -> Line:
-    """Return the line at the linear classifier's test accuracy [%]."""
-    return Line(accuracy, f"linear classifier, test {accuracy:.2f} %")
+def linear_model(table: Mapping[str, Any]) -> Line | None:
+    """Return the line at the linear model's test accuracy, or other measure [%]; None where there is no such model."""
+    at = table["linear"]
+    return None if at is None else Line(at, f"{linear_name(table)}, test {at:.2f} %")
 
 
 @dataclass(frozen=True)

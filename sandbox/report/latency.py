@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Dots, Figure
 from sandbox.report.measures import Measure, intervals, measured, value, values
 from sandbox.report.wording import named, standing, undecided
@@ -24,15 +25,15 @@ def of_run(task: str, run: FinishedRun) -> list[Figure]:
     """Build the figure of accuracy against steps; none where the run was not tested at fewer steps."""
     if not measured([run]):
         return []
-    (few, first), (many, last) = list(run.accuracy_at.items())[:: len(run.accuracy_at) - 1]
+    (few, first), (many, last) = list(run.test_at.items())[:: len(run.test_at) - 1]
     found = f"{run.rule} has {first:.1f} % with {few} of {many} time steps, {last:.1f} % with all"
     return [_against_steps([run], f"{task}: {found} (seed {run.seed})")]
 
 
 def steps_message(task: str, runs: Sequence[FinishedRun], baseline: str) -> str:
     """State which rules are above the baseline at the fewest steps, by the tests that the table uses."""
-    steps = list(runs[0].accuracy_at)
-    found = _verdicts(runs, baseline, lambda run: run.accuracy_at[steps[0]])
+    steps = list(runs[0].test_at)
+    found = _verdicts(runs, baseline, lambda run: run.test_at[steps[0]])
     return f"{task}: with {steps[0]} of {steps[-1]} time steps, {standing(found, baseline)}"
 
 
@@ -60,15 +61,15 @@ def _verdicts(runs: Sequence[FinishedRun], baseline: str, number: Callable[[Fini
 
 def _against_steps(runs: Sequence[FinishedRun], title: str) -> Figure:
     curves = {
-        rule: Curve(list(mine[0].accuracy_at), [list(run.accuracy_at.values()) for run in mine])
+        rule: Curve(list(mine[0].test_at), [list(run.test_at.values()) for run in mine])
         for rule, mine in by_rule(runs).items()
     }
     rows = [
-        {"rule": run.rule, "seed": run.seed, "steps": steps, "test_accuracy_percent": accuracy}
+        {"rule": run.rule, "seed": run.seed, "steps": steps, f"test_{run.measure}_percent": height}
         for run in runs
-        for steps, accuracy in run.accuracy_at.items()
+        for steps, height in run.test_at.items()
     ]
-    content = Curves("time steps used", "test accuracy [%]", curves, whole=True)
+    content = Curves("time steps used", f"test {NAMES[runs[0].measure]} [%]", curves, whole=True)
     return Figure("latency", title, _steps_alt(runs), rows, content)
 
 
@@ -88,7 +89,7 @@ def _steps_alt(runs: Sequence[FinishedRun]) -> str:
     """Describe where the curves begin and end."""
     ends = []
     for rule, mine in by_rule(runs).items():
-        steps = list(mine[0].accuracy_at)
-        few, many = (sum(run.accuracy_at[step] for run in mine) / len(mine) for step in (steps[0], steps[-1]))
+        steps = list(mine[0].test_at)
+        few, many = (sum(run.test_at[step] for run in mine) / len(mine) for step in (steps[0], steps[-1]))
         ends.append(f"{rule} goes from {few:.2f} with {steps[0]} to {many:.2f} with {steps[-1]}")
-    return f"Test accuracy in percent against time steps used. {'; '.join(ends)}."
+    return f"Test {NAMES[runs[0].measure]} in percent against time steps used. {'; '.join(ends)}."

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sandbox.report.figures import Curve, Curves, Figure, linear_classifier
+from sandbox.measures import NAMES
+from sandbox.report.figures import Curve, Curves, Figure, Line, linear_model
 from sandbox.report.wording import standing, verdicts_of
 from sandbox.runs.finished import FinishedRun, by_rule
 
 
 def of_comparison(table: dict[str, Any], runs: Sequence[FinishedRun]) -> Figure:
     """Build the figure of all rules' curves, with a line for the linear classifier."""
-    return _figure(runs, message(table), table["linear"])
+    return _figure(runs, message(table), linear_model(table))
 
 
 def of_run(task: str, run: FinishedRun) -> Figure:
     """Build the figure of one run."""
-    first, last = run.accuracies[0], run.accuracies[-1]
-    rise = f"{run.rule} goes from {first:.1f} % to {last:.1f} % on the validation set"
+    first, last = run.curve[0], run.curve[-1]
+    what = "" if run.measure == "accuracy" else f"{NAMES[run.measure]} "
+    rise = f"{run.rule} goes from {what}{first:.1f} % to {last:.1f} % on the validation set"
     return _figure([run], f"{task}: {rise} (seed {run.seed})")
 
 
@@ -27,21 +29,20 @@ def message(table: dict[str, Any]) -> str:
     return f"{table['task']}: {standing(verdicts_of(table), table['baseline'])}"
 
 
-def _figure(runs: Sequence[FinishedRun], title: str, linear: float | None = None) -> Figure:
-    curves = {rule: Curve(mine[0].epochs, [run.accuracies for run in mine]) for rule, mine in by_rule(runs).items()}
-    line = None if linear is None else linear_classifier(linear)
+def _figure(runs: Sequence[FinishedRun], title: str, line: Line | None = None) -> Figure:
+    curves = {rule: Curve(mine[0].epochs, [run.curve for run in mine]) for rule, mine in by_rule(runs).items()}
     return Figure(
         "curves",
         title,
-        _alt(runs, linear),
+        _alt(runs, line),
         [{"rule": run.rule, "seed": run.seed, **metrics} for run in runs for metrics in run.metrics],
-        Curves("epochs of training", "validation accuracy [%]", curves, line, whole=True),
+        Curves("epochs of training", f"validation {NAMES[runs[0].measure]} [%]", curves, line, whole=True),
     )
 
 
-def _alt(runs: Sequence[FinishedRun], linear: float | None) -> str:
+def _alt(runs: Sequence[FinishedRun], line: Line | None) -> str:
     """Describe where the curves end."""
-    ends = {rule: [run.accuracies[-1] for run in mine] for rule, mine in by_rule(runs).items()}
+    ends = {rule: [run.curve[-1] for run in mine] for rule, mine in by_rule(runs).items()}
     listed = "; ".join(f"{rule} ends at {sum(last) / len(last):.2f}" for rule, last in ends.items())
-    line = "" if linear is None else f" Dotted line: a linear classifier at {linear:.2f}."
-    return f"Validation accuracy in percent against epoch. {listed}.{line}"
+    dotted = "" if line is None else f" Dotted line: a {line.label.partition(',')[0]} at {line.at:.2f}."
+    return f"Validation {NAMES[runs[0].measure]} in percent against epoch. {listed}.{dotted}"

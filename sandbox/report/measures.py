@@ -66,7 +66,7 @@ MEASURES = (
 
 def measured(runs: Sequence[FinishedRun]) -> list[Measure]:
     """List the measures that every run has; none where a run was tested at one number of steps only."""
-    if not all(len(run.accuracy_at) > 1 for run in runs):
+    if not all(len(run.test_at) > 1 for run in runs):
         return []
     return [measure for measure in MEASURES if all(measure.key in run.result["test"] for run in runs)]
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from sandbox.comparisons.comparison import compared_runs
-from sandbox.comparisons.table import as_interval, notes
+from sandbox.comparisons.table import as_interval, linear_name, notes, noun
 from sandbox.ledger import NEUROMC
 from sandbox.machine import files
+from sandbox.measures import NAMES
 from sandbox.report import costs, credit, grid, interactive, latency, learning, standing, tabular, tuning, wording
 from sandbox.report.figures import Figure
 from sandbox.report.measures import measured, value
@@ -72,6 +73,8 @@ def _report_comparison(folder: Path) -> Report:
         "wall": {row["rule"]: row["cost"]["seconds"] for row in priced["rows"]},
         "measures": measured(runs),
         "credit": [figure.name for figure in looks],
+        "noun": noun(table),
+        "linear": linear_name(table),
     }
     seeds = table["rows"][0]["seeds"]
     rules = ", ".join(row["rule"] for row in table["rows"])
@@ -90,6 +93,8 @@ def _report_run(folder: Path) -> Report:
         "run": run,
         "measures": [(measure, value(run, measure)) for measure in measured([run])],
         "credit": [figure.name for figure in looks],
+        "noun": NAMES[run.measure],
+        "measure": run.measure,
     }
     printed = [replace(figure, plotted=False) for figure in figures]
     return _write(folder, "run.html", f"{task}: {run.rule} · seed {run.seed}", printed, facts)
@@ -97,14 +102,18 @@ def _report_run(folder: Path) -> Report:
 
 def _report_grid(folder: Path) -> Report:
     overall = finished(folder / "overall.json", folder)
+    nouns = list(dict.fromkeys(noun(table) for table in overall["tables"].values()))
     title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
-    return _write(folder, "grid.html", title, grid.figures(overall), {"overall": overall, "notes": notes})
+    return _write(
+        folder, "grid.html", title, grid.figures(overall), {"overall": overall, "notes": notes, "nouns": nouns}
+    )
 
 
 def _report_tuning(folder: Path) -> Report:
     found = finished(folder / "tuning.json", folder)
     facts = {
         "found": found,
+        "noun": tuning.noun(found),
         "several": len(tuning.comparisons(found)) > 1,
         "studies": {tuning.place(found, name): study for name, study in found["studies"].items()},
         "left_out": {tuning.place(found, name): why for name, why in found.get("unfit", {}).items()},

@@ -6,9 +6,9 @@ import math
 from itertools import combinations
 from typing import Any
 
-from sandbox.comparisons.table import as_interval
-from sandbox.report.figures import Dots, Figure, Matrix, linear_classifier
-from sandbox.report.wording import height
+from sandbox.comparisons.table import as_interval, noun
+from sandbox.report.figures import Dots, Figure, Matrix, linear_model
+from sandbox.report.wording import column, height
 from sandbox.statistics import Verdict, every_pair
 
 Pairs = dict[tuple[str, str], Verdict]
@@ -35,17 +35,17 @@ def _ranking(table: dict[str, Any]) -> Figure:
     return Figure(
         "ranking",
         ranking_message(table),
-        f"Test accuracy in percent, the highest mean first. {listed}.",
+        f"Test {noun(table)} in percent, the highest mean first. {listed}.",
         [
-            {"rank": rank, "rule": rule, "test_accuracy_percent": mean, "low": low, "high": high}
+            {"rank": rank, "rule": rule, column(table): mean, "low": low, "high": high}
             for rank, (rule, (mean, low, high)) in enumerate(means.items(), 1)
         ],
         Dots(
-            "test accuracy [%]",
+            f"test {noun(table)} [%]",
             means,
             accuracies(table),
             "bar: 95 % interval of the mean; faint: every seed",
-            linear_classifier(table["linear"]),
+            linear_model(table),
             places={row["rule"]: place for place, row in enumerate(table["rows"])},
         ),
     )
@@ -72,7 +72,7 @@ def _matrix(table: dict[str, Any], pairs: Pairs) -> Figure:
     return Figure(
         "pairs",
         matrix_message(table["task"], pairs),
-        f"Mean paired difference of test accuracy in points, row minus column. {'; '.join(once)}.",
+        f"Mean paired difference of test {noun(table)} in points, row minus column. {'; '.join(once)}.",
         [_row(a, b, verdict) for (a, b), verdict in pairs.items()],
         content,
     )

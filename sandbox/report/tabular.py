@@ -8,6 +8,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.report.wording import column
+
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Write rows as CSV, with the keys of the first row as the header."""
@@ -25,7 +27,7 @@ def table_csv(table: dict[str, Any]) -> str:
             {
                 "rule": row["rule"],
                 "seeds": row["seeds"],
-                **_ends("test_accuracy_percent", row["accuracy"]),
+                **_ends(column(table), row["accuracy"]),
                 **_ends("validation_percent", row["validation"]),
                 **_ends("over_baseline_points", row["over_baseline"] or (None, None, None)),
                 **{key: row.get(key) for key in ("effect", "p", "p_adjusted")},

@@ -1,9 +1,10 @@
-"""Figures of equal tuning: the best validation accuracy so far against the number of trials."""
+"""Figures of equal tuning: the best validation measure so far against the number of trials."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Figure
 
 FEW = 10  # trials up to which each has a tick of its own
@@ -47,10 +48,21 @@ def _figure(name: str, found: dict[str, Any]) -> Figure:
     return Figure(
         name,
         message(found),
-        f"Best validation accuracy so far against trials. {listed}.",
+        f"Best validation {noun(found)} so far against trials. {listed}.",
         _rows(found),
-        Curves("trials", "best validation accuracy [%]", curves, tick=1 if found["budget"]["trials"] <= FEW else None),
+        Curves(
+            "trials",
+            f"best validation {noun(found)} [%]",
+            curves,
+            tick=1 if found["budget"]["trials"] <= FEW else None,
+        ),
     )
+
+
+def noun(found: dict[str, Any]) -> str:
+    """Return what trials are judged by: accuracy, R2 or F1, or several of them."""
+    known = found.get("measures", {})  # absent in older folders, where it is the accuracy
+    return " or ".join(dict.fromkeys(NAMES[known.get(each, "accuracy")] for each in comparisons(found)))
 
 
 def _of(found: dict[str, Any], comparison: str) -> dict[str, Any]:
@@ -87,7 +99,7 @@ def curves_by_rule(found: dict[str, Any]) -> dict[str, list[list[float]]]:
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one CSV row for each trial: its options, its validation accuracy and the best so far."""
+    """Return one CSV row for each trial: its options, its validation measure and the best so far."""
     return [
         {
             "comparison": name.rpartition("/")[0],

@@ -65,6 +65,11 @@ def verdicts_of(table: dict[str, Any]) -> dict[str, str]:
     return {row["rule"]: row.get("verdict") or "" for row in table["rows"] if row["rule"] != table["baseline"]}
 
 
+def column(table: Mapping[str, Any]) -> str:
+    """Return the name of the column of a CSV file that holds the measure of the test set."""
+    return f"test_{table.get('measure', 'accuracy')}_percent"
+
+
 def height(row: dict[str, Any]) -> float:
     """Return a rule's mean accuracy as a key for ranking; a rule without one comes last."""
     mean = as_interval(row["accuracy"]).mean

@@ -14,6 +14,7 @@ import torch
 from rules import StepInfo, Trainer
 from sandbox.ledger import Bill
 from sandbox.machine import files
+from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.runs import folder as folders
 from sandbox.tracking.together import Tracked
@@ -30,7 +31,7 @@ class Book:
     after it.
     """
 
-    def __init__(self, folder: Path, trainer: Trainer, tracked: Tracked) -> None:
+    def __init__(self, folder: Path, trainer: Trainer, tracked: Tracked, batch_size: int) -> None:
         self.trainer = trainer
         self.tracked = tracked
         self.metrics = folder / "metrics.jsonl"
@@ -39,7 +40,11 @@ class Book:
         self.bill = Bill()
         self.health: list[str] = []
         self.saved = 0  # step of the newest checkpoint
-        self._loss, self._steps = 0.0, 0  # of the current epoch
+        self._batch_size = batch_size
+        self._loss, self._steps = (
+            0.0,
+            0.0,
+        )  # of the epoch: the sum over steps, and their number, in full batches
         self._begun, self._spent = time.perf_counter(), 0.0
 
     def add(self, info: StepInfo) -> None:
@@ -49,7 +54,8 @@ class Book:
             self.trainer.state_dict()
         self.bill.add(info)
         self.health += map(str, info.health)
-        self._loss, self._steps = self._loss + info.loss, self._steps + 1
+        share = info.samples / self._batch_size  # so that every sample counts the same; 1 for a full batch
+        self._loss, self._steps = self._loss + info.loss * share, self._steps + share
 
     @property
     def seconds(self) -> float:
@@ -62,13 +68,13 @@ class Book:
             "epoch": epoch,
             "step": self.trainer.steps,
             "train_loss": self._loss / self._steps if self._steps else None,
-            "validation_accuracy": validation["accuracy"],
+            f"validation_{measured(validation)}": score(validation),
             "validation_loss": validation["loss"],
             **self.bill.facts(),
         }
         with open(self.metrics, "a") as file:
             file.write(json.dumps(line) + "\n")
-        self._loss, self._steps = 0.0, 0
+        self._loss, self._steps = 0.0, 0.0
         self.save()
         self.tracked.log(line, self.health)
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from sandbox.machine import files
+from sandbox.measures import measured, score
 from sandbox.microscope import Row, journal, read_rows
 from sandbox.runs import folder as folders
 from sandbox.statistics import area
 
-AT = "accuracy_at_"
 UNKNOWN = "unknown"  # the revision of a run made outside of a checkout
 
 
@@ -41,21 +41,26 @@ class FinishedRun(NamedTuple):
         return [line["epoch"] for line in self.metrics]
 
     @property
-    def accuracies(self) -> list[float]:
-        """Validation accuracy at each line [%]."""
-        return [percent(line["validation_accuracy"]) for line in self.metrics]
+    def measure(self) -> str:
+        """What the run is judged by: accuracy, r2 or f1, a key of its result."""
+        return measured(self.result["test"])
+
+    @property
+    def curve(self) -> list[float]:
+        """The measure on the validation set at each line [%]."""
+        return [percent(line[f"validation_{self.measure}"]) for line in self.metrics]
 
     @property
     def area(self) -> float | None:
-        """Area under the learning curve: mean validation accuracy over epochs [%]; None for a single line."""
-        return area(self.epochs, self.accuracies) if len(self.epochs) > 1 else None
+        """Area under the learning curve: mean of the measure over epochs [%]; None for a single line."""
+        return area(self.epochs, self.curve) if len(self.epochs) > 1 else None
 
     @property
-    def accuracy_at(self) -> dict[int, float]:
-        """Test accuracy after the first k steps, by k [%]; empty if the run was tested after its last step only."""
-        test = self.result["test"]
-        steps = sorted(int(key.removeprefix(AT)) for key in test if key.startswith(AT))
-        return {step: percent(test[f"{AT}{step}"]) for step in steps}
+    def test_at(self) -> dict[int, float]:
+        """The measure of the test set after the first k steps, by k [%]; empty if tested after the last step only."""
+        test, at = self.result["test"], f"{self.measure}_at_"
+        steps = sorted(int(key.removeprefix(at)) for key in test if key.startswith(at))
+        return {step: percent(test[f"{at}{step}"]) for step in steps}
 
 
 def percent(share: float | None) -> float:
@@ -143,7 +148,7 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
     try:
         run = read_run(folder, label, seed, folder)
         result = run.result
-        float(result["test"]["accuracy"]), float(result["validation"]["accuracy"]), dict(result["cost"]), run.area
+        score(result["test"]), score(result["validation"]), dict(result["cost"]), run.area
     except (OSError, KeyError, TypeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     return [run]

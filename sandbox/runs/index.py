@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +13,15 @@ import yaml
 
 from rules.errors import unknown
 from sandbox.machine.files import read_json, root_of
+from sandbox.measures import measured
 
 NAME = "index.sqlite"
+COLUMNS = ("folder", "task", "rule", "seed", "status", "test_accuracy", "measure", "test")
 SCHEMA = """CREATE TABLE IF NOT EXISTS runs (
     folder TEXT PRIMARY KEY, task TEXT, rule TEXT, seed INTEGER, status TEXT, test_accuracy REAL,
-    updated TEXT DEFAULT CURRENT_TIMESTAMP)"""
-INSERT = "INSERT OR REPLACE INTO runs (folder, task, rule, seed, status, test_accuracy) VALUES (?, ?, ?, ?, ?, ?)"
+    updated TEXT DEFAULT CURRENT_TIMESTAMP, measure TEXT, test REAL)"""
+ADDED = ("measure TEXT", "test REAL")  # columns that an index of an earlier version lacks
+INSERT = f"INSERT OR REPLACE INTO runs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 STATUSES = ("running", "done", "failed", "damaged")  # `running` was begun and has not ended; it may have been killed
 FILTERS = ("rule", "task", "status")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is installed
@@ -32,11 +35,20 @@ class Row(NamedTuple):
     rule: str | None
     seed: int | None
     status: str
-    test_accuracy: float | None
+    test_accuracy: float | None  # None where answers are not classes
+    measure: str | None = None  # what models are selected by: accuracy, r2 or f1
+    test: float | None = None  # that measure on the test set
 
 
-def record(folder: Path, experiment: Any, status: str, accuracy: float | None = None) -> None:
-    """Write or replace the row of a run, in the index of the folder that holds all runs (`root_of`)."""
+def record(folder: Path, experiment: Any, status: str, test: Mapping[str, Any] | None = None) -> None:
+    """Write or replace the row of a run, in the index of the folder that holds all runs (`root_of`).
+
+    Args:
+        folder: of the run.
+        experiment: what it runs.
+        status: a member of STATUSES.
+        test: the result on the test set, of a run that is done.
+    """
     root = root_of(folder)
     row = Row(
         folder.relative_to(root).as_posix(),
@@ -44,10 +56,11 @@ def record(folder: Path, experiment: Any, status: str, accuracy: float | None = 
         experiment.rule.name,
         experiment.seed,
         status,
-        accuracy,
+        *_measures(test),
     )
     with _opened(root) as connection, connection:
         connection.execute(SCHEMA)
+        _add_columns(connection)
         connection.execute(INSERT, row)
 
 
@@ -76,7 +89,7 @@ def rows(root: Path, **wanted: str | None) -> list[dict[str, Any]]:
         connection.row_factory = sqlite3.Row
         query = f"SELECT * FROM runs WHERE {where} ORDER BY task, rule, seed, folder"
         found = connection.execute(query, list(filters.values())).fetchall()
-    return [dict(row) for row in found]
+    return [{**dict.fromkeys(COLUMNS), **dict(row)} for row in found]  # earlier versions had fewer columns
 
 
 def counts(root: Path) -> dict[str, int]:
@@ -115,6 +128,23 @@ def _opened(root: Path) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Add the columns that the index of an earlier version lacks."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
+    for column in ADDED:
+        if column.split()[0] not in there:
+            connection.execute(f"ALTER TABLE runs ADD COLUMN {column}")
+
+
+def _measures(test: Mapping[str, Any] | None) -> tuple[float | None, str | None, float | None]:
+    """Return the accuracy, the measure and its value, None for what there is not."""
+    if test is None:
+        return None, None, None
+    measure = measured(test)
+    value = float(test[measure])
+    return value if measure == "accuracy" else None, measure, value
+
+
 def _read(root: Path) -> Iterator[Row]:
     """Yield a row for every run folder below `root`, including those in the comparisons of a grid."""
     for path, inner, files in os.walk(root):
@@ -129,12 +159,14 @@ def _read(root: Path) -> Iterator[Row]:
                 continue
             inner.clear()
             known = (config["task"]["name"], config["rule"]["name"], config["seed"])
-            yield Row(name, *known, *_ended(folder))
+            status, test = _ended(folder)
+            yield Row(name, *known, status, *_measures(test))
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
             yield Row(name, *known, "damaged", None)
 
 
-def _ended(folder: Path) -> tuple[str, float | None]:
+def _ended(folder: Path) -> tuple[str, Mapping[str, Any] | None]:
+    """Return the status of a run, and its result on the test set if it is done."""
     if (folder / "result.json").exists():
-        return "done", float(read_json(folder / "result.json")["test"]["accuracy"])
+        return "done", read_json(folder / "result.json")["test"]
     return ("failed" if (folder / "error.txt").exists() else "running"), None

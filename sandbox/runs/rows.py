@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from sandbox.config.experiment import Experiment
+from sandbox.measures import measured, score
 from sandbox.runs.folder import load as load_config
 
-ENDS = ("test", "train", "validation")  # parts of a result whose accuracies a row shows
+ENDS = ("test", "train", "validation")  # parts of a result whose measures a row shows
 
 
 def load(folder: Path | str) -> Any:
@@ -22,8 +23,9 @@ def load(folder: Path | str) -> Any:
         folder: a run, a comparison, a grid, or the folder of all runs.
 
     Returns: rows with `rule` (its label), `task`, `seed`, `epoch`, `folder` and every number of the run's
-        `metrics.jsonl`; in the last row of a finished run also `test_accuracy` and `train_accuracy`. A pandas DataFrame
-        where pandas is installed, otherwise a list of dicts.
+        `metrics.jsonl`; in the last row of a finished run also `test_accuracy` and `train_accuracy`, or what the task
+        is judged by in place of accuracy: `test_r2`, `test_f1`. A pandas DataFrame where pandas is installed, otherwise
+        a list of dicts.
 
     Raises:
         ValueError: where there is no run, or a damaged one, which is named.
@@ -54,7 +56,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         rows = [{**about, **json.loads(line), "folder": str(folder)} for line in whole]
         if rows and (folder / "result.json").exists():
             result = json.loads((folder / "result.json").read_text())
-            rows[-1] |= {f"{part}_accuracy": result[part]["accuracy"] for part in ENDS}
+            rows[-1] |= {f"{part}_{measured(result[part])}": score(result[part]) for part in ENDS}
     except (OSError, ValueError, AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"{folder} is damaged ({type(error).__name__}: {error}); remove it and run again") from error
     return rows

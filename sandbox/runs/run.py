@@ -22,15 +22,17 @@ from rules.seeds import derived
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
 from sandbox.machine import files
+from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
 from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.runs import folder as folders
 from sandbox.runs import index
+from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
 from sandbox.synapses import using
-from sandbox.tasks.base import Dataset, Split
+from sandbox.tasks.base import Dataset, Samples
 from sandbox.tasks.encode import check_sequence, is_timed
 from sandbox.tasks.loader import Loader
 from sandbox.tracking import Tracker
@@ -38,6 +40,7 @@ from sandbox.tracking.together import Tracked
 
 Progress = Callable[[int, int], None]  # steps done, total steps
 _LAST: dict[tuple[str, str, str | None], Dataset] = {}
+HEAD = 10_000  # training samples that are evaluated; they give an accuracy to half a percentage point
 
 
 def run(
@@ -77,11 +80,13 @@ def run(
     folder, active = Path(folder), made(trackers)
     with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
+        experiment = attached(experiment, folder)
         folders.write_config(folder, "run", asdict(experiment))
         folders.check_code(folder, sources(asdict(experiment)))
         result = folder / "result.json"
         if not result.exists():
             (folder / "error.txt").unlink(missing_ok=True)
+            keep(experiment, folder)
             index.record(folder, experiment, "running")
             with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment):
                 learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
@@ -90,7 +95,7 @@ def run(
         found: dict[str, Any] = files.read_json(result)
         if progress is not None:
             progress(found["steps"], found["steps"])
-        index.record(folder, experiment, "done", found["test"]["accuracy"])
+        index.record(folder, experiment, "done", found["test"])
         return found
 
 
@@ -113,10 +118,11 @@ def _learn(
     trainer, train = prepare(experiment, data)
     files.write_json(folder / "model.json", asked(trainer))
     microscope = None if experiment.microscope is None else experiment.microscope.make()
-    validation, test = (evaluation(experiment, split) for split in (data.validation, data.test))
+    validation = evaluation(experiment, data.validation, "validation")
+    test = evaluation(experiment, data.test, "test")
     folders.check_data(folder, data.checksum)
     files.write_json(folder / "provenance.json", folders.provenance(data.checksum, sources(asdict(experiment))))
-    book = Book(folder, trainer, tracked)
+    book = Book(folder, trainer, tracked, experiment.batch_size)
     resumed = book.resume()
     tracked.begin(book.metrics)
     if not resumed:
@@ -147,7 +153,7 @@ def _learn(
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
         "steps": trainer.steps,
-        "train": trainer.evaluate(evaluation(experiment, head(data.train))),
+        "train": trainer.evaluate(evaluation(experiment, data.train.first(HEAD), "training samples")),
         "test": _look_once(trainer, test, range(1, steps + 1), folder / "test.json"),
         "validation": trainer.evaluate(validation),
     }
@@ -178,14 +184,14 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
-    network = experiment.network.make(data.shape, data.classes, experiment.seed)
+    network = experiment.network.make(data.shape, data.outputs, experiment.seed)
     train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
     inner = network.inner if isinstance(network, NoisyReadout) else network
     if isinstance(inner, Network):
         first: Batch = next(iter(train))
         calibrate(inner, first.x, experiment.network.rate)
     trainer = Trainer(
-        network, experiment.rule.make(), seed=experiment.seed, health=experiment.health, confirm=experiment.confirm
+        network, experiment.make_rule(data), seed=experiment.seed, health=experiment.health, confirm=experiment.confirm
     )
     trainer.begin(next(iter(train)))
     return trainer, train
@@ -205,24 +211,21 @@ def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> di
     """Evaluate on the test set.
 
     The evaluation is counted in the file before it starts, so that one that is killed counts, too. A rule with several
-    inference modes is evaluated in all of them; `accuracy` is that of the first.
+    inference modes is evaluated in all of them; measures without the name of a mode are those of the first.
     """
     before = files.read_json(ledger)["evaluations"] if ledger.exists() else 0
     files.write_json(ledger, {"evaluations": before + 1})
     found = trainer.evaluate(test, steps)
     for mode in trainer.rule.credit.inferences[1:]:
-        found[f"accuracy_{mode}"] = trainer.evaluate(test, inference=mode)["accuracy"]
+        again = trainer.evaluate(test, inference=mode)
+        found[f"{measured(again)}_{mode}"] = score(again)
     return found
 
 
-def head(split: Split, most: int = 10_000) -> Split:
-    """Return the first `most` samples of a split; 10 000 give a training accuracy to half a percentage point."""
-    return Split(split.x[:most], split.y[:most])
-
-
-def evaluation(experiment: Experiment, split: Split) -> Loader:
-    """Return a loader of a split, unshuffled and in large batches."""
-    return Loader(split, experiment.encoder.make("encoder"), 500, seed=experiment.seed, shuffle=False)
+def evaluation(experiment: Experiment, split: Samples, purpose: str = "evaluation") -> Loader:
+    """Return a loader of a split, unshuffled and in large batches; noise differs between purposes."""
+    encoder = experiment.encoder.make("encoder")
+    return Loader(split, encoder, 500, seed=experiment.seed, shuffle=False, purpose=purpose)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Tasks, one file each, with fixed splits and checksums; encoders to sequences. Imports `rules.contract`."""
+"""Tasks, one file each, with fixed splits and checksums; encoders to sequences. Imports `rules`."""
 
-from sandbox.tasks.base import Dataset, Split, Task
+from sandbox.tasks.base import ArrayTask, Dataset, LazySplit, Samples, Split, Task
 from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head
 from sandbox.tasks.digits import Digits
 from sandbox.tasks.fsdd import FSDD
@@ -19,4 +19,4 @@ TASKS: dict[str, type[Task]] = {
     "fsdd": FSDD,
 }
 
-__all__ = ["TASKS", "Dataset", "Split", "Task"]
+__all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task"]

@@ -1,57 +1,21 @@
-"""The base class of tasks, and data sets with their three splits."""
+"""The base class of tasks, tasks made of arrays, and helpers for tasks."""
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-SPLITS = ("train", "validation", "test")
+from sandbox.tasks.arrays import Part, dataset_of, read
+from sandbox.tasks.dataset import SPLITS, Dataset
+from sandbox.tasks.splits import LazySplit, Samples, Split
 
-
-class Split(NamedTuple):
-    """Samples and their labels."""
-
-    x: Tensor  # [n, *features] float32, or [n, T, *features] in a set of sequences
-    y: Tensor  # [n] int64
-
-
-class Dataset(NamedTuple):
-    """Three fixed splits: train on the first, tune on the second, test once on the third.
-
-    Args:
-        train: samples to learn from.
-        validation: samples to tune on.
-        test: samples for the final accuracy.
-        classes: number of classes.
-        sequence: True if samples are sequences, `[n, T, *features]`; False by default.
-    """
-
-    train: Split
-    validation: Split
-    test: Split
-    classes: int
-    sequence: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the features of one sample, without time."""
-        return tuple(self.train.x.shape[2 if self.sequence else 1 :])
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 over the bytes of all arrays, in order."""
-        digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
-            for part in split:
-                digest.update(part.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+__all__ = ["SPLITS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task"]
 
 
 class Task(ABC):
@@ -65,55 +29,116 @@ class Task(ABC):
             data_dir: the folder in which tasks with files look first; None for SANDBOX_DATA and the user's cache.
         """
 
+    @staticmethod
+    def from_arrays(
+        x: Any,
+        y: Any,
+        *,
+        test: Part = 0.2,
+        validation: Part = 0.2,
+        classes: int | None = None,
+        target: str | None = None,
+        sequence: bool = False,
+        by_step: bool = False,
+        lengths: Any = None,
+        seed: int = 0,
+        name: str = "arrays",
+    ) -> ArrayTask:
+        """Return a task made of arrays, for `Experiment(task=...)`.
 
-def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
-    """Return what the `load` of a task returned, after a look at these splits.
+        The kind of answer follows from y unless `target` says it: whole numbers are classes; zeros and ones in several
+        columns, or bool, are labels of which a sample may have several; other numbers are values to be predicted.
 
-    Raises:
-        ValueError: naming the task and the split, for anything but three splits of finite samples `[n, ...]`, not in
-            float64, with as many labels, whole numbers from 0 to classes - 1.
+        Args:
+            x: `[n, *features]`, or sequences `[n, T, *features]`, NumPy or torch; or a list of sequences
+                `[T_i, *features]` of different length. uint8 is divided by 255; other whole numbers are tokens.
+            y: `[n]` or `[n, k]`; with `by_step` `[n, T]` or `[n, T, k]`.
+            test: share of the samples to test on, their number, or a pair `(x, y)` of its own; 0.2 by default.
+            validation: share of the samples to tune on, their number, or a pair, likewise.
+            classes: number of classes; by default one more than the largest in y.
+            target: "classes", "values" or "labels", in place of what follows from y.
+            sequence: whether the second axis is time.
+            by_step: whether there is an answer for each time step.
+            lengths: `[n]`, the time steps that count in padded sequences; None for all.
+            seed: of the order in which samples go to splits, drawn once; 0 by default.
+            name: of the task in tables and folders.
 
-    Warns: for `[n, a, b]` that are not declared as sequences.
-    """
-    if not isinstance(data, Dataset):
-        raise ValueError(f"task {task!r}: load returned a {type(data).__name__}; let it return sandbox.Dataset")
-    for place in splits:
-        split = getattr(data, place)
-        if not isinstance(split, Split):
-            raise ValueError(f"task {task!r}, {place}: it is a {type(split).__name__}; give a sandbox.Split(x, y)")
-        problem = _problem(split.x, split.y, data.classes)
-        if problem is None and split.x.shape[data.sequence + 1 :] != data.train.x.shape[data.sequence + 1 :]:
-            problem = f"samples of shape {list(split.x.shape[1:])}, and train has {list(data.train.x.shape[1:])}"
-        if problem:
-            raise ValueError(f"task {task!r}, {place}: {problem}")
-    if len(data.train.y.unique()) < 2:
-        raise ValueError(f"task {task!r}, train: all labels are equal; there is nothing to learn")
-    if data.train.x.ndim == 3 and not data.sequence:
-        warnings.warn(
-            f"task {task!r}: samples of shape {list(data.train.x.shape[1:])} are taken as features of one moment; if "
-            "the first number counts time steps, return Dataset(..., sequence=True)",
-            stacklevel=3,
+        Raises:
+            ValueError: for arrays that do not fit together, shares that leave no samples, and one-hot rows.
+
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.standard_normal((100, 3))
+        >>> data = Task.from_arrays(x, x.sum(1), name="sums").load()
+        >>> data.target, data.outputs, [len(split) for split in (data.train, data.validation, data.test)]
+        ('values', 1, [60, 20, 20])
+        """
+        data = dataset_of(
+            x,
+            y,
+            test=test,
+            validation=validation,
+            lengths=lengths,
+            classes=classes,
+            target=target,
+            sequence=sequence,
+            by_step=by_step,
+            seed=seed,
         )
-    return data
+        return ArrayTask(name, data)
+
+    @staticmethod
+    def from_loader(
+        train: Iterable[Any],
+        *,
+        test: Iterable[Any] | float = 0.2,
+        validation: Iterable[Any] | float = 0.2,
+        time_first: bool = False,
+        **options: Any,
+    ) -> ArrayTask:
+        """Return a task made of what loaders yield, which is read once and kept in memory.
+
+        For data that do not fit into memory, let the `load` of a task of your own return `LazySplit`s.
+
+        Args:
+            train: yields `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes.
+            test: a loader, or a share of what `train` yields; 0.2 by default.
+            validation: a loader, or a share, likewise.
+            time_first: whether x is `[T, B, *features]`, as for `rules.Trainer`; such samples are sequences.
+            options: of `from_arrays`.
+
+        Raises:
+            ValueError: as `from_arrays`, and for loaders without samples or answers.
+
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> pairs = TensorDataset(torch.rand(50, 3), torch.arange(50) % 2)
+        >>> data = Task.from_loader(DataLoader(pairs, batch_size=8)).load()
+        >>> data.classes, len(data.train), data.train.x.shape[1]
+        (2, 30, 3)
+        """
+        x, y, lengths = read(train, time_first)
+        given = {"sequence": time_first, **options}
+        tested, checked = (
+            part if isinstance(part, (int, float)) else read(part, time_first) for part in (test, validation)
+        )
+        return Task.from_arrays(x, y, lengths=lengths, test=tested, validation=checked, **given)
 
 
-def _problem(x: object, y: object, classes: int) -> str | None:
-    """Return what is wrong with samples and labels, None for nothing."""
-    for name, part in (("x", x), ("y", y)):
-        if not isinstance(part, Tensor):
-            return f"{name} is a {type(part).__name__}; give a tensor, with torch.from_numpy or torch.tensor"
-    assert isinstance(x, Tensor)
-    assert isinstance(y, Tensor)
-    if y.ndim != 1 or len(x) != len(y) or len(x) == 0:
-        return f"x has shape {list(x.shape)} and y {list(y.shape)}; samples come first, and there is one label for each"
-    if x.dtype == torch.float64:  # weights are float32; whole numbers may be what a model embeds
-        return "x is torch.float64; give x.float()"
-    if not x.isfinite().all():
-        return "x holds NaN or infinity"
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        return f"y is {y.dtype}; give labels as whole numbers, y.long()"
-    low, high = int(y.min()), int(y.max())
-    return None if low >= 0 and high < classes else f"labels run from {low} to {high}, with classes={classes}"
+@dataclass(frozen=True, eq=False)
+class ArrayTask(Task):
+    """A task whose data are in memory, made by `Task.from_arrays` or `Task.from_loader`.
+
+    Args:
+        name: in tables and folders.
+        data: the splits.
+    """
+
+    name: str
+    data: Dataset = field(repr=False)
+
+    def load(self, data_dir: Path | str | None = None) -> Dataset:
+        """Return the splits."""
+        return self.data
 
 
 def at_least_one(**sizes: int) -> None:

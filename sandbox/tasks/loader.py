@@ -1,7 +1,8 @@
-"""Batches whose order and noise depend on seed, epoch and batch number alone, so a run can resume in mid-epoch."""
+"""Batches whose order and noise depend on seed, purpose, epoch and place alone, so a run can resume in mid-epoch."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,26 +10,29 @@ import torch
 from torch import Tensor
 
 from rules.contract import Batch
-from sandbox.tasks.base import Split
+from sandbox.tasks.splits import Samples
 
 Encoder = Callable[[Tensor, torch.Generator], Tensor]
+TRAINING = "training"
 
 
 class Loader:
     """Iterator over the encoded batches `[T, B, *features]` of a split.
 
     Args:
-        split: samples and labels.
+        split: samples and their answers.
         encoder: from samples to sequences.
         batch_size: samples in a batch; the last batch may be smaller.
         seed: of order and noise, 0 by default.
         shuffle: draw a new order in each epoch, the default; False for the order of the split.
         augment: a transformation of the encoded batch; None for none.
+        purpose: what the batches are for; noise differs between purposes of one seed. "training" by default.
 
     Raises:
         ValueError: for a batch size below 1.
 
     >>> from sandbox.tasks.encode import Constant
+    >>> from sandbox.tasks.splits import Split
     >>> split = Split(torch.rand(10, 4), torch.zeros(10, dtype=torch.int64))
     >>> [tuple(batch.x.shape) for batch in Loader(split, Constant(steps=5), 4)]
     [(5, 4, 4), (5, 4, 4), (5, 2, 4)]
@@ -36,22 +40,24 @@ class Loader:
 
     def __init__(
         self,
-        split: Split,
+        split: Samples,
         encoder: Encoder,
         batch_size: int,
         *,
         seed: int = 0,
         shuffle: bool = True,
         augment: Encoder | None = None,
+        purpose: str = TRAINING,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: give a whole number, at least 1")
         self.split, self.encoder, self.batch_size, self.seed, self.shuffle = split, encoder, batch_size, seed, shuffle
         self.augment = augment
+        self.key = [] if purpose == TRAINING else [_number(purpose)]
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-len(self.split.y) // self.batch_size)
+        return -(-len(self.split) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.iterate()
@@ -62,14 +68,25 @@ class Loader:
 
     def iterate(self, start: int = 0) -> Iterator[Batch]:
         """Yield the batches from number `start` on, without computing those before."""
-        count, epoch = len(self.split.y), self.epoch
+        count, epoch = len(self.split), self.epoch
         order = torch.randperm(count, generator=self._rng(epoch, 0)) if self.shuffle else torch.arange(count)
-        for number in range(start, len(self)):
-            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
-            rng = self._rng(epoch, number + 1)
-            x = self.encoder(self.split.x[chosen], rng)
-            yield Batch(x if self.augment is None else self.augment(x, rng), self.split.y[chosen])
+        chosen = torch.split(order, self.batch_size)[start:]
+        rngs = [self._rng(epoch, number + 1) for number in range(start, len(self))]
+        for rows, rng, (x, y) in zip(chosen, rngs, self.split.stream(chosen, rngs), strict=True):
+            x = self.encoder(x, rng)
+            x = x if self.augment is None else self.augment(x, rng)
+            lengths = None if self.split.lengths is None else self.split.lengths[rows].clamp(max=len(x))
+            if self.split.by_step:
+                yield Batch(x, targets=y.transpose(0, 1)[: len(x)], lengths=lengths)
+            else:
+                yield Batch(x, y, lengths=lengths)
 
     def _rng(self, epoch: int, place: int) -> torch.Generator:
-        mixed = np.random.SeedSequence([self.seed, epoch, place]).generate_state(1, np.uint64)
+        key = [self.seed, epoch, place, *self.key]
+        mixed = np.random.SeedSequence(key).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(mixed[0]) >> 1)
+
+
+def _number(purpose: str) -> int:
+    """Return a whole number for a word."""
+    return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")

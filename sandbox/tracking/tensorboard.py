@@ -10,6 +10,7 @@ from typing import Any
 from sandbox.tracking.base import Status, require
 
 NAME = "tensorboard"  # of the folder inside the run folder
+RESULTS = ("result/test/accuracy", "result/test/r2", "result/test/f1")  # for the table of hyperparameters
 
 
 class TensorBoard:
@@ -41,7 +42,7 @@ class TensorBoard:
         plain = {
             name: value if isinstance(value, (int, float, str)) else str(value) for name, value in parameters.items()
         }
-        *opening, self._finished = summary.hparams(plain, {"result/test/accuracy": None})
+        *opening, self._finished = summary.hparams(plain, dict.fromkeys(RESULTS))
         for part in opening:
             self._write(summary=part)
         return self._step

@@ -17,6 +17,8 @@ SERIES = {
     "epoch": "epoch",
     "train_loss": "train/loss",
     "validation_accuracy": "validation/accuracy",
+    "validation_r2": "validation/r2",
+    "validation_f1": "validation/f1",
     "validation_loss": "validation/loss",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +16,13 @@ from rules.spaces import Range, Space, space_of
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint
 from sandbox.config.registry import find
+from sandbox.measures import score
 from sandbox.runs import folder as folders
+from sandbox.runs.arrays import attached
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.job import Job
 from sandbox.runs.run import evaluation, own_process, prepare
-from sandbox.tasks.base import Dataset, Split
+from sandbox.tasks.base import Dataset
 
 STORAGE = "tuning.sqlite"
 FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
@@ -64,7 +67,7 @@ class Study:
         with folders.locked(self.folder, PATIENCE), quiet():
             study = optuna.load_study(study_name=self.name, storage=storage(self.root))
             finished = _abandon(study, optuna)
-            data = tunable(self.experiment.load(self.data_dir, TUNED))
+            data = tunable(attached(self.experiment, self.root).load(self.data_dir, TUNED))
             progress(finished, self.trials)
             while finished < self.trials:
                 study.sampler = optuna.samplers.TPESampler(seed=self.proposal_seed(finished), n_startup_trials=RANDOM)
@@ -87,22 +90,27 @@ class Study:
 
 def tunable(data: Dataset) -> Dataset:
     """Return the data with an empty test split, so that tuning cannot use it."""
-    return data._replace(test=Split(data.train.x[:0], data.train.y[:0]))
+    return data._replace(test=data.train.first(0))
 
 
 def validated(experiment: Experiment, data: Dataset) -> float:
-    """Learn, and return the validation accuracy in percent; 0 where learning diverges."""
+    """Learn, and return the measure of the validation samples in percent: that by which models are selected.
+
+    Where learning diverges it is 0, and -100, the least that is told apart, for R2, which has no lower bound.
+    """
+    worst = -1.0 if data.measure == "r2" else 0.0
     with warnings.catch_warnings(), own_process(experiment):
         warnings.simplefilter("ignore")
         trainer, train = prepare(experiment, data)
         try:
             for _ in trainer.fit(train, experiment.epochs):
                 pass
-            return 100 * trainer.evaluate(evaluation(experiment, data.validation))["accuracy"]
+            found = score(trainer.evaluate(evaluation(experiment, data.validation, "validation")))
+            return 100 * (worst if math.isnan(found) else max(found, worst))
         except (NonFinite, ValueError):
             if trainer.steps == 0:  # not divergence, but a mistake in the configuration
                 raise
-            return 0.0
+            return 100 * worst
 
 
 def having(rule: RuleConfig, options: Mapping[str, Any]) -> RuleConfig:
@@ -127,7 +135,7 @@ def storage(folder: Path) -> Any:
 
 
 def summary(study: Any) -> dict[str, Any]:
-    """Return every complete trial in order, the best one, and the best accuracy so far."""
+    """Return every complete trial in order, the best one, and the best validation so far."""
     trials = [
         {"options": trial.params, "validation": trial.value}
         for trial in study.get_trials(deepcopy=False)

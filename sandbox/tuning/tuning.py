@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from sandbox.comparisons.admission import Unfit, unfit
-from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, require_jobs
+from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, require_jobs, with_arrays
 from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import changed, fingerprint
@@ -24,6 +24,7 @@ from sandbox.config.registry import sources
 from sandbox.executors.local import run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
+from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
 from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, storage, summary, tunable
 
@@ -97,10 +98,14 @@ def tune(
     """
     require_jobs(jobs)
     optuna = optuna_()
+    comparisons = [with_arrays(each, folder) for each in tuning.grid.comparisons]
+    tuning = replace(tuning, grid=replace(tuning.grid, comparisons=comparisons))
     studies = tuning.studies(folder, data_dir)
     with folders.locked(folder), quiet():
         folders.write_config(folder, "tuning", asdict(tuning))
-        left_out = _unfit(tuning, data_dir, skip_unfit)
+        for comparison in comparisons:
+            keep(comparison.experiment, folder)
+        left_out, measures = _admitted(tuning, data_dir, skip_unfit)
         studies = [study for study in studies if study.name not in left_out]
         kept = storage(folder)
         for study in studies:
@@ -116,6 +121,7 @@ def tune(
             "budget": {"trials": tuning.trials, "seeds": tuning.seeds, "first_seed": FIRST_SEED, "random": RANDOM},
             "revision": folders.revision(),
             "tasks": {each.identity: each.experiment.task.name for each in tuning.grid.comparisons},
+            "measures": measures,
             "unfit": left_out,
             "studies": found,
         }
@@ -125,19 +131,24 @@ def tune(
     return facts
 
 
-def _unfit(tuning: Tuning, data_dir: str | None, skip: bool) -> dict[str, str]:
-    """Return why rules cannot learn, by study; refuse them, in one error for all comparisons, unless `skip`."""
-    found, refused = {}, []
+def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Return why rules cannot learn, by study, and what each comparison is judged by.
+
+    Refuse such rules, in one error for all comparisons, unless `skip`.
+    """
+    found, measures, refused = {}, {}, []
     for comparison in tuning.grid.comparisons:
         plans = {label: first for label, (first, *_) in comparison.experiments().items()}
-        reasons = unfit(plans, tunable(comparison.experiment.load(data_dir, TUNED)))
+        data = tunable(comparison.experiment.load(data_dir, TUNED))
+        measures[comparison.identity] = data.measure
+        reasons = unfit(plans, data)
         if reasons and (not skip or BASELINE in reasons):
             others = [label for label in plans if label not in reasons]
             refused.append(str(Unfit(comparison.experiment.task.name, reasons, others)))
         found.update({f"{comparison.identity}/{label}": why for label, why in reasons.items()})
     if refused:
         raise ValueError("\n".join(refused))
-    return found
+    return found, measures
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:

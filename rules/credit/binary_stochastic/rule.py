@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run
 from rules.credit.binary_stochastic.wires import Drawn, Wires, made, probabilities, wired
 from rules.errors import unknown
-from rules.forward import join, map_tensors, run_model, takes
+from rules.forward import join, map_tensors, pieces, require_tensor, run_model, takes
 from rules.metering import Meter
 from rules.optional import offers
 from rules.spikes.bits import and_not, bernoulli, xor
@@ -113,7 +113,7 @@ class BinaryStochastic(CreditRule):
         _refuse_batch_norm(model)
         parameters = self.parameters(model)
         views = objective.views(batch, rng)
-        shown = self._shown(views.x, rng)
+        shown = self._shown(require_tensor(views.x, type(self).__name__), rng)
         wires = Wires(model, self._derivative(rng), self.gain, self.sign_hidden, self.debug)
         with Meter(model) as meter, wires, differentiating(generator=rng, spike=wires.spike) as context:
             runs = list(_steps(model, views._replace(x=shown)))
@@ -201,8 +201,8 @@ class BinaryStochastic(CreditRule):
 def _steps(model: nn.Module, batch: Batch) -> Iterator[Run]:
     """Yield the run step by step if the model takes a carry, so that no error travels back in time."""
     carry = batch.carry
-    for x in torch.split(batch.x, 1) if takes(model, "carry") else (batch.x,):
-        run = run_model(model, Batch(x, batch.y, carry), record=True)
+    for piece in pieces(batch, 1) if takes(model, "carry") else (batch,):
+        run = run_model(model, piece._replace(carry=carry), record=True)
         carry = map_tensors(Tensor.detach, run.carry)
         yield run._replace(carry=carry)
 

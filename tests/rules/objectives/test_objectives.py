@@ -17,15 +17,19 @@ from torch import nn
 
 from rules.contract import NEEDS, Batch, Objective, Run, Trace
 from rules.objectives import OBJECTIVES, REGULARISERS, Sum
+from rules.objectives.fitted import Fitted
 from rules.objectives.readout import TET, CountError, MaxCrossEntropy, MeanCrossEntropy, RateCrossEntropy
 from rules.objectives.regularisers import MembranePenalty, RateBand, RateL1, RatePenalty
 from rules.objectives.spike_timing import FirstSpikeCrossEntropy, FirstSpikeError, VanRossum
 from rules.spikes.surrogate import Surrogate, reset_signal
 
 TIGHT = {"rel": 1e-12, "abs": 1e-12}  # float64 sums of at most a few thousand terms of order one, in another order
-READOUTS = {name: kind for name, kind in OBJECTIVES.items() if not issubclass(kind, nn.Module)}  # mere formulas
+FITTED = {name: kind for name, kind in OBJECTIVES.items() if issubclass(kind, Fitted)}  # tested in test_fitted.py
+READOUTS = {  # mere formulas of classes
+    name: kind for name, kind in OBJECTIVES.items() if not issubclass(kind, nn.Module) and name not in FITTED
+}
 SPIKING = {"mse_count", "ce_ttfs", "mse_ttfs", "van_rossum", "bit_error"}
-PROBABILITIES = {"bce"}
+PROBABILITIES = {"bce_probabilities"}
 
 
 # --- the oracles: plain loops over time, samples and classes ---
@@ -94,7 +98,7 @@ ORACLES = {
     "mse_ttfs": lambda o, y: squared(first_times(o) / len(o), y, 0, 1),
     "van_rossum": van_rossum,
     "bit_error": lambda o, y: sum(squared(s, y, 1, 0) * s.shape[1] for s in o) / len(o) / 2,
-    "bce": lambda o, y: sum(binary_cross_entropy(s, y) for s in o) / len(o),
+    "bce_probabilities": lambda o, y: sum(binary_cross_entropy(s, y) for s in o) / len(o),
 }
 
 EVIDENCE = {  # what each takes for the scores of the classes, where it is not the mean
@@ -413,7 +417,9 @@ def test_a_dearer_spike_is_a_rarer_spike(penalty):
 # --- plain data ---
 
 
-@pytest.mark.parametrize("kind", [*READOUTS.values(), *REGULARISERS.values()], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [*READOUTS.values(), *FITTED.values(), *REGULARISERS.values()], ids=lambda kind: kind.__name__
+)
 def test_an_objective_is_plain_frozen_data(kind):
     objective = kind()
     for again in (copy.deepcopy(objective), pickle.loads(pickle.dumps(objective)), kind()):

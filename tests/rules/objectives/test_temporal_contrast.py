@@ -294,10 +294,10 @@ def test_the_latency_curve_is_that_of_truncated_runs():
 
 def test_cosines_are_those_of_all_pairs():
     run, batch = recorded(steps=4, size=9)
-    counted = Latency([1])
+    counted = Latency([1], MeanCrossEntropy())
     for part in (slice(5), slice(5, 9)):  # in two batches, as a loader brings them
         traces = tuple(Trace(t.weight, *(a[:, part] for a in t[1:])) for t in run.traces)
-        counted.add(Run(run.output[:, part], traces=traces), batch.y[part], MeanCrossEntropy().scores)
+        counted.add(Run(run.output[:, part], traces=traces), Batch(batch.x[:, part], batch.y[part]))
     n = unit(run.traces[-1].pre).double()
     over_time = [n[t, i] @ n[s, i] for i in range(9) for t in range(4) for s in range(4) if s != t]
     pairs = [(i, j) for i in range(9) for j in range(9) if i != j]

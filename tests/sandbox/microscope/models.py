@@ -49,7 +49,7 @@ def layers_of_torch():
 
 def flat(number):
     """A batch without time."""
-    x, y, _ = batch(number)
+    x, y, *_ = batch(number)
     return rules.Batch(x[0], y)
 
 

@@ -52,7 +52,7 @@ def autograd(trainer, given):
 def test_differences_equal_autograd_on_a_smooth_perceptron(dtype):
     """To 1e-6 of the largest entry; in float32 it is autograd that rounds to 1e-7."""
     net = perceptron((4,), 3, (6, 5), seed=1).to(dtype)
-    x, y, _ = batch(1, steps=1)
+    x, y, *_ = batch(1, steps=1)
     given = Batch(x[0].to(dtype), y)
     trainer = Trainer(net, "bptt")
     truth = autograd(trainer, given)

@@ -167,6 +167,11 @@ def test_networks_are_drawn_from_their_seed():
         ),
         (lambda: build((4,), 3)(torch.zeros(2, 4)), ValueError, "encode a static batch with sandbox.tasks.encode"),
         (lambda: build((4,), 3)(torch.zeros(5, 2, 4, dtype=torch.int64)), TypeError, "wants floating point"),
+        (
+            lambda: build((4,), 3)({"x": torch.zeros(5, 2, 4)}),
+            TypeError,
+            "input is a dict; this network takes one tensor",
+        ),
         (lambda: build((4,), 3, hidden=("30q",)), ValueError, r"layer '30q' cannot be read; write 30 \(dense\)"),
         (lambda: build((4,), 3, hidden=(0,)), ValueError, "layer '0' cannot be read"),
         (lambda: build((4,), 3, hidden=("8c3",)), ValueError, r"is a convolution and needs an image .* is \(4,\)"),

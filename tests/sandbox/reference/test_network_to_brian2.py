@@ -179,7 +179,7 @@ def trained(epochs):
     data = experiment.make_task().load()
     trainer, train = prepare(experiment, data)
     list(trainer.fit(train, epochs))
-    (x, y, _), *rest = Loader(data.test, experiment.encoder.make("encoder"), 1000, shuffle=False)
+    (x, y, *_), *rest = Loader(data.test, experiment.encoder.make("encoder"), 1000, shuffle=False)
     assert not rest
     return trainer.model, x, y
 

@@ -317,6 +317,7 @@ def told(rule: str, differences: list[float], base: float = 0.5) -> list[Finishe
             [],
             {
                 "test": {
+                    "accuracy": 0.9,
                     "accuracy_at_1": base + 0.1 * seed + by,
                     "accuracy_at_4": 0.9,
                     "latency_drop": base + 0.1 * seed + by,

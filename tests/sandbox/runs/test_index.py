@@ -108,3 +108,18 @@ def test_bad_input_is_answered(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(words) == BAD_INPUT
     assert message in capsys.readouterr().err
+
+
+def test_an_index_of_an_earlier_version_gets_the_columns_it_lacks(tmp_path):
+    with closing(sqlite3.connect(tmp_path / index.NAME)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE runs (folder TEXT PRIMARY KEY, task TEXT, rule TEXT, seed INTEGER, status TEXT, "
+            "test_accuracy REAL, updated TEXT DEFAULT CURRENT_TIMESTAMP)"
+        )
+        connection.execute("INSERT INTO runs VALUES ('old', 'yinyang', 'bptt', 0, 'done', 0.5, '')")
+    (old,) = told(tmp_path)
+    assert (old["test_accuracy"], old["measure"], old["test"]) == (0.5, None, None)
+    (tmp_path / "new").mkdir()
+    index.record(tmp_path / "new", TINY, "done", {"accuracy": 0.75, "loss": 1.0})
+    new, old = told(tmp_path)
+    assert (new["test_accuracy"], new["measure"], new["test"], old["test_accuracy"]) == (0.75, "accuracy", 0.75, 0.5)

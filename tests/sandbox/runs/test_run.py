@@ -25,7 +25,7 @@ from sandbox.runs import folder as folders
 from sandbox.runs import index
 from sandbox.runs.book import RunFailed
 from sandbox.runs.folder import load
-from sandbox.runs.run import _look_once, evaluation, prepare, run
+from sandbox.runs.run import _look_once, evaluation, own_process, prepare, run
 from tests.conftest import ROOT
 
 TINY = Experiment(
@@ -492,3 +492,16 @@ def thinned(shape, classes, *, seed):
     return torch.nn.Sequential(
         torch.nn.Linear(shape[0], 20), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(20, classes)
     )
+
+
+def test_the_training_loss_is_a_mean_over_samples(tmp_path):
+    """101 samples in batches of 50: the last batch has one, which must not weigh a third of the epoch."""
+    odd = replace(TINY, task=Choice("yinyang", {"train": 101, "validation": 50, "test": 50}), epochs=1)
+    run(odd, tmp_path / "r")
+    trainer, train = prepare(odd, odd.load())
+    with own_process(odd):
+        infos = list(trainer.fit(train, 1))
+    wanted = sum(info.loss * size for info, size in zip(infos, (50, 50, 1), strict=True)) / 101
+    lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[1]["train_loss"] == pytest.approx(wanted, rel=1e-12)
+    assert [info.samples for info in infos] == [50, 50, 1]

@@ -12,7 +12,8 @@ import torch
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import Choice
 from sandbox.tasks import TASKS
-from sandbox.tasks.base import Dataset, Split, Task, checked
+from sandbox.tasks.base import Dataset, Split, Task
+from sandbox.tasks.checked import checked
 
 GOOD = Split(torch.rand(6, 4), torch.arange(6) % 3)
 
@@ -26,20 +27,40 @@ def holding(x=GOOD.x, y=GOOD.y, **options) -> Dataset:
     [
         ((GOOD, GOOD, GOOD), "load returned a tuple; let it return sandbox.Dataset"),
         (holding()._replace(validation=GOOD.x), "validation: it is a Tensor; give a sandbox.Split(x, y)"),
-        (holding(GOOD.x.numpy()), "train: x is a ndarray; give a tensor, with torch.from_numpy"),
-        (holding(y=[0, 1, 2, 0, 1, 2]), "train: y is a list; give a tensor"),
+        (holding(y=[0, 1, 2, 0, 1, 2]), "train: y is a list; give a tensor or a NumPy array, with torch.tensor(y)"),
+        (holding(classes=None), "classes=None: give the number of classes, or Dataset(..., target='values')"),
+        (holding(target="numbers"), "unknown target 'numbers'; "),
+        (holding(target="values"), "classes=3 with target='values': leave classes out"),
+        (
+            holding(y=GOOD.x, classes=None, target="labels"),
+            "labels are neither 0 nor 1; give y > 0, or say target='val",
+        ),
+        (holding(y=torch.eye(3)[GOOD.y]), "there is one label for each: for one-hot rows give y.argmax(1)"),
+        (holding(y=GOOD.y / torch.zeros(6), classes=None, target="values"), "train: y holds NaN or infinity"),
         (holding(GOOD.x.transpose(0, 1)), "train: x has shape [4, 6] and y [6]; samples come first"),
         (holding(y=GOOD.y[:, None]), "y [6, 1]; samples come first, and there is one label"),
         (holding(GOOD.x[:0], GOOD.y[:0]), "train: x has shape [0, 4]"),
-        (holding(GOOD.x.double()), "train: x is torch.float64; give x.float()"),
         (holding(GOOD.x.log() / 0), "train: x holds NaN or infinity"),
-        (holding(y=GOOD.y.float()), "train: y is torch.float32; give labels as whole numbers, y.long()"),
+        (
+            holding(y=GOOD.y.float()),
+            "train: y is torch.float32; give labels as whole numbers, y.long(), or say target='values'",
+        ),
         (holding(y=GOOD.y + 1), "train: labels run from 1 to 3, with classes=3"),
         (holding(y=GOOD.y - 1), "train: labels run from -1 to 1"),
         (holding(y=0 * GOOD.y), "train: all labels are equal"),
         (
             Dataset(GOOD, GOOD, Split(GOOD.x[:, :3], GOOD.y), classes=3),
             "test: samples of shape [3], and train has [4]",
+        ),
+        (
+            Dataset(*[Split(GOOD.x, GOOD.y, by_step=True)] * 3, classes=3),
+            "there is an answer for each step, and samples are not sequences: return Dataset(..., sequence=True)",
+        ),
+        (
+            Dataset(
+                *[Split(torch.rand(6, 5, 4), GOOD.y, torch.tensor([1, 2, 3, 4, 5, 6]))] * 3, classes=3, sequence=True
+            ),
+            "lengths of shape [6] do not fit 6 sequences of 5 steps: give one whole number from 1 to 5 for each",
         ),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
@@ -59,6 +80,28 @@ def test_undeclared_sequences_are_pointed_out():
         checked(holding(x, sequence=True)._replace(test=Split(x[:, :3], GOOD.y)), "mine")  # shorter sequences
         checked(holding((9 * GOOD.x).long()), "mine")  # for a model that embeds them
         checked(holding(), "mine")
+
+
+def test_arrays_get_the_dtypes_of_models():
+    found = checked(holding(GOOD.x.double().numpy(), GOOD.y.int().numpy()), "mine")
+    assert torch.equal(found.test.x, GOOD.x)
+    assert torch.equal(found.train.y, GOOD.y)
+    images = checked(holding(torch.full((6, 4), 51, dtype=torch.uint8)), "mine").train.x
+    torch.testing.assert_close(images, torch.full((6, 4), 0.2))
+
+
+@pytest.mark.parametrize(
+    ("y", "target", "outputs", "measure"),
+    [
+        (torch.rand(6, dtype=torch.float64), "values", 1, "r2"),
+        (torch.rand(6, 2), "values", 2, "r2"),
+        (torch.rand(6, 2) > 0.5, "labels", 2, "f1"),
+    ],
+)
+def test_answers_that_are_not_classes(y, target, outputs, measure):
+    y[0] = ~y[1] if y.dtype == torch.bool else 2 + y[1]
+    found = checked(holding(y=y, classes=None, target=target), "mine")
+    assert (found.outputs, found.measure, found.train.y.dtype) == (outputs, measure, torch.float32)
 
 
 class Absent(Task):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rules.contract import Batch
 from sandbox.tasks.base import Split
-from sandbox.tasks.encode import Constant, Poisson
+from sandbox.tasks.encode import AsRecorded, Constant, Poisson
 from sandbox.tasks.loader import Loader
 
 NOISY = Poisson(steps=6, max_rate=500.0)
@@ -115,3 +115,24 @@ def test_features_stay_with_their_label():
 def test_a_batch_without_samples_is_refused(batch_size):
     with pytest.raises(ValueError, match=re.escape(f"batch_size={batch_size}: give a whole number, at least 1")):
         loader(batch_size=batch_size)
+
+
+def test_noise_differs_between_purposes():
+    """What models are selected by is not what they are tested by, nor what they learn from."""
+    alike = Split(torch.full((8, 50), 0.5), torch.zeros(8, dtype=torch.int64))
+    purposes = ({}, {"purpose": "validation"}, {"purpose": "test"}, {"purpose": "training samples"})
+    shown = [next(iter(Loader(alike, NOISY, 8, shuffle=False, **purpose))).x for purpose in purposes]
+    for number, one in enumerate(shown):
+        assert not any(torch.equal(one, other) for other in shown[number + 1 :])
+    assert torch.equal(shown[1], next(iter(Loader(alike, NOISY, 8, shuffle=False, purpose="validation"))).x)
+
+
+def test_answers_of_steps_and_lengths_go_with_their_samples():
+    x = torch.rand(11, 6, 2)
+    split = Split(x, x[..., 0], torch.arange(11) % 6 + 1, by_step=True)
+    for batch in Loader(split, AsRecorded(steps=4), 3):
+        assert batch.y is None
+        assert torch.equal(batch.targets, batch.x[..., 0])
+        assert batch.lengths.max() <= 4
+    seen = torch.cat([batch.lengths for batch in Loader(split, AsRecorded(), 3)])
+    assert sorted(seen.tolist()) == sorted(split.lengths.tolist())

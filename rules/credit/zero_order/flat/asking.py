@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
 from rules.credit.zero_order.sharing import generator, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
-from rules.forward import run_model
+from rules.forward import leaves, run_model
 from rules.metering import Meter, beside
 from rules.optional import plain, reader_of
 from rules.processes import rank
@@ -48,7 +48,7 @@ class Asking:
         if any(isinstance(p, UninitializedParameter) for p in self.own.values()):
             self.loss()  # lazy parameters get their shape from the first features
         self.parameters = rule.parameters(model) | self.own
-        require_likeness([*self.parameters.values(), self.views.x])
+        require_likeness([*self.parameters.values(), *leaves(self.views.x)])
 
     def run(self, spike: Spike | None = None) -> Run:
         """Make one pass, and return it as measured."""

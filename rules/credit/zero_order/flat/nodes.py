@@ -13,6 +13,7 @@ from rules.credit.zero_order.flat.alone import losses_alone, sample_axis
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.layered.blocks import Call, intercepted, rows, stacked, unstacked
 from rules.credit.zero_order.sharing import generator
+from rules.forward import leaves, map_tensors
 from rules.optional import plain, turned_inside
 from rules.weight_gradients import outer_products, weight_gradients
 
@@ -42,8 +43,9 @@ class Nodes:
 
     def form(self, call: Call) -> str:
         """Return how a use of a weight stacks time and batch; see `rows`."""
-        x, samples = self.asking.views.x, self.clean.output.shape[1]
-        steps = max(len(self.clean.output), len(x) if sample_axis(x, samples) else 1)
+        samples = self.clean.output.shape[1]
+        timed = [len(leaf) for leaf in leaves(self.asking.views.x) if sample_axis(leaf, samples)]
+        steps = max(len(self.clean.output), *timed, 1)
         static = steps == 1 and len(call.z) == samples
         return rows(call, 0 if static else 1, steps, samples, turned_inside(plain(self.asking.model)))
 
@@ -80,9 +82,14 @@ class Nodes:
             Trace(t[0].weight, *(torch.cat(signals, 1) for signals in zip(*(part[1:] for part in t), strict=True)))
             for t in layers
         )
-        x = torch.cat([views.x] * len(runs), sample_axis(views.x, runs[0].output.shape[1]))
-        y = None if views.y is None else torch.cat([views.y] * len(runs))
-        return losses_alone(objective, Run(torch.cat([run.output for run in runs], 1), None, traces), Batch(x, y))
+        samples = runs[0].output.shape[1]
+        x = map_tensors(lambda leaf: torch.cat([leaf] * len(runs), sample_axis(leaf, samples)), views.x)
+        y, targets, lengths = (
+            None if part is None else torch.cat([part] * len(runs), axis)
+            for part, axis in ((views.y, 0), (views.targets, 1), (views.lengths, 0))
+        )
+        batch = Batch(x, y, None, targets, lengths)
+        return losses_alone(objective, Run(torch.cat([run.output for run in runs], 1), None, traces), batch)
 
     def gradients(self, numbers: list[int], factors: Tensor) -> dict[str, Tensor]:
         """Return the gradients of weights for `factors [draws, B]` of the noise of each seed."""

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from rules.contract import Batch, CreditRule, Objective, Run
 from rules.credit.zero_order.layered.recorded import Recorded
 from rules.credit.zero_order.steady import refuse_unsteady
+from rules.forward import require_tensor
 from rules.optional import plain, shape_of
 
 
 def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batch) -> None:
-    """Raise ValueError for a model whose result changes, an objective on hidden layers, or a batch with a carry."""
+    """Raise ValueError for a model whose result changes, an objective on hidden layers, several inputs, or a carry."""
     refuse_unsteady(model)
+    require_tensor(batch.x, type(rule).__name__)
     if "layers" in objective.needs:
         raise ValueError(
             f"{objective} depends on hidden layers, but {type(rule).__name__} knows only the error at the output: "

@@ -1,0 +1,157 @@
+"""Checks of what the `load` of a task returned, before anything learns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rules.batches import as_batch
+from rules.errors import unknown
+from sandbox.measures import MEASURES
+from sandbox.tasks.dataset import SPLITS, Dataset
+from sandbox.tasks.splits import Samples, Split
+
+LOOK = 64  # samples of a split that is not in memory
+
+
+def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
+    """Return what the `load` of a task returned, after a look at these splits.
+
+    Arrays become tensors, and dtypes those of models, as `rules.batches.as_batch` says: float64 becomes float32, uint8
+    is divided by 255, labels become int64. Of a split that is not in memory only the first samples are looked at.
+
+    Raises:
+        ValueError: naming the task and the split, for anything but three splits of finite samples `[n, ...]` with as
+            many answers, of the kind that the data set says.
+
+    Warns: for `[n, a, b]` that are not declared as sequences.
+    """
+    if not isinstance(data, Dataset):
+        raise ValueError(f"task {task!r}: load returned a {type(data).__name__}; let it return sandbox.Dataset")
+    if data.target not in MEASURES:
+        raise ValueError(f"task {task!r}: {unknown('target', str(data.target), MEASURES)}")
+    problem = _counted(data)
+    if problem:
+        raise ValueError(f"task {task!r}: {problem}")
+    train, validation, test = (
+        _usual(data, place, task) if place in splits else getattr(data, place) for place in SPLITS
+    )
+    data = data._replace(train=train, validation=validation, test=test)
+    for place in splits:
+        split = getattr(data, place)
+        problem = _problem(split, data) or _shape(split, data)
+        if problem:
+            raise ValueError(f"task {task!r}, {place}: {problem}")
+    shape = data.example[0].shape[1:]
+    if isinstance(data.train, Split) and len(data.train.y.unique(dim=0)) < 2:
+        raise ValueError(f"task {task!r}, train: all labels are equal; there is nothing to learn")
+    if len(shape) == 2 and not data.sequence:
+        warnings.warn(
+            f"task {task!r}: samples of shape {list(shape)} are taken as features of one moment; if "
+            "the first number counts time steps, return Dataset(..., sequence=True)",
+            stacklevel=3,
+        )
+    return data
+
+
+def _usual(data: Dataset, place: str, task: str) -> Samples:
+    """Return a split; one in memory as tensors in the dtypes that models take."""
+    split = getattr(data, place)
+    if not isinstance(split, Samples):
+        raise ValueError(f"task {task!r}, {place}: it is a {type(split).__name__}; give a sandbox.Split(x, y)")
+    try:
+        return _typed(split, data) if isinstance(split, Split) else split
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"task {task!r}, {place}: {error}") from error
+
+
+def _typed(split: Split, data: Dataset) -> Split:
+    """Return a split in memory as tensors in the dtypes that models take."""
+    for name, part in (("x", split.x), ("y", split.y)):
+        if not isinstance(part, (Tensor, np.ndarray)):
+            raise TypeError(
+                f"{name} is a {type(part).__name__}; give a tensor or a NumPy array, with torch.tensor({name})"
+            )
+    x, y = as_batch(split.x).x, torch.as_tensor(split.y)
+    x = x.float() if x.dtype == torch.float64 else x
+    if data.target == "classes":
+        y = y if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool else y.long()
+    elif not y.is_complex():
+        y = y.float()
+    lengths = None if split.lengths is None else torch.as_tensor(split.lengths).long()
+    return Split(x, y, lengths, split.by_step)
+
+
+def _counted(data: Dataset) -> str | None:
+    """Return what is wrong with the number of classes."""
+    if data.target == "classes" and data.classes is None:
+        return "classes=None: give the number of classes, or Dataset(..., target='values') for regression"
+    if data.target != "classes" and data.classes is not None:
+        return f"classes={data.classes} with target={data.target!r}: leave classes out, answers say how many there are"
+    return None
+
+
+def _shape(split: Samples, data: Dataset) -> str | None:
+    """Return in what the samples of a split differ from those to learn from."""
+    x, first = split.take(torch.arange(1), torch.Generator())[0], data.example[0]
+    if x.shape[data.sequence + 1 :] != first.shape[data.sequence + 1 :]:
+        return f"samples of shape {list(x.shape[1:])}, and train has {list(first.shape[1:])}"
+    return None
+
+
+def _problem(split: Samples, data: Dataset) -> str | None:
+    """Return what is wrong with samples and answers, None for nothing."""
+    if isinstance(split, Split):
+        x, y = split.x, split.y
+    elif len(split):
+        x, y = split.take(torch.arange(min(LOOK, len(split))), torch.Generator().manual_seed(0))
+    else:
+        return "it has no samples"
+    steps = x.shape[1:2] if split.by_step else x.shape[:0]
+    if split.by_step and not data.sequence:
+        return "there is an answer for each step, and samples are not sequences: return Dataset(..., sequence=True)"
+    fits = y.shape[: 1 + len(steps)] == (len(x), *steps)
+    several = y.ndim - len(steps) == 2 and data.target != "classes"
+    if not fits or (y.ndim != 1 + len(steps) and not several) or len(x) == 0:
+        one = "one label" if data.target == "classes" else "one answer, or one row of them,"
+        where = "for each step of each" if split.by_step else "for each"
+        one_hot = data.target == "classes" and y.shape == (len(x), data.classes)
+        hint = ": for one-hot rows give y.argmax(1)" if one_hot else ""
+        return (
+            f"x has shape {list(x.shape)} and y {list(y.shape)}; samples come first, and there is {one} {where}{hint}"
+        )
+    for name, part in (("x", x), ("y", y)):
+        if not part.isfinite().all():
+            return f"{name} holds NaN or infinity"
+    problem = _lengths(split, x)
+    return problem or (_classes(y, data.classes) if data.target == "classes" else _numbers(y, data))
+
+
+def _lengths(split: Samples, x: Tensor) -> str | None:
+    lengths = split.lengths
+    if lengths is None:
+        return None
+    if lengths.shape != (len(split),) or int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
+        return (
+            f"lengths of shape {list(lengths.shape)} do not fit {len(split)} sequences of {x.shape[1]} steps: give one "
+            f"whole number from 1 to {x.shape[1]} for each"
+        )
+    return None
+
+
+def _classes(y: Tensor, classes: int | None) -> str | None:
+    assert classes is not None
+    if y.dtype != torch.int64:
+        return f"y is {y.dtype}; give labels as whole numbers, y.long(), or say target='values' for regression"
+    low, high = int(y.min()), int(y.max())
+    return None if low >= 0 and high < classes else f"labels run from {low} to {high}, with classes={classes}"
+
+
+def _numbers(y: Tensor, data: Dataset) -> str | None:
+    if data.target == "labels" and not bool(((y == 0) | (y == 1)).all()):
+        return "labels are neither 0 nor 1; give y > 0, or say target='values' for regression"
+    return None

@@ -1,0 +1,31 @@
+"""What trials are judged by, on tasks without classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sandbox import Choice, Experiment, Task
+from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.runs.run import prepare
+from sandbox.tuning.study import tunable, validated
+
+X = np.random.default_rng(0).random((120, 4))
+VALUES = Experiment(
+    task=Task.from_arrays(X, X.sum(1), name="sums"),
+    encoder=Choice("still"),
+    network=NetworkConfig(model=Choice("perceptron", {"hidden": [8]})),
+    epochs=1,
+)
+
+
+def test_trials_are_selected_by_r2():
+    """A trial that diverges counts as less than one that is worse than the mean."""
+    data = tunable(VALUES.load())
+    calm, wild = (replace(VALUES, rule=RuleConfig("spsa", {"lr": lr})) for lr in (1e-9, 1e6))
+    trainer, _ = prepare(calm, data)
+    before = 100 * trainer.evaluate([tuple(data.validation)])["r2"]
+    assert validated(calm, data) == pytest.approx(max(before, -100), abs=0.1)  # hardly any step
+    assert validated(wild, data) == -100
