@@ -5,30 +5,29 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from rules.batches import as_batch, fitted
-from rules.contract import Batch, Cost, Credit, CreditRule, MissingNeed, Run, own_parameters
+from rules.contract import Batch, Cost, Credit, MissingNeed, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
-from rules.diagnostics.latency import Latency
-from rules.diagnostics.monitor import Health, Monitor, unchecked
+from rules.diagnostics.monitor import Health, Monitor
 from rules.diagnostics.nonfinite import check_credit, check_input
-from rules.diagnostics.work import Work, work
-from rules.errors import unknown
-from rules.forward import run_model, samples
+from rules.diagnostics.work import Work
+from rules.evaluation import evaluated
+from rules.forward import samples
 from rules.generators import Globals
-from rules.models.admission import UnfitModel, admit, problems
+from rules.loading import rest_of
+from rules.models.admission import admit
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound
 from rules.optional import method_of, offers, tissue
+from rules.preparing import admitted_precision, lazy, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
 from rules.recipes import LearningRule, make
 from rules.schedules import Schedule
@@ -37,9 +36,6 @@ from rules.spikes.surrogate import differentiating
 from rules.state import from_plain, to_plain
 from rules.untouched import untouched
 from rules.updates import Updates
-
-PRECISIONS = ("full", "bf16")
-TWICE = "backward through the graph a second time"  # in torch's message for a graph that an earlier step has used
 
 
 class StepInfo(NamedTuple):
@@ -118,9 +114,7 @@ class Trainer:
         self._require(offers(model) | {"labels"})  # labels come with the batch, and are checked there
         if self.rule.objective.module() is not None:
             self.rule = replace(self.rule, objective=copy.deepcopy(self.rule.objective))
-            for part in parts(self.rule.objective.module()):
-                if (reseed := method_of(part, "reseed")) is not None:
-                    reseed(derived(seed, "objective"))
+            reseed(self.rule.objective, seed)
         self.rng = seeded(seed, "rule")
         self.globals = Globals(derived(seed, "globals"))
         self.monitor = Monitor(health or Health())
@@ -158,7 +152,7 @@ class Trainer:
             return
         admitted = self._admit(batch)
         with self.globals.inside():
-            self._shape(admitted)
+            shape(self.model, self.rule.objective, admitted, self.seed)
             if self.confirm and not self.steps:
                 rule = self.rule.credit
                 answers = ask(self.model, admitted, training="deterministic" in rule.relies_on)
@@ -167,16 +161,6 @@ class Trainer:
             if self._optimizer is None:
                 self.rule = replace(self.rule, credit=self.rule.credit.located(self.model, admitted))
                 self._build()
-
-    def _shape(self, batch: Batch) -> None:
-        """Give lazy parameters of the model and the objective their shapes, by a pass."""
-        objective = self.rule.objective
-        if lazy(self.model) or lazy(objective.module()):
-            with torch.no_grad(), differentiating(generator=seeded(self.seed, "shapes")):
-                views = objective.views(batch, seeded(self.seed, "shapes"))
-                run = run_model(self.model, views, bool({"layers", "features"} & objective.needs))
-                if lazy(objective.module()):
-                    objective(run, views)
 
     def _build(self) -> None:
         """Make the optimizer of what the rule trains."""
@@ -195,13 +179,12 @@ class Trainer:
         """Learn from one batch: `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes."""
         self.begin(batch)
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
-        with self._undone_if_it_raises(), self.globals.inside():
+        with undone_if_it_raises(self.model, self.rule.objective, self.rng, self.monitor), self.globals.inside():
             with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
                 credit = self._assign(admitted)
             check_credit(self.model, admitted, credit, self.steps + 1)
             # before the update, so that health and work describe the weights that gave the credit
-            worked, blind = self._work(admitted) if due else ((), ())
-            health = self._look(admitted, credit, blind) if due else ()
+            health, worked = self._look(admitted, credit) if due else ((), ())
             held = None if alive is None else footprint(alive, credit.state)
             self.updates.apply(self.optimizer, self.parameters, credit.grads, self.steps)
         cost = credit.cost + tissue(self.optimizer).spent() + Cost(bytes_communicated=traffic.bytes)
@@ -210,28 +193,6 @@ class Trainer:
         self.steps += 1
         info = StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
         return info._replace(samples=samples(admitted))
-
-    @contextmanager
-    def _undone_if_it_raises(self) -> Iterator[None]:
-        """Put back buffers, generators and the monitor if the block raises; name the cause where torch cannot."""
-        objective, rng = self.rule.objective.module(), self.rng.get_state()
-        modules = [self.model] if objective is None else [self.model, objective]
-        buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
-        monitor = self.monitor.state_dict() if self.monitor.due(self.steps) else None
-        try:
-            yield
-        except BaseException as error:
-            self.rng.set_state(rng)
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    if not torch.equal(buffer, before):
-                        buffer.copy_(before)
-            if monitor is not None:
-                self.monitor.load_state_dict(monitor)
-            if isinstance(error, RuntimeError) and TWICE in str(error):
-                kept = problems(self.model, Answers(stateless=False))["stateless"]
-                raise UnfitModel(f"step {self.steps + 1}: {kept}") from error
-            raise
 
     def fit(self, loader: Iterable[Any], epochs: int = 1) -> Iterator[StepInfo]:
         """Learn for `epochs` epochs, yielding after every step; an interrupted epoch is finished first and counts.
@@ -282,41 +243,15 @@ class Trainer:
         Raises:
             ValueError: for an unknown inference mode, missing labels, or an empty loader.
         """
-        objective, credit, rng = self.rule.objective, self.rule.credit, seeded(self.seed, "evaluation")
-        mode = credit.inferences[0] if inference is None else inference
-        if mode not in credit.inferences:
-            raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
-
-        def infer(batch: Batch, record: bool) -> Run:
-            return credit.infer(lambda shown: run_model(self.model, shown, record), batch, mode, rng)
-
-        measure, latency = objective.measure(), Latency(steps, objective)
-        record = "layers" in objective.needs
-        look = bool(latency.steps) and "layers" in offers(self.model)
-        seen = answered = 0
-        loss = 0.0
+        rng = seeded(self.seed, "evaluation")
         with (
-            untouched(self.model, objective.module(), seed=derived(self.seed, "evaluation", "globals")),
+            untouched(self.model, self.rule.objective.module(), seed=derived(self.seed, "evaluation", "globals")),
             differentiating(generator=rng, evaluating=True),
             self._rounding(),
             self.reading(rng),
         ):
             self.model.eval()
-            for item in loader:
-                batch = self._admit(item)
-                if batch.y is None and batch.targets is None:
-                    raise ValueError("evaluate needs labels: let the loader yield (x, y)")
-                views = objective.views(batch, rng)
-                run = infer(views, record or (look and views is batch))
-                plain = run if views is batch else infer(batch, look)
-                answers, truth = objective.answers(plain, batch)
-                loss += float(objective(run, views)) * len(truth)
-                latency.add(plain, batch)
-                measure.add(answers, truth)
-                seen, answered = seen + samples(batch), answered + len(truth)
-        if answered == 0:
-            raise ValueError("the loader gave no sample to evaluate")
-        return {**measure.report(), "loss": loss / answered, "samples": float(seen), **latency.report()}
+            return evaluated(self.model, self.rule, map(self._admit, loader), rng, steps, inference)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that a bit-exact continuation needs, the global generators' states included.
@@ -365,24 +300,8 @@ class Trainer:
         return nullcontext() if self._optimizer is None else tissue(self._optimizer).reading(self.model, rng)
 
     def rest_of(self, loader: Iterable[Any], start: int) -> Iterator[Any]:
-        """Yield a loader's batches of this epoch from `start` on, by its own `iterate` if it has one.
-
-        Any other loader draws from global generators that depend on the trainer's seed and the epoch, so that it can be
-        read from the beginning again.
-        """
-        if (iterate := method_of(loader, "iterate")) is not None:
-            yield from iterate(start)
-            return
-        drawn = Globals(derived(self.seed, "data", self.epoch))
-        with drawn.inside():
-            items = islice(iter(loader), start, None)
-        while True:
-            with drawn.inside():
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
-            yield item
+        """Yield a loader's batches of this epoch from `start` on; see `rules.loading`."""
+        return rest_of(loader, start, derived(self.seed, "data", self.epoch))
 
     def _require(self, offered: frozenset[str]) -> None:
         missing = self.rule.needs - offered
@@ -408,39 +327,8 @@ class Trainer:
         device = next(self.model.parameters()).device.type
         return torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
-    def _work(self, batch: Batch) -> tuple[tuple[Work, ...], tuple[Finding, ...]]:
-        """Return the operations of each layer, and what could not be counted."""
-        try:
-            found = work(self.model, batch)
-        except Exception:  # the check of firing rates, which runs the same pass, says why
-            return (), ()
-        return tuple(found), tuple(unchecked(each.layer, each.note) for each in found if each.note)
-
-    def _look(self, batch: Batch, credit: Credit, blind: tuple[Finding, ...]) -> tuple[Finding, ...]:
-        findings = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer, blind)
+    def _look(self, batch: Batch, credit: Credit) -> tuple[tuple[Finding, ...], tuple[Work, ...]]:
+        findings, worked = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer)
         for finding in findings:
             warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)
-        return findings
-
-
-def admitted_precision(precision: str, credit: CreditRule) -> str:
-    """Return a precision; raise ValueError if it is unknown, or the rule does not allow it."""
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
-    if precision != "full" and not credit.rounds:
-        raise ValueError(
-            f"precision={precision!r}: {type(credit).__name__} compares small differences or draws bits, which "
-            "bfloat16 would drown; use precision='full', or a rule of backpropagation"
-        )
-    return precision
-
-
-def parts(module: nn.Module | None) -> list[nn.Module]:
-    """Return a module and all modules inside; none for None."""
-    return [] if module is None else list(module.modules())
-
-
-def lazy(module: nn.Module | None) -> bool:
-    """Return whether a module has parameters or buffers without a shape."""
-    held = [] if module is None else [*module.parameters(), *module.buffers()]
-    return any(isinstance(each, (UninitializedParameter, UninitializedBuffer)) for each in held)
+        return findings, worked

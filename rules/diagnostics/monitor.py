@@ -19,6 +19,7 @@ from rules.diagnostics.health import (
     firing_rates,
     rms,
 )
+from rules.diagnostics.work import Work, work
 from rules.errors import unknown
 from rules.optional import method_of, tissue
 
@@ -85,17 +86,15 @@ class Monitor:
         return self.settings.every > 0 and steps % self.settings.every == 0
 
     def look(
-        self,
-        model: nn.Module,
-        batch: Batch,
-        parameters: dict[str, nn.Parameter],
-        credit: Credit,
-        optimizer: Any,
-        known: tuple[Finding, ...] = (),
-    ) -> tuple[Finding, ...]:
-        """Return the problems that are new since the last check, `known` ones included; raise Unhealthy for `stop`."""
+        self, model: nn.Module, batch: Batch, parameters: dict[str, nn.Parameter], credit: Credit, optimizer: Any
+    ) -> tuple[tuple[Finding, ...], tuple[Work, ...]]:
+        """Return the problems that are new since the last check, and the operations of each layer.
+
+        Raises Unhealthy for kinds in `stop`.
+        """
+        worked, uncounted = _work(model, batch)
         found = [
-            *known,
+            *uncounted,
             *self._firing(model, batch),
             *(check_credit(parameters, credit, self.settings.vanishing) if self._asked(credit) else ()),
             *self._growth(parameters, credit),
@@ -107,15 +106,15 @@ class Monitor:
         for each in new:
             if each.kind in self.settings.stop:
                 raise Unhealthy(str(each))
-        return new
+        return new, worked
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain data: dicts of pairs of numbers, and the reported pairs of kind and place."""
-        return {"first": self.first, "prints": self.prints, "present": sorted(self.present)}
+        return {"first": dict(self.first), "prints": dict(self.prints), "present": sorted(self.present)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state."""
-        self.first, self.prints = state["first"], state["prints"]
+        self.first, self.prints = dict(state["first"]), dict(state["prints"])
         self.present = {(kind, where) for kind, where in state["present"]}
 
     def _firing(self, model: nn.Module, batch: Batch) -> list[Finding]:
@@ -157,6 +156,15 @@ class Monitor:
                     "it is the same as at the first check, although the rule updates it",
                     "raise the learning rate, or give a device finer steps: updates may be rounded to zero",
                 )
+
+
+def _work(model: nn.Module, batch: Batch) -> tuple[tuple[Work, ...], tuple[Finding, ...]]:
+    """Return the operations of each layer, and what could not be counted."""
+    try:
+        found = work(model, batch)
+    except Exception:  # the check of firing rates, which runs the same pass, says why
+        return (), ()
+    return tuple(found), tuple(unchecked(each.layer, each.note) for each in found if each.note)
 
 
 def unchecked(where: str, why: str) -> Finding:

@@ -1,0 +1,62 @@
+"""Measures and mean loss of a model over a loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from rules.contract import Batch, Run
+from rules.diagnostics.latency import Latency
+from rules.errors import unknown
+from rules.forward import run_model, samples
+from rules.optional import offers
+from rules.recipes import LearningRule
+
+
+def evaluated(
+    model: nn.Module,
+    rule: LearningRule,
+    batches: Iterable[Batch],
+    rng: torch.Generator,
+    steps: Iterable[int],
+    inference: str | None,
+) -> dict[str, float]:
+    """Return what `rules.Trainer.evaluate` does, in the mode in which the model is.
+
+    Args:
+        model: the model.
+        rule: its objective says what is measured, its credit how the model is asked.
+        batches: with labels.
+        rng: source of every random draw.
+        steps: numbers of time steps at which to report the result of the first steps alone.
+        inference: a mode in the credit's `inferences`; the first of them if None.
+    """
+    objective, credit = rule.objective, rule.credit
+    mode = credit.inferences[0] if inference is None else inference
+    if mode not in credit.inferences:
+        raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
+
+    def infer(batch: Batch, record: bool) -> Run:
+        return credit.infer(lambda shown: run_model(model, shown, record), batch, mode, rng)
+
+    measure, latency = objective.measure(), Latency(steps, objective)
+    record = "layers" in objective.needs
+    look = bool(latency.steps) and "layers" in offers(model)
+    seen = answered = 0
+    loss = 0.0
+    for batch in batches:
+        if batch.y is None and batch.targets is None:
+            raise ValueError("evaluate needs labels: let the loader yield (x, y)")
+        views = objective.views(batch, rng)
+        run = infer(views, record or (look and views is batch))
+        plain = run if views is batch else infer(batch, look)
+        answers, truth = objective.answers(plain, batch)
+        loss += float(objective(run, views)) * len(truth)
+        latency.add(plain, batch)
+        measure.add(answers, truth)
+        seen, answered = seen + samples(batch), answered + len(truth)
+    if answered == 0:
+        raise ValueError("the loader gave no sample to evaluate")
+    return {**measure.report(), "loss": loss / answered, "samples": float(seen), **latency.report()}
