@@ -37,6 +37,8 @@ from rules.state import from_plain, to_plain
 from rules.untouched import untouched
 from rules.updates import Updates
 
+UNSEEN = "this trainer has not seen a batch, which shows what it trains: trainer.begin(batch)"
+
 
 class StepInfo(NamedTuple):
     """The result of one training step."""
@@ -123,6 +125,7 @@ class Trainer:
         self.position = 0  # batches completed in the current epoch
         self.answers: Answers | None = None  # what the model was asked before its first step
         self._optimizer: torch.optim.Optimizer | None = None
+        self._parameters: dict[str, nn.Parameter] = {}
         if not (lazy(model) or lazy(self.rule.objective.module())):
             with suppress(NotFound):  # then the first batch shows what the rule trains
                 self._build()
@@ -134,12 +137,19 @@ class Trainer:
         It may be replaced by another.
         """
         if self._optimizer is None:
-            raise RuntimeError("this trainer has not seen a batch, which shows what it trains: trainer.begin(batch)")
+            raise RuntimeError(UNSEEN)
         return self._optimizer
 
     @optimizer.setter
     def optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What the rule trains, by name, the objective's own included; known at the first batch, as the optimizer."""
+        if not self._parameters:
+            raise RuntimeError(UNSEEN)
+        return self._parameters
 
     def begin(self, batch: Any) -> None:
         """Prepare for the first step, which calls this: shape what is lazy, ask the model, find what the rule trains.
@@ -167,7 +177,7 @@ class Trainer:
         learned = self.rule.credit.parameters(self.model)
         if not learned:
             raise ValueError(f"{type(self.model).__name__} has no trainable parameter: is everything frozen?")
-        self.parameters = learned | own_parameters(self.rule.objective)
+        self._parameters = learned | own_parameters(self.rule.objective)
         plasticity = self.rule.plasticity
         if (reseeded := method_of(plasticity, "seeded")) is not None:  # its devices follow this trainer's seed
             plasticity = reseeded(derived(self.seed, "devices"))

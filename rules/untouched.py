@@ -16,7 +16,7 @@ OWN = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
 @contextmanager
-def untouched(*modules: nn.Module | None, seed: int = 0) -> Iterator[Globals]:
+def untouched(*modules: nn.Module | None, seed: int = 0) -> Iterator[None]:
     """Run a block that may call modules, and put back whatever its passes changed.
 
     Put back are the mode of every part, one by one; buffers; and what parts keep in attributes, such as membranes,
@@ -27,8 +27,6 @@ def untouched(*modules: nn.Module | None, seed: int = 0) -> Iterator[Globals]:
         modules: whatever is called; None is skipped.
         seed: of the global generators inside.
 
-    Yields: the global generators' states, so that a pass can be repeated with the same draws.
-
     >>> norm = nn.BatchNorm1d(2)
     >>> with untouched(norm):
     ...     shown = norm(torch.ones(4, 2))
@@ -37,10 +35,9 @@ def untouched(*modules: nn.Module | None, seed: int = 0) -> Iterator[Globals]:
     """
     parts = {id(part): part for module in modules if module is not None for part in module.modules()}
     kept = [(part, _kept(part)) for part in parts.values()]
-    globals_ = Globals(seed)
     try:
-        with torch.no_grad(), globals_.inside():
-            yield globals_
+        with torch.no_grad(), Globals(seed).inside():
+            yield
     finally:
         for part, before in kept:
             _put_back(part, before)

@@ -256,3 +256,21 @@ def test_dropout_around_a_rule_that_compares_passes_is_refused():
             Dropout(credit, 0.2)
         assert Dropout(credit, 0.0).credit is credit
     assert Dropout(ForwardGradient(), 0.2).p == Dropout(rules.BPTT(), 0.2).p
+
+
+@pytest.mark.parametrize("rule", ["bptt", "spsa", "hzo"])
+def test_the_questions_before_the_first_step_are_five_passes_at_most(rule):
+    """Counted from outside, in the first batch as long as wide, where the axes are asked about as well."""
+    models = [
+        (nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)), X),
+        (nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)), torch.rand(B, B, 5)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(B * 5, 3)), torch.rand(B, B, 5)),
+        (build((5,), 3, hidden=("6r",)), X),
+    ]
+    for model, x in models:
+        calls = []
+        trainer = Trainer(model, rule)
+        handle = model.register_forward_hook(lambda *args, calls=calls: calls.append(1))
+        trainer.begin((x, Y))
+        handle.remove()
+        assert len(calls) == trainer.answers.passes <= 5

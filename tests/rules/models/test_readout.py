@@ -160,6 +160,8 @@ def test_a_trainer_that_has_seen_no_batch_says_so():
     trainer = Trainer(Two(), "readout_only")
     with pytest.raises(RuntimeError, match=r"has not seen a batch.*trainer\.begin\(batch\)"):
         trainer.optimizer.step()
+    with pytest.raises(RuntimeError, match="has not seen a batch"):
+        len(trainer.parameters)
     with pytest.raises(NotFound, match=r"name it: rules\.Restricted"):
         trainer.step((X, Y))
     named = rules.LearningRule(
