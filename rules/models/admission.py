@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import CreditRule
 from rules.models.questions import Answers
@@ -45,6 +46,12 @@ def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
             f"{name} takes samples for time{where}: a change of one sample changed the outputs of others, and no step "
             f"of time changed another. {SAMPLES}; for a batch-first model: model = rules.adapt(model, batch_first=True)"
         )
+    elif answers.independent is False and normalises(model, answers.where):
+        found["independent"] = (
+            f"{answers.where!r} of {name} normalises by the statistics of the batch, so that a change of one sample "
+            f"changed the outputs of others: model.{answers.where}.eval() keeps them as they are, nn.GroupNorm and "
+            "nn.LayerNorm have none"
+        )
     elif answers.independent is False:
         found["independent"] = (
             f"{name} mixes the samples of a batch{where}: a change of one sample changed the outputs of others. "
@@ -52,6 +59,12 @@ def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
             "over the batch use nn.GroupNorm or nn.LayerNorm"
         )
     return found
+
+
+def normalises(model: nn.Module, where: str | None) -> bool:
+    """Return whether the module of this path is batch normalisation in training mode."""
+    part = dict(model.named_modules()).get(where or "")
+    return isinstance(part, _BatchNorm) and part.training
 
 
 def admit(rule: CreditRule, model: nn.Module, answers: Answers) -> None:
