@@ -315,3 +315,21 @@ def test_an_evaluation_is_noisy_to_read_and_repeats():
     trainer = Trainer(noisy, "spsa", seed=0)
     exact = Trainer(noisy.inner, "spsa", seed=0).evaluate([(X, Y)])["loss"]
     assert trainer.evaluate([(X, Y)])["loss"] == trainer.evaluate([(X, Y)])["loss"] != exact
+
+
+def test_what_gets_its_shape_from_the_first_batch_is_held_in_devices_too():
+    """A projection head, and lazy layers of a model."""
+    rule = rules.make("tcl")
+    rule = LearningRule(rule.objective, rule.credit, Memristor("gokmen_vlasov", "direct", w_max=2.0))
+    trainer = Trainer(build((4,), 3, hidden=(10,)), rule)
+    trainer.step((X.expand(5, 24, 4), Y))
+    assert {name for name in trainer.parameters if name.startswith("objective.")}
+    assert all(p in trainer.optimizer.state for p in trainer.parameters.values())
+    lazy = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(3))
+    weights = []
+    for outer in (1, 2):
+        disturb(outer)
+        trainer = Trainer(copy.deepcopy(lazy), rules.make("bptt_on_memristor"), seed=4)
+        trainer.step((X, Y))
+        weights.append(trainer.model.state_dict())
+    assert same(*weights)
