@@ -41,6 +41,14 @@ class Globals:
         self.numpy = np.random.MT19937(derived(seed, "numpy"))
         self.python = random.Random(derived(seed, "python")).getstate()
 
+    @classmethod
+    def now(cls) -> Globals:
+        """Return the present states of the global generators, to start from them again."""
+        found = cls(0)
+        found.torch, found.python, found.cuda = torch.get_rng_state(), random.getstate(), _cuda()
+        found.numpy.state = np.random.get_bit_generator().state  # type: ignore[attr-defined]
+        return found
+
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Let the global generators continue from these states in this context."""

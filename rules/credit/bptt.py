@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, own_parameters
 from rules.forward import join, map_tensors, pieces, run_model, takes
+from rules.generators import Globals
 from rules.metering import Meter
 from rules.optional import offers
 from rules.spikes.surrogate import Surrogate, differentiating
@@ -114,6 +115,12 @@ class BPTT(CreditRule):
     def _differentiating(self, rng: torch.Generator) -> Any:
         return differentiating(self._surrogate, self.detach_reset, self.smooth, rng)
 
+    @contextmanager
+    def _again(self, rng: torch.Generator, drawn: Globals) -> Iterator[None]:
+        """Repeat a pass with the draws of the first one, from the rule's generator and from the global ones."""
+        with drawn.inside(), self._differentiating(rng):
+            yield
+
     @property
     def _surrogate(self) -> Surrogate | None:
         return self.surrogate if isinstance(self.surrogate, Surrogate) else None
@@ -128,7 +135,7 @@ class BPTT(CreditRule):
                 "carry: let forward(x, carry=None) return rules.Run(output, carry), or leave both None"
             )
         # Called before each piece runs: the recomputation gets the surrogate settings and the draws of that first pass.
-        contexts = lambda: (nullcontext(), self._differentiating(rng.clone_state()))  # noqa: E731
+        contexts = lambda: (nullcontext(), self._again(rng.clone_state(), Globals.now()))  # noqa: E731
         carry, runs = batch.carry, []
         for number, part in enumerate(pieces(batch, piece)):
             if self.window and number * piece % self.window == 0:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import rules
 from rules.check import toy
-from rules.contract import MissingNeed
+from rules.contract import MissingNeed, Run
 from rules.credit.bptt import BPTT
 from rules.credit.restricted import Restricted
 from rules.spikes.surrogate import SURROGATES, Surrogate
@@ -130,6 +133,32 @@ def test_recomputation_repeats_the_draws_of_the_loss(neuron):
     want, got = assign(BPTT(), net, batch), assign(BPTT(checkpoint=T), net, batch)
     same(got.grads, want.grads, 1e-12)
     assert got.loss == want.loss
+
+
+class Shaken(nn.Module):
+    """A foreign model with a state that draws from every global generator at each step."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.head = nn.GRUCell(4, 6, dtype=torch.float64), nn.Linear(6, 3, dtype=torch.float64)
+
+    def forward(self, x, carry=None):
+        out = []
+        for now in x:
+            shaken = torch.nn.functional.dropout(now, 0.3) * np.random.rand() * random.random()
+            carry = self.cell(shaken, carry)
+            out.append(self.head(carry))
+        return Run(torch.stack(out), carry)
+
+
+@pytest.mark.parametrize("every", [1, 3, T])
+def test_recomputation_repeats_draws_from_global_generators(every):
+    gradients = []
+    for credit in (BPTT(), BPTT(checkpoint=every)):
+        torch.manual_seed(1), np.random.seed(1), random.seed(1)
+        gradients.append(assign(credit, Shaken(), sequence()).grads)
+    same(gradients[0], gradients[1], 1e-12)
 
 
 def test_checkpointing_pays_with_a_second_pass():
