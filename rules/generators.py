@@ -46,7 +46,8 @@ class Globals:
         """Return the present states of the global generators, to start from them again."""
         found = cls(0)
         found.torch, found.python, found.cuda = torch.get_rng_state(), random.getstate(), _cuda()
-        found.numpy.state = np.random.get_bit_generator().state  # type: ignore[attr-defined]
+        bits: Any = np.random.get_bit_generator()  # type: ignore[attr-defined]
+        found.numpy.state = bits.state
         return found
 
     @contextmanager
