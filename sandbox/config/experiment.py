@@ -232,7 +232,7 @@ class Experiment:
         return f"{self.task.name}-{self.rule.title}-s{self.seed}-{fingerprint(unlabelled)}".translate(NAMES)
 
     def check(self) -> None:
-        """Raise ValueError for a name or an option that is misspelt, or a missing device, before anything is written."""
+        """Raise ValueError for a misspelt name or option, or a device that is not here, before anything is written."""
         devices.require(self.device)
         self.make_task()
         self.encoder.make("encoder")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.batches import fitted
+from rules.batches import fitted, moved
 from rules.contract import Batch, CreditRule, Objective
 from rules.forward import map_tensors
 from rules.seeds import seeded
@@ -87,7 +87,7 @@ def freeze(trainer: Trainer, batch: Batch, seed: int) -> Frozen:
             f"{type(trainer.model).__name__} cannot be copied, and the microscope works on copies ({error}); "
             "keep no tensor with a history in an attribute between calls"
         ) from error
-    held = map_tensors(lambda tensor: tensor.to(like.device), fitted(batch._replace(carry=carry), model, like))
+    held = map_tensors(lambda tensor: moved(tensor, like.device), fitted(batch._replace(carry=carry), model, like))
     return Frozen(model, objective, trainer.rule.credit, state, held, seed, trainer.steps, reading)
 
 

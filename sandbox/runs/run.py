@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
+from rules.batches import moved
 from rules.generators import Globals
 from rules.seeds import derived
 from sandbox.config.experiment import Experiment
@@ -150,7 +151,7 @@ def _learn(
     steps = len(sample.x) if is_timed(validation.encoder) else 1
     return {
         "cost": book.bill.facts(),
-        "firing": firing_report(trainer.model, sample.x.to(experiment.device)),
+        "firing": firing_report(trainer.model, moved(sample.x, experiment.device)),
         "health": book.health,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
@@ -193,7 +194,7 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
     inner = network.inner if isinstance(network, NoisyReadout) else network
     if isinstance(inner, Network):
         first: Batch = next(iter(train))
-        calibrate(inner, first.x.to(experiment.device), experiment.network.rate)
+        calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
     trainer = Trainer(
         network,
         experiment.make_rule(data),
