@@ -47,7 +47,7 @@ class Frozen:
         """
         devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.device.type == "cuda"})
         with torch.random.fork_rng(devices), torch.enable_grad():
-            seed = int(torch.randint(2**62, (), generator=seeded(self.seed, self.step, number)))
+            seed = int(torch.randint(2**62, (), generator=seeded(self.seed, "draw", self.step, number)))
             rng = torch.Generator().manual_seed(seed)
             generators = [rng, self.reading, torch.default_generator]
             generators += [torch.cuda.default_generators[device] for device in devices]
@@ -76,7 +76,7 @@ def freeze(trainer: Trainer, batch: Batch, seed: int) -> Frozen:
     Raises:
         ValueError: the model cannot be copied.
     """
-    reading = seeded(seed, trainer.steps, -1)
+    reading = seeded(seed, "read noise of a look", trainer.steps)
     like = next(iter(trainer.parameters.values()))
     try:
         with trainer.reading(reading):

@@ -72,7 +72,7 @@ class Smoothed(Reference):
         layers = losses.frozen.layers
         centres = {name: p.detach().clone() for name, p in layers.items()}
         sizes = {name: self.sigma * rms(p) for name, p in layers.items()}
-        rng = seeded(frozen.seed, frozen.step, -2)
+        rng = seeded(frozen.seed, "smoothed", frozen.step)
         steps = rayleigh(self.samples, rng)
         found: dict[str, list[Tensor]] = {name: [] for name in layers}
         for number, z in enumerate(steps.tolist()):

@@ -57,7 +57,7 @@ class Loader:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: give a whole number, at least 1")
         self.split, self.encoder, self.batch_size, self.seed, self.shuffle = split, encoder, batch_size, seed, shuffle
-        self.augment = augment
+        self.augment, self.purpose = augment, purpose
         self.key = [] if purpose == TRAINING else [_number(purpose)]
         self.epoch = 0
 
