@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from rules.recipes import LearningRule as LearningRule
     from rules.recipes import compose as compose
     from rules.recipes import make as make
+    from rules.schedules import Cosine as Cosine
+    from rules.schedules import Schedule as Schedule
+    from rules.schedules import StepDecay as StepDecay
+    from rules.schedules import WarmUp as WarmUp
     from rules.spikes.bits import StochasticBits as StochasticBits
     from rules.spikes.surrogate import SURROGATES as SURROGATES
     from rules.spikes.surrogate import Surrogate as Surrogate
@@ -57,6 +61,7 @@ _HOMES = {
     "SURROGATES": "rules.spikes.surrogate",
     "Batch": "rules.contract",
     "BinaryStochastic": "rules.credit.binary_stochastic.rule",
+    "Cosine": "rules.schedules",
     "Cost": "rules.contract",
     "Credit": "rules.contract",
     "CreditRule": "rules.contract",
@@ -70,12 +75,15 @@ _HOMES = {
     "Objective": "rules.contract",
     "Restricted": "rules.credit.restricted",
     "Run": "rules.contract",
+    "Schedule": "rules.schedules",
+    "StepDecay": "rules.schedules",
     "StepInfo": "rules.trainer",
     "StochasticBits": "rules.spikes.bits",
     "Surrogate": "rules.spikes.surrogate",
     "Trace": "rules.contract",
     "Trainer": "rules.trainer",
     "Unhealthy": "rules.diagnostics.monitor",
+    "WarmUp": "rules.schedules",
     "adapt": "rules.models.adapt",
     "as_batch": "rules.batches",
     "check_plasticity": "rules.check",

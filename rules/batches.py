@@ -77,9 +77,22 @@ def fitted(batch: Batch, model: nn.Module, like: Tensor) -> Batch:
     found = {p.dtype for p in model.parameters() if p.is_floating_point()}
     dtype = found.pop() if len(found) == 1 else None
     held: Batch = map_tensors(
-        lambda part: part.to(like.device, dtype if part.is_floating_point() else None), batch._replace(carry=None)
+        lambda part: moved(part, like.device, dtype if part.is_floating_point() else None), batch._replace(carry=None)
     )
     return held._replace(carry=batch.carry)
+
+
+def moved(x: Tensor, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
+    """Return a tensor on a device; one that is constant in time, with a stride of 0, stays so.
+
+    A network multiplies such an input by its weights only once, and rules draw noise for the product once.
+
+    >>> moved(torch.ones(1, 2, 3).expand(5, 2, 3), "cpu", torch.float64).stride(0)
+    0
+    """
+    if x.ndim and len(x) > 1 and x.stride(0) == 0:
+        return x[:1].to(device, dtype).expand_as(x)
+    return x.to(device, dtype)
 
 
 def _structured(item: Any) -> Batch:

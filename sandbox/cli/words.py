@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from sandbox.cli.options import COMMANDS
 
-NAMED = ("task", "encoder", "augment", "rule", "network.neuron", "network.readout", "network.model")  # have a `name`
+NAMED = (  # have a `name`
+    *("task", "encoder", "augment", "rule", "schedule"),
+    *("network.neuron", "network.readout", "network.model"),
+)
 LISTS = ("rules", "network.hidden", "tiers", "microscope.references", "health.stop")  # a single item is allowed
 EXPERIMENT = (  # settings of an experiment that are written without `experiment.` in a comparison
     "task",
@@ -21,6 +24,12 @@ EXPERIMENT = (  # settings of an experiment that are written without `experiment
     "synapses",
     "microscope",
     "health",
+    "confirm",
+    "device",
+    "schedule",
+    "clip",
+    "precision",
+    "accumulate",
 )
 
 

@@ -11,14 +11,19 @@ from torch import nn
 
 from rules.contract import Objective
 from rules.diagnostics.monitor import Health
+from rules.errors import unknown
 from rules.objectives import OBJECTIVES, Sum
 from rules.objectives.readout import MeanCrossEntropy
 from rules.recipes import LearningRule
+from rules.schedules import Schedule
+from rules.trainer import PRECISIONS
+from rules.updates import Updates
 from rules.views import View
 from sandbox.config.given import CHECKSUM, Given, choice_of
 from sandbox.config.identity import changed, fingerprint
+from sandbox.config.microscope import MicroscopeConfig
 from sandbox.config.registry import Choice, find
-from sandbox.microscope import Microscope
+from sandbox.machine import devices
 from sandbox.networks.build import build
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.neurons import Neuron
@@ -146,42 +151,6 @@ class RuleConfig:
 
 
 @dataclass(frozen=True)
-class MicroscopeConfig:
-    """A look at the rule's credit beside reference gradients, every so many steps.
-
-    Args:
-        every: steps from one look to the next.
-        references: names of `sandbox list references`, or names with options.
-        draws: how often the credit of a stochastic rule is drawn at each look.
-        seed: seed of those draws.
-
-    >>> MicroscopeConfig(every=50, references=["bptt", Choice("bptt", {"window": 5})]).make().every
-    50
-    """
-
-    every: int = 100
-    references: list[Choice | str] = field(default_factory=lambda: ["bptt"])
-    draws: int = 8
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        # A user-defined reference is imported when it is used, not when a configuration is read, which others may have
-        # written; until then a known one stands in for it.
-        mine = [choice for choice in self.choices() if ":" not in choice.name]
-        asked = mine if mine or not self.references else [Choice("bptt")]
-        Microscope(self.every, tuple(choice.make("reference") for choice in asked), self.draws, self.seed)
-
-    def choices(self) -> list[Choice]:
-        """Return the references with their options."""
-        return [Choice(name) if isinstance(name, str) else name for name in self.references]
-
-    def make(self) -> Microscope:
-        """Build the microscope; raises ValueError for what it would refuse."""
-        made = tuple(choice.make("reference") for choice in self.choices())
-        return Microscope(self.every, made, self.draws, self.seed)
-
-
-@dataclass(frozen=True)
 class Experiment:
     """One run: task x network x neuron x rule x seed.
 
@@ -201,9 +170,15 @@ class Experiment:
         microscope: looks at what the rule tells each layer, beside gradients; it changes nothing.
         health: when health is looked at, what counts as ill, and what the run stops for.
         confirm: ask the model before its first step whether it keeps state, mixes samples, or takes them for time.
+        device: where the network runs: 'cpu', 'cuda' or 'cuda:1'. Random numbers are the same on each of them.
+        schedule: of the learning rate; None keeps it. A cosine without `updates` lasts as long as the run.
+        clip: largest norm of all gradients together; None for no bound.
+        precision: 'full', or 'bf16' for passes in which matrix products are rounded to bfloat16.
+        accumulate: steps whose mean gradient makes one update of the weights.
 
     Raises:
-        ValueError: for a number below 1, or a way of weighing input that depends on timings.
+        ValueError: for a number out of range, an unknown device or precision, or a way of weighing input that depends
+            on timings.
 
     >>> Experiment(seed=3).identity == Experiment(seed=3).identity != Experiment(seed=4).identity
     True
@@ -223,6 +198,11 @@ class Experiment:
     microscope: MicroscopeConfig | None = None
     health: Health | None = None
     confirm: bool = True
+    device: str = "cpu"
+    schedule: Choice | None = None
+    clip: float | None = None
+    precision: str = "full"
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", choice_of(self.task))
@@ -236,6 +216,10 @@ class Experiment:
                 f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "
                 "no run could be repeated bit for bit"
             )
+        devices.check_name(self.device)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        Updates(None, self.clip, self.accumulate)  # raises for a number out of range
         if self.rule.epochs is not None:
             raise ValueError(
                 f"rule.epochs={self.rule.epochs}: rules bring epochs of their own to a comparison only; set epochs"
@@ -248,11 +232,13 @@ class Experiment:
         return f"{self.task.name}-{self.rule.title}-s{self.seed}-{fingerprint(unlabelled)}".translate(NAMES)
 
     def check(self) -> None:
-        """Raise ValueError for a name or an option that is misspelt, before anything is written."""
+        """Raise ValueError for a misspelt name or option, or a device that is not here, before anything is written."""
+        devices.require(self.device)
         self.make_task()
         self.encoder.make("encoder")
         self.augmentation()
         self.rule.make()
+        self.find_schedule()
         if self.network.model is None:
             self.network.neurons()
         else:
@@ -284,6 +270,32 @@ class Experiment:
         """
         usual = USUAL[data.target, data.train.by_step]
         return self.rule.make(None if usual is None else OBJECTIVES[usual]())
+
+    def make_schedule(self, steps: int) -> Schedule | None:
+        """Build the schedule for a run of so many steps; None for none.
+
+        Raises:
+            ValueError: for fewer steps than one update takes, and for a schedule that does not fit into the run.
+        """
+        if steps < self.accumulate:
+            raise ValueError(
+                f"accumulate={self.accumulate}: the run has {steps} steps, which make no update of the weights; set "
+                f"accumulate to at most {steps}, or raise epochs"
+            )
+        found = self.find_schedule()
+        return None if found is None else found.over(steps // self.accumulate)
+
+    def find_schedule(self) -> Schedule | None:
+        """Return the schedule, whose length may be open; None for none."""
+        if self.schedule is None:
+            return None
+        found = self.schedule.make("schedule")
+        if not isinstance(found, Schedule):
+            raise ValueError(
+                f"schedule {self.schedule.name!r} is a {type(found).__name__}; name a subclass of rules.Schedule, "
+                "with factor(self, update) -> float"
+            )
+        return found
 
     def augmentation(self) -> View | None:
         """Return the view through which training samples are seen, None for none."""

@@ -17,6 +17,7 @@ from rules.objectives import OBJECTIVES, REGULARISERS
 from rules.options import built
 from rules.plasticity import PLASTICITIES
 from rules.recipes import CREDITS, RULES
+from rules.schedules import SCHEDULES
 from rules.views import VIEWS
 from sandbox.microscope import REFERENCES
 from sandbox.networks.models import MODELS
@@ -32,6 +33,7 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
     "regulariser": REGULARISERS,
     "credit": CREDITS,
     "plasticity": PLASTICITIES,
+    "schedule": SCHEDULES,
     "task": TASKS,
     "encoder": ENCODERS,
     "views": VIEWS,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.batches import fitted
+from rules.batches import fitted, moved
 from rules.contract import Batch, CreditRule, Objective
 from rules.forward import map_tensors
 from rules.seeds import seeded
@@ -47,7 +47,7 @@ class Frozen:
         """
         devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.device.type == "cuda"})
         with torch.random.fork_rng(devices), torch.enable_grad():
-            seed = int(torch.randint(2**62, (), generator=seeded(self.seed, self.step, number)))
+            seed = int(torch.randint(2**62, (), generator=seeded(self.seed, "draw", self.step, number)))
             rng = torch.Generator().manual_seed(seed)
             generators = [rng, self.reading, torch.default_generator]
             generators += [torch.cuda.default_generators[device] for device in devices]
@@ -76,7 +76,7 @@ def freeze(trainer: Trainer, batch: Batch, seed: int) -> Frozen:
     Raises:
         ValueError: the model cannot be copied.
     """
-    reading = seeded(seed, trainer.steps, -1)
+    reading = seeded(seed, "read noise of a look", trainer.steps)
     like = next(iter(trainer.parameters.values()))
     try:
         with trainer.reading(reading):
@@ -87,7 +87,7 @@ def freeze(trainer: Trainer, batch: Batch, seed: int) -> Frozen:
             f"{type(trainer.model).__name__} cannot be copied, and the microscope works on copies ({error}); "
             "keep no tensor with a history in an attribute between calls"
         ) from error
-    held = map_tensors(lambda tensor: tensor.to(like.device), fitted(batch._replace(carry=carry), model, like))
+    held = map_tensors(lambda tensor: moved(tensor, like.device), fitted(batch._replace(carry=carry), model, like))
     return Frozen(model, objective, trainer.rule.credit, state, held, seed, trainer.steps, reading)
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rules.credit.zero_order.draws import normal_like
 from rules.seeds import seeded
 from sandbox.microscope.frozen import Frozen
 from sandbox.microscope.losses import OWN_DRAWS, Losses, positive, refuse_large, rms, running
@@ -71,11 +72,11 @@ class Smoothed(Reference):
         layers = losses.frozen.layers
         centres = {name: p.detach().clone() for name, p in layers.items()}
         sizes = {name: self.sigma * rms(p) for name, p in layers.items()}
-        rng = seeded(frozen.seed, frozen.step, -2)
+        rng = seeded(frozen.seed, "smoothed", frozen.step)
         steps = rayleigh(self.samples, rng)
         found: dict[str, list[Tensor]] = {name: [] for name in layers}
         for number, z in enumerate(steps.tolist()):
-            noise = {name: torch.randn(p.shape, generator=rng, dtype=torch.float64).to(p) for name, p in layers.items()}
+            noise = {name: normal_like(p, rng) for name, p in layers.items()}
             pair = {name: torch.zeros_like(p) for name, p in centres.items()}
             for sign in (1, -1):
                 with torch.no_grad():

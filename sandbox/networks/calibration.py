@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rules.contract import Batch
 from rules.diagnostics.health import firing_rates
 from rules.generators import Globals
-from rules.seeds import seeded
+from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
 from sandbox.networks.network import Layer, Network
 
@@ -56,7 +56,7 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
     modes = {module: module.training for module in network.modules()}
     network.train()
     try:
-        with torch.no_grad(), Globals(0).inside():
+        with torch.no_grad(), Globals(derived(0, "calibration")).inside():
             _calibrate(network, x, rate)
     finally:
         for module, mode in modes.items():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -56,25 +57,28 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
 def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
     """Write the resolved configuration once; raise ValueError if the folder holds a different one.
 
-    A field that is missing in the folder, because an earlier version did not have it, counts as None.
+    A field that is missing in the folder, because an earlier version did not have it, counts as None, and one of an
+    experiment as its default.
     """
     path = folder / "config.yaml"
     text = yaml.safe_dump({"format": FORMAT, "kind": kind, **config}, sort_keys=False)
     if path.exists():
         found, wanted = read_config(folder, kind), yaml.safe_load(text)
-        if found != _sayable({name: wanted[name] for name in config}, found):
+        usual = asdict(Experiment()) if kind == "run" else {}
+        if found != _sayable({name: wanted[name] for name in config}, found, usual):
             raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
     files.write_atomically(path, text)
 
 
-def _sayable(config: Any, found: Any) -> Any:
-    """Return the configuration without fields that are None and missing in `found`, which an older version wrote."""
+def _sayable(config: Any, found: Any, usual: dict[str, Any]) -> Any:
+    """Return the configuration without fields that have their usual value and are missing in `found`."""
     if isinstance(config, list) and isinstance(found, list) and len(config) == len(found):
-        return [_sayable(*pair) for pair in zip(config, found, strict=True)]
+        return [_sayable(*pair, usual) for pair in zip(config, found, strict=True)]
     if not (isinstance(config, dict) and isinstance(found, dict)):
         return config
-    kept = {key: value for key, value in config.items() if key in found or value is not None}
-    return {key: _sayable(value, found.get(key)) for key, value in kept.items()}
+    kept = {key: value for key, value in config.items() if key in found or value != usual.get(key)}
+    inner = {"experiment": asdict(Experiment())}
+    return {key: _sayable(value, found.get(key), inner.get(key, {})) for key, value in kept.items()}
 
 
 def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:

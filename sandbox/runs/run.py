@@ -17,11 +17,12 @@ import torch
 from tqdm import tqdm
 
 from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
+from rules.batches import moved
 from rules.generators import Globals
 from rules.seeds import derived
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
-from sandbox.machine import files
+from sandbox.machine import devices, files
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
@@ -74,10 +75,12 @@ def run(
         ImportError: for a tracker whose library is missing.
         FolderInUse: if another process uses the folder.
         ValueError: for a folder with another configuration, with other data, or with another version of the user's own
-            code.
+            code; for a device that is not here, before anything is written.
         RunFailed: for a NaN or an infinity; the message names the last good checkpoint.
     """
     folder, active = Path(folder), made(trackers)
+    if not (folder / "result.json").exists():
+        devices.require(experiment.device)
     with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
         experiment = attached(experiment, folder)
@@ -148,7 +151,7 @@ def _learn(
     steps = len(sample.x) if is_timed(validation.encoder) else 1
     return {
         "cost": book.bill.facts(),
-        "firing": firing_report(trainer.model, sample.x),
+        "firing": firing_report(trainer.model, moved(sample.x, experiment.device)),
         "health": book.health,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
@@ -176,22 +179,32 @@ def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
 def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
     """Build the trainer and the loader of the training samples.
 
-    Weights are drawn from the seed; those of spiking networks are then scaled on the first batch. Runs that differ only
-    in the rule start from the same weights and see the same batches.
+    Weights are drawn from the seed on the CPU, so that they are the same on every device, and moved; those of spiking
+    networks are then scaled on the first batch. Runs that differ only in the rule start from the same weights and see
+    the same batches.
 
     Raises:
-        ValueError: for an encoder that does not fit the samples, and for a model that the rule refuses.
+        ValueError: for an encoder that does not fit the samples, a schedule or an accumulation that does not fit into
+            the run, and a model or a precision that the rule refuses.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
-    network = experiment.network.make(data.shape, data.outputs, experiment.seed)
+    network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
     train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
     inner = network.inner if isinstance(network, NoisyReadout) else network
     if isinstance(inner, Network):
         first: Batch = next(iter(train))
-        calibrate(inner, first.x, experiment.network.rate)
+        calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
     trainer = Trainer(
-        network, experiment.make_rule(data), seed=experiment.seed, health=experiment.health, confirm=experiment.confirm
+        network,
+        experiment.make_rule(data),
+        seed=experiment.seed,
+        health=experiment.health,
+        confirm=experiment.confirm,
+        schedule=experiment.make_schedule(experiment.epochs * len(train)),
+        clip=experiment.clip,
+        accumulate=experiment.accumulate,
+        precision=experiment.precision,
     )
     trainer.begin(next(iter(train)))
     return trainer, train

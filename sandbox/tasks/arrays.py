@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rules.batches import as_batch
 from rules.errors import unknown
+from rules.seeds import seeded
 from sandbox.measures import MEASURES
 from sandbox.tasks.dataset import Dataset, Target
 from sandbox.tasks.splits import Split
@@ -36,7 +37,7 @@ def dataset_of(
     ragged = isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.dtype == object)
     whole = _split(x, y, lengths, by_step)
     kind = _target(whole.y, target, by_step, classes)
-    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(whole), generator=seeded(seed, "split"))
     parts, start = dict[str, Split](), 0
     for name, part in (("test", test), ("validation", validation)):
         if isinstance(part, (int, float)):

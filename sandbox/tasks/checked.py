@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rules.batches import as_batch
 from rules.errors import unknown
+from rules.seeds import seeded
 from sandbox.measures import MEASURES
 from sandbox.tasks.dataset import SPLITS, Dataset
 from sandbox.tasks.splits import Samples, Split
@@ -97,7 +98,7 @@ def _counted(data: Dataset) -> str | None:
 
 def _shape(split: Samples, data: Dataset) -> str | None:
     """Return in what the samples of a split differ from those to learn from."""
-    x, first = split.take(torch.arange(1), torch.Generator())[0], data.example[0]
+    x, first = split.take(torch.arange(1), seeded(0, "shape"))[0], data.example[0]
     if x.shape[data.sequence + 1 :] != first.shape[data.sequence + 1 :]:
         return f"samples of shape {list(x.shape[1:])}, and train has {list(first.shape[1:])}"
     return None
@@ -108,7 +109,7 @@ def _problem(split: Samples, data: Dataset) -> str | None:
     if isinstance(split, Split):
         x, y = split.x, split.y
     elif len(split):
-        x, y = split.take(torch.arange(min(LOOK, len(split))), torch.Generator().manual_seed(0))
+        x, y = split.take(torch.arange(min(LOOK, len(split))), seeded(0, "checked"))
     else:
         return "it has no samples"
     steps = x.shape[1:2] if split.by_step else x.shape[:0]

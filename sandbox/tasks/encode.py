@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from rules.draws import uniform
+
 
 def _steps(steps: int) -> None:
     if steps < 1:
@@ -79,7 +81,7 @@ class Poisson:
         if generator is None:
             raise ValueError("Poisson draws random numbers: pass it a torch.Generator")
         probability = x * (self.max_rate * self.dt / 1000)
-        return (torch.rand(self.steps, *x.shape, generator=generator) < probability).to(x.dtype)
+        return (uniform((self.steps, *x.shape), generator, x) < probability).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Latency:
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         _unit(x, "Latency")
         at = ((1 - x) * self.steps).floor().clamp(max=self.steps - 1)  # 1 - x rounds to 1 for the smallest x
-        times = torch.arange(self.steps, dtype=x.dtype).view(-1, *[1] * x.ndim)
+        times = torch.arange(self.steps, dtype=x.dtype, device=x.device).view(-1, *[1] * x.ndim)
         return ((times == at) & (x > 0)).to(x.dtype)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from rules.contract import Batch
+from rules.generators import Globals
+from rules.seeds import derived
 from sandbox.tasks.splits import Samples
 
 Encoder = Callable[[Tensor, torch.Generator], Tensor]
@@ -18,6 +20,9 @@ TRAINING = "training"
 
 class Loader:
     """Iterator over the encoded batches `[T, B, *features]` of a split.
+
+    Encoder, augmentation and data get a generator for each batch. If they draw from torch's, NumPy's or Python's global
+    generators instead, those follow the batch, too, and are restored after it.
 
     Args:
         split: samples and their answers.
@@ -52,7 +57,7 @@ class Loader:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: give a whole number, at least 1")
         self.split, self.encoder, self.batch_size, self.seed, self.shuffle = split, encoder, batch_size, seed, shuffle
-        self.augment = augment
+        self.augment, self.purpose = augment, purpose
         self.key = [] if purpose == TRAINING else [_number(purpose)]
         self.epoch = 0
 
@@ -71,10 +76,14 @@ class Loader:
         count, epoch = len(self.split), self.epoch
         order = torch.randperm(count, generator=self._rng(epoch, 0)) if self.shuffle else torch.arange(count)
         chosen = torch.split(order, self.batch_size)[start:]
-        rngs = [self._rng(epoch, number + 1) for number in range(start, len(self))]
-        for rows, rng, (x, y) in zip(chosen, rngs, self.split.stream(chosen, rngs), strict=True):
-            x = self.encoder(x, rng)
-            x = x if self.augment is None else self.augment(x, rng)
+        places = range(start + 1, len(self) + 1)
+        rngs = [self._rng(epoch, place) for place in places]
+        stream = iter(self.split.stream(chosen, rngs))
+        for rows, rng, place in zip(chosen, rngs, places, strict=True):
+            with Globals(derived(self._seed(epoch, place), "globals")).inside():
+                x, y = next(stream)
+                x = self.encoder(x, rng)
+                x = x if self.augment is None else self.augment(x, rng)
             lengths = None if self.split.lengths is None else self.split.lengths[rows].clamp(max=len(x))
             if self.split.by_step:
                 yield Batch(x, targets=y.transpose(0, 1)[: len(x)], lengths=lengths)
@@ -82,9 +91,12 @@ class Loader:
                 yield Batch(x, y, lengths=lengths)
 
     def _rng(self, epoch: int, place: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(epoch, place))
+
+    def _seed(self, epoch: int, place: int) -> int:
         key = [self.seed, epoch, place, *self.key]
         mixed = np.random.SeedSequence(key).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(mixed[0]) >> 1)
+        return int(mixed[0]) >> 1
 
 
 def _number(purpose: str) -> int:

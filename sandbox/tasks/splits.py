@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from rules.batches import as_batch
+from rules.seeds import seeded
 
 CHUNK = 256  # samples that are read at a time for a checksum
 
@@ -52,7 +53,7 @@ class Samples(ABC):
     def parts(self) -> Iterator[Tensor]:
         """Yield all arrays, piece by piece, for a checksum."""
         chunks = torch.split(torch.arange(len(self)), CHUNK)
-        for pair in self.stream(chunks, [torch.Generator().manual_seed(0) for _ in chunks]):
+        for pair in self.stream(chunks, [seeded(0, "checksum") for _ in chunks]):
             yield from pair
         if self.lengths is not None:
             yield self.lengths
@@ -169,7 +170,7 @@ class LazySplit(Samples):
             batch_sampler=asked,
             num_workers=self.workers,
             collate_fn=_pair,
-            generator=torch.Generator().manual_seed(0),  # draws the seeds of workers, else from the global generator
+            generator=seeded(0, "workers"),  # draws the seeds of workers, else from the global generator
         )
 
     def parts(self) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from sandbox.comparisons.admission import Unfit, unfit
-from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, require_jobs, with_arrays
+from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, require_jobs, with_arrays
 from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import changed, fingerprint
@@ -100,6 +100,8 @@ def tune(
     optuna = optuna_()
     comparisons = [with_arrays(each, folder) for each in tuning.grid.comparisons]
     tuning = replace(tuning, grid=replace(tuning.grid, comparisons=comparisons))
+    for comparison in comparisons:
+        check_names(comparison)
     studies = tuning.studies(folder, data_dir)
     with folders.locked(folder), quiet():
         folders.write_config(folder, "tuning", asdict(tuning))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rules import draws
+
 
 def signs_like(value: Tensor, rng: torch.Generator) -> Tensor:
     """Draw plus or minus one with equal probability, in the shape of `value`."""
-    return (torch.randint(0, 2, value.shape, generator=rng) * 2 - 1).to(value)
+    return (draws.integers(0, 2, value.shape, rng, value) * 2 - 1).to(value.dtype)
 
 
 def normal_like(value: Tensor, rng: torch.Generator) -> Tensor:
     """Draw standard normal numbers in the shape of `value`; in float64 first, so that all dtypes get equal numbers."""
-    return torch.randn(value.shape, generator=rng, dtype=torch.float64).to(value)
+    return draws.normal(value.shape, rng, value.new_empty(0, dtype=torch.float64)).to(value.dtype)
 
 
 WORKING_SET = 2**22  # bytes of probes at a time on a CPU: larger batches do not fit its caches and cause page faults

@@ -283,7 +283,7 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
 
     def _generator(self) -> torch.Generator:
         if self._rng is None:
-            self._rng = torch.Generator(self.param_groups[0]["params"][0].device).manual_seed(self.seed)
+            self._rng = torch.Generator().manual_seed(self.seed)  # of the CPU: the same devices everywhere
         return self._rng
 
 

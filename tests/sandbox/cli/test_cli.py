@@ -171,6 +171,14 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["compare", "--sweep", "rule.optoins.lr=[1]"], "unknown setting of a rule 'optoins'; nearest: 'options'"),
         (["compare", "--sweep", "task.name=[digits]"], "a sweep varies settings of a rule"),
         (["run", "--rule", "{name: bptt, label: a/b}"], "label='a/b' is part of the name of a folder"),
+        (["run", "--device", "gpu"], "device='gpu': give 'cpu', 'cuda', or one of several as 'cuda:1'"),
+        (["run", "--device", "cuda:99"], "has no such device here; it has 'cpu'"),
+        (["compare", "--device", "cuda:99"], "has no such device here; it has 'cpu'"),
+        (["run", "--schedule", "cosin"], "unknown schedule 'cosin'; nearest: 'cosine'; valid: warm_up, cosine, step"),
+        (["compare", "--schedule", "step", "--schedule.options.gama=1"], "unknown option of schedule 'step' 'gama'"),
+        (["run", "--precision", "float16"], "unknown precision 'float16'; nearest: 'bf16'; valid: full, bf16"),
+        (["run", "--clip", "-1"], "clip=-1.0: give the largest norm of the gradients"),
+        (["compare", "--accumulate", "0"], "accumulate=0: give the number of steps that make an update"),
     ],
 )
 def test_bad_input_is_answered(words, message, tmp_path, capsys, monkeypatch):

@@ -139,6 +139,20 @@ def test_what_an_earlier_version_could_not_say_is_no_other_configuration(tmp_pat
         folders.write_config(tmp_path, "grid", {"comparisons": [{"seeds": 3, "experiment": {"seed": 0, "new": 1}}]})
 
 
+def test_a_setting_of_an_experiment_that_an_earlier_version_lacked_counts_as_its_default(tmp_path):
+    """In a run, and in the experiment of a comparison; options of the same name are no settings."""
+    given = {"seed": 3, "rule": {"options": {}}}
+    for name in ("r", "c"):
+        (tmp_path / name).mkdir()
+    folders.write_config(tmp_path / "r", "run", given)
+    folders.write_config(tmp_path / "r", "run", {**given, "device": "cpu", "accumulate": 1})
+    folders.write_config(tmp_path / "c", "comparison", {"experiment": given})
+    folders.write_config(tmp_path / "c", "comparison", {"experiment": {**given, "precision": "full", "confirm": True}})
+    for other in ({"accumulate": 2}, {"rule": {"options": {"device": "cpu"}}}):
+        with pytest.raises(ValueError, match="holds another configuration"):
+            folders.write_config(tmp_path / "r", "run", {**given, "device": "cpu", "accumulate": 1, **other})
+
+
 def test_a_folder_with_another_configuration_is_refused(tmp_path):
     run(TINY, tmp_path / "r")
     with pytest.raises(ValueError, match="holds another configuration .* name another folder with --out"):

@@ -21,8 +21,9 @@ from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
 from sandbox.report import write_report
 from sandbox.runs import folder as folders
+from sandbox.runs.run import run
 from sandbox.tuning import study
-from sandbox.tuning.study import FIRST_SEED, Study, having, optuna_, storage
+from sandbox.tuning.study import FIRST_SEED, TUNED, Study, having, optuna_, storage, tunable, validated
 from sandbox.tuning.tuning import Tuning, as_yaml, tune, tuned
 from tests.sandbox.runs.test_run import TINY, Stop
 
@@ -229,6 +230,29 @@ def test_rules_that_cannot_be_tuned_are_named_first(tmp_path):
     signed = replace(TINY, task=Choice("mnist1d"))
     with pytest.raises(ValueError, match=r"1 of 2 rules do not fit mnist1d:\n  binary_stochastic: the input runs from"):
         tune(Tuning(Grid([Comparison(signed, ["binary_stochastic"])])), tmp_path / "u")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"device": "cuda:99"}, "device='cuda:99': torch .* has no such device here"),
+        ({"schedule": Choice("cosin")}, "unknown schedule 'cosin'; nearest: 'cosine'"),
+    ],
+)
+def test_settings_of_training_are_checked_before_anything_is_written(setting, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        tune(Tuning(Grid([Comparison(replace(TINY, **setting), ["bptt"])])), tmp_path / "t")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trial_trains_as_the_run_would(tmp_path):
+    """With its schedule, clipping and accumulation: the accuracy is that of the run, and not that without them."""
+    settings = {"schedule": Choice("warm_up", {"updates": 10_000}), "clip": 1e-3, "accumulate": 2}
+    experiment = replace(TINY, rule=RuleConfig("bptt", {"lr": 0.3}), **settings)
+    data = tunable(experiment.load(None, TUNED))
+    found = validated(experiment, data)
+    assert found == 100 * run(experiment, tmp_path / "r")["validation"]["accuracy"]
+    assert found != validated(replace(TINY, rule=experiment.rule), data)
 
 
 def test_without_optuna_it_is_said(monkeypatch):

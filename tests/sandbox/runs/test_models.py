@@ -1,0 +1,104 @@
+"""What a run asks its model, and how it fails if the rule would learn something wrong on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from textwrap import dedent
+
+import pytest
+
+from rules.models.admission import ModelWarning, UnfitModel
+from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.config.registry import Choice
+from sandbox.machine import files
+from sandbox.runs import index
+from sandbox.runs.run import run
+from tests.sandbox.runs.test_run import TINY
+
+OWN = """
+import torch
+from torch import nn
+
+class Keeping(nn.Module):
+    '''Membranes that stay from one call to the next.'''
+
+    def __init__(self):
+        super().__init__()
+        self.kept = torch.zeros(1)
+
+    def forward(self, x):
+        self.kept = 0.5 * self.kept.detach().mean() + x
+        return self.kept
+
+def keeping(shape, classes, *, seed):
+    return nn.Sequential(nn.Linear(shape[0], 8), Keeping(), nn.Linear(8, classes))
+
+def dropping(shape, classes, *, seed):
+    return nn.Sequential(nn.Linear(shape[0], 8), nn.Dropout(0.5), nn.Linear(8, classes))
+"""
+KEEPS = r"HZO would learn something wrong: Sequential keeps state .* \(first seen in '1'\)\. .* rules\.adapt\(model"
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(dedent(OWN))
+    return replace(TINY, epochs=1, encoder=Choice("still"), network=NetworkConfig(model=Choice("own.py:keeping")))
+
+
+def test_answers_and_what_is_trained_are_in_the_folder(tmp_path):
+    run(replace(TINY, epochs=1, rule=RuleConfig("readout_only")), tmp_path / "r")
+    found = files.read_json(tmp_path / "r" / "model.json")
+    assert found["confirm"] is True
+    assert found["trains"] == ["layers.1.synapse.weight", "layers.1.synapse.bias"]
+    told = ("stateless", "deterministic", "independent", "causal", "remembers", "exchanged")
+    assert {name: found["answers"][name] for name in told} == {
+        **dict.fromkeys(told, True),
+        "exchanged": False,
+    }
+    assert 3 <= found["answers"]["passes"] <= 5
+    assert found["answers"]["error"] is None
+
+
+def test_a_model_that_keeps_state_is_warned_of_and_told(own, tmp_path):
+    with pytest.warns(ModelWarning, match="Sequential keeps state from one call to the next"):
+        run(own, tmp_path / "r")
+    answers = files.read_json(tmp_path / "r" / "model.json")["answers"]
+    assert (answers["stateless"], answers["where"]) == (False, "1")
+
+
+def test_a_run_says_that_its_model_was_not_asked(own, tmp_path, recwarn):
+    run(replace(own, confirm=False), tmp_path / "r")
+    assert not [warning for warning in recwarn if warning.category is ModelWarning]
+    found = files.read_json(tmp_path / "r" / "model.json")
+    assert (found["confirm"], found["answers"]) == (False, None)
+    assert found["trains"] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+def test_a_refused_model_leaves_a_failed_folder_and_nothing_else(own, tmp_path):
+    """The folder says why; with another model, or without questions, the same configuration can be run elsewhere."""
+    experiment = replace(own, rule=RuleConfig("hzo"))
+    folder = tmp_path / "runs" / "r"
+    for _ in range(2):  # a second attempt gives the same answer
+        with pytest.raises(UnfitModel, match=KEEPS):
+            run(experiment, folder)
+        assert {path.name for path in folder.iterdir()} == {".lock", "config.yaml", "error.txt"}
+        assert "rules.adapt(model" in (folder / "error.txt").read_text()
+        assert [row["status"] for row in index.rows(folder.parent)] == ["failed"]
+
+
+def test_dropout_is_refused_in_a_rule_that_compares_passes_with_its_remedy(own, tmp_path):
+    experiment = replace(own, network=NetworkConfig(model=Choice("own.py:dropping")), rule=RuleConfig("spsa"))
+    with pytest.raises((UnfitModel, ValueError), match="model.eval"):
+        run(experiment, tmp_path / "runs" / "r")
+    assert not (tmp_path / "runs" / "r" / "checkpoint.pt").exists()
+
+
+def test_a_run_that_failed_by_its_code_goes_on_when_that_is_mended(own, tmp_path):
+    folder = tmp_path / "runs" / "r"
+    with pytest.raises(UnfitModel):
+        run(replace(own, rule=RuleConfig("hzo")), folder)
+    (tmp_path / "own.py").write_text(dedent(OWN).replace("self.kept = 0.5 * self.kept.detach().mean() + x", "return x"))
+    run(replace(own, rule=RuleConfig("hzo")), folder)
+    assert not (folder / "error.txt").exists()
+    assert [row["status"] for row in index.rows(folder.parent)] == ["done"]
