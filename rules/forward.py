@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Run, Trace
-from rules.optional import keywords_of, plain, recorder_of
+from rules.last_weight import last_trace, watched
+from rules.optional import find_layers, keywords_of, offers, plain, recorder_of, turned_inside
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
 from rules.untouched import untouched
@@ -52,28 +53,72 @@ def takes(model: nn.Module, keyword: str) -> bool:
     return keyword in (_keywords(type(inner).forward) if said is None else said)
 
 
-def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
+def run_model(model: nn.Module, batch: Batch, record: bool | frozenset[str] = False) -> Run:
     """Run a model on a batch; `carry` and `record` are passed if its `forward` accepts them.
 
-    Raises ValueError if the output does not have one row for each label.
+    Args:
+        model: any `nn.Module`.
+        batch: the input.
+        record: whether to record traces, or the needs of an objective, which are recorded if they name `layers` or
+            `features`. A model that records no traces by itself gets one, of the weight that it uses last
+            (`rules.last_weight`), unless its layers are asked for.
+
+    Raises:
+        ValueError: if the output does not have one row for each label, or if there are no features.
     """
-    if record and isinstance(inner := plain(model), nn.Sequential) and type(inner).forward is nn.Sequential.forward:
-        run = record_sequential(inner, batch.x)
-    else:
-        keywords: dict[str, Any] = {}
-        if takes(model, "carry"):
-            keywords["carry"] = batch.carry
-        if record and takes(model, "record"):
-            keywords["record"] = True
-        run = as_run(model(batch.x, **keywords))
-    labelled = batch.y is not None or batch.targets is not None
-    if labelled and run.output.shape[1] != samples(batch):
+    wanted = frozenset({"layers" if records(model) else "features"}) if record is True else frozenset(record or ())
+    own = "layers" in wanted or ("features" in wanted and traced(model, batch.x))
+    inner = plain(model)
+    if own and sequential(inner):
+        return labelled(record_sequential(inner, batch.x), batch)  # type: ignore[arg-type]  # `sequential` has looked
+    if own or "features" not in wanted & offers(model):
+        return called(model, batch, record=own and takes(model, "record"))
+    with watched(inner) as uses:
+        run = called(inner, batch)
+    return run._replace(traces=(last_trace(inner, uses, run, turned_inside(inner)),))
+
+
+def called(model: nn.Module, batch: Batch, record: bool = False) -> Run:
+    """Call a model, with the batch's carry if it takes one."""
+    keywords: dict[str, Any] = {"carry": batch.carry} if takes(model, "carry") else {}
+    return labelled(as_run(model(batch.x, **keywords, **({"record": True} if record else {}))), batch)
+
+
+def labelled(run: Run, batch: Batch) -> Run:
+    """Return a run; raise ValueError if its output does not have one row for each label."""
+    if (batch.y is not None or batch.targets is not None) and run.output.shape[1] != samples(batch):
         raise ValueError(
             f"input {shapes(batch.x)} gave output {tuple(run.output.shape)} for {samples(batch)} labels: "
             "arrays are time-first, [T, B, ...]; for batch-first data pass x.transpose(0, 1)"
             + ("" if batch.targets is None else "; for several answers of each sample pass rules.Batch(x, y)")
         )
     return run
+
+
+def sequential(model: nn.Module) -> bool:
+    """Return whether a model runs its children one after the other, and does nothing else."""
+    return isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
+
+
+def records(model: nn.Module) -> bool:
+    """Return whether a model records traces of its layers."""
+    return sequential(plain(model)) or takes(model, "record")
+
+
+def traced(model: nn.Module, x: Any) -> bool:
+    """Return whether a model records traces by itself, whose last one has the features.
+
+    Not if its layers cannot be found; nor for a plain `nn.Sequential`, whose read-out may lie inside a stage.
+    """
+    if sequential(inner := plain(model)):
+        return any(recorder_of(stage) is not None for stage in inner.children())
+    if not takes(model, "record"):
+        return False
+    try:
+        find_layers(model, x)
+    except ValueError:  # its layers do not follow one another
+        return False
+    return True
 
 
 def leaves(x: Any) -> list[Tensor]:

@@ -27,7 +27,7 @@ from rules.forward import run_model, samples
 from rules.generators import Globals
 from rules.models.admission import UnfitModel, admit, problems
 from rules.models.questions import Answers, ask
-from rules.models.readout import NotFound
+from rules.models.readout import NotFound, require_read_out
 from rules.optional import method_of, offers, tissue
 from rules.processes import Traffic
 from rules.recipes import LearningRule, make
@@ -152,7 +152,7 @@ class Trainer:
 
         Raises:
             UnfitModel: if the rule would learn something wrong on this model.
-            NotFound: if the rule trains the read-out, and the model has no single one.
+            NotFound: if the rule trains the read-out or contrasts what it takes, and the model has no single one.
         """
         if self._optimizer is not None and (self.steps or self.answers or not self.confirm):
             return
@@ -163,6 +163,8 @@ class Trainer:
                 rule = self.rule.credit
                 answers = ask(self.model, admitted, training="deterministic" in rule.relies_on)
                 admit(rule, self.model, answers)
+                if "features" in self.rule.needs:
+                    require_read_out(self.model, admitted)
                 self.answers = answers
             if self._optimizer is None:
                 self.rule = replace(self.rule, credit=self.rule.credit.located(self.model, admitted))
@@ -174,7 +176,7 @@ class Trainer:
         if lazy(self.model) or lazy(objective.module()):
             with torch.no_grad(), differentiating(generator=seeded(self.seed, "shapes")):
                 views = objective.views(batch, seeded(self.seed, "shapes"))
-                run = run_model(self.model, views, bool({"layers", "features"} & objective.needs))
+                run = run_model(self.model, views, objective.needs)
                 if lazy(objective.module()):
                     objective(run, views)
 
@@ -287,11 +289,10 @@ class Trainer:
         if mode not in credit.inferences:
             raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
 
-        def infer(batch: Batch, record: bool) -> Run:
+        def infer(batch: Batch, record: bool | frozenset[str]) -> Run:
             return credit.infer(lambda shown: run_model(self.model, shown, record), batch, mode, rng)
 
         measure, latency = objective.measure(), Latency(steps, objective)
-        record = "layers" in objective.needs
         look = bool(latency.steps) and "layers" in offers(self.model)
         seen = answered = 0
         loss = 0.0
@@ -307,7 +308,7 @@ class Trainer:
                 if batch.y is None and batch.targets is None:
                     raise ValueError("evaluate needs labels: let the loader yield (x, y)")
                 views = objective.views(batch, rng)
-                run = infer(views, record or (look and views is batch))
+                run = infer(views, (look and views is batch) or objective.needs)
                 plain = run if views is batch else infer(batch, look)
                 answers, truth = objective.answers(plain, batch)
                 loss += float(objective(run, views)) * len(truth)

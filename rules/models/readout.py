@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch
-from rules.forward import map_tensors, run_model
+from rules.forward import map_tensors, run_model, traced
 from rules.optional import cells_of, layers_of, offers, plain
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
@@ -100,6 +101,43 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
             f"the last weight, {found[0]}; {WAY_OUT}"
         )
     return found
+
+
+def require_read_out(model: nn.Module, batch: Batch) -> None:
+    """Confirm, by three passes that leave no trace, that recorded features are the input of the read-out.
+
+    A model that records its own traces is not asked. Frozen weights count as well.
+
+    Raises:
+        NotFound: if the weight that is used last is not the read-out, or the model has no single one.
+    """
+    model = plain(model)
+    if traced(model, batch.x) or "features" not in offers(model):
+        return
+    with untouched(model), differentiating(generator=seeded(0, "readout")):
+        model.eval()
+        weight = run_model(model, batch, frozenset({"features"})).traces[-1].weight
+    with thawed(model):
+        found = find(model, batch)
+    if weight not in found:
+        raise NotFound(
+            f"{weight} of {type(model).__name__} is the weight that is used last, and its read-out is {found[0]}: the "
+            "features of a contrast are what enters the read-out. Use the read-out last, or let forward(x, carry, "
+            "record) return rules.Run(output, carry, traces), the read-out's trace last"
+        )
+
+
+@contextmanager
+def thawed(model: nn.Module) -> Iterator[None]:
+    """Let every parameter of floating-point numbers have a gradient in this context."""
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    for p in frozen:
+        p.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for p in frozen:
+            p.requires_grad_(False)
 
 
 def inner(calls: list[tuple[nn.Module, Any, Any]], number: int) -> Iterable[nn.Module]:
