@@ -16,7 +16,7 @@ from rules.steps import mean, rows
 NEEDS = {
     "gradient": "autograd reaches every trainable parameter from the model's output",
     "layers": "`model.layers`, each callable alone on a sequence, and `run.traces` when the run is recorded",
-    "features": "the input of the read-out at every step, recorded in a pass; any nn.Module, unless its `offers` leave it out",
+    "features": "the input of the read-out at every step, recorded in a pass; of any nn.Module that says nothing else",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
     "labels": "`batch.y`, the class of every sample, or `batch.targets`, one of every step",

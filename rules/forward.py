@@ -25,6 +25,7 @@ def as_run(returned: Any) -> Run:
     if not isinstance(run.output, Tensor):
         raise TypeError(
             f"a model must return a tensor [T, B, classes] or [B, classes], or rules.Run; got {type(returned).__name__}"
+            ": pick the output, as in model = rules.adapt(model, output=0)"
         )
     if run.output.ndim == 2:
         return run._replace(output=run.output[None])

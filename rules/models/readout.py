@@ -33,7 +33,7 @@ def evident(model: nn.Module) -> tuple[str, ...]:
     >>> evident(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
     ('2.weight', '2.bias')
     """
-    model = plain(model)
+    whole, model = model, plain(model)
     layers = layers_of(model) if "layers" in offers(model) else None
     for layer in reversed(layers or []):
         if not any(matrices(part) for part in layer.modules()):
@@ -41,7 +41,7 @@ def evident(model: nn.Module) -> tuple[str, ...]:
         cells = cells_of(layer)
         inner = list(weighted(layer if cells is None else cells.synapse).values())
         if len(inner) == 1 and (cells is not None or inner[0] is layer):
-            return names(model, inner)
+            return names(whole, inner)
         break
     raise NotFound(
         f"the read-out of {type(model).__name__} is found by a pass on a batch: train with rules.Trainer, which makes "
@@ -68,7 +68,7 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
     >>> find(HeadFirst(), Batch(torch.rand(5, 4)))
     ('head.weight', 'head.bias')
     """
-    model = plain(model)
+    whole, model = model, plain(model)
     calls: list[tuple[nn.Module, Any, Any]] = []
     output = watched(model, batch, lambda module, inputs, made: calls.append((module, inputs, made)))
     seen = {id(module) for module, _, _ in calls}
@@ -83,7 +83,7 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
             f"no weighted module of {type(model).__name__} reaches its output by autograd, so that its read-out is "
             f"unknown; {WAY_OUT}"
         )
-    found = names(model, owners[id(module)])
+    found = names(whole, owners[id(module)])
     weights = [p for part in owners[id(module)] for p in matrices(part)]
     if connected_any(tensors(given), weights):
         raise NotFound(
