@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from rules.contract import Batch, Run, Trace
 from rules.last_weight import last_trace, watched
@@ -230,10 +231,14 @@ def join(runs: list[Run]) -> Run:
 
 @contextmanager
 def looking(model: nn.Module, hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
-    """Register forward hooks in this context, in evaluation mode; afterwards the model is as it was."""
+    """Register forward hooks in this context, in evaluation mode; afterwards the model is as it was.
+
+    Without directions of forward mode, which a rule's own spikes may carry and these do not.
+    """
     handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
+    evaluating = differentiating(generator=seeded(0, "look"), evaluating=True)
     try:
-        with untouched(model), differentiating(generator=seeded(0, "look"), evaluating=True):
+        with untouched(model), evaluating, forward_ad._set_fwd_grad_enabled(False):
             model.eval()
             yield
     finally:

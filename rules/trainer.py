@@ -158,7 +158,8 @@ class Trainer:
             return
         admitted = self._admit(batch)
         with self.globals.inside():
-            self._shape(admitted)
+            if lazy(self.model):
+                self._shape(admitted)
             if self.confirm and not self.steps:
                 rule = self.rule.credit
                 answers = ask(self.model, admitted, training="deterministic" in rule.relies_on)
@@ -166,6 +167,7 @@ class Trainer:
                 if "features" in self.rule.needs:
                     require_read_out(self.model, admitted)
                 self.answers = answers
+            self._shape(admitted)  # after the questions, which say what is wrong if there is no pass
             if self._optimizer is None:
                 self.rule = replace(self.rule, credit=self.rule.credit.located(self.model, admitted))
                 self._build()

@@ -116,3 +116,13 @@ def test_silent_neurons_with_a_state_are_seen():
     model = jelly_convolutional()
     assert rules.models.questions.ask(model, rules.Batch(x, y)).stateless is False
     assert rules.models.questions.ask(rules.adapt(model), rules.Batch(x, y)).stateless
+
+
+@pytest.mark.skipif(not present("snntorch"), reason="snntorch is not installed: make peers")
+@pytest.mark.parametrize("rule", ["forward_gradient", "bptt"])
+def test_how_a_model_is_called_does_not_depend_on_the_rule_that_calls_it_first(rule):
+    """Whose pass may carry directions of forward mode, which the look at the model's calls is not to see."""
+    entry = BY_NAME["snnTorch loop, utils.reset first"]
+    model = rules.adapt(entry.build(), surrogate="triangle")
+    rules.Trainer(model, rule, health=rules.Health(every=0), confirm=False).step(entry.data())
+    assert "loops over time by itself: a neuron was called 6 times in a pass" in repr(model)
