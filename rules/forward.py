@@ -83,18 +83,55 @@ def run_model(model: nn.Module, batch: Batch, record: bool | frozenset[str] = Fa
 def called(model: nn.Module, batch: Batch, record: bool = False) -> Run:
     """Call a model, with the batch's carry if it takes one."""
     keywords: dict[str, Any] = {"carry": batch.carry} if takes(model, "carry") else {}
-    return labelled(as_run(model(batch.x, **keywords, **({"record": True} if record else {}))), batch)
+    keywords |= {"record": True} if record else {}
+    try:
+        returned = model(batch.x, **keywords)
+    except (TypeError, RuntimeError) as error:
+        explain(error, model, batch.x, keywords)
+        raise
+    return labelled(as_run(returned), batch)
+
+
+def explain(error: Exception, model: nn.Module, x: Any, keywords: Mapping[str, Any]) -> None:
+    """Raise TypeError with a remedy if a model failed because of the number or the dtype of its inputs."""
+    name = type(plain(model)).__name__
+    if isinstance(error, TypeError) and not (isinstance(x, Tensor) and binds(model, x, keywords)):
+        held = f"dict with the keys {', '.join(map(repr, x))}" if isinstance(x, dict) else type(x).__name__
+        raise TypeError(
+            f"{name} cannot be called with one argument, a {held}: {error}. For several arguments let the loader yield "
+            "a dict or a tuple of them and y, and write model = rules.adapt(model), which passes the entries of a dict "
+            "by name and those of a tuple in order, or as inputs= says"
+        ) from error
+    odd = next((leaf.dtype for leaf in leaves(x) if not leaf.is_floating_point()), None)
+    if odd is not None and ("dtype" in str(error) or "scalar type" in str(error)):
+        remedy = "torch.view_as_real(x).flatten(-2)" if odd.is_complex else "x.float()"
+        raise TypeError(
+            f"x is {odd}, and {name} raised {error}. Whole numbers stay as they are, because they may be tokens, "
+            f"and so do complex ones; for a layer that takes numbers with a fraction pass {remedy}"
+        ) from error
+
+
+def binds(model: nn.Module, x: Any, keywords: Mapping[str, Any]) -> bool:
+    """Return whether `forward` takes one argument and these keywords."""
+    try:
+        inspect.signature(plain(model).forward).bind(x, **keywords)
+    except TypeError:
+        return False
+    return True
 
 
 def labelled(run: Run, batch: Batch) -> Run:
     """Return a run; raise ValueError if its output does not have one row for each label."""
-    if (batch.y is not None or batch.targets is not None) and run.output.shape[1] != samples(batch):
-        raise ValueError(
-            f"input {shapes(batch.x)} gave output {tuple(run.output.shape)} for {samples(batch)} labels: "
-            "arrays are time-first, [T, B, ...]; for batch-first data pass x.transpose(0, 1)"
-            + ("" if batch.targets is None else "; for several answers of each sample pass rules.Batch(x, y)")
-        )
-    return run
+    if (batch.y is None and batch.targets is None) or run.output.shape[1] == samples(batch):
+        return run
+    seen = f"input {shapes(batch.x)} gave output {tuple(run.output.shape)} for {samples(batch)} labels: "
+    if not any(samples(batch) in leaf.shape[:2] for leaf in leaves(batch.x)):
+        raise ValueError(seen + "no axis of the input counts as many samples; give one label for each sample")
+    raise ValueError(
+        seen + "arrays are time-first, [T, B, ...]; for batch-first data pass x.transpose(0, 1), and for a model that "
+        "takes [B, T, ...] write model = rules.adapt(model, batch_first=True)"
+        + ("" if batch.targets is None else "; for several answers of each sample pass rules.Batch(x, y)")
+    )
 
 
 def sequential(model: nn.Module) -> bool:

@@ -94,8 +94,8 @@ class NodePerturbation(CreditRule):
             return (losses[:, 0] - losses[:, 1]) / 2 if self.antithetic else losses[:, 0] - alone
 
         with torch.no_grad():
+            loss = float(objective(clean, asking.views))  # first, so that it says what is wrong with the whole batch
             alone = nodes.losses_unperturbed()  # [B]
-            loss = float(objective(clean, asking.views))
             require_mean(objective, loss, alone)
             found = shared(self.draws, samples, differences, f"sigma={self.sigma:g}")  # [draws, B]
             grads = nodes.gradients(numbers, found / (self.draws * self.sigma**2 * samples))

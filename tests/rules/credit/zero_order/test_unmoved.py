@@ -49,7 +49,9 @@ def test_attention_is_named_once_and_not_as_without_credit():
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainer, found = said(model, "node_perturbation")
     assert [each for each in found if "NodePerturbation moves the weights and biases" in each] == found[:1] == found
-    assert "leaves attention.in_proj_weight, attention.in_proj_bias, attention.out_proj.weight, attention.out" in found[0]
+    assert (
+        "leaves attention.in_proj_weight, attention.in_proj_bias, attention.out_proj.weight, attention.out" in found[0]
+    )
     assert 'rules.make("spsa")' in found[0]
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == set(trainer.parameters) == set(synaptic_parameters(model))
