@@ -11,7 +11,7 @@ from torch import nn
 
 import rules
 from rules.models.admission import ModelWarning, UnfitModel
-from tests.peers.zoo import ZOO, jelly_convolutional, lazy, present, snn_sequential, static
+from tests.peers.zoo import ZOO, jelly_convolutional, lazy, perceptron, present, snn_sequential, static
 
 BY_NAME = {entry.name: entry for entry in ZOO}
 STATEFUL = {  # as they come, with the library that the message names
@@ -126,3 +126,15 @@ def test_how_a_model_is_called_does_not_depend_on_the_rule_that_calls_it_first(r
     model = rules.adapt(entry.build(), surrogate="triangle")
     rules.Trainer(model, rule, health=rules.Health(every=0), confirm=False).step(entry.data())
     assert "loops over time by itself: a neuron was called 6 times in a pass" in repr(model)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: torch.compile(model, backend="eager"), nn.DataParallel])
+def test_nodes_of_a_wrapped_model_are_those_of_the_model(wrap):
+    """In a compiled graph no hook would fire, and there would be no node."""
+    found = []
+    for around in (wrap, lambda model: model):
+        torch.manual_seed(0)
+        trainer = rules.Trainer(around(perceptron()), "node_perturbation", health=rules.Health(every=0))
+        found.append([trainer.step(static()).loss for _ in range(3)])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 3

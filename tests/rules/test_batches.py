@@ -260,7 +260,9 @@ def test_tokens_reach_an_embedding():
 
 @pytest.mark.parametrize("y", [["cat", "dog"], np.array(["cat", "dog"])], ids=["list", "array"])
 def test_names_of_classes_are_to_be_numbered(y):
-    with pytest.raises(TypeError, match=r"y holds str_? and cannot be made a tensor: number the classes, .*names.index"):
+    with pytest.raises(
+        TypeError, match=r"y holds str_? and cannot be made a tensor: number the classes, .*names.index"
+    ):
         as_batch((torch.ones(2, 3), y))
 
 

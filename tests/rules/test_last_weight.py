@@ -57,6 +57,17 @@ class Attending(nn.Module):
         return self.head(self.features(x))
 
 
+class Placed(Attending):
+    """The same with a parameter of the model's own, a place for each step, so that the model itself has a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.places = nn.Parameter(0.1 * torch.randn(T, 1, 8))
+
+    def features(self, x):
+        return self.block(self.inside(x) + self.places)
+
+
 class Nested(nn.Sequential):
     """A plain Sequential whose read-out is inside a stage."""
 
@@ -83,7 +94,12 @@ class Maps(nn.Module):
 
 WAYS = ("whole", "steps", "folded", "last step", "mean of steps")
 CASES = {way: (lambda way=way: Recurrent(way), X) for way in WAYS}
-CASES |= {"transformer": (Attending, X), "nested": (Nested, X), "maps": (Maps, torch.rand(B, 1, 4, 4))}
+CASES |= {
+    "transformer": (Attending, X),
+    "places": (Placed, X),
+    "nested": (Nested, X),
+    "maps": (Maps, torch.rand(B, 1, 4, 4)),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
