@@ -38,7 +38,8 @@ def as_batch(item: Any) -> Batch:
 
     Raises:
         TypeError: for anything else; the message says what to yield.
-        ValueError: for a y that could belong to samples or to steps, and for lengths that do not fit.
+        ValueError: for an input without samples, for a y that could belong to samples or to steps, and for lengths that
+            do not fit.
 
     >>> as_batch({"x": np.zeros((5, 3, 2), np.float32), "label": np.array([0, 1, 1], np.int32)}).y
     tensor([0, 1, 1])
@@ -54,6 +55,7 @@ def as_batch(item: Any) -> Batch:
         targets=_answers(given.targets, "targets"),
         lengths=_answers(given.lengths, "lengths") if lengths is None else lengths,
     )
+    _require_samples(batch)
     batch = batch if isinstance(item, Batch) else _by_step(batch)
     _check_lengths(batch)
     return batch
@@ -199,7 +201,14 @@ def _answers(y: Any, name: str) -> Tensor | None:
             f"{name} is a {type(y).__name__}; give one tensor, and what each sample or step has of it in its last "
             f"axis: {name}=torch.stack([y1, y2], -1)"
         )
-    found: Tensor = torch.as_tensor(y)
+    try:
+        found: Tensor = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        kind = type(y[0]).__name__ if len(y) else "nothing"
+        raise TypeError(
+            f"{name} holds {kind} and cannot be made a tensor: number the classes, as in names = sorted(set(y)) and "
+            f"{name} = torch.tensor([names.index(each) for each in y])"
+        ) from None
     whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
     return found.long() if whole else found
 
@@ -224,6 +233,14 @@ def _by_step(batch: Batch) -> Batch:
             "yield rules.Batch(x, targets=y) for an answer at each step, rules.Batch(x, y) for those of each sample"
         )
     return batch._replace(y=None, targets=y)
+
+
+def _require_samples(batch: Batch) -> None:
+    if (empty := [leaf for leaf in leaves(batch.x) if not leaf.numel()]) or not leaves(batch.x):
+        held = f"an input of shape {tuple(empty[0].shape)}, which holds no number" if empty else "no input"
+        raise ValueError(
+            f"the batch has {held}: leave empty batches out, as in loader = [(x, y) for x, y in loader if len(y)]"
+        )
 
 
 def _check_lengths(batch: Batch) -> None:

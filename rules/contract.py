@@ -16,6 +16,7 @@ from rules.steps import mean, rows
 NEEDS = {
     "gradient": "autograd reaches every trainable parameter from the model's output",
     "layers": "`model.layers`, each callable alone on a sequence, and `run.traces` when the run is recorded",
+    "features": "the input of the read-out at every step, recorded in a pass; of any nn.Module that says nothing else",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
     "labels": "`batch.y`, the class of every sample, or `batch.targets`, one of every step",
@@ -26,6 +27,8 @@ REMEDIES = {
     "layers": "build the model as an nn.Sequential, let rules.adapt(model) find its layers, or give it "
     "`layers`, `offers = frozenset({'gradient', 'layers'})` and a forward that "
     "returns rules.Run(output, carry, traces)",
+    "features": "give the model a module for its read-out, such as nn.Linear, and `offers = frozenset({'gradient', "
+    "'features'})`; or use feature='logits_t', which needs none",
     "cells": "build the model with sandbox.build, or give its layers `synapse`, `cells` and `respond` "
     "(rules.optional.CellLayer), and `offers = frozenset({'gradient', 'layers', 'cells'})`",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "

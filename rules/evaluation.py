@@ -38,11 +38,10 @@ def evaluated(
     if mode not in credit.inferences:
         raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
 
-    def infer(batch: Batch, record: bool) -> Run:
+    def infer(batch: Batch, record: bool | frozenset[str]) -> Run:
         return credit.infer(lambda shown: run_model(model, shown, record), batch, mode, rng)
 
     measure, latency = objective.measure(), Latency(steps, objective)
-    record = "layers" in objective.needs
     look = bool(latency.steps) and "layers" in offers(model)
     seen = answered = 0
     loss = 0.0
@@ -50,7 +49,7 @@ def evaluated(
         if batch.y is None and batch.targets is None:
             raise ValueError("evaluate needs labels: let the loader yield (x, y)")
         views = objective.views(batch, rng)
-        run = infer(views, record or (look and views is batch))
+        run = infer(views, (look and views is batch) or objective.needs)
         plain = run if views is batch else infer(batch, look)
         answers, truth = objective.answers(plain, batch)
         loss += float(objective(run, views)) * len(truth)

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from rules.contract import Batch, Run, Trace
-from rules.optional import keywords_of, plain, recorder_of
+from rules.last_weight import last_trace, watched
+from rules.optional import find_layers, keywords_of, offers, plain, recorder_of, turned_inside
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
 from rules.untouched import untouched
@@ -24,7 +26,7 @@ def as_run(returned: Any) -> Run:
     if not isinstance(run.output, Tensor):
         raise TypeError(
             f"a model must return a tensor [T, B, classes] or [B, classes], or rules.Run; got {type(returned).__name__}"
-            "; of several outputs, name one: model = rules.adapt(model, output='logits')"
+            "; of several outputs, name one: model = rules.adapt(model, output=0)"
         )
     if run.output.ndim == 2:
         return run._replace(output=run.output[None])
@@ -53,28 +55,109 @@ def takes(model: nn.Module, keyword: str) -> bool:
     return keyword in (_keywords(type(inner).forward) if said is None else said)
 
 
-def run_model(model: nn.Module, batch: Batch, record: bool = False) -> Run:
+def run_model(model: nn.Module, batch: Batch, record: bool | frozenset[str] = False) -> Run:
     """Run a model on a batch; `carry` and `record` are passed if its `forward` accepts them.
 
-    Raises ValueError if the output does not have one row for each label.
+    Args:
+        model: any `nn.Module`.
+        batch: the input.
+        record: whether to record traces, or the needs of an objective, which are recorded if they name `layers` or
+            `features`. A model that records no traces by itself gets one, of the weight that it uses last
+            (`rules.last_weight`), unless its layers are asked for.
+
+    Raises:
+        ValueError: if the output does not have one row for each label, or if there are no features.
     """
-    if record and isinstance(inner := plain(model), nn.Sequential) and type(inner).forward is nn.Sequential.forward:
-        run = record_sequential(inner, batch.x)
-    else:
-        keywords: dict[str, Any] = {}
-        if takes(model, "carry"):
-            keywords["carry"] = batch.carry
-        if record and takes(model, "record"):
-            keywords["record"] = True
-        run = as_run(model(batch.x, **keywords))
-    labelled = batch.y is not None or batch.targets is not None
-    if labelled and run.output.shape[1] != samples(batch):
-        raise ValueError(
-            f"input {shapes(batch.x)} gave output {tuple(run.output.shape)} for {samples(batch)} labels: "
-            "arrays are time-first, [T, B, ...]; for batch-first data pass x.transpose(0, 1)"
-            + ("" if batch.targets is None else "; for several answers of each sample pass rules.Batch(x, y)")
-        )
-    return run
+    wanted = frozenset({"layers" if records(model) else "features"}) if record is True else frozenset(record or ())
+    own = "layers" in wanted or ("features" in wanted and traced(model, batch.x))
+    inner = plain(model)
+    if own and sequential(inner):
+        return labelled(record_sequential(inner, batch.x), batch)  # type: ignore[arg-type]  # `sequential` has looked
+    if own or "features" not in wanted & offers(model):
+        return called(model, batch, record=own and takes(model, "record"))
+    with watched(inner) as uses:
+        run = called(inner, batch)
+    return run._replace(traces=(last_trace(inner, uses, run, turned_inside(inner)),))
+
+
+def called(model: nn.Module, batch: Batch, record: bool = False) -> Run:
+    """Call a model, with the batch's carry if it takes one."""
+    keywords: dict[str, Any] = {"carry": batch.carry} if takes(model, "carry") else {}
+    keywords |= {"record": True} if record else {}
+    try:
+        returned = model(batch.x, **keywords)
+    except (TypeError, RuntimeError) as error:
+        explain(error, model, batch.x, keywords)
+        raise
+    return labelled(as_run(returned), batch)
+
+
+def explain(error: Exception, model: nn.Module, x: Any, keywords: Mapping[str, Any]) -> None:
+    """Raise TypeError with a remedy if a model failed because of the number or the dtype of its inputs."""
+    name = type(plain(model)).__name__
+    if isinstance(error, TypeError) and not (isinstance(x, Tensor) and binds(model, x, keywords)):
+        held = f"dict with the keys {', '.join(map(repr, x))}" if isinstance(x, dict) else type(x).__name__
+        raise TypeError(
+            f"{name} cannot be called with one argument, a {held}: {error}. For several arguments let the loader yield "
+            "a dict or a tuple of them and y, and write model = rules.adapt(model), which passes the entries of a dict "
+            "by name and those of a tuple in order, or as inputs= says"
+        ) from error
+    odd = next((leaf.dtype for leaf in leaves(x) if not leaf.is_floating_point()), None)
+    if odd is not None and ("dtype" in str(error) or "scalar type" in str(error)):
+        remedy = "torch.view_as_real(x).flatten(-2)" if odd.is_complex else "x.float()"
+        raise TypeError(
+            f"x is {odd}, and {name} raised {error}. Whole numbers stay as they are, because they may be tokens, "
+            f"and so do complex ones; for a layer that takes numbers with a fraction pass {remedy}"
+        ) from error
+
+
+def binds(model: nn.Module, x: Any, keywords: Mapping[str, Any]) -> bool:
+    """Return whether `forward` takes one argument and these keywords."""
+    try:
+        inspect.signature(plain(model).forward).bind(x, **keywords)
+    except TypeError:
+        return False
+    return True
+
+
+def labelled(run: Run, batch: Batch) -> Run:
+    """Return a run; raise ValueError if its output does not have one row for each label."""
+    if (batch.y is None and batch.targets is None) or run.output.shape[1] == samples(batch):
+        return run
+    seen = f"input {shapes(batch.x)} gave output {tuple(run.output.shape)} for {samples(batch)} labels: "
+    if not any(samples(batch) in leaf.shape[:2] for leaf in leaves(batch.x)):
+        raise ValueError(seen + "no axis of the input counts as many samples; give one label for each sample")
+    raise ValueError(
+        seen + "arrays are time-first, [T, B, ...]; for batch-first data pass x.transpose(0, 1), and for a model that "
+        "takes [B, T, ...] write model = rules.adapt(model, batch_first=True)"
+        + ("" if batch.targets is None else "; for several answers of each sample pass rules.Batch(x, y)")
+    )
+
+
+def sequential(model: nn.Module) -> bool:
+    """Return whether a model runs its children one after the other, and does nothing else."""
+    return isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
+
+
+def records(model: nn.Module) -> bool:
+    """Return whether a model records traces of its layers."""
+    return sequential(plain(model)) or takes(model, "record")
+
+
+def traced(model: nn.Module, x: Any) -> bool:
+    """Return whether a model records traces by itself, whose last one has the features.
+
+    Not if its layers cannot be found; nor for a plain `nn.Sequential`, whose read-out may lie inside a stage.
+    """
+    if sequential(inner := plain(model)):
+        return any(recorder_of(stage) is not None for stage in inner.children())
+    if not takes(model, "record"):
+        return False
+    try:
+        find_layers(model, x)
+    except ValueError:  # its layers do not follow one another
+        return False
+    return True
 
 
 def leaves(x: Any) -> list[Tensor]:
@@ -185,10 +268,14 @@ def join(runs: list[Run]) -> Run:
 
 @contextmanager
 def looking(model: nn.Module, hooks: Mapping[nn.Module, Callable[..., None]]) -> Iterator[None]:
-    """Register forward hooks in this context, in evaluation mode; afterwards the model is as it was."""
+    """Register forward hooks in this context, in evaluation mode; afterwards the model is as it was.
+
+    Without directions of forward mode, which a rule's own spikes may carry and these do not.
+    """
     handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
+    evaluating = differentiating(generator=seeded(0, "look"), evaluating=True)
     try:
-        with untouched(model), differentiating(generator=seeded(0, "look"), evaluating=True):
+        with untouched(model), evaluating, forward_ad._set_fwd_grad_enabled(False):
             model.eval()
             yield
     finally:

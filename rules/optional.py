@@ -37,7 +37,7 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 class Model(Protocol):
     """Optional attributes of a model; a plain `nn.Module` has none of them."""
 
-    offers: frozenset[str]  # keys of NEEDS; "gradient" by default, for an nn.Sequential "layers" as well
+    offers: frozenset[str]  # keys of NEEDS; see the function `offers` for the defaults
     layers: Sequence[nn.Module]  # each callable alone on a sequence; the children of an nn.Sequential by default
     shape: tuple[int, ...]  # of one sample at one step; by default inputs are used as they are
     keywords: frozenset[str]  # which of "carry" and "record" `forward` accepts; read off its signature by default
@@ -207,18 +207,20 @@ def takes_arguments(method: Any, *names: str) -> bool:
 def offers(model: nn.Module) -> frozenset[str]:
     """Return the keys of NEEDS that a model offers.
 
-    By default a module offers `gradient`, an `nn.Sequential` also `layers`, and `bits` if a part has `puts_out_bits`.
+    By default a module offers `gradient` and `features`, an `nn.Sequential` also `layers`, and `bits` if a part has
+    `puts_out_bits`. Whoever offers `layers` offers `features`.
 
     >>> sorted(offers(torch.nn.DataParallel(nn.Sequential(nn.Linear(1, 1)))))
-    ['gradient', 'layers']
+    ['features', 'gradient', 'layers']
     """
     model = plain(model)
     said = declared(model)
     if said is not None:
-        return said
+        return said | {"features"} if "layers" in said else said
     if not isinstance(model, nn.Sequential):
-        return frozenset({"gradient"})
-    return frozenset({"gradient", "layers", "bits"} if puts_out_bits(model) else {"gradient", "layers"})
+        return frozenset({"gradient", "features"})
+    layered = frozenset({"gradient", "features", "layers"})
+    return layered | {"bits"} if puts_out_bits(model) else layered
 
 
 def layers_of(model: nn.Module) -> list[nn.Module] | None:

@@ -55,7 +55,7 @@ def shape(model: nn.Module, objective: Objective, batch: Batch, seed: int) -> No
         return
     with torch.no_grad(), differentiating(generator=seeded(seed, "shapes")):
         views = objective.views(batch, seeded(seed, "shapes"))
-        run = run_model(model, views, "layers" in objective.needs)
+        run = run_model(model, views, objective.needs)
         if lazy(objective.module()):
             objective(run, views)
 

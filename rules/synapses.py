@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+# A weight that its parent, nn.MultiheadAttention, uses itself: no call shows what enters it.
+SILENT = (nn.modules.linear.NonDynamicallyQuantizableLinear,)
 SYNAPSES = (nn.Linear, _ConvNd)  # one weight, one output of weighted sums; includes transposed convolutions
 WEIGHTED = (*SYNAPSES, nn.RNNBase)  # all modules whose products are counted; an RNN has several weights
 
@@ -26,13 +28,22 @@ class Product(nn.Module):
         return output.numel() * inputs[0].shape[-1]
 
 
+def is_synapse(module: nn.Module) -> bool:
+    """Return whether a module is a synapse, whose input and output a call shows.
+
+    >>> is_synapse(nn.Linear(1, 1)), is_synapse(nn.MultiheadAttention(1, 1).out_proj)
+    (True, False)
+    """
+    return isinstance(module, SYNAPSES) and not isinstance(module, SILENT)
+
+
 def synapses(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the synapses inside a model, by name.
+    """Return the synapses inside a model, by name; not those weights that a parent uses without calling them.
 
     >>> list(synapses(nn.Sequential(nn.Linear(1, 2), nn.Tanh(), nn.ConvTranspose1d(2, 1, 1), nn.RNN(1, 1))))
     ['0', '2']
     """
-    return {name: module for name, module in model.named_modules() if isinstance(module, SYNAPSES)}
+    return {name: module for name, module in model.named_modules() if is_synapse(module)}
 
 
 def weighted(model: nn.Module) -> dict[str, nn.Module]:

@@ -25,7 +25,7 @@ from rules.generators import Globals
 from rules.loading import rest_of
 from rules.models.admission import admit
 from rules.models.questions import Answers, ask
-from rules.models.readout import NotFound
+from rules.models.readout import NotFound, require_read_out
 from rules.optional import method_of, offers, tissue
 from rules.preparing import admitted_precision, lazy, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
@@ -156,18 +156,24 @@ class Trainer:
 
         Raises:
             UnfitModel: if the rule would learn something wrong on this model.
-            NotFound: if the rule trains the read-out, and the model has no single one.
+            NotFound: if the rule trains the read-out or contrasts what it takes, and the model has no single one.
         """
         if self._optimizer is not None and (self.steps or self.answers or not self.confirm):
             return
         admitted = self._admit(batch)
         with self.globals.inside():
-            shape(self.model, self.rule.objective, admitted, self.seed)
+            if lazy(self.model):
+                shape(self.model, self.rule.objective, admitted, self.seed)
             if self.confirm and not self.steps:
                 rule = self.rule.credit
                 answers = ask(self.model, admitted, training="deterministic" in rule.relies_on)
                 admit(rule, self.model, answers)
+                if "features" in self.rule.needs:
+                    require_read_out(self.model, admitted)
                 self.answers = answers
+            shape(
+                self.model, self.rule.objective, admitted, self.seed
+            )  # after the questions, which say what is wrong if there is no pass
             if self._optimizer is None:
                 self.rule = replace(self.rule, credit=self.rule.credit.located(self.model, admitted))
                 self._build()

@@ -34,7 +34,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
         *("rules.draws", "rules.steps", "rules.measures"),
     ],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],
-    ["rules.spikes", "rules.untouched", "rules.products"],
+    ["rules.spikes", "rules.untouched", "rules.products", "rules.last_weight"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],
     ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces", "rules.schedules"],
     ["rules.models", "rules.batches"],

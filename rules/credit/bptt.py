@@ -90,7 +90,7 @@ class BPTT(CreditRule):
         parameters = learned | own_parameters(objective)
         views = objective.views(batch, rng)
         with Meter(model, objective) as meter, self._differentiating(rng) as context:
-            run = self._unroll(model, views, "layers" in objective.needs, rng)
+            run = self._unroll(model, views, objective.needs, rng)
             loss = objective(run, views)
             wanted = list(parameters.values()) if loss.requires_grad else []
             slopes = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
@@ -125,7 +125,7 @@ class BPTT(CreditRule):
     def _surrogate(self) -> Surrogate | None:
         return self.surrogate if isinstance(self.surrogate, Surrogate) else None
 
-    def _unroll(self, model: nn.Module, batch: Batch, record: bool, rng: torch.Generator) -> Run:
+    def _unroll(self, model: nn.Module, batch: Batch, record: frozenset[str], rng: torch.Generator) -> Run:
         piece = self.checkpoint or self.window
         if piece is None:
             return run_model(model, batch, record)

@@ -55,7 +55,7 @@ class Adapted(nn.Module):
     @property
     def offers(self) -> frozenset[str]:
         """What the model offers to rules; layers until they have been looked for in vain."""
-        found = {"gradient"} if self._refusal else {"gradient", "layers"}
+        found = {"gradient", "features"} if self._refusal else {"gradient", "features", "layers"}
         return frozenset(found | ({"bits"} if self.surrogate is not None else set()))
 
     @property

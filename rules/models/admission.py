@@ -8,7 +8,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import CreditRule
+from rules.models.adapted import Adapted
+from rules.models.peers import titles
 from rules.models.questions import Answers
+from rules.optional import plain
 
 SAMPLES = "arrays are time-first, [T, B, ...]"
 
@@ -29,12 +32,12 @@ def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
     """
     found = {}
     where = f" (first seen in {answers.where!r})" if answers.where else ""
-    name = type(model).__name__
+    name, library = described(model)
     if answers.stateless is False:
+        remedy = "model = rules.adapt(model)" if library else "model = rules.adapt(model, reset=lambda model: ...)"
         found["stateless"] = (
-            f"{name} keeps state from one call to the next: the same input twice gave two outputs{where}. Let every "
-            "call start anew: model = rules.adapt(model) for snnTorch, SpikingJelly, Sinabs and Norse; of other "
-            "libraries model = rules.adapt(model, reset=lambda model: ...)"
+            f"{name} keeps state from one call to the next: the same input twice gave two outputs or left two "
+            f"states{where}. Let every call start anew: {remedy}"
         )
     if answers.deterministic is False:
         found["deterministic"] = (
@@ -67,6 +70,14 @@ def normalises(model: nn.Module, where: str | None) -> bool:
     return isinstance(part, _BatchNorm) and part.training
 
 
+def described(model: nn.Module) -> tuple[str, str]:
+    """Return the class of a model with its library, and the library; none if it is unknown or adapted already."""
+    inner = plain(model)
+    library = "" if isinstance(inner, Adapted) else titles(inner)
+    name = type(model).__name__
+    return f"{name}, with neurons of {library}," if library else name, library
+
+
 def admit(rule: CreditRule, model: nn.Module, answers: Answers) -> None:
     """Raise UnfitModel if the rule relies on what the answers deny; warn of everything else.
 
@@ -81,10 +92,16 @@ def admit(rule: CreditRule, model: nn.Module, answers: Answers) -> None:
         )
     for text in found.values():
         warnings.warn(f"{text}. Trainer(..., confirm=False) asks no questions", ModelWarning, stacklevel=4)
+    name, library = described(model)
+    if answers.error and library:
+        raise UnfitModel(
+            f"{name} cannot be called as it is: it raised {answers.error}. Call it as {library} does, at rest, with "
+            "time and samples in their order, and take its output: model = rules.adapt(model). Trainer(..., "
+            "confirm=False) asks no questions"
+        )
     if answers.error:
         warnings.warn(
-            f"{type(model).__name__} could not be asked before its first step: in evaluation mode it raised "
-            f"{answers.error}",
+            f"{name} could not be asked before its first step: in evaluation mode it raised {answers.error}",
             ModelWarning,
             stacklevel=4,
         )

@@ -9,7 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from rules.forward import leaves
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Peer:
     remedy: str
 
 
+OWN = ("_parameters", "_modules")  # what a pass does not change
 SEQUENCES_OF_SNNTORCH = {"StateLeaky", "LinearLeaky", "AssociativeLeaky"}  # these take [T, B, ...] at a call
 
 
@@ -110,6 +113,19 @@ def neurons(model: nn.Module) -> dict[str, tuple[nn.Module, Peer]]:
     """Return the neurons of known libraries inside a model, with their library, by name."""
     found = {name: (module, peer_of(module)) for name, module in model.named_modules()}
     return {name: (module, peer) for name, (module, peer) in found.items() if peer is not None}
+
+
+def titles(model: nn.Module) -> str:
+    """Return the libraries whose neurons are inside a model, joined by "and"; an empty text if there are none."""
+    return " and ".join(sorted({peer.title for _, peer in neurons(model).values()}))
+
+
+def memories(model: nn.Module) -> dict[str, list[Tensor]]:
+    """Return copies of what each neuron of a known library keeps: its buffers, and the tensors in its attributes."""
+    return {
+        name: [held.detach().clone() for held in leaves({k: v for k, v in vars(neuron).items() if k not in OWN})]
+        for name, (neuron, _) in neurons(model).items()
+    }
 
 
 def reset(model: nn.Module) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rules.contract import Batch
 from rules.forward import map_tensors, run_model
+from rules.models.peers import memories
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
 from rules.untouched import untouched
@@ -75,9 +76,11 @@ class Asked:
         """Return the answers, asking no further where a question was answered badly."""
         with untouched(self.model, seed=1):
             self.settle()
-            first, second = self.output(), self.output()
+            first, before, second, after = self.output(), memories(self.model), self.output(), memories(self.model)
         self.samples = first.shape[1]
         found = self.of_samples(first) if close(first, second) else self.unequal()
+        if found.stateless and (kept := first_moved(before, after)):  # silent neurons show no state in their output
+            found = replace(found, stateless=False, where=kept)
         return replace(found, passes=self.passes)
 
     def settle(self) -> None:
@@ -176,6 +179,15 @@ def first_apart(one: Outputs, two: Outputs, part: Callable[[Tensor], Tensor]) ->
     """Return the path of the first module whose outputs differ in two passes, in a part of them."""
     for (name, a), (_, b) in zip(one, two, strict=False):
         if a.shape != b.shape or not close(part(a), part(b)):
+            return name
+    return None
+
+
+def first_moved(before: dict[str, list[Tensor]], after: dict[str, list[Tensor]]) -> str | None:
+    """Return the path of the first neuron that a second pass on the same input left in another state."""
+    for name, held in before.items():
+        now = after[name]
+        if len(held) != len(now) or not all(close(a, b) for a, b in zip(held, now, strict=True)):
             return name
     return None
 

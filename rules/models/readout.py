@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch
-from rules.forward import map_tensors, run_model
+from rules.forward import map_tensors, run_model, traced
 from rules.optional import cells_of, layers_of, offers, plain
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
@@ -32,7 +33,7 @@ def evident(model: nn.Module) -> tuple[str, ...]:
     >>> evident(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
     ('2.weight', '2.bias')
     """
-    model = plain(model)
+    whole, model = model, plain(model)
     layers = layers_of(model) if "layers" in offers(model) else None
     for layer in reversed(layers or []):
         if not any(matrices(part) for part in layer.modules()):
@@ -40,7 +41,7 @@ def evident(model: nn.Module) -> tuple[str, ...]:
         cells = cells_of(layer)
         inner = list(weighted(layer if cells is None else cells.synapse).values())
         if len(inner) == 1 and (cells is not None or inner[0] is layer):
-            return names(model, inner)
+            return names(whole, inner)
         break
     raise NotFound(
         f"the read-out of {type(model).__name__} is found by a pass on a batch: train with rules.Trainer, which makes "
@@ -67,7 +68,7 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
     >>> find(HeadFirst(), Batch(torch.rand(5, 4)))
     ('head.weight', 'head.bias')
     """
-    model = plain(model)
+    whole, model = model, plain(model)
     calls: list[tuple[nn.Module, Any, Any]] = []
     output = watched(model, batch, lambda module, inputs, made: calls.append((module, inputs, made)))
     seen = {id(module) for module, _, _ in calls}
@@ -82,7 +83,7 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
             f"no weighted module of {type(model).__name__} reaches its output by autograd, so that its read-out is "
             f"unknown; {WAY_OUT}"
         )
-    found = names(model, owners[id(module)])
+    found = names(whole, owners[id(module)])
     weights = [p for part in owners[id(module)] for p in matrices(part)]
     if connected_any(tensors(given), weights):
         raise NotFound(
@@ -100,6 +101,43 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
             f"the last weight, {found[0]}; {WAY_OUT}"
         )
     return found
+
+
+def require_read_out(model: nn.Module, batch: Batch) -> None:
+    """Confirm, by three passes that leave no trace, that recorded features are the input of the read-out.
+
+    A model that records its own traces is not asked. Frozen weights count as well.
+
+    Raises:
+        NotFound: if the weight that is used last is not the read-out, or the model has no single one.
+    """
+    model = plain(model)
+    if traced(model, batch.x) or "features" not in offers(model):
+        return
+    with untouched(model), differentiating(generator=seeded(0, "readout")):
+        model.eval()
+        weight = run_model(model, batch, frozenset({"features"})).traces[-1].weight
+    with thawed(model):
+        found = find(model, batch)
+    if weight not in found:
+        raise NotFound(
+            f"{weight} of {type(model).__name__} is the weight that is used last, and its read-out is {found[0]}: the "
+            "features of a contrast are what enters the read-out. Use the read-out last, or let forward(x, carry, "
+            "record) return rules.Run(output, carry, traces), the read-out's trace last"
+        )
+
+
+@contextmanager
+def thawed(model: nn.Module) -> Iterator[None]:
+    """Let every parameter of floating-point numbers have a gradient in this context."""
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
+    for p in frozen:
+        p.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for p in frozen:
+            p.requires_grad_(False)
 
 
 def inner(calls: list[tuple[nn.Module, Any, Any]], number: int) -> Iterable[nn.Module]:

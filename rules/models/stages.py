@@ -15,7 +15,7 @@ from rules.forward import fold
 from rules.models.calls import Call
 from rules.models.parts import Frame, Misfit, Part, arranged
 from rules.models.peers import peer_of
-from rules.synapses import SYNAPSES
+from rules.synapses import SYNAPSES, is_synapse
 
 Resting = Callable[[nn.Module, int], AbstractContextManager[None]]
 
@@ -152,10 +152,10 @@ def traces(parts: Sequence[Part], calls: Sequence[Call], frame: Frame, names: di
         own = [call for call in calls if call.module is part.module]
         used = own[part.use :: part.uses] if part.form == "stepped" else [own[part.use]]
         post = timed([call.given[part.pick or 0].tensor for call in used], part.shown, frame)
-        if isinstance(part.module, SYNAPSES):
+        if is_synapse(part.module):
             pre = timed([call.taken[0].tensor for call in used], part.form, frame)
             found.append(Trace(names[id(part.module.weight)], pre, post, post))
-        elif found and not any(isinstance(inside, SYNAPSES) for inside in part.module.modules()):
+        elif found and not any(is_synapse(inside) for inside in part.module.modules()):
             found[-1] = found[-1]._replace(post=post)
     return tuple(found)
 

@@ -42,17 +42,29 @@ FEATURES = {
     "logits_t": logits_t,
 }
 
+READ_FROM = {  # what the model must offer for a feature, keys of NEEDS
+    "gap_spike_rate_t": frozenset({"features"}),
+    "pre_spike_membrane_t": frozenset({"layers"}),
+    "logits_t": frozenset[str](),
+}
+
 
 def pooled(x: Tensor) -> Tensor:
     """Average `[T, B, d, *space]` over space: global average pooling."""
     return x.flatten(3).mean(3) if x.ndim > 3 else x
 
 
+AWAY = {  # what else may be missing, by the number of traces that are wanted
+    1: "",
+    2: "; the membrane before the read-out needs 'layers': build the model as an nn.Sequential, adapt it by "
+    "rules.adapt(model), or let its forward(x, carry, record) return rules.Run(output, carry, traces)",
+}
+
+
 def _traced(run: Run, least: int) -> tuple[Trace, ...]:
     if len(run.traces) < least:
         raise ValueError(
-            f"features come from the traces of {least} or more layers, and this run recorded {len(run.traces)}: the "
-            "objective needs 'layers'; build the model as an nn.Sequential, adapt it by rules.adapt(model), or let its "
-            "forward(x, carry, record) return rules.Run(output, carry, traces); feature='logits_t' needs none"
+            f"features come from the traces of {least} or more layers, and this run recorded {len(run.traces)}: record "
+            f"them, rules.run_model(model, batch, record=True){AWAY[least]}; feature='logits_t' needs none"
         )
     return run.traces

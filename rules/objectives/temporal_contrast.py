@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from rules.contract import Batch, Objective, Run
 from rules.errors import unknown
 from rules.objectives.contrast import Contrast, contrastive_loss
-from rules.objectives.features import FEATURES
+from rules.objectives.features import FEATURES, READ_FROM
 from rules.objectives.labels import LABELS, labels, require_whole_sequences
 from rules.objectives.projection import Projection
 from rules.objectives.readout import TET, MeanCrossEntropy
-from rules.objectives.regularisers import LAYERS
 from rules.options import also_takes
 from rules.views import VIEWS, View
 
@@ -88,8 +87,8 @@ class TemporalContrast(nn.Module, Objective):
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # depends on what is contrasted
-        """`labels`, and `layers` unless logits are contrasted, or the weight is 0."""
-        return LABELS if self.feature == "logits_t" or self.weight == 0 else LABELS | LAYERS
+        """`labels`, and what the feature is read from, unless the weight is 0."""
+        return LABELS if self.weight == 0 else LABELS | READ_FROM[self.feature]
 
     def advance(self) -> None:
         """Count one step of the warm-up."""

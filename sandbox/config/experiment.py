@@ -14,9 +14,9 @@ from rules.diagnostics.monitor import Health
 from rules.errors import unknown
 from rules.objectives import OBJECTIVES, Sum
 from rules.objectives.readout import MeanCrossEntropy
+from rules.preparing import PRECISIONS
 from rules.recipes import LearningRule
 from rules.schedules import Schedule
-from rules.trainer import PRECISIONS
 from rules.updates import Updates
 from rules.views import View
 from sandbox.config.given import CHECKSUM, Given, choice_of

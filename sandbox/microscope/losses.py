@@ -65,7 +65,7 @@ class Losses:
 
         def loss() -> Tensor:
             with differentiating(generator=rng):
-                return objective(run_model(self.frozen.model, views, "layers" in objective.needs), views)
+                return objective(run_model(self.frozen.model, views, objective.needs), views)
 
         return lambda row: self.joined.replacing({name: row.view(weight.shape)}, loss)
 

@@ -82,6 +82,7 @@ LOOPS = {
     "SpikingJelly loop over static x, no reset": jelly_multi,
     "SpikingJelly convolutional, step mode m": jelly_multi,
     "SEW-ResNet18": jelly_multi,
+    "Spikformer-ti": jelly_multi,
     "Norse SequentialState": norse_sequence,
     "Norse SequentialState of cells": norse_cells,
     "Norse tutorial net": plain,

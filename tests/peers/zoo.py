@@ -205,6 +205,11 @@ def image_sequences(seed=0):
     return x.expand(4, *x.shape).clone(), y
 
 
+def strong_image_sequences(seed=0):
+    x, y = image_sequences(seed)
+    return 6 * x, y
+
+
 def sew_resnet():
     stand_in()
     from spikingjelly.activation_based import functional, neuron
@@ -213,6 +218,13 @@ def sew_resnet():
     net = models.sew_resnet18(cnf="ADD", num_classes=CLASSES, spiking_neuron=neuron.IFNode)
     functional.set_step_mode(net, "m")
     return net
+
+
+def spikformer():
+    stand_in()
+    from spikingjelly.activation_based.model import spikformer as models
+
+    return models.spikformer_ti(T=2, img_size_h=16, img_size_w=16, num_classes=CLASSES)
 
 
 def coloured(seed=0):
@@ -448,8 +460,9 @@ ZOO = [
     Entry("SpikingJelly Sequential whose forward resets", lambda: jelly(container=JellyResetting), strong, **JELLY),
     Entry("SpikingJelly loop over static x, reset", lambda: JellyStatic(True), strong_static, **JELLY),
     Entry("SpikingJelly loop over static x, no reset", lambda: JellyStatic(False), strong_static, **JELLY),
-    Entry("SpikingJelly convolutional, step mode m", jelly_convolutional, image_sequences, **JELLY),
+    Entry("SpikingJelly convolutional, step mode m", jelly_convolutional, strong_image_sequences, **JELLY),
     Entry("SEW-ResNet18", sew_resnet, coloured, **JELLY),
+    Entry("Spikformer-ti", spikformer, coloured, **JELLY),
     Entry("Norse SequentialState", norse_sequential, strong, **NORSE),
     Entry("Norse SequentialState of cells", lambda: norse_sequential(True), strong, **NORSE),
     Entry("Norse tutorial net", NorseTutorial, strong, **NORSE),

@@ -78,7 +78,7 @@ def test_ours_are_still_taken():
             return x
 
     model = Ours()
-    assert optional.offers(model) == {"gradient", "layers"}
+    assert optional.offers(model) == {"gradient", "features", "layers"}
     assert optional.shape_of(model) == (3,)
     assert optional.keywords_of(model) == {"record"}
     assert optional.reader_of(model) == model.read
@@ -87,4 +87,4 @@ def test_ours_are_still_taken():
 
 @pytest.mark.parametrize("said", [3, "gradient", ["apples"], {"gradient", "apples"}, [1]])
 def test_what_is_no_need_is_not_offered(said):
-    assert optional.offers(net(offers=said)) == {"gradient", "layers"}
+    assert optional.offers(net(offers=said)) == {"gradient", "features", "layers"}

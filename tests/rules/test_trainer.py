@@ -202,7 +202,7 @@ def test_the_model_keeps_its_mode(case):
 def test_needs_are_checked_before_the_first_step():
     with pytest.raises(
         MissingNeed,
-        match=r"BPTT\) needs what Static does not offer \(it offers: labels, layers\):\n"
+        match=r"BPTT\) needs what Static does not offer \(it offers: features, labels, layers\):\n"
         r"  gradient: autograd reaches .*; use a rule of the zero-order family",
     ):
         Trainer(toy.smooth(frozenset({"layers"})), "bptt")

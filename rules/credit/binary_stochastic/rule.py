@@ -202,7 +202,7 @@ def _steps(model: nn.Module, batch: Batch) -> Iterator[Run]:
     """Yield the run step by step if the model takes a carry, so that no error travels back in time."""
     carry = batch.carry
     for piece in pieces(batch, 1) if takes(model, "carry") else (batch,):
-        run = run_model(model, piece._replace(carry=carry), record=True)
+        run = run_model(model, piece._replace(carry=carry), frozenset({"layers"}))
         carry = map_tensors(Tensor.detach, run.carry)
         yield run._replace(carry=carry)
 

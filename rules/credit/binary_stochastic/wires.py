@@ -162,19 +162,21 @@ def operations(module: nn.Module, output: Tensor) -> int:
     return output.numel() * weight[0].numel()
 
 
-def reads(module: nn.Module, sent: Tensor) -> int:
+def reads(module: Any, sent: Tensor) -> int:
     """Return how many weights a forward pass adds up for the nonzero entries of `sent`; padding is not read."""
     if isinstance(module, nn.Linear):
         return int(sent.count_nonzero()) * module.out_features
-    ones = (sent != 0).to(sent.dtype)
+    ones = (sent != 0).to(sent.dtype).reshape(-1, *sent.shape[-module.weight.ndim + 1 :])
     return int(_seen(module, ones).sum(dtype=torch.float64)) * _share(module)
 
 
-def reads_back(module: nn.Module, error: Tensor, sent: torch.Size) -> int:
+def reads_back(module: Any, error: Tensor, sent: torch.Size) -> int:
     """Return how many weights a backward pass adds up for the nonzero entries of the error."""
     if isinstance(module, nn.Linear):
         return int(error.count_nonzero()) * module.in_features
-    window = _seen(module, error.new_ones(1, *sent[1:]))  # how many inputs each output sees, [1, groups, ...]
+    axes = module.weight.ndim - 1  # of one image; time and samples may have an axis each
+    window = _seen(module, error.new_ones(1, *sent[-axes:]))  # how many inputs each output sees, [1, groups, ...]
+    error = error.reshape(-1, *error.shape[-axes:])
     hit = (error != 0).to(error.dtype).reshape(len(error), window.shape[1], -1, *error.shape[2:]).sum(2)
     return int((hit * window).sum(dtype=torch.float64))
 

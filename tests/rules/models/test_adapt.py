@@ -287,7 +287,7 @@ def test_after_a_refusal_layers_are_no_longer_offered():
     for _ in range(2):
         with pytest.raises(ValueError, match="cannot be called one after the other"):
             model.find_layers(x_of(T, B, IN))
-    assert model.offers == {"gradient"}
+    assert model.offers == {"gradient", "features"}
 
 
 def test_looking_for_layers_leaves_no_trace():

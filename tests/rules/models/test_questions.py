@@ -185,7 +185,9 @@ def test_a_kept_state_is_refused_before_anything_is_changed(rule):
         with pytest.warns(ModelWarning, match="Sequential keeps state from one call to the next"):
             trainer.begin((X, Y))
     else:
-        wanted = r"keeps state .* \(first seen in '1'\)\. Let every call start anew: model = rules\.adapt\(model\)"
+        wanted = (
+            r"keeps state .* \(first seen in '1'\)\. Let every call start anew: model = rules\.adapt\(model, reset="
+        )
         with pytest.raises(UnfitModel, match=wanted):
             trainer.step((X, Y))
         assert trainer.answers is None

@@ -127,11 +127,14 @@ def test_weights_that_are_used_without_a_call_belong_to_the_module_around():
     assert find(net, Batch(X)) == evident(net) == ("layers.1.synapse.weight", "layers.1.synapse.bias")
 
 
-def test_frozen_and_compiled_models():
+def test_frozen_and_wrapped_models():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3), nn.Linear(3, 3))
     model[3].requires_grad_(False)
     assert find(model, Batch(X)) == evident(model) == ("2.weight", "2.bias")
-    assert find(torch.compile(model, backend="eager"), Batch(X)) == ("2.weight", "2.bias")
+    for wrapper, prefix in ((lambda m: torch.compile(m, backend="eager"), "_orig_mod."), (nn.DataParallel, "module.")):
+        whole = wrapper(model)  # names are those of the wrapper, as its parameters() has them
+        assert find(whole, Batch(X)) == evident(whole) == (f"{prefix}2.weight", f"{prefix}2.bias")
+        assert list(Trainer(whole, "readout_only").parameters) == [f"{prefix}2.weight", f"{prefix}2.bias"]
 
 
 def test_a_pass_leaves_no_trace():

@@ -193,10 +193,10 @@ def test_it_works_in_a_sum_and_with_a_frozen_network():
 
 
 def test_a_model_without_features_is_refused_with_the_need():
-    with pytest.raises(MissingNeed, match=r"layers: `model.layers`"):
+    with pytest.raises(MissingNeed, match=r"features: the input of the read-out at every step"):
         rules.Trainer(toy.smooth(frozenset({"gradient"})), "tcl")
     run, batch = recorded()
-    with pytest.raises(ValueError, match=r"this run recorded 0: the objective needs 'layers'"):
+    with pytest.raises(ValueError, match=r"this run recorded 0: record them, rules.run_model"):
         TemporalContrast()(run._replace(traces=()), batch)
     with pytest.raises(ValueError, match=r"traces of 2 or more layers, and this run recorded 1"):
         TemporalContrast(feature="pre_spike_membrane_t")(run._replace(traces=run.traces[-1:]), batch)

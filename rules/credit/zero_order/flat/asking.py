@@ -53,7 +53,7 @@ class Asking:
     def run(self, spike: Spike | None = None) -> Run:
         """Make one pass, and return it as measured."""
         with self.counted(), differentiating(generator=generator(self.noise), spike=spike):
-            return self.measured(run_model(self.model, self.views, "layers" in self.objective.needs))
+            return self.measured(run_model(self.model, self.views, self.objective.needs))
 
     def loss(self) -> float:
         """Return the loss of one pass."""

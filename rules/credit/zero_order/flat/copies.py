@@ -74,9 +74,7 @@ class Copies:
         stacked[torch.arange(len(values)), chunk.places] = values
 
         def ask() -> Tensor:
-            return asking.objective(
-                run_model(asking.model, asking.views, "layers" in asking.objective.needs), asking.views
-            )
+            return asking.objective(run_model(asking.model, asking.views, asking.objective.needs), asking.views)
 
         def one(weights: Tensor) -> Any:
             return self.joined.replacing({chunk.name: weights.view(p.shape)}, ask)

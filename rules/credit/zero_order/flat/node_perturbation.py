@@ -14,6 +14,8 @@ from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import require_draws, require_number
 from rules.credit.zero_order.flat.nodes import Nodes, own_gradients
 from rules.credit.zero_order.sharing import seeds, shared
+from rules.credit.zero_order.unmoved import warn_of_unmoved
+from rules.optional import plain
 from rules.synapses import synaptic_parameters
 
 
@@ -71,9 +73,14 @@ class NodePerturbation(CreditRule):
         """Return the weights and biases of every nn.Linear and convolution."""
         return synaptic_parameters(model)
 
+    def init(self, model: nn.Module, rng: torch.Generator) -> Any:
+        """Return an empty state; warn of what this rule does not move."""
+        warn_of_unmoved(self, model)
+        return ()
+
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the gradient for every weight, from losses and the inputs of each layer."""
-        asking = Asking(self, model, objective, batch, rng)
+        asking = Asking(self, plain(model), objective, batch, rng)  # hooks do not fire in compiled graphs
         nodes = Nodes(asking, self.parameters(model), self.sigma)
         numbers = seeds(self.draws, rng)
         clean = nodes.clean
@@ -87,8 +94,8 @@ class NodePerturbation(CreditRule):
             return (losses[:, 0] - losses[:, 1]) / 2 if self.antithetic else losses[:, 0] - alone
 
         with torch.no_grad():
+            loss = float(objective(clean, asking.views))  # first, so that it says what is wrong with the whole batch
             alone = nodes.losses_unperturbed()  # [B]
-            loss = float(objective(clean, asking.views))
             require_mean(objective, loss, alone)
             found = shared(self.draws, samples, differences, f"sigma={self.sigma:g}")  # [draws, B]
             grads = nodes.gradients(numbers, found / (self.draws * self.sigma**2 * samples))

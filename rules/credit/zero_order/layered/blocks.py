@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from rules.credit.zero_order.layered.stages import Step
-from rules.synapses import SYNAPSES
+from rules.synapses import is_synapse
 
 
 class Call(NamedTuple):
@@ -35,7 +35,7 @@ def intercepted(module: nn.Module, watch: Callable[[int, nn.Module, Tensor, Tens
         number += 1
         return watch(number - 1, weight, inputs[0], z)
 
-    handles = [part.register_forward_hook(hook) for part in module.modules() if isinstance(part, SYNAPSES)]
+    handles = [part.register_forward_hook(hook) for part in module.modules() if is_synapse(part)]
     try:
         yield
     finally:

@@ -19,6 +19,7 @@ from rules.credit.zero_order.layered.stages import stages
 from rules.credit.zero_order.layered.transport import Transport
 from rules.credit.zero_order.layered.unitary import report_gains
 from rules.credit.zero_order.sharing import whole
+from rules.credit.zero_order.unmoved import warn_of_unmoved
 from rules.errors import unknown
 from rules.forward import run_model
 from rules.optional import find_layers, plain, reader_of
@@ -111,7 +112,11 @@ class Layered(CreditRule):
         return synaptic_parameters(model)
 
     def init(self, model: nn.Module, rng: torch.Generator) -> bool:
-        """Return False: the model has not yet been verified to be the sequence of its layers."""
+        """Return False: the model has not yet been verified to be the sequence of its layers.
+
+        Warns of what this rule does not move.
+        """
+        warn_of_unmoved(self, model)
         return False
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rules.contract import Batch, MissingNeed, Run
 from rules.forward import fold, run_model
 from rules.optional import CellLayer, cells_of, folded_of, layers_of, offers, plain
-from rules.synapses import SYNAPSES
+from rules.synapses import is_synapse
 
 # one unit in, one unit out, in the same order
 POINTWISE = {
@@ -83,7 +83,7 @@ class Plain(Step):
 
     @property
     def weighted(self) -> bool:
-        return isinstance(self.module, SYNAPSES)
+        return is_synapse(self.module)
 
     @property
     def pointwise(self) -> bool:  # type: ignore[override]
@@ -183,7 +183,7 @@ def stages(model: nn.Module) -> Chain:
     if "layers" not in offers(inner) or layers is None:
         raise MissingNeed("a layered zero-order rule", type(inner).__name__, {"layers"}, offers(inner) - {"layers"})
     parts = [plain(part) for part in layers]
-    if not sequential and all(isinstance(part, SYNAPSES) for part in parts):
+    if not sequential and all(is_synapse(part) for part in parts):
         steps: tuple[Step, ...] = (Block(type(inner).__name__, inner, whole=True),)
     else:
         prefix = "" if sequential else "layers."
@@ -204,7 +204,7 @@ def opened(name: str, module: nn.Module, folded: bool) -> Iterator[Step]:
             yield from opened(f"{name}.{child}", part, folded)  # type: ignore[arg-type]  # a Sequential holds no None
     elif (inside := folded_of(module)) is not None:
         yield from opened(name, inside, True)
-    elif isinstance(module, SYNAPSES) or not has_weights(module):
+    elif is_synapse(module) or not has_weights(module):
         yield Plain(name, module, folded)
     elif (layer := cells_of(module)) is not None:
         weighing = list(opened(f"{name}.synapse", layer.synapse, True))
@@ -224,7 +224,7 @@ def cut(steps: tuple[Step, ...], weigh: int, end: int) -> int:
 
 def has_weights(module: nn.Module) -> bool:
     """Return whether there is an nn.Linear or a convolution inside."""
-    return any(isinstance(part, SYNAPSES) for part in module.modules())
+    return any(is_synapse(part) for part in module.modules())
 
 
 def tiled(x: Tensor, copies: int, axis: int) -> Tensor:
