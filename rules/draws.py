@@ -18,12 +18,12 @@ def uniform(shape: Sequence[int], generator: torch.Generator | None, like: Tenso
     >>> uniform((2, 3), torch.Generator().manual_seed(0), torch.zeros(1)).shape
     torch.Size([2, 3])
     """
-    return torch.rand(*shape, **_place(generator, like), dtype=like.dtype).to(like.device)
+    return torch.rand(tuple(shape), **_place(generator, like), dtype=like.dtype).to(like.device)
 
 
 def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
     """Draw standard normal numbers, as `uniform` does."""
-    return torch.randn(*shape, **_place(generator, like), dtype=like.dtype).to(like.device)
+    return torch.randn(tuple(shape), **_place(generator, like), dtype=like.dtype).to(like.device)
 
 
 def integers(low: int, high: int, shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
