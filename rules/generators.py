@@ -35,10 +35,16 @@ class Globals:
     """
 
     def __init__(self, seed: int) -> None:
+        self.numpy = np.random.MT19937(0)
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Begin with another seed; several times faster than a new holder, which creates a generator of NumPy's."""
         self.seed = seed
         self.torch = torch.Generator().manual_seed(derived(seed, "torch")).get_state()
         self.cuda: list[torch.Tensor] = []  # empty until CUDA is in use
-        self.numpy = np.random.MT19937(derived(seed, "numpy"))
+        high, low = divmod(derived(seed, "numpy"), 2**32)
+        np.random.RandomState(self.numpy).seed([high, low])
         self.python = random.Random(derived(seed, "python")).getstate()
 
     @classmethod

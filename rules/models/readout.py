@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rules.contract import Batch
 from rules.forward import map_tensors, run_model, traced
 from rules.optional import cells_of, layers_of, offers, plain
-from rules.seeds import seeded
+from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
 from rules.synapses import weighted
 from rules.untouched import untouched
@@ -149,7 +149,8 @@ def inner(calls: list[tuple[nn.Module, Any, Any]], number: int) -> Iterable[nn.M
 def watched(model: nn.Module, batch: Batch, hook: Any) -> Tensor:
     """Return the output of a pass in evaluation mode, with gradient, and with a hook on every module."""
     modules = dict.fromkeys(model.modules())
-    with untouched(model), torch.enable_grad(), differentiating(generator=seeded(0, "readout")):
+    own = derived(0, "readout", "globals")
+    with untouched(model, seed=own), torch.enable_grad(), differentiating(generator=seeded(0, "readout")):
         model.eval()
         handles = [module.register_forward_hook(hook) for module in modules]
         try:

@@ -78,9 +78,10 @@ class Loader:
         chosen = torch.split(order, self.batch_size)[start:]
         places = range(start + 1, len(self) + 1)
         rngs = [self._rng(epoch, place) for place in places]
-        stream = iter(self.split.stream(chosen, rngs))
+        stream, drawn = iter(self.split.stream(chosen, rngs)), Globals(self._globals(epoch, start + 1))
         for rows, rng, place in zip(chosen, rngs, places, strict=True):
-            with Globals(derived(self._seed(epoch, place), "globals")).inside():
+            drawn.restart(self._globals(epoch, place))
+            with drawn.inside():
                 x, y = next(stream)
                 x = self.encoder(x, rng)
                 x = x if self.augment is None else self.augment(x, rng)
@@ -92,6 +93,9 @@ class Loader:
 
     def _rng(self, epoch: int, place: int) -> torch.Generator:
         return torch.Generator().manual_seed(self._seed(epoch, place))
+
+    def _globals(self, epoch: int, place: int) -> int:
+        return derived(self._seed(epoch, place), "globals")
 
     def _seed(self, epoch: int, place: int) -> int:
         key = [self.seed, epoch, place, *self.key]

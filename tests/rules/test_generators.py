@@ -82,3 +82,15 @@ def test_purposes_have_streams_of_their_own():
     assert max(seeds) < 2**63
     one, other = (torch.randn(10_000, generator=seeded(0, purpose)) for purpose in purposes[:2])
     assert abs(float(torch.corrcoef(torch.stack([one, other]))[0, 1])) < 4 / 100  # four standard errors, 1 / sqrt(n)
+
+
+def test_a_holder_that_begins_again_is_as_a_new_one():
+    used = Globals(0)
+    for seed in (7, 2**62 + 5):
+        with used.inside():
+            draw()
+        used.restart(seed)
+        with used.inside():
+            again = draw()
+        with Globals(seed).inside():
+            assert draw() == again
