@@ -38,8 +38,7 @@ def as_batch(item: Any) -> Batch:
 
     Raises:
         TypeError: for anything else; the message says what to yield.
-        ValueError: for an input without samples, for a y that could belong to samples or to steps, and for lengths that
-            do not fit.
+        ValueError: for a y that could belong to samples or to steps, and for lengths that do not fit.
 
     >>> as_batch({"x": np.zeros((5, 3, 2), np.float32), "label": np.array([0, 1, 1], np.int32)}).y
     tensor([0, 1, 1])
@@ -55,7 +54,6 @@ def as_batch(item: Any) -> Batch:
         targets=_answers(given.targets, "targets"),
         lengths=_answers(given.lengths, "lengths") if lengths is None else lengths,
     )
-    _require_samples(batch)
     batch = batch if isinstance(item, Batch) else _by_step(batch)
     _check_lengths(batch)
     return batch
@@ -233,14 +231,6 @@ def _by_step(batch: Batch) -> Batch:
             "yield rules.Batch(x, targets=y) for an answer at each step, rules.Batch(x, y) for those of each sample"
         )
     return batch._replace(y=None, targets=y)
-
-
-def _require_samples(batch: Batch) -> None:
-    if (empty := [leaf for leaf in leaves(batch.x) if not leaf.numel()]) or not leaves(batch.x):
-        held = f"an input of shape {tuple(empty[0].shape)}, which holds no number" if empty else "no input"
-        raise ValueError(
-            f"the batch has {held}: leave empty batches out, as in loader = [(x, y) for x, y in loader if len(y)]"
-        )
 
 
 def _check_lengths(batch: Batch) -> None:

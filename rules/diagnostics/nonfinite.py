@@ -25,7 +25,16 @@ def finite(tensor: Tensor) -> bool:
 
 
 def check_input(batch: Batch, step: int) -> None:
-    """Raise NonFinite, naming the first bad entry, for an input or an answer that is not finite."""
+    """Raise NonFinite, naming the first bad entry, for an input or an answer that is not finite.
+
+    Raises ValueError for an input without any number.
+    """
+    held = [tuple(leaf.shape) for leaf in leaves(batch.x)]
+    if not held or not all(leaf.numel() for leaf in leaves(batch.x)):
+        raise ValueError(
+            f"step {step}: the batch has {'inputs of shapes ' + ' and '.join(map(str, held)) if held else 'no input'}, "
+            "without any number: leave empty batches out, as in loader = [(x, y) for x, y in loader if len(y)]"
+        )
     for name, part in (("the input", batch.x), ("y", batch.y), ("targets", batch.targets)):
         for leaf in leaves(part):
             if leaf.is_floating_point() and not finite(leaf):

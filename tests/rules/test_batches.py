@@ -264,10 +264,3 @@ def test_names_of_classes_are_to_be_numbered(y):
         TypeError, match=r"y holds str_? and cannot be made a tensor: number the classes, .*names.index"
     ):
         as_batch((torch.ones(2, 3), y))
-
-
-def test_a_batch_without_samples_is_refused():
-    with pytest.raises(ValueError, match=r"an input of shape \(0, 5\), which holds no number: leave empty batches out"):
-        as_batch((torch.ones(0, 5), torch.ones(0, dtype=torch.int64)))
-    with pytest.raises(ValueError, match="the batch has no input"):
-        as_batch(rules.Batch((), torch.ones(2, dtype=torch.int64)))

@@ -91,3 +91,12 @@ def test_node_perturbation_says_what_is_wrong_with_the_whole_batch():
     one_hot = nn.functional.one_hot(Y, 3).float()
     with pytest.raises(ValueError, match=r"^labels have shape \(9, 3\)"):
         Trainer(perceptron(), "node_perturbation").step((X, one_hot))
+
+
+def test_a_batch_without_samples_is_refused_before_anything_is_changed():
+    trainer = Trainer(perceptron(), "bptt")
+    with pytest.raises(ValueError, match=r"step 1: .* shapes \(0, 5\), without any number: leave empty batches out"):
+        trainer.step((X[:0], Y[:0]))
+    with pytest.raises(ValueError, match="step 1: the batch has no input, without any number"):
+        trainer.step(Batch((), Y))
+    assert not trainer.steps
