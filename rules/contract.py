@@ -96,6 +96,11 @@ class Cost:
     pulses: int = 0  # pulses written to devices
     bytes_communicated: int = 0  # sent through `torch.distributed` by this process
 
+    @property
+    def operations(self) -> int:
+        """Multiply-accumulates in both directions: forward, for errors and for weights."""
+        return self.synaptic_operations + self.error_operations + self.weight_operations
+
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = vars(self), vars(other)
         return Cost(**{name: mine[name] + theirs[name] for name in mine})

@@ -24,9 +24,10 @@ def as_run(returned: Any) -> Run:
     """Return the result of a model as a `Run` with output `[T, B, classes]`."""
     run = returned if isinstance(returned, Run) else Run(returned)
     if not isinstance(run.output, Tensor):
+        first = next(iter(returned)) if isinstance(returned, Mapping) and returned else 0
         raise TypeError(
             f"a model must return a tensor [T, B, classes] or [B, classes], or rules.Run; got {type(returned).__name__}"
-            "; of several outputs, name one: model = rules.adapt(model, output=0)"
+            f": pick the output, as in model = rules.adapt(model, output={first!r})"
         )
     if run.output.ndim == 2:
         return run._replace(output=run.output[None])

@@ -38,6 +38,27 @@ def pairs(module: Any, inputs: tuple[Any, ...], output: Any) -> int:
     return int((inputs[0] if transposed(module) else output).numel() * module.weight[0].numel())
 
 
+def inner_errors(module: nn.RNNBase, inputs: tuple[Any, ...], made: Tensor, passed: bool) -> int:
+    """Return the operations that carry errors in a recurrent module: over time, between layers, and to its input.
+
+    No error goes to a state before the first step that has no gradient of its own.
+    """
+    rows = made.numel() // made.shape[-1]  # steps x samples
+    given = inputs[0]
+    if isinstance(given, PackedSequence):
+        first = int(given.batch_sizes[0])
+    else:
+        first = 1 if given.ndim == 2 else given.shape[0 if module.batch_first else 1]
+    begun = any(state.requires_grad for state in map(shown, inputs[1:]) if isinstance(state, Tensor))
+    total = 0
+    for name, p in module.named_parameters():
+        if name.startswith("weight_ih"):
+            total += rows * p.numel() * (passed or not name.startswith("weight_ih_l0"))
+        elif p.ndim == 2:  # recurrent ones, and projections of the output
+            total += (rows if begun or not name.startswith("weight_hh") else rows - first) * p.numel()
+    return total
+
+
 def shown(output: Any) -> Tensor:
     """Return the first tensor of an output; of a packed sequence its data."""
     while isinstance(output, (tuple, list)) and not isinstance(output, PackedSequence):
@@ -108,7 +129,13 @@ class Meter:
             given = given[:1]
         weighed = any(p.requires_grad for p in module.parameters())
         passed = sum(each.requires_grad for each in given)
-        self._tally(pairs(module, inputs, output), sum(each.numel() for each in given), made, passed, weighed)
+        operations, incoming = pairs(module, inputs, output), sum(each.numel() for each in given)
+        if isinstance(module, nn.RNNBase):
+            self._tally(
+                operations, incoming, made, bool(passed), weighed, inner_errors(module, inputs, made, passed > 0)
+            )
+        else:
+            self._tally(operations, incoming, made, passed, weighed)
 
     def _found(self, products: Products, out: Tensor) -> None:
         """Count an operator outside of modules."""
@@ -120,12 +147,16 @@ class Meter:
         self.outside += forward_cost(products.pairs, incoming, out.numel())
         self._tally(products.pairs, incoming, out, passed, weighed)
 
-    def _tally(self, operations: int, incoming: int, made: Tensor, passed: int, weighed: bool) -> None:
+    def _tally(
+        self, operations: int, incoming: int, made: Tensor, passed: int, weighed: bool, errors: int | None = None
+    ) -> None:
+        """Count a product; errors take as many operations as the product for each input that they go to."""
         outgoing = made.numel()
         self.operations += operations
         self.conversions = [self.conversions[0] + incoming, self.conversions[1] + outgoing]
         if (passed or weighed) and torch._C._current_graph_task_id() == -1:  # not where a pass is computed again
-            back = (operations * passed, operations * weighed, outgoing, incoming * bool(passed))
+            errors = operations * passed if errors is None else errors
+            back = (errors, operations * weighed, outgoing, incoming * bool(passed))
             self.reverse = [before + now for before, now in zip(self.reverse, back, strict=True)]
 
     def cost(self, forwards: int, backwards: int) -> Cost:

@@ -302,6 +302,23 @@ def pick(kind: str, members: dict[str, Any], name: Any, **options: Any) -> Any:
     return built(kind, name, members[name], options)
 
 
+def whole(rule: Any) -> LearningRule:
+    """Return a learning rule, from its name or as it is.
+
+    Raises:
+        TypeError: for a credit alone, or anything else; the message says how to complete it.
+    """
+    rule = make(rule) if isinstance(rule, str) else rule
+    if isinstance(rule, CreditRule):
+        raise TypeError(
+            f"{type(rule).__name__} is a credit, one of three parts of a rule: rules.LearningRule("
+            f'rules.OBJECTIVES["ce_mean"](), {type(rule).__name__}(), rules.make("bptt").plasticity)'
+        )
+    if not isinstance(rule, LearningRule):
+        raise TypeError(f"{rule!r} is not a rule: give a rules.LearningRule, or a name in rules.RULES")
+    return rule
+
+
 def make(name: str, **overrides: Any) -> LearningRule:
     """Build a named rule.
 

@@ -22,14 +22,14 @@ from rules.diagnostics.work import Work
 from rules.evaluation import evaluated
 from rules.forward import samples
 from rules.generators import Globals
-from rules.loading import rest_of
-from rules.models.admission import admit
+from rules.loading import begun_anew, rest_of
+from rules.models.admission import admit, warn_unasked
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
 from rules.optional import method_of, offers, tissue
 from rules.preparing import admitted_precision, lazy, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
-from rules.recipes import LearningRule, make
+from rules.recipes import LearningRule, whole
 from rules.schedules import Schedule
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
@@ -111,7 +111,7 @@ class Trainer:
     ) -> None:
         self.model, self.seed, self.confirm = model, seed, confirm
         self.updates = Updates(schedule, clip, accumulate)
-        self.rule = make(rule) if isinstance(rule, str) else rule
+        self.rule = whole(rule)
         self.precision = admitted_precision(precision, self.rule.credit)
         self._require(offers(model) | {"labels"})  # labels come with the batch, and are checked there
         if self.rule.objective.module() is not None:
@@ -207,6 +207,8 @@ class Trainer:
         self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
+        if self.steps == 1 and self.answers is not None:
+            warn_unasked(self.model, self.answers)
         info = StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
         return info._replace(samples=samples(admitted))
 
@@ -265,6 +267,7 @@ class Trainer:
             differentiating(generator=rng, evaluating=True),
             self._rounding(),
             self.reading(rng),
+            begun_anew(loader, derived(self.seed, "evaluation", "loader")),
         ):
             self.model.eval()
             return evaluated(self.model, self.rule, map(self._admit, loader), rng, steps, inference)
@@ -287,6 +290,7 @@ class Trainer:
                 "rule": to_plain(self.state, "the rule's state", self._first),
                 "rng": self.rng.get_state(),
                 "globals": self.globals.state_dict(),
+                "seed": self.seed,
                 "position": (self.steps, self.epoch, self.position),
                 "health": self.monitor.state_dict(),
             }
@@ -307,6 +311,7 @@ class Trainer:
         self.state = from_plain(state["rule"], self._first)
         self.rng.set_state(state["rng"])
         self.globals.load_state_dict(state["globals"])
+        self.seed = state["seed"]  # which the order of the next epochs and evaluations follow
         self.steps, self.epoch, self.position = state["position"]
         if "health" in state:  # absent in older states
             self.monitor.load_state_dict(state["health"])
@@ -335,7 +340,8 @@ class Trainer:
         return batch
 
     def _assign(self, batch: Batch) -> Credit:
-        with self.reading(self.rng), self._rounding():
+        # so that stochastic units draw from the rule's generator, also in passes that a rule makes as any caller would
+        with self.reading(self.rng), self._rounding(), differentiating(generator=self.rng):
             return self.rule.credit.assign(self.model, self.rule.objective, batch, self.state, self.rng)
 
     def _rounding(self) -> AbstractContextManager[Any]:

@@ -15,6 +15,7 @@ from rules.forward import as_run, run_model
 from rules.objectives.output_error import BitError
 from rules.optional import offers
 from rules.recipes import LearningRule
+from rules.spikes.surrogate import differentiating
 
 
 def _exact(rule: LearningRule) -> None:
@@ -187,7 +188,8 @@ def assign(rule: LearningRule, model: nn.Module, batch: Batch | None = None, sta
     batch = batch or toy.batch()
     credit = rule.credit.located(model, batch)
     start = credit.init(model, torch.Generator().manual_seed(0)) if state is None else state
-    return credit.assign(model, rule.objective, batch, start, rng)
+    with differentiating(generator=rng):  # as the Trainer does
+        return credit.assign(model, rule.objective, batch, start, rng)
 
 
 def same(a: Any, b: Any) -> bool:

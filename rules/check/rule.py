@@ -220,7 +220,9 @@ def claim_holds(subject: Subject) -> None:
     for model, batch in subject.cases() if given else ():
         beside_autograd(rule, model, batch)
     if not given:
-        CLAIMS[rule.credit.claim](rule)
+        claim = rule.credit.claim
+        require(claim in CLAIMS, f"claim={claim!r}: the claims are {', '.join(map(repr, CLAIMS))}")
+        CLAIMS[claim](rule)
 
 
 def resumes_bit_exactly(subject: Subject) -> None:

@@ -52,8 +52,8 @@ def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
     elif answers.independent is False and normalises(model, answers.where):
         found["independent"] = (
             f"{answers.where!r} of {name} normalises by the statistics of the batch, so that a change of one sample "
-            f"changed the outputs of others: model.{answers.where}.eval() keeps them as they are, nn.GroupNorm and "
-            "nn.LayerNorm have none"
+            f"changed the outputs of others: model.get_submodule({answers.where!r}).eval() keeps them as they are; "
+            "nn.GroupNorm and nn.LayerNorm have none"
         )
     elif answers.independent is False:
         found["independent"] = (
@@ -61,7 +61,17 @@ def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
             f"{SAMPLES}: for a batch-first model write model = rules.adapt(model, batch_first=True); for normalisation "
             "over the batch use nn.GroupNorm or nn.LayerNorm"
         )
+    if answers.square and recurrent(model):
+        found["square"] = (
+            f"{name} takes the first axis of its input for samples, and this batch has as many steps as samples, so "
+            "that it could be either. If time comes first in it, model = rules.adapt(model, batch_first=True)"
+        )
     return found
+
+
+def recurrent(model: nn.Module) -> bool:
+    """Return whether a model has modules of torch for sequences, so that one of two axes is time."""
+    return any(isinstance(part, (nn.RNNBase, nn.MultiheadAttention)) for part in model.modules())
 
 
 def normalises(model: nn.Module, where: str | None) -> bool:
@@ -99,9 +109,14 @@ def admit(rule: CreditRule, model: nn.Module, answers: Answers) -> None:
             "time and samples in their order, and take its output: model = rules.adapt(model). Trainer(..., "
             "confirm=False) asks no questions"
         )
+
+
+def warn_unasked(model: nn.Module, answers: Answers) -> None:
+    """Warn, after a first step that went well, of a model that could not be asked before it."""
     if answers.error:
         warnings.warn(
-            f"{name} could not be asked before its first step: in evaluation mode it raised {answers.error}",
+            f"{described(model)[0]} could not be asked before its first step: in evaluation mode it raised "
+            f"{answers.error}",
             ModelWarning,
             stacklevel=4,
         )

@@ -32,6 +32,7 @@ class Answers:
     causal: bool | None = None  # no output depends on a later input; None for a model without steps of time
     remembers: bool | None = None  # some output depends on an earlier input
     exchanged: bool = False
+    square: bool = False  # as many steps as samples, and an output without time that takes the first axis for samples
     where: str | None = None
     passes: int = 0
     error: str | None = None
@@ -131,7 +132,8 @@ class Asked:
             if independent:
                 timed = axis == 1
                 break
-        found = replace(found, independent=independent)
+        square = bool(independent) and axes == (1, 0) and axis == 0 and steps == 1 and sequences(self.batch.x)
+        found = replace(found, independent=independent, square=square)
         if timed and steps > 2 and steps == lengthiest(self.batch.x):
             start, end = steps // 3, steps - steps // 3
             later = self.fresh(altered(self.batch.x, 0, slice(start, end), steps))
@@ -207,6 +209,12 @@ def axes_of_samples(x: Any, samples: int) -> tuple[int, ...]:
     leaf = leaves(x)[0]
     behind = leaf.ndim > 1 and leaf.shape[1] == samples
     return tuple(axis for axis, fits in ((1, behind), (0, len(leaf) == samples)) if fits)
+
+
+def sequences(x: Any) -> bool:
+    """Return whether an input may hold sequences of features, `[.., .., features]`, or of tokens."""
+    leaf = leaves(x)[0]
+    return leaf.ndim == (3 if leaf.is_floating_point() else 2)
 
 
 def lengthiest(x: Any) -> int:

@@ -116,7 +116,7 @@ def format_table(table: dict[str, Any]) -> str:
         "area %",
         "seeds",
         "trained",
-        "synaptic ops",
+        "operations",
     )
     lines: list[Sequence[str]] = [head]
     for row in table["rows"]:
@@ -130,12 +130,17 @@ def format_table(table: dict[str, Any]) -> str:
                 "-" if row.get("area") is None else f"{row['area'][0]:.2f}",
                 str(row["seeds"]),
                 str(row["parameters_trained"]),
-                f"{row['cost']['synaptic_operations']:.3g}",
+                f"{operations(row['cost']):.3g}",
             )
         )
     if table["linear"] is not None:
         lines.append((linear_name(table), f"{table['linear']:.2f}", *["-"] * (len(head) - 2)))
     return "\n".join([columns(lines), *notes(table)])
+
+
+def operations(cost: Mapping[str, float]) -> float:
+    """Return the multiply-accumulates of a row in both directions; older tables lack those of errors and weights."""
+    return sum(cost.get(f"{kind}_operations") or 0.0 for kind in ("synaptic", "error", "weight"))
 
 
 def columns(lines: Sequence[Sequence[str]]) -> str:

@@ -54,7 +54,7 @@ def dataset_of(
         _typed(part, kind) for part in (_rows(whole, order[start:]), parts["validation"], parts["test"])
     )
     if kind == "classes" and classes is None:
-        classes = 1 + max(int(split.y.max()) for split in (train, checking, testing))
+        classes = _classes([split.y for split in (train, checking, testing)])
     return Dataset(train, checking, testing, classes, sequence or ragged, kind)
 
 
@@ -126,7 +126,25 @@ def _target(y: Tensor, given: str | None, by_step: bool, classes: int | None) ->
             )
         return "labels"
     whole = not (y.is_floating_point() or y.is_complex())
+    if several and whole:
+        raise ValueError(
+            f"y holds whole numbers of shape {list(y.shape)}: say by_step=True for a class at each step, or "
+            "target='values' for several numbers of a sample"
+        )
     return "classes" if not several and (whole or classes is not None) else "values"
+
+
+def _classes(labels: list[Tensor]) -> int:
+    """Return the number of classes; raise ValueError for labels that do not count from 0 without wide gaps."""
+    found = torch.cat([y.flatten() for y in labels]).unique()
+    found = found[found >= 0]  # negative ones may be ignored by the loss
+    classes = 1 + int(found.max())
+    if int(found.min()) > 0 or classes > 2 * len(found):
+        raise ValueError(
+            f"labels run from {int(found.min())} to {int(found.max())}, and {len(found)} of them occur: number them "
+            f"from 0, y = np.unique(y, return_inverse=True)[1], or say classes={classes}"
+        )
+    return classes
 
 
 def _typed(split: Split, kind: Target) -> Split:

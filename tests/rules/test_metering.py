@@ -279,3 +279,39 @@ def test_a_model_that_cannot_be_looked_at_learns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trainer.step((X, Y))
+
+
+class Unrolled(nn.Module):
+    """A recurrent module of torch, written step by step with its weights."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        kind = {nn.LSTM: torch.lstm_cell, nn.GRU: torch.gru_cell, nn.RNN: torch.rnn_tanh_cell}[type(self.module)]
+        for layer in range(self.module.num_layers):
+            weights = [
+                getattr(self.module, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            ]
+            h = x.new_zeros(x.shape[1], self.module.hidden_size)
+            state, out = ((h, torch.zeros_like(h)) if kind is torch.lstm_cell else h), []
+            for now in x:
+                state = kind(now, state, *weights)
+                out.append(state[0] if isinstance(state, tuple) else state)
+            x = torch.stack(out)
+        return x
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_errors_inside_recurrent_modules_are_counted(kind, layers, wanted):
+    """As torch counts them when the module is written step by step."""
+    module, x = kind(8, 6, layers), X.clone().requires_grad_(wanted)
+    with Meter(module) as meter:
+        module(x)
+    cost = meter.cost(1, 1)
+    with FlopCounterMode(display=False) as counter:
+        Unrolled(module)(x).sum().backward()
+    assert 2 * (cost.synaptic_operations + cost.error_operations + cost.weight_operations) == counter.get_total_flops()

@@ -43,8 +43,8 @@ def dropping() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm1d(16), nn.Linear(16, 3))
 
 
-def loader():
-    return DataLoader(Augmented(X, Y), batch_size=6, shuffle=True)
+def loader(generator=None):
+    return DataLoader(Augmented(X, Y), batch_size=6, shuffle=True, generator=generator)
 
 
 def disturb(seed):
@@ -89,6 +89,41 @@ def test_a_shuffled_loader_resumes_in_the_middle_of_an_epoch(steps):
     second.load_state_dict(torch.load(file, weights_only=True))
     list(second.fit(loader(), epochs=2 - second.epoch))
     assert same(whole.state_dict(), second.state_dict())
+
+
+def test_a_generator_of_the_loader_is_repeated_and_put_back():
+    def dice():
+        return torch.Generator().manual_seed(9)
+
+    whole, first, second = (Trainer(dropping(), "bptt", seed=3) for _ in range(3))
+    generator = dice()
+    before = generator.get_state()
+    for _ in whole.fit(loader(generator), epochs=2):
+        pass
+    assert torch.equal(generator.get_state(), before)
+    shared = loader(dice())
+    parts = first.fit(shared, epochs=2)
+    for _ in range(6):
+        next(parts)
+        first.evaluate(loader())  # with another loader in between
+    state = first.state_dict()
+    second.load_state_dict(state)
+    list(second.fit(loader(dice()), epochs=2 - second.epoch))
+    assert same(whole.model.state_dict(), second.model.state_dict())
+    assert second.evaluate(shared) == second.evaluate(shared)
+    others = [Trainer(dropping(), "bptt", seed=3) for _ in range(2)]
+    for trainer, seed in zip(others, (9, 10), strict=True):
+        list(trainer.fit(loader(torch.Generator().manual_seed(seed))))
+    assert not same(others[0].model.state_dict(), others[1].model.state_dict())
+
+
+def test_a_state_is_continued_with_its_own_seed():
+    whole, other = Trainer(dropping(), "bptt", seed=3), Trainer(dropping(), "bptt", seed=99)
+    list(whole.fit(loader()))
+    other.load_state_dict(whole.state_dict())
+    for trainer in (whole, other):
+        list(trainer.fit(loader()))
+    assert same(whole.state_dict(), other.state_dict())
 
 
 class Failing(Objective):

@@ -13,12 +13,13 @@ def refuse_unsteady(model: nn.Module) -> None:
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             raise ValueError(
                 f"{name} is batch normalisation in training mode, whose statistics every probe would change, and "
-                f"which couples the samples: put it in evaluation mode, model.{name}.eval(), or use nn.GroupNorm or "
-                "nn.LayerNorm"
+                f"which couples the samples: put it in evaluation mode, model.get_submodule({name!r}).eval(), or use "
+                "nn.GroupNorm or nn.LayerNorm"
             )
         drops = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
         if module.training and isinstance(module, (_DropoutNd, nn.RNNBase)) and drops > 0:
             raise ValueError(
                 f"{name} is dropout in training mode, which draws a new mask for every probe: put it in "
-                f"evaluation mode, model.{name}.eval(), take p = 0, or use a module of your own with a fixed mask"
+                f"evaluation mode, model.get_submodule({name!r}).eval(), take p = 0, or use a module with a fixed "
+                "mask"
             )

@@ -123,6 +123,18 @@ def test_exchanged_axes():
     assert images.independent
 
 
+def test_a_batch_as_long_as_wide_could_be_either():
+    """An output without time does not tell which axis is time; for images there is no such doubt."""
+    square = torch.rand(B, B, 5)
+    with pytest.warns(ModelWarning, match=r"as many steps as samples.*rules\.adapt\(model, batch_first=True\)"):
+        Trainer(Recurrent(batch_first=True, last=True), "bptt").begin((square, Y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ModelWarning)
+        Trainer(Recurrent(batch_first=True, last=True), "bptt").begin((X.transpose(0, 1), Y))
+        Trainer(rules.adapt(Recurrent(batch_first=True)), "bptt").begin((square, Y))
+        Trainer(nn.Sequential(nn.Flatten(), nn.Linear(B * 5, 3)), "bptt").begin((square, Y))
+
+
 def test_mixing_without_time():
     model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 3))
     found = ask(model, Batch(X[0], Y))
@@ -169,7 +181,7 @@ def test_a_model_that_cannot_be_asked_is_reported():
 
     trainer = Trainer(Training(5, 3), "bptt")
     with pytest.warns(ModelWarning, match=r"Training could not be asked .* it raised RuntimeError: only for training"):
-        trainer.begin((X, Y))
+        trainer.step((X, Y))
     assert "only for training" in trainer.answers.error
 
 

@@ -85,6 +85,19 @@ def test_sequences_of_different_length_are_padded():
         np.testing.assert_array_equal(found[len(sequence), float(np.float32(sequence[0, 0]))], np.float32(sequence))
 
 
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.array([1, 2, 3] * 10), r"labels run from 1 to 3, and 3 of them occur: number them from 0.*classes=4"),
+        (np.array([0, 100, 5000] * 10), r"labels run from 0 to 5000, and 3 of them occur.*return_inverse=True"),
+        (np.zeros((30, 4), int) + np.arange(4), r"whole numbers of shape \[30, 4\]: say by_step=True for a class at"),
+    ],
+)
+def test_answers_that_could_be_something_else_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        Task.from_arrays(np.random.rand(30, 4, 2).astype(np.float32), y, sequence=True).load()
+
+
 def test_a_loader_is_read_once():
     pairs = TensorDataset(torch.tensor(X), torch.tensor(CLASSES))
     one = Task.from_loader(DataLoader(pairs, batch_size=8)).load()
