@@ -179,6 +179,7 @@ Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
 ANSWERS = {
     "stateless": "a pass does not depend on the passes before it",
     "deterministic": "two passes on the same input give the same output",
+    "input": "a pass does not change its input in place",
     "independent": "the output of a sample depends on that sample alone",
 }
 
@@ -201,6 +202,10 @@ class CreditRule(ABC):
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
         """Return this rule, with the parts of the model that it refers to found by a pass on a batch."""
         return self
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """Raise ValueError for a model on which this rule would be wrong; asked before the first step."""
+        return
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters that this rule updates, by name; every trainable one by default."""
@@ -267,6 +272,10 @@ class Holding(CreditRule):
         """Return this rule around the located one."""
         inner = self.credit.located(model, batch)
         return self if inner is self.credit else replace(self, credit=inner)  # type: ignore[type-var]
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """Ask the wrapped rule."""
+        self.credit.confirm(model, batch)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters of the wrapped rule."""

@@ -110,8 +110,10 @@ class Meter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for handle in self._handles:
             handle.remove()
-        for watcher in self._watchers if error is None else ():
-            watcher.remember()
+        for watcher in self._watchers:
+            watcher.close()
+            if error is None:
+                watcher.remember()
 
     def add(self, **counts: int) -> None:
         """Add work that no call shows, such as outer products and updates of traces, by fields of `Cost`.
@@ -194,6 +196,12 @@ class Watcher:
             handles.append(part.register_forward_pre_hook(tallying(partial(self._enter, silent))))
             handles.append(part.register_forward_hook(tallying(partial(self._leave, silent)), always_call=True))
         return handles
+
+    def close(self) -> None:
+        """Stop watching inside a call that was broken off: hooks behind it do not follow a KeyboardInterrupt."""
+        if self.depth:
+            self.depth = self.watch.muted = 0
+            self.watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def remember(self) -> None:
         """Keep whether there was anything to watch, if the module was called."""

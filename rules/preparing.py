@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from rules.contract import Batch, CreditRule, Objective
@@ -33,6 +34,27 @@ def admitted_precision(precision: str, credit: CreditRule) -> str:
             "bfloat16 would drown; use precision='full', or a rule of backpropagation"
         )
     return precision
+
+
+def require_whole(model: nn.Module, credit: CreditRule) -> None:
+    """Raise ValueError for DistributedDataParallel under a rule whose gradients its hooks do not see."""
+    if isinstance(model, DistributedDataParallel) and "gradient" in credit.needs:
+        raise ValueError(
+            f"DistributedDataParallel averages what loss.backward() leaves in p.grad, and {type(credit).__name__} "
+            "takes gradients without it, so that processes would part: train one process, rules.Trainer(model.module, rule), "
+            "or a rule that divides draws between processes, such as rules.make('spsa') with model.module"
+        )
+
+
+def require_known(model: nn.Module, credit: CreditRule, known: dict[str, nn.Parameter]) -> None:
+    """Raise ValueError if the rule would move parameters that the optimizer has never seen."""
+    held = {id(p) for p in known.values()}
+    new = [name for name, p in credit.parameters(model).items() if id(p) not in held]
+    if new:
+        raise ValueError(
+            f"{', '.join(new[:4])} of {type(model).__name__} became trainable, or was replaced, after the trainer was "
+            "made, and no optimizer moves it: make a new one, trainer = rules.Trainer(model, rule)"
+        )
 
 
 def reseed(objective: Objective, seed: int) -> None:

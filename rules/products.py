@@ -51,6 +51,7 @@ FORMULAS: Mapping[Any, Callable[[Any, Any], tuple[Products, ...]]] = {
     aten.addmm: lambda args, out: _matrices(args[1], args[2]),
     aten.addmv: lambda args, out: _matrices(args[1], args[2]),
     aten.baddbmm: lambda args, out: _matrices(args[1], args[2]),
+    aten.addbmm: lambda args, out: _matrices(args[1], args[2]),
     aten.linear: lambda args, out: (Products(out.numel() * args[1].shape[-1], (args[0], args[1])),),
     aten.convolution: lambda args, out: _convolution(args[0], args[1], out, args[6]),
     aten._scaled_dot_product_flash_attention_for_cpu: lambda args, out: _attention(*args[:3]),

@@ -27,7 +27,7 @@ from rules.models.admission import admit, warn_unasked
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
 from rules.optional import method_of, offers, tissue
-from rules.preparing import admitted_precision, lazy, reseed, shape, undone_if_it_raises
+from rules.preparing import admitted_precision, lazy, require_known, require_whole, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
 from rules.recipes import LearningRule, whole
 from rules.schedules import Schedule
@@ -112,6 +112,7 @@ class Trainer:
         self.model, self.seed, self.confirm = model, seed, confirm
         self.updates = Updates(schedule, clip, accumulate)
         self.rule = whole(rule)
+        require_whole(model, self.rule.credit)
         self.precision = admitted_precision(precision, self.rule.credit)
         self._require(offers(model) | {"labels"})  # labels come with the batch, and are checked there
         if self.rule.objective.module() is not None:
@@ -168,6 +169,8 @@ class Trainer:
                 rule = self.rule.credit
                 answers = ask(self.model, admitted, training="deterministic" in rule.relies_on)
                 admit(rule, self.model, answers)
+                if not answers.error:
+                    rule.confirm(self.model, admitted)
                 if "features" in self.rule.needs:
                     require_read_out(self.model, admitted)
                 self.answers = answers
@@ -195,7 +198,13 @@ class Trainer:
         """Learn from one batch: `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes."""
         self.begin(batch)
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
-        with undone_if_it_raises(self.model, self.rule.objective, self.rng, self.monitor), self.globals.inside():
+        if due or not self.position:
+            require_known(self.model, self.rule.credit, self.parameters)
+        with (
+            torch.enable_grad(),
+            undone_if_it_raises(self.model, self.rule.objective, self.rng, self.monitor),
+            self.globals.inside(),
+        ):
             with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
                 credit = self._assign(admitted)
             check_credit(self.model, admitted, credit, self.steps + 1)

@@ -74,7 +74,9 @@ class _Tensor:
 
     def original(self) -> Tensor:
         """Return the same object, with its numbers of then."""
-        if not torch.equal(self.tensor, self.numbers):  # batch normalisation leaves no mark in the version
+        if self.tensor.shape != self.numbers.shape:  # observers of quantisation grow
+            self.tensor.data = self.numbers
+        elif not torch.equal(self.tensor, self.numbers):  # batch normalisation leaves no mark in the version
             self.tensor.detach().copy_(self.numbers)
         return self.tensor
 

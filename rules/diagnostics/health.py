@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
@@ -132,4 +133,6 @@ def check_credit(
 
 def rms(x: Tensor) -> float:
     """Return the root mean square; 0 for an empty tensor."""
-    return float(x.detach().square().mean().sqrt()) if x.numel() else 0.0
+    if x.layout is not torch.strided:  # zeros that are not stored count as well
+        x = x.detach().to_dense()
+    return float(x.detach().abs().square().mean().sqrt()) if x.numel() else 0.0

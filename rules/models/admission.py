@@ -61,6 +61,11 @@ def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
             f"{SAMPLES}: for a batch-first model write model = rules.adapt(model, batch_first=True); for normalisation "
             "over the batch use nn.GroupNorm or nn.LayerNorm"
         )
+    if answers.input_kept is False:
+        found["input"] = (
+            f"{name} changes its input in place, so that a second pass sees other data: let forward begin with "
+            "x = x.clone()"
+        )
     if answers.square and recurrent(model):
         found["square"] = (
             f"{name} takes the first axis of its input for samples, and this batch has as many steps as samples, so "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch
+from rules.draws import normal
 from rules.forward import map_tensors, run_model
 from rules.models.peers import memories
 from rules.seeds import seeded
@@ -33,6 +35,7 @@ class Answers:
     remembers: bool | None = None  # some output depends on an earlier input
     exchanged: bool = False
     square: bool = False  # as many steps as samples, and an output without time that takes the first axis for samples
+    input_kept: bool | None = None  # a pass does not change its input in place
     where: str | None = None
     passes: int = 0
     error: str | None = None
@@ -57,7 +60,8 @@ def ask(model: nn.Module, batch: Batch, *, training: bool = False) -> Answers:
     """
     asked = Asked(model, batch, training)
     try:
-        return asked.answers()
+        with awake(model):
+            return asked.answers()
     except Exception as error:  # a model that cannot run raises the same in the step, with its traceback
         return Answers(passes=asked.passes, error=f"{type(error).__name__}: {error}")
 
@@ -72,6 +76,7 @@ class Asked:
         self.model, self.batch, self.training = model, batch, training
         self.passes = 0
         self.samples = 0
+        self.in_place = False
 
     def answers(self) -> Answers:
         """Return the answers, asking no further where a question was answered badly."""
@@ -82,7 +87,7 @@ class Asked:
         found = self.of_samples(first) if close(first, second) else self.unequal()
         if found.stateless and (kept := first_moved(before, after)):  # silent neurons show no state in their output
             found = replace(found, stateless=False, where=kept)
-        return replace(found, passes=self.passes)
+        return replace(found, passes=self.passes, input_kept=not self.in_place)
 
     def settle(self) -> None:
         """Put the model into evaluation mode, unless it is asked as it is."""
@@ -92,7 +97,9 @@ class Asked:
     def output(self, x: Any = None, watch: Outputs | None = None) -> Tensor:
         """Return the output of one pass, `[T, B, ...]`; stochastic units of ours draw the same in each."""
         self.passes += 1
-        batch = self.batch if x is None else self.batch._replace(x=x)
+        given = apart(self.batch.x if x is None else x)
+        batch = self.batch._replace(x=given)
+        versions = [leaf._version for leaf in leaves(given)]
         handles = [] if watch is None else [m.register_forward_hook(noting(watch, n)) for n, m in named(self.model)]
         try:
             with differentiating(generator=seeded(0, "questions")):
@@ -100,6 +107,7 @@ class Asked:
         finally:
             for handle in handles:
                 handle.remove()
+        self.in_place |= versions != [leaf._version for leaf in leaves(given)]
         return run.output.detach()
 
     def fresh(self, x: Any = None, seed: int = 1, watch: Outputs | None = None) -> Tensor:
@@ -158,6 +166,26 @@ class Asked:
             return shown
 
         return first_apart(one, two, others)
+
+
+@contextmanager
+def awake(model: nn.Module) -> Iterator[None]:
+    """Give matrices that are all zero, as some models begin with, other numbers inside, so that outputs show more."""
+    asleep = [p for p in model.parameters() if p.ndim > 1 and p.is_floating_point() and not bool(p.any())]
+    with torch.no_grad():
+        for number, p in enumerate(asleep):
+            p.copy_(normal(p.shape, seeded(0, "awake", number), p) / p[0].numel() ** 0.5)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p in asleep:
+                p.zero_()
+
+
+def apart(x: Any) -> Any:
+    """Return an input that a model may change in place; one that is constant along an axis it cannot change."""
+    return map_tensors(lambda leaf: leaf.clone() if 0 not in leaf.stride() else leaf, x)
 
 
 def named(model: nn.Module) -> list[tuple[str, nn.Module]]:

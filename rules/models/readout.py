@@ -17,7 +17,7 @@ from rules.spikes.surrogate import differentiating
 from rules.synapses import weighted
 from rules.untouched import untouched
 
-WAY_OUT = "name it: rules.Restricted(rules.BPTT(), only=('head.*',)), with the names of its parameters"
+WAY_OUT = "name it: dataclasses.replace(rule, credit=rules.Restricted(rules.BPTT(), only=('head.*',)))"
 
 
 class NotFound(ValueError):

@@ -315,3 +315,20 @@ def test_errors_inside_recurrent_modules_are_counted(kind, layers, wanted):
     with FlopCounterMode(display=False) as counter:
         Unrolled(module)(x).sum().backward()
     assert 2 * (cost.synaptic_operations + cost.error_operations + cost.weight_operations) == counter.get_total_flops()
+
+
+def test_a_pass_that_is_broken_off_leaves_nothing_on_the_stack():
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack as stack
+
+    class Interrupted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.rand(8, 3))
+
+        def forward(self, x):
+            x @ self.w
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rules.make("bptt").credit.assign(Interrupted(), toy.Quadratic(), Batch(X, Y), (), torch.Generator())
+    assert not stack()

@@ -490,3 +490,37 @@ def test_an_optimizer_that_is_replaced_is_the_one_that_counts():
     trainer = Trainer(nn.Linear(3, 2), "bptt")
     trainer.optimizer = Memristor("ideal", "direct", lr=10.0)(trainer.parameters.values())
     assert trainer.step((torch.rand(4, 3), torch.tensor([0, 1, 0, 1]))).cost.pulses > 0
+
+
+@pytest.mark.parametrize("rule", ["bptt", "spsa", "hzo"])
+def test_parameters_that_no_optimizer_knows_are_refused(rule):
+    """A layer that is thawed or replaced after the trainer was made."""
+    for change in (lambda net: net[0].requires_grad_(True), lambda net: net.__setitem__(2, nn.Linear(16, 3))):
+        net = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 3))
+        net[0].requires_grad_(False)
+        trainer = Trainer(net, rule)
+        trainer.step(blobs())
+        change(net)
+        with pytest.raises(ValueError, match=r"became trainable, or was replaced.*rules\.Trainer\(model, rule\)"):
+            list(trainer.fit([blobs()]))
+
+
+def test_learning_inside_no_grad_learns():
+    trainer = Trainer(nn.Sequential(nn.Linear(4, 3)), "bptt")
+    with torch.no_grad():
+        losses = [trainer.step(blobs()).loss for _ in range(5)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_credit_alone_is_refused_with_its_completion():
+    with pytest.raises(TypeError, match=r"BPTT is a credit, one of three parts of a rule: rules\.LearningRule\("):
+        Trainer(nn.Linear(4, 3), rules.BPTT())
+    with pytest.raises(TypeError, match="is not a rule: give a rules.LearningRule, or a name"):
+        Trainer(nn.Linear(4, 3), 3)
+
+
+def test_sparse_gradients_do_not_stop_a_look():
+    net = nn.Sequential(nn.Embedding(10, 4, sparse=True), nn.Linear(4, 3))
+    rule = rules.compose("ce_mean", "bptt", "sgd")
+    info = Trainer(net, rule).step((torch.arange(10).reshape(5, 2), torch.tensor([0, 1])))
+    assert info.loss > 0

@@ -165,7 +165,7 @@ def test_a_trainer_that_has_seen_no_batch_says_so():
         trainer.optimizer.step()
     with pytest.raises(RuntimeError, match="has not seen a batch"):
         len(trainer.parameters)
-    with pytest.raises(NotFound, match=r"name it: rules\.Restricted"):
+    with pytest.raises(NotFound, match=r"name it: dataclasses\.replace\(rule, credit=rules\.Restricted"):
         trainer.step((X, Y))
     named = rules.LearningRule(
         trainer.rule.objective, rules.Restricted(rules.BPTT(), only=("left.*",)), trainer.rule.plasticity

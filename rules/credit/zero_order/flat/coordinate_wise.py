@@ -68,7 +68,7 @@ class CoordinateWise(CreditRule):
     memory: float = 2.0**30
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
 
     def __post_init__(self) -> None:
         for name, valid in CHOICES.items():

@@ -54,7 +54,7 @@ class EvolutionStrategy(CreditRule):
     shaping: Literal["rank", "none"] = "rank"
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
 
     def __post_init__(self) -> None:
         if self.population < 2:

@@ -58,7 +58,7 @@ class ForwardGradient(CreditRule):
     direction: Literal["normal", "rademacher"] = "normal"
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
-    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input"})
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from rules.credit.zero_order.flat.alone import require_mean
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import require_draws, require_number
 from rules.credit.zero_order.flat.nodes import Nodes, own_gradients
+from rules.credit.zero_order.outer import require_outer_products
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.credit.zero_order.unmoved import warn_of_unmoved
 from rules.optional import plain
@@ -62,7 +63,7 @@ class NodePerturbation(CreditRule):
     antithetic: bool = True
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic", "independent"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic", "independent"})
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
@@ -77,6 +78,10 @@ class NodePerturbation(CreditRule):
         """Return an empty state; warn of what this rule does not move."""
         warn_of_unmoved(self, model)
         return ()
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """Compare outer products with autograd where that reaches the weights."""
+        require_outer_products(self, model, batch)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the gradient for every weight, from losses and the inputs of each layer."""

@@ -58,7 +58,7 @@ class SPSA(CreditRule):
     direction: Literal["normal", "rademacher"] = "normal"
 
     claim: ClassVar[Claim] = "unbiased"
-    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
 
     def __post_init__(self) -> None:
         require_draws("draws", self.draws)

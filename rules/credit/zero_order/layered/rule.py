@@ -18,6 +18,7 @@ from rules.credit.zero_order.layered.recorded import record
 from rules.credit.zero_order.layered.stages import stages
 from rules.credit.zero_order.layered.transport import Transport
 from rules.credit.zero_order.layered.unitary import report_gains
+from rules.credit.zero_order.outer import require_outer_products
 from rules.credit.zero_order.sharing import whole
 from rules.credit.zero_order.unmoved import warn_of_unmoved
 from rules.errors import unknown
@@ -74,7 +75,7 @@ class Layered(CreditRule):
     memory: float = 2.0**30
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers"})
-    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "deterministic", "independent"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic", "independent"})
 
     def __post_init__(self) -> None:
         for name, valid in OPTIONS.items():
@@ -118,6 +119,10 @@ class Layered(CreditRule):
         """
         warn_of_unmoved(self, model)
         return False
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """Compare outer products with autograd where that reaches the weights."""
+        require_outer_products(self, model, batch)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the gradient for every weight, estimated from forward passes of parts of the model."""
