@@ -31,7 +31,11 @@ def told(root):
 
 def fill(root, number):
     found = [
-        index.Row(f"r{n:05}", ("yinyang", "digits")[n % 2], ("bptt", "spsa")[n // 2 % 2], n // 4, "done", n / number)
+        index.Row(
+            *(f"r{n:05}", ("yinyang", "digits")[n % 2], ("bptt", "spsa")[n // 2 % 2], n // 4, "done", n / number),
+            measure="accuracy",
+            test=n / number,
+        )
         for n in range(number)
     ]
     with closing(sqlite3.connect(root / index.NAME)) as connection, connection:
