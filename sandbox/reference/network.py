@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rules.forward import fold
 from sandbox.networks.network import Layer, Network
+from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import plain_numpy
 from sandbox.reference.circuit import Dense, circuit
 from sandbox.reference.need import brian2
@@ -120,11 +122,16 @@ def to_brian2(network: Network) -> Brian2Network:
 
 
 def responses(network: Network, x: Tensor) -> tuple[Tensor, ...]:
-    """Return the output of every part of a network for an input, `[T, B, unit]` each."""
+    """Return the output of every part of a network, `[T, B, unit]` each; noisy neurons draw from their own seed."""
     outputs: list[Tensor] = []
     x = x.reshape(*x.shape[:2], *network.shape)
     for part in network.stack:
-        x = part.run(x).output
+        start = None
+        if isinstance(part, Layer):
+            currents = fold(part.synapse, x)
+            _, heard = part.cells.rest(currents)
+            start = rest(part.cells.present(), currents), heard
+        x = part.run(x, start).output
         outputs.append(x)
     return tuple(outputs)
 

@@ -11,7 +11,7 @@ from rules.objectives.contrast import contrastive_loss
 from rules.processes import processes, rank
 
 PROCESS = """
-import json, sys
+import json, os, sys
 import torch
 from torch import distributed as dist
 from rules.objectives.contrast import contrastive_loss
@@ -35,6 +35,8 @@ else:
     print(json.dumps({"loss": float(loss) / 2, "gradient": (gradient / 2).tolist()}))
 dist.barrier()  # nobody leaves while the other still talks
 dist.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)  # threads of gloo, still ending, sometimes abort an interpreter that ends as well
 """
 
 

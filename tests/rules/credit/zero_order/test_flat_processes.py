@@ -17,7 +17,7 @@ from rules.credit.zero_order.flat.spsa import SPSA  # noqa: F401
 from tests.rules.credit.zero_order.nets import assign, inputs, mlp
 
 PROCESS = """
-import json, sys
+import json, os, sys
 from torch import distributed as dist
 from tests.rules.credit.zero_order.test_flat_processes import *
 
@@ -32,6 +32,8 @@ else:
     print(json.dumps({"grads": grads, "loss": credit.loss, "forwards": credit.cost.forwards}))
 dist.barrier()  # nobody leaves while the other still talks
 dist.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)  # threads of gloo, still ending, sometimes abort an interpreter that ends as well
 """
 RULES = {  # and the passes that both make
     "SPSA(draws=5)": 0,

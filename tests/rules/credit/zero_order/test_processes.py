@@ -13,7 +13,7 @@ from rules.credit.zero_order import HZO
 from tests.rules.credit.zero_order.nets import assign, inputs, mlp
 
 PROCESS = """
-import json, sys
+import json, os, sys
 import torch
 from torch import distributed as dist
 from rules.credit.zero_order import HZO
@@ -30,6 +30,8 @@ else:
     print(json.dumps({"grads": grads, "probes": credit.info["probes"], "cost": credit.cost.layer_evaluations}))
 dist.barrier()  # nobody leaves while the other still talks
 dist.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)  # threads of gloo, still ending, sometimes abort an interpreter that ends as well
 """
 
 
