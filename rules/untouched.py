@@ -20,8 +20,8 @@ def untouched(*modules: nn.Module | None, seed: int = 0) -> Iterator[None]:
     """Run a block that may call modules, and put back whatever its passes changed.
 
     Put back are the mode of every part, one by one; buffers; and what parts keep in attributes, such as membranes,
-    also in lists and dicts. Global generators start from `seed` inside and are restored. Without gradient. Parameters
-    are not put back: a pass does not change them.
+    also in lists and dicts, and the numbers of parameters, which some modules renormalise in a pass. Global generators
+    start from `seed` inside and are restored. Without gradient.
 
     Args:
         modules: whatever is called; None is skipped.
@@ -49,7 +49,8 @@ Before = tuple[dict[str, Any], dict[str, Any]]
 def _kept(part: nn.Module) -> Before:
     """Return a module's attributes and buffers."""
     attributes = {name: _copied(value) for name, value in vars(part).items() if not _of_torch(name)}
-    return attributes, {name: _copied(buffer) for name, buffer in part._buffers.items()}
+    held = {**part._buffers, **part._parameters}
+    return attributes, {name: _copied(each) for name, each in held.items()}
 
 
 def _of_torch(name: str) -> bool:
@@ -63,7 +64,8 @@ def _put_back(part: nn.Module, before: Before) -> None:
     part.__dict__.update({name: _original(value) for name, value in attributes.items()})
     for name in [name for name in part._buffers if name not in buffers]:
         del part._buffers[name]
-    part._buffers.update({name: _original(value) for name, value in buffers.items()})
+    restored = {name: _original(value) for name, value in buffers.items()}
+    part._buffers.update({name: value for name, value in restored.items() if name not in part._parameters})
 
 
 class _Tensor:

@@ -368,3 +368,13 @@ def test_what_gets_its_shape_from_the_first_batch_is_held_in_devices_too():
         trainer.step((X, Y))
         weights.append(trainer.model.state_dict())
     assert same(*weights)
+
+
+def test_weights_that_a_pass_renormalises_are_put_back():
+    net = nn.Sequential(nn.Embedding(10, 4, max_norm=0.5), nn.Linear(4, 3))
+    tokens, labels = torch.arange(10).reshape(5, 2), torch.tensor([0, 1])
+    trainer = Trainer(net, "bptt")
+    before = copy.deepcopy(net.state_dict())
+    trainer.evaluate([(tokens, labels)])
+    trainer.begin((tokens, labels))
+    assert same(net.state_dict(), before)
