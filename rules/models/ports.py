@@ -61,7 +61,7 @@ def picked(returned: Any, output: Output | None, tuples: bool) -> Any:
         tuples: whether the first of a tuple is known to be the output.
 
     Raises:
-        ValueError: if there is no such part, or it is not known which part is the output.
+        ValueError: if the part does not exist, or it is not known which part is the output.
     """
     found = part(returned, output, tuples)
     if isinstance(found, list) and found and all(isinstance(step, Tensor) for step in found):

@@ -30,7 +30,7 @@ def swept(comparison: Comparison, sweeps: Sequence[str]) -> Comparison:
 
     Raises:
         ValueError: for a setting that is not one of a rule or is given twice, for values that are not a list, and if
-            there is no rule but the baseline.
+            the baseline is the only rule.
 
     >>> found = swept(Comparison(rules=["bptt"]), ["rule.options.lr=[0.01, 0.1]", "rule.epochs=[1, 2]"])
     >>> [rule.label for rule in found.rules][:3]

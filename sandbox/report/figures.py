@@ -35,7 +35,7 @@ class Line(NamedTuple):
 
 
 def linear_model(table: Mapping[str, Any]) -> Line | None:
-    """Return the line at the linear model's test accuracy, or other measure [%]; None where there is no such model."""
+    """Return the line at the linear model's test accuracy, or other measure [%]; None without that model."""
     at = table["linear"]
     return None if at is None else Line(at, f"{linear_name(table)}, test {at:.2f} %")
 

@@ -1,4 +1,4 @@
-"""readout_only moves the read-out of every model, and nothing else; or says why there is no single one."""
+"""readout_only moves the read-out of every model, and nothing else; or says why it has none, or several."""
 
 from __future__ import annotations
 

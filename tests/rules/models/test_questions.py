@@ -124,7 +124,7 @@ def test_exchanged_axes():
 
 
 def test_a_batch_as_long_as_wide_could_be_either():
-    """An output without time does not tell which axis is time; for images there is no such doubt."""
+    """An output without time does not tell which axis is time; for images it is clear."""
     square = torch.rand(B, B, 5)
     with pytest.warns(ModelWarning, match=r"as many steps as samples.*rules\.adapt\(model, batch_first=True\)"):
         Trainer(Recurrent(batch_first=True, last=True), "bptt").begin((square, Y))

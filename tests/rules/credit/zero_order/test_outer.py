@@ -115,14 +115,19 @@ def looked_at(model):
 def test_what_is_one_is_admitted(model, rule):
     model = model()
     x = X.expand(5, 16, 4) if hasattr(model, "shape") else X
-    Trainer(model, rule).step((x, Y))
+    before = [p.detach().clone() for p in model.parameters()]
+    assert Trainer(model, rule).step((x, Y)).step == 1
+    assert not all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
 
 
 def test_what_changes_an_output_in_place_does_not_deceive_the_comparison():
-    Trainer(nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)), "node_perturbation").step((X, Y))
+    trainer = Trainer(nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)), "node_perturbation")
+    assert trainer.step((X, Y)).step == 1
 
 
 def test_without_questions_nothing_is_compared():
     for credit in (HZO(), NodePerturbation()):
         rule = rules.LearningRule(rules.OBJECTIVES["ce_mean"](), credit, rules.make("spsa").plasticity)
-        Trainer(stack(Scaled), rule, confirm=False).step((X, Y))
+        trainer = Trainer(stack(Scaled), rule, confirm=False)
+        assert trainer.step((X, Y)).step == 1
+        assert trainer.answers is None
