@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from sandbox.statistics.intervals import FEWEST, Interval, interval
 
 LEVEL = 0.05
 MOST = 1000  # seeds that may be asked for
+DIGITS = 12  # of the largest value; differences that agree in so many are equal, as float64 has 15 to 17
 
 
 class Paired(NamedTuple):
@@ -39,6 +40,8 @@ def paired(a: Sequence[float], b: Sequence[float], alternative: str = "greater")
     Returns:
         The mean of `a - b` with its interval, and p; p is 1 where all differences are 0.
 
+    Differences that agree in 12 digits of the largest value are ties, so that rounding does not order them.
+
     Raises:
         ValueError: the sequences differ in length.
 
@@ -49,26 +52,45 @@ def paired(a: Sequence[float], b: Sequence[float], alternative: str = "greater")
     """
     from scipy import stats
 
-    # Accuracies in percent are rounded floats: equal differences may be unequal in the last bit, which breaks ties.
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    p = 1.0 if not any(differences) else float(stats.wilcoxon(differences, alternative=alternative).pvalue)
+    if not np.isfinite(differences).all():
+        return Paired(Interval(math.nan, math.nan, math.nan), math.nan)
+    ordered = _level(a, b)
+    p = 1.0 if not any(ordered) else float(stats.wilcoxon(ordered, alternative=alternative).pvalue)
     return Paired(interval(differences), p)
+
+
+def _level(a: Sequence[float], b: Sequence[float]) -> Any:
+    """Return the differences in units of the largest value, equal where only rounding distinguishes them."""
+    found = np.asarray([a, b], dtype=np.float64)
+    largest = float(np.abs(found).max())
+    found = found / largest if largest else found
+    return np.round(found[0] - found[1], DIGITS)
+
+
+def _ranked(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return W+ - W-, the sum of signed ranks of which the p of `paired` is; zeros are left out."""
+    from scipy import stats
+
+    differences = _level(a, b)
+    differences = differences[differences != 0]
+    return float((np.sign(differences) * stats.rankdata(np.abs(differences))).sum())
 
 
 def effect_size(differences: Sequence[float]) -> float:
     """Return the mean of paired differences over their standard deviation (Cohen's d_z).
 
-    It is NaN for fewer than two differences, and infinite where all of them are equal and not 0.
+    It is NaN for fewer than two differences, and infinite where all of them are equal, up to rounding, and not 0.
 
     >>> round(effect_size([1.0, 2.0, 3.0]), 2)
     2.0
 
     Reference: Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, section 2.3.5 (recalled).
     """
-    if len(differences) < 2:
+    if len(differences) < 2 or not np.isfinite(differences).all():
         return math.nan
     mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
-    if spread == 0:
+    if spread <= abs(mean) * 10.0**-DIGITS:
         return math.copysign(math.inf, mean) if mean else 0.0
     return mean / spread
 
@@ -144,8 +166,10 @@ def verdicts(
     """Compare each rule with a reference, pair by pair: it is "above", "below" or "not distinguishable from" it.
 
     A rule is above or below where the two-sided p of Wilcoxon's signed ranks, adjusted by Holm for all rules, is under
-    5 %. With so few pairs that even unanimous ones could not get there, the verdict is "too few seeds", with the number
-    needed.
+    5 %. The direction is that of the same ranks. One diverged seed moves a mean far and a rank little: where the mean
+    has the other sign, there is no direction but a warning, and where its interval holds 0, the verdict says so. With
+    so few pairs that even unanimous ones could not get there, the verdict is "too few seeds", with the number needed;
+    a value that is not finite allows no verdict.
 
     Args:
         reference: one number for each seed.
@@ -160,6 +184,9 @@ def verdicts(
     'above theirs'
     >>> verdicts([1.0] * 3, {"ours": [2.0, 3.0, 2.5]}, than="theirs")["ours"].words
     'too few seeds: with 3 no difference can reach p < 0.05; at least 6 are needed'
+    >>> diverged = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, -80.0]
+    >>> verdicts([0.0] * 12, {"ours": diverged}, than="theirs")["ours"].words
+    'no direction against theirs: the ranks say above, the mean says below: look at the runs'
     """
     judged = _judged([(values, reference, than) for values in others.values()])
     return dict(zip(others, judged, strict=True))
@@ -188,23 +215,33 @@ def every_pair(values: Mapping[str, Sequence[float]]) -> dict[tuple[str, str], V
 def _judged(pairs: Sequence[tuple[Sequence[float], Sequence[float], str]]) -> list[Verdict]:
     """Judge values against a reference and its name, with p adjusted for all of these comparisons."""
     found = [paired(values, reference, "two-sided") for values, reference, _ in pairs]
-    # p is NaN where an accuracy is: the comparison still counts, as one that shows nothing.
+    # p is NaN where an accuracy is not finite: the comparison still counts, as one that shows nothing.
     adjusted = holm([1.0 if math.isnan(each.p) else each.p for each in found])
     answers = []
     for (values, reference, than), (difference, p), p_adjusted in zip(pairs, found, adjusted, strict=True):
         differences = [x - y for x, y in zip(values, reference, strict=True)]
-        words = _words(difference.mean, p_adjusted, len(differences), len(found), than)
+        words = _no_verdict([*values, *reference], p_adjusted, len(differences), len(found), than)
+        words = words or _direction(_ranked(values, reference), difference, than)
         answers.append(Verdict(difference, effect_size(differences), p, p_adjusted, words))
     return answers
 
 
-def _words(difference: float, p: float, pairs: int, comparisons: int, than: str) -> str:
-    """Put a tested difference into words."""
-    if math.isnan(difference):
-        return f"no verdict against {than}: an accuracy is not a number"
+def _no_verdict(values: Sequence[float], p: float, pairs: int, comparisons: int, than: str) -> str | None:
+    """Say why there is no direction; None where there is one."""
+    if not np.isfinite(values).all():
+        return f"no verdict against {than}: an accuracy is {'not a number' if np.isnan(values).any() else 'infinite'}"
     enough = 1 + math.floor(1 - math.log2(LEVEL / comparisons))  # smallest n with comparisons x 2^(1 - n) < LEVEL
     if pairs < enough:
         return f"too few seeds: with {pairs} no difference can reach p < {LEVEL}; at least {enough} are needed"
-    if p >= LEVEL:
-        return f"not distinguishable from {than}"
-    return f"{'above' if difference > 0 else 'below'} {than}"
+    return None if p < LEVEL else f"not distinguishable from {than}"
+
+
+def _direction(ranks: float, difference: Interval, than: str) -> str:
+    """Say on which side a rule is: that of the ranks, which gave the p, unless the mean is not on it."""
+    side = "above" if ranks > 0 else "below"
+    if ranks * difference.mean <= 0:
+        mean = "neither" if difference.mean == 0 else "below" if ranks > 0 else "above"
+        return f"no direction against {than}: the ranks say {side}, the mean says {mean}: look at the runs"
+    if difference.low <= 0 <= difference.high:
+        return f"{side} {than} by ranks, but the interval of the mean holds 0: look at the runs"
+    return f"{side} {than}"

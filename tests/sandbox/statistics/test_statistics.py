@@ -229,3 +229,78 @@ def test_a_missing_number_leaves_other_pairs_alone():
     assert found["a", "b"].words == "no verdict against b: an accuracy is not a number"
     assert found["c", "b"].words == "above b"
     assert found["c", "b"].adjusted == pytest.approx(3 * every_pair(sound)["c", "b"].p)
+
+
+def _ranks(values, reference):
+    """W+ - W- by comparing every pair of differences, in whole numbers: no sorting, no rounding."""
+    differences = [round(10**6 * (x - y)) for x, y in zip(values, reference, strict=True)]
+    sizes = [abs(d) for d in differences if d]
+    return sum(
+        (1 if d > 0 else -1) * (2 * sum(s < abs(d) for s in sizes) + sum(s == abs(d) for s in sizes) + 1)
+        for d in differences
+        if d
+    )
+
+
+DIVERGED = [1.0 + 0.1 * step for step in range(11)] + [-80.0]
+
+
+def test_a_diverged_seed_does_not_turn_a_verdict_round():
+    """The minimal case: W+ is 66 beside 12, p = 0.034, and the mean has the other sign."""
+    base = [0.0] * 12
+    found = verdicts(base, {"ours": DIVERGED}, "base")["ours"]
+    assert (found.p, found.difference.mean < 0) == (pytest.approx(stats.wilcoxon(DIVERGED).pvalue), True)
+    assert found.words == "no direction against base: the ranks say above, the mean says below: look at the runs"
+    both = every_pair({"ours": DIVERGED, "base": base})
+    assert both["base", "ours"].words == (
+        "no direction against ours: the ranks say below, the mean says above: look at the runs"
+    )
+
+
+@pytest.mark.parametrize("seeds", [12, 15, 20])
+def test_studies_with_one_diverged_seed_never_say_the_wrong_side(seeds):
+    """400 studies: over 80 % of the seeds are above, one is far below. No verdict may say "below"."""
+    rng = np.random.default_rng(seeds)
+    words = []
+    for _ in range(400):
+        values = rng.normal(1.0, 0.5, seeds)
+        values[rng.integers(seeds)] = -80.0
+        found = verdicts([0.0] * seeds, {"ours": values}, "base")["ours"]
+        directed = found.words.startswith(("above", "below"))
+        assert not directed or found.words.startswith("above" if _ranks(values, [0.0] * seeds) > 0 else "below")
+        words.append(found.words)
+    assert not any(line.startswith("below") for line in words)
+    assert sum(line.startswith("no direction") for line in words) > 200  # the ranks are clear and the mean contradicts
+
+
+def test_an_interval_that_holds_zero_is_said_beside_the_direction():
+    values = [1.0 + 0.1 * step for step in range(11)] + [-9.0]
+    found = verdicts([0.0] * 12, {"ours": values}, "base")["ours"]
+    assert found.difference.low < 0 < found.difference.mean
+    assert found.words == "above base by ranks, but the interval of the mean holds 0: look at the runs"
+
+
+def test_ranks_and_a_mean_of_zero_give_no_direction():
+    values = [1.0] * 11 + [-11.0]
+    assert verdicts([0.0] * 12, {"ours": values}, "base")["ours"].words == (
+        "no direction against base: the ranks say above, the mean says neither: look at the runs"
+    )
+
+
+@pytest.mark.parametrize(("value", "words"), [(math.nan, "not a number"), (math.inf, "infinite")])
+def test_a_value_that_is_not_finite_allows_no_verdict(value, words):
+    found = verdicts([0.0] * 8, {"ours": [*[1.0] * 7, value], "twice": [1.0] * 8}, "base")
+    assert found["ours"].words == f"no verdict against base: an accuracy is {words}"
+    assert math.isnan(found["ours"].p) and math.isnan(found["ours"].effect)
+    assert found["twice"].words == "above base"
+
+
+def test_rounding_does_not_order_ties():
+    """Accuracies k / 100 in percent: the differences are whole numbers of points, and the last bits are noise."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        ours, base = rng.integers(0, 100, (2, 12))
+        exact = paired([float(k) for k in ours], [float(k) for k in base], "two-sided")
+        rounded = paired([100 * (k / 100) for k in ours], [100 * (k / 100) for k in base], "two-sided")
+        assert rounded.p == exact.p
+    assert effect_size([91.1 - 90.1, 92.2 - 91.2, 93.3 - 92.3]) == math.inf
