@@ -11,14 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rules.steps import wide_dtype
+
 
 def uniform(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:
     """Draw numbers in [0, 1), in the dtype and on the device of `like`; without a generator from torch's global one.
 
+    For half precision they are float32: bfloat16 would draw multiples of 1/256, so that no probability below that is
+    met when they are compared with it.
+
     >>> uniform((2, 3), torch.Generator().manual_seed(0), torch.zeros(1)).shape
     torch.Size([2, 3])
     """
-    return torch.rand(tuple(shape), **_place(generator, like), dtype=like.dtype).to(like.device)
+    return torch.rand(tuple(shape), **_place(generator, like), dtype=wide_dtype(like)).to(like.device)
 
 
 def normal(shape: Sequence[int], generator: torch.Generator | None, like: Tensor) -> Tensor:

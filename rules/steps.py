@@ -1,9 +1,41 @@
-"""Sums, means, maxima and last values over the time steps that count, in sequences of different length."""
+"""Sums, means, maxima and last values over the time steps that count, and whole steps in a quotient.
+
+Half precision cannot count: bfloat16 has no 257, float16 no 65,520. Reductions are therefore float32 at least.
+"""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+SLACK = 1e-3  # of a step, as in Brian2's timestep(): 0.3 / 0.1, which rounds to 2.9999999999999996, is 3 steps
+
+
+def whole(quotient: float) -> int:
+    """Return the number of whole steps in a quotient; one that is at most 0.001 short of a whole number is that number.
+
+    >>> whole(0.3 / 0.1), whole(2.99), whole(100 * 0.29)
+    (3, 2, 29)
+    """
+    return math.floor(quotient + SLACK)
+
+
+def wide(x: Tensor) -> Tensor:
+    """Return `x` in float32 at least, so that a sum or a loss of many steps is exact to float32; itself if it is.
+
+    Gradients come back in the dtype of `x`.
+
+    >>> wide(torch.ones(2, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+    return x.to(wide_dtype(x))
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype in which values like `x` are counted and summed: its own, but float32 for half precision."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def counted(output: Tensor, lengths: Tensor) -> Tensor:
@@ -16,7 +48,12 @@ def counted(output: Tensor, lengths: Tensor) -> Tensor:
 
 
 def total(output: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return the sum over the steps that count, `[T, B, k]` to `[B, k]`."""
+    """Return the sum over the steps that count, `[T, B, k]` to `[B, k]`.
+
+    >>> total(torch.ones(401, 1, 1, dtype=torch.bfloat16)).item()
+    401.0
+    """
+    output = wide(output)
     return output.sum(0) if lengths is None else _masked(output, lengths, 0.0).sum(0)
 
 
@@ -27,21 +64,21 @@ def mean(output: Tensor, lengths: Tensor | None = None) -> Tensor:
     [1.0, 2.0]
     """
     if lengths is None:
-        return output.mean(0)
+        return wide(output).mean(0)
     return total(output, lengths) / lengths.clamp(max=len(output))[:, None]
 
 
 def largest(output: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return the maximum over the steps that count, `[T, B, k]` to `[B, k]`."""
-    return (output if lengths is None else _masked(output, lengths, -torch.inf)).max(0).values
+    return wide((output if lengths is None else _masked(output, lengths, -torch.inf)).max(0).values)
 
 
 def last(output: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return the last step that counts, `[T, B, k]` to `[B, k]`."""
     if lengths is None:
-        return output[-1]
+        return wide(output[-1])
     place = lengths.clamp(max=len(output)) - 1
-    return output.gather(0, place[None, :, None].expand(1, *output.shape[1:]))[0]
+    return wide(output.gather(0, place[None, :, None].expand(1, *output.shape[1:]))[0])
 
 
 def rows(signal: Tensor, lengths: Tensor | None = None) -> Tensor:

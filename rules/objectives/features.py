@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from rules.contract import Run, Trace
+from rules.steps import wide
 
 
 def gap_spike_rate_t(run: Run) -> Tensor:
@@ -50,8 +51,8 @@ READ_FROM = {  # what the model must offer for a feature, keys of NEEDS
 
 
 def pooled(x: Tensor) -> Tensor:
-    """Average `[T, B, d, *space]` over space: global average pooling."""
-    return x.flatten(3).mean(3) if x.ndim > 3 else x
+    """Average `[T, B, d, *space]` over space: global average pooling, in float32 at least."""
+    return wide(x).flatten(3).mean(3) if x.ndim > 3 else x
 
 
 AWAY = {  # what else may be missing, by the number of traces that are wanted

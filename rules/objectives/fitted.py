@@ -14,7 +14,7 @@ from rules.contract import Batch, Objective, Run
 from rules.errors import unknown
 from rules.measures import Measure, MultiLabel, Regression
 from rules.objectives.labels import LABELS
-from rules.steps import counted, last, mean, rows
+from rules.steps import counted, last, mean, rows, wide, wide_dtype
 
 PLACES = {"mean": mean, "last": last}
 
@@ -58,16 +58,16 @@ class Fitted(Objective):
         """Return outputs and wanted values, `[B, k]` each; `[T, B, k]` where every step is compared."""
         steps, samples, width = run.output.shape
         if batch.targets is not None:
-            return run.output, self.fit(batch.targets, (steps, samples, width), run.output)
+            return wide(run.output), self.fit(batch.targets, (steps, samples, width), run.output)
         if batch.y is None:
             raise ValueError("this objective needs y or targets: let the loader yield (x, y) or rules.Batch(x, y)")
         wanted = self.fit(batch.y, (samples, width), run.output)
         if self.at == "step":
-            return run.output, wanted.expand_as(run.output)
+            return wide(run.output), wanted.expand_as(run.output)
         return self.scores(run, batch.lengths), wanted
 
     def fit(self, wanted: Tensor, shape: tuple[int, ...], output: Tensor) -> Tensor:
-        """Return the wanted values in a shape and in the dtype of the output."""
+        """Return the wanted values in a shape and in the dtype of the comparison, float32 at least."""
         if wanted.shape == shape[:-1] and shape[-1] == 1:
             wanted = wanted[..., None]
         if wanted.shape != shape:
@@ -77,7 +77,7 @@ class Fitted(Objective):
                 + (f", or one output to the model: nn.Linear(..., 1) for {list(shape[:-1])}" if shape[-1] > 1 else "")
                 + self.otherwise(wanted)
             )
-        return wanted.to(output.dtype)
+        return wanted.to(wide_dtype(output))
 
     def otherwise(self, wanted: Tensor) -> str:
         """Return further advice on answers that do not fit, such as class numbers."""

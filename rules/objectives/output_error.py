@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from rules.contract import Batch, Objective, Run
 from rules.objectives.labels import LABELS, labels, require_whole_sequences, wanted
+from rules.steps import wide
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class BitError(Objective):
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         require_whole_sequences(batch, self)
-        target = wanted(run.output[0], labels(run, batch), 1.0, 0.0)
-        return (run.output - target).square().sum(2).mean() / 2
+        output = wide(run.output)
+        target = wanted(output[0], labels(run, batch), 1.0, 0.0)
+        return (output - target).square().sum(2).mean() / 2
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,12 @@ class BinaryCrossEntropy(Objective):
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         require_whole_sequences(batch, self)
-        low, high = (float(bound) for bound in torch.aminmax(run.output.detach()))
+        output = wide(run.output)
+        low, high = (float(bound) for bound in torch.aminmax(output.detach()))
         if not (low >= 0 and high <= 1):
             raise ValueError(
                 f"outputs run from {low:g} to {high:g}; this objective needs probabilities: use a read-out of "
                 "stochastic binary units, or for logits ce_mean with one class a sample, bce with several labels"
             )
-        target = wanted(run.output[0], labels(run, batch), 1.0, 0.0).expand_as(run.output)
-        return F.binary_cross_entropy(run.output, target, reduction="sum") / (len(run.output) * run.output.shape[1])
+        target = wanted(output[0], labels(run, batch), 1.0, 0.0).expand_as(output)
+        return F.binary_cross_entropy(output, target, reduction="sum") / (len(output) * output.shape[1])

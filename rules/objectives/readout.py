@@ -6,7 +6,6 @@ that its loss uses, so that accuracy and loss refer to the same quantity.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -24,7 +23,7 @@ from rules.objectives.labels import (
     require_whole_sequences,
     wanted,
 )
-from rules.steps import largest, last, rows, total
+from rules.steps import largest, last, rows, total, whole, wide, wide_dtype
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class CrossEntropy(Objective):
     def by_step(self, run: Run, batch: Batch) -> Tensor:
         """Return the mean over all steps that count of the cross-entropy of each."""
         y = labels_by_step(run, batch, self.ignore_index)
-        return per_step(F.cross_entropy, run.output, y, **self.options(run))
+        return per_step(F.cross_entropy, wide(run.output), y, **self.options(run))
 
     def options(self, run: Run) -> dict[str, Any]:
         """Return the options for `torch.nn.functional.cross_entropy`."""
@@ -76,7 +75,7 @@ class CrossEntropy(Objective):
                 f"weight has {len(self.weight)} numbers, and the output {run.output.shape[2]} classes: give one for "
                 f"each class, as in weight={(1.0,) * run.output.shape[2]}"
             )
-        weight = torch.tensor(self.weight, dtype=run.output.dtype, device=run.output.device)
+        weight = torch.tensor(self.weight, dtype=wide_dtype(run.output), device=run.output.device)
         return {"ignore_index": self.ignore_index, "weight": weight}
 
 
@@ -154,7 +153,7 @@ class TET(CrossEntropy):
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         fit = self.by_step(run, batch)
-        away = (run.output - self.phi).square()
+        away = (wide(run.output) - self.phi).square()
         pull = away.mean() if batch.lengths is None else rows(away, batch.lengths).mean()
         return (1 - self.lam) * fit + self.lam * pull
 
@@ -214,7 +213,7 @@ class CountError(Objective):
         require_whole_sequences(batch, self)
         steps = len(run.output)
         counts = self.scores(run)
-        target = wanted(counts, labels(run, batch), math.floor(steps * self.on), math.floor(steps * self.off))
+        target = wanted(counts, labels(run, batch), whole(steps * self.on), whole(steps * self.off))
         return F.mse_loss(counts, target) / steps
 
 
@@ -237,5 +236,6 @@ class MembraneError(Objective):
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         require_whole_sequences(batch, self)
-        target = wanted(run.output[0], labels(run, batch), self.on, self.off)
-        return F.mse_loss(run.output, target.expand_as(run.output))
+        output = wide(run.output)
+        target = wanted(output[0], labels(run, batch), self.on, self.off)
+        return F.mse_loss(output, target.expand_as(output))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run, Trace
 from rules.measures import Measure
+from rules.steps import total, wide
 
 LAYERS = frozenset({"layers"})
 
@@ -26,7 +27,7 @@ def hidden(run: Run) -> tuple[Trace, ...]:
 
 def counts(trace: Trace) -> Tensor:
     """Return the number of spikes of each neuron over the sequence, `[B, neurons]`."""
-    return trace.post.sum(0).flatten(1)
+    return total(trace.post).flatten(1)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class RateL1(Objective):
     needs: ClassVar[frozenset[str]] = LAYERS
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return self.weight * torch.stack([trace.post.mean() for trace in hidden(run)]).sum()
+        return self.weight * torch.stack([wide(trace.post).mean() for trace in hidden(run)]).sum()
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class MembranePenalty(Objective):
     needs: ClassVar[frozenset[str]] = LAYERS
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return self.weight * torch.stack([(trace.u - self.centre).square().mean() for trace in hidden(run)]).sum()
+        return self.weight * torch.stack([(wide(trace.u) - self.centre).square().mean() for trace in hidden(run)]).sum()
 
 
 @dataclass(frozen=True)

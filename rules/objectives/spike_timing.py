@@ -12,10 +12,14 @@ from torch.nn import functional as F
 from rules.contract import Batch, Objective, Run
 from rules.objectives.labels import LABELS, labels, require_whole_sequences, wanted
 from rules.objectives.readout import CrossEntropy
+from rules.steps import wide, wide_dtype
 
 
 class FirstSpike(torch.autograd.Function):
-    """The step of the first spike of `[T, ...]`, counted from 0, or T if there is none. Backward: -1 at that spike."""
+    """The step of the first spike of `[T, ...]`, counted from 0, or T if there is none, in float32 at least.
+
+    Backward: -1 at that spike.
+    """
 
     @staticmethod
     def forward(ctx: Any, spikes: Tensor) -> Tensor:
@@ -23,14 +27,14 @@ class FirstSpike(torch.autograd.Function):
         # argmax returns the first of equal maxima, and is not defined for bool
         first = torch.where(fired.any(0), fired.to(torch.int8).argmax(0), len(spikes))
         ctx.save_for_backward(first)
-        ctx.steps = len(spikes)
-        return first.to(spikes.dtype)
+        ctx.steps, ctx.dtype = len(spikes), spikes.dtype
+        return first.to(wide_dtype(spikes))
 
     @staticmethod
     def backward(ctx: Any, error: Tensor) -> Tensor:
         (first,) = ctx.saved_tensors
         steps = torch.arange(ctx.steps, device=error.device).view(-1, *[1] * first.ndim)
-        return torch.where(steps == first, -error, 0.0)
+        return torch.where(steps == first, -error, 0.0).to(ctx.dtype)
 
 
 def first_spike(spikes: Tensor) -> Tensor:
@@ -111,10 +115,12 @@ class VanRossum(Objective):
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         require_whole_sequences(batch, self)
-        steps = len(run.output)
+        output = wide(run.output)
+        steps = len(output)
         beats = torch.arange(steps, device=run.output.device) % self.period == self.period - 1
-        target = wanted(run.output[0], labels(run, batch), 1.0, 0.0) * beats[:, None, None]
-        lag = torch.arange(steps, device=run.output.device, dtype=run.output.dtype)
+        target = wanted(output[0], labels(run, batch), 1.0, 0.0) * beats[:, None, None]
+        lag = torch.arange(steps, device=output.device, dtype=output.dtype)
         kernel = torch.exp(-(lag[:, None] - lag) * self.dt / self.tau).tril()  # [T, T]
-        filtered = torch.einsum("ts,sbc->tbc", kernel, run.output - target)
+        with torch.autocast(output.device.type, enabled=False):  # half precision cannot add the steps
+            filtered = torch.einsum("ts,sbc->tbc", kernel, output - target)
         return self.dt / self.tau * filtered.square().sum((0, 2)).mean()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
-from sandbox.neurons.firing import RESETS, cut, held, plus
+from sandbox.neurons.firing import RESETS, cut, held, idle, plus
 
 
 class ALIFState(NamedTuple):
@@ -98,7 +98,7 @@ class ALIF(Neuron):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ALIFState:
         """Return the resting state, without adaptation, ready to fire."""
         v = full(shape, self.v_leak, like)
-        return ALIFState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return ALIFState(v, torch.zeros_like(v), idle(v, self.t_refractory))
 
     def integrate(self, current: Tensor, state: ALIFState, dt: float) -> ALIFState:
         """Return the exact solution after one step."""

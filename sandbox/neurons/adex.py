@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, full, smallest
-from sandbox.neurons.firing import cut, held, plus, to_value
+from sandbox.neurons.firing import cut, held, idle, plus, to_value
 from sandbox.neurons.schemes import Variables, euler
 
 
@@ -161,7 +161,7 @@ class AdEx(Neuron):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> AdExState:
         """Return the state at the leak potential, without adaptation, ready to fire."""
         v = full(shape, self.v_leak, like)
-        return AdExState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return AdExState(v, torch.zeros_like(v), idle(v, self.t_refractory))
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
         """Return dv/dt [mV/ms] and dw/dt [nA/ms]."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Value, decay, full, toward
-from sandbox.neurons.firing import Resetting, held
+from sandbox.neurons.firing import Resetting, held, idle
 from sandbox.neurons.schemes import relax
 
 
@@ -113,7 +113,7 @@ class CobaLIF(Resetting):
         """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         zero = torch.zeros_like(v)
-        return CobaLIFState(v, zero, zero, zero if self.t_refractory > 0 else None)
+        return CobaLIFState(v, zero, zero, idle(v, self.t_refractory))
 
     def integrate(self, current: Tensor, state: CobaLIFState, dt: float) -> CobaLIFState:
         """Take one exponential Euler step: exact for the conductances; the membrane uses those before the step."""

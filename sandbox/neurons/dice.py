@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from rules.steps import wide_dtype
+
 BITS = 24  # random bits in a draw: exact in float32, so float32 and float64 see the same draws
 GOLDEN = -7046029254386353131  # 2^64 / golden ratio, as a signed number
 
@@ -28,7 +30,8 @@ def uniform(key: Tensor, like: Tensor, stream: int = 0) -> Tensor:
     """Draw a number for each element of `like`, uniform on the 2^24 midpoints of (0, 1).
 
     SplitMix64's finaliser is applied to a counter in the wrap-around arithmetic of int64, so every device gives the
-    same numbers. Different streams of one key are independent.
+    same numbers. Different streams of one key are independent. Numbers for half precision are float32, because it would
+    round some of them to 0 and 1.
 
     >>> u = uniform(torch.tensor(7), torch.zeros(100_000))
     >>> 0.497 < float(u.mean()) < 0.503
@@ -38,7 +41,7 @@ def uniform(key: Tensor, like: Tensor, stream: int = 0) -> Tensor:
     """
     cells = torch.arange(like.numel(), dtype=torch.int64, device=like.device).reshape(like.shape)
     bits = _mixed(_mixed(key + stream * 1442695040888963407) + cells * GOLDEN)
-    return (_shifted(bits, 64 - BITS).to(like.dtype) + 0.5) * 2.0**-BITS
+    return (_shifted(bits, 64 - BITS).to(wide_dtype(like)) + 0.5) * 2.0**-BITS
 
 
 def normal(key: Tensor, like: Tensor, stream: int = 0) -> Tensor:

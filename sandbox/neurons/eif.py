@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full
-from sandbox.neurons.firing import cut, held, to_value
+from sandbox.neurons.firing import cut, held, idle, to_value
 from sandbox.neurons.schemes import euler
 
 
@@ -98,7 +98,7 @@ class EIF(Neuron):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> EIFState:
         """Return the state at the leak potential, ready to fire."""
         v = full(shape, self.v_leak, like)
-        return EIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return EIFState(v, idle(v, self.t_refractory))
 
     def derivative(self, current: Tensor, v: Tensor) -> Tensor:
         """Return dv/dt [mV/ms]."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, decay, full, smallest, span, toward
 from sandbox.neurons.dice import following, uniform
-from sandbox.neurons.firing import RESETS, held, spike
+from sandbox.neurons.firing import RESETS, held, idle, spike
 
 
 class EscapeLIFState(NamedTuple):
@@ -107,7 +107,7 @@ class EscapeLIF(Neuron):
         """Return the resting state, ready to fire, with the key of the seed."""
         v = full(shape, self.v_leak, like)
         key = torch.tensor(self.seed, dtype=torch.int64, device=like.device)
-        return EscapeLIFState(v, key, torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return EscapeLIFState(v, key, idle(v, self.t_refractory))
 
     def integrate(self, current: Tensor, state: EscapeLIFState, dt: float) -> EscapeLIFState:
         """Return the exact solution after one step; refractory cells are clamped."""
@@ -120,6 +120,7 @@ class EscapeLIF(Neuron):
         lifted = self.delta_v * torch.log(-torch.log(dice) * (self.tau_escape / dt))
         u = affine(self.centred(state) - lifted, 1 / self.swing)
         spikes, wait = spike(self.surrogate, u, state.wait, self.t_refractory, dt)
+        spikes = spikes.to(state.v.dtype)  # the draws of half precision are float32
         return spikes, EscapeLIFState(RESETS[self.reset][0](state.v, spikes, self), following(state.key), wait)
 
     def centred(self, state: EscapeLIFState) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate, reset_signal
+from rules.steps import whole, wide, wide_dtype
 from sandbox.neurons.base import Neuron, Value, affine, span
 
 
@@ -18,17 +18,42 @@ def spike(
 ) -> tuple[Tensor, Tensor | None]:
     """Return spikes where `u >= 0` (`u > 0` if strict) in cells that are not refractory, and the steps each cell waits.
 
-    The refractory period is cut to whole steps as in Brian2, floor(t_refractory / dt).
+    The refractory period is cut to whole steps as in Brian2, floor(t_refractory / dt). Steps are counted in float32 at
+    least, because bfloat16 and float16 skip whole numbers above 256 and 2048.
+
+    Raises:
+        ValueError: for more steps than the counter can count.
     """
     spikes = surrogate.spike(u, strict)
     if wait is None:
         if not t_refractory > 0:
             return spikes, None
         wait = torch.zeros_like(u)
+    wait = wide(wait)
     spikes = spikes * (wait <= 0)
-    # As Brian2's timestep(), whose 1e-3 keeps 0.3 / 0.1 at 3 steps; the step of the spike itself counts as one.
-    closed = math.floor(t_refractory / dt + 1e-3) - 1.0
+    closed = float(_countable(t_refractory, dt, wait.dtype) - 1)  # the step of the spike itself counts as one
     return spikes, torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
+
+
+def idle(v: Tensor, t_refractory: float) -> Tensor | None:
+    """Return the counter of refractory steps of cells at rest, in float32 at least; None without a period.
+
+    >>> idle(torch.zeros(2, dtype=torch.bfloat16), 5.0).dtype
+    torch.float32
+    """
+    return torch.zeros_like(v, dtype=wide_dtype(v)) if t_refractory > 0 else None
+
+
+def _countable(t_refractory: float, dt: float, dtype: torch.dtype) -> int:
+    """Return the whole steps of a refractory period; raise ValueError for more than the dtype tells apart."""
+    most = 2 / torch.finfo(dtype).eps
+    if not t_refractory / dt < most:
+        raise ValueError(
+            f"t_refractory={t_refractory:g} ms is {t_refractory / dt:.3g} steps of dt={dt:g} ms, and "
+            f"{str(dtype).removeprefix('torch.')} counts to {most:.0f}: use a longer dt, a shorter period, or "
+            "currents.double()"
+        )
+    return whole(t_refractory / dt)
 
 
 def cut(cell: Any, state: Any, dt: float, strict: bool = False) -> tuple[Tensor, Tensor | None]:

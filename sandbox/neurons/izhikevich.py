@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
-from sandbox.neurons.firing import cut, held, plus, to_value
+from sandbox.neurons.firing import cut, held, idle, plus, to_value
 from sandbox.neurons.schemes import Variables, euler
 
 
@@ -109,7 +109,7 @@ class Izhikevich(Neuron):
         """Return the resting state, or the point nearest to rest if b leaves no fixed point; ready to fire."""
         b = smallest(self.b)
         v = full(shape, (b - 5 - math.sqrt(max((5 - b) ** 2 - 22.4, 0.0))) / 0.08, like)
-        return IzhikevichState(v, v * self.b, torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return IzhikevichState(v, v * self.b, idle(v, self.t_refractory))
 
     def derivatives(self, current: Tensor, v: Tensor, u: Tensor) -> Variables:
         """Return dv/dt [mV/ms] and du/dt [mV/ms^2]."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import affine, decay, full, toward
-from sandbox.neurons.firing import Resetting, held
+from sandbox.neurons.firing import Resetting, held, idle
 
 
 class LIFState(NamedTuple):
@@ -81,7 +81,7 @@ class LIF(Resetting):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> LIFState:
         """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
-        return LIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return LIFState(v, idle(v, self.t_refractory))
 
     def integrate(self, current: Tensor, state: LIFState, dt: float) -> LIFState:
         """Return the exact solution after one step; refractory cells are clamped."""

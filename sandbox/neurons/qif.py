@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full
-from sandbox.neurons.firing import cut, held, to_value
+from sandbox.neurons.firing import cut, held, idle, to_value
 from sandbox.neurons.schemes import rk2
 
 
@@ -96,7 +96,7 @@ class QIF(Neuron):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> QIFState:
         """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
-        return QIFState(v, torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return QIFState(v, idle(v, self.t_refractory))
 
     def derivative(self, current: Tensor, v: Tensor) -> Tensor:
         """Return dv/dt [mV/ms]."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest, span
-from sandbox.neurons.firing import cut, to_value
+from sandbox.neurons.firing import cut, idle, to_value
 from sandbox.neurons.schemes import Variables, rk4
 
 
@@ -99,7 +99,7 @@ class ResonateAndFire(Neuron):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> ResonateAndFireState:
         """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
-        return ResonateAndFireState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return ResonateAndFireState(v, torch.zeros_like(v), idle(v, self.t_refractory))
 
     def derivatives(self, current: Tensor, v: Tensor, w: Tensor) -> Variables:
         """Return dv/dt and dw/dt [mV/ms]."""

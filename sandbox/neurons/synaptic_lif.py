@@ -12,7 +12,7 @@ from torch import Tensor
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import affine, decay, full, toward
 from sandbox.neurons.exprel import exprel, exprel_slope
-from sandbox.neurons.firing import Resetting, held
+from sandbox.neurons.firing import Resetting, held, idle
 
 
 class CubaLIFState(NamedTuple):
@@ -85,7 +85,7 @@ class CubaLIF(Resetting):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> CubaLIFState:
         """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
-        return CubaLIFState(v, torch.zeros_like(v), torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return CubaLIFState(v, torch.zeros_like(v), idle(v, self.t_refractory))
 
     def integrate(self, current: Tensor, state: CubaLIFState, dt: float) -> CubaLIFState:
         """Return the exact solution after one step: the synapse relaxes, and the membrane follows it."""
@@ -150,7 +150,7 @@ class AlphaLIF(Resetting):
         """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
         zero = torch.zeros_like(v)
-        return AlphaLIFState(v, zero, zero, zero if self.t_refractory > 0 else None)
+        return AlphaLIFState(v, zero, zero, idle(v, self.t_refractory))
 
     def integrate(self, current: Tensor, state: AlphaLIFState, dt: float) -> AlphaLIFState:
         """Return the exact solution after one step."""

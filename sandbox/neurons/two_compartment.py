@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Value, full, smallest
-from sandbox.neurons.firing import Resetting, held
+from sandbox.neurons.firing import Resetting, held, idle
 from sandbox.neurons.schemes import Variables, rk4
 
 
@@ -106,7 +106,7 @@ class TwoCompartment(Resetting):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> TwoCompartmentState:
         """Return the resting state, ready to fire."""
         v = full(shape, self.v_leak, like)
-        return TwoCompartmentState(v, v, torch.zeros_like(v) if self.t_refractory > 0 else None)
+        return TwoCompartmentState(v, v, idle(v, self.t_refractory))
 
     def derivatives(self, current: Tensor, v: Tensor, v_dend: Tensor) -> Variables:
         """Return dv/dt and dv_dend/dt [mV/ms]."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rules.draws import uniform
+from rules.steps import SLACK
 
 
 def _steps(steps: int) -> None:
@@ -88,6 +89,10 @@ class Poisson:
 class Latency:
     """Encode as one spike per feature, at step `min(floor((1 - x) steps), steps - 1)`: larger is earlier, 0 is silent.
 
+    A feature that is at most 0.001 steps short of a step belongs to that step, as times do in Brian2, so that quantised
+    features such as `k / steps` or pixels reach the step that they mean. Steps are computed in float64 and counted as
+    integers, whatever the dtype of the features.
+
     Args:
         steps: number of time steps, 20 by default.
 
@@ -106,8 +111,9 @@ class Latency:
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         _unit(x, "Latency")
-        at = ((1 - x) * self.steps).floor().clamp(max=self.steps - 1)  # 1 - x rounds to 1 for the smallest x
-        times = torch.arange(self.steps, dtype=x.dtype, device=x.device).view(-1, *[1] * x.ndim)
+        exact = (1 - x.double()) * self.steps + SLACK
+        at = exact.floor().long().clamp(max=self.steps - 1)  # 1 - x rounds to 1 for the smallest x
+        times = torch.arange(self.steps, device=x.device).view(-1, *[1] * x.ndim)
         return ((times == at) & (x > 0)).to(x.dtype)
 
 

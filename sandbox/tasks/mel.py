@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+ROUNDING = 1e-9  # of a sum of thousands of shares of a threshold in float64; less than 1e-3, which would shift spikes
 CHUNK = 256  # sounds whose spectra are in memory at a time
 
 
@@ -92,10 +93,10 @@ def integrate_and_fire(drive: Floats, threshold: float) -> Floats:
 
     Here u is the drive clipped to 0..threshold, so that one spike per step is enough. Since v is the remainder of the
     input, all steps are computed at once: s[t] = floor(U[t] / threshold) - floor(U[t-1] / threshold), where U is the
-    sum of u.
+    sum of u. A sum that rounding left 1e-9 thresholds short of a whole number has reached it.
 
     >>> integrate_and_fire(np.array([[0.5], [0.75], [-3.0], [0.75], [9.0]]), threshold=1.0).T.tolist()
     [[0.0, 1.0, 0.0, 1.0, 1.0]]
     """
-    fired = np.floor(np.cumsum(np.clip(drive / threshold, 0, 1), axis=-2))
+    fired = np.floor(np.cumsum(np.clip(drive / threshold, 0, 1), axis=-2) + ROUNDING)
     return np.diff(fired, axis=-2, prepend=0)

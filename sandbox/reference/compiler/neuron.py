@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate, reset_signal
+from rules.steps import wide_dtype
 from sandbox.neurons.base import Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
@@ -73,13 +74,15 @@ class CompiledNeuron(Neuron):
         values = [full(shape, self._initial(name), like) for name in self.model.variables]
         refractory = self.model.stays is not None or self.t_refractory > 0
         key = torch.zeros((), dtype=torch.int64, device=like.device) if self.model.draws else None
-        return self.state_class(*values, wait=full(shape, 0.0, like) if refractory else None, key=key)
+        wait = torch.zeros(shape, dtype=wide_dtype(like), device=like.device) if refractory else None
+        return self.state_class(*values, wait=wait, key=key)
 
     def integrate(self, current: Tensor, state: Any, dt: float) -> Any:
         """Return the state after `dt` ms by Brian2's method; refractory cells keep their clamped variables."""
         plan = self._plan(state, dt)
         program = plan.update
         values = program([*state, current, *self._extra(program, state)] if program.extra else [*state, current])
+        values = self._in_dtype(values, state)
         return self.state_class._make([*values, state[-1]] if plan.refractory else [*values, *state[-2:]])
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
@@ -95,13 +98,14 @@ class CompiledNeuron(Neuron):
         wait: Tensor | None = state[-2]
         if model.stays is None:
             spikes, wait = spike(surrogate, u, wait, self.t_refractory, dt, model.strict)
+            spikes = spikes.to(state[0].dtype)
         else:
             wait = torch.zeros_like(u) if wait is None else wait
-            spikes = surrogate.spike(u, model.strict) * (wait <= 0)
+            spikes = (surrogate.spike(u, model.strict) * (wait <= 0)).to(state[0].dtype)
             wait = torch.where(spikes.detach() > 0, 1.0, wait)
         if plan.reset is None:
             return spikes, self.state_class(*state[:-2], wait, key)
-        values = plan.reset([*state, reset_signal(spikes), *self._extra(plan.reset, state)])
+        values = self._in_dtype(plan.reset([*state, reset_signal(spikes), *self._extra(plan.reset, state)]), state)
         return spikes, self.state_class(*values, wait, key)
 
     def centred(self, state: Any) -> Tensor:
@@ -157,6 +161,11 @@ class CompiledNeuron(Neuron):
     def _initial(self, name: str) -> Value:
         start = self.starts.get(name, 0.0)
         return parse(start, symbols())(self.parameters) if isinstance(start, str) else start
+
+    def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
+        """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""
+        dtype, count = state[0].dtype, len(self.model.variables)
+        return [*(value.to(dtype) for value in values[:count]), *values[count:]]
 
     def _extra(self, program: Program, state: Any) -> list[Any]:
         """Return the inputs of a program beside the state: draws, and parameters that are tensors."""

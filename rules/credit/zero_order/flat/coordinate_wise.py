@@ -15,6 +15,7 @@ from rules.credit.zero_order.flat.copies import Copies, Widest, divided
 from rules.credit.zero_order.flat.moving import require_number, require_visible
 from rules.credit.zero_order.sharing import generator, seeds, shared
 from rules.errors import unknown
+from rules.steps import whole
 
 CHOICES = {"diff": ("central", "forward"), "subset": ("redrawn", "fixed")}
 
@@ -97,7 +98,7 @@ class CoordinateWise(CreditRule):
         for name, p in asking.parameters.items():
             require_visible("step", self.step_for(p.dtype), {name: p})
         number = sum(p.numel() for p in asking.parameters.values())
-        kept = number - int(self.sparsity * number)
+        kept = number - whole(self.sparsity * number)
         chosen = self.chosen(number, kept, rng)
         with torch.no_grad(), Widest(model) as widest:
             clean = asking.run()
