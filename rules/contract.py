@@ -162,6 +162,10 @@ class Objective(ABC):
         """Count one training step; the Trainer calls this after every step, for schedules such as a warm-up."""
         return
 
+    def remark(self) -> str | None:
+        """Return what the batches since the last call should tell the user, or None; the Trainer asks after an epoch."""
+        return None
+
     @abstractmethod
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         """Return the loss, a scalar: a mean over the batch."""

@@ -52,7 +52,8 @@ def evaluated(
         run = infer(views, (look and views is batch) or objective.needs)
         plain = run if views is batch else infer(batch, look)
         answers, truth = objective.answers(plain, batch)
-        loss += float(objective(run, views)) * len(truth)
+        if len(truth):  # otherwise every label is left out, and there is no loss
+            loss += float(objective(run, views)) * len(truth)
         latency.add(plain, batch)
         measure.add(answers, truth)
         seen, answered = seen + samples(batch), answered + len(truth)

@@ -38,6 +38,29 @@ def wide_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+def power_of_two(x: Tensor) -> Tensor:
+    """Return the power of two at or below each magnitude, and 1 for 0; dividing by it rounds nothing.
+
+    >>> power_of_two(torch.tensor([3e38, 5.0, -0.3, 0.0])).tolist()[1:]
+    [4.0, 0.25, 1.0]
+    """
+    mantissa = torch.frexp(x).mantissa.abs()  # 1/2 to 1, and 0 for 0
+    return torch.where(x == 0, 1.0, x.abs() / (2 * mantissa))
+
+
+def length(x: Tensor) -> Tensor:
+    """Return the Euclidean norm over all entries, in float32 at least, whose squares neither over- nor underflow.
+
+    >>> float(length(torch.tensor([3e30, 4e30]))) == float(torch.tensor(5e30))
+    True
+    """
+    x = wide(x)
+    if not x.numel():
+        return x.new_zeros(())
+    scale = power_of_two(torch.linalg.vector_norm(x.detach(), torch.inf))
+    return torch.linalg.vector_norm(x / scale) * scale
+
+
 def counted(output: Tensor, lengths: Tensor) -> Tensor:
     """Return which steps of `[T, B, ...]` count, `[T, B]`: step t of sample b counts if `t < lengths[b]`.
 

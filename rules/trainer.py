@@ -242,6 +242,8 @@ class Trainer:
         for _ in range(epochs):
             if (set_epoch := method_of(loader, "set_epoch")) is not None:
                 set_epoch(self.epoch)
+            whole = self.position == 0
+            self.rule.objective.remark()  # what was before this epoch does not belong to it
             for item in self.rest_of(loader, self.position):
                 info = self.step(item)
                 self.position += 1
@@ -252,6 +254,9 @@ class Trainer:
                     "once already; hand over a list or a DataLoader"
                 )
             self.epoch, self.position = self.epoch + 1, 0
+            remark = self.rule.objective.remark()
+            if whole and remark is not None:
+                warnings.warn(remark, stacklevel=2)
 
     def evaluate(
         self, loader: Iterable[Any], steps: Iterable[int] = (), inference: str | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rules.schedules import Schedule
+from rules.steps import power_of_two, wide
 
 
 class Updates:
@@ -50,7 +52,7 @@ class Updates:
             parameter.grad = total.get(name)
         try:
             if self.clip is not None:
-                nn.utils.clip_grad_norm_(parameters.values(), self.clip)
+                clipped(parameters.values(), self.clip)
             if self.schedule is not None:
                 set_rate(optimizer, self.schedule.factor(step // self.accumulate))
             optimizer.step()
@@ -70,6 +72,32 @@ class Updates:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what had been accumulated."""
         self.pending = dict(state)
+
+
+def clipped(parameters: Iterable[nn.Parameter], most: float) -> None:
+    """Scale the gradients, in place, so that their norm together is at most `most`.
+
+    As `torch.nn.utils.clip_grad_norm_`, except where the squares of finite gradients overflow their dtype: there it
+    would take the norm for infinite and the gradients for zero.
+
+    >>> weight = nn.Parameter(torch.zeros(2))
+    >>> weight.grad = torch.tensor([3e30, 4e30])
+    >>> clipped([weight], 1.0)
+    >>> weight.grad
+    tensor([0.6000, 0.8000])
+    """
+    known = [p for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in known if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if gradients and not norm.isfinite():
+        scale = power_of_two(torch.stack([wide(g.abs().max()).to(norm.device) for g in gradients if g.numel()]).max())
+        if scale.isfinite():  # and so are the gradients
+            norm = nn.utils.get_total_norm([wide(g) / scale.to(g.device) for g in gradients])
+            if float(norm) * float(scale) <= most:
+                return
+            for g in gradients:
+                g.div_(scale.to(g.device))
+    nn.utils.clip_grads_with_norm_(known, most, norm)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -31,8 +31,9 @@ HEAVY = {
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
     [
         *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
-        *("rules.draws", "rules.steps", "rules.measures"),
+        *("rules.steps", "rules.measures"),
     ],
+    ["rules.draws"],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],
     ["rules.spikes", "rules.untouched", "rules.products", "rules.last_weight"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],

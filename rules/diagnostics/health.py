@@ -12,6 +12,7 @@ from rules.contract import Batch, Credit
 from rules.forward import leaves, looking, pieces, run_model, takes
 from rules.optional import plain
 from rules.spikes.bits import is_bits
+from rules.steps import power_of_two, wide
 
 SILENT = 0.005  # firing probability per step below which a layer carries no signal
 SATURATED = 0.90  # firing probability per step above which a layer carries no signal
@@ -65,7 +66,7 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
                 return
             returned.append(spikes)
             ones, all_ = counts.get(name, (0.0, 0.0))
-            counts[name] = [ones + float(spikes.sum()), all_ + spikes.numel()]
+            counts[name] = [ones + float(spikes.sum(dtype=torch.float64)), all_ + spikes.numel()]
 
         return hook
 
@@ -132,7 +133,15 @@ def check_credit(
 
 
 def rms(x: Tensor) -> float:
-    """Return the root mean square; 0 for an empty tensor."""
+    """Return the root mean square, whose squares neither over- nor underflow; 0 for an empty tensor.
+
+    >>> round(rms(torch.tensor([3e-30, 4e-30])) / 1e-30, 4)
+    3.5355
+    """
     if x.layout is not torch.strided:  # zeros that are not stored count as well
         x = x.detach().to_dense()
-    return float(x.detach().abs().square().mean().sqrt()) if x.numel() else 0.0
+    if not x.numel():
+        return 0.0
+    sizes = wide(x.detach().abs())
+    scale = power_of_two(sizes.max())
+    return float((sizes / scale).square().mean().sqrt() * scale)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +14,12 @@ from torch.autograd.function import once_differentiable
 
 from rules.errors import unknown
 from rules.processes import gathered, processes, rank, summed
+from rules.steps import power_of_two, wide
 
+ALONE = (
+    "no positive pair: no class occurs twice in this batch, so its contrast is 0 and teaches nothing; use a larger or a "
+    "balanced batch, more steps, or two views of each sample"
+)
 CHUNK = 1 << 17  # entries of the similarity matrix held at once: half a MiB in float32, so that they fit into a cache
 
 
@@ -97,7 +103,8 @@ class Contrast:
     where A+ are the anchors that have a positive.
 
     The gradient is computed with the loss, `dL/d(n_a.n_q) = (softmax_q - w(a, q) / sum_p w(a, p)) / (|A+| tau(a, q))`,
-    so that nothing of the size of the matrix is kept; it cannot be differentiated again.
+    so that nothing of the size of the matrix is kept; it cannot be differentiated again. A batch without a positive
+    pair, such as a last batch of one sample, has a loss of 0 and a gradient of 0, with a warning.
 
     Args:
         temperature: tau, a number, which grows as `tau (1 + gamma |t - t'|)`, or a function of the lag `|t - t'|` in
@@ -147,6 +154,13 @@ class Contrast:
 
     def __call__(self, features: Tensor, labels: Tensor, samples: Tensor | None = None) -> Tensor:
         """Return the loss of `features [T, B, D]` with `labels [B]`; see `contrastive_loss`."""
+        loss, heard = self.heard(features, labels, samples)
+        if not heard:
+            warnings.warn(ALONE, UserWarning, stacklevel=2)
+        return loss
+
+    def heard(self, features: Tensor, labels: Tensor, samples: Tensor | None = None) -> tuple[Tensor, bool]:
+        """Return the loss, and whether any anchor has a positive; without one the loss is 0 and so is its gradient."""
         steps, size = _checked(features, labels)
         samples = torch.arange(size, device=features.device) if samples is None else samples
         anchors = partners = unit(features)
@@ -165,12 +179,9 @@ class Contrast:
         if self.gather:
             count = summed(count) / processes()
         if not count:
-            raise ValueError(
-                f"no positive pair: no class occurs twice in this batch of {size} with T = {steps}; use a larger or a "
-                "balanced batch, more steps, or two views of each sample"
-            )
+            return total * 0.0, False
         loss: Tensor = total / count
-        return loss / math.log(len(place.label)) if self.log_normalised else loss
+        return loss / math.log(len(place.label)) if self.log_normalised else loss, True
 
     def _piece(self, anchors: Tensor, partners: Tensor, place: Place, own: Tensor) -> Piece:
         """Return losses and slopes of some anchors, which are the rows `own` of the partners."""
@@ -232,7 +243,7 @@ def contrastive_loss(
         switches: the other fields of `Contrast`.
 
     Raises:
-        ValueError: for shapes that do not fit, and for a batch in which no anchor has a positive.
+        ValueError: for shapes that do not fit.
 
     >>> features = torch.eye(2).repeat(2, 3, 1)  # two steps, six samples, two classes, perfectly collapsed
     >>> round(float(contrastive_loss(features, torch.tensor([0, 1]).repeat(3), 0.5)), 4)  # log(5 + 6 exp(-1 / 0.5))
@@ -242,8 +253,19 @@ def contrastive_loss(
 
 
 def unit(features: Tensor) -> Tensor:
-    """Return vectors of length 1 along the last axis, in float32 at least; zero vectors stay zero, without gradient."""
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    """Return vectors of length 1 along the last axis, in float32 at least; zero vectors stay zero, without gradient.
+
+    Each is first divided by a power of two near its largest entry, which rounds nothing, so that squares neither over-
+    nor underflow. Vectors below the smallest normal number times 64 count as zero: their gradient, which grows as
+    1 / length, would overflow.
+
+    >>> unit(torch.tensor([[3e30, 4e30], [3e-30, 4e-30], [0.0, 0.0]])).tolist()[1:]
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    features = wide(features)
+    largest = torch.linalg.vector_norm(features.detach(), math.inf, dim=-1, keepdim=True)
+    some = ~(largest < 64 * torch.finfo(features.dtype).tiny)  # written so that NaN stays NaN
+    features = torch.where(some, features / power_of_two(largest), 0.0)
     norm = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
     return features / torch.where(norm > 0, norm, 1)
 

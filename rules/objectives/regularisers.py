@@ -161,5 +161,8 @@ class Sum(Objective):
         for term in self.terms:
             term.advance()
 
+    def remark(self) -> str | None:
+        return "; ".join(found for term in self.terms if (found := term.remark()) is not None) or None
+
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return torch.stack([term(run, batch) for term in self.terms]).sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -9,18 +10,23 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run
 from rules.errors import unknown
-from rules.objectives.contrast import Contrast, contrastive_loss
+from rules.objectives.contrast import ALONE, Contrast, contrastive_loss
 from rules.objectives.features import FEATURES, READ_FROM
 from rules.objectives.labels import LABELS, labels, require_whole_sequences
 from rules.objectives.projection import Projection
 from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.options import also_takes
+from rules.spikes.surrogate import current_pass
 from rules.views import VIEWS, View
 
 __all__ = ["SiameseTemporalContrast", "TemporalContrast", "contrastive_loss"]
 
 CE_MODES: dict[str, Objective] = {"mean": MeanCrossEntropy(), "tet": TET()}
 HEADS = ("mlp", "linear", "none")
+NO_PAIR = (
+    "no batch of this epoch had a positive pair, so the contrast taught nothing: use larger batches, more time steps, or "
+    'two views of each sample, rules.make("stcl")'
+)
 
 
 class TemporalContrast(nn.Module, Objective):
@@ -29,7 +35,8 @@ class TemporalContrast(nn.Module, Objective):
         L = L_CE + weight L_con,    L_con = Contrast(**switches)(g(r), y),
 
     where `r[t]` are the features of step t, `[T, B, d]`, and g the projection head, which is trained, saved and resumed
-    with this objective and does not affect the model's output.
+    with this objective and does not affect the model's output. A batch without a positive pair, such as a last batch of
+    one sample, has no contrast, which a warning says once; an epoch without any is said when it ends.
 
     Args:
         weight: lambda, 1 by default.
@@ -42,8 +49,8 @@ class TemporalContrast(nn.Module, Objective):
         switches: fields of `Contrast`, which has the equation.
 
     Raises:
-        ValueError: for an unknown switch or a number out of range; when called, for missing labels, a run without
-            traces, or a batch without a positive pair.
+        ValueError: for an unknown switch or a number out of range; when called, for missing labels or a run without
+            traces.
 
     >>> from rules.contract import Trace
     >>> spikes = torch.rand(4, 6, 5, generator=torch.Generator().manual_seed(0))
@@ -84,6 +91,8 @@ class TemporalContrast(nn.Module, Objective):
         self.head = nn.Identity() if bare else Projection(width, hidden=head == "mlp", seed=seed)
         self.steps: Tensor
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.batches = self.alone = 0  # since the last remark: all, and those without a positive pair
+        self.told: set[str] = set()  # what was said, which is said once
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # depends on what is contrasted
@@ -94,6 +103,15 @@ class TemporalContrast(nn.Module, Objective):
         """Count one step of the warm-up."""
         self.steps += 1
 
+    def remark(self) -> str | None:
+        """Return that no batch since the last call had a positive pair, if so and if it was not said before."""
+        silent = 0 < self.batches == self.alone and NO_PAIR not in self.told
+        self.batches = self.alone = 0
+        if not silent:
+            return None
+        self.told.add(NO_PAIR)
+        return NO_PAIR
+
     def forward(self, run: Run, batch: Batch, samples: Tensor | None = None) -> Tensor:
         """Return the loss; `samples [B]` are sample numbers, for columns that show the same sample."""
         require_whole_sequences(batch, self)
@@ -103,7 +121,19 @@ class TemporalContrast(nn.Module, Objective):
         features = FEATURES[self.feature](run)
         features = features.to(torch.promote_types(features.dtype, torch.float32))
         rise = min(1.0, (int(self.steps) + 1) / self.warmup) if self.warmup else 1.0
-        return fit + rise * self.weight * self.contrast(self.head(features), labels(run, batch), samples)
+        contrast, heard = self.contrast.heard(self.head(features), labels(run, batch), samples)
+        self._count(heard)
+        return fit + rise * self.weight * contrast
+
+    def _count(self, heard: bool) -> None:
+        """Count a batch, and say once that one has no positive pair; evaluation neither counts nor says it."""
+        around = current_pass()
+        if around is not None and around.evaluating:
+            return
+        self.batches, self.alone = self.batches + 1, self.alone + (not heard)
+        if not heard and ALONE not in self.told:
+            self.told.add(ALONE)
+            warnings.warn(ALONE, stacklevel=4)
 
 
 class SiameseTemporalContrast(nn.Module, Objective):
@@ -147,6 +177,10 @@ class SiameseTemporalContrast(nn.Module, Objective):
     def advance(self) -> None:
         """Count one step of the warm-up."""
         self.contrast.advance()
+
+    def remark(self) -> str | None:
+        """Return the remark of the contrast."""
+        return self.contrast.remark()
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return both views of every sample, `[T, 2B, *features]`: all first views, then all second ones."""

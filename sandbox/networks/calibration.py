@@ -14,6 +14,7 @@ from rules.diagnostics.health import firing_rates
 from rules.generators import Globals
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
+from rules.steps import wide
 from sandbox.networks.network import Layer, Network
 
 
@@ -80,7 +81,7 @@ def _calibrate(network: Network, x: Tensor, rate: float) -> None:
         if neuron.spontaneous:
             scaled(float(neuron.swing) / max(float(_drive(network, layer, x).std()), 1e-6))
         elif neuron.spiking:
-            _bisect(lambda factor, scaled=scaled: float(scaled(factor).mean()) - rate)  # type: ignore[misc]
+            _bisect(lambda factor, scaled=scaled: float(wide(scaled(factor)).mean()) - rate)  # type: ignore[misc]
         else:
             scaled(1 / max(float(scaled(1.0).std()), 1e-6))
     _settle(network, x)

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from rules.contract import Cost
 from rules.spikes.bits import is_bits, is_trits
 from rules.spikes.surrogate import Surrogate, heaviside
+from rules.steps import wide, wide_dtype
 from rules.synapses import synapses, transposed
 
 
@@ -166,7 +167,7 @@ def reads(module: Any, sent: Tensor) -> int:
     """Return how many weights a forward pass adds up for the nonzero entries of `sent`; padding is not read."""
     if isinstance(module, nn.Linear):
         return int(sent.count_nonzero()) * module.out_features
-    ones = (sent != 0).to(sent.dtype).reshape(-1, *sent.shape[-module.weight.ndim + 1 :])
+    ones = (sent != 0).to(wide_dtype(sent)).reshape(-1, *sent.shape[-module.weight.ndim + 1 :])
     return int(_seen(module, ones).sum(dtype=torch.float64)) * _share(module)
 
 
@@ -175,15 +176,15 @@ def reads_back(module: Any, error: Tensor, sent: torch.Size) -> int:
     if isinstance(module, nn.Linear):
         return int(error.count_nonzero()) * module.in_features
     axes = module.weight.ndim - 1  # of one image; time and samples may have an axis each
-    window = _seen(module, error.new_ones(1, *sent[-axes:]))  # how many inputs each output sees, [1, groups, ...]
+    window = _seen(module, wide(error).new_ones(1, *sent[-axes:]))  # how many inputs each output sees, [1, groups, ...]
     error = error.reshape(-1, *error.shape[-axes:])
-    hit = (error != 0).to(error.dtype).reshape(len(error), window.shape[1], -1, *error.shape[2:]).sum(2)
+    hit = (error != 0).to(window.dtype).reshape(len(error), window.shape[1], -1, *error.shape[2:]).sum(2)
     return int((hit * window).sum(dtype=torch.float64))
 
 
 def _seen(module: Any, ones: Tensor) -> Tensor:
     """Return how many ones each output position sees, with one channel per group."""
-    kernel = module.weight.new_ones(module.groups, *module.weight.shape[1:])
+    kernel = ones.new_ones(module.groups, *module.weight.shape[1:])
     counted: Tensor = module._conv_forward(ones, kernel, None)
     return counted
 

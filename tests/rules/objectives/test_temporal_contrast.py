@@ -13,11 +13,17 @@ from rules.check import toy
 from rules.contract import Batch, MissingNeed, Run, Trace, own_parameters
 from rules.diagnostics.latency import Latency
 from rules.objectives import OBJECTIVES, Sum
-from rules.objectives.contrast import unit
+from rules.objectives.contrast import ALONE, unit
 from rules.objectives.projection import Projection
 from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.objectives.regularisers import RateL1
-from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast, beside, contrastive_loss
+from rules.objectives.temporal_contrast import (
+    NO_PAIR,
+    SiameseTemporalContrast,
+    TemporalContrast,
+    beside,
+    contrastive_loss,
+)
 from rules.views import AdditiveNoise, Identity, RandomCrop
 
 
@@ -344,3 +350,82 @@ def test_static_batches_are_doubled_along_their_samples(shape):
     stcl = SiameseTemporalContrast(views=(Identity(), Identity()))
     batch = Batch(torch.rand(shape, generator=torch.Generator().manual_seed(0)), torch.arange(6))
     assert torch.equal(stcl.views(batch, torch.Generator()).x, torch.cat([batch.x, batch.x]))
+
+
+def batches(sizes, classes, steps=2):
+    """Batches of the toy's inputs, whose labels count on, so that a batch of `classes` samples or fewer has no pair."""
+    rng = torch.Generator().manual_seed(0)
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    labels = [torch.arange(start, start + size) % classes for start, size in zip(starts, sizes)]
+    return [Batch(torch.rand(steps, size, 3, generator=rng), y) for size, y in zip(sizes, labels)]
+
+
+def small(classes, rule):
+    torch.manual_seed(0)
+    return rules.Trainer(nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, classes)), rule)
+
+
+PER_STEP = ("supcon_per_step", "tcl")
+
+
+@pytest.mark.parametrize("recipe", PER_STEP)
+def test_a_last_batch_of_one_sample_does_not_end_a_run(recipe):
+    """101 samples in batches of 50; the pair is missing from the last batch alone, and that is said once."""
+    trainer = small(3, recipe)
+    loader = batches([50, 50, 1], 3, steps=2 if recipe == "supcon_per_step" else 1)
+    with pytest.warns(UserWarning, match="no positive pair") as said:
+        infos = list(trainer.fit(loader, epochs=3))
+    assert [str(each.message) for each in said if "positive pair" in str(each.message)] == [ALONE]
+    assert len(infos) == 9 and all(math.isfinite(info.loss) for info in infos)
+
+
+@pytest.mark.parametrize("recipe", [*PER_STEP, "stcl"])
+@pytest.mark.parametrize(("sizes", "classes"), [([50, 1], 3), ([3], 3), ([1], 2)])
+def test_evaluation_never_asks_for_a_pair(recipe, sizes, classes, recwarn):
+    trainer = small(classes, recipe)
+    trainer.step(batches([50], classes)[0])
+    found = trainer.evaluate(batches(sizes, classes, steps=1))
+    assert found["samples"] == sum(sizes) and math.isfinite(found["loss"])
+    assert not [each for each in recwarn if "positive pair" in str(each.message)]
+
+
+@pytest.mark.parametrize("recipe", PER_STEP)
+def test_an_epoch_without_any_pair_is_said_when_it_ends(recipe):
+    trainer = small(4, recipe)
+    loader = batches([4, 4, 4], 4, steps=1)
+    with pytest.warns(UserWarning, match="no batch of this epoch had a positive pair") as said:
+        for _ in trainer.fit(loader, epochs=2):
+            trainer.evaluate(batches([50], 4))  # whose pairs do not count
+    assert [str(each.message) for each in said if "positive pair" in str(each.message)] == [ALONE, NO_PAIR]
+
+
+def test_a_batch_without_a_pair_gives_the_gradient_of_the_cross_entropy():
+    run, batch = recorded(steps=1, size=3)
+    output = run.output.clone().requires_grad_()
+    hidden = run.traces[-1].pre.clone().requires_grad_()
+    shown = run._replace(output=output, traces=tuple(t._replace(pre=hidden) for t in run.traces))
+    with pytest.warns(UserWarning, match="no positive pair"):
+        loss = TemporalContrast(head="none")(shown, batch)
+    plain = TET()(shown, batch)
+    assert torch.equal(loss, plain)
+    ours, zero = torch.autograd.grad(loss, [output, hidden])
+    assert torch.equal(ours, torch.autograd.grad(plain, output)[0]) and not zero.any()
+
+
+def test_a_sum_passes_the_remarks_of_its_terms_on():
+    tcl = TemporalContrast(head="none")
+    both = Sum((MeanCrossEntropy(), tcl))
+    assert both.remark() is None
+    with pytest.warns(UserWarning, match="no positive pair"):
+        both(*recorded(steps=1, size=3))
+    assert both.remark() == NO_PAIR
+    both(*recorded(steps=1, size=3))
+    assert both.remark() is None  # said once
+
+
+def test_a_batch_whose_labels_are_all_left_out_does_not_end_an_evaluation():
+    trainer = small(3, rules.make("bptt", objective="ce_mean"))
+    known, padded = batches([6], 3)[0], batches([2], 3)[0]._replace(y=torch.full((2,), -100))
+    alone, both = trainer.evaluate([known]), trainer.evaluate([known, padded])
+    assert (both["loss"], both["accuracy"]) == (alone["loss"], alone["accuracy"])
+    assert both["samples"] == 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 
 import pytest
 import torch
@@ -94,9 +95,51 @@ def test_a_rate_that_is_no_probability_is_refused(rate, dt, p):
 @given(x=UNIT, steps=STEPS)
 def test_latency_is_one_spike_at_the_step_of_its_formula(x, steps):
     spikes = Latency(steps)(torch.tensor([[x]]), dice()).flatten()
-    at = min(math.floor((1 - torch.tensor(x)) * steps), steps - 1)  # 1 - x in float32, as it is encoded
+    at = min(math.floor((1 - Fraction(x)) * steps + Fraction(1, 1000)), steps - 1)  # exact
     expected = [float(x > 0 and step == at) for step in range(steps)]
     assert spikes.tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("steps", range(2, 101))
+def test_latency_of_quantised_inputs_reaches_every_step_in_order(steps, dtype):
+    """x = k / steps is meant for step `steps - k`, counted in whole numbers; each step gets one feature."""
+    x = torch.tensor([k / steps for k in range(1, steps + 1)], dtype=dtype)
+    spikes = Latency(steps)(x[None])[:, 0]
+    assert spikes.argmax(0).tolist() == [steps - k for k in range(1, steps + 1)]
+    assert torch.equal(spikes.sum(1), torch.ones(steps, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("steps", [5, 15, 51, 255])
+def test_latency_of_pixels_uses_all_steps(steps, dtype):
+    pixels = torch.arange(1, 256)
+    spikes = Latency(steps)((pixels.to(dtype) / 255)[None])[:, 0]
+    wanted = (255 - pixels) * steps // 255
+    assert torch.equal(spikes.argmax(0), wanted)
+    assert torch.equal(spikes.sum(1).long(), torch.bincount(wanted, minlength=steps))
+    assert torch.equal(spikes.sum(0), torch.ones(255, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("steps", [300, 3000])
+def test_latency_is_one_spike_in_half_precision(steps, dtype):
+    x = torch.rand(200, generator=dice()).to(dtype)
+    x[0], x[1] = 1.0, 0.0
+    spikes = Latency(steps)(x[None])[:, 0]
+    assert spikes.dtype == dtype
+    assert torch.equal(spikes.float().sum(0), (x > 0).float())
+    wanted = [min(math.floor((1 - Fraction(v)) * steps + Fraction(1, 1000)), steps - 1) for v in x.tolist() if v]
+    assert spikes.float().argmax(0)[x > 0].tolist() == wanted
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_poisson_meets_small_probabilities_in_every_dtype(dtype):
+    """Draws of bfloat16 are multiples of 1/256, which a probability of 0.001 would meet four times too often."""
+    spikes = Poisson(steps=2000, max_rate=1.0)(torch.ones(1, 200, dtype=dtype), dice())
+    # five standard errors of 400,000 draws, and the rounding of the probability itself to 8 bits
+    assert abs(float(spikes.double().mean()) - 0.001) < 5 * math.sqrt(0.001 / 400_000) + 0.001 / 256
+    assert spikes.dtype == dtype
 
 
 @given(x=st.lists(UNIT, min_size=2, max_size=8), steps=STEPS)

@@ -123,3 +123,10 @@ def test_channels_and_sounds_fire_apart():
     drive = np.random.default_rng(2).normal(size=(3, 20, 4))
     alone = [[integrate_and_fire(drive[n, :, c : c + 1], 1.5)[:, 0] for c in range(4)] for n in range(3)]
     assert np.array_equal(integrate_and_fire(drive, 1.5), np.transpose(alone, (0, 2, 1)))
+
+
+@pytest.mark.parametrize("parts", [3, 7, 10, 49, 100])
+def test_a_constant_share_of_the_threshold_fires_at_every_whole_sum(parts):
+    """A drive of 1/n reaches the threshold at step n, 2n ..., counted in fractions; a sum of floats may fall short."""
+    spikes = integrate_and_fire(np.full((5 * parts, 1), 1 / parts), 1.0).flatten()
+    assert (np.flatnonzero(spikes) + 1).tolist() == [parts, 2 * parts, 3 * parts, 4 * parts, 5 * parts]
