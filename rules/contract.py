@@ -163,7 +163,7 @@ class Objective(ABC):
         return
 
     def remark(self) -> str | None:
-        """Return what the batches since the last call should tell the user, or None; the Trainer asks after an epoch."""
+        """Return what the batches since the last call should tell the user, or None; asked after each epoch."""
         return None
 
     @abstractmethod

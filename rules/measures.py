@@ -28,25 +28,33 @@ class Measure(Protocol):
 class Accuracy:
     """`accuracy`, the share of rows whose largest entry is the right class; nothing where truths are not classes.
 
+    Of equal entries the first counts, so that a silent network answers class 0 throughout. `ties`, where there are any,
+    is the share of rows whose largest entry is not the only one.
+
     >>> counted = Accuracy()
-    >>> counted.add(torch.tensor([[1.0, 0.0], [0.2, 0.3]]), torch.tensor([0, 0]))
+    >>> counted.add(torch.tensor([[1.0, 0.0], [0.2, 0.3], [0.0, 0.0], [2.0, 2.0]]), torch.tensor([0, 0, 0, 1]))
     >>> counted.report()
-    {'accuracy': 0.5}
+    {'accuracy': 0.5, 'ties': 0.5}
     """
 
     def __init__(self) -> None:
-        self.hits = self.rows = 0
+        self.hits = self.tied = self.rows = 0
 
     def add(self, answers: Tensor, truth: Tensor) -> None:
         """Add evidence `[n, classes]` and class numbers `[n]`."""
         if truth.ndim != 1 or truth.dtype != torch.int64:
             return
+        if not len(truth):
+            return
         self.hits += int((answers.argmax(-1) == truth).sum())
+        self.tied += int(((answers == answers.amax(-1, keepdim=True)).sum(-1) > 1).sum())
         self.rows += len(truth)
 
     def report(self) -> dict[str, float]:
-        """Return `accuracy`."""
-        return {"accuracy": self.hits / self.rows} if self.rows else {}
+        """Return `accuracy`, and `ties` where there are any."""
+        if not self.rows:
+            return {}
+        return {"accuracy": self.hits / self.rows, **({"ties": self.tied / self.rows} if self.tied else {})}
 
 
 class Regression:

@@ -58,7 +58,8 @@ def length(x: Tensor) -> Tensor:
     if not x.numel():
         return x.new_zeros(())
     scale = power_of_two(torch.linalg.vector_norm(x.detach(), torch.inf))
-    return torch.linalg.vector_norm(x / scale) * scale
+    norm: Tensor = torch.linalg.vector_norm(x / scale) * scale
+    return norm
 
 
 def counted(output: Tensor, lengths: Tensor) -> Tensor:

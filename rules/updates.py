@@ -93,10 +93,10 @@ def clipped(parameters: Iterable[nn.Parameter], most: float) -> None:
         scale = power_of_two(torch.stack([wide(g.abs().max()).to(norm.device) for g in gradients if g.numel()]).max())
         if scale.isfinite():  # and so are the gradients
             norm = nn.utils.get_total_norm([wide(g) / scale.to(g.device) for g in gradients])
-            if float(norm) * float(scale) <= most:
-                return
-            for g in gradients:
-                g.div_(scale.to(g.device))
+            if float(norm) * float(scale) > most:
+                for g in gradients:
+                    g.div_(scale.to(g.device)).mul_(most / float(norm))
+            return
     nn.utils.clip_grads_with_norm_(known, most, norm)
 
 

@@ -17,8 +17,8 @@ from rules.processes import gathered, processes, rank, summed
 from rules.steps import power_of_two, wide
 
 ALONE = (
-    "no positive pair: no class occurs twice in this batch, so its contrast is 0 and teaches nothing; use a larger or a "
-    "balanced batch, more steps, or two views of each sample"
+    "no positive pair: no class occurs twice in this batch, so its contrast is 0 and teaches nothing; use a larger or "
+    "a balanced batch, more steps, or two views of each sample"
 )
 CHUNK = 1 << 17  # entries of the similarity matrix held at once: half a MiB in float32, so that they fit into a cache
 

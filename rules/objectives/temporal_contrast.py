@@ -24,8 +24,8 @@ __all__ = ["SiameseTemporalContrast", "TemporalContrast", "contrastive_loss"]
 CE_MODES: dict[str, Objective] = {"mean": MeanCrossEntropy(), "tet": TET()}
 HEADS = ("mlp", "linear", "none")
 NO_PAIR = (
-    "no batch of this epoch had a positive pair, so the contrast taught nothing: use larger batches, more time steps, or "
-    'two views of each sample, rules.make("stcl")'
+    "no batch of this epoch had a positive pair, so the contrast taught nothing: use larger batches, more time steps, "
+    'or two views of each sample, rules.make("stcl")'
 )
 
 

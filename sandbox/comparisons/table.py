@@ -15,6 +15,7 @@ from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
 from sandbox.tasks.base import Dataset
 
 BASELINE = "readout_only"
+MANY = 0.1  # share of ties above which a reader should know
 FEW = "too few seeds"  # how such a verdict begins (`sandbox.statistics.verdicts`)
 
 
@@ -62,6 +63,7 @@ def _row(label: str, runs: Sequence[FinishedRun], accuracy: list[float], verdict
         "seeds": len(found),
         "accuracies": accuracy,
         "accuracy": plain(interval(accuracy)),
+        "ties": _mean([result["test"].get("ties", 0.0) for result in found]),
         "validation": plain(interval([100 * score(result["validation"]) for result in found])),
         "gap": plain(interval([100 * (score(r["train"]) - score(r["test"])) for r in found])),
         "area": plain(interval(areas)) if areas else None,
@@ -175,6 +177,13 @@ def notes(table: dict[str, Any]) -> list[str]:
             "folder and resume to run it again:"
         )
         found += [f"  {name}: {why}" for name, why in damaged.items()]
+    tied = {row["rule"]: row.get("ties") or 0.0 for row in table["rows"]}
+    many = ", ".join(f"{share:.0%} of {rule}" for rule, share in tied.items() if share > MANY)
+    if many:
+        found.append(
+            f"many test answers are ties, of which the first class counts: {many}; a silent network scores the share "
+            "of class 0"
+        )
     if len(table.get("revisions", {})) > 1:
         made = ", ".join(f"{count} by {revision[:12]}" for revision, count in table["revisions"].items())
         found.append(f"mixed code revisions, not strictly comparable: {made}")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, mean_squared_error, r2_score
 
+import rules
 from rules.measures import Accuracy, MultiLabel, Regression
 
 
@@ -66,3 +67,28 @@ def test_truths_that_are_not_classes_have_no_accuracy(truth):
 @pytest.mark.parametrize("measure", [Accuracy, Regression, MultiLabel])
 def test_nothing_added_is_nothing_reported(measure):
     assert measure().report() == {}
+
+
+def test_ties_are_counted_one_by_one():
+    """Scores of few values, many of them equal, against a count of each row's largest entries."""
+    rng = np.random.default_rng(0)
+    scores, y = rng.integers(0, 3, (50, 4)).astype(float), rng.integers(0, 4, 50)
+    found = report(Accuracy(), torch.tensor(scores), torch.tensor(y), 7)
+    assert found["ties"] == sum(list(row).count(max(row)) > 1 for row in scores.tolist()) / 50
+    assert found["accuracy"] == accuracy_score(y, scores.argmax(1))
+
+
+@pytest.mark.parametrize("objective", ["ce_mean", "ce_sum", "ce_max_mem", "ce_ttfs", "mse_count"])
+def test_a_silent_network_says_that_its_answers_are_ties(objective):
+    """It scores the share of class 0, 0.9 here, under every objective."""
+    torch.manual_seed(0)
+    trainer = rules.Trainer(torch.nn.Linear(3, 4), rules.make("bptt", objective=objective))
+    torch.nn.init.zeros_(trainer.model.weight)
+    torch.nn.init.zeros_(trainer.model.bias)
+    y = torch.tensor([0] * 9 + [1])
+    found = trainer.evaluate([(torch.rand(5, 10, 3), y)])
+    assert (found["accuracy"], found["ties"]) == (0.9, 1.0)
+
+
+def test_answers_without_a_tie_have_no_key():
+    assert "ties" not in report(Accuracy(), torch.eye(3), torch.arange(3), 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import rules
 from rules import Trainer
 from rules.check.claims import same
 from rules.schedules import SCHEDULES, Cosine, StepDecay, WarmUp
+from rules.updates import clipped
 
 pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
 X = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
@@ -157,3 +159,44 @@ def test_every_schedule_is_between_zero_and_one():
     for make in SCHEDULES.values():
         schedule = make().over(50)
         assert all(0 <= schedule.factor(n) <= 1 for n in range(60))
+
+
+@pytest.mark.parametrize("factor", [1e-15, 1.0, 1e15, 1e25, 1e30, 1e38])
+@pytest.mark.parametrize("most", [0.5, 1e27])
+def test_clipping_bounds_gradients_of_any_scale(factor, most):
+    """Against float64: above 1e19 the squares of float32 overflow, and torch alone would make every gradient zero."""
+    rng = torch.Generator().manual_seed(0)
+    weights = [nn.Parameter(torch.zeros(shape)) for shape in ((3, 4), (5,))]
+    exact = []
+    for weight in weights:
+        weight.grad = (torch.rand(weight.shape, generator=rng) - 0.5) * factor
+        exact.append(weight.grad.double())
+    norm = float(torch.cat([g.flatten() for g in exact]).norm())
+    clipped(weights, most)
+    for weight, g in zip(weights, exact, strict=True):
+        # torch adds 1e-6 to the norm, which is 1e-6 of the norms here; the rest is float32's rounding
+        torch.testing.assert_close(weight.grad.double(), g * min(1.0, most / norm), rtol=3e-6, atol=0)
+
+
+def test_clipping_is_torchs_where_nothing_overflows():
+    rng = torch.Generator().manual_seed(0)
+    ours, theirs = (nn.Parameter(torch.zeros(7)) for _ in range(2))
+    ours.grad = torch.randn(7, generator=rng)
+    theirs.grad = ours.grad.clone()
+    clipped([ours], 0.1)
+    nn.utils.clip_grad_norm_([theirs], 0.1)
+    assert torch.equal(ours.grad, theirs.grad)
+
+
+def test_clipping_half_precision_does_not_overflow():
+    weight = nn.Parameter(torch.zeros(4, dtype=torch.float16))
+    weight.grad = torch.full((4,), 60_000.0, dtype=torch.float16)
+    clipped([weight], 1.0)
+    torch.testing.assert_close(weight.grad.float(), torch.full((4,), 0.5), rtol=2**-10, atol=0)
+
+
+def test_clipping_leaves_what_is_not_finite_visible():
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([math.inf, 1.0])
+    clipped([weight], 1.0)
+    assert not weight.grad.isfinite().all()

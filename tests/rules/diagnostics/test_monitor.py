@@ -10,6 +10,7 @@ from torch import nn
 
 from rules import Health, NonFinite, Trainer, Unhealthy, make
 from rules.contract import Objective
+from rules.diagnostics.health import rms
 from rules.diagnostics.monitor import KINDS, Monitor, fingerprint
 from rules.plasticity import SGD
 from rules.plasticity.memristor import DEVICES, Direct, MemristorOptimizer
@@ -23,6 +24,15 @@ def data(seed=0, samples=16):
     rng = torch.Generator().manual_seed(seed)
     x = torch.randn(samples, 4, generator=rng)
     return x, (x[:, 0] > 0).long()
+
+
+@pytest.mark.parametrize("factor", [1e-38, 1e-30, 1e-22, 1.0, 1e22, 1e38])
+def test_the_size_of_a_gradient_follows_its_scale(factor):
+    """Squares of float32 underflow below 1e-19: such a gradient was said to be absent."""
+    g = torch.randn(40, generator=torch.Generator().manual_seed(0)) / 4
+    assert rms(g * factor) == pytest.approx(float(g.double().square().mean().sqrt()) * factor, rel=1e-6)  # float32
+    assert rms(torch.full((1000,), 300.0, dtype=torch.float16)) == 300.0  # whose square float16 does not hold
+    assert (rms(torch.zeros(3)), rms(torch.zeros(0))) == (0.0, 0.0)
 
 
 def perceptron():

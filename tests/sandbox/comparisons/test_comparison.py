@@ -290,3 +290,35 @@ def test_workers_find_everything_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert int(done.stdout) < 20
+
+
+def scored(run, seed, **test):
+    """A run with another seed and other numbers of the test set."""
+    return run._replace(seed=seed, result={**run.result, "test": {**run.result["test"], **test}})
+
+
+def test_many_ties_are_told_of(made):
+    """A network that is silent answers the first class to everything, whatever it learned."""
+    runs = by_rule(compared_runs(made[0]))
+    for label, ties in (("readout_only", 0.0), ("bptt", 0.05), ("spsa", 0.9)):
+        runs[label] = [scored(run, run.seed, ties=ties) for run in runs[label]]
+    table = make_table("yinyang", runs, ONE.load())
+    assert {row["rule"]: row["ties"] for row in table["rows"]} == pytest.approx(
+        {"readout_only": 0.0, "bptt": 0.05, "spsa": 0.9}
+    )
+    assert (
+        "many test answers are ties, of which the first class counts: 90% of spsa; a silent network scores the share "
+        "of class 0" in format_table(table)
+    )
+
+
+def test_a_diverged_seed_does_not_turn_the_verdict_of_a_table_round(made):
+    """The minimal case in a table: 11 of 12 seeds above, one far below."""
+    runs = by_rule(compared_runs(made[0]))
+    base = [scored(runs["readout_only"][0], seed, accuracy=0.9) for seed in range(12)]
+    ours = [scored(runs["bptt"][0], seed, accuracy=0.1 if seed == 11 else 0.91 + 0.001 * seed) for seed in range(12)]
+    row = make_table("yinyang", {"readout_only": base, "bptt": ours}, ONE.load())["rows"][1]
+    assert row["verdict"] == (
+        "no direction against readout_only: the ranks say above, the mean says below: look at the runs"
+    )
+    assert row["p_adjusted"] < 0.05

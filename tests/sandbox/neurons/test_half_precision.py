@@ -75,7 +75,8 @@ def test_a_sequence_continues_from_its_state(dtype):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "period", "counts"), [(torch.bfloat16, 2e7, "float32 counts to 16777216"), (torch.float32, math.inf, "float32")]
+    ("dtype", "period", "counts"),
+    [(torch.bfloat16, 2e7, "float32 counts to 16777216"), (torch.float32, math.inf, "float32")],
 )
 def test_a_period_that_no_counter_counts_is_refused(dtype, period, counts):
     with pytest.raises(ValueError, match=rf"steps of dt=1 ms, and {counts}.*currents\.double\(\)"):

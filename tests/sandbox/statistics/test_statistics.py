@@ -291,7 +291,8 @@ def test_ranks_and_a_mean_of_zero_give_no_direction():
 def test_a_value_that_is_not_finite_allows_no_verdict(value, words):
     found = verdicts([0.0] * 8, {"ours": [*[1.0] * 7, value], "twice": [1.0] * 8}, "base")
     assert found["ours"].words == f"no verdict against base: an accuracy is {words}"
-    assert math.isnan(found["ours"].p) and math.isnan(found["ours"].effect)
+    assert math.isnan(found["ours"].p)
+    assert math.isnan(found["ours"].effect)
     assert found["twice"].words == "above base"
 
 
