@@ -9,12 +9,13 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 import rules
 from rules.contract import CreditRule
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
-from sandbox.comparisons.admission import Unfit
+from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import Comparison, compare, compared_runs, format_table
 from sandbox.comparisons.gather import gather
 from sandbox.comparisons.table import make_table
@@ -24,7 +25,7 @@ from sandbox.machine import files
 from sandbox.report import write_report
 from sandbox.runs import index
 from sandbox.runs.finished import by_rule
-from sandbox.runs.run import run
+from sandbox.runs.run import prepare, run
 from sandbox.statistics import area, verdicts
 from tests.conftest import ROOT
 from tests.sandbox.runs.test_run import TINY
@@ -322,3 +323,21 @@ def test_a_diverged_seed_does_not_turn_the_verdict_of_a_table_round(made):
         "no direction against readout_only: the ranks say above, the mean says below: look at the runs"
     )
     assert row["p_adjusted"] < 0.05
+
+
+def test_rules_are_tried_in_the_settings_of_their_runs_and_leave_those_of_the_process(monkeypatch):
+    """Threads, and global generators, from which a model may draw its weights."""
+    inside = []
+
+    def prepared(*given):
+        inside.append((torch.get_num_threads(), torch.rand(1)))
+        return prepare(*given)
+
+    monkeypatch.setattr("sandbox.comparisons.admission.prepare", prepared)
+    before, state = torch.get_num_threads(), torch.get_rng_state()
+    settings = replace(ONE, threads=before + 1)
+    assert unfit({"first": settings, "second": settings}, ONE.load()) == {}
+    assert [threads for threads, _ in inside] == [before + 1] * 2
+    assert torch.equal(inside[0][1], inside[1][1])
+    assert torch.get_num_threads() == before
+    assert torch.equal(torch.get_rng_state(), state)

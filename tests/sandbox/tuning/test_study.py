@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from sandbox import Choice, Experiment, Task
 from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.machine.compiled import absent
 from sandbox.runs.run import prepare
+from sandbox.synapses.choice import mode
 from sandbox.tuning.study import tunable, validated
 
 X = np.random.default_rng(0).random((120, 4))
@@ -29,3 +32,21 @@ def test_trials_are_selected_by_r2():
     before = 100 * trainer.evaluate([tuple(data.validation)])["r2"]
     assert validated(calm, data) == pytest.approx(max(before, -100), abs=0.1)  # hardly any step
     assert validated(wild, data) == -100
+
+
+@pytest.mark.skipif(absent() is not None, reason="by events needs numba")
+@pytest.mark.parametrize("lr", [1e-3, 1e6])
+def test_a_trial_is_prepared_in_its_own_settings_and_leaves_those_of_the_process(lr, monkeypatch):
+    """Threads and the path of synapses hold for the calibration too, and end with the trial, also with one that fails."""
+    inside = []
+
+    def prepared(*given):
+        inside.append((torch.get_num_threads(), mode()))
+        return prepare(*given)
+
+    monkeypatch.setattr("sandbox.tuning.study.prepare", prepared)
+    before = torch.get_num_threads(), mode()
+    settings = replace(VALUES, threads=before[0] + 1, synapses="events", rule=RuleConfig("spsa", {"lr": lr}))
+    validated(settings, tunable(settings.load()))
+    assert inside == [(before[0] + 1, "events")]
+    assert (torch.get_num_threads(), mode()) == before
