@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import PurePath
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
@@ -99,12 +99,16 @@ def check_fields(settings: Any) -> None:
             object.__setattr__(settings, field.name, found)
 
 
-@lru_cache(maxsize=None)
-def hints_of(maker: Callable[..., Any]) -> Mapping[str, Any]:
+def hints_of(maker: Any) -> Mapping[str, Any]:
     """Return the types of the arguments of a function or class, those that `rules.options.also_takes` adds among them.
 
     A type that cannot be found, because it is imported for type checkers alone, leaves all of them out.
     """
+    return _hints(maker)
+
+
+@cache
+def _hints(maker: Any) -> Mapping[str, Any]:
     function: Any = maker
     if inspect.isclass(maker) and not is_dataclass(maker):
         function = vars(maker).get("__init__", maker)
@@ -116,6 +120,21 @@ def hints_of(maker: Callable[..., Any]) -> Mapping[str, Any]:
     for other in vars(function).get("takes", ()) if hasattr(function, "__dict__") else ():
         taken |= hints_of(other)
     return {**taken, **hints}
+
+
+def at_least(least: float, settings: Any, *names: str) -> None:
+    """Raise ValueError for the first of these fields that is below `least`; None passes.
+
+    >>> from types import SimpleNamespace
+    >>> at_least(0, SimpleNamespace(momentum=0.9, lr=-1.0), "momentum", "lr")
+    Traceback (most recent call last):
+    ...
+    ValueError: lr=-1.0: give a number of at least 0
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value >= least:
+            raise ValueError(f"{name}={shown(value)}: give a number of at least {least:g}")
 
 
 def is_plain(value: Any) -> bool:
@@ -185,7 +204,7 @@ def _scalar(where: str, value: Any, kind: Any) -> Any:
             number = math.inf
         if not math.isfinite(number):
             raise refused(where, value, kind)
-        return number
+        return value if isinstance(value, float) else number  # a subclass stays, such as a number that is to be learned
     if kind is int and isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         raise refused(where, value, kind, f", {int(value)}")
     if kind is int and isinstance(value, int) and -(2**63) <= value < 2**63:
@@ -220,11 +239,11 @@ def _either(where: str, value: Any, hint: Any, parts: tuple[Any, ...]) -> Any:
             return admit(where, value, part)
         except ValueError as error:
             inside = not str(error).startswith(f"{where}=")  # of an item: it says more than that no part fits
-            problem = error if inside or len(parts) == 2 and parts[1 - parts.index(part)] is type(None) else problem
+            problem = error if inside or (len(parts) == 2 and parts[1 - parts.index(part)] is type(None)) else problem
     if value is None or problem is None or str(problem).startswith(f"{where}="):
         numbers = [part for part in parts if part in (int, float)]
         if len(numbers) == 1 and problem is not None and "; t" in str(problem):
-            head, _, remedy = str(problem).partition(";")
+            remedy = str(problem).partition(";")[2]
             raise refused(where, value, hint, f";{remedy}")
         raise refused(where, value, hint)
     raise problem

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from rules.errors import unknown
-from rules.fields import admit, hints_of
+from rules.fields import admit, hints_of, shown
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 
@@ -32,7 +32,14 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
             found[option] = admit(f"options.{option}", value, hints.get(option, Any))
         except ValueError as error:
             raise ValueError(f"{kind} {name!r}, {error}") from error
-    return maker(**given, **found)
+    try:
+        return maker(**given, **found)
+    except ValueError as error:
+        if not found or any(option in str(error) for option in found):
+            raise
+        raise ValueError(
+            f"{kind} {name!r} with {', '.join(f'options.{o}={shown(v)}' for o, v in found.items())}: {error}"
+        ) from error
 
 
 def also_takes(*others: Callable[..., Any]) -> Callable[[Made], Made]:

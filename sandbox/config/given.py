@@ -96,4 +96,3 @@ def _options(task: Task) -> dict[str, Any]:
                 "numbers, words, lists and dicts, or give arrays, sandbox.Task.from_arrays(x, y)"
             )
     return plain
-

@@ -43,10 +43,10 @@ def from_dict(kind: type[Any], content: Any) -> Any:
     >>> from sandbox.config.experiment import Experiment
     >>> from_dict(Experiment, {"seed": 3, "encoder": {"name": "still"}}).encoder
     Choice(name='still', options={})
-    >>> from_dict(Experiment, {"rule": {"name": "bptt", "option": {}}})
+    >>> from_dict(Experiment, {"rule": {"name": "bptt", "option": {}}})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: unknown key of rule 'option'; nearest: 'options'; valid: name, options, objective, credit, plasticity, regularisers, epochs, label
+    ValueError: unknown key of rule 'option'; nearest: 'options'; valid: name, options, ..., epochs, label
     >>> from_dict(Experiment, {"network": {"dt": True}})
     Traceback (most recent call last):
     ...

@@ -48,7 +48,7 @@ def loads(text: str, source: str = "the text") -> Any:
     {'lr': 0.001, 'label': '007', 'date': '2024-01-01'}
     """
     try:
-        found = yaml.load(text, Loader)  # noqa: S506 - a subclass of the safe loader
+        found = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
         mark = getattr(error, "problem_mark", None)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rules.draws import uniform
+from rules.fields import check_fields
 
 
 def _steps(steps: int) -> None:
@@ -39,6 +40,7 @@ class Constant:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _steps(self.steps)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -69,6 +71,7 @@ class Poisson:
     dt: float = 1.0  # [ms]
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _steps(self.steps)
         if not 0 < self.max_rate * self.dt <= 1000:
             raise ValueError(
@@ -102,6 +105,7 @@ class Latency:
     steps: int = 20
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _steps(self.steps)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -129,6 +133,7 @@ class AsRecorded:
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.steps is not None:
             _steps(self.steps)
 

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rules.fields import check_fields
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, require_jobs, with_arrays

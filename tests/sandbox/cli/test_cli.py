@@ -21,7 +21,6 @@ from sandbox.cli.words import understood
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.sweep import swept
 from sandbox.config.experiment import Experiment, RuleConfig
-from sandbox.comparisons.comparison import Comparison
 from sandbox.config.reading import from_dict, from_words, valid_options
 from tests.conftest import ROOT
 
