@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from rules.errors import unknown
+from rules.fields import admit, hints_of, shown
 
 Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str, Any], **given: Any) -> Any:
-    """Return `maker(**given, **options)`; raise ValueError for an unknown option, with the valid and the nearest ones.
+    """Return `maker(**given, **options)`.
+
+    Raises:
+        ValueError: for an unknown option, with the valid and the nearest ones, and for a value that is not of the type
+            that the signature declares (`rules.fields.admit`).
 
     >>> built("number", "complex", complex, {"real": 1.0}, imag=2.0)
     (1+2j)
@@ -21,7 +26,20 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
     for option in options:
         if option not in valid:
             raise unknown(f"option of {kind} {name!r}", option, valid)
-    return maker(**given, **options)
+    hints, found = hints_of(maker), {}
+    for option, value in options.items():
+        try:
+            found[option] = admit(f"options.{option}", value, hints.get(option, Any))
+        except ValueError as error:
+            raise ValueError(f"{kind} {name!r}, {error}") from error
+    try:
+        return maker(**given, **found)
+    except ValueError as error:
+        if not found or any(option in str(error) for option in found):
+            raise
+        raise ValueError(
+            f"{kind} {name!r} with {', '.join(f'options.{o}={shown(v)}' for o, v in found.items())}: {error}"
+        ) from error
 
 
 def also_takes(*others: Callable[..., Any]) -> Callable[[Made], Made]:
@@ -44,6 +62,7 @@ def also_takes(*others: Callable[..., Any]) -> Callable[[Made], Made]:
                 if p.name not in taken and p.kind is not p.VAR_KEYWORD:
                     passed[p.name] = p.replace(kind=p.KEYWORD_ONLY)
         maker.__signature__ = own.replace(parameters=[*mine, *passed.values()])  # type: ignore[attr-defined]
+        maker.takes = others  # type: ignore[attr-defined]  # their types are looked up when they are needed
         return maker
 
     return decorate

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rules.fields import check_fields
+
 
 class Schedule(ABC):
     """The factor of the learning rate, as a function of the number of updates so far."""
@@ -38,6 +40,7 @@ class WarmUp(Schedule):
     updates: int = 100
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require_count("updates", self.updates, 1)
 
     def factor(self, update: int) -> float:
@@ -70,6 +73,7 @@ class Cosine(Schedule):
     warm_up: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require_count("warm_up", self.warm_up, 0)
         if not 0 <= self.low <= 1:
             raise ValueError(f"low={self.low}: give a factor between 0 and 1")
@@ -109,6 +113,7 @@ class StepDecay(Schedule):
     warm_up: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require_count("every", self.every, 1)
         require_count("warm_up", self.warm_up, 0)
         if not 0 < self.gamma <= 1:

@@ -33,7 +33,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
         *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
         *("rules.steps", "rules.measures"),
     ],
-    ["rules.draws"],
+    ["rules.draws", "rules.fields"],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],
     ["rules.spikes", "rules.untouched", "rules.products", "rules.last_weight"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, own_parameters
+from rules.fields import check_fields
 from rules.forward import join, map_tensors, pieces, run_model, takes
 from rules.generators import Globals
 from rules.metering import Meter
@@ -61,6 +62,7 @@ class BPTT(CreditRule):
     rounds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if isinstance(self.surrogate, str):  # a name, as in a configuration file
             object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         for name, steps in (("window", self.window), ("checkpoint", self.checkpoint)):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Holding, Objective
 from rules.draws import uniform
+from rules.fields import check_fields
 from rules.synapses import synapses
 
 
@@ -41,6 +42,7 @@ class Dropout(Holding):
     p: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.p < 1:
             raise ValueError(f"p={self.p}: give a probability from 0 to below 1")
         if self.p and "deterministic" in self.credit.relies_on:

@@ -21,6 +21,7 @@ from rules.diagnostics.health import (
 )
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
+from rules.fields import check_fields
 from rules.optional import method_of, tissue
 
 KINDS = {
@@ -56,6 +57,7 @@ class Health:
     stop: tuple[str, ...] = ()  # kinds of problem that raise Unhealthy
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.every < 0:
             raise ValueError(f"every={self.every}: give the steps between two checks, or 0 for none")
         for name in ("silent", "saturated", "vanishing", "bounded"):

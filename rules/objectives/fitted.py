@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from rules.contract import Batch, Objective, Run
 from rules.errors import unknown
+from rules.fields import check_fields
 from rules.measures import Measure, MultiLabel, Regression
 from rules.objectives.labels import LABELS
 from rules.steps import counted, last, mean, rows, wide, wide_dtype
@@ -38,6 +39,7 @@ class Fitted(Objective):
     needs: ClassVar[frozenset[str]] = LABELS
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.at not in (*PLACES, "step"):
             raise unknown("at", self.at, (*PLACES, "step"))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rules.contract import Batch, Objective, Run
+from rules.fields import check_fields
 from rules.objectives.labels import (
     IGNORED,
     LABELS,
@@ -49,8 +50,11 @@ class CrossEntropy(Objective):
     needs: ClassVar[frozenset[str]] = LABELS
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.weight is not None:  # a list, as in a configuration file
             object.__setattr__(self, "weight", tuple(self.weight))
+            if not self.weight or min(self.weight) < 0:
+                raise ValueError(f"weight={self.weight}: give a number of at least 0 for each class, or None")
 
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the scores and classes of all samples, or steps, that are not left out."""
@@ -206,6 +210,9 @@ class CountError(Objective):
 
     needs: ClassVar[frozenset[str]] = LABELS
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
         return total(run.output, lengths)
 
@@ -233,6 +240,9 @@ class MembraneError(Objective):
     off: float = 0.0
 
     needs: ClassVar[frozenset[str]] = LABELS
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         require_whole_sequences(batch, self)

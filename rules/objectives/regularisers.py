@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run, Trace
+from rules.fields import at_least, check_fields
 from rules.measures import Measure
 from rules.steps import total, wide
 
@@ -48,6 +49,10 @@ class RateL1(Objective):
 
     needs: ClassVar[frozenset[str]] = LAYERS
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "weight")
+
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return self.weight * torch.stack([wide(trace.post).mean() for trace in hidden(run)]).sum()
 
@@ -63,6 +68,10 @@ class RatePenalty(Objective):
     l2: float = 1e-5
 
     needs: ClassVar[frozenset[str]] = LAYERS
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "l1", "l2")
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         found = [counts(trace) for trace in hidden(run)]
@@ -94,6 +103,8 @@ class RateBand(Objective):
     needs: ClassVar[frozenset[str]] = LAYERS
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "lower", "upper", "weight_lower", "weight_upper")
         if self.power not in (1, 2) or self.lower > self.upper:
             raise ValueError(
                 f"lower={self.lower}, upper={self.upper}, power={self.power}: give lower <= upper, power 1 or 2"
@@ -117,6 +128,10 @@ class MembranePenalty(Objective):
     centre: float = -0.5
 
     needs: ClassVar[frozenset[str]] = LAYERS
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "weight")
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return self.weight * torch.stack([(wide(trace.u) - self.centre).square().mean() for trace in hidden(run)]).sum()

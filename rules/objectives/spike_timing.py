@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rules.contract import Batch, Objective, Run
+from rules.fields import check_fields
 from rules.objectives.labels import LABELS, labels, require_whole_sequences, wanted
 from rules.objectives.readout import CrossEntropy
 from rules.steps import wide, wide_dtype
@@ -78,6 +79,9 @@ class FirstSpikeError(Objective):
 
     needs: ClassVar[frozenset[str]] = LABELS
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
         return -first_spike(run.output)
 
@@ -109,6 +113,7 @@ class VanRossum(Objective):
     needs: ClassVar[frozenset[str]] = LABELS
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not (self.tau > 0 and self.dt > 0 and self.period >= 1):
             given = f"tau={self.tau}, dt={self.dt}, period={self.period}"
             raise ValueError(f"{given}: give positive times in ms and a period of at least 1 step")

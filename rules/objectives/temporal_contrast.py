@@ -85,6 +85,8 @@ class TemporalContrast(nn.Module, Objective):
         for name, number, least in (("weight", weight, 0), ("warmup", warmup, 0), ("width", width, 1)):
             if not number >= least:
                 raise ValueError(f"{name}={number}: give a number of at least {least}")
+        if seed is not None and seed < 0:
+            raise ValueError(f"seed={seed}: give a whole number of at least 0, or None for that of the Trainer")
         self.weight, self.warmup, self.feature, self.ce = weight, warmup, feature, CE_MODES[ce_mode]
         self.contrast = Contrast(**switches)
         bare = head == "none" or weight == 0

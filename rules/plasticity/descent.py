@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from rules.fields import at_least, check_fields
+
 
 @dataclass(frozen=True)
 class Adam:
@@ -18,6 +20,9 @@ class Adam:
         betas: decay per step of the first and second moment.
         weight_decay: decay rate of the weights, 0 by default.
 
+    Raises:
+        ValueError: for a negative rate, and for a share outside [0, 1).
+
     Reference: Kingma & Ba 2015 (arXiv 1412.6980); decoupled decay: Loshchilov & Hutter 2019 (arXiv 1711.05101).
 
     >>> Adam(lr=0.01)([nn.Parameter(torch.zeros(2))]).defaults["lr"]
@@ -27,6 +32,12 @@ class Adam:
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "lr", "weight_decay")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas={self.betas}: give two shares that are kept, each from 0 to below 1")
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
@@ -41,6 +52,9 @@ class SGD:
         momentum: share of b that is kept at each step, 0 by default.
         weight_decay: decay rate of the weights, added to the gradient, 0 by default.
 
+    Raises:
+        ValueError: for a negative rate, and for a momentum outside [0, 1).
+
     >>> SGD(lr=0.1)([nn.Parameter(torch.zeros(2))]).defaults["momentum"]
     0.0
     """
@@ -48,6 +62,12 @@ class SGD:
     lr: float = 1e-2
     momentum: float = 0.0
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "lr", "weight_decay")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum={self.momentum}: give the share that is kept, from 0 to below 1")
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)

@@ -145,6 +145,11 @@ class Surrogate:
         set_("_g", _filled(shape.grad, settings, scale))
         set_("_smooth_step", shape.primitive and _filled(shape.primitive, settings, scale))
 
+    @classmethod
+    def from_name(cls, name: str) -> Surrogate:
+        """Return the surrogate of a name with its default parameters, as a configuration file gives it."""
+        return cls(name)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Surrogate, self.name, normalize=self.normalize, **dict(self.parameters)), ()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rules.fields import check_fields
 from rules.views.base import require, still, uniform
 from rules.views.images import SAMPLE, images
 
@@ -46,6 +47,7 @@ class ColourJitter:
     hue: float = 0.1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         strengths = (self.brightness, self.contrast, self.saturation)
         require(all(0 <= s < float("inf") for s in strengths), self, "give strengths of at least 0; 0 changes nothing")
         require(0 <= self.hue <= 0.5, self, "hue is a share of the colour wheel between 0 and 0.5")

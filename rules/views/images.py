@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rules.fields import check_fields
 from rules.views.base import chance, integers, require, still, uniform, whole
 
 SAMPLE = (-1, 1, 1, 1)  # shape of one number per sample, to broadcast with [T, B, C, H, W]
@@ -41,6 +42,7 @@ class RandomCrop:
     padding: int = 4
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(whole(self.padding), self, "padding is a whole number of pixels, at least 0")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -78,6 +80,7 @@ class RandomFlip:
     probability: float = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(chance(self.probability), self, "give a probability between 0 and 1")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -107,6 +110,7 @@ class Cutout:
     size: int = 16
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(whole(self.size), self, "size is a whole number of pixels, at least 0")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rules.fields import check_fields
 from rules.views.base import chance, integers, require, still, uniform, whole
 
 
@@ -36,6 +37,7 @@ class Roll:
     shift: int = 2
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(whole(self.shift), self, "shift is a whole number of units or pixels, at least 0")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -71,6 +73,7 @@ class TimeShift:
     steps: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(whole(self.steps), self, "steps is a whole number of time steps, at least 0")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -104,6 +107,7 @@ class EventDrop:
     probability: float = 0.1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(chance(self.probability), self, "give a probability between 0 and 1")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -135,6 +139,7 @@ class ChannelJitter:
     swap: float = 0.1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(whole(self.reach), self, "reach is a whole number of units, at least 0")
         require(chance(self.swap), self, "swap is a probability between 0 and 1")
 

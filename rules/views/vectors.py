@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rules.draws import normal
+from rules.fields import check_fields
 from rules.views.base import chance, require, still, uniform
 
 
@@ -38,6 +39,7 @@ class AdditiveNoise:
     std: float = 0.1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(0 <= self.std < float("inf"), self, "std is a finite number, at least 0")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -63,6 +65,7 @@ class FeatureDrop:
     probability: float = 0.1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require(chance(self.probability), self, "give a probability between 0 and 1")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -28,12 +28,14 @@ def perform(name: str, words: Sequence[str]) -> int:
             return OK
         spelled = understood(words, name)
         if command.config:
-            from sandbox.config.reading import built, check_words, parse
+            from sandbox.config.reading import from_words
 
+            if any(word.startswith("--print_config") for word in spelled):
+                parser.parse_args(spelled)  # prints, and ends
             own = [option.name.removeprefix("--").replace("-", "_") for option in (*command.options, JSON)]
-            check_words(member(command.config), spelled, [*own, "help_all"])
-            given = parse(parser, lambda: parser.parse_args(spelled))
-            given["made"] = built(member(command.config), parser, given)
+            made, rest = from_words(member(command.config), spelled, [*own, "help_all"])
+            given = parser_for(command._replace(config="")).parse_args(rest)
+            given["made"] = made
         else:
             given = parser.parse_args(spelled)
         return int(member(command.act)(given))

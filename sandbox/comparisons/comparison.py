@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rules.fields import check_fields
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.linear import linear_baseline
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
@@ -60,6 +61,7 @@ class Comparison:
     seeds: int = 5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}: give at least 1, and 5 or more for an interval worth printing")
 

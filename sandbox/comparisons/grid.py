@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rules.errors import unknown
+from rules.fields import check_fields
 from sandbox.comparisons.admission import Unfit
 from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, require_jobs, with_arrays
 from sandbox.comparisons.ranking import make_overall
+from sandbox.config import text
 from sandbox.config.identity import fingerprint
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
@@ -41,6 +41,7 @@ class Grid:
     name: str = "grid"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         places = [comparison.identity for comparison in self.comparisons]
         if not places:
             raise ValueError("comparisons=[]: give at least one")
@@ -71,7 +72,7 @@ def read_grid(name: str) -> Grid:
     path = known.get(name, Path(name))
     if not path.exists():
         raise unknown("preset", name, [*known, "path/to/grid.yaml"])
-    content = yaml.safe_load(path.read_text())
+    content = text.read(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no comparison: write `experiment`, `rules` and `seeds`, or `comparisons`")
     if "comparisons" not in content:
@@ -83,8 +84,9 @@ def grid_from(content: Mapping[str, Any], name: str = "grid") -> Grid:
     """Build a grid from the content of a YAML file; raise ValueError for a misspelt key."""
     for key in content:
         if key not in ("name", "comparisons"):
-            raise unknown("key of a grid", key, ["name", "comparisons"])
-    return Grid([from_dict(Comparison, each) for each in content["comparisons"]], content.get("name", name))
+            raise unknown("key of a grid", str(key), ["name", "comparisons"])
+    grid: Grid = from_dict(Grid, {"name": name, **content})
+    return grid
 
 
 def run_grid(

@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import yaml
-from jsonargparse import get_loader
-
 from rules.errors import unknown
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.table import BASELINE
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
+from sandbox.config.text import loads
 
 PARTS = ("objective", "credit", "plasticity")
 UNFIT = re.compile(r"[^\w.=+,()# -]")  # what a label may not contain
@@ -61,8 +59,8 @@ def parsed(sweep: str) -> tuple[list[str], list[Any]]:
     """Return the path below a rule and the values of one sweep."""
     place, equals, text = sweep.partition("=")
     try:
-        values = get_loader("yaml")(text) if equals else None  # as for other options: reads 1e-3 as a number
-    except yaml.YAMLError:
+        values = loads(text) if equals else None
+    except ValueError:
         values = None
     if not isinstance(values, list) or not values:
         raise ValueError(f"--sweep {sweep}: write a setting and a list, as in --sweep rule.options.lr='[0.01, 0.1]'")

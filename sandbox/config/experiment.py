@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from torch import nn
 from rules.contract import Objective
 from rules.diagnostics.monitor import Health
 from rules.errors import unknown
+from rules.fields import check_fields
 from rules.objectives import OBJECTIVES, Sum
 from rules.objectives.readout import MeanCrossEntropy
 from rules.preparing import PRECISIONS
@@ -39,6 +41,7 @@ USUAL: dict[tuple[str, bool], str | None] = {  # (kind of answer, for each step)
     ("labels", True): "bce",
 }
 NAMES = str.maketrans({":": ".", "/": "_", "\\": "_", " ": "_"})  # what a folder is not called
+MOST_THREADS = 1024  # a number that every system can start; runs go from machine to machine with it
 LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
 
@@ -71,6 +74,13 @@ class NetworkConfig:
     readout_noise: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.dt > 0:
+            raise ValueError(f"dt={self.dt}: give a time step in ms, above 0")
+        if not 0 < self.rate <= 1:
+            raise ValueError(f"rate={self.rate}: give a firing probability per step, above 0 and at most 1")
+        if not self.readout_noise >= 0:
+            raise ValueError(f"readout_noise={self.readout_noise}: give a standard deviation, at least 0")
         given = [name for name in changed(self) if name not in ("model", "readout_noise")]
         if self.model is not None and given:
             raise ValueError(
@@ -122,6 +132,9 @@ class RuleConfig:
     label: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs}: give a whole number, at least 1, or leave it out")
         if self.label is not None and not LABEL.fullmatch(self.label):
             raise ValueError(
                 f"label={self.label!r} is part of the name of a folder: give up to 60 letters, digits, spaces and any "
@@ -206,11 +219,16 @@ class Experiment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", choice_of(self.task))
+        check_fields(self)
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
-        if not -(2**63) <= self.seed < 2**63:
-            raise ValueError(f"seed={self.seed}: give a whole number of at most 63 bits")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}: give a whole number of at most 63 bits, at least 0")
+        if self.threads > MOST_THREADS:
+            raise ValueError(
+                f"threads={self.threads}: give at most {MOST_THREADS}; this machine has {os.cpu_count()} processors"
+            )
         if self.synapses not in ("dense", "events"):
             raise ValueError(
                 f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "

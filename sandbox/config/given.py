@@ -8,6 +8,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
+from rules.fields import is_plain
 from sandbox.config.identity import changed
 from sandbox.config.registry import Choice
 from sandbox.tasks.base import ArrayTask, Task
@@ -89,17 +90,9 @@ def _options(task: Task) -> dict[str, Any]:
     plain: dict[str, Any] = changed(task) if is_dataclass(task) else {}
     for name in plain:
         value = getattr(task, name)
-        if not _is_plain(value):
+        if not is_plain(value):
             raise ValueError(
                 f"{type(task).__name__}.{name} is a {type(value).__name__}, which a configuration cannot hold: use "
                 "numbers, words, lists and dicts, or give arrays, sandbox.Task.from_arrays(x, y)"
             )
     return plain
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))

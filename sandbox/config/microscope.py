@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rules.fields import check_fields
 from sandbox.config.registry import Choice
 from sandbox.microscope import Microscope
 
@@ -28,6 +29,7 @@ class MicroscopeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         # A user-defined reference is imported when it is used, not when a configuration is read, which others may have
         # written; until then a known one stands in for it.
         mine = [choice for choice in self.choices() if ":" not in choice.name]

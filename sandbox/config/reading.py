@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import fields, is_dataclass
-from pathlib import Path
-from typing import Any, get_args, get_type_hints
+import typing
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, get_args, get_origin
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 from rules.errors import unknown
+from rules.fields import admit, hints_of, refused, shown
+from sandbox.config import text as yaml_
 
 MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does not accept option ')(?:--)?([\w.\-]+)")
+QUOTED = re.compile(r"""(?P<quote>['"]).*(?P=quote)""", re.S)
 
-UNSAID = {"": "no such option"}
+
+class Partly(dict[str, Any]):
+    """Options of which the others keep their default, as `--encoder.options.steps 5` gives them."""
 
 
 def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
@@ -27,108 +32,61 @@ def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
     return parser
 
 
-def from_dict(kind: type[Any], content: dict[str, Any]) -> Any:
-    """Build an `Experiment` or a `Comparison` from the content of a YAML file; raise ValueError for a misspelt key.
+def from_dict(kind: type[Any], content: Any) -> Any:
+    """Build an `Experiment` or a `Comparison` from the content of a YAML file.
+
+    A name other than the default's does not inherit the options of the default.
+
+    Raises:
+        ValueError: for a misspelt key, or a value that does not fit its field; the message has the dotted path.
 
     >>> from sandbox.config.experiment import Experiment
-    >>> from_dict(Experiment, {"seed": 3, "rule": {"name": "readout_only"}}).rule.name
-    'readout_only'
-    """
-    check_keys(kind, content, "a configuration")
-    parser = parser_of(kind)
-    try:
-        return built(kind, parser, parse(parser, lambda: parser.parse_object(content)))
-    except ArgumentError as error:
-        raise ValueError(explain(parser, error)) from error
-
-
-def check_keys(hint: Any, value: Any, where: str) -> None:
-    """Raise ValueError for a key that a configuration does not have, and suggest the nearest.
-
-    Args:
-        hint: type of the value: a dataclass, or the type of one of its fields.
-        value: the value as read from YAML.
-        where: name of the value, for the message.
-
-    >>> from sandbox.config.experiment import Experiment
-    >>> check_keys(Experiment, {"rule": {"name": "bptt", "option": {}}}, "an experiment")  # doctest: +ELLIPSIS
+    >>> from_dict(Experiment, {"seed": 3, "encoder": {"name": "still"}}).encoder
+    Choice(name='still', options={})
+    >>> from_dict(Experiment, {"rule": {"name": "bptt", "option": {}}})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     ValueError: unknown key of rule 'option'; nearest: 'options'; valid: name, options, ..., epochs, label
+    >>> from_dict(Experiment, {"network": {"dt": True}})
+    Traceback (most recent call last):
+    ...
+    ValueError: network.dt=True: give a finite number; true and false are not numbers
     """
-    if isinstance(value, list):
-        for inner in get_args(hint):
-            for each in value:
-                check_keys(inner, each, where)
-    elif isinstance(value, dict) and is_dataclass(hint):
-        hints = get_type_hints(hint)
-        for key, part in value.items():
-            if key not in hints:
-                raise unknown(f"key of {where}", str(key), [field.name for field in fields(hint)])
-            check_keys(hints[key], part, str(key))
-    elif isinstance(value, dict):
-        for inner in get_args(hint):
-            if is_dataclass(inner):
-                check_keys(inner, value, where)
+    return _settings(kind, content, "", None)
 
 
-def check_words(kind: type[Any], words: Sequence[str], others: Collection[str] = ()) -> None:
-    """Raise ValueError for a misspelt key inside the value of an option, or in the file given with `--config`.
+def from_words(kind: type[Any], words: Sequence[str], others: Collection[str] = ()) -> tuple[Any, list[str]]:
+    """Build a configuration from a command line; return it with the words that are none of its business.
 
-    A file may also give `others`, the options of the command itself.
-    """
-    for word in words:
-        name, _, text = word.removeprefix("--").partition("=")
-        try:
-            if name == "config":
-                content = yaml.safe_load(Path(text).read_text())
-                if isinstance(content, dict):
-                    content = {key: value for key, value in content.items() if key not in others}
-                check_keys(kind, content, "a configuration")
-            elif text[:1] in ("{", "["):
-                check_keys(hint_of(kind, name.split(".")), yaml.safe_load(text), name.rpartition(".")[2])
-        except (yaml.YAMLError, OSError):
-            continue  # the parser reports it
+    A field of text takes its words as they are: `--rule.label 007` is the label 007. A file given with `--config` may
+    also hold `others`, the options of the command itself.
 
+    Args:
+        kind: the dataclass.
+        words: `--path.to.field=value`, and others.
+        others: names of the options of the command.
 
-def hint_of(kind: Any, path: Sequence[str]) -> Any:
-    """Return the type of the field at a dotted path; None if there is no such field."""
-    for name in path:
-        members = [kind, *get_args(kind)]
-        kind = next((get_type_hints(m).get(name) for m in members if is_dataclass(m) and isinstance(m, type)), None)
-    return kind
-
-
-def parse(parser: ArgumentParser, read: Callable[[], Namespace]) -> Namespace:
-    """Return what `read` parses; a name other than the default's does not inherit the options of the default.
+    Raises:
+        ValueError: as `from_dict`, and for a file that cannot be read.
 
     >>> from sandbox.config.experiment import Experiment
-    >>> from_dict(Experiment, {"encoder": {"name": "still"}}).encoder
-    Choice(name='still', options={})
+    >>> made, rest = from_words(Experiment, ["--rule.label=007", "--encoder.options.steps=5", "--out=runs"])
+    >>> made.rule.label, made.encoder.options, rest
+    ('007', {'steps': 5}, ['--out=runs'])
     """
-    given, defaults = read(), parser.get_defaults()
-    options = [action.dest for action in parser._actions if action.dest.endswith(".options")]
-    doubtful = [
-        place
-        for place in (dest.removesuffix(".options") for dest in options if defaults.get(dest))
-        if given[f"{place}.name"] != defaults[f"{place}.name"]
-        and given[f"{place}.options"] == defaults[f"{place}.options"]
-    ]
-    if doubtful:  # were these options given, or are they the default's? Read again with a default that nobody gives
-        parser.set_defaults({f"{place}.options": UNSAID for place in doubtful})
-        again = read()
-        parser.set_defaults({f"{place}.options": defaults[f"{place}.options"] for place in doubtful})
-        for place in doubtful:
-            if again[f"{place}.options"] == UNSAID:
-                given[f"{place}.options"] = {}
-    return given
-
-
-def built(kind: type[Any], parser: ArgumentParser, parsed: Namespace) -> Any:
-    """Build the dataclass from a parsed namespace; options of the parser that are not fields are ignored."""
-    names = [field.name for field in fields(kind)]
-    made = parser.instantiate(Namespace({name: parsed[name] for name in names}))  # type: ignore[no-untyped-call]
-    return kind(**{name: made[name] for name in names})
+    content, rest = dict[str, Any](), list[str]()
+    for word in words:
+        name, equals, text = word.removeprefix("--").partition("=")
+        path = name.split(".")
+        if not word.startswith("--") or not equals or (path[0] not in hints_of(kind) and name != "config"):
+            rest.append(word)
+        elif name == "config":
+            found = _file(text)
+            rest.extend(_words({key: value for key, value in found.items() if key in others}))
+            _merge(content, {key: value for key, value in found.items() if key not in others})
+        else:
+            _place(content, path, _value(kind, path, text), name)
+    return from_dict(kind, content), rest
 
 
 def explain(parser: ArgumentParser, error: Exception) -> str:
@@ -149,3 +107,118 @@ def explain(parser: ArgumentParser, error: Exception) -> str:
 def valid_options(parser: ArgumentParser) -> set[str]:
     """Return all options of a parser, as dotted paths."""
     return {action.dest for action in parser._actions if action.dest not in ("help", "subcommand")}
+
+
+def _read(hint: Any, value: Any, where: str, usual: Any) -> Any:
+    """Return the value of a field; `usual` is what it has by default."""
+    kind = _dataclass(hint)
+    if kind is not None and isinstance(value, Mapping):
+        return _settings(kind, value, where, usual)
+    if get_origin(hint) is list and isinstance(value, (list, tuple)):
+        (each,) = get_args(hint)
+        return [_read(each, one, f"{where}[{n}]", None) for n, one in enumerate(value)]
+    return admit(where, value, hint)
+
+
+def _dataclass(hint: Any) -> type[Any] | None:
+    """Return the dataclass that a type is or may be."""
+    parts = get_args(hint) if get_origin(hint) in (typing.Union, type(int | str)) else (hint,)
+    return next((part for part in parts if isinstance(part, type) and is_dataclass(part)), None)
+
+
+def _settings(kind: type[Any], content: Any, where: str, usual: Any) -> Any:
+    """Build a dataclass; what is not given is as in `usual`, if that has the same name."""
+    if not isinstance(content, Mapping):
+        raise refused(where or "a configuration", content, kind)
+    hints, known = hints_of(kind), {field.name: field for field in fields(kind)}
+    for key in content:
+        if key not in known:
+            raise unknown(f"key of {where or 'a configuration'}", str(key), known)
+    if usual is None and all(f.default is not MISSING or f.default_factory is not MISSING for f in known.values()):
+        usual = kind()
+    same = usual is not None and content.get("name", getattr(usual, "name", None)) == getattr(usual, "name", None)
+    values = {name: getattr(usual, name) for name in known} if same else {}
+    for key, part in content.items():
+        before = values.get(key)
+        part = {**(before or {}), **part} if isinstance(part, Partly) else part
+        values[key] = _read(hints[key], part, f"{where}.{key}" if where else str(key), before)
+    for name, field in known.items():
+        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{where or 'a configuration'} has no {name}: write {name}: ...")
+    try:
+        return kind(**values)
+    except (ValueError, TypeError, OverflowError) as error:
+        message = str(error)
+        if not where or message.startswith(f"{where}."):
+            raise
+        of_field = any(message.startswith((f"{name}=", f"{name}[", f"{name}.")) for name in known)
+        raise ValueError(f"{where}{'.' if of_field else ': '}{message}") from error
+
+
+def _file(path: str) -> dict[str, Any]:
+    found = yaml_.read(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds {shown(found)} and no settings; write names with values, such as epochs: 3")
+    return found
+
+
+def _words(options: Mapping[str, Any]) -> list[str]:
+    """Return options of a command that a file gives, as words; a flag that is false is left out."""
+    found = []
+    for name, value in options.items():
+        dashed = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            found.extend([dashed] * value)
+        elif value is not None:
+            found.append(f"{dashed}={value if isinstance(value, str) else json.dumps(value)}")
+    return found
+
+
+def _value(kind: type[Any], path: Sequence[str], text: str) -> Any:
+    """Return what the words of an option say for a field of its type."""
+    hint = _hint(kind, path)
+    parts = get_args(hint) if get_origin(hint) in (typing.Union, type(int | str)) else (hint,)
+    if _dataclass(hint) is not None and text.endswith((".yaml", ".yml")):
+        return yaml_.read(text)
+    if str in parts and _dataclass(hint) is None:
+        if QUOTED.fullmatch(text.strip()):
+            return yaml_.loads(text, f"--{'.'.join(path)}")
+        return None if type(None) in parts and text.strip() in ("null", "~") else text
+    try:
+        return yaml_.loads(text)
+    except ValueError:
+        return text
+
+
+def _hint(kind: Any, path: Sequence[str]) -> Any:
+    """Return the type of the field at a dotted path; Any below a dict, and where there is no such field."""
+    for name in path:
+        found = _dataclass(kind)
+        if found is None:
+            return Any
+        kind = hints_of(found).get(name, Any)
+    return kind
+
+
+def _place(content: dict[str, Any], path: Sequence[str], value: Any, name: str) -> None:
+    """Put a value at a path, over what is there."""
+    for key in path[:-1]:
+        inner = content.setdefault(key, Partly() if key == "options" else {})
+        if not isinstance(inner, dict):
+            raise ValueError(f"--{name}: {key} is {shown(inner)} already; give it once")
+        content = inner
+    before = content.get(path[-1])
+    if isinstance(before, dict) and isinstance(value, dict) and path[-1] != "options":
+        _merge(before, value)
+    else:
+        content[path[-1]] = value
+
+
+def _merge(content: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Put settings over others; options replace options."""
+    for key, value in more.items():
+        before = content.get(key)
+        if isinstance(before, dict) and isinstance(value, dict) and key != "options":
+            _merge(before, value)
+        else:
+            content[key] = dict(value) if isinstance(value, dict) else value

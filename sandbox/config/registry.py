@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from rules.errors import unknown
+from rules.fields import check_fields, is_plain
 from rules.objectives import OBJECTIVES, REGULARISERS
 from rules.options import built
 from rules.plasticity import PLASTICITIES
@@ -62,6 +63,13 @@ class Choice:
                 f"Choice takes a name, and this is a {type(self.name).__name__}: write path/to/file.py:Name; a task "
                 "may be given as it is, sandbox.Experiment(task=...)"
             )
+        check_fields(self)
+        for option, value in self.options.items():
+            if not is_plain(value):
+                raise ValueError(
+                    f"options.{option} of {self.name!r} is a {type(value).__name__}, which a configuration cannot "
+                    "hold: use numbers, words, lists and dicts"
+                )
 
     def make(self, kind: str, **given: Any) -> Any:
         """Build the member.

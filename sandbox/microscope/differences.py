@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rules.fields import at_least, check_fields
 from sandbox.microscope.frozen import Frozen
 from sandbox.microscope.losses import OWN_DRAWS, Losses, positive, refuse_large, rms, running
 from sandbox.microscope.reference import Known, Reference
@@ -36,6 +37,8 @@ class Differences(Reference):
     largest: int = 2000
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(1, self, "largest")
         positive(step=self.step, samples=self.samples)
 
     @property

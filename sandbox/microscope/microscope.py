@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rules.batches import as_batch
 from rules.contract import Holding
 from rules.diagnostics.nonfinite import finite
+from rules.fields import at_least, check_fields
 from rules.optional import method_of
 from rules.trainer import Trainer
 from sandbox.microscope.frozen import Frozen, freeze
@@ -59,6 +60,8 @@ class Microscope:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "seed")
         for name in ("every", "draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")

@@ -9,6 +9,7 @@ import torch
 
 from rules.credit.bptt import BPTT
 from rules.errors import unknown
+from rules.fields import check_fields
 from sandbox.microscope.differences import Differences
 from sandbox.microscope.frozen import Frozen
 from sandbox.microscope.reference import CannotRun, Known, Reference
@@ -37,6 +38,7 @@ class Backpropagation(Reference):
     window: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self._rule()
 
     def _rule(self) -> BPTT:

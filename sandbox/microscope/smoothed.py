@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from rules.credit.zero_order.draws import normal_like
+from rules.fields import at_least, check_fields
 from rules.seeds import seeded
 from sandbox.microscope.frozen import Frozen
 from sandbox.microscope.losses import OWN_DRAWS, Losses, positive, refuse_large, rms, running
@@ -55,6 +56,8 @@ class Smoothed(Reference):
     largest: int = 2000
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(1, self, "largest")
         positive(sigma=self.sigma, samples=self.samples)
 
     @property

@@ -135,6 +135,8 @@ def normalised(
     inputs, side = shape[0], list(shape[1:])
     for outputs, stride in zip(channels, strides, strict=True):
         kernel = max(3, stride + 1 - stride % 2)
+        if groups < 1 or outputs % groups:
+            raise ValueError(f"groups={groups} does not divide channels={outputs}: give a divisor, such as 1")
         norm = nn.GroupNorm(groups, outputs, affine=False)
         parts += [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), norm, active()]
         inputs, side = outputs, [(length - 1) // stride + 1 for length in side]

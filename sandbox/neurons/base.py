@@ -6,18 +6,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, fields
-from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from rules.errors import unknown
+from rules.fields import admit, hints_of
 from rules.spikes.surrogate import Surrogate
 from sandbox.machine.compiled import settled
 
 Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
 N = TypeVar("N", bound="Neuron")
+LONGEST = 1e9  # ms of a refractory period, eleven days: its steps are counted
 NUMBER = (float, int)  # checked in every step; faster than isinstance(value, Tensor)
 
 
@@ -178,10 +179,14 @@ def _admit(neuron: Neuron) -> None:
     """Convert a surrogate's name and NumPy numbers; raise ValueError for an invalid parameter."""
     if isinstance(getattr(neuron, "surrogate", None), str):  # from a configuration file
         object.__setattr__(neuron, "surrogate", Surrogate(neuron.surrogate))  # type: ignore[attr-defined]
+    hints = {name: hint for name, hint in hints_of(type(neuron)).items() if hint in (float, int, bool, str)}
     for f in fields(neuron):
         value = getattr(neuron, f.name)
-        if isinstance(value, Real) and not isinstance(value, NUMBER):  # such as numpy.float32
-            object.__setattr__(neuron, f.name, float(value))
+        if isinstance(value, Tensor) or f.name not in hints:  # a tensor is a learned parameter
+            continue
+        found = admit(f.name, value, hints[f.name])
+        if found is not value:
+            object.__setattr__(neuron, f.name, found)
     for name, valid in neuron.choices.items():
         if getattr(neuron, name) not in valid:
             raise unknown(name, getattr(neuron, name), valid)
@@ -193,5 +198,7 @@ def _admit(neuron: Neuron) -> None:
             raise ValueError(
                 f"{name}={value}: give a {'positive ' if low == 0 else ''}{what}{'' if low == 0 else f' above {low:g}'}"
             )
-    if not neuron.t_refractory >= 0:
-        raise ValueError(f"t_refractory={neuron.t_refractory}: give a period in ms, 0 for none")
+    if not 0 <= neuron.t_refractory <= LONGEST:
+        raise ValueError(f"t_refractory={neuron.t_refractory}: give a period in ms, 0 for none, {LONGEST:g} at most")
+    if getattr(neuron, "seed", 0) < 0:
+        raise ValueError(f"seed={neuron.seed}: give a whole number, at least 0")  # type: ignore[attr-defined]

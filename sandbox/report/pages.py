@@ -12,6 +12,7 @@ import yaml
 
 from sandbox.comparisons.comparison import compared_runs
 from sandbox.comparisons.table import as_interval, linear_name, notes, noun
+from sandbox.config.text import dumps
 from sandbox.ledger import NEUROMC
 from sandbox.machine import files
 from sandbox.measures import NAMES
@@ -165,7 +166,7 @@ def _shared(folder: Path, plots: dict[str, interactive.Plot]) -> dict[str, Any]:
         "plots": interactive.as_json(plots) if plots else "",
         "scripts": code,
         "allowed": allowed(code),
-        "config": yaml.safe_dump(config.get("grid", config), sort_keys=False),
+        "config": dumps(config.get("grid", config)),
         "provenance": yaml.safe_dump(finished(folder / "provenance.json", folder), sort_keys=False),
         "folder": folder.resolve().name,
         "given": shlex.quote(str(folder)),

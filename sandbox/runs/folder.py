@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
+from sandbox.config.text import dumps
 from sandbox.machine import files
 
 PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder
@@ -61,7 +62,7 @@ def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
     experiment as its default.
     """
     path = folder / "config.yaml"
-    text = yaml.safe_dump({"format": FORMAT, "kind": kind, **config}, sort_keys=False)
+    text = dumps({"format": FORMAT, "kind": kind, **config})
     if path.exists():
         found, wanted = read_config(folder, kind), yaml.safe_load(text)
         usual = asdict(Experiment()) if kind == "run" else {}

@@ -15,6 +15,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from rules.fields import check_fields
 from sandbox.tasks.archives import contents, located
 from sandbox.tasks.base import Dataset, Split, Task, split_off
 from sandbox.tasks.files import card_folder, read_card, read_file
@@ -134,6 +135,7 @@ class CIFAR10(Task):
     train: int = 45_000
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 1 <= self.train <= 45_000:
             raise ValueError(f"train={self.train}: give a number from 1 to 45000; the last 5000 are for validation")
 

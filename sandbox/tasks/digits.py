@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from rules.fields import check_fields
 from sandbox.tasks.base import Dataset, Task, shuffled, split_off
 
 
@@ -26,6 +27,9 @@ class Digits(Task):
     """
 
     image: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Read the copy inside scikit-learn."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rules.draws import uniform
+from rules.fields import check_fields
 from rules.steps import SLACK
 
 
@@ -40,6 +41,7 @@ class Constant:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _steps(self.steps)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -70,6 +72,7 @@ class Poisson:
     dt: float = 1.0  # [ms]
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _steps(self.steps)
         if not 0 < self.max_rate * self.dt <= 1000:
             raise ValueError(
@@ -107,6 +110,7 @@ class Latency:
     steps: int = 20
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _steps(self.steps)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -135,6 +139,7 @@ class AsRecorded:
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.steps is not None:
             _steps(self.steps)
 

@@ -17,6 +17,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from rules.fields import check_fields
 from sandbox.tasks.archives import contents, located
 from sandbox.tasks.base import Dataset, Split, Task, at_least_one
 from sandbox.tasks.files import card_folder
@@ -126,6 +127,7 @@ class FSDD(Task):
     threshold: float = 2.0  # [standard deviations x steps]
 
     def __post_init__(self) -> None:
+        check_fields(self)
         at_least_one(channels=self.channels, steps=self.steps)
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}: give one of {', '.join(map(repr, SPLITS))}")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rules.fields import check_fields
 from sandbox.tasks.base import Dataset, Split, Task, shuffled, split_off
 from sandbox.tasks.files import card_folder, read_card, read_file
 
@@ -54,6 +55,7 @@ class MNIST(Task):
     train: int = 55_000
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 1 <= self.train <= 55_000:
             raise ValueError(f"train={self.train}: give a number from 1 to 55000; the last 5000 are for validation")
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rules.fields import check_fields
 from sandbox.tasks.base import Dataset, Split, Task, at_least_one
 
 R_SMALL, R_BIG = 0.1, 0.5
@@ -75,6 +76,7 @@ class YinYang(Task):
     test: int = 1000
 
     def __post_init__(self) -> None:
+        check_fields(self)
         at_least_one(train=self.train, validation=self.validation, test=self.test)
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:

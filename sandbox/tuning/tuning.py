@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from rules.fields import check_fields
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, require_jobs, with_arrays
 from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import changed, fingerprint
 from sandbox.config.registry import sources
+from sandbox.config.text import dumps
 from sandbox.executors.local import run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
@@ -47,6 +47,7 @@ class Tuning:
     seeds: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("trials", "seeds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
@@ -183,4 +184,4 @@ def as_yaml(grid: Grid, tuning: Tuning) -> str:
     body = plain[0] if alone else {"name": grid.name, "comparisons": plain}
     budget = f"{tuning.trials} trials per rule, each with {tuning.seeds} seed(s)"
     made = f"# Tuned by `sandbox tune` on validation data: {budget}.\n"
-    return made + yaml.safe_dump(body, sort_keys=False, default_flow_style=None, width=120)
+    return made + dumps(body, default_flow_style=None, width=120)

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run
 from rules.credit.binary_stochastic.wires import Drawn, Wires, made, probabilities, wired
 from rules.errors import unknown
+from rules.fields import check_fields
 from rules.forward import join, map_tensors, pieces, require_tensor, run_model, takes
 from rules.metering import Meter
 from rules.optional import offers
@@ -81,6 +82,7 @@ class BinaryStochastic(CreditRule):
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layers", "bits"})
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.kappa <= 4:
             raise ValueError(f"kappa={self.kappa}: give a number from 0 to 4; at 4 the derivative bit of p = 1/2 is 1")
         if self.reuse_bits and self.kappa not in (1, 2):

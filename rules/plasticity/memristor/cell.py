@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from rules.fields import check_fields
 from rules.plasticity.memristor.device import Device, State, nonzero, normal, uniform
 
 NOT_NEGATIVE = (
@@ -94,6 +95,7 @@ class Cell(Device):
     levels: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.w_min < self.w_max:
             raise ValueError(f"w_min={self.w_min}, w_max={self.w_max}: the lower bound must be below the upper one")
         if not self.w_min <= 0 <= self.w_max:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rules.fields import check_fields
 from rules.plasticity.memristor.cell import Cell
 from rules.plasticity.memristor.device import Device, State
 
@@ -50,6 +51,7 @@ class DifferentialPair(Device):
     above: float = 0.75
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.gain > 0:
             raise ValueError(f"gain={self.gain}: the difference of two cells is read with a positive gain")
         if not self.push_pull and self.refresh < 1:

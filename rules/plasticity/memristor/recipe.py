@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from rules.errors import unknown
+from rules.fields import at_least, check_fields
 from rules.plasticity.memristor.device import Device
 from rules.plasticity.memristor.optimizer import MemristorOptimizer
 from rules.plasticity.memristor.presets import DEVICES
@@ -33,7 +34,7 @@ class Memristor:
         seed: of every draw; None for that of the Trainer.
 
     Raises:
-        ValueError: when called, for an unknown name or field; the message lists the valid ones and the nearest.
+        ValueError: for an unknown name or field, with the valid ones and the nearest, and for a number out of range.
 
     >>> recipe = Memristor("reram_sb", "direct", device_options={"dw_min_std": 0.0}, scale=1.0)
     >>> recipe([nn.Parameter(nn.init.zeros_(nn.Linear(2, 3).weight))]).device.dw_min_std
@@ -51,17 +52,28 @@ class Memristor:
     train: int | None = None
     seed: int | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "lr", "w_max", "seed")
+        at_least(1, self, "train")
+        for name in ("pulse", "scale"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}={value}: give a number above 0, or None")
+        self.parts()
+
+    def parts(self) -> tuple[Device, WeightStore]:
+        """Return the device and the store, with their options."""
+        device = named("device", self.device, DEVICES)
+        store = self.store if isinstance(self.store, WeightStore) else named("store", self.store, STORES)()
+        return changed(device, self.device_options), changed(store, self.store_options)
+
     def seeded(self, seed: int) -> Memristor:
         """Return a copy with this seed, unless it has one; the Trainer calls this with its own seed."""
         return replace(self, seed=seed) if self.seed is None else self
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> MemristorOptimizer:
-        if isinstance(self.device, str) and self.device not in DEVICES:
-            raise unknown("device", self.device, DEVICES)
-        if isinstance(self.store, str) and self.store not in STORES:
-            raise unknown("store", self.store, STORES)
-        device = changed(DEVICES[self.device] if isinstance(self.device, str) else self.device, self.device_options)
-        store = changed(STORES[self.store]() if isinstance(self.store, str) else self.store, self.store_options)
+        device, store = self.parts()
         held: list[Any] = list(parameters)
         scale = self.scale
         if scale is None and (self.w_max or self.pulse is not None):  # otherwise each group finds its own
@@ -85,11 +97,22 @@ def _flat(held: list[Any]) -> Iterator[Tensor]:
             yield item[1] if isinstance(item, tuple) else item
 
 
+def named(kind: str, given: Any, members: Mapping[str, Any]) -> Any:
+    """Return a member of a registry by its name; anything but a name as it is."""
+    if isinstance(given, str) and given not in members:
+        raise unknown(kind, given, members)
+    return members[given] if isinstance(given, str) else given
+
+
 def changed(settings: Any, options: dict[str, Any]) -> Any:
     """Return a copy of a dataclass with other fields; a dict changes fields of the dataclass that a field holds."""
     valid = [f.name for f in fields(settings)]
     for name in options:
         if name not in valid:
             raise unknown(f"field of {type(settings).__name__}", name, valid)
-    inner = {k: changed(getattr(settings, k), v) if isinstance(v, dict) else v for k, v in options.items()}
+    inner = {
+        name: changed(before, value) if isinstance(value, dict) and is_dataclass(before) else value
+        for name, value in options.items()
+        for before in (getattr(settings, name),)
+    }
     return replace(settings, **inner)

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from rules.fields import check_fields
 from rules.plasticity.memristor.device import Device, State, uniform
 
 
@@ -99,6 +100,7 @@ class AccumulateAndCarry(WeightStore):
     one_step: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _at_least_one(self, "threshold", "period")
 
     def step(self, device: Device) -> float:
@@ -172,6 +174,7 @@ class Positional(WeightStore):
     reset: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _at_least_one(self, "period", "threshold")
         if self.digits < 2:
             raise ValueError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.dice import DRAWS
-from sandbox.reference.compiler import grammar, updater
+from sandbox.reference.compiler import effort, grammar, updater
 from sandbox.reference.compiler.formula import parse
 from sandbox.reference.compiler.model import Model, build
 from sandbox.reference.compiler.neuron import CompiledNeuron, number_of, state_class
@@ -204,6 +204,7 @@ def _read(equations: str, threshold: str | None, reset: str | None, refractory: 
             )
     if reset and threshold is None:
         raise ValueError(f"reset={reset!r} without a threshold: it would never run; give threshold='v > ...'")
+    effort.check(lines)
     return updater.Text(lines, threshold, reset.strip() or None if reset else None, _duration(refractory))
 
 

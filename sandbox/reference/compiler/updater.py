@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rules.errors import unknown
-from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.need import brian2
@@ -65,7 +65,7 @@ def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Seq
         variables = group.resolve_all(names, {}, user_identifiers=set())
         _check_threshold(text.threshold, variables)
         _check_reset(text.reset, variables)
-        code, chosen = _updated(group, method)
+        code, chosen = _updated(group, method, text.lines)
         dimensions = {name: variable.dim for name, variable in variables.items() if hasattr(variable, "dim")}
         return Step(code, chosen, dimensions, *_refractory(text.refractory, variables))
 
@@ -159,13 +159,15 @@ def _expressions(text: Text) -> list[str]:
     return [*found, *(part for part in (text.threshold, text.refractory) if part)]
 
 
-def _updated(group: Any, method: str | None) -> tuple[str, str]:
+def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) -> tuple[str, str]:
     """Return the code of one step, and the method that generated it."""
     if method is not None and method not in METHODS:
         raise unknown("method", method, METHODS)
     problems: dict[str, str] = {}
+    if effort.coupled(lines) > effort.COUPLED:
+        problems["exact"] = f"more than {effort.COUPLED} variables depend on each other in a circle"
     for candidate in (method,) if method else ("exact", "euler", "heun"):
-        code = _tried(group, candidate, problems)
+        code = None if candidate in problems else _tried(group, candidate, problems)
         if code is not None:
             return code, candidate
     works = [m for m in METHODS if m not in problems and _tried(group, m, problems) is not None]

@@ -21,7 +21,7 @@ from sandbox.cli.words import understood
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.sweep import swept
 from sandbox.config.experiment import Experiment, RuleConfig
-from sandbox.config.reading import from_dict, parse, valid_options
+from sandbox.config.reading import from_dict, from_words, valid_options
 from tests.conftest import ROOT
 
 TINY = [
@@ -156,7 +156,7 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["validate", "LIF"], "unknown neuron 'LIF'; nearest: 'lif'"),
         (
             ["compare", "--rules", "[bptt, {name: bptt, option: {}}]"],
-            "unknown key of rules 'option'; nearest: 'options'",
+            "unknown key of rules[1] 'option'; nearest: 'options'",
         ),
         (["compare", "--sweep", "rule.options.lr=0.1"], "write a setting and a list, as in --sweep rule.options.lr="),
         (["compare", "--rule", "bptt"], "nearest: 'rules'; --help-all lists all options"),
@@ -328,10 +328,8 @@ def test_another_name_does_not_inherit_the_options_of_the_default(capsys, tmp_pa
         (tmp_path / "c.yaml").write_text(f"experiment: {{{written}}}\nout: elsewhere\n")
         words = [f"--encoder={name}", *([f"--experiment.encoder.options={options}"] if options else [])]
         for asked in (words, ["--config=c.yaml"]):
-            parser = parser_for(COMMANDS["compare"])
-            spelled = understood(asked, "compare")
-            read = parse(parser, lambda parser=parser, spelled=spelled: parser.parse_args(spelled))
-            assert vars(read.experiment.encoder) == wanted, asked
+            made, _ = from_words(Comparison, understood(asked, "compare"), ["out"])
+            assert asdict(made.experiment.encoder) == wanted, asked
         assert asdict(from_dict(Experiment, yaml.safe_load(written)).encoder) == wanted
 
 

@@ -70,7 +70,7 @@ def test_schedules_are_listed_as_they_are():
     [
         ({"precision": "half"}, "unknown precision 'half'; valid: full, bf16"),
         ({"clip": 0.0}, "clip=0.0: give the largest norm of the gradients, above 0, or None for no bound"),
-        ({"clip": float("nan")}, "clip=nan: give the largest norm of the gradients, above 0, or None for no bound"),
+        ({"clip": float("nan")}, "clip=nan: give a finite number or nothing (null)"),
         ({"accumulate": 0}, "accumulate=0: give the number of steps that make an update, at least 1"),
     ],
 )

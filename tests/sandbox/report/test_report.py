@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.comparisons.comparison import Comparison
 from sandbox.config.experiment import Experiment, MicroscopeConfig, RuleConfig
-from sandbox.config.reading import built, parser_of
+from sandbox.config.reading import from_words
 from sandbox.config.registry import Choice
 from sandbox.machine import files
 from sandbox.report import Report, costs, latency, learning, write_report
@@ -462,8 +462,7 @@ def test_page_says_how_to_get_the_numbers_again(compared, ran, tmp_path):
         assert f"sandbox {command} --config again.yaml" in source
         shown = html.unescape(re.search(r"configuration</summary>\s*<pre><code>(.*?)</code>", source, re.S)[1])
         (tmp_path / "again.yaml").write_text(shown)
-        parser = parser_of(type(config))
-        parsed = built(type(config), parser, parser.parse_args(["--config", str(tmp_path / "again.yaml")]))
+        parsed, _ = from_words(type(config), [f"--config={tmp_path / 'again.yaml'}"])
         assert parsed.identity == config.identity
         assert "torch: 2.13.0" in source
 

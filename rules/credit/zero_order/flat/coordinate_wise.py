@@ -15,6 +15,7 @@ from rules.credit.zero_order.flat.copies import Copies, Widest, divided
 from rules.credit.zero_order.flat.moving import require_number, require_visible
 from rules.credit.zero_order.sharing import generator, seeds, shared
 from rules.errors import unknown
+from rules.fields import at_least, check_fields
 from rules.steps import whole
 
 CHOICES = {"diff": ("central", "forward"), "subset": ("redrawn", "fixed")}
@@ -72,6 +73,9 @@ class CoordinateWise(CreditRule):
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "seed")
+        at_least(1, self, "memory")
         for name, valid in CHOICES.items():
             if getattr(self, name) not in valid:
                 raise unknown(name, getattr(self, name), valid)

@@ -14,6 +14,7 @@ from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import Moved, require_number, require_visible
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.errors import unknown
+from rules.fields import check_fields
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class EvolutionStrategy(CreditRule):
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.population < 2:
             raise ValueError(f"population={self.population}: give at least 2, so that losses can be compared")
         if self.antithetic and self.population % 2:

@@ -17,6 +17,7 @@ from rules.credit.zero_order.flat.moving import DIRECTIONS, require_draws
 from rules.credit.zero_order.flat.tangents import Tangents, spiking, tangent
 from rules.credit.zero_order.sharing import generator, seeds, shared, whole
 from rules.errors import unknown
+from rules.fields import check_fields
 from rules.forward import map_tensors
 from rules.optional import offers
 
@@ -62,6 +63,7 @@ class ForwardGradient(CreditRule):
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require_draws("draws", self.draws)
         if self.direction not in DIRECTIONS:
             raise unknown("direction", self.direction, DIRECTIONS)

@@ -16,6 +16,7 @@ from rules.credit.zero_order.flat.nodes import Nodes, own_gradients
 from rules.credit.zero_order.outer import require_outer_products
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.credit.zero_order.unmoved import warn_of_unmoved
+from rules.fields import check_fields
 from rules.optional import plain
 from rules.synapses import synaptic_parameters
 
@@ -67,6 +68,7 @@ class NodePerturbation(CreditRule):
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require_draws("draws", self.draws)
         require_number("sigma", self.sigma)
 

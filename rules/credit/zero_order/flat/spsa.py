@@ -13,6 +13,7 @@ from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import DIRECTIONS, Moved, require_draws, require_number, require_visible
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.errors import unknown
+from rules.fields import check_fields
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class SPSA(CreditRule):
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
 
     def __post_init__(self) -> None:
+        check_fields(self)
         require_draws("draws", self.draws)
         require_number("step", self.step)
         if self.diff not in ("central", "forward"):

@@ -22,6 +22,7 @@ from rules.credit.zero_order.outer import require_outer_products
 from rules.credit.zero_order.sharing import whole
 from rules.credit.zero_order.unmoved import warn_of_unmoved
 from rules.errors import unknown
+from rules.fields import at_least, check_fields
 from rules.forward import run_model
 from rules.optional import find_layers, plain, reader_of
 from rules.processes import processes, summed
@@ -78,6 +79,8 @@ class Layered(CreditRule):
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic", "independent"})
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(1, self, "memory")
         for name, valid in OPTIONS.items():
             if getattr(self, name) not in valid:
                 raise unknown(name, getattr(self, name), valid)

@@ -26,7 +26,7 @@ RULES = {rule.__name__: rule for rule in (SPSA, EvolutionStrategy, ForwardGradie
     [
         (SPSA, {"draws": 0}, "draws=0: give a whole number, at least 1"),
         (SPSA, {"step": 0.0}, "step=0.0: give a number above 0"),
-        (SPSA, {"step": float("nan")}, "step=nan: give a number above 0"),
+        (SPSA, {"step": float("nan")}, "step=nan: give a finite number"),
         (SPSA, {"diff": "centre"}, "unknown diff 'centre'; nearest: 'central'"),
         (SPSA, {"direction": "gaussian"}, "unknown direction 'gaussian'; .*valid: normal, rademacher"),
         (ForwardGradient, {"draws": -1}, "draws=-1: give a whole number"),
@@ -49,7 +49,7 @@ RULES = {rule.__name__: rule for rule in (SPSA, EvolutionStrategy, ForwardGradie
         ),
         (EvolutionStrategy, {"population": 1, "antithetic": False}, "population=1: give at least 2"),
         (EvolutionStrategy, {"population": 0}, "population=0: give at least 2"),
-        (EvolutionStrategy, {"sigma": 0}, "sigma=0: give a number above 0"),
+        (EvolutionStrategy, {"sigma": 0}, "sigma=0.0: give a number above 0"),
         (EvolutionStrategy, {"shaping": "ranks"}, "unknown shaping 'ranks'; nearest: 'rank'"),
     ],
 )

@@ -304,7 +304,7 @@ def test_presets_move_where_they_are_driven(name):
         (lambda: ConstantStep(w_min=0.5), "the range must contain 0"),
         (lambda: ConstantStep(dw_min=0.0), "dw_min=0.0: a pulse must move a cell"),
         (lambda: ConstantStep(dw_min_std=-1.0), "dw_min_std=-1.0: a spread cannot be negative"),
-        (lambda: ConstantStep(write_noise=float("nan")), "write_noise=nan: a spread cannot be negative"),
+        (lambda: ConstantStep(write_noise=float("nan")), "write_noise=nan: give a finite number"),
         (lambda: ConstantStep(decay=2.0), "decay=2.0: a fraction lies between 0 and 1"),
         (lambda: ConstantStep(stuck=-0.1), "stuck=-0.1: a fraction lies between 0 and 1"),
         (lambda: LinearStep(gamma_up_dtod=-0.1), "gamma_up_dtod=-0.1: a spread cannot be negative"),

@@ -1,0 +1,151 @@
+"""How large equations become when SymPy multiplies them out, counted beforehand: an expansion cannot be interrupted."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sandbox.reference.compiler import grammar
+
+MOST_TERMS = 400  # of one equation; SymPy needs up to a second for these, and the models of the literature have under 100
+COUPLED = 2  # variables that depend on each other in a circle, whose matrix exponential SymPy finds in seconds
+CAP = 10**9
+
+
+class Size(NamedTuple):
+    """The size of an expression when it is multiplied out."""
+
+    terms: int  # of the sum that it becomes
+    inner: int  # terms of the sums inside of functions, denominators and conditions
+
+    @property
+    def total(self) -> int:
+        """All terms."""
+        return min(self.terms + self.inner, CAP)
+
+
+ATOM = Size(1, 0)
+
+
+def check(lines: Sequence[grammar.Equation]) -> None:
+    """Raise ValueError for an equation that has too many terms when its subexpressions are put in and multiplied out.
+
+    >>> check(grammar.equations("dv/dt = (v + a)**2 * (v + b)**2 / tau : 1"))
+    >>> check(grammar.equations("dv/dt = x**30 / tau : 1\\nx = y**30 : 1\\ny = v + a : 1"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: 'x**30 / tau' has 901 terms when it is multiplied out, above 400: ...
+    """
+    sizes: dict[str, Size] = {}
+    known = {line.name: line for line in lines if line.kind == "subexpression"}
+
+    def size_of(name: str, above: tuple[str, ...]) -> Size:
+        if name not in known or name in above:  # a circle, which Brian2 refuses
+            return ATOM
+        if name not in sizes:
+            tree = grammar.expression(known[name].expression)
+            inner = {each: size_of(each, (*above, name)) for each in grammar.names(tree)}
+            sizes[name] = size(tree, inner)
+        return sizes[name]
+
+    for line in lines:
+        if not line.expression:
+            continue
+        tree = grammar.expression(line.expression)
+        found = size(tree, {name: size_of(name, (line.name,)) for name in grammar.names(tree)}).total
+        if found > MOST_TERMS:
+            count = f"{found}" if found < CAP else "over a thousand million"
+            raise ValueError(
+                f"{shortened(line.expression)!r} has {count} terms when it is multiplied out, above {MOST_TERMS}: "
+                "Brian2's schemes would take too long; lower its powers, or make a part of it a variable or parameter"
+            )
+
+
+def size(tree: ast.expr, names: Mapping[str, Size]) -> Size:
+    """Return the size of an expression, with those of the names in it."""
+
+    def of(node: ast.expr) -> Size:
+        return size(node, names)
+
+    match tree:
+        case ast.Name():
+            return names.get(tree.id, ATOM)
+        case ast.UnaryOp(operand=operand):
+            return of(operand)
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub(), right=right):
+            return added(of(left), of(right))
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return multiplied(of(left), of(right))
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            below = of(right)
+            return multiplied(of(left), Size(1, below.inner if below.terms == 1 else below.total))
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            return raised(of(left), right, of(right))
+        case ast.BoolOp() | ast.Compare() | ast.Call() | ast.BinOp():
+            parts = [of(node) for node in ast.iter_child_nodes(tree) if isinstance(node, ast.expr)]
+            return Size(1, min(sum(part.total for part in parts), CAP))
+    return ATOM
+
+
+def added(a: Size, b: Size) -> Size:
+    """Return the size of a sum."""
+    return Size(min(a.terms + b.terms, CAP), min(a.inner + b.inner, CAP))
+
+
+def multiplied(a: Size, b: Size) -> Size:
+    """Return the size of a product; what is inside of functions is written into each term."""
+    return Size(min(a.terms * b.terms, CAP), min(a.inner * b.terms + b.inner * a.terms, CAP))
+
+
+def raised(base: Size, exponent: ast.expr, above: Size) -> Size:
+    """Return the size of a power: a sum of t terms to the n-th has as many terms as there are multisets of n of t."""
+    by = number(exponent)
+    if by is None or by != round(by):
+        return Size(1, min(base.total + above.total, CAP))
+    n = min(round(abs(by)), CAP)
+    terms = min(math.comb(base.terms + n - 1, n), CAP) if base.terms < 1000 and n < 1000 else CAP
+    whole = Size(1 if base.terms == 1 else terms, min(base.inner * (terms if base.terms > 1 else 1), CAP))
+    return whole if by > 0 else Size(1, whole.total)
+
+
+def number(tree: ast.expr) -> float | None:
+    """Return the value of a plain number, with its sign; None for anything else."""
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
+        inner = number(tree.operand)
+        return None if inner is None else -inner
+    return float(tree.value) if isinstance(tree, ast.Constant) and isinstance(tree.value, int | float) else None
+
+
+def coupled(lines: Sequence[grammar.Equation]) -> int:
+    """Return how many variables depend on each other in the largest circle, 1 if there is none.
+
+    >>> coupled(grammar.equations("dv/dt = (g - v) / tau : 1\\ndg/dt = -g / tau : 1"))
+    1
+    >>> coupled(grammar.equations("dv/dt = (g - v) / tau : 1\\ndg/dt = -v / tau : 1"))
+    2
+    """
+    reads = {
+        line.name: grammar.names(grammar.expression(line.expression)) if line.expression else frozenset()
+        for line in lines
+    }
+    variables = [line.name for line in lines if line.kind == "differential equation"]
+    reached = {name: reach(name, reads) for name in variables}
+    return max((sum(name in reached[other] and other in reached[name] for other in variables) for name in variables), default=1) or 1
+
+
+def reach(name: str, reads: Mapping[str, frozenset[str]]) -> set[str]:
+    """Return all names that a variable depends on."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = reads.get(waiting.pop(), frozenset()) - found
+        found |= new
+        waiting.extend(new)
+    return found
+
+
+def shortened(text: str) -> str:
+    """Return a text of at most a hundred characters."""
+    return text if len(text) <= 100 else f"{text[:80]}..."
