@@ -22,6 +22,7 @@ from rules.seeds import derived
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
 from sandbox.machine import devices, files
+from sandbox.machine.memory import is_exhausted
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
@@ -107,14 +108,14 @@ def run(
 def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
     """Record in the folder and in the index that a run failed with an exception; Ctrl-C does not count as a failure.
 
-    Bad input that is noticed before a step is taken is no failure of the run: it was refused.
+    What is noticed before a step is taken, bad input or too little memory, is no failure of the run: it was refused.
     """
     before = statuses.progress(folder)
     try:
         yield
     except (Exception, SystemExit) as error:
-        bad_input = isinstance(error, (ValueError, TypeError, ImportError, FileNotFoundError))
-        refused = bad_input and statuses.progress(folder) == before
+        unfit = isinstance(error, (ValueError, TypeError, ImportError, FileNotFoundError)) or is_exhausted(error)
+        refused = unfit and statuses.progress(folder) == before
         with suppress(OSError):  # the disk may be full
             text = f"{error}\n"
             (folder / (REFUSED if refused else FAILED)).write_text(text, errors="backslashreplace")
