@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import threading
 import time
@@ -44,3 +45,5 @@ def once() -> Iterator[None]:
     finally:
         if handler.last is None:
             signal.signal(signal.SIGINT, before)
+        else:  # Python itself takes the handler away when it ends, and the process would die of the second signal
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
