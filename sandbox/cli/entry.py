@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from sandbox.cli import manual
-from sandbox.cli.options import BAD_INPUT, COMMANDS, OK
+from sandbox.cli import interruption, manual, printing
+from sandbox.cli.options import BAD_INPUT, COMMANDS, FAILED, INTERRUPTED, OK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,12 +23,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with interruption.once():
+        try:
+            return _answer(words)
+        except KeyboardInterrupt:
+            return printing.complain(printing.interrupted(), INTERRUPTED)
+        except printing.ReaderGone:
+            printing.abandon_output()
+            return OK
+        except printing.OutputLost as error:
+            printing.abandon_output()
+            return printing.complain(str(error), FAILED)
+
+
+def _answer(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
-        print(manual.overview())
+        printing.put(manual.overview())
         return OK if words else BAD_INPUT
     name, *rest = words
     if name in COMMANDS and any(word in ("-h", "--help") for word in rest):
-        print(manual.page(name))
+        printing.put(manual.page(name))
         return OK
     from sandbox.cli.parser import perform
 

@@ -65,8 +65,7 @@ def pages(kinds: list[str], given: Any) -> int:
 def runs(given: Any) -> int:
     """List the runs of the index, or those of one rule, task or status."""
     found = index.rows(Path(given.out), **{name: given[name] for name in index.FILTERS})
-    none = f"no such run in {given.out}; `sandbox index --rebuild` adds runs that the index lacks"
-    say(given, found, format_runs(found) or none)
+    say(given, found, format_runs(found) or f"no such run in {given.out}")
     return OK
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentParser
 
 from rules.errors import unknown
 from sandbox.cli import printing
-from sandbox.cli.options import BAD_INPUT, COMMANDS, FAILED, IN_USE, INTERRUPTED, JSON, OK, Command
+from sandbox.cli.options import BAD_INPUT, COMMANDS, JSON, OK, Command
+from sandbox.cli.printing import complain
+from sandbox.cli.remedies import code_of, message_of
 from sandbox.cli.words import understood
+
+PLACES = ("out", "folder", "data_dir")  # options that name a folder
 
 
 def perform(name: str, words: Sequence[str]) -> int:
@@ -22,9 +25,11 @@ def perform(name: str, words: Sequence[str]) -> int:
         return complain(str(unknown("command", name, COMMANDS)), BAD_INPUT)
     command = COMMANDS[name]
     parser = parser_for(command)
+    given: Any = {}
+    printing.forget()
     try:
         if "--help-all" in words:
-            parser.print_help()
+            printing.put(parser.format_help())
             return OK
         spelled = understood(words, name)
         if command.config:
@@ -38,17 +43,17 @@ def perform(name: str, words: Sequence[str]) -> int:
             given["made"] = made
         else:
             given = parser.parse_args(spelled)
+        for option in PLACES:  # the shell expands `--out ~/runs`, but not `--out=~/runs`
+            if isinstance(given.get(option), str):
+                given[option] = os.path.expanduser(given[option])
         return int(member(command.act)(given))
-    except BrokenPipeError:  # the reader of a pipe stopped early: `sandbox list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    except KeyboardInterrupt:
-        return complain(interrupted(), INTERRUPTED)
+    except (printing.ReaderGone, printing.OutputLost):
+        raise
     except Exception as error:
         code = code_of(error)
         if code is None:
             raise
-        return complain(message_of(error, parser, code), code)
+        return complain(message_of(error, parser, given.get("made")), code)
 
 
 def parser_for(command: Command) -> ArgumentParser:
@@ -76,40 +81,3 @@ def member(place: str) -> Any:
     """Return the object at `package.module:name`."""
     module, name = place.split(":")
     return getattr(import_module(module), name)
-
-
-def code_of(error: Exception) -> int | None:
-    """Return the exit code for an exception; None for a bug of this program, which keeps its traceback."""
-    from rules.diagnostics.nonfinite import NonFinite
-    from sandbox.runs.book import RunFailed
-    from sandbox.runs.folder import FolderInUse
-
-    if isinstance(error, FolderInUse):
-        return IN_USE
-    if isinstance(error, (RunFailed, NonFinite)):
-        return FAILED
-    if isinstance(error, (ArgumentError, ValueError, TypeError, FileNotFoundError, ImportError)):
-        return BAD_INPUT
-    return FAILED if isinstance(error, OSError) else None
-
-
-def message_of(error: Exception, parser: ArgumentParser, code: int) -> str:
-    """Return the message to print for an error."""
-    if isinstance(error, ArgumentError):
-        from sandbox.config.reading import explain
-
-        return explain(parser, error)
-    if code == FAILED and isinstance(error, OSError):
-        return f"{error}; make room or name another folder with --out, then continue: {printing.continuation()}"
-    return str(error)
-
-
-def interrupted() -> str:
-    """Return the message to print after Ctrl-C."""
-    return f"interrupted; continue: {printing.continuation()}" if printing.begun() else "interrupted"
-
-
-def complain(message: str, code: int) -> int:
-    """Print an error and return its code."""
-    print(f"error: {message}", file=sys.stderr)
-    return code

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,19 +58,70 @@ def begin(given: Any, folder: Path) -> Path:
     return folder
 
 
-def begun() -> bool:
-    """Return whether a command that can be continued has begun."""
-    return bool(_begun)
+def begun() -> Path | None:
+    """Return the folder in which a command has begun; None if there is none."""
+    return _begun[0] if _begun else None
 
 
 def continuation() -> str:
-    """Return the command that continues the one that was begun."""
-    return f"sandbox resume {shlex.quote(str(_begun[0])) if _begun else 'FOLDER'}"
+    """Return what continues the command: resuming its folder, or the same command where nothing was begun."""
+    if _begun and (_begun[0] / "config.yaml").exists():
+        return f"continue: sandbox resume {shlex.quote(str(_begun[0]))}"
+    return "give the same command again"
+
+
+def interrupted() -> str:
+    """Return the message to print after Ctrl-C."""
+    return f"interrupted; {continuation()}" if _begun else "interrupted"
+
+
+def forget() -> None:
+    """Forget the folder of an earlier command of this process."""
+    _begun.clear()
+
+
+def complain(message: str, code: int) -> int:
+    """Print an error and return its code."""
+    with suppress(OSError, ValueError):  # the error stream may be closed, or its disk full
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+class ReaderGone(Exception):
+    """The reader of the standard output has stopped early, as in `sandbox list | head`."""
+
+
+class OutputLost(Exception):
+    """The standard output cannot be written; the message says why."""
 
 
 def say(given: Any, facts: Any, text: str) -> None:
-    """Print the text, or the facts as JSON."""
-    print(json.dumps(facts, indent=2, sort_keys=True, default=str) if given.json else text)
+    """Print the text, or the facts as JSON.
+
+    Raises:
+        ReaderGone: if the reader of a pipe has stopped.
+        OutputLost: for anything else that the output cannot be written for.
+    """
+    put(json.dumps(facts, indent=2, sort_keys=True, default=str) if given.json else text)
+
+
+def put(text: str) -> None:
+    """Print a text and make sure that it has left this process."""
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:  # an output that is no UTF-8 gets what it can hold
+        encoding = sys.stdout.encoding
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except (OSError, ValueError) as error:  # ValueError: closed by the caller
+        raise OutputLost(f"the standard output cannot be written ({error})") from error
+
+
+def abandon_output() -> None:
+    """Send what is left in the buffer of the standard output nowhere, so that the end of Python does not complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def percent(share: float | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from rules import HealthWarning, NonFinite
 from sandbox.config.experiment import Experiment
+from sandbox.machine.memory import is_exhausted
 from sandbox.runs.run import own_process, prepare
 from sandbox.tasks.base import Dataset
 
@@ -39,5 +40,7 @@ def unfit(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
         except NonFinite:
             continue
         except (TypeError, ValueError, RuntimeError) as error:
+            if is_exhausted(error):  # says nothing about the rule
+                raise
             reasons[label] = str(error)
     return reasons

@@ -12,7 +12,7 @@ from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.linear import linear_baseline
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
-from sandbox.config.identity import fingerprint
+from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import made, sources
 from sandbox.executors.local import run_all
 from sandbox.machine import files
@@ -68,7 +68,7 @@ class Comparison:
     @property
     def identity(self) -> str:
         """A readable name with a hash of the whole configuration."""
-        return f"compare-{self.experiment.task.name}-{fingerprint(self)}".replace(":", ".")
+        return folder_name(f"compare-{self.experiment.task.name}", fingerprint(self))
 
     def experiments(self) -> dict[str, list[Experiment]]:
         """Return the runs of each rule, seed by seed, by its label or name; equal names get a number."""
@@ -97,11 +97,12 @@ class Comparison:
         }
         folders_: dict[str, str] = {}
         for label, (one, *_) in found.items():
-            if one.identity in folders_:
+            place = one.identity.casefold()  # some file systems do not tell capitals from small letters
+            if place in folders_:
                 raise ValueError(
-                    f"labels {folders_[one.identity]!r} and {label!r} would share the folder {one.identity}; rename one"
+                    f"labels {folders_[place]!r} and {label!r} would share the folder {one.identity}; rename one"
                 )
-            folders_[one.identity] = label
+            folders_[place] = label
         return found
 
 

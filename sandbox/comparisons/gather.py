@@ -28,6 +28,9 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
             rules have different seeds, if several code revisions made them, or if their data or own code differ.
     """
     configs, damaged = _configs(folder)
+    if damaged and not configs:
+        lines = "\n".join(f"  {name}: {why}" for name, why in damaged.items())
+        raise ValueError(f"every run folder in {folder} is damaged; run them again, or restore them:\n{lines}")
     if not configs:
         raise ValueError(f"{folder} holds no run folders; give the folder that was passed to `sandbox run --out`")
     settings = {replace(e, rule=RuleConfig(), seed=0, epochs=1).identity: e for e in configs.values()}

@@ -14,7 +14,7 @@ from sandbox.comparisons.admission import Unfit
 from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, require_jobs, with_arrays
 from sandbox.comparisons.ranking import make_overall
 from sandbox.config import text
-from sandbox.config.identity import fingerprint
+from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
 from sandbox.executors.local import run_all
@@ -51,7 +51,7 @@ class Grid:
     @property
     def identity(self) -> str:
         """A readable name with a hash of the whole configuration."""
-        return f"{self.name}-{fingerprint(self)}"
+        return folder_name(self.name, fingerprint(self))
 
 
 def presets() -> dict[str, Path]:

@@ -22,7 +22,7 @@ from rules.schedules import Schedule
 from rules.updates import Updates
 from rules.views import View
 from sandbox.config.given import CHECKSUM, Given, choice_of
-from sandbox.config.identity import changed, fingerprint
+from sandbox.config.identity import changed, fingerprint, folder_name
 from sandbox.config.microscope import MicroscopeConfig
 from sandbox.config.registry import Choice, find
 from sandbox.machine import devices
@@ -40,7 +40,6 @@ USUAL: dict[tuple[str, bool], str | None] = {  # (kind of answer, for each step)
     ("labels", False): "bce",
     ("labels", True): "bce",
 }
-NAMES = str.maketrans({":": ".", "/": "_", "\\": "_", " ": "_"})  # what a folder is not called
 MOST_THREADS = 1024  # a number that every system can start; runs go from machine to machine with it
 LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
@@ -247,7 +246,8 @@ class Experiment:
     def identity(self) -> str:
         """A readable name with a hash of the configuration; the label is in the name and not in the hash."""
         unlabelled = replace(self, rule=replace(self.rule, label=None))
-        return f"{self.task.name}-{self.rule.title}-s{self.seed}-{fingerprint(unlabelled)}".translate(NAMES)
+        about = f"{self.task.name}-{self.rule.title}-s{self.seed}"
+        return folder_name(about.replace(" ", "_"), fingerprint(unlabelled))
 
     def check(self) -> None:
         """Raise ValueError for a misspelt name or option, or a device that is not here, before anything is written."""

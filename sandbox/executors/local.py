@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sqlite3
 import threading
 import time
 import traceback
@@ -164,7 +163,7 @@ def _do(job: Work, counter: Any) -> str:
 
 def _record(job: Work, text: str) -> None:
     """Write why a job failed into its folder and the index."""
-    with suppress(OSError, sqlite3.Error):  # the disk may be full
+    with suppress(OSError):  # the disk may be full
         (job.folder / "error.txt").write_text(text, errors="backslashreplace")
         job.failed()
 

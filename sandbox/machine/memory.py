@@ -32,9 +32,22 @@ LARGE = 2**22  # bytes from which `empty` keeps an array, and from which NumPy r
 KEPT = 2**28  # bytes that it keeps, in total
 LINE = 64  # bytes of a cache line; its arrays are aligned to that
 
+EXHAUSTED = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "Storage size calculation")
+
 _FREE: list[Any] = []  # unused blocks, the most recently released one last
 # Reentrant, because the garbage collector may release a block on this thread while another one is being taken.
 _LOCK = threading.RLock()
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Return whether memory did not suffice, in the words of Python, NumPy, torch or the C++ library.
+
+    >>> is_exhausted(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
+    True
+    """
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in EXHAUSTED)
 
 
 def keep_freed_memory() -> bool:

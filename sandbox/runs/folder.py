@@ -21,6 +21,8 @@ from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
 from sandbox.config.text import dumps
 from sandbox.machine import files
+from sandbox.machine.locks import INSTANT, LOCK, NO_LOCKS
+from sandbox.runs.status import begun
 
 PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder
 # Of the folder; a reader rejects a larger one. Format 1 had pickled classes in its checkpoints; format 2 had other
@@ -35,22 +37,38 @@ class FolderInUse(RuntimeError):
     """Another process is writing to this folder."""
 
 
+class NoLocks(OSError):
+    """A file system has no locks, so that two processes could write to one folder at the same time."""
+
+
 @contextmanager
 def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Lock a folder for this process; raise FolderInUse after `patience` seconds.
 
-    The operating system releases the lock if this process is killed.
+    The operating system releases the lock if this process is killed. What killed processes left half written is removed
+    first. A folder that this call made is removed again if an error comes before anything was begun in it.
     """
+    made = files.missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK, poll_interval=0.02)
     try:
-        lock.acquire(timeout=patience)
+        lock.acquire(timeout=max(patience, INSTANT))
     except Timeout:
         raise FolderInUse(
             f"{folder} is in use by another process; wait for it, stop it, or name another folder with --out"
         ) from None
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            raise NoLocks(error.errno, "file locks do not work on this file system", str(folder)) from error
+        raise
     try:
+        files.sweep(folder)
         yield
+    except BaseException as error:
+        unasked = isinstance(error, KeyboardInterrupt) and (folder / "config.yaml").exists()  # it can be resumed
+        if folder in made and not unasked and not begun(folder):
+            files.discard(made)
+        raise
     finally:
         lock.release()
 

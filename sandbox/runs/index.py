@@ -1,30 +1,40 @@
-"""An index of all runs in one SQLite file beside their folders, so that ten thousand runs are listed quickly."""
+"""An index of all runs in one SQLite file beside their folders, so that ten thousand runs are listed quickly.
+
+The folders are the truth. The index only saves reading them: it keeps the size and time of the files that a row was
+read from, and a row whose files have changed is read again. Learning goes on without an index that cannot be written,
+a listing reads the folders where it cannot be read, and `rebuild` replaces it.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import sqlite3
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from rules.errors import unknown
-from sandbox.machine.files import read_json, root_of
+from sandbox.machine.files import place_of, root_of
 from sandbox.measures import measured
+from sandbox.runs import status as statuses
+from sandbox.runs.status import STATUSES, Found
 
 NAME = "index.sqlite"
+VERSION = 1  # of the table; a newer one is not touched
 COLUMNS = ("folder", "task", "rule", "seed", "status", "test_accuracy", "measure", "test")
 SCHEMA = """CREATE TABLE IF NOT EXISTS runs (
     folder TEXT PRIMARY KEY, task TEXT, rule TEXT, seed INTEGER, status TEXT, test_accuracy REAL,
-    updated TEXT DEFAULT CURRENT_TIMESTAMP, measure TEXT, test REAL)"""
-ADDED = ("measure TEXT", "test REAL")  # columns that an index of an earlier version lacks
-INSERT = f"INSERT OR REPLACE INTO runs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
-STATUSES = ("running", "done", "failed", "damaged")  # `running` was begun and has not ended; it may have been killed
+    updated TEXT DEFAULT CURRENT_TIMESTAMP, measure TEXT, test REAL, stamp TEXT)"""
+ADDED = ("measure TEXT", "test REAL", "stamp TEXT")  # columns that an index of an earlier version lacks
 FILTERS = ("rule", "task", "status")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is installed
+PATIENCE = 2.0  # [s] to wait once for a process that holds the index; learning must not stand still
+MANY = 1000  # runs that the index lacks, from which on a listing is slow enough for a word
+_told: set[Path] = set()  # indexes that could not be written, of which this process has told
 
 
 class Row(NamedTuple):
@@ -38,10 +48,20 @@ class Row(NamedTuple):
     test_accuracy: float | None  # None where answers are not classes
     measure: str | None = None  # what models are selected by: accuracy, r2 or f1
     test: float | None = None  # that measure on the test set
+    stamp: str | None = None  # size and time of the files that it was read from
+
+
+INSERT = f"INSERT OR REPLACE INTO runs ({', '.join(Row._fields)}) VALUES ({', '.join('?' * len(Row._fields))})"
+
+
+class Unusable(Exception):
+    """Why an index cannot be used, in words."""
 
 
 def record(folder: Path, experiment: Any, status: str, test: Mapping[str, Any] | None = None) -> None:
     """Write or replace the row of a run, in the index of the folder that holds all runs (`root_of`).
+
+    An index that cannot be written is no reason to stop: one warning per process says so on the error stream.
 
     Args:
         folder: of the run.
@@ -49,32 +69,30 @@ def record(folder: Path, experiment: Any, status: str, test: Mapping[str, Any] |
         status: a member of STATUSES.
         test: the result on the test set, of a run that is done.
     """
-    root = root_of(folder)
-    row = Row(
-        folder.relative_to(root).as_posix(),
-        experiment.task.name,
-        experiment.rule.name,
-        experiment.seed,
-        status,
-        *_measures(test),
-    )
-    with _opened(root) as connection, connection:
-        connection.execute(SCHEMA)
-        _add_columns(connection)
+    root, place = root_of(folder), place_of(folder)
+    about = (experiment.task.name, experiment.rule.name, experiment.seed)
+    row = Row(place.relative_to(root).as_posix(), *about, status, *_measures(test), statuses.stamp(place))
+    if row.stamp is None:  # nothing was begun, or the folder is gone
+        return
+    with _telling(root / NAME), _opened(root / NAME, 0.0 if root in _told else PATIENCE) as connection, connection:
+        _prepare(connection)
         connection.execute(INSERT, row)
 
 
 def rows(root: Path, **wanted: str | None) -> list[dict[str, Any]]:
-    """Return the runs below `root`, sorted by task, rule and seed; reads only the index.
+    """Return the runs below `root`, sorted by task, rule and seed, each with its status at this moment.
+
+    Rows come from the index; runs that it lacks, and those that have changed, are read from their folders. Where the
+    index cannot be read, a warning says so, and all are read from their folders.
 
     Args:
         root: folder of all runs.
         wanted: filters: a `rule`, `task` or `status`; None for all.
 
-    Returns: rows of the index; none if there is no index.
+    Returns: rows of the index, from which runs are left out whose folders are gone.
 
     Raises:
-        ValueError: for an unknown status or filter.
+        ValueError: for an unknown status or filter, and for a root that is not a folder.
     """
     filters = {name: value for name, value in wanted.items() if value is not None}
     for name in filters:
@@ -82,58 +100,163 @@ def rows(root: Path, **wanted: str | None) -> list[dict[str, Any]]:
             raise unknown("filter of runs", name, FILTERS)
     if filters.get("status", "done") not in STATUSES:
         raise unknown("status", str(filters["status"]), STATUSES)
-    if not (root / NAME).exists():
+    root = Path(root).expanduser()
+    if not root.exists():
         return []
-    where = " AND ".join(f"{name} = ?" for name in filters) or "1"
-    with _opened(root) as connection:
-        connection.row_factory = sqlite3.Row
-        query = f"SELECT * FROM runs WHERE {where} ORDER BY task, rule, seed, folder"
-        found = connection.execute(query, list(filters.values())).fetchall()
-    return [{**dict.fromkeys(COLUMNS), **dict(row)} for row in found]  # earlier versions had fewer columns
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder; name the one that holds the runs with --out")
+    kept, known = _kept(root, {name: value for name, value in filters.items() if name != "status"})
+    new = [_row(found) for found in statuses.strangers(root, known)]
+    if known and len(new) > MANY:
+        _tell(f"{len(new)} runs are not in {root / NAME}: {_remedy(root)} makes the next listing fast")
+    found = [*_current(root, kept), *new]
+    if found != kept:
+        found.sort(key=_order)
+    return [
+        dict(zip(COLUMNS, row, strict=False))
+        for row in found
+        if all(getattr(row, name) == value for name, value in filters.items())
+    ]
 
 
 def counts(root: Path) -> dict[str, int]:
-    """Count the runs of each status; reads only the index."""
-    found = rows(root)
-    return {status: sum(row["status"] == status for row in found) for status in STATUSES}
+    """Count the runs of each status."""
+    found = Counter(row["status"] for row in rows(root))
+    return {status: found[status] for status in STATUSES}
 
 
 def rebuild(root: Path) -> dict[str, int]:
-    """Rebuild the index from the run folders, in one transaction; return the number of runs of each status."""
+    """Write the index anew from the run folders, beside the old file, and replace that; count the runs of each status.
+
+    Raises:
+        ValueError: if the root is no folder.
+        OSError: if there is no room, or the folder may not be written.
+    """
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder; name the one that holds the runs with --out")
-    found = list(_read(root))
+    found = [_row(each) for each in statuses.strangers(root, frozenset())]
+    path, beside = root / NAME, root / f".{NAME}.{os.getpid()}.0"  # a name that `files.sweep` knows
     try:
-        counts(root)
-    except ValueError:  # a damaged file is replaced
-        (root / NAME).unlink()
-    with _opened(root) as connection, connection:
-        connection.execute("DROP TABLE IF EXISTS runs")
-        connection.execute(SCHEMA)
-        connection.executemany(INSERT, found)
-    return {status: sum(row.status == status for row in found) for status in STATUSES}
+        beside.unlink(missing_ok=True)
+        with _opened(beside, PATIENCE) as connection, connection:
+            _prepare(connection)
+            connection.executemany(INSERT, found)
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        for end in ("-journal", "-wal", "-shm"):  # they belong to the old file and would damage the new one
+            path.with_name(NAME + end).unlink(missing_ok=True)
+        os.replace(beside, path)
+    except Unusable as error:
+        raise OSError(errno.EIO, f"the index cannot be written ({error})", str(path)) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+    count = Counter(row.status for row in found)
+    return {status: count[status] for status in STATUSES}
+
+
+def _kept(root: Path, filters: Mapping[str, str]) -> tuple[list[Row], frozenset[str]]:
+    """Return the rows of the index that pass, and the folders of all; none if the index is missing or unusable."""
+    path = root / NAME
+    if not os.path.lexists(path):
+        return [], frozenset()
+    where = " AND ".join(f"{name} = ?" for name in filters) or "1"
+    try:
+        with _opened(path, PATIENCE, read=True) as connection:
+            there = _columns(connection)
+            names = ", ".join(name if name in there else f"NULL AS {name}" for name in Row._fields)
+            query = f"SELECT {names} FROM runs WHERE {where} ORDER BY task, rule, seed, folder"
+            kept = [Row(*values) for values in connection.execute(query, list(filters.values()))]
+            if not filters:
+                return kept, frozenset(row.folder for row in kept)
+            return kept, frozenset(folder for (folder,) in connection.execute("SELECT folder FROM runs"))
+    except Unusable as error:
+        _tell(f"{path} {error}; the folders are read instead, and {_remedy(root)} writes it anew")
+        return [], frozenset()
+
+
+def _current(root: Path, kept: list[Row]) -> Iterator[Row]:
+    """Yield these rows as their folders are now; those without a folder are left out."""
+    above = f"{root}{os.sep}"
+    for row in kept:
+        place = above + row.folder
+        stamp = statuses.stamp(place)
+        if stamp is None:
+            continue
+        if stamp != row.stamp:
+            found = statuses.read(root, row.folder)
+            if found is not None:
+                yield _row(found)
+        elif row.status in ("done", "damaged"):
+            yield row
+        else:
+            yield row._replace(status=statuses.unfinished(place))
 
 
 @contextmanager
-def _opened(root: Path) -> Iterator[sqlite3.Connection]:
-    """Open the index; raise ValueError for a file that is damaged."""
+def _opened(path: Path, patience: float, read: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open an index; raise Unusable for whatever is wrong with it."""
     try:
-        with closing(sqlite3.connect(root / NAME, timeout=60)) as connection:
+        place = f"{path.absolute().as_uri()}?mode={'ro' if read else 'rwc'}"
+        with closing(sqlite3.connect(place, timeout=patience, uri=True)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise Unusable("was written by a newer version")
             yield connection
-    except sqlite3.OperationalError:  # locked for too long, or no room
-        raise
-    except sqlite3.DatabaseError as error:
-        raise ValueError(
-            f"{root / NAME}: {error}; write it anew with `sandbox index --rebuild --out {root}`"
-        ) from error
+    except (sqlite3.Error, OSError) as error:
+        raise Unusable(_why(path, error)) from error
 
 
-def _add_columns(connection: sqlite3.Connection) -> None:
-    """Add the columns that the index of an earlier version lacks."""
-    there = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
+def _why(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "locked" in text:
+        return "is in use by another process"
+    return "is a folder" if path.is_dir() else f"cannot be used ({text})"
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Tell once per process that an index could not be written."""
+    try:
+        yield
+    except Unusable as error:
+        if path.parent not in _told:
+            _told.add(path.parent)
+            _tell(f"{path} {error}; runs go on without it, and {_remedy(path.parent)} writes it anew afterwards")
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError, ValueError):  # the error stream may be closed
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def _remedy(root: Path) -> str:
+    return f"`sandbox index --rebuild --out {shlex.quote(str(root))}`"
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Create the table, or add the columns that the index of an earlier version lacks."""
+    connection.execute(SCHEMA)
+    there = _columns(connection)
     for column in ADDED:
         if column.split()[0] not in there:
             connection.execute(f"ALTER TABLE runs ADD COLUMN {column}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    return {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
+
+
+def _row(found: Found) -> Row:
+    """Return the row of a run as it was read from its folder; one with an impossible measure is damaged."""
+    try:
+        accuracy, measure, value = _measures(found.test)
+        if value is not None and not (value <= 1 if measure == "r2" else 0 <= value <= 1):
+            raise ValueError(f"{measure} of {value}")
+        return Row(found.folder, *found.about, found.status, accuracy, measure, value, found.stamp)
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return Row(found.folder, *found.about, "damaged", None, stamp=found.stamp)
 
 
 def _measures(test: Mapping[str, Any] | None) -> tuple[float | None, str | None, float | None]:
@@ -145,28 +268,9 @@ def _measures(test: Mapping[str, Any] | None) -> tuple[float | None, str | None,
     return value if measure == "accuracy" else None, measure, value
 
 
-def _read(root: Path) -> Iterator[Row]:
-    """Yield a row for every run folder below `root`, including those in the comparisons of a grid."""
-    for path, inner, files in os.walk(root):
-        inner.sort()
-        if "config.yaml" not in files:
-            continue
-        folder = Path(path)
-        name, known = folder.relative_to(root).as_posix(), (None, None, None)
-        try:
-            config = yaml.load((folder / "config.yaml").read_text(), LOADER)
-            if config["kind"] != "run":
-                continue
-            inner.clear()
-            known = (config["task"]["name"], config["rule"]["name"], config["seed"])
-            status, test = _ended(folder)
-            yield Row(name, *known, status, *_measures(test))
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-            yield Row(name, *known, "damaged", None)
-
-
-def _ended(folder: Path) -> tuple[str, Mapping[str, Any] | None]:
-    """Return the status of a run, and its result on the test set if it is done."""
-    if (folder / "result.json").exists():
-        return "done", read_json(folder / "result.json")["test"]
-    return ("failed" if (folder / "error.txt").exists() else "running"), None
+def _order(row: Row) -> tuple[Any, ...]:
+    """Return the key of SQLite's order: what is missing comes first."""
+    return (
+        *((row.task is not None, row.task or ""), (row.rule is not None, row.rule or "")),
+        *((row.seed is not None, row.seed or 0), row.folder),
+    )

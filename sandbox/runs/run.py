@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import sqlite3
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from rules.seeds import derived
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
 from sandbox.machine import devices, files
+from sandbox.machine.memory import is_exhausted
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
@@ -30,8 +30,10 @@ from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.runs import folder as folders
 from sandbox.runs import index
+from sandbox.runs import status as statuses
 from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
+from sandbox.runs.status import FAILED, REFUSED
 from sandbox.synapses import using
 from sandbox.tasks.base import Dataset, Samples
 from sandbox.tasks.encode import check_sequence, is_timed
@@ -88,9 +90,9 @@ def run(
         folders.check_code(folder, sources(asdict(experiment)))
         result = folder / "result.json"
         if not result.exists():
-            (folder / "error.txt").unlink(missing_ok=True)
+            for name in (FAILED, REFUSED):
+                (folder / name).unlink(missing_ok=True)
             keep(experiment, folder)
-            index.record(folder, experiment, "running")
             with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment):
                 learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
                 tracked.end("finished", learned)
@@ -104,13 +106,21 @@ def run(
 
 @contextmanager
 def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
-    """Record in the folder and in the index that a run failed with an exception; Ctrl-C does not count as a failure."""
+    """Record in the folder and in the index that a run failed with an exception; Ctrl-C does not count as a failure.
+
+    What is noticed before a step is taken, bad input or too little memory, is no failure of the run: it was refused.
+    """
+    before = statuses.progress(folder)
     try:
         yield
     except (Exception, SystemExit) as error:
-        with suppress(OSError, sqlite3.Error):  # the disk may be full
-            (folder / "error.txt").write_text(f"{error}\n", errors="backslashreplace")  # the index is rebuilt from it
-            index.record(folder, experiment, "failed")
+        unfit = isinstance(error, (ValueError, TypeError, ImportError, FileNotFoundError)) or is_exhausted(error)
+        refused = unfit and statuses.progress(folder) == before
+        with suppress(OSError):  # the disk may be full
+            text = f"{error}\n"
+            (folder / (REFUSED if refused else FAILED)).write_text(text, errors="backslashreplace")
+        if statuses.begun(folder):
+            index.record(folder, experiment, "refused" if refused else "failed")
         raise
 
 
@@ -127,6 +137,7 @@ def _learn(
     files.write_json(folder / "provenance.json", folders.provenance(data.checksum, sources(asdict(experiment))))
     book = Book(folder, trainer, tracked, experiment.batch_size)
     resumed = book.resume()
+    index.record(folder, experiment, "running")  # not before: what was refused leaves nothing behind
     tracked.begin(book.metrics)
     if not resumed:
         book.note(epoch=0, validation=trainer.evaluate(validation))

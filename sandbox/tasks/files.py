@@ -95,7 +95,7 @@ def download(card: Card, entry: File, folder: Path) -> Path:
 
     An interrupted transfer leaves a `.part` file, from which the next call continues.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder, card)
     target, part = folder / entry.name, folder / f"{entry.name}.part"
     complaints = []
     with FileLock(folder / f".{entry.name}.lock"):
@@ -114,6 +114,18 @@ def download(card: Card, entry: File, folder: Path) -> Path:
         f"or into DIR/{card.name}/ and name DIR with --data-dir or {VARIABLE}. Tried:\n"
         + ("\n".join(complaints) or "  no mirror is known")
     )
+
+
+def _make(folder: Path, card: Card) -> None:
+    """Make the folder of a download; raise FileNotFoundError, which says what to do, if that is not allowed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"data set {card.name!r} is not here, and the cache for a download, {folder}, cannot be made "
+            f"({error.strerror}). Put {', '.join(f.name for f in card.files)} into DIR/{card.name}/ and name DIR with "
+            f"--data-dir or {VARIABLE}, or name a cache that can be written: export XDG_CACHE_HOME=DIR"
+        ) from error
 
 
 def _fetch(url: str, part: Path, target: Path, sha256: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from rules import NonFinite
 from rules.spaces import Range, Space, space_of
 from sandbox.config.experiment import Experiment, RuleConfig
-from sandbox.config.identity import fingerprint
+from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import find
 from sandbox.measures import score
 from sandbox.runs import folder as folders
@@ -50,7 +50,7 @@ class Study:
     @property
     def folder(self) -> Path:
         """The folder of its lock."""
-        return self.root / "studies" / self.name.replace(":", ".")
+        return self.root / "studies" / folder_name(self.name, fingerprint(self.name))
 
     @property
     def space(self) -> Space:
@@ -129,9 +129,12 @@ def having(rule: RuleConfig, options: Mapping[str, Any]) -> RuleConfig:
 
 def storage(folder: Path) -> Any:
     """Open Optuna's SQLite storage, waiting up to 60 s for other processes."""
-    return optuna_().storages.RDBStorage(
-        f"sqlite:///{(folder / STORAGE).resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
+    optuna = optuna_()
+    from sqlalchemy import URL  # comes with Optuna
+
+    # Built from its parts, because a path may hold `?`, `%` and other characters that mean something in a URL.
+    place = URL.create("sqlite", database=str((folder / STORAGE).resolve())).render_as_string()
+    return optuna.storages.RDBStorage(place, engine_kwargs={"connect_args": {"timeout": 60}})
 
 
 def summary(study: Any) -> dict[str, Any]:

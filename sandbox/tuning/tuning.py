@@ -18,7 +18,7 @@ from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, require_jobs, with_arrays
 from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
-from sandbox.config.identity import changed, fingerprint
+from sandbox.config.identity import changed, fingerprint, folder_name
 from sandbox.config.registry import sources
 from sandbox.config.text import dumps
 from sandbox.executors.local import run_all
@@ -55,7 +55,7 @@ class Tuning:
     @property
     def identity(self) -> str:
         """A readable name with a hash of the whole configuration."""
-        return f"tune-{self.grid.name}-{fingerprint(self)}"
+        return folder_name(f"tune-{self.grid.name}", fingerprint(self))
 
     def studies(self, folder: Path, data_dir: str | None = None) -> list[Study]:
         """Return a study for each rule of each comparison; raise ValueError for a rule without a search space."""

@@ -9,8 +9,7 @@ import pytest
 
 import sandbox
 from sandbox.cli import main
-from sandbox.cli.options import BAD_INPUT, OK
-from sandbox.runs import index
+from sandbox.cli.options import BAD_INPUT
 from sandbox.runs.run import run
 from tests.sandbox.runs.test_run import TINY
 
@@ -56,11 +55,3 @@ def test_a_run_without_a_curve_has_no_report(runs, capsys):
     (runs / "r" / "metrics.jsonl").write_text("")
     assert main(["report", str(runs / "r")]) == BAD_INPUT
     assert "metrics.jsonl is empty; remove" in capsys.readouterr().err
-
-
-def test_a_damaged_index_is_named_and_replaced(runs, capsys):
-    (runs / index.NAME).write_bytes(b"no database" * 1000)
-    assert main(["list", "runs", "--out", str(runs)]) == BAD_INPUT
-    assert "`sandbox index --rebuild --out" in capsys.readouterr().err
-    assert main(["index", "--rebuild", "--out", str(runs)]) == OK
-    assert [row["status"] for row in index.rows(runs)] == ["done"]

@@ -75,16 +75,15 @@ def test_a_run_says_that_its_model_was_not_asked(own, tmp_path, recwarn):
     assert found["trains"] == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
-def test_a_refused_model_leaves_a_failed_folder_and_nothing_else(own, tmp_path):
-    """The folder says why; with another model, or without questions, the same configuration can be run elsewhere."""
+def test_a_refused_model_leaves_nothing(own, tmp_path):
+    """With another model, or without questions, the same configuration can be run in the same place."""
     experiment = replace(own, rule=RuleConfig("hzo"))
     folder = tmp_path / "runs" / "r"
     for _ in range(2):  # a second attempt gives the same answer
-        with pytest.raises(UnfitModel, match=KEEPS):
+        with pytest.raises(UnfitModel, match=KEEPS) as caught:
             run(experiment, folder)
-        assert {path.name for path in folder.iterdir()} == {".lock", "config.yaml", "error.txt"}
-        assert "rules.adapt(model" in (folder / "error.txt").read_text()
-        assert [row["status"] for row in index.rows(folder.parent)] == ["failed"]
+        assert "rules.adapt(model" in str(caught.value)
+        assert not folder.parent.exists()
 
 
 def test_dropout_is_refused_in_a_rule_that_compares_passes_with_its_remedy(own, tmp_path):
@@ -94,11 +93,16 @@ def test_dropout_is_refused_in_a_rule_that_compares_passes_with_its_remedy(own, 
     assert not (tmp_path / "runs" / "r" / "checkpoint.pt").exists()
 
 
-def test_a_run_that_failed_by_its_code_goes_on_when_that_is_mended(own, tmp_path):
+def test_a_run_that_was_refused_for_its_code_goes_on_when_that_is_mended(own, tmp_path):
+    """A folder that was there before is kept, and says why."""
     folder = tmp_path / "runs" / "r"
+    folder.mkdir(parents=True)
     with pytest.raises(UnfitModel):
         run(replace(own, rule=RuleConfig("hzo")), folder)
+    assert {path.name for path in folder.iterdir()} == {".lock", "config.yaml", "refused.txt"}
+    assert "rules.adapt(model" in (folder / "refused.txt").read_text()
+    assert [row["status"] for row in index.rows(folder.parent)] == ["refused"]
     (tmp_path / "own.py").write_text(dedent(OWN).replace("self.kept = 0.5 * self.kept.detach().mean() + x", "return x"))
     run(replace(own, rule=RuleConfig("hzo")), folder)
-    assert not (folder / "error.txt").exists()
+    assert not (folder / "refused.txt").exists()
     assert [row["status"] for row in index.rows(folder.parent)] == ["done"]

@@ -1,0 +1,118 @@
+"""What an exception means to the user: an exit code, and a message that names the right remedy."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from sandbox.cli import printing
+from sandbox.cli.options import BAD_INPUT, FAILED, IN_USE
+
+INPUT = (ArgumentError, ValueError, TypeError, FileNotFoundError, ImportError)
+WRONG_PLACE = (NotADirectoryError, FileExistsError, IsADirectoryError)  # a file where a folder is wanted, or vice versa
+REMEDIES = {
+    errno.ENOSPC: "make room, or name another folder with --out",
+    errno.EDQUOT: "your quota is used up: make room, or name another folder with --out",
+    errno.EFBIG: "files may not grow that large: raise the limit (`ulimit -f unlimited`)",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n 4096`)",
+    errno.ENFILE: "too many files are open on this machine: close some programs",
+    errno.EROFS: "this file system is read-only: name a folder on another one with --out",
+    errno.EACCES: "change its permissions, or name another folder with --out",
+    errno.EPERM: "change its permissions, or name another folder with --out",
+    errno.ENAMETOOLONG: "name a folder with a shorter path with --out",
+    errno.ELOOP: "its symbolic links lead in a circle: name another folder",
+    errno.EIO: "the disk does not answer: check it, or name a folder on another one with --out",
+    errno.ESTALE: "the file server has lost it: mount it again, or name another folder with --out",
+}
+LOCKLESS = "without them two processes could write to one folder: name a folder on another file system with --out"
+LARGE = 1000  # from which on a setting is named where memory does not suffice
+
+
+def code_of(error: Exception) -> int | None:
+    """Return the exit code for an exception; None for a bug of this program, which keeps its traceback."""
+    from rules.diagnostics.nonfinite import NonFinite
+    from sandbox.machine.memory import is_exhausted
+    from sandbox.runs.book import RunFailed
+    from sandbox.runs.folder import FolderInUse
+
+    if isinstance(error, FolderInUse):
+        return IN_USE
+    if isinstance(error, (RunFailed, NonFinite, sqlite3.Error)) or is_exhausted(error) or _is_gone(error):
+        return FAILED
+    if isinstance(error, (*INPUT, *WRONG_PLACE)):
+        return BAD_INPUT
+    return FAILED if isinstance(error, OSError) else None
+
+
+def message_of(error: Exception, parser: ArgumentParser, made: Any = None) -> str:
+    """Return the message to print for an error.
+
+    Args:
+        error: what happened.
+        parser: of the command.
+        made: the configuration that the command was given, if it has one.
+    """
+    from sandbox.machine.memory import is_exhausted
+
+    if isinstance(error, ArgumentError):
+        from sandbox.config.reading import explain
+
+        return explain(parser, error)
+    if is_exhausted(error):
+        return f"out of memory ({_first_line(error)}); {_smaller(made)}, then {printing.continuation()}"
+    if _is_gone(error):
+        return f"{printing.begun()} was removed while it was in use; {printing.continuation()}"
+    if isinstance(error, WRONG_PLACE):
+        return f"{error}; it is no folder: name another one"
+    if code_of(error) == FAILED and isinstance(error, (OSError, sqlite3.Error)):
+        return f"{error}; {_remedy(error)}, then {printing.continuation()}"
+    return str(error)
+
+
+def _remedy(error: Exception) -> str:
+    from sandbox.runs.folder import NoLocks
+
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, NoLocks):
+        return LOCKLESS
+    return REMEDIES.get(number or 0, "mend that, or name another folder with --out")
+
+
+def _is_gone(error: Exception) -> bool:
+    """Return whether the folder that a command works in was removed under its hands."""
+    folder = printing.begun()
+    if folder is None or not isinstance(error, FileNotFoundError) or error.filename is None:
+        return False
+    return Path(error.filename).absolute().is_relative_to(folder.absolute()) and not folder.exists()
+
+
+def _smaller(made: Any) -> str:
+    """Return which settings are large."""
+    found = sorted(_numbers(made), key=lambda pair: -pair[1])[:3]
+    names = ", ".join(f"{name}={value}" for name, value in found)
+    return f"these settings are large: {names}" if names else "lower network.hidden, batch_size or steps of the encoder"
+
+
+def _numbers(made: Any, where: str = "") -> Iterator[tuple[str, int]]:
+    """Yield every large number in a configuration that is not a default, with its name."""
+    from sandbox.config.identity import changed
+
+    value = changed(made)
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name != "seed":
+                yield from _numbers(inner, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _numbers(inner, where)
+    elif type(value) is int and value >= LARGE:
+        yield where, value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,139 @@
+"""What a run folder says about itself: which run it holds, and whether that is done, running, stopped or damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from sandbox.machine.files import read_json
+from sandbox.machine.locks import LOCK, held
+
+# `stopped` was begun and has not ended, `refused` was given something that does not fit what it had begun with
+STATUSES = ("running", "stopped", "done", "failed", "refused", "damaged")
+REFUSED, FAILED = "refused.txt", "error.txt"  # why the last attempt ended
+WRITTEN = (  # what a folder holds in which something was begun
+    *("metrics.jsonl", "checkpoint.pt", "result.json", "test.json", FAILED),
+    *("table.json", "overall.json", "tuning.sqlite", "tuning.json"),
+)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is installed
+
+
+class Found(NamedTuple):
+    """A run as its folder shows it."""
+
+    folder: str  # below the root
+    about: tuple[str | None, str | None, int | None]  # task, rule and seed
+    status: str  # a member of STATUSES
+    test: Mapping[str, Any] | None  # the result on the test set, of a run that is done
+    stamp: str | None
+
+
+def stamp(folder: Path | str) -> str | None:
+    """Return size and time of the newest file that a row is read from; None if the folder holds no run.
+
+    That is the result, which is never written before the configuration, or the configuration where there is none. One
+    look at the disk must do, for a listing of a hundred thousand runs.
+    """
+    for name in ("result.json", "config.yaml"):
+        try:
+            file = os.stat(f"{folder}/{name}")
+        except OSError:
+            continue
+        return f"{file.st_size}.{file.st_mtime_ns}"
+    return None
+
+
+def unfinished(folder: Path | str) -> str:
+    """Return the status of a run without a result; the lock of its folder tells whether it is running."""
+    if held(folder):
+        return "running"
+    if os.path.exists(f"{folder}/{REFUSED}"):
+        return "refused"
+    return "failed" if os.path.exists(f"{folder}/{FAILED}") else "stopped"
+
+
+def read(root: Path, name: str) -> Found | None:
+    """Read the run in a folder below `root`; None if it holds something else."""
+    folder = root / name
+    before, known = stamp(folder), (None, None, None)
+    try:
+        config = yaml.load((folder / "config.yaml").read_bytes(), LOADER)
+        if config["kind"] != "run":
+            return None
+        known = _about(config)
+        if not (folder / "result.json").exists():
+            return Found(name, known, unfinished(folder), None, before)
+        return Found(name, known, "done", dict(read_json(folder / "result.json")["test"]), before)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
+        return Found(name, known, "damaged", None, before) if _is_run(folder) else None
+
+
+def strangers(root: Path, known: Collection[str]) -> Iterator[Found]:
+    """Yield the runs below `root`, at any depth, whose folders are not in `known`.
+
+    Folders inside of a run are not searched, and of symbolic links only those that lead to a run or a comparison.
+    Where folders are known, others are searched only if they hold a configuration, as comparisons and grids do.
+    """
+    above = {parent for name in known for parent in _parents(name)}
+    waiting, seen = [""], set[tuple[int, int]]()
+    while waiting:
+        prefix = waiting.pop()
+        try:
+            with os.scandir(root / prefix) as entries:
+                fresh = [entry for entry in entries if prefix + entry.name not in known]
+        except OSError:  # gone, or not to be read
+            continue
+        for entry in sorted(fresh, key=lambda entry: entry.name):
+            name = prefix + entry.name
+            if not entry.is_dir():
+                continue
+            configured = os.path.exists(f"{entry.path}/config.yaml")
+            found = read(root, name) if configured else None
+            if found is not None:
+                yield found
+            if found is not None and found.status != "damaged":
+                continue
+            if configured or name in above or not (known or entry.is_symlink()):
+                at = os.stat(entry.path)
+                if (at.st_dev, at.st_ino) not in seen:  # links may lead in a circle
+                    seen.add((at.st_dev, at.st_ino))
+                    waiting.append(f"{name}/")
+
+
+def begun(folder: Path) -> bool:
+    """Return whether anything was learned, measured or written in a folder beyond what it was asked to do."""
+    with suppress(FileNotFoundError):
+        return any(path.is_dir() or path.name in WRITTEN for path in folder.iterdir())
+    return False
+
+
+def progress(folder: Path) -> tuple[int, ...]:
+    """Return what changes with each checkpoint of a run."""
+    paths = [folder / name for name in ("checkpoint.pt", "metrics.jsonl")]
+    return tuple(path.stat().st_mtime_ns for path in paths if path.exists())
+
+
+def _about(config: Any) -> tuple[str, str, int]:
+    """Return task, rule and seed; raise TypeError if they are something else."""
+    found = (config["task"]["name"], config["rule"]["name"], config["seed"])
+    if [type(value) for value in found] != [str, str, int] or not -(2**63) <= found[2] < 2**63:
+        raise TypeError(f"task, rule and seed are {found}")
+    return found
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder whose configuration cannot be read was begun by this project."""
+    with suppress(OSError):
+        return any((folder / name).exists() for name in (LOCK, "metrics.jsonl", "result.json"))
+    return False
