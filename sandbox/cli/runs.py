@@ -13,6 +13,7 @@ from sandbox.measures import NAMES, measured, score
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
 from sandbox.runs.run import run as run_experiment
+from sandbox.runs.trust import require_trust
 
 
 def run(given: Any) -> int:
@@ -23,9 +24,10 @@ def run(given: Any) -> int:
 
 
 def resume(given: Any) -> int:
-    """Continue the run, comparison, grid or tuning in a folder."""
+    """Continue the run, comparison, grid or tuning in a folder; code that it names needs trust or to be made here."""
     folder = Path(given.folder)
     kind = folders.kind_of(folder)
+    require_trust(folder, folders.read_config(folder), given.trust)
     if kind == "run":
         return _run(load(Experiment, folder), folder, given)
     return comparisons.CONTINUE[kind](folder, given)

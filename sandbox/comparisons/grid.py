@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rules.errors import unknown
 from sandbox.comparisons.admission import Unfit
 from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, require_jobs, with_arrays
@@ -19,6 +17,7 @@ from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
 from sandbox.executors.local import run_all
 from sandbox.machine import files
+from sandbox.machine.plain_yaml import read_yaml
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
 
@@ -71,7 +70,7 @@ def read_grid(name: str) -> Grid:
     path = known.get(name, Path(name))
     if not path.exists():
         raise unknown("preset", name, [*known, "path/to/grid.yaml"])
-    content = yaml.safe_load(path.read_text())
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no comparison: write `experiment`, `rules` and `seeds`, or `comparisons`")
     if "comparisons" not in content:
@@ -84,7 +83,12 @@ def grid_from(content: Mapping[str, Any], name: str = "grid") -> Grid:
     for key in content:
         if key not in ("name", "comparisons"):
             raise unknown("key of a grid", key, ["name", "comparisons"])
-    return Grid([from_dict(Comparison, each) for each in content["comparisons"]], content.get("name", name))
+    listed, title = content.get("comparisons"), content.get("name", name)
+    if not isinstance(listed, list):
+        raise ValueError(f"comparisons={listed!r:.60}: give a list, each with `experiment`, `rules` and `seeds`")
+    if not isinstance(title, str):
+        raise ValueError(f"name={title!r:.60}: give a word, the name of the grid")
+    return Grid([from_dict(Comparison, each) for each in listed], title)
 
 
 def run_grid(

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.comparisons.linear import linear_baseline
+from sandbox.comparisons.linear import Scale
 from sandbox.measures import NAMES, measured, score
 from sandbox.runs.finished import FinishedRun, in_order, require_pairs
 from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
-from sandbox.tasks.base import Dataset
 
 BASELINE = "readout_only"
 FEW = "too few seeds"  # how such a verdict begins (`sandbox.statistics.verdicts`)
@@ -21,7 +20,7 @@ FEW = "too few seeds"  # how such a verdict begins (`sandbox.statistics.verdicts
 def make_table(
     task: str,
     runs: Mapping[str, Sequence[FinishedRun]],
-    data: Dataset,
+    scale: Scale,
     *,
     damaged: Mapping[str, str] | None = None,
     unfit: Mapping[str, str] | None = None,
@@ -43,9 +42,10 @@ def make_table(
     return {
         "task": task,
         "baseline": BASELINE,
-        "linear": linear_baseline(data),
-        "chance": 0.0 if data.classes is None else 100 / data.classes,  # R2 of the mean, and F1 of no label, are 0
-        "measure": data.measure,
+        "linear": scale.linear,
+        "chance": scale.chance,
+        "measure": scale.measure,
+        **({} if scale.why is None else {"without_linear": scale.why}),
         "rows": rows,
         "seeds": [run.seed for run in runs[BASELINE]],
         "damaged": dict(damaged or {}),
@@ -166,6 +166,8 @@ def notes(table: dict[str, Any]) -> list[str]:
     few = next((row["verdict"] for row in table["rows"] if (row.get("verdict") or "").startswith(FEW)), None)
     if few is not None:
         found.append(f"no verdicts, only intervals: {few}")
+    if table.get("without_linear"):
+        found.append(f"no {linear_name(table)}: {table['without_linear']}")
     found += [f"left out, does not fit: {label}: {why}" for label, why in table.get("unfit", {}).items()]
     damaged = table.get("damaged", {})
     if damaged:

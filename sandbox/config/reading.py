@@ -9,10 +9,11 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from rules.errors import unknown
+from sandbox.config.plain import build
+from sandbox.machine.plain_yaml import parse_yaml, read_yaml
 
 MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does not accept option ')(?:--)?([\w.\-]+)")
 
@@ -22,24 +23,25 @@ UNSAID = {"": "no such option"}
 def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
     """Build a parser whose options are the fields of a dataclass, with `--config` for a YAML file."""
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, **keywords)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below; it is code: what it names is imported")
     parser.add_class_arguments(kind)
     return parser
 
 
 def from_dict(kind: type[Any], content: dict[str, Any]) -> Any:
-    """Build an `Experiment` or a `Comparison` from the content of a YAML file; raise ValueError for a misspelt key.
+    """Build an `Experiment` or a `Comparison` from the content of a YAML file, without importing what it names.
+
+    Raises:
+        ValueError: for a misspelt key, and for a value of another type than that of its field.
 
     >>> from sandbox.config.experiment import Experiment
     >>> from_dict(Experiment, {"seed": 3, "rule": {"name": "readout_only"}}).rule.name
     'readout_only'
     """
+    if not isinstance(content, dict):
+        raise ValueError(f"a configuration is a list of settings such as seed: 3, and this is {content!r:.60}")
     check_keys(kind, content, "a configuration")
-    parser = parser_of(kind)
-    try:
-        return built(kind, parser, parse(parser, lambda: parser.parse_object(content)))
-    except ArgumentError as error:
-        raise ValueError(explain(parser, error)) from error
+    return build(kind, content, "")
 
 
 def check_keys(hint: Any, value: Any, where: str) -> None:
@@ -81,13 +83,15 @@ def check_words(kind: type[Any], words: Sequence[str], others: Collection[str] =
         name, _, text = word.removeprefix("--").partition("=")
         try:
             if name == "config":
-                content = yaml.safe_load(Path(text).read_text())
+                content = read_yaml(Path(text))
                 if isinstance(content, dict):
                     content = {key: value for key, value in content.items() if key not in others}
                 check_keys(kind, content, "a configuration")
             elif text[:1] in ("{", "["):
-                check_keys(hint_of(kind, name.split(".")), yaml.safe_load(text), name.rpartition(".")[2])
-        except (yaml.YAMLError, OSError):
+                check_keys(hint_of(kind, name.split(".")), parse_yaml(text, word), name.rpartition(".")[2])
+            elif text.endswith((".yaml", ".yml")):
+                read_yaml(Path(text))
+        except OSError:
             continue  # the parser reports it
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import yaml
 
 from sandbox.machine import files
 from sandbox.measures import measured, score
@@ -141,7 +139,7 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
     if (folder / "config.yaml").exists() or (folder / "result.json").exists():
         try:
             folders.read_config(folder, "run")
-        except (OSError, AttributeError, TypeError, yaml.YAMLError) as error:
+        except (OSError, AttributeError, TypeError) as error:
             raise ValueError(f"config.yaml cannot be read ({error})") from error
     if not (folder / "result.json").exists():
         return []
@@ -227,8 +225,8 @@ def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:
             f"`sandbox resume {resumable}`, or run the experiment again"
         )
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except json.JSONDecodeError as error:
+        lines = files.read_lines(path)
+    except ValueError as error:
         raise ValueError(
             f"{path} is not valid JSON, line by line ({error}); remove {path.parent} and run "
             f"`sandbox resume {resumable}`, or run the experiment again"

@@ -9,10 +9,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 
 from rules.errors import unknown
 from sandbox.machine.files import read_json, root_of
+from sandbox.machine.plain_yaml import read_yaml
 from sandbox.measures import measured
 
 NAME = "index.sqlite"
@@ -24,7 +24,6 @@ ADDED = ("measure TEXT", "test REAL")  # columns that an index of an earlier ver
 INSERT = f"INSERT OR REPLACE INTO runs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 STATUSES = ("running", "done", "failed", "damaged")  # `running` was begun and has not ended; it may have been killed
 FILTERS = ("rule", "task", "status")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is installed
 
 
 class Row(NamedTuple):
@@ -154,14 +153,14 @@ def _read(root: Path) -> Iterator[Row]:
         folder = Path(path)
         name, known = folder.relative_to(root).as_posix(), (None, None, None)
         try:
-            config = yaml.load((folder / "config.yaml").read_text(), LOADER)
+            config = read_yaml(folder / "config.yaml")
             if config["kind"] != "run":
                 continue
             inner.clear()
             known = (config["task"]["name"], config["rule"]["name"], config["seed"])
             status, test = _ended(folder)
             yield Row(name, *known, status, *_measures(test))
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        except (OSError, ValueError, KeyError, TypeError):
             yield Row(name, *known, "damaged", None)
 
 

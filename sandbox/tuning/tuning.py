@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, require_jobs, with_arrays
@@ -23,6 +22,7 @@ from sandbox.config.identity import changed, fingerprint
 from sandbox.config.registry import sources
 from sandbox.executors.local import run_all
 from sandbox.machine import files
+from sandbox.machine.plain_yaml import dump_yaml
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
@@ -183,4 +183,4 @@ def as_yaml(grid: Grid, tuning: Tuning) -> str:
     body = plain[0] if alone else {"name": grid.name, "comparisons": plain}
     budget = f"{tuning.trials} trials per rule, each with {tuning.seeds} seed(s)"
     made = f"# Tuned by `sandbox tune` on validation data: {budget}.\n"
-    return made + yaml.safe_dump(body, sort_keys=False, default_flow_style=None, width=120)
+    return made + dump_yaml(body, default_flow_style=None, width=120)
