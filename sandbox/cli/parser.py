@@ -14,6 +14,7 @@ from rules.errors import unknown
 from sandbox.cli import printing
 from sandbox.cli.options import BAD_INPUT, COMMANDS, FAILED, IN_USE, INTERRUPTED, JSON, OK, Command
 from sandbox.cli.words import understood
+from sandbox.machine.text import terminal
 
 
 def perform(name: str, words: Sequence[str]) -> int:
@@ -109,5 +110,5 @@ def interrupted() -> str:
 
 def complain(message: str, code: int) -> int:
     """Print an error and return its code."""
-    print(f"error: {message}", file=sys.stderr)
+    print(terminal(f"error: {message}"), file=sys.stderr)
     return code

@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sandbox.machine.text import terminal
+
 MINUTE = 60.0  # [s] between two lines of progress where there is no terminal
 _begun: list[Path] = []  # the folder of this command, for the message after an interruption
 
@@ -52,7 +54,7 @@ def begin(given: Any, folder: Path) -> Path:
     """Print the folder of a command before it starts, unless the output is JSON; remember it for `continuation`."""
     _begun[:] = [folder]
     if not given.json:
-        print(f"folder: {folder}", file=sys.stderr, flush=True)
+        print(terminal(f"folder: {folder}"), file=sys.stderr, flush=True)
     return folder
 
 
@@ -67,8 +69,8 @@ def continuation() -> str:
 
 
 def say(given: Any, facts: Any, text: str) -> None:
-    """Print the text, or the facts as JSON."""
-    print(json.dumps(facts, indent=2, sort_keys=True, default=str) if given.json else text)
+    """Print the text, in which everything is seen, or the facts as JSON."""
+    print(json.dumps(facts, indent=2, sort_keys=True, default=str) if given.json else terminal(text))
 
 
 def percent(share: float | None) -> str:

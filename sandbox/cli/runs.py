@@ -9,6 +9,7 @@ from sandbox.cli import comparisons
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.config.experiment import Experiment
+from sandbox.machine.text import line
 from sandbox.measures import NAMES, measured, score
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
@@ -53,7 +54,7 @@ def _run(experiment: Experiment, folder: Path, given: Any) -> int:
         [
             f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test "
             f"{NAMES[measured(result['test'])]} {percent(score(result['test']))} after {result['steps']} steps",
-            *(f"health: {line}" for line in result["health"]),
+            *(line(f"health: {found}") for found in result["health"]),
             f"folder: {folder}",
         ]
     )

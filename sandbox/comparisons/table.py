@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sandbox.comparisons.linear import Scale
+from sandbox.machine.text import line
 from sandbox.measures import NAMES, measured, score
 from sandbox.runs.finished import FinishedRun, in_order, require_pairs
 from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
@@ -135,7 +136,7 @@ def format_table(table: dict[str, Any]) -> str:
         )
     if table["linear"] is not None:
         lines.append((linear_name(table), f"{table['linear']:.2f}", *["-"] * (len(head) - 2)))
-    return "\n".join([columns(lines), *notes(table)])
+    return "\n".join([columns(lines), *map(line, notes(table))])
 
 
 def operations(cost: Mapping[str, float]) -> float:
@@ -144,9 +145,10 @@ def operations(cost: Mapping[str, float]) -> float:
 
 
 def columns(lines: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as text, the first row underlined."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    """Return rows of cells as text, the first row underlined; each row stays a line, whatever its cells hold."""
+    lines = [[line(cell) for cell in cells] for cells in lines]
+    widths = [max(len(cells[column]) for cells in lines) for column in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in lines]
     return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
 
 

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from rules.errors import unknown
 from sandbox.config.plain import build
@@ -23,7 +23,11 @@ UNSAID = {"": "no such option"}
 def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
     """Build a parser whose options are the fields of a dataclass, with `--config` for a YAML file."""
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, **keywords)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below; it is code: what it names is imported")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="YAML file with any of the options below; it is code: what it names is imported",
+    )
     parser.add_class_arguments(kind)
     return parser
 

@@ -35,7 +35,9 @@ def read_json(path: Path) -> Any:
 
 def read_lines(path: Path) -> list[Any]:
     """Read a file with a JSON value in each line; raise ValueError, which names file and line, if one is not valid."""
-    return [parse_json(line, f"{path}, line {number},") for number, line in enumerate(text_of(path).split("\n"), 1) if line]
+    return [
+        parse_json(line, f"{path}, line {number},") for number, line in enumerate(text_of(path).split("\n"), 1) if line
+    ]
 
 
 def parse_json(text: str, name: str) -> Any:

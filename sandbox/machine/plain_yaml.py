@@ -23,7 +23,11 @@ class Loader(Fast):  # type: ignore[misc]
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes what `Loader` reads: the word '1e-3' gets quotes."""
+    """Writes what `Loader` reads: the word '1e-3' gets quotes, and what occurs twice is written twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return that no value is written as an alias of another."""
+        return True
 
 
 Loader.yaml_implicit_resolvers = {

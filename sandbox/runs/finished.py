@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-
 from sandbox.machine import files
 from sandbox.measures import measured, score
 from sandbox.microscope import Row, journal, read_rows

@@ -9,7 +9,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 from rules.errors import unknown
 from sandbox.machine.files import read_json, root_of
 from sandbox.machine.plain_yaml import read_yaml

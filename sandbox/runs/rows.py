@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-
 from sandbox.config.experiment import Experiment
 from sandbox.machine import files
 from sandbox.measures import measured, score
