@@ -33,6 +33,14 @@ def read_json(path: Path) -> Any:
     return parse_json(text_of(path), str(path))
 
 
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read JSON that holds values by name; raise ValueError, which names the file, for anything else."""
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds {found!r:.60}, not values by name; remove it and resume the run")
+    return found
+
+
 def read_lines(path: Path) -> list[Any]:
     """Read a file with a JSON value in each line; raise ValueError, which names file and line, if one is not valid."""
     return [

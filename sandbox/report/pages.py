@@ -53,6 +53,7 @@ def _report_comparison(folder: Path) -> Report:
     runs = compared_runs(folder)
     for run in runs:
         _check_run(run)
+    _check_alike(runs)
     priced = costs.with_measured(table, runs)
     looks = credit.figures(runs, table["task"])
     figures = [
@@ -102,6 +103,17 @@ def _check_run(run: FinishedRun) -> None:
             shape.look(look._asdict(), "microscope.jsonl")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{run.folder} is damaged: {error}; remove it and run it again") from error
+
+
+def _check_alike(runs: Sequence[FinishedRun]) -> None:
+    """Raise ValueError if the runs of a rule have different epochs, or were tested at different steps."""
+    for run in runs:
+        first = next(other for other in runs if other.rule == run.rule)
+        if (run.epochs, list(run.test_at)) != (first.epochs, list(first.test_at)):
+            raise ValueError(
+                f"{run.folder} has other epochs, or was tested at other steps, than {first.folder}, whose rule it has; "
+                "one of them was edited: remove it and resume the comparison"
+            )
 
 
 def _report_run(folder: Path) -> Report:

@@ -89,20 +89,29 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
     """
     result = finished(folder / "result.json", resumable)
     timing, looks = folder / "timing.json", folder / journal.NAME
-    made = files.read_json(folder / "provenance.json") if (folder / "provenance.json").exists() else {}
+    made = files.read_mapping(folder / "provenance.json") if (folder / "provenance.json").exists() else {}
     return FinishedRun(
         rule,
         seed,
         _lines(folder / "metrics.jsonl", resumable),
         result,
-        files.read_json(timing) if timing.exists() else {},
-        int(finished(folder / "test.json", resumable)["evaluations"]),
+        files.read_mapping(timing) if timing.exists() else {},
+        _evaluations(folder / "test.json", resumable),
         tuple(read_rows(looks)) if looks.exists() else (),
         folder,
         made.get("revision", UNKNOWN),
         made.get("data_sha256"),
         made.get("code_sha256", {}),
     )
+
+
+def _evaluations(path: Path, resumable: Path) -> int:
+    """Return how often the test set was evaluated."""
+    found = finished(path, resumable)
+    times = found.get("evaluations") if isinstance(found, dict) else None
+    if type(times) is not int:
+        raise ValueError(f"{path} does not say how often the test set was evaluated; remove {path.parent} and resume")
+    return times
 
 
 def finished(path: Path, resumable: Path) -> Any:
