@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ def read_tensors(path: Path) -> Any:
 
     Raises:
         ValueError: for a file that is not one of `torch.save`, and for one with compressed parts, which it never writes
-            and of which a megabyte can stand for a gigabyte.
-        Exception: as `torch.load` with `weights_only=True`, for classes and for damage.
+            and of which a megabyte can stand for a gigabyte; and for anything but plain data.
+        Exception: as `torch.load`, for damage.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -25,11 +26,16 @@ def read_tensors(path: Path) -> Any:
     packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
     if packed or sum(part.file_size for part in parts) > path.stat().st_size:
         raise ValueError(f"{path} is refused: it holds compressed parts, which torch.save never writes")
-    return torch.load(path, weights_only=True)
+    try:
+        return torch.load(path, weights_only=True)
+    except pickle.UnpicklingError as error:  # whose own words advise to load it all the same
+        raise ValueError(
+            f"{path} holds more than plain data and tensors; reading it can run code, so it is not loaded"
+        ) from error
 
 
 def require_stored(path: Path, content: Any) -> None:
-    """Raise ValueError for a tensor that stands for more bytes than the file has, such as a number seen a million times."""
+    """Raise ValueError for a tensor of more bytes than the file has, such as one number seen a million times."""
     if isinstance(content, torch.Tensor):
         if content.numel() * content.element_size() > path.stat().st_size:
             raise ValueError(f"{path} is refused: a tensor of shape {tuple(content.shape)} does not fit into the file")

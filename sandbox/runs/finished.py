@@ -154,8 +154,9 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
     try:
         run = read_run(folder, label, seed, folder)
         result = run.result
-        score(result["test"]), score(result["validation"]), dict(result["cost"]), run.area
-    except (OSError, KeyError, TypeError) as error:
+        score(result["test"]), score(result["validation"]), score(result["train"]), run.area
+        dict(result["cost"]), list(result["health"]), result["parameters_trained"]
+    except (OSError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     return [run]
 
