@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ if "SANDBOX_DATA" not in os.environ and MIRROR.is_dir():
     os.environ["SANDBOX_DATA"] = str(MIRROR)
 
 os.environ.setdefault("SANDBOX_KERNELS", "plain")  # what is tested is the step; tests/sandbox/kernels compiles
+if "SANDBOX_KEY" not in os.environ:  # and not the key of whoever runs the tests
+    os.environ["SANDBOX_KEY"] = str(Path(tempfile.mkdtemp(prefix="sandbox-key-")) / "key")
 os.environ["SANDBOX_SYNAPSES"] = "dense"  # the same bits on every machine; tests/sandbox/synapses weighs by events
 
 

@@ -15,6 +15,7 @@ from sandbox.comparisons.grid import Grid, grid_from, read_grid, run_grid
 from sandbox.comparisons.ranking import format_overall
 from sandbox.comparisons.sweep import swept
 from sandbox.comparisons.table import format_table
+from sandbox.machine.text import line
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
 from sandbox.tuning.tuning import Tuning
@@ -54,7 +55,7 @@ def _compare(comparison: Comparison, folder: Path, given: Any) -> int:
     with Bar(given.json) as bar:
         table = run_comparison(comparison, begin(given, folder), **_options(given), progress=bar)
     written = write_report(folder)
-    health = [f"health of {row['rule']}: {line}" for row in table["rows"] for line in row["health"]]
+    health = [line(f"health of {row['rule']}: {found}") for row in table["rows"] for found in row["health"]]
     say(
         given,
         {"folder": str(folder), "report": str(written.html), **table},

@@ -9,6 +9,7 @@ from rules.errors import unknown
 from sandbox.cli import catalogue
 from sandbox.cli.options import OK
 from sandbox.cli.printing import percent, say
+from sandbox.machine.text import line
 from sandbox.measures import NAMES
 from sandbox.runs import index
 
@@ -71,7 +72,7 @@ def runs(given: Any) -> int:
 
 def format_runs(found: list[dict[str, Any]]) -> str:
     """Return a line for each run, with its test accuracy, or what its task is judged by in place of that."""
-    return "\n".join(f"  {r['folder']:<44} {r['status']:<8} {_tested(r)}" for r in found)
+    return "\n".join(f"  {line(r['folder']):<44} {line(r['status']):<8} {_tested(r)}" for r in found)
 
 
 def _tested(row: dict[str, Any]) -> str:

@@ -53,13 +53,14 @@ SKIP = Option("--skip-unfit", "leave out rules that cannot learn on this model, 
 MIXED = Option(
     "--mixed-revisions", "mark runs of different code revisions in the table, instead of refusing", flag=True
 )
+TRUST = Option("--trust", "run the code that a folder from elsewhere names, after you have read that code", flag=True)
 FOLDER = Option("folder", "a run, a comparison, a grid or a tuning", shown="FOLDER")
 JSON = Option("--json", "print JSON for machines, and no progress bar", flag=True)
 HELP = (("--help", "show this help"), ("--help-all", "show every option, with its type and default"))
 
 RULES = ("--rules NAMES", "rules to compare: bptt, or a list such as '[bptt, {name: bptt, options: {window: 5}}]'")
 TASK = ("--task NAME", "what to learn: a name of `sandbox list tasks`, or path/to/file.py:Name")
-CONFIG = ("--config FILE", "read any of the options from a YAML file")
+CONFIG = ("--config FILE", "read any of the options from a YAML file, which is code: what it names is imported")
 
 COMMANDS: dict[str, Command] = {
     "run": Command(
@@ -133,7 +134,7 @@ COMMANDS: dict[str, Command] = {
         "continue a stopped run, comparison, grid or tuning, bit for bit",
         "sandbox resume runs/FOLDER",
         (),
-        (FOLDER, JOBS, DATA, TRACK, SKIP, MIXED),
+        (FOLDER, JOBS, DATA, TRACK, SKIP, MIXED, TRUST),
     ),
     "report": Command(
         "sandbox.cli.runs:report",
@@ -185,7 +186,13 @@ COMMANDS: dict[str, Command] = {
             Option("kind", "only these: runs, rules, tasks, neurons ...", None, str, "[KIND]", positional="?"),
             Option("--rule", "only runs of this rule", None, str | None, "NAME"),
             Option("--task", "only runs of this task", None, str | None, "NAME"),
-            Option("--status", "only runs that are running, stopped, done, failed, refused or damaged", None, str | None, "STATUS"),
+            Option(
+                "--status",
+                "only runs that are running, stopped, done, failed, refused or damaged",
+                None,
+                str | None,
+                "STATUS",
+            ),
             Option("--markdown", "print a page for each member, from its docstring", flag=True),
             Option("--folder", "write the pages into this folder, a file for each", None, str | None, "FOLDER"),
             OUT,

@@ -13,6 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sandbox.machine.text import terminal
+
 MINUTE = 60.0  # [s] between two lines of progress where there is no terminal
 _begun: list[Path] = []  # the folder of this command, for the message after an interruption
 
@@ -54,7 +56,7 @@ def begin(given: Any, folder: Path) -> Path:
     """Print the folder of a command before it starts, unless the output is JSON; remember it for `continuation`."""
     _begun[:] = [folder]
     if not given.json:
-        print(f"folder: {folder}", file=sys.stderr, flush=True)
+        print(terminal(f"folder: {folder}"), file=sys.stderr, flush=True)
     return folder
 
 
@@ -83,7 +85,7 @@ def forget() -> None:
 def complain(message: str, code: int) -> int:
     """Print an error and return its code."""
     with suppress(OSError, ValueError):  # the error stream may be closed, or its disk full
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        print(terminal(f"error: {message}"), file=sys.stderr, flush=True)
     return code
 
 
@@ -102,7 +104,7 @@ def say(given: Any, facts: Any, text: str) -> None:
         ReaderGone: if the reader of a pipe has stopped.
         OutputLost: for anything else that the output cannot be written for.
     """
-    put(json.dumps(facts, indent=2, sort_keys=True, default=str) if given.json else text)
+    put(json.dumps(facts, indent=2, sort_keys=True, default=str) if given.json else terminal(text))
 
 
 def put(text: str) -> None:

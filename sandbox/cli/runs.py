@@ -9,10 +9,12 @@ from sandbox.cli import comparisons
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.config.experiment import Experiment
+from sandbox.machine.text import line
 from sandbox.measures import NAMES, measured, score
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
 from sandbox.runs.run import run as run_experiment
+from sandbox.runs.trust import require_trust
 
 
 def run(given: Any) -> int:
@@ -23,9 +25,10 @@ def run(given: Any) -> int:
 
 
 def resume(given: Any) -> int:
-    """Continue the run, comparison, grid or tuning in a folder."""
+    """Continue the run, comparison, grid or tuning in a folder; code that it names needs trust or to be made here."""
     folder = Path(given.folder)
     kind = folders.kind_of(folder)
+    require_trust(folder, folders.read_config(folder), given.trust)
     if kind == "run":
         return _run(load(Experiment, folder), folder, given)
     return comparisons.CONTINUE[kind](folder, given)
@@ -51,7 +54,7 @@ def _run(experiment: Experiment, folder: Path, given: Any) -> int:
         [
             f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test "
             f"{NAMES[measured(result['test'])]} {percent(score(result['test']))} after {result['steps']} steps",
-            *(f"health: {line}" for line in result["health"]),
+            *(line(f"health: {found}") for found in result["health"]),
             f"folder: {folder}",
         ]
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rules.fields import check_fields
 from sandbox.comparisons.admission import Unfit, unfit
-from sandbox.comparisons.linear import linear_baseline
+from sandbox.comparisons.linear import linear_baseline, scale_of
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint, folder_name
@@ -174,7 +174,7 @@ class Planned(NamedTuple):
         code = sources(asdict(self.comparison))
         require_same_sources(done, self.data.checksum, code)
         task, runs = self.comparison.experiment.task.name, paired_runs(sound)
-        table = make_table(task, runs, self.data, damaged=sound.damaged, unfit=self.unfit, revisions=made)
+        table = make_table(task, runs, scale_of(self.data), damaged=sound.damaged, unfit=self.unfit, revisions=made)
         files.write_json(self.folder / "table.json", table)
         files.write_json(self.folder / "provenance.json", folders.provenance(self.data.checksum, code))
         return table

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sandbox.comparisons.linear import Scale, scale_of
 from sandbox.comparisons.table import BASELINE, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.given import Given
+from sandbox.machine.files import read_json
 from sandbox.runs.arrays import attached
-from sandbox.runs.finished import require_one_revision, require_pairs, require_same_sources, sort_out
+from sandbox.runs.finished import FinishedRun, require_one_revision, require_pairs, require_same_sources, sort_out
 from sandbox.runs.folder import load
 
 
@@ -20,7 +23,8 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
 
     Args:
         folder: holds the runs, at any depth.
-        data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default.
+        data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default. A task of the user's own is not
+            loaded, because a table runs no code that a folder names.
         mixed_revisions: mark runs of another code revision in the table, instead of raising ValueError.
 
     Raises:
@@ -52,9 +56,35 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
     done = [run for found in sound.runs.values() for run in found]
     revisions = require_one_revision(done, mixed_revisions)
     place, first = next(iter(configs.items()))
-    data = attached(first, place).load(data_dir)
-    require_same_sources(done, data.checksum)
-    return make_table(first.task.name, sound.runs, data, damaged=damaged, revisions=revisions)
+    scale, checksum = _scale(attached(first, place), done, data_dir)
+    require_same_sources(done, checksum)
+    return make_table(first.task.name, sound.runs, scale, damaged=damaged, revisions=revisions)
+
+
+def _scale(experiment: Experiment, done: Sequence[FinishedRun], data_dir: str | None) -> tuple[Scale, str | None]:
+    """Return what accuracies are seen beside, and the checksum of the data.
+
+    A task that is code is not run: its linear model is the one that a comparison of the same data kept.
+    """
+    if isinstance(experiment.task, Given) or ":" not in experiment.task.name:
+        data = experiment.load(data_dir)
+        return scale_of(data), data.checksum
+    kept = (_kept(run, experiment.task.name) for run in done)
+    unknown = f"the task {experiment.task.name} is code, which a table does not run, and no comparison kept it"
+    measure = done[0].measure if done else "accuracy"
+    return next((scale for scale in kept if scale is not None), Scale(None, None, measure, unknown)), None
+
+
+def _kept(run: FinishedRun, task: str) -> Scale | None:
+    """Return what the table of the comparison that a run is part of kept of the run's data; None if there is none."""
+    try:
+        table, made = (read_json(run.folder.parent / name) for name in ("table.json", "provenance.json"))
+        linear, chance, measure = table["linear"], table["chance"], table["measure"]
+        same = table["task"] == task and made["data_sha256"] == run.data is not None and measure == run.measure
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known = all(number is None or type(number) in (int, float) for number in (linear, chance))
+    return Scale(linear, chance, measure) if same and known else None
 
 
 def _commands(configs: dict[Path, Experiment]) -> str:

@@ -13,12 +13,12 @@ from rules.fields import check_fields
 from sandbox.comparisons.admission import Unfit
 from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, require_jobs, with_arrays
 from sandbox.comparisons.ranking import make_overall
-from sandbox.config import text
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
 from sandbox.executors.local import run_all
 from sandbox.machine import files
+from sandbox.machine.plain_yaml import read_yaml
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
 
@@ -72,7 +72,7 @@ def read_grid(name: str) -> Grid:
     path = known.get(name, Path(name))
     if not path.exists():
         raise unknown("preset", name, [*known, "path/to/grid.yaml"])
-    content = text.read(path)
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no comparison: write `experiment`, `rules` and `seeds`, or `comparisons`")
     if "comparisons" not in content:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sandbox.tasks.base import Dataset
 from sandbox.tasks.splits import Split
+
+
+class Scale(NamedTuple):
+    """What accuracies are seen beside: a linear model and chance [%], and what the task is judged by."""
+
+    linear: float | None  # None where there is none
+    chance: float | None  # None where it is not known
+    measure: str
+    why: str | None = None  # why the linear model is missing, where a reader would expect it
+
+
+def scale_of(data: Dataset) -> Scale:
+    """Return the linear model, chance and measure of a data set; R2 of the mean, and F1 of no label, are 0."""
+    return Scale(linear_baseline(data), 0.0 if data.classes is None else 100 / data.classes, data.measure)
 
 
 def linear_baseline(data: Dataset) -> float | None:

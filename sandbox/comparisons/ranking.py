@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sandbox.comparisons.table import as_interval, columns, decided, notes, plain
+from sandbox.machine.text import line
 from sandbox.statistics import bootstrap, interquartile_mean, profile, verdicts
 
 THRESHOLDS = tuple(range(0, 101, 5))  # of the profile, in percent
@@ -79,11 +80,11 @@ def format_overall(overall: dict[str, Any]) -> str:
         f"more), interquartile mean over {len(names)} tasks and their seeds, {overall['pairs']} in all",
     ]
     if overall["not_on_all"]:
-        text.append(f"not ranked, since not on every task: {', '.join(overall['not_on_all'])}")
+        text.append(line(f"not ranked, since not on every task: {', '.join(overall['not_on_all'])}"))
     if overall["at_chance"]:
-        text.append(f"left out of the ranking, since no rule is above chance: {', '.join(overall['at_chance'])}")
+        text.append(line(f"left out of the ranking, since no rule is above chance: {', '.join(overall['at_chance'])}"))
     for name in names:
-        text += [f"{overall['tasks'][name]}: {line}" for line in notes(overall["tables"][name])]
+        text += [line(f"{overall['tasks'][name]}: {note}") for note in notes(overall["tables"][name])]
     return "\n".join(text)
 
 

@@ -13,7 +13,7 @@ from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.table import BASELINE
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
-from sandbox.config.text import loads
+from sandbox.machine.plain_yaml import parse_yaml
 
 PARTS = ("objective", "credit", "plasticity")
 UNFIT = re.compile(r"[^\w.=+,()# -]")  # what a label may not contain
@@ -59,7 +59,7 @@ def parsed(sweep: str) -> tuple[list[str], list[Any]]:
     """Return the path below a rule and the values of one sweep."""
     place, equals, text = sweep.partition("=")
     try:
-        values = loads(text) if equals else None
+        values = parse_yaml(text, f"--sweep {place}") if equals else None
     except ValueError:
         values = None
     if not isinstance(values, list) or not values:

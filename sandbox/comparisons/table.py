@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.comparisons.linear import linear_baseline
+from sandbox.comparisons.linear import Scale
+from sandbox.machine.text import line
 from sandbox.measures import NAMES, measured, score
 from sandbox.runs.finished import FinishedRun, in_order, require_pairs
 from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
-from sandbox.tasks.base import Dataset
 
 BASELINE = "readout_only"
 MANY = 0.1  # share of ties above which a reader should know
@@ -22,7 +22,7 @@ FEW = "too few seeds"  # how such a verdict begins (`sandbox.statistics.verdicts
 def make_table(
     task: str,
     runs: Mapping[str, Sequence[FinishedRun]],
-    data: Dataset,
+    scale: Scale,
     *,
     damaged: Mapping[str, str] | None = None,
     unfit: Mapping[str, str] | None = None,
@@ -44,9 +44,10 @@ def make_table(
     return {
         "task": task,
         "baseline": BASELINE,
-        "linear": linear_baseline(data),
-        "chance": 0.0 if data.classes is None else 100 / data.classes,  # R2 of the mean, and F1 of no label, are 0
-        "measure": data.measure,
+        "linear": scale.linear,
+        "chance": scale.chance,
+        "measure": scale.measure,
+        **({} if scale.why is None else {"without_linear": scale.why}),
         "rows": rows,
         "seeds": [run.seed for run in runs[BASELINE]],
         "damaged": dict(damaged or {}),
@@ -137,7 +138,7 @@ def format_table(table: dict[str, Any]) -> str:
         )
     if table["linear"] is not None:
         lines.append((linear_name(table), f"{table['linear']:.2f}", *["-"] * (len(head) - 2)))
-    return "\n".join([columns(lines), *notes(table)])
+    return "\n".join([columns(lines), *map(line, notes(table))])
 
 
 def operations(cost: Mapping[str, float]) -> float:
@@ -146,9 +147,10 @@ def operations(cost: Mapping[str, float]) -> float:
 
 
 def columns(lines: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as text, the first row underlined."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    """Return rows of cells as text, the first row underlined; each row stays a line, whatever its cells hold."""
+    lines = [[line(cell) for cell in cells] for cells in lines]
+    widths = [max(len(cells[column]) for cells in lines) for column in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in lines]
     return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
 
 
@@ -168,6 +170,8 @@ def notes(table: dict[str, Any]) -> list[str]:
     few = next((row["verdict"] for row in table["rows"] if (row.get("verdict") or "").startswith(FEW)), None)
     if few is not None:
         found.append(f"no verdicts, only intervals: {few}")
+    if table.get("without_linear"):
+        found.append(f"no {linear_name(table)}: {table['without_linear']}")
     found += [f"left out, does not fit: {label}: {why}" for label, why in table.get("unfit", {}).items()]
     damaged = table.get("damaged", {})
     if damaged:

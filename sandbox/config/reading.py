@@ -8,13 +8,14 @@ import re
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
 from rules.errors import unknown
 from rules.fields import admit, hints_of, refused, shown
-from sandbox.config import text as yaml_
+from sandbox.machine.plain_yaml import parse_yaml, read_yaml
 
 MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does not accept option ')(?:--)?([\w.\-]+)")
 QUOTED = re.compile(r"""(?P<quote>['"]).*(?P=quote)""", re.S)
@@ -27,7 +28,11 @@ class Partly(dict[str, Any]):
 def parser_of(kind: type[Any], **keywords: Any) -> ArgumentParser:
     """Build a parser whose options are the fields of a dataclass, with `--config` for a YAML file."""
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, **keywords)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_argument(
+        "--config",
+        action="config",
+        help="YAML file with any of the options below; it is code: what it names is imported",
+    )
     parser.add_class_arguments(kind)
     return parser
 
@@ -156,7 +161,7 @@ def _settings(kind: type[Any], content: Any, where: str, usual: Any) -> Any:
 
 
 def _file(path: str) -> dict[str, Any]:
-    found = yaml_.read(path)
+    found = read_yaml(Path(path))
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {shown(found)} and no settings; write names with values, such as epochs: 3")
     return found
@@ -179,13 +184,13 @@ def _value(kind: type[Any], path: Sequence[str], text: str) -> Any:
     hint = _hint(kind, path)
     parts = get_args(hint) if get_origin(hint) in (typing.Union, type(int | str)) else (hint,)
     if _dataclass(hint) is not None and text.endswith((".yaml", ".yml")):
-        return yaml_.read(text)
+        return read_yaml(Path(text))
     if str in parts and _dataclass(hint) is None:
         if QUOTED.fullmatch(text.strip()):
-            return yaml_.loads(text, f"--{'.'.join(path)}")
+            return parse_yaml(text, f"--{'.'.join(path)}")
         return None if type(None) in parts and text.strip() in ("null", "~") else text
     try:
-        return yaml_.loads(text)
+        return parse_yaml(text, f"--{'.'.join(path)}")
     except ValueError:
         return text
 

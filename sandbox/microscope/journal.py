@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from sandbox.machine import files
 from sandbox.microscope.look import Look, Row
 
 NAME = "microscope.jsonl"  # in the folder of a run
@@ -19,10 +20,10 @@ def write_look(path: Path, look: Look) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Read all rows of a file; raise ValueError, with file and line, where a line is not a row."""
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(files.read_lines(path), 1):
         try:
-            rows.append(Row(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
+            rows.append(Row(**line))
+        except TypeError as error:
             raise ValueError(
                 f"{path}, line {number}, is not a row of a microscope ({error}); remove it and run again"
             ) from error

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sandbox.machine.text import file_name
 from sandbox.microscope import Row
 from sandbox.report.figures import Curve, Figure, Matrix, Panels
 from sandbox.runs.finished import FinishedRun, by_rule
@@ -53,7 +54,7 @@ def figures(runs: Sequence[FinishedRun], task: str) -> list[Figure]:
 def _curves(view: View, task: str) -> Figure:
     layers = {layer: {rule: view.curve(rule, layer) for rule in view.rules} for layer in view.layers}
     return Figure(
-        f"credit_{view.reference.replace(' ', '_')}",
+        file_name(f"credit_{view.reference}"),
         f"{task}: cosine between credit and {view.reference} (1 parallel, 0 orthogonal)",
         f"Cosine between credit and {view.reference} against steps, layer by layer. At the end: {_in_words(view)}",
         [
@@ -72,7 +73,7 @@ def _map(view: View, task: str) -> Figure:
     hover = [[(rule, layer) for rule in view.rules] for layer in view.layers]
     ending = f"between credit and {view.reference} at the last measurement"
     return Figure(
-        f"credit_map_{view.reference.replace(' ', '_')}",
+        file_name(f"credit_map_{view.reference}"),
         f"{task}: cosine {ending}",
         f"Cosine {ending}, layers by rules. {_in_words(view)}",
         [

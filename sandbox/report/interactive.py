@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from sandbox.machine.text import script
 from sandbox.report import figures, theme
 from sandbox.statistics import Interval
 
@@ -226,5 +226,4 @@ def _bar(colour: str, found: Sequence[Interval]) -> Json:
 def as_json(plots: Mapping[str, Plot]) -> Markup:
     """Write all plots as JSON that is safe inside a script element: `<`, `>` and `&` are escaped."""
     content = {name: {"figure": each.figure, "choices": each.choices} for name, each in plots.items()}
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))
+    return Markup(script(content))

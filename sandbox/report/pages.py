@@ -8,24 +8,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from sandbox.comparisons.comparison import compared_runs
 from sandbox.comparisons.table import as_interval, linear_name, notes, noun
-from sandbox.config.text import dumps
 from sandbox.ledger import NEUROMC
-from sandbox.machine import files
+from sandbox.machine import files, text
+from sandbox.machine.plain_yaml import dump_yaml
 from sandbox.measures import NAMES
-from sandbox.report import costs, credit, grid, interactive, latency, learning, standing, tabular, tuning, wording
+from sandbox.report import (
+    costs,
+    credit,
+    grid,
+    interactive,
+    latency,
+    learning,
+    shape,
+    standing,
+    tabular,
+    tuning,
+    wording,
+)
 from sandbox.report.figures import Figure
 from sandbox.report.measures import measured, value
 from sandbox.report.printed import png
+from sandbox.report.shape import COUNTS
 from sandbox.report.templating import allowed, environment, inline, scripts
 from sandbox.runs import folder as folders
-from sandbox.runs.finished import finished, read_run
-
-# Columns of the first table; the other costs are in a second one.
-COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")
+from sandbox.runs.finished import FinishedRun, finished, read_run
 
 
 class Report(NamedTuple):
@@ -53,8 +61,11 @@ def write_report(folder: Path) -> Report:
 
 
 def _report_comparison(folder: Path) -> Report:
-    table = finished(folder / "table.json", folder)
+    table = _checked(folder / "table.json", shape.table)
     runs = compared_runs(folder)
+    for run in runs:
+        _check_run(run)
+    _check_alike(runs)
     priced = costs.with_measured(table, runs)
     looks = credit.figures(runs, table["task"])
     figures = [
@@ -84,10 +95,44 @@ def _report_comparison(folder: Path) -> Report:
     return _write(folder, "comparison.html", title, figures, facts, beside="comparison.md")
 
 
+def _checked(path: Path, check: Callable[[Any, str], None]) -> Any:
+    """Return what a finished folder holds; raise ValueError, with the place, for what no command of ours writes."""
+    found = finished(path, path.parent)
+    try:
+        check(found, path.name)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; finish the folder again with `sandbox resume`") from error
+    return found
+
+
+def _check_run(run: FinishedRun) -> None:
+    """Raise ValueError for numbers that a page cannot show."""
+    try:
+        shape.result(run.result, "result.json", run.measure)
+        shape.every(shape.metrics(run.measure), least=1)(run.metrics, "metrics.jsonl")
+        shape.named(shape.maybe(shape.number))(run.measured, "timing.json")
+        for look in run.looks:
+            shape.look(look._asdict(), "microscope.jsonl")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{run.folder} is damaged: {error}; remove it and run it again") from error
+
+
+def _check_alike(runs: Sequence[FinishedRun]) -> None:
+    """Raise ValueError if the runs of a rule have different epochs, or were tested at different steps."""
+    for run in runs:
+        first = next(other for other in runs if other.rule == run.rule)
+        if (run.epochs, list(run.test_at)) != (first.epochs, list(first.test_at)):
+            raise ValueError(
+                f"{run.folder} has other epochs, or was tested at other steps, than {first.folder}, whose rule it has; "
+                "one of them was edited: remove it and resume the comparison"
+            )
+
+
 def _report_run(folder: Path) -> Report:
     config = folders.read_config(folder, "run")
     task = config["task"]["name"]
     run = read_run(folder, config["rule"]["name"], config["seed"], folder)
+    _check_run(run)
     looks = credit.figures([run], task)
     figures = [learning.of_run(task, run), *latency.of_run(task, run), *looks]
     facts = {
@@ -102,7 +147,7 @@ def _report_run(folder: Path) -> Report:
 
 
 def _report_grid(folder: Path) -> Report:
-    overall = finished(folder / "overall.json", folder)
+    overall = _checked(folder / "overall.json", shape.overall)
     nouns = list(dict.fromkeys(noun(table) for table in overall["tables"].values()))
     title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
     return _write(
@@ -111,7 +156,7 @@ def _report_grid(folder: Path) -> Report:
 
 
 def _report_tuning(folder: Path) -> Report:
-    found = finished(folder / "tuning.json", folder)
+    found = _checked(folder / "tuning.json", shape.tuning)
     facts = {
         "found": found,
         "noun": tuning.noun(found),
@@ -166,8 +211,8 @@ def _shared(folder: Path, plots: dict[str, interactive.Plot]) -> dict[str, Any]:
         "plots": interactive.as_json(plots) if plots else "",
         "scripts": code,
         "allowed": allowed(code),
-        "config": dumps(config.get("grid", config)),
-        "provenance": yaml.safe_dump(finished(folder / "provenance.json", folder), sort_keys=False),
+        "config": dump_yaml(config.get("grid", config)),
+        "provenance": dump_yaml(_checked(folder / "provenance.json", shape.provenance)),
         "folder": folder.resolve().name,
         "given": shlex.quote(str(folder)),
     }
@@ -181,6 +226,8 @@ def _filled(template: str, facts: dict[str, Any]) -> str:
         interval=lambda numbers: str(as_interval(numbers)),
         count=wording.count,
         hundredths=wording.hundredths,
-        md=tabular.markdown,
+        md=text.markdown,
+        code=text.code,
+        fenced=text.fenced,
     )
     return templates.get_template(template).render(**facts)

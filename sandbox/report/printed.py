@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sandbox.machine.text import line
 from sandbox.report import figures
 from sandbox.report.theme import COLOURS, LINES, MARKERS
 from sandbox.statistics import Interval
@@ -43,7 +44,7 @@ def _curves(content: figures.Curves, title: str) -> Figure:
     if content.limits:
         axes.set_ylim(*content.limits)
     if content.line is not None:
-        handles.append(axes.axhline(content.line.at, label=content.line.label, **DOTTED))
+        handles.append(axes.axhline(content.line.at, label=plain(content.line.label), **DOTTED))
     _legend(figure, handles, list(content.curves), content.note or note)
     return figure
 
@@ -78,8 +79,8 @@ def _dots(content: figures.Dots, title: str) -> Figure:
         _draw_mean(axes, number, row, mean, across=True)
     axes.set_yticks(range(len(content.means)), [plain(rule) for rule in content.means])
     axes.set_ylim(len(content.means) - 0.5, -0.5)
-    line = content.line
-    handles = [] if line is None else [axes.axvline(line.at, label=line.label, **DOTTED)]
+    line_ = content.line
+    handles = [] if line_ is None else [axes.axvline(line_.at, label=plain(line_.label), **DOTTED)]
     if handles or content.note:
         _legend(figure, handles, [], content.note)
     return figure
@@ -94,7 +95,7 @@ def _scatter(content: figures.Scatter, title: str) -> Figure:
     axes.set_xscale("log" if low > 0 else "symlog")
     axes.set_xlim(low / 4, 4 * high or 1)  # more than a decade, so that the axis has labels
     if content.line is not None:
-        handles.append(axes.axhline(content.line.at, label=content.line.label, **DOTTED))
+        handles.append(axes.axhline(content.line.at, label=plain(content.line.label), **DOTTED))
     _legend(figure, handles, list(content.means), content.note)
     return figure
 
@@ -136,8 +137,8 @@ def _empty(title: str, x: str = "", y: str = "") -> tuple[Figure, Axes]:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", wrap=True, **BOLD)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_xlabel(plain(x))
+    axes.set_ylabel(plain(y))
     axes.set_axisbelow(True)
     _bare(axes)
     return figure, axes
@@ -201,5 +202,5 @@ def look(number: int) -> dict[str, Any]:
 
 
 def plain(text: str) -> str:
-    """Escape dollar signs, which matplotlib would read as mathematics."""
-    return text.replace("$", r"\$")
+    """Escape dollar signs, which matplotlib would read as mathematics, and what is hidden."""
+    return line(text).replace("$", r"\$")

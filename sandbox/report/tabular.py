@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.machine import text
 from sandbox.report.wording import column
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Write rows as CSV, with the keys of the first row as the header."""
+    """Write rows as CSV, with the keys of all rows as the header; no text is a formula."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([text.cell(key) for key in keys])
+    writer.writerows([text.cell(row.get(key)) for key in keys] for row in rows)
     return file.getvalue()
 
 
@@ -45,15 +46,6 @@ def verdict_of(row: dict[str, Any], baseline: str) -> str:
     if row["over_baseline"] is None:
         return "–"
     return str(row.get("verdict") or "–")
-
-
-def markdown(text: object) -> str:
-    r"""Escape what would be markup, or end a cell.
-
-    >>> markdown("a|b <c>")
-    'a\\|b &lt;c&gt;'
-    """
-    return html.escape(str(text), quote=False).replace("|", r"\|").replace("\n", " ")
 
 
 def _ends(name: str, numbers: Any) -> dict[str, float | None]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from markupsafe import escape
+from sandbox.machine.text import markup
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito 2008
 LINES: tuple[tuple[Any, str], ...] = (  # for matplotlib and plotly.js; dotted is the linear classifier
@@ -90,7 +90,7 @@ def broken(text: str) -> str:
 
 def name(text: str) -> str:
     """Escape what a browser would read as markup."""
-    return str(escape(text))
+    return markup(text)
 
 
 def short(text: str) -> str:

@@ -11,6 +11,7 @@ import torch
 from sandbox.config.experiment import Experiment
 from sandbox.config.given import CHECKSUM, Given, given
 from sandbox.machine import files
+from sandbox.machine.tensors import read_tensors, require_stored
 from sandbox.tasks.base import ArrayTask
 from sandbox.tasks.dataset import SPLITS, Dataset
 from sandbox.tasks.splits import Split
@@ -49,12 +50,21 @@ def attached(experiment: Experiment, folder: Path) -> Experiment:
     path = _found(checksum, folder)
     if path is None:
         return experiment
-    content = torch.load(path, weights_only=True)
-    train, validation, test = (Split(**content["splits"][place]) for place in SPLITS)
-    data = Dataset(train, validation, test, content["classes"], content["sequence"], content["target"])
+    data = _read(path)
     if data.checksum != checksum:
         raise ValueError(f"{path} does not hold the arrays that its name says; remove it, and give the task again")
     return replace(experiment, task=given(ArrayTask(choice.name, data)))
+
+
+def _read(path: Path) -> Dataset:
+    """Return the arrays in a file; raise ValueError, which names it, for anything else; nothing in it is run."""
+    try:
+        content = read_tensors(path)
+        require_stored(path, content)
+        train, validation, test = (Split(**content["splits"][place]) for place in SPLITS)
+        return Dataset(train, validation, test, content["classes"], content["sequence"], content["target"])
+    except Exception as error:  # a damaged file may raise anything
+        raise ValueError(f"{path} holds no arrays ({error}); remove it, and give the task again") from error
 
 
 def _found(checksum: str, folder: Path) -> Path | None:

@@ -14,6 +14,7 @@ import torch
 from rules import StepInfo, Trainer
 from sandbox.ledger import Bill
 from sandbox.machine import files
+from sandbox.machine.tensors import read_tensors
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.runs import folder as folders
@@ -132,7 +133,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         RunFailed: for a file that cannot be read; the message names the remedy.
     """
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = read_tensors(path)
     except Exception as error:  # half of a file, or one of an earlier version
         classes: list[str] = []
         with suppress(Exception):  # only a complete file can be searched for class names

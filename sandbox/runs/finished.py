@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
-
-import yaml
 
 from sandbox.machine import files
 from sandbox.measures import measured, score
@@ -92,20 +89,29 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
     """
     result = finished(folder / "result.json", resumable)
     timing, looks = folder / "timing.json", folder / journal.NAME
-    made = files.read_json(folder / "provenance.json") if (folder / "provenance.json").exists() else {}
+    made = files.read_mapping(folder / "provenance.json") if (folder / "provenance.json").exists() else {}
     return FinishedRun(
         rule,
         seed,
         _lines(folder / "metrics.jsonl", resumable),
         result,
-        files.read_json(timing) if timing.exists() else {},
-        int(finished(folder / "test.json", resumable)["evaluations"]),
+        files.read_mapping(timing) if timing.exists() else {},
+        _evaluations(folder / "test.json", resumable),
         tuple(read_rows(looks)) if looks.exists() else (),
         folder,
         made.get("revision", UNKNOWN),
         made.get("data_sha256"),
         made.get("code_sha256", {}),
     )
+
+
+def _evaluations(path: Path, resumable: Path) -> int:
+    """Return how often the test set was evaluated."""
+    found = finished(path, resumable)
+    times = found.get("evaluations") if isinstance(found, dict) else None
+    if type(times) is not int:
+        raise ValueError(f"{path} does not say how often the test set was evaluated; remove {path.parent} and resume")
+    return times
 
 
 def finished(path: Path, resumable: Path) -> Any:
@@ -141,15 +147,16 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
     if (folder / "config.yaml").exists() or (folder / "result.json").exists():
         try:
             folders.read_config(folder, "run")
-        except (OSError, AttributeError, TypeError, yaml.YAMLError) as error:
+        except (OSError, AttributeError, TypeError) as error:
             raise ValueError(f"config.yaml cannot be read ({error})") from error
     if not (folder / "result.json").exists():
         return []
     try:
         run = read_run(folder, label, seed, folder)
         result = run.result
-        score(result["test"]), score(result["validation"]), dict(result["cost"]), run.area
-    except (OSError, KeyError, TypeError) as error:
+        score(result["test"]), score(result["validation"]), score(result["train"]), run.area
+        dict(result["cost"]), list(result["health"]), result["parameters_trained"]
+    except (OSError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     return [run]
 
@@ -227,8 +234,8 @@ def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:
             f"`sandbox resume {resumable}`, or run the experiment again"
         )
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except json.JSONDecodeError as error:
+        lines = files.read_lines(path)
+    except ValueError as error:
         raise ValueError(
             f"{path} is not valid JSON, line by line ({error}); remove {path.parent} and run "
             f"`sandbox resume {resumable}`, or run the experiment again"

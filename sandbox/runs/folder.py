@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 
 from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
-from sandbox.config.text import dumps
 from sandbox.machine import files
 from sandbox.machine.locks import INSTANT, LOCK, NO_LOCKS
+from sandbox.machine.plain_yaml import dump_yaml, parse_yaml, read_yaml
 from sandbox.runs.status import begun
+from sandbox.runs.trust import sign
 
 PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder
 # Of the folder; a reader rejects a larger one. Format 1 had pickled classes in its checkpoints; format 2 had other
@@ -80,12 +80,13 @@ def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
     experiment as its default.
     """
     path = folder / "config.yaml"
-    text = dumps({"format": FORMAT, "kind": kind, **config})
+    text = dump_yaml({"format": FORMAT, "kind": kind, **config})
     if path.exists():
-        found, wanted = read_config(folder, kind), yaml.safe_load(text)
+        found, wanted = read_config(folder, kind), parse_yaml(text, str(path))
         usual = asdict(Experiment()) if kind == "run" else {}
         if found != _sayable({name: wanted[name] for name in config}, found, usual):
             raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
+    sign(folder, text)  # before the file, so that a kill leaves no configuration without its signature
     files.write_atomically(path, text)
 
 
@@ -105,8 +106,8 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.exists():
         raise ValueError(f"{folder} is not a run folder: it has no config.yaml")
-    content = yaml.safe_load(path.read_text())
-    if not isinstance(content, dict) or content.get("kind") not in KINDS or type(content.get("format", 0)) is not int:
+    content = read_yaml(path)
+    if not isinstance(content, dict) or _kind(content) is None or type(content.get("format", 0)) is not int:
         raise ValueError(f"{path} is damaged: it does not say which kind of folder this is ({', '.join(KINDS)})")
     if content.get("format", 0) > FORMAT:
         raise ValueError(
@@ -120,10 +121,16 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     return dict(content)
 
 
+def _kind(content: dict[str, Any]) -> str | None:
+    """Return the kind of a configuration; None if it has none of those that there are."""
+    return next((kind for kind in KINDS if content.get("kind") == kind), None)
+
+
 def check_resumable(folder: Path) -> None:
     """Raise ValueError for an unfinished run of an earlier version, whose checkpoint is not loaded."""
     path = folder / "config.yaml"
-    found = yaml.safe_load(path.read_text()).get("format", 0) if path.exists() else FORMAT
+    content = read_yaml(path) if path.exists() else {"format": FORMAT}
+    found = content.get("format", 0) if isinstance(content, dict) else 0
     if found >= FORMAT or (folder / "result.json").exists():
         return
     made = folder / "provenance.json"
@@ -138,8 +145,8 @@ def check_resumable(folder: Path) -> None:
 
 def kind_of(folder: Path) -> str:
     """Return what a folder holds: `run`, `comparison`, `grid` or `tuning`."""
-    read_config(folder)
-    return str(yaml.safe_load((folder / "config.yaml").read_text())["kind"])
+    read_config(folder)  # raises for a folder without one
+    return str(read_yaml(folder / "config.yaml")["kind"])
 
 
 def check_code(folder: Path, code: Mapping[str, str]) -> None:

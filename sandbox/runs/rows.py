@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sandbox.config.experiment import Experiment
+from sandbox.machine import files
 from sandbox.measures import measured, score
 from sandbox.runs.folder import load as load_config
 
@@ -52,11 +50,12 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     try:
         experiment: Experiment = load_config(Experiment, folder)
         about = {"rule": experiment.rule.title, "task": experiment.task.name, "seed": experiment.seed}
-        whole = (folder / "metrics.jsonl").read_text().split("\n")[:-1]
-        rows = [{**about, **json.loads(line), "folder": str(folder)} for line in whole]
+        whole = files.text_of(folder / "metrics.jsonl").split("\n")[:-1]
+        lines = [files.parse_json(line, "metrics.jsonl") for line in whole]
+        rows = [{**about, **line, "folder": str(folder)} for line in lines]
         if rows and (folder / "result.json").exists():
-            result = json.loads((folder / "result.json").read_text())
+            result = files.read_json(folder / "result.json")
             rows[-1] |= {f"{part}_{measured(result[part])}": score(result[part]) for part in ENDS}
-    except (OSError, ValueError, AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} is damaged ({type(error).__name__}: {error}); remove it and run again") from error
     return rows

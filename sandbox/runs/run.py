@@ -23,6 +23,7 @@ from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
 from sandbox.machine import devices, files
 from sandbox.machine.memory import is_exhausted
+from sandbox.machine.text import line
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
@@ -148,7 +149,7 @@ def _learn(
             warnings.simplefilter("ignore", HealthWarning)  # printed below, and kept in the book
             for info in trainer.fit(shown, experiment.epochs - trainer.epoch):
                 for finding in info.health:
-                    tqdm.write(f"health at step {info.step} of {folder.name}: {finding}", file=sys.stderr)
+                    tqdm.write(line(f"health at step {info.step} of {folder.name}: {finding}"), file=sys.stderr)
                 book.add(info)
                 if trainer.position == len(train):
                     book.note(epoch=info.epoch + 1, validation=trainer.evaluate(validation))

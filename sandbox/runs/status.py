@@ -8,10 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from sandbox.machine.files import read_json
 from sandbox.machine.locks import LOCK, held
+from sandbox.machine.plain_yaml import read_yaml
 
 # `stopped` was begun and has not ended, `refused` was given something that does not fit what it had begun with
 STATUSES = ("running", "stopped", "done", "failed", "refused", "damaged")
@@ -20,7 +19,6 @@ WRITTEN = (  # what a folder holds in which something was begun
     *("metrics.jsonl", "checkpoint.pt", "result.json", "test.json", FAILED),
     *("table.json", "overall.json", "tuning.sqlite", "tuning.json"),
 )
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is installed
 
 
 class Found(NamedTuple):
@@ -62,14 +60,14 @@ def read(root: Path, name: str) -> Found | None:
     folder = root / name
     before, known = stamp(folder), (None, None, None)
     try:
-        config = yaml.load((folder / "config.yaml").read_bytes(), LOADER)
+        config = read_yaml(folder / "config.yaml")
         if config["kind"] != "run":
             return None
         known = _about(config)
         if not (folder / "result.json").exists():
             return Found(name, known, unfinished(folder), None, before)
         return Found(name, known, "done", dict(read_json(folder / "result.json")["test"]), before)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return Found(name, known, "damaged", None, before) if _is_run(folder) else None
 
 

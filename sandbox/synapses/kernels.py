@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 
+from sandbox.machine.private import NotPrivate, require_private
+
+LOG = logging.getLogger(__name__)
 BLOCK = 512  # rows of `source` that stay in the second-level cache while columns are summed
 
 Array = np.ndarray[Any, Any]
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile to machine code that releases the interpreter's lock, cached on disk if there is a writable folder."""
+    """Compile to machine code that releases the interpreter's lock, cached on disk if there is a private folder.
+
+    The cache beside this file is as private as the file. numba takes another folder if that is read-only, or if
+    NUMBA_CACHE_DIR names one.
+    """
     settings: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # allow fused multiply-add
     try:
-        return njit(cache=True, **settings)(function)
+        found = njit(cache=True, **settings)(function)
+        kept = Path(found._cache.cache_path)
+        if kept != Path(__file__).parent / "__pycache__":
+            require_private(kept, kept.iterdir())
+        return found
+    except NotPrivate as error:
+        LOG.warning("loops of synapses are compiled anew in every process: %s", error)
+        return njit(**settings)(function)
     except RuntimeError:  # no writable folder for the cache
         return njit(**settings)(function)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from torch import Tensor
 from rules.fields import check_fields
 from sandbox.tasks.archives import contents, located
 from sandbox.tasks.base import Dataset, Split, Task, split_off
-from sandbox.tasks.files import card_folder, read_card, read_file
+from sandbox.tasks.files import MOST, card_folder, digest, read_card, read_file
 from sandbox.tasks.pickled import read_pickle
 
 ROWS = 10_000  # images in each of the six official files
@@ -93,22 +92,22 @@ VERSIONS: dict[str, tuple[str, Parser]] = {  # file extension of the batches, an
 }
 
 
-def read_version(path: Path, rows: int = ROWS, sha256: str | None = None) -> list[Images]:
+def read_version(path: Path, rows: int = ROWS, sha256: str | None = None, most: int = MOST) -> list[Images]:
     """Read the five training batches and the test batch of one of the official versions, unpacked or not.
 
-    `sha256` is the checksum of an archive as packed. Raises ValueError for an archive with a different checksum, for
+    `sha256` is the checksum of an archive as packed, `most` the number of bytes to which it may unpack. Raises ValueError for an archive with a different checksum, for
     missing batches, and as the parsers do.
     """
     if sha256 is not None:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != sha256:
+        found_sum = digest(path)
+        if found_sum != sha256:
             raise ValueError(
-                f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {digest}; remove it "
+                f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {found_sum}; remove it "
                 "and fetch it again"
             )
     ending, parse = VERSIONS[path.name]
     names = [batch + ending for batch in BATCHES]
-    found = contents(path, re.compile("|".join(map(re.escape, names))))
+    found = contents(path, re.compile("|".join(map(re.escape, names))), most)
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; wanted {', '.join(names)}: unpack or fetch it again")
@@ -142,8 +141,8 @@ class CIFAR10(Task):
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Read the official files."""
         path = located([folder + name for folder in ("cifar10/", "") for name in VERSIONS], data_dir, ADVICE)
-        archives = yaml.safe_load((card_folder("cifar10") / "card.yaml").read_text())["archives"]
-        *batches, test = read_version(path, sha256=archives.get(path.name))
+        card = yaml.safe_load((card_folder("cifar10") / "card.yaml").read_text())
+        *batches, test = read_version(path, sha256=card["archives"].get(path.name), most=card["unpacked"])
         x, y = torch.cat([batch.x for batch in batches]), torch.cat([batch.y for batch in batches])
         train, validation = slice(self.train), slice(len(y) - VALIDATION, None)
         return Dataset(

@@ -21,14 +21,17 @@ from tqdm import tqdm
 APP = "learning-rule-sandbox"
 VARIABLE = "SANDBOX_DATA"
 CHUNK = 1 << 16  # bytes read from the network at a time
+MOST = 1 << 30  # [bytes] to which a file or an archive may unpack where its card does not say
+PACKING = 1 << 20  # [bytes] by which a packed file may be larger than its content
 TIMEOUT = 20  # wait for a mirror to answer [s]
 
 
 class File(NamedTuple):
-    """One file of a card; `sha256` is the checksum of its content, unpacked if it is gzipped."""
+    """One file of a card; `sha256` and `size` are of its content, unpacked if it is gzipped."""
 
     name: str
     sha256: str
+    size: int = MOST  # [bytes]
 
 
 class Card(NamedTuple):
@@ -49,7 +52,7 @@ def card_folder(name: str) -> Path:
 def read_card(name: str) -> Card:
     """Read a set's card."""
     content: dict[str, Any] = yaml.safe_load((card_folder(name) / "card.yaml").read_text())
-    files = tuple(File(entry["name"], entry["sha256"]) for entry in content.get("files", []))
+    files = tuple(File(entry["name"], entry["sha256"], entry.get("size", MOST)) for entry in content.get("files", []))
     return Card(name, files, tuple(content.get("mirrors", [])))
 
 
@@ -70,24 +73,41 @@ def read_file(card: Card, name: str, data_dir: Path | str | None = None) -> byte
     for folder in data_folders(data_dir):
         path = folder / card.name / name
         if path.exists():
-            return checked(path, entry.sha256)
-    return checked(download(card, entry, data_folders(None)[-1] / card.name), entry.sha256)
+            return checked(path, entry.sha256, entry.size)
+    return checked(download(card, entry, data_folders(None)[-1] / card.name), entry.sha256, entry.size)
 
 
-def checked(path: Path, sha256: str) -> bytes:
-    """Return the unpacked content of a file; raise ValueError if it is truncated or a different file."""
-    raw = path.read_bytes()
+def checked(path: Path, sha256: str, size: int = MOST) -> bytes:
+    """Return the unpacked content of a file; raise ValueError if it is truncated or a different file.
+
+    No more than `size` bytes are unpacked: a megabyte of gzip can stand for a gigabyte.
+    """
     try:
-        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = file.read(size + 1)
+        if len(content) > size:
+            raise ValueError(
+                f"{path} is a different file: it unpacks to more than {size} bytes, the size on its card; "
+                "remove it to download it again"
+            )
         found = hashlib.sha256(content).hexdigest()
     except (EOFError, OSError, zlib.error) as error:
-        content, found = b"", f"{hashlib.sha256(raw).hexdigest()} as packed; it cannot be unpacked ({error})"
+        content, found = b"", f"{digest(path)} as packed; it cannot be unpacked ({error})"
     if found != sha256:
         raise ValueError(
             f"{path} is truncated or corrupted: expected SHA-256 {sha256}, found {found}; "
             "remove it to download it again"
         )
     return content
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file as it is, read in parts."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def download(card: Card, entry: File, folder: Path) -> Path:
@@ -103,7 +123,7 @@ def download(card: Card, entry: File, folder: Path) -> Path:
             return target
         for mirror in card.mirrors:
             try:
-                _fetch(mirror + entry.name, part, target, entry.sha256)
+                _fetch(mirror + entry.name, part, target, entry)
             except (OSError, ValueError) as error:  # the errors of requests are OSErrors
                 complaints.append(f"  {mirror}{entry.name}: {error}")
             else:
@@ -128,20 +148,23 @@ def _make(folder: Path, card: Card) -> None:
         ) from error
 
 
-def _fetch(url: str, part: Path, target: Path, sha256: str) -> None:
+def _fetch(url: str, part: Path, target: Path, entry: File) -> None:
     """Transfer, check and name a file; if a part from a differently packed mirror spoils it, transfer it anew."""
     continued = part.exists()
-    _transfer(url, part)
+    _transfer(url, part, entry.size + PACKING)
     try:
-        _accept(part, target, sha256)
+        _accept(part, target, entry)
     except ValueError:
         if not continued:
             raise
-        _fetch(url, part, target, sha256)  # `_accept` has removed the part
+        _fetch(url, part, target, entry)  # `_accept` has removed the part
 
 
-def _transfer(url: str, part: Path) -> None:
-    """Append the missing bytes to `part`; if the server cannot continue, start from the beginning."""
+def _transfer(url: str, part: Path, most: int) -> None:
+    """Append the missing bytes to `part`; if the server cannot continue, start from the beginning.
+
+    Raises ValueError, and removes the part, once it is larger than `most` bytes.
+    """
     import requests
 
     have = part.stat().st_size if part.exists() else 0
@@ -163,6 +186,9 @@ def _transfer(url: str, part: Path) -> None:
         with open(part, "ab" if continues else "wb") as file, bar:
             for chunk in answer.iter_content(CHUNK):
                 file.write(chunk)
+                if file.tell() > most:
+                    part.unlink()
+                    raise ValueError(f"the mirror sends more than {most} bytes, the size on the card")
                 bar.update(len(chunk))
             file.flush()
             os.fsync(file.fileno())
@@ -171,12 +197,12 @@ def _transfer(url: str, part: Path) -> None:
         raise OSError(f"the transfer stopped after {got} of {rest} bytes; call again to continue")
 
 
-def _accept(part: Path, target: Path, sha256: str) -> None:
+def _accept(part: Path, target: Path, entry: File) -> None:
     """Give the file its name if its checksum is right; otherwise remove it."""
     whole = part.with_name(f"whole-{target.name}")
     os.replace(part, whole)
     try:
-        checked(whole, sha256)
+        checked(whole, entry.sha256, entry.size)
     except ValueError:
         whole.unlink()
         raise

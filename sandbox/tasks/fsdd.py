@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rules.fields import check_fields
 from sandbox.tasks.archives import contents, located
 from sandbox.tasks.base import Dataset, Split, Task, at_least_one
-from sandbox.tasks.files import card_folder
+from sandbox.tasks.files import MOST, card_folder
 from sandbox.tasks.mel import integrate_and_fire, mel_energy, mel_filters
 
 RATE = 8000  # [Hz] of all recordings
@@ -48,13 +48,14 @@ SPLITS: dict[str, Callable[[Recording], int]] = {
 }
 
 
-def read_recordings(path: Path, sha256: str | None = None) -> list[Recording]:
+def read_recordings(path: Path, sha256: str | None = None, most: int = MOST) -> list[Recording]:
     """Read the recordings in a tar archive or a folder, in the order of their names.
 
-    `sha256` is the checksum over name, zero byte and content of each. Raises ValueError if it differs, and for a
+    `sha256` is the checksum over name, zero byte and content of each, `most` the number of bytes to which an archive
+    may unpack. Raises ValueError if it differs, and for a
     recording in another format.
     """
-    files = sorted(contents(path, NAME).items())
+    files = sorted(contents(path, NAME, most).items())
     digest = hashlib.sha256(b"".join(name.encode() + b"\0" + content for name, content in files)).hexdigest()
     if sha256 not in (None, digest):
         raise ValueError(
@@ -159,7 +160,7 @@ class FSDD(Task):
         """Read `fsdd/fsdd.tar.gz`, not unpacked, or `fsdd/recordings/` in a data folder."""
         path = located(["fsdd/fsdd.tar.gz", "fsdd/recordings"], data_dir, ADVICE)
         card = yaml.safe_load((card_folder("fsdd") / "card.yaml").read_text())
-        return self.dataset(read_recordings(path, card["recordings"]))
+        return self.dataset(read_recordings(path, card["recordings"], card["unpacked"]))
 
     def dataset(self, recordings: Sequence[Recording]) -> Dataset:
         """Encode recordings as spikes, and split them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,13 @@ class Reader(pickle.Unpickler):
         return ADMITTED[module, name]
 
 
+def _require_small_memo(content: bytes) -> None:
+    """Raise Refused for a place in the memo that no pickle of this length needs: ten bytes could ask for gigabytes."""
+    for code, place, _ in pickletools.genops(content):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and place > len(content):
+            raise Refused(f"the place {place} of a memo; wanted at most {len(content)}, its length")
+
+
 def read_pickle(content: bytes, name: str) -> dict[Any, Any]:
     """Read the dictionary in a pickle of plain values and arrays of unsigned bytes; Python 2 strings become bytes.
 
@@ -111,6 +119,7 @@ def read_pickle(content: bytes, name: str) -> dict[Any, Any]:
     array([0, 1, 2], dtype=uint8)
     """
     try:
+        _require_small_memo(content)
         found = Reader(io.BytesIO(content), encoding="bytes").load()
         if isinstance(found, dict):
             return {key: value.values() if isinstance(value, Array) else value for key, value in found.items()}

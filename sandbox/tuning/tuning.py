@@ -20,9 +20,9 @@ from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import changed, fingerprint, folder_name
 from sandbox.config.registry import sources
-from sandbox.config.text import dumps
 from sandbox.executors.local import run_all
 from sandbox.machine import files
+from sandbox.machine.plain_yaml import dump_yaml
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
@@ -184,4 +184,4 @@ def as_yaml(grid: Grid, tuning: Tuning) -> str:
     body = plain[0] if alone else {"name": grid.name, "comparisons": plain}
     budget = f"{tuning.trials} trials per rule, each with {tuning.seeds} seed(s)"
     made = f"# Tuned by `sandbox tune` on validation data: {budget}.\n"
-    return made + dumps(body, default_flow_style=None, width=120)
+    return made + dump_yaml(body, default_flow_style=None, width=120)

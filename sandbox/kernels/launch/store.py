@@ -19,6 +19,7 @@ import torch
 from sandbox.kernels.trace.aten import fused
 from sandbox.machine import compiled as compiled_loops
 from sandbox.machine import files
+from sandbox.machine.private import NotPrivate, require_private
 
 DEVICE = Path(__file__).parents[1] / "device"
 LOG = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def imported(source: str) -> Any:
     try:
         path = _written(folder() / f"{name}.py", source)
     except OSError as error:
-        LOG.debug("a kernel is not kept: %s", error)
+        _tell(error)
         path = _written(Path(_temporary().name) / f"{name}.py", source)
     return _executed(source, path, {}).kernel
 
@@ -69,15 +70,27 @@ def compiled(source: str, real: Any) -> Any:
         path = _written(folder() / f"kernel_{digest}.py", source)
         return _load(source, path, real)
     except Exception as error:  # a full disk or a damaged file must not stop a run
-        LOG.debug("a kernel is not kept: %s", error)
+        _tell(error)
         return _load(source, None, real)
+
+
+def _tell(error: Exception) -> None:
+    """Log why a kernel is not kept: a warning, once, where others could put code into the folder."""
+    if isinstance(error, NotPrivate):
+        _warn(str(error))
+    else:
+        LOG.debug("a kernel is not kept: %s", error)
+
+
+@lru_cache(maxsize=512)
+def _warn(message: str) -> None:
+    LOG.warning("kernels are compiled anew in every process: %s", message)
 
 
 def _written(path: Path, source: str) -> Path:
     """Write a source to a file atomically, unless it is there already; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if hasattr(os, "getuid") and path.parent.stat().st_uid != os.getuid():
-        raise PermissionError(f"{path.parent} belongs to another user; machine code is not loaded from it")
+    require_private(path.parent, [path])
     if not (path.is_file() and path.read_text() == source):
         files.write_atomically(path, source)
     return path
@@ -93,7 +106,13 @@ def _load(source: str, path: Path | None, real: Any) -> Any:
     from sandbox.kernels.device.elementary import functions
 
     module = _executed(source, path, functions(real, fused()))
-    return njit(SIGNATURE, nogil=True, error_model="numpy", cache=path is not None)(module.kernel)
+    found = njit(nogil=True, error_model="numpy", cache=path is not None)(module.kernel)
+    if path is not None:
+        kept = Path(found._cache.cache_path)  # __pycache__ beside the file, or NUMBA_CACHE_DIR
+        require_private(path.parent if kept.parent == path.parent else kept, [kept, *kept.glob(f"{path.stem}.*")])
+    found.compile(SIGNATURE)
+    found.disable_compile()
+    return found
 
 
 def _executed(source: str, path: Path | None, names: Mapping[str, Any]) -> ModuleType:

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from sandbox.reference.compiler import grammar
 
-MOST_TERMS = 400  # of one equation; SymPy needs up to a second for these, and the models of the literature have under 100
+MOST_TERMS = (
+    400  # of one equation; SymPy needs up to a second for these, and the models of the literature have under 100
+)
 COUPLED = 2  # variables that depend on each other in a circle, whose matrix exponential SymPy finds in seconds
 CAP = 10**9
 
@@ -132,7 +134,13 @@ def coupled(lines: Sequence[grammar.Equation]) -> int:
     }
     variables = [line.name for line in lines if line.kind == "differential equation"]
     reached = {name: reach(name, reads) for name in variables}
-    return max((sum(name in reached[other] and other in reached[name] for other in variables) for name in variables), default=1) or 1
+    return (
+        max(
+            (sum(name in reached[other] and other in reached[name] for other in variables) for name in variables),
+            default=1,
+        )
+        or 1
+    )
 
 
 def reach(name: str, reads: Mapping[str, frozenset[str]]) -> set[str]:

@@ -18,6 +18,7 @@ from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import Comparison, compare, compared_runs, format_table
 from sandbox.comparisons.gather import gather
+from sandbox.comparisons.linear import scale_of
 from sandbox.comparisons.table import make_table
 from sandbox.config.experiment import MicroscopeConfig, NetworkConfig, RuleConfig
 from sandbox.config.registry import Choice
@@ -257,7 +258,7 @@ def test_runs_are_paired_by_seed_wherever_their_folders_are(mine):
 def test_a_table_of_other_seeds_is_refused(made):
     runs = by_rule(compared_runs(made[0]))
     with pytest.raises(ValueError, match="not run with the same seeds"):
-        make_table("yinyang", {**runs, "bptt": runs["bptt"][:2]}, ONE.load())
+        make_table("yinyang", {**runs, "bptt": runs["bptt"][:2]}, scale_of(ONE.load()))
 
 
 def test_unpaired_seeds_are_refused_and_named(mine):

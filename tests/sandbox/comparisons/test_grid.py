@@ -62,7 +62,7 @@ def test_its_report_has_a_profile_with_its_numbers(ran):
     rows = list(csv.DictReader((folder / "profile.csv").open()))
     assert len(rows) == 2 * len(THRESHOLDS)
     page = report.html.read_text()
-    assert all(f'href="{name}/report.html"' in page for name in overall["tasks"])
+    assert all(f'href="./{name}/report.html"' in page for name in overall["tasks"])
     assert "no intervals: 2 seeds" in page
 
 

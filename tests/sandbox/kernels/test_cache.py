@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import torch
@@ -91,12 +93,74 @@ def test_a_read_only_folder_is_read(folder, monkeypatch):
     assert not list(folder.glob("kernel_*.py"))
 
 
-def test_machine_code_is_not_taken_from_strangers(folder, monkeypatch):
+def hostile(path, proof):
+    """Replace numba's index, which is a pickle behind a line with a version, by one that writes a file."""
+    version = pickle.dumps(metadata.version("numba"))
+    path.write_bytes(version + pickle.dumps((None, Hostile(proof))))
+
+
+class Hostile:
+    def __init__(self, proof):
+        self.proof = proof
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.proof}",)
+
+
+def loosen(folder, how):
+    """Let others write to the folder, or to what is in it."""
+    if how == "folder":
+        folder.chmod(0o777)
+    elif how == "group":
+        folder.chmod(0o770)
+    elif how == "inner folder":
+        folder.chmod(0o755)
+        (folder / "__pycache__").chmod(0o777)
+    elif how == "file":
+        folder.chmod(0o755)
+        next(folder.rglob("*.nbi")).chmod(0o666)
+    else:
+        os.chown(next(folder.rglob("*.nbi")) if how == "owner of a file" else folder, 12345, -1)
+
+
+ROOT_ONLY = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+LOOSE = ["folder", "group", "inner folder", "file"]
+
+
+@pytest.mark.parametrize(
+    "how", [*LOOSE, *(pytest.param(how, marks=ROOT_ONLY) for how in ("owner of a file", "owner of the folder"))]
+)
+def test_nothing_is_loaded_from_where_others_can_write(folder, tmp_path, how, caplog):
     want = spikes()
-    written = set(folder.rglob("*"))
-    monkeypatch.setattr(store.os, "getuid", lambda: 12345, raising=False)
+    hostile(next(folder.rglob("*.nbi")), tmp_path / "proof")
+    loosen(folder, how)
+    store._warn.cache_clear()
+    written = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert again() == want
-    assert set(folder.rglob("*")) == written
+    assert again() == want
+    assert not (tmp_path / "proof").exists()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == written
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1
+    assert told[0].startswith("kernels are compiled anew in every process: ")
+    assert "code is not loaded from it" in told[0]
+
+
+def test_a_private_folder_is_believed(folder, tmp_path):
+    """The attack of the other tests works where only this user can make it, so that they show something."""
+    spikes()
+    hostile(next(folder.rglob("*.nbi")), tmp_path / "proof")
+    again()
+    assert (tmp_path / "proof").exists()
+
+
+def test_loose_files_in_a_closed_folder_are_out_of_reach(folder, caplog):
+    want = spikes()
+    for path in folder.rglob("*"):
+        path.chmod(0o777)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert again() == want
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 @pytest.mark.slow
