@@ -13,8 +13,13 @@ def fingerprint(config: Any) -> str:
 
     Defaults are left out, so that a field that a later version adds does not rename the folders of earlier runs.
     """
+    return digest(config)[:8]
+
+
+def digest(config: Any) -> str:
+    """Return the whole hash of which `fingerprint` is the beginning: 64 hexadecimal digits."""
     text = json.dumps(changed(config), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def changed(value: Any) -> Any:

@@ -25,14 +25,19 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal contents give equal bytes."""
-    write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_atomically(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    """Return the text that `write_json` writes."""
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def read_json(path: Path) -> Any:
     """Read JSON; raise ValueError, which names the file, if it is not valid."""
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); remove it and resume the run") from error
 
 

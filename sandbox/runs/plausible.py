@@ -93,9 +93,9 @@ def _of_timing(path: Path) -> Iterator[str]:
 
 
 def _wrong_measures(where: str, measures: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the measures of a split; a loss may be infinite, a measure by which models are chosen not.
+    """Yield what is wrong with the measures of a split.
 
-    R2 has no lower bound; 1 is its largest value.
+    A loss may be infinite, what models are selected by may not. R2 has no lower bound; 1 is its largest value.
     """
     for name, value in measures.items():
         share = name.startswith(SHARES)
