@@ -12,6 +12,7 @@ from rules import StepInfo, Trainer
 from sandbox.ledger import Bill
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
+from sandbox.microscope.look import Look
 from sandbox.runs.checkpoint import NAME, unreadable, write_checkpoint
 from sandbox.runs.checkpoint import RunFailed as RunFailed
 from sandbox.runs.growing import Growing
@@ -77,11 +78,14 @@ class Book:
             "validation_loss": validation["loss"],
             **self.bill.facts(),
         }
-        with open(self.metrics, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        self._grown["metrics"].write(json.dumps(line) + "\n")
         self._loss, self._steps = 0.0, 0.0
         self.save()
         self.tracked.log(line, self.health)
+
+    def look(self, look: Look) -> None:
+        """Write a look of the microscope."""
+        self._grown["looks"].write(journal.lines(look))
 
     def save(self) -> None:
         """Flush metrics and looks to the disk, then write the checkpoint atomically."""

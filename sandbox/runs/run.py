@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made
 from sandbox.machine import devices, files
 from sandbox.measures import measured, score
-from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
 from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
@@ -62,7 +60,8 @@ def run(
     The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line per epoch), `checkpoint.pt`,
     `model.json` (what the model was asked before its first step, and what the rule trains), `result.json`, `test.json`
     (how often the test set was evaluated), `timing.json` and `seal.json` (the checksums of the others); with a
-    microscope also `microscope.jsonl`. The test set is evaluated once, after the last epoch. A finished run returns its result without evaluating it again.
+    microscope also `microscope.jsonl`. The test set is evaluated once, after the last epoch. A finished run returns its
+    result without evaluating it again.
 
     Args:
         experiment: what to run.
@@ -162,7 +161,7 @@ def _learn(
     if begun.before is None:
         book.note(epoch=0, validation=trainer.evaluate(validation))
     total = experiment.epochs * len(train)
-    shown = train if microscope is None else microscope.watch(trainer, train, partial(journal.write_look, book.looks))
+    shown = train if microscope is None else microscope.watch(trainer, train, book.look)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HealthWarning)  # printed below, and kept in the book
