@@ -45,7 +45,12 @@ def _run(experiment: Experiment, folder: Path, given: Any) -> int:
     trackers = comparisons.tracked_by(given)
     with Bar(given.json) as bar:
         result = run_experiment(
-            experiment, begin(given, folder), data_dir=given.data_dir, progress=bar, trackers=trackers
+            experiment,
+            begin(given, folder),
+            data_dir=given.data_dir,
+            progress=bar,
+            trackers=trackers,
+            accept_changes=given.accept_changes,
         )
     text = "\n".join(
         [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rules import HealthWarning, NonFinite
 from sandbox.config.experiment import Experiment
-from sandbox.runs.run import prepare
+from sandbox.runs.run import own_process, prepare
 from sandbox.tasks.base import Dataset
 
 
@@ -30,7 +30,7 @@ def unfit(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
     reasons = {}
     for label, experiment in plans.items():
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), own_process(experiment):
                 warnings.simplefilter("ignore", HealthWarning)
                 trainer, train = prepare(experiment, data)
                 if experiment.microscope is not None:

@@ -11,21 +11,32 @@ from typing import Any
 from sandbox.comparisons.table import BASELINE, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.runs.arrays import attached
-from sandbox.runs.finished import require_one_revision, require_pairs, require_same_sources, sort_out
+from sandbox.runs.finished import (
+    require_one_mode,
+    require_one_revision,
+    require_pairs,
+    require_same_sources,
+    sort_out,
+    with_marks,
+)
 from sandbox.runs.folder import load
 
 
-def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool = False) -> dict[str, Any]:
+def gather(
+    folder: Path, *, data_dir: str | None = None, mixed_revisions: bool = False, accept_changes: bool = False
+) -> dict[str, Any]:
     """Return the table of the finished runs below a folder; damaged runs are skipped, named and counted.
 
     Args:
         folder: holds the runs, at any depth.
         data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default.
         mixed_revisions: mark runs of another code revision in the table, instead of raising ValueError.
+        accept_changes: mark runs of other data, own code or kernels in the table, instead of raising ValueError.
 
     Raises:
-        ValueError: if there are no runs, if they differ in more than rule and seed, if the baseline is missing, if
-            rules have different seeds, if several code revisions made them, or if their data or own code differ.
+        ValueError: if there are no runs, if they differ in more than rule and seed, if two are of the same rule and
+            seed, if the baseline is missing, if rules have different seeds, if several code revisions made them, or if
+            their data, own code or kernels differ.
     """
     configs, damaged = _configs(folder)
     if not configs:
@@ -38,7 +49,13 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
         )
     places: dict[str, dict[int, Path]] = {}
     for path, experiment in configs.items():
-        places.setdefault(_label(experiment, configs), {})[experiment.seed] = path
+        label = _label(experiment, configs)
+        twin = places.setdefault(label, {}).setdefault(experiment.seed, path)
+        if twin != path:
+            raise ValueError(
+                f"{twin} and {path} are both the run of {label} with seed {experiment.seed}; a table counts each once: "
+                "remove the copy"
+            )
     if BASELINE not in places:
         raise ValueError(
             f"{folder} holds no run of {BASELINE}, the baseline of every table; run it with the same seeds"
@@ -50,8 +67,10 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
     revisions = require_one_revision(done, mixed_revisions)
     place, first = next(iter(configs.items()))
     data = attached(first, place).load(data_dir)
-    require_same_sources(done, data.checksum)
-    return make_table(first.task.name, sound.runs, data, damaged=damaged, revisions=revisions)
+    require_same_sources(done, data.checksum, accept=accept_changes)
+    require_one_mode(done, accept_changes)
+    runs = with_marks(sound.runs, data.checksum)
+    return make_table(first.task.name, runs, data, damaged=damaged, revisions=revisions)
 
 
 def _commands(configs: dict[Path, Experiment]) -> str:

@@ -15,6 +15,7 @@ from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
 from sandbox.tasks.base import Dataset
 
 BASELINE = "readout_only"
+DAGGER = "\u2020"  # marks rules whose runs are not strictly comparable
 FEW = "too few seeds"  # how such a verdict begins (`sandbox.statistics.verdicts`)
 
 
@@ -79,6 +80,7 @@ def _row(label: str, runs: Sequence[FinishedRun], accuracy: list[float], verdict
         "health": sorted({line for result in found for line in result["health"]}),
         "test_evaluations": max(run.test_evaluations for run in runs),
         "revisions": sorted({run.revision for run in runs}),
+        "changed": sorted({name for run in runs for name in run.changed}),
     }
 
 
@@ -122,7 +124,7 @@ def format_table(table: dict[str, Any]) -> str:
     for row in table["rows"]:
         lines.append(
             (
-                row["rule"],
+                f"{row['rule']} {DAGGER}" if row.get("changed") else row["rule"],
                 str(as_interval(row["accuracy"])),
                 "-" if row["over_baseline"] is None else str(as_interval(row["over_baseline"])),
                 decided(row.get("verdict")),
@@ -178,6 +180,12 @@ def notes(table: dict[str, Any]) -> list[str]:
     if len(table.get("revisions", {})) > 1:
         made = ", ".join(f"{count} by {revision[:12]}" for revision, count in table["revisions"].items())
         found.append(f"mixed code revisions, not strictly comparable: {made}")
+    changed = [f"{row['rule']} ({', '.join(row['changed'])})" for row in table["rows"] if row.get("changed")]
+    if changed:
+        found.append(
+            f"{DAGGER} with runs that are not all made with the same code, data or kernels, or were continued with "
+            f"others (--accept-changes): {', '.join(changed)}"
+        )
     looked = {row["rule"]: row.get("test_evaluations", 1) for row in table["rows"]}
     more = ", ".join(f"{rule} {times} times" for rule, times in looked.items() if times > 1)
     if more:

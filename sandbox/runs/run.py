@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,6 @@ from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
 from rules.batches import moved
 from rules.generators import Globals
 from rules.seeds import derived
-from sandbox import kernels
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made
 from sandbox.machine import devices, files
@@ -283,10 +282,8 @@ def own_process(experiment: Experiment) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)
     try:
-        loop: AbstractContextManager[None] = (
-            nullcontext() if experiment.kernels == "auto" else kernels.using(experiment.kernels)
-        )
-        with using(experiment.synapses), loop, Globals(derived(experiment.seed, "process")).inside():
+        dice = Globals(derived(experiment.seed, "process"))
+        with using(experiment.synapses), attempts.loop(experiment), dice.inside():
             yield
     finally:
         torch.set_num_threads(before)
