@@ -160,7 +160,7 @@ COMMANDS: dict[str, Command] = {
         "say what of a folder still holds: seals, code, data, tables; reads only, and runs nothing in it",
         "sandbox verify runs/FOLDER",
         (),
-        (Option("folder", "a run, a comparison, a grid, a tuning, or a folder of those", shown="FOLDER"),),
+        (Option("folder", "a run, a comparison, a grid, a tuning, or a folder of those", shown="FOLDER"), DATA),
     ),
     "validate": Command(
         "sandbox.cli.checks:validate",

@@ -10,6 +10,7 @@ from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.config.experiment import Experiment
 from sandbox.measures import NAMES, measured, score
+from sandbox.runs import attempts
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
 from sandbox.runs.run import run as run_experiment
@@ -57,8 +58,15 @@ def _run(experiment: Experiment, folder: Path, given: Any) -> int:
             f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test "
             f"{NAMES[measured(result['test'])]} {percent(score(result['test']))} after {result['steps']} steps",
             *(f"health: {line}" for line in result["health"]),
+            *elsewhen(folder),
             f"folder: {folder}",
         ]
     )
     say(given, {"folder": str(folder), **result}, text)
     return OK
+
+
+def elsewhen(folder: Path) -> list[str]:
+    """Return a line where another revision of this project made a result than the one that shows it."""
+    made, now = attempts.read(folder).get("revision", "unknown"), folders.revision()
+    return [] if made == now else [f"note: made by revision {made[:12]} of this project; this is {now[:12]}"]

@@ -33,14 +33,7 @@ def make_table(
     On a task without classes, `accuracy` and `accuracies` hold what the table's `measure` says, R2 or F1, in percent.
     Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes.
     """
-    runs = {label: in_order(found) for label, found in runs.items()}
-    require_pairs(runs)
-    results = {label: [run.result for run in found] for label, found in runs.items()}
-    accuracies = {label: [100 * score(r["test"]) for r in found] for label, found in results.items()}
-    reference = accuracies[BASELINE]
-    others = {label: values for label, values in accuracies.items() if label != BASELINE}
-    verdict = verdicts(reference, others, BASELINE)
-    rows = [_row(label, runs[label], accuracies[label], verdict.get(label)) for label in results]
+    rows = make_rows(runs)
     return {
         "task": task,
         "baseline": BASELINE,
@@ -48,11 +41,23 @@ def make_table(
         "chance": 0.0 if data.classes is None else 100 / data.classes,  # R2 of the mean, and F1 of no label, are 0
         "measure": data.measure,
         "rows": rows,
-        "seeds": [run.seed for run in runs[BASELINE]],
+        "seeds": [run.seed for run in in_order(runs[BASELINE])],
         "damaged": dict(damaged or {}),
         "unfit": dict(unfit or {}),
         "revisions": dict(revisions or {}),
     }
+
+
+def make_rows(runs: Mapping[str, Sequence[FinishedRun]]) -> list[dict[str, Any]]:
+    """Return the rows of a table, one for each rule; raise ValueError for rules with different seeds."""
+    runs = {label: in_order(found) for label, found in runs.items()}
+    require_pairs(runs)
+    results = {label: [run.result for run in found] for label, found in runs.items()}
+    accuracies = {label: [100 * score(r["test"]) for r in found] for label, found in results.items()}
+    reference = accuracies[BASELINE]
+    others = {label: values for label, values in accuracies.items() if label != BASELINE}
+    verdict = verdicts(reference, others, BASELINE)
+    return [_row(label, runs[label], accuracies[label], verdict.get(label)) for label in results]
 
 
 def _row(label: str, runs: Sequence[FinishedRun], accuracy: list[float], verdict: Verdict | None) -> dict[str, Any]:

@@ -35,11 +35,16 @@ def surroundings_of(experiment: Experiment) -> dict[str, Any]:
     """
     came_to = effective(torch.device(experiment.device), experiment.synapses)
     return {
-        "code_sha256": sources(asdict(experiment)),
+        "code_sha256": own_code(experiment),
         "kernels": {"asked": experiment.kernels, **came_to._asdict()},
         "project_sha256": project_sha256(),
         **folders.surroundings(),
     }
+
+
+def own_code(experiment: Experiment) -> dict[str, str]:
+    """Return the SHA-256 of the user's own files that an experiment depends on, without importing them."""
+    return sources(asdict(experiment))
 
 
 def loop(experiment: Experiment) -> AbstractContextManager[None]:

@@ -136,7 +136,7 @@ def _content(path: Path) -> dict[str, Any]:
 def check_resumable(folder: Path) -> None:
     """Raise ValueError for an unfinished run of an earlier version, whose checkpoint is not loaded."""
     path = folder / "config.yaml"
-    found = _content(path).get("format", 0) if path.exists() else FORMAT
+    found = format_of(folder) if path.exists() else FORMAT
     if found >= FORMAT or (folder / "result.json").exists():
         return
     made = folder / "provenance.json"
@@ -147,6 +147,11 @@ def check_resumable(folder: Path) -> None:
         f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}). {WHY[max(found, 0)]}. "
         f"Finish the run with {begun_by}, or remove the folder and run it again"
     )
+
+
+def format_of(folder: Path) -> int:
+    """Return the format of a folder, 0 for one of the first version; raise ValueError if it is damaged."""
+    return int(_content(folder / "config.yaml").get("format", 0))
 
 
 def kind_of(folder: Path) -> str:

@@ -12,6 +12,7 @@ import yaml
 from sandbox.config.experiment import Experiment
 from sandbox.measures import measured, score
 from sandbox.runs.folder import load as load_config
+from sandbox.runs.seal import broken
 
 ENDS = ("test", "train", "validation")  # parts of a result whose measures a row shows
 
@@ -55,6 +56,8 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         whole = (folder / "metrics.jsonl").read_text().split("\n")[:-1]
         rows = [{**about, **json.loads(line), "folder": str(folder)} for line in whole]
         if rows and (folder / "result.json").exists():
+            if wrong := broken(folder):
+                raise ValueError("; ".join(wrong))
             result = json.loads((folder / "result.json").read_text())
             rows[-1] |= {f"{part}_{measured(result[part])}": score(result[part]) for part in ENDS}
     except (OSError, ValueError, AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
