@@ -83,7 +83,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], returned: bool = 
         returned: whether a finished run is only returned, so that its project's revision may be an earlier one.
     """
     found = {}
-    code, now_code = before.get("code_sha256") or {}, now.get("code_sha256") or {}
+    code, now_code = code_of(before), code_of(now)
     for name in sorted(code.keys() & now_code.keys()):
         if code[name] != now_code[name]:
             found[name] = f"{name} has changed since {{folder}} was begun"
@@ -103,6 +103,12 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], returned: bool = 
     return found
 
 
+def code_of(made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the SHA-256 of the user's own files that provenance records, by name; empty if it records none."""
+    kept = made.get("code_sha256")
+    return dict(kept) if isinstance(kept, Mapping) else {}
+
+
 def kernels_of(made: Mapping[str, Any]) -> str | None:
     """Return the mode of the kernels that provenance records, with its version; None if it records none."""
     kept = made.get("kernels")
@@ -115,7 +121,8 @@ def revision_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether the project's code differs: by its revision, or by content where one of the two trees was changed."""
     if not _differ("revision", before, now) and not _differ("project_sha256", before, now):
         return False
-    clean = all(made.get("revision", "unknown") != "unknown" and made["revision"][-1:] != "+" for made in (before, now))
+    names = [str(made.get("revision", "unknown")) for made in (before, now)]
+    clean = not any(name == "unknown" or name.endswith("+") for name in names)
     return _differ("revision", before, now) if clean else _differ("project_sha256", before, now)
 
 
@@ -158,10 +165,11 @@ def read(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     kept = files.read_json(path)
-    if not isinstance(kept, dict) or not all(isinstance(each, dict) for each in _listed(kept.get("attempts", []))):
+    tries = kept.get("attempts", []) if isinstance(kept, dict) else None
+    if not isinstance(tries, list) or not all(isinstance(each, dict) for each in tries):
         raise ValueError(f"{path} is damaged: it does not hold the provenance of a run; remove {folder} and run again")
-    return kept
-
-
-def _listed(attempts: Any) -> list[Any]:
-    return attempts if isinstance(attempts, list) else [attempts]
+    if not isinstance(kept.get("changed", []), list) or not isinstance(kept.get("revision", ""), str):
+        raise ValueError(
+            f"{path} is damaged: `changed` is no list, or `revision` no text; remove {folder} and run again"
+        )
+    return dict(kept)

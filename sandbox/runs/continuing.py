@@ -33,7 +33,8 @@ def continued(folder: Path, experiment: Experiment) -> dict[str, Any] | None:
 
 def marked(before: Mapping[str, Any] | None) -> list[str]:
     """Return what had changed, and was accepted, before a checkpoint was written."""
-    return [] if before is None else [str(name) for name in before["bound"].get("changed", [])]
+    kept = [] if before is None else before["bound"].get("changed")
+    return [str(name) for name in kept] if isinstance(kept, list) else []
 
 
 def changed_since(folder: Path, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, str]:
@@ -63,5 +64,5 @@ def require_sound(
         with suppress(FileNotFoundError):
             now = {**now, "data_sha256": experiment.load(data_dir).checksum}
     made = attempts.read(folder)
-    made = {**made, **(made.get("attempts") or [{}])[-1]}
+    made = {**made, **(made.get("attempts") or [{}])[-1]}  # the others before it were alike, or a change was accepted
     attempts.require_unchanged(folder, attempts.changes(made, now, returned=True), accept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -114,9 +115,9 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
         folder,
         made.get("revision", UNKNOWN),
         made.get("data_sha256"),
-        made.get("code_sha256", {}),
+        attempts.code_of(made),
         attempts.kernels_of(made),
-        tuple(made.get("changed", ())),
+        tuple(map(str, made.get("changed", ()))),
     )
 
 
@@ -266,13 +267,14 @@ def with_marks(
     """
     every = [run for found in runs.values() for run in found]
     stale = _stale(every, data, code)
-    modes = [run.kernels for run in every if run.kernels is not None]
-    stale["kernels"] = [run for run in every if run.kernels not in (None, *modes[:1])]
+    usual = Counter(run.kernels for run in every if run.kernels is not None).most_common(1)
+    stale["kernels"] = [run for run in every if run.kernels is not None and run.kernels != usual[0][0]]
+    marks: dict[Path, set[str]] = {run.folder: set(run.changed) for run in every}
+    for name, odd in stale.items():
+        for run in odd:
+            marks[run.folder].add(name)
     return {
-        label: [
-            run._replace(changed=tuple(sorted({*run.changed, *(name for name, odd in stale.items() if run in odd)})))
-            for run in found
-        ]
+        label: [run._replace(changed=tuple(sorted(marks[run.folder]))) for run in found]
         for label, found in runs.items()
     }
 

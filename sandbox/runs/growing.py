@@ -56,7 +56,9 @@ class Growing:
         Raises:
             ValueError: for a file that is shorter, or begins with other bytes.
         """
-        wanted, size = int(kept["bytes"]), self.path.stat().st_size if self.path.exists() else 0
+        wanted, size = kept["bytes"], self.path.stat().st_size if self.path.exists() else 0
+        if not isinstance(wanted, int) or wanted < 0:
+            raise TypeError(f"{wanted!r} is no number of bytes")
         if size < wanted:
             raise ValueError(
                 f"{self.path} is damaged: it has {size} bytes, and the checkpoint beside it counts {wanted}; put the "

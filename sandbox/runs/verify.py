@@ -123,7 +123,7 @@ def _attempts(folder: Path, experiment: Experiment) -> tuple[str, str]:
 
 
 def _code(folder: Path, experiment: Experiment) -> tuple[str, str]:
-    kept = attempts.read(folder).get("code_sha256") or {}
+    kept = attempts.code_of(attempts.read(folder))
     if not kept:
         return HOLDS, "the configuration names no code of the user's own"
     now = attempts.own_code(experiment)
