@@ -44,7 +44,8 @@ def tune(given: Any) -> int:
 
 def table(given: Any) -> int:
     """Print a table of existing runs, however they were produced."""
-    found = gather(Path(given.folder), data_dir=given.data_dir, mixed_revisions=given.mixed_revisions)
+    marks = {"mixed_revisions": given.mixed_revisions, "accept_changes": given.accept_changes}
+    found = gather(Path(given.folder), data_dir=given.data_dir, **marks)
     say(given, found, format_table(found))
     return OK
 
@@ -107,7 +108,7 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
 
 
 def _options(given: Any) -> dict[str, Any]:
-    names = ("jobs", "data_dir", "skip_unfit", "mixed_revisions")
+    names = ("jobs", "data_dir", "skip_unfit", "mixed_revisions", "accept_changes")
     return {"trackers": tracked_by(given), **{name: given[name] for name in names}}
 
 

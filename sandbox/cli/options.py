@@ -54,6 +54,11 @@ MIXED = Option(
     "--mixed-revisions", "mark runs of different code revisions in the table, instead of refusing", flag=True
 )
 TRUST = Option("--trust", "run the code that a folder from elsewhere names, after you have read that code", flag=True)
+ACCEPT = Option(
+    "--accept-changes",
+    "go on where data, own code, revision or kernels have changed, and mark it in tables, instead of refusing",
+    flag=True,
+)
 FOLDER = Option("folder", "a run, a comparison, a grid or a tuning", shown="FOLDER")
 JSON = Option("--json", "print JSON for machines, and no progress bar", flag=True)
 HELP = (("--help", "show this help"), ("--help-all", "show every option, with its type and default"))
@@ -75,7 +80,7 @@ COMMANDS: dict[str, Command] = {
             ("--network.hidden WIDTHS", "units of each hidden layer, such as 30 or '[100, 50r]' (r: recurrent)"),
             CONFIG,
         ),
-        (OUT, DATA, TRACK),
+        (OUT, DATA, TRACK, ACCEPT),
         "sandbox.config.experiment:Experiment",
     ),
     "compare": Command(
@@ -111,6 +116,7 @@ COMMANDS: dict[str, Command] = {
             TRACK,
             SKIP,
             MIXED,
+            ACCEPT,
         ),
         "sandbox.comparisons.comparison:Comparison",
     ),
@@ -134,7 +140,7 @@ COMMANDS: dict[str, Command] = {
         "continue a stopped run, comparison, grid or tuning, bit for bit",
         "sandbox resume runs/FOLDER",
         (),
-        (FOLDER, JOBS, DATA, TRACK, SKIP, MIXED, TRUST),
+        (FOLDER, JOBS, DATA, TRACK, SKIP, MIXED, ACCEPT, TRUST),
     ),
     "report": Command(
         "sandbox.cli.runs:report",
@@ -148,7 +154,14 @@ COMMANDS: dict[str, Command] = {
         "build a table from finished runs, however they were produced",
         "sandbox table runs/FOLDER",
         (),
-        (Option("folder", "holds run folders that differ only in rule and seed", shown="FOLDER"), DATA, MIXED),
+        (Option("folder", "holds run folders that differ only in rule and seed", shown="FOLDER"), DATA, MIXED, ACCEPT),
+    ),
+    "verify": Command(
+        "sandbox.cli.verifying:verify",
+        "say what of a folder still holds: seals, code, data, tables; reads only, and runs nothing in it",
+        "sandbox verify runs/FOLDER",
+        (),
+        (Option("folder", "a run, a comparison, a grid, a tuning, or a folder of those", shown="FOLDER"), DATA),
     ),
     "validate": Command(
         "sandbox.cli.checks:validate",

@@ -11,6 +11,7 @@ from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.config.experiment import Experiment
 from sandbox.machine.text import line
 from sandbox.measures import NAMES, measured, score
+from sandbox.runs import attempts
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
 from sandbox.runs.run import run as run_experiment
@@ -48,15 +49,27 @@ def _run(experiment: Experiment, folder: Path, given: Any) -> int:
     trackers = comparisons.tracked_by(given)
     with Bar(given.json) as bar:
         result = run_experiment(
-            experiment, begin(given, folder), data_dir=given.data_dir, progress=bar, trackers=trackers
+            experiment,
+            begin(given, folder),
+            data_dir=given.data_dir,
+            progress=bar,
+            trackers=trackers,
+            accept_changes=given.accept_changes,
         )
     text = "\n".join(
         [
             f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test "
             f"{NAMES[measured(result['test'])]} {percent(score(result['test']))} after {result['steps']} steps",
             *(line(f"health: {found}") for found in result["health"]),
+            *map(line, elsewhen(folder)),
             f"folder: {folder}",
         ]
     )
     say(given, {"folder": str(folder), **result}, text)
     return OK
+
+
+def elsewhen(folder: Path) -> list[str]:
+    """Return a line where another revision of this project made a result than the one that shows it."""
+    made, now = attempts.read(folder).get("revision", "unknown"), folders.revision()
+    return [] if made == now else [f"note: made by revision {made[:12]} of this project; this is {now[:12]}"]

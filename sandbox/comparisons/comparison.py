@@ -19,16 +19,19 @@ from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs import index
 from sandbox.runs.arrays import attached, keep
+from sandbox.runs.attempts import mode_here
 from sandbox.runs.book import RunFailed
 from sandbox.runs.finished import (
     FinishedRun,
     Sound,
     finished,
     read_run,
+    require_one_mode,
     require_one_revision,
     require_same_sources,
     shared_seeds,
     sort_out,
+    with_marks,
 )
 from sandbox.runs.folder import load
 from sandbox.runs.job import Job
@@ -116,6 +119,7 @@ def compare(
     skip_unfit: bool = False,
     mixed_revisions: bool = False,
     trackers: Sequence[str] = (),
+    accept_changes: bool = False,
 ) -> dict[str, Any]:
     """Run every rule with every seed and write `table.json`; continue where an earlier attempt was stopped.
 
@@ -130,6 +134,8 @@ def compare(
         skip_unfit: leave out rules that cannot learn on this model, instead of raising `Unfit`.
         mixed_revisions: mark runs of another code revision in the table, instead of raising ValueError.
         trackers: names of trackers.
+        accept_changes: go on with runs whose data, own code or kernels have changed, and mark them in the table,
+            instead of raising ValueError.
 
     Returns: the table.
 
@@ -145,7 +151,7 @@ def compare(
     check_names(comparison)
     made(trackers)
     with folders.locked(folder):
-        planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions, tuple(trackers))
+        planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions, tuple(trackers), accept_changes)
         return planned.conclude(run_all(planned.jobs, jobs, progress or (lambda done, total: None)))
 
 
@@ -160,6 +166,7 @@ class Planned(NamedTuple):
     damaged: dict[str, str]
     unfit: dict[str, str]
     mixed: bool
+    accept: bool
 
     def conclude(self, errors: Mapping[Path, str]) -> dict[str, Any]:
         """Write and return the table; raise RunFailed if runs failed."""
@@ -172,8 +179,10 @@ class Planned(NamedTuple):
         done = [run for found in sound.runs.values() for run in found]
         made = require_one_revision(done, self.mixed)
         code = sources(asdict(self.comparison))
-        require_same_sources(done, self.data.checksum, code)
-        task, runs = self.comparison.experiment.task.name, paired_runs(sound)
+        require_same_sources(done, self.data.checksum, code, self.accept)
+        require_one_mode(done, self.accept)
+        task = self.comparison.experiment.task.name
+        runs = with_marks(paired_runs(sound), self.data.checksum, code)
         table = make_table(task, runs, scale_of(self.data), damaged=sound.damaged, unfit=self.unfit, revisions=made)
         files.write_json(self.folder / "table.json", table)
         files.write_json(self.folder / "provenance.json", folders.provenance(self.data.checksum, code))
@@ -187,6 +196,7 @@ def plan(
     skip_unfit: bool,
     mixed_revisions: bool,
     track: tuple[str, ...] = (),
+    accept: bool = False,
 ) -> Planned:
     """Read the finished runs, raise for rules and runs that are not allowed, and list the jobs that remain."""
     data = comparison.experiment.load(data_dir)
@@ -195,7 +205,8 @@ def plan(
     sound = sort_out(places)
     begun = [run for found in sound.runs.values() for run in found]
     whole = sum(map(len, places.values()))
-    require_same_sources(begun, data.checksum, sources(asdict(comparison)))
+    require_same_sources(begun, data.checksum, sources(asdict(comparison)), accept)
+    require_one_mode(begun, accept, None if len(begun) == whole else mode_here(comparison.experiment))
     require_one_revision(begun, mixed_revisions, None if len(begun) == whole else folders.revision())
     fresh = {label: found[0] for label, found in plans.items() if len(sound.runs[label]) < len(found)}
     reasons = unfit(fresh, data)
@@ -213,9 +224,9 @@ def plan(
             elif place in finished:  # its worker may have been killed before it updated the index
                 index.record(place, experiment, "done", finished[place])
             elif label not in reasons:
-                jobs.append(Job(experiment, place, data_dir, track))
+                jobs.append(Job(experiment, place, data_dir, track, accept))
     left = {label: found for label, found in places.items() if label not in reasons}
-    return Planned(comparison, folder, data, left, jobs, sound.damaged, reasons, mixed_revisions)
+    return Planned(comparison, folder, data, left, jobs, sound.damaged, reasons, mixed_revisions, accept)
 
 
 def paired_runs(sound: Sound) -> dict[str, list[FinishedRun]]:

@@ -14,11 +14,21 @@ from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.given import Given
 from sandbox.machine.files import read_json
 from sandbox.runs.arrays import attached
-from sandbox.runs.finished import FinishedRun, require_one_revision, require_pairs, require_same_sources, sort_out
+from sandbox.runs.finished import (
+    FinishedRun,
+    require_one_mode,
+    require_one_revision,
+    require_pairs,
+    require_same_sources,
+    sort_out,
+    with_marks,
+)
 from sandbox.runs.folder import load
 
 
-def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool = False) -> dict[str, Any]:
+def gather(
+    folder: Path, *, data_dir: str | None = None, mixed_revisions: bool = False, accept_changes: bool = False
+) -> dict[str, Any]:
     """Return the table of the finished runs below a folder; damaged runs are skipped, named and counted.
 
     Args:
@@ -26,10 +36,12 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
         data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default. A task of the user's own is not
             loaded, because a table runs no code that a folder names.
         mixed_revisions: mark runs of another code revision in the table, instead of raising ValueError.
+        accept_changes: mark runs of other data, own code or kernels in the table, instead of raising ValueError.
 
     Raises:
-        ValueError: if there are no runs, if they differ in more than rule and seed, if the baseline is missing, if
-            rules have different seeds, if several code revisions made them, or if their data or own code differ.
+        ValueError: if there are no runs, if they differ in more than rule and seed, if two are of the same rule and
+            seed, if the baseline is missing, if rules have different seeds, if several code revisions made them, or if
+            their data, own code or kernels differ.
     """
     configs, damaged = _configs(folder)
     if damaged and not configs:
@@ -45,7 +57,13 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
         )
     places: dict[str, dict[int, Path]] = {}
     for path, experiment in configs.items():
-        places.setdefault(_label(experiment, configs), {})[experiment.seed] = path
+        label = _label(experiment, configs)
+        twin = places.setdefault(label, {}).setdefault(experiment.seed, path)
+        if twin != path:
+            raise ValueError(
+                f"{twin} and {path} are both the run of {label} with seed {experiment.seed}; a table counts each once: "
+                "remove the copy"
+            )
     if BASELINE not in places:
         raise ValueError(
             f"{folder} holds no run of {BASELINE}, the baseline of every table; run it with the same seeds"
@@ -57,8 +75,10 @@ def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool =
     revisions = require_one_revision(done, mixed_revisions)
     place, first = next(iter(configs.items()))
     scale, checksum = _scale(attached(first, place), done, data_dir)
-    require_same_sources(done, checksum)
-    return make_table(first.task.name, sound.runs, scale, damaged=damaged, revisions=revisions)
+    require_same_sources(done, checksum, accept=accept_changes)
+    require_one_mode(done, accept_changes)
+    runs = with_marks(sound.runs, checksum)
+    return make_table(first.task.name, runs, scale, damaged=damaged, revisions=revisions)
 
 
 def _scale(experiment: Experiment, done: Sequence[FinishedRun], data_dir: str | None) -> tuple[Scale, str | None]:

@@ -99,6 +99,7 @@ def run_grid(
     skip_unfit: bool = False,
     mixed_revisions: bool = False,
     trackers: Sequence[str] = (),
+    accept_changes: bool = False,
 ) -> dict[str, Any]:
     """Run every comparison in a folder below `folder` and write `overall.json`; continue where it was stopped.
 
@@ -119,7 +120,8 @@ def run_grid(
             place = folder / comparison.identity
             held.enter_context(folders.locked(place))
             try:
-                planned.append(plan(comparison, place, data_dir, skip_unfit, mixed_revisions, tuple(trackers)))
+                track = tuple(trackers)
+                planned.append(plan(comparison, place, data_dir, skip_unfit, mixed_revisions, track, accept_changes))
             except Unfit as error:
                 refused.append(str(error))
         if refused:

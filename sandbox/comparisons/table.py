@@ -16,6 +16,7 @@ from sandbox.statistics import FEWEST, Interval, Verdict, interval, verdicts
 
 BASELINE = "readout_only"
 MANY = 0.1  # share of ties above which a reader should know
+DAGGER = "\u2020"  # marks rules whose runs are not strictly comparable
 FEW = "too few seeds"  # how such a verdict begins (`sandbox.statistics.verdicts`)
 
 
@@ -33,14 +34,7 @@ def make_table(
     On a task without classes, `accuracy` and `accuracies` hold what the table's `measure` says, R2 or F1, in percent.
     Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes.
     """
-    runs = {label: in_order(found) for label, found in runs.items()}
-    require_pairs(runs)
-    results = {label: [run.result for run in found] for label, found in runs.items()}
-    accuracies = {label: [100 * score(r["test"]) for r in found] for label, found in results.items()}
-    reference = accuracies[BASELINE]
-    others = {label: values for label, values in accuracies.items() if label != BASELINE}
-    verdict = verdicts(reference, others, BASELINE)
-    rows = [_row(label, runs[label], accuracies[label], verdict.get(label)) for label in results]
+    rows = make_rows(runs)
     return {
         "task": task,
         "baseline": BASELINE,
@@ -49,11 +43,23 @@ def make_table(
         "measure": scale.measure,
         **({} if scale.why is None else {"without_linear": scale.why}),
         "rows": rows,
-        "seeds": [run.seed for run in runs[BASELINE]],
+        "seeds": [run.seed for run in in_order(runs[BASELINE])],
         "damaged": dict(damaged or {}),
         "unfit": dict(unfit or {}),
         "revisions": dict(revisions or {}),
     }
+
+
+def make_rows(runs: Mapping[str, Sequence[FinishedRun]]) -> list[dict[str, Any]]:
+    """Return the rows of a table, one for each rule; raise ValueError for rules with different seeds."""
+    runs = {label: in_order(found) for label, found in runs.items()}
+    require_pairs(runs)
+    results = {label: [run.result for run in found] for label, found in runs.items()}
+    accuracies = {label: [100 * score(r["test"]) for r in found] for label, found in results.items()}
+    reference = accuracies[BASELINE]
+    others = {label: values for label, values in accuracies.items() if label != BASELINE}
+    verdict = verdicts(reference, others, BASELINE)
+    return [_row(label, runs[label], accuracies[label], verdict.get(label)) for label in results]
 
 
 def _row(label: str, runs: Sequence[FinishedRun], accuracy: list[float], verdict: Verdict | None) -> dict[str, Any]:
@@ -82,6 +88,7 @@ def _row(label: str, runs: Sequence[FinishedRun], accuracy: list[float], verdict
         "health": sorted({line for result in found for line in result["health"]}),
         "test_evaluations": max(run.test_evaluations for run in runs),
         "revisions": sorted({run.revision for run in runs}),
+        "changed": sorted({name for run in runs for name in run.changed}),
     }
 
 
@@ -125,7 +132,7 @@ def format_table(table: dict[str, Any]) -> str:
     for row in table["rows"]:
         lines.append(
             (
-                row["rule"],
+                f"{row['rule']} {DAGGER}" if row.get("changed") else row["rule"],
                 str(as_interval(row["accuracy"])),
                 "-" if row["over_baseline"] is None else str(as_interval(row["over_baseline"])),
                 decided(row.get("verdict")),
@@ -191,6 +198,12 @@ def notes(table: dict[str, Any]) -> list[str]:
     if len(table.get("revisions", {})) > 1:
         made = ", ".join(f"{count} by {revision[:12]}" for revision, count in table["revisions"].items())
         found.append(f"mixed code revisions, not strictly comparable: {made}")
+    changed = [f"{row['rule']} ({', '.join(row['changed'])})" for row in table["rows"] if row.get("changed")]
+    if changed:
+        found.append(
+            f"{DAGGER} with runs that are not all made with the same code, data or kernels, or were continued with "
+            f"others (--accept-changes): {', '.join(changed)}"
+        )
     looked = {row["rule"]: row.get("test_evaluations", 1) for row in table["rows"]}
     more = ", ".join(f"{rule} {times} times" for rule, times in looked.items() if times > 1)
     if more:

@@ -22,9 +22,10 @@ from rules.schedules import Schedule
 from rules.updates import Updates
 from rules.views import View
 from sandbox.config.given import CHECKSUM, Given, choice_of
-from sandbox.config.identity import changed, fingerprint, folder_name
+from sandbox.config.identity import changed, digest, folder_name
 from sandbox.config.microscope import MicroscopeConfig
 from sandbox.config.registry import Choice, find
+from sandbox.kernels.choice import MODES as KERNELS
 from sandbox.machine import devices
 from sandbox.networks.build import build
 from sandbox.networks.noisy import NoisyReadout
@@ -179,6 +180,8 @@ class Experiment:
         checkpoint_steps: steps from one checkpoint to the next; there is one at the end of every epoch, too.
         threads: of torch, fixed because the order of sums depends on it.
         synapses: 'dense' or 'events', fixed for the same reason.
+        kernels: the loop over time steps: 'numba', 'triton', 'plain', or 'auto', which asks SANDBOX_KERNELS, and takes
+            kernels where they can run. What it came to is kept in the folder: their sums differ in the last bit.
         microscope: looks at what the rule tells each layer, beside gradients; it changes nothing.
         health: when health is looked at, what counts as ill, and what the run stops for.
         confirm: ask the model before its first step whether it keeps state, mixes samples, or takes them for time.
@@ -215,6 +218,7 @@ class Experiment:
     clip: float | None = None
     precision: str = "full"
     accumulate: int = 1
+    kernels: str = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", choice_of(self.task))
@@ -233,6 +237,8 @@ class Experiment:
                 f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "
                 "no run could be repeated bit for bit"
             )
+        if self.kernels not in KERNELS:
+            raise unknown("mode of the kernels", self.kernels, KERNELS)
         devices.check_name(self.device)
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
@@ -245,9 +251,13 @@ class Experiment:
     @property
     def identity(self) -> str:
         """A readable name with a hash of the configuration; the label is in the name and not in the hash."""
-        unlabelled = replace(self, rule=replace(self.rule, label=None))
         about = f"{self.task.name}-{self.rule.title}-s{self.seed}"
-        return folder_name(about.replace(" ", "_"), fingerprint(unlabelled))
+        return folder_name(about.replace(" ", "_"), self.digest[:8])
+
+    @property
+    def digest(self) -> str:
+        """The whole hash of the configuration, without its label: the identity ends with its first eight digits."""
+        return digest(replace(self, rule=replace(self.rule, label=None)))
 
     def check(self) -> None:
         """Raise ValueError for a misspelt name or option, or a device that is not here, before anything is written."""

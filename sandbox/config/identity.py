@@ -21,7 +21,7 @@ def fingerprint(config: Any) -> str:
 
     Defaults are left out, so that a field that a later version adds does not rename the folders of earlier runs.
     """
-    return _digest(json.dumps(changed(config), sort_keys=True, default=str))
+    return digest(config)[:8]
 
 
 def folder_name(about: Any, mark: str) -> str:
@@ -51,6 +51,12 @@ def folder_name(about: Any, mark: str) -> str:
     while _size(safe + end) > SHORT:
         safe = safe[:-1]
     return safe.rstrip() + end
+
+
+def digest(config: Any) -> str:
+    """Return the whole hash of which `fingerprint` is the beginning: 64 hexadecimal digits."""
+    text = json.dumps(changed(config), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def changed(value: Any) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from rules.plasticity import PLASTICITIES
 from rules.recipes import CREDITS, RULES
 from rules.schedules import SCHEDULES
 from rules.views import VIEWS
+from sandbox.config.sources import sources as sources
 from sandbox.microscope import REFERENCES
 from sandbox.networks.models import MODELS
 from sandbox.neurons import NEURONS
@@ -104,35 +105,6 @@ def find(kind: str, name: str) -> Any:
     if name not in REGISTRIES[kind]:
         raise unknown(kind, name, REGISTRIES[kind])
     return REGISTRIES[kind][name]
-
-
-def sources(settings: Any) -> dict[str, str]:
-    """Return the SHA-256 of every file of the user's own that a configuration names, by the name before the colon.
-
-    What such a file imports is not looked at.
-    """
-    if isinstance(settings, str):
-        module, colon, _ = settings.rpartition(":")
-        path = _own_file(module) if colon else None
-        return {module: hashlib.sha256(path.read_bytes()).hexdigest()} if path else {}
-    parts = settings.values() if isinstance(settings, Mapping) else settings
-    found: dict[str, str] = {}
-    for part in parts if isinstance(parts, Iterable) else ():
-        found |= sources(part)
-    return found
-
-
-def _own_file(module: str) -> Path | None:
-    """Return the file of `path/to/file.py` or `package.module`; None if there is none, or it is part of the project."""
-    if module.endswith(".py"):
-        return Path(module) if Path(module).is_file() else None
-    if module.partition(".")[0] in ("rules", "sandbox"):
-        return None
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # not a name of a module
-        return None
-    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 def _from_file(path: Path) -> ModuleType:

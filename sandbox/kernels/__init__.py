@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from sandbox.kernels.choice import MODES, using
-from sandbox.kernels.launch.backends import state
+from sandbox.kernels.launch.backends import Effective, effective, state
 
-__all__ = ["MODES", "source", "state", "using"]
+__all__ = ["MODES", "Effective", "effective", "source", "state", "using"]
 
 
 def source(

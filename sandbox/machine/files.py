@@ -82,7 +82,12 @@ def _host() -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal contents give equal bytes."""
-    write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_atomically(path, as_json(content))
+
+
+def as_json(content: Any) -> str:
+    """Return the text that `write_json` writes."""
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rules import StepInfo, Trainer
 from sandbox.ledger import Bill
-from sandbox.machine import files
-from sandbox.machine.tensors import read_tensors
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
-from sandbox.runs import folder as folders
+from sandbox.microscope.look import Look
+from sandbox.runs.checkpoint import NAME, unreadable, write_checkpoint
+from sandbox.runs.checkpoint import RunFailed as RunFailed
+from sandbox.runs.growing import Growing
 from sandbox.tracking.together import Tracked
-
-
-class RunFailed(RuntimeError):
-    """A run stopped with an error; its folder keeps the last good checkpoint."""
 
 
 class Book:
     """The records of a run: a line per epoch, looks of the microscope, and checkpoints.
 
-    A checkpoint stores how many bytes of the other two files belong to it, so that a resumed run drops what was written
-    after it.
+    A checkpoint stores which run it belongs to, and how many bytes of the other two files belong to it, so that a
+    resumed run drops what was written after it. Those bytes are on disk before the checkpoint is.
+
+    Args:
+        folder: of the run.
+        trainer: what is kept in checkpoints.
+        tracked: the trackers.
+        batch_size: of a full batch.
+        bound: what every checkpoint says about its run.
     """
 
-    def __init__(self, folder: Path, trainer: Trainer, tracked: Tracked, batch_size: int) -> None:
+    def __init__(
+        self, folder: Path, trainer: Trainer, tracked: Tracked, batch_size: int, bound: Mapping[str, Any]
+    ) -> None:
         self.trainer = trainer
         self.tracked = tracked
         self.metrics = folder / "metrics.jsonl"
         self.looks = folder / journal.NAME
-        self.checkpoint = folder / "checkpoint.pt"
+        self.checkpoint = folder / NAME
+        self._grown = {"metrics": Growing(self.metrics), "looks": Growing(self.looks)}
+        self._bound = dict(bound)
         self.bill = Bill()
         self.health: list[str] = []
         self.saved = 0  # step of the newest checkpoint
@@ -73,82 +78,54 @@ class Book:
             "validation_loss": validation["loss"],
             **self.bill.facts(),
         }
-        with open(self.metrics, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        self._grown["metrics"].write(json.dumps(line) + "\n")
         self._loss, self._steps = 0.0, 0.0
         self.save()
         self.tracked.log(line, self.health)
 
+    def look(self, look: Look) -> None:
+        """Write a look of the microscope."""
+        self._grown["looks"].write(journal.lines(look))
+
     def save(self) -> None:
-        """Write the checkpoint atomically."""
-        file = io.BytesIO()
-        state = {
-            "format": folders.FORMAT,
-            "trainer": self.trainer.state_dict(),
-            "lines": self.metrics.stat().st_size,
-            "looks": self.looks.stat().st_size if self.looks.exists() else 0,
-            "book": {
-                "bill": self.bill.state_dict(),
-                "health": self.health,
-                "loss": self._loss,
-                "steps": self._steps,
-                "seconds": self.seconds,
-            },
+        """Flush metrics and looks to the disk, then write the checkpoint atomically."""
+        counted = {name: file.settle() for name, file in self._grown.items()}
+        book = {
+            "bill": self.bill.state_dict(),
+            "health": self.health,
+            "loss": self._loss,
+            "steps": self._steps,
+            "seconds": self.seconds,
         }
-        torch.save(state, file)
-        files.write_atomically(self.checkpoint, file.getvalue())
+        state = {"trainer": self.trainer.state_dict(), "bound": self._bound, "book": book, **counted}
+        write_checkpoint(self.checkpoint, state)
         self.saved = self.trainer.steps
 
-    def resume(self) -> bool:
-        """Load the newest checkpoint and drop the lines written after it; return False if there is none."""
-        if not self.checkpoint.exists():
-            self.metrics.unlink(missing_ok=True)
-            self.looks.unlink(missing_ok=True)
-            return False
-        state = read_checkpoint(self.checkpoint)
+    def begin(self) -> None:
+        """Remove what an attempt wrote that was killed before its first checkpoint."""
+        for file in self._grown.values():
+            file.restart()
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint, and drop the lines written after it.
+
+        Raises:
+            ValueError: for metrics or looks that are not those which the checkpoint counts; nothing is changed then.
+            RunFailed: for a checkpoint that does not fit the model.
+        """
         try:
-            lines, looks, book = int(state["lines"]), int(state["looks"]), state["book"]
+            for name, file in self._grown.items():
+                file.require(state[name])
+        except (KeyError, TypeError) as error:
+            raise unreadable(self.checkpoint, f"{type(error).__name__}: {error}") from error
+        try:
+            book = state["book"]
             self.trainer.load_state_dict(state["trainer"])
             self.bill.load_state_dict(book["bill"])
             self.health, self._loss = book["health"], book["loss"]
             self._steps, self._spent = book["steps"], book["seconds"]
         except Exception as error:  # of another model, or damaged
-            raise _unreadable(self.checkpoint, f"{type(error).__name__}: {error}") from error
-        with open(self.metrics, "a") as file:
-            file.truncate(lines)
-        if self.looks.exists():
-            with open(self.looks, "a") as file:
-                file.truncate(looks)
+            raise unreadable(self.checkpoint, f"{type(error).__name__}: {error}") from error
+        for file in self._grown.values():
+            file.cut()
         self.saved = self.trainer.steps
-        return True
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without running anything in it.
-
-    Checkpoints are plain data. One that names classes was written by an earlier version, or by somebody who wants their
-    code to run here.
-
-    Raises:
-        RunFailed: for a file that cannot be read; the message names the remedy.
-    """
-    try:
-        state: dict[str, Any] = read_tensors(path)
-    except Exception as error:  # half of a file, or one of an earlier version
-        classes: list[str] = []
-        with suppress(Exception):  # only a complete file can be searched for class names
-            classes = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-        if classes:
-            raise RunFailed(
-                f"{path} holds pickled classes ({', '.join(classes[:3])}), as written by earlier versions; reading "
-                "them can run code, so it is not loaded. Remove it to start this run again"
-            ) from error
-        raise _unreadable(path, f"{type(error).__name__}: it is empty, cut off, or not a checkpoint") from error
-    found = state.get("format") if isinstance(state, dict) else None
-    if found != folders.FORMAT:
-        raise _unreadable(path, f"it has format {found!r}, this version reads {folders.FORMAT}")
-    return state
-
-
-def _unreadable(path: Path, why: str) -> RunFailed:
-    return RunFailed(f"{path} cannot be read ({why}); remove it to start this run again")

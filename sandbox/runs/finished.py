@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +12,9 @@ from typing import Any, NamedTuple
 from sandbox.machine import files
 from sandbox.measures import measured, score
 from sandbox.microscope import Row, journal, read_rows
+from sandbox.runs import attempts
 from sandbox.runs import folder as folders
+from sandbox.runs.seal import broken
 from sandbox.statistics import area
 
 UNKNOWN = "unknown"  # the revision of a run made outside of a checkout
@@ -31,6 +34,8 @@ class FinishedRun(NamedTuple):
     revision: str = UNKNOWN  # of the code that made it
     data: str | None = None  # SHA-256 of its data; None if not recorded
     code: Mapping[str, str] = MappingProxyType({})  # SHA-256 of the user's own files that its configuration names
+    kernels: str | None = None  # the mode of the kernels, with its version; None if not recorded
+    changed: tuple[str, ...] = ()  # what differs from other runs, or changed while it learned, and was accepted
 
     @property
     def epochs(self) -> list[int]:
@@ -85,15 +90,23 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
         resumable: the folder that an error message asks the user to resume.
 
     Raises:
-        ValueError: for a file that is missing or cut off.
+        ValueError: for a file that is missing or cut off, for one that is not as the run left it, and for impossible
+            numbers.
     """
     result = finished(folder / "result.json", resumable)
     timing, looks = folder / "timing.json", folder / journal.NAME
-    made = files.read_mapping(folder / "provenance.json") if (folder / "provenance.json").exists() else {}
+    lines = _lines(folder / "metrics.jsonl", resumable)
+    wrong = broken(folder)
+    if wrong:
+        raise ValueError(
+            f"{folder} is damaged: {'; '.join(wrong)}. Remove it and run `sandbox resume {resumable}`, or run the "
+            "experiment again"
+        )
+    made = attempts.read(folder)
     return FinishedRun(
         rule,
         seed,
-        _lines(folder / "metrics.jsonl", resumable),
+        lines,
         result,
         files.read_mapping(timing) if timing.exists() else {},
         _evaluations(folder / "test.json", resumable),
@@ -101,7 +114,9 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
         folder,
         made.get("revision", UNKNOWN),
         made.get("data_sha256"),
-        made.get("code_sha256", {}),
+        attempts.code_of(made),
+        attempts.kernels_of(made),
+        tuple(map(str, made.get("changed", ()))),
     )
 
 
@@ -146,9 +161,11 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
     """Return the run in a list, empty if it is not finished; raise ValueError for damage, with what is wrong."""
     if (folder / "config.yaml").exists() or (folder / "result.json").exists():
         try:
-            folders.read_config(folder, "run")
-        except (OSError, AttributeError, TypeError) as error:
+            config = folders.read_config(folder, "run")
+        except OSError as error:
             raise ValueError(f"config.yaml cannot be read ({error})") from error
+        if config.get("seed", seed) != seed:
+            raise ValueError(f"config.yaml is that of seed {config['seed']}, not of seed {seed}")
     if not (folder / "result.json").exists():
         return []
     try:
@@ -202,29 +219,85 @@ def require_one_revision(found: Sequence[FinishedRun], mixed: bool, now: str | N
 
 
 def require_same_sources(
-    found: Sequence[FinishedRun], data: str | None = None, code: Mapping[str, str] = MappingProxyType({})
+    found: Sequence[FinishedRun],
+    data: str | None = None,
+    code: Mapping[str, str] = MappingProxyType({}),
+    accept: bool = False,
 ) -> None:
-    """Raise ValueError, naming the runs, if the data or the user's own code changed between runs.
+    """Raise ValueError, naming the runs, if the data or the user's own code changed between runs, unless accepted.
 
     Args:
         found: the finished runs.
         data: SHA-256 of the data as they are now; by default those of the first run.
         code: SHA-256 of own files as they are now; by default as they were at the first run that names them.
+        accept: whether such runs are to be marked (`with_marks`).
     """
-    now = {"": data} if data else {}
-    now |= code
-    stale: dict[str, list[str]] = {}
-    for run in found:
-        for name, checksum in (({"": run.data} if run.data else {}) | dict(run.code)).items():
-            if now.setdefault(name, checksum) != checksum:
-                stale.setdefault(name, []).append(run.folder.name)
-    for name, runs in stale.items():
-        what = f"{name} is not the file" if name else "the data are not those"
-        why = "" if name else " A file has changed, or `load` draws without a fixed seed."
+    for name, runs in _stale(found, data, code).items():
+        if accept:
+            continue
+        what = "the data are not those" if name == "data" else f"{name} is not the file"
+        why = " A file has changed, or `load` draws without a fixed seed." if name == "data" else ""
         raise ValueError(
             f"{what} that {len(runs)} of {len(found)} finished runs were made with, so the runs cannot be compared."
-            f"{why} Run all again in another folder (--out), or remove these and continue: {', '.join(runs)}"
+            f"{why} Run all again in another folder (--out), mark these in the table (--accept-changes), or remove "
+            f"them and continue: {', '.join(run.folder.name for run in runs)}"
         )
+
+
+def require_one_mode(found: Sequence[FinishedRun], accept: bool = False, now: str | None = None) -> None:
+    """Raise ValueError if runs were made in several modes of the kernels, unless accepted.
+
+    Args:
+        found: the finished runs; those of earlier versions, which did not record the mode, are passed over.
+        accept: whether such runs are to be marked (`with_marks`).
+        now: the mode of runs that are still to be made.
+    """
+    made: dict[str, list[str]] = {} if now is None else {now: ["those to come"]}
+    for run in found:
+        if run.kernels is not None:
+            made.setdefault(run.kernels, []).append(run.folder.name)
+    if len(made) > 1 and not accept:
+        lines = "\n".join(f"  {mode}: {', '.join(names)}" for mode, names in made.items())
+        raise ValueError(
+            "runs in different modes of the kernels do not belong in one table, because their sums are rounded "
+            "otherwise; set kernels, or install the same version of numba or Triton, and run them again in another "
+            f"folder (--out), or mark them in the table (--accept-changes). Runs by mode:\n{lines}"
+        )
+
+
+def with_marks(
+    runs: Mapping[str, Sequence[FinishedRun]],
+    data: str | None = None,
+    code: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, list[FinishedRun]]:
+    """Return runs, each with what it was made with that differs from the others (`FinishedRun.changed`).
+
+    Arguments are those of `require_same_sources`.
+    """
+    every = [run for found in runs.values() for run in found]
+    stale = _stale(every, data, code)
+    usual = Counter(run.kernels for run in every if run.kernels is not None).most_common(1)
+    stale["kernels"] = [run for run in every if run.kernels is not None and run.kernels != usual[0][0]]
+    marks: dict[Path, set[str]] = {run.folder: set(run.changed) for run in every}
+    for name, odd in stale.items():
+        for run in odd:
+            marks[run.folder].add(name)
+    return {
+        label: [run._replace(changed=tuple(sorted(marks[run.folder]))) for run in found]
+        for label, found in runs.items()
+    }
+
+
+def _stale(found: Sequence[FinishedRun], data: str | None, code: Mapping[str, str]) -> dict[str, list[FinishedRun]]:
+    """Return the runs that were made with other data, or with another version of a file, by its name."""
+    now = {"data": data} if data else {}
+    now |= code
+    stale: dict[str, list[FinishedRun]] = {}
+    for run in found:
+        for name, checksum in (({"data": run.data} if run.data else {}) | dict(run.code)).items():
+            if now.setdefault(name, checksum) != checksum:
+                stale.setdefault(name, []).append(run)
+    return stale
 
 
 def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:

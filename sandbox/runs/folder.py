@@ -26,10 +26,16 @@ from sandbox.runs.trust import sign
 
 PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder
 # Of the folder; a reader rejects a larger one. Format 1 had pickled classes in its checkpoints; format 2 had other
-# streams of random numbers, so that a run could not be continued as it was begun.
-FORMAT = 3
+# streams of random numbers, so that a run could not be continued as it was begun; format 3 had checkpoints that did not
+# say which run they belong to.
+FORMAT = 4
 CODE = "Its checkpoints contain pickled classes; reading them can run code, so they are not loaded"
-WHY = {0: CODE, 1: CODE, 2: "It would go on with other random numbers than it was begun with"}
+WHY = {
+    0: CODE,
+    1: CODE,
+    2: "It would go on with other random numbers than it was begun with",
+    3: "Its checkpoint does not say which run, code and data it belongs to",
+}
 KINDS = ("run", "comparison", "grid", "tuning")
 
 
@@ -86,8 +92,9 @@ def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
         usual = asdict(Experiment()) if kind == "run" else {}
         if found != _sayable({name: wanted[name] for name in config}, found, usual):
             raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
-    sign(folder, text)  # before the file, so that a kill leaves no configuration without its signature
-    files.write_atomically(path, text)
+    else:
+        sign(folder, text)  # before the file, so that a kill leaves no configuration without its signature
+        files.write_atomically(path, text)
 
 
 def _sayable(config: Any, found: Any, usual: dict[str, Any]) -> Any:
@@ -106,9 +113,7 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.exists():
         raise ValueError(f"{folder} is not a run folder: it has no config.yaml")
-    content = read_yaml(path)
-    if not isinstance(content, dict) or _kind(content) is None or type(content.get("format", 0)) is not int:
-        raise ValueError(f"{path} is damaged: it does not say which kind of folder this is ({', '.join(KINDS)})")
+    content = _content(path)
     if content.get("format", 0) > FORMAT:
         raise ValueError(
             f"{folder} was written by a newer version (format {content['format']}, this one reads up to {FORMAT}); "
@@ -121,16 +126,19 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     return dict(content)
 
 
-def _kind(content: dict[str, Any]) -> str | None:
-    """Return the kind of a configuration; None if it has none of those that there are."""
-    return next((kind for kind in KINDS if content.get("kind") == kind), None)
+def _content(path: Path) -> dict[str, Any]:
+    """Return what a `config.yaml` holds; raise ValueError, which names the file, for a damaged one."""
+    content = read_yaml(path)
+    known = isinstance(content, dict) and isinstance(content.get("kind"), str) and content["kind"] in KINDS
+    if not known or type(content.get("format", 0)) is not int:
+        raise ValueError(f"{path} is damaged: it does not say which kind of folder this is ({', '.join(KINDS)})")
+    return dict(content)
 
 
 def check_resumable(folder: Path) -> None:
     """Raise ValueError for an unfinished run of an earlier version, whose checkpoint is not loaded."""
     path = folder / "config.yaml"
-    content = read_yaml(path) if path.exists() else {"format": FORMAT}
-    found = content.get("format", 0) if isinstance(content, dict) else 0
+    found = format_of(folder) if path.exists() else FORMAT
     if found >= FORMAT or (folder / "result.json").exists():
         return
     made = folder / "provenance.json"
@@ -138,41 +146,20 @@ def check_resumable(folder: Path) -> None:
         f"revision {files.read_json(made).get('revision', 'unknown')}" if made.exists() else "the version that began it"
     )
     raise ValueError(
-        f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}). {WHY[min(found, 2)]}. "
+        f"{folder} was begun by an earlier version (format {found}, this one writes {FORMAT}). {WHY[max(found, 0)]}. "
         f"Finish the run with {begun_by}, or remove the folder and run it again"
     )
 
 
+def format_of(folder: Path) -> int:
+    """Return the format of a folder, 0 for one of the first version; raise ValueError if it is damaged."""
+    return int(_content(folder / "config.yaml").get("format", 0))
+
+
 def kind_of(folder: Path) -> str:
     """Return what a folder holds: `run`, `comparison`, `grid` or `tuning`."""
-    read_config(folder)  # raises for a folder without one
-    return str(read_yaml(folder / "config.yaml")["kind"])
-
-
-def check_code(folder: Path, code: Mapping[str, str]) -> None:
-    """Raise ValueError if a file of the user's own has changed since the run in this folder began."""
-    before = _begun_with(folder).get("code_sha256", {})
-    for name in code:
-        if name in before and before[name] != code[name]:
-            raise ValueError(
-                f"{name} has changed since {folder} was begun; remove that folder, or run in another one (--out)"
-            )
-
-
-def check_data(folder: Path, checksum: str) -> None:
-    """Raise ValueError if the data are not those with which the run in this folder began."""
-    if _begun_with(folder).get("data_sha256", checksum) != checksum:
-        raise ValueError(
-            f"the data have changed since {folder} was begun, or `load` draws without a fixed seed; remove that "
-            "folder, or run in another one (--out)"
-        )
-
-
-def _begun_with(folder: Path) -> dict[str, Any]:
-    """Return the provenance of the attempt that wrote the checkpoint or the result; empty if there is none."""
-    kept = any((folder / name).exists() for name in ("checkpoint.pt", "result.json"))
-    path = folder / "provenance.json"
-    return dict(files.read_json(path)) if kept and path.exists() else {}
+    read_config(folder)
+    return str(_content(folder / "config.yaml")["kind"])
 
 
 def provenance(checksum: str, code: Mapping[str, str]) -> dict[str, Any]:

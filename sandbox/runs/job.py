@@ -24,6 +24,7 @@ class Job:
     folder: Path
     data_dir: str | None = None
     track: tuple[str, ...] = ()  # names of trackers
+    accept: bool = False  # whether to go on where code, data or kernels have changed
 
     @property
     def alone(self) -> bool:
@@ -39,6 +40,7 @@ class Job:
             progress=progress,
             patience=PATIENCE,
             trackers=self.track,
+            accept_changes=self.accept,
         )
 
     def failed(self) -> None:

@@ -10,6 +10,7 @@ from sandbox.config.experiment import Experiment
 from sandbox.machine import files
 from sandbox.measures import measured, score
 from sandbox.runs.folder import load as load_config
+from sandbox.runs.seal import broken
 
 ENDS = ("test", "train", "validation")  # parts of a result whose measures a row shows
 
@@ -54,6 +55,8 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         lines = [files.parse_json(line, "metrics.jsonl") for line in whole]
         rows = [{**about, **line, "folder": str(folder)} for line in lines]
         if rows and (folder / "result.json").exists():
+            if wrong := broken(folder):
+                raise ValueError("; ".join(wrong))
             result = files.read_json(folder / "result.json")
             rows[-1] |= {f"{part}_{measured(result[part])}": score(result[part]) for part in ENDS}
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:

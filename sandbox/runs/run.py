@@ -8,9 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tqdm import tqdm
@@ -20,21 +19,20 @@ from rules.batches import moved
 from rules.generators import Globals
 from rules.seeds import derived
 from sandbox.config.experiment import Experiment
-from sandbox.config.registry import made, sources
+from sandbox.config.registry import made
 from sandbox.machine import devices, files
 from sandbox.machine.memory import is_exhausted
 from sandbox.machine.text import line
 from sandbox.measures import measured, score
-from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
 from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
+from sandbox.runs import attempts, index
 from sandbox.runs import folder as folders
-from sandbox.runs import index
-from sandbox.runs import status as statuses
 from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
-from sandbox.runs.status import FAILED, REFUSED
+from sandbox.runs.continuing import changed_since, continued, marked, require_sound
+from sandbox.runs.seal import write_seal
 from sandbox.synapses import using
 from sandbox.tasks.base import Dataset, Samples
 from sandbox.tasks.encode import check_sequence, is_timed
@@ -55,13 +53,15 @@ def run(
     progress: Progress | None = None,
     patience: float = 0.0,
     trackers: Sequence[str | Tracker] = (),
+    accept_changes: bool = False,
 ) -> dict[str, Any]:
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
     The folder gets `config.yaml`, `provenance.json`, `metrics.jsonl` (a line per epoch), `checkpoint.pt`,
     `model.json` (what the model was asked before its first step, and what the rule trains), `result.json`, `test.json`
-    (how often the test set was evaluated) and `timing.json`; with a microscope also `microscope.jsonl`. The test set is
-    evaluated once, after the last epoch. A finished run returns its result without evaluating it again.
+    (how often the test set was evaluated), `timing.json` and `seal.json` (the checksums of the others); with a
+    microscope also `microscope.jsonl`. The test set is evaluated once, after the last epoch. A finished run returns its
+    result without evaluating it again.
 
     Args:
         experiment: what to run.
@@ -71,15 +71,19 @@ def run(
         patience: how long to wait for another process that uses the folder [s], 0 by default.
         trackers: names or instances. They get every line of metrics, but nothing of a run that was already finished.
             They are not part of the configuration; if one fails, the run continues.
+        accept_changes: go on where data, own code, this project's revision or the mode of the kernels have changed
+            since the run was begun, and mark it in provenance and tables, instead of raising ValueError.
 
     Returns: the content of `result.json`.
 
     Raises:
         ImportError: for a tracker whose library is missing.
         FolderInUse: if another process uses the folder.
-        ValueError: for a folder with another configuration, with other data, or with another version of the user's own
-            code; for a device that is not here, before anything is written.
-        RunFailed: for a NaN or an infinity; the message names the last good checkpoint.
+        ValueError: for a folder with another configuration, or begun with other data, another version of the user's own
+            code or of this project, or other kernels; for a damaged folder, and for a checkpoint of another run; for a
+            device or kernels that are not here, before anything is written.
+        RunFailed: for a NaN or an infinity; the message names the last good checkpoint. Also for a checkpoint that
+            cannot be read.
     """
     folder, active = Path(folder), made(trackers)
     if not (folder / "result.json").exists():
@@ -87,17 +91,25 @@ def run(
     with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
         experiment = attached(experiment, folder)
+        now = attempts.surroundings_of(experiment)
         folders.write_config(folder, "run", asdict(experiment))
-        folders.check_code(folder, sources(asdict(experiment)))
         result = folder / "result.json"
-        if not result.exists():
+        if result.exists():
+            require_sound(folder, experiment, now, data_dir, accept_changes)
+        else:
             for name in (FAILED, REFUSED):
                 (folder / name).unlink(missing_ok=True)
+            with failures(folder, experiment):
+                before = continued(folder, experiment)
+            attempts.require_unchanged(folder, changed_since(folder, before, now), accept_changes)
             keep(experiment, folder)
             with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment):
-                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
+                begun = Begun(before, now, accept_changes)
+                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked, begun)
                 tracked.end("finished", learned)
-            files.write_json(result, learned)
+            text = files.as_json(learned)
+            write_seal(folder, experiment.identity, {"result.json": text})
+            files.write_atomically(result, text)
         found: dict[str, Any] = files.read_json(result)
         if progress is not None:
             progress(found["steps"], found["steps"])
@@ -125,25 +137,40 @@ def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
         raise
 
 
+class Begun(NamedTuple):
+    """The checkpoint from which an attempt continues, None for one that begins, and what the attempt depends on."""
+
+    before: dict[str, Any] | None
+    now: dict[str, Any]
+    accept_changes: bool
+
+
 def _learn(
-    experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked
+    experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked, begun: Begun
 ) -> dict[str, Any]:
     data = loaded(experiment, data_dir)
+    now = {**begun.now, "data_sha256": data.checksum}
+    changed = changed_since(folder, begun.before, now)
+    attempts.require_unchanged(folder, changed, begun.accept_changes)
+    marks = sorted({*marked(begun.before), *changed})
     trainer, train = prepare(experiment, data)
     files.write_json(folder / "model.json", asked(trainer))
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation = evaluation(experiment, data.validation, "validation")
     test = evaluation(experiment, data.test, "test")
-    folders.check_data(folder, data.checksum)
-    files.write_json(folder / "provenance.json", folders.provenance(data.checksum, sources(asdict(experiment))))
-    book = Book(folder, trainer, tracked, experiment.batch_size)
-    resumed = book.resume()
+    said = {"identity": experiment.identity, "config_sha256": experiment.digest, "changed": marks, **now}
+    book = Book(folder, trainer, tracked, experiment.batch_size, said)
+    if begun.before is None:
+        book.begin()
+    else:
+        book.resume(begun.before)
+    attempts.begin(folder, now, None if begun.before is None else trainer.steps, marks)
     index.record(folder, experiment, "running")  # not before: what was refused leaves nothing behind
     tracked.begin(book.metrics)
-    if not resumed:
+    if begun.before is None:
         book.note(epoch=0, validation=trainer.evaluate(validation))
     total = experiment.epochs * len(train)
-    shown = train if microscope is None else microscope.watch(trainer, train, partial(journal.write_look, book.looks))
+    shown = train if microscope is None else microscope.watch(trainer, train, book.look)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HealthWarning)  # printed below, and kept in the book
@@ -255,7 +282,9 @@ def evaluation(experiment: Experiment, split: Samples, purpose: str = "evaluatio
 
 @contextmanager
 def own_process(experiment: Experiment) -> Iterator[None]:
-    """Run a block with its own number of threads, synapses and global generators, as in a new process.
+    """Run a block with its own number of threads, synapses, kernels and global generators, as in a new process.
+
+    Kernels that are "auto" leave the choice as it is: that of a block around, or of SANDBOX_KERNELS.
 
     A model may draw its initial weights from the global generators of torch, NumPy or Python, so those are seeded from
     the experiment's seed. Everything is restored afterwards, because a worker does one run after another.
@@ -263,7 +292,8 @@ def own_process(experiment: Experiment) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(experiment.threads)
     try:
-        with using(experiment.synapses), Globals(derived(experiment.seed, "process")).inside():
+        dice = Globals(derived(experiment.seed, "process"))
+        with using(experiment.synapses), attempts.loop(experiment), dice.inside():
             yield
     finally:
         torch.set_num_threads(before)

@@ -10,6 +10,9 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +21,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 from tqdm import tqdm
 
+_OFFLINE: ContextVar[bool] = ContextVar("offline", default=False)
 APP = "learning-rule-sandbox"
 VARIABLE = "SANDBOX_DATA"
 CHUNK = 1 << 16  # bytes read from the network at a time
@@ -63,6 +67,16 @@ def data_folders(data_dir: Path | str | None) -> list[Path]:
     return [*named, *variable, Path(user_cache_dir(APP))]
 
 
+@contextmanager
+def offline() -> Iterator[None]:
+    """Run a block in which no data are downloaded: `read_file` raises FileNotFoundError for what is not here."""
+    token = _OFFLINE.set(True)
+    try:
+        yield
+    finally:
+        _OFFLINE.reset(token)
+
+
 def read_file(card: Card, name: str, data_dir: Path | str | None = None) -> bytes:
     """Return the unpacked content of a file of a set, from the first folder that has it, else from a download.
 
@@ -74,6 +88,8 @@ def read_file(card: Card, name: str, data_dir: Path | str | None = None) -> byte
         path = folder / card.name / name
         if path.exists():
             return checked(path, entry.sha256, entry.size)
+    if _OFFLINE.get():
+        raise FileNotFoundError(f"{card.name}/{name} is in none of the folders of data sets")
     return checked(download(card, entry, data_folders(None)[-1] / card.name), entry.sha256, entry.size)
 
 

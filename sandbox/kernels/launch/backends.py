@@ -6,6 +6,7 @@ import os
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import torch
 
@@ -24,6 +25,48 @@ def refusal(device: torch.device, mode: str) -> str | None:
         return f"currents are on {device}"
     missing = triton_absent()
     return missing and f"currents are on {device}, and {missing}"
+
+
+class Effective(NamedTuple):
+    """The loop that a mode comes to on this machine, and the versions of the compilers that its bits depend on."""
+
+    mode: str  # numba, triton or plain
+    numba: str | None = None
+    triton: str | None = None
+
+    def __str__(self) -> str:
+        if self.mode == "plain":
+            return "plain" if self.numba is None else f"plain, with events by numba {self.numba}"
+        return f"{self.mode} {self.triton if self.mode == 'triton' else self.numba}"
+
+
+def effective(device: torch.device, synapses: str = "dense") -> Effective:
+    """Return what the present choice comes to for a network on a device.
+
+    Args:
+        device: of the network.
+        synapses: 'dense' or 'events'; events are added up by numba whatever the mode.
+
+    Raises:
+        ValueError: for a mode that was asked for by name and cannot run here; the message names the reason.
+
+    >>> from sandbox.kernels import using
+    >>> with using("plain"):
+    ...     str(effective(torch.device("cpu")))
+    'plain'
+    """
+    mode = choice().mode
+    reason = None if mode == "plain" else refusal(device, mode)
+    if reason and mode != "auto":
+        raise ValueError(f"kernels={mode!r}: {reason}; or ask for kernels='auto' or 'plain'")
+    plain = mode == "plain" or reason is not None
+    triton = not plain and by_triton(device, mode)
+    numba = synapses == "events" or not (plain or triton)
+    return Effective(
+        "plain" if plain else "triton" if triton else "numba",
+        version("numba") if numba and not absent() else None,
+        version("triton") if triton else None,
+    )
 
 
 def by_triton(device: torch.device, mode: str) -> bool:

@@ -27,6 +27,7 @@ from sandbox.report import write_report
 from sandbox.runs import index
 from sandbox.runs.finished import by_rule
 from sandbox.runs.run import prepare, run
+from sandbox.runs.seal import write_seal
 from sandbox.statistics import area, verdicts
 from tests.conftest import ROOT
 from tests.sandbox.runs.test_run import TINY
@@ -94,6 +95,8 @@ def test_swapped_labels_change_the_table(mine):
     one, two = (files.read_json(path / "result.json") for path in (a, b))
     files.write_json(a / "result.json", two)
     files.write_json(b / "result.json", one)
+    write_seal(a)
+    write_seal(b)
     after = compare(PLAN, mine)
     assert after["rows"][0]["over_baseline"] != before["rows"][0]["over_baseline"]
 
@@ -193,6 +196,7 @@ def test_a_rule_whose_runs_are_all_damaged_leaves_no_pairs(mine):
 def revise(folder, revision):
     made_by = files.read_json(folder / "provenance.json")
     files.write_json(folder / "provenance.json", {**made_by, "revision": revision})
+    write_seal(folder)
 
 
 @pytest.mark.slow
@@ -221,6 +225,7 @@ def test_finished_runs_of_other_code_stop_the_next_before_it_runs(mine):
 @pytest.mark.slow
 def test_a_rule_that_looked_at_the_test_set_again_is_told_of(mine):
     files.write_json(place(mine, "spsa", 0) / "test.json", {"evaluations": 7})
+    write_seal(place(mine, "spsa", 0))
     table = compare(PLAN, mine)
     assert [row["test_evaluations"] for row in table["rows"]] == [1, 7, 1]
     assert "the test set was evaluated more than once in runs of: spsa 7 times" in format_table(table)

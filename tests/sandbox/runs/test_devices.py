@@ -18,6 +18,7 @@ from sandbox.config.experiment import NetworkConfig, RuleConfig
 from sandbox.config.registry import Choice
 from sandbox.machine import devices
 from sandbox.runs.run import evaluation, own_process, prepare, run
+from sandbox.runs.seal import write_seal
 from tests.elsewhere import DEVICE, Places
 from tests.sandbox.runs.test_run import TINY
 
@@ -92,5 +93,6 @@ def test_a_run_that_is_finished_is_read_without_its_device(tmp_path, monkeypatch
     done = run(TINY, tmp_path / "r")
     config = (tmp_path / "r" / "config.yaml").read_text()
     (tmp_path / "r" / "config.yaml").write_text(config.replace("device: cpu", "device: cuda"))
+    write_seal(tmp_path / "r")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert run(replace(TINY, device="cuda"), tmp_path / "r") == done

@@ -22,8 +22,9 @@ from sandbox.config.reading import from_dict
 from sandbox.config.registry import Choice
 from sandbox.machine import files
 from sandbox.runs import folder as folders
-from sandbox.runs import index
+from sandbox.runs import index, seal
 from sandbox.runs.book import RunFailed
+from sandbox.runs.checkpoint import packed
 from sandbox.runs.folder import load
 from sandbox.runs.run import _look_once, evaluation, own_process, prepare, run
 from tests.conftest import ROOT
@@ -163,7 +164,7 @@ def test_a_folder_of_a_newer_version_is_refused(tmp_path):
     run(TINY, tmp_path / "r")
     path = tmp_path / "r" / "config.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "format": folders.FORMAT + 1}))
-    with pytest.raises(ValueError, match=r"written by a newer version \(format 4, this one reads up to 3\)"):
+    with pytest.raises(ValueError, match=r"written by a newer version \(format 5, this one reads up to 4\)"):
         run(TINY, tmp_path / "r")
 
 
@@ -196,11 +197,11 @@ def test_an_unreadable_checkpoint_is_named(tmp_path):
         run(TINY, tmp_path / "r", progress=_stop)
     path = tmp_path / "r" / "checkpoint.pt"
     earlier = torch.load(path, weights_only=True)
-    torch.save({**earlier, "book": {"health": []}}, path)
+    path.write_bytes(packed({**earlier, "book": {"health": []}}))
     with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
         run(TINY, tmp_path / "r")
-    torch.save({**earlier, "format": folders.FORMAT + 1}, path)
-    with pytest.raises(RunFailed, match=r"it has format 4, this version reads 3\); remove it to start this run again"):
+    path.write_bytes(packed({**earlier, "format": folders.FORMAT + 1}))
+    with pytest.raises(RunFailed, match=r"it has format 5, this version reads 4\); remove it to start this run again"):
         run(TINY, tmp_path / "r")
     path.write_bytes(b"half")
     with pytest.raises(RunFailed, match=r"checkpoint.pt cannot be read .* remove it to start this run again"):
@@ -236,7 +237,7 @@ def test_an_unfinished_run_of_an_earlier_format_is_named(tmp_path):
     with pytest.raises(Stop):
         run(TINY, tmp_path / "r", progress=_stop)
     _call_earlier(tmp_path / "r")
-    with pytest.raises(ValueError, match=r"format 1, this one writes 3.*Finish the run with revision .*or remove"):
+    with pytest.raises(ValueError, match=r"format 1, this one writes 4.*Finish the run with revision .*or remove"):
         run(TINY, tmp_path / "r")
 
 
@@ -249,6 +250,7 @@ def test_a_finished_run_of_an_earlier_format_is_read(tmp_path):
 def _call_earlier(folder):
     path = folder / "config.yaml"
     path.write_text(path.read_text().replace(f"format: {folders.FORMAT}", "format: 1"))
+    (folder / seal.NAME).unlink(missing_ok=True)
 
 
 def test_a_checkpoint_is_plain_data(tmp_path):

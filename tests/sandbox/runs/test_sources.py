@@ -13,6 +13,7 @@ from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice, sources
 from sandbox.machine import files
 from sandbox.runs.run import run
+from sandbox.runs.seal import write_seal
 from tests.sandbox.runs.test_run import TINY
 
 RULE = "import rules\n\ndef mine(): return rules.make('bptt', lr={lr})\n"
@@ -39,7 +40,8 @@ def own(tmp_path, monkeypatch):
 def test_own_files_are_found_by_name(own):
     assert list(sources(asdict(own))) == ["mine.py"]
     named = replace(own, rule=RuleConfig("rules.recipes:bptt"), encoder=Choice("tests.conftest:ROOT"))
-    assert list(sources(asdict(named))) == ["tests.conftest"]
+    here = "(imported by tests.conftest)"
+    assert list(sources(asdict(named))) == ["tests.conftest", f"__init__.py {here}", f"browser.py {here}"]
     assert sources({"label": "a: b", "name": "no.such.module:Name", "path": "nowhere.py:Name", "n": 3}) == {}
 
 
@@ -61,6 +63,7 @@ def test_runs_of_two_versions_are_not_gathered(own, tmp_path):
     compare(Comparison(own, [own.rule], seeds=2), tmp_path / "c", jobs=1)
     made = tmp_path / "c" / own.identity / "provenance.json"
     files.write_json(made, files.read_json(made) | {"code_sha256": {"mine.py": "0" * 64}})
+    write_seal(made.parent)
     with pytest.raises(ValueError, match=r"mine.py is not the file that 1 of 4 finished runs were made with"):
         gather(tmp_path / "c")
 
@@ -73,6 +76,7 @@ def test_other_data_under_the_same_options_are_refused(tmp_path, monkeypatch):
     compare(plan, tmp_path / "c", jobs=1)
     made = tmp_path / "c" / experiment.identity / "provenance.json"
     files.write_json(made, files.read_json(made) | {"data_sha256": "0" * 64})
+    write_seal(made.parent)
     with pytest.raises(ValueError, match="the data are not those that 1 of 2 finished runs were made with"):
         compare(plan, tmp_path / "c", jobs=1)
     with pytest.raises(ValueError, match="`load` draws without a fixed seed"):
@@ -85,6 +89,7 @@ def test_a_run_is_not_continued_with_other_data(tmp_path):
     (tmp_path / "r" / "result.json").unlink()
     made = tmp_path / "r" / "provenance.json"
     files.write_json(made, files.read_json(made) | {"data_sha256": "0" * 64})
+    write_seal(made.parent)
     with pytest.raises(ValueError, match="the data have changed since .* was begun"):
         run(experiment, tmp_path / "r")
 

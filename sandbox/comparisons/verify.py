@@ -1,0 +1,114 @@
+"""What of a comparison, a grid or a folder of runs holds: each of its runs, and tables that follow from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sandbox.comparisons.comparison import compared_runs
+from sandbox.comparisons.ranking import make_overall
+from sandbox.comparisons.table import make_rows
+from sandbox.machine import files
+from sandbox.runs.finished import by_rule, with_marks
+from sandbox.runs.folder import kind_of
+from sandbox.runs.verify import FAILS, HOLDS, OPEN, Finding, verify_run
+
+Findings = dict[str, list[Finding]]  # by folder, relative to the one that was asked for
+
+
+def verify(folder: Path, data_dir: str | None = None) -> Findings:
+    """Check a run, a comparison, a grid, a tuning, or a folder that holds some of these.
+
+    Nothing that the folder names is imported, nothing is unpickled, and nothing is written.
+
+    Args:
+        folder: to check.
+        data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default. Nothing is downloaded.
+
+    Returns: findings by folder, `.` for the one that was asked for.
+
+    Raises:
+        ValueError: if there is no such folder, or none with a configuration in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; name a run, a comparison, a grid or a tuning")
+    places = sorted(path.parent for path in folder.rglob("config.yaml"))
+    if not places:
+        raise ValueError(f"{folder} holds no run: there is no config.yaml in it or below it")
+    return {place.relative_to(folder).as_posix(): _verified(place, data_dir) for place in places}
+
+
+def _verified(place: Path, data_dir: str | None) -> list[Finding]:
+    try:
+        kind = kind_of(place)
+    except (OSError, ValueError) as error:
+        return [Finding("configuration", FAILS, " ".join(str(error).split()))]
+    if kind == "run":
+        return verify_run(place, data_dir)
+    what, check = WHOLE[kind]
+    try:
+        return [Finding(what, *check(place))]
+    except Exception as error:  # a damaged file may raise anything
+        return [Finding(what, FAILS, f"{type(error).__name__}: {' '.join(str(error).split())}")]
+
+
+def _table(folder: Path) -> tuple[str, str]:
+    if not (folder / "table.json").exists():
+        return OPEN, "none yet: the comparison is not finished"
+    kept = files.read_json(folder / "table.json")
+    runs = compared_runs(folder)
+    made = files.read_json(folder / "provenance.json") if (folder / "provenance.json").exists() else {}
+    rows = make_rows(with_marks(by_rule(runs), made.get("data_sha256"), made.get("code_sha256") or {}))
+    wanted = {row["rule"]: _timeless(row) for row in json.loads(json.dumps(rows))}
+    found = {row["rule"]: _timeless(row) for row in kept["rows"]}
+    wrong = sorted(
+        f"{rule} ({', '.join(_unlike(found.get(rule, {}), wanted.get(rule, {})))})"
+        for rule in {*wanted, *found}
+        if found.get(rule) != wanted.get(rule)
+    )
+    if wrong:
+        return FAILS, f"table.json is not that of the runs: {', '.join(wrong)}"
+    return HOLDS, f"table.json follows from its {len(runs)} runs"
+
+
+def _timeless(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a table without what earlier versions did not write, where it says nothing."""
+    return {name: value for name, value in row.items() if name != "changed" or value}
+
+
+def _unlike(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
+    return sorted(name for name in {*one, *two} if one.get(name) != two.get(name))
+
+
+def _overall(folder: Path) -> tuple[str, str]:
+    if not (folder / "overall.json").exists():
+        return OPEN, "none yet: the grid is not finished"
+    kept = files.read_json(folder / "overall.json")
+    tables = {name: files.read_json(folder / name / "table.json") for name in kept["tables"]}
+    if json.loads(json.dumps(make_overall(tables))) != kept:
+        return FAILS, "overall.json does not follow from the tables of its comparisons"
+    return HOLDS, f"overall.json follows from its {len(tables)} tables"
+
+
+def _tuned(folder: Path) -> tuple[str, str]:
+    if not (folder / "tuning.json").exists():
+        return OPEN, "none yet: the tuning is not finished"
+    wrong = []
+    for name, study in files.read_json(folder / "tuning.json")["studies"].items():
+        values = [trial["validation"] for trial in study["trials"]]
+        best = max(range(len(values)), key=lambda n: (values[n], -n))
+        so_far = [max(values[: end + 1]) for end in range(len(values))]
+        if study["best"] != {"trial": best, **study["trials"][best]} or study["best_so_far"] != so_far:
+            wrong.append(name)
+    if wrong:
+        return FAILS, f"tuning.json: the best trial is not the best of its trials: {', '.join(wrong)}"
+    return HOLDS, "tuning.json: the best trials follow from all trials"
+
+
+WHOLE: dict[str, tuple[str, Callable[[Path], tuple[str, str]]]] = {
+    "comparison": ("table", _table),
+    "grid": ("ranking", _overall),
+    "tuning": ("trials", _tuned),
+}

@@ -1,0 +1,115 @@
+"""The seal of a finished run: the SHA-256 of each file of its evidence, so that an edited file or a copy is found.
+
+It is no signature: somebody who edits a file and computes the seal again is not found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sandbox.config.experiment import Experiment
+from sandbox.machine import files
+from sandbox.microscope import journal
+from sandbox.runs.folder import load
+from sandbox.runs.plausible import impossible
+
+NAME = "seal.json"
+EVIDENCE = (
+    *("checkpoint.pt", "config.yaml", "metrics.jsonl", journal.NAME, "model.json", "provenance.json", "result.json"),
+    *("test.json", "timing.json"),
+)
+OURS = re.compile(r"s-?\d+-[0-9a-f]{8}$")  # how a folder's name ends that a run was given by its identity
+CHUNK = 1 << 20
+
+
+class Seal(NamedTuple):
+    """What a seal says: the identity of the run, and the SHA-256 of each file."""
+
+    identity: str
+    files: Mapping[str, str]
+
+
+def write_seal(folder: Path, identity: str | None = None, coming: Mapping[str, str] | None = None) -> None:
+    """Write the seal of a run.
+
+    Args:
+        folder: of the run.
+        identity: of its configuration; that of its `config.yaml` by default.
+        coming: the text of files that are written after the seal, by name. The result is: a run that has one is
+            finished, so one that was killed before it is continued, and one that was killed after it has its seal.
+    """
+    experiment: Experiment | None = load(Experiment, folder) if identity is None else None
+    sums = {name: _sha256(folder / name) for name in EVIDENCE if (folder / name).is_file()}
+    sums |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (coming or {}).items()}
+    content = {"files": sums, "identity": experiment.identity if experiment else identity}
+    files.write_json(folder / NAME, content)
+
+
+def read_seal(folder: Path) -> Seal | None:
+    """Return the seal of a run; None if it has none, as those of earlier versions and unfinished ones.
+
+    Raises:
+        ValueError: for a seal that is damaged.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    content: Any = files.read_json(path)
+    sums = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(sums, dict) or not isinstance(content.get("identity"), str):
+        raise ValueError(f"{NAME} is not a seal: it holds no `files` and `identity`")
+    return Seal(content["identity"], sums)
+
+
+def broken(folder: Path) -> list[str]:
+    """Return a sentence for each thing that is wrong with the evidence of a finished run; empty if nothing is.
+
+    Found are files that are missing, edited or exchanged since the run ended, a folder that has the name of another
+    run, and impossible numbers. A run that is not finished has no evidence yet, and one of an earlier version no seal:
+    its numbers alone are checked.
+
+    Args:
+        folder: of a run.
+    """
+    if not (folder / "result.json").exists():
+        return []
+    try:
+        return [*unsealed(folder), *impossible(folder)]
+    except (OSError, ValueError) as error:
+        return [str(error)]
+
+
+def unsealed(folder: Path) -> list[str]:
+    """Return a sentence for each file that is not as the seal says; empty without a seal.
+
+    Raises:
+        ValueError: for a seal that is damaged.
+    """
+    seal = read_seal(folder)
+    if seal is None:
+        return []
+    found = []
+    for name in sorted({*EVIDENCE, *seal.files}):
+        path = folder / name
+        if name not in EVIDENCE:
+            found.append(f"{NAME} names {name!r}, which is no file of a run")
+        elif not path.is_file():
+            found += [f"{name} is missing"] if name in seal.files else []
+        elif seal.files.get(name) != _sha256(path):
+            found.append(f"{name} is not the file that the run left at its end: it was edited or exchanged")
+    ours, wanted = OURS.search(folder.resolve().name), OURS.search(seal.identity)
+    if ours and (wanted is None or ours[0] != wanted[0]):
+        found.append(f"the folder is called {folder.resolve().name}, and its run is {seal.identity}")
+    return found
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,168 @@
+"""What of a run folder holds: its seal, numbers, checkpoint, code and data. Nothing is run, unpickled or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sandbox.config.experiment import Experiment
+from sandbox.config.sources import own_file
+from sandbox.runs import attempts, checkpoint, seal
+from sandbox.runs.arrays import attached
+from sandbox.runs.continuing import continued
+from sandbox.runs.folder import FORMAT, format_of, load
+from sandbox.runs.plausible import impossible
+from sandbox.tasks.files import offline
+
+HOLDS, FAILS, OPEN = "ok", "WRONG", "-"  # how the line of a finding begins; the last is for what cannot be checked
+
+
+class Finding(NamedTuple):
+    """One thing that was checked.
+
+    Args:
+        what: the thing.
+        state: HOLDS, FAILS or OPEN.
+        why: what was found, in a sentence.
+    """
+
+    what: str
+    state: str
+    why: str
+
+
+def verify_run(folder: Path, data_dir: str | None = None) -> list[Finding]:
+    """Check the folder of a run.
+
+    Args:
+        folder: of a run, finished or not.
+        data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default. Nothing is downloaded.
+
+    Returns: a finding for each thing that was checked.
+    """
+    try:
+        experiment: Experiment = load(Experiment, folder)
+    except Exception as error:  # a damaged file may raise anything
+        return [Finding("configuration", FAILS, f"config.yaml cannot be read ({_said(error)})")]
+    checks: dict[str, Callable[[Path, Experiment], tuple[str, str]]] = {
+        "configuration": _configuration,
+        "seal": _seal,
+        "numbers": _numbers,
+        "checkpoint": _checkpoint,
+        "attempts": _attempts,
+        "code": _code,
+        "data": lambda folder, experiment: _data(folder, experiment, data_dir),
+        "kernels": _kernels,
+    }
+    return [Finding(what, *_checked(check, folder, experiment)) for what, check in checks.items()]
+
+
+def _checked(check: Callable[[Path, Experiment], tuple[str, str]], *about: Any) -> tuple[str, str]:
+    try:
+        return check(*about)
+    except Exception as error:  # a damaged file may raise anything, and the other lines are wanted all the same
+        return FAILS, _said(error)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _configuration(folder: Path, experiment: Experiment) -> tuple[str, str]:
+    ours, wanted = seal.OURS.search(folder.resolve().name), seal.OURS.search(experiment.identity)
+    if ours and wanted and ours[0] != wanted[0]:
+        if format_of(folder) < FORMAT:
+            return OPEN, f"that of {experiment.identity}, by this version; an earlier one named the folder"
+        return FAILS, f"it is that of {experiment.identity}, not of this folder"
+    kept = seal.read_seal(folder)
+    if kept is not None and kept.identity != experiment.identity:
+        return FAILS, f"it is that of {experiment.identity}, and the seal is that of {kept.identity}"
+    return HOLDS, f"that of {experiment.identity}"
+
+
+def _seal(folder: Path, experiment: Experiment) -> tuple[str, str]:
+    if not (folder / "result.json").exists():
+        return OPEN, "no seal yet: the run is not finished"
+    kept = seal.read_seal(folder)
+    if kept is None:
+        earlier = format_of(folder) < FORMAT
+        return (OPEN, "no seal: an earlier version wrote it") if earlier else (FAILS, f"no seal: {seal.NAME} is gone")
+    wrong = seal.unsealed(folder)
+    return (FAILS, "; ".join(wrong)) if wrong else (HOLDS, f"{len(kept.files)} files are as the run left them")
+
+
+def _numbers(folder: Path, experiment: Experiment) -> tuple[str, str]:
+    wrong = impossible(folder)
+    return (FAILS, "; ".join(wrong)) if wrong else (HOLDS, "all are possible")
+
+
+def _checkpoint(folder: Path, experiment: Experiment) -> tuple[str, str]:
+    if not (folder / checkpoint.NAME).exists():
+        done = (folder / "result.json").exists()
+        return (FAILS, "there is none, and the run is finished") if done else (OPEN, "there is none yet")
+    if format_of(folder) < FORMAT:
+        return OPEN, "not checked: an earlier version wrote it, without a checksum"
+    state = continued(folder, experiment)
+    assert state is not None
+    return HOLDS, "its checksum is right, and it belongs to this run"
+
+
+def _attempts(folder: Path, experiment: Experiment) -> tuple[str, str]:
+    made = attempts.read(folder)
+    tries = made.get("attempts", [])
+    if not tries:
+        earlier = format_of(folder) < FORMAT
+        return (OPEN, "not recorded: an earlier version wrote it") if earlier else (OPEN, "none is recorded")
+    count = f"{len(tries)} attempt{'s' if len(tries) > 1 else ''}, revision {made.get('revision', 'unknown')[:12]}"
+    if made.get("changed"):
+        return FAILS, f"{count}; it was continued with another: {', '.join(map(str, made['changed']))}"
+    last = next((n for n in reversed(range(len(tries))) if tries[n].get("continued_from_step") is None), 0)
+    odd = {name for each in tries[last:] for name in attempts.changes(tries[last], each)}
+    return (FAILS, f"{count}; they differ in: {', '.join(sorted(odd))}") if odd else (HOLDS, f"{count}, all alike")
+
+
+def _code(folder: Path, experiment: Experiment) -> tuple[str, str]:
+    kept = attempts.code_of(attempts.read(folder))
+    if not kept:
+        return HOLDS, "the configuration names no code of the user's own"
+    now = attempts.own_code(experiment)
+    changed = sorted(name for name in kept if name in now and now[name] != kept[name])
+    if changed:
+        return FAILS, f"{', '.join(changed)}: not as the run was made with"
+    gone = sorted(name for name in kept if name not in now)
+    return (OPEN, f"{', '.join(gone)}: not here") if gone else (HOLDS, f"{', '.join(kept)}: as the run was made with")
+
+
+def _data(folder: Path, experiment: Experiment, data_dir: str | None) -> tuple[str, str]:
+    kept = attempts.read(folder).get("data_sha256")
+    if kept is None:
+        return OPEN, "no checksum is recorded"
+    name = experiment.task.name
+    if ":" in name and not own_is_ours(name):
+        return OPEN, f"not loaded, because that would run {name.rpartition(':')[0]}"
+    try:
+        with offline():
+            found = attached(experiment, folder).load(data_dir).checksum
+    except (FileNotFoundError, ValueError, ImportError) as error:
+        return OPEN, f"not here ({' '.join(str(error).split())})"
+    return (HOLDS, "those that the run learned from") if found == kept else (FAILS, "not those the run learned from")
+
+
+def own_is_ours(name: str) -> bool:
+    """Whether `package.module:Name` is part of this project, which may be run."""
+    module = name.rpartition(":")[0]
+    return not module.endswith(".py") and module.partition(".")[0] == "sandbox" and own_file(module) is None
+
+
+def _kernels(folder: Path, experiment: Experiment) -> tuple[str, str]:
+    made = attempts.read(folder)
+    kept = attempts.kernels_of(made)
+    if kept is None:
+        return OPEN, "the mode is not recorded"
+    others = {attempts.kernels_of(each) for each in made.get("attempts", [])} - {kept, None}
+    asked = made["kernels"].get("asked")
+    if asked != experiment.kernels:
+        return FAILS, f"{asked} was asked for, and the configuration says {experiment.kernels}"
+    odd = ", ".join(sorted(str(other) for other in others))
+    return (FAILS, f"{kept}, and later {odd}") if others else (HOLDS, f"{kept}, in all attempts")
