@@ -29,10 +29,12 @@ from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.runs import attempts, index
 from sandbox.runs import folder as folders
+from sandbox.runs import status as statuses
 from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
 from sandbox.runs.continuing import changed_since, continued, marked, require_sound
 from sandbox.runs.seal import write_seal
+from sandbox.runs.status import FAILED, REFUSED
 from sandbox.synapses import using
 from sandbox.tasks.base import Dataset, Samples
 from sandbox.tasks.encode import check_sequence, is_timed
