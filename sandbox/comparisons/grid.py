@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 
 from rules.errors import unknown
+from sandbox import executors
 from sandbox.comparisons.admission import Unfit
-from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, require_jobs, with_arrays
+from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, with_arrays
 from sandbox.comparisons.ranking import make_overall
 from sandbox.config.identity import fingerprint
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
-from sandbox.executors.local import run_all
+from sandbox.executors.base import Executor, run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
@@ -97,6 +98,7 @@ def run_grid(
     skip_unfit: bool = False,
     mixed_revisions: bool = False,
     trackers: Sequence[str] = (),
+    executor: str | Executor = "local",
 ) -> dict[str, Any]:
     """Run every comparison in a folder below `folder` and write `overall.json`; continue where it was stopped.
 
@@ -105,7 +107,7 @@ def run_grid(
 
     Returns: the ranking over all tasks, with the table of each comparison under `tables`.
     """
-    require_jobs(jobs)
+    where = executors.make(executor, jobs)
     grid = replace(grid, comparisons=[with_arrays(each, folder / each.identity) for each in grid.comparisons])
     for comparison in grid.comparisons:
         check_names(comparison)
@@ -122,7 +124,8 @@ def run_grid(
                 refused.append(str(error))
         if refused:
             raise ValueError("\n".join(refused))
-        errors = run_all([job for each in planned for job in each.jobs], jobs, progress or (lambda done, total: None))
+        work = [job for each in planned for job in each.jobs]
+        errors = run_all(work, where, progress or (lambda done, total: None), folder)
         tables, failed = {}, []
         for each in planned:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sandbox.machine import files
 from sandbox.machine.host import me
@@ -46,8 +46,10 @@ def find(folder: Path) -> Session:
             f"{folder} is not shared: begin it with `sandbox compare --executor shared ...` or, if it has begun, with "
             f"`sandbox resume {folder} --executor shared`, on a disk that both hosts see"
         )
-    found: Any = files.read_json(folder / NAME)
-    session = Session(**found)
+    try:
+        session = Session(**files.read_json(folder / NAME))
+    except TypeError as error:
+        raise ValueError(f"{folder / NAME} is damaged ({error}); remove it and resume the caller") from error
     theirs, ours = (session.version, session.revision), (own_version(), revision())
     if theirs != ours:
         raise ValueError(

@@ -85,7 +85,7 @@ class Shared:
         self.processes, self.lease, self._joins = jobs, lease, joins
         self._pool: Pool | None = None
         self._watch = Watch(lease)
-        self._waiting: list[Work] = []  # in the order of the plan, those given back first
+        self._waiting: dict[Path, Work] = {}  # in the order of the plan, those given back first
         self._ours: dict[Path, Claimed] = {}
         self._theirs: dict[Path, Work] = {}
         self._status: dict[Path, Status] = {}
@@ -96,7 +96,8 @@ class Shared:
     def submit(self, jobs: Sequence[Work], folder: Path) -> None:
         """Write down which jobs there are; those that failed earlier are free again."""
         self._status = {job.folder: Status("waiting") for job in jobs}
-        self._waiting, self._ours, self._theirs, self._errors = list(jobs), {}, {}, {}
+        self._waiting = {job.folder: job for job in jobs}
+        self._ours, self._theirs, self._errors = {}, {}, {}
         self._restarts = dict.fromkeys(self._status, 0)
         self._pool = Pool(self.processes, jobs)
         if not self._joins:
@@ -137,14 +138,14 @@ class Shared:
 
     def _fill(self, pool: Pool) -> None:
         """Claim jobs for the workers that have none."""
-        for job in list(self._waiting):
+        for job in list(self._waiting.values()):
             if not pool.has_room:
                 return
             found = claims.newest(job.folder)
             if found is None or found.state == claims.FREE or self._is_over(job.folder, found):
                 held = claims.claim(job.folder, found, version=own_version(), revision=revision())
                 if held is not None:
-                    self._waiting.remove(job)
+                    del self._waiting[job.folder]
                     self._ours[job.folder] = mine = Claimed(job, held, self.lease / BEATS)
                     pool.start(mine)
                     continue
@@ -160,10 +161,10 @@ class Shared:
             found = claims.newest(place)
             if found is None or found.state == claims.FREE or self._is_over(place, found):
                 del self._theirs[place]
-                self._waiting.insert(0, job)
+                self._waiting = {place: job, **self._waiting}
             else:
                 self._sort(job, found)
-        for job in list(self._waiting):  # all go through the plan in its order, so that the rest is free, too
+        for job in list(self._waiting.values()):  # all go through the plan in its order, so that the rest is free, too
             found = claims.newest(job.folder)
             if found is None or found.state == claims.FREE or self._is_over(job.folder, found):
                 break
@@ -180,8 +181,7 @@ class Shared:
         place = job.folder
         if found is None or found.state == claims.FREE:
             return
-        if job in self._waiting:
-            self._waiting.remove(job)
+        self._waiting.pop(place, None)
         if found.state == claims.HELD:
             self._theirs[place] = job
             told = claims.pulse(place, found.number)

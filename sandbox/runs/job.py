@@ -9,6 +9,8 @@ from typing import ClassVar
 
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import sources
+from sandbox.executors.base import Progress, free
+from sandbox.machine import files
 from sandbox.runs import index
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.run import run
@@ -30,7 +32,7 @@ class Job:
         """Whether the configuration names code of the user's own."""
         return bool(sources(asdict(self.experiment)))
 
-    def work(self, progress: Callable[[int, int], None]) -> None:
+    def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Run the experiment."""
         run(
             self.experiment,
@@ -39,8 +41,12 @@ class Job:
             progress=progress,
             patience=PATIENCE,
             trackers=self.track,
+            fence=fence,
+            indexed=False,
         )
 
-    def failed(self) -> None:
-        """Record the failure in the index."""
-        index.record(self.folder, self.experiment, "failed")
+    def noted(self, state: str) -> None:
+        """Record in the index that the run has begun, or how it ended."""
+        if state != "waiting":
+            test = files.read_json(self.folder / "result.json")["test"] if state == "done" else None
+            index.record(self.folder, self.experiment, state, test)
