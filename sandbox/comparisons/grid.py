@@ -75,9 +75,16 @@ def read_grid(name: str) -> Grid:
     content = yaml.safe_load(path.read_text())
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no comparison: write `experiment`, `rules` and `seeds`, or `comparisons`")
+    content.pop("executor", None)  # where its runs are made: `executor_of`
     if "comparisons" not in content:
         return Grid([from_dict(Comparison, content)], path.stem)
     return grid_from(content, path.stem)
+
+
+def executor_of(name: str) -> Any:
+    """Return what a preset, or the YAML file of a grid or comparison, says of its executor; None if it says nothing."""
+    content = yaml.safe_load(presets().get(name, Path(name)).read_text())
+    return content.get("executor") if isinstance(content, dict) else None
 
 
 def grid_from(content: Mapping[str, Any], name: str = "grid") -> Grid:

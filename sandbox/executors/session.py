@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sandbox.executors.claims import HELD, newest
 from sandbox.machine import files
-from sandbox.machine.host import me
+from sandbox.machine.host import is_gone, me
 from sandbox.machine.packages import own_version
 from sandbox.machine.revision import revision
 
@@ -57,3 +58,21 @@ def find(folder: Path) -> Session:
             f"{ours[0]}, revision {ours[1]}. Install the same on all hosts"
         )
     return session
+
+
+def end(folder: Path, jobs: Sequence[Path]) -> None:
+    """Close the session in a folder, because its jobs are about to be done without claims.
+
+    Raises:
+        ValueError: where a host that joined still has some of them.
+    """
+    if not (folder / NAME).exists():
+        return
+    for place in jobs:
+        found = newest(place)
+        if found is not None and found.state == HELD and found.by is not None and not is_gone(found.by):
+            raise ValueError(
+                f"{place.name} is being worked on by {found.by.host}, process {found.by.pid}, which joined: continue "
+                f"beside it with `sandbox resume {folder} --executor shared`, or stop it first"
+            )
+    (folder / NAME).unlink(missing_ok=True)

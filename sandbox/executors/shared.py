@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -73,16 +74,16 @@ class Shared:
     Args:
         jobs: number of processes on this host.
         lease: time without a sign after which a holder on another host counts as gone [s], 30 by default.
-        joins: whether this host joins a call of another one, and leaves its session as it is.
 
     Raises:
-        ValueError: for a lease that is not above 0.
+        ValueError: for a lease that is not a time above 0.
     """
 
-    def __init__(self, jobs: int, lease: float = LEASE, joins: bool = False) -> None:
-        if not lease > 0:
-            raise ValueError(f"lease={lease}: give a time in seconds above 0, such as lease={LEASE}")
-        self.processes, self.lease, self._joins = jobs, lease, joins
+    def __init__(self, jobs: int, lease: float = LEASE) -> None:
+        if isinstance(lease, bool) or not isinstance(lease, (int, float)) or not 0 < lease < math.inf:
+            raise ValueError(f"lease={lease!r}: give a time in seconds above 0, such as lease={LEASE}")
+        self.processes, self.lease = jobs, float(lease)
+        self._joins = False
         self._pool: Pool | None = None
         self._watch = Watch(lease)
         self._waiting: dict[Path, Work] = {}  # in the order of the plan, those given back first
@@ -92,6 +93,14 @@ class Shared:
         self._errors: dict[Path, str] = {}
         self._restarts: dict[Path, int] = {}
         self._looked = -LOOK
+        self.here = 0  # jobs that this host has done
+
+    @classmethod
+    def joining(cls, jobs: int, lease: float) -> Shared:
+        """Return the executor of a host that joins a call of another one, and leaves its session as it is."""
+        made = cls(jobs, lease)
+        made._joins = True
+        return made
 
     def submit(self, jobs: Sequence[Work], folder: Path) -> None:
         """Write down which jobs there are; those that failed earlier are free again."""
@@ -213,5 +222,6 @@ class Shared:
             self._theirs[place] = held.job
             return
         self._status[place] = Status(state, *steps)
+        self.here += state == claims.DONE
         if message != DONE:
             self._errors[place] = message

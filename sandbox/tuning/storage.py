@@ -18,8 +18,8 @@ def chosen(given: str | None, folder: Path, several_hosts: bool) -> str:
     """Return which storage a tuning uses.
 
     Args:
-        given: `sqlite`, `journal`, the URL of a database, or None for what the folder has, else a journal where several
-            hosts tune, and SQLite on one.
+        given: `sqlite`, `journal`, the URL of a database, or None for what the folder has, else SQLite; a journal where
+            several hosts tune or the file system is one of several hosts.
         folder: of the tuning.
         several_hosts: whether others may join.
 
@@ -32,7 +32,7 @@ def chosen(given: str | None, folder: Path, several_hosts: bool) -> str:
         there = str(files.read_json(folder / ELSEWHERE)["storage"])
         if given is None:
             raise ValueError(f"the trials of {folder} are in {there}: name it, with its password, by --storage {there}")
-    found = given or there or (JOURNAL if several_hosts else SQLITE)
+    found = given or there or (JOURNAL if several_hosts or network_type(folder) else SQLITE)
     if found not in FILES and "://" not in found:
         raise ValueError(f"storage={found!r}: give sqlite, journal, or a URL such as postgresql://user@host/name")
     if there is not None and shown(found) != there:

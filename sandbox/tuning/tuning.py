@@ -81,7 +81,8 @@ def tune(
     """Spend the budget of every rule, or what an earlier attempt left of it.
 
     The folder gets Optuna's storage, `tuning.json` (budget, every trial, best so far) and `tuned.yaml`, the given
-    comparisons with the best options filled in. Neither executor nor storage changes a result. The test split is emptied before anything learns.
+    comparisons with the best options filled in. The test split is emptied before anything learns. Neither executor nor
+    storage changes a result.
 
     Args:
         tuning: comparisons and budget.
