@@ -16,7 +16,9 @@ def test_a_session_is_found_again(tmp_path):
 
 
 def test_a_folder_that_is_not_here(tmp_path):
-    with pytest.raises(ValueError, match=r"gone is not a folder on .*; name the one that the caller printed, on a disk"):
+    with pytest.raises(
+        ValueError, match=r"gone is not a folder on .*; name the one that the caller printed, on a disk"
+    ):
         session.find(tmp_path / "gone")
 
 
