@@ -20,6 +20,15 @@ TINY = [
     *("--network.hidden=5", "--epochs=1", "--batch_size=20", "--seeds=2", "--rules=readout_only"),
 ]
 
+PLAN = """\
+seeds: 2
+rules: [{name: bptt, options: {lr: 0.04}}, readout_only]
+experiment:
+  epochs: 4
+  encoder: {name: constant, options: {steps: 3}}
+  task: {name: yinyang, options: {train: 600, validation: 50, test: 50}}
+"""  # one rule above chance, so that a grid can be ranked
+
 
 def said(capsys, *words):
     code = main([*words])
@@ -48,10 +57,7 @@ def test_an_executor_by_name_and_with_options_changes_no_bit(tmp_path, capsys):
 @pytest.mark.parametrize("text", ["executor: shared", "executor: {name: shared, options: {lease: 7}}"])
 def test_a_file_names_the_executor(tmp_path, capsys, text):
     path = tmp_path / "c.yaml"
-    path.write_text(
-        f"{text}\nseeds: 1\nrules: [readout_only]\nexperiment:\n  epochs: 1\n  encoder: {{name: constant, options: "
-        "{steps: 3}}\n  task: {name: yinyang, options: {train: 60, validation: 20, test: 20}}\n"
-    )
+    path.write_text(f"{text}\n{PLAN}")
     assert executor_of(str(path)) is not None
     assert len(read_grid(str(path)).comparisons) == 1
     for words in (["--config", str(path)], ["--preset", str(path)]):
@@ -156,7 +162,7 @@ def test_one_run_is_resumed_by_an_executor(tmp_path, capsys):
     (folder / "checkpoint.pt").unlink()
     code, out, _ = said(capsys, "resume", str(folder), "--executor", "shared", "--json")
     assert code == OK
-    assert json.loads(out)["steps"] == 3 or json.loads(out)["steps"] > 0
+    assert json.loads(out)["steps"] == json.loads(want)["steps"]
     assert (folder / "result.json").read_bytes() == want
 
 
@@ -164,11 +170,8 @@ def test_one_run_is_resumed_by_an_executor(tmp_path, capsys):
 def test_two_hosts_make_what_one_makes(tmp_path, capsys, kind):
     """Each has a host name, a network, a temporary folder and a home of its own."""
     path, name = tmp_path / "plan.yaml", {"comparison": "compare", "grid": "plan"}[kind]
-    one = (
-        "seeds: 3\nrules: [bptt, readout_only]\nexperiment:\n  epochs: 2\n  encoder: {name: constant, options: {steps: "
-        "3}}\n  task: {name: yinyang, options: {train: 60, validation: 20, test: 20}}\n"
-    )
-    path.write_text(one if kind == "comparison" else "comparisons:\n- " + one.replace("\n", "\n  ").rstrip() + "\n")
+    indented = PLAN.replace("\n", "\n  ").rstrip()
+    path.write_text(PLAN if kind == "comparison" else f"comparisons:\n- {indented}\n")
     words = ["compare", "--config" if kind == "comparison" else "--preset", str(path), "--jobs", "2"]
     assert said(capsys, *words, "--out", str(tmp_path / "quiet"))[0] == OK
     anna = on_host("anna", tmp_path / "anna", *words, "--executor", "shared", "--out", str(tmp_path / "both"))
@@ -179,7 +182,7 @@ def test_two_hosts_make_what_one_makes(tmp_path, capsys, kind):
     ends = [process.communicate(timeout=120) for process in (bert, anna)]
     assert [bert.returncode, anna.returncode] == [0, 0], ends
     joined = json.loads(ends[0][0])
-    assert (joined["jobs"], joined["failed"]) == (6, {})
+    assert (joined["jobs"], joined["failed"]) == (4, {})
     quiet, both = (next((tmp_path / out).glob(f"{name}-*")) for out in ("quiet", "both"))
     places = [folder.parent.relative_to(quiet) for folder in quiet.rglob("table.json")]
     assert places

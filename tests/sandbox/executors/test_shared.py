@@ -182,9 +182,10 @@ def test_a_disk_that_cannot_be_written_stops_the_call_and_loses_nothing(tmp_path
             raise OSError(28, "No space left on device")
         true(draft, path)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(claims.os, "link", full)
-        run_all(jobs, Shared(1), nothing, tmp_path)
+        with pytest.raises(OSError, match="No space left"):
+            run_all(jobs, Shared(1), nothing, tmp_path)
     assert not list(tmp_path.rglob("draft-*"))
     assert run_all(jobs, Shared(1), nothing, tmp_path) == {}
     assert [job.written() for job in jobs] == [[0, 1, 2]] * 6
