@@ -79,6 +79,14 @@ class Hosts:
         return 1
 
 
+def same(folder):
+    """What must not depend on kills: all but how often test sets were evaluated, because killed evaluations count."""
+    table = read_json(folder / "table.json")
+    for row in table["rows"]:
+        del row["test_evaluations"]
+    return {**hashes(folder), "table.json": table}
+
+
 def test_two_hundred_runs_on_two_hosts_under_thirty_kills(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN)
@@ -99,8 +107,9 @@ def test_two_hundred_runs_on_two_hosts_under_thirty_kills(tmp_path):
     assert killed["worker"] >= KILLS * 2 // 3
     assert killed["host"] >= 3
     assert killed.total() == KILLS
-    assert hashes(hosts.folder) == hashes(only(tmp_path / "quiet", "compare-*"))
-    assert len(hashes(hosts.folder)) == 1 + 3 * RUNS
+    quiet = only(tmp_path / "quiet", "compare-*")
+    assert same(hosts.folder) == same(quiet)
+    assert len(same(quiet)) == 1 + 3 * RUNS
     chains = [claims.newest(run.parent) for run in hosts.folder.glob("*/result.json")]
     assert Counter(chain.state for chain in chains) == {"done": RUNS}
     at = Counter(host for run in hosts.folder.glob("*/.claims/*") for host in [read_json(run)["by"][0]])
