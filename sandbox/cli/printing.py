@@ -16,7 +16,7 @@ from tqdm import tqdm
 from sandbox.machine.text import terminal
 
 MINUTE = 60.0  # [s] between two lines of progress where there is no terminal
-_begun: list[Path] = []  # the folder of this command, for the message after an interruption
+_begun: list[tuple[Path, str]] = []  # the folder of this command, and what continues it, after an interruption
 
 
 class Bar:
@@ -52,9 +52,15 @@ class Bar:
             self.bar.close()
 
 
-def begin(given: Any, folder: Path) -> Path:
-    """Print the folder of a command before it starts, unless the output is JSON; remember it for `continuation`."""
-    _begun[:] = [folder]
+def begin(given: Any, folder: Path, again: str = "sandbox resume") -> Path:
+    """Print the folder of a command before it starts, unless the output is JSON; remember it for `continuation`.
+
+    Args:
+        given: the parsed command line.
+        folder: of the command.
+        again: the command that, followed by the folder, continues it.
+    """
+    _begun[:] = [(folder, again)]
     if not given.json:
         print(terminal(f"folder: {folder}"), file=sys.stderr, flush=True)
     return folder
@@ -62,13 +68,14 @@ def begin(given: Any, folder: Path) -> Path:
 
 def begun() -> Path | None:
     """Return the folder in which a command has begun; None if there is none."""
-    return _begun[0] if _begun else None
+    return _begun[0][0] if _begun else None
 
 
 def continuation() -> str:
     """Return what continues the command: resuming its folder, or the same command where nothing was begun."""
-    if _begun and (_begun[0] / "config.yaml").exists():
-        return f"continue: sandbox resume {shlex.quote(str(_begun[0]))}"
+    if _begun and (_begun[0][0] / "config.yaml").exists():
+        folder, again = _begun[0]
+        return f"continue: {again} {shlex.quote(str(folder))}"
     return "give the same command again"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rules import StepInfo, Trainer
+from sandbox.executors.base import free
 from sandbox.ledger import Bill
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
@@ -31,10 +32,17 @@ class Book:
         tracked: the trackers.
         batch_size: of a full batch.
         bound: what every checkpoint says about its run.
+        fence: called before each write; it raises where another process has taken the run over.
     """
 
     def __init__(
-        self, folder: Path, trainer: Trainer, tracked: Tracked, batch_size: int, bound: Mapping[str, Any]
+        self,
+        folder: Path,
+        trainer: Trainer,
+        tracked: Tracked,
+        batch_size: int,
+        bound: Mapping[str, Any],
+        fence: Callable[[], None] = free,
     ) -> None:
         self.trainer = trainer
         self.tracked = tracked
@@ -47,6 +55,7 @@ class Book:
         self.health: list[str] = []
         self.saved = 0  # step of the newest checkpoint
         self._batch_size = batch_size
+        self._fence = fence
         self._loss, self._steps = (
             0.0,
             0.0,
@@ -70,6 +79,7 @@ class Book:
 
     def note(self, epoch: int, validation: dict[str, float]) -> None:
         """Write the epoch's line, then a checkpoint, then pass the line to the trackers."""
+        self._fence()
         line = {
             "epoch": epoch,
             "step": self.trainer.steps,
@@ -85,10 +95,12 @@ class Book:
 
     def look(self, look: Look) -> None:
         """Write a look of the microscope."""
+        self._fence()
         self._grown["looks"].write(journal.lines(look))
 
     def save(self) -> None:
         """Flush metrics and looks to the disk, then write the checkpoint atomically."""
+        self._fence()
         counted = {name: file.settle() for name, file in self._grown.items()}
         book = {
             "bill": self.bill.state_dict(),
@@ -103,6 +115,7 @@ class Book:
 
     def begin(self) -> None:
         """Remove what an attempt wrote that was killed before its first checkpoint."""
+        self._fence()
         for file in self._grown.values():
             file.restart()
 
@@ -126,6 +139,7 @@ class Book:
             self._steps, self._spent = book["steps"], book["seconds"]
         except Exception as error:  # of another model, or damaged
             raise unreadable(self.checkpoint, f"{type(error).__name__}: {error}") from error
+        self._fence()
         for file in self._grown.values():
             file.cut()
         self.saved = self.trainer.steps

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from sandbox.config.reading import from_dict
 from sandbox.machine import files
 from sandbox.machine.locks import INSTANT, LOCK, NO_LOCKS
 from sandbox.machine.plain_yaml import dump_yaml, parse_yaml, read_yaml
+from sandbox.machine.revision import revision as revision
 from sandbox.runs.status import begun
 from sandbox.runs.trust import sign
 
@@ -182,17 +182,6 @@ def surroundings() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "versions": {name: _version(name) for name in packages},
     }
-
-
-def revision() -> str:
-    """Return the git revision of the code, with a plus sign if files have changed since; `unknown` if not in git."""
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def _version(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from rules.generators import Globals
 from rules.seeds import derived
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made
+from sandbox.executors.base import free
 from sandbox.machine import devices, files
 from sandbox.machine.memory import is_exhausted
 from sandbox.machine.text import line
@@ -56,6 +57,8 @@ def run(
     patience: float = 0.0,
     trackers: Sequence[str | Tracker] = (),
     accept_changes: bool = False,
+    fence: Callable[[], None] = free,
+    indexed: bool = True,
 ) -> dict[str, Any]:
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
@@ -75,6 +78,8 @@ def run(
             They are not part of the configuration; if one fails, the run continues.
         accept_changes: go on where data, own code, this project's revision or the mode of the kernels have changed
             since the run was begun, and mark it in provenance and tables, instead of raising ValueError.
+        fence: called before each write while learning; it raises where another process has taken the run over.
+        indexed: whether to write the run into the index; a worker leaves that to the process that started it.
 
     Returns: the content of `result.json`.
 
@@ -88,6 +93,7 @@ def run(
             cannot be read.
     """
     folder, active = Path(folder), made(trackers)
+    noted = index.record if indexed else _unnoted
     if not (folder / "result.json").exists():
         devices.require(experiment.device)
     with folders.locked(folder, patience), own_process(experiment):
@@ -101,26 +107,31 @@ def run(
         else:
             for name in (FAILED, REFUSED):
                 (folder / name).unlink(missing_ok=True)
-            with failures(folder, experiment):
+            with failures(folder, experiment, noted):
                 before = continued(folder, experiment)
             attempts.require_unchanged(folder, changed_since(folder, before, now), accept_changes)
             keep(experiment, folder)
-            with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment):
-                begun = Begun(before, now, accept_changes)
+            with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment, noted):
+                begun = Begun(before, now, accept_changes, fence, noted)
                 learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked, begun)
                 tracked.end("finished", learned)
+            fence()
             text = files.as_json(learned)
             write_seal(folder, experiment.identity, {"result.json": text})
             files.write_atomically(result, text)
         found: dict[str, Any] = files.read_json(result)
         if progress is not None:
             progress(found["steps"], found["steps"])
-        index.record(folder, experiment, "done", found["test"])
+        noted(folder, experiment, "done", found["test"])
         return found
 
 
+def _unnoted(folder: Path, experiment: Experiment, status: str, test: Mapping[str, Any] | None = None) -> None:
+    """Write into no index: in a worker."""
+
+
 @contextmanager
-def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
+def failures(folder: Path, experiment: Experiment, noted: Callable[..., None] = index.record) -> Iterator[None]:
     """Record in the folder and in the index that a run failed with an exception; Ctrl-C does not count as a failure.
 
     What is noticed before a step is taken, bad input or too little memory, is no failure of the run: it was refused.
@@ -135,16 +146,26 @@ def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
             text = f"{error}\n"
             (folder / (REFUSED if refused else FAILED)).write_text(text, errors="backslashreplace")
         if statuses.begun(folder):
-            index.record(folder, experiment, "refused" if refused else "failed")
+            noted(folder, experiment, "refused" if refused else "failed")
         raise
 
 
 class Begun(NamedTuple):
-    """The checkpoint from which an attempt continues, None for one that begins, and what the attempt depends on."""
+    """How an attempt begins.
+
+    Args:
+        before: the checkpoint from which it continues; None for one that begins the run.
+        now: what it depends on.
+        accept_changes: whether it goes on where that has changed.
+        fence: called before each write.
+        noted: writes the status of the run into the index.
+    """
 
     before: dict[str, Any] | None
     now: dict[str, Any]
     accept_changes: bool
+    fence: Callable[[], None]
+    noted: Callable[..., None]
 
 
 def _learn(
@@ -161,13 +182,13 @@ def _learn(
     validation = evaluation(experiment, data.validation, "validation")
     test = evaluation(experiment, data.test, "test")
     said = {"identity": experiment.identity, "config_sha256": experiment.digest, "changed": marks, **now}
-    book = Book(folder, trainer, tracked, experiment.batch_size, said)
+    book = Book(folder, trainer, tracked, experiment.batch_size, said, begun.fence)
     if begun.before is None:
         book.begin()
     else:
         book.resume(begun.before)
     attempts.begin(folder, now, None if begun.before is None else trainer.steps, marks)
-    index.record(folder, experiment, "running")  # not before: what was refused leaves nothing behind
+    begun.noted(folder, experiment, "running")  # not before: what was refused leaves nothing behind
     tracked.begin(book.metrics)
     if begun.before is None:
         book.note(epoch=0, validation=trainer.evaluate(validation))
@@ -187,6 +208,7 @@ def _learn(
                 progress(info.step, total)
     except (NonFinite, Unhealthy) as error:
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
+    begun.fence()
     files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))
     steps = len(sample.x) if is_timed(validation.encoder) else 1
