@@ -1,0 +1,57 @@
+"""What the caller of `shared` leaves in its folder for other hosts: which jobs there are, and the code they run on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sandbox.machine import files
+from sandbox.machine.host import me
+from sandbox.machine.packages import own_version
+from sandbox.machine.revision import revision
+
+NAME = ".shared.json"
+
+
+class Session(NamedTuple):
+    """The jobs of a call, for those who join it."""
+
+    host: str  # of the caller
+    version: str  # of this package
+    revision: str  # of the code, by git
+    lease: float  # [s]
+    jobs: list[str]  # their folders, below that of the call
+
+
+def begin(folder: Path, lease: float, jobs: Sequence[Path]) -> None:
+    """Write the session of a call into its folder."""
+    here = [place.relative_to(folder).as_posix() for place in jobs]
+    files.write_json(folder / NAME, Session(me().host, own_version(), revision(), lease, here)._asdict())
+
+
+def find(folder: Path) -> Session:
+    """Return the session in a folder, to be joined.
+
+    Raises:
+        ValueError: for a folder that is not here, that no caller shares, or that another version of this project began.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder} is not a folder on {me().host}; name the one that the caller printed, on a disk that both hosts "
+            "see, such as sandbox compare --join /shared/runs/FOLDER"
+        )
+    if not (folder / NAME).exists():
+        raise ValueError(
+            f"{folder} is not shared: begin it with `sandbox compare --executor shared ...` or, if it has begun, with "
+            f"`sandbox resume {folder} --executor shared`, on a disk that both hosts see"
+        )
+    found: Any = files.read_json(folder / NAME)
+    session = Session(**found)
+    theirs, ours = (session.version, session.revision), (own_version(), revision())
+    if theirs != ours:
+        raise ValueError(
+            f"{folder} was begun on {session.host} by version {theirs[0]}, revision {theirs[1]}; this is version "
+            f"{ours[0]}, revision {ours[1]}. Install the same on all hosts"
+        )
+    return session
