@@ -1,7 +1,7 @@
 """Run jobs as arrays of SLURM, submitted by submitit; they go on without the caller, who finds them again.
 
-The scripts that SLURM got and what the jobs print are in `slurm/`, in the folder of the comparison (or whatever the jobs
-belong to); `worker.json` in the folder of a run names its log.
+The scripts that SLURM got and what the jobs print are in `slurm/`, in the folder of the comparison (or whatever the
+jobs belong to); the claim in the folder of a run (`.claims/`) names its log.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from uuid import uuid4
 
 from sandbox.executors.base import Progress, Status, Work, summed
 from sandbox.executors.local import RESTARTS
-from sandbox.executors.remote import SHARED, do, hand_over, heard, ticket_of
+from sandbox.executors.remote import ENDED, SHARED, Ticket, do, hand_over, heard, ticket_of
 from sandbox.executors.slurm_queue import Queued, Silent, empty, largest_array, queue, require_commands
 
 PLAIN = re.compile(r"[\w.,:=+@%/\[\]()&|*-]+", re.ASCII)  # what SLURM's names, lists and constraints are written with
-ENDED = ("done", "failed")
 PATIENCE = 60.0  # [s] to wait until cancelled jobs have ended
 
 
@@ -96,7 +95,7 @@ class Slurm:
         self._poll = float(poll)
         self._logs = Path()
         self._jobs: dict[Path, Work] = {}
-        self._tickets: dict[Path, str] = {}
+        self._tickets: dict[Path, Ticket] = {}
         self._numbers: dict[str, str] = {}  # that SLURM gave, by ticket
         self._restarts: dict[Path, int] = {}
         self._errors: dict[Path, str] = {}
@@ -106,18 +105,20 @@ class Slurm:
         """Put the jobs into the queue, except those that an earlier call has put there and that have not ended."""
         self._logs = folder.absolute() / "slurm"
         if not re.fullmatch(r"[^%\\\n\r]+", str(self._logs)):
-            raise ValueError(f"{self._logs}: SLURM replaces % and \\ in names of logs; choose another folder with --out")
+            raise ValueError(
+                f"{self._logs}: SLURM replaces % and \\ in names of logs; choose another folder with --out"
+            )
         self._jobs = {job.folder: job for job in jobs}
         self._restarts, self._errors = dict.fromkeys(self._jobs, 0), {}
         self._found = dict.fromkeys(self._jobs, Status("waiting"))
         known = {place: ticket_of(place) for place in self._jobs}
-        queued = queue(known.values())
+        queued = queue(ticket.name for ticket in known.values())
         self._tickets = {
             place: ticket
             for place, ticket in known.items()
-            if ticket in queued and heard(place, ticket)[0].state not in ENDED
+            if ticket.name in queued and heard(place, ticket, self._found[place])[0].state not in ENDED
         }
-        self._numbers = {ticket: queued[ticket].job for ticket in self._tickets.values()}
+        self._numbers = {ticket.name: queued[ticket.name].job for ticket in self._tickets.values()}
         self._send([job for job in jobs if job.folder not in self._tickets])
 
     def status(self) -> dict[Path, Status]:
@@ -137,20 +138,20 @@ class Slurm:
     def cancel(self) -> None:
         """Take what is left out of the queue, and remove what submitit pickled."""
         with suppress(Silent):  # then SLURM goes on, and the next call finds the jobs in its queue
-            if empty(self._tickets.values(), PATIENCE):
+            if empty(self._names(), PATIENCE):
                 for path in [*self._logs.glob("*.pkl"), *self._logs.glob(".submission_file_*")]:
                     path.unlink(missing_ok=True)
 
     def _look(self) -> None:
         """See how far every job is, and send those again that died."""
-        queued = queue(self._tickets.values())  # before the folders: a job that ends now is not taken for dead
+        queued = queue(self._names())  # before the folders: a job that ends now is not taken for dead
         dead = []
         for place, job in self._jobs.items():
             if self._found[place].state in ENDED:
                 continue
             ticket = self._tickets[place]
-            status, error = self._judged(*heard(place, ticket), queued.get(ticket))
-            if status.state == "waiting" and ticket not in queued:
+            status, error = self._judged(*heard(place, ticket, self._found[place]), queued.get(ticket.name))
+            if status.state == "waiting" and ticket.name not in queued:
                 self._restarts[place] += 1
                 error = self._hopeless(place)
                 dead += [] if error else [job]
@@ -159,6 +160,9 @@ class Slurm:
                 status = status._replace(state="failed")
             self._found[place] = status
         self._send(dead)
+
+    def _names(self) -> list[str]:
+        return [ticket.name for ticket in self._tickets.values()]
 
     @staticmethod
     def _judged(status: Status, error: str, one: Queued | None) -> tuple[Status, str]:
@@ -171,7 +175,7 @@ class Slurm:
 
     def _hopeless(self, place: Path) -> str:
         """Return why a job that died is not sent again, empty if it is."""
-        ticket, times = self._tickets[place], f"SLURM ended its job {self._restarts[place]} times"
+        ticket, times = self._tickets[place].name, f"SLURM ended its job {self._restarts[place]} times"
         if not (self._logs / f"{self._numbers[ticket]}_0_log.out").exists():
             return f"{times} before it wrote a line into {self._logs}: {SHARED}" if self._restarts[place] > 1 else ""
         return "" if self._restarts[place] <= RESTARTS else f"{times} (out of memory?); see {self._logs}"
@@ -188,8 +192,7 @@ class Slurm:
         name, home = f"sandbox-{uuid4().hex[:12]}", Path.cwd()
         errands = [Errand(job, f"{name}.{index}", home) for index, job in enumerate(jobs)]
         for errand in errands:  # before they are sent: who finds the ticket asks the queue about it
-            hand_over(errand.job, errand.ticket)
-            self._tickets[errand.job.folder] = errand.ticket
+            self._tickets[errand.job.folder] = hand_over(errand.job.folder, errand.ticket)
         further = {"requeue": True} | ({"dependency": f"afterany:{before}"} if before else {})
         executor = self._submitit.AutoExecutor(self._logs, cluster="slurm", slurm_max_num_timeout=RESTARTS)
         executor.update_parameters(name=name, slurm_additional_parameters=further, **self._parameters)

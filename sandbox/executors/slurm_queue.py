@@ -33,8 +33,8 @@ def require_commands() -> None:
     for command in COMMANDS:
         if shutil.which(command) is None:
             raise OSError(
-                f"{command} is not on PATH: run this on a machine that submits to SLURM (a login node), or choose another "
-                "executor, such as --executor local"
+                f"{command} is not on PATH: run this on a machine that submits to SLURM (a login node), or choose "
+                "another executor, such as --executor local"
             )
 
 
