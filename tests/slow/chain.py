@@ -5,8 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+import signal
 import sys
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -66,9 +72,49 @@ class Chain:
     @property
     def processes(self) -> list[int]:
         """Those that worked on it, in their order."""
-        return list(dict.fromkeys(map(int, (self.folder / "attempts.txt").read_text().split())))
+        path = self.folder / "attempts.txt"
+        return list(dict.fromkeys(map(int, path.read_text().split()))) if path.exists() else []
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "result.json").exists()
 
 
 def chains(folder: Path, count: int, **options) -> list[Chain]:
     folder.mkdir(parents=True, exist_ok=True)
     return [Chain(folder / f"run{number}", **options) for number in range(count)]
+
+
+def started(jobs: Sequence[Chain], seconds: float = 90) -> None:
+    """Wait until all of them are at work."""
+    end = time.monotonic() + seconds
+    while not all(job.processes for job in jobs):
+        assert time.monotonic() < end, "the jobs do not start"
+        time.sleep(0.02)
+
+
+@contextmanager
+def killing(jobs: Sequence[Chain], count: int, dice: random.Random) -> Iterator[list[int]]:
+    """Kill so many workers at random moments while a block runs, none more often than a job may start again."""
+    killed: list[int] = []
+    times: Counter[Path] = Counter()
+    stop = threading.Event()
+
+    def kill() -> None:
+        while len(killed) < count and not stop.wait(dice.uniform(0.0, 0.3)):
+            alive = [job for job in jobs if not job.done and job.processes and times[job.folder] < 4]
+            alive = [job for job in alive if job.processes[-1] not in killed]
+            if alive:
+                job = dice.choice(alive)
+                with suppress(ProcessLookupError):
+                    os.kill(job.processes[-1], signal.SIGKILL)
+                    killed.append(job.processes[-1])
+                    times[job.folder] += 1
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        thread.join()

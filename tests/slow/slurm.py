@@ -57,8 +57,11 @@ def missing() -> str:
 
 
 @contextmanager
-def raised(place: Path, cpus: int = 2, array: int = 1001) -> Iterator[dict[str, str]]:
-    """Raise it, and give the environment in which its commands work; end every daemon and job afterwards."""
+def raised(place: Path, cpus: int = 2, array: int = 1001, hidden: Path | None = None) -> Iterator[dict[str, str]]:
+    """Raise it, and give the environment in which its commands work; end every daemon and job afterwards.
+
+    The node does not see the folder `hidden`, as if it were on a disk of the caller's machine.
+    """
     (place / "state").mkdir(parents=True)
     (place / "spool").mkdir()
     host = socket.gethostname()
@@ -71,10 +74,14 @@ def raised(place: Path, cpus: int = 2, array: int = 1001) -> Iterator[dict[str, 
     files = {name: f"{place}/munge.{name}" for name in ("socket", "pid", "log", "seed")}
     munge = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={files['socket']}"]
     munge += [f"--pid-file={files['pid']}", f"--log-file={files['log']}", f"--seed-file={files['seed']}"]
+    node = ["slurmd", "-D", "-c"]
+    if hidden is not None:
+        cover = 'mount -t tmpfs none "$0" && exec "$@"'
+        node = ["unshare", "--mount", "--propagation=private", "sh", "-c", cover, str(hidden), *node]
     daemons: list[subprocess.Popen] = []
     try:
-        for command in (munge, ["slurmctld", "-D", "-c"], ["slurmd", "-D", "-c"]):
-            with open(place / f"{command[0]}.out", "wb") as out:
+        for command in (munge, ["slurmctld", "-D", "-c"], node):
+            with open(place / f"{len(daemons)}.out", "wb") as out:
                 daemons.append(subprocess.Popen(command, env=environment, stdout=out, stderr=out))
             time.sleep(0.5)
         _await_idle(environment, place)
@@ -83,6 +90,7 @@ def raised(place: Path, cpus: int = 2, array: int = 1001) -> Iterator[dict[str, 
         subprocess.run(["scancel", "--quiet", "--signal=KILL", "--user=root"], env=environment, capture_output=True)
         subprocess.run(["scancel", "--quiet", "--user=root"], env=environment, capture_output=True)
         _await(lambda: not squeue(environment), 15)
+        subprocess.run(["scontrol", "shutdown"], env=environment, capture_output=True)
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
             try:
@@ -97,6 +105,13 @@ def squeue(environment: dict[str, str], fields: str = "%i %T") -> list[list[str]
     command = ["squeue", "--noheader", "--array", f"--format={fields}"]
     said = subprocess.run(command, env=environment, capture_output=True, text=True)
     return [line.split() for line in said.stdout.splitlines()]
+
+
+def restart_controller(environment: dict[str, str], seconds: float) -> None:
+    """End the controller as a reboot of its machine would, and start it again after a while."""
+    subprocess.run(["scontrol", "shutdown", "slurmctld"], env=environment, check=True, capture_output=True)
+    time.sleep(seconds)
+    subprocess.run(["slurmctld"], env=environment, check=True, capture_output=True)  # in the background
 
 
 def _await_idle(environment: dict[str, str], place: Path) -> None:
