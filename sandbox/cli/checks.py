@@ -9,6 +9,7 @@ from rules.check import check_rule
 from rules.contract import CreditRule
 from rules.options import built
 from rules.recipes import LearningRule
+from sandbox.cli.executing import executor_of
 from sandbox.cli.options import FOUND_WRONG, OK
 from sandbox.cli.printing import say
 from sandbox.cli.validation import validate_all
@@ -29,7 +30,7 @@ def validate(given: Any) -> int:
         "seed": given.seed,
         "tiers": given.tiers,
     }
-    reports = validate_all(choices, given.jobs, **settings)
+    reports = validate_all(choices, given.jobs, executor_of(given), **settings)
     facts = [report.facts() for report in reports.values()]
     text = "\n\n".join(map(str, reports.values()))
     if given.html:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sandbox.cli.executing import executor_of, join
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, say
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.comparison import compare as run_comparison
 from sandbox.comparisons.gather import gather
 from sandbox.comparisons.grid import Grid, grid_from, read_grid, run_grid
+from sandbox.comparisons.grid import executor_of as said_of
 from sandbox.comparisons.ranking import format_overall
 from sandbox.comparisons.sweep import swept
 from sandbox.comparisons.table import format_table
@@ -22,7 +24,9 @@ from sandbox.tuning.tuning import tune as run_tuning
 
 
 def compare(given: Any) -> int:
-    """Run a comparison, or a grid of them."""
+    """Run a comparison, or a grid of them, or join one of another host."""
+    if given.join is not None:
+        return join(given)
     comparison = swept(given.made, given.sweep)
     if given.preset is None:
         return _compare(comparison, Path(given.out) / comparison.identity, given)
@@ -32,13 +36,13 @@ def compare(given: Any) -> int:
             "change the copy, and name it with --preset"
         )
     grid = read_grid(given.preset)
-    return _grid(grid, Path(given.out) / grid.identity, given)
+    return _grid(grid, Path(given.out) / grid.identity, given, said_of(given.preset))
 
 
 def tune(given: Any) -> int:
     """Give every rule of a comparison or a grid the same number of trials."""
     tuning = Tuning(read_grid(given.config), given.trials, given.seeds)
-    return _tune(tuning, Path(given.out) / tuning.identity, given)
+    return _tune(tuning, Path(given.out) / tuning.identity, given, said_of(given.config))
 
 
 def table(given: Any) -> int:
@@ -63,11 +67,11 @@ def _compare(comparison: Comparison, folder: Path, given: Any) -> int:
     return OK
 
 
-def _grid(grid: Grid, folder: Path, given: Any) -> int:
+def _grid(grid: Grid, folder: Path, given: Any, said: Any = None) -> int:
     from sandbox.report import write_report
 
     with Bar(given.json) as bar:
-        overall = run_grid(grid, begin(given, folder), **_options(given), progress=bar)
+        overall = run_grid(grid, begin(given, folder), **_options(given, said), progress=bar)
     pages = [write_report(folder / name).html for name in overall["tables"]]
     pages.append(write_report(folder).html)
     texts = [f"{table['task']}\n{format_table(table)}" for table in overall["tables"].values()]
@@ -77,7 +81,7 @@ def _grid(grid: Grid, folder: Path, given: Any) -> int:
     return OK
 
 
-def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
+def _tune(tuning: Tuning, folder: Path, given: Any, said: Any = None) -> int:
     from sandbox.report import write_report
     from sandbox.report.tuning import noun
 
@@ -89,6 +93,8 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
             data_dir=given.data_dir,
             progress=bar,
             skip_unfit=given.skip_unfit,
+            executor=executor_of(given, said),
+            storage=given.storage,
         )
     written = write_report(folder)
     lines = [
@@ -105,9 +111,10 @@ def _tune(tuning: Tuning, folder: Path, given: Any) -> int:
     return OK
 
 
-def _options(given: Any) -> dict[str, Any]:
+def _options(given: Any, said: Any = None) -> dict[str, Any]:
     names = ("jobs", "data_dir", "skip_unfit", "mixed_revisions")
-    return {"trackers": tracked_by(given), **{name: given[name] for name in names}}
+    executor = executor_of(given, said)
+    return {"trackers": tracked_by(given), "executor": executor, **{name: given[name] for name in names}}
 
 
 def tracked_by(given: Any) -> list[str]:

@@ -37,6 +37,23 @@ class Command(NamedTuple):
     config: str = ""
 
 
+EXECUTOR = Option(
+    "--executor",
+    "where jobs run: local, or shared among all hosts that see the folder; in a file also `{name: ..., options: ...}`",
+    None,
+    str | dict[str, Any] | None,
+    "NAME",
+)
+EXECUTOR_OPTIONS = Option(
+    "--executor-options", "options of the executor, such as '{lease: 60}'", {}, dict[str, Any], "OPTIONS"
+)
+STORAGE = Option(
+    "--storage",
+    "where trials are kept: sqlite, journal (the default where several hosts tune), or the URL of a database",
+    None,
+    str | None,
+    "STORAGE",
+)
 OUT = Option("--out", "folder of all runs", "runs", shown="FOLDER")
 DATA = Option(
     "--data-dir", "where data sets are; by default SANDBOX_DATA, then the user's cache", None, str | None, "FOLDER"
@@ -104,7 +121,17 @@ COMMANDS: dict[str, Command] = {
                 list[str],
                 "PATH=VALUES",
             ),
+            Option(
+                "--join",
+                "work on the comparison, grid or tuning in this folder, which another host shares, until all is done",
+                None,
+                str | None,
+                "FOLDER",
+            ),
             JOBS,
+            EXECUTOR,
+            EXECUTOR_OPTIONS,
+            STORAGE._replace(sentence="of a tuning that is joined: the URL of its database"),
             OUT,
             DATA,
             TRACK,
@@ -123,6 +150,9 @@ COMMANDS: dict[str, Command] = {
             Option("--trials", "trials of every rule on every task", 20, int, "20"),
             Option("--seeds", "seeds of a trial, whose mean counts; not those of the comparison", 1, int, "1"),
             Option("--jobs", "number of processes, each tuning one rule", 2, int, "2"),
+            EXECUTOR,
+            EXECUTOR_OPTIONS,
+            STORAGE,
             OUT,
             DATA,
             SKIP,
@@ -133,7 +163,7 @@ COMMANDS: dict[str, Command] = {
         "continue a stopped run, comparison, grid or tuning, bit for bit",
         "sandbox resume runs/FOLDER",
         (),
-        (FOLDER, JOBS, DATA, TRACK, SKIP, MIXED),
+        (FOLDER, JOBS, EXECUTOR, EXECUTOR_OPTIONS, STORAGE, DATA, TRACK, SKIP, MIXED),
     ),
     "report": Command(
         "sandbox.cli.runs:report",
@@ -164,6 +194,8 @@ COMMANDS: dict[str, Command] = {
             Option("--seed", "seed of the noise in the currents", 0, int, "0"),
             Option("--html", "write one page for all neurons to this file", None, str | None, "FILE"),
             Option("--jobs", "number of processes, where there are several neurons", 2, int, "2"),
+            EXECUTOR,
+            EXECUTOR_OPTIONS,
         ),
     ),
     "check": Command(

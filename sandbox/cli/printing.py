@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 MINUTE = 60.0  # [s] between two lines of progress where there is no terminal
-_begun: list[Path] = []  # the folder of this command, for the message after an interruption
+_begun: list[tuple[Path, str]] = []  # the folder of this command, and what continues it, after an interruption
 
 
 class Bar:
@@ -48,9 +48,15 @@ class Bar:
             self.bar.close()
 
 
-def begin(given: Any, folder: Path) -> Path:
-    """Print the folder of a command before it starts, unless the output is JSON; remember it for `continuation`."""
-    _begun[:] = [folder]
+def begin(given: Any, folder: Path, again: str = "sandbox resume") -> Path:
+    """Print the folder of a command before it starts, unless the output is JSON; remember it for `continuation`.
+
+    Args:
+        given: the parsed command line.
+        folder: of the command.
+        again: the command that, followed by the folder, continues it.
+    """
+    _begun[:] = [(folder, again)]
     if not given.json:
         print(f"folder: {folder}", file=sys.stderr, flush=True)
     return folder
@@ -63,7 +69,8 @@ def begun() -> bool:
 
 def continuation() -> str:
     """Return the command that continues the one that was begun."""
-    return f"sandbox resume {shlex.quote(str(_begun[0])) if _begun else 'FOLDER'}"
+    folder, again = _begun[0] if _begun else ("FOLDER", "sandbox resume")
+    return f"{again} {shlex.quote(str(folder))}"
 
 
 def say(given: Any, facts: Any, text: str) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sandbox import executors
 from sandbox.cli import comparisons
+from sandbox.cli.executing import executor_of
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.config.experiment import Experiment
 from sandbox.measures import NAMES, measured, score
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
+from sandbox.runs.job import Job, run_elsewhere
 from sandbox.runs.run import run as run_experiment
 
 
@@ -42,11 +45,14 @@ def report(given: Any) -> int:
 
 
 def _run(experiment: Experiment, folder: Path, given: Any) -> int:
-    trackers = comparisons.tracked_by(given)
+    trackers, place = comparisons.tracked_by(given), begin(given, folder)
+    where = executor_of(given) if "executor" in given else "local"
     with Bar(given.json) as bar:
-        result = run_experiment(
-            experiment, begin(given, folder), data_dir=given.data_dir, progress=bar, trackers=trackers
-        )
+        if where == "local":
+            result = run_experiment(experiment, place, data_dir=given.data_dir, progress=bar, trackers=trackers)
+        else:
+            job = Job(experiment, place, given.data_dir, tuple(trackers))
+            result = run_elsewhere(job, executors.make(where, given.jobs), bar)
     text = "\n".join(
         [
             f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test "

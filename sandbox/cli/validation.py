@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sandbox import executors
 from sandbox.config.registry import Choice
-from sandbox.executors.local import run_all
+from sandbox.executors.base import Executor, Progress, free, run_all
 from sandbox.reference.conformance.report import ConformanceReport
 from sandbox.reference.conformance.validate import validate
 
@@ -28,41 +29,46 @@ class Validation:
     settings: dict[str, Any]
     folder: Path
 
-    def work(self, progress: Callable[[int, int], None]) -> None:
+    def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Validate on one thread."""
         import torch
 
         torch.set_num_threads(1)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / REPORT).write_bytes(pickle.dumps(validate(self.neuron.make("neuron"), **self.settings)))
+        found = pickle.dumps(validate(self.neuron.make("neuron"), **self.settings))
+        fence()
+        (self.folder / REPORT).write_bytes(found)
         progress(1, 1)
 
-    def failed(self) -> None:
+    def noted(self, state: str) -> None:
         """Do nothing: the index of runs has no validations."""
 
 
-def validate_all(choices: Mapping[str, Choice], jobs: int = 2, **settings: Any) -> dict[str, ConformanceReport]:
+def validate_all(
+    choices: Mapping[str, Choice], jobs: int = 2, executor: str | Executor = "local", **settings: Any
+) -> dict[str, ConformanceReport]:
     """Return the report of each neuron, by name.
 
     Args:
         choices: neurons by name.
         jobs: number of processes.
+        executor: where neurons are validated: a name of `sandbox.executors.EXECUTORS`, "local" by default, or an
+            executor. Any but "local" gets a folder in the current one, which its hosts must see.
         settings: those of `sandbox.validate`.
 
     Raises:
         ValueError: for `jobs` below 1, and for a neuron whose validation raised an exception.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs={jobs}: give a whole number, at least 1")
-    if jobs == 1 or len(choices) == 1:
+    where, here = executors.make(executor, jobs), executor == "local"
+    if here and (jobs == 1 or len(choices) == 1):
         return {name: validate(choice.make("neuron"), **settings) for name, choice in choices.items()}
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(prefix="validation-", dir=None if here else Path.cwd()) as place:
         started = {
             name: Validation(choice, settings, Path(place) / str(number))
             for number, (name, choice) in enumerate(choices.items())
         }
         # the neurons at the end of the library take longest, so they start first
-        errors = run_all([*reversed(started.values())], jobs, lambda done, total: None)
+        errors = run_all([*reversed(started.values())], where, lambda done, total: None, Path(place))
         for name, job in started.items():
             if job.folder in errors:
                 raise ValueError(f"{name} cannot be validated: {errors[job.folder]}")

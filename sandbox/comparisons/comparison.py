@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.linear import linear_baseline
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint
 from sandbox.config.registry import made, sources
-from sandbox.executors.local import run_all
+from sandbox.executors.base import Executor, run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs import index
@@ -113,6 +114,7 @@ def compare(
     skip_unfit: bool = False,
     mixed_revisions: bool = False,
     trackers: Sequence[str] = (),
+    executor: str | Executor = "local",
 ) -> dict[str, Any]:
     """Run every rule with every seed and write `table.json`; continue where an earlier attempt was stopped.
 
@@ -127,6 +129,8 @@ def compare(
         skip_unfit: leave out rules that cannot learn on this model, instead of raising `Unfit`.
         mixed_revisions: mark runs of another code revision in the table, instead of raising ValueError.
         trackers: names of trackers.
+        executor: where the runs are made: a name of `sandbox.executors.EXECUTORS`, "local" by default, or an executor,
+            such as `sandbox.executors.make("shared", 4, {"lease": 10.0})`. The results do not depend on it.
 
     Returns: the table.
 
@@ -137,13 +141,13 @@ def compare(
         RunFailed: after all others are done, for runs that failed.
     """
     folder = Path(folder)
-    require_jobs(jobs)
+    where = executors.make(executor, jobs)
     comparison = with_arrays(comparison, folder)
     check_names(comparison)
     made(trackers)
     with folders.locked(folder):
         planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions, tuple(trackers))
-        return planned.conclude(run_all(planned.jobs, jobs, progress or (lambda done, total: None)))
+        return planned.conclude(run_all(planned.jobs, where, progress or (lambda done, total: None), folder))
 
 
 class Planned(NamedTuple):
@@ -165,6 +169,7 @@ class Planned(NamedTuple):
             lines = "\n".join(f"  {place.name}: {message}" for place, message in mine.items())
             whole = sum(map(len, self.places.values()))
             raise RunFailed(f"{len(mine)} of {whole} runs failed; the others are kept in {self.folder}:\n{lines}")
+        self._require_results()
         sound = sort_out(self.places)
         done = [run for found in sound.runs.values() for run in found]
         made = require_one_revision(done, self.mixed)
@@ -175,6 +180,15 @@ class Planned(NamedTuple):
         files.write_json(self.folder / "table.json", table)
         files.write_json(self.folder / "provenance.json", folders.provenance(self.data.checksum, code))
         return table
+
+    def _require_results(self) -> None:
+        """Raise RunFailed where the executor says that a run is done, and its result is not in its folder."""
+        for job in self.jobs:
+            if not (job.folder / "result.json").exists():
+                raise RunFailed(
+                    f"{job.folder.name} was done on another host, and its result is not in {self.folder}: name a "
+                    "folder that all hosts see with --out"
+                )
 
 
 def plan(
@@ -234,12 +248,6 @@ def check_names(comparison: Comparison) -> None:
     """Raise ValueError for a misspelt name or option, before anything is written."""
     for experiments in comparison.experiments().values():
         experiments[0].check()
-
-
-def require_jobs(jobs: int) -> None:
-    """Raise ValueError for fewer than one process."""
-    if jobs < 1:
-        raise ValueError(f"jobs={jobs}: give the number of processes, at least 1")
 
 
 def compared_runs(folder: Path) -> list[FinishedRun]:

@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 
 from rules.errors import unknown
+from sandbox import executors
 from sandbox.comparisons.admission import Unfit
-from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, require_jobs, with_arrays
+from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, with_arrays
 from sandbox.comparisons.ranking import make_overall
 from sandbox.config.identity import fingerprint
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
-from sandbox.executors.local import run_all
+from sandbox.executors.base import Executor, run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
@@ -74,9 +75,16 @@ def read_grid(name: str) -> Grid:
     content = yaml.safe_load(path.read_text())
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no comparison: write `experiment`, `rules` and `seeds`, or `comparisons`")
+    content.pop("executor", None)  # where its runs are made: `executor_of`
     if "comparisons" not in content:
         return Grid([from_dict(Comparison, content)], path.stem)
     return grid_from(content, path.stem)
+
+
+def executor_of(name: str) -> Any:
+    """Return what a preset, or the YAML file of a grid or comparison, says of its executor; None if it says nothing."""
+    content = yaml.safe_load(presets().get(name, Path(name)).read_text())
+    return content.get("executor") if isinstance(content, dict) else None
 
 
 def grid_from(content: Mapping[str, Any], name: str = "grid") -> Grid:
@@ -97,6 +105,7 @@ def run_grid(
     skip_unfit: bool = False,
     mixed_revisions: bool = False,
     trackers: Sequence[str] = (),
+    executor: str | Executor = "local",
 ) -> dict[str, Any]:
     """Run every comparison in a folder below `folder` and write `overall.json`; continue where it was stopped.
 
@@ -105,7 +114,7 @@ def run_grid(
 
     Returns: the ranking over all tasks, with the table of each comparison under `tables`.
     """
-    require_jobs(jobs)
+    where = executors.make(executor, jobs)
     grid = replace(grid, comparisons=[with_arrays(each, folder / each.identity) for each in grid.comparisons])
     for comparison in grid.comparisons:
         check_names(comparison)
@@ -122,7 +131,8 @@ def run_grid(
                 refused.append(str(error))
         if refused:
             raise ValueError("\n".join(refused))
-        errors = run_all([job for each in planned for job in each.jobs], jobs, progress or (lambda done, total: None))
+        work = [job for each in planned for job in each.jobs]
+        errors = run_all(work, where, progress or (lambda done, total: None), folder)
         tables, failed = {}, []
         for each in planned:
             try:

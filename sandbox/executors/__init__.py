@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from rules.errors import unknown
+from rules.options import built
 from sandbox.executors.base import Executor
 
 # Name -> class, called with `jobs` (how many run at a time) and its own options; one whose package is not installed
@@ -39,9 +40,14 @@ def make(executor: str | Executor, jobs: int, options: Mapping[str, Any] | None 
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: give the number of processes, at least 1")
     if not isinstance(executor, str):
+        if not isinstance(executor, Executor):
+            raise ValueError(
+                f"executor is a {type(executor).__name__}: give a name, {', '.join(EXECUTORS)}, or an object with the "
+                "methods of sandbox.executors.base.Executor"
+            )
         return executor
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     module, name = EXECUTORS[executor].split(":")
     kind = getattr(import_module(module), name)
-    return kind(jobs, **(options or {}))  # type: ignore[no-any-return]
+    return built("executor", executor, kind, options or {}, jobs=jobs)  # type: ignore[no-any-return]

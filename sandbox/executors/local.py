@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sandbox.executors import session
 from sandbox.executors.base import Progress, Status, Work, summed
 from sandbox.executors.pool import Pool
 from sandbox.executors.worker import DONE, record
@@ -30,7 +31,8 @@ class Local:
         self._restarts: dict[Path, int] = {}
 
     def submit(self, jobs: Sequence[Work], folder: Path) -> None:
-        """Start workers with the first jobs."""
+        """Start workers with the first jobs; raise ValueError for jobs that another host has joined."""
+        session.end(folder, [job.folder for job in jobs])
         self._waiting = list(jobs)
         self._status = {job.folder: Status("waiting") for job in jobs}
         self._errors, self._restarts = {}, dict.fromkeys(self._status, 0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from sandbox.executors.claims import HELD, newest
 from sandbox.machine import files
-from sandbox.machine.host import me
+from sandbox.machine.host import is_gone, me
 from sandbox.machine.packages import own_version
 from sandbox.machine.revision import revision
 
@@ -46,8 +47,10 @@ def find(folder: Path) -> Session:
             f"{folder} is not shared: begin it with `sandbox compare --executor shared ...` or, if it has begun, with "
             f"`sandbox resume {folder} --executor shared`, on a disk that both hosts see"
         )
-    found: Any = files.read_json(folder / NAME)
-    session = Session(**found)
+    try:
+        session = Session(**files.read_json(folder / NAME))
+    except TypeError as error:
+        raise ValueError(f"{folder / NAME} is damaged ({error}); remove it and resume the caller") from error
     theirs, ours = (session.version, session.revision), (own_version(), revision())
     if theirs != ours:
         raise ValueError(
@@ -55,3 +58,21 @@ def find(folder: Path) -> Session:
             f"{ours[0]}, revision {ours[1]}. Install the same on all hosts"
         )
     return session
+
+
+def end(folder: Path, jobs: Sequence[Path]) -> None:
+    """Close the session in a folder, because its jobs are about to be done without claims.
+
+    Raises:
+        ValueError: where a host that joined still has some of them.
+    """
+    if not (folder / NAME).exists():
+        return
+    for place in jobs:
+        found = newest(place)
+        if found is not None and found.state == HELD and found.by is not None and not is_gone(found.by):
+            raise ValueError(
+                f"{place.name} is being worked on by {found.by.host}, process {found.by.pid}, which joined: continue "
+                f"beside it with `sandbox resume {folder} --executor shared`, or stop it first"
+            )
+    (folder / NAME).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -73,30 +74,39 @@ class Shared:
     Args:
         jobs: number of processes on this host.
         lease: time without a sign after which a holder on another host counts as gone [s], 30 by default.
-        joins: whether this host joins a call of another one, and leaves its session as it is.
 
     Raises:
-        ValueError: for a lease that is not above 0.
+        ValueError: for a lease that is not a time above 0.
     """
 
-    def __init__(self, jobs: int, lease: float = LEASE, joins: bool = False) -> None:
-        if not lease > 0:
-            raise ValueError(f"lease={lease}: give a time in seconds above 0, such as lease={LEASE}")
-        self.processes, self.lease, self._joins = jobs, lease, joins
+    def __init__(self, jobs: int, lease: float = LEASE) -> None:
+        if isinstance(lease, bool) or not isinstance(lease, (int, float)) or not 0 < lease < math.inf:
+            raise ValueError(f"lease={lease!r}: give a time in seconds above 0, such as lease={LEASE}")
+        self.processes, self.lease = jobs, float(lease)
+        self._joins = False
         self._pool: Pool | None = None
         self._watch = Watch(lease)
-        self._waiting: list[Work] = []  # in the order of the plan, those given back first
+        self._waiting: dict[Path, Work] = {}  # in the order of the plan, those given back first
         self._ours: dict[Path, Claimed] = {}
         self._theirs: dict[Path, Work] = {}
         self._status: dict[Path, Status] = {}
         self._errors: dict[Path, str] = {}
         self._restarts: dict[Path, int] = {}
         self._looked = -LOOK
+        self.here = 0  # jobs that this host has done
+
+    @classmethod
+    def joining(cls, jobs: int, lease: float) -> Shared:
+        """Return the executor of a host that joins a call of another one, and leaves its session as it is."""
+        made = cls(jobs, lease)
+        made._joins = True
+        return made
 
     def submit(self, jobs: Sequence[Work], folder: Path) -> None:
         """Write down which jobs there are; those that failed earlier are free again."""
         self._status = {job.folder: Status("waiting") for job in jobs}
-        self._waiting, self._ours, self._theirs, self._errors = list(jobs), {}, {}, {}
+        self._waiting = {job.folder: job for job in jobs}
+        self._ours, self._theirs, self._errors = {}, {}, {}
         self._restarts = dict.fromkeys(self._status, 0)
         self._pool = Pool(self.processes, jobs)
         if not self._joins:
@@ -137,14 +147,14 @@ class Shared:
 
     def _fill(self, pool: Pool) -> None:
         """Claim jobs for the workers that have none."""
-        for job in list(self._waiting):
+        for job in list(self._waiting.values()):
             if not pool.has_room:
                 return
             found = claims.newest(job.folder)
             if found is None or found.state == claims.FREE or self._is_over(job.folder, found):
                 held = claims.claim(job.folder, found, version=own_version(), revision=revision())
                 if held is not None:
-                    self._waiting.remove(job)
+                    del self._waiting[job.folder]
                     self._ours[job.folder] = mine = Claimed(job, held, self.lease / BEATS)
                     pool.start(mine)
                     continue
@@ -160,10 +170,10 @@ class Shared:
             found = claims.newest(place)
             if found is None or found.state == claims.FREE or self._is_over(place, found):
                 del self._theirs[place]
-                self._waiting.insert(0, job)
+                self._waiting = {place: job, **self._waiting}
             else:
                 self._sort(job, found)
-        for job in list(self._waiting):  # all go through the plan in its order, so that the rest is free, too
+        for job in list(self._waiting.values()):  # all go through the plan in its order, so that the rest is free, too
             found = claims.newest(job.folder)
             if found is None or found.state == claims.FREE or self._is_over(job.folder, found):
                 break
@@ -180,8 +190,7 @@ class Shared:
         place = job.folder
         if found is None or found.state == claims.FREE:
             return
-        if job in self._waiting:
-            self._waiting.remove(job)
+        self._waiting.pop(place, None)
         if found.state == claims.HELD:
             self._theirs[place] = job
             told = claims.pulse(place, found.number)
@@ -213,5 +222,6 @@ class Shared:
             self._theirs[place] = held.job
             return
         self._status[place] = Status(state, *steps)
+        self.here += state == claims.DONE
         if message != DONE:
             self._errors[place] = message

@@ -10,10 +10,15 @@ from sandbox.microscope.look import Look, Row
 NAME = "microscope.jsonl"  # in the folder of a run
 
 
+def lines(look: Look) -> str:
+    """Return a look as lines of JSON."""
+    return "".join(json.dumps(row._asdict()) + "\n" for row in look.rows)
+
+
 def write_look(path: Path, look: Look) -> None:
     """Append all lines of a look in one write."""
     with open(path, "a") as file:
-        file.write("".join(json.dumps(row._asdict()) + "\n" for row in look.rows))
+        file.write(lines(look))
 
 
 def read_rows(path: Path) -> list[Row]:

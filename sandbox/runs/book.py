@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from typing import Any
 import torch
 
 from rules import StepInfo, Trainer
+from sandbox.executors.base import free
 from sandbox.ledger import Bill
 from sandbox.machine import files
 from sandbox.measures import measured, score
 from sandbox.microscope import journal
+from sandbox.microscope.look import Look
 from sandbox.runs import folder as folders
 from sandbox.tracking.together import Tracked
 
@@ -31,7 +35,14 @@ class Book:
     after it.
     """
 
-    def __init__(self, folder: Path, trainer: Trainer, tracked: Tracked, batch_size: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        trainer: Trainer,
+        tracked: Tracked,
+        batch_size: int,
+        fence: Callable[[], None] = free,
+    ) -> None:
         self.trainer = trainer
         self.tracked = tracked
         self.metrics = folder / "metrics.jsonl"
@@ -41,6 +52,8 @@ class Book:
         self.health: list[str] = []
         self.saved = 0  # step of the newest checkpoint
         self._batch_size = batch_size
+        self._fence = fence  # called before each write
+        self._lines, self._looked = 0, 0  # bytes of the two files that are ours
         self._loss, self._steps = (
             0.0,
             0.0,
@@ -64,6 +77,7 @@ class Book:
 
     def note(self, epoch: int, validation: dict[str, float]) -> None:
         """Write the epoch's line, then a checkpoint, then pass the line to the trackers."""
+        self._fence()
         line = {
             "epoch": epoch,
             "step": self.trainer.steps,
@@ -72,20 +86,25 @@ class Book:
             "validation_loss": validation["loss"],
             **self.bill.facts(),
         }
-        with open(self.metrics, "a") as file:
-            file.write(json.dumps(line) + "\n")
+        self._lines = _put(self.metrics, self._lines, json.dumps(line) + "\n")
         self._loss, self._steps = 0.0, 0.0
         self.save()
         self.tracked.log(line, self.health)
 
+    def look(self, look: Look) -> None:
+        """Write a look of the microscope."""
+        self._fence()
+        self._looked = _put(self.looks, self._looked, journal.lines(look))
+
     def save(self) -> None:
         """Write the checkpoint atomically."""
+        self._fence()
         file = io.BytesIO()
         state = {
             "format": folders.FORMAT,
             "trainer": self.trainer.state_dict(),
-            "lines": self.metrics.stat().st_size,
-            "looks": self.looks.stat().st_size if self.looks.exists() else 0,
+            "lines": self._lines,
+            "looks": self._looked,
             "book": {
                 "bill": self.bill.state_dict(),
                 "health": self.health,
@@ -100,6 +119,7 @@ class Book:
 
     def resume(self) -> bool:
         """Load the newest checkpoint and drop the lines written after it; return False if there is none."""
+        self._fence()
         if not self.checkpoint.exists():
             self.metrics.unlink(missing_ok=True)
             self.looks.unlink(missing_ok=True)
@@ -119,7 +139,21 @@ class Book:
             with open(self.looks, "a") as file:
                 file.truncate(looks)
         self.saved = self.trainer.steps
+        self._lines, self._looked = lines, looks
         return True
+
+
+def _put(path: Path, place: int, text: str) -> int:
+    """Write text at a place of a file, in bytes from its beginning; return where the text ends.
+
+    Unlike what appends, a process that lost its run while it was suspended, and wakes within its last write, writes the
+    bytes that its successor has written there, or will.
+    """
+    content = text.encode()
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b") as file:
+        file.seek(place)
+        file.write(content)
+    return place + len(content)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from filelock import FileLock, Timeout
 from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
 from sandbox.machine import files
+from sandbox.machine.revision import revision as revision
 
 PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder
 # Of the folder; a reader rejects a larger one. Format 1 had pickled classes in its checkpoints; format 2 had other
@@ -169,17 +169,6 @@ def surroundings() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "versions": {name: _version(name) for name in packages},
     }
-
-
-def revision() -> str:
-    """Return the git revision of the code, with a plus sign if files have changed since; `unknown` if not in git."""
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def _version(name: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import sources
+from sandbox.executors.base import Executor, Progress, free, run_all
+from sandbox.machine import files
 from sandbox.runs import index
+from sandbox.runs.book import RunFailed
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.run import run
 
@@ -30,7 +33,7 @@ class Job:
         """Whether the configuration names code of the user's own."""
         return bool(sources(asdict(self.experiment)))
 
-    def work(self, progress: Callable[[int, int], None]) -> None:
+    def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Run the experiment."""
         run(
             self.experiment,
@@ -39,8 +42,21 @@ class Job:
             progress=progress,
             patience=PATIENCE,
             trackers=self.track,
+            fence=fence,
+            indexed=False,
         )
 
-    def failed(self) -> None:
-        """Record the failure in the index."""
-        index.record(self.folder, self.experiment, "failed")
+    def noted(self, state: str) -> None:
+        """Record in the index that the run has begun, or how it ended."""
+        if state != "waiting":
+            test = files.read_json(self.folder / "result.json")["test"] if state == "done" else None
+            index.record(self.folder, self.experiment, state, test)
+
+
+def run_elsewhere(job: Job, executor: Executor, progress: Progress) -> dict[str, Any]:
+    """Make one run by an executor; return its result, or raise RunFailed with the error."""
+    errors = run_all([job], executor, progress, job.folder)
+    if errors:
+        raise RunFailed(f"{job.folder} failed: {errors[job.folder]}")
+    found: dict[str, Any] = files.read_json(job.folder / "result.json")
+    return found

@@ -6,10 +6,9 @@ import multiprocessing
 import sqlite3
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from rules.generators import Globals
 from rules.seeds import derived
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
+from sandbox.executors.base import free
 from sandbox.machine import devices, files
 from sandbox.measures import measured, score
-from sandbox.microscope import journal
 from sandbox.networks.calibration import calibrate, firing_report
 from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
@@ -52,6 +51,8 @@ def run(
     progress: Progress | None = None,
     patience: float = 0.0,
     trackers: Sequence[str | Tracker] = (),
+    fence: Callable[[], None] = free,
+    indexed: bool = True,
 ) -> dict[str, Any]:
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
@@ -68,6 +69,8 @@ def run(
         patience: how long to wait for another process that uses the folder [s], 0 by default.
         trackers: names or instances. They get every line of metrics, but nothing of a run that was already finished.
             They are not part of the configuration; if one fails, the run continues.
+        fence: called before each write while learning; it raises where another process has taken the run over.
+        indexed: whether to write the run into the index; a worker leaves that to the process that started it.
 
     Returns: the content of `result.json`.
 
@@ -79,6 +82,7 @@ def run(
         RunFailed: for a NaN or an infinity; the message names the last good checkpoint.
     """
     folder, active = Path(folder), made(trackers)
+    noted = index.record if indexed else _unnoted
     if not (folder / "result.json").exists():
         devices.require(experiment.device)
     with folders.locked(folder, patience), own_process(experiment):
@@ -90,32 +94,42 @@ def run(
         if not result.exists():
             (folder / "error.txt").unlink(missing_ok=True)
             keep(experiment, folder)
-            index.record(folder, experiment, "running")
-            with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment):
-                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
+            noted(folder, experiment, "running")
+            with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment, noted):
+                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked, fence)
                 tracked.end("finished", learned)
+            fence()
             files.write_json(result, learned)
         found: dict[str, Any] = files.read_json(result)
         if progress is not None:
             progress(found["steps"], found["steps"])
-        index.record(folder, experiment, "done", found["test"])
+        noted(folder, experiment, "done", found["test"])
         return found
 
 
+def _unnoted(folder: Path, experiment: Experiment, status: str, test: Mapping[str, Any] | None = None) -> None:
+    """Write into no index: in a worker."""
+
+
 @contextmanager
-def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
+def failures(folder: Path, experiment: Experiment, noted: Callable[..., None] = index.record) -> Iterator[None]:
     """Record in the folder and in the index that a run failed with an exception; Ctrl-C does not count as a failure."""
     try:
         yield
     except (Exception, SystemExit) as error:
         with suppress(OSError, sqlite3.Error):  # the disk may be full
             (folder / "error.txt").write_text(f"{error}\n", errors="backslashreplace")  # the index is rebuilt from it
-            index.record(folder, experiment, "failed")
+            noted(folder, experiment, "failed")
         raise
 
 
 def _learn(
-    experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked
+    experiment: Experiment,
+    folder: Path,
+    data_dir: str | None,
+    progress: Progress,
+    tracked: Tracked,
+    fence: Callable[[], None],
 ) -> dict[str, Any]:
     data = loaded(experiment, data_dir)
     trainer, train = prepare(experiment, data)
@@ -125,13 +139,13 @@ def _learn(
     test = evaluation(experiment, data.test, "test")
     folders.check_data(folder, data.checksum)
     files.write_json(folder / "provenance.json", folders.provenance(data.checksum, sources(asdict(experiment))))
-    book = Book(folder, trainer, tracked, experiment.batch_size)
+    book = Book(folder, trainer, tracked, experiment.batch_size, fence)
     resumed = book.resume()
     tracked.begin(book.metrics)
     if not resumed:
         book.note(epoch=0, validation=trainer.evaluate(validation))
     total = experiment.epochs * len(train)
-    shown = train if microscope is None else microscope.watch(trainer, train, partial(journal.write_look, book.looks))
+    shown = train if microscope is None else microscope.watch(trainer, train, book.look)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HealthWarning)  # printed below, and kept in the book
@@ -146,6 +160,7 @@ def _learn(
                 progress(info.step, total)
     except (NonFinite, Unhealthy) as error:
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
+    fence()
     files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))
     steps = len(sample.x) if is_timed(validation.encoder) else 1

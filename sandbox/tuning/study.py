@@ -16,6 +16,7 @@ from rules.spaces import Range, Space, space_of
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint
 from sandbox.config.registry import find
+from sandbox.executors.base import Progress, free
 from sandbox.measures import score
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
@@ -23,8 +24,8 @@ from sandbox.runs.folder import PATIENCE
 from sandbox.runs.job import Job
 from sandbox.runs.run import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset
+from sandbox.tuning.storage import FILES, SQLITE, opened
 
-STORAGE = "tuning.sqlite"
 FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
 RANDOM = 4  # random trials before the sampler uses earlier results
 TUNED = ("train", "validation")  # the splits that tuning looks at
@@ -43,6 +44,7 @@ class Study:
     seeds: int
     root: Path
     data_dir: str | None = None
+    storage: str = SQLITE  # `sqlite`, `journal` or the URL of a database
 
     def __post_init__(self) -> None:
         _ = self.space
@@ -53,19 +55,25 @@ class Study:
         return self.root / "studies" / self.name.replace(":", ".")
 
     @property
+    def stored(self) -> str:
+        """Its name in the storage; a database may have studies of other tunings, too."""
+        return self.name if self.storage in FILES else f"{self.root.resolve().name}/{self.name}"
+
+    @property
     def space(self) -> Space:
         """The search space that its rule declares."""
         name = self.experiment.rule.name
         return space_of(name, find("rule", name))
 
-    def failed(self) -> None:
+    def noted(self, state: str) -> None:
         """Do nothing: trials are in no index."""
 
-    def work(self, progress: Callable[[int, int], None]) -> None:
+    def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Run trials until the budget is spent; trials in which an earlier process was killed are repeated."""
         optuna = optuna_()
         with folders.locked(self.folder, PATIENCE), quiet():
-            study = optuna.load_study(study_name=self.name, storage=storage(self.root))
+            study = optuna.load_study(study_name=self.stored, storage=opened(self.storage, self.root))
+            fence()
             finished = _abandon(study, optuna)
             data = tunable(attached(self.experiment, self.root).load(self.data_dir, TUNED))
             progress(finished, self.trials)
@@ -74,6 +82,7 @@ class Study:
                 trial = study.ask()
                 options = {name: _suggest(trial, name, found) for name, found in self.space.items()}
                 values = [validated(e, data) for e in self.runs(options)]
+                fence()
                 study.tell(trial, sum(values) / len(values))
                 finished += 1
                 progress(finished, self.trials)
@@ -125,13 +134,6 @@ def having(rule: RuleConfig, options: Mapping[str, Any]) -> RuleConfig:
         taken = {name: value for name, value in theirs.items() if name in inspect.signature(valid).parameters}
         rule = replace(rule, plasticity=replace(rule.plasticity, options={**rule.plasticity.options, **taken}))
     return replace(rule, options={**rule.options, **given})
-
-
-def storage(folder: Path) -> Any:
-    """Open Optuna's SQLite storage, waiting up to 60 s for other processes."""
-    return optuna_().storages.RDBStorage(
-        f"sqlite:///{(folder / STORAGE).resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
 
 
 def summary(study: Any) -> dict[str, Any]:

@@ -15,18 +15,20 @@ from typing import Any
 
 import yaml
 
+from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
-from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, require_jobs, with_arrays
+from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, with_arrays
 from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import changed, fingerprint
 from sandbox.config.registry import sources
-from sandbox.executors.local import run_all
+from sandbox.executors.base import Executor, run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
-from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, storage, summary, tunable
+from sandbox.tuning import storage as storages
+from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, summary, tunable
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,10 @@ class Tuning:
         """A readable name with a hash of the whole configuration."""
         return f"tune-{self.grid.name}-{fingerprint(self)}"
 
-    def studies(self, folder: Path, data_dir: str | None = None) -> list[Study]:
+    def studies(self, folder: Path, data_dir: str | None = None, storage: str = storages.SQLITE) -> list[Study]:
         """Return a study for each rule of each comparison; raise ValueError for a rule without a search space."""
         return [
-            Study(f"{comparison.identity}/{label}", first, self.trials, self.seeds, folder, data_dir)
+            Study(f"{comparison.identity}/{label}", first, self.trials, self.seeds, folder, data_dir, storage)
             for comparison in self.grid.comparisons
             for label, (first, *_) in comparison.experiments().items()
         ]
@@ -73,11 +75,14 @@ def tune(
     data_dir: str | None = None,
     progress: Progress | None = None,
     skip_unfit: bool = False,
+    executor: str | Executor = "local",
+    storage: str | None = None,
 ) -> dict[str, Any]:
     """Spend the budget of every rule, or what an earlier attempt left of it.
 
-    The folder gets Optuna's storage `tuning.sqlite`, `tuning.json` (budget, every trial, best so far) and `tuned.yaml`,
-    the given comparisons with the best options filled in. The test split is emptied before anything learns.
+    The folder gets Optuna's storage, `tuning.json` (budget, every trial, best so far) and `tuned.yaml`, the given
+    comparisons with the best options filled in. The test split is emptied before anything learns. Neither executor nor
+    storage changes a result.
 
     Args:
         tuning: comparisons and budget.
@@ -86,39 +91,45 @@ def tune(
         data_dir: of downloaded data; None for the default folder.
         progress: called with the numbers of finished and of all trials.
         skip_unfit: whether to leave out rules that cannot learn on a task; False by default.
+        executor: where rules are tuned: a name of `sandbox.executors.EXECUTORS`, "local" by default, or an executor.
+        storage: where trials are kept: "sqlite" (`tuning.sqlite`, the default on one host), "journal"
+            (`tuning.journal`, the default where several hosts tune), or the URL of a database that Optuna can use.
 
     Returns:
         The content of `tuning.json`.
 
     Raises:
-        ValueError: before the first trial, for a rule without a search space, or with rules that cannot learn here.
-        ImportError: Optuna is not installed.
+        ValueError: before the first trial, for a rule without a search space, with rules that cannot learn here, or for
+            SQLite on a network file system.
+        ImportError: Optuna is not installed, or what the executor needs.
         FolderInUse: another process works in the folder.
         RunFailed: a study failed; raised after all others are done.
     """
-    require_jobs(jobs)
+    where = executors.make(executor, jobs)
     optuna = optuna_()
     comparisons = [with_arrays(each, folder) for each in tuning.grid.comparisons]
     tuning = replace(tuning, grid=replace(tuning.grid, comparisons=comparisons))
     for comparison in comparisons:
         check_names(comparison)
-    studies = tuning.studies(folder, data_dir)
+    storage = storages.chosen(storage, folder, executor != "local")
+    studies = tuning.studies(folder, data_dir, storage)
     with folders.locked(folder), quiet():
         folders.write_config(folder, "tuning", asdict(tuning))
         for comparison in comparisons:
             keep(comparison.experiment, folder)
         left_out, measures = _admitted(tuning, data_dir, skip_unfit)
         studies = [study for study in studies if study.name not in left_out]
-        kept = storage(folder)
+        storages.keep(storage, folder)
+        kept = storages.opened(storage, folder)
         for study in studies:
-            optuna.create_study(study_name=study.name, storage=kept, direction="maximize", load_if_exists=True)
-        errors = run_all(studies, jobs, progress or (lambda done, total: None))
+            optuna.create_study(study_name=study.stored, storage=kept, direction="maximize", load_if_exists=True)
+        errors = run_all(studies, where, progress or (lambda done, total: None), folder)
         if errors:
             lines = "\n".join(f"  {place.relative_to(folder)}: {message}" for place, message in errors.items())
             raise RunFailed(
                 f"{len(errors)} of {len(studies)} rules could not be tuned; trials are kept in {folder}:\n{lines}"
             )
-        found = {study.name: summary(optuna.load_study(study_name=study.name, storage=kept)) for study in studies}
+        found = {study.name: summary(optuna.load_study(study_name=study.stored, storage=kept)) for study in studies}
         facts = {
             "budget": {"trials": tuning.trials, "seeds": tuning.seeds, "first_seed": FIRST_SEED, "random": RANDOM},
             "revision": folders.revision(),
