@@ -42,7 +42,7 @@ class Chain:
             progress(step, self.steps)
             with open(self.folder / "attempts.txt", "a") as file:
                 file.write(f"{os.getpid()}\n")
-            if self.harm and step == self.steps // 2:
+            if self.harm and step >= self.steps // 2:
                 self._end()
         fence()
         (self.folder / "result.json").write_text(json.dumps(value))

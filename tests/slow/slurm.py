@@ -18,7 +18,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 AuthType=auth/munge
-AuthInfo=socket={place}/munge.socket,cred_expire=2
+AuthInfo=socket={place}/munge.socket,cred_expire=5
 CryptoType=crypto/munge
 SlurmUser=root
 StateSaveLocation={place}/state
