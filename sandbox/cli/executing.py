@@ -32,7 +32,8 @@ def executor_of(given: Any, said: Any = None) -> str | Executor:
         said: what a file says: a name, or a dict with `name` and `options`.
     """
     found = given.executor if given.executor is not None else said
-    name, options = found, {}
+    name: Any = found
+    options: dict[str, Any] = {}
     if isinstance(found, dict):
         for key in found:
             if key not in KEYS:

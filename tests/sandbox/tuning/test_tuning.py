@@ -23,7 +23,8 @@ from sandbox.report import write_report
 from sandbox.runs import folder as folders
 from sandbox.runs.run import run
 from sandbox.tuning import study
-from sandbox.tuning.study import FIRST_SEED, TUNED, Study, having, optuna_, storage, tunable, validated
+from sandbox.tuning.storage import opened
+from sandbox.tuning.study import FIRST_SEED, TUNED, Study, having, optuna_, tunable, validated
 from sandbox.tuning.tuning import Tuning, as_yaml, tune, tuned
 from tests.sandbox.runs.test_run import TINY, Stop
 
@@ -31,7 +32,7 @@ GUARDED = replace(TINY, task=replace(TINY.task, name="tests.guarded:Guarded"), e
 PLAN = Tuning(Grid([Comparison(GUARDED, ["bptt", RuleConfig("spsa", {"draws": 1})], seeds=1)]), trials=6)
 
 
-def in_this_process(jobs, processes, progress):
+def in_this_process(jobs, executor, progress, folder):
     for job in jobs:
         job.work(progress)
     return {}
@@ -105,7 +106,7 @@ def test_an_interrupted_trial_is_asked_for_again_and_counts_once(whole, tmp_path
             tune(PLAN, tmp_path / "t")
     assert tune(PLAN, tmp_path / "t") == facts
     assert (tmp_path / "t" / "tuning.json").read_bytes() == (folder / "tuning.json").read_bytes()
-    kept = storage(tmp_path / "t")
+    kept = opened("sqlite", tmp_path / "t")
     states = [t.state.name for s in kept.get_all_studies() for t in kept.get_all_trials(s._study_id)]
     assert (states.count("COMPLETE"), states.count("FAIL")) == (18, 3)
 
