@@ -105,7 +105,7 @@ class Ray:
             further = {"address": self._address}
         try:
             self._ray.init(log_to_driver=False, logging_level="warning", **further)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises plain ones, too
             raise ValueError(f"executor ray: {_reason(error, self._address)}") from None
 
     def _fill(self) -> None:
@@ -135,9 +135,8 @@ class Ray:
             error = f"{type(failure).__name__}: {failure}"
         if error:
             self._errors[job.folder] = error
-        before = self._found[job.folder]
-        state = "failed" if error else "done"
-        self._found[job.folder] = before._replace(state=state, done=before.done if error else before.total)
+        last, _ = heard(job.folder, self._tickets[job.folder], self._found[job.folder])
+        self._found[job.folder] = last._replace(state="failed" if error else "done")
 
 
 def _task(job: Work, ticket: str, home: Path, settings: dict[str, str]) -> str:

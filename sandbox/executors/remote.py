@@ -57,7 +57,7 @@ def heard(folder: Path, ticket: Ticket, before: Status) -> tuple[Status, str]:
     Args:
         folder: of the job.
         ticket: of the job.
-        before: what was heard before; a worker that has ended says no more how many steps there were.
+        before: what was heard before, which counts until the next worker says more.
     """
     found = claims.newest(folder)
     if found is None or found.number <= ticket.after or found.state == claims.FREE:
@@ -65,7 +65,7 @@ def heard(folder: Path, ticket: Ticket, before: Status) -> tuple[Status, str]:
     if found.state == claims.HELD:
         told = claims.pulse(folder, found.number)
         return Status("running", *(told[1:] if told else before[1:])), ""
-    return before._replace(state=found.state, done=before.total), found.error
+    return Status(found.state, *found.steps), found.error
 
 
 def do(job: Work, ticket: str, home: Path, log: Path, patience: float = 10.0) -> str:
@@ -89,9 +89,14 @@ def do(job: Work, ticket: str, home: Path, log: Path, patience: float = 10.0) ->
     held = None
     while held is None:  # at once, but for a worker that ends in this moment
         held = claims.claim(job.folder, claims.newest(job.folder), ticket=ticket, log=str(log))
-    message = carried_out(Claimed(job, held, BEAT), lambda done, total: None)
+    steps = [0, 0]
+
+    def progress(done: int, total: int) -> None:
+        steps[:] = done, total
+
+    message = carried_out(Claimed(job, held, BEAT), progress)
     error = "" if message == DONE else message
-    held.end(claims.FAILED if error else claims.DONE, error)
+    held.end(claims.FAILED if error else claims.DONE, error, steps=steps)
     return error
 
 

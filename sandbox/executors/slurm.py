@@ -65,7 +65,6 @@ class Slurm:
     Raises:
         ValueError: for a value that SLURM does not know how to read.
         ImportError: if submitit is not installed.
-        OSError: if this machine has no `sbatch`.
     """
 
     def __init__(
@@ -88,7 +87,6 @@ class Slurm:
         words |= {"exclude": exclude, "mem": mem}
         _require_values(words, {"time": time, "cpus": cpus}, poll)
         self._submitit = _submitit()
-        require_commands()
         self._parameters = {f"slurm_{name}": word for name, word in words.items() if word is not None}
         self._parameters |= {"timeout_min": time, "cpus_per_task": cpus, "slurm_array_parallelism": jobs}
         self._parameters |= {"slurm_setup": _lines(setup), "slurm_signal_delay_s": min(90, time * 30)}
@@ -102,11 +100,17 @@ class Slurm:
         self._found: dict[Path, Status] = {}
 
     def submit(self, jobs: Sequence[Work], folder: Path) -> None:
-        """Put the jobs into the queue, except those that an earlier call has put there and that have not ended."""
+        """Put the jobs into the queue, except those that an earlier call has put there and that have not ended.
+
+        Raises:
+            ValueError: if this machine has no `sbatch`, SLURM does not answer or refuses the jobs, or their folder has
+                a name that it does not take.
+        """
+        require_commands()
         self._logs = folder.absolute() / "slurm"
         if not re.fullmatch(r"[^%\\\n\r]+", str(self._logs)):
             raise ValueError(
-                f"{self._logs}: SLURM replaces % and \\ in names of logs; choose another folder with --out"
+                f"{self._logs}: SLURM replaces % and \\ in names of logs; name another folder with --out"
             )
         self._jobs = {job.folder: job for job in jobs}
         self._restarts, self._errors = dict.fromkeys(self._jobs, 0), {}

@@ -16,7 +16,7 @@ STUCK = {  # reasons for which a job waits for ever
 }
 
 
-class Silent(OSError):
+class Silent(ValueError):
     """The controller of SLURM does not answer."""
 
 
@@ -29,10 +29,10 @@ class Queued(NamedTuple):
 
 
 def require_commands() -> None:
-    """Raise OSError if this machine does not submit to SLURM."""
+    """Raise ValueError if this machine does not submit to SLURM."""
     for command in COMMANDS:
         if shutil.which(command) is None:
-            raise OSError(
+            raise ValueError(
                 f"{command} is not on PATH: run this on a machine that submits to SLURM (a login node), or choose "
                 "another executor, such as --executor local"
             )

@@ -43,7 +43,7 @@ MaxArraySize={array}
 SlurmdTimeout=20
 SchedulerParameters=sched_interval=1,sched_min_interval=100000,batch_sched_delay=0
 SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
 """
 

@@ -106,7 +106,7 @@ def test_twenty_kills_of_workers(tmp_path):
 
 def test_jobs_that_are_preempted_are_requeued(tmp_path):
     """By the signal that SLURM sends before it takes a node away."""
-    jobs = chains(tmp_path, 2, steps=60)
+    jobs = chains(tmp_path, 2, steps=160)
 
     def preempt():
         started(jobs)
