@@ -27,6 +27,8 @@ HEAVY = {
     "plotly",
     "mlflow",
     "tensorboard",
+    "ray",
+    "submitit",
 }
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
     [

@@ -15,6 +15,8 @@ from sandbox.executors.base import Executor
 EXECUTORS = {
     "local": "sandbox.executors.local:Local",
     "shared": "sandbox.executors.shared:Shared",
+    "slurm": "sandbox.executors.slurm:Slurm",
+    "ray": "sandbox.executors.ray:Ray",
 }
 
 
@@ -33,7 +35,7 @@ def make(executor: str | Executor, jobs: int, options: Mapping[str, Any] | None 
     >>> make("locl", 2)
     Traceback (most recent call last):
     ...
-    ValueError: unknown executor 'locl'; nearest: 'local'; valid: local, shared
+    ValueError: unknown executor 'locl'; nearest: 'local'; valid: local, shared, slurm, ray
     """
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: give the number of processes, at least 1")

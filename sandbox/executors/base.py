@@ -123,10 +123,11 @@ def run_all(jobs: Sequence[Work], executor: Executor, progress: Progress, folder
 
 
 def summed(found: dict[Path, Status]) -> tuple[int, int]:
-    """Return the steps done and the total number of steps of all jobs; one that has not begun counts as the longest.
+    """Return the steps done and the total number of steps of all jobs; those that nobody saw are as the longest's.
 
-    >>> summed({Path("a"): Status("running", 3, 10), Path("b"): Status("waiting")})
-    (3, 20)
+    >>> summed({Path("a"): Status("running", 3, 10), Path("b"): Status("waiting"), Path("c"): Status("done")})
+    (13, 30)
     """
     longest = max((status.total for status in found.values()), default=0)
-    return sum(status.done for status in found.values()), longest * len(found)
+    unseen = sum(status.state == "done" and not status.total for status in found.values())
+    return sum(status.done for status in found.values()) + longest * unseen, longest * len(found)

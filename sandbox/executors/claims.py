@@ -38,6 +38,7 @@ class Link(NamedTuple):
     state: str  # held, free, done or failed
     by: Process | None = None  # who wrote it
     error: str = ""  # of a job that failed
+    steps: tuple[int, int] = (0, 0)  # done and in total, of a job that has ended; 0 where the link does not say
 
 
 class Pulse(NamedTuple):
@@ -62,7 +63,9 @@ def newest(folder: Path) -> Link | None:
     name = max(names)
     try:
         content = json.loads((folder / FOLDER / name).read_text())
-        return Link(int(name), content["state"], Process(*content["by"]), content["error"])
+        state, by, error = content["state"], Process(*content["by"]), content["error"]
+        done, total = content.get("steps", (0, 0))
+        return Link(int(name), state, by, error, (done, total))
     except (ValueError, KeyError, TypeError):  # damaged, by nobody of ours
         return Link(int(name), FREE)
 
@@ -115,9 +118,9 @@ class Claim:
         if not self.is_ours:
             raise TakenOver
 
-    def end(self, state: str, error: str = "") -> bool:
+    def end(self, state: str, error: str = "", **said: Any) -> bool:
         """Say how the job ended, or that it is free again; return False if somebody has taken it over."""
-        ended = add(self.folder, self.number + 1, state, error)
+        ended = add(self.folder, self.number + 1, state, error, **said)
         with suppress(OSError):
             _beat_of(self.folder, self.number).unlink()
         return ended

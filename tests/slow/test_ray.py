@@ -1,0 +1,137 @@
+"""`ray` on two nodes' worth of processes: the same bits whatever dies."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.executors import make
+from sandbox.executors.base import run_all
+from tests.slow.chain import chains, killing, started
+
+pytest.importorskip("ray")
+pytestmark = [pytest.mark.slow(minutes=1.5)]
+SMALL = {"object_store_memory": 80_000_000}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator:
+    """A head that runs no jobs, and a node for two."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, **SMALL}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    found.add_node(num_cpus=2, **SMALL)
+    yield found
+    found.shutdown()
+
+
+def ran(jobs, folder, *seen, count=2, **options):
+    progress = seen[0] if seen else lambda done, total: None
+    return run_all(jobs, make("ray", count, options), progress, folder)
+
+
+def test_jobs_and_failures(tmp_path, cluster):
+    jobs, steps = chains(tmp_path, 2, pause=0.1), []
+    harmed = [job for harm in ("raise", "exit") for job in chains(tmp_path / harm, 1, harm=harm, steps=4)]
+    errors = ran([*jobs, *harmed], tmp_path, lambda *counts: steps.append(counts), address=cluster.address)
+    assert errors == {harmed[0].folder: "ValueError: half is enough", harmed[1].folder: "SystemExit: 3"}
+    assert "half is enough" in (harmed[0].folder / "error.txt").read_text()
+    assert [job.result for job in jobs] == [job.expected for job in jobs]
+    assert os.getpid() not in {pid for job in jobs for pid in job.processes}
+    assert max(done for done, _ in steps) >= 40
+
+
+def test_a_job_that_kills_every_worker(tmp_path, cluster):
+    (job,) = chains(tmp_path, 1, harm="die", steps=2)
+    errors = ran([job], tmp_path, address=cluster.address)
+    assert errors[job.folder] == "its worker was killed 6 times (out of memory?)"
+    assert len(job.processes) == 6
+
+
+def test_twenty_kills_of_workers(tmp_path, cluster):
+    jobs = chains(tmp_path, 6, steps=40)
+    with killing(jobs, 20, random.Random(0)) as killed:
+        errors = ran(jobs, tmp_path, address=cluster.address)
+    assert errors == {}
+    assert len(killed) == 20
+    assert [job.result for job in jobs] == [job.expected for job in jobs]
+
+
+def test_a_node_that_dies(tmp_path, cluster):
+    """Its jobs go to the other one."""
+    second = cluster.add_node(num_cpus=2, **SMALL)
+    jobs = chains(tmp_path, 4, steps=60)
+
+    def end():
+        started(jobs)
+        cluster.remove_node(second, allow_graceful=False)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    errors = ran(jobs, tmp_path, count=4, address=cluster.address)
+    thread.join()
+    assert errors == {}
+    assert [job.result for job in jobs] == [job.expected for job in jobs]
+    assert sorted(len(job.processes) for job in jobs) == [1, 1, 2, 2]
+
+
+CALLER = """
+import sys
+from pathlib import Path
+from sandbox.executors import make
+from sandbox.executors.base import run_all
+from tests.slow.chain import chains
+folder = Path(sys.argv[1])
+run_all(chains(folder, 2, steps=60), make("ray", 2), lambda *_: None, folder)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_is_left_of_a_caller_that_ends(tmp_path, number):
+    """Neither its workers nor the cluster that it raised; the next call continues."""
+    jobs = chains(tmp_path, 2, steps=60)
+    caller = subprocess.Popen([sys.executable, "-c", CALLER, str(tmp_path)], stderr=subprocess.DEVNULL)
+    started(jobs)
+    family = descendants(caller.pid)
+    time.sleep(random.Random(number).uniform(0.0, 0.5))
+    caller.send_signal(number)
+    caller.wait(60)
+    end = time.monotonic() + 30
+    while (left := [pid for pid in family if alive(pid)]) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not left
+    assert len(family) > 4, "the daemons of Ray, and two workers"
+    assert ran(jobs, tmp_path) == {}
+    assert [job.result for job in jobs] == [job.expected for job in jobs]
+    assert all(len(job.processes) == 2 for job in jobs)
+
+
+def descendants(pid: int) -> list[int]:
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
