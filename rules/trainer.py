@@ -205,6 +205,7 @@ class Trainer:
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
         if due or not self.position:
             require_known(self.model, self.rule.credit, self.parameters)
+        if due or not self.steps:
             self._agree(admitted)
         with (
             torch.enable_grad(),

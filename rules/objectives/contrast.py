@@ -164,7 +164,8 @@ class Contrast:
                 anchors.flatten(0, 1), partners.flatten(0, 1), self._piece, place, own, rows
             )
         if gather:  # so that the mean over processes, weighted by their samples, is the loss of the whole batch
-            count = summed(count) / (processes() if division is None else division.total / division.held)
+            count = summed(count)
+            count = count / processes() if division is None else count.double() * division.held / division.total
         if not count:
             raise ValueError(
                 f"no positive pair: no class occurs twice in this batch of {size} with T = {steps}; use a larger or a "

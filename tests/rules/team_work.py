@@ -1,0 +1,204 @@
+"""What the processes of a team do in tests: `python -m tests.rules.team_work RANK SIZE MEETING TASK OUT`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from torch import distributed as dist
+from torch import nn
+
+import rules
+from rules.plasticity import PLASTICITIES
+from sandbox.networks.build import build
+from sandbox.neurons import LIF, LeakyIntegrator
+from tests.conftest import ROOT
+
+SIZES = (10, 7, 1)  # of batches: divided evenly, unevenly, and with nothing for the second process
+DEVICES = {"device": "noisy_soft_bounds"}
+STATISTICAL = ("binary_stochastic", "binary_stochastic_ideal")  # every process draws bits of its own
+PAIRS = ("supcon_per_step",)  # which need two samples of a class
+
+
+def model(name: str = "tanh", seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    if name == "lif":
+        return build((6,), 3, [8], LIF(tau_mem=5.0), LeakyIntegrator(tau_mem=5.0), 1.0, seed).double()
+    middle = rules.StochasticBits() if name == "bits" else nn.Tanh()
+    return nn.Sequential(nn.Linear(6, 8), middle, nn.Linear(8, 3)).double()
+
+
+def batches(sizes=SIZES, scale: float = 1.0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    rng = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.rand(4, size, 6, generator=rng, dtype=torch.float64) * scale,
+            torch.randint(3, (size,), generator=rng),
+        )
+        for size in sizes
+    ]
+
+
+def trained(rule, team=None, net: str = "tanh", sizes=SIZES, **how):
+    """Train for a batch of each size and return what became of it."""
+    chosen = {} if team is None else {"team": team}
+    trainer = rules.Trainer(model(net), rule, seed=3, **chosen, **how)
+    infos = [trainer.step(batch) for batch in batches(sizes, scale=20.0 if net == "lif" else 1.0)]
+    return {
+        "state": trainer.state_dict(),
+        "weights": {name: p.detach().clone() for name, p in trainer.parameters.items()},
+        "losses": [info.loss for info in infos],
+        "samples": [info.samples for info in infos],
+        "costs": [vars(info.cost) for info in infos],
+        "accuracy": trainer.evaluate(batches((12,)))["accuracy"],
+    }
+
+
+def recipe(name: str, team=None, net: str | None = None):
+    chosen = net or ("bits" if name in STATISTICAL else "tanh")
+    options = {"device": "noisy_soft_bounds"} if name == "bptt_on_memristor" else {}
+    sizes = SIZES[:2] if name in PAIRS else SIZES
+    return trained(rules.make(name, **options), team, chosen, sizes)
+
+
+def walk(team):
+    return {name: recipe(name, team) for name in rules.RULES}
+
+
+def spiking(team):
+    return {name: recipe(name, team, "lif") for name in rules.RULES if name not in STATISTICAL}
+
+
+def loop(team):
+    """Everything that stands between the credit and the weights."""
+    return trained("bptt", team, sizes=(10, 7, 6, 5), clip=0.05, accumulate=2, schedule=rules.Cosine(updates=2))
+
+
+def outcome(work, team):
+    """Run it, and return what it returns, or its error."""
+    try:
+        return work(team)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+class Coupled(rules.OBJECTIVES["ce_mean"]):
+    """A loss that compares samples."""
+
+    def __call__(self, run, batch):
+        return super().__call__(run, batch) + run.output.mean((0, 1)).square().sum()
+
+
+class Breaking(nn.Module):
+    """A model that does something wrong on one process, in its second step."""
+
+    def __init__(self, how, rank):
+        super().__init__()
+        self.inner, self.how, self.bad, self.calls = model(), how, rank == 1, 0
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+        y = self.inner(x)
+        if self.bad and self.calls > 1:
+            if self.how == "raises":
+                raise KeyError("gone")
+            y = y * float("nan")
+        return y
+
+
+def broken(how, rule, team):
+    trainer = rules.Trainer(Breaking(how, team.rank), rule, team=team, confirm=False, health=rules.Health(every=0))
+    loader = batches((10, 10, 10))
+    trainer.step(loader[0])
+    before = trainer.state_dict()
+    found = outcome(lambda _: trainer.step(loader[1]), team)
+    same = all(torch.equal(a, b) for a, b in zip(before["model"].values(), trainer.model.state_dict().values()))
+    return {"said": found, "unchanged": same}
+
+
+def refusals(team):
+    """What a team refuses, each in all processes; after each of them the team goes on."""
+    norm = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).double()
+    x, y = batches((10,))[0]
+
+    def step(net, rule="bptt", batch=None, **how):
+        return lambda team: rules.Trainer(net, rule, team=team, **how).step((x, y) if batch is None else batch)
+
+    tasks = {
+        "batch norm": step(norm, batch=(x[0], y), confirm=False),
+        "coupled": step(model(), rules.LearningRule(Coupled(), rules.BPTT(), PLASTICITIES["sgd"](lr=0.1))),
+        "carry": step(model(), batch=rules.Batch(x, y, carry=torch.zeros(10))),
+        "weights": step(model(seed=team.rank)),
+        "batches": step(model(), batch=(x + team.rank, y), health=rules.Health(every=0)),
+        "nan": lambda team: broken("nan", "bptt", team),
+        "raises": lambda team: broken("raises", "bptt", team),
+        "raises while exchanging": lambda team: broken("raises", "spsa", team),
+        "raises while gathering": lambda team: broken("raises", "tcl", team),
+        "fact": lambda team: team.require_same({"seed": str(team.rank)}),
+    }
+    found = {name: outcome(work, team) for name, work in tasks.items()}
+    found["afterwards"] = trained("bptt", team)
+    return found
+
+
+def one_pass(team):
+    """The tasks of the fast tier, in one pair of processes."""
+    found = {name: recipe(name, team) for name in ("bptt", "stcl", "spsa", "hzo", "bptt_on_memristor")}
+    return {"recipes": found, "loop": loop(team), "refusals": refusals(team)}
+
+
+def noisy(team):
+    """Gradients of one batch at many seeds, by a rule that draws bits."""
+    found = []
+    x, y = batches((8,))[0]
+    for seed in range(400):
+        trainer = rules.Trainer(
+            model("bits"), "binary_stochastic_ideal", seed=seed, team=team, confirm=False, health=rules.Health(every=0)
+        )
+        found.append(trainer_credit(trainer, x, y))
+    return torch.stack(found)
+
+
+def trainer_credit(trainer, x, y):
+    """The credit of one batch, by the trainer's own way."""
+    trainer.begin((x, y))
+    return trainer._assign(rules.as_batch((x, y)))[0]["0.weight"]
+
+
+def run_team(tmp_path: Path, task: str, size: int = 2, timeout: float = 300) -> list:
+    """Run a function of this module in a team of processes; return what it returned in each."""
+    command = [sys.executable, "-m", "tests.rules.team_work"]
+    running = [
+        subprocess.Popen(
+            [*command, str(rank), str(size), str(tmp_path / "meeting"), task, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+        )
+        for rank in range(size)
+    ]
+    try:
+        said = [process.communicate(timeout=timeout)[0] for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert all(process.returncode == 0 for process in running), said
+    return [torch.load(tmp_path / f"{task}.{rank}", weights_only=True) for rank in range(size)]
+
+
+if __name__ == "__main__":
+    rank, size, meeting, task, out = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
+    torch.save(globals()[task](rules.Team()), f"{out}/{task}.{rank}")
+    dist.barrier()  # nobody leaves while the other still talks
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # threads of gloo, still ending, sometimes abort an interpreter that ends as well
