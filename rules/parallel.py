@@ -143,8 +143,8 @@ def divided(
     total = samples(batch)
     mine = Division(team, *share(team.rank, team.size, total))
     credit = None
+    require_divisible(batch)
     with team.together():
-        require_divisible(batch)
         views = rule.objective.views(batch, rng)
         if mine.held:
             objective = Seen(rule.objective, cut(views, *mine[1:]))
@@ -181,11 +181,7 @@ def together(
     spent = [0.0] * len(COSTS) if credit is None else [float(getattr(credit.cost, name)) for name in COSTS]
     loss = 0.0 if credit is None else credit.loss * mine.held
     rows = team.gather([*batch, loss, *spent, *has])
-    if not bool((rows[:, : len(batch)] == rows[0, : len(batch)]).all()):
-        raise ValueError(
-            "the processes were given different batches: hand the same loader to the trainer of each, with its order "
-            "from the same seed and without a DistributedSampler; the trainer takes the share of its process"
-        )
+    require_same_batch(rows[:, : len(batch)])
     sums = rows[:, len(batch) :].sum(0).tolist()
     spend, present = sums[1 : 1 + len(COSTS)], sums[1 + len(COSTS) :]
     weight = mine.held / mine.total if how == "mean" else 1.0
@@ -213,6 +209,15 @@ def fingerprint(batch: Batch) -> list[float]:
     return [float(samples(batch)), sum(float(leaf.sum(dtype=torch.float64)) for leaf in held)]
 
 
+def require_same_batch(rows: Tensor) -> None:
+    """Raise ValueError if the fingerprints `[processes, numbers]` differ."""
+    if not bool((rows == rows[0]).all()):
+        raise ValueError(
+            "the processes were given different batches: hand the same loader to the trainer of each, with its order "
+            "from the same seed and without a DistributedSampler; the trainer takes the share of its process"
+        )
+
+
 def require_divisible(batch: Batch) -> None:
     """Raise ValueError for a batch that cannot be divided."""
     if batch.carry is not None:
@@ -231,6 +236,7 @@ def admit_team(team: Team, model: nn.Module, rule: LearningRule, batch: Batch, a
     """
     if rule.credit.over_processes == "draws":
         return
+    require_divisible(batch)
     mixed = [name for name, part in model.named_modules() if isinstance(part, _BatchNorm) and part.training]
     if mixed:
         raise UnfitModel(
@@ -251,6 +257,7 @@ def _compare_losses(team: Team, model: nn.Module, objective: Objective, batch: B
     The tolerance is the square root of the precision, well above the rounding errors of a sum of losses. A model that
     draws random numbers is not asked, because two passes differ.
     """
+    require_same_batch(team.gather(fingerprint(batch)))
     mine = Division(team, *share(team.rank, team.size, samples(batch)))
     rng = seeded(0, "compare losses")
     with team.together(), untouched(model, objective.module()), differentiating(generator=rng, evaluating=True):

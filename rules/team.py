@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -87,12 +88,18 @@ class Team:
     @contextmanager
     def together(self) -> Iterator[None]:
         """Leave this context when all processes have; an exception in one of them is raised in all."""
+        with self.reporting():
+            yield
+        self.check()
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Tell the others of an exception in this context."""
         try:
             yield
         except Exception as error:
             self.fail(error)
             raise
-        self.check()
 
     def gather(self, numbers: Sequence[float]) -> Tensor:
         """Return the numbers of all processes, `[processes, numbers]` in float64; each gives as many."""
@@ -119,12 +126,7 @@ class Team:
         if self.size == 1:
             return said
         length = int(self.gather([len(said)])[0, 0])
-        message = torch.zeros(length, dtype=torch.uint8, device=self.place)
-        if self.first:
-            message.copy_(torch.frombuffer(bytearray(said), dtype=torch.uint8))
-        with self._contact():
-            dist.broadcast(message, self._global(0), group=self.group)
-        return message.cpu().numpy().tobytes()
+        return self._spread(said, 0, length)
 
     def require_same(self, facts: dict[str, str]) -> None:
         """Raise ValueError, in all processes, if one has another value of a fact than the first.
@@ -139,8 +141,8 @@ class Team:
             for name, value in facts.items():
                 if value != first[name]:
                     raise ValueError(
-                        f"{self} has another {name} than the first ({value[:100]}, not {first[name][:100]}): start the "
-                        "same command, of the same version of the code, on the same data, in every process"
+                        f"another {name} than in the first process ({_parting(value, first[name])}): start the same "
+                        "command, of the same version of the code, on the same data, in every process"
                     )
 
     def _agree(self, error: Exception | None) -> None:
@@ -156,16 +158,23 @@ class Team:
         source = int(failed[0])
         words = b"" if error is None else json.dumps([_kind(error), str(error)]).encode()
         length = self._rows(torch.tensor([float(len(words))], dtype=torch.float64, device=self.place))[source, 0]
-        message = torch.zeros(int(length), dtype=torch.uint8, device=self.place)
-        if self.rank == source:
-            message.copy_(torch.frombuffer(bytearray(words), dtype=torch.uint8))
+        message = self._spread(words, source, int(length))
+        if error is None:
+            kind, text = json.loads(message)
+            names = {each.__name__: each for each in KINDS}
+            said = text if kind in names else f"{kind}: {text}"
+            self._told = names.get(kind, PeerFailed)(f"process {source} of {self.size}: {said}")
+            raise self._told
+
+    def _spread(self, said: bytes, source: int, length: int) -> bytes:
+        """Return the words of one process, whose length all know."""
+        message = torch.zeros(length, dtype=torch.uint8)
+        if length and self.rank == source:
+            message = torch.frombuffer(bytearray(said), dtype=torch.uint8)
+        message = message.to(self.place)
         with self._contact():
             dist.broadcast(message, self._global(source), group=self.group)
-        if error is None:
-            kind, text = json.loads(message.cpu().numpy().tobytes())
-            names = {each.__name__: each for each in KINDS}
-            self._told = names.get(kind, PeerFailed)(f"process {source} of {self.size}: {text}")
-            raise self._told
+        return message.cpu().numpy().tobytes()
 
     def _rows(self, row: Tensor) -> Tensor:
         rows = [torch.zeros_like(row) for _ in range(self.size)]
@@ -197,6 +206,13 @@ class Alone(Team):
 
 
 ALONE = Alone()
+
+
+def _parting(mine: str, theirs: str) -> str:
+    """Return the first line in which two texts differ."""
+    lines = zip_longest(mine.splitlines(), theirs.splitlines(), fillvalue="nothing")
+    one, other = next((pair for pair in lines if pair[0] != pair[1]), (mine, theirs))
+    return f"{one.strip()[:100]}, not {other.strip()[:100]}"
 
 
 def digest(tree: Any) -> int:

@@ -12,7 +12,8 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from rules.errors import unknown
 from sandbox.cli import printing
-from sandbox.cli.options import BAD_INPUT, COMMANDS, FAILED, IN_USE, INTERRUPTED, JSON, OK, Command
+from sandbox.cli.codes import code_of
+from sandbox.cli.options import BAD_INPUT, COMMANDS, FAILED, INTERRUPTED, JSON, OK, Command
 from sandbox.cli.words import understood
 
 
@@ -74,21 +75,6 @@ def member(place: str) -> Any:
     """Return the object at `package.module:name`."""
     module, name = place.split(":")
     return getattr(import_module(module), name)
-
-
-def code_of(error: Exception) -> int | None:
-    """Return the exit code for an exception; None for a bug of this program, which keeps its traceback."""
-    from rules.diagnostics.nonfinite import NonFinite
-    from sandbox.runs.book import RunFailed
-    from sandbox.runs.folder import FolderInUse
-
-    if isinstance(error, FolderInUse):
-        return IN_USE
-    if isinstance(error, (RunFailed, NonFinite)):
-        return FAILED
-    if isinstance(error, (ArgumentError, ValueError, TypeError, FileNotFoundError, ImportError)):
-        return BAD_INPUT
-    return FAILED if isinstance(error, OSError) else None
 
 
 def message_of(error: Exception, parser: ArgumentParser, code: int) -> str:

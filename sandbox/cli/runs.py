@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rules.team import Team
 from sandbox.cli import comparisons
+from sandbox.cli.codes import code_of
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.config.experiment import Experiment
 from sandbox.measures import NAMES, measured, score
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
+from sandbox.runs.launched import launched
 from sandbox.runs.run import run as run_experiment
 
 
@@ -42,10 +45,25 @@ def report(given: Any) -> int:
 
 
 def _run(experiment: Experiment, folder: Path, given: Any) -> int:
+    with launched(experiment.device) as team:
+        if team.first:
+            return _lead(experiment, folder, given, team)
+        try:
+            run_experiment(experiment, folder, data_dir=given.data_dir, team=team)
+        except Exception as error:
+            code = code_of(error)
+            if code is None or not team.knows(error):
+                raise
+            return code  # the first process says what it was
+        return OK
+
+
+def _lead(experiment: Experiment, folder: Path, given: Any, team: Team) -> int:
+    """Run the experiment as the process that writes and prints."""
     trackers = comparisons.tracked_by(given)
     with Bar(given.json) as bar:
         result = run_experiment(
-            experiment, begin(given, folder), data_dir=given.data_dir, progress=bar, trackers=trackers
+            experiment, begin(given, folder), data_dir=given.data_dir, progress=bar, trackers=trackers, team=team
         )
     text = "\n".join(
         [

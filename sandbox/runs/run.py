@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import multiprocessing
 import sqlite3
 import sys
@@ -14,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from tqdm import tqdm
 
 from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
 from rules.batches import moved
 from rules.generators import Globals
 from rules.seeds import derived
+from rules.team import ALONE, Team
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made, sources
 from sandbox.machine import devices, files
@@ -52,6 +56,7 @@ def run(
     progress: Progress | None = None,
     patience: float = 0.0,
     trackers: Sequence[str | Tracker] = (),
+    team: Team = ALONE,
 ) -> dict[str, Any]:
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
@@ -68,6 +73,8 @@ def run(
         patience: how long to wait for another process that uses the folder [s], 0 by default.
         trackers: names or instances. They get every line of metrics, but nothing of a run that was already finished.
             They are not part of the configuration; if one fails, the run continues.
+        team: processes that call this with the same arguments and run the experiment together. The first one writes
+            the folder, evaluates, tracks and reports progress. By default this process runs it alone.
 
     Returns: the content of `result.json`.
 
@@ -77,7 +84,23 @@ def run(
         ValueError: for a folder with another configuration, with other data, or with another version of the user's own
             code; for a device that is not here, before anything is written.
         RunFailed: for a NaN or an infinity; the message names the last good checkpoint.
+        PeerFailed: if another process of the team has failed or ended.
     """
+    with team.reporting():
+        if team.first:
+            return _run(experiment, folder, data_dir, progress, patience, trackers, team)
+        return _follow(experiment, Path(folder), data_dir, team)
+
+
+def _run(
+    experiment: Experiment,
+    folder: Path | str,
+    data_dir: str | None,
+    progress: Progress | None,
+    patience: float,
+    trackers: Sequence[str | Tracker],
+    team: Team,
+) -> dict[str, Any]:
     folder, active = Path(folder), made(trackers)
     if not (folder / "result.json").exists():
         devices.require(experiment.device)
@@ -87,15 +110,17 @@ def run(
         folders.write_config(folder, "run", asdict(experiment))
         folders.check_code(folder, sources(asdict(experiment)))
         result = folder / "result.json"
+        team.hear(b"finished" if result.exists() else b"learn")
         if not result.exists():
             (folder / "error.txt").unlink(missing_ok=True)
             keep(experiment, folder)
             index.record(folder, experiment, "running")
             with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment):
-                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked)
+                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked, team)
                 tracked.end("finished", learned)
             files.write_json(result, learned)
         found: dict[str, Any] = files.read_json(result)
+        team.hear(json.dumps(found).encode())
         if progress is not None:
             progress(found["steps"], found["steps"])
         index.record(folder, experiment, "done", found["test"])
@@ -115,10 +140,11 @@ def failures(folder: Path, experiment: Experiment) -> Iterator[None]:
 
 
 def _learn(
-    experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked
+    experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked, team: Team
 ) -> dict[str, Any]:
     data = loaded(experiment, data_dir)
-    trainer, train = prepare(experiment, data)
+    team.require_same(facts(experiment, data, team))
+    trainer, train = prepare(experiment, data, team)
     files.write_json(folder / "model.json", asked(trainer))
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation = evaluation(experiment, data.validation, "validation")
@@ -127,6 +153,7 @@ def _learn(
     files.write_json(folder / "provenance.json", folders.provenance(data.checksum, sources(asdict(experiment))))
     book = Book(folder, trainer, tracked, experiment.batch_size)
     resumed = book.resume()
+    team.hear(packed(trainer.state_dict()) if resumed and team.size > 1 else b"")
     tracked.begin(book.metrics)
     if not resumed:
         book.note(epoch=0, validation=trainer.evaluate(validation))
@@ -162,6 +189,53 @@ def _learn(
     }
 
 
+def _follow(experiment: Experiment, folder: Path, data_dir: str | None, team: Team) -> dict[str, Any]:
+    """Learn as a process of a team that is not the first: write nothing, and return what the first one found."""
+    with own_process(experiment), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the first process says the same
+        if team.hear(b"") == b"learn":
+            devices.require(experiment.device)
+            experiment = attached(experiment, folder)
+            data = loaded(experiment, data_dir)
+            team.require_same(facts(experiment, data, team))
+            trainer, train = prepare(experiment, data, team)
+            if state := team.hear(b""):
+                trainer.load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
+            for _ in trainer.fit(train, experiment.epochs - trainer.epoch):
+                pass
+        found: dict[str, Any] = json.loads(team.hear(b""))
+        return found
+
+
+def facts(experiment: Experiment, data: Dataset, team: Team) -> dict[str, str]:
+    """Return what must be the same in all processes of a team.
+
+    Raises:
+        ValueError: for an experiment that cannot be run by several processes.
+    """
+    if team.size == 1:
+        return {}
+    if experiment.microscope is not None:
+        raise ValueError(
+            f"microscope: it asks other rules about whole batches, and {team.size} processes divide them; leave it "
+            "out, or run the experiment in one process"
+        )
+    around = folders.surroundings()
+    code = {"revision": around["revision"], **around["versions"], **sources(asdict(experiment))}
+    return {
+        "configuration": yaml.safe_dump(asdict(experiment)),
+        "data": data.checksum,
+        "code": "\n".join(f"{name}: {value}" for name, value in code.items()),
+    }
+
+
+def packed(state: dict[str, Any]) -> bytes:
+    """Return plain data as bytes."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
 def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
     """Load the data of a task; a worker that runs it again with another seed or rule takes them from memory.
 
@@ -176,7 +250,7 @@ def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
     return _LAST[key]
 
 
-def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
+def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[Trainer, Loader]:
     """Build the trainer and the loader of the training samples.
 
     Weights are drawn from the seed on the CPU, so that they are the same on every device, and moved; those of spiking
@@ -205,6 +279,7 @@ def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
         clip=experiment.clip,
         accumulate=experiment.accumulate,
         precision=experiment.precision,
+        team=team,
     )
     trainer.begin(next(iter(train)))
     return trainer, train
