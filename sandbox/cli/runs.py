@@ -14,15 +14,14 @@ from sandbox.config.experiment import Experiment
 from sandbox.measures import NAMES, measured, score
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
-from sandbox.runs.launched import launched
+from sandbox.runs.launched import launched, started
 from sandbox.runs.run import run as run_experiment
 
 
 def run(given: Any) -> int:
     """Run one experiment."""
     experiment: Experiment = given.made
-    experiment.check()
-    return _run(experiment, Path(given.out) / experiment.identity, given)
+    return _run(experiment, Path(given.out) / experiment.identity, given, check=True)
 
 
 def resume(given: Any) -> int:
@@ -31,6 +30,10 @@ def resume(given: Any) -> int:
     kind = folders.kind_of(folder)
     if kind == "run":
         return _run(load(Experiment, folder), folder, given)
+    if started() > 1:
+        raise ValueError(
+            f"{folder} holds a {kind}, whose runs use processes of their own: give --jobs, and no torchrun"
+        )
     return comparisons.CONTINUE[kind](folder, given)
 
 
@@ -44,15 +47,19 @@ def report(given: Any) -> int:
     return OK
 
 
-def _run(experiment: Experiment, folder: Path, given: Any) -> int:
+def _run(experiment: Experiment, folder: Path, given: Any, check: bool = False) -> int:
+    """Run the experiment as one of the processes that torchrun has started, or as the only one."""
     with launched(experiment.device) as team:
-        if team.first:
-            return _lead(experiment, folder, given, team)
         try:
+            with team.together():
+                if check:
+                    experiment.check()
+            if team.first:
+                return _lead(experiment, folder, given, team)
             run_experiment(experiment, folder, data_dir=given.data_dir, team=team)
         except Exception as error:
             code = code_of(error)
-            if code is None or not team.knows(error):
+            if team.first or code is None or not team.knows(error):
                 raise
             return code  # the first process says what it was
         return OK
