@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 from torch import distributed as dist
@@ -13,6 +15,7 @@ from torch import distributed as dist
 from rules.team import ALONE, Team
 
 PATIENCE = timedelta(days=1)  # while the first process evaluates; torchrun ends all if one dies
+MOMENT = timedelta(seconds=10)  # until the first process has said what went wrong
 BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
@@ -47,3 +50,21 @@ def launched(device: str = "cpu") -> Iterator[Team]:
         yield Team()
     finally:
         dist.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """End a process that torchrun has started.
+
+    When one has failed, torchrun stops the others at once, so that the others let the first one speak before.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        with suppress(Exception):  # the store may be gone
+            address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store = dist.TCPStore(address, port, is_master=False, timeout=MOMENT)
+            if os.environ["RANK"] == "0":
+                store.set("the first process has spoken", "yes")
+            else:
+                store.wait(["the first process has spoken"], MOMENT)
+    os._exit(code)  # threads of gloo, still ending, sometimes abort an interpreter that ends as well
