@@ -62,7 +62,7 @@ def leave(code: int) -> NoReturn:
     if code:
         with suppress(Exception):  # the store may be gone
             address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-            store = dist.TCPStore(address, port, is_master=False, timeout=MOMENT)
+            store = dist.TCPStore(address, port, is_master=False, timeout=MOMENT)  # type: ignore[attr-defined]
             if os.environ["RANK"] == "0":
                 store.set("the first process has spoken", "yes")
             else:

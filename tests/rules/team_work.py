@@ -13,6 +13,7 @@ from torch import distributed as dist
 from torch import nn
 
 import rules
+from rules.objectives import REGULARISERS, Sum
 from rules.plasticity import PLASTICITIES
 from tests.conftest import ROOT
 
@@ -125,6 +126,8 @@ def refusals(team):
     """What a team refuses, each in all processes; after each of them the team goes on."""
     norm = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).double()
     x, y = batches((10,))[0]
+    band = REGULARISERS["rate_band"]()
+    banded = Sum((rules.OBJECTIVES["ce_mean"](), band))
 
     def step(net, rule="bptt", batch=None, **how):
         return lambda team: rules.Trainer(net, rule, team=team, **how).step((x, y) if batch is None else batch)
@@ -132,6 +135,8 @@ def refusals(team):
     tasks = {
         "batch norm": step(norm, batch=(x[0], y), confirm=False),
         "coupled": step(model(), rules.LearningRule(Coupled(), rules.BPTT(), PLASTICITIES["sgd"](lr=0.1))),
+        "rate band": step(model(), rules.LearningRule(banded, rules.BPTT(), PLASTICITIES["sgd"](lr=0.1))),
+        "lengths": step(model(), "tet", rules.Batch(x, y, lengths=torch.tensor([1] * 5 + [4] * 5))),
         "carry": step(model(), batch=rules.Batch(x, y, carry=torch.zeros(10))),
         "weights": step(model(seed=team.rank)),
         "batches": step(model(), batch=(x + team.rank, y), health=rules.Health(every=0)),
@@ -146,10 +151,24 @@ def refusals(team):
     return found
 
 
+def sent(team):
+    """The bytes that one process sends in a step, for a small and a large model."""
+    found = {}
+    for name in ("spsa", "evolution_strategy", "forward_gradient", "node_perturbation", "bptt"):
+        for hidden in (8, 80):
+            net = nn.Sequential(nn.Linear(6, hidden), nn.Tanh(), nn.Linear(hidden, 3)).double()
+            torch.manual_seed(0)
+            for p in net.parameters():
+                nn.init.uniform_(p, -0.3, 0.3)
+            trainer = rules.Trainer(net, name, team=team, confirm=False)
+            found[name, hidden] = trainer.step(batches((10,))[0]).cost.bytes_communicated
+    return found
+
+
 def one_pass(team):
     """The tasks of the fast tier, in one pair of processes."""
     found = {name: recipe(name, team) for name in ("bptt", "stcl", "spsa", "hzo", "bptt_on_memristor")}
-    return {"recipes": found, "loop": loop(team), "refusals": refusals(team)}
+    return {"recipes": found, "loop": loop(team), "sent": sent(team), "refusals": refusals(team)}
 
 
 def noisy(team):

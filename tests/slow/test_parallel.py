@@ -103,14 +103,14 @@ def run(tmp_path: Path, count: int, name: str, **how) -> Path:
 
 
 def stopped(tmp_path: Path, count: int, name: str, rank: int | None = None, **how) -> Path:
-    """Begin a run, and kill one of its processes in the second epoch; the others end, too."""
+    """Begin a run, and kill one of its processes, the last by default, in the second epoch; the others end, too."""
     process = begin(tmp_path, count, *words_of(tmp_path, **how), "--out", str(tmp_path / name))
     deadline = time.monotonic() + 150
     while not (found := list((tmp_path / name).glob("*/metrics.jsonl"))) or found[0].read_text().count("\n") < 2:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    pid = process.pid if rank is None else ranks(process.pid)[rank]
+    pid = process.pid if count == 1 else ranks(process.pid)[count - 1 if rank is None else rank]
     os.kill(pid, signal.SIGKILL)
     end(process, None)
     assert process.returncode != 0
