@@ -22,7 +22,7 @@ from sandbox import build
 from sandbox.comparisons.comparison import Comparison
 from sandbox.config.reading import from_dict
 from sandbox.neurons import StochasticBinary
-from sandbox.runs.run import prepare
+from sandbox.runs.preparing import prepare
 
 HERE = Path(__file__).parent
 BATCH = 128

@@ -27,7 +27,7 @@ from sandbox.config.reading import from_dict
 from sandbox.machine.files import write_json
 from sandbox.machine.memory import keep_freed_memory
 from sandbox.runs.folder import revision
-from sandbox.runs.run import evaluation, prepare
+from sandbox.runs.preparing import evaluation, prepare
 
 HERE = Path(__file__).parent
 RATES = (0.005, 0.01, 0.02, 0.04, 0.08)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from rules.spikes.surrogate import SURROGATES as SURROGATES
     from rules.spikes.surrogate import Surrogate as Surrogate
     from rules.synapses import Product as Product
+    from rules.team import PeerFailed as PeerFailed
+    from rules.team import Team as Team
     from rules.trainer import StepInfo as StepInfo
     from rules.trainer import Trainer as Trainer
 
@@ -56,6 +58,7 @@ _HOMES = {
     "CREDITS": "rules.recipes",
     "NEEDS": "rules.contract",
     "OBJECTIVES": "rules.objectives",
+    "PeerFailed": "rules.team",
     "Product": "rules.synapses",
     "RULES": "rules.recipes",
     "SURROGATES": "rules.spikes.surrogate",
@@ -80,6 +83,7 @@ _HOMES = {
     "StepInfo": "rules.trainer",
     "StochasticBits": "rules.spikes.bits",
     "Surrogate": "rules.spikes.surrogate",
+    "Team": "rules.team",
     "Trace": "rules.contract",
     "Trainer": "rules.trainer",
     "Unhealthy": "rules.diagnostics.monitor",

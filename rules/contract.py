@@ -178,6 +178,7 @@ def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
     return {name: p for name, p in named.items() if p.requires_grad}
 
 
+OverProcesses = Literal["mean", "sum", "draws"]
 Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
 
 ANSWERS = {
@@ -194,7 +195,9 @@ class CreditRule(ABC):
     `claim` is verified by tests: `exact` equals autograd, `unbiased` has the right mean and scale, `descent` lowers
     the loss of the batch, `sign_unbiased` has the mean and scale of backpropagation with signed errors, `none` claims
     nothing. `inferences` are the modes in which a trained model can be evaluated, the default first. `relies_on` are
-    keys of ANSWERS: what must be true of a model, or the rule is wrong and must refuse it.
+    keys of ANSWERS: what must be true of a model, or the rule is wrong and must refuse it. `over_processes` says how
+    the processes of a `rules.Team` share a step: the credit of the batch is the "mean" of those of its shares, weighted
+    by samples, or their "sum"; by "draws" each process takes the whole batch, and the rule divides what it draws.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -202,6 +205,7 @@ class CreditRule(ABC):
     inferences: ClassVar[tuple[str, ...]] = ("plain",)
     relies_on: ClassVar[frozenset[str]] = frozenset()
     rounds: ClassVar[bool] = False  # whether passes may be made in bfloat16
+    over_processes: ClassVar[OverProcesses] = "mean"
 
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
         """Return this rule, with the parts of the model that it refers to found by a pass on a batch."""
@@ -271,6 +275,10 @@ class Holding(CreditRule):
     @property
     def rounds(self) -> bool:  # type: ignore[override]
         return self.credit.rounds
+
+    @property
+    def over_processes(self) -> OverProcesses:  # type: ignore[override]
+        return self.credit.over_processes
 
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
         """Return this rule around the located one."""

@@ -41,8 +41,8 @@ def require_whole(model: nn.Module, credit: CreditRule) -> None:
     if isinstance(model, DistributedDataParallel) and "gradient" in credit.needs:
         raise ValueError(
             f"DistributedDataParallel averages what loss.backward() leaves in p.grad, and {type(credit).__name__} "
-            "takes gradients without it, so that processes would part: train in one process, with model.module, or use "
-            "a rule that divides its draws between processes, rules.Trainer(model.module, 'spsa')"
+            "takes gradients without it, so that processes would part: let the trainer average them, "
+            "rules.Trainer(model.module, rule, team=rules.Team())"
         )
 
 

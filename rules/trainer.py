@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from rules.batches import as_batch, fitted
-from rules.contract import Batch, Cost, Credit, MissingNeed, own_parameters
+from rules.contract import Batch, Cost, Credit, MissingNeed, Objective, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
 from rules.diagnostics.monitor import Health, Monitor
@@ -27,6 +27,7 @@ from rules.models.admission import admit, warn_unasked
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
 from rules.optional import method_of, offers, tissue
+from rules.parallel import admit_team, divided, require_alike
 from rules.preparing import admitted_precision, lazy, require_known, require_whole, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
 from rules.recipes import LearningRule, whole
@@ -34,6 +35,7 @@ from rules.schedules import Schedule
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
 from rules.state import from_plain, to_plain
+from rules.team import ALONE, Team
 from rules.untouched import untouched
 from rules.updates import Updates
 
@@ -79,6 +81,8 @@ class Trainer:
         clip: largest norm of all gradients together; None for no bound.
         accumulate: steps whose mean gradient makes one update of the weights, 1 by default.
         precision: "full", or "bf16" for passes in which matrix products are rounded to bfloat16 (torch.autocast).
+        team: processes that learn this model together, `rules.Team()`; each is handed the same batches and learns from
+            its share. By default this process learns alone, whatever torch.distributed does.
 
     Raises:
         MissingNeed: if the rule needs what the model or the batch does not offer.
@@ -108,8 +112,9 @@ class Trainer:
         clip: float | None = None,
         accumulate: int = 1,
         precision: str = "full",
+        team: Team = ALONE,
     ) -> None:
-        self.model, self.seed, self.confirm = model, seed, confirm
+        self.model, self.seed, self.confirm, self.team = model, seed, confirm, team
         self.updates = Updates(schedule, clip, accumulate)
         self.rule = whole(rule)
         require_whole(model, self.rule.credit)
@@ -200,6 +205,8 @@ class Trainer:
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
         if due or not self.position:
             require_known(self.model, self.rule.credit, self.parameters)
+        if due or not self.steps:
+            self._agree(admitted)
         with (
             torch.enable_grad(),
             undone_if_it_raises(self.model, self.rule.objective, self.rng, self.monitor),
@@ -207,7 +214,8 @@ class Trainer:
         ):
             with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
                 credit = self._assign(admitted)
-            check_credit(self.model, admitted, credit, self.steps + 1)
+            if self.team.size == 1:
+                check_credit(self.model, admitted, credit, self.steps + 1)
             # before the update, so that health and work describe the weights that gave the credit
             health, worked = self._look(admitted, credit) if due else ((), ())
             held = None if alive is None else footprint(alive, credit.state)
@@ -216,7 +224,7 @@ class Trainer:
         self.rule.objective.advance()
         self.state = credit.state
         self.steps += 1
-        if self.steps == 1 and self.answers is not None:
+        if self.steps == 1 and self.answers is not None and self.team.first:
             warn_unasked(self.model, self.answers)
         info = StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
         return info._replace(samples=samples(admitted))
@@ -267,6 +275,8 @@ class Trainer:
         for numbers, `f1` and `exact_match` for several labels; none where an objective of the user's own has answers
         that are not classes.
 
+        A process of a team evaluates the whole loader, alone: let `trainer.team.first` do it.
+
         Args:
             loader: yields labelled batches.
             steps: numbers of time steps, such as `range(1, T + 1)`, at which to report the result of the first steps
@@ -278,6 +288,7 @@ class Trainer:
         """
         rng = seeded(self.seed, "evaluation")
         with (
+            self.team.alone(),
             untouched(self.model, self.rule.objective.module(), seed=derived(self.seed, "evaluation", "globals")),
             differentiating(generator=rng, evaluating=True),
             self._rounding(),
@@ -355,9 +366,23 @@ class Trainer:
         return batch
 
     def _assign(self, batch: Batch) -> Credit:
+        with self.reading(self.rng):
+            if self.team.size == 1:
+                return self._ask(self.rule.objective, batch, self.rng)
+            known, seed, step = self.parameters, self.seed, self.steps + 1
+            return divided(self.team, self.model, self.rule, batch, self.rng, self.state, known, seed, step, self._ask)
+
+    def _ask(self, objective: Objective, batch: Batch, rng: torch.Generator) -> Credit:
         # so that stochastic units draw from the rule's generator, also in passes that a rule makes as any caller would
-        with self.reading(self.rng), self._rounding(), differentiating(generator=self.rng):
-            return self.rule.credit.assign(self.model, self.rule.objective, batch, self.state, self.rng)
+        with self._rounding(), differentiating(generator=rng):
+            return self.rule.credit.assign(self.model, objective, batch, self.state, rng)
+
+    def _agree(self, batch: Batch) -> None:
+        """Raise, in all processes of a team, if they would not learn what one process learns."""
+        if self.team.size > 1:
+            with self.globals.inside():
+                require_alike(self.team, self.model, self.rule, self.state, self.steps + 1)
+                admit_team(self.team, self.model, self.rule, batch, self.answers)
 
     def _rounding(self) -> AbstractContextManager[Any]:
         """Return the context of a pass in this trainer's precision."""
@@ -366,6 +391,6 @@ class Trainer:
 
     def _look(self, batch: Batch, credit: Credit) -> tuple[tuple[Finding, ...], tuple[Work, ...]]:
         findings, worked = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer)
-        for finding in findings:
+        for finding in findings if self.team.first else ():
             warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)
         return findings, worked

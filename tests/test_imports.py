@@ -43,8 +43,8 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.models", "rules.batches"],
     ["rules.diagnostics"],
     ["rules.credit"],
-    ["rules.recipes", "rules.updates", "rules.preparing"],
-    ["rules.evaluation", "rules.loading"],
+    ["rules.recipes", "rules.updates", "rules.preparing", "rules.team"],
+    ["rules.evaluation", "rules.loading", "rules.parallel"],
     ["rules.trainer"],
     ["rules.check"],
     ["rules"],  # the public face

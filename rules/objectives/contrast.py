@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rules.errors import unknown
-from rules.processes import gathered, processes, rank, summed
+from rules.processes import divided, gathered, in_team, processes, rank, summed
 from rules.steps import power_of_two, wide
 
 ALONE = (
@@ -118,7 +118,7 @@ class Contrast:
         detach_time: treat features of other steps as constants: the same loss, but a different gradient.
         log_normalised: divide by log N.
         gather: contrast with the features of all processes of `torch.distributed`, with batches of equal size, so that
-            the mean of the losses over the processes is the loss of the whole batch.
+            the mean of the losses over the processes is the loss of the whole batch. A `rules.Team` always does.
         chunk: entries of the similarity matrix held at once; larger ones are computed in pieces.
 
     Raises:
@@ -164,9 +164,10 @@ class Contrast:
         steps, size = _checked(features, labels)
         samples = torch.arange(size, device=features.device) if samples is None else samples
         anchors = partners = unit(features)
-        first = 0
-        if self.gather and processes() > 1:
-            first = rank() * size
+        first, division = 0, divided()
+        gather = division is not None or (self.gather and not in_team() and processes() > 1)
+        if gather:
+            first = rank() * size if division is None else division.start * size // division.held
             partners, labels, samples = gathered(anchors, 1), gathered(labels), gathered(samples + first)
         step = torch.arange(steps, device=features.device)
         place = Place(labels.repeat(steps), step.repeat_interleave(len(labels)), samples.repeat(steps))
@@ -176,8 +177,9 @@ class Contrast:
             total, count = _Attraction.apply(  # type: ignore[no-untyped-call]
                 anchors.flatten(0, 1), partners.flatten(0, 1), self._piece, place, own, rows
             )
-        if self.gather:
-            count = summed(count) / processes()
+        if gather:  # so that the mean over processes, weighted by their samples, is the loss of the whole batch
+            count = summed(count)
+            count = count / processes() if division is None else count.double() * division.held / division.total
         if not count:
             return total * 0.0, False
         loss: Tensor = total / count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -46,4 +47,9 @@ def _answer(words: list[str]) -> int:
         return OK
     from sandbox.cli.parser import perform
 
-    return perform(name, rest)
+    code = perform(name, rest)
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        from sandbox.runs.launched import leave
+
+        leave(code)
+    return code

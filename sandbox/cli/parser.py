@@ -17,12 +17,16 @@ from sandbox.cli.remedies import code_of, message_of
 from sandbox.cli.words import understood
 
 PLACES = ("out", "folder", "data_dir")  # options that name a folder
+TOGETHER = ("run", "resume")  # commands that several processes of torchrun carry out together
 
 
 def perform(name: str, words: Sequence[str]) -> int:
     """Carry out a subcommand with these arguments; return the exit code."""
     if name not in COMMANDS:
         return complain(str(unknown("command", name, COMMANDS)), BAD_INPUT)
+    if name not in TOGETHER and (rank := os.environ.get("TORCHELASTIC_RUN_ID") and os.environ.get("RANK")):
+        text = f"torchrun is for {' and '.join(TOGETHER)}; start {name!r} without it, with --jobs if it takes that"
+        return complain(text, BAD_INPUT) if rank == "0" else BAD_INPUT
     command = COMMANDS[name]
     parser = parser_for(command)
     given: Any = {}

@@ -36,13 +36,14 @@ LARGE = 1000  # from which on a setting is named where memory does not suffice
 def code_of(error: Exception) -> int | None:
     """Return the exit code for an exception; None for a bug of this program, which keeps its traceback."""
     from rules.diagnostics.nonfinite import NonFinite
+    from rules.team import PeerFailed
     from sandbox.machine.memory import is_exhausted
     from sandbox.runs.book import RunFailed
     from sandbox.runs.folder import FolderInUse
 
     if isinstance(error, FolderInUse):
         return IN_USE
-    if isinstance(error, (RunFailed, NonFinite, sqlite3.Error)) or is_exhausted(error) or _is_gone(error):
+    if isinstance(error, (RunFailed, NonFinite, PeerFailed, sqlite3.Error)) or is_exhausted(error) or _is_gone(error):
         return FAILED
     if isinstance(error, (*INPUT, *WRONG_PLACE)):
         return BAD_INPUT

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rules.team import Team
 from sandbox import executors
 from sandbox.cli import comparisons
 from sandbox.cli.executing import executor_of
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
+from sandbox.cli.remedies import code_of
 from sandbox.config.experiment import Experiment
 from sandbox.machine.text import line
 from sandbox.measures import NAMES, measured, score
@@ -17,6 +19,7 @@ from sandbox.runs import attempts
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
 from sandbox.runs.job import Job, run_elsewhere
+from sandbox.runs.launched import launched, started
 from sandbox.runs.run import run as run_experiment
 from sandbox.runs.trust import require_trust
 
@@ -24,8 +27,7 @@ from sandbox.runs.trust import require_trust
 def run(given: Any) -> int:
     """Run one experiment."""
     experiment: Experiment = given.made
-    experiment.check()
-    return _run(experiment, Path(given.out) / experiment.identity, given)
+    return _run(experiment, Path(given.out) / experiment.identity, given, check=True)
 
 
 def resume(given: Any) -> int:
@@ -35,6 +37,10 @@ def resume(given: Any) -> int:
     require_trust(folder, folders.read_config(folder), given.trust)
     if kind == "run":
         return _run(load(Experiment, folder), folder, given)
+    if started() > 1:
+        raise ValueError(
+            f"{folder} holds a {kind}, whose runs use processes of their own: give --jobs, and no torchrun"
+        )
     return comparisons.CONTINUE[kind](folder, given)
 
 
@@ -48,7 +54,26 @@ def report(given: Any) -> int:
     return OK
 
 
-def _run(experiment: Experiment, folder: Path, given: Any) -> int:
+def _run(experiment: Experiment, folder: Path, given: Any, check: bool = False) -> int:
+    """Run the experiment as one of the processes that torchrun has started, or as the only one."""
+    with launched(experiment.device) as team:
+        try:
+            with team.together():
+                if check:
+                    experiment.check()
+            if team.first:
+                return _lead(experiment, folder, given, team)
+            run_experiment(experiment, folder, data_dir=given.data_dir, accept_changes=given.accept_changes, team=team)
+        except Exception as error:
+            code = code_of(error)
+            if team.first or code is None or not team.knows(error):
+                raise
+            return code  # the first process says what it was
+        return OK
+
+
+def _lead(experiment: Experiment, folder: Path, given: Any, team: Team) -> int:
+    """Run the experiment as the process that writes and prints."""
     trackers, place = comparisons.tracked_by(given), begin(given, folder)
     where = executor_of(given) if "executor" in given else "local"
     with Bar(given.json) as bar:
@@ -60,6 +85,7 @@ def _run(experiment: Experiment, folder: Path, given: Any) -> int:
                 progress=bar,
                 trackers=trackers,
                 accept_changes=given.accept_changes,
+                team=team,
             )
         else:
             job = Job(experiment, place, given.data_dir, tuple(trackers), given.accept_changes)

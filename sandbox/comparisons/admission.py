@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from rules import HealthWarning, NonFinite
 from sandbox.config.experiment import Experiment
 from sandbox.machine.memory import is_exhausted
-from sandbox.runs.run import own_process, prepare
+from sandbox.runs.preparing import own_process, prepare
 from sandbox.tasks.base import Dataset
 
 

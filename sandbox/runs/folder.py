@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from rules.processes import processes
 from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
 from sandbox.machine import files
@@ -173,9 +174,10 @@ def provenance(checksum: str, code: Mapping[str, str]) -> dict[str, Any]:
 
 
 def surroundings() -> dict[str, Any]:
-    """Return machine, Python, revision, threads of torch and versions of packages."""
+    """Return machine, processes that learn together, Python, revision, threads of torch and versions of packages."""
     packages = ("torch", "numpy", "scipy", "scikit-learn", "brian2", "learning-rule-sandbox")
     return {
+        "processes": processes(),  # the order of sums depends on it, as on the threads
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": sys.version.split()[0],
         "revision": revision(),

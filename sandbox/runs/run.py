@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,13 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from tqdm import tqdm
 
-from rules import Batch, HealthWarning, NonFinite, Trainer, Unhealthy
+from rules import HealthWarning, NonFinite, Trainer, Unhealthy
 from rules.batches import moved
-from rules.generators import Globals
-from rules.seeds import derived
+from rules.team import ALONE, Team
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made
 from sandbox.executors.base import free
@@ -25,26 +23,23 @@ from sandbox.machine import devices, files
 from sandbox.machine.memory import is_exhausted
 from sandbox.machine.text import line
 from sandbox.measures import measured, score
-from sandbox.networks.calibration import calibrate, firing_report
-from sandbox.networks.network import Network
-from sandbox.networks.noisy import NoisyReadout
+from sandbox.networks.calibration import firing_report
 from sandbox.runs import attempts, index
 from sandbox.runs import folder as folders
 from sandbox.runs import status as statuses
 from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
 from sandbox.runs.continuing import changed_since, continued, marked, require_sound
+from sandbox.runs.following import FINISHED, LEARN, facts, follow, packed
+from sandbox.runs.preparing import asked, evaluation, loaded, own_process, prepare
 from sandbox.runs.seal import write_seal
 from sandbox.runs.status import FAILED, REFUSED
-from sandbox.synapses import using
-from sandbox.tasks.base import Dataset, Samples
-from sandbox.tasks.encode import check_sequence, is_timed
+from sandbox.tasks.encode import is_timed
 from sandbox.tasks.loader import Loader
 from sandbox.tracking import Tracker
 from sandbox.tracking.together import Tracked
 
 Progress = Callable[[int, int], None]  # steps done, total steps
-_LAST: dict[tuple[str, str, str | None], Dataset] = {}
 HEAD = 10_000  # training samples that are evaluated; they give an accuracy to half a percentage point
 
 
@@ -59,6 +54,7 @@ def run(
     accept_changes: bool = False,
     fence: Callable[[], None] = free,
     indexed: bool = True,
+    team: Team = ALONE,
 ) -> dict[str, Any]:
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
 
@@ -80,6 +76,8 @@ def run(
             since the run was begun, and mark it in provenance and tables, instead of raising ValueError.
         fence: called before each write while learning; it raises where another process has taken the run over.
         indexed: whether to write the run into the index; a worker leaves that to the process that started it.
+        team: processes that call this with the same arguments and run the experiment together. The first one writes
+            the folder, evaluates, tracks and reports progress. By default this process runs it alone.
 
     Returns: the content of `result.json`.
 
@@ -91,38 +89,65 @@ def run(
             device or kernels that are not here, before anything is written.
         RunFailed: for a NaN or an infinity; the message names the last good checkpoint. Also for a checkpoint that
             cannot be read.
+        PeerFailed: if another process of the team has failed or ended.
     """
-    folder, active = Path(folder), made(trackers)
-    noted = index.record if indexed else _unnoted
+    with team.reporting():
+        if not team.first:
+            return follow(experiment, Path(folder), data_dir, team)
+        how = How(
+            data_dir,
+            progress or (lambda done, total: None),
+            accept_changes,
+            fence,
+            index.record if indexed else _unnoted,
+            team,
+        )
+        return _lead(experiment, Path(folder), patience, made(trackers), how)
+
+
+class How(NamedTuple):
+    """How an experiment is run; nothing here changes its result. The arguments are those of `run`."""
+
+    data_dir: str | None
+    progress: Progress
+    accept_changes: bool
+    fence: Callable[[], None]
+    noted: Callable[..., None]  # writes the status of the run into the index
+    team: Team
+
+
+def _lead(experiment: Experiment, folder: Path, patience: float, active: list[Tracker], how: How) -> dict[str, Any]:
+    """Run the experiment as the only process, or the first of a team."""
     if not (folder / "result.json").exists():
         devices.require(experiment.device)
     with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
         experiment = attached(experiment, folder)
-        now = attempts.surroundings_of(experiment)
+        now = {**attempts.surroundings_of(experiment), "processes": how.team.size}
         folders.write_config(folder, "run", asdict(experiment))
         result = folder / "result.json"
         if result.exists():
-            require_sound(folder, experiment, now, data_dir, accept_changes)
+            require_sound(folder, experiment, now, how.data_dir, how.accept_changes)
+            how.team.hear(FINISHED)
         else:
             for name in (FAILED, REFUSED):
                 (folder / name).unlink(missing_ok=True)
-            with failures(folder, experiment, noted):
+            with failures(folder, experiment, how.noted):
                 before = continued(folder, experiment)
-            attempts.require_unchanged(folder, changed_since(folder, before, now), accept_changes)
+            attempts.require_unchanged(folder, changed_since(folder, before, now), how.accept_changes)
             keep(experiment, folder)
-            with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment, noted):
-                begun = Begun(before, now, accept_changes, fence, noted)
-                learned = _learn(experiment, folder, data_dir, progress or (lambda done, total: None), tracked, begun)
+            how.team.hear(LEARN)
+            with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment, how.noted):
+                learned = _learn(experiment, folder, how, tracked, before, now)
                 tracked.end("finished", learned)
-            fence()
+            how.fence()
             text = files.as_json(learned)
             write_seal(folder, experiment.identity, {"result.json": text})
             files.write_atomically(result, text)
         found: dict[str, Any] = files.read_json(result)
-        if progress is not None:
-            progress(found["steps"], found["steps"])
-        noted(folder, experiment, "done", found["test"])
+        how.team.hear(json.dumps(found).encode())
+        how.progress(found["steps"], found["steps"])
+        how.noted(folder, experiment, "done", found["test"])
         return found
 
 
@@ -150,47 +175,37 @@ def failures(folder: Path, experiment: Experiment, noted: Callable[..., None] = 
         raise
 
 
-class Begun(NamedTuple):
-    """How an attempt begins.
-
-    Args:
-        before: the checkpoint from which it continues; None for one that begins the run.
-        now: what it depends on.
-        accept_changes: whether it goes on where that has changed.
-        fence: called before each write.
-        noted: writes the status of the run into the index.
-    """
-
-    before: dict[str, Any] | None
-    now: dict[str, Any]
-    accept_changes: bool
-    fence: Callable[[], None]
-    noted: Callable[..., None]
-
-
 def _learn(
-    experiment: Experiment, folder: Path, data_dir: str | None, progress: Progress, tracked: Tracked, begun: Begun
+    experiment: Experiment,
+    folder: Path,
+    how: How,
+    tracked: Tracked,
+    before: dict[str, Any] | None,
+    now: dict[str, Any],
 ) -> dict[str, Any]:
-    data = loaded(experiment, data_dir)
-    now = {**begun.now, "data_sha256": data.checksum}
-    changed = changed_since(folder, begun.before, now)
-    attempts.require_unchanged(folder, changed, begun.accept_changes)
-    marks = sorted({*marked(begun.before), *changed})
-    trainer, train = prepare(experiment, data)
+    """Learn from a checkpoint, or from the beginning where `before` is None, and return the result."""
+    data = loaded(experiment, how.data_dir)
+    now = {**now, "data_sha256": data.checksum}
+    changed = changed_since(folder, before, now)
+    attempts.require_unchanged(folder, changed, how.accept_changes)
+    marks = sorted({*marked(before), *changed})
+    how.team.require_same(facts(experiment, data, how.team))
+    trainer, train = prepare(experiment, data, how.team)
     files.write_json(folder / "model.json", asked(trainer))
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation = evaluation(experiment, data.validation, "validation")
     test = evaluation(experiment, data.test, "test")
     said = {"identity": experiment.identity, "config_sha256": experiment.digest, "changed": marks, **now}
-    book = Book(folder, trainer, tracked, experiment.batch_size, said, begun.fence)
-    if begun.before is None:
+    book = Book(folder, trainer, tracked, experiment.batch_size, said, how.fence)
+    if before is None:
         book.begin()
     else:
-        book.resume(begun.before)
-    attempts.begin(folder, now, None if begun.before is None else trainer.steps, marks)
-    begun.noted(folder, experiment, "running")  # not before: what was refused leaves nothing behind
+        book.resume(before)
+    how.team.hear(packed(trainer.state_dict()) if before is not None and how.team.size > 1 else b"")
+    attempts.begin(folder, now, None if before is None else trainer.steps, marks)
+    how.noted(folder, experiment, "running")  # not before: what was refused leaves nothing behind
     tracked.begin(book.metrics)
-    if begun.before is None:
+    if before is None:
         book.note(epoch=0, validation=trainer.evaluate(validation))
     total = experiment.epochs * len(train)
     shown = train if microscope is None else microscope.watch(trainer, train, book.look)
@@ -205,10 +220,10 @@ def _learn(
                     book.note(epoch=info.epoch + 1, validation=trainer.evaluate(validation))
                 elif info.step % experiment.checkpoint_steps == 0:
                     book.save()
-                progress(info.step, total)
+                how.progress(info.step, total)
     except (NonFinite, Unhealthy) as error:
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
-    begun.fence()
+    how.fence()
     files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))
     steps = len(sample.x) if is_timed(validation.encoder) else 1
@@ -225,64 +240,6 @@ def _learn(
     }
 
 
-def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
-    """Load the data of a task; a worker that runs it again with another seed or rule takes them from memory.
-
-    Only a worker, which lives no longer than a comparison, and no task of the user's: those may load other data later.
-    """
-    if multiprocessing.parent_process() is None or ":" in experiment.task.name:
-        return experiment.load(data_dir)
-    key = (experiment.task.name, repr(experiment.task.options), data_dir)
-    if key not in _LAST:
-        _LAST.clear()  # those of one task at a time: a set may be large
-        _LAST[key] = experiment.load(data_dir)
-    return _LAST[key]
-
-
-def prepare(experiment: Experiment, data: Dataset) -> tuple[Trainer, Loader]:
-    """Build the trainer and the loader of the training samples.
-
-    Weights are drawn from the seed on the CPU, so that they are the same on every device, and moved; those of spiking
-    networks are then scaled on the first batch. Runs that differ only in the rule start from the same weights and see
-    the same batches.
-
-    Raises:
-        ValueError: for an encoder that does not fit the samples, a schedule or an accumulation that does not fit into
-            the run, and a model or a precision that the rule refuses.
-    """
-    encoder = experiment.encoder.make("encoder")
-    check_sequence(encoder, data.sequence)
-    network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
-    train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
-    inner = network.inner if isinstance(network, NoisyReadout) else network
-    if isinstance(inner, Network):
-        first: Batch = next(iter(train))
-        calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
-    trainer = Trainer(
-        network,
-        experiment.make_rule(data),
-        seed=experiment.seed,
-        health=experiment.health,
-        confirm=experiment.confirm,
-        schedule=experiment.make_schedule(experiment.epochs * len(train)),
-        clip=experiment.clip,
-        accumulate=experiment.accumulate,
-        precision=experiment.precision,
-    )
-    trainer.begin(next(iter(train)))
-    return trainer, train
-
-
-def asked(trainer: Trainer) -> dict[str, Any]:
-    """Return what the model was asked before its first step, what it answered, and what the rule trains."""
-    answers = trainer.answers
-    return {
-        "confirm": trainer.confirm,
-        "answers": None if answers is None else answers.facts(),
-        "trains": list(trainer.parameters),
-    }
-
-
 def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
     """Evaluate on the test set.
 
@@ -296,28 +253,3 @@ def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> di
         again = trainer.evaluate(test, inference=mode)
         found[f"{measured(again)}_{mode}"] = score(again)
     return found
-
-
-def evaluation(experiment: Experiment, split: Samples, purpose: str = "evaluation") -> Loader:
-    """Return a loader of a split, unshuffled and in large batches; noise differs between purposes."""
-    encoder = experiment.encoder.make("encoder")
-    return Loader(split, encoder, 500, seed=experiment.seed, shuffle=False, purpose=purpose)
-
-
-@contextmanager
-def own_process(experiment: Experiment) -> Iterator[None]:
-    """Run a block with its own number of threads, synapses, kernels and global generators, as in a new process.
-
-    Kernels that are "auto" leave the choice as it is: that of a block around, or of SANDBOX_KERNELS.
-
-    A model may draw its initial weights from the global generators of torch, NumPy or Python, so those are seeded from
-    the experiment's seed. Everything is restored afterwards, because a worker does one run after another.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(experiment.threads)
-    try:
-        dice = Globals(derived(experiment.seed, "process"))
-        with using(experiment.synapses), attempts.loop(experiment), dice.inside():
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -22,7 +22,7 @@ from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.job import Job
-from sandbox.runs.run import evaluation, own_process, prepare
+from sandbox.runs.preparing import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset
 from sandbox.tuning.storage import FILES, SQLITE, opened
 

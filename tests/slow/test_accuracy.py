@@ -17,7 +17,7 @@ from sandbox.comparisons.comparison import Comparison, compare, format_table
 from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import Choice
-from sandbox.runs.run import prepare
+from sandbox.runs.preparing import prepare
 from sandbox.tasks.loader import Loader
 from tests.conftest import ROOT, WHOLE_MNIST
 

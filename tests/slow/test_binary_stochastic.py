@@ -9,7 +9,7 @@ from rules import LearningRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.objectives.output_error import BitError
 from rules.plasticity.memristor import Memristor, Positional
-from sandbox.runs.run import evaluation, prepare
+from sandbox.runs.preparing import evaluation, prepare
 from sandbox.statistics import interval, paired
 from tests.conftest import WHOLE_MNIST
 from tests.slow.comparing import accuracies, plan, run

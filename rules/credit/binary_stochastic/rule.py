@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run
+from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, OverProcesses, Run
 from rules.credit.binary_stochastic.wires import Drawn, Wires, made, probabilities, wired
 from rules.errors import unknown
 from rules.fields import check_fields
@@ -80,6 +80,7 @@ class BinaryStochastic(CreditRule):
     debug: bool = False
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient", "layers", "bits"})
+    over_processes: ClassVar[OverProcesses] = "sum"  # numbers of pulses
 
     def __post_init__(self) -> None:
         check_fields(self)

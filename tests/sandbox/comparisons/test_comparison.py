@@ -26,7 +26,8 @@ from sandbox.machine import files
 from sandbox.report import write_report
 from sandbox.runs import index
 from sandbox.runs.finished import by_rule
-from sandbox.runs.run import prepare, run
+from sandbox.runs.preparing import prepare
+from sandbox.runs.run import run
 from sandbox.runs.seal import write_seal
 from sandbox.statistics import area, verdicts
 from tests.conftest import ROOT

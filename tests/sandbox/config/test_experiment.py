@@ -14,7 +14,7 @@ from sandbox.cli.words import EXPERIMENT, understood
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import REGISTRIES, Choice
-from sandbox.runs.run import prepare
+from sandbox.runs.preparing import prepare
 from tests.sandbox.runs.test_run import TINY  # 12 steps: 3 epochs of 4 batches
 
 SAME = {"device": "cpu", "schedule": None, "clip": None, "precision": "full", "accumulate": 1}

@@ -10,7 +10,7 @@ from sandbox import NoisyReadout
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.registry import Choice
 from sandbox.networks.models import MODELS, normalised, perceptron
-from sandbox.runs.run import prepare
+from sandbox.runs.preparing import prepare
 from sandbox.tasks.base import Dataset, Split
 
 

@@ -13,7 +13,7 @@ from sandbox.config.reading import from_dict
 from sandbox.networks.network import Layer, Population
 from sandbox.neurons import ALIF, EscapeLIF, FitzHughNagumo, HodgkinHuxley, Izhikevich, learnable
 from sandbox.reference import to_brian2
-from sandbox.runs.run import prepare
+from sandbox.runs.preparing import prepare
 from sandbox.tasks.loader import Loader
 from tests.conftest import ROOT
 

@@ -21,7 +21,8 @@ from sandbox.config.experiment import NetworkConfig, RuleConfig
 from sandbox.runs import index
 from sandbox.runs.arrays import attached, keep
 from sandbox.runs.finished import read_run
-from sandbox.runs.run import prepare, run
+from sandbox.runs.preparing import prepare
+from sandbox.runs.run import run
 
 RNG = np.random.default_rng(0)
 X = RNG.random((120, 4))

@@ -17,7 +17,8 @@ from sandbox import kernels
 from sandbox.config.experiment import NetworkConfig, RuleConfig
 from sandbox.config.registry import Choice
 from sandbox.machine import devices
-from sandbox.runs.run import evaluation, own_process, prepare, run
+from sandbox.runs.preparing import evaluation, own_process, prepare
+from sandbox.runs.run import run
 from sandbox.runs.seal import write_seal
 from tests.elsewhere import DEVICE, Places
 from tests.sandbox.runs.test_run import TINY

@@ -26,7 +26,8 @@ from sandbox.runs import index, seal
 from sandbox.runs.book import RunFailed
 from sandbox.runs.checkpoint import packed
 from sandbox.runs.folder import load
-from sandbox.runs.run import _look_once, evaluation, own_process, prepare, run
+from sandbox.runs.preparing import evaluation, own_process, prepare
+from sandbox.runs.run import _look_once, run
 from tests.conftest import ROOT
 
 TINY = Experiment(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import Choice
-from sandbox.runs.run import prepare
+from sandbox.runs.preparing import prepare
 from sandbox.tasks.base import Dataset, Split, split_off
 from sandbox.tasks.encode import ENCODERS, AsRecorded, Constant, Latency, Poisson, check_sequence
 

@@ -11,7 +11,7 @@ import torch
 from sandbox import Choice, Experiment, Task
 from sandbox.config.experiment import NetworkConfig, RuleConfig
 from sandbox.machine.compiled import absent
-from sandbox.runs.run import prepare
+from sandbox.runs.preparing import prepare
 from sandbox.synapses.choice import mode
 from sandbox.tuning.study import tunable, validated
 

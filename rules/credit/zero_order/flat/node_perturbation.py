@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Claim, Credit, CreditRule, Objective
+from rules.contract import Batch, Claim, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.flat.alone import require_mean
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import require_draws, require_number
@@ -65,6 +65,7 @@ class NodePerturbation(CreditRule):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic", "independent"})
+    over_processes: ClassVar[OverProcesses] = "draws"
     claim: ClassVar[Claim] = "unbiased"
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Credit, CreditRule, Objective, Run, own_parameters
+from rules.contract import Batch, Cost, Credit, CreditRule, Objective, OverProcesses, Run, own_parameters
 from rules.credit.zero_order.layered.admission import confirm, confirm_repeats, refuse, shaped
 from rules.credit.zero_order.layered.lab import Lab, Probing
 from rules.credit.zero_order.layered.ledger import Ledger
@@ -77,6 +77,7 @@ class Layered(CreditRule):
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers"})
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic", "independent"})
+    over_processes: ClassVar[OverProcesses] = "draws"
 
     def __post_init__(self) -> None:
         check_fields(self)

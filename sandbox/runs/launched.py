@@ -1,0 +1,70 @@
+"""The team of the processes that torchrun has started."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import NoReturn
+
+import torch
+from torch import distributed as dist
+
+from rules.team import ALONE, Team
+
+PATIENCE = timedelta(days=1)  # while the first process evaluates; torchrun ends all if one dies
+MOMENT = timedelta(seconds=10)  # until the first process has said what went wrong
+BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
+
+
+def started() -> int:
+    """Return the number of processes that torchrun has started together; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if BY_TORCHRUN in os.environ else 1
+
+
+@contextmanager
+def launched(device: str = "cpu") -> Iterator[Team]:
+    """Join the processes that torchrun has started, and leave them at the end; without torchrun, be alone.
+
+    They exchange by gloo, and by nccl what is on a GPU. The device "cuda" becomes that of the number in LOCAL_RANK.
+
+    Raises:
+        ValueError: for a device with a number, which would be one for all processes.
+
+    >>> with launched() as team:
+    ...     team.size, team.first
+    (1, True)
+    """
+    if started() == 1:
+        yield ALONE
+        return
+    on_gpu = device.startswith("cuda")
+    if ":" in device:
+        raise ValueError(f"device={device!r}: each of {started()} processes takes a GPU of its own: give 'cuda'")
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    try:
+        yield Team()
+    finally:
+        dist.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """End a process that torchrun has started.
+
+    When one has failed, torchrun stops the others at once, so that the others let the first one speak before.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        with suppress(Exception):  # the store may be gone
+            address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            store = dist.TCPStore(address, port, is_master=False, timeout=MOMENT)  # type: ignore[attr-defined]
+            if os.environ["RANK"] == "0":
+                store.set("the first process has spoken", "yes")
+            else:
+                store.wait(["the first process has spoken"], MOMENT)
+    os._exit(code)  # threads of gloo, still ending, sometimes abort an interpreter that ends as well

@@ -1,0 +1,111 @@
+"""What a run is made of: its data, its trainer, its loaders, and a process as if it were new."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from rules import Batch, Trainer
+from rules.batches import moved
+from rules.generators import Globals
+from rules.seeds import derived
+from rules.team import ALONE, Team
+from sandbox.config.experiment import Experiment
+from sandbox.networks.calibration import calibrate
+from sandbox.networks.network import Network
+from sandbox.networks.noisy import NoisyReadout
+from sandbox.runs import attempts
+from sandbox.synapses import using
+from sandbox.tasks.base import Dataset, Samples
+from sandbox.tasks.encode import check_sequence
+from sandbox.tasks.loader import Loader
+
+_LAST: dict[tuple[str, str, str | None], Dataset] = {}
+
+
+def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
+    """Load the data of a task; a worker that runs it again with another seed or rule takes them from memory.
+
+    Only a worker, which lives no longer than a comparison, and no task of the user's: those may load other data later.
+    """
+    if multiprocessing.parent_process() is None or ":" in experiment.task.name:
+        return experiment.load(data_dir)
+    key = (experiment.task.name, repr(experiment.task.options), data_dir)
+    if key not in _LAST:
+        _LAST.clear()  # those of one task at a time: a set may be large
+        _LAST[key] = experiment.load(data_dir)
+    return _LAST[key]
+
+
+def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[Trainer, Loader]:
+    """Build the trainer and the loader of the training samples.
+
+    Weights are drawn from the seed on the CPU, so that they are the same on every device, and moved; those of spiking
+    networks are then scaled on the first batch. Runs that differ only in the rule start from the same weights and see
+    the same batches.
+
+    Raises:
+        ValueError: for an encoder that does not fit the samples, a schedule or an accumulation that does not fit into
+            the run, and a model or a precision that the rule refuses.
+    """
+    encoder = experiment.encoder.make("encoder")
+    check_sequence(encoder, data.sequence)
+    network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
+    train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
+    inner = network.inner if isinstance(network, NoisyReadout) else network
+    if isinstance(inner, Network):
+        first: Batch = next(iter(train))
+        calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
+    trainer = Trainer(
+        network,
+        experiment.make_rule(data),
+        seed=experiment.seed,
+        health=experiment.health,
+        confirm=experiment.confirm,
+        schedule=experiment.make_schedule(experiment.epochs * len(train)),
+        clip=experiment.clip,
+        accumulate=experiment.accumulate,
+        precision=experiment.precision,
+        team=team,
+    )
+    trainer.begin(next(iter(train)))
+    return trainer, train
+
+
+def asked(trainer: Trainer) -> dict[str, Any]:
+    """Return what the model was asked before its first step, what it answered, and what the rule trains."""
+    answers = trainer.answers
+    return {
+        "confirm": trainer.confirm,
+        "answers": None if answers is None else answers.facts(),
+        "trains": list(trainer.parameters),
+    }
+
+
+def evaluation(experiment: Experiment, split: Samples, purpose: str = "evaluation") -> Loader:
+    """Return a loader of a split, unshuffled and in large batches; noise differs between purposes."""
+    encoder = experiment.encoder.make("encoder")
+    return Loader(split, encoder, 500, seed=experiment.seed, shuffle=False, purpose=purpose)
+
+
+@contextmanager
+def own_process(experiment: Experiment) -> Iterator[None]:
+    """Run a block with its own number of threads, synapses, kernels and global generators, as in a new process.
+
+    Kernels that are "auto" leave the choice as it is: that of a block around, or of SANDBOX_KERNELS.
+
+    A model may draw its initial weights from the global generators of torch, NumPy or Python, so those are seeded from
+    the experiment's seed. Everything is restored afterwards, because a worker does one run after another.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(experiment.threads)
+    try:
+        dice = Globals(derived(experiment.seed, "process"))
+        with using(experiment.synapses), attempts.loop(experiment), dice.inside():
+            yield
+    finally:
+        torch.set_num_threads(before)
