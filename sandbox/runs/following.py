@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
