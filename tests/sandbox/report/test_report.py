@@ -88,6 +88,7 @@ def write_run(folder: Path, experiment: Experiment, end: float) -> None:
         "parameters_trained": 93,
         "steps": 200,
         "test": {"accuracy": end + noise[0], "loss": 0.2125},
+        "train": {"accuracy": end, "loss": 0.2},
         "validation": {"accuracy": end + noise[1], "loss": 0.2375},
     }
     files.write_json(folder / "result.json", result)
