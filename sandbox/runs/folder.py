@@ -126,7 +126,7 @@ def _content(path: Path) -> dict[str, Any]:
             raise ValueError(f"{path} is damaged: it holds aliases (*name), which no run writes; write them out")
         content = yaml.load(text, LOADER)
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: it is no YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path} is damaged: it cannot be read as YAML ({' '.join(str(error).split())})") from error
     known = isinstance(content, dict) and isinstance(content.get("kind"), str) and content["kind"] in KINDS
     if not known or type(content.get("format", 0)) is not int:
         raise ValueError(f"{path} is damaged: it does not say which kind of folder this is ({', '.join(KINDS)})")

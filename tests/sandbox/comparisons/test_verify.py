@@ -83,7 +83,11 @@ def spoil(folder, name, change):
         ("numbers", lambda f: spoil(f, "result.json", lambda c: c["test"].update(accuracy=7)), "'accuracy' is 7"),
         ("checkpoint", lambda f: (f / "checkpoint.pt").write_bytes(b"half"), "cannot be read"),
         ("checkpoint", lambda f: (f / "checkpoint.pt").unlink(), "there is none, and the run is finished"),
-        ("configuration", lambda f: f.joinpath("config.yaml").write_text("["), "config.yaml is damaged: it is no YAML"),
+        (
+            "configuration",
+            lambda f: f.joinpath("config.yaml").write_text("["),
+            "config.yaml is damaged: it cannot be read as YAML",
+        ),
         (
             "configuration",
             lambda f: f.joinpath("config.yaml").write_text(

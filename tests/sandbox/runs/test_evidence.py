@@ -95,7 +95,7 @@ def test_a_file_that_was_added_or_a_seal_that_is_damaged_is_found(done):
         (folder / NAME).write_text(text)
         assert broken(folder) == ["seal.json is not a seal: it holds no `files` and `identity`"]
     (folder / NAME).write_text('{"files": {"../x": "0"}, "identity": "x"}')
-    assert "seal.json names '../x', which is no file of a run" in broken(folder)
+    assert "seal.json names '../x', which is not a file of a run" in broken(folder)
 
 
 def test_a_run_killed_before_its_result_has_no_seal_that_counts(tmp_path, monkeypatch):
@@ -384,10 +384,10 @@ def test_a_changed_rule_may_be_accepted_and_is_marked(own):
     ("text", "message"),
     [
         ("a: &a [1, 1]\nb: *a\n", "it holds aliases"),
-        ("a: [", "it is no YAML"),
-        ("\x00", "it is no YAML"),
-        ("!!python/object/apply:os.system [id]", "it is no YAML"),
-        ("[" * 5000, "it is no YAML|does not say which kind"),
+        ("a: [", "it cannot be read as YAML"),
+        ("\x00", "it cannot be read as YAML"),
+        ("!!python/object/apply:os.system [id]", "it cannot be read as YAML"),
+        ("[" * 5000, "it cannot be read as YAML|does not say which kind"),
         ("kind: [run]", "does not say which kind"),
     ],
 )
