@@ -170,6 +170,6 @@ def read(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: it does not hold the provenance of a run; remove {folder} and run again")
     if not isinstance(kept.get("changed", []), list) or not isinstance(kept.get("revision", ""), str):
         raise ValueError(
-            f"{path} is damaged: `changed` is no list, or `revision` no text; remove {folder} and run again"
+            f"{path} is damaged: its `changed` or `revision` is of another kind; remove {folder} and run again"
         )
     return dict(kept)

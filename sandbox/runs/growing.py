@@ -58,7 +58,7 @@ class Growing:
         """
         wanted, size = kept["bytes"], self.path.stat().st_size if self.path.exists() else 0
         if not isinstance(wanted, int) or wanted < 0:
-            raise TypeError(f"{wanted!r} is no number of bytes")
+            raise TypeError(f"{wanted!r} cannot be a number of bytes")
         if size < wanted:
             raise ValueError(
                 f"{self.path} is damaged: it has {size} bytes, and the checkpoint beside it counts {wanted}; put the "

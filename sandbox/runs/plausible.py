@@ -71,7 +71,7 @@ def _of_metrics(path: Path) -> Iterator[str]:
             yield f"{where} is of epoch {_shown(line.get('epoch'))}, not of epoch {number}"
         measures = {key: value for key, value in line.items() if key.startswith("validation_")}
         yield from _wrong_measures(where, {key.removeprefix("validation_"): value for key, value in measures.items()})
-        counts = {key: value for key, value in line.items() if key not in measures and key != "train_loss"}
+        counts = {key: value for key, value in line.items() if key not in (*measures, "epoch", "train_loss")}
         yield from _wrong_counts(where, counts)
         if line.get("train_loss") is not None and not _is_number(line["train_loss"]):
             yield f"{where}: 'train_loss' is {_shown(line['train_loss'])}, not a number"

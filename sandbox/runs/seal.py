@@ -1,6 +1,6 @@
 """The seal of a finished run: the SHA-256 of each file of its evidence, so that an edited file or a copy is found.
 
-It is no signature: somebody who edits a file and computes the seal again is not found.
+It is a checksum and not a signature: somebody who edits a file and computes the seal again is not found.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def unsealed(folder: Path) -> list[str]:
     for name in sorted({*EVIDENCE, *seal.files}):
         path = folder / name
         if name not in EVIDENCE:
-            found.append(f"{NAME} names {name!r}, which is no file of a run")
+            found.append(f"{NAME} names {name!r}, which is not a file of a run")
         elif not path.is_file():
             found += [f"{name} is missing"] if name in seal.files else []
         elif seal.files.get(name) != _sha256(path):

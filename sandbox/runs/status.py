@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sandbox.machine.files import read_json
 from sandbox.machine.locks import LOCK, held
 from sandbox.machine.plain_yaml import read_yaml
+from sandbox.runs.seal import broken
 
 # `stopped` was begun and has not ended, `refused` was given something that does not fit what it had begun with
 STATUSES = ("running", "stopped", "done", "failed", "refused", "damaged")
@@ -58,7 +59,8 @@ def unfinished(folder: Path | str) -> str:
 def read(root: Path, name: str) -> Found | None:
     """Read the run in a folder below `root`; None if it holds something else."""
     folder = root / name
-    before, known = stamp(folder), (None, None, None)
+    known: tuple[str | None, str | None, int | None] = (None, None, None)
+    before = stamp(folder)
     try:
         config = read_yaml(folder / "config.yaml")
         if config["kind"] != "run":
@@ -66,6 +68,8 @@ def read(root: Path, name: str) -> Found | None:
         known = _about(config)
         if not (folder / "result.json").exists():
             return Found(name, known, unfinished(folder), None, before)
+        if broken(folder):
+            return Found(name, known, "damaged", None, before)
         return Found(name, known, "done", dict(read_json(folder / "result.json")["test"]), before)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return Found(name, known, "damaged", None, before) if _is_run(folder) else None

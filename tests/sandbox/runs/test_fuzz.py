@@ -121,7 +121,7 @@ def fuzz_files(made, place, number, seed):
     folder, dice = place / ONE.identity, random.Random(seed)
     shutil.copytree(made / "done", place)
     names = [name for name in EVIDENCE if (folder / name).exists()]
-    (other,) = (made / "other").iterdir()
+    (other,) = (path for path in (made / "other").iterdir() if path.is_dir())
     for turn in range(number):
         name = dice.choice(names)
         content = (folder / name).read_bytes()
@@ -144,7 +144,7 @@ def fuzz_values(made, place, number, seed):
     folder, dice = place / ONE.identity, random.Random(seed)
     shutil.copytree(made / "done", place)
     names = ["result.json", "metrics.jsonl", "test.json", "timing.json", "provenance.json"]
-    for _ in range(number):
+    for turn in range(number):
         name = dice.choice(names)
         content = (folder / name).read_text()
         if name == "metrics.jsonl":
@@ -157,12 +157,13 @@ def fuzz_values(made, place, number, seed):
         write_seal(folder, ONE.identity)
         try:
             found = read_run(folder, "bptt", 0, folder)
-        except ValueError as error:
-            assert str(folder) in str(error) or name in str(error)
-            assert folder.name in sort_out({"bptt": {0: folder}}).damaged
+        except ValueError:
+            (why,) = sort_out({"bptt": {0: folder}}).damaged.values()
+            assert name in why
         else:
             make_rows({BASELINE: [found], "bptt": [found]})
-        verify(folder)
+        if turn % 5 == 0:
+            verify(folder)
         (folder / name).write_text(content)
         write_seal(folder, ONE.identity)
 

@@ -1,0 +1,181 @@
+"""`sandbox verify` says of each thing whether it holds, runs nothing of the folder, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from sandbox.cli import main
+from sandbox.cli.options import BAD_INPUT, FOUND_WRONG, OK
+from sandbox.comparisons.comparison import Comparison, compare
+from sandbox.comparisons.verify import verify
+from sandbox.config.experiment import RuleConfig
+from sandbox.config.registry import Choice
+from sandbox.machine import files
+from sandbox.runs.run import run
+from sandbox.runs.seal import NAME, write_seal
+from sandbox.runs.verify import FAILS, HOLDS, OPEN
+from tests.sandbox.runs.test_run import TINY, Stop, _stop
+from tests.sandbox.runs.test_sources import RULE, TASK
+
+ONE = replace(TINY, epochs=1)
+WHAT = ["configuration", "seal", "numbers", "checkpoint", "attempts", "code", "data", "kernels"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    place = tmp_path_factory.mktemp("whole")
+    compare(Comparison(ONE, ["bptt"], seeds=2), place / "c", jobs=1)
+    with pytest.raises(Stop):
+        run(TINY, place / "stopped", progress=_stop)
+    return place
+
+
+@pytest.fixture
+def place(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def states(folder):
+    return {finding.what: finding.state for finding in verify(folder)["."]}
+
+
+def why(folder, what):
+    return next(finding.why for finding in verify(folder)["."] if finding.what == what)
+
+
+def contents(folder):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_was_left_alone_holds_and_nothing_is_written(place, capsys):
+    before = contents(place)
+    assert main(["verify", str(place), "--json"]) == OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["holds"] is True
+    assert len(found["folders"]) == 1 + 4 + 1
+    assert found["folders"]["c"] == [{"what": "table", "state": HOLDS, "why": "table.json follows from its 4 runs"}]
+    assert [each["what"] for each in found["folders"][f"c/{ONE.identity}"]] == WHAT
+    assert {each["state"] for each in found["folders"][f"c/{ONE.identity}"]} == {HOLDS}
+    assert states(place / "stopped")["seal"] == OPEN
+    assert main(["verify", str(place)]) == OK
+    assert capsys.readouterr().out.endswith("all that can be checked holds\n")
+    assert contents(place) == before
+
+
+def spoil(folder, name, change):
+    content = files.read_json(folder / name)
+    change(content)
+    files.write_json(folder / name, content)
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "message"),
+    [
+        ("seal", lambda f: (f / NAME).unlink(), "no seal: seal.json is gone"),
+        ("seal", lambda f: spoil(f, "timing.json", lambda c: c.update(seconds=0.1)), "timing.json is not the file"),
+        ("numbers", lambda f: spoil(f, "result.json", lambda c: c["test"].update(accuracy=7)), "'accuracy' is 7"),
+        ("checkpoint", lambda f: (f / "checkpoint.pt").write_bytes(b"half"), "cannot be read"),
+        ("checkpoint", lambda f: (f / "checkpoint.pt").unlink(), "there is none, and the run is finished"),
+        (
+            "configuration",
+            lambda f: f.joinpath("config.yaml").write_text("["),
+            "config.yaml is damaged: it cannot be read as YAML",
+        ),
+        (
+            "configuration",
+            lambda f: f.joinpath("config.yaml").write_text(
+                yaml.safe_dump({**yaml.safe_load((f / "config.yaml").read_text()), "batch_size": 49})
+            ),
+            "not of this folder",
+        ),
+        ("kernels", lambda f: spoil(f, "provenance.json", lambda c: c["kernels"].update(asked="x")), "x was asked for"),
+        ("attempts", lambda f: spoil(f, "provenance.json", lambda c: c.update(changed=["data"])), "another: data"),
+        (
+            "attempts",
+            lambda f: spoil(
+                f,
+                "provenance.json",
+                lambda c: c["attempts"].append({**c["attempts"][0], "data_sha256": "0", "continued_from_step": 4}),
+            ),
+            "2 attempts, .*; they differ in: data",
+        ),
+        (
+            "data",
+            lambda f: spoil(f, "provenance.json", lambda c: c.update(data_sha256="0")),
+            "not those the run learned",
+        ),
+    ],
+)
+def test_what_does_not_hold_is_named(place, capsys, what, change, message):
+    folder = place / "c" / ONE.identity
+    change(folder)
+    assert states(folder)[what] == FAILS
+    assert re.search(message, why(folder, what))
+    assert main(["verify", str(folder)]) == FOUND_WRONG
+    assert f"{FAILS}  {what}: " in capsys.readouterr().out
+
+
+def test_a_table_that_does_not_follow_from_its_runs_is_found(place):
+    spoil(place / "c", "table.json", lambda table: table["rows"][0]["accuracies"].reverse())
+    spoil(place / "c", "table.json", lambda table: table["rows"][0].update(accuracy=[99.0, 98.0, 100.0]))
+    (finding,) = verify(place / "c")["."]
+    assert finding.state == FAILS
+    assert finding.why.startswith("table.json is not that of the runs: bptt (accurac")
+
+
+def test_a_folder_of_an_earlier_version_has_no_seal(place):
+    folder = place / "c" / ONE.identity
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("format: 4", "format: 3"))
+    (folder / NAME).unlink()
+    spoil(folder, "provenance.json", lambda made: (made.pop("attempts"), made.pop("kernels")))
+    found = states(folder)
+    assert FAILS not in found.values()
+    assert [found[what] for what in ("seal", "checkpoint", "attempts", "kernels")] == [OPEN] * 4
+    assert why(folder, "seal") == "no seal: an earlier version wrote it"
+
+
+def test_code_that_a_folder_names_is_hashed_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(RULE.format(lr=0.1))
+    (tmp_path / "task.py").write_text(TASK.format(seed=0))
+    experiment = replace(ONE, rule=RuleConfig("mine.py:mine"), task=Choice("task.py:Drawn"))
+    run(experiment, tmp_path / "r")
+    assert states(tmp_path / "r")["code"] == HOLDS
+    for name in ("mine.py", "task.py"):
+        (tmp_path / name).write_text("open('ran', 'w')\n")
+    assert states(tmp_path / "r")["code"] == FAILS
+    assert why(tmp_path / "r", "code") == "mine.py, task.py: not as the run was made with"
+    assert why(tmp_path / "r", "data") == "not loaded, because that would run task.py"
+    (tmp_path / "mine.py").unlink()
+    (tmp_path / "task.py").unlink()
+    assert states(tmp_path / "r")["code"] == OPEN
+    assert not (tmp_path / "ran").exists()
+
+
+def test_data_that_are_not_here_are_not_downloaded(place, monkeypatch):
+    folder = place / "c" / ONE.identity
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["task"] = {"name": "mnist", "options": {}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    write_seal(folder)
+    for name in ("SANDBOX_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(place / "none"))
+    assert states(folder)["data"] == OPEN
+    assert "is in none of the folders of data sets" in why(folder, "data")
+    assert not (place / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty", "a_file"])
+def test_what_is_no_folder_of_runs_is_bad_input(tmp_path, capsys, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a_file").write_text("")
+    assert main(["verify", str(tmp_path / name)]) == BAD_INPUT
+    assert ("holds no run" if name == "empty" else "is not a folder") in capsys.readouterr().err
