@@ -278,8 +278,8 @@ def _compare_losses(team: Team, model: nn.Module, objective: Objective, batch: B
     ):
         raise ValueError(
             f"the loss of this batch is {first:.6g}, and the mean over its shares in {team.size} processes "
-            f"{first + apart:.6g}: {type(objective).__name__} is no mean over samples. Train in one process, or use an "
-            "objective that does not compare samples or count steps over all of them"
+            f"{first + apart:.6g}: {type(objective).__name__} is not a mean over samples. Train in one process, or use "
+            "an objective that does not compare samples or count steps over all of them"
         )
 
 

@@ -69,9 +69,9 @@ def test_zero_order_rules_send_no_gradient(both):
 
 REFUSED = {
     "batch norm": "UnfitModel: '1' of Sequential normalises by the statistics of the batch, and each of 2 processes",
-    "coupled": "Coupled is no mean over samples. Train in one process, or use",
-    "rate band": "Sum is no mean over samples",
-    "lengths": "TET is no mean over samples. Train in one process, or use an objective that does not compare samples",
+    "coupled": "Coupled is not a mean over samples. Train in one process, or use",
+    "rate band": "Sum is not a mean over samples",
+    "lengths": "TET is not a mean over samples. Train in one process, or use an objective that does not compare samples",
     "carry": "a batch with a carry cannot be divided among processes",
     "weights": "the weights of Sequential differ between processes before step 1: build everything from the same seed",
     "batches": "the processes were given different batches: hand the same loader to the trainer of each",
