@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from rules import HealthWarning, NonFinite, Trainer, Unhealthy
-from rules.batches import moved
+from rules.batches import fitted
 from rules.team import ALONE, Team
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made
@@ -229,7 +229,7 @@ def _learn(
     steps = len(sample.x) if is_timed(validation.encoder) else 1
     return {
         "cost": book.bill.facts(),
-        "firing": firing_report(trainer.model, moved(sample.x, experiment.device)),
+        "firing": firing_report(trainer.model, fitted(sample, trainer.model, next(trainer.model.parameters())).x),
         "health": book.health,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
