@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null"}
 
@@ -74,7 +74,7 @@ def _dataclass(kind: type[Any], value: Any, place: str, usual: Any) -> Any:
     if not isinstance(value, Mapping):
         known = [field.name for field in fields(kind)]
         raise ValueError(f"{place}={value!r:.60}: give {{{known[0]}: ...}}, with any of {', '.join(known)}")
-    hints, given = _hints(kind), {}
+    hints, given = _hints(cast(Hashable, kind)), {}
     if type(usual) is kind and value.get("name", getattr(usual, "name", None)) == getattr(usual, "name", None):
         given = {field.name: getattr(usual, field.name) for field in fields(kind)}
     for field in fields(kind):
@@ -88,7 +88,7 @@ def _dataclass(kind: type[Any], value: Any, place: str, usual: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _hints(kind: type[Any]) -> dict[str, Any]:
+def _hints(kind: Hashable) -> dict[str, Any]:
     return get_type_hints(kind)
 
 

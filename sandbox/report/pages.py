@@ -14,7 +14,19 @@ from sandbox.ledger import NEUROMC
 from sandbox.machine import files, text
 from sandbox.machine.plain_yaml import dump_yaml
 from sandbox.measures import NAMES
-from sandbox.report import costs, credit, grid, interactive, latency, learning, shape, standing, tabular, tuning, wording
+from sandbox.report import (
+    costs,
+    credit,
+    grid,
+    interactive,
+    latency,
+    learning,
+    shape,
+    standing,
+    tabular,
+    tuning,
+    wording,
+)
 from sandbox.report.figures import Figure
 from sandbox.report.measures import measured, value
 from sandbox.report.printed import png

@@ -1,4 +1,4 @@
-"""What the files of a finished folder hold, in words that a report checks before it draws: anybody may have edited them.
+"""What the files of a finished folder hold, which a report checks before it draws: anybody may have edited them.
 
 A shape is a function `(value, place) -> None` that raises ValueError, with place and value, for anything else.
 """
@@ -14,7 +14,12 @@ from sandbox.measures import NAMES
 Shape = Callable[[Any, str], None]
 LONGEST = 2000  # characters of a name or a sentence; a figure of longer ones would not fit into memory
 LARGEST = 1e300  # of a number, so that sums and squares of differences stay numbers
-COUNTS = ("forwards", "backwards", "layer_evaluations", "synaptic_operations")  # of the first table; others are in a second
+COUNTS = (
+    "forwards",
+    "backwards",
+    "layer_evaluations",
+    "synaptic_operations",
+)  # of the first table; others are in a second
 
 
 def refuse(value: Any, place: str, wanted: str) -> None:
@@ -274,4 +279,3 @@ def look(found: Any, place: str) -> None:
 def provenance(found: Any, place: str) -> None:
     """Check `provenance.json`, which is shown as it is."""
     named(lambda value, place: None)(found, place)
-

@@ -118,4 +118,3 @@ def test_broken_json_is_named(tmp_path, capsys, content, name):
     else:
         assert code == BAD_INPUT
         assert str(path) in said
-

@@ -18,9 +18,53 @@ from sandbox.report.tabular import as_csv
 from sandbox.report.templating import environment
 
 PIECES = (
-    *("=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", ";=1", "'", '"', ",", ";", "|", "\n", "\r\n", "\0", "\x1b[31m"),
-    *("\x1b]0;title\x07", "\x9b2J", "\u202e", "\u2066", "\u2069", "\u200f", "\u2028", "\ud800", "![i](http://e/x.png)", "[a](b)"),
-    *("<img src=x onerror=y>", "</script>", "<!--", "]]>", "&lt;", "`", "``", "```\n", "\\", "\\[", "*", "_", "www.e.org", "~"),
+    *(
+        "=1+1",
+        "+cmd",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        " =1",
+        ";=1",
+        "'",
+        '"',
+        ",",
+        ";",
+        "|",
+        "\n",
+        "\r\n",
+        "\0",
+        "\x1b[31m",
+    ),
+    *(
+        "\x1b]0;title\x07",
+        "\x9b2J",
+        "\u202e",
+        "\u2066",
+        "\u2069",
+        "\u200f",
+        "\u2028",
+        "\ud800",
+        "![i](http://e/x.png)",
+        "[a](b)",
+    ),
+    *(
+        "<img src=x onerror=y>",
+        "</script>",
+        "<!--",
+        "]]>",
+        "&lt;",
+        "`",
+        "``",
+        "```\n",
+        "\\",
+        "\\[",
+        "*",
+        "_",
+        "www.e.org",
+        "~",
+    ),
     *("http://e", "HTTPS://e", "bptt", "ß", "日本", "a b", "$x$", "{{ x }}", "{% x %}", "</code>", "javascript:x"),
 )
 HOSTILE = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=6).map("".join)
@@ -80,7 +124,7 @@ def test_code_in_markdown_ends_where_it_should(name):
     fence = block[0].removesuffix("yaml")
     assert set(fence) == {"`"}
     assert block[-1] == fence
-    assert not any(re.match(r" {0,3}`{%d,}\s*$" % len(fence), line) for line in block[1:-1])
+    assert not any(re.match(rf" {{0,3}}{fence}`*\s*$", line) for line in block[1:-1])
 
 
 class Tags(html.parser.HTMLParser):

@@ -37,7 +37,14 @@ def table(task):
         }
         for number, rule in enumerate(RULES)
     ]
-    return {"task": task, "baseline": "readout_only", "linear": None, "chance": 10.0, "measure": "accuracy", "rows": rows}
+    return {
+        "task": task,
+        "baseline": "readout_only",
+        "linear": None,
+        "chance": 10.0,
+        "measure": "accuracy",
+        "rows": rows,
+    }
 
 
 def write_grid(folder, grid=GRID):

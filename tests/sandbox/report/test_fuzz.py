@@ -19,7 +19,22 @@ from tests.sandbox.report.folders import write_grid, write_tuning
 from tests.sandbox.report.test_report import add_fewer_steps, write_comparison
 
 VALUES = (
-    *(None, True, 0, -1, 2**70, 1e308, -1e-320, float("nan"), float("inf"), "", "x", "9" * 50, "\x1b[2J\u202e\0", "a" * 5000),
+    *(
+        None,
+        True,
+        0,
+        -1,
+        2**70,
+        1e308,
+        -1e-320,
+        float("nan"),
+        float("inf"),
+        "",
+        "x",
+        "9" * 50,
+        "\x1b[2J\u202e\0",
+        "a" * 5000,
+    ),
     *([], {}, [[]], [None], {"": None}, {"a": {"b": 1}}, 10**400),
 )
 LIMIT = 5.0  # [s] of one report
@@ -163,7 +178,7 @@ def test_hostile_names_are_text_in_every_file_of_a_report(tmp_path, monkeypatch)
     look = {"step": 0, "layer": EVIL, "reference": f"../../{EVIL}", "draws": 1, "cosine": 0.5}
     for run in folder.glob("*/result.json"):
         (run.parent / "microscope.jsonl").write_text(json.dumps(look) + "\n")
-    before = {path for path in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     report = write_report(folder)
     made = set(tmp_path.rglob("*")) - before
     assert {path.parent for path in made} == {folder}

@@ -254,6 +254,8 @@ def test_arrays_of_strangers_are_not_unpickled(tmp_path):
         write_run(tmp_path / "runs" / rule, replace(mine, rule=RuleConfig(rule)), 0.9)
         (tmp_path / "runs" / rule / ".lock").touch()
         torch.save(Evil(tmp_path / "proof"), tmp_path / "runs" / rule / f"arrays-{checksum[:12]}.pt")
-    with pytest.raises(ValueError, match=r"arrays-aaaaaaaaaaaa.pt holds no arrays .*; remove it, and give the task again"):
+    with pytest.raises(
+        ValueError, match=r"arrays-aaaaaaaaaaaa.pt holds no arrays .*; remove it, and give the task again"
+    ):
         gather(tmp_path / "runs")
     assert not (tmp_path / "proof").exists()

@@ -142,9 +142,10 @@ def test_a_kill_between_signature_and_configuration_loses_nothing(tmp_path, key,
 
         return write
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(files, "write_atomically", until("config.yaml"))
-        folders.write_config(tmp_path / "f", "run", {"seed": 3})
+        with pytest.raises(Killed):
+            folders.write_config(tmp_path / "f", "run", {"seed": 3})
     assert not (tmp_path / "f" / "config.yaml").exists()
     folders.write_config(tmp_path / "f", "run", {"seed": 3})
     assert made_here(tmp_path / "f")
