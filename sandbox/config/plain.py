@@ -103,7 +103,7 @@ def _plain(value: Any, place: str) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise ValueError(f"{place}: {key!r:.60} is no name of an option; write a word")
+                raise ValueError(f"{place}: {key!r:.60} is not the name of an option; write a word")
         return {key: _plain(each, f"{place}.{key}") for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(each, f"{place}[{number}]") for number, each in enumerate(value))
