@@ -28,6 +28,7 @@ from docstrings import markdown  # noqa: E402 -- stands beside this file, which 
 COPIES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "experiments/results/yinyang/curves.png": "images/yinyang.png",
     "experiments/results/paper/ranking.png": "images/ranking.png",
 }

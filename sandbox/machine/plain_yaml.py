@@ -49,6 +49,8 @@ def read_yaml(path: Path) -> Any:
         ValueError: names the file, and says what is wrong with it: broken YAML, tags such as `!!python/object`, a file
             that is too large, too deep, or grows too large by its aliases.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a file; name a YAML file")
     if path.stat().st_size > BYTES:
         raise ValueError(f"{path} is too large for a configuration: {path.stat().st_size} bytes, at most {BYTES}")
     try:

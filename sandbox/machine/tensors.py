@@ -1,4 +1,4 @@
-"""Read plain data with tensors that anybody may have written: nothing in it runs, and it grows no larger than its file."""
+"""Read plain data with tensors that anybody may have written: nothing in it runs, and it outgrows no file."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ def write_look(path: Path, look: Look) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Read all rows of a file; raise ValueError, with file and line, where a line is not a row."""
     rows = []
-    for number, line in enumerate(files.read_lines(path), 1):
+    for number, line in enumerate(files.text_of(path).splitlines(), 1):
         try:
-            rows.append(Row(**line))
-        except TypeError as error:
+            rows.append(Row(**files.parse_json(line, "it")))
+        except (ValueError, TypeError) as error:
             raise ValueError(
                 f"{path}, line {number}, is not a row of a microscope ({error}); remove it and run again"
             ) from error

@@ -1,4 +1,4 @@
-"""What the files of a finished folder hold, in words that a report checks before it draws: anybody may have edited them.
+"""What the files of a finished folder hold, which a report checks before it draws: anybody may have edited them.
 
 A shape is a function `(value, place) -> None` that raises ValueError, with place and value, for anything else.
 """

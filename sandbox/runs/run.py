@@ -123,7 +123,7 @@ def _lead(experiment: Experiment, folder: Path, patience: float, active: list[Tr
     with folders.locked(folder, patience), own_process(experiment):
         folders.check_resumable(folder)
         experiment = attached(experiment, folder)
-        now = {**attempts.surroundings_of(experiment), "processes": how.team.size}
+        now = attempts.surroundings_of(experiment)
         folders.write_config(folder, "run", asdict(experiment))
         result = folder / "result.json"
         if result.exists():

@@ -86,7 +86,7 @@ def _plain_files(path: Path, wanted: re.Pattern[str], most: int) -> Iterator[tup
         return
     with open(path, "rb") as start:
         gzipped = start.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if gzipped else open(path, "rb") as file, _archive(Bounded(file, most, path)) as archive:
+    with gzip.open(path) if gzipped else open(path, "rb") as opened, _archive(opened, most, path) as archive:
         while member := archive.next():
             archive.members.clear()  # a list of millions would take gigabytes
             name = PurePosixPath(member.name).name
@@ -96,5 +96,5 @@ def _plain_files(path: Path, wanted: re.Pattern[str], most: int) -> Iterator[tup
                 yield name, file.read()
 
 
-def _archive(file: Bounded) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(Any, file), mode="r:")
+def _archive(opened: Any, most: int, path: Path) -> Any:  # a TarFile; its types do not list `members`
+    return tarfile.open(fileobj=cast(Any, Bounded(opened, most, path)), mode="r:")

@@ -95,8 +95,8 @@ VERSIONS: dict[str, tuple[str, Parser]] = {  # file extension of the batches, an
 def read_version(path: Path, rows: int = ROWS, sha256: str | None = None, most: int = MOST) -> list[Images]:
     """Read the five training batches and the test batch of one of the official versions, unpacked or not.
 
-    `sha256` is the checksum of an archive as packed, `most` the number of bytes to which it may unpack. Raises ValueError for an archive with a different checksum, for
-    missing batches, and as the parsers do.
+    `sha256` is the checksum of an archive as packed, `most` the number of bytes to which it may unpack. Raises
+    ValueError for an archive with a different checksum, for missing batches, and as the parsers do.
     """
     if sha256 is not None:
         found_sum = digest(path)

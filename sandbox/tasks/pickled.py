@@ -105,7 +105,7 @@ class Reader(pickle.Unpickler):
 def _require_small_memo(content: bytes) -> None:
     """Raise Refused for a place in the memo that no pickle of this length needs: ten bytes could ask for gigabytes."""
     for code, place, _ in pickletools.genops(content):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and place > len(content):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(place or 0) > len(content):
             raise Refused(f"the place {place} of a memo; wanted at most {len(content)}, its length")
 
 

@@ -124,7 +124,7 @@ def test_code_in_markdown_ends_where_it_should(name):
     fence = block[0].removesuffix("yaml")
     assert set(fence) == {"`"}
     assert block[-1] == fence
-    assert not any(re.match(r" {0,3}`{%d,}\s*$" % len(fence), line) for line in block[1:-1])
+    assert not any(re.match(rf" {{0,3}}{fence}`*\s*$", line) for line in block[1:-1])
 
 
 class Tags(html.parser.HTMLParser):

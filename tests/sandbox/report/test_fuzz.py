@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import random
+import re
 import shutil
 import time
 import warnings
@@ -155,3 +157,46 @@ def test_a_wrong_value_is_named(tmp_path, part, value, message):
     files.write_json(tmp_path / "comparison" / "table.json", {**table, part: value})
     with pytest.raises(ValueError, match=message):
         write_report(tmp_path / "comparison")
+
+
+EVIL = "=![i](http://evil/x.png)`\x1b[2J\u202e</script><script>alert(1)</script>|\n# head\r"
+
+
+def test_hostile_names_are_text_in_every_file_of_a_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "png", lambda figure: b"")
+    folder = tmp_path / "comparison"
+    table = write_comparison(folder)
+    for row in table["rows"]:
+        row["health"] = [EVIL]
+        if row["rule"] != table["baseline"]:
+            row |= {"rule": row["rule"] + EVIL, "verdict": EVIL, "cost": {**row["cost"], EVIL: 3.0}}
+        else:
+            row["cost"] |= {EVIL: 2.0}
+    table |= {"task": EVIL, "damaged": {EVIL: EVIL}, "unfit": {EVIL: EVIL}}
+    files.write_json(folder / "table.json", table)
+    files.write_json(folder / "provenance.json", {EVIL: [EVIL], "revision": f"```\n{EVIL}"})
+    look = {"step": 0, "layer": EVIL, "reference": f"../../{EVIL}", "draws": 1, "cosine": 0.5}
+    for run in folder.glob("*/result.json"):
+        (run.parent / "microscope.jsonl").write_text(json.dumps(look) + "\n")
+    before = set(tmp_path.rglob("*"))
+    report = write_report(folder)
+    made = set(tmp_path.rglob("*")) - before
+    assert {path.parent for path in made} == {folder}
+    for path in made - set(report.figures):
+        text = path.read_text()
+        assert not [letter for letter in "\x1b\u202e\r" if letter in text], path
+        if path.suffix == ".csv":
+            for row in csv.reader(text.splitlines()):
+                assert not any(cell.startswith("=") for cell in row)
+    page = report.html.read_text()
+    assert "<script>alert" not in page
+    assert "evil" in page
+    written = (folder / "report.md").read_text()
+    fences = [line for line in written.split("\n") if line.startswith("```")]
+    assert len(fences) == 4  # two blocks, which nothing inside of them ends
+    outside = "".join(part for n, part in enumerate(re.split(r"(?m)^`{3,}.*$", written)) if n % 2 == 0)
+    assert "http:" not in outside
+    assert "<script" not in outside
+    pictures = re.findall(r"(?<!\\)!\[[^\n]*?(?<!\\)\]\(([^)]*)\)", outside)
+    assert sorted(pictures) == sorted(path.name for path in report.figures)
+    assert "\n# head" not in outside

@@ -215,3 +215,12 @@ def test_a_file_that_cannot_be_unpacked_is_refused_with_both_checksums(broken, t
 
 def test_any_packing_of_the_right_content_is_accepted(tmp_path):
     assert read_file(card(), FILE.name, put(tmp_path, OTHERWISE)) == CONTENT
+
+
+def test_a_mirror_that_sends_too_much_is_cut_off(mirror, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PACKING", 1000)
+    server = mirror(body=bytes(50_000))
+    small = Card("numbers", (FILE._replace(size=2000),), (server.url,))
+    with pytest.raises(FileNotFoundError, match="the mirror sends more than 3000 bytes, the size on the card"):
+        read_file(small, FILE.name)
+    assert not list((tmp_path / "cache").rglob("*.part"))
