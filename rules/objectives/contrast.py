@@ -257,8 +257,8 @@ def contrastive_loss(
 def unit(features: Tensor) -> Tensor:
     """Return vectors of length 1 along the last axis, in float32 at least; zero vectors stay zero, without gradient.
 
-    Each is first divided by a power of two near its largest entry, which rounds nothing, so that squares neither over-
-    nor underflow. Vectors below the smallest normal number times 64 count as zero: their gradient, which grows as
+    Where squares could over- or underflow, vectors are first divided by a power of two near their largest entry, which
+    rounds nothing. Those below 64 times the smallest normal number count as zero: their gradient, which grows as
     1 / length, would overflow.
 
     >>> unit(torch.tensor([[3e30, 4e30], [3e-30, 4e-30], [0.0, 0.0]])).tolist()[1:]
@@ -266,8 +266,10 @@ def unit(features: Tensor) -> Tensor:
     """
     features = wide(features)
     largest = torch.linalg.vector_norm(features.detach(), math.inf, dim=-1, keepdim=True)
-    some = ~(largest < 64 * torch.finfo(features.dtype).tiny)  # written so that NaN stays NaN
-    features = torch.where(some, features / power_of_two(largest), 0.0)
+    kind = torch.finfo(features.dtype)
+    if bool(((largest > kind.max**0.25) | ((largest < kind.tiny**0.25) & (largest > 0))).any()):
+        seen = ~(largest < 64 * kind.tiny)  # written so that NaN stays NaN
+        features = torch.where(seen, features / power_of_two(largest), 0.0)
     norm = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
     return features / torch.where(norm > 0, norm, 1)
 

@@ -46,6 +46,7 @@ class LIF(Resetting):
     Raises:
         ValueError: for a time constant that is not positive, a negative refractory period, or an unknown reset.
 
+    >>> import torch
     >>> neuron = LIF(tau_mem=10.0, v_leak=-65.0, v_threshold=-50.0, v_reset=-65.0, r=10.0, t_refractory=2.0)
     >>> spikes, state = neuron.step(torch.tensor([200.0]), neuron.initial_state((1,), torch.zeros(1)), dt=1.0)
     >>> float(spikes), float(state.v), float(state.wait)

@@ -11,6 +11,7 @@ import torch
 
 from rules.steps import wide_dtype
 from sandbox.neurons import LIF, NEURONS, EscapeLIF, StochasticBinary
+from sandbox.neurons.firing import spike
 from sandbox.neurons.stepping import rest
 from sandbox.simulation import scan
 
@@ -133,3 +134,11 @@ def test_compiled_draws_are_uniform_in_half_precision():
         spikes, state = scan(cell, currents, dt=0.1)
         assert (spikes.dtype, state.v.dtype) == (dtype, dtype)
         assert abs(float(spikes.double().mean()) - 0.001) < 5 * math.sqrt(0.001 / 200_000)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_counter_of_half_precision_is_widened(dtype):
+    """Cells of the user's own make theirs by zeros_like(v)."""
+    u = torch.ones(3, dtype=dtype)
+    spikes, wait = spike(LIF().surrogate, u, torch.zeros_like(u), 300.1, 0.1)
+    assert (spikes.dtype, wait.dtype, wait.tolist()) == (dtype, torch.float32, [3000.0] * 3)
