@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from sandbox.comparisons.table import BASELINE, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.runs.arrays import attached
 from sandbox.runs.finished import require_one_revision, require_pairs, require_same_sources, sort_out
-from sandbox.runs.folder import load
+from sandbox.runs.folder import load, read_config
 
 
 def gather(folder: Path, *, data_dir: str | None = None, mixed_revisions: bool = False) -> dict[str, Any]:
@@ -72,9 +73,15 @@ def _commands(configs: dict[Path, Experiment]) -> str:
 def _configs(folder: Path) -> tuple[dict[Path, Experiment], dict[str, str]]:
     """Return the configuration of each run folder, and why it cannot be read for each of the others."""
     found, damaged = {}, {}
+    built: dict[str, Experiment] = {}  # runs that differ only in their seed are built once: it takes most of the time
     for path in _run_folders(folder):
         try:
-            found[path] = load(Experiment, path)
+            content = read_config(path, "run")
+            seed = content.pop("seed")
+            key = json.dumps(content, sort_keys=True)
+            if key not in built:
+                built[key] = load(Experiment, path)
+            found[path] = replace(built[key], seed=seed)
         except Exception as error:  # a damaged file may raise anything
             damaged[path.name] = f"config.yaml cannot be read ({type(error).__name__})"
     return found, damaged
