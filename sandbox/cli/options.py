@@ -185,7 +185,13 @@ COMMANDS: dict[str, Command] = {
             Option("kind", "only these: runs, rules, tasks, neurons ...", None, str, "[KIND]", positional="?"),
             Option("--rule", "only runs of this rule", None, str | None, "NAME"),
             Option("--task", "only runs of this task", None, str | None, "NAME"),
-            Option("--status", "only runs that are running, stopped, done, failed, refused or damaged", None, str | None, "STATUS"),
+            Option(
+                "--status",
+                "only runs that are running, stopped, done, failed, refused or damaged",
+                None,
+                str | None,
+                "STATUS",
+            ),
             Option("--markdown", "print a page for each member, from its docstring", flag=True),
             Option("--folder", "write the pages into this folder, a file for each", None, str | None, "FOLDER"),
             OUT,
@@ -212,7 +218,7 @@ EXIT_CODES = """exit codes:
   0    done
   1    a validation or a check failed
   2    bad input: something misspelt, missing or impossible; the message lists what is valid
-  3    a run failed (a NaN, a killed worker), or storage did (a full or read-only disk, no memory, no file locks, an output
-       that cannot be written); the last good checkpoint is kept
+  3    a run failed (a NaN, a killed worker), or storage did (a full or read-only disk, no memory, no file locks, an
+       output that cannot be written); the last good checkpoint is kept
   4    the folder is in use by another process
   130  interrupted; the message names the command that continues"""

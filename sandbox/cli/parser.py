@@ -12,8 +12,8 @@ from jsonargparse import ArgumentParser
 from rules.errors import unknown
 from sandbox.cli import printing
 from sandbox.cli.options import BAD_INPUT, COMMANDS, JSON, OK, Command
-from sandbox.cli.remedies import code_of, message_of
 from sandbox.cli.printing import complain
+from sandbox.cli.remedies import code_of, message_of
 from sandbox.cli.words import understood
 
 PLACES = ("out", "folder", "data_dir")  # options that name a folder

@@ -32,7 +32,13 @@ LARGE = 2**22  # bytes from which `empty` keeps an array, and from which NumPy r
 KEPT = 2**28  # bytes that it keeps, in total
 LINE = 64  # bytes of a cache line; its arrays are aligned to that
 
-EXHAUSTED = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "Storage size calculation")
+EXHAUSTED = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "std::bad_alloc",
+    "Storage size calculation",
+)
 
 _FREE: list[Any] = []  # unused blocks, the most recently released one last
 # Reentrant, because the garbage collector may release a block on this thread while another one is being taken.

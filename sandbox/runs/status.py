@@ -60,7 +60,8 @@ def unfinished(folder: Path | str) -> str:
 def read(root: Path, name: str) -> Found | None:
     """Read the run in a folder below `root`; None if it holds something else."""
     folder = root / name
-    before, known = stamp(folder), (None, None, None)
+    before = stamp(folder)
+    known: tuple[str | None, str | None, int | None] = (None, None, None)
     try:
         config = yaml.load((folder / "config.yaml").read_bytes(), LOADER)
         if config["kind"] != "run":
@@ -108,7 +109,7 @@ def strangers(root: Path, known: Collection[str]) -> Iterator[Found]:
 def begun(folder: Path) -> bool:
     """Return whether anything was learned, measured or written in a folder beyond what it was asked to do."""
     with suppress(FileNotFoundError):
-        return any(path.is_dir() or path.name in WRITTEN for path in folder.iterdir())
+        return any((path.is_dir() and path.name[0] != ".") or path.name in WRITTEN for path in folder.iterdir())
     return False
 
 

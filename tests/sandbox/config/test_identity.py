@@ -77,7 +77,10 @@ def test_texts_that_look_alike_have_names_of_their_own(texts):
     [
         (Experiment(), "yinyang-bptt-s0-44136fa3"),
         (Experiment(task=Choice("path/to/file.py:Mine")), "path_to_file.py.Mine-bptt-s0-b39a254f"),
-        (Experiment(task=Choice("my tasks/t.py:T"), rule=RuleConfig(label="lr=0.1 (a)")), "my_tasks_t.py.T-lr=0.1_(a)-s0-24457cc7"),
+        (
+            Experiment(task=Choice("my tasks/t.py:T"), rule=RuleConfig(label="lr=0.1 (a)")),
+            "my_tasks_t.py.T-lr=0.1_(a)-s0-24457cc7",
+        ),
     ],
 )
 def test_names_that_were_safe_stay_the_same(experiment, name):
