@@ -264,7 +264,7 @@ EXIT_CODES = """exit codes:
   0    done
   1    a validation or a check failed
   2    bad input: something misspelt, missing or impossible; the message lists what is valid
-  3    a run failed (a NaN, a killed worker), or storage did (a full or read-only disk, no memory, no file locks, an output
-       that cannot be written); the last good checkpoint is kept
+  3    a run failed (a NaN, a killed worker), or storage did (a full or read-only disk, no memory, no file locks, an
+       output that cannot be written); the last good checkpoint is kept
   4    the folder is in use by another process
   130  interrupted; the message names the command that continues"""

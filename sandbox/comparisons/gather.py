@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from sandbox.runs.finished import (
     sort_out,
     with_marks,
 )
-from sandbox.runs.folder import load
+from sandbox.runs.folder import load, read_config
 
 
 def gather(
@@ -122,9 +123,15 @@ def _commands(configs: dict[Path, Experiment]) -> str:
 def _configs(folder: Path) -> tuple[dict[Path, Experiment], dict[str, str]]:
     """Return the configuration of each run folder, and why it cannot be read for each of the others."""
     found, damaged = {}, {}
+    built: dict[str, Experiment] = {}  # runs that differ only in their seed are built once: it takes most of the time
     for path in _run_folders(folder):
         try:
-            found[path] = load(Experiment, path)
+            content = read_config(path, "run")
+            seed = content.pop("seed")
+            key = json.dumps(content, sort_keys=True)
+            if key not in built:
+                built[key] = load(Experiment, path)
+            found[path] = replace(built[key], seed=seed)
         except Exception as error:  # a damaged file may raise anything
             damaged[path.name] = f"config.yaml cannot be read ({type(error).__name__})"
     return found, damaged

@@ -25,7 +25,7 @@ def fingerprint(config: Any) -> str:
 
 
 def folder_name(about: Any, mark: str) -> str:
-    """Return the name of a folder for any text: one component of a path, readable, and different for other texts.
+    r"""Return the name of a folder for any text: one component of a path, readable, and different for other texts.
 
     Names of registered members and of files in ASCII stay as they are, but for what separates the parts of a path.
     Anything else (control characters, what Windows reserves, long names, text that is not normalised) is replaced, and
@@ -37,7 +37,7 @@ def folder_name(about: Any, mark: str) -> str:
 
     >>> folder_name("path/to/file.py:Mine-bptt-s0", "44136fa3")
     'path_to_file.py.Mine-bptt-s0-44136fa3'
-    >>> folder_name("a\\nb", "44136fa3")
+    >>> folder_name("a\nb", "44136fa3")
     'a_b-c6c80dbf-44136fa3'
     """
     text = str(about)

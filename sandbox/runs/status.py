@@ -110,7 +110,7 @@ def strangers(root: Path, known: Collection[str]) -> Iterator[Found]:
 def begun(folder: Path) -> bool:
     """Return whether anything was learned, measured or written in a folder beyond what it was asked to do."""
     with suppress(FileNotFoundError):
-        return any(path.is_dir() or path.name in WRITTEN for path in folder.iterdir())
+        return any((path.is_dir() and path.name[0] != ".") or path.name in WRITTEN for path in folder.iterdir())
     return False
 
 

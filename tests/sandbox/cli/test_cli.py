@@ -291,11 +291,16 @@ def test_the_list_is_that_of_the_registries():
 def test_an_interruption_names_the_folder(tmp_path, capsys, monkeypatch):
     from sandbox.cli import runs
 
-    def stop(*args, **keywords):
+    def stop(experiment, folder, **keywords):
+        if folder.parent.name == "begun":
+            folder.mkdir(parents=True)
+            (folder / "config.yaml").touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runs, "run_experiment", stop)
     code, _, err = call(capsys, "run", *TINY, "--out", tmp_path)
+    assert (code, err.splitlines()[-1]) == (INTERRUPTED, "error: interrupted; give the same command again")
+    code, _, err = call(capsys, "run", *TINY, "--out", tmp_path / "begun")
     folder = err.splitlines()[0].removeprefix("folder: ")
     assert code == INTERRUPTED
     assert err.splitlines()[-1] == f"error: interrupted; continue: sandbox resume {folder}"

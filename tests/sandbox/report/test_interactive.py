@@ -230,6 +230,20 @@ def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_thousand_runs_open_in_three_seconds(tmp_path):
+    """Until the page is loaded and the figures near the screen are drawn, by browsers that have just started."""
+    write_large(tmp_path / "comparison", rules=20, seeds=50)
+    page = write_report(tmp_path / "comparison").html
+    seconds = []
+    for number in range(3):
+        with chromium(tmp_path / f"profile{number}") as cold:
+            drawn(cold, page)
+            loaded = "return performance.getEntriesByType('navigation')[0].loadEventEnd / 1000"
+            seconds.append(max(mark(cold, "opened"), cold.execute_script(loaded)))
+    assert statistics.median(seconds) < 3, seconds
+
+
+@pytest.mark.slow
 def test_what_is_printed_at_once_has_every_figure(browser, report):
     """Requested when the page has only just drawn the first."""
     script = """document.addEventListener("DOMContentLoaded", () => {
