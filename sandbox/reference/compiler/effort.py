@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 from sandbox.reference.compiler import grammar
 
-MOST_TERMS = 400  # of one equation; SymPy needs up to a second for these, and the models of the literature have under 100
-COUPLED = 2  # variables that depend on each other in a circle, whose matrix exponential SymPy finds in seconds
+MOST_TERMS = (
+    400  # of one equation; SymPy needs up to a second for these, and the models of the literature have under 100
+)
+COUPLED = 2  # variables that depend on each other; SymPy finds the matrix exponential of two in a second, not of three
+PAIRS = 6  # of a variable and another on which it depends; the matrix exponential takes five seconds for these
 CAP = 10**9
 
 
@@ -118,13 +121,12 @@ def number(tree: ast.expr) -> float | None:
     return float(tree.value) if isinstance(tree, ast.Constant) and isinstance(tree.value, int | float) else None
 
 
-def coupled(lines: Sequence[grammar.Equation]) -> int:
-    """Return how many variables depend on each other in the largest circle, 1 if there is none.
+def entangled(lines: Sequence[grammar.Equation]) -> str | None:
+    """Return why SymPy would take too long for the matrix exponential of these equations; None if it would not.
 
-    >>> coupled(grammar.equations("dv/dt = (g - v) / tau : 1\\ndg/dt = -g / tau : 1"))
-    1
-    >>> coupled(grammar.equations("dv/dt = (g - v) / tau : 1\\ndg/dt = -v / tau : 1"))
-    2
+    >>> entangled(grammar.equations("dv/dt = (g - v) / tau : 1\\ndg/dt = -v / tau : 1"))
+    >>> entangled(grammar.equations("dv/dt = x / tau : 1\\ndx/dt = y / tau : 1\\ndy/dt = -v / tau : 1"))
+    '3 variables depend on each other, above 2'
     """
     reads = {
         line.name: grammar.names(grammar.expression(line.expression)) if line.expression else frozenset()
@@ -132,7 +134,11 @@ def coupled(lines: Sequence[grammar.Equation]) -> int:
     }
     variables = [line.name for line in lines if line.kind == "differential equation"]
     reached = {name: reach(name, reads) for name in variables}
-    return max((sum(name in reached[other] and other in reached[name] for other in variables) for name in variables), default=1) or 1
+    circles = [sum(name in reached[other] and other in reached[name] for other in variables) for name in variables]
+    pairs = sum(other in reached[name] for name in variables for other in variables if other != name)
+    if max(circles, default=0) > COUPLED:
+        return f"{max(circles)} variables depend on each other, above {COUPLED}"
+    return f"variables depend on others in {pairs} ways, above {PAIRS}" if pairs > PAIRS else None
 
 
 def reach(name: str, reads: Mapping[str, frozenset[str]]) -> set[str]:

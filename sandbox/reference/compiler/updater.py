@@ -164,8 +164,11 @@ def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) 
     if method is not None and method not in METHODS:
         raise unknown("method", method, METHODS)
     problems: dict[str, str] = {}
-    if effort.coupled(lines) > effort.COUPLED:
-        problems["exact"] = f"more than {effort.COUPLED} variables depend on each other in a circle"
+    why = effort.entangled(lines)
+    if why is not None:
+        problems["exact"] = f"its closed form would take too long: {why}"
+        if method is None and _is_linear(group.equations):
+            raise ValueError(f"these equations are linear, and {problems['exact']}; choose a scheme, method='euler'")
     for candidate in (method,) if method else ("exact", "euler", "heun"):
         code = None if candidate in problems else _tried(group, candidate, problems)
         if code is not None:
@@ -175,6 +178,20 @@ def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) 
     raise ValueError(
         f"method {method!r} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}"
     )
+
+
+def _is_linear(equations: Any) -> bool:
+    """Return whether Brian2 would choose the closed form."""
+    from brian2.stateupdaters.base import UnsupportedEquationsException
+    from brian2.stateupdaters.exact import get_linear_system
+
+    if equations.is_stochastic:
+        return False
+    try:
+        get_linear_system(equations, {})
+    except (UnsupportedEquationsException, ValueError):
+        return False
+    return True
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
