@@ -22,20 +22,20 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """Puts text in quotes that `Loader` would take for a number."""
+    """Puts text in quotes that `Loader` or another reader would take for a number or a date."""
 
 
-def _resolve(kind: Any) -> None:
+def _resolve(kind: Any, *without: str) -> None:
     kept = {
-        first: [(tag, rule) for tag, rule in rules if not tag.endswith((":float", ":timestamp"))]
+        first: [(tag, rule) for tag, rule in rules if not tag.endswith(without)]
         for first, rules in kind.yaml_implicit_resolvers.items()
     }
     kind.yaml_implicit_resolvers = kept
     kind.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"(?:{FLOAT.pattern})\Z", re.X), "-+.0123456789")
 
 
-_resolve(Loader)
-_resolve(Dumper)
+_resolve(Loader, ":float", ":timestamp")
+_resolve(Dumper, ":float")  # a date is put in quotes, because other readers take it for one
 
 
 def loads(text: str, source: str = "the text") -> Any:

@@ -167,7 +167,7 @@ def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) 
     why = effort.entangled(lines)
     if why is not None:
         problems["exact"] = f"its closed form would take too long: {why}"
-        if method is None and _is_linear(group.equations):
+        if method is None and effort.linear(lines):
             raise ValueError(f"these equations are linear, and {problems['exact']}; choose a scheme, method='euler'")
     for candidate in (method,) if method else ("exact", "euler", "heun"):
         code = None if candidate in problems else _tried(group, candidate, problems)
@@ -178,20 +178,6 @@ def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) 
     raise ValueError(
         f"method {method!r} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}"
     )
-
-
-def _is_linear(equations: Any) -> bool:
-    """Return whether Brian2 would choose the closed form."""
-    from brian2.stateupdaters.base import UnsupportedEquationsException
-    from brian2.stateupdaters.exact import get_linear_system
-
-    if equations.is_stochastic:
-        return False
-    try:
-        get_linear_system(equations, {})
-    except (UnsupportedEquationsException, ValueError):
-        return False
-    return True
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
