@@ -29,6 +29,9 @@ from sandbox.runs.book import RunFailed
 from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, storage, summary, tunable
 
 
+MOST = 100_000  # trials of a rule, and runs of a trial
+
+
 @dataclass(frozen=True)
 class Tuning:
     """A budget of tuning.
@@ -51,6 +54,8 @@ class Tuning:
         for name in ("trials", "seeds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
+            if getattr(self, name) > MOST:
+                raise ValueError(f"{name}={getattr(self, name)}: give at most {MOST}")
 
     @property
     def identity(self) -> str:
