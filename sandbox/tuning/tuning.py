@@ -28,7 +28,6 @@ from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
 from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, storage, summary, tunable
 
-
 MOST = 100_000  # trials of a rule, and runs of a trial
 
 
