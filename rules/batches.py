@@ -176,7 +176,11 @@ def _input(x: Any) -> Tensor:
             f"an input is a {type(x).__name__}; let the loader yield tensors or NumPy arrays, as in "
             "(torch.as_tensor(x), y)"
         )
-    found: Tensor = x if x.layout is torch.strided else x.to_dense()
+    found = dense(x, "x")
+    if found.ndim == 0:
+        raise ValueError(
+            "x is a single number, without an axis of samples: yield [T, B, *features], as in x[None, None]"
+        )
     if found.dtype == torch.uint8:
         if found.numel() and int(found.max()) == 1:
             raise ValueError(
@@ -190,6 +194,14 @@ def _input(x: Any) -> Tensor:
     return found if tokens else found.long()
 
 
+def dense(x: Tensor, name: str) -> Tensor:
+    """Return a tensor of numbers, dense; raise TypeError for one that has a shape alone."""
+    if x.is_meta:
+        raise TypeError(f"{name} is on the device 'meta', and has a shape but no numbers: load it on 'cpu'")
+    plain: Tensor = x.dequantize() if x.is_quantized else x
+    return plain if plain.layout is torch.strided else plain.to_dense()
+
+
 def _answers(y: Any, name: str) -> Tensor | None:
     """Return labels or targets as a tensor; whole numbers in int64."""
     if y is None:
@@ -200,13 +212,17 @@ def _answers(y: Any, name: str) -> Tensor | None:
             f"axis: {name}=torch.stack([y1, y2], -1)"
         )
     try:
-        found: Tensor = torch.as_tensor(y)
-    except (TypeError, ValueError, RuntimeError):
+        found = dense(torch.as_tensor(y), name)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(y, Tensor):
+            raise
         kind = type(y[0]).__name__ if len(y) else "nothing"
         raise TypeError(
             f"{name} holds {kind} and cannot be made a tensor: number the classes, as in names = sorted(set(y)) and "
             f"{name} = torch.tensor([names.index(each) for each in y])"
-        ) from None
+        ) from error
+    if found.ndim == 0:
+        raise ValueError(f"{name} is a single number, without an axis of samples: give one for each, {name}[None]")
     whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
     return found.long() if whole else found
 

@@ -234,6 +234,8 @@ def _is_number(text: str) -> bool:
 
 def _either(where: str, value: Any, hint: Any, parts: tuple[Any, ...]) -> Any:
     problem: ValueError | None = None
+    if value is None and type(None) in parts:
+        return None
     for part in parts:
         try:
             return admit(where, value, part)

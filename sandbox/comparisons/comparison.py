@@ -40,6 +40,7 @@ from sandbox.tasks.base import Dataset
 
 __all__ = ["BASELINE", "Comparison", "as_interval", "compare", "format_table", "linear_baseline", "make_table"]
 
+MOST_SEEDS = 10_000  # of a rule; every one is a run
 Progress = Callable[[int, int], None]
 
 
@@ -68,6 +69,8 @@ class Comparison:
         check_fields(self)
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}: give at least 1, and 5 or more for an interval worth printing")
+        if self.seeds > MOST_SEEDS or self.experiment.seed + self.seeds > 2**63:
+            raise ValueError(f"seeds={self.seeds}: give at most {MOST_SEEDS}, and none beyond 63 bits")
 
     @property
     def identity(self) -> str:

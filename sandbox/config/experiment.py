@@ -41,6 +41,7 @@ USUAL: dict[tuple[str, bool], str | None] = {  # (kind of answer, for each step)
     ("labels", False): "bce",
     ("labels", True): "bce",
 }
+MOST_UNITS = 10_000_000  # of a layer, and samples of a batch
 MOST_THREADS = 1024  # a number that every system can start; runs go from machine to machine with it
 LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
@@ -75,6 +76,9 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for number, layer in enumerate(self.hidden):
+            if isinstance(layer, int) and not 1 <= layer <= MOST_UNITS:
+                raise ValueError(f"hidden[{number}]={layer}: give at most {MOST_UNITS} units, and at least 1")
         if not self.dt > 0:
             raise ValueError(f"dt={self.dt}: give a time step in ms, above 0")
         if not 0 < self.rate <= 1:
@@ -226,6 +230,8 @@ class Experiment:
         for name in ("epochs", "batch_size", "checkpoint_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
+        if self.batch_size > MOST_UNITS:
+            raise ValueError(f"batch_size={self.batch_size}: give at most {MOST_UNITS} samples")
         if self.seed < 0:
             raise ValueError(f"seed={self.seed}: give a whole number of at most 63 bits, at least 0")
         if self.threads > MOST_THREADS:

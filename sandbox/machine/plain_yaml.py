@@ -34,9 +34,10 @@ class Dumper(yaml.SafeDumper):
         return True
 
 
-for each in (Loader, Dumper):
+# A date is written in quotes, because other readers take it for one.
+for each, without in ((Loader, (":float", ":timestamp")), (Dumper, (":float",))):
     each.yaml_implicit_resolvers = {
-        first: [pair for pair in pairs if not pair[0].endswith((":float", ":timestamp"))]
+        first: [pair for pair in pairs if not pair[0].endswith(without)]
         for first, pairs in each.yaml_implicit_resolvers.items()
     }
     each.add_implicit_resolver(FLOAT, NUMBER, list("-+.0123456789"))

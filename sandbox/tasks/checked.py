@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rules.batches import as_batch
+from rules.batches import as_batch, dense
 from rules.errors import unknown
+from rules.fields import admit
 from rules.seeds import seeded
 from sandbox.measures import MEASURES
 from sandbox.tasks.dataset import SPLITS, Dataset
 from sandbox.tasks.splits import Samples, Split
 
+MOST_CLASSES = 10_000_000  # a network has a unit for each
 LOOK = 64  # samples of a split that is not in memory
 
 
@@ -33,8 +36,12 @@ def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
     """
     if not isinstance(data, Dataset):
         raise ValueError(f"task {task!r}: load returned a {type(data).__name__}; let it return sandbox.Dataset")
-    if data.target not in MEASURES:
+    if not isinstance(data.target, str) or data.target not in MEASURES:
         raise ValueError(f"task {task!r}: {unknown('target', str(data.target), MEASURES)}")
+    data = data._replace(
+        classes=admit(f"task {task!r}: classes", data.classes, int | None),
+        sequence=admit(f"task {task!r}: sequence", data.sequence, bool),
+    )
     problem = _counted(data)
     if problem:
         raise ValueError(f"task {task!r}: {problem}")
@@ -72,23 +79,48 @@ def _usual(data: Dataset, place: str, task: str) -> Samples:
 
 def _typed(split: Split, data: Dataset) -> Split:
     """Return a split in memory as tensors in the dtypes that models take."""
-    for name, part in (("x", split.x), ("y", split.y)):
-        if not isinstance(part, (Tensor, np.ndarray)):
-            raise TypeError(
-                f"{name} is a {type(part).__name__}; give a tensor or a NumPy array, with torch.tensor({name})"
-            )
-    x, y = as_batch(split.x).x, torch.as_tensor(split.y)
-    x = x.float() if x.dtype == torch.float64 else x
+    x, y = as_batch(_numbers_of("x", split.x)).x, _numbers_of("y", split.y)
+    x = x.float() if x.is_floating_point() else x
     if data.target == "classes":
         y = y if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool else y.long()
     elif not y.is_complex():
         y = y.float()
-    lengths = None if split.lengths is None else torch.as_tensor(split.lengths).long()
-    return Split(x, y, lengths, split.by_step)
+    lengths = None if split.lengths is None else _counts(split.lengths)
+    return Split(x, y, lengths, admit("by_step", split.by_step, bool))
+
+
+def _numbers_of(name: str, part: Any) -> Tensor:
+    """Return an array of a task as a dense tensor without a gradient."""
+    if not isinstance(part, (Tensor, np.ndarray)) or isinstance(part, np.ma.MaskedArray):
+        remedy = f"{name}.filled(0)" if isinstance(part, np.ma.MaskedArray) else f"torch.tensor({name})"
+        raise TypeError(f"{name} is a {type(part).__name__}; give a tensor or a NumPy array, with {remedy}")
+    if isinstance(part, np.ndarray) and part.dtype == np.longdouble:
+        part = part.astype(np.float64)
+    if isinstance(part, np.ndarray) and part.dtype.kind not in "fiubc":
+        raise TypeError(f"{name} is an array of {part.dtype}; give numbers, and number what has names")
+    found = dense(torch.as_tensor(part), name).detach()
+    if found.is_complex():
+        raise TypeError(
+            f"{name} is {found.dtype}; give real numbers, such as {name}.abs() or torch.view_as_real({name})"
+        )
+    return found
+
+
+def _counts(lengths: Any) -> Tensor:
+    """Return the lengths of sequences as int64."""
+    try:
+        found = dense(torch.as_tensor(lengths), "lengths").detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"lengths is a {type(lengths).__name__}; give a tensor of whole numbers") from error
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise TypeError(f"lengths are {found.dtype}; give whole numbers, lengths.long()")
+    return found.long()
 
 
 def _counted(data: Dataset) -> str | None:
     """Return what is wrong with the number of classes."""
+    if data.target == "classes" and data.classes is not None and not 2 <= data.classes <= MOST_CLASSES:
+        return f"classes={data.classes}: give the number of classes, from 2 to {MOST_CLASSES}"
     if data.target == "classes" and data.classes is None:
         return "classes=None: give the number of classes, or Dataset(..., target='values') for regression"
     if data.target != "classes" and data.classes is not None:
@@ -124,6 +156,16 @@ def _problem(split: Samples, data: Dataset) -> str | None:
         hint = ": for one-hot rows give y.argmax(1)" if one_hot else ""
         return (
             f"x has shape {list(x.shape)} and y {list(y.shape)}; samples come first, and there is {one} {where}{hint}"
+        )
+    least = 3 if data.sequence else 2
+    if x.is_floating_point() and x.ndim < least:
+        shown = "[n, T, *features]" if data.sequence else "[n, *features]"
+        return f"x has shape {list(x.shape)}; give {shown}, as in x[..., None]"
+    if x.numel() == 0:
+        return f"x has shape {list(x.shape)}, without any number"
+    if split.lengths is not None and not data.sequence:
+        return (
+            "there are lengths, and samples are not sequences: return Dataset(..., sequence=True), or leave lengths out"
         )
     for name, part in (("x", x), ("y", y)):
         if not part.isfinite().all():

@@ -12,10 +12,12 @@ from rules.draws import uniform
 from rules.fields import check_fields
 from rules.steps import SLACK
 
+MOST_STEPS = 10_000_000  # of a sequence
+
 
 def _steps(steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"steps={steps}: give a whole number of time steps, at least 1")
+    if not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps={steps}: give a whole number of time steps, from 1 to {MOST_STEPS}")
 
 
 def _unit(x: Tensor, encoder: str) -> None:

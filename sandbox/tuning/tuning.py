@@ -30,6 +30,8 @@ from sandbox.runs.book import RunFailed
 from sandbox.tuning import storage as storages
 from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, summary, tunable
 
+MOST = 100_000  # trials of a rule, and runs of a trial
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -53,6 +55,8 @@ class Tuning:
         for name in ("trials", "seeds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
+            if getattr(self, name) > MOST:
+                raise ValueError(f"{name}={getattr(self, name)}: give at most {MOST}")
 
     @property
     def identity(self) -> str:

@@ -12,7 +12,8 @@ from sandbox.reference.compiler import grammar
 MOST_TERMS = (
     400  # of one equation; SymPy needs up to a second for these, and the models of the literature have under 100
 )
-COUPLED = 2  # variables that depend on each other in a circle, whose matrix exponential SymPy finds in seconds
+COUPLED = 2  # variables that depend on each other; SymPy finds the matrix exponential of two in a second, not of three
+PAIRS = 6  # of a variable and another on which it depends; the matrix exponential takes five seconds for these
 CAP = 10**9
 
 
@@ -32,13 +33,13 @@ ATOM = Size(1, 0)
 
 
 def check(lines: Sequence[grammar.Equation]) -> None:
-    """Raise ValueError for an equation that has too many terms when its subexpressions are put in and multiplied out.
+    r"""Raise ValueError for an equation that has too many terms when its subexpressions are put in and multiplied out.
 
     >>> check(grammar.equations("dv/dt = (v + a)**2 * (v + b)**2 / tau : 1"))
-    >>> check(grammar.equations("dv/dt = x**30 / tau : 1\\nx = y**30 : 1\\ny = v + a : 1"))  # doctest: +ELLIPSIS
+    >>> check(grammar.equations("dv/dt = x**30 / tau : 1\nx = y**30 : 1\ny = v + a : 1"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: 'x**30 / tau' has 901 terms when it is multiplied out, above 400: ...
+    ValueError: 'x**30 / tau' has over a thousand million terms when it is multiplied out, above 400: ...
     """
     sizes: dict[str, Size] = {}
     known = {line.name: line for line in lines if line.kind == "subexpression"}
@@ -120,13 +121,12 @@ def number(tree: ast.expr) -> float | None:
     return float(tree.value) if isinstance(tree, ast.Constant) and isinstance(tree.value, int | float) else None
 
 
-def coupled(lines: Sequence[grammar.Equation]) -> int:
-    """Return how many variables depend on each other in the largest circle, 1 if there is none.
+def entangled(lines: Sequence[grammar.Equation]) -> str | None:
+    r"""Return why SymPy would take too long for the matrix exponential of these equations; None if it would not.
 
-    >>> coupled(grammar.equations("dv/dt = (g - v) / tau : 1\\ndg/dt = -g / tau : 1"))
-    1
-    >>> coupled(grammar.equations("dv/dt = (g - v) / tau : 1\\ndg/dt = -v / tau : 1"))
-    2
+    >>> entangled(grammar.equations("dv/dt = (g - v) / tau : 1\ndg/dt = -v / tau : 1"))
+    >>> entangled(grammar.equations("dv/dt = x / tau : 1\ndx/dt = y / tau : 1\ndy/dt = -v / tau : 1"))
+    '3 variables depend on each other, above 2'
     """
     reads = {
         line.name: grammar.names(grammar.expression(line.expression)) if line.expression else frozenset()
@@ -134,13 +134,49 @@ def coupled(lines: Sequence[grammar.Equation]) -> int:
     }
     variables = [line.name for line in lines if line.kind == "differential equation"]
     reached = {name: reach(name, reads) for name in variables}
-    return (
-        max(
-            (sum(name in reached[other] and other in reached[name] for other in variables) for name in variables),
-            default=1,
-        )
-        or 1
-    )
+    circles = [sum(name in reached[other] and other in reached[name] for other in variables) for name in variables]
+    pairs = sum(other in reached[name] for name in variables for other in variables if other != name)
+    if max(circles, default=0) > COUPLED:
+        return f"{max(circles)} variables depend on each other, above {COUPLED}"
+    return f"variables depend on others in {pairs} ways, above {PAIRS}" if pairs > PAIRS else None
+
+
+def linear(lines: Sequence[grammar.Equation]) -> bool:
+    r"""Return whether every equation is linear in the variables, by its form, and without noise.
+
+    >>> linear(grammar.equations("dv/dt = (2 * x - v) / tau : 1\nx = w + 1 : 1\ndw/dt = -w / tau : 1"))
+    True
+    >>> linear(grammar.equations("dv/dt = (v * w - v) / tau : 1\ndw/dt = -w / tau : 1"))
+    False
+    """
+    trees = {line.name: grammar.expression(line.expression) for line in lines if line.expression}
+    known = {line.name: 1 for line in lines if line.kind == "differential equation"}
+    for line in lines:  # a subexpression may come after what reads it
+        if line.kind == "subexpression" and line.name not in known:
+            _learn(line.name, trees, known, ())
+    return all(degree(trees[name], known) <= 1 for name in known if name in trees)
+
+
+def _learn(name: str, trees: Mapping[str, ast.expr], known: dict[str, int], above: tuple[str, ...]) -> None:
+    for inner in grammar.names(trees[name]):
+        if inner in trees and inner not in known and inner not in (*above, name):
+            _learn(inner, trees, known, (*above, name))
+    known[name] = degree(trees[name], known)
+
+
+def degree(tree: ast.expr, known: Mapping[str, int]) -> int:
+    """Return the degree of an expression in the variables: 0, 1, or 2 for all that is not linear."""
+    parts = [degree(node, known) for node in ast.iter_child_nodes(tree) if isinstance(node, ast.expr)]
+    match tree:
+        case ast.Name(id=name):
+            return 2 if name == "xi" or name.startswith("xi_") else known.get(name, 0)
+        case ast.UnaryOp() | ast.BinOp(op=ast.Add() | ast.Sub()):
+            return max(parts)
+        case ast.BinOp(op=ast.Mult()):
+            return min(sum(parts), 2)
+        case ast.BinOp(op=ast.Div()) if parts[1] == 0:
+            return parts[0]
+    return 2 if any(parts) else 0
 
 
 def reach(name: str, reads: Mapping[str, frozenset[str]]) -> set[str]:

@@ -164,8 +164,11 @@ def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) 
     if method is not None and method not in METHODS:
         raise unknown("method", method, METHODS)
     problems: dict[str, str] = {}
-    if effort.coupled(lines) > effort.COUPLED:
-        problems["exact"] = f"more than {effort.COUPLED} variables depend on each other in a circle"
+    why = effort.entangled(lines)
+    if why is not None:
+        problems["exact"] = f"its closed form would take too long: {why}"
+        if method is None and effort.linear(lines):
+            raise ValueError(f"these equations are linear, and {problems['exact']}; choose a scheme, method='euler'")
     for candidate in (method,) if method else ("exact", "euler", "heun"):
         code = None if candidate in problems else _tried(group, candidate, problems)
         if code is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from rules.errors import unknown
+from rules.fields import admit
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import variables
 from sandbox.reference.conformance.evidence import Evidence
@@ -18,6 +19,7 @@ from sandbox.reference.conformance.stimuli import STIMULI, all_currents
 from sandbox.reference.conformance.trial import Trial
 from sandbox.simulation import check_currents
 
+SHORTEST = 10  # steps of a stimulus: the step begins after a tenth of the time
 TIERS = ("same_scheme", "float32", "limit")
 
 
@@ -71,9 +73,15 @@ def validate(
     from sandbox.reference.brian import evolving
 
     began = time.perf_counter()
+    dt, duration, cells = admit("dt", dt, float), admit("duration", duration, float), admit("cells", cells, int)
     for name, value in {"dt": dt, "duration": duration, "cells": cells}.items():
         if not value > 0:
             raise ValueError(f"{name}={value}: give a number above 0")
+    if currents is None and duration < SHORTEST * dt:
+        raise ValueError(
+            f"duration={duration:g} ms is {duration / dt:.3g} steps of dt={dt:g} ms: give at least {SHORTEST} steps, "
+            f"duration={SHORTEST * dt:g}, and enough for a spike"
+        )
     tiers = tiers or (TIERS if currents is None else TIERS[:1])
     for tier in tiers:
         if tier not in TIERS:
@@ -92,6 +100,8 @@ def validate(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about a coarse dt, whose effect the checks measure
         checks, facts = _run(trial, tiers, tolerance, evidence)
+    if neuron.spiking and set(tiers) & {"same_scheme", "float32"}:
+        checks.append(fired(trial))
     return ConformanceReport(
         neuron,
         dt,
@@ -104,6 +114,13 @@ def validate(
         evidence=evidence,
         **facts,
     )
+
+
+def fired(trial: Trial) -> Check:
+    """Check that the neuron fired: where nothing did, threshold, reset and refractory period were not compared."""
+    count = int((trial.ours.spikes > 0).sum())
+    reason = "spikes of all cells" if count else "no cell fired, so that no spike was compared: give a longer duration"
+    return Check("spikes under the stimuli", "same_scheme", float(count), None, count > 0, reason)
 
 
 def _run(

@@ -167,7 +167,7 @@ def test_features_outside_0_to_1_are_refused(encoder, bad):
 @pytest.mark.parametrize("name", TIMED)
 @pytest.mark.parametrize("steps", [0, -2])
 def test_no_time_steps_are_refused(name, steps):
-    with pytest.raises(ValueError, match=re.escape(f"steps={steps}: give a whole number of time steps, at least 1")):
+    with pytest.raises(ValueError, match=re.escape(f"steps={steps}: give a whole number of time steps, from 1 to ")):
         ENCODERS[name](steps=steps)
 
 

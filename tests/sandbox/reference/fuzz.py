@@ -1,0 +1,73 @@
+"""Equations from a grammar, and mutations of those of the literature, through the compiler."""
+
+from __future__ import annotations
+
+import random
+
+from sandbox.neurons import NEURONS
+from sandbox.reference import from_brian2
+from sandbox.reference.compiler import effort, grammar
+from sandbox.reference.compiler.compile import _read
+from tests.sandbox.config.fuzz import watched
+
+ATOMS = ["v", "w", "a", "tau", "current", "1", "2.5", "1e3", "10*mV", "5*ms", "x", "xi", "t", "i", "pi", "inf", "True"]
+CALLS = ["exp", "sin", "log", "sqrt", "clip", "int", "exprel", "rand", "open", "eval", "__import__", "abs"]
+OPERATORS = ["+", "-", "*", "/", "**", "//", "%", "<", "==", " and ", " or ", "@", "<<", "."]
+JUNK = ["'s'", "[v]", "{v}", "lambda: v", "v.real", "v[0]", ":=", "\x00", "µ", "#", "(", ")", ";", "\n", ":", "9**9**9"]
+MODELS = [str(neuron.equations) for neuron in NEURONS.values()]
+
+
+def expression(rng: random.Random, depth: int) -> str:
+    """Return an expression that may be valid."""
+    if depth == 0 or rng.random() < 0.25:
+        return rng.choice(ATOMS) if rng.random() < 0.97 else rng.choice(JUNK)
+    inner = [expression(rng, depth - 1) for _ in range(2)]
+    match rng.randrange(5):
+        case 0:
+            return f"{rng.choice(CALLS)}({inner[0]})"
+        case 1:
+            return f"({inner[0]})**{rng.choice(['2', '3', '16', '32', '-4', '(1/2)', '99', 'v'])}"
+        case 2:
+            return "*".join([f"({inner[0]})"] * rng.choice([2, 3, 14]))
+        case _:
+            return f"({inner[0]} {rng.choice(OPERATORS)} {inner[1]})"
+
+
+def model(rng: random.Random) -> str:
+    """Return equations: of the grammar, with a chain of subexpressions, or mutated from a model of the literature."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return f"dv/dt = ({expression(rng, 4)} - v) / tau : 1\ndw/dt = {expression(rng, 2)}/ms : 1\na : 1\nx : 1 (constant)"
+    if kind == 1:
+        count = rng.choice([1, 3, 12])
+        chain = [f"x{n + 1} = {expression(rng, 2).replace('x', f'x{n}')} : 1" for n in range(count)]
+        return "\n".join([f"dv/dt = (x{count} - v) / tau : 1", "x0 = v + a : 1", "a : 1", *chain])
+    text = rng.choice(MODELS)
+    for _ in range(rng.randint(1, 4)):
+        first = rng.randrange(len(text))
+        last = min(len(text), first + rng.randint(0, 6))
+        text = text[:first] + rng.choice([*ATOMS, *OPERATORS, *JUNK, *CALLS, "", text[:20]]) + text[last:]
+    return text
+
+
+def front(count: int, seed: int) -> int:
+    """Pass so many models through everything that comes before Brian2; return how many were accepted."""
+    rng, accepted = random.Random(seed), 0
+    for number in range(count):
+        text, condition, reset = model(rng), expression(rng, 2), f"v = {expression(rng, 2)}"
+        accepted += watched(lambda t=text, c=condition, r=reset: _read(t, c, r, None, "current"), (seed, number))
+    return accepted
+
+
+def whole(count: int, seed: int) -> int:
+    """Compile so many models; return how many were accepted."""
+    rng, accepted = random.Random(seed), 0
+    for number in range(count):
+        text = model(rng)
+        accepted += watched(lambda t=text: from_brian2(t, "v > 1", namespace={"tau": "10*ms"}), (seed, number))
+    return accepted
+
+
+def terms(text: str) -> int:
+    """Return the size that is counted for an expression."""
+    return effort.size(grammar.expression(text), {}).total

@@ -1,0 +1,22 @@
+"""Long fuzzes with fixed seeds, in process."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sandbox.config.fuzz import configurations
+from tests.sandbox.reference import fuzz
+
+pytestmark = pytest.mark.slow
+
+
+def test_two_thousand_mutated_configurations():
+    assert configurations(2000, seed=11) > 100
+
+
+def test_twenty_thousand_equations():
+    assert fuzz.front(20_000, seed=12) > 1000
+
+
+def test_equations_through_the_whole_compiler():
+    assert fuzz.whole(60, seed=13) > 0
