@@ -109,9 +109,7 @@ class Slurm:
         require_commands()
         self._logs = folder.absolute() / "slurm"
         if not re.fullmatch(r"[^%\\\n\r]+", str(self._logs)):
-            raise ValueError(
-                f"{self._logs}: SLURM replaces % and \\ in names of logs; name another folder with --out"
-            )
+            raise ValueError(f"{self._logs}: SLURM replaces % and \\ in names of logs; name another folder with --out")
         self._jobs = {job.folder: job for job in jobs}
         self._restarts, self._errors = dict.fromkeys(self._jobs, 0), {}
         self._found = dict.fromkeys(self._jobs, Status("waiting"))
