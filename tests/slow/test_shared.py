@@ -1,0 +1,120 @@
+"""Two hundred runs on two hosts that share a folder, under thirty kills: none lost, none made twice, the same bits."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sandbox.executors import claims, session
+from sandbox.machine.files import read_json
+from tests.sandbox.executors.conformance import hashes
+from tests.sandbox.executors.hosts import on_host
+from tests.slow.killing import finish, only, workers
+
+pytestmark = [
+    pytest.mark.slow(minutes=2),
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc"),
+]
+RUNS = 200
+KILLS = 30
+PLAN = f"""\
+seeds: {RUNS // 2}
+rules: [bptt, readout_only]
+experiment:
+  epochs: 1
+  batch_size: 20
+  checkpoint_steps: 1
+  network: {{hidden: [4]}}
+  encoder: {{name: constant, options: {{steps: 2}}}}
+  task: {{name: yinyang, options: {{train: 60, validation: 10, test: 10}}}}
+"""
+LEASE = 4.0  # [s] so that the other host need not wait long
+
+
+class Hosts:
+    """A caller and one that joins it, each with two workers; whoever is killed as a whole is started again."""
+
+    def __init__(self, home: Path, words: list[str]) -> None:
+        self.home, self.words = home, words
+        self.anna = self.call()
+        self.folder = self.session()
+        self.bert = self.join()
+
+    def call(self):
+        return on_host("anna", self.home / "anna", *self.words)
+
+    def session(self):
+        while not (found := list(self.home.glob(f"both/*/{session.NAME}"))):
+            assert self.anna.poll() is None, self.anna.communicate()
+            time.sleep(0.01)
+        return found[0].parent
+
+    def join(self):
+        return on_host("bert", self.home / "bert", "compare", "--join", str(self.folder), "--jobs", "2")
+
+    def done(self):
+        return len(list(self.folder.glob("*/result.json")))
+
+    def kill_a_worker(self, dice):
+        for host in dice.sample([self.anna, self.bert], 2):
+            for pid in dice.sample(found := workers(host), len(found)):
+                os.kill(pid, signal.SIGKILL)
+                return 1
+        return 0
+
+    def kill_a_host(self, dice):
+        name = dice.choice(["anna", "bert"])
+        host = getattr(self, name)
+        if host.poll() is not None:
+            return 0
+        host.kill()
+        host.communicate()
+        setattr(self, name, self.call() if name == "anna" else self.join())
+        return 1
+
+
+def same(folder):
+    """What must not depend on kills: all but how often test sets were evaluated, because killed evaluations count."""
+    table = read_json(folder / "table.json")
+    for row in table["rows"]:
+        del row["test_evaluations"]
+    return {**hashes(folder), "table.json": table}
+
+
+def test_two_hundred_runs_on_two_hosts_under_thirty_kills(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN)
+    plan = ["compare", "--config", str(path), "--jobs", "2"]
+    finish(*plan, "--out", str(tmp_path / "quiet"))
+    shared = ["--executor", "shared", "--executor-options", f"{{lease: {LEASE}}}", "--out", str(tmp_path / "both")]
+    hosts, dice, killed, wanted = Hosts(tmp_path, [*plan, *shared]), random.Random(0), Counter(), 1
+    deadline = time.monotonic() + 300
+    while killed.total() < KILLS and hosts.done() < RUNS and time.monotonic() < deadline:
+        time.sleep(dice.uniform(0.002, 0.05))
+        if hosts.done() < wanted:  # kills fall on the whole grid
+            continue
+        whom = "host" if killed.total() % 6 == 5 else "worker"
+        killed[whom] += hosts.kill_a_host(dice) if whom == "host" else hosts.kill_a_worker(dice)
+        wanted = hosts.done() + dice.randint(1, 6)
+    ends = [host.communicate(timeout=300) for host in (hosts.anna, hosts.bert)]
+    assert [hosts.anna.returncode, hosts.bert.returncode] == [0, 0], ends
+    assert killed["worker"] >= KILLS * 2 // 3
+    assert killed["host"] >= 3
+    assert killed.total() == KILLS
+    quiet = only(tmp_path / "quiet", "compare-*")
+    assert same(hosts.folder) == same(quiet)
+    assert len(same(quiet)) == 1 + 3 * RUNS
+    chains = [claims.newest(run.parent) for run in hosts.folder.glob("*/result.json")]
+    assert Counter(chain.state for chain in chains) == {"done": RUNS}
+    at = Counter(host for run in hosts.folder.glob("*/.claims/*") for host in [read_json(run)["by"][0]])
+    assert min(at["anna"], at["bert"]) > 2
+    ended = [
+        sum(read_json(link)["state"] == "done" for link in run.glob("*")) for run in hosts.folder.glob("*/.claims")
+    ]
+    assert set(ended) == {1}, "a run that is done is never done again"
