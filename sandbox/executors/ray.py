@@ -96,13 +96,12 @@ class Ray:
             self._ray.shutdown()  # ends the cluster only if this process has raised it
 
     def _connect(self) -> None:
+        further: dict[str, Any] = {"address": self._address}
         if self._address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its authors
             count = max(1, round(self._limit * self._cpus))
             gpus = {"num_gpus": round(self._limit * self._gpus)} if self._gpus else {}
             further = {"num_cpus": count, "object_store_memory": STORE, "include_dashboard": False, **gpus}
-        else:
-            further = {"address": self._address}
         try:
             self._ray.init(log_to_driver=False, logging_level="warning", **further)
         except Exception as error:  # Ray raises plain ones, too

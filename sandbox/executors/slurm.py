@@ -87,7 +87,7 @@ class Slurm:
         words |= {"exclude": exclude, "mem": mem}
         _require_values(words, {"time": time, "cpus": cpus}, poll)
         self._submitit = _submitit()
-        self._parameters = {f"slurm_{name}": word for name, word in words.items() if word is not None}
+        self._parameters: dict[str, Any] = {f"slurm_{name}": word for name, word in words.items() if word is not None}
         self._parameters |= {"timeout_min": time, "cpus_per_task": cpus, "slurm_array_parallelism": jobs}
         self._parameters |= {"slurm_setup": _lines(setup), "slurm_signal_delay_s": min(90, time * 30)}
         self._poll = float(poll)

@@ -16,6 +16,7 @@ import pytest
 
 from sandbox.executors import make
 from sandbox.executors.base import run_all
+from tests.sandbox.executors.conformance import Conformance
 from tests.slow.chain import chains, killing, started
 
 pytest.importorskip("ray")
@@ -38,6 +39,15 @@ def cluster() -> Iterator:
 def ran(jobs, folder, *seen, count=2, **options):
     progress = seen[0] if seen else lambda done, total: None
     return run_all(jobs, make("ray", count, options), progress, folder)
+
+
+class TestRay(Conformance):
+    @pytest.fixture(autouse=True)
+    def known(self, cluster):
+        self.cluster = cluster
+
+    def executor(self, jobs):
+        return make("ray", jobs, {"address": self.cluster.address})
 
 
 def test_jobs_and_failures(tmp_path, cluster):
@@ -90,6 +100,7 @@ import sys
 from pathlib import Path
 from sandbox.executors import make
 from sandbox.executors.base import run_all
+from tests.sandbox.executors.conformance import Conformance
 from tests.slow.chain import chains
 folder = Path(sys.argv[1])
 run_all(chains(folder, 2, steps=60), make("ray", 2), lambda *_: None, folder)

@@ -16,6 +16,7 @@ import pytest
 from sandbox.executors import make
 from sandbox.executors import slurm as executor_slurm
 from sandbox.executors.base import run_all
+from tests.sandbox.executors.conformance import Conformance
 from tests.slow import slurm
 from tests.slow.chain import chains, killing, started
 
@@ -47,6 +48,11 @@ def executor(count=4, **options):
 def ran(jobs, folder, *seen, **options):
     progress = seen[0] if seen else lambda done, total: None
     return run_all(jobs, executor(**options), progress, folder)
+
+
+class TestSlurm(Conformance):
+    def executor(self, jobs):
+        return executor(jobs)
 
 
 def test_more_jobs_than_an_array_takes(tmp_path):
