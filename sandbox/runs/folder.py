@@ -22,7 +22,7 @@ from sandbox.machine import files
 from sandbox.machine.locks import INSTANT, LOCK, NO_LOCKS
 from sandbox.machine.plain_yaml import dump_yaml, parse_yaml, read_yaml
 from sandbox.machine.revision import revision as revision
-from sandbox.runs.status import begun
+from sandbox.runs.signs import begun
 from sandbox.runs.trust import sign
 
 PATIENCE = 30.0  # [s] to wait until an orphaned worker of an earlier call releases its folder

@@ -22,7 +22,8 @@ from rules.errors import unknown
 from sandbox.machine.files import place_of, root_of
 from sandbox.measures import measured
 from sandbox.runs import status as statuses
-from sandbox.runs.status import STATUSES, Found
+from sandbox.runs.signs import STATUSES
+from sandbox.runs.status import Found
 
 NAME = "index.sqlite"
 VERSION = 1  # of the table; a newer one is not touched

@@ -24,16 +24,15 @@ from sandbox.machine.memory import is_exhausted
 from sandbox.machine.text import line
 from sandbox.measures import measured, score
 from sandbox.networks.calibration import firing_report
-from sandbox.runs import attempts, index
+from sandbox.runs import attempts, index, signs
 from sandbox.runs import folder as folders
-from sandbox.runs import status as statuses
 from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
 from sandbox.runs.continuing import changed_since, continued, marked, require_sound
 from sandbox.runs.following import FINISHED, LEARN, facts, follow, packed
 from sandbox.runs.preparing import asked, evaluation, loaded, own_process, prepare
 from sandbox.runs.seal import write_seal
-from sandbox.runs.status import FAILED, REFUSED
+from sandbox.runs.signs import FAILED, REFUSED
 from sandbox.tasks.encode import is_timed
 from sandbox.tasks.loader import Loader
 from sandbox.tracking import Tracker
@@ -161,16 +160,16 @@ def failures(folder: Path, experiment: Experiment, noted: Callable[..., None] = 
 
     What is noticed before a step is taken, bad input or too little memory, is no failure of the run: it was refused.
     """
-    before = statuses.progress(folder)
+    before = signs.progress(folder)
     try:
         yield
     except (Exception, SystemExit) as error:
         unfit = isinstance(error, (ValueError, TypeError, ImportError, FileNotFoundError)) or is_exhausted(error)
-        refused = unfit and statuses.progress(folder) == before
+        refused = unfit and signs.progress(folder) == before
         with suppress(OSError):  # the disk may be full
             text = f"{error}\n"
             (folder / (REFUSED if refused else FAILED)).write_text(text, errors="backslashreplace")
-        if statuses.begun(folder):
+        if signs.begun(folder):
             noted(folder, experiment, "refused" if refused else "failed")
         raise
 

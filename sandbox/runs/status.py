@@ -12,14 +12,7 @@ from sandbox.machine.files import read_json
 from sandbox.machine.locks import LOCK, held
 from sandbox.machine.plain_yaml import read_yaml
 from sandbox.runs.seal import broken
-
-# `stopped` was begun and has not ended, `refused` was given something that does not fit what it had begun with
-STATUSES = ("running", "stopped", "done", "failed", "refused", "damaged")
-REFUSED, FAILED = "refused.txt", "error.txt"  # why the last attempt ended
-WRITTEN = (  # what a folder holds in which something was begun
-    *("metrics.jsonl", "checkpoint.pt", "result.json", "test.json", FAILED),
-    *("table.json", "overall.json", "tuning.sqlite", "tuning.json"),
-)
+from sandbox.runs.signs import FAILED, REFUSED
 
 
 class Found(NamedTuple):
@@ -105,19 +98,6 @@ def strangers(root: Path, known: Collection[str]) -> Iterator[Found]:
                 if (at.st_dev, at.st_ino) not in seen:  # links may lead in a circle
                     seen.add((at.st_dev, at.st_ino))
                     waiting.append(f"{name}/")
-
-
-def begun(folder: Path) -> bool:
-    """Return whether anything was learned, measured or written in a folder beyond what it was asked to do."""
-    with suppress(FileNotFoundError):
-        return any((path.is_dir() and path.name[0] != ".") or path.name in WRITTEN for path in folder.iterdir())
-    return False
-
-
-def progress(folder: Path) -> tuple[int, ...]:
-    """Return what changes with each checkpoint of a run."""
-    paths = [folder / name for name in ("checkpoint.pt", "metrics.jsonl")]
-    return tuple(path.stat().st_mtime_ns for path in paths if path.exists())
 
 
 def _about(config: Any) -> tuple[str, str, int]:
