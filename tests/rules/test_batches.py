@@ -264,3 +264,21 @@ def test_names_of_classes_are_to_be_numbered(y):
         TypeError, match=r"y holds str_? and cannot be made a tensor: number the classes, .*names.index"
     ):
         as_batch((torch.ones(2, 3), y))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (torch.rand(5, 3, 4), torch.tensor(1), r"y is a single number, without an axis of samples: .*, y\[None\]"),
+        (torch.tensor(1.0), torch.tensor([1]), "x is a single number, without an axis of samples"),
+        (torch.rand(5, 3, 4, device="meta"), None, "x is on the device 'meta', and has a shape but no numbers"),
+        (torch.rand(5, 3, 4), torch.zeros(3, device="meta"), "y is on the device 'meta'"),
+    ],
+)
+def test_tensors_without_numbers_or_axes_are_refused(x, y, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        as_batch((x, y))
+
+
+def test_sparse_labels_become_dense():
+    assert as_batch((torch.rand(5, 3, 4), torch.tensor([0, 1, 2]).to_sparse())).y.tolist() == [0, 1, 2]

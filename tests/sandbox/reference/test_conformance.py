@@ -215,3 +215,34 @@ def test_a_run_that_is_not_disturbed_is_the_run_itself():
     for name in ("spikes", "v"):
         assert torch.equal(getattr(trial.disturbed(0.0), name), getattr(trial.ours, name))
     assert not torch.equal(trial.disturbed(1e-6).v, trial.ours.v)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"duration": 0.05}, "duration=0.05 ms is 0.5 steps of dt=0.1 ms: give at least 10 steps"),
+        ({"duration": -5.0}, "duration=-5.0: give a number above 0"),
+        ({"dt": float("nan")}, "dt=nan: give a finite number"),
+        ({"dt": 5.0, "duration": 1.0}, "duration=1 ms is 0.2 steps of dt=5 ms"),
+        ({"cells": 0}, "cells=0: give a number above 0"),
+        ({"cells": True}, "cells=True: give a whole number"),
+    ],
+)
+def test_a_validation_that_could_not_see_a_spike_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        validate(LIF(), **settings)
+
+
+class Deaf(LIF):
+    """Asks for currents far too small to make it fire."""
+
+    @property
+    def rheobase(self):
+        return 1e-9
+
+
+def test_a_neuron_that_never_fired_is_not_validated():
+    quiet = validate(Deaf(), duration=5.0, cells=2, tiers=("float32",))
+    assert [check.name for check in quiet.checks if check.passed is False] == ["spikes under the stimuli"]
+    heard = validate(LeakyIntegrator(), duration=5.0, cells=2, tiers=("same_scheme",))
+    assert heard.passed  # it has no spikes to show

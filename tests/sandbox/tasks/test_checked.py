@@ -52,6 +52,20 @@ def holding(x=GOOD.x, y=GOOD.y, **options) -> Dataset:
             Dataset(GOOD, GOOD, Split(GOOD.x[:, :3], GOOD.y), classes=3),
             "test: samples of shape [3], and train has [4]",
         ),
+        (holding(GOOD.x + 1j), "train: x is torch.complex64; give real numbers"),
+        (holding(GOOD.x.to("meta")), "train: x is on the device 'meta', and has a shape but no numbers"),
+        (holding(y=GOOD.y.to("meta")), "train: y is on the device 'meta'"),
+        (holding(GOOD.x[:, 0]), "train: x has shape [6]; give [n, *features], as in x[..., None]"),
+        (holding(np.array([["a"] * 4] * 6)), "train: x is an array of <U1; give numbers"),
+        (holding(np.ma.masked_array(GOOD.x.numpy())), "train: x is a MaskedArray; give a tensor or a NumPy array"),
+        (holding(classes=3.0), ": classes=3.0: give a whole number of at most 63 bits or nothing (null)"),
+        (holding(classes=1), "classes=1: give the number of classes, from 2 to 10000000"),
+        (holding(sequence="yes"), ": sequence='yes': give true or false"),
+        (
+            Dataset(*[Split(torch.rand(6, 5, 4), GOOD.y, torch.rand(6) + 1)] * 3, classes=3, sequence=True),
+            "train: lengths are torch.float32; give whole numbers, lengths.long()",
+        ),
+        (Dataset(GOOD, GOOD, Split(GOOD.x[:0], GOOD.y[:0]), classes=3), "test: x has shape [0, 4]"),
         (
             Dataset(*[Split(GOOD.x, GOOD.y, by_step=True)] * 3, classes=3),
             "there is an answer for each step, and samples are not sequences: return Dataset(..., sequence=True)",
@@ -86,6 +100,9 @@ def test_arrays_get_the_dtypes_of_models():
     found = checked(holding(GOOD.x.double().numpy(), GOOD.y.int().numpy()), "mine")
     assert torch.equal(found.test.x, GOOD.x)
     assert torch.equal(found.train.y, GOOD.y)
+    for x in (GOOD.x.half(), GOOD.x.to_sparse(), GOOD.x.clone().requires_grad_()):
+        plain = checked(holding(x), "mine").train.x
+        assert (plain.dtype, plain.layout, plain.requires_grad) == (torch.float32, torch.strided, False)
     images = checked(holding(torch.full((6, 4), 51, dtype=torch.uint8)), "mine").train.x
     torch.testing.assert_close(images, torch.full((6, 4), 0.2))
 
