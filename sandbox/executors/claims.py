@@ -121,8 +121,9 @@ class Claim:
     def end(self, state: str, error: str = "", **said: Any) -> bool:
         """Say how the job ended, or that it is free again; return False if somebody has taken it over."""
         ended = add(self.folder, self.number + 1, state, error, **said)
-        with suppress(OSError):
-            _beat_of(self.folder, self.number).unlink()
+        for left in (self.folder / FOLDER).glob(f"*{BEAT}*") if ended else ():  # also of holders that were killed
+            with suppress(OSError):
+                left.unlink()
         return ended
 
     @contextmanager
