@@ -7,6 +7,7 @@ the run folders. Ray ends the tasks of a caller that dies; the next call continu
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import sys
@@ -99,8 +100,8 @@ class Ray:
         further: dict[str, Any] = {"address": self._address}
         if self._address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its authors
-            count = max(1, round(self._limit * self._cpus))
-            gpus = {"num_gpus": round(self._limit * self._gpus)} if self._gpus else {}
+            count = math.ceil(self._limit * self._cpus)
+            gpus = {"num_gpus": math.ceil(self._limit * self._gpus)} if self._gpus else {}
             further = {"num_cpus": count, "object_store_memory": STORE, "include_dashboard": False, **gpus}
         try:
             self._ray.init(log_to_driver=False, logging_level="warning", **further)

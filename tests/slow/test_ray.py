@@ -62,7 +62,7 @@ def test_jobs_and_failures(tmp_path, cluster):
 
 
 def test_a_job_that_kills_every_worker(tmp_path, cluster):
-    (job,) = chains(tmp_path, 1, harm="die", steps=2)
+    (job,) = chains(tmp_path, 1, harm="die")
     errors = ran([job], tmp_path, address=cluster.address)
     assert errors[job.folder] == "its worker was killed 6 times (out of memory?)"
     assert len(job.processes) == 6
