@@ -17,6 +17,7 @@ from sandbox.executors.session import find
 from sandbox.executors.shared import Shared
 from sandbox.runs import folder as folders
 from sandbox.runs.job import Job
+from sandbox.runs.trust import require_trust
 from sandbox.tuning import storage
 from sandbox.tuning.tuning import Tuning
 
@@ -56,6 +57,7 @@ def join(given: Any) -> int:
     kind = folders.kind_of(folder)
     if kind not in JOBS:
         raise ValueError(f"{folder} holds a {kind}; join a comparison, a grid or a tuning")
+    require_trust(folder, folders.read_config(folder), given.trust)
     wanted = set(session.jobs)
     jobs = [job for job in JOBS[kind](folder, given) if job.folder.relative_to(folder).as_posix() in wanted]
     where = Shared.joining(given.jobs, session.lease)
