@@ -21,7 +21,7 @@ from sandbox.runs.trust import require_trust
 from sandbox.tuning import storage
 from sandbox.tuning.tuning import Tuning
 
-ALLOWED = ("join", "jobs", "data_dir", "track", "storage", "json", "trust")  # options that go together with --join
+ALLOWED = ("join", "jobs", "data_dir", "track", "storage", "json", "trust", "accept_changes")  # options that go together with --join
 KEYS = ("name", "options")
 
 
@@ -100,7 +100,7 @@ def _compared(comparison: Comparison, folder: Path, given: Any) -> list[Work]:
     comparison, track = with_arrays(comparison, folder), given.track
     names = (track,) if isinstance(track, str) else tuple(track)
     return [
-        Job(experiment, folder / experiment.identity, given.data_dir, names)
+        Job(experiment, folder / experiment.identity, given.data_dir, names, given.accept_changes)
         for found in comparison.experiments().values()
         for experiment in found
     ]

@@ -144,6 +144,7 @@ COMMANDS: dict[str, Command] = {
             SKIP,
             MIXED,
             ACCEPT,
+            TRUST._replace(sentence="of --join: run the code that the folder names, after you have read that code"),
         ),
         "sandbox.comparisons.comparison:Comparison",
     ),

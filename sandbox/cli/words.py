@@ -22,6 +22,7 @@ EXPERIMENT = (  # settings of an experiment that are written without `experiment
     "checkpoint_steps",
     "threads",
     "synapses",
+    "kernels",
     "microscope",
     "health",
     "confirm",

@@ -93,6 +93,7 @@ def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
         usual = asdict(Experiment()) if kind == "run" else {}
         if found != _sayable({name: wanted[name] for name in config}, found, usual):
             raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
+        sign(folder, files.text_of(path))  # it is the user who asks for this configuration, or trusts it
     else:
         sign(folder, text)  # before the file, so that a kill leaves no configuration without its signature
         files.write_atomically(path, text)

@@ -310,7 +310,7 @@ def test_many_ties_are_told_of(made):
     runs = by_rule(compared_runs(made[0]))
     for label, ties in (("readout_only", 0.0), ("bptt", 0.05), ("spsa", 0.9)):
         runs[label] = [scored(run, run.seed, ties=ties) for run in runs[label]]
-    table = make_table("yinyang", runs, ONE.load())
+    table = make_table("yinyang", runs, scale_of(ONE.load()))
     assert {row["rule"]: row["ties"] for row in table["rows"]} == pytest.approx(
         {"readout_only": 0.0, "bptt": 0.05, "spsa": 0.9}
     )
@@ -325,7 +325,7 @@ def test_a_diverged_seed_does_not_turn_the_verdict_of_a_table_round(made):
     runs = by_rule(compared_runs(made[0]))
     base = [scored(runs["readout_only"][0], seed, accuracy=0.9) for seed in range(12)]
     ours = [scored(runs["bptt"][0], seed, accuracy=0.1 if seed == 11 else 0.91 + 0.001 * seed) for seed in range(12)]
-    row = make_table("yinyang", {"readout_only": base, "bptt": ours}, ONE.load())["rows"][1]
+    row = make_table("yinyang", {"readout_only": base, "bptt": ours}, scale_of(ONE.load()))["rows"][1]
     assert row["verdict"] == (
         "no direction against readout_only: the ranks say above, the mean says below: look at the runs"
     )

@@ -86,7 +86,7 @@ def spoil(folder, name, change):
         (
             "configuration",
             lambda f: f.joinpath("config.yaml").write_text("["),
-            "config.yaml is damaged: it cannot be read as YAML",
+            "config.yaml is not valid YAML",
         ),
         (
             "configuration",

@@ -15,10 +15,10 @@ FALSE = [
     ({"adress": "auto"}, "unknown option.*'adress'; nearest: 'address'"),
     ({"address": "somewhere"}, "address='somewhere': give \"auto\" or HOST:PORT"),
     ({"address": 6379}, "address=6379"),
-    ({"cpus": 0}, "cpus=0: give a number, more than 0"),
+    ({"cpus": 0}, "cpus=0.0: give a number, more than 0"),
     ({"cpus": "2"}, "cpus='2'"),
     ({"cpus": True}, "cpus=True"),
-    ({"gpus": -1}, "gpus=-1: give a number, 0 or more"),
+    ({"gpus": -1}, "gpus=-1.0: give a number, 0 or more"),
     ({"gpus": float("nan")}, "gpus=nan"),
 ]
 

@@ -20,14 +20,14 @@ FALSE = [
     ({"mem": "4 GB"}, "mem="),
     ({"mem": "lots"}, 'give a whole number and a unit, such as "4G"'),
     ({"mem": "-4G"}, "mem="),
-    ({"time": "1:00"}, "time='1:00': give a whole number of at least 1"),
+    ({"time": "1:00"}, "time='1:00': give a whole number"),
     ({"time": 0}, "time=0"),
     ({"cpus": True}, "cpus=True"),
     ({"cpus": 1.5}, "cpus=1.5"),
-    ({"poll": 0}, "poll=0: give seconds, more than 0"),
+    ({"poll": 0}, "poll=0.0: give seconds, more than 0"),
     ({"poll": float("nan")}, "poll=nan"),
     ({"setup": ["a\nb"]}, "setup=.*each without a line break"),
-    ({"setup": [1]}, "setup="),
+    ({"setup": [1]}, r"setup\[0\]=1: give text"),
     ({"setup": {"a": 1}}, "setup="),
 ]
 

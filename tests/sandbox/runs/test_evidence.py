@@ -383,18 +383,18 @@ def test_a_changed_rule_may_be_accepted_and_is_marked(own):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: &a [1, 1]\nb: *a\n", "it holds aliases"),
-        ("a: [", "it cannot be read as YAML"),
-        ("\x00", "it cannot be read as YAML"),
-        ("!!python/object/apply:os.system [id]", "it cannot be read as YAML"),
-        ("[" * 5000, "it cannot be read as YAML|does not say which kind"),
-        ("kind: [run]", "does not say which kind"),
+        ("a: &a [1, 1]\nb: *a\n", "is damaged: it does not say which kind"),
+        ("a: [", "is not valid YAML"),
+        ("\x00", "is not valid YAML"),
+        ("!!python/object/apply:os.system [id]", "is not valid YAML"),
+        ("[" * 5000, "is nested more than 100 deep"),
+        ("kind: [run]", "is damaged: it does not say which kind"),
     ],
 )
 def test_a_damaged_configuration_is_named_by_resume(tmp_path, capsys, text, message):
     (tmp_path / "config.yaml").write_text(text)
     assert main(["resume", str(tmp_path)]) == BAD_INPUT
-    assert re.search(rf"config.yaml is damaged: .*({message})", capsys.readouterr().err)
+    assert f"config.yaml {message}" in capsys.readouterr().err
 
 
 def test_a_checkpoint_says_which_run_it_belongs_to(stopped):

@@ -99,7 +99,7 @@ def test_a_run_that_was_refused_for_its_code_goes_on_when_that_is_mended(own, tm
     folder.mkdir(parents=True)
     with pytest.raises(UnfitModel):
         run(replace(own, rule=RuleConfig("hzo")), folder)
-    assert {path.name for path in folder.iterdir()} == {".lock", "config.yaml", "refused.txt"}
+    assert {path.name for path in folder.iterdir()} == {".lock", "config.yaml", "refused.txt", "made-here.txt"}
     assert "rules.adapt(model" in (folder / "refused.txt").read_text()
     assert [row["status"] for row in index.rows(folder.parent)] == ["refused"]
     (tmp_path / "own.py").write_text(dedent(OWN).replace("self.kept = 0.5 * self.kept.detach().mean() + x", "return x"))
