@@ -21,7 +21,8 @@ from sandbox.runs.trust import require_trust
 from sandbox.tuning import storage
 from sandbox.tuning.tuning import Tuning
 
-ALLOWED = ("join", "jobs", "data_dir", "track", "storage", "json", "trust", "accept_changes")  # options that go together with --join
+# Options that go together with --join.
+ALLOWED = ("join", "jobs", "data_dir", "track", "storage", "json", "trust", "accept_changes")
 KEYS = ("name", "options")
 
 

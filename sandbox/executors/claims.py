@@ -70,6 +70,12 @@ def newest(folder: Path) -> Link | None:
         return Link(int(name), FREE)
 
 
+def claimed(folder: Path) -> bool:
+    """Return whether a process has a job now, for all that is known here: one of another host may have died."""
+    found = newest(folder)
+    return found is not None and found.state == HELD and found.by is not None and not is_gone(found.by)
+
+
 def add(folder: Path, number: int, state: str, error: str = "", **said: Any) -> bool:
     """Add a link to a job's chain; return False if somebody else has added one of that number.
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.executors.claims import HELD, newest
+from sandbox.executors.claims import claimed, newest
 from sandbox.machine import files
-from sandbox.machine.host import is_gone, me
+from sandbox.machine.host import me
 from sandbox.machine.packages import own_version
 from sandbox.machine.revision import revision
 
@@ -70,7 +70,7 @@ def end(folder: Path, jobs: Sequence[Path]) -> None:
         return
     for place in jobs:
         found = newest(place)
-        if found is not None and found.state == HELD and found.by is not None and not is_gone(found.by):
+        if found is not None and found.by is not None and claimed(place):
             raise ValueError(
                 f"{place.name} is being worked on by {found.by.host}, process {found.by.pid}, which joined: continue "
                 f"beside it with `sandbox resume {folder} --executor shared`, or stop it first"

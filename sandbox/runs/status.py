@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sandbox.executors.claims import claimed
 from sandbox.machine.files import read_json
 from sandbox.machine.locks import LOCK, held
 from sandbox.machine.plain_yaml import read_yaml
@@ -41,8 +42,8 @@ def stamp(folder: Path | str) -> str | None:
 
 
 def unfinished(folder: Path | str) -> str:
-    """Return the status of a run without a result; the lock of its folder tells whether it is running."""
-    if held(folder):
+    """Return the status of a run without a result; its lock, or the claim of another host, tells whether it runs."""
+    if held(folder) or claimed(Path(folder)):
         return "running"
     if os.path.exists(f"{folder}/{REFUSED}"):
         return "refused"

@@ -17,6 +17,8 @@ from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
+from sandbox.executors import claims
+from sandbox.machine.host import me
 from sandbox.runs import index
 from sandbox.runs.folder import locked
 from sandbox.runs.run import run
@@ -114,3 +116,14 @@ def test_a_run_that_had_begun_and_is_refused_keeps_what_it_has(tmp_path, monkeyp
     (tmp_path / "mine.py").write_text(source)
     run(experiment, tmp_path / "runs" / "r")
     assert statuses(tmp_path / "runs") == ["done"]
+
+
+def test_a_run_that_another_host_has_claimed_is_running(tmp_path, monkeypatch):
+    """Nobody here holds its lock; a claim of a process of this host that has ended does not count."""
+    folder = make(tmp_path / "r")
+    other = me()._replace(host="elsewhere", system="another boot")
+    gone = me()._replace(pid=2**22 + 1, started="0")
+    for number, (holder, status) in enumerate(((other, "running"), (gone, "stopped"), (me(), "running"))):
+        monkeypatch.setattr(claims, "me", lambda holder=holder: holder)
+        assert claims.add(folder, number, claims.HELD)
+        assert statuses(tmp_path) == [status]
