@@ -69,7 +69,7 @@ def message_of(error: Exception, parser: ArgumentParser, made: Any = None) -> st
     if _is_gone(error):
         return f"{printing.begun()} was removed while it was in use; {printing.continuation()}"
     if isinstance(error, WRONG_PLACE):
-        return f"{error}; it is no folder: name another one"
+        return f"{error}; give the name of a folder"
     if code_of(error) == FAILED and isinstance(error, (OSError, sqlite3.Error)):
         return f"{error}; {_remedy(error)}, then {printing.continuation()}"
     return str(error)

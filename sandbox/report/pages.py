@@ -118,9 +118,12 @@ def _check_run(run: FinishedRun) -> None:
 
 
 def _check_alike(runs: Sequence[FinishedRun]) -> None:
-    """Raise ValueError if the runs of a rule have different epochs, or were tested at different steps."""
+    """Raise ValueError if the runs of a rule have different epochs, or were tested at different steps.
+
+    Those of earlier versions were tested after the last step only.
+    """
     for run in runs:
-        first = next(other for other in runs if other.rule == run.rule)
+        first = next(other for other in runs if other.rule == run.rule and bool(other.test_at) == bool(run.test_at))
         if (run.epochs, list(run.test_at)) != (first.epochs, list(first.test_at)):
             raise ValueError(
                 f"{run.folder} has other epochs, or was tested at other steps, than {first.folder}, whose rule it has; "

@@ -62,7 +62,7 @@ class Unusable(Exception):
 def record(folder: Path, experiment: Any, status: str, test: Mapping[str, Any] | None = None) -> None:
     """Write or replace the row of a run, in the index of the folder that holds all runs (`root_of`).
 
-    An index that cannot be written is no reason to stop: one warning per process says so on the error stream.
+    Nothing stops for an index that cannot be written: one warning per process says so on the error stream.
 
     Args:
         folder: of the run.
@@ -130,7 +130,7 @@ def rebuild(root: Path) -> dict[str, int]:
     """Write the index anew from the run folders, beside the old file, and replace that; count the runs of each status.
 
     Raises:
-        ValueError: if the root is no folder.
+        ValueError: if the root is not a folder.
         OSError: if there is no room, or the folder may not be written.
     """
     if not root.is_dir():

@@ -158,7 +158,7 @@ def _unnoted(folder: Path, experiment: Experiment, status: str, test: Mapping[st
 def failures(folder: Path, experiment: Experiment, noted: Callable[..., None] = index.record) -> Iterator[None]:
     """Record in the folder and in the index that a run failed with an exception; Ctrl-C does not count as a failure.
 
-    What is noticed before a step is taken, bad input or too little memory, is no failure of the run: it was refused.
+    What is noticed before a step is taken, bad input or too little memory, does not make a run fail: it was refused.
     """
     before = signs.progress(folder)
     try:

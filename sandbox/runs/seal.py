@@ -11,15 +11,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandbox.config.experiment import Experiment
 from sandbox.machine import files
-from sandbox.microscope import journal
-from sandbox.runs.folder import load
 from sandbox.runs.plausible import impossible
 
 NAME = "seal.json"
 EVIDENCE = (
-    *("checkpoint.pt", "config.yaml", "metrics.jsonl", journal.NAME, "model.json", "provenance.json", "result.json"),
+    *(
+        "checkpoint.pt",
+        "config.yaml",
+        "metrics.jsonl",
+        "microscope.jsonl",
+        "model.json",
+        "provenance.json",
+        "result.json",
+    ),
     *("test.json", "timing.json"),
 )
 OURS = re.compile(r"s-?\d+-[0-9a-f]{8}$")  # how a folder's name ends that a run was given by its identity
@@ -42,10 +47,9 @@ def write_seal(folder: Path, identity: str | None = None, coming: Mapping[str, s
         coming: the text of files that are written after the seal, by name. The result is: a run that has one is
             finished, so one that was killed before it is continued, and one that was killed after it has its seal.
     """
-    experiment: Experiment | None = load(Experiment, folder) if identity is None else None
     sums = {name: _sha256(folder / name) for name in EVIDENCE if (folder / name).is_file()}
     sums |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (coming or {}).items()}
-    content = {"files": sums, "identity": experiment.identity if experiment else identity}
+    content = {"files": sums, "identity": _identity(folder) if identity is None else identity}
     files.write_json(folder / NAME, content)
 
 
@@ -105,6 +109,14 @@ def unsealed(folder: Path) -> list[str]:
     if ours and (wanted is None or ours[0] != wanted[0]):
         found.append(f"the folder is called {folder.resolve().name}, and its run is {seal.identity}")
     return found
+
+
+def _identity(folder: Path) -> str:
+    from sandbox.config.experiment import Experiment  # late: a listing of runs needs no torch
+    from sandbox.runs.folder import load
+
+    experiment: Experiment = load(Experiment, folder)
+    return experiment.identity
 
 
 def _sha256(path: Path) -> str:

@@ -76,7 +76,7 @@ def test_a_file_names_the_executor(tmp_path, capsys, text):
         (["--executor", "shraed"], "unknown executor 'shraed'; nearest: 'shared'; valid: local, shared"),
         (["--executor", "{nme: shared}"], "unknown key of executor 'nme'; nearest: 'name'; valid: name, options"),
         (["--executor", "{name: 3}"], "executor: {'name': 3}: give a name, or a name and options"),
-        (["--executor", "shared", "--executor-options", "{lease: -1}"], "lease=-1: give a time in seconds above 0"),
+        (["--executor", "shared", "--executor-options", "{lease: -1}"], "lease=-1.0: give a time in seconds above 0"),
         (["--executor", "shared", "--executor-options", "{lase: 1}"], "unknown option of executor 'shared' 'lase'"),
         (["--executor-options", "{lease: 1}"], "unknown option of executor 'local' 'lease'"),
         (["--executor", "shared", "--jobs", "0"], "jobs=0: give the number of processes, at least 1"),

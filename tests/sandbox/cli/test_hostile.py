@@ -12,10 +12,9 @@ from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.ranking import format_overall
 from sandbox.comparisons.table import format_table
-from sandbox.runs import index
 from tests.sandbox.machine.test_plain_yaml import BOMB
 from tests.sandbox.report import folders
-from tests.sandbox.runs.test_run import TINY
+from tests.sandbox.runs.places import make
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202eevil\nerror: forged\r"
 
@@ -44,9 +43,7 @@ def test_rankings_are_one_line_a_row(tmp_path):
 
 
 def test_lists_of_runs_show_what_is_hidden(tmp_path, capsys):
-    folder = tmp_path / "runs" / HOSTILE
-    folder.mkdir(parents=True)
-    index.record(folder, TINY, "failed")
+    make(tmp_path / "runs" / HOSTILE)
     assert main(["list", "runs", "--out", str(tmp_path / "runs")]) == OK
     said = capsys.readouterr().out
     assert hidden(said) == set()

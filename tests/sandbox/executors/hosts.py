@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,9 +28,9 @@ def has_namespaces() -> bool:
 
 def on_host(name: str, home: Path, *words: str) -> subprocess.Popen:
     """Start `sandbox` on a host of that name; without namespaces only the name is another one."""
-    for folder in ("tmp", "home"):
-        (home / folder).mkdir(parents=True, exist_ok=True)
-    env = {**os.environ, "TMPDIR": str(home / "tmp"), "HOME": str(home / "home"), "PYTHONPATH": str(ROOT)}
+    (home / "home").mkdir(parents=True, exist_ok=True)
+    short = tempfile.mkdtemp(prefix=name)  # multiprocessing has sockets there, whose paths have at most 107 bytes
+    env = {**os.environ, "TMPDIR": short, "HOME": str(home / "home"), "PYTHONPATH": str(ROOT)}
     if has_namespaces():
         command = ["unshare", "--uts", "--net", "sh", "-c", NAMED, name, sys.executable, "-m", "sandbox"]
     else:

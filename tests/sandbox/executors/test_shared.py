@@ -193,7 +193,9 @@ def test_a_disk_that_cannot_be_written_stops_the_call_and_loses_nothing(tmp_path
 
 @pytest.mark.parametrize("lease", [0, -1, True, "x", [], {}, float("nan"), float("inf"), None])
 def test_a_lease_is_a_time(lease):
-    with pytest.raises(ValueError, match=r"lease=.*: give a (time in seconds above 0, such as lease=30.0|finite number)"):
+    with pytest.raises(
+        ValueError, match=r"lease=.*: give a (time in seconds above 0, such as lease=30.0|finite number)"
+    ):
         make("shared", 2, {"lease": lease})
 
 

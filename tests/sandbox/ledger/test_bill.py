@@ -147,8 +147,8 @@ def test_bytes_between_processes_are_counted(monkeypatch):
     """Two processes, one of them silent: what is passed to `torch.distributed` is what is counted."""
     monkeypatch.setattr(gathering, "processes", lambda: 2)
     monkeypatch.setattr(gathering, "rank", lambda: 0)
-    monkeypatch.setattr(gathering.dist, "all_reduce", lambda x: None)
-    monkeypatch.setattr(gathering.dist, "all_gather", lambda parts, x: [part.copy_(x) for part in parts])
+    monkeypatch.setattr(gathering.dist, "all_reduce", lambda x, group: None)
+    monkeypatch.setattr(gathering.dist, "all_gather", lambda parts, x, group: [part.copy_(x) for part in parts])
     with gathering.Traffic() as traffic:
         gathering.summed(torch.zeros(10, dtype=torch.float64))
         assert traffic.bytes == 80

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sandbox.machine.tensors import read_tensors, require_stored
-from sandbox.runs.book import RunFailed, read_checkpoint
+from sandbox.runs.checkpoint import RunFailed, read_checkpoint
 
 
 class Evil:

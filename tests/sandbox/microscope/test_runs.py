@@ -20,6 +20,7 @@ from sandbox.microscope import Row, read_rows
 from sandbox.report import write_report
 from sandbox.runs.folder import load
 from sandbox.runs.run import run
+from sandbox.runs.seal import write_seal
 from tests.sandbox.runs.test_run import TINY
 
 LOOKED = replace(TINY, rule=RuleConfig("node_perturbation"), microscope=MicroscopeConfig(every=2, draws=3))
@@ -89,6 +90,7 @@ def test_folders_of_a_version_without_microscopes_are_continued(tmp_path):
     content = yaml.safe_load(path.read_text())
     del content["microscope"]
     path.write_text(yaml.safe_dump(content))
+    write_seal(tmp_path / "r")
     with pytest.raises(ValueError, match="holds another configuration"):
         run(replace(TINY, microscope=MicroscopeConfig()), tmp_path / "r")
     assert run(TINY, tmp_path / "r") == result

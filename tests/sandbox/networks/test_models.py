@@ -61,7 +61,10 @@ def test_a_configured_model_is_made_for_its_data_and_read_with_noise():
             lambda: NetworkConfig(model=Choice("perceptron", {"hiden": [4]})).make((4,), 3, 0),
             "unknown option .*'hiden'",
         ),
-        (lambda: NetworkConfig(readout_noise=-1.0).make((4,), 3, 0), "sigma=-1.0: give a finite"),
+        (
+            lambda: NetworkConfig(readout_noise=-1.0).make((4,), 3, 0),
+            "readout_noise=-1.0: give a standard deviation, at least 0",
+        ),
         (lambda: perceptron((4,), 3, activation="tan"), "unknown activation 'tan'; nearest: 'tanh'"),
         (lambda: normalised((3, 8, 8), 2, (4, 4), strides=(2,)), "give a stride for each convolution"),
     ],

@@ -77,13 +77,12 @@ def test_a_sequence_continues_from_its_state(dtype):
 
 @pytest.mark.parametrize(
     ("dtype", "period", "counts"),
-    [(torch.bfloat16, 2e7, "float32 counts to 16777216"), (torch.float32, math.inf, "float32")],
+    [(torch.bfloat16, 2e7, "float32 counts to 16777216"), (torch.float32, 9e8, "float32 counts to 16777216")],
 )
 def test_a_period_that_no_counter_counts_is_refused(dtype, period, counts):
     with pytest.raises(ValueError, match=rf"steps of dt=1 ms, and {counts}.*currents\.double\(\)"):
         scan(LIF(t_refractory=period), torch.ones(2, 1, dtype=dtype), dt=1.0)
-    if math.isfinite(period):
-        scan(LIF(t_refractory=period), torch.ones(2, 1, dtype=torch.float64), dt=1.0)
+    scan(LIF(t_refractory=period), torch.ones(2, 1, dtype=torch.float64), dt=1.0)
 
 
 @pytest.mark.parametrize("dtype", HALF)

@@ -279,7 +279,7 @@ def write_grid(folder: Path) -> Report:
         }
         for rule, verdict in (("node_perturbation", "above base"), ("base", None))
     ]
-    tables = {name: {"rows": [{"rule": "base", "seeds": 5}]} for name in ("one", "two")}
+    tables = {name: {"task": name, "baseline": "base", "rows": [{"rule": "base", "seeds": 5}]} for name in ("one", "two")}
     tables["two"]["unfit"] = {"stdp": "the input runs from -1"}
     overall = {
         "rows": rows,

@@ -16,7 +16,7 @@ def make(folder: Path, test: Mapping[str, Any] | None = None, **about: Any) -> P
     (folder / "config.yaml").write_text(CONFIG.format(**{"task": "yinyang", "rule": "bptt", "seed": 0, **about}))
     (folder / ".lock").touch()
     if test is not None:
-        parts = dict.fromkeys(("test", "train", "validation"), {**test, "loss": 0.5})
+        parts = {part: {**test, "loss": 0.5} for part in ("test", "train", "validation")}
         result = {**parts, "cost": {}, "health": [], "parameters_trained": 93, "steps": 4}
         (folder / "result.json").write_text(json.dumps(result))
     return folder
