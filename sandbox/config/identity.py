@@ -38,7 +38,7 @@ def folder_name(about: Any, mark: str) -> str:
     >>> folder_name("path/to/file.py:Mine-bptt-s0", "44136fa3")
     'path_to_file.py.Mine-bptt-s0-44136fa3'
     >>> folder_name("a\nb", "44136fa3")
-    'a_b-c6c80dbf-44136fa3'
+    'a_b-7e18f737-44136fa3'
     """
     text = str(about)
     plain = text.translate(PARTS)

@@ -21,7 +21,7 @@ from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.machine import files
 from sandbox.microscope import Row
 from sandbox.microscope.journal import NAME
-from sandbox.report import Report, costs, interactive, standing, write_report
+from sandbox.report import Report, costs, interactive, shape, standing, write_report
 from sandbox.report.figures import Content, Curve, Curves, Figure, Matrix
 from sandbox.report.interactive import BAND
 from sandbox.report.templating import PLOTLY
@@ -279,7 +279,13 @@ def write_grid(folder: Path) -> Report:
         }
         for rule, verdict in (("node_perturbation", "above base"), ("base", None))
     ]
-    tables = {name: {"task": name, "baseline": "base", "rows": [{"rule": "base", "seeds": 5}]} for name in ("one", "two")}
+    row = {
+        **{"rule": "base", "seeds": 5, "accuracies": [60.0] * 5, "accuracy": [60.0, 50.0, 70.0]},
+        **{"validation": [60.0, 50.0, 70.0], "over_baseline": None, "parameters_trained": 93, "health": []},
+        "cost": dict.fromkeys(shape.COUNTS, 1),
+    }
+    one = {"task": "yinyang", "baseline": "base", "linear": 50.0, "rows": [row]}
+    tables = {"one": one, "two": {**one, "task": "digits"}}
     tables["two"]["unfit"] = {"stdp": "the input runs from -1"}
     overall = {
         "rows": rows,
@@ -344,8 +350,8 @@ def test_beside_the_figures_of_grids_and_tunings_stands_their_command(tmp_path, 
 def test_a_grid_leads_to_its_tasks_and_a_tuning_names_what_is_left_out(tmp_path):
     grid = write_grid(tmp_path / "grid").html.read_text()
     assert re.findall(r'<a href="(.*?)">(.*?)</a>', grid) == [
-        ("one/report.html", "yinyang"),
-        ("two/report.html", "digits"),
+        ("./one/report.html", "yinyang"),
+        ("./two/report.html", "digits"),
     ]
     assert "compare --preset again.yaml --skip-unfit" in grid
     tuning = write_tuning(tmp_path / "tuning")
