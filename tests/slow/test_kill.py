@@ -61,35 +61,40 @@ def test_a_run_killed_twenty_times(tmp_path):
     same_files(only(whole, "yinyang*"), only(killed, "yinyang*"))
 
 
+def same_comparison(whole: Path, killed: Path) -> None:
+    a, b = only(whole, "compare*"), only(killed, "compare*")
+    assert (a / "table.json").read_bytes() == (b / "table.json").read_bytes()
+    for run in a.glob("yinyang*"):
+        same_files(run, b / run.name)
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
-def test_a_comparison_whose_workers_and_parent_are_killed(tmp_path):
+@pytest.mark.slow(minutes=3)
+def test_a_comparison_whose_workers_and_parents_are_killed_twenty_times_each(tmp_path):
+    """Kills fall while runs learn: first of a worker, which is replaced, then of the parent, whose workers end."""
     plan = ["compare", *options("experiment."), "--seeds", "2", "--jobs", "2"]
-    finish(*plan, "--out", str(tmp_path / "whole"))
-    dice, worker_kills, parent_kills = random.Random(1), 0, 0
-    for attempt in range(8):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(*plan, "--out", str(whole))
+    dice, of_workers, of_parents = random.Random(1), 0, 0
+    while min(of_workers, of_parents) < 20:
         moment = time.time()
-        process = start(*plan, "--out", str(tmp_path / "killed"))
-        while not learning_since(tmp_path / "killed", moment) and process.poll() is None:
+        process = start(*plan, "--out", str(killed))
+        while not learning_since(killed, moment) and process.poll() is None:
             time.sleep(0.002)
-        time.sleep(dice.uniform(0.0, 0.5))
-        if attempt % 2 == 0:
-            for pid in workers(process)[:1]:
-                os.kill(pid, signal.SIGKILL)
-                worker_kills += 1
-            time.sleep(dice.uniform(0.2, 1.0))
+        time.sleep(dice.uniform(0.0, 0.3))
+        for pid in dice.sample(found := workers(process), min(1, len(found))):
+            os.kill(pid, signal.SIGKILL)
+            of_workers += 1
+        time.sleep(dice.uniform(0.0, 0.6))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            parent_kills += 1
+            of_parents += 1
         process.communicate()
-        if process.returncode == 0:
-            break
-    assert worker_kills >= 1
-    assert parent_kills >= 1
-    finish(*plan, "--out", str(tmp_path / "killed"))
-    whole, killed = only(tmp_path / "whole", "compare*"), only(tmp_path / "killed", "compare*")
-    assert (whole / "table.json").read_bytes() == (killed / "table.json").read_bytes()
-    for run in whole.glob("yinyang*"):
-        same_files(run, killed / run.name)
+        if process.returncode == 0:  # it got through: begin again, the kills so far count
+            same_comparison(whole, killed)
+            killed.rename(tmp_path / f"done{len(list(tmp_path.iterdir()))}")
+    finish(*plan, "--out", str(killed))
+    same_comparison(whole, killed)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
@@ -106,5 +111,4 @@ def test_a_comparison_goes_on_when_a_worker_is_killed(tmp_path):
     _, errors = process.communicate(timeout=300)
     assert killed >= 1
     assert process.returncode == 0, errors.decode()
-    a, b = only(tmp_path / "whole", "compare*"), only(tmp_path / "killed", "compare*")
-    assert (a / "table.json").read_bytes() == (b / "table.json").read_bytes()
+    same_comparison(tmp_path / "whole", tmp_path / "killed")

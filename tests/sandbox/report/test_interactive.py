@@ -280,8 +280,14 @@ def write_grid(folder: Path) -> Report:
         for rule, verdict in (("node_perturbation", "above base"), ("base", None))
     ]
     row = {
-        **{"rule": "base", "seeds": 5, "accuracies": [60.0] * 5, "accuracy": [60.0, 50.0, 70.0]},
-        **{"validation": [60.0, 50.0, 70.0], "over_baseline": None, "parameters_trained": 93, "health": []},
+        "rule": "base",
+        "seeds": 5,
+        "accuracies": [60.0] * 5,
+        "accuracy": [60.0, 50.0, 70.0],
+        "validation": [60.0, 50.0, 70.0],
+        "over_baseline": None,
+        "parameters_trained": 93,
+        "health": [],
         "cost": dict.fromkeys(shape.COUNTS, 1),
     }
     one = {"task": "yinyang", "baseline": "base", "linear": 50.0, "rows": [row]}
