@@ -16,7 +16,6 @@ from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import made, sources
 from sandbox.executors.base import Executor, run_all
-from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs import index
 from sandbox.runs.arrays import attached, keep
@@ -36,6 +35,7 @@ from sandbox.runs.finished import (
 )
 from sandbox.runs.folder import load
 from sandbox.runs.job import Job
+from sandbox.runs.seal import write_sealed
 from sandbox.tasks.base import Dataset
 
 __all__ = ["BASELINE", "Comparison", "as_interval", "compare", "format_table", "linear_baseline", "make_table"]
@@ -192,8 +192,8 @@ class Planned(NamedTuple):
         task = self.comparison.experiment.task.name
         runs = with_marks(paired_runs(sound), self.data.checksum, code)
         table = make_table(task, runs, scale_of(self.data), damaged=sound.damaged, unfit=self.unfit, revisions=made)
-        files.write_json(self.folder / "table.json", table)
-        files.write_json(self.folder / "provenance.json", folders.provenance(self.data.checksum, code))
+        made_with = folders.provenance(self.data.checksum, code)
+        write_sealed(self.folder, {"provenance.json": made_with, "table.json": table})
         return table
 
     def _require_results(self) -> None:

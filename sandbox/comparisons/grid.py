@@ -18,10 +18,10 @@ from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
 from sandbox.executors.base import Executor, run_all
-from sandbox.machine import files
 from sandbox.machine.plain_yaml import read_yaml
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
+from sandbox.runs.seal import write_sealed
 
 PRESETS = Path(__file__).parents[1] / "presets"
 
@@ -146,8 +146,6 @@ def run_grid(
         if failed:
             raise RunFailed("\n".join(failed))
         overall = make_overall(tables)
-        files.write_json(folder / "overall.json", overall)
-        files.write_json(
-            folder / "provenance.json", folders.provenance("see those of the comparisons", sources(asdict(grid)))
-        )
+        made_with = folders.provenance("see those of the comparisons", sources(asdict(grid)))
+        write_sealed(folder, {"provenance.json": made_with, "overall.json": overall})
     return overall

@@ -11,10 +11,12 @@ from sandbox.comparisons.comparison import compared_runs
 from sandbox.comparisons.ranking import make_overall
 from sandbox.comparisons.table import make_rows
 from sandbox.machine import files
+from sandbox.runs import seal
 from sandbox.runs.finished import by_rule, with_marks
-from sandbox.runs.folder import kind_of
+from sandbox.runs.folder import FORMAT, format_of, kind_of
 from sandbox.runs.verify import FAILS, HOLDS, OPEN, Finding, verify_run
 
+ENDS = ("table.json", "overall.json", "tuning.json")  # which of them a finished folder has
 Findings = dict[str, list[Finding]]  # by folder, relative to the one that was asked for
 
 
@@ -48,10 +50,25 @@ def _verified(place: Path, data_dir: str | None) -> list[Finding]:
     if kind == "run":
         return verify_run(place, data_dir)
     what, check = WHOLE[kind]
+    return [Finding("seal", *_checked(_seal, place)), Finding(what, *_checked(check, place))]
+
+
+def _checked(check: Callable[[Path], tuple[str, str]], place: Path) -> tuple[str, str]:
     try:
-        return [Finding(what, *check(place))]
+        return check(place)
     except Exception as error:  # a damaged file may raise anything
-        return [Finding(what, FAILS, f"{type(error).__name__}: {' '.join(str(error).split())}")]
+        return FAILS, f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _seal(folder: Path) -> tuple[str, str]:
+    if not any((folder / name).exists() for name in ENDS):
+        return OPEN, "no seal yet: it is not finished"
+    kept = seal.read_seal(folder)
+    if kept is None:
+        earlier = format_of(folder) < FORMAT
+        return (OPEN, "no seal: an earlier version wrote it") if earlier else (FAILS, f"no seal: {seal.NAME} is gone")
+    wrong = seal.unsealed(folder, seal.WHOLE)
+    return (FAILS, "; ".join(wrong)) if wrong else (HOLDS, f"{len(kept.files)} files are as the command left them")
 
 
 def _table(folder: Path) -> tuple[str, str]:
@@ -63,6 +80,9 @@ def _table(folder: Path) -> tuple[str, str]:
     rows = make_rows(with_marks(by_rule(runs), made.get("data_sha256"), made.get("code_sha256") or {}))
     wanted = {row["rule"]: _timeless(row) for row in json.loads(json.dumps(rows))}
     found = {row["rule"]: _timeless(row) for row in kept["rows"]}
+    rules = [row["rule"] for row in kept["rows"]]
+    if len(rules) != len(found):
+        return FAILS, f"table.json has a rule more than once: {', '.join(rules):.200}"
     wrong = sorted(
         f"{rule} ({', '.join(_unlike(found.get(rule, {}), wanted.get(rule, {})))})"
         for rule in {*wanted, *found}

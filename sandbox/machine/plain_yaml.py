@@ -13,8 +13,10 @@ NODES = 200_000  # with every alias counted as what it stands for
 DEPTH = 100
 SCALAR = 1 << 16  # characters; YAML 1.1 has numbers whose reading takes time that grows with the square of the length
 FLOAT = "tag:yaml.org,2002:float"
+INT = "tag:yaml.org,2002:int"
+WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
 NUMBER = re.compile(  # 1e-3 and 1.5e3 are words in YAML 1.1, and 1:30.5 is a number
-    r"""(?:[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.[\d_]+(?:[eE][-+]?\d+)?)
+    r"""(?:[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?)
     |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z""",
     re.X,
 )
@@ -34,12 +36,14 @@ class Dumper(yaml.SafeDumper):
         return True
 
 
-# A date is written in quotes, because other readers take it for one.
-for each, without in ((Loader, (":float", ":timestamp")), (Dumper, (":float",))):
-    each.yaml_implicit_resolvers = {
-        first: [pair for pair in pairs if not pair[0].endswith(without)]
-        for first, pairs in each.yaml_implicit_resolvers.items()
-    }
+# Only decimal numbers are read as numbers: 1:30 is 90 in YAML 1.1, 010 is 8, and 1_0 is 10. What other readers take for
+# a number or a date is written in quotes.
+Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if not pair[0].endswith((":float", ":int", ":timestamp"))]
+    for first, pairs in Loader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver(INT, WHOLE, list("-+0123456789"))
+for each in (Loader, Dumper):
     each.add_implicit_resolver(FLOAT, NUMBER, list("-+.0123456789"))
 
 

@@ -76,7 +76,7 @@ def build(
 
 
 def _part(description: str, size: tuple[int, ...], neuron: Neuron, dt: float) -> tuple[nn.Module, tuple[int, ...]]:
-    found = PART.fullmatch(description)
+    found = PART.fullmatch(description) if description.isascii() else None
     if found is None or int(found["width"]) == 0 or (found["recurrent"] and found["kind"]):
         raise ValueError(f"layer {description!r} cannot be read; write {HINT}")
     width, normed = int(found["width"]), bool(found["normed"])

@@ -21,7 +21,17 @@ BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 def started() -> int:
     """Return the number of processes that torchrun has started together; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if BY_TORCHRUN in os.environ else 1
+    return _number("WORLD_SIZE") if BY_TORCHRUN in os.environ else 1
+
+
+def _number(variable: str) -> int:
+    """Return the number in a variable that torchrun sets; raise ValueError, which names it, if there is none."""
+    said = os.environ.get(variable, "")
+    if not (said.isascii() and said.isdecimal()):
+        raise ValueError(
+            f"{variable}={said!r}: torchrun sets it to a number; start with torchrun, or unset {BY_TORCHRUN}"
+        )
+    return int(said)
 
 
 @contextmanager
@@ -44,7 +54,9 @@ def launched(device: str = "cpu") -> Iterator[Team]:
     if ":" in device:
         raise ValueError(f"device={device!r}: each of {started()} processes takes a GPU of its own: give 'cuda'")
     if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(_number("LOCAL_RANK"))
+    for variable in ("RANK", "MASTER_PORT"):
+        _number(variable)
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield Team()

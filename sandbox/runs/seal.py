@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ EVIDENCE = (
     ),
     *("test.json", "timing.json"),
 )
+WHOLE = ("config.yaml", "overall.json", "provenance.json", "table.json", "tuning.json")  # of comparisons and the like
 OURS = re.compile(r"s-?\d+-[0-9a-f]{8}$")  # how a folder's name ends that a run was given by its identity
 CHUNK = 1 << 20
 
@@ -51,6 +52,29 @@ def write_seal(folder: Path, identity: str | None = None, coming: Mapping[str, s
     sums |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (coming or {}).items()}
     content = {"files": sums, "identity": _identity(folder) if identity is None else identity}
     files.write_json(folder / NAME, content)
+
+
+def write_sealed(folder: Path, contents: Mapping[str, Any]) -> None:
+    """Write what a comparison, a grid or a tuning ends with, as JSON, and before that its seal.
+
+    Args:
+        folder: of the comparison, the grid or the tuning.
+        contents: of each file, by name; a member of WHOLE.
+    """
+    texts = {name: files.as_json(content) for name, content in contents.items()}
+    sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    files.write_json(folder / NAME, {"files": {"config.yaml": _sha256(folder / "config.yaml"), **sums}, "identity": ""})
+    for name, text in texts.items():
+        files.write_atomically(folder / name, text)
+
+
+def require_sealed(folder: Path) -> None:
+    """Raise ValueError if a file of a comparison, a grid or a tuning is not as its seal says; without one, pass."""
+    wrong = unsealed(folder, WHOLE)
+    if wrong:
+        raise ValueError(
+            f"{folder} is damaged: {'; '.join(wrong)}. `sandbox resume {folder}` makes it anew from its runs"
+        )
 
 
 def read_seal(folder: Path) -> Seal | None:
@@ -87,8 +111,12 @@ def broken(folder: Path) -> list[str]:
         return [str(error)]
 
 
-def unsealed(folder: Path) -> list[str]:
+def unsealed(folder: Path, evidence: Collection[str] = EVIDENCE) -> list[str]:
     """Return a sentence for each file that is not as the seal says; empty without a seal.
+
+    Args:
+        folder: with the seal.
+        evidence: names of the files that a seal of its kind has.
 
     Raises:
         ValueError: for a seal that is damaged.
@@ -97,16 +125,16 @@ def unsealed(folder: Path) -> list[str]:
     if seal is None:
         return []
     found = []
-    for name in sorted({*EVIDENCE, *seal.files}):
+    for name in sorted({*evidence, *seal.files}):
         path = folder / name
-        if name not in EVIDENCE:
-            found.append(f"{NAME} names {name!r}, which is not a file of a run")
+        if name not in evidence:
+            found.append(f"{NAME} names {name!r}, which is not a file that it seals")
         elif not path.is_file():
             found += [f"{name} is missing"] if name in seal.files else []
         elif seal.files.get(name) != _sha256(path):
             found.append(f"{name} is not the file that the run left at its end: it was edited or exchanged")
     ours, wanted = OURS.search(folder.resolve().name), OURS.search(seal.identity)
-    if ours and (wanted is None or ours[0] != wanted[0]):
+    if evidence is EVIDENCE and ours and (wanted is None or ours[0] != wanted[0]):
         found.append(f"the folder is called {folder.resolve().name}, and its run is {seal.identity}")
     return found
 

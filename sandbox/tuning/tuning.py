@@ -27,6 +27,7 @@ from sandbox.machine.plain_yaml import dump_yaml
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
+from sandbox.runs.seal import write_sealed
 from sandbox.tuning import storage as storages
 from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, summary, tunable
 
@@ -143,9 +144,9 @@ def tune(
             "unfit": left_out,
             "studies": found,
         }
-        files.write_json(folder / "tuning.json", facts)
         files.write_atomically(folder / "tuned.yaml", as_yaml(tuned(tuning.grid, found), tuning))
-        files.write_json(folder / "provenance.json", folders.provenance("see the tasks", sources(asdict(tuning))))
+        made_with = folders.provenance("see the tasks", sources(asdict(tuning)))
+        write_sealed(folder, {"provenance.json": made_with, "tuning.json": facts})
     return facts
 
 

@@ -20,6 +20,7 @@ from sandbox.machine import files
 from sandbox.runs.run import run
 from sandbox.runs.seal import NAME, write_seal
 from sandbox.runs.verify import FAILS, HOLDS, OPEN
+from sandbox.tasks import YinYang
 from tests.sandbox.runs.test_run import TINY, Stop, _stop
 from tests.sandbox.runs.test_sources import RULE, TASK
 
@@ -60,7 +61,10 @@ def test_what_was_left_alone_holds_and_nothing_is_written(place, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["holds"] is True
     assert len(found["folders"]) == 1 + 4 + 1
-    assert found["folders"]["c"] == [{"what": "table", "state": HOLDS, "why": "table.json follows from its 4 runs"}]
+    assert found["folders"]["c"] == [
+        {"what": "seal", "state": HOLDS, "why": "3 files are as the command left them"},
+        {"what": "table", "state": HOLDS, "why": "table.json follows from its 4 runs"},
+    ]
     assert [each["what"] for each in found["folders"][f"c/{ONE.identity}"]] == WHAT
     assert {each["state"] for each in found["folders"][f"c/{ONE.identity}"]} == {HOLDS}
     assert states(place / "stopped")["seal"] == OPEN
@@ -125,7 +129,7 @@ def test_what_does_not_hold_is_named(place, capsys, what, change, message):
 def test_a_table_that_does_not_follow_from_its_runs_is_found(place):
     spoil(place / "c", "table.json", lambda table: table["rows"][0]["accuracies"].reverse())
     spoil(place / "c", "table.json", lambda table: table["rows"][0].update(accuracy=[99.0, 98.0, 100.0]))
-    (finding,) = verify(place / "c")["."]
+    (finding,) = (each for each in verify(place / "c")["."] if each.what == "table")
     assert finding.state == FAILS
     assert finding.why.startswith("table.json is not that of the runs: bptt (accurac")
 
@@ -179,3 +183,52 @@ def test_what_is_no_folder_of_runs_is_bad_input(tmp_path, capsys, name):
     (tmp_path / "a_file").write_text("")
     assert main(["verify", str(tmp_path / name)]) == BAD_INPUT
     assert ("holds no run" if name == "empty" else "is not a folder") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "task", ["sandbox.config.registry:find", "sandbox.executors.making:import_module", "os:system"]
+)
+def test_no_function_of_the_project_is_called_because_a_folder_names_it(place, tmp_path, task):
+    """`sandbox.x:y` with options of the folder's choice could import anything."""
+    folder, mark = place / "c" / ONE.identity, tmp_path / "called"
+    payload = tmp_path / "payload.py"
+    payload.write_text(f"open({str(mark)!r}, 'w')")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["task"] = {"name": task, "options": {"kind": "task", "name": f"{payload}:X"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert states(folder)["data"] == OPEN
+    assert not mark.exists()
+
+
+def test_a_task_of_the_project_given_as_an_object_is_loaded(tmp_path):
+    task = YinYang(**TINY.task.options)
+    run(replace(ONE, task=task), tmp_path / "r")
+    assert ":" in yaml.safe_load((tmp_path / "r" / "config.yaml").read_text())["task"]["name"]
+    assert states(tmp_path / "r")["data"] == HOLDS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table["rows"][0].update(accuracy=[99.9, 99.0, 100.0]),
+        lambda table: table.update(linear=1.0),
+        lambda table: table.update(chance=99.0, task="mnist"),
+        lambda table: table.update(unfit={"hzo": "forged"}),
+        lambda table: table.update(rows=table["rows"] * 2),
+    ],
+)
+def test_an_edited_table_is_found_by_verify_and_report_and_made_anew_by_resume(place, capsys, change):
+    before = (place / "c" / "table.json").read_bytes()
+    spoil(place / "c", "table.json", change)
+    assert states(place / "c")["seal"] == FAILS
+    assert main(["report", str(place / "c")]) == BAD_INPUT
+    assert "table.json is not the file" in capsys.readouterr().err
+    assert main(["resume", str(place / "c")]) == OK
+    assert (place / "c" / "table.json").read_bytes() == before
+
+
+def test_a_comparison_without_its_provenance_or_its_seal_is_found(place):
+    (place / "c" / "provenance.json").unlink()
+    assert "provenance.json is missing" in why(place / "c", "seal")
+    (place / "c" / NAME).unlink()
+    assert states(place / "c")["seal"] == FAILS

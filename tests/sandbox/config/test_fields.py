@@ -155,3 +155,16 @@ def test_threads_at_the_bound_are_started():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert done.stdout.strip() == "300.0", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "field"), [("--epochs=1:30", "epochs"), ("--seed=1:00", "seed"), ("--epochs=1_0", "epochs")]
+)
+def test_sexagesimal_and_underscored_numbers_are_refused(words, field):
+    with pytest.raises(ValueError, match=rf"{field}=.*give a whole number.*this is text"):
+        from_words(Experiment, [words])
+
+
+def test_digits_of_other_scripts_are_no_widths():
+    with pytest.raises(ValueError, match="layer .* cannot be read"):
+        Experiment(network=NetworkConfig(hidden=["٣"])).network.make((4,), 2, 0)

@@ -80,6 +80,15 @@ def test_what_is_written_is_read(value):
     assert parse_yaml(dump_yaml({"value": value}), "f") == {"value": value}
 
 
+@pytest.mark.parametrize("text", ["1:30", "1_0", "010", "0x3", "0b11", "0o7", "1_0.5", "1:30.5", "+-1"])
+def test_only_decimal_numbers_are_numbers(text):
+    """YAML 1.1 reads 1:30 as 90, and 010 as 8."""
+    assert parse_yaml(text, "f") == text
+    assert [parse_yaml(each, "f") for each in ("10", "-3", "+4", "0", "1e-3", "1.5e3", ".5")] == [
+        *(10, -3, 4, 0, 1e-3, 1.5e3, 0.5)
+    ]
+
+
 @given(PLAIN)
 def test_older_folders_read_as_they_were_written(value):
     """Earlier versions wrote with `safe_dump`; words like 1e-3, which their parser turned into numbers, they never had."""
