@@ -16,7 +16,6 @@ from sandbox.runs.finished import by_rule, with_marks
 from sandbox.runs.folder import FORMAT, format_of, kind_of
 from sandbox.runs.verify import FAILS, HOLDS, OPEN, Finding, verify_run
 
-ENDS = ("table.json", "overall.json", "tuning.json")  # which of them a finished folder has
 Findings = dict[str, list[Finding]]  # by folder, relative to the one that was asked for
 
 
@@ -61,7 +60,7 @@ def _checked(check: Callable[[Path], tuple[str, str]], place: Path) -> tuple[str
 
 
 def _seal(folder: Path) -> tuple[str, str]:
-    if not any((folder / name).exists() for name in ENDS):
+    if not any((folder / name).exists() for name in seal.ENDS):
         return OPEN, "no seal yet: it is not finished"
     kept = seal.read_seal(folder)
     if kept is None:

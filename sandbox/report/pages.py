@@ -34,7 +34,7 @@ from sandbox.report.shape import COUNTS
 from sandbox.report.templating import allowed, environment, inline, scripts
 from sandbox.runs import folder as folders
 from sandbox.runs.finished import FinishedRun, finished, read_run
-from sandbox.runs.seal import WHOLE, require_sealed
+from sandbox.runs.seal import ENDS, require_sealed
 
 
 class Report(NamedTuple):
@@ -99,7 +99,7 @@ def _report_comparison(folder: Path) -> Report:
 def _checked(path: Path, check: Callable[[Any, str], None]) -> Any:
     """Return what a finished folder holds; raise ValueError, with the place, for what no command of ours writes."""
     found = finished(path, path.parent)
-    if path.name in WHOLE:
+    if path.name in ENDS:
         require_sealed(path.parent)
     try:
         check(found, path.name)

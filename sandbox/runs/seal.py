@@ -27,7 +27,8 @@ EVIDENCE = (
     ),
     *("test.json", "timing.json"),
 )
-WHOLE = ("config.yaml", "overall.json", "provenance.json", "table.json", "tuning.json")  # of comparisons and the like
+ENDS = ("overall.json", "table.json", "tuning.json")  # what a grid, a comparison or a tuning ends with
+WHOLE = ("config.yaml", "provenance.json", *ENDS)
 OURS = re.compile(r"s-?\d+-[0-9a-f]{8}$")  # how a folder's name ends that a run was given by its identity
 CHUNK = 1 << 20
 
@@ -59,7 +60,7 @@ def write_sealed(folder: Path, contents: Mapping[str, Any]) -> None:
 
     Args:
         folder: of the comparison, the grid or the tuning.
-        contents: of each file, by name; a member of WHOLE.
+        contents: of each file, by name: `provenance.json`, and the member of ENDS last.
     """
     texts = {name: files.as_json(content) for name, content in contents.items()}
     sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
