@@ -97,7 +97,7 @@ def _report_comparison(folder: Path) -> Report:
 
 def _checked(path: Path, check: Callable[[Any, str], None]) -> Any:
     """Return what a finished folder holds; raise ValueError, with the place, for what no command of ours writes."""
-    found = finished(path, path.parent)
+    found = finished(path, path.parent, files.GROWN)  # a tuning holds all its trials
     try:
         check(found, path.name)
     except ValueError as error:
