@@ -145,10 +145,14 @@ def _task(job: Work, ticket: str, home: Path, settings: dict[str, str]) -> str:
     """Do a job in a process of Ray, which may be on another machine, and return its error."""
     os.environ.update(settings)
     log = home / job.folder / LOG
-    with suppress(FileNotFoundError), TextIOWrapper(opened_to_write(log, os.O_CREAT | os.O_APPEND)) as file:
-        with redirect_stdout(file), redirect_stderr(file):
-            return do(job, ticket, home, log)
+    with suppress(FileNotFoundError), _appended(log) as file, redirect_stdout(file), redirect_stderr(file):
+        return do(job, ticket, home, log)
     raise OSError(f"{os.uname().nodename} does not see {log.parent}: {SHARED}")
+
+
+def _appended(log: Path) -> TextIOWrapper:
+    """Open a log for text at its end; raise ValueError for a link."""
+    return TextIOWrapper(opened_to_write(log, os.O_CREAT | os.O_APPEND))
 
 
 def _settings() -> dict[str, str]:
