@@ -15,6 +15,7 @@ from sandbox.comparisons.grid import grid_from
 from sandbox.executors.base import Executor, Work
 from sandbox.executors.session import find
 from sandbox.executors.shared import Shared
+from sandbox.machine.files import require_inside
 from sandbox.runs import folder as folders
 from sandbox.runs.job import Job
 from sandbox.runs.trust import require_trust
@@ -61,6 +62,7 @@ def join(given: Any) -> int:
     require_trust(folder, folders.read_config(folder), given.trust)
     wanted = set(session.jobs)
     jobs = [job for job in JOBS[kind](folder, given) if job.folder.relative_to(folder).as_posix() in wanted]
+    require_inside(folder, [job.folder for job in jobs])
     where = Shared.joining(given.jobs, session.lease)
     try:
         where.submit(jobs, begin(given, folder, "sandbox compare --join"))

@@ -157,9 +157,15 @@ def compare(
     comparison = with_arrays(comparison, folder)
     check_names(comparison)
     made(trackers)
+    files.require_inside(folder, run_folders(comparison, folder))
     with folders.locked(folder):
         planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions, tuple(trackers), accept_changes)
         return planned.conclude(run_all(planned.jobs, where, progress or (lambda done, total: None), folder))
+
+
+def run_folders(comparison: Comparison, folder: Path) -> list[Path]:
+    """Return the folder of every run of a comparison in a folder."""
+    return [folder / each.identity for found in comparison.experiments().values() for each in found]
 
 
 class Planned(NamedTuple):

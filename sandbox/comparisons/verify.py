@@ -115,7 +115,7 @@ def _tuned(folder: Path) -> tuple[str, str]:
     if not (folder / "tuning.json").exists():
         return OPEN, "none yet: the tuning is not finished"
     wrong = []
-    for name, study in files.read_json(folder / "tuning.json")["studies"].items():
+    for name, study in files.read_json(folder / "tuning.json", files.GROWN)["studies"].items():
         values = [trial["validation"] for trial in study["trials"]]
         best = max(range(len(values)), key=lambda n: (values[n], -n))
         so_far = [max(values[: end + 1]) for end in range(len(values))]

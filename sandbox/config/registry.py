@@ -21,6 +21,7 @@ from rules.recipes import CREDITS, RULES
 from rules.schedules import SCHEDULES
 from rules.views import VIEWS
 from sandbox.config.sources import sources as sources
+from sandbox.machine.files import bytes_of
 from sandbox.microscope import REFERENCES
 from sandbox.networks.models import MODELS
 from sandbox.neurons import NEURONS
@@ -109,7 +110,7 @@ def find(kind: str, name: str) -> Any:
 
 def _from_file(path: Path) -> ModuleType:
     """Return the module in a file, imported under a name of its path and content: it shadows no other, nor an edit."""
-    name = f"file_{hashlib.sha256(bytes(path.resolve()) + path.read_bytes()).hexdigest()[:12]}_{path.stem}"
+    name = f"file_{hashlib.sha256(bytes(path.resolve()) + bytes_of(path)).hexdigest()[:12]}_{path.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None

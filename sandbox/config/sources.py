@@ -13,6 +13,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
+from sandbox.machine.files import TEXT, bytes_of
+
 OURS = ("rules", "sandbox")
 INSTALLED = {"site-packages", "dist-packages"}
 
@@ -66,7 +68,7 @@ def _with_imports(name: str, first: Path) -> dict[str, str]:
 def _imports(path: Path) -> set[Path]:
     """Return the local files that a file imports: beside it, below its folder, or on Python's path."""
     found: set[Path] = set()
-    for module, level in _names(path.read_bytes()):
+    for module, level in _names(bytes_of(path, TEXT)):
         if level == 0 and module.partition(".")[0] in OURS:
             continue
         places = [*_places(), path.parent] if level == 0 else [*path.parents][level - 1 : level]
@@ -141,4 +143,4 @@ def _installed(path: Path) -> bool:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(bytes_of(path, TEXT)).hexdigest()

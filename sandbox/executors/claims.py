@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from sandbox.executors.base import Progress
 from sandbox.executors.worker import TakenOver
+from sandbox.machine import files
 from sandbox.machine.host import Process, is_gone, me
 
 FOLDER = ".claims"
@@ -62,7 +63,7 @@ def newest(folder: Path) -> Link | None:
         return None
     name = max(names)
     try:
-        content = json.loads((folder / FOLDER / name).read_text())
+        content = json.loads(files.text_of(folder / FOLDER / name))
         state, by, error = content["state"], Process(*content["by"]), content["error"]
         done, total = content.get("steps", (0, 0))
         return Link(int(name), state, by, error, (done, total))
@@ -88,8 +89,10 @@ def add(folder: Path, number: int, state: str, error: str = "", **said: Any) -> 
 
     Raises:
         OSError: for a disk that is full or cannot be written.
+        ValueError: for a chain that a symbolic link puts outside of the job's folder.
     """
     place = folder / FOLDER
+    files.require_inside(folder, [place])
     place.mkdir(parents=True, exist_ok=True)
     draft = place / f"draft-{uuid.uuid4().hex}"
     try:
@@ -162,7 +165,7 @@ def _beat_of(folder: Path, number: int) -> Path:
 def read_pulse(path: Path) -> Pulse | None:
     """Return what `beating` wrote last into a file; None if there is none."""
     try:
-        return Pulse(*map(int, path.read_text().split()))
+        return Pulse(*map(int, files.text_of(path).split()))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -181,7 +184,9 @@ def beating(path: Path, period: float) -> Iterator[Progress]:
 
     def write(beat: int) -> None:
         with suppress(OSError):
-            draft.write_text(f"{beat} {now[0]} {now[1]}\n")
+            draft.unlink(missing_ok=True)
+            with open(draft, "x") as file:  # a link of that name is not followed
+                file.write(f"{beat} {now[0]} {now[1]}\n")
             os.replace(draft, path)
 
     def go_on() -> None:

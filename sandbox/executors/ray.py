@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from sandbox.executors.base import Progress, Status, Work, summed
 from sandbox.executors.local import KILLED, RESTARTS
 from sandbox.executors.remote import SHARED, Ticket, do, hand_over, heard
 from sandbox.executors.worker import record
+from sandbox.machine.files import opened_to_write
 
 STORE = 80_000_000  # [bytes] of Ray's object store where we raise it: what passes through it is a line of text
 PAUSE = 0.5  # [s] between two reports of progress
@@ -143,9 +145,14 @@ def _task(job: Work, ticket: str, home: Path, settings: dict[str, str]) -> str:
     """Do a job in a process of Ray, which may be on another machine, and return its error."""
     os.environ.update(settings)
     log = home / job.folder / LOG
-    with suppress(FileNotFoundError), open(log, "a") as file, redirect_stdout(file), redirect_stderr(file):
+    with suppress(FileNotFoundError), _appended(log) as file, redirect_stdout(file), redirect_stderr(file):
         return do(job, ticket, home, log)
     raise OSError(f"{os.uname().nodename} does not see {log.parent}: {SHARED}")
+
+
+def _appended(log: Path) -> TextIOWrapper:
+    """Open a log for text at its end; raise ValueError for a link."""
+    return TextIOWrapper(opened_to_write(log, os.O_CREAT | os.O_APPEND))
 
 
 def _settings() -> dict[str, str]:

@@ -22,6 +22,7 @@ from sandbox.executors.base import Progress, Status, Work, summed
 from sandbox.executors.local import RESTARTS
 from sandbox.executors.remote import ENDED, SHARED, Ticket, do, hand_over, heard, ticket_of
 from sandbox.executors.slurm_queue import Queued, Silent, empty, largest_array, queue, require_commands
+from sandbox.machine.files import require_inside
 
 PLAIN = re.compile(r"[\w.,:=+@%/\[\]()&|*-]+", re.ASCII)  # what SLURM's names, lists and constraints are written with
 PATIENCE = 60.0  # [s] to wait until cancelled jobs have ended
@@ -110,6 +111,7 @@ class Slurm:
         self._logs = folder.absolute() / "slurm"
         if not re.fullmatch(r"[^%\\\n\r]+", str(self._logs)):
             raise ValueError(f"{self._logs}: SLURM replaces % and \\ in names of logs; name another folder with --out")
+        require_inside(folder, [self._logs, *(self._logs.iterdir() if self._logs.is_dir() else ())])
         self._jobs = {job.folder: job for job in jobs}
         self._restarts, self._errors = dict.fromkeys(self._jobs, 0), {}
         self._found = dict.fromkeys(self._jobs, Status("waiting"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from sandbox.executors.base import Progress, Work, free
+from sandbox.machine.files import write_atomically
 
 DONE = "done"  # what a worker says of a job that is done; anything else is the text of an exception
 
@@ -37,4 +38,4 @@ def carried_out(job: Work, progress: Progress, fence: Callable[[], None] = free)
 def record(job: Work, text: str) -> None:
     """Write why a job failed into its folder."""
     with suppress(OSError):  # the disk may be full
-        (job.folder / "error.txt").write_text(text, errors="backslashreplace")
+        write_atomically(job.folder / "error.txt", text.encode(errors="backslashreplace"))

@@ -27,7 +27,7 @@ def held(folder: Path | str) -> bool:
     try:
         if fcntl is None:
             return os.path.exists(path) and _taken(path)
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of that name is opened at once
     except OSError:
         return False
     try:

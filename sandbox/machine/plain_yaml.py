@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from sandbox.machine.files import bytes_of
+
 BYTES = 4 << 20  # of a file: a grid of a thousand comparisons takes 2 MB
 NODES = 200_000  # with every alias counted as what it stands for
 DEPTH = 100
@@ -59,7 +61,7 @@ def read_yaml(path: Path) -> Any:
     if path.stat().st_size > BYTES:
         raise ValueError(f"{path} is too large for a configuration: {path.stat().st_size} bytes, at most {BYTES}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = bytes_of(path, BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text in UTF-8 ({error}); write it again, or remove it") from error
     return parse_yaml(text, str(path))

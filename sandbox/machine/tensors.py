@@ -9,29 +9,33 @@ from typing import Any
 
 import torch
 
+from sandbox.machine.files import opened
+
 
 def read_tensors(path: Path) -> Any:
     """Read what `torch.save` wrote of dicts, lists, numbers, words and tensors.
 
     Raises:
         ValueError: for a file that is not one of `torch.save`, and for one with compressed parts, which it never writes
-            and of which a megabyte can stand for a gigabyte; and for anything but plain data.
+            and of which a megabyte can stand for a gigabyte; for anything but plain data; and for a pipe or a device.
         Exception: as `torch.load`, for damage.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            parts = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is not a file of torch.save: it is empty, cut off, or something else") from error
-    packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
-    if packed or sum(part.file_size for part in parts) > path.stat().st_size:
-        raise ValueError(f"{path} is refused: it holds compressed parts, which torch.save never writes")
-    try:
-        return torch.load(path, weights_only=True)
-    except pickle.UnpicklingError as error:  # whose own words advise to load it all the same
-        raise ValueError(
-            f"{path} holds more than plain data and tensors; reading it can run code, so it is not loaded"
-        ) from error
+    with opened(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                parts = archive.infolist()
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path} is not a file of torch.save: it is empty, cut off, or something else") from error
+        packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
+        if packed or sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError(f"{path} is refused: it holds compressed parts, which torch.save never writes")
+        file.seek(0)
+        try:
+            return torch.load(file, weights_only=True)
+        except pickle.UnpicklingError as error:  # whose own words advise to load it all the same
+            raise ValueError(
+                f"{path} holds more than plain data and tensors; reading it can run code, so it is not loaded"
+            ) from error
 
 
 def require_stored(path: Path, content: Any) -> None:

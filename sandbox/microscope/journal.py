@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from sandbox.machine import files
@@ -18,14 +19,14 @@ def lines(look: Look) -> str:
 
 def write_look(path: Path, look: Look) -> None:
     """Append all lines of a look in one write."""
-    with open(path, "a") as file:
-        file.write(lines(look))
+    with files.opened_to_write(path, os.O_CREAT | os.O_APPEND) as file:
+        file.write(lines(look).encode())
 
 
 def read_rows(path: Path) -> list[Row]:
     """Read all rows of a file; raise ValueError, with file and line, where a line is not a row."""
     rows = []
-    for number, line in enumerate(files.text_of(path).splitlines(), 1):
+    for number, line in enumerate(files.text_of(path, files.GROWN).splitlines(), 1):
         try:
             rows.append(Row(**files.parse_json(line, "it")))
         except (ValueError, TypeError) as error:

@@ -98,7 +98,7 @@ def _report_comparison(folder: Path) -> Report:
 
 def _checked(path: Path, check: Callable[[Any, str], None]) -> Any:
     """Return what a finished folder holds; raise ValueError, with the place, for what no command of ours writes."""
-    found = finished(path, path.parent)
+    found = finished(path, path.parent, files.GROWN)  # a tuning holds all its trials
     if path.name in ENDS:
         require_sealed(path.parent)
     try:

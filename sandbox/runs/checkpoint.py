@@ -58,8 +58,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         RunFailed: for a file that cannot be read; the message names the remedy.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = files.bytes_of(path)
+    except (OSError, ValueError) as error:
         raise unreadable(path, str(error)) from error
     why = _damage(content)
     if why is not None:

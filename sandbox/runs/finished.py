@@ -129,11 +129,11 @@ def _evaluations(path: Path, resumable: Path) -> int:
     return times
 
 
-def finished(path: Path, resumable: Path) -> Any:
-    """Return the JSON file that a run or comparison writes at its end; raise ValueError if it is not there yet."""
+def finished(path: Path, resumable: Path, most: int = files.TEXT) -> Any:
+    """Return a JSON file that is written at an end, of at most so many bytes; raise ValueError if it is not there yet."""
     if not path.exists():
         raise ValueError(f"{path} does not exist yet; finish it with `sandbox resume {resumable}`")
-    return files.read_json(path)
+    return files.read_json(path, most)
 
 
 class Sound(NamedTuple):

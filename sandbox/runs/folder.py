@@ -57,6 +57,7 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """
     made = files.missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    files.require_plain(folder / LOCK)
     lock = FileLock(folder / LOCK, poll_interval=0.02)
     try:
         lock.acquire(timeout=max(patience, INSTANT))

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from sandbox.machine import files
+
 CHUNK = 1 << 20
-BINARY = getattr(os, "O_BINARY", 0)  # of Windows
 
 
 class Growing:
@@ -32,7 +33,7 @@ class Growing:
         the bytes that its successor has written there, or will.
         """
         content = text.encode()
-        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT | BINARY, 0o666), "r+b") as file:
+        with files.opened_to_write(self.path, os.O_CREAT) as file:
             file.seek(self._bytes)
             file.write(content)
         self._bytes += len(content)
@@ -42,7 +43,7 @@ class Growing:
     def settle(self) -> dict[str, Any]:
         """Flush what was written to the disk; return the number of bytes and the SHA-256 of all that is ours."""
         if not self._settled:
-            with open(self.path, "r+b") as file:
+            with files.opened_to_write(self.path) as file:
                 os.fsync(file.fileno())
             self._settled = True
         return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
@@ -54,8 +55,9 @@ class Growing:
             kept: what `settle` returned.
 
         Raises:
-            ValueError: for a file that is shorter, or begins with other bytes.
+            ValueError: for a file that is shorter, or begins with other bytes, and for a symbolic link.
         """
+        files.require_plain(self.path)
         wanted, size = kept["bytes"], self.path.stat().st_size if self.path.exists() else 0
         if not isinstance(wanted, int) or wanted < 0:
             raise TypeError(f"{wanted!r} cannot be a number of bytes")
@@ -66,7 +68,7 @@ class Growing:
             )
         digest = hashlib.sha256()
         if wanted > 0:
-            with open(self.path, "rb") as file:
+            with files.opened(self.path) as file:
                 for start in range(0, wanted, CHUNK):
                     digest.update(file.read(min(CHUNK, wanted - start)))
         if digest.hexdigest() != kept["sha256"]:
@@ -79,5 +81,5 @@ class Growing:
     def cut(self) -> None:
         """Drop what was written after the checkpoint."""
         if self.path.exists():
-            with open(self.path, "r+b") as file:
+            with files.opened_to_write(self.path) as file:
                 file.truncate(self._bytes)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rules.errors import unknown
-from sandbox.machine.files import place_of, root_of
+from sandbox.machine.files import BESIDE, place_of, require_database, root_of
 from sandbox.measures import measured
 from sandbox.runs import status as statuses
 from sandbox.runs.signs import STATUSES
@@ -144,7 +144,7 @@ def rebuild(root: Path) -> dict[str, int]:
             connection.executemany(INSERT, found)
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
-        for end in ("-journal", "-wal", "-shm"):  # they belong to the old file and would damage the new one
+        for end in BESIDE:  # they belong to the old file and would damage the new one
             path.with_name(NAME + end).unlink(missing_ok=True)
         os.replace(beside, path)
     except Unusable as error:
@@ -197,6 +197,10 @@ def _current(root: Path, kept: list[Row]) -> Iterator[Row]:
 @contextmanager
 def _opened(path: Path, patience: float, read: bool = False) -> Iterator[sqlite3.Connection]:
     """Open an index; raise Unusable for whatever is wrong with it."""
+    try:
+        require_database(path)
+    except (OSError, ValueError) as error:
+        raise Unusable(f"cannot be used ({error})") from error
     try:
         place = f"{path.absolute().as_uri()}?mode={'ro' if read else 'rwc'}"
         with closing(sqlite3.connect(place, timeout=patience, uri=True)) as connection:

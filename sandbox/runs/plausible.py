@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sandbox.machine import files
 from sandbox.measures import MEASURES
 
 SHARES = ("accuracy", "f1")  # from 0 to 1, as are the measures that begin with these names: accuracy_at_3
@@ -39,7 +40,7 @@ def impossible(folder: Path) -> list[str]:
 
 
 def _of_result(path: Path) -> Iterator[str]:
-    result = json.loads(path.read_text())
+    result = json.loads(files.text_of(path))
     if not isinstance(result, dict):
         yield f"it holds {_shown(result)}, not the parts of a result"
         return
@@ -62,7 +63,7 @@ def _of_result(path: Path) -> Iterator[str]:
 
 
 def _of_metrics(path: Path) -> Iterator[str]:
-    for number, text in enumerate(path.read_text().splitlines()):
+    for number, text in enumerate(files.text_of(path, files.GROWN).splitlines()):
         line, where = json.loads(text), f"line {number + 1}"
         if not isinstance(line, dict):
             yield f"{where} holds {_shown(line)}, not the measures of an epoch"
@@ -78,14 +79,14 @@ def _of_metrics(path: Path) -> Iterator[str]:
 
 
 def _of_test(path: Path) -> Iterator[str]:
-    ledger = json.loads(path.read_text())
+    ledger = json.loads(files.text_of(path))
     times = ledger.get("evaluations") if isinstance(ledger, dict) else ledger
     if not _is_count(times) or times == 0:
         yield f"'evaluations' is {_shown(times)}, not a count of at least 1"
 
 
 def _of_timing(path: Path) -> Iterator[str]:
-    timing = json.loads(path.read_text())
+    timing = json.loads(files.text_of(path))
     if isinstance(timing, dict):
         yield from _wrong_counts("it", timing)
     else:

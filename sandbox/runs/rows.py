@@ -51,7 +51,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     try:
         experiment: Experiment = load_config(Experiment, folder)
         about = {"rule": experiment.rule.title, "task": experiment.task.name, "seed": experiment.seed}
-        whole = files.text_of(folder / "metrics.jsonl").split("\n")[:-1]
+        whole = files.text_of(folder / "metrics.jsonl", files.GROWN).split("\n")[:-1]
         lines = [files.parse_json(line, "metrics.jsonl") for line in whole]
         rows = [{**about, **line, "folder": str(folder)} for line in lines]
         if rows and (folder / "result.json").exists():

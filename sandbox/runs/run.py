@@ -168,7 +168,7 @@ def failures(folder: Path, experiment: Experiment, noted: Callable[..., None] = 
         refused = unfit and signs.progress(folder) == before
         with suppress(OSError):  # the disk may be full
             text = f"{error}\n"
-            (folder / (REFUSED if refused else FAILED)).write_text(text, errors="backslashreplace")
+            files.write_atomically(folder / (REFUSED if refused else FAILED), text.encode(errors="backslashreplace"))
         if signs.begun(folder):
             noted(folder, experiment, "refused" if refused else "failed")
         raise

@@ -45,8 +45,8 @@ def made_here(folder: Path) -> bool:
     """Return whether this user's own command wrote the configuration in a folder, as it is there now."""
     key = secret(create=False)
     try:
-        content = (folder / "config.yaml").read_bytes()
-    except OSError:
+        content = files.bytes_of(folder / "config.yaml", files.TEXT)
+    except (OSError, ValueError):
         return False
     return key is not None and any(
         hmac.compare_digest(_signature(key, content), line) for line in _signatures(folder) if line.isascii()
@@ -136,6 +136,6 @@ def _signature(key: bytes, content: bytes) -> str:
 
 def _signatures(folder: Path) -> list[str]:
     try:
-        return (folder / NAME).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError):
+        return files.text_of(folder / NAME).split()
+    except (OSError, ValueError):
         return []

@@ -38,6 +38,8 @@ class MLflow:
     def begin(self, folder: Path, parameters: Mapping[str, Any], kept: int) -> int:
         """Find the tracked run, or create one."""
         root = files.root_of(folder)
+        files.require_database(root / NAME)
+        files.require_plain(root / f".{NAME}.lock")
         with FileLock(root / f".{NAME}.lock"), _quiet():  # many runs begin at once, and the first creates the tables
             self._client = _client(root)
             held = self._resume(folder / KEPT, kept)

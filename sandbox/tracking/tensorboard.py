@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sandbox.machine.files import require_inside, require_plain
 from sandbox.tracking.base import Status, require
 
 NAME = "tensorboard"  # of the folder inside the run folder
@@ -33,7 +34,9 @@ class TensorBoard:
         from torch.utils.tensorboard import RecordWriter, summary
 
         place = folder / NAME
+        require_inside(folder, [place])
         place.mkdir(exist_ok=True)
+        require_plain(*place.iterdir())
         self._step = min(_last(place), kept)
         file = open(place / f"events.out.tfevents.{len(list(place.iterdir())):010}", "xb")  # noqa: SIM115  # `end` closes it
         self._records = RecordWriter(file)

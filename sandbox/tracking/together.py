@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sandbox.machine import files
 from sandbox.tracking.base import Status, Tracker
 
 SERIES = {
@@ -37,7 +37,7 @@ class Tracked:
 
     def begin(self, metrics: Path) -> None:
         """Begin or resume the tracked runs, and log the lines of the book that each tracker lacks."""
-        lines = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
+        lines = files.read_lines(metrics) if metrics.exists() else []
         kept = lines[-1]["step"] if lines else -1
         self._begun, self._waiting = self._waiting, []
 

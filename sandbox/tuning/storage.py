@@ -87,6 +87,8 @@ def opened(storage: str, folder: Path) -> Any:
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+    if storage in FILES:
+        files.require_database(folder / FILES[storage])
     path = str((folder / FILES.get(storage, "")).resolve())
     if storage == JOURNAL:
         return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))

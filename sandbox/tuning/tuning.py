@@ -119,6 +119,7 @@ def tune(
         check_names(comparison)
     storage = storages.chosen(storage, folder, executor != "local")
     studies = tuning.studies(folder, data_dir, storage)
+    files.require_inside(folder, [study.folder for study in studies])
     with folders.locked(folder), quiet():
         folders.write_config(folder, "tuning", asdict(tuning))
         for comparison in comparisons:
