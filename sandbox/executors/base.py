@@ -128,6 +128,9 @@ def run_all(jobs: Sequence[Work], executor: Executor, progress: Progress, folder
     try:
         executor.submit(jobs, folder)
         errors = executor.gather(step)
+    except FileNotFoundError:  # of the executor, between two steps
+        guard(0, 0)
+        raise
     finally:
         executor.cancel()
     guard(0, 0)
