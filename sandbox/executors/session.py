@@ -51,7 +51,7 @@ def find(folder: Path) -> Session:
     try:
         session = Session(**files.read_json(folder / NAME))
         texts = [session.host, session.version, session.revision, *session.jobs]
-        if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        if type(session.jobs) is not list or not all(isinstance(text, str) and text.isprintable() for text in texts):
             raise TypeError("its host, version, revision and jobs are not names")
         if type(session.lease) not in (int, float) or not 0 < session.lease < math.inf:
             raise TypeError(f"lease={session.lease!r} is not a time above 0")
