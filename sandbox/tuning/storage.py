@@ -82,7 +82,7 @@ def keep(storage: str, folder: Path) -> None:
 
 
 def _require_file(path: Path) -> None:
-    """Raise ValueError for what is there and is no file, because trials would be written elsewhere."""
+    """Raise ValueError for a symbolic link, by which trials would be written elsewhere, and for what is not a file."""
     if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
         what = "a symbolic link" if path.is_symlink() else "not a file"
         raise ValueError(f"{path} is {what}; put the file itself there, or remove it: rm {shlex.quote(str(path))}")

@@ -36,7 +36,7 @@ def written(folder, content):
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_last_line_that_is_no_record_is_cut_off(tmp_path, end):
+def test_a_last_line_without_a_record_is_cut_off(tmp_path, end):
     path = written(tmp_path, RECORD % b"a" + RECORD % b"b" + end)
     opened = storage.opened("journal", tmp_path)
     assert path.read_bytes() == RECORD % b"a" + RECORD % b"b"
