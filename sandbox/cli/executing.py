@@ -12,7 +12,7 @@ from sandbox.cli.options import COMMANDS, OK
 from sandbox.cli.printing import Bar, begin, say
 from sandbox.comparisons.comparison import Comparison, with_arrays
 from sandbox.comparisons.grid import grid_from
-from sandbox.executors.base import Executor, Work
+from sandbox.executors.base import Executor, Work, guarded
 from sandbox.executors.session import find
 from sandbox.executors.shared import Shared
 from sandbox.machine.files import require_inside
@@ -67,7 +67,7 @@ def join(given: Any) -> int:
     try:
         where.submit(jobs, begin(given, folder, "sandbox compare --join"))
         with Bar(given.json, "trial" if kind == "tuning" else "step") as bar:
-            errors = where.gather(bar)
+            errors = where.gather(guarded(jobs, folder, bar))
     finally:
         where.cancel()
     facts = {

@@ -67,7 +67,8 @@ def message_of(error: Exception, parser: ArgumentParser, made: Any = None) -> st
     if is_exhausted(error):
         return f"out of memory ({_first_line(error)}); {_smaller(made)}, then {printing.continuation()}"
     if _is_gone(error):
-        return f"{printing.begun()} was removed while it was in use; {printing.continuation()}"
+        folder = printing.begun() or error.filename  # type: ignore[attr-defined]
+        return f"{folder} was removed while it was in use; {printing.continuation()}"
     if isinstance(error, WRONG_PLACE):
         return f"{error}; give the name of a folder"
     if code_of(error) == FAILED and isinstance(error, (OSError, sqlite3.Error)):
@@ -86,7 +87,11 @@ def _remedy(error: Exception) -> str:
 
 def _is_gone(error: Exception) -> bool:
     """Return whether the folder that a command works in was removed under its hands."""
+    from sandbox.executors.base import Gone
+
     folder = printing.begun()
+    if isinstance(error, Gone):
+        return True
     if folder is None or not isinstance(error, FileNotFoundError) or error.filename is None:
         return False
     return Path(error.filename).absolute().is_relative_to(folder.absolute()) and not folder.exists()

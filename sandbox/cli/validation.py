@@ -34,7 +34,7 @@ class Validation:
         import torch
 
         torch.set_num_threads(1)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         found = pickle.dumps(validate(self.neuron.make("neuron"), **self.settings))
         fence()
         (self.folder / REPORT).write_bytes(found)

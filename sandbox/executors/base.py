@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from sandbox.machine import files
 
 Progress = Callable[[int, int], None]  # steps done, total steps
 STATES = ("waiting", "running", "done", "failed")
@@ -12,6 +15,10 @@ STATES = ("waiting", "running", "done", "failed")
 
 def free() -> None:
     """Let every write happen: the fence of a job that nobody else can take over."""
+
+
+class Gone(FileNotFoundError):
+    """A folder that jobs belong to was removed or moved away while it was in use."""
 
 
 class Status(NamedTuple):
@@ -99,7 +106,11 @@ def run_all(jobs: Sequence[Work], executor: Executor, progress: Progress, folder
         folder: that all jobs belong to.
 
     Returns: the error of each job that failed, by folder.
+
+    Raises:
+        Gone: when the folder, or one that holds those of jobs, is removed or moved away.
     """
+    guard = guarded(jobs, folder, lambda done, total: None)
     states = dict.fromkeys((job.folder for job in jobs), "waiting")
 
     def note(now: dict[Path, str]) -> None:
@@ -110,16 +121,41 @@ def run_all(jobs: Sequence[Work], executor: Executor, progress: Progress, folder
                 job.noted(state)
 
     def step(done: int, total: int) -> None:
+        guard(done, total)  # before a state is noted: there is nothing to note it for
         note({place: status.state for place, status in executor.status().items()})
         progress(done, total)
 
     try:
         executor.submit(jobs, folder)
         errors = executor.gather(step)
+    except FileNotFoundError:  # of the executor, between two steps
+        guard(0, 0)
+        raise
     finally:
         executor.cancel()
+    guard(0, 0)
     note({job.folder: "failed" if job.folder in errors else "done" for job in jobs})
     return errors
+
+
+def guarded(jobs: Sequence[Work], folder: Path, progress: Progress) -> Progress:
+    """Return a progress that raises Gone when the folder of the jobs, or one that holds theirs, is not what it was.
+
+    Args:
+        jobs: each in a folder of its own.
+        folder: that all jobs belong to.
+        progress: called otherwise.
+    """
+    places = dict.fromkeys([folder, *(job.folder.parent for job in jobs)])
+    before = {place: found for place in places if (found := files.same(place)) is not None}
+
+    def step(done: int, total: int) -> None:
+        for place, found in before.items():
+            if files.same(place) != found:
+                raise Gone(errno.ENOENT, "it was removed or moved away while it was in use", str(place))
+        progress(done, total)
+
+    return step
 
 
 def summed(found: dict[Path, Status]) -> tuple[int, int]:

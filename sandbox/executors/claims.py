@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import stat
 import threading
 import time
 import uuid
@@ -26,9 +28,13 @@ from sandbox.executors.base import Progress
 from sandbox.executors.worker import TakenOver
 from sandbox.machine import files
 from sandbox.machine.host import Process, is_gone, me
+from sandbox.machine.text import terminal
 
 FOLDER = ".claims"
-HELD, FREE, DONE, FAILED = "held", "free", "done", "failed"
+HELD, FREE, DONE, FAILED = STATES = "held", "free", "done", "failed"
+NAME = re.compile(r"\d{4}|[1-9]\d{4,17}", re.ASCII)  # of a link
+LONGEST = 10_000  # characters of an error
+LARGEST = 1_000_000  # bytes of a link; that of the longest error has fewer
 BEAT = ".beat"  # suffix of the file with the number that grows
 
 
@@ -56,19 +62,40 @@ def newest(folder: Path) -> Link | None:
     The folder is listed, because a network file system keeps for a while what it knew of single names.
     """
     try:
-        names = [name for name in os.listdir(folder / FOLDER) if name.isdigit()]
+        numbers = [int(name) for name in os.listdir(folder / FOLDER) if NAME.fullmatch(name)]
     except FileNotFoundError:
         return None
-    if not names:
+    if not numbers:
         return None
-    name = max(names)
+    number = max(numbers)
+    path = folder / FOLDER / _name(number)
     try:
-        content = json.loads(files.text_of(folder / FOLDER / name))
-        state, by, error = content["state"], Process(*content["by"]), content["error"]
-        done, total = content.get("steps", (0, 0))
-        return Link(int(name), state, by, error, (done, total))
+        return _link(number, files.parse_json(_text(path), str(path)))
     except (ValueError, KeyError, TypeError):  # damaged, by nobody of ours
-        return Link(int(name), FREE)
+        return Link(number, FREE)
+
+
+def _name(number: int) -> str:
+    return f"{number:04d}"
+
+
+def _text(path: Path) -> str:
+    """Return the text in a file; raise ValueError for what is not a file, or larger than any of ours."""
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
+        raise ValueError(f"{path} is damaged")
+    return files.text_of(path)
+
+
+def _link(number: int, content: Any) -> Link:
+    """Return the link that a file holds; raise ValueError, KeyError or TypeError for what `add` does not write."""
+    state, by, error = content["state"], Process(*content["by"]), content["error"]
+    steps = tuple(content.get("steps", (0, 0)))
+    names = all(isinstance(name, str) and name.isprintable() for name in (by.host, by.system, by.started))
+    counts = all(type(count) is int and 0 <= count < 2**63 for count in (by.pid, *steps)) and len(steps) == 2
+    if state not in STATES or not isinstance(error, str) or not names or not counts:
+        raise ValueError(f"link {number} is damaged")
+    return Link(number, state, by, terminal(error), steps)
 
 
 def claimed(folder: Path) -> bool:
@@ -88,17 +115,18 @@ def add(folder: Path, number: int, state: str, error: str = "", **said: Any) -> 
         said: what the link says besides, for people who read it.
 
     Raises:
-        OSError: for a disk that is full or cannot be written.
+        OSError: for a disk that is full or cannot be written, and where the folder above the job's is gone.
         ValueError: for a chain that a symbolic link puts outside of the job's folder.
     """
     place = folder / FOLDER
     files.require_inside(folder, [place])
-    place.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not those above, which may have been moved away
+    place.mkdir(exist_ok=True)
     draft = place / f"draft-{uuid.uuid4().hex}"
     try:
-        draft.write_text(json.dumps({"state": state, "by": me(), "error": error, **said}) + "\n")
+        draft.write_text(json.dumps({"state": state, "by": me(), "error": error[:LONGEST], **said}) + "\n")
         try:
-            os.link(draft, place / f"{number:04d}")
+            os.link(draft, place / _name(number))
         except FileExistsError:
             # NFS may have made the link and lost the answer, so that a second request finds it: then there are two.
             return draft.stat().st_nlink == 2
@@ -159,13 +187,13 @@ def pulse(folder: Path, number: int) -> Pulse | None:
 
 
 def _beat_of(folder: Path, number: int) -> Path:
-    return folder / FOLDER / f"{number:04d}{BEAT}"
+    return folder / FOLDER / f"{_name(number)}{BEAT}"
 
 
 def read_pulse(path: Path) -> Pulse | None:
     """Return what `beating` wrote last into a file; None if there is none."""
     try:
-        return Pulse(*map(int, files.text_of(path).split()))
+        return Pulse(*map(int, _text(path).split()))
     except (OSError, ValueError, TypeError):
         return None
 

@@ -35,7 +35,7 @@ class Ticket(NamedTuple):
 
 def hand_over(folder: Path, name: str) -> Ticket:
     """Write the ticket of a job into its folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not those above, which may have been moved away
     before = claims.newest(folder)
     ticket = Ticket(name, -1 if before is None else before.number)
     files.write_json(folder / TICKET, ticket._asdict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +50,11 @@ def find(folder: Path) -> Session:
         )
     try:
         session = Session(**files.read_json(folder / NAME))
+        texts = [session.host, session.version, session.revision, *session.jobs]
+        if type(session.jobs) is not list or not all(isinstance(text, str) and text.isprintable() for text in texts):
+            raise TypeError("its host, version, revision and jobs are not names")
+        if type(session.lease) not in (int, float) or not 0 < session.lease < math.inf:
+            raise TypeError(f"lease={session.lease!r} is not a time above 0")
     except TypeError as error:
         raise ValueError(f"{folder / NAME} is damaged ({error}); remove it and resume the caller") from error
     theirs, ours = (session.version, session.revision), (own_version(), revision())

@@ -66,6 +66,15 @@ def missing(folder: Path) -> list[Path]:
     return [place for place in (folder, *folder.parents) if not place.exists()]
 
 
+def same(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder apart from a later one of its name; None if there is none."""
+    try:
+        found = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 def discard(made: list[Path]) -> None:
     """Remove a folder with its content, then those above that were made for it, if nothing else is in them."""
     with suppress(OSError):

@@ -49,15 +49,25 @@ class NoLocks(OSError):
 
 
 @contextmanager
-def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
+def locked(folder: Path, patience: float = 0.0, parents: bool = True) -> Iterator[None]:
     """Lock a folder for this process; raise FolderInUse after `patience` seconds.
 
     The operating system releases the lock if this process is killed. What killed processes left half written is removed
     first. A folder that this call made is removed again if an error comes before anything was begun in it.
+
+    Args:
+        folder: made if missing.
+        patience: how long to wait for another process [s].
+        parents: whether the folders above are made, too; for a job False, because somebody may have moved them away.
     """
     made = files.missing(folder)
+<<<<<<< HEAD
     folder.mkdir(parents=True, exist_ok=True)
     files.require_plain(folder / LOCK)
+=======
+    folder.mkdir(parents=parents, exist_ok=True)
+    ours = files.same(folder)
+>>>>>>> fix1
     lock = FileLock(folder / LOCK, poll_interval=0.02)
     try:
         lock.acquire(timeout=max(patience, INSTANT))
@@ -74,7 +84,7 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
         yield
     except BaseException as error:
         unasked = isinstance(error, KeyboardInterrupt) and (folder / "config.yaml").exists()  # it can be resumed
-        if folder in made and not unasked and not begun(folder):
+        if folder in made and not unasked and not begun(folder) and files.same(folder) == ours:
             files.discard(made)
         raise
     finally:

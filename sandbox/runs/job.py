@@ -46,6 +46,7 @@ class Job:
             accept_changes=self.accept,
             fence=fence,
             indexed=False,
+            parents=False,
         )
 
     def noted(self, state: str) -> None:
@@ -57,6 +58,7 @@ class Job:
 
 def run_elsewhere(job: Job, executor: Executor, progress: Progress) -> dict[str, Any]:
     """Make one run by an executor; return its result, or raise RunFailed with the error."""
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
     errors = run_all([job], executor, progress, job.folder)
     if errors:
         raise RunFailed(f"{job.folder} failed: {errors[job.folder]}")

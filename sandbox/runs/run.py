@@ -53,6 +53,7 @@ def run(
     accept_changes: bool = False,
     fence: Callable[[], None] = free,
     indexed: bool = True,
+    parents: bool = True,
     team: Team = ALONE,
 ) -> dict[str, Any]:
     """Run an experiment in a folder, continuing bit for bit where an earlier attempt was stopped.
@@ -75,6 +76,7 @@ def run(
             since the run was begun, and mark it in provenance and tables, instead of raising ValueError.
         fence: called before each write while learning; it raises where another process has taken the run over.
         indexed: whether to write the run into the index; a worker leaves that to the process that started it.
+        parents: whether to make the folders above `folder`, too, if they are missing.
         team: processes that call this with the same arguments and run the experiment together. The first one writes
             the folder, evaluates, tracks and reports progress. By default this process runs it alone.
 
@@ -99,6 +101,7 @@ def run(
             accept_changes,
             fence,
             index.record if indexed else _unnoted,
+            parents,
             team,
         )
         return _lead(experiment, Path(folder), patience, made(trackers), how)
@@ -112,6 +115,7 @@ class How(NamedTuple):
     accept_changes: bool
     fence: Callable[[], None]
     noted: Callable[..., None]  # writes the status of the run into the index
+    parents: bool
     team: Team
 
 
@@ -119,7 +123,7 @@ def _lead(experiment: Experiment, folder: Path, patience: float, active: list[Tr
     """Run the experiment as the only process, or the first of a team."""
     if not (folder / "result.json").exists():
         devices.require(experiment.device)
-    with folders.locked(folder, patience), own_process(experiment):
+    with folders.locked(folder, patience, how.parents), own_process(experiment):
         folders.check_resumable(folder)
         experiment = attached(experiment, folder)
         now = attempts.surroundings_of(experiment)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
 from pathlib import Path
 from typing import Any
 
 from sandbox.machine import files
 from sandbox.machine.mounts import network_type
+from sandbox.tuning import journal
 
 SQLITE, JOURNAL = "sqlite", "journal"
 FILES = {SQLITE: "tuning.sqlite", JOURNAL: "tuning.journal"}  # in the folder of the tuning
@@ -27,7 +31,7 @@ def chosen(given: str | None, folder: Path, several_hosts: bool) -> str:
         ValueError: for a storage other than the one that has the trials, for SQLite on a network file system, where
             locks of other hosts may not hold and the file is lost, and for something that is none of the three.
     """
-    there = next((name for name, file in FILES.items() if (folder / file).exists()), None)
+    there = next((name for name, file in FILES.items() if os.path.lexists(folder / file)), None)
     if (folder / ELSEWHERE).exists():
         there = str(files.read_json(folder / ELSEWHERE)["storage"])
         if given is None:
@@ -77,21 +81,44 @@ def keep(storage: str, folder: Path) -> None:
         files.write_json(folder / ELSEWHERE, {"storage": shown(storage)})
 
 
+def _require_file(path: Path) -> None:
+    """Raise ValueError for a symbolic link, by which trials would be written elsewhere, and for what is not a file."""
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        what = "a symbolic link" if path.is_symlink() else "not a file"
+        raise ValueError(f"{path} is {what}; put the file itself there, or remove it: rm {shlex.quote(str(path))}")
+
+
 def opened(storage: str, folder: Path) -> Any:
     """Open a storage of Optuna.
 
     Args:
         storage: `sqlite`, `journal` or the URL of a database.
         folder: of the tuning.
+
+    Raises:
+        ValueError: for a file that is a symbolic link, or no file at all, and for a damaged journal.
     """
     from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    from optuna.storages.journal import JournalFileBackend
 
     if storage in FILES:
+<<<<<<< HEAD
         files.require_database(folder / FILES[storage])
     path = str((folder / FILES.get(storage, "")).resolve())
+=======
+        _require_file(folder / FILES[storage])
+    path = str(folder.resolve() / FILES.get(storage, ""))
+>>>>>>> fix1
     if storage == JOURNAL:
-        return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
+        lock = journal.lock(Path(path))
+        journal.mend(Path(path), lock)
+        try:
+            return JournalStorage(JournalFileBackend(path, lock_obj=lock))
+        except (LookupError, TypeError, ValueError, AssertionError) as error:  # records that contradict each other
+            raise ValueError(
+                f"{path} is damaged: Optuna cannot read it ({type(error).__name__}: {error}); put a copy back, or "
+                f"remove it, and all trials are repeated: rm {shlex.quote(path)}"
+            ) from error
     if storage == SQLITE:  # built from its parts, because a path may hold `?`, and Optuna fills in what is in braces
         storage = (
             optional().URL.create("sqlite", database=path).render_as_string().replace("{", "{{").replace("}", "}}")

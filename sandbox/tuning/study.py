@@ -26,6 +26,7 @@ from sandbox.runs.preparing import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset
 from sandbox.tuning.storage import FILES, SQLITE, opened
 
+STUDIES = "studies"  # in the folder of a tuning: the folders of their locks
 FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
 RANDOM = 4  # random trials before the sampler uses earlier results
 TUNED = ("train", "validation")  # the splits that tuning looks at
@@ -52,7 +53,7 @@ class Study:
     @property
     def folder(self) -> Path:
         """The folder of its lock."""
-        return self.root / "studies" / folder_name(self.name, fingerprint(self.name))
+        return self.root / STUDIES / folder_name(self.name, fingerprint(self.name))
 
     @property
     def stored(self) -> str:
@@ -71,7 +72,7 @@ class Study:
     def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Run trials until the budget is spent; trials in which an earlier process was killed are repeated."""
         optuna = optuna_()
-        with folders.locked(self.folder, PATIENCE), quiet():
+        with folders.locked(self.folder, PATIENCE, parents=False), quiet():
             study = optuna.load_study(study_name=self.stored, storage=opened(self.storage, self.root))
             fence()
             finished = _abandon(study, optuna)

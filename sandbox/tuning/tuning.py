@@ -29,7 +29,7 @@ from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
 from sandbox.runs.seal import write_sealed
 from sandbox.tuning import storage as storages
-from sandbox.tuning.study import FIRST_SEED, RANDOM, TUNED, Study, having, optuna_, quiet, summary, tunable
+from sandbox.tuning.study import FIRST_SEED, RANDOM, STUDIES, TUNED, Study, having, optuna_, quiet, summary, tunable
 
 MOST = 100_000  # trials of a rule, and runs of a trial
 
@@ -130,6 +130,7 @@ def tune(
         kept = storages.opened(storage, folder)
         for study in studies:
             optuna.create_study(study_name=study.stored, storage=kept, direction="maximize", load_if_exists=True)
+        (folder / STUDIES).mkdir(exist_ok=True)
         errors = run_all(studies, where, progress or (lambda done, total: None), folder)
         if errors:
             lines = "\n".join(f"  {place.relative_to(folder)}: {message}" for place, message in errors.items())

@@ -107,12 +107,86 @@ def test_a_job_of_a_dead_process_leaves_nothing_behind(tmp_path):
     assert not claim(tmp_path, newest(tmp_path)).left_behind
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"state": "held", "by": [1], "error": ""}', "null"])
+def said(**other):
+    return json.dumps({"state": DONE, "by": me(), "error": "", "steps": [1, 2], **other})
+
+
+DAMAGED = [
+    *("", "{", "[]", "{}", '{"state": "held", "by": [1], "error": ""}', "null", "[" * 100_000),
+    *(said(state=state) for state in ("ended", None, 1, ["held"], {})),
+    *(said(error=error) for error in (None, 1, ["x"])),
+    *(said(steps=steps) for steps in (None, 3, [1], [1, 2, 3], [1, "2"], [1.5, 2], [-1, 2], [True, 2], [1, 2**80])),
+    *(said(by=by) for by in (None, "me", ["a", "b", "c", "d"], [1, "b", 3, "d"], ["a", "b", True, "d"])),
+    *(said(by=by) for by in (["a\x1b[31m", "b", 3, "d"], ["a", "b", -1, "d"], ["a", "b", 3, None], ["a", [], 3, "d"])),
+    said(error="x" * 2_000_000),
+]
+
+
+def test_the_damaged_links_differ_from_a_sound_one(tmp_path):
+    link(tmp_path, 3)
+    (tmp_path / ".claims" / "0003").write_text(said())
+    assert newest(tmp_path) == Link(3, DONE, me(), "", (1, 2))
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=[text[:60] for text in DAMAGED])
 def test_a_damaged_link_counts_as_free(tmp_path, text):
     link(tmp_path, 3)
     (tmp_path / ".claims" / "0003").write_text(text)
     assert newest(tmp_path) == Link(3, FREE)
     assert claim(tmp_path, newest(tmp_path)).number == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)])
+def test_what_is_not_a_file_counts_as_free(tmp_path, make):
+    link(tmp_path, 3)
+    make(tmp_path / ".claims" / "0004")
+    make(tmp_path / ".claims" / "0005.beat")
+    assert newest(tmp_path) == Link(4, FREE)
+    mine = claim(tmp_path, newest(tmp_path))
+    assert mine.number == 5
+    assert pulse(tmp_path, 5) is None
+    mine.fence()
+
+
+def test_the_newest_of_ten_thousand_links(tmp_path):
+    """As text, 9999 is greater than 10000."""
+    link(tmp_path, 9999)
+    mine = claim(tmp_path, newest(tmp_path))
+    assert mine.number == 10_000
+    mine.fence()
+    assert mine.end(DONE)
+    assert newest(tmp_path).number == 10_001
+
+
+@pytest.mark.parametrize("name", ["²", "٣٣٣٣", "9", "00009", "99999\n", "1" * 200])
+def test_other_names_are_not_links(tmp_path, name):
+    link(tmp_path, 3)
+    (tmp_path / ".claims" / name).write_text("")
+    assert newest(tmp_path).number == 3
+    (tmp_path / ".claims" / "0003").unlink()
+    assert newest(tmp_path) is None
+
+
+def test_an_error_is_short_and_has_no_hidden_characters(tmp_path):
+    mine = claim(tmp_path, None)
+    assert mine.end(FAILED, "a\x1b[31m\nb" + "\U0001f600" * 1_000_000)
+    assert newest(tmp_path).error.startswith("a\\x1b[31m\nb\U0001f600")
+    assert len(newest(tmp_path).error) < 10_010
+    assert (tmp_path / ".claims" / "0001").stat().st_size < claims.LARGEST
+
+
+@pytest.mark.parametrize("text", ["", "x", "1 2 3 4", "1 2 x", "\xff"])
+def test_a_damaged_pulse_is_none(tmp_path, text):
+    link(tmp_path, 0)
+    (tmp_path / ".claims" / "0000.beat").write_bytes(text.encode("latin-1"))
+    assert pulse(tmp_path, 0) is None
+
+
+def test_nothing_is_made_where_the_folder_above_is_gone(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        claim(tmp_path / "gone" / "job", None)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_disk_that_cannot_be_written_is_an_error_of_the_system(tmp_path):

@@ -46,6 +46,7 @@ def test_a_failure_is_heard_and_forgotten_with_the_next_ticket(tmp_path):
 def test_a_relative_folder_is_one_of_the_callers_directory(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     monkeypatch.chdir(tmp_path / "home")
+    Path("runs").mkdir()
     job = Steps(Path("runs/a"))
     hand_over(job.folder, "first")
     monkeypatch.chdir(tmp_path)

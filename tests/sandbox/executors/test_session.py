@@ -34,6 +34,22 @@ def test_a_damaged_session(tmp_path, content):
         session.find(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        *({"lease": lease} for lease in ("30", None, True, 0, -1.0, float("inf"), float("nan"))),
+        *({"jobs": jobs} for jobs in ("abc", None, {"a": 1}, [1], ["a\x1b[31m"])),
+        *({"host": host} for host in (None, 1, "a\nb")),
+    ],
+)
+def test_a_session_with_a_value_of_another_kind(tmp_path, said):
+    session.begin(tmp_path, 30.0, [])
+    assert session.find(tmp_path).jobs == []
+    files.write_json(tmp_path / session.NAME, {**files.read_json(tmp_path / session.NAME), **said})
+    with pytest.raises(ValueError, match=r"is damaged \(.*\); remove it and resume the caller"):
+        session.find(tmp_path)
+
+
 @pytest.mark.parametrize("what", ["version", "revision"])
 def test_other_code_is_refused_and_both_are_named(tmp_path, what):
     session.begin(tmp_path, 30.0, [])
