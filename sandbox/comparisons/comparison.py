@@ -16,6 +16,7 @@ from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import made, sources
 from sandbox.executors.base import Executor, run_all
+from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs import index
 from sandbox.runs.arrays import attached, keep

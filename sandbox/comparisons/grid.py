@@ -18,6 +18,7 @@ from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
 from sandbox.executors.base import Executor, run_all
+from sandbox.machine import files
 from sandbox.machine.plain_yaml import read_yaml
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed

@@ -61,13 +61,9 @@ def locked(folder: Path, patience: float = 0.0, parents: bool = True) -> Iterato
         parents: whether the folders above are made, too; for a job False, because somebody may have moved them away.
     """
     made = files.missing(folder)
-<<<<<<< HEAD
-    folder.mkdir(parents=True, exist_ok=True)
-    files.require_plain(folder / LOCK)
-=======
     folder.mkdir(parents=parents, exist_ok=True)
+    files.require_plain(folder / LOCK)
     ours = files.same(folder)
->>>>>>> fix1
     lock = FileLock(folder / LOCK, poll_interval=0.02)
     try:
         lock.acquire(timeout=max(patience, INSTANT))

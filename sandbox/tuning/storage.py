@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +80,6 @@ def keep(storage: str, folder: Path) -> None:
         files.write_json(folder / ELSEWHERE, {"storage": shown(storage)})
 
 
-def _require_file(path: Path) -> None:
-    """Raise ValueError for a symbolic link, by which trials would be written elsewhere, and for what is not a file."""
-    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
-        what = "a symbolic link" if path.is_symlink() else "not a file"
-        raise ValueError(f"{path} is {what}; put the file itself there, or remove it: rm {shlex.quote(str(path))}")
-
-
 def opened(storage: str, folder: Path) -> Any:
     """Open a storage of Optuna.
 
@@ -102,13 +94,8 @@ def opened(storage: str, folder: Path) -> Any:
     from optuna.storages.journal import JournalFileBackend
 
     if storage in FILES:
-<<<<<<< HEAD
         files.require_database(folder / FILES[storage])
-    path = str((folder / FILES.get(storage, "")).resolve())
-=======
-        _require_file(folder / FILES[storage])
     path = str(folder.resolve() / FILES.get(storage, ""))
->>>>>>> fix1
     if storage == JOURNAL:
         lock = journal.lock(Path(path))
         journal.mend(Path(path), lock)
