@@ -130,7 +130,7 @@ def _evaluations(path: Path, resumable: Path) -> int:
 
 
 def finished(path: Path, resumable: Path, most: int = files.TEXT) -> Any:
-    """Return the JSON in a file that is written at an end, of at most so many bytes; raise ValueError if it is not there."""
+    """Return the JSON in a file that is written at an end, of at most so many bytes; raise ValueError without it."""
     if not path.exists():
         raise ValueError(f"{path} does not exist yet; finish it with `sandbox resume {resumable}`")
     return files.read_json(path, most)

@@ -95,7 +95,7 @@ def test_a_file_that_was_added_or_a_seal_that_is_damaged_is_found(done):
         (folder / NAME).write_text(text)
         assert broken(folder) == ["seal.json is not a seal: it holds no `files` and `identity`"]
     (folder / NAME).write_text('{"files": {"../x": "0"}, "identity": "x"}')
-    assert "seal.json names '../x', which is not a file of a run" in broken(folder)
+    assert "seal.json names '../x', which is not a file that it seals" in broken(folder)
 
 
 def test_a_run_killed_before_its_result_has_no_seal_that_counts(tmp_path, monkeypatch):
