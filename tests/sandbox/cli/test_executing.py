@@ -166,7 +166,8 @@ def test_one_run_is_resumed_by_an_executor(tmp_path, capsys):
     assert (folder / "result.json").read_bytes() == want
 
 
-@pytest.mark.parametrize("kind", ["comparison", pytest.param("grid", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["comparison", "grid"])
 def test_two_hosts_make_what_one_makes(tmp_path, capsys, kind):
     """Each has a host name, a network, a temporary folder and a home of its own."""
     path, name = tmp_path / "plan.yaml", {"comparison": "compare", "grid": "plan"}[kind]

@@ -89,7 +89,10 @@ def test_a_label_of_any_text_is_refused_or_safe(text):
         assert [row["folder"] for row in index.rows(Path(place))] == [experiment.identity]
 
 
-@pytest.mark.parametrize("name", ["../../x", "/abs/olute", "..", "new\nline" * 30])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("/abs/olute", "..", "new\nline" * 30)]
+
+
+@pytest.mark.parametrize("name", ["../../x", *SLOW])
 def test_a_grid_of_any_name(name, tmp_path, capsys):
     task = {"name": "yinyang", "options": {"train": 200, "validation": 50, "test": 200}}
     trained = {"experiment": {**SMALL["experiment"], "task": task, "epochs": 8}, "rules": ["bptt"], "seeds": 1}
@@ -126,6 +129,7 @@ def test_a_task_file_elsewhere(tmp_path, monkeypatch, capsys):
     assert all((path / "config.yaml").exists() for path in out.iterdir() if path.is_dir())
 
 
+@pytest.mark.slow
 def test_a_tuning_below_any_out(tmp_path, monkeypatch, capsys):
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)

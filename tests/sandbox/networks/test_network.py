@@ -238,7 +238,9 @@ def test_stochastic_units_are_scaled_by_their_membrane():
     x = torch.rand(1, 200, 64, generator=torch.Generator().manual_seed(0))
     calibrate(net, x, rate=0.1)
     spread = [float(trace.u.detach().std()) for trace in net(x, record=True).traces]
-    assert spread == pytest.approx([2.0, 1.0], rel=0.02)  # the read-out is scaled on the bits of one draw
+    # The read-out is scaled on the bits of one draw, and seen on those of another: a standard deviation of 2,000 numbers
+    # has an error of 1.6 %, of which these are five.
+    assert spread == pytest.approx([2.0, 1.0], rel=0.08)
 
 
 def test_a_stage_that_is_used_twice_is_run_twice_when_recorded():
