@@ -85,8 +85,8 @@ def chains(folder: Path, count: int, **options) -> list[Chain]:
     return [Chain(folder / f"run{number}", **options) for number in range(count)]
 
 
-def started(jobs: Sequence[Chain], seconds: float = 90) -> None:
-    """Wait until all of them are at work."""
+def started(jobs: Sequence[Chain], seconds: float = 240) -> None:
+    """Wait until all of them are at work: seconds on a quiet machine, minutes on a busy one."""
     end = time.monotonic() + seconds
     while not all(job.processes for job in jobs):
         assert time.monotonic() < end, "the jobs do not start"

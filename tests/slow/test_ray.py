@@ -20,12 +20,12 @@ from tests.sandbox.executors.conformance import Conformance
 from tests.slow.chain import chains, killing, started
 
 pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow(minutes=1.5)]
+pytestmark = [pytest.mark.slow(minutes=1.5), pytest.mark.usefixtures("by_itself")]
 SMALL = {"object_store_memory": 80_000_000}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator:
+def cluster(by_itself) -> Iterator:
     """A head that runs no jobs, and a node for two."""
     from ray.cluster_utils import Cluster
 
@@ -41,13 +41,23 @@ def ran(jobs, folder, *seen, count=2, **options):
     return run_all(jobs, make("ray", count, options), progress, folder)
 
 
+@pytest.fixture(scope="class")
+def connected(cluster) -> Iterator:
+    """One connection for many calls, which then find workers that have imported the project."""
+    import ray
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="warning")
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("connected")
 class TestRay(Conformance):
-    @pytest.fixture(autouse=True)
-    def known(self, cluster):
-        self.cluster = cluster
+    test_a_job_whose_worker_is_killed_is_taken_up = None  # twenty kills below
+    test_the_status_of_each_job = None  # read from the folder, as TestSlurm has it
 
     def executor(self, jobs):
-        return make("ray", jobs, {"address": self.cluster.address})
+        return make("ray", jobs)
 
 
 def test_jobs_and_failures(tmp_path, cluster):
@@ -100,7 +110,6 @@ import sys
 from pathlib import Path
 from sandbox.executors import make
 from sandbox.executors.base import run_all
-from tests.sandbox.executors.conformance import Conformance
 from tests.slow.chain import chains
 folder = Path(sys.argv[1])
 run_all(chains(folder, 2, steps=60), make("ray", 2), lambda *_: None, folder)
@@ -108,21 +117,21 @@ run_all(chains(folder, 2, steps=60), make("ray", 2), lambda *_: None, folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_nothing_is_left_of_a_caller_that_ends(tmp_path, number):
-    """Neither its workers nor the cluster that it raised; the next call continues."""
+def test_nothing_is_left_of_a_caller_that_ends(tmp_path, number, cluster):
+    """Neither its workers nor the cluster that it raised beside another one, on which the next call continues."""
     jobs = chains(tmp_path, 2, steps=60)
     caller = subprocess.Popen([sys.executable, "-c", CALLER, str(tmp_path)], stderr=subprocess.DEVNULL)
     started(jobs)
     family = descendants(caller.pid)
     time.sleep(random.Random(number).uniform(0.0, 0.5))
     caller.send_signal(number)
-    caller.wait(60)
-    end = time.monotonic() + 30
+    caller.wait(120)
+    end = time.monotonic() + 90
     while (left := [pid for pid in family if alive(pid)]) and time.monotonic() < end:
         time.sleep(0.2)
     assert not left
     assert len(family) > 4, "the daemons of Ray, and two workers"
-    assert ran(jobs, tmp_path) == {}
+    assert ran(jobs, tmp_path, address=cluster.address) == {}
     assert [job.result for job in jobs] == [job.expected for job in jobs]
     assert all(len(job.processes) == 2 for job in jobs)
 
