@@ -25,12 +25,17 @@ os.environ["SANDBOX_SYNAPSES"] = "dense"  # the same bits on every machine; test
 
 @pytest.hookimpl(trylast=True)  # of those that are left
 def pytest_collection_modifyitems(items):
-    """Tests of minutes first, dealt to both halves of the list: each process begins with its own, and no one is last."""
+    """Tests of minutes first, dealt to both halves of the list: each process begins with its own, and no one is last.
+
+    Those that must not run side by side (`by_itself`) begin the first half, so that one process has them all.
+    """
+    alone = [item for item in items if "by_itself" in getattr(item, "fixturenames", ())]
+    items[:] = [item for item in items if item not in alone]
     minutes = {item: sum(mark.kwargs.get("minutes", 0) for mark in item.iter_markers("slow")) for item in items}
     long = sorted((item for item in items if minutes[item]), key=lambda item: -minutes[item])
     others = [item for item in items if not minutes[item]]
-    middle = max(len(items) // 2 - len(long[::2]), 0)  # xdist hands out halves
-    items[:] = long[::2] + others[:middle] + long[1::2] + others[middle:]
+    middle = max((len(items) + len(alone)) // 2 - len(alone) - len(long[::2]), 0)  # xdist hands out halves
+    items[:] = alone + long[::2] + others[:middle] + long[1::2] + others[middle:]
 
 
 @pytest.fixture(autouse=True)

@@ -105,6 +105,7 @@ class Ray:
             count = math.ceil(self._limit * self._cpus)
             gpus = {"num_gpus": math.ceil(self._limit * self._gpus)} if self._gpus else {}
             further = {"num_cpus": count, "object_store_memory": STORE, "include_dashboard": False, **gpus}
+            further["address"] = "local"  # with None, Ray would look for a cluster that others raised here
         try:
             self._ray.init(log_to_driver=False, logging_level="warning", **further)
         except Exception as error:  # Ray raises plain ones, too

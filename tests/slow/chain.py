@@ -85,10 +85,10 @@ def chains(folder: Path, count: int, **options) -> list[Chain]:
     return [Chain(folder / f"run{number}", **options) for number in range(count)]
 
 
-def started(jobs: Sequence[Chain], seconds: float = 90) -> None:
-    """Wait until all of them are at work."""
+def started(jobs: Sequence[Chain], seconds: float = 240, processes: int = 1) -> None:
+    """Wait until so many processes have worked on each: seconds on a quiet machine, minutes on a busy one."""
     end = time.monotonic() + seconds
-    while not all(job.processes for job in jobs):
+    while not all(len(job.processes) >= processes for job in jobs):
         assert time.monotonic() < end, "the jobs do not start"
         time.sleep(0.02)
 

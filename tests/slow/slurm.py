@@ -38,7 +38,7 @@ MpiDefault=none
 ReturnToService=2
 JobRequeue=1
 MinJobAge=10
-KillWait=3
+KillWait=1
 MaxArraySize={array}
 SlurmdTimeout=20
 SchedulerParameters=sched_interval=1,sched_min_interval=100000,batch_sched_delay=0
@@ -119,7 +119,7 @@ def _await_idle(environment: dict[str, str], place: Path) -> None:
         said = subprocess.run(["sinfo", "--noheader", "--format=%T"], env=environment, capture_output=True, text=True)
         return said.stdout.strip() == "idle"
 
-    if not _await(idle, 30):
+    if not _await(idle, 120):
         logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(place.glob("*.log")))
         raise RuntimeError(f"SLURM did not become idle:\n{logs}")
 

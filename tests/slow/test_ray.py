@@ -20,12 +20,12 @@ from tests.sandbox.executors.conformance import Conformance
 from tests.slow.chain import chains, killing, started
 
 pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow(minutes=1.5)]
+pytestmark = [pytest.mark.slow(minutes=1.5), pytest.mark.usefixtures("by_itself")]
 SMALL = {"object_store_memory": 80_000_000}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator:
+def cluster(by_itself) -> Iterator:
     """A head that runs no jobs, and a node for two."""
     from ray.cluster_utils import Cluster
 
@@ -41,31 +41,39 @@ def ran(jobs, folder, *seen, count=2, **options):
     return run_all(jobs, make("ray", count, options), progress, folder)
 
 
+@pytest.fixture(scope="class")
+def connected(cluster) -> Iterator:
+    """One connection for many calls, which then find workers that have imported the project."""
+    import ray
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="warning")
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("connected")
 class TestRay(Conformance):
-    @pytest.fixture(autouse=True)
-    def known(self, cluster):
-        self.cluster = cluster
+    test_a_job_whose_worker_is_killed_is_taken_up = None  # twenty kills below
+    test_the_status_of_each_job = None  # read from the folder, as TestSlurm has it
 
     def executor(self, jobs):
-        return make("ray", jobs, {"address": self.cluster.address})
+        return make("ray", jobs)
 
 
 def test_jobs_and_failures(tmp_path, cluster):
     jobs, steps = chains(tmp_path, 2, pause=0.1), []
-    harmed = [job for harm in ("raise", "exit") for job in chains(tmp_path / harm, 1, harm=harm, steps=4)]
-    errors = ran([*jobs, *harmed], tmp_path, lambda *counts: steps.append(counts), address=cluster.address)
-    assert errors == {harmed[0].folder: "ValueError: half is enough", harmed[1].folder: "SystemExit: 3"}
-    assert "half is enough" in (harmed[0].folder / "error.txt").read_text()
+    harmed = [job for harm in ("die", "raise", "exit") for job in chains(tmp_path / harm, 1, harm=harm)]
+    errors = ran([*harmed, *jobs], tmp_path, lambda *counts: steps.append(counts), address=cluster.address)
+    assert errors == {
+        harmed[0].folder: "its worker was killed 6 times (out of memory?)",
+        harmed[1].folder: "ValueError: half is enough",
+        harmed[2].folder: "SystemExit: 3",
+    }
+    assert len(harmed[0].processes) == 6
+    assert "half is enough" in (harmed[1].folder / "error.txt").read_text()
     assert [job.result for job in jobs] == [job.expected for job in jobs]
     assert os.getpid() not in {pid for job in jobs for pid in job.processes}
     assert max(done for done, _ in steps) >= 40
-
-
-def test_a_job_that_kills_every_worker(tmp_path, cluster):
-    (job,) = chains(tmp_path, 1, harm="die")
-    errors = ran([job], tmp_path, address=cluster.address)
-    assert errors[job.folder] == "its worker was killed 6 times (out of memory?)"
-    assert len(job.processes) == 6
 
 
 def test_twenty_kills_of_workers(tmp_path, cluster):
@@ -100,31 +108,31 @@ import sys
 from pathlib import Path
 from sandbox.executors import make
 from sandbox.executors.base import run_all
-from tests.sandbox.executors.conformance import Conformance
 from tests.slow.chain import chains
 folder = Path(sys.argv[1])
-run_all(chains(folder, 2, steps=60), make("ray", 2), lambda *_: None, folder)
+run_all(chains(folder, 2, steps=int(sys.argv[2])), make("ray", 2), lambda *_: None, folder)
 """
+STEPS = 300  # more than both callers make
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_nothing_is_left_of_a_caller_that_ends(tmp_path, number):
-    """Neither its workers nor the cluster that it raised; the next call continues."""
-    jobs = chains(tmp_path, 2, steps=60)
-    caller = subprocess.Popen([sys.executable, "-c", CALLER, str(tmp_path)], stderr=subprocess.DEVNULL)
-    started(jobs)
-    family = descendants(caller.pid)
-    time.sleep(random.Random(number).uniform(0.0, 0.5))
-    caller.send_signal(number)
-    caller.wait(60)
-    end = time.monotonic() + 30
-    while (left := [pid for pid in family if alive(pid)]) and time.monotonic() < end:
+def test_nothing_is_left_of_a_caller_that_ends(tmp_path, cluster):
+    """Neither its workers nor the cluster that it raised beside another one; the next call continues."""
+    jobs, dice, families = chains(tmp_path, 2, steps=STEPS), random.Random(0), []
+    for calls, number in enumerate([signal.SIGKILL, signal.SIGINT], start=1):
+        caller = subprocess.Popen([sys.executable, "-c", CALLER, str(tmp_path), str(STEPS)])
+        started(jobs, processes=calls)
+        families.append(descendants(caller.pid))
+        time.sleep(dice.uniform(0.0, 0.5))
+        caller.send_signal(number)
+        caller.wait(120)
+    assert ran(jobs, tmp_path, address=cluster.address) == {}
+    assert [job.result for job in jobs] == [job.expected for job in jobs]
+    assert all(len(job.processes) == 3 for job in jobs)
+    assert all(len(family) > 4 for family in families), "the daemons of Ray, and two workers"
+    end = time.monotonic() + 120  # agents of a cluster whose head was killed wait for it for a minute
+    while (left := [pid for family in families for pid in family if alive(pid)]) and time.monotonic() < end:
         time.sleep(0.2)
     assert not left
-    assert len(family) > 4, "the daemons of Ray, and two workers"
-    assert ran(jobs, tmp_path) == {}
-    assert [job.result for job in jobs] == [job.expected for job in jobs]
-    assert all(len(job.processes) == 2 for job in jobs)
 
 
 def descendants(pid: int) -> list[int]:

@@ -13,6 +13,7 @@ import pytest
 
 from sandbox.executors import claims, session
 from sandbox.machine.files import read_json
+from sandbox.machine.host import is_gone, me
 from tests.sandbox.executors.conformance import hashes
 from tests.sandbox.executors.hosts import on_host
 from tests.slow.killing import finish, only, workers
@@ -88,6 +89,11 @@ def same(folder):
     return {**hashes(folder), "table.json": table}
 
 
+def ended(process):
+    """Whether a process of either host has ended; both are on this machine."""
+    return is_gone(process._replace(host=me().host))
+
+
 def test_two_hundred_runs_on_two_hosts_under_thirty_kills(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN)
@@ -111,12 +117,14 @@ def test_two_hundred_runs_on_two_hosts_under_thirty_kills(tmp_path):
     quiet = only(tmp_path / "quiet", "compare-*")
     assert same(hosts.folder) == same(quiet)
     assert len(same(quiet)) == 1 + 3 * RUNS
-    chains = [claims.newest(run.parent) for run in hosts.folder.glob("*/result.json")]
-    assert Counter(chain.state for chain in chains) == {"done": RUNS}
+    chains = {run.parent: claims.newest(run.parent) for run in hosts.folder.glob("*/result.json")}
+    assert len(chains) == RUNS
+    left = [place for place, chain in chains.items() if chain.state != "done"]
+    assert all(chains[place].state == "held" and ended(chains[place].by) for place in left), "given up by the living"
+    assert len(left) <= 2 * killed["host"], "a host writes `done` after its worker has written the result"
     at = Counter(host for run in hosts.folder.glob(f"*/.claims/{LINK}") for host in [read_json(run)["by"][0]])
     assert min(at["anna"], at["bert"]) > 2
-    ended = [
-        sum(read_json(link)["state"] == "done" for link in run.glob(LINK)) for run in hosts.folder.glob("*/.claims")
-    ]
-    assert set(ended) == {1}, "a run that is done is never done again"
-    assert not list(hosts.folder.glob("*/.claims/*.beat*"))
+    for place in chains:
+        times = sum(read_json(link)["state"] == "done" for link in place.glob(f".claims/{LINK}"))
+        assert times == (place not in left), "a run that is done is never done again"
+        assert place in left or not list(place.glob(".claims/*.beat*"))

@@ -20,7 +20,12 @@ from tests.sandbox.executors.conformance import Conformance
 from tests.slow import slurm
 from tests.slow.chain import chains, killing, started
 
-pytestmark = [pytest.mark.slow(minutes=1.5), pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing())]
+pytestmark = [
+    pytest.mark.slow(minutes=1.5),
+    pytest.mark.usefixtures("by_itself"),
+    pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing()),
+]
+TIME = 20  # [min] so that SLURM sends no signal before the limit: it looks every 30 s, and sends it up to 1 min early
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def hidden(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory, hidden):
+def cluster(tmp_path_factory, hidden, by_itself):
     with slurm.raised(tmp_path_factory.mktemp("slurm"), cpus=4, array=6, hidden=hidden) as environment:
         yield environment
 
@@ -42,7 +47,7 @@ def inside(cluster, monkeypatch):
 
 
 def executor(count=4, **options):
-    return make("slurm", count, {"poll": 0.3, "time": 1, **options})
+    return make("slurm", count, {"poll": 0.3, "time": TIME, **options})
 
 
 def ran(jobs, folder, *seen, **options):
@@ -51,6 +56,10 @@ def ran(jobs, folder, *seen, **options):
 
 
 class TestSlurm(Conformance):
+    test_a_job_whose_worker_is_killed_is_taken_up = None  # twenty kills below
+    test_cancelling_ends_everything = None  # Ctrl-C below
+    test_the_caller_alone_notes_states = None  # more jobs than an array takes, below
+
     def executor(self, jobs):
         return executor(jobs)
 
@@ -112,7 +121,7 @@ def test_twenty_kills_of_workers(tmp_path):
 
 def test_jobs_that_are_preempted_are_requeued(tmp_path):
     """By the signal that SLURM sends before it takes a node away."""
-    jobs = chains(tmp_path, 2, steps=160)
+    jobs = chains(tmp_path, 2, steps=100)
 
     def preempt():
         started(jobs)
@@ -137,7 +146,7 @@ from sandbox.executors import make
 from sandbox.executors.base import run_all
 from tests.slow.chain import chains
 folder = Path(sys.argv[1])
-run_all(chains(folder, 3, steps=60), make("slurm", 3, {"poll": 0.3, "time": 1}), lambda *_: None, folder)
+run_all(chains(folder, 3, steps=60), make("slurm", 3, {"poll": 0.3, "time": 20}), lambda *_: None, folder)
 """
 
 
@@ -161,7 +170,7 @@ def test_ctrl_c_empties_the_queue(tmp_path):
     caller = subprocess.Popen([os.sys.executable, "-c", CALLER.replace("60", "600"), str(tmp_path)])
     started(jobs)
     caller.send_signal(signal.SIGINT)
-    caller.wait(60)
+    caller.wait(120)
     assert not slurm.squeue(os.environ)
     for job in jobs:
         with suppress(FileNotFoundError):

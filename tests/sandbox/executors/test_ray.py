@@ -67,6 +67,18 @@ def test_a_cluster_that_does_not_take_us(tmp_path, installed, error, message):
         make("ray", 2, {"address": "10.0.0.1:6379"}).submit([Steps(tmp_path / "a")], tmp_path)
 
 
+def test_without_an_address_a_cluster_is_raised(tmp_path, installed):
+    """Whatever cluster somebody else has raised on this machine, and which Ray would find by itself."""
+
+    def init(**settings):
+        assert (settings["address"], settings["num_cpus"]) == ("local", 2)
+        raise RuntimeError("seen")
+
+    installed.init = init
+    with pytest.raises(ValueError, match="Ray does not start: seen"):
+        make("ray", 2).submit([Steps(tmp_path / "a")], tmp_path)
+
+
 def test_a_node_that_does_not_see_the_folder(tmp_path):
     with pytest.raises(OSError, match="does not see .*every node must see the run folders"):
         executor_ray._task(Steps(tmp_path / "absent"), "ticket", tmp_path, {})
