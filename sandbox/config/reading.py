@@ -103,7 +103,7 @@ def explain(parser: ArgumentParser, error: Exception) -> str:
     if found is None:
         return message
     wrong = found[1].partition("=")[0].strip("'")
-    takes = {action.dest: action.metavar or action.dest for action in _positional(parser)}
+    takes = {action.dest: str(action.metavar or action.dest) for action in _positional(parser)}
     name = wrong.removeprefix("--").replace("-", "_")
     if not wrong.startswith("-"):
         one = f"give one {', '.join(takes.values())}: {parser.prog} {' '.join(takes.values())}"
