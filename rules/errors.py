@@ -11,8 +11,12 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
 
     >>> print(unknown("rule", "bpt", ["bptt", "readout_only"]))
     unknown rule 'bpt'; nearest: 'bptt'; valid: bptt, readout_only
+    >>> print(unknown("option of executor 'local'", "lease", []))
+    unknown option of executor 'local' 'lease'; there are none
     """
     names = list(valid)
+    if not names:
+        return ValueError(f"unknown {kind} {name!r}; there are none")
     folded = {entry.lower(): entry for entry in reversed(names)}
     near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.4)
     hint = f"nearest: {folded[near[0]]!r}; " if near else ""

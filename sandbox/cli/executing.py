@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from sandbox.tuning.tuning import Tuning
 # Options that go together with --join.
 ALLOWED = ("join", "jobs", "data_dir", "track", "storage", "json", "trust", "accept_changes")
 KEYS = ("name", "options")
+WRITTEN = {"comparison": "table.json", "grid": "overall.json", "tuning": "tuning.json"}  # by the caller, at the end
 
 
 def executor_of(given: Any, said: Any = None) -> str | Executor:
@@ -63,6 +65,8 @@ def join(given: Any) -> int:
     wanted = set(session.jobs)
     jobs = [job for job in JOBS[kind](folder, given) if job.folder.relative_to(folder).as_posix() in wanted]
     require_inside(folder, [job.folder for job in jobs])
+    written = folder / WRITTEN[kind]
+    known = written.exists()
     where = Shared.joining(given.jobs, session.lease)
     try:
         where.submit(jobs, begin(given, folder, "sandbox compare --join"))
@@ -76,7 +80,8 @@ def join(given: Any) -> int:
         "here": where.here,
         "failed": {place.name: text for place, text in errors.items()},
     }
-    lines = [f"{len(jobs)} jobs are done, {where.here} of them here; {session.host} writes the table"]
+    end = f"{written} was there before" if known and not where.here else f"{session.host} writes {written.name}"
+    lines = [f"{len(jobs)} jobs are done, {where.here} of them here; {end}"]
     lines += [f"failed: {name}: {text}" for name, text in facts["failed"].items()]  # type: ignore[attr-defined]
     say(given, facts, "\n".join(lines))
     return OK
@@ -95,7 +100,7 @@ def _require_alone(given: Any) -> None:
     if others:
         raise ValueError(
             f"--join takes everything from the folder; leave out {', '.join(others)}: "
-            f"sandbox compare --join {given.join} --jobs {given.jobs}"
+            f"sandbox compare --join {shlex.quote(given.join)} --jobs {given.jobs}"
         )
 
 

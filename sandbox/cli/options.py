@@ -39,7 +39,7 @@ class Command(NamedTuple):
 
 EXECUTOR = Option(
     "--executor",
-    "where jobs run: local, or shared among all hosts that see the folder; in a file also `{name: ..., options: ...}`",
+    "where jobs run: local, shared (all hosts that see the folder), slurm or ray; or `{name: ..., options: ...}`",
     None,
     str | dict[str, Any] | None,
     "NAME",

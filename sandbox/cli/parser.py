@@ -32,10 +32,10 @@ def perform(name: str, words: Sequence[str]) -> int:
     given: Any = {}
     printing.forget()
     try:
-        if "--help-all" in words:
+        spelled = understood(words, name)
+        if "--help-all" in spelled:
             printing.put(parser.format_help())
             return OK
-        spelled = understood(words, name)
         if command.config:
             from sandbox.config.reading import from_words
 
@@ -43,10 +43,10 @@ def perform(name: str, words: Sequence[str]) -> int:
                 parser.parse_args(spelled)  # prints, and ends
             own = [option.name.removeprefix("--").replace("-", "_") for option in (*command.options, JSON)]
             made, rest = from_words(member(command.config), spelled, [*own, "help_all"])
-            given = parser_for(command._replace(config="")).parse_args(rest)
+            given = _parsed(command, rest)
             given["made"] = made
         else:
-            given = parser.parse_args(spelled)
+            given = _parsed(command, spelled)
         for option in PLACES:  # the shell expands `--out ~/runs`, but not `--out=~/runs`
             if isinstance(given.get(option), str):
                 given[option] = os.path.expanduser(given[option])
@@ -60,9 +60,28 @@ def perform(name: str, words: Sequence[str]) -> int:
         return complain(message_of(error, parser, given.get("made")), code)
 
 
-def parser_for(command: Command) -> ArgumentParser:
-    """Return the parser of a subcommand: the fields of its dataclass, if it has one, and its own options."""
-    about: dict[str, Any] = {"description": command.summary}
+def _parsed(command: Command, words: Sequence[str]) -> Any:
+    """Return the values of the options that only the command line has; raise ValueError for one that does not fit."""
+    given = parser_for(command._replace(config=""), typed=False).parse_args(words)
+    for option in command.options:
+        key = option.name.removeprefix("--").replace("-", "_")
+        if option.type not in (str, str | None) and isinstance(given[key], str):
+            from sandbox.config.reading import value_of
+
+            given[key] = value_of(option.type, given[key], option.name)
+        elif option.type == str | None and given[key] == "null":
+            given[key] = None
+    return given
+
+
+def parser_for(command: Command, typed: bool = True) -> ArgumentParser:
+    """Return the parser of a subcommand: the fields of its dataclass, if it has one, and its own options.
+
+    Args:
+        command: the subcommand.
+        typed: whether its own options are converted to their types; otherwise their values stay text.
+    """
+    about: dict[str, Any] = {"description": command.summary, "prog": f"sandbox {_name_of(command)}"}
     if command.config:
         from sandbox.config.reading import parser_of
 
@@ -76,9 +95,17 @@ def parser_for(command: Command) -> ArgumentParser:
             how: dict[str, Any] = {"nargs": option.positional} if option.positional else {}
             if option.name.startswith("-") or option.positional:
                 how["default"] = option.default
-            parser.add_argument(option.name, type=option.type, help=option.sentence, **how)
+            if not option.name.startswith("-"):
+                how["metavar"] = option.shown
+            if typed:
+                how["type"] = option.type
+            parser.add_argument(option.name, help=option.sentence, **how)
     parser.add_argument("--help-all", action="store_true", help="show every option, with its type and default")
     return parser
+
+
+def _name_of(command: Command) -> str:
+    return next(name for name, other in COMMANDS.items() if other.act == command.act)
 
 
 def member(place: str) -> Any:

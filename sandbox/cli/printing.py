@@ -17,6 +17,7 @@ from sandbox.machine.text import terminal
 
 MINUTE = 60.0  # [s] between two lines of progress where there is no terminal
 _begun: list[tuple[Path, str]] = []  # the folder of this command, and what continues it, after an interruption
+_unsaid: list[Path] = []  # the folder of this command, until it is printed
 
 
 class Bar:
@@ -32,6 +33,7 @@ class Bar:
 
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` steps are done."""
+        announce()
         if self.quiet or not total:
             return
         if not sys.stderr.isatty():
@@ -53,7 +55,7 @@ class Bar:
 
 
 def begin(given: Any, folder: Path, again: str = "sandbox resume") -> Path:
-    """Print the folder of a command before it starts, unless the output is JSON; remember it for `continuation`.
+    """Remember the folder of a command, for `continuation`, and for `announce` unless the output is JSON.
 
     Args:
         given: the parsed command line.
@@ -61,9 +63,14 @@ def begin(given: Any, folder: Path, again: str = "sandbox resume") -> Path:
         again: the command that, followed by the folder, continues it.
     """
     _begun[:] = [(folder, again)]
-    if not given.json:
-        print(terminal(f"folder: {folder}"), file=sys.stderr, flush=True)
+    _unsaid[:] = [] if given.json else [folder]
     return folder
+
+
+def announce() -> None:
+    """Print the folder of the command, once: when there is something in it, so not before a mistake is refused."""
+    while _unsaid:
+        print(terminal(f"folder: {_unsaid.pop()}"), file=sys.stderr, flush=True)
 
 
 def begun() -> Path | None:
@@ -87,11 +94,14 @@ def interrupted() -> str:
 def forget() -> None:
     """Forget the folder of an earlier command of this process."""
     _begun.clear()
+    _unsaid.clear()
 
 
 def complain(message: str, code: int) -> int:
     """Print an error and return its code."""
     with suppress(OSError, ValueError):  # the error stream may be closed, or its disk full
+        if _begun and (_begun[0][0] / "config.yaml").exists():
+            announce()
         print(terminal(f"error: {message}"), file=sys.stderr, flush=True)
     return code
 
@@ -105,12 +115,13 @@ class OutputLost(Exception):
 
 
 def say(given: Any, facts: Any, text: str) -> None:
-    """Print the text, or the facts as JSON.
+    """Print the text, or the facts as JSON; the folder of the command comes first, if it is not printed yet.
 
     Raises:
         ReaderGone: if the reader of a pipe has stopped.
         OutputLost: for anything else that the output cannot be written for.
     """
+    announce()
     put(json.dumps(facts, indent=2, sort_keys=True, default=str) if given.json else terminal(text))
 
 

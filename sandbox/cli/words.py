@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sandbox.cli.options import COMMANDS
+from sandbox.cli.options import COMMANDS, JSON
 
 NAMED = (  # have a `name`
     *("task", "encoder", "augment", "rule", "schedule"),
@@ -38,7 +38,8 @@ def understood(words: Sequence[str], command: str) -> list[str]:
     """Return the arguments of a command line with its shorthands spelled out.
 
     `--rule bptt` is `--rule.name bptt`; `--rules bptt`, `--rules bptt,hzo` and `--rules bptt hzo` are lists; in a
-    comparison `--epochs 3` is `--experiment.epochs 3`. Anything else stays as it is.
+    comparison `--epochs 3` is `--experiment.epochs 3`. Dashes and underscores in names are the same. Anything else
+    stays as it is.
 
     >>> understood(["--rule", "bptt", "--network.hidden=30r"], "run")
     ['--rule.name=bptt', '--network.hidden=[30r]']
@@ -46,9 +47,12 @@ def understood(words: Sequence[str], command: str) -> list[str]:
     ['--rules=[bptt]', '--experiment.task.name=digits']
     >>> understood(["--rules", "bptt", "hzo", "--rule", "spsa"], "compare")
     ['--rules=[bptt,hzo]', '--rule=spsa']
+    >>> understood(["--data_dir", "x", "--batch-size=8"], "run")
+    ['--data-dir=x', '--batch_size=8']
     """
+    words = [_named(word, command) for word in words]
     if command not in ("run", "compare", "validate"):
-        return list(words)
+        return words
     flags = {"--help-all", "--json", *(option.name for option in COMMANDS[command].options if option.flag)}
     found, waiting, sweeps = [], list(words), list[str]()
     while waiting:
@@ -69,6 +73,20 @@ def understood(words: Sequence[str], command: str) -> list[str]:
         else:
             found.append(option(name.removeprefix("--"), value, command))
     return [*found, f"--sweep={json.dumps(sweeps)}"] if sweeps else found
+
+
+def _named(word: str, command: str) -> str:
+    """Return a word; if it is an option, its name is written as the parser has it, with dashes or underscores."""
+    name, equals, value = word.partition("=")
+    if not name.startswith("--"):
+        return word
+    dashed, under = (f"--{name[2:].replace(*pair)}" for pair in (("_", "-"), ("-", "_")))
+    own = {"--help-all", JSON.name, *(option.name for option in COMMANDS[command].options)}
+    if dashed in own:
+        name = dashed
+    elif COMMANDS[command].config:
+        name = under
+    return f"{name}{equals}{value}"
 
 
 def option(name: str, value: str, command: str) -> str:

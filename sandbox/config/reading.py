@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 import typing
+from argparse import Action
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from rules.errors import unknown
 from rules.fields import admit, hints_of, refused, shown
 from sandbox.machine.plain_yaml import parse_yaml, read_yaml
 
-MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does not accept option ')(?:--)?([\w.\-]+)")
+MISSPELT = re.compile(r"(?:unrecognized arguments: |[Oo]ption '|[Kk]ey '|does not accept option ')(\S+)")
+INTERNAL = ("help", "subcommand", "print_shtab")  # what the parser adds of its own
 QUOTED = re.compile(r"""(?P<quote>['"]).*(?P=quote)""", re.S)
 
 
@@ -95,23 +97,59 @@ def from_words(kind: type[Any], words: Sequence[str], others: Collection[str] = 
 
 
 def explain(parser: ArgumentParser, error: Exception) -> str:
-    """Return the parser's message, with the nearest valid option if one was misspelt."""
+    """Return the parser's message with the nearest valid option if one was misspelt, and what it takes otherwise."""
     message = str(error)
     found = MISSPELT.search(message)
     if found is None:
         return message
-    valid = sorted(valid_options(parser))
-    wrong = found[1].removeprefix("--")
-    near = difflib.get_close_matches(wrong, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
-        wrong.rpartition(".")[2], [option.rpartition(".")[2] for option in valid], n=1, cutoff=0.5
+    wrong = found[1].partition("=")[0].strip("'")
+    takes = {action.dest: str(action.metavar or action.dest) for action in _positional(parser)}
+    name = wrong.removeprefix("--").replace("-", "_")
+    if not wrong.startswith("-"):
+        one = f"give one {', '.join(takes.values())}: {parser.prog} {' '.join(takes.values())}"
+        return f"{message}\n{one if takes else 'names of options begin with two dashes'}"
+    if name in takes:
+        return f"{message}\ngive {takes[name]} without a name: {parser.prog} {takes[name]}"
+    options = sorted(valid_options(parser) - set(takes))
+    near = difflib.get_close_matches(name, options, n=1) or difflib.get_close_matches(
+        name.rpartition(".")[2], [option.rpartition(".")[2] for option in options], n=1
     )
-    rest = "--help-all lists all options" if near else f"valid: {', '.join(valid)}"
-    return f"{message}\n{f'nearest: {near[0]!r}; ' if near else ''}{rest}"
+    written = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
+    valid = ", ".join(written[option] for option in options if "." not in option)
+    rest = "--help-all lists all options" if near else f"valid: {valid}"
+    return f"{message}\n{f'nearest: {written.get(near[0], near[0])}; ' if near else ''}{rest}"
 
 
 def valid_options(parser: ArgumentParser) -> set[str]:
     """Return all options of a parser, as dotted paths."""
-    return {action.dest for action in parser._actions if action.dest not in ("help", "subcommand")}
+    return {action.dest for action in parser._actions if action.dest not in INTERNAL}
+
+
+def value_of(hint: Any, text: str, where: str) -> Any:
+    """Return what the words of an option say for a value of its type.
+
+    Raises:
+        ValueError: for one that does not fit; the message begins with `where`.
+
+    >>> value_of(int, "2", "--jobs"), value_of(list[str] | str, "[a, b]", "--track")
+    (2, ['a', 'b'])
+    >>> value_of(int, "'2'", "--jobs")
+    Traceback (most recent call last):
+    ...
+    ValueError: --jobs='2': give a whole number of at most 63 bits; this is text, leave out its quotes
+    """
+    is_text = str in _parts(hint)
+    try:
+        value = parse_yaml(text, where)
+    except ValueError:
+        if not is_text:
+            raise
+        return text
+    return text if is_text and not isinstance(value, (list, dict, type(None))) else admit(where, value, hint)
+
+
+def _positional(parser: ArgumentParser) -> list[Action]:
+    return [action for action in parser._actions if not action.option_strings and action.dest not in INTERNAL]
 
 
 def _read(hint: Any, value: Any, where: str, usual: Any) -> Any:
@@ -127,8 +165,12 @@ def _read(hint: Any, value: Any, where: str, usual: Any) -> Any:
 
 def _dataclass(hint: Any) -> type[Any] | None:
     """Return the dataclass that a type is or may be."""
-    parts = get_args(hint) if get_origin(hint) in (typing.Union, type(int | str)) else (hint,)
-    return next((part for part in parts if isinstance(part, type) and is_dataclass(part)), None)
+    return next((part for part in _parts(hint) if isinstance(part, type) and is_dataclass(part)), None)
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a union allows; the type itself if it is another one."""
+    return get_args(hint) if get_origin(hint) in (typing.Union, type(int | str)) else (hint,)
 
 
 def _settings(kind: type[Any], content: Any, where: str, usual: Any) -> Any:
@@ -182,7 +224,7 @@ def _words(options: Mapping[str, Any]) -> list[str]:
 def _value(kind: type[Any], path: Sequence[str], text: str) -> Any:
     """Return what the words of an option say for a field of its type."""
     hint = _hint(kind, path)
-    parts = get_args(hint) if get_origin(hint) in (typing.Union, type(int | str)) else (hint,)
+    parts = _parts(hint)
     if _dataclass(hint) is not None and text.endswith((".yaml", ".yml")):
         return read_yaml(Path(text))
     if str in parts and _dataclass(hint) is None:

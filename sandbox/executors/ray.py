@@ -10,6 +10,7 @@ import importlib
 import math
 import os
 import re
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -26,6 +27,7 @@ from sandbox.machine.files import opened_to_write
 
 STORE = 80_000_000  # [bytes] of Ray's object store where we raise it: what passes through it is a line of text
 PAUSE = 0.5  # [s] between two reports of progress
+CONNECT = 5.0  # [s] for an address to take a connection; Ray itself tries for a minute, and prints warnings
 LOG = "ray.log"
 
 
@@ -106,6 +108,8 @@ class Ray:
             gpus = {"num_gpus": math.ceil(self._limit * self._gpus)} if self._gpus else {}
             further = {"num_cpus": count, "object_store_memory": STORE, "include_dashboard": False, **gpus}
             further["address"] = "local"  # with None, Ray would look for a cluster that others raised here
+        else:
+            _require_reachable(self._address)
         try:
             self._ray.init(log_to_driver=False, logging_level="warning", **further)
         except Exception as error:  # Ray raises plain ones, too
@@ -161,6 +165,17 @@ def _settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("SANDBOX_")}
 
 
+def _require_reachable(address: str) -> None:
+    """Raise ValueError if nothing takes a connection at HOST:PORT, before Ray tries for a minute."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():  # "auto" and the like, which Ray looks up
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT).close()
+    except (OSError, OverflowError, UnicodeError) as error:  # a port above 65535, a host that DNS cannot hold
+        raise ValueError(f"executor ray: {_reason(error, address)}") from None
+
+
 def _reason(error: Exception, address: str | None) -> str:
     """Return in words why there is no connection."""
     text = str(error)
@@ -170,8 +185,9 @@ def _reason(error: Exception, address: str | None) -> str:
         ours = f"Ray {_ray().__version__} and Python {sys.version.split()[0]}"
         return f"the cluster runs {theirs}, this process {ours}; use the same on both"
     if address is not None:
+        why = getattr(error, "strerror", None) or text.partition("\n")[0] or type(error).__name__
         return (
-            f"no cluster answers at {address} ({type(error).__name__}); start one with `ray start --head`, or leave "
+            f"no cluster answers at {address} ({why}); start one with `ray start --head`, or leave "
             "out `address` to raise one on this machine"
         )
     return f"Ray does not start: {text}"

@@ -1,6 +1,6 @@
 """Write files atomically, so that a reader, or the next attempt after a kill, never sees an incomplete file.
 
-A folder may come from somebody else: what is no regular file is not read, and nothing is written through a link.
+A folder may come from somebody else: only regular files are read, and nothing is written through a link.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def require_inside(folder: Path, places: Iterable[Path]) -> None:
 
 
 def _regular(number: int, path: Path, mode: str = "rb") -> IO[bytes]:
-    """Return an open file; close it and raise for what is no regular file."""
+    """Return an open file; close it and raise for what is not a regular file."""
     kind = os.fstat(number).st_mode
     if stat.S_ISREG(kind):
         return os.fdopen(number, mode)

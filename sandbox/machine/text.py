@@ -17,7 +17,7 @@ HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 FORMULA = ("=", "+", "-", "@")  # with which a spreadsheet begins a formula
 INNER = re.compile(r";(\s*)(?=[=+\-@])")  # a spreadsheet may take a semicolon for the end of a cell
 MARKUP = re.compile(r"([\\`*\[\]|])")  # what makes code, emphasis, links, pictures and cells
-LINK = re.compile(r"(?i)\b(www)\.|:(?=//)")  # what Markdown makes a link without any brackets
+LINK = re.compile(r"(?i)(www)\.|:(?=//)")  # what Markdown makes a link without any brackets
 
 
 def line(text: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -15,13 +16,14 @@ import yaml
 from rules import RULES
 from rules.check.rule import CHECKS
 from sandbox.cli import catalogue, main
-from sandbox.cli.options import BAD_INPUT, COMMANDS, FAILED, FOUND_WRONG, IN_USE, INTERRUPTED, OK
+from sandbox.cli.options import BAD_INPUT, COMMANDS, EXECUTOR, FAILED, FOUND_WRONG, IN_USE, INTERRUPTED, OK
 from sandbox.cli.parser import parser_for
 from sandbox.cli.words import understood
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.sweep import swept
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.reading import from_dict, from_words, valid_options
+from sandbox.executors import EXECUTORS
 from tests.conftest import ROOT
 
 TINY = [
@@ -145,9 +147,9 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["run", "--task.name", "yingyang"], "unknown task 'yingyang'; nearest: 'yinyang'"),
         (["run", "--network.neuron.name", "lift"], "unknown neuron 'lift'; nearest: 'lif'"),
         (["run", "--rule.options", "{learn: 1}"], "unknown option of rule 'bptt' 'learn'"),
-        (["run", "--epoch", "3"], "nearest: 'epochs'"),
+        (["run", "--epoch", "3"], "nearest: --epochs; --help-all lists all options"),
         (["run", "--epochs", "0"], "epochs=0: give a whole number"),
-        (["compare", "--seed", "3"], "nearest: 'seeds'"),
+        (["compare", "--seed", "3"], "nearest: --seeds"),
         (["validate", "izhikevic"], "unknown neuron 'izhikevic'"),
         (["check", "hzoo"], "unknown rule 'hzoo'; nearest: 'hzo'"),
         (["report", "nowhere"], "nowhere is not a run folder"),
@@ -159,7 +161,20 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
             "unknown key of rules[1] 'option'; nearest: 'options'",
         ),
         (["compare", "--sweep", "rule.options.lr=0.1"], "write a setting and a list, as in --sweep rule.options.lr="),
-        (["compare", "--rule", "bptt"], "nearest: 'rules'; --help-all lists all options"),
+        (["compare", "--rule", "bptt"], "nearest: --rules; --help-all lists all options"),
+        (["tune", "--config", "x.yaml"], "give FILE without a name: sandbox tune FILE"),
+        (["tune", "--rules", "bptt"], "valid: --data-dir, --executor, --executor-options, --help-all, --jobs, --json,"),
+        (["run", "--executor", "ray"], "valid: --accept-changes, "),
+        (["resume", "x", "--accept_change"], "nearest: --accept-changes"),
+        (["run", "--checkpoint-step", "5"], "nearest: --checkpoint_steps"),
+        (["table", "a", "b"], "unrecognized arguments: b\ngive one FOLDER: sandbox table FOLDER"),
+        (["run", "bptt"], "unrecognized arguments: bptt\nnames of options begin with two dashes"),
+        (["compare", "--jobs", '"2"'], "--jobs='2': give a whole number of at most 63 bits; this is text, leave out"),
+        (["tune", "demo", "--trials", "2.5"], "--trials=2.5: give a whole number of at most 63 bits"),
+        (["validate", "lif", "--dt", "fast"], "--dt='fast': give a finite number"),
+        (["check", "bptt", "--options", '{lr: "0.1"}'], "lr='0.1': give a finite number; this is text"),
+        (["check", "bptt", "--options", "3"], "--options=3: give names with their values"),
+        (["validate", "lif", "--options", "{"], "--options is not valid YAML"),
         (["run", "--seed", "9" * 20], "give a whole number of at most 63 bits"),
         (["validate", "lif", "--dt", "0"], "dt=0.0: give a number above 0"),
         (["check", "rules.check.toy:smooth"], "is a Static; name a function that returns a rules.LearningRule"),
@@ -187,6 +202,8 @@ def test_bad_input_is_answered(words, message, tmp_path, capsys, monkeypatch):
     assert code == BAD_INPUT
     assert "error: " in err
     assert message in err
+    assert "print_shtab" not in err
+    assert not err.startswith("folder: ")  # nothing has begun
     assert "Traceback" not in err
 
 
@@ -214,6 +231,12 @@ def test_every_subcommand_has_help_with_an_example(name, capsys):
     assert f"example:\n  sandbox {name}" in shown
     assert "--json" in shown
     assert max(map(len, shown.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("name", [n for n, command in COMMANDS.items() if EXECUTOR in command.options])
+def test_help_names_every_executor(name, capsys):
+    shown = call(capsys, name, "--help")[1].split("--executor NAME")[1]
+    assert set(EXECUTORS) <= set(re.findall(r"\w+", shown.partition("--executor-options")[0]))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -254,6 +277,9 @@ def test_all_options_have_a_sentence(name, capsys):
         ("compare", ["--sweep", "rule.options.lr=[1, 2]"], ['--sweep=["rule.options.lr=[1, 2]"]']),
         ("validate", ["--json", "lif", "--tiers", "limit"], ["--json", "lif", "--tiers=[limit]"]),
         ("list", ["rules", "--out", "x"], ["rules", "--out", "x"]),
+        ("run", ["--checkpoint-steps", "5", "--data_dir=a-b"], ["--checkpoint_steps=5", "--data-dir=a-b"]),
+        ("compare", ["--checkpoint-steps=5", "--help_all"], ["--experiment.checkpoint_steps=5", "--help-all"]),
+        ("resume", ["a_b", "--accept_changes", "--data_dir", "c_d"], ["a_b", "--accept-changes", "--data-dir", "c_d"]),
     ],
 )
 def test_shorthands(command, typed, spelled):

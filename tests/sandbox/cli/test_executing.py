@@ -78,7 +78,11 @@ def test_a_file_names_the_executor(tmp_path, capsys, text):
         (["--executor", "{name: 3}"], "executor: {'name': 3}: give a name, or a name and options"),
         (["--executor", "shared", "--executor-options", "{lease: -1}"], "lease=-1.0: give a time in seconds above 0"),
         (["--executor", "shared", "--executor-options", "{lase: 1}"], "unknown option of executor 'shared' 'lase'"),
-        (["--executor-options", "{lease: 1}"], "unknown option of executor 'local' 'lease'"),
+        (["--executor-options", "{lease: 1}"], "unknown option of executor 'local' 'lease'; there are none"),
+        (["--executor", "shared", "--executor-options", '{lease: "30"}'], "lease='30': give a finite number; this is"),
+        (["--executor-options", "3"], "--executor-options=3: give names with their values"),
+        (["--rules", "bptx"], "unknown rule 'bptx'"),
+        (["--track", "tensorbord"], "unknown tracker 'tensorbord'"),
         (["--executor", "shared", "--jobs", "0"], "jobs=0: give the number of processes, at least 1"),
     ],
 )
@@ -86,6 +90,7 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, capsys, words, 
     code, _, errors = said(capsys, "compare", *TINY, *words, "--out", str(tmp_path / "r"))
     assert code == BAD_INPUT
     assert message in errors
+    assert "folder: " not in errors
     assert not (tmp_path / "r").exists()
 
 
@@ -104,7 +109,7 @@ def test_joining_what_is_finished(finished, capsys):
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
     code, out, errors = said(capsys, "compare", "--join", str(finished))
     assert (code, errors) == (OK, f"folder: {finished}\n")
-    assert out.startswith("2 jobs are done, 0 of them here; ")
+    assert out == f"2 jobs are done, 0 of them here; {finished / 'table.json'} was there before\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -57,12 +58,13 @@ SAID = [
 
 
 @pytest.mark.parametrize(("error", "message"), SAID)
-def test_a_cluster_that_does_not_take_us(tmp_path, installed, error, message):
+def test_a_cluster_that_does_not_take_us(tmp_path, installed, monkeypatch, error, message):
     def init(**settings):
         assert settings["address"] == "10.0.0.1:6379"
         raise error
 
     installed.init = init
+    monkeypatch.setattr(socket, "create_connection", lambda place, timeout: SimpleNamespace(close=lambda: None))
     with pytest.raises(ValueError, match=message):
         make("ray", 2, {"address": "10.0.0.1:6379"}).submit([Steps(tmp_path / "a")], tmp_path)
 
@@ -76,6 +78,18 @@ def test_without_an_address_a_cluster_is_raised(tmp_path, installed):
 
     installed.init = init
     with pytest.raises(ValueError, match="Ray does not start: seen"):
+        make("ray", 2).submit([Steps(tmp_path / "a")], tmp_path)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_answers_is_refused_before_ray_tries(tmp_path, installed, monkeypatch, scheme):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    said = f"no cluster answers at {scheme}127.0.0.1:{port} .Connection refused.; start one with `ray start --head`"
+    with pytest.raises(ValueError, match=said):  # and `init`, which the fake lacks, is not called
+        make("ray", 2, {"address": f"{scheme}127.0.0.1:{port}"}).submit([Steps(tmp_path / "a")], tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:99999")
+    with pytest.raises(ValueError, match="no cluster answers at 127.0.0.1:99999"):
         make("ray", 2).submit([Steps(tmp_path / "a")], tmp_path)
 
 

@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandbox.machine import text
@@ -108,6 +108,8 @@ def test_numbers_stay_numbers(value):
 
 
 @given(HOSTILE)
+@example("=1+1www.e.org")
+@example("awww.e.org")
 def test_markdown_has_no_markup(name):
     found = text.markdown(name)
     assert hidden(found) == []
