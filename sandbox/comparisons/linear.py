@@ -64,7 +64,7 @@ def linear_data(made: Any) -> str | None:
 
 
 def _kept(folder: Path, task: str, data: str, wanted: str) -> Scale | None:
-    """Return what the table of the comparison in a folder kept of some data; None if there is none, or it was edited."""
+    """Return what the table of the comparison in a folder kept of some data; None without it, or if it was edited."""
     try:
         if seal.unsealed(folder, seal.WHOLE):
             return None
