@@ -33,7 +33,7 @@ def said(error: Exception) -> str:
     r"""Return what an error says about a file that others may have edited, on one line and without names of code.
 
     >>> said(ValueError("a.json is not valid\nJSON")), said(KeyError("rows"))
-    ("a.json is not valid JSON", "a file is damaged: it lacks 'rows'")
+    ('a.json is not valid JSON', "a file is damaged: it lacks 'rows'")
     """
     if isinstance(error, KeyError):
         return f"a file is damaged: it lacks {error}"
