@@ -27,4 +27,5 @@ def text_of(found: Findings, wrong: int) -> str:
     for name, findings in found.items():
         lines.append(name)
         lines += [f"  {finding.state:<5}  {finding.what}: {finding.why}" for finding in findings]
-    return "\n".join([*lines, "all that can be checked holds" if wrong == 0 else f"{wrong} things do not hold"])
+    count = "1 thing does not hold" if wrong == 1 else f"{wrong} things do not hold"
+    return "\n".join([*lines, "all that can be checked holds" if wrong == 0 else count])

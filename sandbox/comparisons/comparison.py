@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from rules.fields import check_fields
 from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
-from sandbox.comparisons.linear import linear_baseline, scale_of
+from sandbox.comparisons.linear import linear_baseline, made_of, scale_beside
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint, folder_name
@@ -198,8 +198,13 @@ class Planned(NamedTuple):
         require_one_mode(done, self.accept)
         task = self.comparison.experiment.task.name
         runs = with_marks(paired_runs(sound), self.data.checksum, code)
-        table = make_table(task, runs, scale_of(self.data), damaged=sound.damaged, unfit=self.unfit, revisions=made)
+        rows = [run for found in runs.values() for run in found]
+        scale = scale_beside(rows, task, self.data)
+        table = make_table(task, runs, scale, damaged=sound.damaged, unfit=self.unfit, revisions=made)
         made_with = folders.provenance(self.data.checksum, code)
+        others = made_of(rows) - {self.data.checksum}
+        if others and scale.why is None:  # the linear model is that of the runs, whose data are no longer here
+            made_with["linear_data_sha256"] = others.pop()
         write_sealed(self.folder, {"provenance.json": made_with, "table.json": table})
         return table
 

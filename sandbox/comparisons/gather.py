@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.comparisons.linear import Scale, scale_of
+from sandbox.comparisons.linear import scale_beside
 from sandbox.comparisons.table import BASELINE, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.given import Given
 from sandbox.machine.files import read_json
+from sandbox.machine.text import said
+from sandbox.runs import attempts
 from sandbox.runs.arrays import attached
 from sandbox.runs.finished import (
     FinishedRun,
@@ -71,41 +73,47 @@ def gather(
         )
     sound = sort_out(places)
     damaged |= sound.damaged
-    require_pairs(sound.runs)
+    _require_pairs(folder, sound.runs, damaged)
     done = [run for found in sound.runs.values() for run in found]
     revisions = require_one_revision(done, mixed_revisions)
     place, first = next(iter(configs.items()))
-    scale, checksum = _scale(attached(first, place), done, data_dir)
-    require_same_sources(done, checksum, accept=accept_changes)
+    experiment = attached(first, place)
+    unloaded = ":" in experiment.task.name and not isinstance(experiment.task, Given)  # code, which is not run
+    data = None if unloaded else experiment.load(data_dir)
+    require_same_sources(done, None if data is None else data.checksum, accept=accept_changes)
     require_one_mode(done, accept_changes)
-    runs = with_marks(sound.runs, checksum)
+    checksum, code = _known_sources(done)
+    runs = with_marks(sound.runs, checksum if data is None else data.checksum, code)
+    scale = scale_beside(done, first.task.name, data)
     return make_table(first.task.name, runs, scale, damaged=damaged, revisions=revisions)
 
 
-def _scale(experiment: Experiment, done: Sequence[FinishedRun], data_dir: str | None) -> tuple[Scale, str | None]:
-    """Return what accuracies are seen beside, and the checksum of the data.
-
-    A task that is code is not run: its linear model is the one that a comparison of the same data kept.
-    """
-    if isinstance(experiment.task, Given) or ":" not in experiment.task.name:
-        data = experiment.load(data_dir)
-        return scale_of(data), data.checksum
-    kept = (_kept(run, experiment.task.name) for run in done)
-    unknown = f"the task {experiment.task.name} is code, which a table does not run, and no comparison kept it"
-    measure = done[0].measure if done else "accuracy"
-    return next((scale for scale in kept if scale is not None), Scale(None, None, measure, unknown)), None
-
-
-def _kept(run: FinishedRun, task: str) -> Scale | None:
-    """Return what the table of the comparison that a run is part of kept of the run's data; None if there is none."""
+def _require_pairs(folder: Path, runs: Mapping[str, Sequence[FinishedRun]], damaged: Mapping[str, str]) -> None:
+    """Raise ValueError for rules without the same seeds; damaged runs, which may be why, are named first."""
     try:
-        table, made = (read_json(run.folder.parent / name) for name in ("table.json", "provenance.json"))
-        linear, chance, measure = table["linear"], table["chance"], table["measure"]
-        same = table["task"] == task and made["data_sha256"] == run.data is not None and measure == run.measure
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    known = all(number is None or type(number) in (int, float) for number in (linear, chance))
-    return Scale(linear, chance, measure) if same and known else None
+        require_pairs(runs)
+    except ValueError as error:
+        if not damaged:
+            raise
+        lines = "\n".join(f"  {name}: {why}" for name, why in damaged.items())
+        raise ValueError(
+            f"{folder} holds {len(damaged)} damaged run folder{'s' if len(damaged) > 1 else ''}; restore what is "
+            f"damaged, or remove it and run it again:\n{lines}\nWithout what is damaged, {error}"
+        ) from error
+
+
+def _known_sources(done: Sequence[FinishedRun]) -> tuple[str | None, dict[str, str]]:
+    """Return the data and the code of the user's own as the comparison of the runs last saw them.
+
+    By these its table marks runs of earlier data or code, which were accepted; without a comparison, nothing.
+    """
+    for folder in dict.fromkeys(run.folder.parent for run in done):
+        if (folder / "table.json").exists() and (folder / attempts.NAME).exists():
+            made = read_json(folder / attempts.NAME)
+            checksum = made.get("data_sha256") if isinstance(made, dict) else None
+            code = attempts.code_of(made) if isinstance(made, dict) else {}
+            return (checksum if isinstance(checksum, str) else None), code
+    return None, {}
 
 
 def _commands(configs: dict[Path, Experiment]) -> str:
@@ -133,7 +141,7 @@ def _configs(folder: Path) -> tuple[dict[Path, Experiment], dict[str, str]]:
                 built[key] = load(Experiment, path)
             found[path] = replace(built[key], seed=seed)
         except Exception as error:  # a damaged file may raise anything
-            damaged[path.name] = f"config.yaml cannot be read ({type(error).__name__})"
+            damaged[path.name] = f"config.yaml cannot be read ({said(error)})"
     return found, damaged
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from sandbox.machine.files import read_json
+from sandbox.runs import seal
+from sandbox.runs.finished import FinishedRun
 from sandbox.tasks.base import Dataset
 from sandbox.tasks.splits import Split
 
@@ -20,6 +25,57 @@ class Scale(NamedTuple):
 def scale_of(data: Dataset) -> Scale:
     """Return the linear model, chance and measure of a data set; R2 of the mean, and F1 of no label, are 0."""
     return Scale(linear_baseline(data), 0.0 if data.classes is None else 100 / data.classes, data.measure)
+
+
+def scale_beside(runs: Sequence[FinishedRun], task: str, data: Dataset | None) -> Scale:
+    """Return what runs are seen beside: the linear model on the data that they learned from, and no other.
+
+    Runs of several data sets, or of data that are not those here now, have one only if a comparison of them kept it.
+
+    Args:
+        runs: of one table.
+        task: its name.
+        data: the data as they are now; None for a task that is code, where that is not to be run.
+    """
+    made = made_of(runs)
+    if data is not None and made <= {data.checksum}:
+        return scale_of(data)
+    for checksum in made if len(made) == 1 else ():
+        for folder in dict.fromkeys(run.folder.parent for run in runs):
+            kept = _kept(folder, task, checksum, runs[0].measure)
+            if kept is not None:
+                return kept
+    if data is None and len(made) < 2:
+        why = f"the task {task} is code, which a table does not run, and no comparison kept it"
+    else:
+        why = "not all runs were made with the data that are here now"
+    return Scale(None, None, runs[0].measure if runs else "accuracy", why)
+
+
+def made_of(runs: Sequence[FinishedRun]) -> set[str]:
+    """Return the SHA-256 of all data that runs were made with; those of earlier versions did not record it."""
+    return {run.data for run in runs if run.data is not None}
+
+
+def linear_data(made: Any) -> str | None:
+    """Return the SHA-256 of the data that the linear model in a table is of, by the comparison's provenance."""
+    found = made.get("linear_data_sha256", made.get("data_sha256")) if isinstance(made, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _kept(folder: Path, task: str, data: str, wanted: str) -> Scale | None:
+    """Return what the table of the comparison in a folder kept of some data; None without it, or if it was edited."""
+    try:
+        if seal.unsealed(folder, seal.WHOLE):
+            return None
+        table, made = (read_json(folder / name) for name in ("table.json", "provenance.json"))
+        linear, chance, measure = table["linear"], table["chance"], table["measure"]
+        same = table["task"] == task and linear_data(made) == data and measure == wanted
+        same = same and "without_linear" not in table
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known = all(number is None or type(number) in (int, float) for number in (linear, chance))
+    return Scale(linear, chance, measure) if same and known else None
 
 
 def linear_baseline(data: Dataset) -> float | None:

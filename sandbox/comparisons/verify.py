@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sandbox.comparisons.comparison import compared_runs
+from sandbox.comparisons.linear import linear_data, made_of
 from sandbox.comparisons.ranking import make_overall
 from sandbox.comparisons.table import make_rows
+from sandbox.config.experiment import Experiment
 from sandbox.machine import files
+from sandbox.machine.text import said
 from sandbox.runs import seal
 from sandbox.runs.finished import by_rule, with_marks
-from sandbox.runs.folder import FORMAT, format_of, kind_of
+from sandbox.runs.folder import FORMAT, format_of, kind_of, load
 from sandbox.runs.verify import FAILS, HOLDS, OPEN, Finding, verify_run
 
 Findings = dict[str, list[Finding]]  # by folder, relative to the one that was asked for
@@ -45,18 +49,18 @@ def _verified(place: Path, data_dir: str | None) -> list[Finding]:
     try:
         kind = kind_of(place)
     except (OSError, ValueError) as error:
-        return [Finding("configuration", FAILS, " ".join(str(error).split()))]
+        return [Finding("configuration", FAILS, said(error))]
     if kind == "run":
         return verify_run(place, data_dir)
-    what, check = WHOLE[kind]
-    return [Finding("seal", *_checked(_seal, place)), Finding(what, *_checked(check, place))]
+    checks = [("seal", _seal), WHOLE[kind], *([("runs", _runs)] if kind == "comparison" else [])]
+    return [Finding(what, *_checked(check, place)) for what, check in checks]
 
 
 def _checked(check: Callable[[Path], tuple[str, str]], place: Path) -> tuple[str, str]:
     try:
         return check(place)
     except Exception as error:  # a damaged file may raise anything
-        return FAILS, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return FAILS, said(error)
 
 
 def _seal(folder: Path) -> tuple[str, str]:
@@ -89,7 +93,23 @@ def _table(folder: Path) -> tuple[str, str]:
     )
     if wrong:
         return FAILS, f"table.json is not that of the runs: {', '.join(wrong)}"
+    if kept.get("linear") is not None and not made_of(runs) <= {linear_data(made)}:
+        return FAILS, "table.json has a linear model of other data than those the runs learned from"
     return HOLDS, f"table.json follows from its {len(runs)} runs"
+
+
+def _runs(folder: Path) -> tuple[str, str]:
+    """Return whether each rule and seed has one folder; a configuration that cannot be read has a line of its own."""
+    places: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("config.yaml")):
+        with suppress(Exception):  # a damaged file may raise anything
+            if kind_of(path.parent) == "run":
+                experiment: Experiment = load(Experiment, path.parent)
+                places.setdefault(experiment.identity, []).append(path.parent.relative_to(folder).as_posix())
+    twins = [" and ".join(found) for found in places.values() if len(found) > 1]
+    if twins:
+        return FAILS, f"{'; '.join(twins)}: folders of the same run, which a table counts once; remove the copy"
+    return HOLDS, "each rule and seed has one folder"
 
 
 def _timeless(row: dict[str, Any]) -> dict[str, Any]:

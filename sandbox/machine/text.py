@@ -29,6 +29,21 @@ def line(text: object) -> str:
     return "".join(_seen(letter) for letter in str(text))
 
 
+def said(error: Exception) -> str:
+    r"""Return what an error says about a file that others may have edited, on one line and without names of code.
+
+    >>> said(ValueError("a.json is not valid\nJSON")), said(KeyError("rows"))
+    ('a.json is not valid JSON', "a file is damaged: it lacks 'rows'")
+    """
+    if isinstance(error, KeyError):
+        return f"a file is damaged: it lacks {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, (OSError, ValueError)) or type(error).__module__.startswith("sandbox."):
+        return " ".join(str(error).split())
+    return "a file is damaged: what it holds is of another kind than a run writes"
+
+
 def terminal(text: object) -> str:
     """Return a text of several lines for a terminal; only their ends stay of what is hidden."""
     return "\n".join(line(part) for part in str(text).split("\n"))

@@ -22,6 +22,7 @@ from sandbox.runs import folder as folders
 
 NAME = "provenance.json"
 ACCEPT = "go on with the change and have it marked in tables (--accept-changes)"
+LOST = "does not record the attempt that wrote the checkpoint beside it: it is missing, or was edited"
 PACKAGES = ("rules", "sandbox")
 
 
@@ -72,7 +73,9 @@ def project_sha256() -> str:
     return digest.hexdigest()
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any], returned: bool = False) -> dict[str, str]:
+def changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], returned: bool = False, did: str = "begun"
+) -> dict[str, str]:
     """Return what has changed since an earlier attempt: a word for it, as tables name it, and a clause.
 
     What one of the two does not record, because an earlier version wrote it or a file is not here, is passed over.
@@ -81,22 +84,23 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any], returned: bool = 
         before: provenance of the earlier attempt.
         now: that of the present one.
         returned: whether a finished run is only returned, so that its project's revision may be an earlier one.
+        did: what the earlier attempt did with the run.
     """
     found = {}
     code, now_code = code_of(before), code_of(now)
     for name in sorted(code.keys() & now_code.keys()):
         if code[name] != now_code[name]:
-            found[name] = f"{name} has changed since {{folder}} was begun"
+            found[name] = f"{name} has changed since {{folder}} was {did}"
     if _differ("data_sha256", before, now):
-        found["data"] = "the data have changed since {folder} was begun, or `load` draws without a fixed seed"
+        found["data"] = f"the data have changed since {{folder}} was {did}, or `load` draws without a fixed seed"
     ran, runs = kernels_of(before), kernels_of(now)
     if ran is not None and runs is not None and ran != runs:
         found["kernels"] = (
-            f"{{folder}} was begun in the mode {ran} of the kernels, and this is {runs}, which rounds sums otherwise"
+            f"{{folder}} was {did} in the mode {ran} of the kernels, and this is {runs}, which rounds sums otherwise"
         )
     if not returned and revision_changed(before, now):
         found["revision"] = (
-            f"{{folder}} was begun by revision {before['revision']} of this project, and this is {now['revision']}"
+            f"{{folder}} was {did} by revision {before['revision']} of this project, and this is {now['revision']}"
         )
         if before["revision"] == now["revision"]:
             found["revision"] += ", with other changes that are not committed"

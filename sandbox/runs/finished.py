@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sandbox.machine import files
+from sandbox.machine.text import said
 from sandbox.measures import measured, score
 from sandbox.microscope import Row, journal, read_rows
 from sandbox.runs import attempts
@@ -174,7 +175,7 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
         score(result["test"]), score(result["validation"]), score(result["train"]), run.area
         dict(result["cost"]), list(result["health"]), result["parameters_trained"]
     except (OSError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        raise ValueError(said(error)) from error
     return [run]
 
 
@@ -188,11 +189,22 @@ def require_pairs(runs: Mapping[str, Sequence[FinishedRun]]) -> None:
     """Raise ValueError, with the seeds of each rule, if rules were not run with the same seeds."""
     seeds = {label: sorted(run.seed for run in found) for label, found in runs.items()}
     if len({tuple(found) for found in seeds.values()}) > 1:
-        lines = "\n".join(f"  {label}: {', '.join(map(str, found))}" for label, found in seeds.items())
-        raise ValueError(
-            "the rules were not run with the same seeds, so paired differences cannot be computed; "
-            f"run the missing seeds:\n{lines}"
+        every = {seed for found in seeds.values() for seed in found}
+        lines = "\n".join(
+            f"  {label}: {_listed(found)}{_missing(every - set(found))}" for label, found in seeds.items()
         )
+        raise ValueError(
+            "the rules were not run with the same seeds, so paired differences cannot be computed; run those that are "
+            f"missing. Seeds by rule:\n{lines}"
+        )
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds))) or "none"
+
+
+def _missing(seeds: Collection[int]) -> str:
+    return f" (missing: {_listed(seeds)})" if seeds else ""
 
 
 def require_one_revision(found: Sequence[FinishedRun], mixed: bool, now: str | None = None) -> dict[str, int]:

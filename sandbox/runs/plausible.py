@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.machine import files
+from sandbox.machine.text import said
 from sandbox.measures import MEASURES
 
 SHARES = ("accuracy", "f1")  # from 0 to 1, as are the measures that begin with these names: accuracy_at_3
@@ -35,8 +36,12 @@ def impossible(folder: Path) -> list[str]:
             try:
                 found += [f"{name}: {line}" for line in check(folder / name)]
             except (OSError, ValueError, RecursionError) as error:
-                found.append(f"{name} is not valid JSON ({type(error).__name__}: {error})")
+                found.append(f"{name} is not valid JSON ({_why(error)})")
     return found
+
+
+def _why(error: Exception) -> str:
+    return "it is nested too deep" if isinstance(error, RecursionError) else said(error)
 
 
 def _of_result(path: Path) -> Iterator[str]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sandbox.config.experiment import Experiment
 from sandbox.config.given import Given
+from sandbox.machine.text import said
+from sandbox.microscope import journal
 from sandbox.runs import attempts, checkpoint, seal
 from sandbox.runs.arrays import attached
-from sandbox.runs.continuing import continued
+from sandbox.runs.continuing import own_checkpoint
 from sandbox.runs.folder import FORMAT, format_of, load
+from sandbox.runs.growing import Growing
 from sandbox.runs.plausible import impossible
 from sandbox.tasks import TASKS
 from sandbox.tasks.files import offline
 
 OWN_TASKS = {f"{task.__module__}:{task.__qualname__}" for task in TASKS.values()}  # as a task object is written down
+Saved = Callable[[], dict[str, Any] | None]  # returns the checkpoint
 HOLDS, FAILS, OPEN = "ok", "WRONG", "-"  # how the line of a finding begins; the last is for what cannot be checked
 
 
@@ -46,13 +52,15 @@ def verify_run(folder: Path, data_dir: str | None = None) -> list[Finding]:
     try:
         experiment: Experiment = load(Experiment, folder)
     except Exception as error:  # a damaged file may raise anything
-        return [Finding("configuration", FAILS, f"config.yaml cannot be read ({_said(error)})")]
+        return [Finding("configuration", FAILS, f"config.yaml cannot be read ({said(error)})")]
+    saved = cache(lambda: own_checkpoint(folder, experiment))  # it may be large
     checks: dict[str, Callable[[Path, Experiment], tuple[str, str]]] = {
         "configuration": _configuration,
         "seal": _seal,
         "numbers": _numbers,
-        "checkpoint": _checkpoint,
-        "attempts": _attempts,
+        "checkpoint": lambda folder, experiment: _checkpoint(folder, saved),
+        "metrics": lambda folder, experiment: _metrics(folder, saved),
+        "attempts": lambda folder, experiment: _attempts(folder, saved),
         "code": _code,
         "data": lambda folder, experiment: _data(folder, experiment, data_dir),
         "kernels": _kernels,
@@ -64,11 +72,7 @@ def _checked(check: Callable[[Path, Experiment], tuple[str, str]], *about: Any) 
     try:
         return check(*about)
     except Exception as error:  # a damaged file may raise anything, and the other lines are wanted all the same
-        return FAILS, _said(error)
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return FAILS, said(error)
 
 
 def _configuration(folder: Path, experiment: Experiment) -> tuple[str, str]:
@@ -99,23 +103,41 @@ def _numbers(folder: Path, experiment: Experiment) -> tuple[str, str]:
     return (FAILS, "; ".join(wrong)) if wrong else (HOLDS, "all are possible")
 
 
-def _checkpoint(folder: Path, experiment: Experiment) -> tuple[str, str]:
+def _checkpoint(folder: Path, saved: Saved) -> tuple[str, str]:
     if not (folder / checkpoint.NAME).exists():
         done = (folder / "result.json").exists()
         return (FAILS, "there is none, and the run is finished") if done else (OPEN, "there is none yet")
     if format_of(folder) < FORMAT:
         return OPEN, "not checked: an earlier version wrote it, without a checksum"
-    state = continued(folder, experiment)
-    assert state is not None
+    saved()
     return HOLDS, "its checksum is right, and it belongs to this run"
 
 
-def _attempts(folder: Path, experiment: Experiment) -> tuple[str, str]:
+def _metrics(folder: Path, saved: Saved) -> tuple[str, str]:
+    """Return whether the files that grow while a run learns begin as its checkpoint says."""
+    try:
+        state = saved() if format_of(folder) >= FORMAT else None
+    except Exception:  # a damaged file may raise anything; the line of the checkpoint says it
+        return OPEN, "not checked: the checkpoint that counts them cannot be used"
+    if state is None:
+        return OPEN, "not checked: there is no checkpoint that counts them"
+    for part, name in (("metrics", "metrics.jsonl"), ("looks", journal.NAME)):
+        Growing(folder / name).require(state[part])
+    return HOLDS, f"{state['metrics']['bytes']} bytes are as the checkpoint counts them"
+
+
+def _attempts(folder: Path, saved: Saved) -> tuple[str, str]:
     made = attempts.read(folder)
     tries = made.get("attempts", [])
+    if format_of(folder) < FORMAT and not tries:
+        return OPEN, "not recorded: an earlier version wrote it"
+    with suppress(Exception):  # the line of the checkpoint says what is wrong with it
+        state = saved()
+        if state is not None and all(attempts.changes(each, state["bound"]) for each in tries):
+            return FAILS, f"{attempts.NAME} {attempts.LOST}"
     if not tries:
-        earlier = format_of(folder) < FORMAT
-        return (OPEN, "not recorded: an earlier version wrote it") if earlier else (OPEN, "none is recorded")
+        begun = (folder / "metrics.jsonl").exists()
+        return (FAILS, f"{attempts.NAME} is missing, or records none") if begun else (OPEN, "none is recorded")
     count = f"{len(tries)} attempt{'s' if len(tries) > 1 else ''}, revision {made.get('revision', 'unknown')[:12]}"
     if made.get("changed"):
         return FAILS, f"{count}; it was continued with another: {', '.join(map(str, made['changed']))}"

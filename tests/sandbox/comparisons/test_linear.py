@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -10,7 +13,16 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.preprocessing import StandardScaler
 
 from sandbox import LazySplit, Task
+from sandbox.comparisons.comparison import Comparison, compare
+from sandbox.comparisons.gather import gather
 from sandbox.comparisons.linear import linear_baseline
+from sandbox.comparisons.table import format_table
+from sandbox.comparisons.verify import verify
+from sandbox.config.registry import Choice
+from sandbox.machine import files
+from sandbox.runs.verify import HOLDS
+from tests.sandbox.runs.test_run import TINY
+from tests.sandbox.runs.test_sources import TASK
 
 RNG = np.random.default_rng(0)
 X = RNG.random((200, 4))
@@ -44,3 +56,49 @@ def test_none_where_a_linear_model_does_not_apply():
     data = Task.from_arrays(X, X[:, 0]).load()
     for each in (sequences, padded, data._replace(train=LazySplit([(x, x[0]) for x in X]))):
         assert linear_baseline(each) is None
+
+
+@pytest.fixture
+def drifting(tmp_path, monkeypatch):
+    """A comparison on a task that reads a file, and a function that writes other data into it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(TASK.format(seed=0).replace("(0)", "(int(open('seed.txt').read()))"))
+
+    def draw(seed):
+        (tmp_path / "seed.txt").write_text(str(seed))
+
+    draw(0)
+    return Comparison(replace(TINY, epochs=1, task=Choice("own.py:Drawn")), ["bptt"], seeds=1), draw
+
+
+def test_the_linear_model_is_that_of_the_data_of_the_runs(drifting, tmp_path):
+    plan, draw = drifting
+    before = compare(plan, tmp_path / "c", jobs=1)
+    fresh = []
+    for seed in (1, 2):  # again and again: what was kept is kept
+        draw(seed)
+        fresh.append(linear_baseline(plan.experiment.load()))
+        after = compare(plan, tmp_path / "c", jobs=1, accept_changes=True)
+        assert after["linear"] == before["linear"]
+        assert {finding.state for finding in verify(tmp_path / "c")["."]} == {HOLDS}
+        again = gather(tmp_path / "c")
+        assert again["linear"] == before["linear"]
+        assert [row["changed"] for row in again["rows"]] == [["data"], ["data"]]
+        assert [row["changed"] for row in after["rows"]] == [["data"], ["data"]]
+    assert before["linear"] not in fresh
+
+
+def test_a_linear_model_of_other_data_is_left_out_with_a_reason(drifting, tmp_path):
+    plan, draw = drifting
+    compare(plan, tmp_path / "c", jobs=1)
+    draw(1)
+    kept = files.read_json(tmp_path / "c" / "table.json")
+    files.write_json(tmp_path / "c" / "table.json", {**kept, "linear": 99.0})  # edited, so that it does not count
+    table = compare(plan, tmp_path / "c", jobs=1, accept_changes=True)
+    assert table["linear"] is None
+    assert "no linear classifier: not all runs were made with the data that are here now" in format_table(table)
+    shutil.rmtree(next((tmp_path / "c").glob("*bptt*")))
+    table = compare(plan, tmp_path / "c", jobs=1, accept_changes=True)  # runs of both
+    assert table["linear"] is None
+    assert {row["rule"]: row["changed"] for row in table["rows"]} == {"bptt": [], "readout_only": ["data"]}
+    assert gather(tmp_path / "c", accept_changes=True)["rows"][0]["changed"] == []

@@ -25,7 +25,7 @@ from tests.sandbox.runs.test_run import TINY, Stop, _stop
 from tests.sandbox.runs.test_sources import RULE, TASK
 
 ONE = replace(TINY, epochs=1)
-WHAT = ["configuration", "seal", "numbers", "checkpoint", "attempts", "code", "data", "kernels"]
+WHAT = ["configuration", "seal", "numbers", "checkpoint", "metrics", "attempts", "code", "data", "kernels"]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,7 @@ def test_what_was_left_alone_holds_and_nothing_is_written(place, capsys):
     assert found["folders"]["c"] == [
         {"what": "seal", "state": HOLDS, "why": "3 files are as the command left them"},
         {"what": "table", "state": HOLDS, "why": "table.json follows from its 4 runs"},
+        {"what": "runs", "state": HOLDS, "why": "each rule and seed has one folder"},
     ]
     assert [each["what"] for each in found["folders"][f"c/{ONE.identity}"]] == WHAT
     assert {each["state"] for each in found["folders"][f"c/{ONE.identity}"]} == {HOLDS}
@@ -232,3 +233,64 @@ def test_a_comparison_without_its_provenance_or_its_seal_is_found(place):
     assert "provenance.json is missing" in why(place / "c", "seal")
     (place / "c" / NAME).unlink()
     assert states(place / "c")["seal"] == FAILS
+
+
+@pytest.mark.parametrize("cut", ["edited", "short", "gone"])
+def test_metrics_of_a_stopped_run_are_those_that_its_checkpoint_counts(place, cut):
+    path = place / "stopped" / "metrics.jsonl"
+    assert states(place / "stopped")["metrics"] == HOLDS
+    whole = path.read_text()
+    path.write_text(whole + "{}")  # a line after the checkpoint, half written, is dropped by resume
+    assert states(place / "stopped")["metrics"] == HOLDS
+    if cut == "gone":
+        path.unlink()
+    else:
+        path.write_text(whole[: whole.rindex("{")] if cut == "short" else whole.replace('"step": 0', '"step": 1'))
+    assert states(place / "stopped")["metrics"] == FAILS
+    assert "metrics.jsonl is damaged" in why(place / "stopped", "metrics")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), "provenance.json does not record the attempt that wrote the checkpoint"),
+        (lambda path: path.write_text("{}"), "provenance.json does not record the attempt that wrote the checkpoint"),
+        (
+            lambda path: spoil(path.parent, path.name, lambda made: made["attempts"][0].update(data_sha256="0")),
+            "provenance.json does not record the attempt that wrote the checkpoint",
+        ),
+    ],
+)
+def test_a_checkpoint_without_the_attempt_that_wrote_it_is_found(place, change, message):
+    change(place / "stopped" / "provenance.json")
+    assert states(place / "stopped")["attempts"] == FAILS
+    assert why(place / "stopped", "attempts").startswith(message)
+
+
+def test_two_folders_of_one_run_in_a_comparison_are_found(place, capsys):
+    shutil.copytree(place / "c" / ONE.identity, place / "c" / "mine")
+    assert main(["verify", str(place / "c")]) == FOUND_WRONG
+    out = capsys.readouterr().out
+    assert f"WRONG  runs: mine and {ONE.identity}: folders of the same run" in out
+    assert out.endswith("\n1 thing does not hold\n")
+
+
+def test_an_edited_configuration_is_named_and_not_the_checkpoint(place):
+    named = place / TINY.identity
+    (place / "stopped").rename(named)
+    path = named / "config.yaml"
+    path.write_text(path.read_text().replace(f"epochs: {TINY.epochs}", f"epochs: {TINY.epochs + 1}"))
+    assert re.search("config.yaml has changed since the run was begun: it is now that of yin", why(named, "checkpoint"))
+
+
+def test_findings_have_no_names_of_errors(place):
+    for name in ("table.json", "config.yaml"):
+        (place / "c" / name).write_text("{}")
+        (place / "c" / ONE.identity / "result.json").write_text("{")
+        assert not re.search(r"[A-Za-z]+Error", str(verify(place)))
+
+
+def test_a_linear_model_of_other_data_than_those_of_the_runs_is_found(place):
+    spoil(place / "c", "provenance.json", lambda made: made.update(linear_data_sha256="0"))
+    (finding,) = (each for each in verify(place / "c")["."] if each.what == "table")
+    assert finding == ("table", FAILS, "table.json has a linear model of other data than those the runs learned from")

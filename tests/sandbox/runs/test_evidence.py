@@ -403,3 +403,43 @@ def test_a_checkpoint_says_which_run_it_belongs_to(stopped):
     assert state["bound"]["config_sha256"] == TINY.digest
     assert TINY.identity.endswith(TINY.digest[:8])
     assert state["bound"]["data_sha256"] == json.loads((stopped / "provenance.json").read_text())["data_sha256"]
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_checkpoint_without_its_provenance_is_refused(stopped, content):
+    path = stopped / "provenance.json"
+    whole = path.read_text()
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(ValueError, match=r"provenance.json does not record the attempt .* remove checkpoint.pt to"):
+        run(TINY, stopped)
+    assert path.exists() is (content is not None)
+    path.write_text(whole)
+    assert run(TINY, stopped)["steps"] == 12
+
+
+def test_what_another_attempt_continued_is_not_called_begun(stopped, monkeypatch):
+    monkeypatch.setattr(attempts, "effective", lambda *a: Effective("numba", "0.1"))
+    with pytest.raises(Stop):
+        run(TINY, stopped, progress=stop_after(11), accept_changes=True)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="was last continued in the mode numba 0.1 of the kernels, and this is plain"):
+        run(TINY, stopped)
+
+
+def test_an_edited_configuration_is_not_called_another_checkpoint(stopped):
+    named = stopped.parent / TINY.identity
+    stopped.rename(named)
+    path = named / "config.yaml"
+    path.write_text(path.read_text().replace(f"epochs: {TINY.epochs}", f"epochs: {TINY.epochs + 1}"))
+    with pytest.raises(ValueError, match="config.yaml has changed since the run was begun"):
+        run(replace(TINY, epochs=TINY.epochs + 1), named)
+
+
+def test_a_table_names_damaged_runs_before_the_seeds(done):
+    folder = done / ONE.identity
+    files.write_json(folder / "result.json", {})
+    with pytest.raises(ValueError, match="holds 1 damaged run folder") as caught:
+        gather(done)
+    lines = str(caught.value).splitlines()
+    assert lines[1].startswith(f"  {ONE.identity}: ")
+    assert "  bptt: 1 (missing: 0)" in lines

@@ -108,4 +108,4 @@ def test_what_is_wrong_in_the_small_files_is_named(tmp_path):
     write(tmp_path)
     (tmp_path / "test.json").write_text("[" * 100_000)
     (found,) = impossible(tmp_path)
-    assert found.startswith("test.json is not valid JSON (RecursionError")
+    assert found.startswith("test.json is not valid JSON (it is nested too deep)")
