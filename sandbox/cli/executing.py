@@ -16,6 +16,7 @@ from sandbox.executors.base import Executor, Work, guarded
 from sandbox.executors.session import find
 from sandbox.executors.shared import Shared
 from sandbox.machine.files import require_inside
+from sandbox.machine.text import command
 from sandbox.runs import folder as folders
 from sandbox.runs.job import Job
 from sandbox.runs.trust import require_trust
@@ -95,7 +96,7 @@ def _require_alone(given: Any) -> None:
     if others:
         raise ValueError(
             f"--join takes everything from the folder; leave out {', '.join(others)}: "
-            f"sandbox compare --join {given.join} --jobs {given.jobs}"
+            f"{command('compare', '--join', given.join, '--jobs', given.jobs)}"
         )
 
 

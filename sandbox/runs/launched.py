@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -16,6 +17,7 @@ from rules.team import ALONE, Team
 
 PATIENCE = timedelta(days=1)  # while the first process evaluates; torchrun ends all if one dies
 MOMENT = timedelta(seconds=10)  # until the first process has said what went wrong
+WATCH = 1.0  # [s] between two looks at whether torchrun still lives
 BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
@@ -38,6 +40,8 @@ def _number(variable: str) -> int:
 def launched(device: str = "cpu") -> Iterator[Team]:
     """Join the processes that torchrun has started, and leave them at the end; without torchrun, be alone.
 
+    If torchrun itself is killed, they end, too.
+
     They exchange by gloo, and by nccl what is on a GPU. The device "cuda" becomes that of the number in LOCAL_RANK.
 
     Raises:
@@ -57,11 +61,21 @@ def launched(device: str = "cpu") -> Iterator[Team]:
         torch.cuda.set_device(_number("LOCAL_RANK"))
     for variable in ("RANK", "MASTER_PORT"):
         _number(variable)
+    ended = threading.Event()
+    threading.Thread(target=_end_with, args=(os.getppid(), ended), daemon=True).start()
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield Team()
     finally:
+        ended.set()
         dist.destroy_process_group()
+
+
+def _end_with(torchrun: int, ended: threading.Event) -> None:
+    """End this process when torchrun, its parent, was killed, because nobody else would."""
+    while not ended.wait(WATCH):
+        if os.getppid() != torchrun:
+            os._exit(1)
 
 
 def leave(code: int) -> NoReturn:
