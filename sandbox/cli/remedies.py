@@ -26,7 +26,7 @@ REMEDIES = {  # after which a command can be continued where it is
     errno.EIO: "the disk does not answer: check it",
     errno.ESTALE: "the file server has lost it: mount it again",
 }
-HOPELESS = {  # only another folder helps
+HOPELESS = {  # only a folder in another place helps
     errno.EROFS: "this file system is read-only",
     errno.ENAMETOOLONG: "its path is too long",
     errno.ELOOP: "its symbolic links lead in a circle",
@@ -84,7 +84,7 @@ def _remedy(error: Exception, out: bool) -> str:
     from sandbox.runs.folder import NoLocks
 
     number = (error.errno if isinstance(error, OSError) else None) or 0
-    elsewhere = "name a folder elsewhere with --out" if out else "copy the folder elsewhere and name the copy"
+    elsewhere = "name another folder with --out" if out else "copy the folder elsewhere and name the copy"
     if isinstance(error, NoLocks) or number in HOPELESS:
         return f"{LOCKLESS if isinstance(error, NoLocks) else HOPELESS[number]}: {elsewhere}"
     return f"{REMEDIES.get(number, 'mend that')}, then {printing.continuation()}; or {elsewhere}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -61,21 +62,19 @@ def launched(device: str = "cpu") -> Iterator[Team]:
         torch.cuda.set_device(_number("LOCAL_RANK"))
     for variable in ("RANK", "MASTER_PORT"):
         _number(variable)
-    ended = threading.Event()
-    threading.Thread(target=_end_with, args=(os.getppid(), ended), daemon=True).start()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield Team()
     finally:
-        ended.set()
         dist.destroy_process_group()
 
 
-def _end_with(torchrun: int, ended: threading.Event) -> None:
+def _end_with(torchrun: int) -> None:
     """End this process when torchrun, its parent, was killed, because nobody else would."""
-    while not ended.wait(WATCH):
-        if os.getppid() != torchrun:
-            os._exit(1)
+    while os.getppid() == torchrun:
+        time.sleep(WATCH)
+    os._exit(1)
 
 
 def leave(code: int) -> NoReturn:
