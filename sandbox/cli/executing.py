@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from sandbox.executors.base import Executor, Work, guarded
 from sandbox.executors.session import find
 from sandbox.executors.shared import Shared
 from sandbox.machine.files import require_inside
+from sandbox.machine.text import command
 from sandbox.runs import folder as folders
 from sandbox.runs.job import Job
 from sandbox.runs.trust import require_trust
@@ -100,7 +100,7 @@ def _require_alone(given: Any) -> None:
     if others:
         raise ValueError(
             f"--join takes everything from the folder; leave out {', '.join(others)}: "
-            f"sandbox compare --join {shlex.quote(given.join)} --jobs {given.jobs}"
+            f"{command('compare', '--join', given.join, '--jobs', given.jobs)}"
         )
 
 

@@ -57,7 +57,8 @@ def perform(name: str, words: Sequence[str]) -> int:
         code = code_of(error)
         if code is None:
             raise
-        return complain(message_of(error, parser, given.get("made")), code)
+        out = any(option.name == "--out" for option in command.options) and not given.get("join")
+        return complain(message_of(error, parser, given.get("made"), out), code)
 
 
 def _parsed(command: Command, words: Sequence[str]) -> Any:

@@ -15,21 +15,23 @@ from sandbox.cli.options import BAD_INPUT, FAILED, IN_USE
 
 INPUT = (ArgumentError, ValueError, TypeError, FileNotFoundError, ImportError)
 WRONG_PLACE = (NotADirectoryError, FileExistsError, IsADirectoryError)  # a file where a folder is wanted, or vice versa
-REMEDIES = {
-    errno.ENOSPC: "make room, or name another folder with --out",
-    errno.EDQUOT: "your quota is used up: make room, or name another folder with --out",
+REMEDIES = {  # after which a command can be continued where it is
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "your quota is used up: make room",
     errno.EFBIG: "files may not grow that large: raise the limit (`ulimit -f unlimited`)",
     errno.EMFILE: "too many files are open: raise the limit (`ulimit -n 4096`)",
     errno.ENFILE: "too many files are open on this machine: close some programs",
-    errno.EROFS: "this file system is read-only: name a folder on another one with --out",
-    errno.EACCES: "change its permissions, or name another folder with --out",
-    errno.EPERM: "change its permissions, or name another folder with --out",
-    errno.ENAMETOOLONG: "name a folder with a shorter path with --out",
-    errno.ELOOP: "its symbolic links lead in a circle: name another folder",
-    errno.EIO: "the disk does not answer: check it, or name a folder on another one with --out",
-    errno.ESTALE: "the file server has lost it: mount it again, or name another folder with --out",
+    errno.EACCES: "change its permissions",
+    errno.EPERM: "change its permissions",
+    errno.EIO: "the disk does not answer: check it",
+    errno.ESTALE: "the file server has lost it: mount it again",
 }
-LOCKLESS = "without them two processes could write to one folder: name a folder on another file system with --out"
+HOPELESS = {  # only a folder in another place helps
+    errno.EROFS: "this file system is read-only",
+    errno.ENAMETOOLONG: "its path is too long",
+    errno.ELOOP: "its symbolic links lead in a circle",
+}
+LOCKLESS = "without them two processes could write to one folder"
 LARGE = 1000  # from which on a setting is named where memory does not suffice
 
 
@@ -50,13 +52,14 @@ def code_of(error: Exception) -> int | None:
     return FAILED if isinstance(error, OSError) else None
 
 
-def message_of(error: Exception, parser: ArgumentParser, made: Any = None) -> str:
+def message_of(error: Exception, parser: ArgumentParser, made: Any = None, out: bool = False) -> str:
     """Return the message to print for an error.
 
     Args:
         error: what happened.
         parser: of the command.
         made: the configuration that the command was given, if it has one.
+        out: whether the command takes another folder with --out.
     """
     from sandbox.machine.memory import is_exhausted
 
@@ -72,17 +75,19 @@ def message_of(error: Exception, parser: ArgumentParser, made: Any = None) -> st
     if isinstance(error, WRONG_PLACE):
         return f"{error}; give the name of a folder"
     if code_of(error) == FAILED and isinstance(error, (OSError, sqlite3.Error)):
-        return f"{error}; {_remedy(error)}, then {printing.continuation()}"
+        return f"{error}; {_remedy(error, out)}"
     return str(error)
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: Exception, out: bool) -> str:
+    """Return what mends an error of the disk: where the folder is, or by another folder."""
     from sandbox.runs.folder import NoLocks
 
-    number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, NoLocks):
-        return LOCKLESS
-    return REMEDIES.get(number or 0, "mend that, or name another folder with --out")
+    number = (error.errno if isinstance(error, OSError) else None) or 0
+    elsewhere = "name another folder with --out" if out else "copy the folder elsewhere and name the copy"
+    if isinstance(error, NoLocks) or number in HOPELESS:
+        return f"{LOCKLESS if isinstance(error, NoLocks) else HOPELESS[number]}: {elsewhere}"
+    return f"{REMEDIES.get(number, 'mend that')}, then {printing.continuation()}; or {elsewhere}"
 
 
 def _is_gone(error: Exception) -> bool:

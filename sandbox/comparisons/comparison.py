@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from rules.fields import check_fields
 from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
+from sandbox.comparisons.condition import damage, require_names
 from sandbox.comparisons.linear import linear_baseline, made_of, scale_beside
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
@@ -24,13 +25,11 @@ from sandbox.runs.attempts import mode_here
 from sandbox.runs.book import RunFailed
 from sandbox.runs.finished import (
     FinishedRun,
-    Sound,
     finished,
     read_run,
     require_one_mode,
     require_one_revision,
     require_same_sources,
-    shared_seeds,
     sort_out,
     with_marks,
 )
@@ -129,7 +128,7 @@ def compare(
 ) -> dict[str, Any]:
     """Run every rule with every seed and write `table.json`; continue where an earlier attempt was stopped.
 
-    Damaged run folders are not touched; the table names and counts them.
+    Damaged run folders are not touched; while there are any, nothing is run and an earlier table stays as it is.
 
     Args:
         comparison: what to run.
@@ -148,10 +147,10 @@ def compare(
     Returns: the table.
 
     Raises:
-        ValueError: before the first run, for a misspelt name, for rules that cannot learn on this model (`Unfit`), and
-            for finished runs of another code revision.
+        ValueError: before the first run, for a misspelt name, for rules that cannot learn on this model (`Unfit`), for
+            finished runs of another code revision, and for runs that are damaged or whose folder has another name.
         ImportError: before the first run, for a tracker whose library is missing.
-        RunFailed: after all others are done, for runs that failed.
+        RunFailed: after all others are done, for runs that failed or were damaged meanwhile.
     """
     folder = Path(folder)
     where = executors.make(executor, jobs)
@@ -177,13 +176,12 @@ class Planned(NamedTuple):
     data: Dataset
     places: dict[str, dict[int, Path]]
     jobs: list[Job]
-    damaged: dict[str, str]
     unfit: dict[str, str]
     mixed: bool
     accept: bool
 
     def conclude(self, errors: Mapping[Path, str]) -> dict[str, Any]:
-        """Write and return the table; raise RunFailed if runs failed."""
+        """Write and return the table; raise RunFailed if runs failed or are damaged."""
         mine = {job.folder: errors[job.folder] for job in self.jobs if job.folder in errors}
         if mine:
             lines = "\n".join(f"  {place.name}: {message}" for place, message in mine.items())
@@ -191,16 +189,18 @@ class Planned(NamedTuple):
             raise RunFailed(f"{len(mine)} of {whole} runs failed; the others are kept in {self.folder}:\n{lines}")
         self._require_results()
         sound = sort_out(self.places)
+        if sound.damaged:
+            raise RunFailed(damage(self.folder, sound.damaged))
         done = [run for found in sound.runs.values() for run in found]
         made = require_one_revision(done, self.mixed)
         code = sources(asdict(self.comparison))
         require_same_sources(done, self.data.checksum, code, self.accept)
         require_one_mode(done, self.accept)
         task = self.comparison.experiment.task.name
-        runs = with_marks(paired_runs(sound), self.data.checksum, code)
+        runs = with_marks(sound.runs, self.data.checksum, code)
         rows = [run for found in runs.values() for run in found]
         scale = scale_beside(rows, task, self.data)
-        table = make_table(task, runs, scale, damaged=sound.damaged, unfit=self.unfit, revisions=made)
+        table = make_table(task, runs, scale, unfit=self.unfit, revisions=made)
         made_with = folders.provenance(self.data.checksum, code)
         others = made_of(rows) - {self.data.checksum}
         if others and scale.why is None:  # the linear model is that of the runs, whose data are no longer here
@@ -213,8 +213,8 @@ class Planned(NamedTuple):
         for job in self.jobs:
             if not (job.folder / "result.json").exists():
                 raise RunFailed(
-                    f"{job.folder.name} was done on another host, and its result is not in {self.folder}: name a "
-                    "folder that all hosts see with --out"
+                    f"{job.folder.name} was done on another host, and its result is not in {self.folder}: use a "
+                    "folder that all hosts see"
                 )
 
 
@@ -230,8 +230,13 @@ def plan(
     """Read the finished runs, raise for rules and runs that are not allowed, and list the jobs that remain."""
     data = comparison.experiment.load(data_dir)
     plans = comparison.experiments()
+    require_names(folder, run_folders(comparison, folder))
     places = {label: {e.seed: folder / e.identity for e in found} for label, found in plans.items()}
     sound = sort_out(places)
+    if sound.damaged:
+        for experiment in (each for found in plans.values() for each in found if each.identity in sound.damaged):
+            index.record(folder / experiment.identity, experiment, "damaged")
+        raise ValueError(damage(folder, sound.damaged))
     begun = [run for found in sound.runs.values() for run in found]
     whole = sum(map(len, places.values()))
     require_same_sources(begun, data.checksum, sources(asdict(comparison)), accept)
@@ -248,24 +253,12 @@ def plan(
     for label, found in plans.items():
         for experiment in found:
             place = places[label][experiment.seed]
-            if place.name in sound.damaged:
-                index.record(place, experiment, "damaged")
-            elif place in finished:  # its worker may have been killed before it updated the index
+            if place in finished:  # its worker may have been killed before it updated the index
                 index.record(place, experiment, "done", finished[place])
             elif label not in reasons:
                 jobs.append(Job(experiment, place, data_dir, track, accept))
     left = {label: found for label, found in places.items() if label not in reasons}
-    return Planned(comparison, folder, data, left, jobs, sound.damaged, reasons, mixed_revisions, accept)
-
-
-def paired_runs(sound: Sound) -> dict[str, list[FinishedRun]]:
-    """Return the runs of those seeds that every rule has."""
-    seeds = shared_seeds(sound.runs)
-    if not seeds:
-        raise ValueError(
-            f"no seed is left that every rule has; remove the damaged folders and resume: {', '.join(sound.damaged)}"
-        )
-    return {label: [run for run in found if run.seed in seeds] for label, found in sound.runs.items()}
+    return Planned(comparison, folder, data, left, jobs, reasons, mixed_revisions, accept)
 
 
 def with_arrays(comparison: Comparison, folder: Path) -> Comparison:
@@ -282,6 +275,7 @@ def check_names(comparison: Comparison) -> None:
 def compared_runs(folder: Path) -> list[FinishedRun]:
     """Return the runs of a comparison, rule by rule and seed by seed; raise ValueError if one is not finished."""
     comparison: Comparison = load(Comparison, folder)
+    require_names(folder, run_folders(comparison, folder))
     seeds = finished(folder / "table.json", folder).get("seeds")  # without those of damaged runs
     kept = {row["rule"] for row in finished(folder / "table.json", folder)["rows"]}  # without those that do not fit
     return [

@@ -23,7 +23,7 @@ from sandbox.machine.memory import keep_freed_memory
 TICKET = ".ticket.json"
 BEAT = 1.0  # [s] between two notes of the steps
 ENDED = ("done", "failed")
-SHARED = "every node must see the run folders; name a folder that all nodes share with --out"
+SHARED = "every node must see the run folders; use a folder that all nodes share"
 
 
 class Ticket(NamedTuple):

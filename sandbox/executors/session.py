@@ -12,6 +12,7 @@ from sandbox.machine import files
 from sandbox.machine.host import me
 from sandbox.machine.packages import own_version
 from sandbox.machine.revision import revision
+from sandbox.machine.text import command
 
 NAME = ".shared.json"
 
@@ -46,7 +47,7 @@ def find(folder: Path) -> Session:
     if not (folder / NAME).exists():
         raise ValueError(
             f"{folder} is not shared: begin it with `sandbox compare --executor shared ...` or, if it has begun, with "
-            f"`sandbox resume {folder} --executor shared`, on a disk that both hosts see"
+            f"`{command('resume', folder, '--executor', 'shared')}`, on a disk that both hosts see"
         )
     try:
         session = Session(**files.read_json(folder / NAME))
@@ -79,6 +80,6 @@ def end(folder: Path, jobs: Sequence[Path]) -> None:
         if found is not None and found.by is not None and claimed(place):
             raise ValueError(
                 f"{place.name} is being worked on by {found.by.host}, process {found.by.pid}, which joined: continue "
-                f"beside it with `sandbox resume {folder} --executor shared`, or stop it first"
+                f"beside it with `{command('resume', folder, '--executor', 'shared')}`, or stop it first"
             )
     (folder / NAME).unlink(missing_ok=True)

@@ -110,7 +110,7 @@ class Slurm:
         require_commands()
         self._logs = folder.absolute() / "slurm"
         if not re.fullmatch(r"[^%\\\n\r]+", str(self._logs)):
-            raise ValueError(f"{self._logs}: SLURM replaces % and \\ in names of logs; name another folder with --out")
+            raise ValueError(f"{self._logs}: SLURM replaces % and \\ in names of logs; use a folder of another name")
         require_inside(folder, [self._logs, *(self._logs.iterdir() if self._logs.is_dir() else ())])
         self._jobs = {job.folder: job for job in jobs}
         self._restarts, self._errors = dict.fromkeys(self._jobs, 0), {}

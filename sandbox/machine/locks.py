@@ -13,6 +13,7 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
+PROC_LOCKS = Path("/proc/locks")  # all locks of this machine (proc(5))
 LOCK = ".lock"  # in the folder; its content means nothing, the operating system knows who holds it
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what a file system without locks answers
 INSTANT = 0.2  # [s] within which everybody who only asks has let go again
@@ -39,6 +40,19 @@ def held(folder: Path | str) -> bool:
     finally:
         os.close(file)  # releases the lock, too
     return False
+
+
+def holder(folder: Path | str) -> int | None:
+    """Return the number of the process that holds the lock of a folder; None where the system does not say."""
+    try:
+        lock = os.stat(os.path.join(folder, LOCK))
+        lines = PROC_LOCKS.read_text().splitlines()
+    except OSError:
+        return None
+    name = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+    found = (line.split() for line in lines if f" {name} " in line)
+    holders = [int(words[4]) for words in found if words[1] == "FLOCK" and words[3] == "WRITE"]
+    return next((pid for pid in holders if pid > 0), None)  # not one that this system of process numbers does not show
 
 
 def _taken(path: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -99,6 +100,15 @@ def script(content: Any) -> str:
     """Return JSON that cannot end the script element around it."""
     written = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return written.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def command(*words: object) -> str:
+    """Return a command line of this project to be copied into a shell, which sees every word as one.
+
+    >>> command("resume", "my runs/r")
+    "sandbox resume 'my runs/r'"
+    """
+    return shlex.join(["sandbox", *map(str, words)])
 
 
 def file_name(text: object) -> str:

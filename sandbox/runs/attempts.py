@@ -138,7 +138,7 @@ def require_unchanged(folder: Path, found: Mapping[str, str], accept: bool) -> N
     """Raise ValueError, naming all that has changed, unless changes are accepted."""
     if found and not accept:
         why = "; ".join(clause.format(folder=folder) for clause in found.values())
-        raise ValueError(f"{why}; remove that folder, run in another one (--out), or {ACCEPT}")
+        raise ValueError(f"{why}; remove that folder and run again, or {ACCEPT}")
 
 
 def begin(folder: Path, now: Mapping[str, Any], step: int | None, changed: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sandbox.config.experiment import Experiment
 from sandbox.runs import attempts, checkpoint
+from sandbox.runs.folder import again
 from sandbox.runs.seal import OURS, broken
 
 AGAIN = "last continued"  # what an attempt did that is not the first
@@ -78,7 +79,7 @@ def require_sound(
     """
     wrong = broken(folder)
     if wrong:
-        raise ValueError(f"{folder} is damaged: {'; '.join(wrong)}. Remove it and run it again")
+        raise ValueError(f"{folder} is damaged: {'; '.join(wrong)}; {again(folder)}")
     if ":" in experiment.task.name:
         with suppress(FileNotFoundError):
             now = {**now, "data_sha256": experiment.load(data_dir).checksum}

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sandbox.machine import files
-from sandbox.machine.text import said
+from sandbox.machine.text import command, said
 from sandbox.measures import measured, score
 from sandbox.microscope import Row, journal, read_rows
 from sandbox.runs import attempts
@@ -96,13 +96,10 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
     """
     result = finished(folder / "result.json", resumable)
     timing, looks = folder / "timing.json", folder / journal.NAME
-    lines = _lines(folder / "metrics.jsonl", resumable)
+    lines = _lines(folder / "metrics.jsonl")
     wrong = broken(folder)
     if wrong:
-        raise ValueError(
-            f"{folder} is damaged: {'; '.join(wrong)}. Remove it and run `sandbox resume {resumable}`, or run the "
-            "experiment again"
-        )
+        raise ValueError(f"{folder} is damaged: {'; '.join(wrong)}; {folders.again(folder)}")
     made = attempts.read(folder)
     return FinishedRun(
         rule,
@@ -126,14 +123,17 @@ def _evaluations(path: Path, resumable: Path) -> int:
     found = finished(path, resumable)
     times = found.get("evaluations") if isinstance(found, dict) else None
     if type(times) is not int:
-        raise ValueError(f"{path} does not say how often the test set was evaluated; remove {path.parent} and resume")
+        run = path.parent
+        raise ValueError(
+            f"{path} does not say how often the test set was evaluated, so that {run} is damaged; {folders.again(run)}"
+        )
     return times
 
 
 def finished(path: Path, resumable: Path, most: int = files.TEXT) -> Any:
     """Return the JSON in a file that is written at an end, of at most so many bytes; raise ValueError without it."""
     if not path.exists():
-        raise ValueError(f"{path} does not exist yet; finish it with `sandbox resume {resumable}`")
+        raise ValueError(f"{path} does not exist yet; finish it with `{command('resume', resumable)}`")
     return files.read_json(path, most)
 
 
@@ -179,12 +179,6 @@ def _undamaged(folder: Path, label: str, seed: int) -> list[FinishedRun]:
     return [run]
 
 
-def shared_seeds(runs: Mapping[str, Sequence[FinishedRun]]) -> list[int]:
-    """Return the seeds that every rule was run with."""
-    sets = [{run.seed for run in found} for found in runs.values()]
-    return sorted(set.intersection(*sets)) if sets else []
-
-
 def require_pairs(runs: Mapping[str, Sequence[FinishedRun]]) -> None:
     """Raise ValueError, with the seeds of each rule, if rules were not run with the same seeds."""
     seeds = {label: sorted(run.seed for run in found) for label, found in runs.items()}
@@ -224,7 +218,7 @@ def require_one_revision(found: Sequence[FinishedRun], mixed: bool, now: str | N
     if len(made) > 1 and not mixed:
         lines = "\n".join(f"  {name}: {count if count else 'those to come'}" for name, count in made.items())
         raise ValueError(
-            "runs of different code revisions do not belong in one table; run them again in another folder (--out), or "
+            "runs of different code revisions do not belong in one table; run them again in another folder, or "
             f"mark them in the table (--mixed-revisions). Runs by revision:\n{lines}"
         )
     return {name: count for name, count in made.items() if count}
@@ -251,7 +245,7 @@ def require_same_sources(
         why = " A file has changed, or `load` draws without a fixed seed." if name == "data" else ""
         raise ValueError(
             f"{what} that {len(runs)} of {len(found)} finished runs were made with, so the runs cannot be compared."
-            f"{why} Run all again in another folder (--out), mark these in the table (--accept-changes), or remove "
+            f"{why} Run all again in another folder, mark these in the table (--accept-changes), or remove "
             f"them and continue: {', '.join(run.folder.name for run in runs)}"
         )
 
@@ -273,7 +267,7 @@ def require_one_mode(found: Sequence[FinishedRun], accept: bool = False, now: st
         raise ValueError(
             "runs in different modes of the kernels do not belong in one table, because their sums are rounded "
             "otherwise; set kernels, or install the same version of numba or Triton, and run them again in another "
-            f"folder (--out), or mark them in the table (--accept-changes). Runs by mode:\n{lines}"
+            f"folder, or mark them in the table (--accept-changes). Runs by mode:\n{lines}"
         )
 
 
@@ -312,19 +306,16 @@ def _stale(found: Sequence[FinishedRun], data: str | None, code: Mapping[str, st
     return stale
 
 
-def _lines(path: Path, resumable: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[dict[str, Any]]:
+    run = path.parent
     if not path.exists():
-        raise ValueError(
-            f"{path} does not exist, so there is no learning curve; remove {path.parent} and run "
-            f"`sandbox resume {resumable}`, or run the experiment again"
-        )
+        raise ValueError(f"{path} does not exist, so there is no learning curve of {run}; {folders.again(run)}")
     try:
         lines = files.read_lines(path)
     except ValueError as error:
         raise ValueError(
-            f"{path} is not valid JSON, line by line ({error}); remove {path.parent} and run "
-            f"`sandbox resume {resumable}`, or run the experiment again"
+            f"{path} is not valid JSON, line by line ({error}), so that {run} is damaged; {folders.again(run)}"
         ) from error
     if not lines:
-        raise ValueError(f"{path} is empty; remove {path.parent} and run `sandbox resume {resumable}`")
+        raise ValueError(f"{path} is empty, so that {run} is damaged; {folders.again(run)}")
     return lines

@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,9 +19,10 @@ from rules.processes import processes
 from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
 from sandbox.machine import files
-from sandbox.machine.locks import INSTANT, LOCK, NO_LOCKS
+from sandbox.machine.locks import INSTANT, LOCK, NO_LOCKS, holder
 from sandbox.machine.plain_yaml import dump_yaml, parse_yaml, read_yaml
 from sandbox.machine.revision import revision as revision
+from sandbox.machine.text import command
 from sandbox.runs.signs import begun
 from sandbox.runs.trust import sign
 
@@ -68,9 +69,7 @@ def locked(folder: Path, patience: float = 0.0, parents: bool = True) -> Iterato
     try:
         lock.acquire(timeout=max(patience, INSTANT))
     except Timeout:
-        raise FolderInUse(
-            f"{folder} is in use by another process; wait for it, stop it, or name another folder with --out"
-        ) from None
+        raise FolderInUse(f"{folder} is in use by another process{_stopping(folder)}") from None
     except OSError as error:
         if error.errno in NO_LOCKS:
             raise NoLocks(error.errno, "file locks do not work on this file system", str(folder)) from error
@@ -87,6 +86,22 @@ def locked(folder: Path, patience: float = 0.0, parents: bool = True) -> Iterato
         lock.release()
 
 
+def _stopping(folder: Path) -> str:
+    """Return what to do about the process that holds a folder, with its number if that is known."""
+    pid = holder(folder)
+    if pid is None or pid == os.getpid():
+        return "; wait for it, or stop it"
+    return f", number {pid} of this machine; wait for it, or stop it: kill {pid}"
+
+
+def again(folder: Path) -> str:
+    """Return how a damaged run is made anew; its comparison does that, because a removed folder cannot be resumed."""
+    with suppress(OSError, ValueError):
+        if kind_of(folder.parent) == "comparison":
+            return f"remove it and run `{command('resume', folder.parent)}`"
+    return "remove it and run the experiment again"
+
+
 def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
     """Write the resolved configuration once; raise ValueError if the folder holds a different one.
 
@@ -99,7 +114,7 @@ def write_config(folder: Path, kind: str, config: dict[str, Any]) -> None:
         found, wanted = read_config(folder, kind), parse_yaml(text, str(path))
         usual = asdict(Experiment()) if kind == "run" else {}
         if found != _sayable({name: wanted[name] for name in config}, found, usual):
-            raise ValueError(f"{folder} holds another configuration ({path}); name another folder with --out")
+            raise ValueError(f"{folder} holds another configuration ({path}); run in another folder")
         sign(folder, files.text_of(path))  # it is the user who asks for this configuration, or trusts it
     else:
         sign(folder, text)  # before the file, so that a kill leaves no configuration without its signature

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -16,6 +18,7 @@ from rules.team import ALONE, Team
 
 PATIENCE = timedelta(days=1)  # while the first process evaluates; torchrun ends all if one dies
 MOMENT = timedelta(seconds=10)  # until the first process has said what went wrong
+WATCH = 1.0  # [s] between two looks at whether torchrun still lives
 BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
@@ -38,6 +41,8 @@ def _number(variable: str) -> int:
 def launched(device: str = "cpu") -> Iterator[Team]:
     """Join the processes that torchrun has started, and leave them at the end; without torchrun, be alone.
 
+    If torchrun itself is killed, they end, too.
+
     They exchange by gloo, and by nccl what is on a GPU. The device "cuda" becomes that of the number in LOCAL_RANK.
 
     Raises:
@@ -57,11 +62,19 @@ def launched(device: str = "cpu") -> Iterator[Team]:
         torch.cuda.set_device(_number("LOCAL_RANK"))
     for variable in ("RANK", "MASTER_PORT"):
         _number(variable)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield Team()
     finally:
         dist.destroy_process_group()
+
+
+def _end_with(torchrun: int) -> None:
+    """End this process when torchrun, its parent, was killed, because nobody else would."""
+    while os.getppid() == torchrun:
+        time.sleep(WATCH)
+    os._exit(1)
 
 
 def leave(code: int) -> NoReturn:

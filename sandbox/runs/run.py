@@ -137,7 +137,7 @@ def _lead(experiment: Experiment, folder: Path, patience: float, active: list[Tr
                 (folder / name).unlink(missing_ok=True)
             with failures(folder, experiment, how.noted):
                 before = continued(folder, experiment)
-            attempts.require_unchanged(folder, changed_since(folder, before, now), how.accept_changes)
+                attempts.require_unchanged(folder, changed_since(folder, before, now), how.accept_changes)
             keep(experiment, folder)
             how.team.hear(LEARN)
             with Tracked(active, folder, asdict(experiment)) as tracked, failures(folder, experiment, how.noted):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sandbox.machine import files
+from sandbox.machine.text import command
 from sandbox.runs.plausible import impossible
 
 NAME = "seal.json"
@@ -74,7 +75,7 @@ def require_sealed(folder: Path) -> None:
     wrong = unsealed(folder, WHOLE)
     if wrong:
         raise ValueError(
-            f"{folder} is damaged: {'; '.join(wrong)}. `sandbox resume {folder}` makes it anew from its runs"
+            f"{folder} is damaged: {'; '.join(wrong)}. `{command('resume', folder)}` makes it anew from its runs"
         )
 
 

@@ -15,6 +15,7 @@ import torch
 
 import rules
 from rules.team import digest
+from sandbox.machine.locks import held
 from tests.conftest import ROOT
 from tests.rules import team_work as work
 
@@ -128,6 +129,14 @@ def ranks(parent: int) -> dict[int, int]:
     return found
 
 
+def lives(pid: int) -> bool:
+    """Whether a process is there and does more than wait to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def same(one: Path, other: Path, tolerance: float = CLOSE) -> None:
     for key, weight in weights(one).items():
         torch.testing.assert_close(weights(other)[key], weight, atol=tolerance, rtol=0)
@@ -168,6 +177,28 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_bit_for_bit(tmp_path, ran
     same(whole, folder, tolerance=0)
     states = [torch.load(each / "checkpoint.pt", weights_only=True)["trainer"] for each in (whole, folder)]
     assert digest(states[0]) == digest(states[1])
+
+
+@pytest.mark.slow
+def test_a_killed_torchrun_ends_its_processes(tmp_path):
+    process = begin(tmp_path, 2, *words_of(tmp_path), "--epochs=100000", "--out", str(tmp_path / "out"))
+    deadline = time.monotonic() + 150
+    while not list((tmp_path / "out").glob("*/checkpoint.pt")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pids = ranks(process.pid).values()
+    assert len(pids) == 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    try:
+        while any(map(lives, pids)) or held(folder_of(tmp_path / "out")):
+            assert time.monotonic() < deadline, "they live on"
+            time.sleep(0.1)
+    finally:
+        for pid in filter(lives, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow(minutes=2)

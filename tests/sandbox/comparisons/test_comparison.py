@@ -1,8 +1,9 @@
-"""A comparison rejects misleading input, leaves out damaged runs, and reports both."""
+"""A comparison rejects misleading input and damaged runs, and names them."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,19 +17,22 @@ from rules.contract import CreditRule
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.admission import Unfit, unfit
-from sandbox.comparisons.comparison import Comparison, compare, compared_runs, format_table
+from sandbox.comparisons.comparison import Comparison, Planned, compare, compared_runs, format_table
 from sandbox.comparisons.gather import gather
 from sandbox.comparisons.linear import scale_of
 from sandbox.comparisons.table import make_table
+from sandbox.comparisons.verify import verify
 from sandbox.config.experiment import MicroscopeConfig, NetworkConfig, RuleConfig
 from sandbox.config.registry import Choice
 from sandbox.machine import files
 from sandbox.report import write_report
 from sandbox.runs import index
+from sandbox.runs.book import RunFailed
 from sandbox.runs.finished import by_rule
 from sandbox.runs.preparing import prepare
 from sandbox.runs.run import run
 from sandbox.runs.seal import write_seal
+from sandbox.runs.verify import HOLDS
 from sandbox.statistics import area, verdicts
 from tests.conftest import ROOT
 from tests.sandbox.runs.test_run import TINY
@@ -159,39 +163,59 @@ def black_box(shape, classes, *, seed):
 
 
 @pytest.mark.parametrize("file", ["result.json", "metrics.jsonl", "test.json", "config.yaml", "provenance.json"])
-def test_a_damaged_run_is_skipped_named_and_counted(mine, file):
-    spoilt = place(mine, "spsa", 1)
+def test_a_damaged_run_is_named_and_the_earlier_table_kept(mine, file):
+    spoilt, before = place(mine, "spsa", 1), (mine / "table.json").read_bytes()
     (spoilt / file).write_text("{half")
-    table = compare(PLAN, mine)
-    assert table["seeds"] == [0, 2]
-    assert all(row["seeds"] == 2 for row in table["rows"])
-    text = format_table(table)
-    assert "1 damaged run folder skipped, and the seed with it for every rule" in text
-    assert spoilt.name in text
+    with pytest.raises(ValueError, match=rf"1 run is damaged, so the table was not written.*\n  {spoilt.name}: "):
+        compare(PLAN, mine)
+    assert (mine / "table.json").read_bytes() == before
     assert (spoilt / file).read_text() == "{half"
     assert {row["status"] for row in index.rows(mine.parent, rule="spsa")} == {"done", "damaged"}
 
 
-@pytest.mark.slow
-def test_a_damaged_run_is_told_of_in_summary_and_report_and_can_be_run_again(mine, capsys):
-    spoilt = place(mine, "spsa", 1)
+def test_a_run_that_is_damaged_while_others_run_leaves_no_table(mine):
+    (mine / "table.json").unlink()
+    data = PLAN.experiment.load()
+    places = {"spsa": {0: place(mine, "spsa", 0)}}
+    (places["spsa"][0] / "result.json").write_text("{half")
+    with pytest.raises(RunFailed, match="1 run is damaged, so the table was not written"):
+        Planned(PLAN, mine, data, places, [], {}, False, False).conclude({})
+    assert not (mine / "table.json").exists()
+
+
+def test_the_remedy_of_a_damaged_run_works(mine, tmp_path, capsys):
+    """Its command can be copied from the message, whatever the folder is called."""
+    folder = mine.rename(tmp_path / "my runs & co")
+    spoilt, before = place(folder, "spsa", 1), files.read_json(place(folder, "spsa", 2) / "result.json")
     (spoilt / "result.json").write_text("{half")
-    assert main(["resume", str(mine)]) == OK
-    assert spoilt.name in capsys.readouterr().out
-    assert spoilt.name in (mine / "report.html").read_text()
-    before = files.read_json(place(mine, "spsa", 2) / "result.json")
+    for name in (spoilt, folder):
+        assert main(["resume", str(name)]) == BAD_INPUT
+        said = capsys.readouterr().err
+        assert "remove it and run `sandbox resume" in said
+        assert shlex.split(said.split("`")[1]) == ["sandbox", "resume", str(folder)]
     shutil.rmtree(spoilt)
-    assert compare(PLAN, mine)["seeds"] == [0, 1, 2]
-    assert files.read_json(place(mine, "spsa", 2) / "result.json") == before
+    assert compare(PLAN, folder)["seeds"] == [0, 1, 2]
+    assert files.read_json(place(folder, "spsa", 2) / "result.json") == before
 
 
-def test_a_rule_whose_runs_are_all_damaged_leaves_no_pairs(mine):
-    for seed in range(3):
-        (place(mine, "spsa", seed) / "result.json").write_text("{}")
-    with pytest.raises(
-        ValueError, match="no seed is left that every rule has; remove the damaged folders and resume: "
-    ):
-        compare(PLAN, mine)
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_finished_run_under_another_name_is_not_made_again(mine, begun, capsys):
+    right, other = place(mine, "spsa", 1), mine / "the good one"
+    before = (mine / "table.json").read_bytes()
+    right.rename(other)
+    if begun:
+        right.mkdir()
+        shutil.copy(other / "config.yaml", right)
+    assert main(["resume", str(mine)]) == BAD_INPUT
+    said = capsys.readouterr().err
+    assert "a finished run is in" in said
+    assert not (right / "result.json").exists()
+    assert (mine / "table.json").read_bytes() == before
+    assert "give the folder its own name back" in " ".join(finding.why for finding in verify(mine)["."])
+    subprocess.run(said.splitlines()[-1], shell=True, check=True)
+    assert main(["resume", str(mine)]) == OK
+    assert json.loads((mine / "table.json").read_bytes()) == json.loads(before)
+    assert {finding.state for finding in verify(mine)["."]} == {HOLDS}
 
 
 def revise(folder, revision):

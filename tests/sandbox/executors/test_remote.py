@@ -59,7 +59,9 @@ def test_a_machine_that_does_not_see_the_folder(tmp_path, written):
     job = Steps(tmp_path / "a")
     if written:
         hand_over(job.folder, written)
-    with pytest.raises(OSError, match=r"does not see .*every node must see the run folders; name .* with --out"):
+    with pytest.raises(
+        OSError, match=r"does not see .*every node must see the run folders; use a folder that all nodes share"
+    ):
         done(job, "first")
     assert job.attempts() == []
 

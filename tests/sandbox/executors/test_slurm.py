@@ -56,5 +56,5 @@ def test_a_machine_without_slurm(tmp_path, monkeypatch):
 def test_a_folder_whose_name_slurm_would_change(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setattr("sandbox.executors.slurm.require_commands", lambda: None)
-    with pytest.raises(ValueError, match="SLURM replaces %.*name another folder with --out"):
+    with pytest.raises(ValueError, match="SLURM replaces %.*use a folder of another name"):
         make("slurm", 2).submit([Steps(tmp_path / "50%j" / "a")], tmp_path / "50%j")

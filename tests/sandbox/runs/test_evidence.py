@@ -19,11 +19,13 @@ from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.registry import Choice
 from sandbox.kernels import Effective
 from sandbox.machine import files
-from sandbox.runs import attempts
+from sandbox.runs import attempts, index
 from sandbox.runs import folder as folders
 from sandbox.runs.book import RunFailed
 from sandbox.runs.run import run
 from sandbox.runs.seal import EVIDENCE, NAME, broken, write_seal
+from sandbox.runs.signs import REFUSED
+from sandbox.runs.status import unfinished
 from tests.sandbox.runs.test_run import TINY, Stop, same_files
 from tests.sandbox.runs.test_sources import RULE, TASK
 
@@ -246,6 +248,22 @@ def test_other_kernels_are_refused_and_named(tmp_path, monkeypatch, finished):
     assert broken(tmp_path / "r") == []
 
 
+def test_a_refused_change_is_noted_as_a_refused_checkpoint_is(tmp_path, monkeypatch):
+    folder = tmp_path / "r"
+    monkeypatch.setattr(attempts, "effective", lambda *given: Effective("plain"))
+    with pytest.raises(Stop):
+        run(TINY, folder, progress=stop_after(7))
+    assert unfinished(folder) == "stopped"
+    monkeypatch.setattr(attempts, "effective", lambda *given: Effective("numba", "0.1"))
+    with pytest.raises(ValueError, match="of the kernels"):
+        run(TINY, folder)
+    assert "of the kernels" in (folder / REFUSED).read_text()
+    assert unfinished(folder) == "refused"
+    assert [row["status"] for row in index.rows(tmp_path)] == ["refused"]
+    run(TINY, folder, accept_changes=True)
+    assert not (folder / REFUSED).exists()
+
+
 def test_a_run_asks_for_its_kernels(tmp_path):
     """The environment of the tests says plain; the field of an experiment is stronger."""
     assert attempts.mode_here(TINY) == "plain"
@@ -288,7 +306,7 @@ def test_another_revision_is_refused_named_and_marked(tmp_path, monkeypatch):
     with pytest.raises(Stop):
         run(TINY, tmp_path / "r", progress=stop_after(7))
     monkeypatch.setattr(folders, "revision", lambda: "def")
-    message = "was begun by revision abc of this project, and this is def; remove that folder, .*--accept-changes"
+    message = "was begun by revision abc of this project, and this is def; remove that folder and run again, .*--accept-changes"
     with pytest.raises(ValueError, match=message):
         run(TINY, tmp_path / "r")
     run(TINY, tmp_path / "r", accept_changes=True)
