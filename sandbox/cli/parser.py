@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from importlib import import_module
@@ -63,7 +64,7 @@ def perform(name: str, words: Sequence[str]) -> int:
 
 def _parsed(command: Command, words: Sequence[str]) -> Any:
     """Return the values of the options that only the command line has; raise ValueError for one that does not fit."""
-    given = parser_for(command._replace(config=""), typed=False).parse_args(words)
+    given = parser_for(command._replace(config=""), typed=False).parse_args(_listed(words))
     for option in command.options:
         key = option.name.removeprefix("--").replace("-", "_")
         if option.type not in (str, str | None) and isinstance(given[key], str):
@@ -73,6 +74,22 @@ def _parsed(command: Command, words: Sequence[str]) -> Any:
         elif option.type == str | None and given[key] == "null":
             given[key] = None
     return given
+
+
+def _listed(words: Sequence[str]) -> list[str]:
+    """Return words in which `--track+ a --track+=b`, which give one value after the other, are one list.
+
+    >>> _listed(["--track+", "a", "--json", "--track+=b"])
+    ['--json', '--track=["a", "b"]']
+    """
+    found, more, waiting = list[str](), dict[str, list[str]](), list(words)
+    while waiting:
+        name, equals, value = waiting.pop(0).partition("=")
+        if name.startswith("--") and name.endswith("+") and (equals or waiting):
+            more.setdefault(name[:-1], []).append(value if equals else waiting.pop(0))
+        else:
+            found.append(f"{name}{equals}{value}")
+    return [*found, *(f"{name}={json.dumps(values)}" for name, values in more.items())]
 
 
 def parser_for(command: Command, typed: bool = True) -> ArgumentParser:

@@ -193,7 +193,7 @@ def opened_to_write(path: Path, flags: int = 0) -> IO[bytes]:
         flags: further ones: `os.O_CREAT` makes a missing file, `os.O_APPEND` writes at the end.
 
     Raises:
-        ValueError: for a symbolic link, which may lead to any file of the user, and for what is no regular file.
+        ValueError: for a symbolic link, which may lead to any file of the user, and for what is not a regular file.
     """
     require_plain(path)
     try:
@@ -206,7 +206,7 @@ def opened_to_write(path: Path, flags: int = 0) -> IO[bytes]:
 
 
 def require_plain(*paths: Path) -> None:
-    """Raise ValueError, which names it, for a path that is there and is no regular file, or a symbolic link to one.
+    """Raise ValueError, which names it, for a path that is there and not a regular file, or a symbolic link to one.
 
     To be called before a library opens a file for writing that somebody else may have put there.
     """

@@ -339,4 +339,5 @@ def test_layers_are_found_whatever_the_order_of_registration(order, timed, batch
     truth, mine = gradient(rules.BPTT(), model, x, y), gradient(HZO(step=1e-4), model, x, y)
     assert repr(model).find("layers: body, act, norm, head") > 0
     for name, g in mine.items():
-        torch.testing.assert_close(g, truth[name], rtol=1e-4, atol=1e-7)  # the error of central differences
+        # The error of central differences: the square of the step, times third derivatives, which in LayerNorm are large.
+        torch.testing.assert_close(g, truth[name], rtol=1e-4, atol=1e-6)

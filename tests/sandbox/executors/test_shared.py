@@ -57,7 +57,8 @@ def wake(*pids):
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("whom", [pytest.param("worker", marks=pytest.mark.slow), "both"])
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["worker", "both"])
 @SIGNALS
 def test_a_suspended_holder_that_lost_its_job_writes_no_more(tmp_path, whom):
     job = Steps(tmp_path / "a", steps=40, pause=0.05)

@@ -55,4 +55,4 @@ def test_commands_answer_in_a_sentence(runs, text, command, capsys):
 def test_a_run_without_a_curve_has_no_report(runs, capsys):
     (runs / "r" / "metrics.jsonl").write_text("")
     assert main(["report", str(runs / "r")]) == BAD_INPUT
-    assert "metrics.jsonl is empty; remove" in capsys.readouterr().err
+    assert "metrics.jsonl is empty, so that" in capsys.readouterr().err

@@ -157,7 +157,7 @@ def test_a_setting_of_an_experiment_that_an_earlier_version_lacked_counts_as_its
 
 def test_a_folder_with_another_configuration_is_refused(tmp_path):
     run(TINY, tmp_path / "r")
-    with pytest.raises(ValueError, match="holds another configuration .* name another folder with --out"):
+    with pytest.raises(ValueError, match="holds another configuration .* run in another folder"):
         run(replace(TINY, seed=1), tmp_path / "r")
 
 
