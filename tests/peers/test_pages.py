@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 from tests.peers.zoo import present
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_its_code_runs(name):
     if not present(name):

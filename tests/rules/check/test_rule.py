@@ -128,6 +128,7 @@ def own_models():
     return [(recurrent, (x, y)), (nn.Sequential(nn.Linear(4, 3)).double(), (x[0], y))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule", ["bptt", "hzo", "layerwise_zo", "spsa", "node_perturbation", "forward_gradient", "readout_only"]
 )

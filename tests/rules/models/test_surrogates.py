@@ -96,6 +96,7 @@ def test_the_model_has_its_own_again(kind):
             assert old.get(name) is new.get(name)
 
 
+@pytest.mark.slow
 def test_forward_gradient_follows_the_surrogate(kind):
     """The mean over draws of the slope along the gradient of bptt with that surrogate, to 3 standard errors.
 

@@ -286,6 +286,7 @@ def test_shorthands(command, typed, spelled):
     assert understood(typed, command) == spelled
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_every_rule_with_every_value(tmp_path, capsys):
     words = ["--rules", "bptt", "--sweep", "rule.options.lr=[0.01, 0.1]", "--seeds", 1, "--jobs", 1]
     code, out, err = call(capsys, "compare", *TINY_COMPARE, "--epochs", 1, *words, "--out", tmp_path, "--json")

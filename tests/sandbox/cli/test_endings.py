@@ -44,6 +44,7 @@ def ended(*words, **keywords):
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["list", "rules"], ["--help"], ["run", "--help"], ["run", "--help-all"]])
 def test_an_output_that_is_full_or_closed(words):
     with open("/dev/full", "w") as full:

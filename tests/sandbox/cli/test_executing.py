@@ -54,9 +54,8 @@ def test_an_executor_by_name_and_with_options_changes_no_bit(tmp_path, capsys):
     assert not (only(tmp_path / "a") / session.NAME).exists()
 
 
-@pytest.mark.parametrize(
-    "text", [pytest.param("executor: shared", marks=pytest.mark.slow), "executor: {name: shared, options: {lease: 7}}"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["executor: shared", "executor: {name: shared, options: {lease: 7}}"])
 def test_a_file_names_the_executor(tmp_path, capsys, text):
     path = tmp_path / "c.yaml"
     path.write_text(f"{text}\n{PLAN}")

@@ -109,6 +109,7 @@ def test_a_grid_of_any_name(name, tmp_path, capsys):
     assert (folder / "overall.json").exists()
 
 
+@pytest.mark.slow
 def test_a_task_file_elsewhere(tmp_path, monkeypatch, capsys):
     """Its folders are made below --out, and not beside the file."""
     place, out = tmp_path / "sub dir", tmp_path / "here" / "runs"

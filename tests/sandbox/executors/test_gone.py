@@ -34,6 +34,7 @@ def moved(folder, when):
     return progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_comparison(tmp_path, executor):
     folder = tmp_path / "c"

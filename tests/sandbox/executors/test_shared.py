@@ -85,6 +85,7 @@ def test_a_suspended_holder_that_lost_its_job_writes_no_more(tmp_path, whom):
     assert states[-1] == "done"
 
 
+@pytest.mark.slow
 @SIGNALS
 def test_the_jobs_of_a_killed_host_are_taken_over_at_once_on_the_same_machine(tmp_path):
     """Long before the lease is over: the process is known to be gone."""
@@ -128,6 +129,7 @@ def test_the_caller_tries_jobs_again_that_failed_before(tmp_path):
     assert job.written() == [0, 1, 2]
 
 
+@pytest.mark.slow
 @SIGNALS
 def test_the_progress_of_other_hosts_is_read_from_the_folder(tmp_path):
     jobs = [Steps(tmp_path / str(n), steps=100, pause=0.02) for n in range(2)]
@@ -202,6 +204,7 @@ def test_a_lease_is_a_time(lease):
         make("shared", 2, {"lease": lease})
 
 
+@pytest.mark.slow
 def test_a_job_of_a_dead_process_is_claimed_by_one_of_two_callers(tmp_path):
     jobs = [Steps(tmp_path / str(n)) for n in range(12)]
     for job in jobs:

@@ -58,6 +58,7 @@ def test_settled_is_the_word_that_torch_sets():
     assert vars(settled(ours)) == vars(torch.compiler.assume_constant_result(torchs)) != {}
 
 
+@pytest.mark.slow
 def test_torch_compile_takes_a_scan_as_a_whole():
     cell = LIF(tau_mem=5.0, t_refractory=2.0)
     currents = driven(cell, (3,), 10)

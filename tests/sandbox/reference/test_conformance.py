@@ -57,6 +57,7 @@ def test_every_neuron_agrees_with_brian2_and_with_float32(name):
     assert report.passed, report.table()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reset", ["to_value", pytest.param("subtract", marks=pytest.mark.slow)])
 def test_equality_at_the_threshold_is_decided_alike(reset):
     """A current that lands exactly on the threshold: v = 1 after one step of a very fast membrane."""
@@ -68,6 +69,7 @@ def test_equality_at_the_threshold_is_decided_alike(reset):
         assert report.spikes == (0 if strict else 10)
 
 
+@pytest.mark.slow
 def test_the_rate_grows_with_the_current():
     rates = [rate for _, rate, _ in validate(LIF(), duration=300.0, tiers=FIRST).fi_curve]
     assert rates[0] < rates[10] < rates[-1]

@@ -65,6 +65,7 @@ def test_other_neurons_agree(neuron, dt):
     assert min(report.spikes[:2]) > 0
 
 
+@pytest.mark.slow
 def test_an_output_that_fires_and_a_hidden_layer_that_does_not():
     """Voltages reach the next layer, and their own, as analog currents."""
     network, x = driven((20,), LIF(tau_mem=5.0), readout=LIF(), rate=0)
@@ -84,6 +85,7 @@ def test_images_are_flattened():
     assert report.spikes[0] > 0
 
 
+@pytest.mark.slow
 def test_learned_parameters_are_taken_as_they_are_now():
     neuron = LIF(tau_mem=learnable(10.0, shape=(20,)), v_threshold=learnable(1.0))
     network, x = driven((20,), neuron)

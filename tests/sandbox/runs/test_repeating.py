@@ -117,6 +117,7 @@ def test_a_run_killed_between_two_accumulated_steps_continues_bit_for_bit(step, 
     same_files(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_code_that_draws_from_global_generators_continues_bit_for_bit(own, tmp_path):
     whole = run(own, tmp_path / "whole")
     kill(own, tmp_path / "cut", 7)

@@ -33,6 +33,7 @@ def statuses(root):
     return [row["status"] for row in index.rows(root)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_a_run_is_running_until_it_is_stopped(how, tmp_path, capsys):
     words = [sys.executable, "-m", "sandbox", "run", *SMALL, "--epochs=100000", "--out", str(tmp_path)]

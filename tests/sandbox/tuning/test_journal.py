@@ -83,6 +83,7 @@ def append(folder, name):
         optuna.create_study(study_name=f"{name}{n}", storage=opened)
 
 
+@pytest.mark.slow
 def test_mending_takes_nothing_from_others(tmp_path):
     crowd = [multiprocessing.get_context("spawn").Process(target=append, args=(tmp_path, name)) for name in "abc"]
     for one in crowd:

@@ -92,6 +92,7 @@ def join(folder):
         where.cancel()
 
 
+@pytest.mark.slow
 def test_no_storage_and_no_number_of_hosts_changes_a_trial(tmp_path):
     tune(PLAN, tmp_path / "sqlite")
     tune(PLAN, tmp_path / "url", storage=f"sqlite:///{tmp_path / 'elsewhere.sqlite'}")
