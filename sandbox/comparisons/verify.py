@@ -35,7 +35,7 @@ def verify(folder: Path, data_dir: str | None = None) -> Findings:
     Returns: findings by folder, `.` for the one that was asked for.
 
     Raises:
-        ValueError: if there is no such folder, or none with a configuration in it.
+        ValueError: if it is not a folder, or holds no configuration.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; name a run, a comparison, a grid or a tuning")

@@ -107,7 +107,7 @@ def rows(root: Path, **wanted: str | None) -> list[dict[str, Any]]:
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder; name the one that holds the runs with --out")
     kept, known = _kept(root, {name: value for name, value in filters.items() if name != "status"})
-    new = [_row(found) for found in statuses.strangers(root, known)]
+    new = [_row(found) for found in statuses.unlisted(root, known)]
     if known and len(new) > MANY:
         _tell(f"{len(new)} runs are not in {root / NAME}: {_remedy(root)} makes the next listing fast")
     found = [*_current(root, kept), *new]
@@ -135,7 +135,7 @@ def rebuild(root: Path) -> dict[str, int]:
     """
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder; name the one that holds the runs with --out")
-    found = [_row(each) for each in statuses.strangers(root, frozenset())]
+    found = [_row(each) for each in statuses.unlisted(root, frozenset())]
     path, beside = root / NAME, root / f".{NAME}.{os.getpid()}.0"  # a name that `files.sweep` knows
     try:
         beside.unlink(missing_ok=True)

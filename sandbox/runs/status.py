@@ -69,7 +69,7 @@ def read(root: Path, name: str) -> Found | None:
         return Found(name, known, "damaged", None, before) if _is_run(folder) else None
 
 
-def strangers(root: Path, known: Collection[str]) -> Iterator[Found]:
+def unlisted(root: Path, known: Collection[str]) -> Iterator[Found]:
     """Yield the runs below `root`, at any depth, whose folders are not in `known`.
 
     Folders inside of a run are not searched, and of symbolic links only those that lead to a run or a comparison.

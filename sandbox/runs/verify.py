@@ -120,7 +120,7 @@ def _metrics(folder: Path, saved: Saved) -> tuple[str, str]:
     except Exception:  # a damaged file may raise anything; the line of the checkpoint says it
         return OPEN, "not checked: the checkpoint that counts them cannot be used"
     if state is None:
-        return OPEN, "not checked: there is no checkpoint that counts them"
+        return OPEN, "not checked: no checkpoint counts them yet"
     for part, name in (("metrics", "metrics.jsonl"), ("looks", journal.NAME)):
         Growing(folder / name).require(state[part])
     return HOLDS, f"{state['metrics']['bytes']} bytes are as the checkpoint counts them"

@@ -29,7 +29,7 @@ sys.addaudithook(canary)  # cannot be removed again, and is deaf outside of `wat
 
 
 def watched(attempt, about):
-    """Return whether an attempt was accepted; fail for what is no refusal in words, takes long, or executes something."""
+    """Return whether an attempt was accepted; fail for one that is refused without words, takes long, or executes something."""
     global listening
     heard.clear()
     listening, began = True, time.process_time()

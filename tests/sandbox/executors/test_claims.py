@@ -216,6 +216,7 @@ def test_a_full_disk_stops_the_beats_and_nothing_else(tmp_path):
     with beating(tmp_path / "absent" / "beat", 0.01) as progress:
         progress(1, 2)
         time.sleep(0.05)
+    assert not (tmp_path / "absent").exists()  # nothing was written, and nothing was raised
 
 
 class Clock:

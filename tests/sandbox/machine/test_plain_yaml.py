@@ -1,4 +1,4 @@
-"""YAML of strangers is plain data of bounded size, or a sentence that names the file."""
+"""YAML of others is plain data of bounded size, or a sentence that names the file."""
 
 from __future__ import annotations
 

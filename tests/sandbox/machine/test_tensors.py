@@ -1,4 +1,4 @@
-"""Tensors of strangers are plain data of the size of their file."""
+"""Tensors of others are plain data of the size of their file."""
 
 from __future__ import annotations
 

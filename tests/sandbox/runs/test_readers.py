@@ -107,7 +107,7 @@ def test_every_place_of_a_name_is_tried():
 
 
 @pytest.fixture
-def stranger(tmp_path):
+def hostile(tmp_path):
     """A folder with modules that leave a proof when they are imported."""
     place = tmp_path / "hostile"
     (place / "package").mkdir(parents=True)
@@ -157,7 +157,7 @@ def write_whole(place, name):
 
 def read(ordinary, hostile, answer):
     """Everything that happens while all readers read."""
-    script = Path(__file__).with_name("reading_strangers.py")
+    script = Path(__file__).with_name("reading_others.py")
     done = subprocess.run(
         [sys.executable, str(script), str(ordinary), str(hostile), str(answer)],
         capture_output=True,
@@ -169,39 +169,39 @@ def read(ordinary, hostile, answer):
 
 
 @pytest.mark.parametrize("several", [False, pytest.param(True, marks=pytest.mark.slow(minutes=3))])
-def test_readers_run_import_and_write_nothing(tmp_path, stranger, several):
+def test_readers_run_import_and_write_nothing(tmp_path, hostile, several):
     ordinary = tmp_path / "ordinary"
     ordinary.mkdir()
     write_comparison(ordinary / "c")
     write_run(ordinary / "r", TINY, 0.9)
     write_grid(ordinary / "g")
     write_tuning(ordinary / "t")
-    names = bad_names(stranger)
-    write_whole(stranger, "os:system")
-    write_all(stranger / "single", names if several else names[6:])
-    found = read(ordinary, stranger, tmp_path / "answer.json")
+    names = bad_names(hostile)
+    write_whole(hostile, "os:system")
+    write_all(hostile / "single", names if several else names[6:])
+    found = read(ordinary, hostile, tmp_path / "answer.json")
     written = [event for event in found["seen"] if event[1] == "write"]
     assert [event for event in found["seen"] if event[1] != "write"] == []
-    assert not (stranger / "proof").exists()
+    assert not (hostile / "proof").exists()
     for where, _, path in written:
         assert where.startswith("report "), (where, path)
         name = Path(path).name.lstrip(".")
         assert any(end in name for end in OUTPUTS), (where, path)
-        assert Path(path).is_relative_to(stranger), (where, path)
+        assert Path(path).is_relative_to(hostile), (where, path)
     assert set(found["codes"].values()) <= {0, 1, 2}  # 1: `verify` says that something does not hold
     assert found["codes"]["report whole"] == 0
 
 
 @pytest.mark.parametrize("kind", [Experiment, Comparison])
-def test_configurations_are_built_without_imports(stranger, monkeypatch, kind):
-    monkeypatch.syspath_prepend(str(stranger))
+def test_configurations_are_built_without_imports(hostile, monkeypatch, kind):
+    monkeypatch.syspath_prepend(str(hostile))
     whole = {Experiment: [WHOLE, MODEL], Comparison: [Comparison(WHOLE, ["bptt", RuleConfig("spsa")])]}[kind]
     for each in whole:
         for path in spots(asdict(each)):
-            for name in bad_names(stranger):
+            for name in bad_names(hostile):
                 with suppress(ValueError):  # and no other exception
                     from_dict(kind, put(asdict(each), path, name))
-    assert not (stranger / "proof").exists()
+    assert not (hostile / "proof").exists()
     assert not [name for name in sys.modules if name.split(".")[0] in ("canary", "package")]
 
 
@@ -247,7 +247,7 @@ class Evil:
         return os.system, (f"touch {self.proof}",)
 
 
-def test_arrays_of_strangers_are_not_unpickled(tmp_path):
+def test_arrays_of_others_are_not_unpickled(tmp_path):
     checksum = "a" * 64
     mine = replace(TINY, task=Choice("arrays", {"sha256": checksum}), epochs=1)
     for rule in ("bptt", "readout_only"):

@@ -1,4 +1,4 @@
-"""Run every reader over folders of strangers, in a process of its own whose audit hook notes what happens.
+"""Run every reader over folders of others, in a process of its own whose audit hook notes what happens.
 
 Arguments: a folder of ordinary folders, by which everything is imported first, one of hostile folders, and the file to
 write what was seen to.
@@ -18,7 +18,7 @@ import pytest
 if __name__ != "__main__":
     pytest.skip("this file is a script", allow_module_level=True)
 ordinary, hostile, answer = map(Path, sys.argv[1:])
-sys.path.insert(0, str(hostile))  # as if the stranger's folder were where the user works
+sys.path.insert(0, str(hostile))  # as if the other's folder were where the user works
 os.chdir(hostile)
 
 import sandbox  # noqa: E402
