@@ -36,7 +36,7 @@ test: $(READY) ## fast tests, doctests
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes
-	$(PYTEST) -m slow -n 2 --dist worksteal -rP --durations=15
+	$(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=25
 
 bench: $(READY) ## speed and memory against hand-written loops; writes benchmarks/README.md
 	$(BIN)/python benchmarks/run.py
