@@ -16,7 +16,7 @@ from typing import Any
 # Control characters, formats (of which bidirectional overrides are some), halves of pairs, separators of lines.
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 FORMULA = ("=", "+", "-", "@")  # with which a spreadsheet begins a formula
-INNER = re.compile(r";(\s*)(?=[=+\-@])")  # a spreadsheet may take a semicolon for the end of a cell
+INNER = re.compile(r';([\s"]*)(?=[=+\-@])')  # a spreadsheet may take a semicolon for the end of a cell
 MARKUP = re.compile(r"([\\`*\[\]|])")  # what makes code, emphasis, links, pictures and cells
 LINK = re.compile(r"(?i)(www)\.|:(?=//)")  # what Markdown makes a link without any brackets
 
@@ -51,7 +51,7 @@ def terminal(text: object) -> str:
 
 
 def cell(value: Any) -> Any:
-    """Return the value of a CSV cell; text never begins a formula, and a number stays one.
+    """Return the value of a CSV cell; text never begins a formula, not behind quotes either, and a number stays one.
 
     >>> cell("=1+1"), cell("a;=1"), cell(-0.5), cell(None)
     ("'=1+1", "a;'=1", -0.5, None)
@@ -59,7 +59,7 @@ def cell(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     text = INNER.sub(r";\1'", line(value))
-    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+    return f"'{text}" if re.sub(r'^[\s"]+', "", text).startswith(FORMULA) else text
 
 
 def markdown(text: object) -> str:

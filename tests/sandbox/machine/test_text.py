@@ -92,6 +92,8 @@ def cells_of(written, delimiter):
 
 
 @given(HOSTILE, HOSTILE)
+@example('', '"=1+1')
+@example('a;"=1', ';" ""=1')
 def test_no_cell_is_a_formula(name, key):
     """With a semicolon, too, which spreadsheets of many countries take for the end of a cell."""
     written = as_csv([{"rule": name, f"{key}2": 1.5}, {"rule": key, key: -2, "other": [name]}])
