@@ -40,9 +40,9 @@ class Local:
         self._fill(self._pool)
 
     def status(self) -> dict[Path, Status]:
-        """Return how far each job is, by its folder; the steps of those that run are in shared memory."""
-        steps = {} if self._pool is None else self._pool.steps()
-        self._status.update({place: Status("running", *counts) for place, counts in steps.items()})
+        """Return how far each job is, by its folder."""
+        if self._pool is not None:
+            self._status |= self._pool.running()
         return dict(self._status)
 
     def gather(self, progress: Progress) -> dict[Path, str]:

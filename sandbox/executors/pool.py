@@ -13,7 +13,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sandbox.executors.base import Work
+from sandbox.executors.base import Status, Work
 from sandbox.executors.worker import TakenOver, carried_out
 from sandbox.machine.memory import keep_freed_memory
 
@@ -65,9 +65,9 @@ class Pool:
         """Whether another job can start."""
         return len(self.busy) < self.processes
 
-    def steps(self) -> dict[Path, tuple[int, int]]:
-        """Return the steps done and the total number of steps of each job that is being done."""
-        return {worker.job.folder: (worker.counter[0], worker.counter[1]) for worker in self._workers if worker.job}
+    def running(self) -> dict[Path, Status]:
+        """Return how far each job is that is being done, from shared memory."""
+        return {worker.job.folder: Status("running", *worker.counter[:2]) for worker in self._workers if worker.job}
 
     def start(self, job: Work) -> None:
         """Hand a job to an idle worker, or to a new one."""

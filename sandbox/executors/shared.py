@@ -118,8 +118,8 @@ class Shared:
 
     def status(self) -> dict[Path, Status]:
         """Return how far each job is, by its folder, wherever it runs."""
-        steps = {} if self._pool is None else self._pool.steps()
-        self._status.update({place: Status("running", *counts) for place, counts in steps.items()})
+        if self._pool is not None:
+            self._status |= self._pool.running()
         return dict(self._status)
 
     def gather(self, progress: Progress) -> dict[Path, str]:
