@@ -18,6 +18,7 @@ NEEDS = {
     "layers": "`model.layers`, each callable alone on a sequence, and `run.traces` when the run is recorded",
     "features": "the input of the read-out at every step, recorded in a pass; of any nn.Module that says nothing else",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
+    "carry": "`forward(x, carry)` continues a sequence from the carry of its run, and no step looks ahead",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
     "labels": "`batch.y`, the class of every sample, or `batch.targets`, one of every step",
 }
@@ -31,6 +32,7 @@ REMEDIES = {
     "'features'})`; or use feature='logits_t', which needs none",
     "cells": "build the model with sandbox.build, or give its layers `synapse`, `cells` and `respond` "
     "(rules.optional.CellLayer), and `offers = frozenset({'gradient', 'layers', 'cells'})`",
+    "carry": "let forward(x, carry=None) return rules.Run(output, carry), as the models of sandbox.build do",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "
     "declares `offers = frozenset({'gradient', 'layers', 'bits'})`",
     "labels": "let the loader yield (x, y) or rules.Batch(x, y)",
@@ -46,6 +48,14 @@ class Trace(NamedTuple):
     post: Tensor  # [T, B, out]  output of the layer
 
 
+class Local(NamedTuple):
+    """One step of cells to first order, cell by cell, with k state variables: each entry is one cell's derivative."""
+
+    kept: Tensor  # [k, k, B, *out]   d state' / d state, the first axis that of state'
+    driven: Tensor  # [k, B, *out]  d state' / d current
+    shown: Tensor  # [k + 1, B, *out]  d output / d state, and in the last row d output / d current
+
+
 class Run(NamedTuple):
     """The result of a forward pass; a plain tensor is accepted and wrapped."""
 
@@ -59,7 +69,7 @@ class Batch(NamedTuple):
 
     x: Any  # a tensor [T, B, *in], or nested tuples, lists and dicts of tensors, handed to the model as they are
     y: Tensor | None = None  # of each sample: its class [B], a number [B], or several [B, k]
-    carry: Any = None  # state to continue from
+    carry: Any = None  # state to continue from: all that belongs to these samples, a rule's traces included
     targets: Tensor | None = None  # of each step: its class [T, B], a number or reward [T, B], or several [T, B, k]
     lengths: Tensor | None = None  # [B] number of steps that count, from the first; None for all
 
@@ -95,6 +105,7 @@ class Cost:
     gaussian_draws: int = 0  # normal numbers of perturbations; one that is drawn again from its seed counts once
     pulses: int = 0  # pulses written to devices
     bytes_communicated: int = 0  # sent through `torch.distributed` by this process
+    trace_bytes: int = 0  # of traces that a rule holds for the batch between two steps: the most at once, not a sum
 
     @property
     def operations(self) -> int:
@@ -103,7 +114,8 @@ class Cost:
 
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = vars(self), vars(other)
-        return Cost(**{name: mine[name] + theirs[name] for name in mine})
+        most = max(self.trace_bytes, other.trace_bytes)
+        return Cost(**{**{name: mine[name] + theirs[name] for name in mine}, "trace_bytes": most})
 
 
 class Credit(NamedTuple):
@@ -120,10 +132,26 @@ class Credit(NamedTuple):
 class Objective(ABC):
     """The loss to minimise: a frozen dataclass, or an nn.Module if it has parameters such as a projection head.
 
-    Its own parameters are learned with the model's, under names that begin with `objective.`.
+    Its own parameters are learned with the model's, under names that begin with `objective.`. `timing` is "step" if the
+    loss is a sum over steps of a loss of each, which sees the output of that step alone: only from such a loss can a
+    rule learn before the sequence has ended.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    timing: ClassVar[Literal["sequence", "step"]] = "sequence"
+
+    def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        """Return the function that gives what some steps add to the loss of a whole batch; for `timing` "step" alone.
+
+        The function takes a run and a batch of some consecutive steps. Over disjoint pieces its values add up to the
+        loss of the whole. By default the loss is a mean over steps that all count alike.
+
+        Raises:
+            ValueError: for an objective whose loss is not a sum over steps.
+        """
+        require_steps(self)
+        whole = steps_of(batch.x)
+        return lambda run, part: self(run, part) * (len(run.output) / whole)
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return the batch that the model sees; Siamese objectives stack views along B."""
@@ -171,6 +199,22 @@ class Objective(ABC):
         """Return the loss, a scalar: a mean over the batch."""
 
 
+def require_steps(objective: Objective) -> None:
+    """Raise ValueError for an objective whose loss is known only when a sequence has ended."""
+    if objective.timing != "step":
+        raise ValueError(
+            f"{type(objective).__name__} sees the whole sequence, and to learn inside of it takes a loss of each step: "
+            'objective="ce_rate" or objective="tet" for classes, rules.OBJECTIVES["mse"](at="step") for numbers'
+        )
+
+
+def steps_of(x: Any) -> int:
+    """Return the number of steps of an input, which may be nested."""
+    while not isinstance(x, Tensor):
+        x = next(iter(x.values())) if isinstance(x, dict) else x[0]
+    return len(x)
+
+
 def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
     """Return the trainable parameters of an objective, by the names used in `Credit.grads`."""
     module = objective.module()
@@ -179,6 +223,7 @@ def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
 
 
 OverProcesses = Literal["mean", "sum", "draws"]
+Continues = Literal["no", "state", "traces"]
 Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
 
 ANSWERS = {
@@ -186,6 +231,14 @@ ANSWERS = {
     "deterministic": "two passes on the same input give the same output",
     "input": "a pass does not change its input in place",
     "independent": "the output of a sample depends on that sample alone",
+}
+
+
+DETACHMENTS = {
+    "recurrent_spikes": "what the cells of a layer hear of each other",
+    "reset": "how a spike acts on its own cell",
+    "upper_membrane": "how a layer acts on the later steps of the layers above it",
+    "past": "how a step acts on the state of later ones",
 }
 
 
@@ -198,6 +251,11 @@ class CreditRule(ABC):
     keys of ANSWERS: what must be true of a model, or the rule is wrong and must refuse it. `over_processes` says how
     the processes of a `rules.Team` share a step: the credit of the batch is the "mean" of those of its shares, weighted
     by samples, or their "sum"; by "draws" each process takes the whole batch, and the rule divides what it draws.
+    `continues` says what the carry of a `Credit` holds: nothing ("no"), the model's state, with credit cut between
+    windows ("state"), or also the rule's traces, so that the credits of windows add up to that of the whole where the
+    weights stand still ("traces"). What belongs to the samples travels in the carry, and a batch without one is a new
+    sequence; what belongs to the model, such as feedback weights, is the rule's state. `detaches` names what the credit
+    leaves out of the gradient (keys of DETACHMENTS): `exact` then means autograd on the graph without it.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -206,6 +264,8 @@ class CreditRule(ABC):
     relies_on: ClassVar[frozenset[str]] = frozenset()
     rounds: ClassVar[bool] = False  # whether passes may be made in bfloat16
     over_processes: ClassVar[OverProcesses] = "mean"
+    continues: ClassVar[Continues] = "no"
+    detaches: ClassVar[frozenset[str]] = frozenset()
 
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
         """Return this rule, with the parts of the model that it refers to found by a pass on a batch."""
@@ -279,6 +339,14 @@ class Holding(CreditRule):
     @property
     def over_processes(self) -> OverProcesses:  # type: ignore[override]
         return self.credit.over_processes
+
+    @property
+    def continues(self) -> Continues:  # type: ignore[override]
+        return self.credit.continues
+
+    @property
+    def detaches(self) -> frozenset[str]:  # type: ignore[override]
+        return self.credit.detaches
 
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
         """Return this rule around the located one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.autograd import forward_ad
 
 from rules.contract import Batch, Run, Trace
 from rules.last_weight import last_trace, watched
-from rules.optional import find_layers, keywords_of, offers, plain, recorder_of, turned_inside
+from rules.optional import find_layers, offers, plain, recorder_of, takes, turned_inside
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
 from rules.untouched import untouched
@@ -37,23 +36,6 @@ def as_run(returned: Any) -> Run:
             "flatten everything behind the batch axis in the last layer"
         )
     return run
-
-
-@lru_cache(maxsize=256)
-def _keywords(forward: Any) -> frozenset[str]:
-    parameters = inspect.signature(forward).parameters.values()
-    usual = (None, False, inspect.Parameter.empty)
-    return frozenset(p.name for p in parameters if any(p.default is default for default in usual))
-
-
-def takes(model: nn.Module, keyword: str) -> bool:
-    """Return whether `model(x, keyword=...)` is accepted; a wrapper may declare this by `keywords`.
-
-    An argument of that name whose default is a number or a string means something else.
-    """
-    inner = plain(model)
-    said = keywords_of(inner)
-    return keyword in (_keywords(type(inner).forward) if said is None else said)
 
 
 def run_model(model: nn.Module, batch: Batch, record: bool | frozenset[str] = False) -> Run:
@@ -199,7 +181,9 @@ def require_tensor(x: Any, rule: str) -> Tensor:
 
 
 def pieces(batch: Batch, size: int) -> Iterator[Batch]:
-    """Yield a batch in pieces of `size` time steps, without carry, targets and lengths.
+    """Yield a batch in pieces of `size` time steps, without the carry; the last one may be shorter.
+
+    Lengths count from the beginning of the piece, and are not above 0 for samples that have ended.
 
     Raises ValueError for inputs of different numbers of steps.
     """
@@ -210,7 +194,22 @@ def pieces(batch: Batch, size: int) -> Iterator[Batch]:
             "or leave window and checkpoint None"
         )
     for start in range(0, found.pop(), size):
-        yield Batch(map_tensors(lambda leaf, start=start: leaf[start : start + size], batch.x), batch.y)
+        yield steps_from(batch, start, size)
+
+
+def steps_from(batch: Batch, start: int, size: int) -> Batch:
+    """Return `size` time steps of a batch from `start` on, without the carry.
+
+    >>> steps_from(Batch(torch.zeros(5, 2, 1), lengths=torch.tensor([5, 3])), 4, 2).lengths
+    tensor([ 1, -1])
+    """
+    cut = slice(start, start + size)
+    return Batch(
+        map_tensors(lambda leaf: leaf[cut], batch.x),
+        batch.y,
+        targets=None if batch.targets is None else batch.targets[cut],
+        lengths=None if batch.lengths is None else batch.lengths - start,
+    )
 
 
 def record_sequential(model: nn.Sequential, x: Tensor) -> Run:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
@@ -207,8 +208,8 @@ def takes_arguments(method: Any, *names: str) -> bool:
 def offers(model: nn.Module) -> frozenset[str]:
     """Return the keys of NEEDS that a model offers.
 
-    By default a module offers `gradient` and `features`, an `nn.Sequential` also `layers`, and `bits` if a part has
-    `puts_out_bits`. Whoever offers `layers` offers `features`.
+    By default a module offers `gradient` and `features`, `carry` if its forward takes one, an `nn.Sequential` also
+    `layers`, and `bits` if a part has `puts_out_bits`. Whoever offers `layers` offers `features`.
 
     >>> sorted(offers(torch.nn.DataParallel(nn.Sequential(nn.Linear(1, 1)))))
     ['features', 'gradient', 'layers']
@@ -218,7 +219,7 @@ def offers(model: nn.Module) -> frozenset[str]:
     if said is not None:
         return said | {"features"} if "layers" in said else said
     if not isinstance(model, nn.Sequential):
-        return frozenset({"gradient", "features"})
+        return frozenset({"gradient", "features"} | ({"carry"} if takes(model, "carry") else set()))
     layered = frozenset({"gradient", "features", "layers"})
     return layered | {"bits"} if puts_out_bits(model) else layered
 
@@ -249,6 +250,23 @@ def keywords_of(model: nn.Module) -> frozenset[str] | None:
     """Return the keywords that a model declares for its `forward`; None to use its signature instead."""
     said = getattr(model, "keywords", None)
     return said if isinstance(said, frozenset) and said <= {"carry", "record"} else None
+
+
+@lru_cache(maxsize=256)
+def _keywords(forward: Any) -> frozenset[str]:
+    parameters = inspect.signature(forward).parameters.values()
+    usual = (None, False, inspect.Parameter.empty)
+    return frozenset(p.name for p in parameters if any(p.default is default for default in usual))
+
+
+def takes(model: nn.Module, keyword: str) -> bool:
+    """Return whether `model(x, keyword=...)` is accepted; a wrapper may declare this by `keywords`.
+
+    An argument of that name whose default is a number or a string means something else.
+    """
+    inner = plain(model)
+    said = keywords_of(inner)
+    return keyword in (_keywords(type(inner).forward) if said is None else said)
 
 
 def reader_of(model: nn.Module) -> Reader | None:

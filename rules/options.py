@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -64,5 +65,38 @@ def also_takes(*others: Callable[..., Any]) -> Callable[[Made], Made]:
         maker.__signature__ = own.replace(parameters=[*mine, *passed.values()])  # type: ignore[attr-defined]
         maker.takes = others  # type: ignore[attr-defined]  # their types are looked up when they are needed
         return maker
+
+    return decorate
+
+
+def with_option(name: str, hint: str, default: Any, use: Callable[[Any, Any], Any]) -> Callable[[Made], Made]:
+    """Decorate a function with one more keyword argument, which its signature lists and `use` applies to the result.
+
+    Args:
+        name: of the argument.
+        hint: its type, as in an annotation.
+        default: its default, with which the result stays as it is.
+        use: called with the result and another value; returns what the function then returns.
+
+    >>> @with_option("times", "int", 1, lambda made, times: made * times)
+    ... def made(of=2): return of
+    >>> made(of=3, times=2), inspect.signature(made)
+    (6, <Signature (of=2, *, times: 'int' = 1)>)
+    """
+
+    def decorate(maker: Made) -> Made:
+        own = inspect.signature(maker)
+        more = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+        @functools.wraps(maker)
+        def made(*args: Any, **options: Any) -> Any:
+            value = options.pop(name, default)
+            found = maker(*args, **options)
+            return found if value is default else use(found, value)
+
+        shown = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        made.__signature__ = own.replace(parameters=[*shown, more])  # type: ignore[attr-defined]
+        made.__annotations__ = {**maker.__annotations__, name: hint}
+        return made  # type: ignore[return-value]
 
     return decorate

@@ -1,20 +1,21 @@
 """The named rules, each composed of an objective, a credit rule and a plasticity.
 
 Options that several recipes share: `lr`, the learning rate; `momentum` of SGD; `weight_decay`, decoupled, of Adam;
-`objective`, a name in `OBJECTIVES` or an objective; `surrogate`, which replaces every neuron's own. Further keyword
-arguments are fields of the credit rule or objective that the decorator `also_takes` names.
+`objective`, a name in `OBJECTIVES` or an objective; `surrogate`, which replaces every neuron's own; `every`, of all
+recipes, the time steps between two updates of the weights (see `LearningRule`). Further keyword arguments are fields of
+the credit rule or objective that the decorator `also_takes` names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from rules.contract import CreditRule, Objective
+from rules.contract import CreditRule, Objective, require_steps
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
 from rules.credit.dropout import Dropout
@@ -30,11 +31,12 @@ from rules.credit.zero_order import (
     SequentialLocal,
 )
 from rules.errors import unknown
+from rules.fields import admit, at_least
 from rules.objectives import OBJECTIVES
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.objectives.readout import TET
 from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast
-from rules.options import also_takes, built
+from rules.options import also_takes, built, with_option
 from rules.plasticity import PLASTICITIES, SGD, Adam, Memristor
 from rules.spikes.surrogate import Surrogate
 from rules.views import VIEWS
@@ -46,21 +48,54 @@ Loss: TypeAlias = str | Objective  # a name in OBJECTIVES, or an objective
 class LearningRule:
     """A learning rule: the loss to minimise, how credit is assigned, and how a synapse changes its weight.
 
+    Args:
+        objective: the loss to minimise.
+        credit: how each parameter should change.
+        plasticity: makes the optimizer of the parameters that learn.
+        every: time steps between two updates of the weights, inside a sequence; None for one at its end. The last
+            window of a sequence may be shorter. The loss of a window is its share of the loss of the whole sequence.
+
+    Raises:
+        ValueError: for an `every` below 1, or with an objective whose loss is not a sum over steps, or with a credit
+            that cannot go on from where a window ends.
+
     >>> from rules.objectives import OBJECTIVES
     >>> LearningRule(OBJECTIVES["ce_last"](), BPTT(window=5), Adam(lr=1e-3)).needs == {"gradient", "labels"}
     True
+    >>> sorted(LearningRule(OBJECTIVES["ce_rate"](), BPTT(), Adam(lr=1e-3), every=10).needs)
+    ['carry', 'gradient', 'labels']
     """
 
     objective: Objective
     credit: CreditRule
     plasticity: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every is None:
+            return
+        object.__setattr__(self, "every", admit("every", self.every, int))
+        at_least(1, self, "every")
+        try:
+            require_steps(self.objective)
+        except ValueError as error:
+            raise ValueError(f"every={self.every}: {error}") from error
+        if self.credit.continues == "no":
+            raise ValueError(
+                f"every={self.every}: {type(self.credit).__name__} begins every batch at rest, and cannot go on where "
+                'a window ends; use a rule that can, such as rules.make("eprop") or rules.make("tet"), or every=None'
+            )
 
     @property
     def needs(self) -> frozenset[str]:
         """What the model and the batch must offer, keys of `NEEDS`."""
-        return self.objective.needs | self.credit.needs
+        return self.objective.needs | self.credit.needs | ({"carry"} if self.every is not None else frozenset())
 
 
+timed = with_option("every", "int | None", None, lambda rule, every: replace(rule, every=every))
+
+
+@timed
 def bptt(
     *,
     lr: float = 5e-3,
@@ -76,6 +111,7 @@ def bptt(
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 
 
+@timed
 def readout_only(
     *, lr: float = 5e-3, objective: Loss = "ce_mean", weight_decay: float = 0.0, smooth: bool = False
 ) -> LearningRule:
@@ -84,6 +120,7 @@ def readout_only(
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))
 
 
+@timed
 def tet(
     *,
     lr: float = 5e-3,
@@ -96,6 +133,7 @@ def tet(
     return LearningRule(TET(lam, phi), BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
 
 
+@timed
 @also_takes(TemporalContrast)
 def tcl(
     *, lr: float = 5e-3, surrogate: str | Surrogate | None = None, weight_decay: float = 0.0, **contrast: Any
@@ -104,6 +142,7 @@ def tcl(
     return LearningRule(TemporalContrast(**contrast), BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
 
 
+@timed
 @also_takes(TemporalContrast)
 def stcl(
     *,
@@ -120,6 +159,7 @@ def stcl(
     return LearningRule(objective, BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
 
 
+@timed
 @also_takes(TemporalContrast)
 def supcon_per_step(
     *, lr: float = 5e-3, surrogate: str | Surrogate | None = None, weight_decay: float = 0.0, **contrast: Any
@@ -129,6 +169,7 @@ def supcon_per_step(
     return LearningRule(TemporalContrast(**within), BPTT(surrogate), Adam(lr, weight_decay=weight_decay))
 
 
+@timed
 @also_takes(BinaryStochastic)
 def binary_stochastic(
     *,
@@ -146,12 +187,14 @@ def binary_stochastic(
     return LearningRule(BitError(), BinaryStochastic(**credit), plasticity)
 
 
+@timed
 @also_takes(BinaryStochastic)
 def binary_stochastic_ideal(*, pulse: float = 0.01, w_max: float = 2.0, **credit: Any) -> LearningRule:
     """Binary stochastic backpropagation on ideal weights: each pulse at once makes a step of the same size."""
     return LearningRule(BitError(), BinaryStochastic(**credit), Memristor("ideal", "direct", w_max=w_max, pulse=pulse))
 
 
+@timed
 def bptt_on_memristor(
     *,
     lr: float = 0.1,
@@ -171,6 +214,7 @@ def bptt_on_memristor(
     return LearningRule(pick("objective", OBJECTIVES, objective), BPTT(surrogate, smooth=smooth), plasticity)
 
 
+@timed
 def backprop(*, lr: float = 0.5, dropout: float = 0.0, momentum: float = 0.0) -> LearningRule:
     """High-precision SGD on networks of stochastic binary units: their probabilities in place of their bits.
 
@@ -179,12 +223,14 @@ def backprop(*, lr: float = 0.5, dropout: float = 0.0, momentum: float = 0.0) ->
     return LearningRule(BinaryCrossEntropy(), Dropout(BPTT(smooth=True), dropout), SGD(lr, momentum))
 
 
+@timed
 @also_takes(HZO)
 def hzo(*, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any) -> LearningRule:
     """Cross-entropy of the mean output, hierarchical zero-order optimisation over depth, SGD."""
     return forward_only(HZO(**credit), lr, momentum, objective)
 
 
+@timed
 @also_takes(LayerwiseZO)
 def layerwise_zo(
     *, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
@@ -193,6 +239,7 @@ def layerwise_zo(
     return forward_only(LayerwiseZO(**credit), lr, momentum, objective)
 
 
+@timed
 @also_takes(SequentialLocal)
 def sequential_local(
     *, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
@@ -201,6 +248,7 @@ def sequential_local(
     return forward_only(SequentialLocal(**credit), lr, momentum, objective)
 
 
+@timed
 @also_takes(SPSA)
 def spsa(
     *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", draws: int = 16, **credit: Any
@@ -209,6 +257,7 @@ def spsa(
     return forward_only(SPSA(draws=draws, **credit), lr, momentum, objective)
 
 
+@timed
 @also_takes(NodePerturbation)
 def node_perturbation(
     *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
@@ -217,6 +266,7 @@ def node_perturbation(
     return forward_only(NodePerturbation(**credit), lr, momentum, objective)
 
 
+@timed
 @also_takes(ForwardGradient)
 def forward_gradient(
     *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", draws: int = 8, **credit: Any
@@ -225,6 +275,7 @@ def forward_gradient(
     return forward_only(ForwardGradient(draws=draws, **credit), lr, momentum, objective)
 
 
+@timed
 @also_takes(CoordinateWise)
 def coordinate_wise(
     *,
@@ -238,6 +289,7 @@ def coordinate_wise(
     return forward_only(CoordinateWise(sparsity=sparsity, **credit), lr, momentum, objective)
 
 
+@timed
 @also_takes(EvolutionStrategy)
 def evolution_strategy(
     *,

@@ -38,6 +38,7 @@ from rules.state import from_plain, to_plain
 from rules.team import ALONE, Team
 from rules.untouched import untouched
 from rules.updates import Updates
+from rules.windows import joined, require_alone, windows
 
 UNSEEN = "this trainer has not seen a batch, which shows what it trains: trainer.begin(batch)"
 
@@ -55,6 +56,7 @@ class StepInfo(NamedTuple):
     work: tuple[Work, ...] = ()  # operations of each layer, for one sample in a forward pass, if a check was due
     footprint: Footprint | None = None  # of the first step: bytes held
     samples: int = 0  # in the batch
+    updates: int = 1  # of the weights, inside the sequence; see LearningRule.every
 
 
 class Trainer:
@@ -68,7 +70,8 @@ class Trainer:
 
     Every random draw follows the seed, each purpose with a stream of its own. While the trainer works, torch's, NumPy's
     and Python's global generators are its own too, so that `nn.Dropout` and augmentation repeat; between steps they are
-    the caller's. A step that raises has changed nothing.
+    the caller's. A step that raises has changed nothing, except in windows that it has learned from already
+    (`LearningRule.every`).
 
     Args:
         model: any `nn.Module` that returns `[T, B, classes]`, `[B, classes]` or `rules.Run`.
@@ -119,6 +122,7 @@ class Trainer:
         self.rule = whole(rule)
         require_whole(model, self.rule.credit)
         self.precision = admitted_precision(precision, self.rule.credit)
+        require_alone(self.rule, accumulate, team)
         self._require(offers(model) | {"labels"})  # labels come with the batch, and are checked there
         if self.rule.objective.module() is not None:
             self.rule = replace(self.rule, objective=copy.deepcopy(self.rule.objective))
@@ -207,27 +211,40 @@ class Trainer:
             require_known(self.model, self.rule.credit, self.parameters)
         if due or not self.steps:
             self._agree(admitted)
+        learned: list[Credit] = []
+        spent = Cost()
+        health: tuple[Finding, ...] = ()
+        worked: tuple[Work, ...] = ()
+        held = None
         with (
             torch.enable_grad(),
             undone_if_it_raises(self.model, self.rule.objective, self.rng, self.monitor),
             self.globals.inside(),
         ):
-            with Traffic() as traffic, nullcontext() if self.steps else watching(self.model) as alive:
-                credit = self._assign(admitted)
-            if self.team.size == 1:
-                check_credit(self.model, admitted, credit, self.steps + 1)
-            # before the update, so that health and work describe the weights that gave the credit
-            health, worked = self._look(admitted, credit) if due else ((), ())
-            held = None if alive is None else footprint(alive, credit.state)
-            self.updates.apply(self.optimizer, self.parameters, credit.grads, self.steps)
-        cost = credit.cost + tissue(self.optimizer).spent() + Cost(bytes_communicated=traffic.bytes)
+            for objective, part in windows(self.rule, admitted):
+                first = not learned
+                part = part if first else part._replace(carry=learned[-1].carry)
+                with Traffic() as traffic, watching(self.model) if first and not self.steps else nullcontext() as alive:
+                    credit = self._assign(objective, part)
+                if self.team.size == 1:
+                    check_credit(self.model, part, credit, self.steps + 1)
+                # before the update, so that health and work describe the weights that gave the credit
+                if due and first:
+                    health, worked = self._look(part, credit)
+                if alive is not None:
+                    held = footprint(alive, credit.state)
+                self.updates.apply(self.optimizer, self.parameters, credit.grads, self.steps)
+                self.state = credit.state
+                spent += tissue(self.optimizer).spent() + Cost(bytes_communicated=traffic.bytes)
+                learned.append(credit)
+        credit = joined(learned)
+        cost = credit.cost + spent
         self.rule.objective.advance()
-        self.state = credit.state
         self.steps += 1
         if self.steps == 1 and self.answers is not None and self.team.first:
             warn_unasked(self.model, self.answers)
         info = StepInfo(self.steps, self.epoch, credit.loss, cost, credit.carry, credit.info, health, worked, held)
-        return info._replace(samples=samples(admitted))
+        return info._replace(samples=samples(admitted), updates=len(learned))
 
     def fit(self, loader: Iterable[Any], epochs: int = 1) -> Iterator[StepInfo]:
         """Learn for `epochs` epochs, yielding after every step; an interrupted epoch is finished first and counts.
@@ -365,10 +382,10 @@ class Trainer:
         check_input(batch, self.steps + 1)
         return batch
 
-    def _assign(self, batch: Batch) -> Credit:
+    def _assign(self, objective: Objective, batch: Batch) -> Credit:
         with self.reading(self.rng):
             if self.team.size == 1:
-                return self._ask(self.rule.objective, batch, self.rng)
+                return self._ask(objective, batch, self.rng)
             known, seed, step = self.parameters, self.seed, self.steps + 1
             return divided(self.team, self.model, self.rule, batch, self.rng, self.state, known, seed, step, self._ask)
 

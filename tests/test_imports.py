@@ -44,7 +44,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.diagnostics"],
     ["rules.credit"],
     ["rules.recipes", "rules.updates", "rules.preparing", "rules.team"],
-    ["rules.evaluation", "rules.loading", "rules.parallel"],
+    ["rules.evaluation", "rules.loading", "rules.parallel", "rules.windows"],
     ["rules.trainer"],
     ["rules.check"],
     ["rules"],  # the public face

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, Run, own_parameters
+from rules.contract import Batch, Claim, Continues, Credit, CreditRule, MissingNeed, Objective, Run, own_parameters
 from rules.fields import check_fields
-from rules.forward import join, map_tensors, pieces, run_model, takes
+from rules.forward import join, map_tensors, pieces, run_model
 from rules.generators import Globals
 from rules.metering import Meter
-from rules.optional import offers
+from rules.optional import offers, takes
 from rules.spikes.surrogate import Surrogate, differentiating
 
 
@@ -60,6 +60,7 @@ class BPTT(CreditRule):
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     rounds: ClassVar[bool] = True
+    continues: ClassVar[Continues] = "state"
 
     def __post_init__(self) -> None:
         check_fields(self)

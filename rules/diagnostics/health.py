@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
-from rules.forward import leaves, looking, pieces, run_model, takes
-from rules.optional import plain
+from rules.forward import leaves, looking, pieces, run_model
+from rules.optional import plain, takes
 from rules.spikes.bits import is_bits
 from rules.steps import power_of_two, wide
 

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from rules.contract import Batch
-from rules.forward import looking, takes
+from rules.forward import looking
 from rules.forward import samples as samples_of
 from rules.metering import pairs, shown
-from rules.optional import plain, tallying
+from rules.optional import plain, takes, tallying
 from rules.spikes.bits import is_trits
 from rules.synapses import SYNAPSES, Product, counted, transposed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rules.contract import Batch, Objective, Run
+from rules.contract import Batch, Objective, Run, require_steps
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.measures import Measure, MultiLabel, Regression
@@ -46,6 +47,17 @@ class Fitted(Objective):
     @abstractmethod
     def cost(self, output: Tensor, wanted: Tensor) -> Tensor:
         """Return the cost of each entry, unreduced."""
+
+    @property
+    def timing(self) -> Literal["sequence", "step"]:  # type: ignore[override]
+        return "step" if self.at == "step" else "sequence"
+
+    def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        if batch.lengths is None:
+            return super().shares(batch)
+        require_steps(self)
+        steps = batch.lengths.sum()
+        return lambda run, part: self.costs(run, part).sum() / (steps * run.output.shape[2])
 
     def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
         """Return the output that is compared with y, `[B, k]`; the mean over steps where every step is."""
@@ -91,12 +103,18 @@ class Fitted(Objective):
         return Regression()
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
+        each = self.costs(run, batch)
+        if batch.lengths is None or each.ndim == 2:
+            return each.mean()
+        return each.sum() / (counted(each, batch.lengths).sum() * each.shape[-1])
+
+    def costs(self, run: Run, batch: Batch) -> Tensor:
+        """Return the cost of each entry, 0 in steps that do not count; `[B, k]`, or `[T, B, k]` of every step."""
         found, wanted = self.compared(run, batch)
         each = self.cost(found, wanted)
         if batch.lengths is None or found.ndim == 2:
-            return each.mean()
-        here = counted(found, batch.lengths)[..., None]
-        return torch.where(here, each, 0.0).sum() / (here.sum() * found.shape[-1])
+            return each
+        return torch.where(counted(found, batch.lengths)[..., None], each, 0.0)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ LABELS = frozenset({"labels"})
 IGNORED = -100  # the class that a loss leaves out, as in torch
 
 
-def labels(run: Run, batch: Batch, ignore: int | None = None) -> Tensor:
+def labels(run: Run, batch: Batch, ignore: int | None = None, some: bool = True) -> Tensor:
     """Return the class of each sample, `[B]`, checked against the output.
 
     Args:
         run: of the model.
         batch: its y holds the labels.
         ignore: a number that marks samples to leave out; None for none.
+        some: whether at least one must not be left out, True by default.
 
     Raises:
         TypeError: for labels that are not int64.
@@ -41,7 +42,7 @@ def labels(run: Run, batch: Batch, ignore: int | None = None) -> Tensor:
             'several labels of a sample use rules.make("bptt", objective="bce"), for numbers "mse"; wanted one class '
             f"for each of {samples} samples"
         )
-    return _whole(y, (samples,), f"one number for each of {samples} samples", classes, ignore)
+    return _whole(y, (samples,), f"one number for each of {samples} samples", classes, ignore, some)
 
 
 def require_whole_sequences(batch: Batch, objective: Any) -> None:
@@ -54,17 +55,17 @@ def require_whole_sequences(batch: Batch, objective: Any) -> None:
         )
 
 
-def labels_by_step(run: Run, batch: Batch, ignore: int) -> Tensor:
+def labels_by_step(run: Run, batch: Batch, ignore: int, some: bool = True) -> Tensor:
     """Return the class at each step, `[T, B]`: the batch's targets, or else its y at every step.
 
     Steps that do not count have the class `ignore`.
     """
     steps, samples, classes = run.output.shape
     if batch.targets is None:
-        found = labels(run, batch, ignore).expand(steps, samples)
+        found = labels(run, batch, ignore, some).expand(steps, samples)
     else:
         wanted = f"one number for each of {steps} steps and {samples} samples"
-        found = _whole(batch.targets, (steps, samples), wanted, classes, ignore)
+        found = _whole(batch.targets, (steps, samples), wanted, classes, ignore, some)
     if batch.lengths is None:
         return found
     return torch.where(counted(run.output, batch.lengths), found, ignore)
@@ -81,7 +82,7 @@ def wanted(like: Tensor, y: Tensor, on: float, off: float) -> Tensor:
     return torch.full_like(like, off).scatter(1, y[:, None], on)
 
 
-def _whole(y: Tensor, shape: tuple[int, ...], words: str, classes: int, ignore: int | None) -> Tensor:
+def _whole(y: Tensor, shape: tuple[int, ...], words: str, classes: int, ignore: int | None, some: bool) -> Tensor:
     """Return labels that are int64, of this shape, and below the number of classes."""
     if y.dtype != torch.int64:
         raise TypeError(
@@ -96,6 +97,8 @@ def _whole(y: Tensor, shape: tuple[int, ...], words: str, classes: int, ignore: 
     low, high = (int(bound) for bound in torch.aminmax(y))
     if ignore is not None and low <= ignore <= high:
         kept = y[y != ignore]
+        if not len(kept) and not some:
+            return y
         if not len(kept):
             raise ValueError(
                 f"every label of the batch is {ignore}, which is left out: there is nothing to learn from; give "

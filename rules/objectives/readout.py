@@ -6,14 +6,15 @@ that its loss uses, so that accuracy and loss refer to the same quantity.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rules.contract import Batch, Objective, Run
+from rules.contract import Batch, Objective, Run, steps_of
 from rules.fields import check_fields
 from rules.objectives.labels import (
     IGNORED,
@@ -24,7 +25,7 @@ from rules.objectives.labels import (
     require_whole_sequences,
     wanted,
 )
-from rules.steps import largest, last, rows, total, whole, wide, wide_dtype
+from rules.steps import counted, largest, last, rows, total, whole, wide, wide_dtype
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,26 @@ class CrossEntropy(Objective):
         """Return the mean over all steps that count of the cross-entropy of each."""
         y = labels_by_step(run, batch, self.ignore_index)
         return per_step(F.cross_entropy, wide(run.output), y, **self.options(run))
+
+    def shares_by_step(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        """Return what `Objective.shares` wants, for `by_step`: the divisor is that of the whole batch."""
+
+        def share(run: Run, part: Batch) -> Tensor:
+            y = labels_by_step(run, part, self.ignore_index, some=False)
+            fit = per_step(F.cross_entropy, wide(run.output), y, reduction="sum", **self.options(run))
+            return fit / self.weighed(batch, run)
+
+        return share
+
+    def weighed(self, batch: Batch, run: Run) -> Tensor:
+        """Return the number of steps and samples that count, each with the weight of its class."""
+        steps = steps_of(batch.x)
+        given = batch.targets if batch.targets is not None else labels(run, batch, self.ignore_index)
+        y = given.expand(steps, run.output.shape[1])
+        if batch.lengths is not None:
+            y = torch.where(counted(y, batch.lengths), y, self.ignore_index)
+        kept, weight = y[y != self.ignore_index], self.options(run).get("weight")
+        return wide(torch.ones_like(kept, dtype=run.output.dtype)).sum() if weight is None else weight[kept].sum()
 
     def options(self, run: Run) -> dict[str, Any]:
         """Return the options for `torch.nn.functional.cross_entropy`."""
@@ -115,9 +136,14 @@ class RateCrossEntropy(CrossEntropy):
     0.5032
     """
 
+    timing: ClassVar[Literal["sequence", "step"]] = "step"
+
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the classes at each step, where the batch has targets; the mean output and y otherwise."""
         return super().answers(run, batch if batch.targets is None else batch._replace(y=None))
+
+    def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        return self.shares_by_step(batch)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return self.by_step(run, batch)
@@ -146,6 +172,8 @@ class TET(CrossEntropy):
     lam: float = 1e-3
     phi: float = 1.0
 
+    timing: ClassVar[Literal["sequence", "step"]] = "step"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.lam <= 1:
@@ -154,6 +182,19 @@ class TET(CrossEntropy):
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the classes at each step, where the batch has targets; the mean output and y otherwise."""
         return super().answers(run, batch if batch.targets is None else batch._replace(y=None))
+
+    def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        fit, steps = self.shares_by_step(batch), steps_of(batch.x)
+
+        def share(run: Run, part: Batch) -> Tensor:
+            away = (wide(run.output) - self.phi).square()
+            if batch.lengths is None:
+                pull = away.mean() * (len(away) / steps)
+            else:
+                pull = rows(away, part.lengths).sum() / (batch.lengths.sum() * away.shape[2])
+            return (1 - self.lam) * fit(run, part) + self.lam * pull
+
+        return share
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         fit = self.by_step(run, batch)
@@ -240,6 +281,7 @@ class MembraneError(Objective):
     off: float = 0.0
 
     needs: ClassVar[frozenset[str]] = LABELS
+    timing: ClassVar[Literal["sequence", "step"]] = "step"
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -5,8 +5,9 @@ They use every trace except the last, which is the read-out; if there is only on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -155,6 +156,14 @@ class Sum(Objective):
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of its terms
         return frozenset().union(*(term.needs for term in self.terms))
+
+    @property
+    def timing(self) -> Literal["sequence", "step"]:  # type: ignore[override]  # that of all terms
+        return "step" if all(term.timing == "step" for term in self.terms) else "sequence"
+
+    def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        parts = [term.shares(batch) for term in self.terms]
+        return lambda run, part: torch.stack([each(run, part) for each in parts]).sum()
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         return self.terms[0].views(batch, rng)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Run
 from rules.draws import normal
-from rules.forward import run_model, takes
-from rules.optional import offers, plain, shape_of
+from rules.forward import run_model
+from rules.optional import offers, plain, shape_of, takes
 from rules.seeds import seeded
 from rules.spikes.surrogate import current_pass
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import rules
 from rules import optional
-from rules.forward import takes
+from rules.optional import takes
 
 
 def net(**attributes):

@@ -15,9 +15,9 @@ from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Object
 from rules.credit.binary_stochastic.wires import Drawn, Wires, made, probabilities, wired
 from rules.errors import unknown
 from rules.fields import check_fields
-from rules.forward import join, map_tensors, pieces, require_tensor, run_model, takes
+from rules.forward import join, map_tensors, pieces, require_tensor, run_model
 from rules.metering import Meter
-from rules.optional import offers
+from rules.optional import offers, takes
 from rules.spikes.bits import and_not, bernoulli, xor
 from rules.spikes.surrogate import Surrogate, differentiating
 

@@ -1,0 +1,101 @@
+"""A sequence in windows, between which the weights move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from torch import Tensor, nn
+
+from rules.contract import Batch, Cost, Credit, Objective, Run
+from rules.forward import leaves, pieces, samples, shapes
+from rules.measures import Measure
+from rules.recipes import LearningRule
+from rules.team import Team
+
+
+@dataclass(frozen=True)
+class Share(Objective):
+    """The share that a window has in the loss of a whole sequence; everything else is the objective's."""
+
+    inner: Objective
+    whole: Batch
+
+    timing = "step"
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return self.inner.needs
+
+    def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        return self.inner.shares(self.whole)
+
+    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
+        return self.inner.scores(run) if lengths is None else self.inner.scores(run, lengths)
+
+    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.inner.answers(run, batch)
+
+    def measure(self) -> Measure:
+        return self.inner.measure()
+
+    def module(self) -> nn.Module | None:
+        return self.inner.module()
+
+    def helpers(self) -> tuple[nn.Module, ...]:
+        return self.inner.helpers()
+
+    def __call__(self, run: Run, batch: Batch) -> Tensor:
+        return self.inner.shares(self.whole)(run, batch)
+
+
+def windows(rule: LearningRule, batch: Batch) -> Iterator[tuple[Objective, Batch]]:
+    """Yield the windows of a batch, each with the objective that gives its share of the loss; one if `every` is None.
+
+    The first has the carry of the batch; the others get that of the window before.
+
+    Raises:
+        ValueError: for an input of one step on its own, `[B, ...]`, which has no time to be cut.
+    """
+    if rule.every is None:
+        yield rule.objective, batch
+        return
+    require_time(rule.every, batch)
+    share = Share(rule.objective, batch._replace(carry=None))
+    for number, piece in enumerate(pieces(batch, rule.every)):
+        yield share, piece if number else piece._replace(carry=batch.carry)
+
+
+def require_time(every: int, batch: Batch) -> None:
+    """Raise ValueError for an input without an axis of time."""
+    for leaf in leaves(batch.x):
+        if leaf.ndim < 2 or leaf.shape[1] != samples(batch):
+            raise ValueError(
+                f"every={every} cuts sequences [T, B, ...] along time, and this input has shape {shapes(batch.x)} for "
+                f"{samples(batch)} samples: give it time, as sandbox.tasks.encode does, or leave every None"
+            )
+
+
+def require_alone(rule: LearningRule, accumulate: int, team: Team) -> None:
+    """Raise ValueError for updates inside a sequence together with what makes one update of many steps."""
+    if rule.every is None or (accumulate == 1 and team.size == 1):
+        return
+    if accumulate > 1:
+        raise ValueError(
+            f"every={rule.every} updates the weights inside a sequence, and accumulate={accumulate} after several: "
+            "leave one of them out"
+        )
+    raise ValueError(
+        f"every={rule.every} updates the weights inside a sequence, which a team of processes cannot do: leave every "
+        "None, or let one process learn"
+    )
+
+
+def joined(credits: Sequence[Credit]) -> Credit:
+    """Return the credits of consecutive windows as one: losses and costs added, the rest as the last window left it."""
+    if len(credits) == 1:
+        return credits[0]
+    *_, last = credits
+    loss = sum(credit.loss for credit in credits)
+    return last._replace(loss=loss, cost=reduce(Cost.__add__, (credit.cost for credit in credits)))
