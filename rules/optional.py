@@ -9,6 +9,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | module | `puts_out_bits`, `turned_inside`, `run`, `pairs` | see `Part` |
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
+| its `cells` | `recurrent`, `rest`, `advance`, `unpacked`, `packed` | online rules refuse it; see `Cells` |
 | optimizer | `reading`, `spent`, `held`, `bounds` | those of ideal weights; see `Tissue` |
 | plasticity | `seeded` | it draws no random numbers; see `Seeded` |
 | part of an objective | `reseed` | it draws no random numbers of its own; see `Reseeded` |
@@ -81,6 +82,28 @@ class CellLayer(Protocol):
 
     def respond(self, cause: Tensor, currents: Tensor, carry: Any, record: bool) -> Run:
         """Run the cells on currents `[T, B, ...]`, which were caused by the input `cause`."""
+        ...
+
+
+class Cells(Protocol):
+    """The cells of a layer, as an online rule sees them: one step at a time, each cell for itself."""
+
+    recurrent: nn.Linear | None  # from the cells to themselves; None for none
+
+    def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
+        """Return the carry before the first step of `[T, B, *out]`: the state, and with `recurrent` the last output."""
+        ...
+
+    def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Take one step: return the output and the next state for a current `[B, *out]`, recurrent input included."""
+        ...
+
+    def unpacked(self, state: Any) -> tuple[Tensor, ...]:
+        """Return the variables of a state that a derivative passes through, `[B, *out]` each."""
+        ...
+
+    def packed(self, state: Any, values: tuple[Tensor, ...]) -> Any:
+        """Return a state with other values of these variables."""
         ...
 
 

@@ -111,6 +111,27 @@ class Population(nn.Module):
         self.neuron, self.dt = neuron, 1.0
         self.recurrent = nn.Linear(size, size, bias=False) if recurrent else None
 
+    def rest(self, currents: Tensor) -> tuple[Tensor, Tensor]:
+        """Return membrane and output before the first step."""
+        return torch.zeros_like(currents[0]), torch.zeros_like(currents[0])
+
+    def advance(self, current: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one step; the state is the membrane."""
+        neuron = self.neuron
+        h = neuron.decay * state + current
+        if not neuron.spiking:
+            return h, h
+        spikes = neuron.surrogate.spike(h - neuron.v_threshold)
+        return spikes, h * (1 - reset_signal(spikes))
+
+    def unpacked(self, state: Tensor) -> tuple[Tensor, ...]:
+        """Return the membrane alone."""
+        return (state,)
+
+    def packed(self, state: Tensor, values: tuple[Tensor, ...]) -> Tensor:
+        """Return another membrane."""
+        return values[0]
+
 
 class Layer(nn.Module):
     """A synapse and the cells behind it, as `rules.optional.CellLayer`."""
@@ -129,7 +150,7 @@ class Layer(nn.Module):
     def respond(self, cause: Tensor, currents: Tensor, carry: Any, record: bool) -> Run:
         """Run the cells on currents `[T, B, out]`."""
         neuron, recurrent = self.cells.neuron, self.cells.recurrent
-        v, shown = carry or (torch.zeros_like(currents[0]), torch.zeros_like(currents[0]))
+        v, shown = carry or self.cells.rest(currents)
         us, outputs, heard = [], [], [shown]
         for current in currents:
             h = neuron.decay * v + current + (0 if recurrent is None else recurrent(shown))
@@ -152,7 +173,7 @@ class Recurrent(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.offers = frozenset({"gradient", "layers", "bits", "cells"})
+        self.offers = frozenset({"gradient", "layers", "bits", "cells", "carry"})
         hidden = Layer(INPUTS, HIDDEN, Neuron(), recurrent=True)
         self.layers = nn.ModuleList([hidden, Layer(HIDDEN, CLASSES, Neuron(spiking=False), recurrent=False)])
 

@@ -21,6 +21,7 @@ __all__ = [
     "SURROGATES",
     "Differentiation",
     "Surrogate",
+    "adaptation_signal",
     "current_pass",
     "differentiating",
     "generator_of_pass",
@@ -255,6 +256,7 @@ class Differentiation:
     generator: torch.Generator | None = None  # for stochastic surrogates and noisy units
     spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None  # replaces `Surrogate.spike`
     evaluating: bool = False  # the result is looked at, and nothing is learned from it
+    detach_adaptation: bool = True  # no gradient through what a spike adds to its own cell's adaptation
     used: bool = False  # whether there was any spike
 
 
@@ -270,6 +272,7 @@ def differentiating(
     generator: torch.Generator | None = None,
     spike: Callable[[Surrogate, Tensor, bool, Tensor | None], Tensor] | None = None,
     evaluating: bool = False,
+    detach_adaptation: bool | None = None,
 ) -> Iterator[Differentiation]:
     """Set how every spike inside this context is differentiated; yields settings whose `used` is True after a spike.
 
@@ -280,6 +283,8 @@ def differentiating(
         generator: for stochastic surrogates and noisy units; None keeps that of an enclosing context.
         spike: `spike(surrogate, u, strict, noise)`, called in place of `Surrogate.spike`.
         evaluating: the result is looked at, and nothing is learned from it; also true inside such a context.
+        detach_adaptation: no gradient through what a spike adds to its own cell's adaptation; None for the same choice
+            as for the reset.
 
     >>> u = torch.tensor([0.25], requires_grad=True)
     >>> with differentiating(smooth=True):
@@ -289,7 +294,8 @@ def differentiating(
     outer, around = _GUARDED[0], _CONTEXT.get()
     if around is not None:
         generator, evaluating = generator or around.generator, evaluating or around.evaluating
-    context = Differentiation(surrogate, detach_reset, smooth, generator, spike, evaluating)
+    adaptation = detach_reset if detach_adaptation is None else detach_adaptation
+    context = Differentiation(surrogate, detach_reset, smooth, generator, spike, evaluating, adaptation)
     token = _CONTEXT.set(context)
     _GUARDED[0] = context
     try:
@@ -308,6 +314,12 @@ def reset_signal(spikes: Tensor) -> Tensor:
     """Return the spikes for use in a reset: detached, unless gradients are to pass through the reset."""
     context = current_pass()
     return spikes.detach() if context is None or context.detach_reset else spikes
+
+
+def adaptation_signal(spikes: Tensor) -> Tensor:
+    """Return the spikes for what they add to their own cell's adaptation: as for a reset, unless a rule says otherwise."""
+    context = current_pass()
+    return spikes.detach() if context is None or context.detach_adaptation else spikes
 
 
 def generator_of_pass() -> torch.Generator | None:

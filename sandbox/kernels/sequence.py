@@ -91,7 +91,9 @@ def _tangents() -> bool:
 def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any, dt: float) -> Plan:
     """Return the plan for a neuron under the present pass; it is traced at the first use."""
     context = current_pass()
-    how = None if context is None else (context.surrogate, context.detach_reset, context.smooth)
+    how = None
+    if context is not None:
+        how = (context.surrogate, context.detach_reset, context.smooth, context.detach_adaptation)
     present = tuple(name for name, value in state._asdict().items() if value is not None)
     try:
         key = (type(neuron), identity(neuron), label, dtype, present, type(state), dt, how)

@@ -15,7 +15,7 @@ from rules.spikes.surrogate import generator_of_pass
 from sandbox.kernels.attempt import attempt_recurrent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.learnable import Learned, learnables
-from sandbox.neurons.stepping import advance, check_resolution, loop, rest
+from sandbox.neurons.stepping import advance, check_resolution, differentiable, loop, rest
 from sandbox.simulation import sequence
 
 
@@ -55,6 +55,18 @@ class Population(nn.Module):
         """Return the carry before the first step; random numbers without a rule come from torch's global generator."""
         heard = currents.new_zeros(currents.shape[1:]) if self.recurrent is not None else None
         return rest(self.present(), currents, generator_of_pass() or torch.default_generator), heard
+
+    def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Take one step; the current `[B, ...]` [nA] includes what the population hears from itself."""
+        return self.present().step(current, state, self.dt)
+
+    def unpacked(self, state: Any) -> tuple[Tensor, ...]:
+        """Return the variables of a state that a derivative passes through: without counters and random keys."""
+        return tuple(getattr(state, name) for name in differentiable(state))
+
+    def packed(self, state: Any, values: tuple[Tensor, ...]) -> Any:
+        """Return a state with other values of these variables."""
+        return state._replace(**dict(zip(differentiable(state), values, strict=True)))
 
     def forward(self, currents: Tensor, carry: Any = None, record: bool = False) -> tuple[Tensor, Any, Tensor | None]:
         """Map currents `[T, B, ...]` [nA] to output `[T, B, ...]`, carry and, if recorded, membrane minus threshold."""
@@ -184,10 +196,10 @@ class Network(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`layers`, and what all parts offer; the read-out need not emit bits. `cells` without residual blocks."""
+        """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not emit bits."""
         *hidden, readout = (part.offers for part in self.stack)
-        shared = frozenset.intersection(*hidden, readout | {"bits"})
-        return shared | ({"layers", "cells"} if all(isinstance(part, Layer) for part in self.stack) else {"layers"})
+        shared = frozenset.intersection(*hidden, readout | {"bits"}) | {"layers", "carry"}
+        return shared | {"cells"} if all(isinstance(part, Layer) for part in self.stack) else shared
 
     @property
     def stack(self) -> list[Part]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
-from sandbox.neurons.firing import RESETS, cut, held, idle, plus
+from sandbox.neurons.firing import RESETS, cut, held, idle, adapted
 
 
 class ALIFState(NamedTuple):
@@ -108,7 +108,7 @@ class ALIF(Neuron):
     def fire(self, state: ALIFState, dt: float) -> tuple[Tensor, ALIFState]:
         """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
-        return spikes, ALIFState(RESETS[self.reset][0](state.v, spikes, self), plus(state.a, spikes, 1.0), wait)
+        return spikes, ALIFState(RESETS[self.reset][0](state.v, spikes, self), adapted(state.a, spikes, 1.0), wait)
 
     def centred(self, state: ALIFState) -> Tensor:
         """Return membrane minus threshold [mV]."""

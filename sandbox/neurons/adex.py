@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, full, smallest
-from sandbox.neurons.firing import cut, held, idle, plus, to_value
+from sandbox.neurons.firing import cut, held, idle, adapted, to_value
 from sandbox.neurons.schemes import Variables, euler
 
 
@@ -178,7 +178,7 @@ class AdEx(Neuron):
     def fire(self, state: AdExState, dt: float) -> tuple[Tensor, AdExState]:
         """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
-        return spikes, AdExState(to_value(state.v, spikes, self.v_reset), plus(state.w, spikes, self.b), wait)
+        return spikes, AdExState(to_value(state.v, spikes, self.v_reset), adapted(state.w, spikes, self.b), wait)
 
     def centred(self, state: AdExState) -> Tensor:
         """Return membrane minus the level at which the upstroke is cut off [mV]."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rules.spikes.surrogate import Surrogate, reset_signal
+from rules.spikes.surrogate import Surrogate, adaptation_signal, reset_signal
 from rules.steps import whole, wide, wide_dtype
 from sandbox.neurons.base import Neuron, Value, affine, span
 
@@ -85,6 +85,12 @@ def to_value(x: Tensor, spikes: Tensor, value: Value) -> Tensor:
 def plus(x: Tensor, spikes: Tensor, jump: Value) -> Tensor:
     """Return `x`, and `x + jump` where a cell fired."""
     moved: Tensor = x + jump * reset_signal(spikes)
+    return moved
+
+
+def adapted(x: Tensor, spikes: Tensor, jump: Value) -> Tensor:
+    """Return the adaptation `x`, and `x + jump` where a cell fired."""
+    moved: Tensor = x + jump * adaptation_signal(spikes)
     return moved
 
 

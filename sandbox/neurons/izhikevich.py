@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, full, smallest
-from sandbox.neurons.firing import cut, held, idle, plus, to_value
+from sandbox.neurons.firing import cut, held, idle, adapted, to_value
 from sandbox.neurons.schemes import Variables, euler
 
 
@@ -123,7 +123,7 @@ class Izhikevich(Neuron):
     def fire(self, state: IzhikevichState, dt: float) -> tuple[Tensor, IzhikevichState]:
         """Return spikes `[...]`, 0 or 1, and the state after the reset."""
         spikes, wait = cut(self, state, dt)
-        return spikes, IzhikevichState(to_value(state.v, spikes, self.v_reset), plus(state.u, spikes, self.d), wait)
+        return spikes, IzhikevichState(to_value(state.v, spikes, self.v_reset), adapted(state.u, spikes, self.d), wait)
 
     def centred(self, state: IzhikevichState) -> Tensor:
         """Return membrane minus the peak of the spike [mV]."""

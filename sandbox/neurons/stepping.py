@@ -54,6 +54,11 @@ def variables(state: Any) -> list[str]:
     return [name for name, value in state._asdict().items() if value is not None and name != "key"]
 
 
+def differentiable(state: Any) -> list[str]:
+    """Return the names of the variables in a state that a derivative passes through: not the refractory counter."""
+    return [name for name in variables(state) if name != "wait"]
+
+
 def check_resolution(neuron: Neuron, dt: float) -> None:
     """Warn if dt is longer than the fastest time constant."""
     if dt > neuron.fastest:

@@ -132,7 +132,8 @@ def _marked(tape: Tape, spikes: dict[int, Surrogate]) -> Any:
 
     if context is None:
         return differentiating(spike=marked)
-    return differentiating(context.surrogate, context.detach_reset, context.smooth, context.generator, marked)
+    asked = (context.surrogate, context.detach_reset, context.smooth, context.generator, marked)
+    return differentiating(*asked, detach_adaptation=context.detach_adaptation)
 
 
 def _check_end(like: Any, end: Any, states: tuple[str, ...]) -> None:

@@ -1,0 +1,194 @@
+"""Online credit: forward traces times learning signals, in one pass through time, without storing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
+from rules.credit.online.legal import require_legal
+from rules.credit.online.sites import sites
+from rules.credit.online.influence import Influence, RankOne
+from rules.credit.online.walk import Walk, bytes_of, constants_of, opened
+from rules.fields import at_least, check_fields
+from rules.forward import require_tensor
+from rules.local import couples
+from rules.metering import Meter
+from rules.models.admission import UnfitModel
+from rules.optional import shape_of
+from rules.spikes.surrogate import Surrogate, differentiating
+
+
+@dataclass(frozen=True)
+class Online(CreditRule):
+    """Credit through time from what is known at each step: `dLoss/dW = sum_t S[t] e[t]`.
+
+    The trace `e` says how much of the past a weight remembers, the signal `S` who tells a layer what its output is
+    worth. Memory does not grow with the number of steps.
+
+    | trace | remembers | of |
+    | --- | --- | --- |
+    | "influence" | how all states depend on every weight: all there is | RTRL |
+    | "rank_one" | the same as one outer product of random signs, right on average | UORO |
+    | "synapse" | the past of each weight's own cell, all its state variables | e-prop, OSTL, SnAp-1, OTPE |
+    | "presynaptic" | the input, filtered by a leak that all cells share | OTTT, DECOLLE |
+    | "step" | nothing | SLTT, `BPTT(window=1)` |
+
+    | signal | comes from |
+    | --- | --- |
+    | "symmetric" | the loss of this step, through the weights themselves |
+    | "random" | the error at the output, through fixed random weights to every layer |
+    | "local" | a loss of each layer's own, at a fixed random read-out |
+    | "reward" | `batch.targets`, one number a step for all cells: what should grow |
+
+    Args:
+        trace: how much of the past is remembered, "synapse" by default.
+        signal: who tells a layer, "symmetric" by default.
+        filter: a low-pass of the traces: "readout" with the leak of the read-out, as in e-prop; "next" with that of
+            the layer above, whose surrogate is then averaged over time, as in OTPE; None for none, the default.
+        depth: how a symmetric signal reaches the layers: "spatial" by backpropagation within the step; "last" not
+            below the last hidden layer, whose weights and those of the read-out are all that learn.
+        surrogate: replaces every neuron's own; None keeps those.
+        detach_reset: whether traces skip the reset, True by default; they always follow adaptation.
+        own_recurrence: whether a trace follows a cell's recurrent weight to itself, False by default.
+        rate: weight of a penalty on firing rates that differ from `target_rate`, 0 by default.
+        target_rate: spikes of a cell per step, 0.01 by default: 10 Hz in steps of 1 ms.
+
+    Raises:
+        ValueError: for a combination that means nothing; says which does.
+        UnfitModel: for a model whose layers are not made of one linear synapse and cells that do not see each other.
+
+    >>> Online().claim, Online(signal="random").claim
+    ('exact', 'none')
+
+    Reference: the axes are those of Marschall, Cho & Savin 2020 (recalled) and of braintrace (code read); sources of the
+    members stand with the traces.
+    """
+
+    trace: str = "synapse"
+    signal: str = "symmetric"
+    filter: str | None = None
+    depth: str = "spatial"
+    surrogate: Surrogate | str | None = None
+    detach_reset: bool = True
+    own_recurrence: bool = False
+    rate: float = 0.0
+    target_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "rate", "target_rate")
+        if isinstance(self.surrogate, str):  # a name, as in a configuration file
+            object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
+        require_legal(self)
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"layers", "cells", "carry", "gradient"})
+
+    @property
+    def claim(self) -> Claim:  # type: ignore[override]
+        if self.signal != "symmetric" or self.filter or self.depth != "spatial" or self.rate:
+            return "none"
+        return {"influence": "exact", "synapse": "exact", "step": "exact", "rank_one": "unbiased"}.get(  # type: ignore[return-value]
+            self.trace if not self.own_recurrence else "", "none"
+        )
+
+    @property
+    def detaches(self) -> frozenset[str]:  # type: ignore[override]
+        reset = {"reset"} if self.detach_reset else set()
+        if self.trace in ("influence", "rank_one"):
+            return frozenset(reset)
+        past = {"past"} if self.trace == "step" else {"upper_membrane"}
+        return frozenset(reset | past | {"recurrent_spikes"})
+
+    @property
+    def continues(self) -> Continues:  # type: ignore[override]  # the penalty compares rates of a whole call
+        return "state" if self.rate else "traces"
+
+    relies_on: ClassVar[frozenset[str]] = frozenset({"independent"})
+
+    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Return the weights and biases of the synapses, and the recurrent weights."""
+        found: dict[str, nn.Parameter] = {}
+        places = sites(model)
+        for site in places[-2:] if self.depth == "last" else places:
+            found |= site.parameters()
+        return found
+
+    def init(self, model: nn.Module, rng: torch.Generator) -> Any:
+        """Return the seed of fixed random weights and their scale, that of the read-out; the first step shapes them."""
+        if self.signal not in ("random", "local"):
+            return {}
+        weight = sites(model)[-1].weigh.weight
+        assert isinstance(weight, Tensor)
+        seed = torch.randint(2**62, (), generator=rng)
+        return {"seed": seed, "scale": weight.detach().double().square().mean().sqrt().cpu()}
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """Raise UnfitModel where cells see each other, or do not integrate linearly and the trace needs it."""
+        with torch.no_grad(), self._differentiating(torch.Generator().manual_seed(0)):
+            x = first_step(model, batch)
+            for site in sites(model):
+                currents = site.layer.synapse(x)
+                state, _ = site.rest(currents)
+                cells: Any = site.layer.cells
+
+                def one(current: Tensor, values: Any, cells: Any = cells, state: Any = state) -> Any:
+                    output, after = cells.advance(current, cells.packed(state, values))
+                    return output, cells.unpacked(after)
+
+                if couples(one, currents, cells.unpacked(state)):
+                    raise UnfitModel(
+                        f"the cells of {site.name} see each other within a step, and a trace belongs to one cell: let "
+                        "them act through recurrent weights, hidden=('100r',), or use rules.make('bptt')"
+                    )
+                constants_of(site, currents, self.trace == "presynaptic")
+                x, _ = cells.advance(currents, state)
+
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
+        """Return the sum over steps of signals times traces, the objective's own gradient included."""
+        views = objective.views(batch, rng)
+        x = arranged(model, require_tensor(views.x, type(self).__name__))
+        places = sites(model)
+        with torch.no_grad(), Meter(model, objective) as meter, self._differentiating(rng):
+            kind = {"influence": Influence, "rank_one": RankOne}.get(self.trace, Walk)
+            walk = kind(self, places, x, objective, views, dict(state), rng)
+            carry = opened(views.carry, walk)
+            for t in range(len(x)):
+                carry = walk.step(t, carry)
+            grads = walk.gradients()
+        meter.add(**walk.work)
+        known = self.parameters(model) | own_parameters(objective)
+        cost = meter.cost(forwards=1, backwards=1) + Cost(trace_bytes=bytes_of(carry.traces))
+        return Credit(
+            grads={name: g for name, g in grads.items() if name in known},
+            state=walk.feedback,
+            loss=float(walk.loss),
+            cost=cost,
+            carry=carry,
+        )
+
+    def feedback(self, state: Any) -> dict[str, Tensor]:
+        """Return the fixed random weights of each layer."""
+        return {name: value for name, value in state.items() if name not in ("seed", "scale")}
+
+    def _differentiating(self, rng: torch.Generator) -> Any:
+        surrogate = self.surrogate if isinstance(self.surrogate, Surrogate) else None
+        return differentiating(surrogate, self.detach_reset, generator=rng, detach_adaptation=self.trace == "presynaptic")
+
+
+def arranged(model: nn.Module, x: Tensor) -> Tensor:
+    """Return an input with the shape of a sample that the model declares."""
+    shape = shape_of(model)
+    return x if shape is None else x.reshape(*x.shape[:2], *shape)
+
+
+def first_step(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the first step of an input."""
+    return arranged(model, require_tensor(batch.x, "an online rule"))[0]
+
+

@@ -1,0 +1,174 @@
+"""The layers of cells that an online rule works on: what enters each weight, and where its gradient belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.pooling import _AvgPoolNd
+
+from rules.contract import Local
+from rules.local import differentiated
+from rules.models.admission import UnfitModel
+from rules.optional import CellLayer, cells_of, layers_of, plain
+from rules.synapses import is_synapse, transposed
+
+LINEAR = (nn.Flatten, nn.Identity, _AvgPoolNd)  # what may stand beside the weight of a synapse
+
+
+class Site(NamedTuple):
+    """A layer of cells: the modules in front of its weight, the weight, those behind it, and its cells."""
+
+    name: str  # of the layer in the model
+    layer: CellLayer
+    before: tuple[nn.Module, ...]
+    weigh: nn.Module
+    behind: tuple[nn.Module, ...]
+    names: dict[int, str]  # of the parameters in the model, by identity
+
+    @property
+    def recurrent(self) -> nn.Linear | None:
+        """The weights from the cells to themselves."""
+        return cast("nn.Linear | None", self.layer.cells.recurrent)
+
+    def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
+        """Return the carry before the first step, for currents `[B, *out]`."""
+        carry: tuple[Any, Tensor | None] = self.layer.cells.rest(currents[None])  # type: ignore[operator]
+        return carry
+
+    def step(self, current: Tensor, state: Any) -> tuple[Tensor, Any, Local]:
+        """Take one step of the cells; return output, next state and derivatives."""
+        cells: Any = self.layer.cells
+        ends: list[Any] = []
+
+        def one(current: Tensor, values: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            output, after = cells.advance(current, cells.packed(state, values))
+            ends.append(after)
+            return output, cells.unpacked(after)
+
+        output, values, local = differentiated(one, current, cells.unpacked(state))
+        return output, cells.packed(ends[-1], values), local
+
+    def columns(self, x: Tensor, heard: Tensor | None) -> Tensor:
+        """Return what enters each weight, `[B, L, K]`: L places that share the weights, K weights of one cell.
+
+        The last entries belong to the bias, which always receives 1, and to the recurrent weights.
+        """
+        for module in self.before:
+            x = module(x)
+        if isinstance(self.weigh, _ConvNd):
+            one = cast("Tensor", self.weigh.weight)
+            each = torch.eye(one[0].numel(), dtype=x.dtype, device=x.device).view(-1, *one.shape[1:])
+            x = self.weigh._conv_forward(x, each, None)  # type: ignore[operator]  # patches, one channel an entry
+        parts = [x, torch.ones_like(x[:, :1])] if biased(self.weigh) else [x]
+        x = torch.cat(parts, 1)
+        for module in self.behind:
+            x = module(x)
+        found = x[:, None] if x.ndim == 2 else x.flatten(2).transpose(1, 2)
+        return found if heard is None else torch.cat([found, heard[:, None]], 2)
+
+    def linear(self, change: Tensor) -> Tensor:
+        """Return what a change of the input changes of the currents, `[B, *in]` to `[B, *out]`, without the bias."""
+        for module in self.before:
+            change = module(change)
+        weight = cast("Tensor", self.weigh.weight)
+        if isinstance(self.weigh, _ConvNd):
+            change = self.weigh._conv_forward(change, weight, None)  # type: ignore[operator]
+        else:
+            change = nn.functional.linear(change, weight)
+        for module in self.behind:
+            change = module(change)
+        return change
+
+    def width(self) -> int:
+        """Return the number of weights of one cell, K in `columns`."""
+        weight = cast("Tensor", self.weigh.weight)
+        recurrent = 0 if self.recurrent is None else self.recurrent.weight.shape[1]
+        return weight[0].numel() + biased(self.weigh) + recurrent
+
+    def gradients(self, matrix: Tensor) -> dict[str, Tensor]:
+        """Return the gradients of the trainable parameters, by name, from one of `[C, K]`, in the order of columns."""
+        weight = cast("Tensor", self.weigh.weight)
+        held = [weight, *([self.weigh.bias] if biased(self.weigh) else [])]
+        held += [] if self.recurrent is None else [self.recurrent.weight]
+        parts = matrix.split([1 if p.ndim == 1 else p[0].numel() for p in held], 1)
+        return {self.names[id(p)]: g.reshape(p.shape) for p, g in zip(held, parts, strict=True) if p.requires_grad}
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return the trainable parameters of the synapse and the recurrent weights, by name."""
+        modules = [self.weigh, *([] if self.recurrent is None else [self.recurrent])]
+        return {self.names[id(p)]: p for module in modules for p in module.parameters() if p.requires_grad}
+
+
+def biased(module: nn.Module) -> bool:
+    """Return whether a synapse has a bias."""
+    return getattr(module, "bias", None) is not None
+
+
+def placed(x: Tensor) -> Tensor:
+    """Return a signal of cells `[..., B, *out]` as `[..., B, C, L]`, given with its axes behind B.
+
+    >>> placed(torch.zeros(2, 3)).shape, placed(torch.zeros(2, 3, 4, 4)).shape
+    (torch.Size([2, 3, 1]), torch.Size([2, 3, 16]))
+    """
+    return x[..., None] if x.ndim == 2 else x.flatten(2)
+
+
+def sites(model: nn.Module) -> list[Site]:
+    """Return the layers of cells of a model, first to last.
+
+    Raises:
+        UnfitModel: for a layer that is not one linear synapse and cells, with what it has and what to use.
+    """
+    inner = plain(model)
+    names = {id(p): name for name, p in inner.named_parameters()}
+    places = {id(module): name for name, module in inner.named_modules()}
+    found = []
+    for number, layer in enumerate(layers_of(inner) or []):
+        cells = cells_of(layer)
+        name = places.get(id(layer), f"layers.{number}")
+        if cells is None or not all(hasattr(cells.cells, part) for part in CELLS):
+            raise UnfitModel(
+                f"{name} of {type(inner).__name__} does not say what its cells do in a step: give its `cells` the methods "
+                f"{', '.join(CELLS)} (rules.optional.Cells), or build the model with sandbox.build; rules.make('bptt') "
+                "needs none of them"
+            )
+        found.append(Site(name, cells, *split(cells.synapse, name), names))
+    return found
+
+
+CELLS = ("recurrent", "rest", "advance", "unpacked", "packed")
+
+
+def split(synapse: nn.Module, name: str) -> tuple[tuple[nn.Module, ...], nn.Module, tuple[nn.Module, ...]]:
+    """Return the modules of a synapse before its weight, the weight, and those behind it."""
+    parts = [*parts_of(synapse)]
+    weighed = [number for number, part in enumerate(parts) if is_synapse(part)]
+    odd = [part for part in parts if not (is_synapse(part) or isinstance(part, LINEAR))]
+    if len(weighed) != 1 or odd:
+        what = f"{type(odd[0]).__name__}" if odd else f"{len(weighed)} weights"
+        raise UnfitModel(
+            f"the synapse of {name} has {what}, and a trace is what entered one weight, added up: leave nothing beside an "
+            "nn.Linear or a convolution but nn.Flatten and nn.AvgPool2d, as in hidden=('16c5p2', 100) without a 'b'; or "
+            "use rules.make('bptt')"
+        )
+    at = weighed[0]
+    weigh = parts[at]
+    if transposed(weigh) or getattr(weigh, "groups", 1) != 1:
+        raise UnfitModel(
+            f"the synapse of {name} is a {'transposed' if transposed(weigh) else 'grouped'} convolution, whose traces "
+            "are not known here: use one with groups=1, or rules.make('bptt')"
+        )
+    return tuple(parts[:at]), weigh, tuple(parts[at + 1 :])
+
+
+def parts_of(synapse: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules that a synapse runs one after the other."""
+    if isinstance(synapse, nn.Sequential):
+        for part in synapse:
+            yield from parts_of(part)
+    else:
+        yield synapse
