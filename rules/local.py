@@ -13,8 +13,8 @@ from rules.contract import Local
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]  # current, state -> output, next state
 
 
-def differentiated(step: Step, current: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...], Local]:
-    """Take a step of cells, and return its derivatives with it.
+def differentiated(step: Step, current: Tensor, state: Sequence[Tensor]) -> Local:
+    """Return the derivatives of a step of cells.
 
     A cell depends on itself alone, so the product of a vector of ones and the Jacobian of one variable has that
     variable's derivative of every cell at once: k + 1 such products for k state variables. How spikes and resets are
@@ -25,10 +25,8 @@ def differentiated(step: Step, current: Tensor, state: Sequence[Tensor]) -> tupl
         current: input `[B, *out]`.
         state: k tensors `[B, *out]`.
 
-    Returns: The output, the next state and the derivatives, all detached.
-
     >>> decay = lambda current, state: (state[0] + current, (0.5 * state[0] + current,))
-    >>> output, state, local = differentiated(decay, torch.ones(1, 2), (torch.ones(1, 2),))
+    >>> local = differentiated(decay, torch.ones(1, 2), (torch.ones(1, 2),))
     >>> local.kept[0, 0, 0].tolist(), local.driven[0, 0].tolist(), local.shown[:, 0].tolist()
     ([0.5, 0.5], [1.0, 1.0], [[1.0, 1.0], [1.0, 1.0]])
     """
@@ -41,7 +39,7 @@ def differentiated(step: Step, current: Tensor, state: Sequence[Tensor]) -> tupl
     blank = current.new_zeros(0, *current.shape)
     kept = torch.stack([row[:-1] for row in table[:-1]]) if count else blank[None][:0]
     driven = torch.stack([row[-1] for row in table[:-1]]) if count else blank
-    return output.detach(), tuple(part.detach() for part in after), Local(kept, driven, table[-1])
+    return Local(kept, driven, table[-1])
 
 
 def slopes(part: Tensor, given: Sequence[Tensor], weights: Tensor | None = None) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""How all states of a network depend on every weight, carried forward: exactly (RTRL), or as one outer product (UORO)."""
+"""How all states of a network depend on every weight, carried forward: exactly (RTRL), or on average (UORO)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rules.contract import Local
 from rules.credit.online.sites import Site, placed
 from rules.credit.online.walk import Moment, Walk
 
@@ -23,8 +24,11 @@ class Influence(Walk):
     Reference: Williams & Zipser 1989 (doi 10.1162/neco.1989.1.2.270), reconstructed.
     """
 
-    def learn(self, t: int, moments: list[Moment], traces: tuple[Any, ...]) -> tuple[Any, ...]:
-        g = self.lost(t, moments[-1].output)
+    steps = 1
+
+    def learn(self, start: int, moments: list[Moment], traces: tuple[Any, ...]) -> tuple[Any, ...]:
+        g = self.lost(start, moments[-1].output)[0]
+        moments = [at_once(moment) for moment in moments]
         ends, below = [], None
         for number, moment in enumerate(moments):
             states, spread = traces[number] if traces else self.blank(moment)
@@ -73,7 +77,7 @@ class Influence(Walk):
 
     def direct(self, number: int, moment: Moment) -> Tensor:
         """Return the derivative of what enters the cells by the layer's own weights, `[B, *cells, P]`."""
-        batch, channels, places = placed(moment.output).shape
+        batch, channels, places = placed(moment.output[None]).shape[1:]
         width = moment.columns.shape[2]
         own = moment.output.new_zeros(batch, channels, places, channels, width)
         each = torch.arange(channels)
@@ -89,6 +93,12 @@ class Influence(Walk):
         for site, part in zip(self.sites, parts, strict=True):
             found |= site.gradients(part.reshape(-1, site.width()))
         return found
+
+
+def at_once(moment: Moment) -> Moment:
+    """Return a layer in one step, without the axis of time; the graph of its currents keeps it."""
+    local = Local(*(part.squeeze(part.ndim - moment.output.ndim) for part in moment.local))
+    return moment._replace(columns=moment.columns[0], local=local, output=moment.output[0])
 
 
 def passed(site: Site, below: Tensor) -> Tensor:
@@ -109,8 +119,9 @@ class RankOne(Influence):
     Reference: Tallec & Ollivier 2017 (arXiv 1702.05043), reconstructed.
     """
 
-    def learn(self, t: int, moments: list[Moment], traces: tuple[Any, ...]) -> tuple[Any, ...]:
-        g = self.lost(t, moments[-1].output)
+    def learn(self, start: int, moments: list[Moment], traces: tuple[Any, ...]) -> tuple[Any, ...]:
+        g = self.lost(start, moments[-1].output)[0]
+        moments = [at_once(moment) for moment in moments]
         own: list[tuple[Tensor, Tensor]] = list(traces[0]) if traces else [self.still(moment) for moment in moments]
         theta = traces[1] if traces else moments[0].output.new_zeros(len(g), sum(self.sizes))
         tangent = self.pushed(moments, own)
@@ -156,9 +167,10 @@ class RankOne(Influence):
         for moment, (states, shown) in zip(reversed(moments), reversed(weights), strict=True):
             error: Tensor = shown if down is None else shown + down
             error = error * moment.local.shown[-1] + (states.movedim(1, 0) * moment.local.driven).sum(0)
-            rows.append(torch.einsum("bcl,blk->bck", placed(error), moment.columns).flatten(1))
+            rows.append(torch.einsum("bcl,blk->bck", placed(error[None])[0], moment.columns).flatten(1))
             if moment is not moments[0]:
-                (down,) = torch.autograd.grad(moment.currents, moment.x, error, retain_graph=True)
+                (down,) = torch.autograd.grad(moment.currents, moment.x, error[None], retain_graph=True)
+                down = down[0]
             self.work["weight_operations"] += error.numel() * moment.columns.shape[2]
         return torch.cat(rows[::-1], 1)
 
@@ -170,8 +182,10 @@ class RankOne(Influence):
 
     def row(self, pairs: Any) -> Tensor:
         """Return all states of a sample in one row; outputs count where cells hear them again."""
-        kept = [(states, shown if site.recurrent is not None else None) for site, (states, shown) in zip(self.sites, pairs, strict=True)]
-        return torch.cat([part.flatten(1) for pair in kept for part in pair if part is not None], 1)
+        kept: list[Tensor] = []
+        for site, (states, shown) in zip(self.sites, pairs, strict=True):
+            kept += [states] if site.recurrent is None else [states, shown]
+        return torch.cat([part.flatten(1) for part in kept], 1)
 
 
 def ratio(one: Tensor, other: Tensor) -> Tensor:

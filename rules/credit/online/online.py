@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
+from rules.credit.online.influence import Influence, RankOne
 from rules.credit.online.legal import require_legal
 from rules.credit.online.sites import sites
-from rules.credit.online.influence import Influence, RankOne
-from rules.credit.online.walk import Walk, bytes_of, constants_of, opened
+from rules.credit.online.walk import Walk, bytes_of
 from rules.fields import at_least, check_fields
 from rules.forward import require_tensor
 from rules.local import couples
@@ -64,8 +64,8 @@ class Online(CreditRule):
     >>> Online().claim, Online(signal="random").claim
     ('exact', 'none')
 
-    Reference: the axes are those of Marschall, Cho & Savin 2020 (recalled) and of braintrace (code read); sources of the
-    members stand with the traces.
+    Reference: the axes are those of Marschall, Cho & Savin 2020 (recalled) and of braintrace (code read); the sources
+    of the members stand with the traces.
     """
 
     trace: str = "synapse"
@@ -146,7 +146,6 @@ class Online(CreditRule):
                         f"the cells of {site.name} see each other within a step, and a trace belongs to one cell: let "
                         "them act through recurrent weights, hidden=('100r',), or use rules.make('bptt')"
                     )
-                constants_of(site, currents, self.trace == "presynaptic")
                 x, _ = cells.advance(currents, state)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
@@ -157,9 +156,7 @@ class Online(CreditRule):
         with torch.no_grad(), Meter(model, objective) as meter, self._differentiating(rng):
             kind = {"influence": Influence, "rank_one": RankOne}.get(self.trace, Walk)
             walk = kind(self, places, x, objective, views, dict(state), rng)
-            carry = opened(views.carry, walk)
-            for t in range(len(x)):
-                carry = walk.step(t, carry)
+            carry = walk.run(views.carry)
             grads = walk.gradients()
         meter.add(**walk.work)
         known = self.parameters(model) | own_parameters(objective)
@@ -178,7 +175,9 @@ class Online(CreditRule):
 
     def _differentiating(self, rng: torch.Generator) -> Any:
         surrogate = self.surrogate if isinstance(self.surrogate, Surrogate) else None
-        return differentiating(surrogate, self.detach_reset, generator=rng, detach_adaptation=self.trace == "presynaptic")
+        return differentiating(
+            surrogate, self.detach_reset, generator=rng, detach_adaptation=self.trace == "presynaptic"
+        )
 
 
 def arranged(model: nn.Module, x: Tensor) -> Tensor:
@@ -190,5 +189,3 @@ def arranged(model: nn.Module, x: Tensor) -> Tensor:
 def first_step(model: nn.Module, batch: Batch) -> Tensor:
     """Return the first step of an input."""
     return arranged(model, require_tensor(batch.x, "an online rule"))[0]
-
-

@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.pooling import _AvgPoolNd
 
 from rules.contract import Local
+from rules.forward import leaves, map_tensors
 from rules.local import differentiated
 from rules.models.admission import UnfitModel
 from rules.optional import CellLayer, cells_of, layers_of, plain
@@ -39,24 +40,54 @@ class Site(NamedTuple):
         carry: tuple[Any, Tensor | None] = self.layer.cells.rest(currents[None])  # type: ignore[operator]
         return carry
 
-    def step(self, current: Tensor, state: Any) -> tuple[Tensor, Any, Local]:
-        """Take one step of the cells; return output, next state and derivatives."""
+    def run(self, currents: Tensor, carry: Any, heard: bool = True) -> tuple[Tensor, Any, Tensor | None, Local]:
+        """Run the cells over currents `[T, B, *out]` of the synapse; without `heard` they do not hear each other.
+
+        Returns: The output, the carry, what the cells heard of each other `[T, B, N]`, and their derivatives, in which
+        T and B are axes of their own.
+        """
         cells: Any = self.layer.cells
-        ends: list[Any] = []
+        state, shown = carry
+        states, totals, outputs, received = [], [], [], []
+        for current in currents.unbind(0):
+            if heard and self.recurrent is not None:
+                received.append(shown)
+                current = current + self.recurrent(shown)
+            states.append(state)
+            totals.append(current)
+            output, state = cells.advance(current, state)
+            outputs.append(output)
+            shown = None if shown is None else output
+        local = self.derivatives(torch.stack(totals), states)
+        return torch.stack(outputs), (state, shown), torch.stack(received) if received else None, local
 
-        def one(current: Tensor, values: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-            output, after = cells.advance(current, cells.packed(state, values))
-            ends.append(after)
-            return output, cells.unpacked(after)
+    def derivatives(self, totals: Tensor, states: list[Any]) -> Local:
+        """Return the derivatives of all steps; of all at once where each part of the state has one entry a cell."""
+        cells: Any = self.layer.cells
 
-        output, values, local = differentiated(one, current, cells.unpacked(state))
-        return output, cells.packed(ends[-1], values), local
+        def one(current: Tensor, state: Any) -> Local:
+            def step(current: Tensor, values: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+                output, after = cells.advance(current, cells.packed(state, values))
+                return output, cells.unpacked(after)
+
+            return differentiated(step, current, cells.unpacked(state))
+
+        if all(part.shape == totals.shape[1:] for part in leaves(states[0])):
+            parts = [leaves(state) for state in states]
+            rows = iter([torch.cat(column) for column in zip(*parts, strict=True)])
+            local = one(totals.flatten(0, 1), map_tensors(lambda part: next(rows), states[0]))
+            cut = totals.shape[:2]
+            return Local(*(part.unflatten(part.ndim - totals.ndim + 1, cut) for part in local))
+        found = [one(current, state) for current, state in zip(totals, states, strict=True)]
+        axes = [part.ndim - totals.ndim + 1 for part in found[0]]
+        return Local(*(torch.stack(column, axis) for column, axis in zip(zip(*found, strict=True), axes, strict=True)))
 
     def columns(self, x: Tensor, heard: Tensor | None) -> Tensor:
-        """Return what enters each weight, `[B, L, K]`: L places that share the weights, K weights of one cell.
+        """Return what enters each weight, `[T, B, L, K]`: L places that share the weights, K weights of one cell.
 
         The last entries belong to the bias, which always receives 1, and to the recurrent weights.
         """
+        steps, x = x.shape[:2], x.flatten(0, 1)
         for module in self.before:
             x = module(x)
         if isinstance(self.weigh, _ConvNd):
@@ -68,7 +99,8 @@ class Site(NamedTuple):
         for module in self.behind:
             x = module(x)
         found = x[:, None] if x.ndim == 2 else x.flatten(2).transpose(1, 2)
-        return found if heard is None else torch.cat([found, heard[:, None]], 2)
+        found = found.unflatten(0, steps)
+        return found if heard is None else torch.cat([found, heard[:, :, None]], 3)
 
     def linear(self, change: Tensor) -> Tensor:
         """Return what a change of the input changes of the currents, `[B, *in]` to `[B, *out]`, without the bias."""
@@ -109,12 +141,12 @@ def biased(module: nn.Module) -> bool:
 
 
 def placed(x: Tensor) -> Tensor:
-    """Return a signal of cells `[..., B, *out]` as `[..., B, C, L]`, given with its axes behind B.
+    """Return a signal of cells `[T, B, *out]` as `[T, B, C, L]`.
 
-    >>> placed(torch.zeros(2, 3)).shape, placed(torch.zeros(2, 3, 4, 4)).shape
-    (torch.Size([2, 3, 1]), torch.Size([2, 3, 16]))
+    >>> placed(torch.zeros(5, 2, 3)).shape, placed(torch.zeros(5, 2, 3, 4, 4)).shape
+    (torch.Size([5, 2, 3, 1]), torch.Size([5, 2, 3, 16]))
     """
-    return x[..., None] if x.ndim == 2 else x.flatten(2)
+    return x[..., None] if x.ndim == 3 else x.flatten(3)
 
 
 def sites(model: nn.Module) -> list[Site]:

@@ -1,7 +1,9 @@
-"""Eligibility traces: what each weight of a layer remembers of the past, one step at a time.
+"""Eligibility traces: what each weight of a layer remembers of the past, over a few steps at a time.
 
 With `e[t]` the derivative of a cell's output at step t by one of its weights, as far as a trace follows it, the gradient
 that an online rule assigns is `sum_t S[t] e[t]`, with S the learning signal. A trace belongs to the samples of a batch.
+
+Shapes: C cells that share their weights over L places (1 in a dense layer), K weights of a cell, k state variables.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from torch import Tensor
 
 from rules.contract import Local
 
+BLOCK = 1 << 17  # entries of a trace that are advanced together: half a megabyte, which stays in a core's cache
+
 
 class Linear(NamedTuple):
     """The constants of cells that integrate linearly: the same for every cell and state, spikes apart."""
@@ -22,39 +26,38 @@ class Linear(NamedTuple):
     driven: Tensor  # [k]  d state' / d current
 
 
+class Kept(NamedTuple):
+    """What one layer remembers between two calls; the samples are the first axis. None where nothing is."""
+
+    value: Tensor | None = None  # the trace
+    low: Tensor | None = None  # [B, C, L, K], the trace behind the filter
+    mean: Tensor | None = None  # [B, C, L], the averaged surrogate
+    weight: Tensor | None = None  # [B], how much of the past is in it
+
+
+class Stretch(NamedTuple):
+    """What a layer did in some consecutive steps."""
+
+    columns: Tensor  # [T, B, L, K]  what entered each weight
+    local: Local  # kept [k, k, T, B, C, L], driven [k, T, B, C, L], shown [k + 1, T, B, C, L]
+    signal: Tensor  # [T, B, C, L]  S
+    leak: Tensor | None  # of the filter behind the trace; None for no filter
+    constants: Linear | None  # of cells that leak at one rate
+    mean: Tensor | None = None  # [T, B, C, L]  the surrogate averaged over time, in place of that of the step
+
+
 class Trace(ABC):
-    """A kind of trace: `value` is what is kept between two steps, a tensor with the samples in its first axis."""
+    """A kind of trace."""
 
     linear = False  # whether cells must integrate linearly
 
     @abstractmethod
-    def start(self, columns: Tensor, cells: Tensor, count: int) -> Tensor:
-        """Return the trace before the first step.
-
-        Args:
-            columns: what enters each weight, `[B, L, K]`.
-            cells: a signal of the cells, `[B, C, L]`.
-            count: number of state variables of a cell, k.
-        """
+    def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
+        """Return the trace after these steps, their gradient `[C, K]`, and the sum of `e` `[C, L, K]` if `moved`."""
 
     @abstractmethod
-    def advance(self, value: Tensor, columns: Tensor, local: Local, constants: Linear | None) -> tuple[Tensor, Tensor]:
-        """Return the trace after a step, and `e[t]` as something that `credited` understands.
-
-        Args:
-            value: the trace before the step.
-            columns: what enters each weight, `[B, L, K]`.
-            local: derivatives of the cells, their places as `[B, C, L]`.
-            constants: of linear cells; None for others.
-        """
-
-    @abstractmethod
-    def credited(self, e: Tensor, signal: Tensor, local: Local) -> Tensor:
-        """Return the gradient of a step, `[C, K]`: the product of `e` and the signal `[B, C, L]`, over B and L."""
-
-    @abstractmethod
-    def operations(self, columns: Tensor, cells: Tensor, count: int) -> int:
-        """Return the multiply-accumulates of `advance`."""
+    def operations(self, stretch: Stretch) -> int:
+        """Return the multiply-accumulates of advancing the trace."""
 
 
 class PerSynapse(Trace):
@@ -62,32 +65,69 @@ class PerSynapse(Trace):
 
         eps[t] = kept[t] eps[t-1] + driven[t] pre[t],    e[t] = shown[t] . (eps[t-1], pre[t])
 
-    Reference: Bellec et al. 2020 (doi 10.1038/s41467-020-17236-y), Bohnstingl et al. 2022 (doi
-    10.1109/TNNLS.2022.3153985), the authors' code read of the first.
+    As long as all cells have kept and driven their states alike, they share one trace of the input, and what a filter
+    keeps of the steps is summed up by matrix products; from the first step in which they differ, as when one was reset,
+    each weight has its own.
+
+    Reference: Bellec et al. 2020 (doi 10.1038/s41467-020-17236-y), authors' code read; Bohnstingl et al. 2022 (doi
+    10.1109/TNNLS.2022.3153985), third-party code read. The sharing is ours.
     """
 
-    def start(self, columns: Tensor, cells: Tensor, count: int) -> Tensor:
-        (samples, places, width), channels = columns.shape, cells.shape[1]
-        return columns.new_zeros(samples, count, channels, places, width)
+    def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
+        value = begun(kept, stretch)
+        constants = alike(stretch.local)
+        if value.shape[2] == 1 and constants is not None:
+            after, rows = filtered(value[:, :, 0], stretch.columns, constants)
+            found = shared(kept._replace(value=after[:, :, None]), stretch, rows)
+        else:
+            found = self.apart(kept, stretch, value)
+        e = moved_by(stretch, value, self) if moved else None
+        return (*found, e)
 
-    def advance(self, value: Tensor, columns: Tensor, local: Local, constants: Linear | None) -> tuple[Tensor, Tensor]:
-        pre = columns[:, None]  # [B, 1, L, K]
-        count = value.shape[1]
-        e = local.shown[-1][..., None] * pre
-        after = torch.empty_like(value)
-        for new in range(count):
-            e = e.addcmul(local.shown[new][..., None], value[:, new])
-            total = local.driven[new][..., None] * pre
-            for old in range(count):
-                total.addcmul_(local.kept[new, old][..., None], value[:, old])
-            after[:, new] = total
-        return after, e
+    def apart(self, kept: Kept, stretch: Stretch, value: Tensor) -> tuple[Kept, Tensor]:
+        """Return trace and gradient where each weight has a trace of its own; a few samples at a time."""
+        steps, samples, channels, places = stretch.signal.shape
+        width, count = stretch.columns.shape[3], value.shape[1]
+        value = value.expand(samples, count, channels, places, width).clone()
+        low = value.new_zeros(samples, channels, places, width) if stretch.leak is not None else None
+        if low is not None and kept.low is not None:
+            low.copy_(kept.low)
+        total = value.new_zeros(channels, places, width)
+        size = max(1, BLOCK // (channels * places * width))
+        for start in range(0, samples, size):
+            some = slice(start, start + size)
+            now, after = value[some].movedim(1, 0).contiguous(), torch.empty(0)
+            e, summed = torch.empty_like(now[0]), torch.zeros_like(now[0])
+            behind = None if low is None else low[some]
+            for t in range(steps):
+                after = advanced(now, e, stretch, t, some, after if t else torch.empty_like(now))
+                now, after = after, now
+                if behind is not None:
+                    assert stretch.leak is not None
+                    behind.mul_(stretch.leak).add_(e)
+                summed.addcmul_(stretch.signal[t, some, ..., None], e if behind is None else behind)
+            value[some] = now.movedim(0, 1)
+            total += summed.sum(0)
+        return kept._replace(value=value, low=low), total.sum(1)
 
-    def credited(self, e: Tensor, signal: Tensor, local: Local) -> Tensor:
-        return torch.einsum("bcl,bclk->ck", signal, e)
+    def operations(self, stretch: Stretch) -> int:
+        if alike(stretch.local) is not None:
+            return stretch.columns.numel() * (len(stretch.local.driven) ** 2 + 1)
+        low = stretch.leak is not None
+        return stretch.signal.numel() * stretch.columns.shape[3] * ((len(stretch.local.driven) + 1) ** 2 + low)
 
-    def operations(self, columns: Tensor, cells: Tensor, count: int) -> int:
-        return cells.numel() * columns.shape[2] * (count + 1) ** 2
+
+def advanced(now: Tensor, e: Tensor, stretch: Stretch, t: int, some: slice, after: Tensor) -> Tensor:
+    """Write `e[t]`, and return the traces after step t, written into `after`: one for each weight of some samples."""
+    pre = stretch.columns[t, some, None]  # [b, 1, L, K]
+    local = Local(*(part[..., t, some, :, :, None] for part in stretch.local))
+    torch.mul(local.shown[-1], pre, out=e)
+    for new in range(len(now)):
+        e.addcmul_(local.shown[new], now[new])
+        torch.mul(local.driven[new], pre, out=after[new])
+        for old in range(len(now)):
+            after[new].addcmul_(local.kept[new, old], now[old])
+    return after
 
 
 class Presynaptic(Trace):
@@ -95,28 +135,35 @@ class Presynaptic(Trace):
 
         eps[t] = kept eps[t-1] + driven pre[t],    e[t] = shown[t] . (eps[t-1], pre[t])
 
-    with constants for all cells, so that a trace has the size of the input.
+    with constants for all cells, so that a trace has the size of the input. Behind a filter it is the approximation of
+    OTPE, `e[t] = mean[t] (leak z[t-1] + h[t])`, h being what the input has left in the membrane.
 
-    Reference: Xiao et al. 2022 (arXiv 2210.04195); Kaiser, Mostafa & Neftci 2020 (arXiv 1811.10766), authors' code read.
+    Reference: Xiao et al. 2022 (arXiv 2210.04195) and Kaiser, Mostafa & Neftci 2020 (arXiv 1811.10766), authors' code
+    read; Summe et al. 2024 (arXiv 2311.16151), its module read.
     """
 
     linear = True
 
-    def start(self, columns: Tensor, cells: Tensor, count: int) -> Tensor:
-        samples, places, width = columns.shape
-        return columns.new_zeros(samples, count, places, width)
+    def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
+        assert stretch.constants is not None
+        value = begun(kept, stretch)[:, :, 0] if kept.value is None else kept.value
+        after, rows = filtered(value, stretch.columns, stretch.constants)
+        kept = kept._replace(value=after)
+        if stretch.leak is None:
+            return (*shared(kept, stretch, rows), None)
+        assert stretch.mean is not None
+        weights = torch.cat([stretch.constants.kept[-1], stretch.constants.driven[-1:]])
+        low = torch.zeros_like(rows[0, :, 0]) if kept.low is None else kept.low[:, 0]
+        behind = []
+        for held in torch.einsum("s,tbslk->tblk", weights, rows):
+            low = low * stretch.leak + held
+            behind.append(low)
+        mean = stretch.mean / stretch.constants.driven[-1]
+        grad = torch.einsum("tbcl,tblk->ck", stretch.signal * mean, torch.stack(behind))
+        return kept._replace(low=low[:, None]), grad, None
 
-    def advance(self, value: Tensor, columns: Tensor, local: Local, constants: Linear | None) -> tuple[Tensor, Tensor]:
-        assert constants is not None
-        driven = constants.driven[None, :, None, None] * columns[:, None]
-        after = torch.einsum("ij,bjlk->bilk", constants.kept, value) + driven
-        return after, torch.cat([value, columns[:, None]], 1)
-
-    def credited(self, e: Tensor, signal: Tensor, local: Local) -> Tensor:
-        return torch.einsum("sbcl,bslk->ck", signal * local.shown, e)
-
-    def operations(self, columns: Tensor, cells: Tensor, count: int) -> int:
-        return columns.numel() * (count * count + count)
+    def operations(self, stretch: Stretch) -> int:
+        return stretch.columns.numel() * (len(stretch.local.driven) ** 2 + 1 + (stretch.leak is not None))
 
 
 class Momentary(Trace):
@@ -125,17 +172,80 @@ class Momentary(Trace):
     Reference: Meng et al. 2023 (arXiv 2302.14311), recalled; equal to OTTT without its filter.
     """
 
-    def start(self, columns: Tensor, cells: Tensor, count: int) -> Tensor:
-        return columns.new_zeros(len(columns), 0)
+    def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
+        grad = torch.einsum("tbcl,tblk->ck", stretch.signal * stretch.local.shown[-1], stretch.columns)
+        return kept, grad, None
 
-    def advance(self, value: Tensor, columns: Tensor, local: Local, constants: Linear | None) -> tuple[Tensor, Tensor]:
-        return value, columns
-
-    def credited(self, e: Tensor, signal: Tensor, local: Local) -> Tensor:
-        return torch.einsum("bcl,blk->ck", signal * local.shown[-1], e)
-
-    def operations(self, columns: Tensor, cells: Tensor, count: int) -> int:
+    def operations(self, stretch: Stretch) -> int:
         return 0
+
+
+def begun(kept: Kept, stretch: Stretch) -> Tensor:
+    """Return the traces of a layer, `[B, k, C, L, K]`; none yet, and the same for all cells, in a new sequence."""
+    if kept.value is not None:
+        return kept.value
+    _, samples, places, width = stretch.columns.shape
+    return stretch.columns.new_zeros(samples, len(stretch.local.driven), 1, places, width)
+
+
+def alike(local: Local) -> Linear | None:
+    """Return how states are kept and driven, if all cells do it alike in all of these steps; None otherwise."""
+    kept, driven = (part.flatten(part.ndim - 4) for part in (local.kept, local.driven))
+    first = Linear(kept[..., 0], driven[..., 0])
+    same = bool((kept == first.kept[..., None]).all()) and bool((driven == first.driven[..., None]).all())
+    return first if same else None
+
+
+def filtered(value: Tensor, columns: Tensor, constants: Linear) -> tuple[Tensor, Tensor]:
+    """Return the shared traces `[B, k, L, K]` after the steps, and `(eps[t-1], pre[t])` as `[T, B, k + 1, L, K]`."""
+    driven = constants.driven[:, None, None]
+    rows = []
+    for pre in columns.unbind(0):
+        rows.append(torch.cat([value, pre[:, None]], 1))
+        value = torch.einsum("ij,bjlk->bilk", constants.kept, value) + driven * pre[:, None]
+    return value, torch.stack(rows)
+
+
+def shared(kept: Kept, stretch: Stretch, rows: Tensor) -> tuple[Kept, Tensor]:
+    """Return memory and gradient for traces that all cells share, the filter's sums as matrix products.
+
+    With `g[s] = sum_(t >= s) leak^(t-s) S[t]` over these steps, the filter's past and these steps add up to
+
+        grad = sum_s g[s] e[s] + leak g[0] low,    low <- leak^T low + sum_s leak^(T-1-s) e[s]
+    """
+    shown = stretch.local.shown.movedim(0, 2)  # [T, B, k + 1, C, L]
+    if stretch.leak is None:
+        return kept, product(stretch.signal[:, :, None] * shown, rows)
+    later, sums = torch.zeros_like(stretch.signal[0]), []
+    for signal in stretch.signal.flip(0).unbind(0):
+        later = stretch.leak * later + signal
+        sums.append(later)
+    grad = product(torch.stack(sums[::-1])[:, :, None] * shown, rows)
+    steps = len(stretch.signal)
+    powers = stretch.leak ** torch.arange(steps - 1, -1, -1, device=rows.device)
+    low = torch.einsum("tbscl,tbslk->bclk", shown * powers.reshape(-1, 1, 1, 1, 1), rows)
+    if kept.low is not None:
+        grad = grad + torch.einsum("bcl,bclk->ck", stretch.leak * later, kept.low)
+        low += stretch.leak**steps * kept.low
+    return kept._replace(low=low), grad
+
+
+def product(weights: Tensor, rows: Tensor) -> Tensor:
+    """Return `sum weights (x) rows` over steps, samples, variables and places: `[T, B, s, C, L] x [T, B, s, L, K]`."""
+    channels, width = weights.shape[3], rows.shape[4]
+    return weights.transpose(3, 4).reshape(-1, channels).T @ rows.reshape(-1, width)
+
+
+def moved_by(stretch: Stretch, value: Tensor, trace: PerSynapse) -> Tensor:
+    """Return the sum of `e` over steps and samples, `[C, L, K]`: the gradient for a signal of one at a single place."""
+    places = stretch.signal.shape[3]
+    parts = []
+    for place in range(places):
+        signal = torch.zeros_like(stretch.signal)
+        signal[..., place] = 1
+        plain = stretch._replace(signal=signal, leak=None)
+        parts.append(trace.credited(Kept(value), plain, False)[1])
+    return torch.stack(parts, 1)
 
 
 TRACES: dict[str, Trace] = {"synapse": PerSynapse(), "presynaptic": Presynaptic(), "step": Momentary()}

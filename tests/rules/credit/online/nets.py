@@ -10,7 +10,7 @@ from rules.credit.online import Online
 from rules.objectives import OBJECTIVES
 from rules.spikes.surrogate import differentiating
 from sandbox import build, from_brian2
-from sandbox.neurons import LIF, ALIF, AdEx, Izhikevich, LeakyIntegrator, CubaLIF
+from sandbox.neurons import ALIF, LIF, AdEx, CubaLIF, Izhikevich, LeakyIntegrator
 
 LOSS = OBJECTIVES["tet"]()
 

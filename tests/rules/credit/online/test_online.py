@@ -15,7 +15,7 @@ from rules.credit.bptt import BPTT
 from rules.credit.online import Online, traces
 from rules.models.admission import UnfitModel
 from rules.objectives import OBJECTIVES
-from sandbox.neurons import LIF, ALIF, EscapeLIF, LeakyIntegrator
+from sandbox.neurons import ALIF, LIF, EscapeLIF, LeakyIntegrator
 from tests.rules.credit.online.nets import LOSS, NEURONS, assigned, batch, by_autograd, compiled, distance, net
 
 EXACT = 1e-12  # float64: sums of some hundred products, each right to 1e-16
@@ -292,7 +292,7 @@ def test_the_convolved_form_over_a_whole_sequence_has_the_same_sum():
     y = run.output.detach().requires_grad_()
     (g,) = torch.autograd.grad(LOSS(rules.Run(y), given), y)
     psi = (1 - alpha) * layer.cells.neuron.surrogate.grad(run.traces[0].u.detach())
-    signal, later, eps, pres = (1 - kappa) * g @ top.synapse.weight, 0.0, 0.0, []
+    signal, later, eps, pres = (1 - kappa) * g @ top.synapse.weight.detach(), 0.0, 0.0, []
     for x in given.x:
         eps = alpha * eps + x
         pres.append(eps)
@@ -368,7 +368,7 @@ class TestLocalLosses:
 
     def test_with_the_read_out_itself_it_is_ottt(self):
         """P5.21, the read-out without memory of its own."""
-        model, given = net(LIF(reset="subtract"), (6,), readout=LeakyIntegrator(tau_mem=1e-3)), batch()
+        model, given = net(LIF(reset="subtract"), (6,), readout=LeakyIntegrator(tau_mem=0.01)), batch()
         with torch.no_grad():
             model.layers[1].synapse.bias.zero_()
         rule = Online(trace="presynaptic", signal="local")
@@ -452,28 +452,43 @@ def test_regression_at_every_step():
     assert distance(assigned(Online(filter="readout"), model, given, loss).grads, wanted) < EXACT
 
 
-class Unbiased(traces.PerSynapse):
-    """Forgets that the bias, too, was felt before."""
-
-    def advance(self, value, columns, local, constants):
-        value = value.clone()
-        value[..., 4] = 0
-        return super().advance(value, columns, local, constants)
+def forgets_bias(now, e, stretch, t, some, after, whole=traces.advanced):
+    """Each weight's own traces, in which the bias was not felt before."""
+    now[..., 4] = 0
+    return whole(now, e, stretch, t, some, after)
 
 
-class Ungained(traces.PerSynapse):
-    """Forgets the gain of the input, 1 - alpha."""
+def forgets_gain(now, e, stretch, t, some, after, whole=traces.advanced):
+    """Each weight's own traces, with a gain of 1 in place of 1 - alpha."""
+    local = stretch.local._replace(driven=torch.ones_like(stretch.local.driven))
+    return whole(now, e, stretch._replace(local=local), t, some, after)
 
-    def advance(self, value, columns, local, constants):
-        return super().advance(value, columns, local._replace(driven=torch.ones_like(local.driven)), constants)
+
+def shares_no_bias(value, columns, constants, whole=traces.filtered):
+    after, rows = whole(value, columns, constants)
+    rows[:, :, 0, :, 4] = 0
+    return after, rows
 
 
-@pytest.mark.parametrize("broken", [Unbiased(), Ungained()], ids=["bias", "gain"])
-def test_a_broken_trace_is_caught(broken, monkeypatch):
-    monkeypatch.setitem(traces.TRACES, "synapse", broken)
-    model, given = net(LIF(), (6,)), batch()
+def shares_no_gain(value, columns, constants, whole=traces.filtered):
+    return whole(value, columns, constants._replace(driven=torch.ones_like(constants.driven)))
+
+
+@pytest.mark.parametrize(
+    ("neuron", "name", "broken"),
+    [
+        (LIF(), "advanced", forgets_bias),
+        (LIF(), "advanced", forgets_gain),
+        (LIF(reset="subtract"), "filtered", shares_no_bias),
+        (LIF(reset="subtract"), "filtered", shares_no_gain),
+    ],
+)
+def test_a_broken_trace_is_caught(neuron, name, broken, monkeypatch):
+    model, given = net(neuron, (6,)), batch()
     wanted = by_autograd(model, given, set())
-    assert distance(assigned(Online(filter="readout"), model, given).grads, wanted) > 1e-3
+    assert distance(assigned(Online(filter="readout"), model, given).grads, wanted) < EXACT
+    monkeypatch.setattr(traces, name, broken)
+    assert distance(assigned(Online(filter="readout"), model, given).grads, wanted) > 1e-2
 
 
 def test_one_copy_of_the_spike_would_miss_adaptation():
