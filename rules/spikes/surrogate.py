@@ -317,7 +317,7 @@ def reset_signal(spikes: Tensor) -> Tensor:
 
 
 def adaptation_signal(spikes: Tensor) -> Tensor:
-    """Return the spikes for what they add to their own cell's adaptation: as for a reset, unless a rule says otherwise."""
+    """Return the spikes for what they add to their own cell's adaptation: as in a reset, unless a rule asks for it."""
     context = current_pass()
     return spikes.detach() if context is None or context.detach_adaptation else spikes
 

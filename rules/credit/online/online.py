@@ -175,9 +175,8 @@ class Online(CreditRule):
 
     def _differentiating(self, rng: torch.Generator) -> Any:
         surrogate = self.surrogate if isinstance(self.surrogate, Surrogate) else None
-        return differentiating(
-            surrogate, self.detach_reset, generator=rng, detach_adaptation=self.trace == "presynaptic"
-        )
+        cut = self.trace == "presynaptic"  # adaptation is not a filter of the input
+        return differentiating(surrogate, self.detach_reset, generator=rng, detach_adaptation=cut)
 
 
 def arranged(model: nn.Module, x: Tensor) -> Tensor:

@@ -91,9 +91,9 @@ class Site(NamedTuple):
         for module in self.before:
             x = module(x)
         if isinstance(self.weigh, _ConvNd):
-            one = cast("Tensor", self.weigh.weight)
+            one = self.weigh.weight
             each = torch.eye(one[0].numel(), dtype=x.dtype, device=x.device).view(-1, *one.shape[1:])
-            x = self.weigh._conv_forward(x, each, None)  # type: ignore[operator]  # patches, one channel an entry
+            x = self.weigh._conv_forward(x, each, None)  # patches, one channel an entry
         parts = [x, torch.ones_like(x[:, :1])] if biased(self.weigh) else [x]
         x = torch.cat(parts, 1)
         for module in self.behind:
@@ -108,7 +108,7 @@ class Site(NamedTuple):
             change = module(change)
         weight = cast("Tensor", self.weigh.weight)
         if isinstance(self.weigh, _ConvNd):
-            change = self.weigh._conv_forward(change, weight, None)  # type: ignore[operator]
+            change = self.weigh._conv_forward(change, weight, None)
         else:
             change = nn.functional.linear(change, weight)
         for module in self.behind:
@@ -124,7 +124,7 @@ class Site(NamedTuple):
     def gradients(self, matrix: Tensor) -> dict[str, Tensor]:
         """Return the gradients of the trainable parameters, by name, from one of `[C, K]`, in the order of columns."""
         weight = cast("Tensor", self.weigh.weight)
-        held = [weight, *([self.weigh.bias] if biased(self.weigh) else [])]
+        held = [weight, *([cast("Tensor", self.weigh.bias)] if biased(self.weigh) else [])]
         held += [] if self.recurrent is None else [self.recurrent.weight]
         parts = matrix.split([1 if p.ndim == 1 else p[0].numel() for p in held], 1)
         return {self.names[id(p)]: g.reshape(p.shape) for p, g in zip(held, parts, strict=True) if p.requires_grad}
@@ -164,9 +164,9 @@ def sites(model: nn.Module) -> list[Site]:
         name = places.get(id(layer), f"layers.{number}")
         if cells is None or not all(hasattr(cells.cells, part) for part in CELLS):
             raise UnfitModel(
-                f"{name} of {type(inner).__name__} does not say what its cells do in a step: give its `cells` the methods "
-                f"{', '.join(CELLS)} (rules.optional.Cells), or build the model with sandbox.build; rules.make('bptt') "
-                "needs none of them"
+                f"{name} of {type(inner).__name__} does not say what its cells do in a step: give its `cells` the "
+                f"attributes {', '.join(CELLS)} (rules.optional.Cells), or build the model with sandbox.build; "
+                "rules.make('bptt') needs none of them"
             )
         found.append(Site(name, cells, *split(cells.synapse, name), names))
     return found
@@ -183,9 +183,9 @@ def split(synapse: nn.Module, name: str) -> tuple[tuple[nn.Module, ...], nn.Modu
     if len(weighed) != 1 or odd:
         what = f"{type(odd[0]).__name__}" if odd else f"{len(weighed)} weights"
         raise UnfitModel(
-            f"the synapse of {name} has {what}, and a trace is what entered one weight, added up: leave nothing beside an "
-            "nn.Linear or a convolution but nn.Flatten and nn.AvgPool2d, as in hidden=('16c5p2', 100) without a 'b'; or "
-            "use rules.make('bptt')"
+            f"the synapse of {name} has {what}, and a trace is what entered one weight, added up: leave nothing beside "
+            "an nn.Linear or a convolution but nn.Flatten and nn.AvgPool2d, as in hidden=('16c5p2', 100) without a 'b'; "
+            "or use rules.make('bptt')"
         )
     at = weighed[0]
     weigh = parts[at]

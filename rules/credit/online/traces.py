@@ -1,7 +1,7 @@
 """Eligibility traces: what each weight of a layer remembers of the past, over a few steps at a time.
 
-With `e[t]` the derivative of a cell's output at step t by one of its weights, as far as a trace follows it, the gradient
-that an online rule assigns is `sum_t S[t] e[t]`, with S the learning signal. A trace belongs to the samples of a batch.
+With `e[t]` the derivative of a cell's output at step t by one of its weights, as far as a trace follows it, an online
+rule assigns the gradient `sum_t S[t] e[t]`, with S the learning signal. A trace belongs to the samples of a batch.
 
 Shapes: C cells that share their weights over L places (1 in a dense layer), K weights of a cell, k state variables.
 """

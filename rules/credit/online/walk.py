@@ -164,7 +164,8 @@ class Walk:
         """Return what the error at the output says to the cells of a layer, through fixed random weights."""
         weights = self.fixed(moment, error.shape[2])
         self.work["error_operations"] += error[..., 0].numel() * weights.numel()
-        return torch.tensordot(error, weights, 1)
+        found: Tensor = torch.tensordot(error, weights, 1)
+        return found
 
     def read(self, start: int, moment: Moment, classes: int) -> Tensor:
         """Return the gradient of the loss at a fixed random read-out of this layer."""
@@ -172,7 +173,8 @@ class Walk:
         self.work["synaptic_operations"] += output[..., 0].numel() * weights.numel()
         self.work["error_operations"] += output[..., 0].numel() * weights.numel()
         g = self.lost(start, output @ weights.flatten(1).T, others=False)
-        return torch.tensordot(g, weights, 1)
+        found: Tensor = torch.tensordot(g, weights, 1)
+        return found
 
     def fixed(self, moment: Moment, classes: int) -> Tensor:
         """Return the fixed random weights `[classes, *cells]` of a layer, as large as those of the read-out were."""
@@ -183,8 +185,8 @@ class Walk:
         weights = self.feedback[name]
         if weights.shape != shape:
             raise ValueError(
-                f"the feedback weights of {name} have shape {tuple(weights.shape)}, and its cells and the output now ask "
-                f"for {shape}: the model was changed after training began; make a new one, trainer = "
+                f"the feedback weights of {name} have shape {tuple(weights.shape)}, and its cells and the output now "
+                f"ask for {shape}: the model was changed after training began; make a new one, trainer = "
                 "rules.Trainer(model, rule)"
             )
         return weights
@@ -195,15 +197,15 @@ class Walk:
         if targets is None or targets.ndim != 2 or not targets.is_floating_point():
             seen = "none" if targets is None else f"{targets.dtype} {tuple(targets.shape)}"
             raise ValueError(
-                f'signal="reward" reads one number for each step and sample from targets, [T, B]; this batch has {seen}: '
-                "let the loader yield rules.Batch(x, y, targets=reward)"
+                'signal="reward" reads one number for each step and sample from targets, [T, B]; this batch has '
+                f"{seen}: let the loader yield rules.Batch(x, y, targets=reward)"
             )
         share = -targets[start : start + len(output)] / targets.shape[1]
         self.loss += share.sum() / len(self.sites)
         return share.reshape(*share.shape, *[1] * (output.ndim - 2)).expand_as(output)
 
     def averaged(self, number: int, moment: Moment, kept: Kept) -> tuple[Kept, Tensor | None]:
-        """Return a layer's surrogate averaged over the memory of the layer above, `[T, B, C, L]`; None for no average."""
+        """Return a layer's surrogate averaged over the memory of the layer above, `[T, B, C, L]`; None without."""
         if self.rule.filter != "next" or number == self.top:
             return kept, None
         leak, mean, weight = self.leak(number), kept.mean, kept.weight
