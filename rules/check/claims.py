@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.check import toy
+from rules.check.graphs import cut_gradient
 from rules.contract import Batch, Credit
 from rules.forward import as_run, run_model
 from rules.objectives.output_error import BitError
@@ -20,6 +21,9 @@ from rules.spikes.surrogate import differentiating
 
 def _exact(rule: LearningRule) -> None:
     batch = toy.batch()
+    if rule.credit.detaches or "cells" in rule.needs:
+        _exact_on_cut_graph(rule, batch)
+        return
     for model in (toy.smooth(), toy.leaky(spiking=False)):
         mine = assign(replace(rule, objective=toy.Quadratic()), model, batch).grads
         require(
@@ -28,10 +32,28 @@ def _exact(rule: LearningRule) -> None:
         )
 
 
+def _exact_on_cut_graph(rule: LearningRule, batch: Batch) -> None:
+    rule, model = replace(rule, objective=toy.Quadratic()), toy.recurrent()
+    missing = ", ".join(sorted(rule.credit.detaches)) or "nothing"
+    require(
+        close(assign(rule, model, batch).grads, on_cut_graph(rule, model, batch), 1e-10),
+        f"the credit differs from autograd on the graph that leaves out {missing} by over 1e-10",
+    )
+
+
+def on_cut_graph(rule: LearningRule, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Return the gradient by autograd where the paths are cut that the rule says it leaves out."""
+    with differentiating(detach_reset="reset" in rule.credit.detaches, detach_adaptation=False):
+        found = cut_gradient(model, rule.objective, batch, rule.credit.detaches)
+    known = rule.credit.parameters(model)
+    return {name: g for name, g in found.items() if name in known}
+
+
 def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
-    model, batch = toy.leaky(spiking=False), toy.batch()
+    cells = "cells" in rule.needs
+    model, batch = toy.recurrent() if cells else toy.leaky(spiking=False), toy.batch()
     rule = replace(rule, objective=toy.Quadratic())
-    truth = flat(finite_differences(rule, model, batch))
+    truth = flat(on_cut_graph(rule, model, batch) if cells else finite_differences(rule, model, batch))
     rng, state = torch.Generator().manual_seed(0), rule.credit.init(model, torch.Generator().manual_seed(0))
     drawn = torch.stack(
         [flat(rule.credit.assign(model, rule.objective, batch, state, rng).grads) for _ in range(draws)]

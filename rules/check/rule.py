@@ -16,14 +16,16 @@ from torch import nn
 
 from rules.batches import as_batch
 from rules.check import toy
-from rules.check.claims import CLAIMS, assign, beside_autograd, require, same
+from rules.check.claims import CLAIMS, assign, beside_autograd, close, require, same
 from rules.contract import NEEDS, Batch, CreditRule, MissingNeed, own_parameters
-from rules.forward import run_model
+from rules.forward import pieces, run_model
 from rules.objectives import OBJECTIVES
 from rules.optional import offers
 from rules.plasticity import SGD
 from rules.recipes import LearningRule, make
+from rules.spikes.surrogate import differentiating
 from rules.trainer import Trainer
+from rules.windows import Share
 
 
 class Result(NamedTuple):
@@ -247,6 +249,35 @@ def resumes_bit_exactly(subject: Subject) -> None:
         )
 
 
+def windows_add_up(subject: Subject) -> None:
+    """Check that a sequence in windows continues, and that credits of traces add up to that of the whole."""
+    rule = subject.rule
+    if rule.credit.continues == "no" or rule.objective.timing != "step":
+        return
+    for model, batch in subject.cases():
+        if "carry" not in offers(model):
+            continue
+        credit = rule.credit.located(model, batch)
+        start = credit.init(model, torch.Generator().manual_seed(0))
+        whole, state, carry = assign(rule, model, batch, start), start, None
+        share, found, loss = Share(rule.objective, batch), {name: 0.0 * g for name, g in whole.grads.items()}, 0.0
+        for piece in pieces(batch, 3):
+            rng = torch.Generator().manual_seed(7)
+            with differentiating(generator=rng):
+                part = credit.assign(model, share, piece._replace(carry=carry), state, rng)
+            state, carry, loss = part.state, part.carry, loss + part.loss
+            for name, g in part.grads.items():
+                found[name] = found[name] + g
+        require(
+            abs(loss - whole.loss) <= 1e-9 * (1 + abs(whole.loss)),
+            f"the losses of windows add up to {loss:g}, and that of the whole is {whole.loss:g}: return the carry",
+        )
+        require(
+            rule.credit.continues != "traces" or credit.claim == "unbiased" or close(found, whole.grads, 1e-9),
+            "the credits of windows do not add up to that of the whole: what a trace remembers belongs in the carry",
+        )
+
+
 def cost_is_counted(subject: Subject) -> None:
     """Check that costs are whole numbers, grow with the batch, and hold work for every weight that is updated."""
     rule = subject.rule
@@ -278,6 +309,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "needs are honest both ways": needs_are_honest,
     "claim holds": claim_holds,
     "resumes bit-exactly": resumes_bit_exactly,
+    "windows add up": windows_add_up,
     "cost is counted": cost_is_counted,
 }
 

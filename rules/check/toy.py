@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -255,6 +255,7 @@ class Quadratic(Objective):
     target: float = 1.0
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    timing: ClassVar[Literal["sequence", "step"]] = "step"
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return (run.output - self.target).square().mean()

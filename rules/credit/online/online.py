@@ -78,16 +78,15 @@ class Online(CreditRule):
     rate: float = 0.0
     target_rate: float = 0.01
 
+    needs: ClassVar[frozenset[str]] = frozenset({"layers", "cells"})
+    relies_on: ClassVar[frozenset[str]] = frozenset({"independent"})
+
     def __post_init__(self) -> None:
         check_fields(self)
         at_least(0, self, "rate", "target_rate")
         if isinstance(self.surrogate, str):  # a name, as in a configuration file
             object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         require_legal(self)
-
-    @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"layers", "cells", "carry", "gradient"})
 
     @property
     def claim(self) -> Claim:  # type: ignore[override]
@@ -108,8 +107,6 @@ class Online(CreditRule):
     @property
     def continues(self) -> Continues:  # type: ignore[override]  # the penalty compares rates of a whole call
         return "state" if self.rate else "traces"
-
-    relies_on: ClassVar[frozenset[str]] = frozenset({"independent"})
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the weights and biases of the synapses, and the recurrent weights."""

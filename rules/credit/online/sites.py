@@ -158,8 +158,14 @@ def sites(model: nn.Module) -> list[Site]:
     inner = plain(model)
     names = {id(p): name for name, p in inner.named_parameters()}
     places = {id(module): name for name, module in inner.named_modules()}
-    found = []
-    for number, layer in enumerate(layers_of(inner) or []):
+    found: list[Site] = []
+    layers = layers_of(inner)
+    if not layers:
+        raise UnfitModel(
+            f"{type(inner).__name__} shows no layers, whose cells have the traces: give it `layers`, or build the "
+            "model with sandbox.build; rules.make('bptt') needs none"
+        )
+    for number, layer in enumerate(layers):
         cells = cells_of(layer)
         name = places.get(id(layer), f"layers.{number}")
         if cells is None or not all(hasattr(cells.cells, part) for part in CELLS):
@@ -184,7 +190,7 @@ def split(synapse: nn.Module, name: str) -> tuple[tuple[nn.Module, ...], nn.Modu
         what = f"{type(odd[0]).__name__}" if odd else f"{len(weighed)} weights"
         raise UnfitModel(
             f"the synapse of {name} has {what}, and a trace is what entered one weight, added up: leave nothing beside "
-            "an nn.Linear or a convolution but nn.Flatten and nn.AvgPool2d, as in hidden=('16c5p2', 100) without a 'b'; "
+            "an nn.Linear or a convolution but nn.Flatten and nn.AvgPool2d, as in hidden=('16c5p2', 100); "
             "or use rules.make('bptt')"
         )
     at = weighed[0]
