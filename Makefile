@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow bench bench-gpu lint notebooks docs evidence constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,16 @@ test: $(READY) ## fast tests, doctests
 
 test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes
 	$(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=25
+
+coverage: $(READY) ## branches of the rooms that keep, read and judge runs, by the fast tests of these and the command line
+	$(BIN)/coverage erase
+	$(PYTEST) -m "not slow" -n 2 --dist worksteal -q --cov --cov-report= tests/sandbox/{runs,config,executors,comparisons,tuning,cli}
+	$(BIN)/coverage report
+
+evidence-coverage: $(READY) ## the same with the slow tests of clusters and kills, counts into experiments/results/coverage.json
+	-$(MAKE) coverage
+	$(PYTEST) -m slow -q --cov --cov-append --cov-report= tests/slow/test_{slurm,ray,parallel,shared}.py tests/sandbox/{executors,runs}
+	$(BIN)/coverage json -q -o - | $(BIN)/python experiments/coverage_counts.py
 
 bench: $(READY) ## speed and memory against hand-written loops; writes benchmarks/README.md
 	$(BIN)/python benchmarks/run.py

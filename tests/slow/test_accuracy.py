@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from rules import Surrogate
+from rules import Surrogate, Trainer, make
 from sandbox.comparisons.comparison import Comparison, compare, format_table
 from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
 from sandbox.config.reading import from_dict
@@ -92,12 +92,13 @@ def test_the_shape_of_the_surrogate_matters_little():
         experiment = Experiment(
             task=Choice("digits"),
             encoder=Choice("constant", {"steps": 10}),
-            network=NetworkConfig(hidden=[100], neuron=Choice("lif", {"tau_mem": 5.0, "surrogate": shape}), rate=0.15),
+            network=NetworkConfig(hidden=[100], neuron=Choice("lif", {"tau_mem": 5.0}), rate=0.15),
             rule=RuleConfig("bptt", {"lr": 0.01}),
             batch_size=50,
         )
         data = experiment.make_task().load()
-        trainer, train = prepare(experiment, data)
+        built, train = prepare(experiment, data)
+        trainer = Trainer(built.model, make("bptt", lr=0.01, surrogate=shape))
         list(trainer.fit(train, 20))
         test = Loader(data.test, experiment.encoder.make("encoder"), 500, shuffle=False)
         accuracies[name] = 100 * trainer.evaluate(test)["accuracy"]

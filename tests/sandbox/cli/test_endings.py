@@ -187,7 +187,8 @@ def test_a_folder_in_use(tmp_path, capsys):
     assert "is in use by another process" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("pause", [0.0, *(pytest.param(pause, marks=pytest.mark.slow) for pause in (0.005, 0.02))])
+@pytest.mark.slow
+@pytest.mark.parametrize("pause", [0.0, 0.005, 0.02])
 def test_two_interruptions_at_once_are_one_word(pause, tmp_path):
     process = started("run", *SMALL, "--epochs=100000", "--out", str(tmp_path))
     while not list(tmp_path.glob("*/checkpoint.pt")):

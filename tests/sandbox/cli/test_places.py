@@ -92,6 +92,7 @@ def test_a_label_of_any_text_is_refused_or_safe(text):
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("/abs/olute", "..", "new\nline" * 30)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../x", *SLOW])
 def test_a_grid_of_any_name(name, tmp_path, capsys):
     task = {"name": "yinyang", "options": {"train": 200, "validation": 50, "test": 200}}

@@ -148,6 +148,7 @@ def test_an_alias_does_not_multiply():
     assert time.perf_counter() - began < 5
 
 
+@pytest.mark.slow
 def test_threads_at_the_bound_are_started():
     """The bound itself does no harm; a million threads are a crash of the process."""
     code = (

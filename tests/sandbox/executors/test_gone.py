@@ -47,6 +47,7 @@ def test_a_comparison(tmp_path, executor):
     assert len(list((tmp_path / "moved").glob("*/result.json"))) == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_comparison_within_a_grid(tmp_path, executor):
     grid = Grid([PLAN, replace(PLAN, experiment=replace(PLAN.experiment, batch_size=8))])

@@ -78,9 +78,7 @@ def test_the_rate_grows_with_the_current():
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(
-            case, marks=[pytest.mark.slow] * (case not in ("Hasty", "Swapped", "Cancelling", "Sloppy in the limit"))
-        )
+        pytest.param(case, marks=[pytest.mark.slow] * (case not in ("Hasty", "Cancelling", "Sloppy in the limit")))
         for case in WRONG
     ],
 )

@@ -126,7 +126,7 @@ def delayed(network, number):
     return broken
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (0, 2))])
 def test_a_delayed_layer_is_caught_and_named(number):
     network, x = driven((20, "15r"), LIF(tau_mem=10.0))
     report = to_brian2(delayed(network, number)).compare(x)
@@ -137,7 +137,11 @@ def test_a_delayed_layer_is_caught_and_named(number):
 
 
 @pytest.mark.parametrize(
-    "name", ["layers.0.synapse.weight", "layers.1.cells.recurrent.weight", "layers.2.synapse.bias"]
+    "name",
+    [
+        "layers.1.cells.recurrent.weight",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("layers.0.synapse.weight", "layers.2.synapse.bias")),
+    ],
 )
 def test_one_changed_number_is_caught_and_its_layer_named(name):
     """The largest weight with the other sign, or a bias that moved by 1 pA."""

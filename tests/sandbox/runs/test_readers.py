@@ -168,7 +168,8 @@ def read(ordinary, hostile, answer):
     return json.loads(answer.read_text())
 
 
-@pytest.mark.parametrize("several", [False, pytest.param(True, marks=pytest.mark.slow(minutes=3))])
+@pytest.mark.slow(minutes=3)
+@pytest.mark.parametrize("several", [False, True])
 def test_readers_run_import_and_write_nothing(tmp_path, hostile, several):
     ordinary = tmp_path / "ordinary"
     ordinary.mkdir()
