@@ -67,6 +67,6 @@ def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:
 def padded(module: _ConvNd, maps: Tensor) -> tuple[Tensor, tuple[int, ...]]:
     """Return the input of a convolution and the zeros to pad it with; padded already where that is not by as many."""
     if module.padding_mode == "zeros" and not isinstance(module.padding, str):
-        return maps, cast("tuple[int, ...]", module.padding)
+        return maps, module.padding
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     return nn.functional.pad(maps, module._reversed_padding_repeated_twice, mode=mode), (0,) * len(module.kernel_size)

@@ -52,7 +52,7 @@ class Replaced:
         self.backs, self.sent, self.known = backs, sent, known
         self.cost = Cost()
         self.called = False
-        self._entered: dict[str, Tensor] = {}
+        self._entered: dict[str, tuple[Tensor, Tensor]] = {}  # the input, and what the synapse sees of it
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Replaced:
@@ -72,22 +72,24 @@ class Replaced:
             self._entered.pop(name, None)
             if not (torch.is_grad_enabled() and x.requires_grad):
                 return None
-            if name not in self.backs:
-                raise ValueError(unknown_synapse(name))
-            self._entered[name] = x
-            return (x.detach(), *rest)
+            cut_off = x.detach()
+            self._entered[name] = x, cut_off
+            return (cut_off, *rest)
 
         return cut
 
     def _join(self, name: str) -> Callable[..., Any]:
         def join(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-            x = self._entered.pop(name, None)
-            if x is None:
+            entered = self._entered.pop(name, None)
+            if entered is None:
                 return None
-            if inputs[0].data_ptr() != x.data_ptr() or inputs[0].requires_grad:
+            x, cut_off = entered
+            if name not in self.backs:  # said here: torch would not leave its modes behind a hook before the call
+                raise ValueError(unknown_synapse(name))
+            if inputs[0] is not cut_off:
                 raise ValueError(
-                    f"the input of {name!r} was changed between its arrival and its use: a credit that changes signals, "
-                    "such as dropout, goes around the feedback, Dropout(Feedback(BPTT()))"
+                    f"the input of {name!r} was changed between its arrival and its use: a credit that changes "
+                    "signals, such as dropout, goes around the feedback, Dropout(rules.Feedback(rules.BPTT()))"
                 )
             back = self.backs[name]
             if back.matrix is None:

@@ -86,10 +86,11 @@ def to_inputs(weight: nn.Parameter, outputs: int, classes: int, shape: tuple[int
     """Draw a matrix `[classes, *shape]` from the network's output to the input of a synapse with `outputs` units.
 
     Normal, with standard deviation `scale(W) sqrt(outputs / classes)`: an error arrives with the norm, on average, that
-    an error of the same norm at the synapse's own output would have behind a random weight of its scale. At the read-out
-    this is feedback alignment.
+    an error of the same norm at the synapse's own output would have behind a random weight of its scale. At the
+    read-out this is feedback alignment.
     """
-    return normal((classes, *shape), rng, weight) * scale(weight) * (outputs / classes) ** 0.5
+    size = scale(weight) * float(outputs / classes) ** 0.5
+    return normal((classes, *shape), rng, weight) * size
 
 
 def fan_out(module: nn.Module) -> int:

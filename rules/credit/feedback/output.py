@@ -43,7 +43,7 @@ class Sent:
     batch: Batch | None = None
     error: Tensor | None = None
     rows: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))  # that a synapse has seen so far
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
 
     def place(self, name: str, x: Tensor, shape: tuple[int, ...]) -> int:
         """Return the first row of a call with the input `x`, whose features are of this shape."""
@@ -60,12 +60,13 @@ class Sent:
                 f"so the loss has to use the output of the whole pass; {CHAIN}"
             )
         signal = self.signal(self.error)
-        steps, batch, classes = signal.shape
+        steps, batch, _ = signal.shape
         rows, lead = x.numel() // max(matrix[0].numel(), 1), x.shape[: x.ndim - matrix.ndim + 1]
         if self.rows[name] != steps * batch or (len(lead) == 2 and lead[1] != batch) or len(lead) > 2:
             raise ValueError(
-                f"{name!r} was called on an input {tuple(x.shape)}, and saw {self.rows[name]} rows in a pass whose output "
-                f"has {steps} steps of {batch} samples: {self.kind!r} needs one row for each, time first; {CHAIN}"
+                f"{name!r} was called on an input {tuple(x.shape)}, and saw {self.rows[name]} rows in a pass whose "
+                f"output has {steps} steps of {batch} samples: {self.kind!r} needs one row for each, time first; "
+                f"{CHAIN}"
             )
         sent = signal.flatten(0, 1)[first : first + rows].to(matrix.dtype)
         self.cost += self.spent(sent, matrix)

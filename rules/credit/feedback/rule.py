@@ -20,6 +20,8 @@ from rules.models.readout import NotFound
 from rules.seeds import seeded
 from rules.synapses import synapses
 
+Recurrent = Literal["replaced", "exact", "stop"]
+
 
 class Held(NamedTuple):
     """The state of `Feedback`."""
@@ -90,7 +92,7 @@ class Feedback(Holding):
 
     credit: CreditRule
     kind: str = "fa"
-    recurrent: Literal["replaced", "exact", "stop"] = "replaced"
+    recurrent: Recurrent = "replaced"
     decay: float = 0.01
     rate: float = 0.01
     noise: int = 10
@@ -202,8 +204,8 @@ class Feedback(Holding):
             if weight is None or (name not in straight and matrix.ndim and matrix.shape != weight.shape):
                 now = "there is no such synapse now" if weight is None else f"its weight is {tuple(weight.shape)}"
                 raise ValueError(
-                    f"the feedback of {name!r} is {tuple(matrix.shape)}, and {now}: the model was changed after training "
-                    "began. Draw new feedback by a new trainer, trainer = rules.Trainer(model, rule)"
+                    f"the feedback of {name!r} is {tuple(matrix.shape)}, and {now}: the model was changed after "
+                    "training began. Draw new feedback by a new trainer, trainer = rules.Trainer(model, rule)"
                 )
         return known
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,8 +98,8 @@ def sample_features(name: str, inputs: list[Tensor], steps: int, samples: int) -
         if rows == steps * samples and inputs[0].ndim > lead and timed:
             return tuple(inputs[0].shape[lead:])
     raise ValueError(
-        f"{name!r} sees {len(inputs)} inputs of shape {tuple(inputs[0].shape)} in a pass of {steps} steps and {samples} "
-        f"samples: direct feedback needs one row for each step of each sample, time first; {FROM_OUTPUT}"
+        f"{name!r} sees {len(inputs)} inputs of shape {tuple(inputs[0].shape)} in a pass of {steps} steps and "
+        f"{samples} samples: direct feedback needs one row for each step of each sample, time first; {FROM_OUTPUT}"
     )
 
 
@@ -113,16 +113,16 @@ def require_replaceable(model: nn.Module, batch: Batch, inner: bool) -> None:
     for call in calls:
         if isinstance(call.module, INSIDE) and not inner:
             raise UnfitModel(
-                f"{call.name!r} of {type(plain(model)).__name__} is of class {type(call.module).__name__}, which carries "
-                "errors back through its own weights: keep those as they are by recurrent='exact', or build it from "
-                "nn.Linear"
+                f"{call.name!r} of {type(plain(model)).__name__} is of class {type(call.module).__name__}, which "
+                "carries errors back through its own weights: keep those as they are by recurrent='exact', or build it "
+                "from nn.Linear"
             )
     for name, (call, *_) in by_name([call for call in calls if is_synapse(call.module)]):
         if not (isinstance(call.x, Tensor) and call.x.requires_grad and call.made.requires_grad):
             continue
         error = normal(call.made.shape, seeded(0, "replaceable"), call.made)
         exact = torch.autograd.grad(call.made, call.x, error, retain_graph=True, allow_unused=True)[0]
-        mine = carried(call.module, call.module.weight.detach(), call.x.detach(), error)  # type: ignore[arg-type]
+        mine = carried(call.module, cast(Tensor, call.module.weight).detach(), call.x.detach(), error)
         if exact is None or float((mine - exact).norm()) > APART * float(exact.norm()):
             raise UnfitModel(
                 f"{name!r} of {type(plain(model)).__name__} is of class {type(call.module).__name__}, whose errors go "

@@ -92,7 +92,7 @@ def cells_of(written, delimiter):
 
 
 @given(HOSTILE, HOSTILE)
-@example('', '"=1+1')
+@example("", '"=1+1')
 @example('a;"=1', ';" ""=1')
 def test_no_cell_is_a_formula(name, key):
     """With a semicolon, too, which spreadsheets of many countries take for the end of a cell."""
