@@ -159,7 +159,7 @@ def test_drtp_sees_the_label_alone_and_dfa_the_output_but_not_the_read_out():
         named = state._replace(matrices={f"inner.{n}": m for n, m in state.matrices.items()})
         after = assign(found, moved, batch, named, objective).grads
         assert torch.equal(after["inner.0.weight"], before["0.weight"]), kind
-        moved.output = -output.detach()
+        moved.output = output.detach() + 2
         changed = assign(found, moved, batch, named, objective).grads["inner.0.weight"]
         assert torch.equal(changed, before["0.weight"]) is (kind == "drtp"), kind
 
@@ -200,7 +200,7 @@ def test_what_is_random_has_the_norm_of_what_it_replaces(kind):
     want, got = (assign(c, model, batch, s).grads["0.bias"].norm() for c, s in ((BPTT(), ()), (mine, state)))
     factor = {"sdfa": 10**0.5, "drtp": 1.0}.get(kind)  # norms of ten signs and of one label, whatever the error is
     if factor is not None:
-        want = factor * model[1].weight.norm() / 10**0.5
+        want = factor * model[1].weight.detach().norm() / 10**0.5
     assert 0.9 < float(got / want) < 1.1
 
 
@@ -317,8 +317,8 @@ def test_direct_feedback_counts_what_is_sent(kind):
     assert got.one_bit_reads == {"dfa": 0, "sdfa": sent, "drtp": 4 * 12}[kind]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_keeps_the_contract_around_windows_and_in_recurrent_layers(kind):
+@pytest.mark.parametrize("kind", ["fa", "drtp", "weight_mirror"])
+def test_it_keeps_the_contract_around_windows_and_in_recurrent_layers(kind):
     model, batch = made("recurrent")
     for rule in (Feedback(BPTT(), kind), Feedback(BPTT(window=2), kind, recurrent="stop")):
         report = check_rule(rule, models=[(model, batch)])
@@ -470,8 +470,8 @@ class Undecayed(Feedback):
 
 
 @dataclass(frozen=True)
-class Early(Feedback):
-    """Replaces the read-out's error too, by changing the loss."""
+class Signs(Feedback):
+    """Gives signs of gradients, those of the read-out among them."""
 
     def assign(self, model, objective, batch, state, rng):
         credit = super().assign(model, objective, batch, state, rng)
@@ -520,7 +520,7 @@ def exact_at_the_end(kind):
 
 
 @pytest.mark.parametrize(
-    ("oracle", "broken"), [(of_weights, Turned), (stays, Redrawn), (settles, Undecayed), (exact_at_the_end, Early)]
+    ("oracle", "broken"), [(of_weights, Turned), (stays, Redrawn), (settles, Undecayed), (exact_at_the_end, Signs)]
 )
 def test_each_oracle_passes_the_rule_and_catches_the_sibling_broken_for_it(oracle, broken):
     assert oracle(Feedback)
