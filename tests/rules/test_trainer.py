@@ -73,11 +73,10 @@ SETTINGS = {  # for rules to which a learning rate of 0.02 does not apply: pulse
     "forward_gradient": {"lr": 0.05, "draws": 16},
     "coordinate_wise": {"lr": 0.05, "step": 0.3, "together": False, "sparsity": 0.95},
     "evolution_strategy": {"lr": 0.02, "sigma": 0.1},
-    **dict.fromkeys(  # feedback has to be aligned with first, and one model carries errors back inside of an LSTM
-        ("fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"),
-        {"lr": 0.1, "recurrent": "exact"},
-    ),
 }
+FED_BACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}
+# Feedback has to be aligned with first, and one model carries errors back inside of an LSTM.
+SETTINGS |= {name: {"lr": 0.1, "recurrent": "exact"} for name in FED_BACK}
 
 
 SLOW = {"node_perturbation", "forward_gradient", "coordinate_wise", "evolution_strategy"}  # `spsa` stands for them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ def to_inputs(weight: nn.Parameter, outputs: int, classes: int, shape: tuple[int
     an error of the same norm at the synapse's own output would have behind a random weight of its scale. At the
     read-out this is feedback alignment.
     """
-    size = scale(weight) * float(outputs / classes) ** 0.5
+    size = scale(weight) * math.sqrt(outputs / classes)
     return normal((classes, *shape), rng, weight) * size
 
 

@@ -506,7 +506,8 @@ def settles(kind):
     for _ in range(80):
         state = assign(mine, model, batch, state).state
     return all(
-        float((m - model.get_submodule(n).weight).norm()) < 0.2 * float(m.norm()) for n, m in state.matrices.items()
+        float((m - model.get_submodule(n).weight.detach()).norm()) < 0.2 * float(m.norm())
+        for n, m in state.matrices.items()
     )
 
 
