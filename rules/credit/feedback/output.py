@@ -112,7 +112,7 @@ def shares(output: Tensor, lengths: Tensor | None) -> Tensor:
     steps, batch, _ = output.shape
     if lengths is None:
         return output.new_full((steps, batch, 1), 1 / (steps * batch))
-    return (counted(output, lengths) / (batch * lengths.clamp(max=steps)))[..., None].to(output.dtype)
+    return (counted(output, lengths).to(output.dtype) / (batch * lengths.clamp(max=steps)))[..., None]
 
 
 def one_hot(batch: Batch, output: Tensor) -> Tensor:

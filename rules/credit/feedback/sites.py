@@ -76,7 +76,8 @@ def find(model: nn.Module, batch: Batch, direct: bool) -> Sites:
         module, wanting = uses[0].module, [use.x for use in uses if use.x.requires_grad]
         if not wanting:
             continue
-        recurrent = len(uses) > 1 and connected(wanting[-1], [uses[0].made])
+        earlier = [use.made for use in uses[:-1] if use.made.requires_grad]
+        recurrent = connected(wanting[-1], earlier[:1])
         features = tuple(wanting[0].shape[wanting[0].ndim - unit_axes(module) :])
         if direct and not recurrent:
             features = sample_features(name, wanting, steps, samples)
