@@ -16,3 +16,6 @@ def test_hidden_layers_learn_without_the_transposed_weights(tmp_path):
     found = accuracies(run(plan("feedback_mnist1d", rules, epochs=8), tmp_path))
     over = {rule: paired(found[rule], found["readout_only"]).difference.mean for rule in rules[:-1]}
     print(over)
+    assert min(over["weight_mirror"], over["frsf"]) >= 10.0  # 23.1 and 22.8 over six seeds of twelve epochs
+    assert min(over["fa"], over["dfa"]) >= 3.0  # 11.3 and 14.4
+    assert over["bptt"] > max(over["fa"], over["dfa"])
