@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rules.contract import Trace as Trace
     from rules.credit.binary_stochastic.rule import BinaryStochastic as BinaryStochastic
     from rules.credit.bptt import BPTT as BPTT
+    from rules.credit.feedback.rule import Feedback as Feedback
     from rules.credit.restricted import Restricted as Restricted
     from rules.diagnostics.health import Finding as Finding
     from rules.diagnostics.health import HealthWarning as HealthWarning
@@ -68,6 +69,7 @@ _HOMES = {
     "Cost": "rules.contract",
     "Credit": "rules.contract",
     "CreditRule": "rules.contract",
+    "Feedback": "rules.credit.feedback.rule",
     "Finding": "rules.diagnostics.health",
     "Health": "rules.diagnostics.monitor",
     "HealthWarning": "rules.diagnostics.health",

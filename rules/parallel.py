@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rules.contract import Batch, Cost, Credit, Objective, Run
+from rules.contract import Batch, Cost, Credit, Objective
 from rules.credit.zero_order.flat.alone import AXES, sample_axis
 from rules.diagnostics.nonfinite import check_credit
 from rules.forward import leaves, map_tensors, run_model, samples
 from rules.generators import Globals
-from rules.measures import Measure
 from rules.models.admission import UnfitModel, problems
 from rules.models.questions import Answers
+from rules.objectives.around import Around
 from rules.processes import Division, within
 from rules.recipes import LearningRule
 from rules.seeds import derived, seeded
@@ -69,42 +69,15 @@ def cut(batch: Batch, start: int, count: int, total: int) -> Batch:
 
 
 @dataclass(frozen=True)
-class Seen(Objective):
+class Seen(Around):
     """An objective whose views of this step were drawn already, for the whole batch, and of which this is a share."""
 
     inner: Objective
     share: Batch
 
-    @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
-        return self.inner.needs
-
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return the share of the views."""
         return self.share
-
-    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
-        """Return the scores of the objective."""
-        return self.inner.scores(run) if lengths is None else self.inner.scores(run, lengths)
-
-    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the answers of the objective."""
-        return self.inner.answers(run, batch)
-
-    def measure(self) -> Measure:
-        """Return the measure of the objective."""
-        return self.inner.measure()
-
-    def module(self) -> nn.Module | None:
-        """Return the module of the objective."""
-        return self.inner.module()
-
-    def helpers(self) -> tuple[nn.Module, ...]:
-        """Return the helpers of the objective."""
-        return self.inner.helpers()
-
-    def __call__(self, run: Run, batch: Batch) -> Tensor:
-        return self.inner(run, batch)
 
 
 def divided(

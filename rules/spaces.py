@@ -68,6 +68,7 @@ SLOPE = Range(1e-3, 3e-1, log=True)  # of SGD on a measured gradient
 NOISY = Range(3e-4, 1e-1, log=True)  # of SGD on an estimate whose noise grows with the number of weights
 PULSE = Range(1e-4, 8e-2, log=True)  # step of a device, in units of its range
 MOMENTUM = Options((0.0, 0.9))
+MIRROR = Range(1e-3, 1e-1, log=True)  # of feedback that learns from noise, a step
 
 SPACES: dict[str, Space] = {
     "bptt": {"lr": RATE},
@@ -86,6 +87,15 @@ SPACES: dict[str, Space] = {
     "forward_gradient": {"lr": NOISY, "momentum": MOMENTUM},
     "coordinate_wise": {"lr": NOISY, "momentum": MOMENTUM},
     "evolution_strategy": {"lr": NOISY, "momentum": MOMENTUM},
+    "fa": {"lr": RATE},
+    "dfa": {"lr": RATE},
+    "sdfa": {"lr": RATE},
+    "drtp": {"lr": RATE},
+    "usf": {"lr": RATE},
+    "brsf": {"lr": RATE},
+    "frsf": {"lr": RATE},
+    "weight_mirror": {"lr": RATE, "rate": MIRROR},
+    "kolen_pollack": {"lr": RATE, "decay": Range(1e-4, 1e-2, log=True)},
     "readout_only": {"lr": RATE},
 }
 

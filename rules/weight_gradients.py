@@ -47,11 +47,7 @@ def outer_products(module: nn.Module, pre: Tensor, error: Tensor) -> int:
 
 def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:
     """Return the correlation of the error map with the input map, both `[N, C, ...]`."""
-    padding = cast("tuple[int, ...]", module.padding)
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        pre = nn.functional.pad(pre, module._reversed_padding_repeated_twice, mode=mode)
-        padding = (0,) * len(module.kernel_size)
+    pre, padding = padded(module, pre)
     _, weight, _ = torch.ops.aten.convolution_backward(
         error.contiguous(),
         pre.contiguous(),
@@ -66,3 +62,11 @@ def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:
         [False, True, False],
     )
     return cast("Tensor", weight)
+
+
+def padded(module: _ConvNd, maps: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """Return the input of a convolution and the zeros to pad it with; padded already where that is not by as many."""
+    if module.padding_mode == "zeros" and not isinstance(module.padding, str):
+        return maps, module.padding
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    return nn.functional.pad(maps, module._reversed_padding_repeated_twice, mode=mode), (0,) * len(module.kernel_size)

@@ -74,6 +74,9 @@ SETTINGS = {  # for rules to which a learning rate of 0.02 does not apply: pulse
     "coordinate_wise": {"lr": 0.05, "step": 0.3, "together": False, "sparsity": 0.95},
     "evolution_strategy": {"lr": 0.02, "sigma": 0.1},
 }
+FED_BACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}
+# Feedback has to be aligned with first, and one model carries errors back inside of an LSTM.
+SETTINGS |= {name: {"lr": 0.1, "recurrent": "exact"} for name in FED_BACK}
 
 
 SLOW = {"node_perturbation", "forward_gradient", "coordinate_wise", "evolution_strategy"}  # `spsa` stands for them

@@ -155,11 +155,16 @@ def test_misspelt_grids_are_answered(content, message):
         grid_from(content)
 
 
-def test_the_paper_has_every_rule_on_four_tasks():
+LATER = {  # than the grid, which took 39 minutes; they are compared in experiments/feedback_mnist1d.yaml
+    *("fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"),
+}
+
+
+def test_the_paper_has_every_rule_of_its_time_on_four_tasks():
     grid = read_grid("paper")
     assert [c.experiment.task.name for c in grid.comparisons] == ["yinyang", "mnist1d", "digits", "mnist"]
     for comparison in grid.comparisons:
-        assert set(comparison.experiments()) == set(RULES)
+        assert set(comparison.experiments()) == set(RULES) - LATER
         assert comparison.seeds == 10
     assert set(presets()) == {"demo", "paper"}
 
