@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rules.contract import Cost as Cost
     from rules.contract import Credit as Credit
     from rules.contract import CreditRule as CreditRule
+    from rules.contract import Local as Local
     from rules.contract import MissingNeed as MissingNeed
     from rules.contract import Objective as Objective
     from rules.contract import Run as Run
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rules.credit.binary_stochastic.rule import BinaryStochastic as BinaryStochastic
     from rules.credit.bptt import BPTT as BPTT
     from rules.credit.feedback.rule import Feedback as Feedback
+    from rules.credit.online import Online as Online
     from rules.credit.restricted import Restricted as Restricted
     from rules.diagnostics.health import Finding as Finding
     from rules.diagnostics.health import HealthWarning as HealthWarning
@@ -74,10 +76,12 @@ _HOMES = {
     "Health": "rules.diagnostics.monitor",
     "HealthWarning": "rules.diagnostics.health",
     "LearningRule": "rules.recipes",
+    "Local": "rules.contract",
     "Meter": "rules.metering",
     "MissingNeed": "rules.contract",
     "NonFinite": "rules.diagnostics.nonfinite",
     "Objective": "rules.contract",
+    "Online": "rules.credit.online",
     "Restricted": "rules.credit.restricted",
     "Run": "rules.contract",
     "Schedule": "rules.schedules",

@@ -265,6 +265,7 @@ class CreditRule(ABC):
     rounds: ClassVar[bool] = False  # whether passes may be made in bfloat16
     over_processes: ClassVar[OverProcesses] = "mean"
     continues: ClassVar[Continues] = "no"
+    passes_back: ClassVar[bool] = False  # whether errors go down through synapses by autograd
     detaches: ClassVar[frozenset[str]] = frozenset()
 
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
@@ -343,6 +344,10 @@ class Holding(CreditRule):
     @property
     def continues(self) -> Continues:  # type: ignore[override]
         return self.credit.continues
+
+    @property
+    def passes_back(self) -> bool:  # type: ignore[override]
+        return self.credit.passes_back
 
     @property
     def detaches(self) -> frozenset[str]:  # type: ignore[override]

@@ -94,7 +94,7 @@ def with_option(name: str, hint: str, default: Any, use: Callable[[Any, Any], An
             found = maker(*args, **options)
             return found if value is default else use(found, value)
 
-        shown = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        shown = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD and p.name != name]
         made.__signature__ = own.replace(parameters=[*shown, more])  # type: ignore[attr-defined]
         made.__annotations__ = {**maker.__annotations__, name: hint}
         return made  # type: ignore[return-value]

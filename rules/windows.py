@@ -6,45 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from rules.contract import Batch, Cost, Credit, Objective, Run
 from rules.forward import leaves, pieces, samples, shapes
-from rules.measures import Measure
+from rules.objectives.around import Around
 from rules.recipes import LearningRule
 from rules.team import Team
 
 
 @dataclass(frozen=True)
-class Share(Objective):
+class Share(Around):
     """The share that a window has in the loss of a whole sequence; everything else is the objective's."""
 
     inner: Objective
     whole: Batch
 
-    timing = "step"
-
-    @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
-        return self.inner.needs
-
     def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        """Return the shares in the loss of the whole sequence, whatever part of it the batch is."""
         return self.inner.shares(self.whole)
-
-    def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
-        return self.inner.scores(run) if lengths is None else self.inner.scores(run, lengths)
-
-    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.inner.answers(run, batch)
-
-    def measure(self) -> Measure:
-        return self.inner.measure()
-
-    def module(self) -> nn.Module | None:
-        return self.inner.module()
-
-    def helpers(self) -> tuple[nn.Module, ...]:
-        return self.inner.helpers()
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return self.inner.shares(self.whole)(run, batch)

@@ -61,6 +61,7 @@ class BPTT(CreditRule):
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     rounds: ClassVar[bool] = True
     continues: ClassVar[Continues] = "state"
+    passes_back: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fields(self)

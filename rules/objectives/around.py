@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +20,14 @@ class Around(Objective):
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         return self.inner.needs
+
+    @property
+    def timing(self) -> Literal["sequence", "step"]:  # type: ignore[override]
+        return self.inner.timing
+
+    def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
+        """Return the shares of the wrapped objective."""
+        return self.inner.shares(batch)
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return the views of the wrapped objective."""

@@ -107,8 +107,13 @@ class Feedback(Holding):
                 raise ValueError(f"{name}={getattr(self, name)}: give a share for each step, from 0 to below 1")
         if self.noise < 1:
             raise ValueError(f"noise={self.noise}: give a number of samples, at least 1")
-        if "gradient" not in self.credit.needs or self.credit.over_processes != "mean":
-            name = type(self.credit).__name__
+        name = type(self.credit).__name__
+        if KINDS[self.kind].direct and self.credit.continues == "traces":
+            raise ValueError(
+                f"kind={self.kind!r} sends the error of a whole pass, and {name} learns before a pass has ended: use "
+                'rules.Online(signal="random") for direct feedback, or a kind such as "fa"'
+            )
+        if not self.credit.passes_back or self.credit.over_processes != "mean":
             raise ValueError(
                 f"{name} carries no error back by autograd alone, so that there is nothing to replace: "
                 f"rules.Feedback(rules.BPTT(), {self.kind!r})"

@@ -10,7 +10,7 @@ from rules.errors import unknown
 WHOLE = ("influence", "rank_one")  # traces of all states together
 CHOICES: dict[str, tuple[Any, ...]] = {
     "trace": (*WHOLE, *TRACES),
-    "signal": ("symmetric", "random", "local", "reward"),
+    "signal": ("symmetric", "random", "adaptive", "local", "reward"),
     "filter": (None, "readout", "next"),
     "depth": ("spatial", "last"),
 }

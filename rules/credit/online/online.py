@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
+from rules.credit.feedback.learning import followed
 from rules.credit.online.influence import Influence, RankOne
 from rules.credit.online.legal import require_legal
-from rules.credit.online.sites import sites
+from rules.credit.online.sites import Site, sites
 from rules.credit.online.walk import Walk, bytes_of
 from rules.fields import at_least, check_fields
 from rules.forward import require_tensor
@@ -41,6 +42,7 @@ class Online(CreditRule):
     | --- | --- |
     | "symmetric" | the loss of this step, through the weights themselves |
     | "random" | the error at the output, through fixed random weights to every layer |
+    | "adaptive" | the same, but those to the last hidden layer get the updates that the read-out gets |
     | "local" | a loss of each layer's own, at a fixed random read-out |
     | "reward" | `batch.targets`, one number a step for all cells: what should grow |
 
@@ -55,6 +57,8 @@ class Online(CreditRule):
         detach_reset: whether traces skip the reset, True by default; they always follow adaptation.
         own_recurrence: whether a trace follows a cell's recurrent weight to itself, False by default.
         rate: weight of a penalty on firing rates that differ from `target_rate`, 0 by default.
+        decay: of "adaptive", the share of the feedback weights that is lost in an update, 1e-3 by default; the read-out
+            must lose as much, as `rules.make("eprop", signal="adaptive")` sets it.
         target_rate: spikes of a cell per step, 0.01 by default: 10 Hz in steps of 1 ms.
 
     Raises:
@@ -77,13 +81,15 @@ class Online(CreditRule):
     own_recurrence: bool = False
     rate: float = 0.0
     target_rate: float = 0.01
+    decay: float = 1e-3
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers", "cells"})
+    passes_back: ClassVar[bool] = True
     relies_on: ClassVar[frozenset[str]] = frozenset({"independent"})
 
     def __post_init__(self) -> None:
         check_fields(self)
-        at_least(0, self, "rate", "target_rate")
+        at_least(0, self, "rate", "target_rate", "decay")
         if isinstance(self.surrogate, str):  # a name, as in a configuration file
             object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         require_legal(self)
@@ -118,10 +124,9 @@ class Online(CreditRule):
 
     def init(self, model: nn.Module, rng: torch.Generator) -> Any:
         """Return the seed of fixed random weights and their scale, that of the read-out; the first step shapes them."""
-        if self.signal not in ("random", "local"):
+        if self.signal not in ("random", "adaptive", "local"):
             return {}
-        weight = sites(model)[-1].weigh.weight
-        assert isinstance(weight, Tensor)
+        weight = read_out(sites(model))
         seed = torch.randint(2**62, (), generator=rng)
         return {"seed": seed, "scale": weight.detach().double().square().mean().sqrt().cpu()}
 
@@ -152,7 +157,7 @@ class Online(CreditRule):
         places = sites(model)
         with torch.no_grad(), Meter(model, objective) as meter, self._differentiating(rng):
             kind = {"influence": Influence, "rank_one": RankOne}.get(self.trace, Walk)
-            walk = kind(self, places, x, objective, views, dict(state), rng)
+            walk = kind(self, places, x, objective, views, self._followed(places, state), rng)
             carry = walk.run(views.carry)
             grads = walk.gradients()
         meter.add(**walk.work)
@@ -166,14 +171,32 @@ class Online(CreditRule):
             carry=carry,
         )
 
+    def _followed(self, places: list[Site], state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the state of this step: adaptive feedback after the update that the read-out has had."""
+        if self.signal != "adaptive":
+            return dict(state)
+        name, now = places[-2].name if len(places) > 1 else "", read_out(places)
+        moved = {}
+        if name in state:
+            old = state["read-out"].reshape(state[name].shape)
+            moved[name] = followed(state[name], now.reshape(old.shape), old, self.decay)
+        return {**state, **moved, "read-out": now.clone()}
+
     def feedback(self, state: Any) -> dict[str, Tensor]:
         """Return the fixed random weights of each layer."""
-        return {name: value for name, value in state.items() if name not in ("seed", "scale")}
+        return {name: value for name, value in state.items() if name not in ("seed", "scale", "read-out")}
 
     def _differentiating(self, rng: torch.Generator) -> Any:
         surrogate = self.surrogate if isinstance(self.surrogate, Surrogate) else None
         cut = self.trace == "presynaptic"  # adaptation is not a filter of the input
         return differentiating(surrogate, self.detach_reset, generator=rng, detach_adaptation=cut)
+
+
+def read_out(places: list[Site]) -> Tensor:
+    """Return the weight of the read-out, detached."""
+    weight = places[-1].weigh.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach()
 
 
 def arranged(model: nn.Module, x: Tensor) -> Tensor:

@@ -1,0 +1,80 @@
+"""A learning rule of three parts, what all recipes share, and members of registries by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+from rules.contract import CreditRule, Objective, require_steps
+from rules.errors import unknown
+from rules.fields import admit, at_least
+from rules.options import built, with_option
+
+Loss: TypeAlias = str | Objective  # a name in OBJECTIVES, or an objective
+
+
+@dataclass(frozen=True)
+class LearningRule:
+    """A learning rule: the loss to minimise, how credit is assigned, and how a synapse changes its weight.
+
+    Args:
+        objective: the loss to minimise.
+        credit: how each parameter should change.
+        plasticity: makes the optimizer of the parameters that learn.
+        every: time steps between two updates of the weights, inside a sequence; None for one at its end. The last
+            window of a sequence may be shorter. The loss of a window is its share of the loss of the whole sequence.
+
+    Raises:
+        ValueError: for an `every` below 1, or with an objective whose loss is not a sum over steps, or with a credit
+            that cannot go on from where a window ends.
+
+    >>> from rules.objectives import OBJECTIVES
+    >>> LearningRule(OBJECTIVES["ce_last"](), BPTT(window=5), Adam(lr=1e-3)).needs == {"gradient", "labels"}
+    True
+    >>> sorted(LearningRule(OBJECTIVES["ce_rate"](), BPTT(), Adam(lr=1e-3), every=10).needs)
+    ['carry', 'gradient', 'labels']
+    """
+
+    objective: Objective
+    credit: CreditRule
+    plasticity: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every is None:
+            return
+        object.__setattr__(self, "every", admit("every", self.every, int))
+        at_least(1, self, "every")
+        try:
+            require_steps(self.objective)
+        except ValueError as error:
+            raise ValueError(f"every={self.every}: {error}") from error
+        if self.credit.continues == "no":
+            raise ValueError(
+                f"every={self.every}: {type(self.credit).__name__} begins every batch at rest, and cannot go on where "
+                'a window ends; use a rule that can, such as rules.make("eprop") or rules.make("tet"), or every=None'
+            )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the model and the batch must offer, keys of `NEEDS`."""
+        return self.objective.needs | self.credit.needs | ({"carry"} if self.every is not None else frozenset())
+
+
+timed = with_option("every", "int | None", None, lambda rule, every: replace(rule, every=every))
+
+
+def pick(kind: str, members: dict[str, Any], name: Any, **options: Any) -> Any:
+    """Build a member of a registry by name; an unknown name or option lists the valid ones and the nearest.
+
+    Anything but a name is returned as it is.
+    """
+    if not isinstance(name, str):
+        return name
+    if name not in members:
+        raise unknown(kind, name, members)
+    return built(kind, name, members[name], options)
