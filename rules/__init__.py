@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rules.credit.bptt import BPTT as BPTT
     from rules.credit.feedback.rule import Feedback as Feedback
     from rules.credit.online import Online as Online
-    from rules.credit.partition import Partition as Partition
+    from rules.credit.restricted import Partition as Partition
     from rules.credit.restricted import Restricted as Restricted
     from rules.diagnostics.health import Finding as Finding
     from rules.diagnostics.health import HealthWarning as HealthWarning
@@ -62,7 +62,7 @@ _HOMES = {
     "CREDITS": "rules.recipes",
     "NEEDS": "rules.contract",
     "OBJECTIVES": "rules.objectives",
-    "Partition": "rules.credit.partition",
+    "Partition": "rules.credit.restricted",
     "PeerFailed": "rules.team",
     "Product": "rules.synapses",
     "RULES": "rules.recipes",

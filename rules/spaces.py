@@ -96,6 +96,16 @@ SPACES: dict[str, Space] = {
     "frsf": {"lr": RATE},
     "weight_mirror": {"lr": RATE, "rate": MIRROR},
     "kolen_pollack": {"lr": RATE, "decay": Range(1e-4, 1e-2, log=True)},
+    "rtrl": {"lr": RATE},
+    "snap1": {"lr": RATE},
+    "uoro": {"lr": RATE},
+    "eprop": {"lr": RATE},
+    "ostl": {"lr": RATE},
+    "otpe": {"lr": RATE},
+    "ottt": {"lr": RATE},
+    "sltt": {"lr": RATE},
+    "decolle": {"lr": RATE},
+    "three_factor": {"lr": RATE},
     "readout_only": {"lr": RATE},
 }
 

@@ -33,11 +33,11 @@ HEAVY = {
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
     [
         *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
-        *("rules.steps", "rules.measures"),
+        *("rules.steps", "rules.measures", "rules.following"),
     ],
     ["rules.draws", "rules.fields"],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],
-    ["rules.spikes", "rules.untouched", "rules.products", "rules.last_weight"],
+    ["rules.spikes", "rules.untouched", "rules.products", "rules.last_weight", "rules.local"],
     ["rules.optional", "rules.objectives", "rules.weight_gradients"],
     ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces", "rules.schedules"],
     ["rules.models", "rules.batches"],

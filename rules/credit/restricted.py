@@ -1,4 +1,4 @@
-"""Credit of another rule, for some of the parameters only."""
+"""Credit of other rules for some of the parameters: of one, or of several that share a model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from rules.contract import Batch, Credit, CreditRule, Holding, Objective
+from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Holding, Objective, OverProcesses, Run
 from rules.models.readout import evident, find
 
 
@@ -72,3 +73,133 @@ class Restricted(Holding):
         finally:
             for p in others:
                 p.requires_grad_(True)
+
+
+class Several(NamedTuple):
+    """The carry of several credits, one for each part."""
+
+    parts: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Partition(CreditRule):
+    """Several credits on one model: each parameter belongs to one of them.
+
+    Every part runs the model for itself, so costs add up. The objective's own parameters follow the first part, and so
+    does the loss that is reported.
+
+    Args:
+        parts: pairs of a credit and what it trains: a function of the model that returns names of parameters, or a
+            tuple of glob patterns such as `("layers.0.*",)`.
+
+    Raises:
+        ValueError: for fewer than two parts; with a model, for a parameter that belongs to two parts; in a team, for
+            parts that share its processes in different ways.
+
+    >>> from rules.credit.bptt import BPTT
+    >>> from rules.credit.zero_order import SPSA
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> sorted(Partition(((SPSA(), ("0.*",)), (BPTT(), ("2.*",)))).parameters(net))
+    ['0.bias', '0.weight', '2.bias', '2.weight']
+    """
+
+    parts: tuple[tuple[CreditRule, Callable[[nn.Module], tuple[str, ...]] | tuple[str, ...]], ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", tuple((credit, only) for credit, only in self.parts))
+        if len(self.parts) < 2:
+            raise ValueError(
+                f"a partition of {len(self.parts)} part: give at least two, or use rules.Restricted(credit, only)"
+            )
+
+    @property
+    def credits(self) -> tuple[CreditRule, ...]:
+        """The credits, each restricted to its parameters."""
+        return tuple(Restricted(credit, only) for credit, only in self.parts)
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of all parts
+        return frozenset().union(*(credit.needs for credit, _ in self.parts))
+
+    @property
+    def claim(self) -> Claim:  # type: ignore[override]  # what all parts claim
+        found = {credit.claim for credit, _ in self.parts}
+        return found.pop() if len(found) == 1 else "none"
+
+    @property
+    def inferences(self) -> tuple[str, ...]:  # type: ignore[override]  # those of the first part
+        return self.parts[0][0].inferences
+
+    def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
+        """Run the model as the first part does."""
+        return self.parts[0][0].infer(run, batch, mode, rng)
+
+    @property
+    def relies_on(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset().union(*(credit.relies_on for credit, _ in self.parts))
+
+    @property
+    def rounds(self) -> bool:  # type: ignore[override]
+        return all(credit.rounds for credit, _ in self.parts)
+
+    @property
+    def over_processes(self) -> OverProcesses:  # type: ignore[override]
+        ways = {credit.over_processes for credit, _ in self.parts}
+        if len(ways) > 1:
+            raise ValueError(
+                f"the parts share the processes of a team in different ways, {', '.join(sorted(ways))}: let one "
+                "process learn, or put credits together that do it alike, such as gradients with gradients"
+            )
+        return ways.pop()
+
+    @property
+    def continues(self) -> Continues:  # type: ignore[override]  # as far as all parts do
+        found = {credit.continues for credit, _ in self.parts}
+        return "no" if "no" in found else "state" if "state" in found else "traces"
+
+    @property
+    def detaches(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset().union(*(credit.detaches for credit, _ in self.parts))
+
+    def located(self, model: nn.Module, batch: Batch) -> CreditRule:
+        """Return this rule with its parts located."""
+        found = (Restricted(credit, only).located(model, batch) for credit, only in self.parts)
+        return replace(self, parts=tuple((each.credit, each.only) for each in found))  # type: ignore[attr-defined]
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """Ask every part."""
+        for credit in self.credits:
+            credit.confirm(model, batch)
+
+    def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Return the parameters of all parts."""
+        found: dict[str, nn.Parameter] = {}
+        for credit in self.credits:
+            own = credit.parameters(model)
+            if both := sorted(found.keys() & own.keys()):
+                raise ValueError(f"{', '.join(both[:4])} belong to two parts: let each parameter belong to one")
+            found |= own
+        return found
+
+    def init(self, model: nn.Module, rng: torch.Generator) -> Any:
+        """Return the initial state of each part."""
+        self.parameters(model)
+        return tuple(credit.init(model, rng) for credit in self.credits)
+
+    def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
+        """Return the credits of all parts together."""
+        carried = batch.carry if isinstance(batch.carry, Several) else Several((batch.carry,) * len(self.parts))
+        made = [
+            credit.assign(model, objective, batch._replace(carry=carry), held, rng)
+            for credit, held, carry in zip(self.credits, state, carried.parts, strict=True)
+        ]
+        grads: dict[str, torch.Tensor] = {}
+        for credit in made:
+            grads = {**credit.grads, **grads}
+        return made[0]._replace(
+            grads=grads,
+            state=tuple(credit.state for credit in made),
+            cost=reduce(Cost.__add__, (credit.cost for credit in made)),
+            carry=Several(tuple(credit.carry for credit in made)),
+            info={name: value for credit in reversed(made) for name, value in credit.info.items()},
+        )

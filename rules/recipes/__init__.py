@@ -4,6 +4,8 @@ Options that several recipes share: `lr`, the learning rate; `momentum` of SGD; 
 `objective`, a name in `OBJECTIVES` or an objective; `surrogate`, which replaces every neuron's own; `every`, of all
 recipes, the time steps between two updates of the weights (see `LearningRule`). Further keyword arguments are fields of
 the credit rule or objective that the decorator `also_takes` names.
+
+One file a family. Imports objectives, credits and plasticities.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ class LearningRule:
         ValueError: for an `every` below 1, or with an objective whose loss is not a sum over steps, or with a credit
             that cannot go on from where a window ends.
 
+    >>> from rules.credit.bptt import BPTT
     >>> from rules.objectives import OBJECTIVES
+    >>> from rules.plasticity import Adam
     >>> LearningRule(OBJECTIVES["ce_last"](), BPTT(window=5), Adam(lr=1e-3)).needs == {"gradient", "labels"}
     True
     >>> sorted(LearningRule(OBJECTIVES["ce_rate"](), BPTT(), Adam(lr=1e-3), every=10).needs)

@@ -154,7 +154,7 @@ def three_factor(
     detach_reset: bool = True,
     weight_decay: float = 0.0,
 ) -> LearningRule:
-    """Traces of each cell's own past times a reward of each step, `batch.targets`, the same for all cells, Adam."""
+    """Traces of each cell's own past times one reward for all: `batch.targets`, or whether a step is right, Adam."""
     credit = Online("synapse", "reward", surrogate=surrogate, detach_reset=detach_reset)
     return online(credit, lr, objective, weight_decay)
 

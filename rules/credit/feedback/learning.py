@@ -1,4 +1,4 @@
-"""How feedback is learned: from noise that a synapse answers to, or from the update that its weight gets."""
+"""How feedback is learned from noise that a synapse answers to."""
 
 from __future__ import annotations
 
@@ -34,19 +34,3 @@ def mirror(
         multiplications=2 * operations,
         gaussian_draws=drawn.numel(),
     )
-
-
-def followed(matrix: Tensor, weight: Tensor, before: Tensor, decay: float) -> Tensor:
-    """Return feedback after the update that its weight got since the step before, and the same decay.
-
-        u = W[k+1] - (1 - decay) W[k],    B[k+1] = (1 - decay) B[k] + u
-
-    so that `B - W` shrinks by the factor `1 - decay` in every update, whatever the data. Without an update, as between
-    accumulated steps, nothing changes.
-
-    >>> followed(torch.tensor([1.0]), torch.tensor([0.4]), torch.tensor([0.5]), decay=0.1) - 0.4
-    tensor([0.4500])
-    """
-    if torch.equal(weight, before):
-        return matrix
-    return (1 - decay) * matrix + (weight - (1 - decay) * before)

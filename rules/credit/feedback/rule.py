@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from rules.contract import Batch, Claim, Cost, Credit, CreditRule, Holding, Objective
 from rules.credit.feedback.hooks import Back, Replaced
 from rules.credit.feedback.kinds import KINDS, fan_out, to_inputs
-from rules.credit.feedback.learning import followed, mirror
+from rules.credit.feedback.learning import mirror
 from rules.credit.feedback.output import Sending, Sent
 from rules.credit.feedback.sites import Site, Sites, find, require_replaceable
 from rules.errors import unknown
 from rules.fields import check_fields
+from rules.following import followed
 from rules.models.readout import NotFound
 from rules.seeds import seeded
 from rules.synapses import synapses

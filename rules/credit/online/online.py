@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
-from rules.credit.feedback.learning import followed
 from rules.credit.online.influence import Influence, RankOne
 from rules.credit.online.legal import require_legal
 from rules.credit.online.sites import Site, sites
 from rules.credit.online.walk import Walk, bytes_of
 from rules.fields import at_least, check_fields
+from rules.following import followed
 from rules.forward import require_tensor
 from rules.local import couples
 from rules.metering import Meter
@@ -44,7 +44,7 @@ class Online(CreditRule):
     | "random" | the error at the output, through fixed random weights to every layer |
     | "adaptive" | the same, but those to the last hidden layer get the updates that the read-out gets |
     | "local" | a loss of each layer's own, at a fixed random read-out |
-    | "reward" | `batch.targets`, one number a step for all cells: what should grow |
+    | "reward" | `batch.targets`, one number a step for all cells; for classes, whether the output is right |
 
     Args:
         trace: how much of the past is remembered, "synapse" by default.

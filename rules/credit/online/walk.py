@@ -152,7 +152,7 @@ class Walk:
     def signals(self, start: int, moments: list[Moment]) -> list[Tensor]:
         """Return the learning signal at the output of each layer; zeros where errors are to come down."""
         if self.rule.signal == "reward":
-            return [self.rewarded(start, moment.output) for moment in moments]
+            return self.rewarded(start, moments)
         g, hidden = self.lost(start, moments[-1].output), moments[:-1]
         if self.down:
             return [*(torch.zeros(()) for _ in hidden), g]
@@ -191,18 +191,30 @@ class Walk:
             )
         return weights
 
-    def rewarded(self, start: int, output: Tensor) -> Tensor:
-        """Return minus the reward of each sample, for every cell; the loss is minus the sum of rewards over time."""
+    def rewarded(self, start: int, moments: list[Moment]) -> list[Tensor]:
+        """Return minus the reward of each step and sample, for every cell; the loss is minus the sum over time."""
+        steps = len(moments[-1].output)
         targets = self.batch.targets
-        if targets is None or targets.ndim != 2 or not targets.is_floating_point():
-            seen = "none" if targets is None else f"{targets.dtype} {tuple(targets.shape)}"
+        if targets is not None and targets.ndim == 2 and targets.is_floating_point():
+            reward = targets[start : start + steps]
+        else:
+            reward = self.right(start, moments[-1].output)
+        share = -reward / reward.shape[1]
+        self.loss += share.sum()
+        outputs = [moment.output for moment in moments]
+        return [share.reshape(*share.shape, *[1] * (output.ndim - 2)).expand_as(output) for output in outputs]
+
+    def right(self, start: int, output: Tensor) -> Tensor:
+        """Return 1 where the largest output of a step is that of the class, less the mean over the batch, `[T, B]`."""
+        y = self.batch.y if self.batch.targets is None else self.batch.targets[start : start + len(output)]
+        if y is None or y.is_floating_point() or y.shape not in (output.shape[1:2], output.shape[:2]):
+            seen = "none" if y is None else f"{y.dtype} {tuple(y.shape)}"
             raise ValueError(
-                'signal="reward" reads one number for each step and sample from targets, [T, B]; this batch has '
-                f"{seen}: let the loader yield rules.Batch(x, y, targets=reward)"
+                'signal="reward" reads one number for each step and sample from targets, [T, B], or a class from y; '
+                f"this batch has {seen}: let the loader yield rules.Batch(x, y, targets=reward)"
             )
-        share = -targets[start : start + len(output)] / targets.shape[1]
-        self.loss += share.sum() / len(self.sites)
-        return share.reshape(*share.shape, *[1] * (output.ndim - 2)).expand_as(output)
+        found = (output.argmax(2) == y).to(output.dtype)
+        return found - found.mean(1, keepdim=True)
 
     def averaged(self, number: int, moment: Moment, kept: Kept) -> tuple[Kept, Tensor | None]:
         """Return a layer's surrogate averaged over the memory of the layer above, `[T, B, C, L]`; None without."""

@@ -139,6 +139,21 @@ class Forgetful(BPTT):
 
 
 @dataclass(frozen=True)
+class BeginsAnew(BPTT):
+    """Says that it continues, and drops the state at the end of a window."""
+
+    def assign(self, model, objective, batch, state, rng):
+        return true_credit(model, objective, batch, rng)._replace(carry=None)
+
+
+@dataclass(frozen=True)
+class CutsBetweenWindows(BPTT):
+    """Says that its windows add up, and follows no error from one to the one before."""
+
+    continues = "traces"
+
+
+@dataclass(frozen=True)
 class Freeloader(BPTT):
     """Reports a cost of zero."""
 
@@ -155,5 +170,6 @@ BROKEN: dict[str, list[type]] = {
     "needs are honest both ways": [AsksTooMuch, AsksTooLittle],
     "claim holds": [TwiceAsLong, TwiceAsLongOnAverage, Uphill],
     "resumes bit-exactly": [Forgetful],
+    "windows add up": [BeginsAnew, CutsBetweenWindows],
     "cost is counted": [Freeloader],
 }

@@ -49,7 +49,7 @@ def test_variants_keep_what_they_can(rule):
 
 @pytest.mark.parametrize(("check", "broken"), [(check, rule) for check, rs in BROKEN.items() for rule in rs])
 def test_each_check_catches_the_rule_broken_for_it(check, broken):
-    good = rules.make("bptt")
+    good = rules.make("tet" if check == "windows add up" else "bptt")  # a window has a share of a loss of each step
     report = {r.check: r for r in check_rule(replace(good, credit=broken())).results}
     assert not report[check].passed
     assert report[check].message

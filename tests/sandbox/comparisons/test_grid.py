@@ -157,6 +157,7 @@ def test_misspelt_grids_are_answered(content, message):
 
 LATER = {  # than the grid, which took 39 minutes; they are compared in experiments/feedback_mnist1d.yaml
     *("fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"),
+    *("rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "sltt", "decolle", "three_factor"),
 }
 
 

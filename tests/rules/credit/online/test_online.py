@@ -413,9 +413,18 @@ class TestReward:
         assert float((found.grads["layers.0.synapse.weight"] - wanted).norm() / wanted.norm()) < EXACT
         assert found.loss == pytest.approx(-float(reward.sum() / 3))
 
+    def test_of_classes_the_reward_is_to_be_right(self):
+        model, given = net(LIF(), (6,)), batch()
+        right = (model(given.x).output.argmax(2) == given.y).double()
+        reward = right - right.mean(1, keepdim=True)
+        found, wanted = (
+            assigned(Online(signal="reward"), model, each) for each in (given, given._replace(targets=reward))
+        )
+        assert distance(found.grads, wanted.grads) < EXACT
+
     def test_without_rewards_it_says_how_to_give_them(self):
-        with pytest.raises(ValueError, match=r"targets, \[T, B\]; this batch has none: .*targets=reward"):
-            assigned(Online(signal="reward"), net(LIF(), (6,)), batch())
+        with pytest.raises(ValueError, match=r"or a class from y; this batch has none: .*targets=reward"):
+            assigned(Online(signal="reward"), net(LIF(), (6,)), Batch(batch().x))
 
 
 def test_the_penalty_moves_rates_along_the_traces():

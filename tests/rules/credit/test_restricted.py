@@ -10,7 +10,7 @@ import rules
 from rules.check import check_rule, toy
 from rules.credit.bptt import BPTT
 from rules.credit.online import Online
-from rules.credit.partition import Partition
+from rules.credit.restricted import Partition
 from rules.credit.zero_order import SPSA
 from rules.objectives import OBJECTIVES
 from rules.plasticity import SGD
