@@ -265,6 +265,7 @@ class CreditRule(ABC):
     rounds: ClassVar[bool] = False  # whether passes may be made in bfloat16
     over_processes: ClassVar[OverProcesses] = "mean"
     continues: ClassVar[Continues] = "no"
+    timing: ClassVar[Literal["sequence", "step"]] = "sequence"  # "step": it needs an objective of that timing
     passes_back: ClassVar[bool] = False  # whether errors go down through synapses by autograd
     detaches: ClassVar[frozenset[str]] = frozenset()
 
@@ -344,6 +345,10 @@ class Holding(CreditRule):
     @property
     def continues(self) -> Continues:  # type: ignore[override]
         return self.credit.continues
+
+    @property
+    def timing(self) -> Literal["sequence", "step"]:  # type: ignore[override]
+        return self.credit.timing
 
     @property
     def passes_back(self) -> bool:  # type: ignore[override]

@@ -96,7 +96,7 @@ def check_rule(rule: LearningRule | CreditRule | str, models: Iterable[tuple[nn.
 def as_rule(rule: Any) -> LearningRule:
     """Return a rule from its name, from a credit, or as it is."""
     if isinstance(rule, CreditRule):
-        return LearningRule(OBJECTIVES["ce_mean"](), rule, SGD(0.01))
+        return LearningRule(OBJECTIVES["tet" if rule.timing == "step" else "ce_mean"](), rule, SGD(0.01))
     rule = make(rule) if isinstance(rule, str) else rule
     if not isinstance(rule, LearningRule):
         raise TypeError(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -156,6 +156,10 @@ class Partition(CreditRule):
     def continues(self) -> Continues:  # type: ignore[override]  # as far as all parts do
         found = {credit.continues for credit, _ in self.parts}
         return "no" if "no" in found else "state" if "state" in found else "traces"
+
+    @property
+    def timing(self) -> Literal["sequence", "step"]:  # type: ignore[override]
+        return "step" if any(credit.timing == "step" for credit, _ in self.parts) else "sequence"
 
     @property
     def detaches(self) -> frozenset[str]:  # type: ignore[override]

@@ -29,8 +29,8 @@ class LearningRule:
             window of a sequence may be shorter. The loss of a window is its share of the loss of the whole sequence.
 
     Raises:
-        ValueError: for an `every` below 1, or with an objective whose loss is not a sum over steps, or with a credit
-            that cannot go on from where a window ends.
+        ValueError: for an objective whose loss is not a sum over steps, if the credit or `every` need one; for an
+            `every` below 1, or with a credit that cannot go on from where a window ends.
 
     >>> from rules.credit.bptt import BPTT
     >>> from rules.objectives import OBJECTIVES
@@ -48,6 +48,8 @@ class LearningRule:
 
     def __post_init__(self) -> None:
         if self.every is None:
+            if self.credit.timing == "step":
+                require_steps(self.objective)
             return
         object.__setattr__(self, "every", admit("every", self.every, int))
         at_least(1, self, "every")

@@ -137,6 +137,11 @@ class TestRefused:
         with pytest.raises(ValueError, match="every=5: MeanCrossEntropy sees the whole sequence"):
             rules.make("bptt", every=5)
 
+    @pytest.mark.parametrize("name", ["eprop", "ottt", "rtrl", "decolle"])
+    def test_a_loss_that_sees_the_future_under_an_online_rule(self, name):
+        with pytest.raises(ValueError, match='MeanCrossEntropy sees the whole sequence.*"ce_rate" or objective="tet"'):
+            rules.make(name, objective="ce_mean")
+
     @pytest.mark.parametrize("name", ["hzo", "binary_stochastic"])
     def test_a_credit_that_begins_at_rest(self, name):
         made = rules.make(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,10 @@ class Online(CreditRule):
             return frozenset(reset)
         past = {"past"} if self.trace == "step" else {"upper_membrane"}
         return frozenset(reset | past | {"recurrent_spikes"})
+
+    @property
+    def timing(self) -> Literal["sequence", "step"]:  # type: ignore[override]  # a reward needs no loss
+        return "sequence" if self.signal == "reward" else "step"
 
     @property
     def continues(self) -> Continues:  # type: ignore[override]  # the penalty compares rates of a whole call
