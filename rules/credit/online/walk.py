@@ -72,7 +72,7 @@ class Walk:
         self.others = {name: torch.zeros_like(p) for name, p in self.own.items()}
         self.moved = [x.new_zeros(()) for _ in sites]  # sums of e, for the penalty on rates
         self.fired = [x.new_zeros(()) for _ in sites]
-        self.first = len(sites) - 2 if rule.depth == "last" else 0
+        self.first = max(0, len(sites) - 2) if rule.depth == "last" else 0
         self.trace = TRACES.get(rule.trace)
         self.constants = self.found_constants()
 
