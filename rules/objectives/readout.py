@@ -24,7 +24,7 @@ from rules.objectives.labels import (
     require_whole_sequences,
     wanted,
 )
-from rules.steps import largest, last, rows, total, whole, wide, wide_dtype
+from rules.steps import counted, largest, last, rows, total, whole, wide, wide_dtype
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,23 @@ class CrossEntropy(Objective):
         """Return the mean over all steps that count of the cross-entropy of each."""
         y = labels_by_step(run, batch, self.ignore_index)
         return per_step(F.cross_entropy, wide(run.output), y, **self.options(run))
+
+    def by_sample(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return one decision for each sample, where a batch has both y and targets.
+
+            scores[b] = mean of o[t, b] over the steps t with targets[t, b] != ignore_index
+
+        They are compared with y. Samples without such a step, or whose y is left out, do not count. A batch with
+        targets alone has a decision at each step that is not left out, one with y alone the mean output.
+        """
+        if batch.y is None or batch.targets is None:
+            return CrossEntropy.answers(self, run, batch)
+        asked = batch.targets != self.ignore_index
+        if batch.lengths is not None:
+            asked = asked & counted(run.output, batch.lengths)
+        total = torch.where(asked[..., None], wide(run.output), 0.0).sum(0)
+        kept = asked.any(0) & (batch.y != self.ignore_index)
+        return total[kept] / asked.sum(0)[kept, None], batch.y[kept]
 
     def options(self, run: Run) -> dict[str, Any]:
         """Return the options for `torch.nn.functional.cross_entropy`."""
@@ -116,8 +133,8 @@ class RateCrossEntropy(CrossEntropy):
     """
 
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the classes at each step, where the batch has targets; the mean output and y otherwise."""
-        return super().answers(run, batch if batch.targets is None else batch._replace(y=None))
+        """Return the classes at each step where the batch has targets alone; see `by_sample` where it has y too."""
+        return self.by_sample(run, batch)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return self.by_step(run, batch)
@@ -152,8 +169,8 @@ class TET(CrossEntropy):
             raise ValueError(f"lam={self.lam}: give a weight between 0 and 1")
 
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the classes at each step, where the batch has targets; the mean output and y otherwise."""
-        return super().answers(run, batch if batch.targets is None else batch._replace(y=None))
+        """Return the classes at each step where the batch has targets alone; see `by_sample` where it has y too."""
+        return self.by_sample(run, batch)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         fit = self.by_step(run, batch)

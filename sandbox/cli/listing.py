@@ -26,15 +26,23 @@ def list_(given: Any) -> int:
     if given.markdown or given.folder:
         return pages(kinds, given)
     facts: dict[str, Any] = {kind: known[kind] for kind in kinds}
+    memory = catalogue.memory() if "task" in kinds else {}
     found = index.rows(Path(given.out)) if given.kind is None else []
     text = "\n\n".join(
         f"{kind}\n" + "\n".join(f"  {name:<{max(map(len, members))}}  {sentence}" for name, sentence in members.items())
-        for kind, members in facts.items()
+        for kind, members in ((kind, _remembering(known, memory) if kind == "task" else known) for kind, known in facts.items())
     )
     if found:
         text += f"\n\nruns in {given.out}\n" + format_runs(found)
-    say(given, {**facts, "runs": found}, text)
+    say(given, {**facts, **({"memory": memory} if memory else {}), "runs": found}, text)
     return OK
+
+
+def _remembering(tasks: dict[str, str], memory: dict[str, int]) -> dict[str, str]:
+    """Return the sentences of tasks behind the number of time steps that each wants remembered."""
+    width = len(f"{max(memory.values()):,}")
+    shown = {name: f"{memory[name]:>{width},}" if name in memory else " " * (width - 1) + "-" for name in tasks}
+    return {name: f"{shown[name]} steps of memory  {sentence}" for name, sentence in tasks.items()}
 
 
 def kind_of(name: str, kinds: list[str]) -> str:
