@@ -14,6 +14,9 @@ from sandbox.measures import NAMES
 from sandbox.runs import index
 
 
+HEADINGS = {"task": "task (time steps that it wants remembered)"}
+
+
 def list_(given: Any) -> int:
     """List all registered names, those of one kind, or the runs; with `--markdown` or `--folder`, as pages."""
     if given.kind in ("run", "runs"):
@@ -28,9 +31,11 @@ def list_(given: Any) -> int:
     facts: dict[str, Any] = {kind: known[kind] for kind in kinds}
     memory = catalogue.memory() if "task" in kinds else {}
     found = index.rows(Path(given.out)) if given.kind is None else []
+    shown = {kind: _remembering(members, memory) if kind == "task" else members for kind, members in facts.items()}
     text = "\n\n".join(
-        f"{kind}\n" + "\n".join(f"  {name:<{max(map(len, members))}}  {sentence}" for name, sentence in members.items())
-        for kind, members in ((kind, _remembering(known, memory) if kind == "task" else known) for kind, known in facts.items())
+        f"{HEADINGS.get(kind, kind)}\n"
+        + "\n".join(f"  {name:<{max(map(len, members))}}  {sentence}" for name, sentence in members.items())
+        for kind, members in shown.items()
     )
     if found:
         text += f"\n\nruns in {given.out}\n" + format_runs(found)
@@ -41,8 +46,8 @@ def list_(given: Any) -> int:
 def _remembering(tasks: dict[str, str], memory: dict[str, int]) -> dict[str, str]:
     """Return the sentences of tasks behind the number of time steps that each wants remembered."""
     width = len(f"{max(memory.values()):,}")
-    shown = {name: f"{memory[name]:>{width},}" if name in memory else " " * (width - 1) + "-" for name in tasks}
-    return {name: f"{shown[name]} steps of memory  {sentence}" for name, sentence in tasks.items()}
+    shown = {name: f"{memory[name]:,}" if name in memory else "-" for name in tasks}
+    return {name: f"{shown[name]:>{width}}  {sentence}" for name, sentence in tasks.items()}
 
 
 def kind_of(name: str, kinds: list[str]) -> str:

@@ -43,7 +43,7 @@ class StoreRecall(Task):
         duration: of a character [ms].
         inputs: number of inputs, a multiple of 4.
         rate: of an active input [Hz].
-        probability: of a command where one is due.
+        probability: of a command where one is due, 0.01 to 0.9.
         train: number of training trials.
         validation: number of validation trials.
         test: number of test trials.
@@ -80,8 +80,8 @@ class StoreRecall(Task):
             raise ValueError(f"inputs={self.inputs}: give a multiple of {GROUPS}, one group for 0, 1, store, recall")
         if not 0 < self.rate <= 1000:
             raise ValueError(f"rate={self.rate} Hz: give a rate above 0 and at most 1000 Hz, a spike at each step of 1 ms")
-        if not 0.01 <= self.probability <= 1:
-            raise ValueError(f"probability={self.probability}: give a probability from 0.01 to 1")
+        if not 0.01 <= self.probability <= 0.9:
+            raise ValueError(f"probability={self.probability}: give a probability from 0.01 to 0.9")
 
     @property
     def memory(self) -> int:
