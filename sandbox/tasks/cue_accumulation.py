@@ -44,7 +44,7 @@ class CueAccumulation(Task):
 
     The two published settings have the same trials and differ in their number: "bellec" has new ones in each of its
     iterations of 64, here 6,400 in an epoch, validation 200, test 400; "frenkel" has 200 for training and 100 for test,
-    here 100 more for validation. Networks and step sizes are those of `experiments/cue_accumulation_*.yaml`.
+    here 100 more for validation. Networks and step sizes are those of `experiments/published/`.
 
     Args:
         setting: "bellec", the default, or "frenkel".
