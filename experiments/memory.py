@@ -1,4 +1,4 @@
-"""Measure on every task that needs memory whether there is credit through time to earn; store results/memory/memory.json.
+"""Measure on every task that needs memory whether there is credit through time to earn; store results/memory/.
 
 python experiments/memory.py [TASK ...]      # all configurations in memory/, or those of some tasks
 
@@ -66,7 +66,7 @@ def measured(config: Path) -> dict[str, Any]:
 def table(found: dict[str, Any]) -> str:
     """Return the results as a Markdown table."""
     lines = [
-        "| task, shortened | steps of memory | linear | readout_only | BPTT, window 1 | BPTT | gap of the last two | verdict |",
+        "| task, shortened | memory | linear | readout_only | BPTT, window 1 | BPTT | gap of these two | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, one in sorted(found.items()):

@@ -19,7 +19,8 @@ def read() -> dict[str, dict[str, str]]:
 
 def memory() -> dict[str, int]:
     """Return the time steps that each task wants remembered, with its defaults, from the copy."""
-    return _copy()[MEMORY]
+    found: dict[str, int] = _copy()[MEMORY]
+    return found
 
 
 def _copy() -> dict[str, Any]:

@@ -13,7 +13,6 @@ from sandbox.machine.text import line
 from sandbox.measures import NAMES
 from sandbox.runs import index
 
-
 HEADINGS = {"task": "task (time steps that it wants remembered)"}
 
 

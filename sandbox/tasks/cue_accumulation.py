@@ -70,8 +70,8 @@ class CueAccumulation(Task):
     ((40,), torch.Size([1, 2250, 40]), 2051)
 
     Reference: Bellec et al. 2020, doi 10.1038/s41467-020-17236-y, and the authors' tutorial_evidence_accumulation_with_
-    alif.py; Frenkel & Indiveri 2022, ISSCC, and ChFrenkel/eprop-PyTorch at 0f32a8f. Code read, both; none of it is used.
-    The size of validation and test sets, and repeating 6,400 trials, are ours.
+    alif.py at 7dd1558; Frenkel & Indiveri 2022, ISSCC, and ChFrenkel/eprop-PyTorch at 0f32a8f. Code read, both; none of
+    it is used. The size of validation and test sets, and repeating 6,400 trials, are ours.
     """
 
     setting: Literal["bellec", "frenkel"] = "bellec"
@@ -99,9 +99,13 @@ class CueAccumulation(Task):
         if self.recall > self.wait:
             raise ValueError(f"recall={self.recall} ms does not fit into wait={self.wait} ms: give a longer wait")
         if self.inputs < GROUPS or self.inputs % GROUPS:
-            raise ValueError(f"inputs={self.inputs}: give a multiple of {GROUPS}, one group for left, right, recall, noise")
+            raise ValueError(
+                f"inputs={self.inputs}: give a multiple of {GROUPS}, one group for left, right, recall, noise"
+            )
         if not 0 < self.rate <= 1000:
-            raise ValueError(f"rate={self.rate} Hz: give a rate above 0 and at most 1000 Hz, a spike at each step of 1 ms")
+            raise ValueError(
+                f"rate={self.rate} Hz: give a rate above 0 and at most 1000 Hz, a spike at each step of 1 ms"
+            )
         if not 0 <= self.probability < 0.5:
             raise ValueError(f"probability={self.probability}: give a probability of at least 0 and below 0.5")
 

@@ -63,9 +63,7 @@ class DelayedXOR(Task):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        at_least_one(
-            train=self.train, validation=self.validation, test=self.test, pulse=self.pulse, recall=self.recall
-        )
+        at_least_one(train=self.train, validation=self.validation, test=self.test, pulse=self.pulse, recall=self.recall)
         at_least(0, self, "delay", "noise", "seed")
         if self.inputs < GROUPS or self.inputs % GROUPS:
             raise ValueError(f"inputs={self.inputs}: give a multiple of {GROUPS}, one group for 0, for 1, to ask")

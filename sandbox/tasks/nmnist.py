@@ -145,7 +145,8 @@ class NMNIST(_Counted):
         train, test = (listed(root / folder, counts[folder]) for folder in FOLDERS)
         cut = len(train) - min(VALIDATION, len(train) // 2)
         parts = (Files(paths, self.steps, self.duration) for paths in (train[:cut], train[cut:], test))
-        return Dataset(*parts, classes=10, sequence=True)
+        learn, check, final = parts
+        return Dataset(learn, check, final, classes=10, sequence=True)
 
 
 def listed(folder: Path, wanted: int) -> list[Path]:
@@ -199,4 +200,5 @@ class NMNISTSmall(_Counted):
             )
             for part, start, end in parts
         )
-        return Dataset(*splits, classes=10, sequence=True)
+        train, validation, test = splits
+        return Dataset(train, validation, test, classes=10, sequence=True)

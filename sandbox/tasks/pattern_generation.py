@@ -72,11 +72,12 @@ class PatternGeneration(Task):
         if not self.cycles or min(self.cycles) < 1:
             raise ValueError(f"cycles={self.cycles}: give whole numbers of at least 1, one for each sine, as in (1, 2)")
         if self.steps <= 2 * max(self.cycles) + 1:
-            raise ValueError(
-                f"steps={self.steps} are too few for {max(self.cycles)} cycles: give more than {2 * max(self.cycles) + 1}"
-            )
+            least = 2 * max(self.cycles) + 1
+            raise ValueError(f"steps={self.steps} are too few for {max(self.cycles)} cycles: give more than {least}")
         if not 0 < self.rate <= 1000:
-            raise ValueError(f"rate={self.rate} Hz: give a rate above 0 and at most 1000 Hz, a spike at each step of 1 ms")
+            raise ValueError(
+                f"rate={self.rate} Hz: give a rate above 0 and at most 1000 Hz, a spike at each step of 1 ms"
+            )
         if self.seed >= 2**32:
             raise ValueError(f"seed={self.seed}: give a number below 2^32, the seeds of NumPy's RandomState")
         if self.input == "clock" and self.patterns > 1:
@@ -94,7 +95,7 @@ class PatternGeneration(Task):
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Generate the data; no file is read."""
-        dice = np.random.RandomState(self.seed)  # noqa: NPY002 -- the generator of the authors' code
+        dice = np.random.RandomState(self.seed)
         x = self.noise(dice) if self.input == "noise" else self.clock()[None]
         y = np.stack([[self.curve(dice) for _ in range(self.outputs)] for _ in range(self.patterns)]).swapaxes(1, 2)
         once = Split(torch.from_numpy(x).float(), torch.from_numpy(y).float(), by_step=True)

@@ -45,8 +45,8 @@ def manifold(x: Tensor, units: int, alpha: float, seed: int) -> Tensor:
 
         f_u(x) = prod_d sum_k a s_k sin(2 pi (k x_d b + c)),   s_k = 1 / ((k + 1)^alpha + 1),   k = 0, 1, ...
 
-    with a, b and c uniform in 0..1, drawn for every unit u, axis d and frequency k, but a = 0 for k = 0, which would be a
-    constant. There are `ceil(1000^(1 / alpha))` frequencies, at most 1,000.
+    with a, b and c uniform in 0..1, drawn for every unit u, axis d and frequency k, but a = 0 for k = 0, which would be
+    a constant. There are `ceil(1000^(1 / alpha))` frequencies, at most 1,000.
 
     Args:
         x: points, float32.
@@ -136,7 +136,7 @@ class Randman(Task):
 
     def drawn(self) -> tuple[Tensor, Tensor]:
         """Draw the step of each spike, `[n, units]`, and the classes `[n]`, in the order of the authors' code."""
-        dice = np.random.RandomState(self.seed)  # noqa: NPY002 -- the generator of the authors' code
+        dice = np.random.RandomState(self.seed)
         seeds = dice.randint(np.iinfo(np.int64).max, size=(self.classes, 1))
         found = []
         for seed in seeds[:, 0].tolist():

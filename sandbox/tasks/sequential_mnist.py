@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from rules.fields import check_fields
-from sandbox.tasks.base import Dataset, Split, Task
+from sandbox.tasks.base import Dataset, Samples, Split, Task
 from sandbox.tasks.mnist import MNIST, MNISTSample
 
 SIDE = 28  # pixels
@@ -52,6 +54,10 @@ class SequentialMNIST(Task):
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Read the images, and put their rows or pixels in order."""
         images = (MNISTSample() if self.sample else MNIST(self.train)).load(data_dir)
-        steps = self.memory
-        parts = [Split(x.reshape(len(x), steps, -1), y) for x, y in (images.train, images.validation, images.test)]  # type: ignore[misc]  # these are in memory
-        return Dataset(*parts, classes=10, sequence=True)
+        train, validation, test = (self.scanned(part) for part in (images.train, images.validation, images.test))
+        return Dataset(train, validation, test, classes=10, sequence=True)
+
+    def scanned(self, images: Samples) -> Split:
+        """Return images as sequences."""
+        x, y = images.take(torch.arange(len(images)), torch.Generator())
+        return Split(x.reshape(len(x), self.memory, -1), y)

@@ -79,7 +79,9 @@ class StoreRecall(Task):
         if self.inputs < GROUPS or self.inputs % GROUPS:
             raise ValueError(f"inputs={self.inputs}: give a multiple of {GROUPS}, one group for 0, 1, store, recall")
         if not 0 < self.rate <= 1000:
-            raise ValueError(f"rate={self.rate} Hz: give a rate above 0 and at most 1000 Hz, a spike at each step of 1 ms")
+            raise ValueError(
+                f"rate={self.rate} Hz: give a rate above 0 and at most 1000 Hz, a spike at each step of 1 ms"
+            )
         if not 0.01 <= self.probability <= 0.9:
             raise ValueError(f"probability={self.probability}: give a probability from 0.01 to 0.9")
 

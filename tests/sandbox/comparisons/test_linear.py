@@ -13,11 +13,11 @@ from sklearn.metrics import f1_score
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.preprocessing import StandardScaler
 
+from rules.objectives.labels import IGNORED
 from sandbox import LazySplit, Task
+from sandbox.comparisons import linear
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.gather import gather
-from rules.objectives.labels import IGNORED
-from sandbox.comparisons import linear
 from sandbox.comparisons.linear import linear_baseline
 from sandbox.comparisons.table import format_table
 from sandbox.comparisons.verify import verify
@@ -59,7 +59,9 @@ def test_answers_of_steps_are_those_of_a_model_without_memory():
     y = np.where(x[..., 0] > 0.8, y, (x[..., 1] > 0.5).astype(int))
     y[:, :2] = IGNORED
     data = Task.from_arrays(x, y, sequence=True, by_step=True, classes=2, target="classes").load()
-    (x, y), (x_test, y_test) = ((part.x[:, 2:].flatten(0, 1), part.y[:, 2:].flatten()) for part in (data.train, data.test))
+    (x, y), (x_test, y_test) = (
+        (part.x[:, 2:].flatten(0, 1), part.y[:, 2:].flatten()) for part in (data.train, data.test)
+    )
     scaler = StandardScaler().fit(x.numpy())
     model = LogisticRegression(max_iter=1000, tol=1e-3).fit(scaler.transform(x.numpy()), y.numpy())
     wanted = 100 * model.score(scaler.transform(x_test.numpy()), y_test.numpy())

@@ -56,7 +56,9 @@ def test_the_label_is_the_side_with_more_cues(seed, setting):
         assert label == (sum(sides) >= 2)
         assert wanted[-6:].eq(label).all()
         assert wanted[:-6].eq(IGNORED).all()
-        assert trial[30:, : 2 * group].sum() == trial[:-6, 2 * group : 3 * group].sum() == 0  # the wait; no early recall
+        assert (
+            trial[30:, : 2 * group].sum() == trial[:-6, 2 * group : 3 * group].sum() == 0
+        )  # the wait; no early recall
         assert trial[-6:, 2 * group : 3 * group].sum() > 0
 
 

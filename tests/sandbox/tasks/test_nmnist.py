@@ -116,7 +116,9 @@ def test_a_folder_without_all_recordings_is_refused(official):
 def test_who_has_none_is_told_where_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("SANDBOX_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"garrickorchard.com/datasets/n-mnist.*nmnist/Train/0/00002.bin.*--data"):
+    with pytest.raises(
+        FileNotFoundError, match=r"garrickorchard.com/datasets/n-mnist.*nmnist/Train/0/00002.bin.*--data"
+    ):
         NMNIST().load()
 
 
@@ -128,7 +130,11 @@ def test_the_small_set_loses_no_event():
         wanted = {part: np.diff(file[f"{part}_offsets"]) for part in ("train", "test")}
         labels = torch.from_numpy(file["train_labels"])
     assert torch.equal(torch.cat([data.train.y, data.validation.y]), labels)
-    for split, many in ((data.train, wanted["train"]), (data.validation, wanted["train"][900:]), (data.test, wanted["test"])):
+    for split, many in (
+        (data.train, wanted["train"]),
+        (data.validation, wanted["train"][900:]),
+        (data.test, wanted["test"]),
+    ):
         rows = torch.tensor([0, 7, len(split) - 1])
         x, _ = split.take(rows, torch.Generator())
         assert x.sum((1, 2, 3, 4)).tolist() == many[[0, 7, len(split) - 1]].tolist()

@@ -20,7 +20,9 @@ from sandbox.tasks.pattern_generation import PatternGeneration
 def curve(weights, phases, cycles, steps):
     """A sum of sines, step by step, as published: from 0, and divided by its largest magnitude."""
     total = [
-        sum(w * math.sin(p + 2 * math.pi * c * t / (steps - 1)) for w, p, c in zip(weights, phases, cycles, strict=True))
+        sum(
+            w * math.sin(p + 2 * math.pi * c * t / (steps - 1)) for w, p, c in zip(weights, phases, cycles, strict=True)
+        )
         for t in range(steps)
     ]
     moved = [value - total[0] for value in total]
@@ -57,7 +59,9 @@ def test_one_group_of_the_clock_after_the_other(steps):
     task = PatternGeneration(input="clock", steps=steps, inputs=20, rate=200.0)
     spikes = task.load().test.x[0].unflatten(1, (5, 4))  # [steps, groups, inputs]
     assert torch.equal(spikes, spikes[..., :1].expand_as(spikes))  # those of a group fire together
-    assert spikes[..., 0].sum(1).tolist() == [float(t % 5 == 0) for t in range(steps)]  # every 5 ms, one group at a time
+    assert spikes[..., 0].sum(1).tolist() == [
+        float(t % 5 == 0) for t in range(steps)
+    ]  # every 5 ms, one group at a time
     groups = [int(at.argmax()) for at in spikes[..., 0] if at.any()]
     assert groups == sorted(groups)
     assert task.memory == -(-steps // 5)

@@ -20,7 +20,20 @@ from sandbox.tuning.tuning import Tuning, tune
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 CURVES = Choice("pattern_generation", {"steps": 12, "train": 4, "outputs": 2})
-TRIALS = Choice("cue_accumulation", {"cues": 1, "cue": 5, "interval": 5, "wait": 6, "recall": 3, "rate": 500.0, "train": 20, "validation": 8, "test": 8})
+TRIALS = Choice(
+    "cue_accumulation",
+    {
+        "cues": 1,
+        "cue": 5,
+        "interval": 5,
+        "wait": 6,
+        "recall": 3,
+        "rate": 500.0,
+        "train": 20,
+        "validation": 8,
+        "test": 8,
+    },
+)
 SHORT = [
     *("--encoder.name", "as_recorded", "--network.hidden", "[5r]", "--epochs", "1", "--batch_size", "2", "--json"),
 ]
