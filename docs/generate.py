@@ -18,6 +18,7 @@ from rules.recipes import RULES
 from sandbox.cli import manual
 from sandbox.cli.options import COMMANDS, EXIT_CODES
 from sandbox.neurons import NEURONS
+from sandbox.tasks import TASKS
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -39,6 +40,7 @@ def generate(folder: Path) -> list[Path]:
     pages = {f"rules/{name}.md": rule_page(name, recipe) for name, recipe in RULES.items()}
     pages["rules/index.md"] = rules_page()
     pages["neurons.md"] = neurons_page()
+    pages["tasks.md"] = tasks_page()
     pages["cli.md"] = cli_page()
     pages["api/rules.md"] = api_page("rules", rules._HOMES)
     pages["api/sandbox.md"] = api_page("sandbox", sandbox._HOMES)
@@ -133,6 +135,28 @@ def neurons_page() -> str:
             "",
             "| neuron | what it is |",
             "| --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def tasks_page() -> str:
+    """Return the overview of all tasks, with the time steps that each wants remembered."""
+    rows = []
+    for name, kind in TASKS.items():
+        steps = kind().memory
+        rows.append(f"| `{name}` | {'' if steps is None else f'{steps:,}'} | {first_sentence(kind.__doc__)} |")
+    return "\n".join(
+        [
+            "# Tasks",
+            "",
+            f"The {len(TASKS)} tasks (`sandbox list tasks`). Memory is the number of time steps from the first input",
+            "that matters to the answer, both counted, with default options. Whether a rule has credit through time to",
+            "earn is another question, and [measured](results.md#credit-through-time).",
+            "",
+            "| task | memory | what it is |",
+            "| --- | --- | --- |",
             *rows,
             "",
         ]

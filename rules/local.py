@@ -57,12 +57,12 @@ def couples(step: Step, current: Tensor, state: Sequence[Tensor]) -> bool:
     >>> couples(lambda current, state: (current + current.mean(), ()), torch.ones(1, 3), ())
     True
     """
-    rng = torch.Generator(device=current.device).manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         given = [part.detach().requires_grad_() for part in (*state, current)]
         output, after = step(given[-1], tuple(given[:-1]))
         for part in (*after, output):
-            weights = torch.rand(part.shape, generator=rng, dtype=part.dtype, device=part.device) + 0.5
+            weights = (torch.rand(part.shape, generator=rng, dtype=torch.float64) + 0.5).to(part)
             for one, many in zip(slopes(part, given), slopes(part, given, weights), strict=True):
                 if not torch.allclose(many, one * weights, rtol=1e-4, atol=1e-6):  # to the round-off of float32
                     return True

@@ -39,7 +39,11 @@ def sequence(
         return None
     how: tuple[Any, ...] = (True, False, 0)
     if context is not None:
-        if context.spike is not None or context.generator is not None or context.detach_adaptation != context.detach_reset:
+        if (
+            context.spike is not None
+            or context.generator is not None
+            or context.detach_adaptation != context.detach_reset
+        ):
             return None
         how = (context.detach_reset, context.smooth, id(context.surrogate))
     present = tuple(value is not None for value in state)

@@ -196,7 +196,7 @@ class Network(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not emit bits."""
+        """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not fire."""
         *hidden, readout = (part.offers for part in self.stack)
         shared = frozenset.intersection(*hidden, readout | {"bits"}) | {"layers", "carry"}
         return shared | {"cells"} if all(isinstance(part, Layer) for part in self.stack) else shared

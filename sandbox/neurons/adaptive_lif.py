@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, affine, decay, full, span, toward
-from sandbox.neurons.firing import RESETS, cut, held, idle, adapted
+from sandbox.neurons.firing import RESETS, adapted, cut, held, idle
 
 
 class ALIFState(NamedTuple):

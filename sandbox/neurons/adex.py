@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Neuron, Value, full, smallest
-from sandbox.neurons.firing import cut, held, idle, adapted, to_value
+from sandbox.neurons.firing import adapted, cut, held, idle, to_value
 from sandbox.neurons.schemes import Variables, euler
 
 

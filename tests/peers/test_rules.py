@@ -86,11 +86,15 @@ def test_one_bit_signals_are_read_from_images_with_time_in_an_axis_of_its_own():
 @pytest.mark.filterwarnings("ignore::rules.HealthWarning")
 @pytest.mark.parametrize("rule", rules.RULES)
 def test_lazy_layers_under_every_rule(rule):
-    """In the shape that the first batch gives them; refused in words by rules of bits, and by views of sequences."""
+    """In the shape that the first batch gives them; refused in words by rules of bits or cells, and by views of sequences."""
     torch.manual_seed(0)
     trainer = rules.Trainer
     if rule.startswith("binary_stochastic"):
         with pytest.raises(rules.contract.MissingNeed, match="bits: hidden layers that put out zeros and ones"):
+            trainer(lazy(), rule)
+        return
+    if "cells" in rules.make(rule).needs:
+        with pytest.raises(rules.contract.MissingNeed, match="cells: layers made of `synapse` and `cells`"):
             trainer(lazy(), rule)
         return
     model = lazy()

@@ -129,6 +129,15 @@ def test_doctor_and_list(capsys):
     assert all(name in out for name in ("bptt", "yinyang", "lif", "latency", "tet", "reram_array_hfo2", "positional"))
 
 
+def test_tasks_are_listed_with_the_steps_that_they_want_remembered(capsys):
+    code, out, _ = call(capsys, "list", "tasks")
+    lines = {words[0]: words[1] for line in out.splitlines()[1:] if (words := line.split())}
+    assert code == OK
+    assert (lines["yinyang"], lines["sequential_mnist"], lines["cue_accumulation"]) == ("1", "28", "2,051")
+    _, out, _ = call(capsys, "list", "tasks", "--json")
+    assert json.loads(out)["memory"]["delayed_xor"] == 141
+
+
 def test_devices_are_listed_with_what_sets_them_apart(capsys):
     code, out, _ = call(capsys, "list", "devices")
     assert code == OK
@@ -313,6 +322,7 @@ def test_help_and_lists_import_no_torch():
 def test_the_list_is_that_of_the_registries():
     """`make docs` writes the copy anew."""
     assert catalogue.read() == catalogue.made()
+    assert catalogue.memory() == catalogue.remembered()
 
 
 def test_an_interruption_names_the_folder(tmp_path, capsys, monkeypatch):

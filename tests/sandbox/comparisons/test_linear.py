@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.preprocessing import StandardScaler
 
+from rules.objectives.labels import IGNORED
 from sandbox import LazySplit, Task
+from sandbox.comparisons import linear
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.gather import gather
 from sandbox.comparisons.linear import linear_baseline
@@ -21,6 +24,7 @@ from sandbox.comparisons.verify import verify
 from sandbox.config.registry import Choice
 from sandbox.machine import files
 from sandbox.runs.verify import HOLDS
+from sandbox.tasks.delayed_xor import DelayedXOR
 from tests.sandbox.runs.test_run import TINY
 from tests.sandbox.runs.test_sources import TASK
 
@@ -50,11 +54,37 @@ def test_labels():
     assert linear_baseline(task.load()) == pytest.approx(wanted, rel=1e-9)
 
 
+def test_answers_of_steps_are_those_of_a_model_without_memory():
+    x, y = RNG.random((50, 6, 2)), RNG.integers(2, size=(50, 6))
+    y = np.where(x[..., 0] > 0.8, y, (x[..., 1] > 0.5).astype(int))
+    y[:, :2] = IGNORED
+    data = Task.from_arrays(x, y, sequence=True, by_step=True, classes=2, target="classes").load()
+    (x, y), (x_test, y_test) = (
+        (part.x[:, 2:].flatten(0, 1), part.y[:, 2:].flatten()) for part in (data.train, data.test)
+    )
+    scaler = StandardScaler().fit(x.numpy())
+    model = LogisticRegression(max_iter=1000, tol=1e-3).fit(scaler.transform(x.numpy()), y.numpy())
+    wanted = 100 * model.score(scaler.transform(x_test.numpy()), y_test.numpy())
+    assert linear_baseline(data) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_classes_of_trials_are_those_of_a_model_that_sees_all_steps(monkeypatch):
+    task = DelayedXOR(train=30, validation=1, test=20, delay=3, rate=500.0, pulse=4)
+    data = task.load()
+    (x, y), (x_test, y_test) = (
+        (part.take(torch.arange(count), torch.Generator())[0].flatten(1).numpy(), part.labels[:count].numpy())
+        for part, count in ((data.train, 25), (data.test, 20))
+    )
+    scaler = StandardScaler().fit(x)
+    model = LogisticRegression(max_iter=1000, tol=1e-3).fit(scaler.transform(x), y)
+    monkeypatch.setattr(linear, "MOST", 25 * x.shape[1])  # of 30 trials the first 25
+    assert linear_baseline(data) == pytest.approx(100 * model.score(scaler.transform(x_test), y_test), rel=1e-9)
+
+
 def test_none_where_a_linear_model_does_not_apply():
-    sequences = Task.from_arrays(X[..., None], X > 0.5, sequence=True, by_step=True).load()
     padded = Task.from_arrays([x[: 2 + n % 3, None] for n, x in enumerate(X)], X[:, 0]).load()
     data = Task.from_arrays(X, X[:, 0]).load()
-    for each in (sequences, padded, data._replace(train=LazySplit([(x, x[0]) for x in X]))):
+    for each in (padded, data._replace(train=LazySplit([(x, x[0]) for x in X]))):
         assert linear_baseline(each) is None
 
 

@@ -72,7 +72,7 @@ def test_layers_can_be_called_alone(net):
         x = layer(x)
     assert torch.equal(x, net(inputs(net)).output)
     cells = set() if any(isinstance(layer, Residual) for layer in net.layers) else {"cells"}
-    assert offers(net) == {"gradient", "features", "layers", "bits"} | cells
+    assert offers(net) == {"gradient", "features", "layers", "bits", "carry"} | cells
 
 
 def test_an_input_constant_in_time_is_weighed_once(net):

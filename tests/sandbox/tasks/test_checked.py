@@ -22,6 +22,20 @@ def holding(x=GOOD.x, y=GOOD.y, **options) -> Dataset:
     return Dataset(Split(x, y), Split(x, y), Split(x, y), **{"classes": 3, **options})
 
 
+def trials(labels, y=None):
+    """Sequences with a class at each step, asked at the last alone, and labels of the whole."""
+    if y is None:
+        y = torch.full((6, 5), -100)
+        y[:, -1] = GOOD.y
+    return Dataset(*[Split(torch.ones(6, 5, 4), y, by_step=True, labels=labels)] * 3, classes=3, sequence=True)
+
+
+def test_steps_that_are_left_out_are_fine():
+    found = checked(trials(GOOD.y), "mine")
+    assert torch.equal(found.train.labels, GOOD.y)
+    assert found.outputs == 3
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -75,6 +89,17 @@ def holding(x=GOOD.x, y=GOOD.y, **options) -> Dataset:
                 *[Split(torch.rand(6, 5, 4), GOOD.y, torch.tensor([1, 2, 3, 4, 5, 6]))] * 3, classes=3, sequence=True
             ),
             "lengths of shape [6] do not fit 6 sequences of 5 steps: give one whole number from 1 to 5 for each",
+        ),
+        (trials(torch.arange(5) % 3), "labels of shape [5] do not fit 6 samples: give one class for each"),
+        (trials(torch.rand(6)), "labels are torch.float32; give whole numbers, labels.long()"),
+        (trials(torch.full((6,), 3)), "labels run from 3 to 3, with classes=3"),
+        (
+            Dataset(*[Split(GOOD.x, GOOD.y, labels=GOOD.y)] * 3, classes=3),
+            "there are labels beside y, which need a class at each step in y: leave labels out, or return Split(x, y, by",
+        ),
+        (
+            trials(GOOD.y, torch.full((6, 5), -100)),
+            "every label is -100, which losses leave out: give classes from 0 to 2",
         ),
     ],
     ids=lambda given: given if isinstance(given, str) else "",

@@ -18,6 +18,7 @@ from sandbox.comparisons.comparison import linear_baseline
 from sandbox.tasks import files, fsdd
 from sandbox.tasks.archives import contents
 from sandbox.tasks.fsdd import FSDD, NAME, Recording, parse_recording, read_recordings, standardised
+from sandbox.tasks.mel import integrate_and_fire
 
 DATA = os.environ.get("SANDBOX_DATA", "")
 FILE = Path(DATA) / "fsdd" / "fsdd.tar.gz"
@@ -316,3 +317,16 @@ def test_without_files_the_error_says_what_to_put_where(tmp_path, monkeypatch):
         "SANDBOX_DATA",
     ):
         assert part in str(caught.value)
+
+
+def test_levels_are_what_drives_the_spikes(few):
+    levels, spikes = (FSDD(code=code).dataset(few) for code in ("levels", "spikes"))
+    for split, fired in zip(levels[:3], spikes[:3], strict=True):
+        drive = split.x.double().numpy()
+        wanted = integrate_and_fire(drive, FSDD().threshold)
+        # levels were rounded to float32, which moves single spikes; a recording ends in silence
+        assert (wanted != fired.x.numpy()).mean() < 1e-3
+        assert torch.equal(split.y, fired.y)
+    heard = levels.train.x[(levels.train.x != 0).any(2)]
+    assert heard.mean(0).abs().max() < 1e-4  # standardised over the training frames
+    assert (heard.std(0, unbiased=False) - 1).abs().max() < 1e-4
