@@ -75,9 +75,9 @@ class Latency:
         name = next((name for report in reports.values() for name in report), None)
         if name is None:
             return {}
-        at = {step: report[name] for step, report in reports.items()}
+        at = {step: report[name] for step, report in reports.items() if name in report}  # nothing is asked before
         found = {f"{name}_at_{step}": share for step, share in at.items()}
-        found["latency_drop"] = at[self.steps[-1]] - at[self.steps[0]]
+        found["latency_drop"] = at[max(at)] - at[min(at)]
         found["latency_area"] = sum(at.values()) / len(at)
         if self._pairs:
             found["temporal_cosine"] = self._alike / self._pairs

@@ -91,6 +91,23 @@ class CrossEntropy(Objective):
         kept, weight = y[y != self.ignore_index], self.options(run).get("weight")
         return wide(torch.ones_like(kept, dtype=run.output.dtype)).sum() if weight is None else weight[kept].sum()
 
+    def by_sample(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return one decision for each sample, where a batch has both y and targets.
+
+            scores[b] = mean of o[t, b] over the steps t with targets[t, b] != ignore_index
+
+        They are compared with y. Samples without such a step, or whose y is left out, do not count. A batch with
+        targets alone has a decision at each step that is not left out, one with y alone the mean output.
+        """
+        if batch.y is None or batch.targets is None:
+            return CrossEntropy.answers(self, run, batch)
+        asked = batch.targets != self.ignore_index
+        if batch.lengths is not None:
+            asked = asked & counted(run.output, batch.lengths)
+        total = torch.where(asked[..., None], wide(run.output), 0.0).sum(0)
+        kept = asked.any(0) & (batch.y != self.ignore_index)
+        return total[kept] / asked.sum(0)[kept, None], batch.y[kept]
+
     def options(self, run: Run) -> dict[str, Any]:
         """Return the options for `torch.nn.functional.cross_entropy`."""
         if self.weight is None:
@@ -139,8 +156,8 @@ class RateCrossEntropy(CrossEntropy):
     timing: ClassVar[Literal["sequence", "step"]] = "step"
 
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the classes at each step, where the batch has targets; the mean output and y otherwise."""
-        return super().answers(run, batch if batch.targets is None else batch._replace(y=None))
+        """Return the classes at each step where the batch has targets alone; see `by_sample` where it has y too."""
+        return self.by_sample(run, batch)
 
     def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
         return self.shares_by_step(batch)
@@ -180,8 +197,8 @@ class TET(CrossEntropy):
             raise ValueError(f"lam={self.lam}: give a weight between 0 and 1")
 
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the classes at each step, where the batch has targets; the mean output and y otherwise."""
-        return super().answers(run, batch if batch.targets is None else batch._replace(y=None))
+        """Return the classes at each step where the batch has targets alone; see `by_sample` where it has y too."""
+        return self.by_sample(run, batch)
 
     def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
         fit, steps = self.shares_by_step(batch), steps_of(batch.x)

@@ -8,12 +8,22 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+MEMORY = "memory"  # the key of what is no kind of names
 COPY = Path(__file__).with_name("catalogue.json")  # a test compares it with the registries
 
 
 def read() -> dict[str, dict[str, str]]:
     """Return the sentence of every name, by kind, from the copy."""
-    found: dict[str, dict[str, str]] = json.loads(COPY.read_text())
+    return {kind: known for kind, known in _copy().items() if kind != MEMORY}
+
+
+def memory() -> dict[str, int]:
+    """Return the time steps that each task wants remembered, with its defaults, from the copy."""
+    return _copy()[MEMORY]
+
+
+def _copy() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(COPY.read_text())
     return found
 
 
@@ -30,6 +40,13 @@ def made() -> dict[str, dict[str, str]]:
     return {kind: {name: summary(member) for name, member in known.items()} for kind, known in registries().items()}
 
 
+def remembered() -> dict[str, int]:
+    """Return the time steps that each task wants remembered, with its defaults, from the registry."""
+    from sandbox.tasks import TASKS
+
+    return {name: steps for name, task in TASKS.items() if (steps := task().memory) is not None}
+
+
 def summary(member: Any) -> str:
     """Return the first line of a docstring; for a device, its law and the parameters that differ from its defaults."""
     from rules.plasticity.memristor.device import Device
@@ -43,4 +60,4 @@ def summary(member: Any) -> str:
 
 
 if __name__ == "__main__":
-    COPY.write_text(json.dumps(made(), indent=1, ensure_ascii=False) + "\n")
+    COPY.write_text(json.dumps({**made(), MEMORY: remembered()}, indent=1, ensure_ascii=False) + "\n")

@@ -14,6 +14,9 @@ from sandbox.measures import NAMES
 from sandbox.runs import index
 
 
+HEADINGS = {"task": "task (time steps that it wants remembered)"}
+
+
 def list_(given: Any) -> int:
     """List all registered names, those of one kind, or the runs; with `--markdown` or `--folder`, as pages."""
     if given.kind in ("run", "runs"):
@@ -26,15 +29,25 @@ def list_(given: Any) -> int:
     if given.markdown or given.folder:
         return pages(kinds, given)
     facts: dict[str, Any] = {kind: known[kind] for kind in kinds}
+    memory = catalogue.memory() if "task" in kinds else {}
     found = index.rows(Path(given.out)) if given.kind is None else []
+    shown = {kind: _remembering(members, memory) if kind == "task" else members for kind, members in facts.items()}
     text = "\n\n".join(
-        f"{kind}\n" + "\n".join(f"  {name:<{max(map(len, members))}}  {sentence}" for name, sentence in members.items())
-        for kind, members in facts.items()
+        f"{HEADINGS.get(kind, kind)}\n"
+        + "\n".join(f"  {name:<{max(map(len, members))}}  {sentence}" for name, sentence in members.items())
+        for kind, members in shown.items()
     )
     if found:
         text += f"\n\nruns in {given.out}\n" + format_runs(found)
-    say(given, {**facts, "runs": found}, text)
+    say(given, {**facts, **({"memory": memory} if memory else {}), "runs": found}, text)
     return OK
+
+
+def _remembering(tasks: dict[str, str], memory: dict[str, int]) -> dict[str, str]:
+    """Return the sentences of tasks behind the number of time steps that each wants remembered."""
+    width = len(f"{max(memory.values()):,}")
+    shown = {name: f"{memory[name]:,}" if name in memory else "-" for name in tasks}
+    return {name: f"{shown[name]:>{width}}  {sentence}" for name, sentence in tasks.items()}
 
 
 def kind_of(name: str, kinds: list[str]) -> str:

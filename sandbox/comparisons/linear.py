@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+from rules.objectives.labels import IGNORED
+from rules.seeds import seeded
 from sandbox.machine.files import read_json
 from sandbox.runs import seal
 from sandbox.runs.finished import FinishedRun
 from sandbox.tasks.base import Dataset
-from sandbox.tasks.splits import Split
+from sandbox.tasks.events import Recordings
+from sandbox.tasks.generated import Generated
+from sandbox.tasks.randman import Timed
+from sandbox.tasks.splits import Samples, Split
+
+MADE = (Split, Generated, Recordings, Timed)  # samples at hand; those of a user may take hours to read
+MOST = 20_000_000  # numbers of samples that are made when they are needed
+LEAST = 20  # samples, however large
 
 
 class Scale(NamedTuple):
@@ -81,18 +92,36 @@ def _kept(folder: Path, task: str, data: str, wanted: str) -> Scale | None:
 def linear_baseline(data: Dataset) -> float | None:
     """Return the test accuracy, R2 or F1 of a linear model in percent, fitted to the training set alone.
 
-    A logistic regression for classes, one for each label where there are several, and least squares for values. None
-    where samples are not in memory, are padded, or have an answer at each step.
+    A logistic regression for classes, one for each label where there are several, and least squares for values. It sees
+    all steps of a sample at once. Where there is an answer at each step, and no class of whole samples, it has no
+    memory: it sees the input of that step alone. Of the samples of the project's own tasks that are made when they are
+    needed it takes the first, as many as have 20 million numbers together. None where other samples are not in
+    memory, or sequences are padded.
     """
-    train, test = data.train, data.test
-    if not (isinstance(train, Split) and isinstance(test, Split)) or train.by_step or train.lengths is not None:
+    if data.train.lengths is not None or not all(isinstance(part, MADE) for part in (data.train, data.test)):
         return None
-    (x, y), (x_test, y_test) = ((part.x.flatten(1).numpy(), part.y.numpy()) for part in (train, test))
+    (x, y), (x_test, y_test) = (_rows(part) for part in (data.train, data.test))
     if data.target == "labels":
         return _labels(x, y, x_test, y_test)
     model = _scaled(_least_squares() if data.target == "values" else _logistic())
     model.fit(x, y)
     return 100 * float(model.score(x_test, y_test))
+
+
+def _rows(part: Samples) -> tuple[Any, Any]:
+    """Return what a linear model sees of a split and its answers, as arrays with a row for each answer."""
+    if isinstance(part, Split):
+        x, y = part.x, part.y
+    else:
+        size = part.take(torch.arange(1), seeded(0, "linear"))[0].numel()
+        x, y = part.take(torch.arange(min(len(part), max(MOST // size, LEAST))), seeded(0, "linear"))
+    if part.by_step and part.labels is None:
+        x, y = x.flatten(0, 1), y.flatten(0, 1)
+        kept = y != IGNORED if y.ndim == 1 and not y.is_floating_point() else slice(None)
+        x, y = x[kept], y[kept]
+    elif part.labels is not None:
+        y = part.labels[: len(x)]
+    return x.flatten(1).numpy(), y.numpy()
 
 
 def _labels(x: Any, y: Any, x_test: Any, y_test: Any) -> float:

@@ -79,4 +79,5 @@ def _name(checksum: str) -> str:
 
 
 def _plain(split: Split) -> dict[str, object]:
-    return {"x": split.x, "y": split.y, "lengths": split.lengths, "by_step": split.by_step}
+    plain = {"x": split.x, "y": split.y, "lengths": split.lengths, "by_step": split.by_step}
+    return plain if split.labels is None else {**plain, "labels": split.labels}

@@ -230,6 +230,7 @@ def _learn(
     files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))
     steps = len(sample.x) if is_timed(validation.encoder) else 1
+    seen = range(0) if data.test.by_step else range(1, steps + 1)  # answers of steps are not those of the first ones
     return {
         "cost": book.bill.facts(),
         "firing": firing_report(trainer.model, fitted(sample, trainer.model, next(trainer.model.parameters())).x),
@@ -238,7 +239,7 @@ def _learn(
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
         "steps": trainer.steps,
         "train": trainer.evaluate(evaluation(experiment, data.train.first(HEAD), "training samples")),
-        "test": _look_once(trainer, test, range(1, steps + 1), folder / "test.json"),
+        "test": _look_once(trainer, test, seen, folder / "test.json"),
         "validation": trainer.evaluate(validation),
     }
 

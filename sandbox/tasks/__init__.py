@@ -2,10 +2,17 @@
 
 from sandbox.tasks.base import ArrayTask, Dataset, LazySplit, Samples, Split, Task
 from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head
+from sandbox.tasks.cue_accumulation import CueAccumulation
+from sandbox.tasks.delayed_xor import DelayedXOR
 from sandbox.tasks.digits import Digits
 from sandbox.tasks.fsdd import FSDD
 from sandbox.tasks.mnist import MNIST, MNISTSample
 from sandbox.tasks.mnist1d import MNIST1D
+from sandbox.tasks.nmnist import NMNIST, NMNISTSmall
+from sandbox.tasks.pattern_generation import PatternGeneration
+from sandbox.tasks.randman import Randman
+from sandbox.tasks.sequential_mnist import SequentialMNIST
+from sandbox.tasks.store_recall import StoreRecall
 from sandbox.tasks.yinyang import YinYang
 
 TASKS: dict[str, type[Task]] = {
@@ -17,6 +24,14 @@ TASKS: dict[str, type[Task]] = {
     "cifar10": CIFAR10,
     "cifar10_head": CIFAR10Head,
     "fsdd": FSDD,
+    "cue_accumulation": CueAccumulation,
+    "delayed_xor": DelayedXOR,
+    "store_recall": StoreRecall,
+    "pattern_generation": PatternGeneration,
+    "randman": Randman,
+    "sequential_mnist": SequentialMNIST,
+    "nmnist": NMNIST,
+    "nmnist_small": NMNISTSmall,
 }
 
 __all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task"]

@@ -151,7 +151,7 @@ def _typed(split: Split, kind: Target) -> Split:
     """Return a split in the dtypes of its kind."""
     x = split.x.float() if split.x.is_floating_point() else split.x
     y = split.y.long() if kind == "classes" and not split.y.is_floating_point() else split.y
-    return Split(x, y if kind == "classes" else y.float(), split.lengths, split.by_step)
+    return Split(x, y if kind == "classes" else y.float(), split.lengths, split.by_step, split.labels)
 
 
 def _rows(whole: Split, rows: Tensor) -> Split:

@@ -19,7 +19,16 @@ __all__ = ["SPLITS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "T
 
 
 class Task(ABC):
-    """Base class of tasks: a frozen dataclass of options, whose `load` returns the data."""
+    """Base class of tasks: a frozen dataclass of options, whose `load` returns the data.
+
+    `memory` says how far back a model has to remember: the time steps from the first input that matters to the answer,
+    both counted, at most. It is 1 where the input of the moment is enough, and None where nobody has said.
+    """
+
+    @property
+    def memory(self) -> int | None:
+        """Time steps from the first input that matters to the answer, both counted; None, the default, if not known."""
+        return None
 
     @abstractmethod
     def load(self, data_dir: Path | str | None = None) -> Dataset:
@@ -139,6 +148,15 @@ class ArrayTask(Task):
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Return the splits."""
         return self.data
+
+
+class StaticTask(Task):
+    """Base class of tasks without time: a sample is one moment."""
+
+    @property
+    def memory(self) -> int:
+        """1: the sample is there at once, and the time that an encoder adds is not the task's."""
+        return 1
 
 
 def at_least_one(**sizes: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from rules.batches import as_batch, dense
 from rules.errors import unknown
 from rules.fields import admit
+from rules.objectives.labels import IGNORED
 from rules.seeds import seeded
 from sandbox.measures import MEASURES
 from sandbox.tasks.dataset import SPLITS, Dataset
@@ -55,7 +56,7 @@ def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
         if problem:
             raise ValueError(f"task {task!r}, {place}: {problem}")
     shape = data.example[0].shape[1:]
-    if isinstance(data.train, Split) and len(data.train.y.unique(dim=0)) < 2:
+    if isinstance(data.train, Split) and _constant(data.train):
         raise ValueError(f"task {task!r}, train: all labels are equal; there is nothing to learn")
     if len(shape) == 2 and not data.sequence:
         warnings.warn(
@@ -64,6 +65,12 @@ def checked(data: object, task: str, splits: Sequence[str] = SPLITS) -> Dataset:
             stacklevel=3,
         )
     return data
+
+
+def _constant(split: Split) -> bool:
+    """Return whether all answers are equal: those of samples, or of steps where each has one."""
+    y = split.y.flatten(0, 1) if split.by_step else split.y
+    return len(y[y != IGNORED].unique() if y.ndim == 1 else y.unique(dim=0)) < 2
 
 
 def _usual(data: Dataset, place: str, task: str) -> Samples:
@@ -85,8 +92,11 @@ def _typed(split: Split, data: Dataset) -> Split:
         y = y if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool else y.long()
     elif not y.is_complex():
         y = y.float()
-    lengths = None if split.lengths is None else _counts(split.lengths)
-    return Split(x, y, lengths, admit("by_step", split.by_step, bool))
+    lengths, labels = (
+        None if part is None else _counts(part, name)
+        for name, part in (("lengths", split.lengths), ("labels", split.labels))
+    )
+    return Split(x, y, lengths, admit("by_step", split.by_step, bool), labels)
 
 
 def _numbers_of(name: str, part: Any) -> Tensor:
@@ -106,14 +116,14 @@ def _numbers_of(name: str, part: Any) -> Tensor:
     return found
 
 
-def _counts(lengths: Any) -> Tensor:
-    """Return the lengths of sequences as int64."""
+def _counts(numbers: Any, name: str) -> Tensor:
+    """Return the lengths or labels of sequences as int64."""
     try:
-        found = dense(torch.as_tensor(lengths), "lengths").detach()
+        found = dense(torch.as_tensor(numbers), name).detach()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"lengths is a {type(lengths).__name__}; give a tensor of whole numbers") from error
+        raise TypeError(f"{name} is a {type(numbers).__name__}; give a tensor of whole numbers") from error
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
-        raise TypeError(f"lengths are {found.dtype}; give whole numbers, lengths.long()")
+        raise TypeError(f"{name} are {found.dtype}; give whole numbers, {name}.long()")
     return found.long()
 
 
@@ -170,7 +180,7 @@ def _problem(split: Samples, data: Dataset) -> str | None:
     for name, part in (("x", x), ("y", y)):
         if not part.isfinite().all():
             return f"{name} holds NaN or infinity"
-    problem = _lengths(split, x)
+    problem = _lengths(split, x) or _labels(split, data)
     return problem or (_classes(y, data.classes) if data.target == "classes" else _numbers(y, data))
 
 
@@ -186,11 +196,27 @@ def _lengths(split: Samples, x: Tensor) -> str | None:
     return None
 
 
+def _labels(split: Samples, data: Dataset) -> str | None:
+    if split.labels is None:
+        return None
+    if not split.by_step or data.target != "classes":
+        return (
+            "there are labels beside y, which need a class at each step in y: leave labels out, or return "
+            "Split(x, y, by_step=True, labels=labels)"
+        )
+    if split.labels.shape != (len(split),):
+        return f"labels of shape {list(split.labels.shape)} do not fit {len(split)} samples: give one class for each"
+    return _classes(split.labels, data.classes)
+
+
 def _classes(y: Tensor, classes: int | None) -> str | None:
     assert classes is not None
     if y.dtype != torch.int64:
         return f"y is {y.dtype}; give labels as whole numbers, y.long(), or say target='values' for regression"
-    low, high = int(y.min()), int(y.max())
+    known = y[y != IGNORED]
+    if not len(known):
+        return f"every label is {IGNORED}, which losses leave out: give classes from 0 to {classes - 1}"
+    low, high = int(known.min()), int(known.max())
     return None if low >= 0 and high < classes else f"labels run from {low} to {high}, with classes={classes}"
 
 

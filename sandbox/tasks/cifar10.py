@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rules.fields import check_fields
 from sandbox.tasks.archives import contents, located
-from sandbox.tasks.base import Dataset, Split, Task, split_off
+from sandbox.tasks.base import Dataset, Split, StaticTask, split_off
 from sandbox.tasks.files import MOST, card_folder, digest, read_card, read_file
 from sandbox.tasks.pickled import read_pickle
 
@@ -115,7 +115,7 @@ def read_version(path: Path, rows: int = ROWS, sha256: str | None = None, most: 
 
 
 @dataclass(frozen=True)
-class CIFAR10(Task):
+class CIFAR10(StaticTask):
     """CIFAR-10 `[n, 3, 32, 32]` in 0..1: 45,000 to train, the last 5,000 training images to validate, 10,000 to test.
 
     Read from the binary or the Python version, unpacked or not, in `cifar10/` of a data folder or in the folder itself.
@@ -154,7 +154,7 @@ class CIFAR10(Task):
 
 
 @dataclass(frozen=True)
-class CIFAR10Head(Task):
+class CIFAR10Head(StaticTask):
     """A subset of CIFAR-10, whose accuracy must never be reported as CIFAR-10's: 4,500 / 500 / 1,000 images.
 
     It has the first 1,000 images of each of the six official batches. The last 500 training images, half of those from

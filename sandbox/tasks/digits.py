@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from rules.fields import check_fields
-from sandbox.tasks.base import Dataset, Task, shuffled, split_off
+from sandbox.tasks.base import Dataset, StaticTask, shuffled, split_off
 
 
 @dataclass(frozen=True)
-class Digits(Task):
+class Digits(StaticTask):
     """The optical digits of scikit-learn, scaled to 0..1: 1,200 to train, 200 to validate, 397 to test.
 
     The order is one fixed permutation (seed 0), because the file is sorted by writer.

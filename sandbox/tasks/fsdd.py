@@ -10,7 +10,7 @@ import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -86,13 +86,14 @@ def parse_recording(name: str, content: bytes) -> Recording:
 
 @dataclass(frozen=True)
 class FSDD(Task):
-    """The Free Spoken Digit Dataset as spikes `[n, steps, channels]` of 0 and 1, a step every `hop`.
+    """The Free Spoken Digit Dataset as spikes `[n, steps, channels]` of 0 and 1, a step every `hop`; or as levels.
 
     Each recording is scaled to the same loudness, because some speakers were recorded 20 dB below others, and cut into
     frames. Their energy in mel channels, in decibels above a floor, is standardised in each channel with the mean and
     standard deviation of the training frames. The part above the mean drives an integrate-and-fire neuron
     (`sandbox.tasks.mel`). Shorter recordings are followed by silence without spikes; longer ones are cut. The spikes
-    are deterministic. With the defaults, a channel fires in about one step of eight.
+    are deterministic. With the defaults, a channel fires in about one step of eight. With `code="levels"` the steps are
+    the frames themselves: the standardised levels of the channels, and zeros behind a recording.
 
     Args:
         split: "official", the default: index 0-4 for test, 5-9 for validation, 10-49 for training (300 / 300 / 2,400
@@ -106,6 +107,7 @@ class FSDD(Task):
         steps: number of frames kept.
         floor: noise floor [dB], relative to the mean power of the recording.
         threshold: of the neurons [standard deviations x steps].
+        code: "spikes", the default, or "levels".
 
     Raises:
         ValueError: for options out of range; in `load`, for recordings that are not those of release 1.0.10.
@@ -126,6 +128,7 @@ class FSDD(Task):
     steps: int = 64
     floor: float = -50.0  # [dB]
     threshold: float = 2.0  # [standard deviations x steps]
+    code: Literal["spikes", "levels"] = "spikes"
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -145,6 +148,11 @@ class FSDD(Task):
         if not 0 < self.threshold < math.inf:
             raise ValueError(f"threshold={self.threshold} standard deviations x steps: give a number above 0")
         self.filters()  # raises for channels that are too narrow
+
+    @property
+    def memory(self) -> int:
+        """All time steps: the first frame may matter to the answer at the end."""
+        return self.steps
 
     def filters(self) -> NDArray[np.float64]:
         """Return the filter bank, for frames padded to the next power of two, `[channels, frequencies]`."""
@@ -169,8 +177,9 @@ class FSDD(Task):
         energy, sounding = mel_energy(sounds, self.filters(), frame, hop, self.steps)
         part = np.array([SPLITS[self.split](recording) for recording in recordings])
         level = standardised(10 * np.log10(energy + 10 ** (self.floor / 10)), sounding & (part == TRAIN)[:, None])
-        spikes = integrate_and_fire(np.where(sounding[..., None], level, 0), self.threshold)
-        x, y = torch.from_numpy(spikes).float(), torch.tensor([recording.digit for recording in recordings])
+        heard = np.where(sounding[..., None], level, 0)
+        coded = heard if self.code == "levels" else integrate_and_fire(heard, self.threshold)
+        x, y = torch.from_numpy(coded).float(), torch.tensor([recording.digit for recording in recordings])
         chosen = (torch.from_numpy(part == which) for which in (TRAIN, VALIDATION, TEST))
         train, validation, test = (Split(x[which], y[which]) for which in chosen)
         return Dataset(train, validation, test, classes=10, sequence=True)

@@ -87,7 +87,8 @@ class Loader:
                 x = x if self.augment is None else self.augment(x, rng)
             lengths = None if self.split.lengths is None else self.split.lengths[rows].clamp(max=len(x))
             if self.split.by_step:
-                yield Batch(x, targets=y.transpose(0, 1)[: len(x)], lengths=lengths)
+                labels = None if self.split.labels is None else self.split.labels[rows]
+                yield Batch(x, labels, targets=y.transpose(0, 1)[: len(x)], lengths=lengths)
             else:
                 yield Batch(x, y, lengths=lengths)
 

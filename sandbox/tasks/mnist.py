@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rules.fields import check_fields
-from sandbox.tasks.base import Dataset, Split, Task, shuffled, split_off
+from sandbox.tasks.base import Dataset, Split, StaticTask, shuffled, split_off
 from sandbox.tasks.files import card_folder, read_card, read_file
 
 VALIDATION = 5000  # the last of the 60,000 training images
@@ -41,7 +41,7 @@ def parse_idx(content: bytes, name: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class MNIST(Task):
+class MNIST(StaticTask):
     """MNIST `[n, 1, 28, 28]` in 0..1: 55,000 to train, the last 5,000 training images to validate, 10,000 to test.
 
     `load` raises as `sandbox.tasks.files.read_file` does for files that are missing or wrong.
@@ -70,7 +70,7 @@ class MNIST(Task):
 
 
 @dataclass(frozen=True)
-class MNISTSample(Task):
+class MNISTSample(StaticTask):
     """A thousand MNIST digits that come with the project: 600 / 200 / 200, a hundred of each class in all.
 
     >>> MNISTSample().load().shape

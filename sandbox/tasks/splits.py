@@ -24,11 +24,13 @@ class Samples(ABC):
     """Samples and their answers, in a fixed order; inherit from it to read them from wherever they are.
 
     `lengths [n]` are the time steps that count in padded sequences, None for all. `by_step` says that there is an
-    answer for every time step.
+    answer for every time step. `labels [n]` are then the classes of whole samples, by which accuracy is judged; None
+    where it is judged step by step.
     """
 
     lengths: Tensor | None = None
     by_step: bool = False
+    labels: Tensor | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -55,8 +57,7 @@ class Samples(ABC):
         chunks = torch.split(torch.arange(len(self)), CHUNK)
         for pair in self.stream(chunks, [seeded(0, "checksum") for _ in chunks]):
             yield from pair
-        if self.lengths is not None:
-            yield self.lengths
+        yield from (part for part in (self.lengths, self.labels) if part is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class Split(Samples):
             answer at each step `[n, T]` or `[n, T, k]`.
         lengths: `[n]` int64, the time steps that count; None for all.
         by_step: whether y has an answer for each step.
+        labels: `[n]` int64, the class of each sample beside the answers at its steps; None for none.
 
     >>> split = Split(torch.rand(10, 4), torch.zeros(10, dtype=torch.int64))
     >>> len(split), len(split.first(3))
@@ -79,6 +81,7 @@ class Split(Samples):
     y: Tensor
     lengths: Tensor | None = None
     by_step: bool = False
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -93,12 +96,12 @@ class Split(Samples):
 
     def first(self, most: int) -> Split:
         """Return the first `most` samples."""
-        lengths = None if self.lengths is None else self.lengths[:most]
-        return Split(self.x[:most], self.y[:most], lengths, self.by_step)
+        lengths, labels = (None if part is None else part[:most] for part in (self.lengths, self.labels))
+        return Split(self.x[:most], self.y[:most], lengths, self.by_step, labels)
 
     def parts(self) -> Iterator[Tensor]:
         """Yield the arrays."""
-        yield from (part for part in (self.x, self.y, self.lengths) if part is not None)
+        yield from (part for part in (self.x, self.y, self.lengths, self.labels) if part is not None)
 
 
 class First(Samples):
@@ -106,7 +109,7 @@ class First(Samples):
 
     def __init__(self, whole: Samples, count: int) -> None:
         self.whole, self.count = whole, count
-        self.lengths = None if whole.lengths is None else whole.lengths[:count]
+        self.lengths, self.labels = (None if part is None else part[:count] for part in (whole.lengths, whole.labels))
         self.by_step = whole.by_step
 
     def __len__(self) -> int:

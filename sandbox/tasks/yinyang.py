@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rules.fields import check_fields
-from sandbox.tasks.base import Dataset, Split, Task, at_least_one
+from sandbox.tasks.base import Dataset, Split, StaticTask, at_least_one
 
 R_SMALL, R_BIG = 0.1, 0.5
 
@@ -56,7 +56,7 @@ def _distance(x: float, y: float, centre: float) -> float:
 
 
 @dataclass(frozen=True)
-class YinYang(Task):
+class YinYang(StaticTask):
     """Yin-Yang with the published splits: seeds 42, 41 and 40 for training, validation and test.
 
     Args:

@@ -1,0 +1,72 @@
+"""Samples that are drawn when they are needed, each from a stream of random numbers of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sandbox.tasks.dataset import Dataset
+from sandbox.tasks.splits import Samples
+
+Trial: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"  # x [T, features] and the class at each step, [T] int64
+Draw: TypeAlias = Callable[[np.random.Generator], Trial]
+Label: TypeAlias = Callable[[np.random.Generator], int]
+LOOK = 64  # samples that stand for all others in a checksum
+
+
+class Generated(Samples):
+    """Trials of which number n of a split is drawn from the stream `default_rng([seed, split, n])`.
+
+    So a trial is the same in any batch and in any order, and splits have no stream in common.
+
+    Args:
+        draw: returns one trial, x `[T, features]` and the class of each step `[T]`, from a generator.
+        count: number of trials.
+        seed: of the data.
+        split: 0 for training, 1 for validation, 2 for test.
+        label: returns the class of the whole trial, after the same first draws as in `draw`; None where each step is
+            judged for itself.
+    """
+
+    by_step = True
+
+    def __init__(self, draw: Draw, count: int, seed: int, split: int, label: Label | None = None) -> None:
+        self.draw, self.count, self.seed, self.split = draw, count, seed, split
+        if label is not None:
+            self.labels = torch.tensor([label(self._dice(row)) for row in range(count)])
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw the trials with these numbers, x `[n, T, features]` and y `[n, T]`; `rng` is not used."""
+        trials = [self.draw(self._dice(row)) for row in rows.tolist()]
+        x, y = (np.stack(part) for part in zip(*trials, strict=True))
+        return torch.from_numpy(x).float(), torch.from_numpy(y)
+
+    def parts(self) -> Iterator[Tensor]:
+        """Yield the first trials, the labels of all, and their number: all others come from the same code."""
+        yield from self.take(torch.arange(min(LOOK, self.count)), torch.Generator())
+        yield torch.tensor([self.count, self.seed, self.split])
+        if self.labels is not None:
+            yield self.labels
+
+    def _dice(self, row: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.split, row])
+
+
+def drawn(draw: Draw, sizes: tuple[int, int, int], seed: int, classes: int, label: Label | None = None) -> Dataset:
+    """Return training, validation and test trials of these numbers, as sequences with a class at each step."""
+    train, validation, test = (Generated(draw, size, seed, split, label) for split, size in enumerate(sizes))
+    return Dataset(train, validation, test, classes, sequence=True)
+
+
+def poisson(rates: NDArray[np.float64], dice: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw spikes from rates `[T, features]` in Hz, at steps of 1 ms: `P(spike) = rate / 1000`."""
+    spikes: NDArray[np.bool_] = dice.random(rates.shape) < rates / 1000
+    return spikes

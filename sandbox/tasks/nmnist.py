@@ -1,0 +1,202 @@
+"""N-MNIST: MNIST's digits as seen by an event camera that moves, and 1,100 of them in one file."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from rules.fields import check_fields
+from sandbox.tasks.archives import located
+from sandbox.tasks.base import Dataset, Task, at_least_one
+from sandbox.tasks.events import Events, Recordings
+from sandbox.tasks.files import card_folder, read_card, read_file
+
+SIDE = 34  # pixels
+EVENT = 5  # bytes
+OVERFLOW = 240  # as a row: no event, the clock has passed another 2^13 us
+TURN = 2**13  # [us]
+NAME = re.compile(r"\d+\.bin")
+FOLDERS = ("Train", "Test")
+VALIDATION = 5000  # the last of the 60,000 training recordings
+VALIDATION_SMALL = 100  # the last of the 1,000
+ADVICE = (
+    "Fetch Train.zip and Test.zip of N-MNIST from https://www.garrickorchard.com/datasets/n-mnist, and unpack them, so "
+    "that there is nmnist/Train/0/00002.bin."
+)
+
+
+def parse(content: bytes, name: str) -> Events:
+    """Parse events of 40 bits: column, row, polarity (1 bit) and time in us (23 bits, high byte first).
+
+    Raises ValueError with the name of the file for a length that is not a multiple of 5, or a pixel outside.
+
+    >>> parse(bytes([3, 7, 0x80, 0x01, 0x02]), "one event").t.tolist()
+    [258]
+    """
+    if not content or len(content) % EVENT:
+        raise ValueError(
+            f"{name} has {len(content)} bytes; wanted {EVENT} for each event: it is truncated; unpack its archive again"
+        )
+    x, y, high, middle, low = np.frombuffer(content, np.uint8).reshape(-1, EVENT).T.astype(np.int64)
+    passed = np.cumsum(y == OVERFLOW) * TURN
+    t, kept = ((high & 0x7F) << 16 | middle << 8 | low) + passed, y != OVERFLOW
+    found = Events(x[kept], y[kept], (high >> 7)[kept], t[kept])
+    if len(found.x) and max(found.x.max(), found.y.max()) >= SIDE:
+        raise ValueError(
+            f"{name} has an event at column {found.x.max()}, row {found.y.max()} or beyond, and the camera of N-MNIST "
+            f"{SIDE} of each: it is a different file; unpack the archive of N-MNIST again"
+        )
+    return found
+
+
+class Files(Recordings):
+    """Recordings in files, one each, which are read when they are needed."""
+
+    def __init__(self, paths: list[Path], steps: int, duration: float) -> None:
+        super().__init__(torch.tensor([int(path.parent.name) for path in paths]), steps, duration, SIDE)
+        self.paths = paths
+
+    def events(self, row: int) -> Events:
+        """Read a file."""
+        path = self.paths[row]
+        return parse(path.read_bytes(), str(path))
+
+    def parts(self) -> Iterator[Tensor]:
+        """Yield names and sizes of all files in place of their events, and the settings."""
+        said = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in self.paths)
+        yield torch.tensor(list(f"{said}\n{self.steps} {self.duration}".encode()), dtype=torch.uint8)
+
+
+class Together(Recordings):
+    """Recordings in memory, one behind the other; those of number k are `offsets[k]:offsets[k + 1]`."""
+
+    def __init__(self, events: Events, offsets: Tensor, y: Tensor, steps: int, duration: float) -> None:
+        super().__init__(y, steps, duration, SIDE)
+        self.whole, self.offsets = events, offsets
+
+    def events(self, row: int) -> Events:
+        """Return the events of one recording."""
+        start, end = self.offsets[row : row + 2].tolist()
+        return Events(*(part[start:end] for part in self.whole))
+
+    def parts(self) -> Iterator[Tensor]:
+        """Yield the events, where each recording begins, the classes, and the settings."""
+        start, end = int(self.offsets[0]), int(self.offsets[-1])
+        yield from (torch.from_numpy(part[start:end].astype(np.int64)) for part in self.whole)
+        yield from (self.offsets, self.y, torch.tensor([self.steps, self.duration], dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class _Counted(Task):
+    """Options of both tasks."""
+
+    steps: int = 34
+    duration: float = 10.0  # [ms]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least_one(steps=self.steps)
+        if not 0.001 <= self.duration <= 1000:
+            raise ValueError(f"duration={self.duration} ms: give the length of a step, from 0.001 to 1000 ms")
+
+    @property
+    def memory(self) -> int:
+        """All time steps: the first event may matter to the answer at the end."""
+        return self.steps
+
+
+@dataclass(frozen=True)
+class NMNIST(_Counted):
+    """N-MNIST as counts of events `[n, steps, 2, 34, 34]`: 55,000 / 5,000 / 10,000 recordings of three saccades.
+
+    Read from the official folders `Train` and `Test`, each with a folder for every digit, in `nmnist/` of a data
+    folder. The validation set is the last 5,000 training recordings by number. Files are read when they are needed.
+    Events are counted in steps of `duration`; none is lost, because those after the last step belong to it
+    (`sandbox.tasks.events`). A recording lasts about 310 ms, which the defaults cover.
+
+    Args:
+        steps: number of time steps.
+        duration: of a step [ms].
+
+    Raises:
+        ValueError: for options out of range; in `load`, for folders that do not hold all recordings; while learning,
+            for a file that is truncated or has an event outside of the image.
+        FileNotFoundError: in `load`, if there are no files; explains what to put where.
+
+    >>> NMNIST(steps=17, duration=20.0).memory
+    17
+
+    Reference: Orchard, Jayawant, Cohen & Thakor 2015, doi 10.3389/fnins.2015.00437. The format, with its marks of
+    overflow at row 240, is that read by tonic (`read_mnist_file`, code read, not used).
+    """
+
+    def load(self, data_dir: Path | str | None = None) -> Dataset:
+        """List the recordings."""
+        root = located(["nmnist/Train", "N-MNIST/Train", "NMNIST/Train"], data_dir, ADVICE).parent
+        counts = yaml.safe_load((card_folder("nmnist") / "card.yaml").read_text())["recordings"]
+        train, test = (listed(root / folder, counts[folder]) for folder in FOLDERS)
+        cut = len(train) - min(VALIDATION, len(train) // 2)
+        parts = (Files(paths, self.steps, self.duration) for paths in (train[:cut], train[cut:], test))
+        return Dataset(*parts, classes=10, sequence=True)
+
+
+def listed(folder: Path, wanted: int) -> list[Path]:
+    """Return the recordings of all digits in a folder, by number; raise ValueError unless there are so many."""
+    paths = [path for digit in range(10) for path in (folder / str(digit)).glob("*.bin") if NAME.fullmatch(path.name)]
+    if len(paths) != wanted:
+        raise ValueError(
+            f"{folder} has {len(paths)} recordings; wanted {wanted}, in folders 0 to 9, or accuracies are not those of "
+            f"N-MNIST: unpack {folder.name}.zip again"
+        )
+    return sorted(paths, key=lambda path: int(path.stem))
+
+
+@dataclass(frozen=True)
+class NMNISTSmall(_Counted):
+    """A subset of N-MNIST, whose accuracy must never be reported as N-MNIST's: 900 / 100 / 100 recordings.
+
+    These are real recordings of the first images of MNIST, counts of events `[n, steps, 2, 34, 34]` as in `NMNIST`; the
+    last 100 of the 1,000 for training are for validation. `load` raises as `sandbox.tasks.files.read_file` does for a
+    file that is missing or wrong.
+
+    Args:
+        steps: number of time steps.
+        duration: of a step [ms].
+
+    >>> NMNISTSmall().steps * NMNISTSmall().duration
+    340.0
+
+    Reference: that of `NMNIST`.
+    """
+
+    def load(self, data_dir: Path | str | None = None) -> Dataset:
+        """Read `nmnist-small/nmnist_small.npz` in a data folder."""
+        card = read_card("nmnist_small")._replace(name="nmnist-small")
+        content = read_file(card, card.files[0].name, data_dir)
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            whole = {part: Events(*(file[f"{part}_{name}"] for name in "xypt")) for part in ("train", "test")}
+            offsets, labels = (
+                {part: torch.from_numpy(file[f"{part}_{name}"]).long() for part in whole}
+                for name in ("offsets", "labels")
+            )
+        cut = len(labels["train"]) - VALIDATION_SMALL
+        parts = (("train", 0, cut), ("train", cut, None), ("test", 0, None))
+        splits = (
+            Together(
+                whole[part],
+                offsets[part][start:][: None if end is None else end - start + 1],
+                labels[part][start:end],
+                self.steps,
+                self.duration,
+            )
+            for part, start, end in parts
+        )
+        return Dataset(*splits, classes=10, sequence=True)
