@@ -16,6 +16,7 @@ import yaml
 import rules
 import sandbox
 from rules import RULES
+from rules.contract import DETACHMENTS
 from sandbox.cli import manual
 from sandbox.cli.options import COMMANDS
 from sandbox.cli.parser import parser_for
@@ -33,6 +34,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "neuron",
     "device",
     "choose",
+    "online",
     "results",
     "gallery",
     "faq",
@@ -70,7 +72,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 9
+    assert len(WITH_CODE) == 10
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])
@@ -145,6 +147,20 @@ def test_every_rule_and_public_name_is_documented(generated):
 
 def test_the_page_on_choosing_names_every_rule():
     assert all(f"](rules/{name}.md)" in PAGES["choose"] for name in RULES)
+
+
+def test_the_page_on_online_rules_says_what_each_drops():
+    """Rows of its first table: what a rule leaves out of the gradient and claims by default."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGES["online"].splitlines()]
+    said = {re.search(r"`(\w+)`", row[0])[1]: row for row in rows if len(row) == 5 and row[0].startswith("[")}
+    assert said.keys() == {name for name, recipe in RULES.items() if isinstance(recipe().credit, rules.Online)}
+    for name, (_, trace, signal, dropped, claim) in said.items():
+        credit = RULES[name]().credit
+        assert f"`{credit.trace}`" in trace
+        assert f"`{credit.signal}`" in signal
+        assert set(re.findall(r"`(\w+)`", dropped)) == credit.detaches, name
+        assert claim == f"`{credit.claim}`"
+    assert all(f"| `{key}` | {what} |" in PAGES["online"] for key, what in DETACHMENTS.items())
 
 
 def test_a_docstring_becomes_markdown():

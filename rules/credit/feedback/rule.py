@@ -115,9 +115,10 @@ class Feedback(Holding):
                 'rules.Online(signal="random") for direct feedback, or a kind such as "fa"'
             )
         if not self.credit.passes_back or self.credit.over_processes != "mean":
+            other = "rules.Online()" if self.credit.continues == "traces" else "rules.BPTT()"
             raise ValueError(
                 f"{name} carries no error back by autograd alone, so that there is nothing to replace: "
-                f"rules.Feedback(rules.BPTT(), {self.kind!r})"
+                f"rules.Feedback({other}, {self.kind!r})"
             )
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
 from rules.credit.online.influence import Influence, RankOne
-from rules.credit.online.legal import require_legal
+from rules.credit.online.legal import WHOLE, require_legal
 from rules.credit.online.sites import Site, sites
 from rules.credit.online.walk import Walk, bytes_of
 from rules.fields import at_least, check_fields
@@ -84,7 +84,6 @@ class Online(CreditRule):
     decay: float = 1e-3
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers", "cells"})
-    passes_back: ClassVar[bool] = True
     relies_on: ClassVar[frozenset[str]] = frozenset({"independent"})
 
     def __post_init__(self) -> None:
@@ -105,7 +104,7 @@ class Online(CreditRule):
     @property
     def detaches(self) -> frozenset[str]:  # type: ignore[override]
         reset = {"reset"} if self.detach_reset else set()
-        if self.trace in ("influence", "rank_one"):
+        if self.trace in WHOLE:
             return frozenset(reset)
         past = {"past"} if self.trace == "step" else {"upper_membrane"}
         return frozenset(reset | past | {"recurrent_spikes"})
@@ -113,6 +112,10 @@ class Online(CreditRule):
     @property
     def timing(self) -> Literal["sequence", "step"]:  # type: ignore[override]  # a reward needs no loss
         return "sequence" if self.signal == "reward" else "step"
+
+    @property
+    def passes_back(self) -> bool:  # type: ignore[override]
+        return self.signal == "symmetric" and self.trace not in WHOLE
 
     @property
     def continues(self) -> Continues:  # type: ignore[override]  # the penalty compares rates of a whole call
