@@ -1,7 +1,7 @@
 """Trains the networks of `drawn.py` by e-prop in NEST and writes what came out to `nest.json`, which the tests read.
 
-    python -m venv nest && nest/bin/pip install nest-simulator==3.10.0
-    nest/bin/python tests/rules/credit/online/nest_oracle.py
+python -m venv nest && nest/bin/pip install nest-simulator==3.10.0
+nest/bin/python tests/rules/credit/online/nest_oracle.py
 """
 
 from __future__ import annotations
@@ -107,8 +107,9 @@ def losses(spec: Spec, outputs: Any, events: dict[str, Any]) -> list[float]:
     """Return the loss of each sequence."""
     senders = np.asarray(events["senders"])
     read, wanted = (
-        np.stack([np.asarray(events[name])[senders == out.global_id] for out in outputs])
-        .reshape(spec.outputs, spec.sequences, spec.steps)[:, :, -spec.window :]
+        np.stack([np.asarray(events[name])[senders == out.global_id] for out in outputs]).reshape(
+            spec.outputs, spec.sequences, spec.steps
+        )[:, :, -spec.window :]
         for name in ("readout_signal", "target_signal")
     )
     if spec.cross_entropy:
