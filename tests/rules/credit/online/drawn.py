@@ -76,6 +76,13 @@ def small(spec: Spec) -> Given:
     return Given(into, recurrent, out, back, *(np.stack([part] * spec.sequences) for part in (spikes, target)))
 
 
+def early(spec: Spec) -> Given:
+    """Return the same, where one input fires in the second step."""
+    given = small(spec)
+    given.spikes[:, 1, 0] = True
+    return given
+
+
 def sines(spec: Spec) -> Given:
     """Return the pattern generation of NEST's tests: frozen noise is to become a sum of four sines."""
     rng = np.random.RandomState(spec.seed)
@@ -137,6 +144,7 @@ SMALL = {
     "ALIF, refractory": ADAPTIVE,
     "both, cross-entropy, Adam": replace(ADAPTIVE, seed=3, adaptive=3, window=40, cross_entropy=True, adam=True),
 }
+EARLY = {"an early spike": replace(PLAIN, draw=early, sequences=2)}
 LARGE = {
     "pattern generation": Spec(
         sines,

@@ -12,7 +12,7 @@ from typing import Any
 
 import nest
 import numpy as np
-from drawn import LARGE, SMALL, Given, Spec
+from drawn import EARLY, LARGE, SMALL, Given, Spec
 
 FIRST = 1  # step of the first input
 BEHIND = FIRST + 3  # one more step to the cells, to the read-out, and to its normalisation
@@ -127,7 +127,7 @@ def weights(before: Any, after: Any, shape: tuple[int, ...]) -> list[list[float]
 
 def main() -> None:
     nest.verbosity = nest.VerbosityLevel.WARNING
-    found = {name: simulated(spec) for name, spec in {**SMALL, **LARGE}.items()}
+    found = {name: simulated(spec) for name, spec in {**SMALL, **EARLY, **LARGE}.items()}
     whole = {"nest": nest.__version__, "numpy": np.__version__, "found": found}
     Path(__file__).with_name("nest.json").write_text(json.dumps(whole, indent=1) + "\n")
 

@@ -92,24 +92,41 @@ def nest_network(spec, given):
     return network(neuron, spec.tau_out, given.into, given.recurrent, given.out)
 
 
-def nest_trained(spec, given, model, sequences):
-    """The losses of some sequences, with an update after each; the recurrent diagonal stays zero."""
+def nest_rule(spec):
+    """The credit and the objective of a `drawn.Spec`; its penalty is of each sequence, so that batches have one."""
     objective = CrossEntropy(spec.window) if spec.cross_entropy else HalfSquares()
     divided = spec.window if spec.averaged else 1
-    rule = Online(signal="random", filter="readout", rate=spec.rate / divided, target_rate=spec.target_rate / 1000)
+    target = spec.target_rate / 1000
+    return Online(signal="random", filter="readout", rate=spec.rate / divided, target_rate=target), objective
+
+
+def nest_batch(given, number):
+    """A sequence."""
+    x, target = (torch.tensor(part[number][:, None], dtype=torch.float64) for part in (given.spikes, given.target))
+    return Batch(x, targets=target)
+
+
+def nest_gradient(rule, model, objective, batch, given):
+    """The gradient of a sequence, through NEST's feedback weights; cells do not hear themselves."""
+    state = {"layers.0": torch.tensor(given.back.T.copy())}
+    grads = rule.assign(model, objective, batch, state, torch.Generator()).grads
+    grads[RECURRENT].fill_diagonal_(0)
+    return grads
+
+
+def nest_trained(spec, given, model, sequences):
+    """The losses of some sequences, with an update after each; the recurrent diagonal stays zero."""
+    rule, objective = nest_rule(spec)
     held = {name: p for name, p in model.named_parameters() if p.ndim == 2}
     moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in held.items()}
     found = []
     for number in range(sequences):
-        batch = Batch(*(torch.tensor(part[number][:, None], dtype=torch.float64) for part in (given.spikes,)))
-        batch = batch._replace(targets=torch.tensor(given.target[number])[:, None])
+        batch = nest_batch(given, number)
         with torch.no_grad():
             found.append(float(objective(model(batch.x), batch)))
         if number == sequences - 1:
             return found
-        state = {"layers.0": torch.tensor(given.back.T.copy())}
-        grads = rule.assign(model, objective, batch, state, torch.Generator()).grads
-        grads[RECURRENT].fill_diagonal_(0)
+        grads = nest_gradient(rule, model, objective, batch, given)
         for name, p in held.items():
             change = spec.lr * grads[name]
             if spec.adam:
