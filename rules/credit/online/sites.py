@@ -107,6 +107,8 @@ class Site(NamedTuple):
             each = torch.eye(one[0].numel(), dtype=x.dtype, device=x.device).view(-1, *one.shape[1:])
             x = self.weigh._conv_forward(x, each, None)  # patches, one channel an entry
         parts = [x, torch.ones_like(x[:, :1])] if biased(self.weigh) else [x]
+        if x.ndim == 2 and not self.behind and heard is not None:
+            return torch.cat([*parts, heard.flatten(0, 1)], 1).unflatten(0, steps)[:, :, None]
         x = torch.cat(parts, 1)
         for module in self.behind:
             x = module(x)

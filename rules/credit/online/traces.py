@@ -44,6 +44,7 @@ class Stretch(NamedTuple):
     signal: Tensor  # [T, B, C, L]  S
     leak: Tensor | None  # of the filter behind the trace; None for no filter
     constants: Linear | None  # of cells that leak at one rate
+    alike: Linear | None = None  # the constants of these steps, if all cells have the same
     mean: Tensor | None = None  # [T, B, C, L]  the surrogate averaged over time, in place of that of the step
 
 
@@ -76,9 +77,8 @@ class PerSynapse(Trace):
 
     def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
         value = begun(kept, stretch)
-        constants = alike(stretch.local)
-        if value.shape[2] == 1 and constants is not None:
-            after, rows = filtered(value[:, :, 0], stretch.columns, constants)
+        if value.shape[2] == 1 and stretch.alike is not None:
+            after, rows = filtered(value[:, :, 0], stretch.columns, stretch.alike)
             found = shared(kept._replace(value=after[:, :, None]), stretch, rows)
         else:
             found = self.apart(kept, stretch, value)
@@ -112,7 +112,7 @@ class PerSynapse(Trace):
         return kept._replace(value=value, low=low), total.sum(1)
 
     def operations(self, stretch: Stretch) -> int:
-        if alike(stretch.local) is not None:
+        if stretch.alike is not None:
             return stretch.columns.numel() * (len(stretch.local.driven) ** 2 + 1)
         low = stretch.leak is not None
         return stretch.signal.numel() * stretch.columns.shape[3] * ((len(stretch.local.driven) + 1) ** 2 + low)
@@ -191,10 +191,8 @@ def begun(kept: Kept, stretch: Stretch) -> Tensor:
 
 def alike(local: Local) -> Linear | None:
     """Return how states are kept and driven, if all cells do it alike in all of these steps; None otherwise."""
-    kept, driven = (part.flatten(part.ndim - 4) for part in (local.kept, local.driven))
-    first = Linear(kept[..., 0], driven[..., 0])
-    same = bool((kept == first.kept[..., None]).all()) and bool((driven == first.driven[..., None]).all())
-    return first if same else None
+    low, high = zip(*(torch.aminmax(part.flatten(part.ndim - 4), dim=-1) for part in (local.kept, local.driven)), strict=True)
+    return Linear(*low) if all(bool((a == b).all()) for a, b in zip(low, high, strict=True)) else None
 
 
 def filtered(value: Tensor, columns: Tensor, constants: Linear) -> tuple[Tensor, Tensor]:
@@ -233,9 +231,8 @@ def shared(kept: Kept, stretch: Stretch, rows: Tensor) -> tuple[Kept, Tensor]:
     powers = (stretch.leak ** torch.arange(steps - 1, -1, -1, device=rows.device)).reshape(-1, 1, 1, 1)
     if low is not None:
         grad = grad + torch.einsum("bcl,bclk->ck", stretch.leak * later[0], low)
-        low = torch.einsum(",bclk->bclk", stretch.leak**steps, low)
-    for slope, row in pairs:
-        low = collected(low, slope * powers, row)
+    for number, (slope, row) in enumerate(pairs):
+        low = collected(low, slope * powers, row, 1.0 if number else float(stretch.leak**steps))
     return kept._replace(low=low), grad
 
 
@@ -245,11 +242,11 @@ def factors(shown: Tensor, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
     Where a cell's output depends on states and current by one number, its membrane, one product does.
     """
     slope = shown[-1]
-    first = slope.abs().argmax()
+    first = slope.argmax()
     weights = shown.flatten(1)[:, first] / slope.flatten()[first]  # of every variable, as the current weighs 1
-    near = 8 * torch.finfo(slope.dtype).eps  # round-off of the products in a derivative
+    near = 4 * torch.finfo(slope.dtype).eps  # round-off of the products in a derivative
     for weight, part in zip(weights[:-1], shown[:-1], strict=True):
-        if not torch.allclose(part, weight * slope, rtol=near, atol=0.0):
+        if not (part - weight * slope).norm() <= near * part.norm():
             return list(zip(shown, rows, strict=True))
     return [(slope, torch.tensordot(weights, rows, 1))]
 
@@ -268,12 +265,15 @@ def product(weights: Tensor, rows: Tensor) -> Tensor:
     return weights.transpose(2, 3).reshape(-1, channels).T @ rows.reshape(-1, width)
 
 
-def collected(low: Tensor | None, weights: Tensor, rows: Tensor) -> Tensor:
-    """Return `low + sum weights (x) rows` over steps, `[B, C, L, K]`, for each sample and place: as one batch."""
+def collected(low: Tensor | None, weights: Tensor, rows: Tensor, share: float) -> Tensor:
+    """Return `share low + sum weights (x) rows` over steps, `[B, C, L, K]`; overwrites `low`."""
     steps, samples, channels, places = weights.shape
     each = weights.permute(1, 3, 2, 0).reshape(-1, channels, steps)
     given = rows.permute(1, 2, 0, 3).reshape(-1, steps, rows.shape[3])
-    found = torch.bmm(each, given) if low is None else torch.baddbmm(low.transpose(1, 2).reshape(-1, channels, rows.shape[3]), each, given)
+    if low is None:
+        found = torch.bmm(each, given)
+    else:
+        found = low.transpose(1, 2).reshape(-1, channels, rows.shape[3]).baddbmm_(each, given, beta=share)
     return found.unflatten(0, (samples, places)).transpose(1, 2)
 
 
