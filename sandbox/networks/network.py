@@ -66,9 +66,9 @@ class Population(nn.Module):
         return output[0], after
 
     def path(self, currents: Tensor, carry: Any) -> tuple[Tensor, Any, Tensor, Any] | None:
-        """Run currents `[T, B, ...]` [nA] in a kernel that keeps what every step received; None for no such kernel.
+        """Run currents `[T, B, ...]` [nA] in a kernel that keeps what each step received; None if there is none.
 
-        Returns: The output, the carry, the current with recurrent input, and the states before each step, `[T, B, ...]`.
+        Returns: The output, the carry, the current with recurrent input, and the states before each step.
         """
         neuron, (state, heard) = self.present(), carry
         if neuron.draws:
@@ -82,7 +82,9 @@ class Population(nn.Module):
             if fused is None:
                 return None
             (output, *after, total), end = fused
-        before = {name: torch.cat([getattr(state, name)[None], rows[:-1]]) for name, rows in zip(names, after, strict=True)}
+        before = {
+            name: torch.cat([getattr(state, name)[None], rows[:-1]]) for name, rows in zip(names, after, strict=True)
+        }
         return output, (end, None if heard is None else output[-1]), total, state._replace(**before)
 
     def unpacked(self, state: Any) -> tuple[Tensor, ...]:

@@ -50,8 +50,8 @@ class Site(NamedTuple):
         path = cells.path(currents, carry) if heard and hasattr(cells, "path") else None
         if path is not None:
             output, after, total, before = path
-            received = None if carry[1] is None else torch.cat([carry[1][None], output[:-1]])
-            return output, after, received, self.at_once(total, map_tensors(lambda part: part.flatten(0, 1), before))
+            hears = None if carry[1] is None else torch.cat([carry[1][None], output[:-1]])
+            return output, after, hears, self.at_once(total, map_tensors(lambda part: part.flatten(0, 1), before))
         state, shown = carry
         states, totals, outputs, received = [], [], [], []
         for current in currents.unbind(0):
@@ -68,8 +68,6 @@ class Site(NamedTuple):
 
     def derivatives(self, totals: Tensor, states: list[Any]) -> Local:
         """Return the derivatives of all steps; of all at once where each part of the state has one entry a cell."""
-        cells: Any = self.layer.cells
-
         if all(part.shape == totals.shape[1:] for part in leaves(states[0])):
             parts = [leaves(state) for state in states]
             rows = iter([torch.cat(column) for column in zip(*parts, strict=True)])
@@ -108,7 +106,8 @@ class Site(NamedTuple):
             x = self.weigh._conv_forward(x, each, None)  # patches, one channel an entry
         parts = [x, torch.ones_like(x[:, :1])] if biased(self.weigh) else [x]
         if x.ndim == 2 and not self.behind and heard is not None:
-            return torch.cat([*parts, heard.flatten(0, 1)], 1).unflatten(0, steps)[:, :, None]
+            dense: Tensor = torch.cat([*parts, heard.flatten(0, 1)], 1).unflatten(0, steps)
+            return dense[:, :, None]
         x = torch.cat(parts, 1)
         for module in self.behind:
             x = module(x)

@@ -9,7 +9,7 @@ Shapes: C cells that share their weights over L places (1 in a dense layer), K w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -46,6 +46,11 @@ class Stretch(NamedTuple):
     constants: Linear | None  # of cells that leak at one rate
     alike: Linear | None = None  # the constants of these steps, if all cells have the same
     mean: Tensor | None = None  # [T, B, C, L]  the surrogate averaged over time, in place of that of the step
+
+
+# Faster ways to advance traces of each weight, of which the first that fits is taken. They change a trace
+# `[B, k, C, L, K]`, and that behind the filter, in place, and return the gradient `[C, K]`, or None.
+FUSED: list[Callable[[Tensor, Tensor | None, Stretch], Tensor | None]] = []
 
 
 class Trace(ABC):
@@ -86,13 +91,23 @@ class PerSynapse(Trace):
         return (*found, e)
 
     def apart(self, kept: Kept, stretch: Stretch, value: Tensor) -> tuple[Kept, Tensor]:
-        """Return trace and gradient where each weight has a trace of its own; a few samples at a time."""
-        steps, samples, channels, places = stretch.signal.shape
+        """Return trace and gradient where each weight has a trace of its own."""
+        _, samples, channels, places = stretch.signal.shape
         width, count = stretch.columns.shape[3], value.shape[1]
         value = value.expand(samples, count, channels, places, width).clone()
         low = value.new_zeros(samples, channels, places, width) if stretch.leak is not None else None
         if low is not None and kept.low is not None:
             low.copy_(kept.low)
+        ways = (way(value, low, stretch) for way in FUSED)
+        grad = next((found for found in ways if found is not None), None)
+        if grad is None:
+            grad = self.by_steps(value, low, stretch)
+        return kept._replace(value=value, low=low), grad
+
+    def by_steps(self, value: Tensor, low: Tensor | None, stretch: Stretch) -> Tensor:
+        """Advance traces `[B, k, C, L, K]` and `[B, C, L, K]` in place, some samples at a time; return the gradient."""
+        steps, samples, channels, places = stretch.signal.shape
+        width = stretch.columns.shape[3]
         total = value.new_zeros(channels, places, width)
         size = max(1, BLOCK // (channels * places * width))
         for start in range(0, samples, size):
@@ -109,7 +124,7 @@ class PerSynapse(Trace):
                 summed.addcmul_(stretch.signal[t, some, ..., None], e if behind is None else behind)
             value[some] = now.movedim(0, 1)
             total += summed.sum(0)
-        return kept._replace(value=value, low=low), total.sum(1)
+        return total.sum(1)
 
     def operations(self, stretch: Stretch) -> int:
         if stretch.alike is not None:
@@ -191,7 +206,9 @@ def begun(kept: Kept, stretch: Stretch) -> Tensor:
 
 def alike(local: Local) -> Linear | None:
     """Return how states are kept and driven, if all cells do it alike in all of these steps; None otherwise."""
-    low, high = zip(*(torch.aminmax(part.flatten(part.ndim - 4), dim=-1) for part in (local.kept, local.driven)), strict=True)
+    low, high = zip(
+        *(torch.aminmax(part.flatten(part.ndim - 4), dim=-1) for part in (local.kept, local.driven)), strict=True
+    )
     return Linear(*low) if all(bool((a == b).all()) for a, b in zip(low, high, strict=True)) else None
 
 
@@ -274,7 +291,8 @@ def collected(low: Tensor | None, weights: Tensor, rows: Tensor, share: float) -
         found = torch.bmm(each, given)
     else:
         found = low.transpose(1, 2).reshape(-1, channels, rows.shape[3]).baddbmm_(each, given, beta=share)
-    return found.unflatten(0, (samples, places)).transpose(1, 2)
+    after: Tensor = found.unflatten(0, (samples, places)).transpose(1, 2)
+    return after
 
 
 def moved_by(stretch: Stretch, value: Tensor, trace: PerSynapse) -> Tensor:

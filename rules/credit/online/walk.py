@@ -7,7 +7,7 @@ nothing but the time it takes.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class Moment(NamedTuple):
 class Walk:
     """The pass of a rule over the steps of a batch; adds up gradients, the loss and the work."""
 
-    steps = STEPS
+    steps: int = STEPS
 
     def __init__(
         self,
@@ -92,11 +92,14 @@ class Walk:
         return now
 
     def at_once(self) -> int:
-        """Return how many steps are taken together: where weights have traces, as many as need less memory than these."""
+        """Return how many steps are taken together: with a trace a weight, as many as need less memory than it."""
         if self.steps == 1 or self.rule.filter != "readout" or self.rule.trace != "synapse":
             return self.steps
-        sizes = [(site.weigh.weight.shape[0], site.width()) for site in self.sites[:-1]]  # type: ignore[index, misc]
-        return max([self.steps, *(min(MOST, c * k // (c + k)) for c, k in sizes)])
+        most = self.steps
+        for site in self.sites[:-1]:
+            cells, width = len(cast("Tensor", site.weigh.weight)), site.width()
+            most = max(most, min(MOST, cells * width // (cells + width)))
+        return most
 
     def advance(self, start: int, length: int, carry: Carried) -> Carried:
         """Take some steps and add what they are worth."""
