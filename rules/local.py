@@ -34,12 +34,11 @@ def differentiated(step: Step, current: Tensor, state: Sequence[Tensor]) -> Loca
         given = [part.detach().requires_grad_() for part in (*state, current)]
         output, after = step(given[-1], tuple(given[:-1]))
         rows = [slopes(part, given) for part in (*after, output)]
-    count = len(after)
-    table = [torch.stack(row) for row in rows]  # of each variable and the output, by states and current
-    blank = current.new_zeros(0, *current.shape)
-    kept = torch.stack([row[:-1] for row in table[:-1]]) if count else blank[None][:0]
-    driven = torch.stack([row[-1] for row in table[:-1]]) if count else blank
-    return Local(kept, driven, table[-1])
+    count = len(after) + 1
+    table = current.new_empty(count, count, *current.shape)  # of each variable and the output, by states and current
+    for place, slope in zip(table.flatten(0, 1), (slope for row in rows for slope in row), strict=True):
+        place.copy_(slope)
+    return Local(table[:-1, :-1], table[:-1, -1], table[-1])
 
 
 def slopes(part: Tensor, given: Sequence[Tensor], weights: Tensor | None = None) -> list[Tensor]:

@@ -19,10 +19,29 @@ from typing import Any
 
 import torch
 
+from rules.credit.online import traces
 from sandbox.kernels.choice import MODES, using
+from sandbox.kernels.choice import choice as present
 from sandbox.kernels.launch.backends import Effective, effective, state
+from sandbox.machine.compiled import absent
+
+FEW = 2**22  # entries of traces times steps that the loop in torch takes before a compiled one is loaded
 
 __all__ = ["MODES", "Effective", "effective", "source", "state", "using"]
+
+
+def eligible(value: Any, low: Any, stretch: Any) -> Any:
+    """Advance eligibility traces of each weight in a compiled loop; None where the loop in torch has to run."""
+    mode = present().mode
+    few = value.numel() * len(stretch.columns) < FEW and mode == "auto"
+    if few or mode == "plain" or absent() is not None:
+        return None
+    from sandbox.kernels.eligibility import credited
+
+    return credited(value, low, stretch)
+
+
+traces.FUSED.append(eligible)
 
 
 def source(

@@ -42,9 +42,20 @@ def attempt(
 
 
 def attempt_recurrent(
-    neuron: Neuron, synapse: nn.Linear, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
+    neuron: Neuron,
+    synapse: nn.Linear,
+    currents: Tensor,
+    state: Any,
+    heard: Any,
+    dt: float,
+    centred: bool,
+    record: tuple[str, ...] = (),
+    total: bool = False,
 ) -> tuple[tuple[Tensor, ...], Any] | None:
-    """Do the same as `attempt` for cells that receive their last output through a synapse."""
+    """Do the same as `attempt` for cells that receive their last output through a synapse.
+
+    With `total`, the last of the outputs is the current of each step with what the cells received from each other.
+    """
     mode = choice().mode
     if torch.compiler.is_compiling() or mode == "plain":
         return None
@@ -52,10 +63,10 @@ def attempt_recurrent(
 
     if mode == "auto" and sequence.tiny(currents):
         return None
-    body = partial(body_of, (), centred)
+    body = partial(body_of, record, centred)
     return _or_plain(
         neuron,
-        lambda: recurrent.recurrence(neuron, synapse, body, ((), centred), currents, state, heard, dt),
+        lambda: recurrent.recurrence(neuron, synapse, body, (record, centred), currents, state, heard, dt, total),
         lambda: None,
     )
 

@@ -20,9 +20,19 @@ from sandbox.synapses import EventLinear
 
 
 def recurrence(
-    neuron: Any, synapse: nn.Linear, body: Body, label: Any, currents: Tensor, state: Any, last: Tensor, dt: float
+    neuron: Any,
+    synapse: nn.Linear,
+    body: Body,
+    label: Any,
+    currents: Tensor,
+    state: Any,
+    last: Tensor,
+    dt: float,
+    total: bool = False,
 ) -> Result:
     """Run all steps of cells `[T, ..., N]` from a state and from the output `last` `[..., N]`.
+
+    With `total`, the last of the outputs is the current with the recurrent input.
 
     Raises:
         Unsupported: if the plain loop has to run.
@@ -34,11 +44,13 @@ def recurrence(
     key = registered.register(found.structure, currents.device)
     row = operands(found, neuron, currents, state)
     tensors = [row.x, last, *synapse.parameters(), *row.states, *row.params, *row.draws]
-    save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    save = total or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
     way = synapse.way(last) if isinstance(synapse, EventLinear) else "dense"
     results = recur(row.x, last, synapse.weight, synapse.bias, *row[1:], found.constants, key, way, save)
     outputs, end = returned(found, results, currents, state)
     tell(synapse, last, outputs[0])
+    if total:
+        outputs = *outputs, results[len(outputs) + len(row.states)].view_as(currents)
     return outputs, end
 
 

@@ -15,7 +15,7 @@ from rules.spikes.surrogate import generator_of_pass
 from sandbox.kernels.attempt import attempt_recurrent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.learnable import Learned, learnables
-from sandbox.neurons.stepping import advance, check_resolution, differentiable, loop, rest
+from sandbox.neurons.stepping import advance, check_resolution, differentiable, loop, rest, variables
 from sandbox.simulation import sequence
 
 
@@ -59,6 +59,33 @@ class Population(nn.Module):
     def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Take one step; the current `[B, ...]` [nA] includes what the population hears from itself."""
         return self.present().step(current, state, self.dt)
+
+    def advance_all(self, currents: Tensor, states: Any) -> tuple[Tensor, Any]:
+        """Take one step of many cells, `[M]`, each from a state of its own; as `advance`, and in a kernel."""
+        (output,), after = sequence(self.present(), currents[None], states, self.dt)
+        return output[0], after
+
+    def path(self, currents: Tensor, carry: Any) -> tuple[Tensor, Any, Tensor, Any] | None:
+        """Run currents `[T, B, ...]` [nA] in a kernel that keeps what each step received; None if there is none.
+
+        Returns: The output, the carry, the current with recurrent input, and the states before each step.
+        """
+        neuron, (state, heard) = self.present(), carry
+        if neuron.draws:
+            return None
+        names = tuple(variables(state))
+        if self.recurrent is None:
+            (output, *after), end = sequence(neuron, currents, state, self.dt, record=names)
+            total = currents
+        else:
+            fused = attempt_recurrent(neuron, self.recurrent, currents, state, heard, self.dt, False, names, True)
+            if fused is None:
+                return None
+            (output, *after, total), end = fused
+        before = {
+            name: torch.cat([getattr(state, name)[None], rows[:-1]]) for name, rows in zip(names, after, strict=True)
+        }
+        return output, (end, None if heard is None else output[-1]), total, state._replace(**before)
 
     def unpacked(self, state: Any) -> tuple[Tensor, ...]:
         """Return the variables of a state that a derivative passes through: without counters and random keys."""

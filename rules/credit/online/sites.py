@@ -47,6 +47,11 @@ class Site(NamedTuple):
         T and B are axes of their own.
         """
         cells: Any = self.layer.cells
+        path = cells.path(currents, carry) if heard and hasattr(cells, "path") else None
+        if path is not None:
+            output, after, total, before = path
+            hears = None if carry[1] is None else torch.cat([carry[1][None], output[:-1]])
+            return output, after, hears, self.at_once(total, map_tensors(lambda part: part.flatten(0, 1), before))
         state, shown = carry
         states, totals, outputs, received = [], [], [], []
         for current in currents.unbind(0):
@@ -63,24 +68,29 @@ class Site(NamedTuple):
 
     def derivatives(self, totals: Tensor, states: list[Any]) -> Local:
         """Return the derivatives of all steps; of all at once where each part of the state has one entry a cell."""
-        cells: Any = self.layer.cells
-
-        def one(current: Tensor, state: Any) -> Local:
-            def step(current: Tensor, values: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-                output, after = cells.advance(current, cells.packed(state, values))
-                return output, cells.unpacked(after)
-
-            return differentiated(step, current, cells.unpacked(state))
-
         if all(part.shape == totals.shape[1:] for part in leaves(states[0])):
             parts = [leaves(state) for state in states]
             rows = iter([torch.cat(column) for column in zip(*parts, strict=True)])
-            local = one(totals.flatten(0, 1), map_tensors(lambda part: next(rows), states[0]))
-            cut = totals.shape[:2]
-            return Local(*(part.unflatten(part.ndim - totals.ndim + 1, cut) for part in local))
-        found = [one(current, state) for current, state in zip(totals, states, strict=True)]
+            return self.at_once(totals, map_tensors(lambda part: next(rows), states[0]))
+        found = [self.local(current, state) for current, state in zip(totals, states, strict=True)]
         axes = [part.ndim - totals.ndim + 1 for part in found[0]]
         return Local(*(torch.stack(column, axis) for column, axis in zip(zip(*found, strict=True), axes, strict=True)))
+
+    def at_once(self, totals: Tensor, states: Any) -> Local:
+        """Return the derivatives for currents `[T, B, *out]` and the states `[T B, *out]` before each step."""
+        local, cut = self.local(totals.flatten(0, 1), states), totals.shape[:2]
+        return Local(*(part.unflatten(part.ndim - totals.ndim + 1, cut) for part in local))
+
+    def local(self, currents: Tensor, states: Any) -> Local:
+        """Return the derivatives of one step of all cells."""
+        cells: Any = self.layer.cells
+        advance = getattr(cells, "advance_all", cells.advance)
+
+        def step(current: Tensor, values: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            output, after = advance(current, cells.packed(states, values))
+            return output, cells.unpacked(after)
+
+        return differentiated(step, currents, cells.unpacked(states))
 
     def columns(self, x: Tensor, heard: Tensor | None) -> Tensor:
         """Return what enters each weight, `[T, B, L, K]`: L places that share the weights, K weights of one cell.
@@ -95,6 +105,9 @@ class Site(NamedTuple):
             each = torch.eye(one[0].numel(), dtype=x.dtype, device=x.device).view(-1, *one.shape[1:])
             x = self.weigh._conv_forward(x, each, None)  # patches, one channel an entry
         parts = [x, torch.ones_like(x[:, :1])] if biased(self.weigh) else [x]
+        if x.ndim == 2 and not self.behind and heard is not None:
+            dense: Tensor = torch.cat([*parts, heard.flatten(0, 1)], 1).unflatten(0, steps)
+            return dense[:, :, None]
         x = torch.cat(parts, 1)
         for module in self.behind:
             x = module(x)

@@ -9,6 +9,7 @@ Shapes: C cells that share their weights over L places (1 in a dense layer), K w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -43,7 +44,13 @@ class Stretch(NamedTuple):
     signal: Tensor  # [T, B, C, L]  S
     leak: Tensor | None  # of the filter behind the trace; None for no filter
     constants: Linear | None  # of cells that leak at one rate
+    alike: Linear | None = None  # the constants of these steps, if all cells have the same
     mean: Tensor | None = None  # [T, B, C, L]  the surrogate averaged over time, in place of that of the step
+
+
+# Faster ways to advance traces of each weight, of which the first that fits is taken. They change a trace
+# `[B, k, C, L, K]`, and that behind the filter, in place, and return the gradient `[C, K]`, or None.
+FUSED: list[Callable[[Tensor, Tensor | None, Stretch], Tensor | None]] = []
 
 
 class Trace(ABC):
@@ -75,9 +82,8 @@ class PerSynapse(Trace):
 
     def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
         value = begun(kept, stretch)
-        constants = alike(stretch.local)
-        if value.shape[2] == 1 and constants is not None:
-            after, rows = filtered(value[:, :, 0], stretch.columns, constants)
+        if value.shape[2] == 1 and stretch.alike is not None:
+            after, rows = filtered(value[:, :, 0], stretch.columns, stretch.alike)
             found = shared(kept._replace(value=after[:, :, None]), stretch, rows)
         else:
             found = self.apart(kept, stretch, value)
@@ -85,13 +91,23 @@ class PerSynapse(Trace):
         return (*found, e)
 
     def apart(self, kept: Kept, stretch: Stretch, value: Tensor) -> tuple[Kept, Tensor]:
-        """Return trace and gradient where each weight has a trace of its own; a few samples at a time."""
-        steps, samples, channels, places = stretch.signal.shape
+        """Return trace and gradient where each weight has a trace of its own."""
+        _, samples, channels, places = stretch.signal.shape
         width, count = stretch.columns.shape[3], value.shape[1]
         value = value.expand(samples, count, channels, places, width).clone()
         low = value.new_zeros(samples, channels, places, width) if stretch.leak is not None else None
         if low is not None and kept.low is not None:
             low.copy_(kept.low)
+        ways = (way(value, low, stretch) for way in FUSED)
+        grad = next((found for found in ways if found is not None), None)
+        if grad is None:
+            grad = self.by_steps(value, low, stretch)
+        return kept._replace(value=value, low=low), grad
+
+    def by_steps(self, value: Tensor, low: Tensor | None, stretch: Stretch) -> Tensor:
+        """Advance traces `[B, k, C, L, K]` and `[B, C, L, K]` in place, some samples at a time; return the gradient."""
+        steps, samples, channels, places = stretch.signal.shape
+        width = stretch.columns.shape[3]
         total = value.new_zeros(channels, places, width)
         size = max(1, BLOCK // (channels * places * width))
         for start in range(0, samples, size):
@@ -108,10 +124,10 @@ class PerSynapse(Trace):
                 summed.addcmul_(stretch.signal[t, some, ..., None], e if behind is None else behind)
             value[some] = now.movedim(0, 1)
             total += summed.sum(0)
-        return kept._replace(value=value, low=low), total.sum(1)
+        return total.sum(1)
 
     def operations(self, stretch: Stretch) -> int:
-        if alike(stretch.local) is not None:
+        if stretch.alike is not None:
             return stretch.columns.numel() * (len(stretch.local.driven) ** 2 + 1)
         low = stretch.leak is not None
         return stretch.signal.numel() * stretch.columns.shape[3] * ((len(stretch.local.driven) + 1) ** 2 + low)
@@ -153,9 +169,9 @@ class Presynaptic(Trace):
             return (*shared(kept, stretch, rows), None)
         assert stretch.mean is not None
         weights = torch.cat([stretch.constants.kept[-1], stretch.constants.driven[-1:]])
-        low = torch.zeros_like(rows[0, :, 0]) if kept.low is None else kept.low[:, 0]
+        low = torch.zeros_like(rows[0, 0]) if kept.low is None else kept.low[:, 0]
         behind = []
-        for held in torch.einsum("s,tbslk->tblk", weights, rows):
+        for held in torch.tensordot(weights, rows, 1):
             low = low * stretch.leak + held
             behind.append(low)
         mean = stretch.mean / stretch.constants.driven[-1]
@@ -190,20 +206,27 @@ def begun(kept: Kept, stretch: Stretch) -> Tensor:
 
 def alike(local: Local) -> Linear | None:
     """Return how states are kept and driven, if all cells do it alike in all of these steps; None otherwise."""
-    kept, driven = (part.flatten(part.ndim - 4) for part in (local.kept, local.driven))
-    first = Linear(kept[..., 0], driven[..., 0])
-    same = bool((kept == first.kept[..., None]).all()) and bool((driven == first.driven[..., None]).all())
-    return first if same else None
+    low, high = zip(
+        *(torch.aminmax(part.flatten(part.ndim - 4), dim=-1) for part in (local.kept, local.driven)), strict=True
+    )
+    return Linear(*low) if all(bool((a == b).all()) for a, b in zip(low, high, strict=True)) else None
 
 
 def filtered(value: Tensor, columns: Tensor, constants: Linear) -> tuple[Tensor, Tensor]:
-    """Return the shared traces `[B, k, L, K]` after the steps, and `(eps[t-1], pre[t])` as `[T, B, k + 1, L, K]`."""
-    driven = constants.driven[:, None, None]
-    rows = []
-    for pre in columns.unbind(0):
-        rows.append(torch.cat([value, pre[:, None]], 1))
-        value = torch.einsum("ij,bjlk->bilk", constants.kept, value) + driven * pre[:, None]
-    return value, torch.stack(rows)
+    """Return the shared traces `[B, k, L, K]` after the steps, and `(eps[t-1], pre[t])` as `[k + 1, T, B, L, K]`."""
+    count, steps = len(constants.driven), len(columns)
+    driven = constants.driven.reshape(-1, 1, 1, 1, 1) * columns  # [k, T, B, L, K], what is added in a step
+    rows = columns.new_empty(count + 1, steps, *columns.shape[1:])
+    rows[count] = columns
+    rows[:count, 0] = value.movedim(1, 0)
+    last = torch.empty_like(driven[:, 0])
+    for t in range(steps):
+        now, after = rows[:count, t], rows[:count, t + 1] if t + 1 < steps else last
+        if count == 1:
+            torch.addcmul(driven[:, t], constants.kept, now, out=after)
+        else:
+            torch.add(driven[:, t], torch.tensordot(constants.kept, now, 1), out=after)
+    return last.movedim(0, 1), rows
 
 
 def shared(kept: Kept, stretch: Stretch, rows: Tensor) -> tuple[Kept, Tensor]:
@@ -213,27 +236,63 @@ def shared(kept: Kept, stretch: Stretch, rows: Tensor) -> tuple[Kept, Tensor]:
 
         grad = sum_s g[s] e[s] + leak g[0] low,    low <- leak^T low + sum_s leak^(T-1-s) e[s]
     """
-    shown = stretch.local.shown.movedim(0, 2)  # [T, B, k + 1, C, L]
+    pairs = factors(stretch.local.shown, rows)
     if stretch.leak is None:
-        return kept, product(stretch.signal[:, :, None] * shown, rows)
-    later, sums = torch.zeros_like(stretch.signal[0]), []
-    for signal in stretch.signal.flip(0).unbind(0):
-        later = stretch.leak * later + signal
-        sums.append(later)
-    grad = product(torch.stack(sums[::-1])[:, :, None] * shown, rows)
-    steps = len(stretch.signal)
-    powers = stretch.leak ** torch.arange(steps - 1, -1, -1, device=rows.device)
-    low = torch.einsum("tbscl,tbslk->bclk", shown * powers.reshape(-1, 1, 1, 1, 1), rows)
-    if kept.low is not None:
-        grad = grad + torch.einsum("bcl,bclk->ck", stretch.leak * later, kept.low)
-        low += stretch.leak**steps * kept.low
+        return kept, total(product(stretch.signal * slope, row) for slope, row in pairs)
+    later = torch.empty_like(stretch.signal)
+    later[-1] = stretch.signal[-1]
+    for t in range(len(later) - 2, -1, -1):
+        torch.addcmul(stretch.signal[t], stretch.leak, later[t + 1], out=later[t])
+    grad = total(product(later * slope, row) for slope, row in pairs)
+    steps, low = len(later), kept.low
+    powers = (stretch.leak ** torch.arange(steps - 1, -1, -1, device=rows.device)).reshape(-1, 1, 1, 1)
+    if low is not None:
+        grad = grad + torch.einsum("bcl,bclk->ck", stretch.leak * later[0], low)
+    for number, (slope, row) in enumerate(pairs):
+        low = collected(low, slope * powers, row, 1.0 if number else float(stretch.leak**steps))
     return kept._replace(low=low), grad
 
 
+def factors(shown: Tensor, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return `e` as a sum of few products, of a cell's `[T, B, C, L]` and an input's `[T, B, L, K]`.
+
+    Where a cell's output depends on states and current by one number, its membrane, one product does.
+    """
+    slope = shown[-1]
+    first = slope.argmax()
+    weights = shown.flatten(1)[:, first] / slope.flatten()[first]  # of every variable, as the current weighs 1
+    near = 4 * torch.finfo(slope.dtype).eps  # round-off of the products in a derivative
+    for weight, part in zip(weights[:-1], shown[:-1], strict=True):
+        if not (part - weight * slope).norm() <= near * part.norm():
+            return list(zip(shown, rows, strict=True))
+    return [(slope, torch.tensordot(weights, rows, 1))]
+
+
+def total(parts: Iterable[Tensor]) -> Tensor:
+    """Return a sum."""
+    first, *others = parts
+    for part in others:
+        first = first + part
+    return first
+
+
 def product(weights: Tensor, rows: Tensor) -> Tensor:
-    """Return `sum weights (x) rows` over steps, samples, variables and places: `[T, B, s, C, L] x [T, B, s, L, K]`."""
-    channels, width = weights.shape[3], rows.shape[4]
-    return weights.transpose(3, 4).reshape(-1, channels).T @ rows.reshape(-1, width)
+    """Return `sum weights (x) rows` over steps, samples and places: `[T, B, C, L] x [T, B, L, K]` to `[C, K]`."""
+    channels, width = weights.shape[2], rows.shape[3]
+    return weights.transpose(2, 3).reshape(-1, channels).T @ rows.reshape(-1, width)
+
+
+def collected(low: Tensor | None, weights: Tensor, rows: Tensor, share: float) -> Tensor:
+    """Return `share low + sum weights (x) rows` over steps, `[B, C, L, K]`; overwrites `low`."""
+    steps, samples, channels, places = weights.shape
+    each = weights.permute(1, 3, 2, 0).reshape(-1, channels, steps)
+    given = rows.permute(1, 2, 0, 3).reshape(-1, steps, rows.shape[3])
+    if low is None:
+        found = torch.bmm(each, given)
+    else:
+        found = low.transpose(1, 2).reshape(-1, channels, rows.shape[3]).baddbmm_(each, given, beta=share)
+    after: Tensor = found.unflatten(0, (samples, places)).transpose(1, 2)
+    return after
 
 
 def moved_by(stretch: Stretch, value: Tensor, trace: PerSynapse) -> Tensor:

@@ -7,19 +7,19 @@ nothing but the time it takes.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from rules.contract import Batch, Local, Objective, Run, own_parameters
 from rules.credit.online.sites import Site, placed
-from rules.credit.online.traces import TRACES, Kept, Linear, Stretch
-from rules.forward import fold, leaves, steps_from
+from rules.credit.online.traces import TRACES, Kept, Linear, Stretch, alike
+from rules.forward import fold, leaves, map_tensors, steps_from
 from rules.models.admission import UnfitModel
 from rules.seeds import seeded
 
-STEPS = 32  # at most at a time
+STEPS, MOST = 32, 128  # at a time; and where each weight has a trace, which costs a pass over it
 
 
 class Carried(NamedTuple):
@@ -50,7 +50,7 @@ class Moment(NamedTuple):
 class Walk:
     """The pass of a rule over the steps of a batch; adds up gradients, the loss and the work."""
 
-    steps = STEPS
+    steps: int = STEPS
 
     def __init__(
         self,
@@ -84,13 +84,26 @@ class Walk:
     def run(self, carry: Any) -> Carried:
         """Take all steps from a carry: None, that of a model, or that of an online rule."""
         now = carry if isinstance(carry, Carried) else Carried(carry)
-        for start in range(0, len(self.x), self.steps):
-            now = self.advance(start, now)
+        now = now._replace(traces=map_tensors(torch.clone, now.traces))  # which are overwritten
+        start = 0
+        for length in lengths(len(self.x), self.at_once()):
+            now = self.advance(start, length, now)
+            start += length
         return now
 
-    def advance(self, start: int, carry: Carried) -> Carried:
+    def at_once(self) -> int:
+        """Return how many steps are taken together: with a trace a weight, as many as need less memory than it."""
+        if self.steps == 1 or self.rule.filter != "readout" or self.rule.trace != "synapse":
+            return self.steps
+        most = self.steps
+        for site in self.sites[:-1]:
+            cells, width = len(cast("Tensor", site.weigh.weight)), site.width()
+            most = max(most, min(MOST, cells * width // (cells + width)))
+        return most
+
+    def advance(self, start: int, length: int, carry: Carried) -> Carried:
         """Take some steps and add what they are worth."""
-        moments, x = [], self.x[start : start + self.steps]
+        moments, x = [], self.x[start : start + length]
         for number, site in enumerate(self.sites):
             moments.append(self.moment(site, x, None if carry.model is None else carry.model[number]))
             x = moments[-1].output
@@ -137,7 +150,13 @@ class Walk:
                 slope = moment.local.shown[-1] if mean is None else mean.reshape(moment.output.shape)
                 (signals[number - 1],) = torch.autograd.grad(moment.currents, moment.x, signals[number] * slope)
             stretch = Stretch(
-                moment.columns, moment.places, placed(signals[number]), self.leak(number), self.constants[number], mean
+                moment.columns,
+                moment.places,
+                placed(signals[number]),
+                self.leak(number),
+                self.constants[number],
+                alike(moment.places) if self.rule.trace == "synapse" else None,
+                mean,
             )
             penalised = bool(self.rule.rate) and number < self.top
             kept, grad, e = self.trace.credited(kept, stretch, penalised)
@@ -298,6 +317,16 @@ def constants_of(site: Site, currents: Tensor) -> Linear:
                 'past: use rules.make("ostl") or rules.make("eprop", filter=None), whose traces follow any cell'
             )
     return first
+
+
+def lengths(steps: int, most: int) -> list[int]:
+    """Return the lengths of equal stretches of at most so many steps.
+
+    >>> lengths(100, 32)
+    [25, 25, 25, 25]
+    """
+    number = -(-steps // most)
+    return [steps * (i + 1) // number - steps * i // number for i in range(number)]
 
 
 def bytes_of(traces: Any) -> int:

@@ -475,7 +475,7 @@ def forgets_gain(now, e, stretch, t, some, after, whole=traces.advanced):
 
 def shares_no_bias(value, columns, constants, whole=traces.filtered):
     after, rows = whole(value, columns, constants)
-    rows[:, :, 0, :, 4] = 0
+    rows[0, ..., 4] = 0
     return after, rows
 
 
