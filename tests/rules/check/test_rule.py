@@ -18,6 +18,7 @@ FEWER = {  # draws than by default, since to see that a mean is right takes thou
     "spsa": {"draws": 1},
     "node_perturbation": {"draws": 1},
     "forward_gradient": {"draws": 1},
+    "uoro": {},
     "coordinate_wise": {"sparsity": 0.0},  # all of them, and exact; by chance in zero_order/test_flat_contract.py
 }
 

@@ -251,11 +251,11 @@ def test_snap1_keeps_what_one_step_can_reach():
 
 
 def test_uoro_is_right_on_average():
-    """P5.3: the mean of 400 draws within 5 standard errors, entry by entry."""
+    """P5.3: the mean of 200 draws within 5 standard errors, entry by entry."""
     model, given = net(LIF(reset="subtract"), ("4r",)), batch(10, 1, scale=4.0)
     truth = by_autograd(model, given, set(), detach_reset=False)
     rule = Online(trace="rank_one", detach_reset=False)
-    draws = [assigned(rule, model, given, seed=seed).grads for seed in range(400)]
+    draws = [assigned(rule, model, given, seed=seed).grads for seed in range(200)]
     for name, wanted in truth.items():
         found = torch.stack([draw[name] for draw in draws])
         error = found.std(0) / len(draws) ** 0.5
