@@ -124,7 +124,7 @@ def memory() -> list[tuple[str, ...]]:
 WORDS = """\
 The gradient of one batch: {inputs} inputs that spike at {firing:.0%}, {cells} recurrent LIF cells with reset by
 subtraction, {classes} outputs, the cross-entropy of every step; T = {steps}, B = {batch}, float32, one thread
-(OMP_NUM_THREADS=1). Calls alternate; times are medians, ratios are medians within a round, over BPTT through the
+(OMP_NUM_THREADS=1), {rounds} rounds. Calls alternate; times are medians, ratios are medians within a round, over BPTT through the
 kernels. State bytes are those of `StepInfo.footprint.state` in the first step: what is alive when a backward pass
 begins. Trace bytes are those that the next step of a sequence needs.
 
@@ -139,7 +139,14 @@ def main(rounds: int, publish: Callable[[str, str], None]) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     words = WORDS.format(
-        inputs=INPUTS, firing=FIRING, cells=CELLS, classes=CLASSES, steps=STEPS, batch=BATCH, stretch=STRETCH
+        inputs=INPUTS,
+        firing=FIRING,
+        cells=CELLS,
+        classes=CLASSES,
+        steps=STEPS,
+        batch=BATCH,
+        stretch=STRETCH,
+        rounds=rounds,
     )
     timed = [*times(rounds), by_torch(max(1, rounds // 3))]
     speed = table(("rule", "time", "over BPTT", "target"), timed)
