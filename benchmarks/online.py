@@ -124,7 +124,8 @@ def memory() -> list[tuple[str, ...]]:
 WORDS = """\
 The gradient of one batch: {inputs} inputs that spike at {firing:.0%}, {cells} recurrent LIF cells with reset by
 subtraction, {classes} outputs, the cross-entropy of every step; T = {steps}, B = {batch}, float32, one thread
-(OMP_NUM_THREADS=1), {rounds} rounds. Calls alternate; times are medians, ratios are medians within a round, over BPTT through the
+(OMP_NUM_THREADS=1), {rounds} rounds. Calls alternate; times are medians,
+ratios are medians within a round, over BPTT through the
 kernels. State bytes are those of `StepInfo.footprint.state` in the first step: what is alive when a backward pass
 begins. Trace bytes are those that the next step of a sequence needs.
 
