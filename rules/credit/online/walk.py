@@ -7,7 +7,7 @@ nothing but the time it takes.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from rules.forward import fold, leaves, map_tensors, steps_from
 from rules.models.admission import UnfitModel
 from rules.seeds import seeded
 
-STEPS, MOST = 32, 128  # at a time; and where each weight has a trace, which costs a pass over it
+STEPS = 24  # at most at a time
 
 
 class Carried(NamedTuple):
@@ -86,20 +86,10 @@ class Walk:
         now = carry if isinstance(carry, Carried) else Carried(carry)
         now = now._replace(traces=map_tensors(torch.clone, now.traces))  # which are overwritten
         start = 0
-        for length in lengths(len(self.x), self.at_once()):
+        for length in lengths(len(self.x), self.steps):
             now = self.advance(start, length, now)
             start += length
         return now
-
-    def at_once(self) -> int:
-        """Return how many steps are taken together: with a trace a weight, as many as need less memory than it."""
-        if self.steps == 1 or self.rule.filter != "readout" or self.rule.trace != "synapse":
-            return self.steps
-        most = self.steps
-        for site in self.sites[:-1]:
-            cells, width = len(cast("Tensor", site.weigh.weight)), site.width()
-            most = max(most, min(MOST, cells * width // (cells + width)))
-        return most
 
     def advance(self, start: int, length: int, carry: Carried) -> Carried:
         """Take some steps and add what they are worth."""
