@@ -130,8 +130,8 @@ kernels. State bytes are those of `StepInfo.footprint.state` in the first step: 
 begins. Trace bytes are those that the next step of a sequence needs.
 
 OTTT takes less than one step's BPTT times T. e-prop misses its target of 1.5. In a profile of one run its time goes to
-the weight gradient and the sums behind the filter, each as many products as the dense weight gradient of BPTT, which
-skips the silent inputs; to reading and writing the filtered traces of all weights, 42 MB, once in {stretch} steps; and
+the weight gradient and the sums behind the filter, each as many products as the dense weight gradient of BPTT;
+to reading and writing the filtered traces of all weights, 42 MB, once in {stretch} steps; and
 to the derivatives of the cells and the checks that all cells leak alike, which are passes over memory.
 """
 

@@ -86,7 +86,12 @@ class CellLayer(Protocol):
 
 
 class Cells(Protocol):
-    """The cells of a layer, as an online rule sees them: one step at a time, each cell for itself."""
+    """The cells of a layer, as an online rule sees them: one step at a time, each cell for itself.
+
+    Two further methods make it faster, and are not required: `advance_all(currents, states)` is `advance` for cells of
+    many steps and samples at once, `[M, *out]`; `path(currents, carry)` runs a sequence `[T, B, *out]` and returns
+    output, carry, the currents with recurrent input and the states before each step, or None where it cannot.
+    """
 
     recurrent: nn.Linear | None  # from the cells to themselves; None for none
 
