@@ -118,7 +118,7 @@ def test_sparse_tensors_are_no_obstacle():
     assert first_step(Sparse(), "bptt").footprint.peak > 0
 
 
-@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("inside", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_is_compiled_is_left_alone(inside):
     model = mlp()
     if inside:

@@ -153,8 +153,14 @@ def test_an_out_that_is_a_file(words, tmp_path, capsys):
     ("words", "large"),
     [
         (["run", *SMALL, "--network.hidden=[40000,80000]"], "network.hidden=80000"),
-        (["run", "--task.options={train: 60, validation: 2147483648}"], "task.options.validation=2147483648"),
-        (["compare", "--network.hidden=[40000,80000]"], "experiment.network.hidden=80000"),
+        pytest.param(
+            ["run", "--task.options={train: 60, validation: 2147483648}"],
+            "task.options.validation=2147483648",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["compare", "--network.hidden=[40000,80000]"], "experiment.network.hidden=80000", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_memory_that_does_not_suffice(words, large, tmp_path):

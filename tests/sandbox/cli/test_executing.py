@@ -41,6 +41,7 @@ def only(out):
     return folder
 
 
+@pytest.mark.slow
 def test_an_executor_by_name_and_with_options_changes_no_bit(tmp_path, capsys):
     assert said(capsys, "compare", *TINY, "--out", str(tmp_path / "a"))[0] == OK
     assert (

@@ -198,7 +198,7 @@ def test_the_remedy_of_a_damaged_run_works(mine, tmp_path, capsys):
     assert files.read_json(place(folder, "spsa", 2) / "result.json") == before
 
 
-@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("begun", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_finished_run_under_another_name_is_not_made_again(mine, begun, capsys):
     right, other = place(mine, "spsa", 1), mine / "the good one"
     before = (mine / "table.json").read_bytes()

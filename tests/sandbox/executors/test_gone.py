@@ -57,6 +57,7 @@ def test_a_comparison_within_a_grid(tmp_path, executor):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_tuning(tmp_path, executor):
     tuning = Tuning(Grid([Comparison(replace(TINY, epochs=1), [RuleConfig("spsa", {"draws": 1})])]), trials=50)

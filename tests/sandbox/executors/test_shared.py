@@ -100,6 +100,7 @@ def test_the_jobs_of_a_killed_host_are_taken_over_at_once_on_the_same_machine(tm
     assert [job.written() for job in jobs] == [list(range(30))] * 4
 
 
+@pytest.mark.slow
 def test_a_silent_host_loses_its_job_after_the_lease_and_no_sooner(tmp_path):
     job = Steps(tmp_path / "a")
     link(job.folder, 0, by=ELSEWHERE)

@@ -72,7 +72,11 @@ def test_three_state_variables_are_left_to_torch():
     assert credited(*case(3, 1, True)) is None
 
 
-@pytest.mark.parametrize("options", [{}, {"filter": "readout"}, {"rate": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"filter": "readout"}, *(pytest.param(each, marks=pytest.mark.slow) for each in ({}, {"rate": 0.1}))],
+    ids=str,
+)
 @pytest.mark.parametrize("neuron", [LIF(), CubaLIF()], ids=["LIF", "CubaLIF"])
 def test_a_rule_finds_the_same_gradient_in_both(neuron, options, monkeypatch):
     rule, model, given = Online(**options), net(neuron), batch()

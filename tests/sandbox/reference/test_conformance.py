@@ -45,7 +45,7 @@ def test_lif_agrees_with_brian2(reset, t_refractory):
     assert report.largest_shift == 0
 
 
-QUICK = ("lif", "adex", "izhikevich", "hodgkin_huxley", "stochastic_binary", "leaky_integrator")
+QUICK = ("lif", "adex", "hodgkin_huxley", "leaky_integrator")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_rate_grows_with_the_current():
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=[pytest.mark.slow] * (case not in ("Hasty", "Cancelling", "Sloppy in the limit")))
+        pytest.param(case, marks=[pytest.mark.slow] * (case not in ("Cancelling", "Sloppy in the limit")))
         for case in WRONG
     ],
 )

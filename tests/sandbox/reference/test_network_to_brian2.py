@@ -32,7 +32,9 @@ def driven(hidden, neuron, readout=None, dt=1.0, steps=100, samples=4, seed=0, r
 
 
 @pytest.mark.parametrize("t_refractory", [pytest.param(0.0, marks=pytest.mark.slow), 3.0])
-@pytest.mark.parametrize("reset", ["to_value", "subtract", pytest.param("none", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "reset", ["subtract", *(pytest.param(r, marks=pytest.mark.slow) for r in ("to_value", "none"))]
+)
 @pytest.mark.parametrize("hidden", [(20, 15), ("20r", "15r")], ids=["feed-forward", "recurrent"])
 def test_lif_networks_agree(hidden, reset, t_refractory):
     neuron = LIF(

@@ -105,7 +105,8 @@ def kill(experiment, folder, step):
     return torch.load(folder / "checkpoint.pt", weights_only=True)["trainer"]
 
 
-@pytest.mark.parametrize(("step", "saved"), [(3, 3), pytest.param(10, 9, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "saved"), [(3, 3), (10, 9)])
 def test_a_run_killed_between_two_accumulated_steps_continues_bit_for_bit(step, saved, tmp_path):
     experiment = replace(TINY, **UPDATES)
     whole = run(experiment, tmp_path / "whole")

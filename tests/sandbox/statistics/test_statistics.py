@@ -296,6 +296,7 @@ def test_a_value_that_is_not_finite_allows_no_verdict(value, words):
     assert found["twice"].words == "above base"
 
 
+@pytest.mark.slow
 def test_rounding_does_not_order_ties():
     """Accuracies k / 100 in percent: the differences are whole numbers of points, and the last bits are noise."""
     rng = np.random.default_rng(0)

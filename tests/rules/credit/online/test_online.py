@@ -250,6 +250,7 @@ def test_snap1_keeps_what_one_step_can_reach():
     assert distance(mine, {name: part.detach() for name, part in wanted.items()}) < EXACT
 
 
+@pytest.mark.slow
 def test_uoro_is_right_on_average():
     """P5.3: the mean of 200 draws within 5 standard errors, entry by entry."""
     model, given = net(LIF(reset="subtract"), ("4r",)), batch(10, 1, scale=4.0)
