@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-MEMORY = "memory"  # the key of what is no kind of names
+MEMORY = "memory"  # the key of the steps that tasks want remembered
 COPY = Path(__file__).with_name("catalogue.json")  # a test compares it with the registries
 
 

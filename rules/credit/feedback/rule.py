@@ -209,7 +209,7 @@ class Feedback(Holding):
         for name, matrix in matrices.items():
             weight = cast(Tensor, known[name].weight) if name in known else None
             if weight is None or (name not in straight and matrix.ndim and matrix.shape != weight.shape):
-                now = "there is no such synapse now" if weight is None else f"its weight is {tuple(weight.shape)}"
+                now = "the model has lost that synapse" if weight is None else f"its weight is {tuple(weight.shape)}"
                 raise ValueError(
                     f"the feedback of {name!r} is {tuple(matrix.shape)}, and {now}: the model was changed after "
                     "training began. Draw new feedback by a new trainer, trainer = rules.Trainer(model, rule)"

@@ -214,7 +214,7 @@ class Walk:
         return [share.reshape(*share.shape, *[1] * (output.ndim - 2)).expand_as(output) for output in outputs]
 
     def right(self, start: int, output: Tensor) -> Tensor:
-        """Return 1 where the largest output of a step is that of the class, less the mean over the batch, `[T, B]`."""
+        """Return 1 where the largest output of a step is that of the class, less 1 / classes, `[T, B]`."""
         y = self.batch.y if self.batch.targets is None else self.batch.targets[start : start + len(output)]
         if y is None or y.is_floating_point() or y.shape not in (output.shape[1:2], output.shape[:2]):
             seen = "none" if y is None else f"{y.dtype} {tuple(y.shape)}"
@@ -223,7 +223,7 @@ class Walk:
                 f"this batch has {seen}: let the loader yield rules.Batch(x, y, targets=reward)"
             )
         found = (output.argmax(2) == y).to(output.dtype)
-        return found - found.mean(1, keepdim=True)
+        return found - 1 / output.shape[2]  # not a mean over the batch, which a share of it does not know
 
     def averaged(self, number: int, moment: Moment, kept: Kept) -> tuple[Kept, Tensor | None]:
         """Return a layer's surrogate averaged over the memory of the layer above, `[T, B, C, L]`; None without."""

@@ -366,7 +366,7 @@ def test_feedback_that_no_longer_fits_is_refused_by_name():
     with pytest.raises(ValueError, match=r"feedback of '2' is \(6, 6\), and its weight is \(8, 6\): .*rules.Trainer\("):
         assign(credit, model, batch, state)
     del model[4]
-    with pytest.raises(ValueError, match=r"feedback of '4' is \(3, 6\), and there is no such synapse now"):
+    with pytest.raises(ValueError, match=r"feedback of '4' is \(3, 6\), and the model has lost that synapse"):
         assign(credit, model, batch, state._replace(matrices={"4": state.matrices["4"]}))
     longer = nn.Sequential(*static(), nn.Linear(3, 3).double())
     with pytest.raises(ValueError, match=r"an error goes back through '5', for which no feedback was drawn"):

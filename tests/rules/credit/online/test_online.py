@@ -417,7 +417,7 @@ class TestReward:
     def test_of_classes_the_reward_is_to_be_right(self):
         model, given = net(LIF(), (6,)), batch()
         right = (model(given.x).output.argmax(2) == given.y).double()
-        reward = right - right.mean(1, keepdim=True)
+        reward = right - 1 / 3
         found, wanted = (
             assigned(Online(signal="reward"), model, each) for each in (given, given._replace(targets=reward))
         )
