@@ -10,8 +10,9 @@ from tests.sandbox.reference import fuzz
 pytestmark = pytest.mark.slow
 
 
-def test_two_thousand_mutated_configurations():
-    assert configurations(2000, seed=11) > 100
+def test_two_thousand_mutated_configurations(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configurations(2000, seed=11, folder=tmp_path) > 100
 
 
 def test_twenty_thousand_equations():

@@ -60,13 +60,14 @@ def checked(config):
             checked(config.grid)
 
 
-def configurations(count: int, seed: int) -> int:
-    """Read and check so many mutated configurations; return how many were accepted."""
-    rng, kinds, before = random.Random(seed), examples(), sorted(os.listdir(Path.cwd()))
+def configurations(count: int, seed: int, folder: Path) -> int:
+    """Read and check so many mutated configurations in an empty folder, the current one; return how many were accepted."""
+    assert Path.cwd() == folder
+    rng, kinds = random.Random(seed), examples()
     accepted = 0
     for number in range(count):
         kind, content = rng.choice(kinds)
         tried = mutated(content, rng)
         accepted += watched(lambda k=kind, c=tried: checked(from_dict(k, c)), (seed, number))
-    assert sorted(os.listdir(Path.cwd())) == before
+    assert os.listdir(folder) == []
     return accepted

@@ -15,8 +15,9 @@ def test_the_examples_are_valid():
         assert watched(lambda k=kind, c=content: checked(from_dict(k, c)), kind)
 
 
-def test_mutated_configurations_are_refused_in_words():
-    accepted = configurations(200, seed=1)
+def test_mutated_configurations_are_refused_in_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    accepted = configurations(200, seed=1, folder=tmp_path)
     assert 0 < accepted < 100  # most mutations break something, and some do not matter
 
 
