@@ -31,14 +31,14 @@ __all__ = ["MODES", "Effective", "effective", "source", "state", "using"]
 
 
 def eligible(value: Any, low: Any, stretch: Any) -> Any:
-    """Advance eligibility traces of each weight in a compiled loop; None where the loop in torch has to run."""
+    """Advance eligibility traces in a compiled loop; None where the loop in torch has to run."""
     mode = present().mode
-    few = value.numel() * len(stretch.columns) < FEW and mode == "auto"
+    few = stretch.columns.numel() * stretch.signal.shape[2] < FEW and mode == "auto"
     if few or mode == "plain" or absent() is not None:
         return None
-    from sandbox.kernels.eligibility import credited
+    from sandbox.kernels.eligibility import moved
 
-    return credited(value, low, stretch)
+    return moved(value, low, stretch)
 
 
 traces.FUSED.append(eligible)

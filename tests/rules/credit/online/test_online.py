@@ -13,6 +13,8 @@ import rules.windows
 from rules.contract import Batch
 from rules.credit.bptt import BPTT
 from rules.credit.online import Online, traces
+from rules.credit.online.walk import Walk
+from rules.forward import leaves
 from rules.models.admission import UnfitModel
 from rules.objectives import OBJECTIVES
 from sandbox.neurons import ALIF, LIF, EscapeLIF, LeakyIntegrator
@@ -462,43 +464,54 @@ def test_regression_at_every_step():
     assert distance(assigned(Online(filter="readout"), model, given, loss).grads, wanted) < EXACT
 
 
-def forgets_bias(now, e, stretch, t, some, after, whole=traces.advanced):
-    """Each weight's own traces, in which the bias was not felt before."""
-    now[..., 4] = 0
-    return whole(now, e, stretch, t, some, after)
+def forgets_bias(value, low, stretch, whole=traces.advanced):
+    """A bias is not felt after its step."""
+    after, low, grad = whole(value, low, stretch)
+    felt = stretch.signal if stretch.leak is None else traces.discounted(stretch.signal, stretch.leak)
+    grad[:, 4] = (felt * stretch.local.shown[-1]).sum((0, 1, 3))
+    return after, low, grad
 
 
-def forgets_gain(now, e, stretch, t, some, after, whole=traces.advanced):
-    """Each weight's own traces, with a gain of 1 in place of 1 - alpha."""
+def forgets_gain(value, low, stretch, whole=traces.advanced):
+    """The gain is 1 in place of 1 - alpha."""
     local = stretch.local._replace(driven=torch.ones_like(stretch.local.driven))
-    return whole(now, e, stretch._replace(local=local), t, some, after)
+    constants = stretch.alike and stretch.alike._replace(driven=torch.ones_like(stretch.alike.driven))
+    return whole(value, low, stretch._replace(local=local, alike=constants))
 
 
-def shares_no_bias(value, columns, constants, whole=traces.filtered):
-    after, rows = whole(value, columns, constants)
-    rows[0, ..., 4] = 0
-    return after, rows
+def forgets_traces(value, low, stretch, whole=traces.advanced):
+    """A trace starts anew with every few steps."""
+    return whole(torch.zeros_like(value), low, stretch)
 
 
-def shares_no_gain(value, columns, constants, whole=traces.filtered):
-    return whole(value, columns, constants._replace(driven=torch.ones_like(constants.driven)))
+def forgets_the_filter(value, low, stretch, whole=traces.advanced):
+    """What is behind the filter starts anew with every few steps."""
+    return whole(value, None, stretch)
 
 
-@pytest.mark.parametrize(
-    ("neuron", "name", "broken"),
-    [
-        (LIF(), "advanced", forgets_bias),
-        (LIF(), "advanced", forgets_gain),
-        (LIF(reset="subtract"), "filtered", shares_no_bias),
-        (LIF(reset="subtract"), "filtered", shares_no_gain),
-    ],
-)
-def test_a_broken_trace_is_caught(neuron, name, broken, monkeypatch):
+@pytest.mark.parametrize("broken", [forgets_bias, forgets_gain, forgets_traces, forgets_the_filter])
+@pytest.mark.parametrize("neuron", [LIF(), LIF(reset="subtract")], ids=["own traces", "shared traces"])
+def test_a_broken_trace_is_caught(neuron, broken, monkeypatch):
     model, given = net(neuron, (6,)), batch()
     wanted = by_autograd(model, given, set())
     assert distance(assigned(Online(filter="readout"), model, given).grads, wanted) < EXACT
-    monkeypatch.setattr(traces, name, broken)
+    monkeypatch.setattr(traces, "advanced", broken)
     assert distance(assigned(Online(filter="readout"), model, given).grads, wanted) > 1e-2
+
+
+@pytest.mark.parametrize("steps", [1, 7, 20])
+@pytest.mark.parametrize("name", ["LIF", "LIF, subtract", "CubaLIF"])
+@pytest.mark.parametrize(
+    "rule", [Online(filter="readout"), Online(trace="step"), Online(filter="next", rate=0.1)], ids=str
+)
+def test_how_many_steps_are_computed_together_changes_nothing(rule, name, steps, monkeypatch):
+    model, given = net(NEURONS[name]), batch()
+    wanted = assigned(rule, model, given)
+    monkeypatch.setattr(Walk, "steps", steps)
+    found = assigned(rule, model, given)
+    assert distance(found.grads, wanted.grads) < EXACT
+    for one, other in zip(leaves(found.carry.traces), leaves(wanted.carry.traces), strict=True):
+        assert float((one - other).norm()) <= EXACT * float(other.norm())
 
 
 def test_one_copy_of_the_spike_would_miss_adaptation():
