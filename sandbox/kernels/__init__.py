@@ -50,6 +50,7 @@ def source(
     dtype: torch.dtype = torch.float64,
     record: tuple[str, ...] = (),
     backend: str = "numba",
+    derivatives: bool = False,
 ) -> str:
     """Return the Python source of a neuron's forward and backward kernel, as numba or Triton compiles it.
 
@@ -59,6 +60,8 @@ def source(
         dtype: of the currents, float64 by default.
         record: names of the state variables that the kernel records; none by default.
         backend: "numba", by default, or "triton".
+        derivatives: whether to add the forward kernel whose outputs include the derivatives of a step, as online
+            rules run it; False by default.
 
     Raises:
         RuntimeError: if a neuron has no kernel; the message names the reason.
@@ -66,4 +69,4 @@ def source(
     """
     from sandbox.kernels.listing import listing
 
-    return listing(neuron, dt, dtype, record, backend)
+    return listing(neuron, dt, dtype, record, backend, derivatives)

@@ -8,6 +8,7 @@ depend on the number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -199,12 +200,12 @@ def moved(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved | None:
     if any(part.dtype != value.dtype or part.device.type != "cpu" for part in tensors):
         return None
     channels = stretch.signal.shape[2]
-    own, behind = value.shape[-1] == channels and stretch.alike is None, stretch.leak is not None
+    own, behind = value.shape[-1] == channels, stretch.leak is not None
     grad = value.new_zeros(value.shape[3], channels)
     fresh = low is None and not bool(distinct(value).any())
     value = value.contiguous()
     if behind and low is None:
-        low = empty((len(value), *value.shape[2:4], channels), value).zero_()
+        low = zeros((len(value), *value.shape[2:4], channels), value)
     held = value.new_empty(0, 0, 0, 0) if low is None else low
     number = value.numpy().dtype.type
     leak = number(0 if stretch.leak is None else float(stretch.leak))
@@ -220,6 +221,12 @@ def moved(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved | None:
         assert stretch.alike is not None
         value = filtered(value[..., 0], stretch.columns, stretch.alike)[0][..., None]
     return value, low, grad.T
+
+
+@torch.library.custom_op("sandbox::zeros", mutates_args=())
+def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return zeros in memory that an earlier array has left; an operator, so that memory in use is counted by torch."""
+    return empty(shape, like).zero_()
 
 
 def cells_last(part: Tensor) -> Array:

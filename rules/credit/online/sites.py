@@ -40,23 +40,20 @@ class Site(NamedTuple):
         carry: tuple[Any, Tensor | None] = self.layer.cells.rest(currents[None])  # type: ignore[operator]
         return carry
 
-    def run(self, currents: Tensor, carry: Any, heard: bool = True) -> tuple[Tensor, Any, Tensor | None, Local]:
+    def run(self, currents: Tensor, carry: Any, heard: bool = True) -> tuple[Tensor, Any, Local]:
         """Run the cells over currents `[T, B, *out]` of the synapse; without `heard` they do not hear each other.
 
-        Returns: The output, the carry, what the cells heard of each other `[T, B, N]`, and their derivatives, in which
-        T and B are axes of their own.
+        Returns: The output, the carry, and their derivatives, in which T and B are axes of their own.
         """
         cells: Any = self.layer.cells
-        path = cells.path(currents, carry) if heard and hasattr(cells, "path") else None
-        if path is not None:
-            output, after, total, before = path
-            hears = None if carry[1] is None else torch.cat([carry[1][None], output[:-1]])
-            return output, after, hears, self.at_once(total, map_tensors(lambda part: part.flatten(0, 1), before))
+        found = cells.linearised(currents, carry) if heard and hasattr(cells, "linearised") else None
+        if found is not None:
+            known: tuple[Tensor, Any, Local] = found
+            return known
         state, shown = carry
-        states, totals, outputs, received = [], [], [], []
+        states, totals, outputs = [], [], []
         for current in currents.unbind(0):
             if heard and self.recurrent is not None:
-                received.append(shown)
                 current = current + self.recurrent(shown)
             states.append(state)
             totals.append(current)
@@ -64,7 +61,7 @@ class Site(NamedTuple):
             outputs.append(output)
             shown = None if shown is None else output
         local = self.derivatives(torch.stack(totals), states)
-        return torch.stack(outputs), (state, shown), torch.stack(received) if received else None, local
+        return torch.stack(outputs), (state, shown), local
 
     def derivatives(self, totals: Tensor, states: list[Any]) -> Local:
         """Return the derivatives of all steps; of all at once where each part of the state has one entry a cell."""

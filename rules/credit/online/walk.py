@@ -19,7 +19,7 @@ from rules.forward import fold, leaves, map_tensors, steps_from
 from rules.models.admission import UnfitModel
 from rules.seeds import seeded
 
-STEPS = 24  # at most at a time
+STEPS = 34  # at most at a time
 
 
 class Carried(NamedTuple):
@@ -34,11 +34,19 @@ class Moment(NamedTuple):
 
     site: Site
     x: Tensor  # its input [T, B, *in]
-    currents: Tensor  # of its synapse alone, with a graph to `x` where errors go down
-    columns: Tensor  # what entered each weight, [T, B, L, K]
+    currents: Tensor | None  # of its synapse alone, with a graph to `x`; None where no error goes down
+    last: Tensor | None  # what its cells put out before the first step [B, N], if they hear each other
     local: Local  # derivatives, [..., T, B, *out]
     output: Tensor  # [T, B, *out]
     carry: Any
+
+    @property
+    def columns(self) -> Tensor:
+        """What entered each weight, `[T, B, L, K]`; computed at each access."""
+        last = self.last
+        if last is None:
+            return self.site.columns(self.x, None)
+        return self.site.columns(self.x, last[None] if len(self.x) == 1 else torch.cat([last[None], self.output[:-1]]))
 
     @property
     def places(self) -> Local:
@@ -102,13 +110,16 @@ class Walk:
 
     def moment(self, site: Site, x: Tensor, carry: Any) -> Moment:
         """Run a layer."""
+        below = self.down and site is not self.sites[self.first]
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_(self.down and site is not self.sites[self.first])
+            leaf = x.detach().requires_grad_(below)
             currents = fold(site.layer.synapse, leaf)
-        output, after, heard, local = site.run(currents.detach(), carry or site.rest(currents[0].detach()))
+        carry = carry or site.rest(currents[0].detach())
+        output, after, local = site.run(currents.detach(), carry)
         if self.rule.own_recurrence and site.recurrent is not None:
             local = own_weight(site.recurrent.weight.diagonal(), local)
-        return Moment(site, leaf, currents, site.columns(x, heard), local, output, after)
+        last = None if site.recurrent is None else carry[1]
+        return Moment(site, leaf, currents if below else None, last, local, output, after)
 
     @property
     def down(self) -> bool:
@@ -138,7 +149,7 @@ class Walk:
             kept, mean = self.averaged(number, moment, kept)
             if self.down and number > self.first:
                 slope = moment.local.shown[-1] if mean is None else mean.reshape(moment.output.shape)
-                (signals[number - 1],) = torch.autograd.grad(moment.currents, moment.x, signals[number] * slope)
+                signals[number - 1] = passed_down(moment, signals[number] * slope)
             stretch = Stretch(
                 moment.columns,
                 moment.places,
@@ -277,6 +288,13 @@ class Walk:
         return found
 
 
+def passed_down(moment: Moment, error: Tensor, again: bool = False) -> Tensor:
+    """Return what an error of the currents is at the input of a layer; the graph is kept to be used `again`."""
+    assert moment.currents is not None
+    (found,) = torch.autograd.grad(moment.currents, moment.x, error, retain_graph=again)
+    return found
+
+
 def own_weight(back: Tensor, local: Local) -> Local:
     """Return derivatives that include a cell's recurrent weight to itself, its last output a further variable."""
     driven = torch.cat([local.driven, local.shown[-1:]])
@@ -295,7 +313,7 @@ def constants_of(site: Site, currents: Tensor) -> Linear:
         UnfitModel: if cells integrate in another way.
     """
     rows = torch.stack([torch.zeros_like(currents)] * 2 + [currents] * 2)
-    output, _, _, local = site.run(rows, (site.rest(currents)[0], None), heard=False)
+    output, _, local = site.run(rows, (site.rest(currents)[0], None), heard=False)
     quiet = (output == 0).flatten()
     quiet = quiet if bool(quiet.any()) else torch.ones_like(quiet)
     kept, driven = local.kept.flatten(2)[..., quiet], local.driven.flatten(1)[:, quiet]
