@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rules.credit.online.traces import Moved, Stretch, distinct, filtered
+from rules.credit.online.traces import Moved, Stretch, distinct, settled
 from sandbox.machine.memory import empty
 from sandbox.machine.threads import share_out
 from sandbox.synapses.kernels import compiled
@@ -219,7 +219,7 @@ def moved(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved | None:
     share_out(some, channels)
     if not own:
         assert stretch.alike is not None
-        value = filtered(value[..., 0], stretch.columns, stretch.alike)[0][..., None]
+        value = settled(value[..., 0], stretch.columns, stretch.alike)[..., None]
     return value, low, grad.T
 
 

@@ -136,7 +136,7 @@ def by_products(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved:
             after.append(at_end(None, ends, None, 1.0))
         return torch.stack(after, 1), low, grad
     assert stretch.alike is not None
-    return filtered(value[..., 0], columns, stretch.alike)[0][..., None], low, grad
+    return settled(value[..., 0], columns, stretch.alike)[..., None], low, grad
 
 
 def backwards(local: Local, worth: Tensor | None, ends: Tensor) -> tuple[Tensor, Tensor]:
@@ -276,6 +276,17 @@ def filtered(value: Tensor, columns: Tensor, constants: Linear) -> tuple[Tensor,
         else:
             torch.add(driven[:, t], torch.tensordot(constants.kept, now, 1), out=after)
     return last.movedim(0, 1), rows
+
+
+def settled(value: Tensor, columns: Tensor, constants: Linear) -> Tensor:
+    """Return the shared traces `[B, k, L, K]` after the steps."""
+    driven = constants.driven.reshape(-1, 1, 1)
+    for pre in columns[:, :, None].unbind(0):
+        if len(driven) == 1:
+            value = torch.addcmul(driven * pre, constants.kept, value)
+        else:
+            value = torch.einsum("ij,bjlk->bilk", constants.kept, value) + driven * pre
+    return value
 
 
 def product(weights: Tensor, rows: Tensor) -> Tensor:
