@@ -223,7 +223,7 @@ def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
 
 
 OverProcesses = Literal["mean", "sum", "draws"]
-Continues = Literal["no", "state", "traces"]
+Continues = Literal["no", "pass", "state", "traces"]
 Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
 
 ANSWERS = {
@@ -251,11 +251,12 @@ class CreditRule(ABC):
     keys of ANSWERS: what must be true of a model, or the rule is wrong and must refuse it. `over_processes` says how
     the processes of a `rules.Team` share a step: the credit of the batch is the "mean" of those of its shares, weighted
     by samples, or their "sum"; by "draws" each process takes the whole batch, and the rule divides what it draws.
-    `continues` says what the carry of a `Credit` holds: nothing ("no"), the model's state, with credit cut between
-    windows ("state"), or also the rule's traces, so that the credits of windows add up to that of the whole where the
-    weights stand still ("traces"). What belongs to the samples travels in the carry, and a batch without one is a new
-    sequence; what belongs to the model, such as feedback weights, is the rule's state. `detaches` names what the credit
-    leaves out of the gradient (keys of DETACHMENTS): `exact` then means autograd on the graph without it.
+    `continues` says what the carry of a `Credit` holds: nothing ("no"); nothing, or the model's state, but every pass
+    begins at the carry of the batch ("pass"); the model's state, with credit cut between windows ("state"); or also the
+    rule's traces, so that the credits of windows add up to that of the whole where the weights stand still ("traces").
+    What belongs to the samples travels in the carry, and a batch without one is a new sequence; what belongs to the
+    model, such as feedback weights, is the rule's state. `detaches` names what the credit leaves out of the gradient
+    (keys of DETACHMENTS): `exact` then means autograd on the graph without it.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

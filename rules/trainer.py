@@ -38,7 +38,7 @@ from rules.state import from_plain, to_plain
 from rules.team import ALONE, Team
 from rules.untouched import untouched
 from rules.updates import Updates
-from rules.windows import joined, require_alone, windows
+from rules.windows import continued, joined, require_alone, windows
 
 UNSEEN = "this trainer has not seen a batch, which shows what it trains: trainer.begin(batch)"
 
@@ -392,7 +392,8 @@ class Trainer:
     def _ask(self, objective: Objective, batch: Batch, rng: torch.Generator) -> Credit:
         # so that stochastic units draw from the rule's generator, also in passes that a rule makes as any caller would
         with self._rounding(), differentiating(generator=rng):
-            return self.rule.credit.assign(self.model, objective, batch, self.state, rng)
+            credit = self.rule.credit.assign(self.model, objective, batch, self.state, rng)
+            return credit if self.rule.every is None else continued(self.rule.credit, self.model, batch, credit)
 
     def _agree(self, batch: Batch) -> None:
         """Raise, in all processes of a team, if they would not learn what one process learns."""

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Credit, Objective, Run
-from rules.forward import leaves, pieces, samples, shapes
+from rules.contract import Batch, Cost, Credit, CreditRule, Objective, Run
+from rules.forward import leaves, pieces, run_model, samples, shapes
+from rules.metering import Meter
 from rules.objectives.around import Around
 from rules.recipes import LearningRule
 from rules.team import Team
@@ -70,6 +72,21 @@ def require_alone(rule: LearningRule, accumulate: int, team: Team) -> None:
         f"every={rule.every} updates the weights inside a sequence, which a team of processes cannot do: leave every "
         "None, or let one process learn"
     )
+
+
+def continued(rule: CreditRule, model: nn.Module, batch: Batch, credit: Credit) -> Credit:
+    """Return a credit with the carry from which the sequence continues; of a rule that has none, by a pass of its own.
+
+    >>> from rules.check import toy
+    >>> from rules.credit.zero_order import SPSA
+    >>> continued(SPSA(), toy.recurrent(), toy.batch(), Credit({}, (), 0.0, Cost())).cost.forwards
+    1
+    """
+    if rule.continues != "pass" or credit.carry is not None:
+        return credit
+    with torch.no_grad(), Meter(model) as meter:
+        carry = run_model(model, batch).carry
+    return credit._replace(carry=carry, cost=credit.cost + meter.cost(forwards=1, backwards=0))
 
 
 def joined(credits: Sequence[Credit]) -> Credit:

@@ -59,7 +59,7 @@ class LearningRule:
             raise ValueError(f"every={self.every}: {error}") from error
         if self.credit.continues == "no":
             raise ValueError(
-                f"every={self.every}: {type(self.credit).__name__} begins every batch at rest, and cannot go on where "
+                f"every={self.every}: {type(self.credit).__name__} learns from whole sequences, and cannot go on where "
                 'a window ends; use a rule that can, such as rules.make("eprop") or rules.make("tet"), or every=None'
             )
 

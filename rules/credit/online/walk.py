@@ -1,7 +1,7 @@
 """One pass through time: layer by layer over a few steps at a time, and what these steps add to the gradient.
 
-A step's credit depends on that step and on traces of earlier ones. That several steps are computed together changes
-nothing but the time it takes.
+A step's credit depends on that step and on traces of earlier ones. That several steps are computed together, and their
+sums in another order, changes nothing but rounding and the time it takes.
 """
 
 from __future__ import annotations
