@@ -18,7 +18,7 @@ from torch import Tensor
 from rules.credit.online.traces import Moved, Stretch, distinct, settled
 from sandbox.machine.memory import empty
 from sandbox.machine.threads import share_out
-from sandbox.synapses.kernels import compiled
+from sandbox.synapses.kernels import accumulate, compiled
 
 Array = np.ndarray[Any, Any]
 WIDTH = 256  # cells whose rows stay in the cache together
@@ -95,47 +95,76 @@ def _worth(
 
 @compiled
 def _before(
-    k: int,
-    value: Array,
-    low: Array,
+    traces: Array,
+    first: int,
     bars: Array,
     felt: Array,
     share: float,
     behind: int,
     own: int,
-    at: tuple[int, int, int],
     total: Array,
+    low: Array,
     past: Array,
 ) -> None:
-    """Add what the traces of input k before the stretch are worth; `share` is what the filter keeps of its own."""
-    b, place, first = at
-    count, n = past.shape
-    some = slice(first, first + n)
+    """Add what the traces of an input before the stretch, `[k, 1 or C]`, are worth: to `total`, `low`, and themselves.
+
+    `total` is the gradient, `low` what is behind the filter, and `share` how much of it is kept.
+    """
     if behind:
-        filtered = low[b, place, k, some]
-        for c in range(n):
-            total[c] += felt[0, c] * filtered[c]
-            filtered[c] *= share
-    if own:
-        past[:] = value[b, :, place, k, some]
-        value[b, :, place, k, some] = 0
+        for c in range(len(low)):
+            total[c] += felt[0, c] * low[c]
+            low[c] *= share
+    count, n = past.shape
     for i in range(count):
         if not own:
-            _scaled(total, value[b, i, place, k, 0], bars[0, i])
+            _scaled(total, traces[i, 0], bars[0, i])
             if behind:
-                _scaled(low[b, place, k, some], value[b, i, place, k, 0], bars[1, i])
+                _scaled(low, traces[i, 0], bars[1, i])
             continue
+        past[i] = traces[i, first : first + n]
+        traces[i, first : first + n] = 0
         _weighted(total, past[i], bars[0, i])
         if behind:
-            _weighted(low[b, place, k, some], past[i], bars[1, i])
+            _weighted(low, past[i], bars[1, i])
+    for i in range(count if own else 0):
         for j in range(count):
-            _weighted(value[b, j, place, k, some], past[i], bars[1 + behind + j, i])
+            _weighted(traces[j, first : first + n], past[i], bars[1 + behind + j, i])
+
+
+@compiled
+def _sorted(bits: Array, row: Array, start: Array, found: Array, step: Array, weight: Array) -> None:
+    """Find the entries of inputs `[T, K]` that are not zero, sorted by input: k has `start[k]` to `start[k + 1]`.
+
+    The search has no branch, because spikes are unpredictable: every position is written, and overwritten by the next
+    one unless it is active. `bits` are the same inputs as integers.
+    """
+    steps, width = row.shape
+    m = 0
+    for t in range(steps):
+        each = bits[t]
+        for k in range(width):
+            found[m] = t * width + k
+            m += each[k] != 0
+    start[:] = 0
+    for e in range(m):
+        start[found[e] % width + 1] += 1
+    for k in range(width):
+        start[k + 1] += start[k]
+    for e in range(m):
+        t, k = found[e] // width, found[e] % width
+        step[start[k]] = t
+        weight[start[k]] = row[t, k]
+        start[k] += 1
+    for k in range(width, 0, -1):
+        start[k] = start[k - 1]
+    start[0] = 0
 
 
 @compiled
 def _advance(
     value: Array,
     low: Array,
+    bits: Array,
     columns: Array,
     kept: Array,
     driven: Array,
@@ -152,41 +181,43 @@ def _advance(
     """Advance the traces of cells `first` to `last`, and add their gradient to `grad` `[K, C]`.
 
     `value` is `[B, k, L, K, C or 1]`, `low` `[B, L, K, C]`, `columns` `[T, B, L, K]`, `signal` `[T, B, L, C]`;
-    derivatives are `[..., T, B, L, C]`, or 1 for T, B or L. `fresh` says that there is nothing before.
+    derivatives are `[..., T, B, L, C]`, or 1 for T, B or L. If `fresh`, nothing was before, and `low` and the traces of
+    each weight have not been written yet.
     """
     steps, samples, places, width = columns.shape
     count, n = value.shape[1], last - first
     number = 1 + behind + count * own
     rows, bars = np.empty((number, steps, n), value.dtype), np.empty((number, count, n), value.dtype)
     spare, felt = np.empty((count, n), value.dtype), np.empty((2, n), value.dtype)
-    past, inputs = np.empty((count, n), value.dtype), np.empty((width, steps), value.dtype)
+    past, sums = np.empty((count, n), value.dtype), np.zeros((width, n), value.dtype)
     share = np.ones(1, value.dtype)[0]
     for _ in range(steps):
         share *= leak
-    active = np.empty(steps, np.int64)
+    start, found = np.empty(width + 1, np.int64), np.empty(steps * width + 1, np.int32)
+    step, weight = np.empty(steps * width, np.int32), np.empty(steps * width, value.dtype)
     for b in range(samples):
         for place in range(places):
             at = (b, place, first)
             _worth(kept, driven, shown, signal, leak, behind, own, at, rows, bars, spare, felt)
             felt[0] *= leak
-            for t in range(steps):
-                for k in range(width):
-                    inputs[k, t] = columns[t, b, place, k]
+            _sorted(bits[:, b, place], columns[:, b, place], start, found, step, weight)
             for k in range(width):
-                total = grad[k, first:last]
+                behind_k = low[b, place, k, first:last] if behind else spare[0]
                 if not fresh:
-                    _before(k, value, low, bars, felt, share, behind, own, at, total, past)
-                m = 0
-                for t in range(steps):
-                    active[m] = t
-                    m += inputs[k, t] != 0
-                for e in range(m):
-                    t = active[e]
-                    _scaled(total, inputs[k, t], rows[0, t])
+                    traces = value[b, :, place, k]
+                    _before(traces, first, bars, felt, share, behind, own, sums[k], behind_k, past)
+                else:
                     if behind:
-                        _scaled(low[b, place, k, first:last], inputs[k, t], rows[1, t])
+                        behind_k[:] = 0
                     for i in range(count if own else 0):
-                        _scaled(value[b, i, place, k, first:last], inputs[k, t], rows[1 + behind + i, t])
+                        value[b, i, place, k, first:last] = 0
+                accumulate(rows[0], step, weight, start[k], start[k + 1], sums[k])
+                if behind:
+                    accumulate(rows[1], step, weight, start[k], start[k + 1], behind_k)
+                for i in range(count if own else 0):
+                    each = value[b, i, place, k, first:last]
+                    accumulate(rows[1 + behind + i], step, weight, start[k], start[k + 1], each)
+    grad[:, first:last] += sums
 
 
 def moved(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved | None:
@@ -203,14 +234,18 @@ def moved(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved | None:
     own, behind = value.shape[-1] == channels, stretch.leak is not None
     grad = value.new_zeros(value.shape[3], channels)
     fresh = low is None and not bool(distinct(value).any())
-    value = value.contiguous()
+    value = room(value.shape, value) if own and fresh else value.contiguous()
     if behind and low is None:
-        low = zeros((len(value), *value.shape[2:4], channels), value)
+        low = room((len(value), *value.shape[2:4], channels), value)
+        if not fresh:
+            low.zero_()
     held = value.new_empty(0, 0, 0, 0) if low is None else low
     number = value.numpy().dtype.type
     leak = number(0 if stretch.leak is None else float(stretch.leak))
     arrays = [cells_last(part) for part in (*stretch.local, stretch.signal)]
-    given = (value.numpy(), held.numpy(), stretch.columns.detach().contiguous().numpy(), *arrays)
+    columns = stretch.columns.detach().contiguous()
+    bits = columns.view(torch.int32 if value.dtype == torch.float32 else torch.int64)
+    given = (value.numpy(), held.numpy(), bits.numpy(), columns.numpy(), *arrays)
 
     def some(first: int, last: int) -> None:
         for start in range(first, last, WIDTH):
@@ -223,10 +258,10 @@ def moved(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved | None:
     return value, low, grad.T
 
 
-@torch.library.custom_op("sandbox::zeros", mutates_args=())
-def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Return zeros in memory that an earlier array has left; an operator, so that memory in use is counted by torch."""
-    return empty(shape, like).zero_()
+@torch.library.custom_op("sandbox::room", mutates_args=())
+def room(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Return memory that an earlier array has left; an operator, so that what is in use is counted as torch counts."""
+    return empty(shape, like)
 
 
 def cells_last(part: Tensor) -> Array:

@@ -17,6 +17,7 @@ from sandbox.kernels.sequence import found_for, run
 from sandbox.kernels.trace.derived import STEADY, Derived, derived
 from sandbox.kernels.trace.plan import Body
 from sandbox.kernels.trace.structure import Structure
+from sandbox.machine.memory import empty
 from sandbox.neurons.stepping import differentiable
 
 
@@ -70,7 +71,7 @@ def filled(more: Derived, outputs: Sequence[Tensor], one: Local, shape: torch.Si
         ]
         if all(kind in (None, STEADY) for kind in kinds):
             return torch.stack(values)[:, None].expand(len(values), *shape)
-        return torch.stack([value.expand(shape) for value in values])
+        return torch.stack([value.expand(shape) for value in values], out=empty((len(values), *shape), values[0]))
 
     k = len(rows) - 1
     kept = part([(i, j) for i in range(k) for j in range(k)]).unflatten(0, (k, k))

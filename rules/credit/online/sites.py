@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -89,10 +89,11 @@ class Site(NamedTuple):
 
         return differentiated(step, currents, cells.unpacked(states))
 
-    def columns(self, x: Tensor, heard: Tensor | None) -> Tensor:
+    def columns(self, x: Tensor, *heard: Tensor) -> Tensor:
         """Return what enters each weight, `[T, B, L, K]`: L places that share the weights, K weights of one cell.
 
-        The last entries belong to the bias, which always receives 1, and to the recurrent weights.
+        The last entries belong to the bias, which always receives 1, and to the recurrent weights, which receive
+        `heard`, tensors of consecutive steps.
         """
         steps, x = x.shape[:2], x.flatten(0, 1)
         for module in self.before:
@@ -101,16 +102,14 @@ class Site(NamedTuple):
             one = self.weigh.weight
             each = torch.eye(one[0].numel(), dtype=x.dtype, device=x.device).view(-1, *one.shape[1:])
             x = self.weigh._conv_forward(x, each, None)  # patches, one channel an entry
-        parts = [x, torch.ones_like(x[:, :1])] if biased(self.weigh) else [x]
-        if x.ndim == 2 and not self.behind and heard is not None:
-            dense: Tensor = torch.cat([*parts, heard.flatten(0, 1)], 1).unflatten(0, steps)
-            return dense[:, :, None]
-        x = torch.cat(parts, 1)
+        if x.ndim == 2 and not self.behind:
+            return dense(x.unflatten(0, steps), biased(self.weigh), heard)
+        x = torch.cat([x, torch.ones_like(x[:, :1])], 1) if biased(self.weigh) else x
         for module in self.behind:
             x = module(x)
         found = x[:, None] if x.ndim == 2 else x.flatten(2).transpose(1, 2)
         found = found.unflatten(0, steps)
-        return found if heard is None else torch.cat([found, heard[:, :, None]], 3)
+        return torch.cat([found, torch.cat(heard)[:, :, None]], 3) if heard else found
 
     def linear(self, change: Tensor) -> Tensor:
         """Return what a change of the input changes of the currents, `[B, *in]` to `[B, *out]`, without the bias."""
@@ -143,6 +142,22 @@ class Site(NamedTuple):
         """Return the trainable parameters of the synapse and the recurrent weights, by name."""
         modules = [self.weigh, *([] if self.recurrent is None else [self.recurrent])]
         return {self.names[id(p)]: p for module in modules for p in module.parameters() if p.requires_grad}
+
+
+def dense(x: Tensor, bias: bool, heard: Sequence[Tensor]) -> Tensor:
+    """Return `[T, B, 1, K]`: an input `[T, B, N]`, 1 for a bias, and what consecutive steps `heard`."""
+    if not bias and not heard:
+        return x[:, :, None]
+    n = x.shape[2]
+    found = x.new_empty(*x.shape[:2], n + bias + (heard[0].shape[-1] if heard else 0))
+    found[..., :n] = x
+    if bias:
+        found[..., n] = 1
+    start = 0
+    for part in heard:
+        found[start : start + len(part), :, n + bias :] = part
+        start += len(part)
+    return found[:, :, None]
 
 
 def biased(module: nn.Module) -> bool:

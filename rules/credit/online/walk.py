@@ -19,7 +19,7 @@ from rules.forward import fold, leaves, map_tensors, steps_from
 from rules.models.admission import UnfitModel
 from rules.seeds import seeded
 
-STEPS = 34  # at most at a time
+STEPS = 50  # at most at a time
 
 
 class Carried(NamedTuple):
@@ -43,10 +43,10 @@ class Moment(NamedTuple):
     @property
     def columns(self) -> Tensor:
         """What entered each weight, `[T, B, L, K]`; computed at each access."""
-        last = self.last
-        if last is None:
-            return self.site.columns(self.x, None)
-        return self.site.columns(self.x, last[None] if len(self.x) == 1 else torch.cat([last[None], self.output[:-1]]))
+        heard = [] if self.last is None else [self.last[None]]
+        if heard and len(self.x) > 1:
+            heard.append(self.output[:-1])
+        return self.site.columns(self.x, *heard)
 
     @property
     def places(self) -> Local:
