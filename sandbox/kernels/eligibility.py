@@ -102,6 +102,7 @@ def _before(
     share: float,
     behind: int,
     own: int,
+    keep: int,
     total: Array,
     low: Array,
     past: Array,
@@ -113,20 +114,22 @@ def _before(
     if behind:
         for c in range(len(low)):
             total[c] += felt[0, c] * low[c]
+        for c in range(len(low) if keep else 0):
             low[c] *= share
     count, n = past.shape
     for i in range(count):
         if not own:
             _scaled(total, traces[i, 0], bars[0, i])
-            if behind:
+            if behind and keep:
                 _scaled(low, traces[i, 0], bars[1, i])
             continue
         past[i] = traces[i, first : first + n]
-        traces[i, first : first + n] = 0
         _weighted(total, past[i], bars[0, i])
-        if behind:
+        if behind and keep:
             _weighted(low, past[i], bars[1, i])
-    for i in range(count if own else 0):
+        if keep:
+            traces[i, first : first + n] = 0
+    for i in range(count if own and keep else 0):
         for j in range(count):
             _weighted(traces[j, first : first + n], past[i], bars[1 + behind + j, i])
 
@@ -174,6 +177,7 @@ def _advance(
     fresh: int,
     behind: int,
     own: int,
+    keep: int,
     grad: Array,
     first: int,
     last: int,
@@ -182,11 +186,11 @@ def _advance(
 
     `value` is `[B, k, L, K, C or 1]`, `low` `[B, L, K, C]`, `columns` `[T, B, L, K]`, `signal` `[T, B, L, C]`;
     derivatives are `[..., T, B, L, C]`, or 1 for T, B or L. If `fresh`, nothing was before, and `low` and the traces of
-    each weight have not been written yet.
+    each weight have not been written yet. Unless `keep`, both stay as they are.
     """
     steps, samples, places, width = columns.shape
     count, n = value.shape[1], last - first
-    number = 1 + behind + count * own
+    number = 1 + (behind + count * own) * keep
     rows, bars = np.empty((number, steps, n), value.dtype), np.empty((number, count, n), value.dtype)
     spare, felt = np.empty((count, n), value.dtype), np.empty((2, n), value.dtype)
     past, sums = np.empty((count, n), value.dtype), np.zeros((width, n), value.dtype)
@@ -198,20 +202,22 @@ def _advance(
     for b in range(samples):
         for place in range(places):
             at = (b, place, first)
-            _worth(kept, driven, shown, signal, leak, behind, own, at, rows, bars, spare, felt)
+            _worth(kept, driven, shown, signal, leak, behind * keep, own * keep, at, rows, bars, spare, felt)
             felt[0] *= leak
             _sorted(bits[:, b, place], columns[:, b, place], start, found, step, weight)
             for k in range(width):
                 behind_k = low[b, place, k, first:last] if behind else spare[0]
                 if not fresh:
                     traces = value[b, :, place, k]
-                    _before(traces, first, bars, felt, share, behind, own, sums[k], behind_k, past)
-                else:
+                    _before(traces, first, bars, felt, share, behind, own, keep, sums[k], behind_k, past)
+                accumulate(rows[0], step, weight, start[k], start[k + 1], sums[k])
+                if not keep:
+                    continue
+                if fresh:
                     if behind:
                         behind_k[:] = 0
                     for i in range(count if own else 0):
                         value[b, i, place, k, first:last] = 0
-                accumulate(rows[0], step, weight, start[k], start[k + 1], sums[k])
                 if behind:
                     accumulate(rows[1], step, weight, start[k], start[k + 1], behind_k)
                 for i in range(count if own else 0):
@@ -230,32 +236,40 @@ def moved(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved | None:
         return None
     if any(part.dtype != value.dtype or part.device.type != "cpu" for part in tensors):
         return None
-    channels = stretch.signal.shape[2]
+    channels, keep = stretch.signal.shape[2], not stretch.last
     own, behind = value.shape[-1] == channels, stretch.leak is not None
-    grad = value.new_zeros(value.shape[3], channels)
     fresh = low is None and not bool(distinct(value).any())
-    value = room(value.shape, value) if own and fresh else value.contiguous()
-    if behind and low is None:
-        low = room((len(value), *value.shape[2:4], channels), value)
+    traces, held = value, low
+    if not keep:
+        traces = distinct(value)
+        own, behind = traces.shape[-1] == channels, low is not None
+    elif own and fresh:
+        traces = room(value.shape, value)
+    traces = traces.contiguous()
+    if behind and held is None:
+        held = room((len(value), *value.shape[2:4], channels), value)
         if not fresh:
-            low.zero_()
-    held = value.new_empty(0, 0, 0, 0) if low is None else low
-    number = value.numpy().dtype.type
-    leak = number(0 if stretch.leak is None else float(stretch.leak))
-    arrays = [cells_last(part) for part in (*stretch.local, stretch.signal)]
+            held.zero_()
+    grad = value.new_zeros(value.shape[3], channels)
     columns = stretch.columns.detach().contiguous()
     bits = columns.view(torch.int32 if value.dtype == torch.float32 else torch.int64)
-    given = (value.numpy(), held.numpy(), bits.numpy(), columns.numpy(), *arrays)
+    filtered = value.new_empty(0, 0, 0, 0) if held is None else held.contiguous()
+    tables = [part.numpy() for part in (traces, filtered, bits, columns)]
+    tables += [cells_last(part) for part in (*stretch.local, stretch.signal)]
+    leak = tables[0].dtype.type(0 if stretch.leak is None else float(stretch.leak))
+    how = (leak, int(fresh), int(behind), int(own), int(keep), grad.numpy())
 
     def some(first: int, last: int) -> None:
         for start in range(first, last, WIDTH):
-            _advance(*given, leak, int(fresh), int(behind), int(own), grad.numpy(), start, min(start + WIDTH, last))
+            _advance(*tables, *how, start, min(start + WIDTH, last))
 
     share_out(some, channels)
+    if not keep:
+        return value, low, grad.T
     if not own:
         assert stretch.alike is not None
-        value = settled(value[..., 0], stretch.columns, stretch.alike)[..., None]
-    return value, low, grad.T
+        traces = settled(value[..., 0], stretch.columns, stretch.alike)[..., None]
+    return traces, held if held is None else filtered, grad.T
 
 
 @torch.library.custom_op("sandbox::room", mutates_args=())

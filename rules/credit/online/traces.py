@@ -34,6 +34,26 @@ class Kept(NamedTuple):
     low: Tensor | None = None  # [B, L, K, C], the trace behind the filter; C is 1 where all cells share it
     mean: Tensor | None = None  # [B, C, L], the averaged surrogate
     weight: Tensor | None = None  # [B], how much of the past is in it
+    owed: Stretch | None = None  # the last steps, which are added to trace and filter when the sequence goes on
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the traces, with what is owed added."""
+        value, low = self.value, self.low
+        if self.owed is not None:
+            columns, signal = self.owed.columns[0], self.owed.signal[0]
+            value = begun(self, self.owed)
+            if self.owed.alike is None:
+                value = value.expand(*value.shape[:-1], signal.shape[1])
+            if self.owed.leak is not None:
+                low = columns[..., None].expand(*columns.shape, signal.shape[1])
+        held = (value, low, self.mean, self.weight)
+        return sum(part.numel() * part.element_size() for part in held if part is not None)
+
+    def unshared(self) -> Kept:
+        """Return the same with copies of what is overwritten when the sequence goes on."""
+        value, low = (None if part is None else part.clone() for part in (self.value, self.low))
+        return self._replace(value=value, low=low)
 
 
 class Stretch(NamedTuple):
@@ -46,6 +66,7 @@ class Stretch(NamedTuple):
     constants: Linear | None  # of cells that leak at one rate
     alike: Linear | None = None  # how states are kept and driven in these steps, if all cells do it alike
     mean: Tensor | None = None  # [T, B, C, L]  the surrogate averaged over time, in place of that of the step
+    last: bool = False  # whether only the gradient is wanted, because the call ends here
 
 
 Moved = tuple[Tensor, Tensor | None, Tensor]  # a trace, that behind the filter, and a gradient [C, K]
@@ -81,12 +102,11 @@ class PerSynapse(Trace):
     """
 
     def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
-        value, channels = begun(kept, stretch), stretch.signal.shape[2]
+        kept = paid(kept)
+        value = spread(begun(kept, stretch), stretch)
         e = moved_by(stretch, value) if moved else None
-        if value.shape[-1] < channels and stretch.alike is None:
-            value = value.expand(*value.shape[:-1], channels)
         value, low, grad = advanced(value, kept.low, stretch)
-        return kept._replace(value=value, low=low), grad, e
+        return kept._replace(owed=stretch) if stretch.last else kept._replace(value=value, low=low), grad, e
 
     def operations(self, stretch: Stretch) -> int:
         count, behind = len(stretch.local.driven), stretch.leak is not None
@@ -94,6 +114,20 @@ class PerSynapse(Trace):
         if stretch.alike is not None:
             return stretch.columns.numel() * (count**2 + 1) + each * behind
         return each * ((count + 1) ** 2 + behind)
+
+
+def paid(kept: Kept) -> Kept:
+    """Return what is kept, with the steps that it owes added."""
+    if kept.owed is None:
+        return kept
+    stretch = kept.owed._replace(last=False)
+    value, low, _ = advanced(spread(begun(kept, stretch), stretch), kept.low, stretch)
+    return kept._replace(value=value, low=low, owed=None)
+
+
+def spread(value: Tensor, stretch: Stretch) -> Tensor:
+    """Return traces that all cells share as one for each cell, if these steps set cells apart."""
+    return value if stretch.alike is not None else value.expand(*value.shape[:-1], stretch.signal.shape[2])
 
 
 def advanced(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved:
@@ -111,7 +145,6 @@ def by_products(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved:
     local, columns, signal = stretch.local, stretch.columns, stretch.signal
     count, length = len(local.driven), len(columns)
     none = signal.new_zeros(count, *signal.shape[1:])
-    own = value.shape[-1] == signal.shape[2]
 
     def at_end(worth: Tensor | None, ends: Tensor, held: Tensor | None, share: Tensor | float) -> Tensor:
         rows, bars = backwards(local, worth, ends)
@@ -123,12 +156,14 @@ def by_products(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved:
     later = signal if stretch.leak is None else discounted(signal, stretch.leak)
     rows, bars = backwards(local, later, none)
     grad = product(rows, columns) + weighed(bars, value)
+    if stretch.leak is not None and low is not None:
+        grad = grad + weighed((stretch.leak * later[0])[None], low[:, None])
+    if stretch.last:
+        return value, low, grad
     if stretch.leak is not None:
-        if low is not None:
-            grad = grad + weighed((stretch.leak * later[0])[None], low[:, None])
         powers = stretch.leak ** torch.arange(length - 1, -1, -1, device=signal.device)
         low = at_end(powers.to(signal).reshape(-1, 1, 1, 1).expand_as(signal), none, low, stretch.leak**length)
-    if own:
+    if value.shape[-1] == signal.shape[2]:
         after = []
         for number in range(count):
             ends = none.clone()
@@ -244,7 +279,7 @@ def constant(stretch: Stretch, constants: Linear) -> Stretch:
     kept, driven, shown = stretch.local
     pairs = zip(constants, (kept, driven), strict=True)
     kept, driven = (part.reshape(*part.shape, 1, 1, 1, 1).expand_as(like) for part, like in pairs)
-    return stretch._replace(local=Local(kept, driven, shown), alike=constants)
+    return stretch._replace(local=Local(kept, driven, shown), alike=constants, last=False)
 
 
 def alike(local: Local) -> Linear | None:

@@ -92,7 +92,7 @@ class Walk:
     def run(self, carry: Any) -> Carried:
         """Take all steps from a carry: None, that of a model, or that of an online rule."""
         now = carry if isinstance(carry, Carried) else Carried(carry)
-        now = now._replace(traces=map_tensors(torch.clone, now.traces))  # which are overwritten
+        now = now._replace(traces=tuple(unshared(each) for each in now.traces))
         start = 0
         for length in lengths(len(self.x), self.steps):
             now = self.advance(start, length, now)
@@ -158,6 +158,7 @@ class Walk:
                 self.constants[number],
                 alike(moment.places) if self.rule.trace == "synapse" else None,
                 mean,
+                start + len(signals[number]) == len(self.x),
             )
             penalised = bool(self.rule.rate) and number < self.top
             kept, grad, e = self.trace.credited(kept, stretch, penalised)
@@ -338,5 +339,11 @@ def lengths(steps: int, most: int) -> list[int]:
 
 
 def bytes_of(traces: Any) -> int:
-    """Return the bytes of traces."""
-    return sum(part.numel() * part.element_size() for part in leaves(traces))
+    """Return the bytes of traces that the next step of a sequence needs."""
+    parts = [each.bytes if isinstance(each, Kept) else sum(leaf.nbytes for leaf in leaves(each)) for each in traces]
+    return sum(parts)
+
+
+def unshared(trace: Any) -> Any:
+    """Return a trace that may be overwritten."""
+    return trace.unshared() if isinstance(trace, Kept) else map_tensors(torch.clone, trace)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rules.contract import Local
 from rules.credit.online import Online, traces
-from rules.credit.online.traces import Stretch, by_products, constant
+from rules.credit.online.traces import Kept, PerSynapse, Stretch, by_products, constant, paid
 from sandbox import kernels
 from sandbox.neurons import LIF, CubaLIF
 from tests.rules.credit.online.nets import assigned, batch, distance, net
@@ -83,8 +83,22 @@ def loop(value, low, stretch):
 def test_both_ways_are_the_recursion(count, places, leak, alike, own, begun, density, seed):
     some = case(count, places, leak, alike, own, density=density, seed=seed, begun=begun)
     wanted = by_steps(*some)
-    agree(by_products(*some), wanted)
-    agree(loop(*some), wanted)
+    for way in (by_products, loop):
+        agree(way(*some), wanted)
+        value, low, stretch = some
+        assert agree(way(value, low, stretch._replace(last=True))[2:], wanted[2:]) is None
+
+
+def test_what_a_call_owes_is_added_when_the_sequence_goes_on():
+    """The traces are those of a call that adds its last steps at once, and count as many bytes."""
+    value, low, stretch = case(2, 1, True)
+    trace, kept = PerSynapse(), Kept(value, low)
+    at_once, grad, _ = trace.credited(kept, stretch, False)
+    later, same, _ = trace.credited(kept.unshared(), stretch._replace(last=True), False)
+    assert later.bytes == at_once.bytes
+    agree((same,), (grad,))
+    agree((paid(later).value, paid(later).low), (at_once.value, at_once.low))
+    assert torch.equal(later.value, value)
 
 
 @pytest.mark.parametrize("alike", [False, True])
