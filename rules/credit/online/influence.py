@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rules.contract import Local
 from rules.credit.online.sites import Site, placed
-from rules.credit.online.walk import Moment, Walk, passed_down
+from rules.credit.online.walk import Moment, Walk, added, passed_down
 
 
 class Influence(Walk):
@@ -92,7 +92,7 @@ class Influence(Walk):
         parts = self.total.split(self.sizes)
         found = dict(self.others)
         for site, part in zip(self.sites, parts, strict=True):
-            found |= site.gradients(part.reshape(-1, site.width()))
+            added(found, site.gradients(part.reshape(-1, site.width())))
         return found
 
 

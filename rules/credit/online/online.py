@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
 from rules.credit.online.influence import Influence, RankOne
 from rules.credit.online.legal import WHOLE, require_legal
+from rules.credit.online.plain import probe, require_plain
 from rules.credit.online.sites import Site, sites
 from rules.credit.online.walk import Walk, bytes_of
+from rules.draws import scale
 from rules.fields import at_least, check_fields
 from rules.following import followed
 from rules.forward import require_tensor
@@ -135,13 +137,15 @@ class Online(CreditRule):
             return {}
         weight = read_out(sites(model))
         seed = torch.randint(2**62, (), generator=rng)
-        return {"seed": seed, "scale": weight.detach().double().square().mean().sqrt().cpu()}
+        return {"seed": seed, "scale": torch.tensor(scale(weight), dtype=torch.float64)}
 
     def confirm(self, model: nn.Module, batch: Batch) -> None:
-        """Raise UnfitModel where cells see each other, or do not integrate linearly and the trace needs it."""
+        """Raise UnfitModel for a model that is more than its layers, and where cells see each other."""
+        places, rows = sites(model), arranged(model, require_tensor(batch.x, type(self).__name__))
+        require_plain(model, places, rows)
         with torch.no_grad(), self._differentiating(torch.Generator().manual_seed(0)):
-            x = first_step(model, batch)
-            for site in sites(model):
+            x = probe(rows)[-1]
+            for site in places:
                 currents = site.layer.synapse(x)
                 state, _ = site.rest(currents)
                 cells: Any = site.layer.cells
@@ -162,11 +166,12 @@ class Online(CreditRule):
         views = objective.views(batch, rng)
         x = arranged(model, require_tensor(views.x, type(self).__name__))
         places = sites(model)
-        with torch.no_grad(), Meter(model, objective) as meter, self._differentiating(rng):
+        with torch.no_grad(), self._differentiating(rng):
             kind = {"influence": Influence, "rank_one": RankOne}.get(self.trace, Walk)
             walk = kind(self, places, x, objective, views, self._followed(places, state), rng)
-            carry = walk.run(views.carry)
-            grads = walk.gradients()
+            with Meter(model, objective) as meter:
+                carry = walk.run(views.carry)
+                grads = walk.gradients()
         meter.add(**walk.work)
         known = self.parameters(model) | own_parameters(objective)
         cost = meter.cost(forwards=1, backwards=1) + Cost(trace_bytes=bytes_of(carry.traces))
@@ -184,6 +189,11 @@ class Online(CreditRule):
             return dict(state)
         name, now = places[-2].name if len(places) > 1 else "", read_out(places)
         moved = {}
+        if name in state and state[name].numel() != now.numel():
+            raise UnfitModel(
+                f'signal="adaptive" follows a read-out with a weight for each cell below, and {places[-1].name} has '
+                'other weights, as behind nn.AvgPool2d: let nn.Flatten alone stand before them, or use signal="random"'
+            )
         if name in state:
             old = state["read-out"].reshape(state[name].shape)
             moved[name] = followed(state[name], now.reshape(old.shape), old, self.decay)
@@ -210,8 +220,3 @@ def arranged(model: nn.Module, x: Tensor) -> Tensor:
     """Return an input with the shape of a sample that the model declares."""
     shape = shape_of(model)
     return x if shape is None else x.reshape(*x.shape[:2], *shape)
-
-
-def first_step(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the first step of an input."""
-    return arranged(model, require_tensor(batch.x, "an online rule"))[0]

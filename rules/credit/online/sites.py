@@ -35,6 +35,11 @@ class Site(NamedTuple):
         """The weights from the cells to themselves."""
         return cast("nn.Linear | None", self.layer.cells.recurrent)
 
+    @property
+    def ones(self) -> bool:
+        """Whether there is a bias, of the synapse or of the recurrent weights, which always receives 1."""
+        return biased(self.weigh) or (self.recurrent is not None and biased(self.recurrent))
+
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """Return the carry before the first step, for currents `[B, *out]`."""
         carry: tuple[Any, Tensor | None] = self.layer.cells.rest(currents[None])  # type: ignore[operator]
@@ -103,8 +108,8 @@ class Site(NamedTuple):
             each = torch.eye(one[0].numel(), dtype=x.dtype, device=x.device).view(-1, *one.shape[1:])
             x = self.weigh._conv_forward(x, each, None)  # patches, one channel an entry
         if x.ndim == 2 and not self.behind:
-            return dense(x.unflatten(0, steps), biased(self.weigh), heard)
-        x = torch.cat([x, torch.ones_like(x[:, :1])], 1) if biased(self.weigh) else x
+            return dense(x.unflatten(0, steps), self.ones, heard)
+        x = torch.cat([x, torch.ones_like(x[:, :1])], 1) if self.ones else x
         for module in self.behind:
             x = module(x)
         found = x[:, None] if x.ndim == 2 else x.flatten(2).transpose(1, 2)
@@ -128,15 +133,17 @@ class Site(NamedTuple):
         """Return the number of weights of one cell, K in `columns`."""
         weight = cast("Tensor", self.weigh.weight)
         recurrent = 0 if self.recurrent is None else self.recurrent.weight.shape[1]
-        return weight[0].numel() + biased(self.weigh) + recurrent
+        return weight[0].numel() + self.ones + recurrent
 
     def gradients(self, matrix: Tensor) -> dict[str, Tensor]:
         """Return the gradients of the trainable parameters, by name, from one of `[C, K]`, in the order of columns."""
-        weight = cast("Tensor", self.weigh.weight)
-        held = [weight, *([cast("Tensor", self.weigh.bias)] if biased(self.weigh) else [])]
-        held += [] if self.recurrent is None else [self.recurrent.weight]
-        parts = matrix.split([1 if p.ndim == 1 else p[0].numel() for p in held], 1)
-        return {self.names[id(p)]: g.reshape(p.shape) for p, g in zip(held, parts, strict=True) if p.requires_grad}
+        weight, recurrent = cast("Tensor", self.weigh.weight), self.recurrent
+        widths = [weight[0].numel(), int(self.ones), 0 if recurrent is None else recurrent.weight.shape[1]]
+        own, bias, back = matrix.split(widths, 1)
+        found = [(weight, own), (self.weigh.bias, bias)]
+        found += [] if recurrent is None else [(recurrent.weight, back), (recurrent.bias, bias)]
+        held = [(p, g) for p, g in found if isinstance(p, Tensor) and p.requires_grad]
+        return {self.names[id(p)]: g.reshape(p.shape) for p, g in held}
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters of the synapse and the recurrent weights, by name."""
@@ -200,7 +207,26 @@ def sites(model: nn.Module) -> list[Site]:
                 "rules.make('bptt') needs none of them"
             )
         found.append(Site(name, cells, *split(cells.synapse, name), names))
+        require_own(found[-1])
     return found
+
+
+def require_own(site: Site) -> None:
+    """Raise UnfitModel for weights that are no parameters of the model, or recurrent ones that are no matrix."""
+    recurrent: Any = site.layer.cells.recurrent
+    if recurrent is not None and not isinstance(recurrent, nn.Linear):
+        raise UnfitModel(
+            f"the cells of {site.name} hear each other through a {type(recurrent).__name__}, and a trace belongs to "
+            "one weight: use nn.Linear(n, n, bias=False), or rules.make('bptt')"
+        )
+    for module in (site.weigh, recurrent):
+        if module is not None and id(module.weight) not in site.names:
+            raise UnfitModel(
+                f"a weight of {site.name} is computed from other parameters, as by weight_norm or pruning, and a trace "
+                "belongs to one weight: make it a parameter again with "
+                "torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.prune.remove, or use "
+                "rules.make('bptt')"
+            )
 
 
 CELLS = ("recurrent", "rest", "advance", "unpacked", "packed")

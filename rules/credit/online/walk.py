@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rules.contract import Batch, Local, Objective, Run, own_parameters
+from rules.credit.online.plain import probe
 from rules.credit.online.sites import Site, placed
 from rules.credit.online.traces import TRACES, Kept, Linear, Stretch, alike
 from rules.forward import fold, leaves, map_tensors, steps_from
@@ -27,6 +28,7 @@ class Carried(NamedTuple):
 
     model: Any
     traces: tuple[Any, ...] = ()
+    of: tuple[Any, ...] = ()  # trace and filter of the rule
 
 
 class Moment(NamedTuple):
@@ -91,7 +93,14 @@ class Walk:
 
     def run(self, carry: Any) -> Carried:
         """Take all steps from a carry: None, that of a model, or that of an online rule."""
-        now = carry if isinstance(carry, Carried) else Carried(carry)
+        own = (self.rule.trace, self.rule.filter, self.rule.own_recurrence)
+        now = carry if isinstance(carry, Carried) else Carried(carry, of=own)
+        if now.of != own:
+            raise ValueError(
+                f"the carry has traces of Online(trace={now.of[0]!r}, filter={now.of[1]!r}), and this rule is "
+                f"Online(trace={own[0]!r}, filter={own[1]!r}): continue a sequence with the rule that began it, or "
+                "begin anew with carry=None"
+            )
         now = now._replace(traces=tuple(unshared(each) for each in now.traces))
         start = 0
         for length in lengths(len(self.x), self.steps):
@@ -106,7 +115,7 @@ class Walk:
             moments.append(self.moment(site, x, None if carry.model is None else carry.model[number]))
             x = moments[-1].output
         traces = self.learn(start, moments, carry.traces)
-        return Carried(tuple(moment.carry for moment in moments), traces)
+        return Carried(tuple(moment.carry for moment in moments), traces, carry.of)
 
     def moment(self, site: Site, x: Tensor, carry: Any) -> Moment:
         """Run a layer."""
@@ -255,24 +264,25 @@ class Walk:
         """Return how much the filter behind a layer's traces keeps in a step; None for no filter."""
         if self.rule.filter is None or number == self.top:
             return None
-        constants = self.constants[self.top if self.rule.filter == "readout" else number + 1]
+        above = self.top if self.rule.filter == "readout" else number + 1
+        constants = self.constants[above]
         assert constants is not None
-        return constants.kept.diagonal()[constants.driven.abs().argmax()]
+        return pole(constants, self.sites[above].name)
 
     def found_constants(self) -> list[Linear | None]:
-        """Return the constants of the layers whose cells must leak at one rate, found with the first step."""
+        """Return the constants of the layers whose cells must leak at one rate."""
         low, linear = self.rule.filter, self.rule.trace == "presynaptic"
-        needed = [
+        wanted = [
             linear or (low == "readout" and number == self.top) or (low == "next" and number > 0)
             for number in range(len(self.sites))
         ]
-        found, x = [], self.x[0]
-        for site, wanted in zip(self.sites, needed, strict=True):
-            if not any(needed):
-                return [None] * len(self.sites)
-            currents = site.layer.synapse(x)
-            found.append(constants_of(site, currents) if wanted else None)
-            x = torch.zeros_like(currents)
+        if not any(wanted):
+            return [None] * len(self.sites)
+        found, x = [], probe(self.x)
+        for site, needed in zip(self.sites, wanted, strict=True):
+            currents = fold(site.layer.synapse, x)
+            found.append(constants_of(site, currents) if needed else None)
+            x = currents.sign().relu()  # as if all that are driven fired
         return found
 
     def gradients(self) -> dict[str, Tensor]:
@@ -285,8 +295,14 @@ class Walk:
                 away = self.fired[number] / rows - self.rule.target_rate
                 total = total + self.rule.rate * torch.einsum("cl,clk->ck", away, self.moved[number] / rows)
                 self.loss += self.rule.rate * away.square().sum() / 2
-            found |= site.gradients(total)
+            added(found, site.gradients(total))
         return found
+
+
+def added(total: dict[str, Tensor], more: dict[str, Tensor]) -> None:
+    """Add gradients by name; layers may share weights."""
+    for name, g in more.items():
+        total[name] = total[name] + g if name in total else g
 
 
 def passed_down(moment: Moment, error: Tensor, again: bool = False) -> Tensor:
@@ -307,25 +323,44 @@ def own_weight(back: Tensor, local: Local) -> Local:
 def constants_of(site: Site, currents: Tensor) -> Linear:
     """Return the constants of cells that integrate linearly.
 
-    Derivatives are compared in four steps from rest: between cells, and for no current and the given currents. Cells
-    that fired are left out, whose reset is not part of the leak.
+    Derivatives are compared between cells, and between no current and given ones, step by step from rest. Cells that
+    fired are left out, whose reset is not part of the leak.
 
     Raises:
         UnfitModel: if cells integrate in another way.
     """
-    rows = torch.stack([torch.zeros_like(currents)] * 2 + [currents] * 2)
-    output, _, local = site.run(rows, (site.rest(currents)[0], None), heard=False)
+    rows = torch.cat([torch.zeros_like(currents[:2]), currents])
+    output, _, local = site.run(rows, (site.rest(currents[0])[0], None), heard=False)
     quiet = (output == 0).flatten()
     quiet = quiet if bool(quiet.any()) else torch.ones_like(quiet)
     kept, driven = local.kept.flatten(2)[..., quiet], local.driven.flatten(1)[:, quiet]
     first = Linear(kept[..., 0], driven[:, 0])
+    near = torch.finfo(kept.dtype).eps ** 0.5
     for part, wanted in ((kept, first.kept), (driven, first.driven)):
-        if not torch.allclose(part, wanted[..., None], rtol=1e-4, atol=1e-6):  # to the round-off of float32
+        if not torch.allclose(part, wanted[..., None], rtol=near, atol=near * float(wanted.abs().amax())):
             raise UnfitModel(
                 f"the cells of {site.name} do not leak at one constant rate, so that no filter of their input is their "
                 'past: use rules.make("ostl") or rules.make("eprop", filter=None), whose traces follow any cell'
             )
     return first
+
+
+def pole(constants: Linear, name: str) -> Tensor:
+    """Return the leak of cells with a single pole; raise UnfitModel for cells that filter their input twice.
+
+    >>> pole(Linear(torch.tensor([[0.9]]), torch.tensor([0.1])), "layers.1")
+    tensor(0.9000)
+    """
+    driven = constants.driven.nonzero().flatten()
+    at = int(driven[0]) if len(driven) else 0
+    column = constants.kept[:, at].clone()
+    column[at] = 0
+    if len(driven) != 1 or bool(column.any()):
+        raise UnfitModel(
+            f"the cells of {name} filter their input by more than one time constant, and a trace is filtered by one: "
+            "use a read-out such as sandbox.neurons.LeakyIntegrator, or filter=None"
+        )
+    return constants.kept[at, at]
 
 
 def lengths(steps: int, most: int) -> list[int]:
