@@ -26,6 +26,7 @@ from sandbox.kernels.launch.backends import Effective, effective, state
 from sandbox.machine.compiled import absent
 
 FEW = 2**22  # entries of traces times steps that the loop in torch takes before a compiled one is loaded
+NARROW = 32  # cells that share their inputs, below which a matrix product is faster than the loop
 
 __all__ = ["MODES", "Effective", "effective", "source", "state", "using"]
 
@@ -33,8 +34,8 @@ __all__ = ["MODES", "Effective", "effective", "source", "state", "using"]
 def eligible(value: Any, low: Any, stretch: Any) -> Any:
     """Advance eligibility traces in a compiled loop; None where the loop in torch has to run."""
     mode = present().mode
-    few = stretch.columns.numel() * stretch.signal.shape[2] < FEW and mode == "auto"
-    if few or mode == "plain" or absent() is not None:
+    few = stretch.columns.numel() * stretch.signal.shape[2] < FEW or stretch.signal.shape[2] < NARROW
+    if (few and mode == "auto") or mode == "plain" or absent() is not None:
         return None
     from sandbox.kernels.eligibility import moved
 

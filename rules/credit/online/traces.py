@@ -259,8 +259,10 @@ class Momentary(Trace):
     """
 
     def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
-        grad = torch.einsum("tbcl,tblk->ck", stretch.signal * stretch.local.shown[-1], stretch.columns)
-        return kept, grad, None
+        count = len(stretch.local.driven)
+        forgets = Linear(stretch.signal.new_zeros(count, count), stretch.signal.new_zeros(count))
+        now = constant(stretch, forgets)._replace(leak=None, last=True)
+        return kept, advanced(begun(kept, stretch), None, now)[2], None
 
     def operations(self, stretch: Stretch) -> int:
         return 0
