@@ -1,4 +1,4 @@
-"""Online rules of braintrace on the network of `online.py`, for `python benchmarks/online.py --peer PYTHON`.
+"""Online rules of braintrace on the network of `online.py`, for `python benchmarks/online.py 9 PYTHON`.
 
 Runs in an environment of its own that has braintrace and JAX on the CPU; prints the median seconds of a gradient, its
 compilation apart, for each of the algorithms in the arguments.
@@ -63,7 +63,6 @@ def seconds(name: str, options: dict[str, object], rounds: int) -> float:
 
     @brainstate.transform.jit
     def gradient(x: jax.Array) -> object:
-        brainstate.nn.reset_all_states(model, batch_size=BATCH) if hasattr(model, "reset_state") else None
         return learner.etrace_grad(x, step_fn=loss)
 
     jax.block_until_ready(gradient(x))
@@ -79,4 +78,5 @@ if __name__ == "__main__":
     brainstate.environ.set(dt=1.0 * u.ms)
     rounds = int(sys.argv[1])
     wanted = sys.argv[2:] or list(ALGORITHMS)
-    print(json.dumps({name: seconds(*ALGORITHMS[name], rounds) for name in wanted}))
+    found: dict[str, object] = {name: seconds(*ALGORITHMS[name], rounds) for name in wanted}
+    print(json.dumps(found | {"version": braintrace.__version__}))
