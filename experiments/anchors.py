@@ -1,6 +1,6 @@
 """Run published experiments on cue accumulation: after how many updates is the error at most 0.07, as published?
 
-python experiments/anchors.py [NAME ...] [--seeds N]     # configurations of published/; without names, those in USUAL
+python experiments/anchors.py [NAME ...] [--seeds N] [--jobs N]     # all configurations of published/, or some
 
 Stores table, curves and provenance in results/NAME/, and in reached.json the updates after which the validation error
 was first at most 0.07, with the errors on the test set after the last one, seed by seed.
@@ -21,23 +21,24 @@ from sandbox.config.reading import from_dict
 from sandbox.machine.files import write_json
 from sandbox.runs.finished import FinishedRun, by_rule
 
-USUAL = ("cue_accumulation_frenkel", "cue_accumulation_frenkel_10ms", "cue_accumulation_bellec_10ms")
+PUBLISHED = HERE / "published"
 ERROR = 0.07  # at which the published runs stop
 
 
 def main() -> None:
     parser = ArgumentParser(description="run published experiments on cue accumulation")
-    parser.add_argument("names", nargs="*", default=USUAL)
+    parser.add_argument("names", nargs="*", default=sorted(each.stem for each in PUBLISHED.glob("*.yaml")))
     parser.add_argument("--seeds", type=int, help="in place of those of the configuration")
+    parser.add_argument("--jobs", type=int, default=2, help="number of processes")
     given = parser.parse_args()
     done: list[tuple[str, Path, str]] = []
     for name in given.names:
-        config = HERE / "published" / f"{name}.yaml"
+        config = PUBLISHED / f"{name}.yaml"
         plan = from_dict(Comparison, yaml.safe_load(config.read_text()))
         plan = plan if given.seeds is None else replace(plan, seeds=given.seeds)
         title = config.read_text().splitlines()[0][2:]
         folder = RUNS / plan.identity
-        done.append((name, folder, f"{title}\n\n{format_table(compare(plan, folder, jobs=1))}"))
+        done.append((name, folder, f"{title}\n\n{format_table(compare(plan, folder, jobs=given.jobs))}"))
     option = "" if given.seeds is None else f" --seeds {given.seeds}"
     for name, folder, text in done:  # stored last, so that no run sees a revision with changed files
         found = {rule: reached(runs) for rule, runs in by_rule(compared_runs(folder)).items()}
