@@ -9,10 +9,14 @@ import pytest
 import torch
 
 from rules.contract import Batch
+from rules.credit.bptt import BPTT
+from rules.objectives import OBJECTIVES
 from sandbox.config.registry import Choice
+from sandbox.tasks.cue_accumulation import CueAccumulation
 from tests.conftest import ROOT
 
 NETWORKS = ROOT / "experiments" / "published" / "networks.py"
+RESULTS = ROOT / "experiments" / "results"
 INPUTS, STEPS = 40, 400
 
 
@@ -90,3 +94,29 @@ def test_the_penalty_is_that_of_eprop():
     run = model(x, record=True)
     away = run.traces[0].post.mean((0, 1)) - 0.01
     assert rates(run, Batch(x)).item() == pytest.approx(away.square().sum().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["bellec", "frenkel"])
+def test_without_the_reset_the_gradient_of_bptt_explodes(name):
+    """Why their configurations do not detach it, which BPTT does by default."""
+    data = CueAccumulation(train=4).load()
+    x, y = (part.transpose(0, 1) for part in data.train.take(torch.arange(4), torch.Generator()))
+    model, given = made(name).float(), Batch(x, targets=y)
+    norms = []
+    for detached in (False, True):
+        credit = BPTT(detach_reset=detached)
+        grads = credit.assign(model, OBJECTIVES["ce_rate"](), given, (), torch.Generator()).grads
+        norms.append(grads["layers.0.cells.recurrent.weight"].norm().item())
+    assert norms[0] < 10
+    assert norms[1] > 1e5
+
+
+@pytest.mark.parametrize(
+    "path", [*RESULTS.glob("cue_accumulation_*/table.txt"), RESULTS / "nearness" / "nearness.md"], ids=str
+)
+def test_the_documented_rows_are_those_that_were_printed(path):
+    documented = (ROOT / "docs" / "results.md").read_text()
+    rows = [line.partition("` | ")[2] or line for line in path.read_text().splitlines() if line.startswith("| ")][2:]
+    assert rows
+    for row in rows:
+        assert row in documented, row
