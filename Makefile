@@ -57,6 +57,8 @@ bench-gpu: $(READY) ## kernels by Triton on a CUDA device; writes its section of
 evidence: $(READY) ## the comparisons that the README quotes, into experiments/results/
 	$(BIN)/python experiments/evidence.py
 	$(BIN)/python experiments/memory.py
+	$(BIN)/python experiments/nearness.py
+	$(BIN)/python experiments/anchors.py
 
 lint: $(READY) ## ruff, and mypy in strict mode
 	$(BIN)/ruff check .

@@ -49,7 +49,7 @@ def main(names: list[str]) -> None:
     if not names or GRID in names:
         done += grid()
     for name, folder, text in done:  # stored last, so that no run sees a revision with changed files
-        keep(name, folder, text)
+        keep(name, folder, text, f"python experiments/evidence.py {name.partition('/')[0]}")
 
 
 def grid() -> list[tuple[str, Path, str]]:
@@ -62,8 +62,8 @@ def grid() -> list[tuple[str, Path, str]]:
     return [(GRID, folder, format_overall(overall)), *tables]
 
 
-def keep(name: str, folder: Path, text: str) -> None:
-    """Copy what the README quotes; for parts of a grid only the figures of learning and cost."""
+def keep(name: str, folder: Path, text: str, command: str) -> Path:
+    """Copy what the README quotes, with the command that made it; of a part, only figures of learning and cost."""
     write_report(folder)
     kept = HERE / "results" / name
     kept.mkdir(parents=True, exist_ok=True)
@@ -71,10 +71,10 @@ def keep(name: str, folder: Path, text: str) -> None:
     for file in (folder / each for each in ("table.json", "overall.json", "table.csv", *drawn)):
         if file.exists():
             shutil.copy(file, kept)
-    command = f"python experiments/evidence.py {name.partition('/')[0]}"
     write_json(kept / "provenance.json", {"command": command, **read_json(folder / "provenance.json")})
     (kept / "table.txt").write_text(f"{text}\n")
     print(f"{name}: {text}\n")
+    return kept
 
 
 if __name__ == "__main__":

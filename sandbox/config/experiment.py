@@ -55,8 +55,9 @@ class NetworkConfig:
         neuron: the neuron of hidden layers.
         readout: the neuron of the last layer.
         dt: time step [ms].
-        rate: firing probability per step that initial weights are scaled to.
-        model: a function `(shape, classes, *, seed, ...)` that returns a module; the other settings then stay away.
+        rate: firing probability per step that initial weights are scaled to; None keeps them as drawn.
+        model: a function `(shape, classes, *, seed, ...)` that returns a module; the other settings then stay away,
+            but for `rate: null`.
         readout_noise: standard deviation with which signals are read (`sandbox.NoisyReadout`).
 
     Raises:
@@ -70,7 +71,7 @@ class NetworkConfig:
     neuron: Choice = Choice("lif", {"tau_mem": 5.0})
     readout: Choice = Choice("leaky_integrator", {"tau_mem": 5.0})
     dt: float = 1.0
-    rate: float = 0.4
+    rate: float | None = 0.4
     model: Choice | None = None
     readout_noise: float = 0.0
 
@@ -81,11 +82,14 @@ class NetworkConfig:
                 raise ValueError(f"hidden[{number}]={layer}: give at most {MOST_UNITS} units, and at least 1")
         if not self.dt > 0:
             raise ValueError(f"dt={self.dt}: give a time step in ms, above 0")
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"rate={self.rate}: give a firing probability per step, above 0 and at most 1")
+        if self.rate is not None and not 0 < self.rate <= 1:
+            raise ValueError(
+                f"rate={self.rate}: give a firing probability per step, above 0 and at most 1, or null to scale nothing"
+            )
         if not self.readout_noise >= 0:
             raise ValueError(f"readout_noise={self.readout_noise}: give a standard deviation, at least 0")
-        given = [name for name in changed(self) if name not in ("model", "readout_noise")]
+        kept = {"model", "readout_noise", *(["rate"] if self.rate is None else [])}
+        given = [name for name in changed(self) if name not in kept]
         if self.model is not None and given:
             raise ValueError(
                 f"network.model={self.model.name!r} brings its own layers: leave out {', '.join(given)}, or give what "

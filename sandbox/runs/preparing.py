@@ -45,8 +45,8 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     """Build the trainer and the loader of the training samples.
 
     Weights are drawn from the seed on the CPU, so that they are the same on every device, and moved; those of spiking
-    networks are then scaled on the first batch. Runs that differ only in the rule start from the same weights and see
-    the same batches.
+    networks are then scaled on the first batch, unless the configuration keeps them. Runs that differ only in the rule
+    start from the same weights and see the same batches.
 
     Raises:
         ValueError: for an encoder that does not fit the samples, a schedule or an accumulation that does not fit into
@@ -57,7 +57,7 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
     train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
     inner = network.inner if isinstance(network, NoisyReadout) else network
-    if isinstance(inner, Network):
+    if isinstance(inner, Network) and experiment.network.rate is not None:
         first: Batch = next(iter(train))
         calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
     trainer = Trainer(

@@ -49,9 +49,22 @@ def test_a_configured_model_is_made_for_its_data_and_read_with_noise():
     assert [tuple(w.shape) for w in weights(trainer.model)] == [(6, 5), (3, 6)]
 
 
+@pytest.mark.parametrize(("rate", "kept"), [(None, True), (0.4, False)])
+def test_weights_stay_as_drawn_where_the_rate_is_none(rate, kept):
+    network = NetworkConfig(model=Choice("recurrent", {"units": [6]}), rate=rate)
+    data = Dataset(*[Split(torch.rand(12, 5), torch.arange(12) % 3)] * 3, 3)
+    trainer, _ = prepare(Experiment(network=network, batch_size=4, seed=3), data)
+    drawn = network.make((5,), 3, seed=3)
+    assert torch.equal(weights(trainer.model)[0], weights(drawn)[0]) is kept
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (
+            lambda: NetworkConfig(rate=0.1, model=Choice("recurrent")),
+            "'recurrent' brings its own layers: leave out rate",
+        ),
         (
             lambda: NetworkConfig([20], model=Choice("perceptron")),
             "'perceptron' brings its own layers: leave out hidden",
