@@ -50,12 +50,18 @@ def windows(rule: LearningRule, batch: Batch) -> Iterator[tuple[Objective, Batch
 
 
 def require_time(every: int, batch: Batch) -> None:
-    """Raise ValueError for an input without an axis of time."""
+    """Raise ValueError for an input without an axis of time, or for targets of another number of steps."""
     for leaf in leaves(batch.x):
         if leaf.ndim < 2 or leaf.shape[1] != samples(batch):
             raise ValueError(
                 f"every={every} cuts sequences [T, B, ...] along time, and this input has shape {shapes(batch.x)} for "
                 f"{samples(batch)} samples: give it time, as sandbox.tasks.encode does, or leave every None"
+            )
+        if batch.targets is not None and len(batch.targets) != len(leaf):
+            raise ValueError(
+                f"every={every} cuts targets along time with the input, and there are {len(batch.targets)} steps of "
+                f"targets and {len(leaf)} of the input: give one for each, as in rules.Batch(x, targets=targets[:"
+                f"{len(leaf)}])"
             )
 
 

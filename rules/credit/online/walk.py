@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rules.contract import Batch, Local, Objective, Run, own_parameters
+from rules.credit.online.reward import require_rewards, rewards
 from rules.credit.online.sites import Site, placed
 from rules.credit.online.traces import TRACES, Kept, Linear, Stretch, alike
 from rules.forward import fold, leaves, map_tensors, steps_from
@@ -72,6 +73,8 @@ class Walk:
     ) -> None:
         self.rule, self.sites, self.x, self.batch, self.rng = rule, sites, x, batch, rng
         self.feedback = feedback
+        if rule.signal == "reward":
+            require_rewards(batch, x)
         self.share = None if rule.signal == "reward" else objective.shares(batch)
         self.own = own_parameters(objective)
         self.loss = x.new_zeros(())
@@ -213,28 +216,12 @@ class Walk:
 
     def rewarded(self, start: int, moments: list[Moment]) -> list[Tensor]:
         """Return minus the reward of each step and sample, for every cell; the loss is minus the sum over time."""
-        steps = len(moments[-1].output)
-        targets = self.batch.targets
-        if targets is not None and targets.ndim == 2 and targets.is_floating_point():
-            reward = targets[start : start + steps]
-        else:
-            reward = self.right(start, moments[-1].output)
+        output = moments[-1].output
+        reward = rewards(steps_from(self.batch, start, len(output)), output)
         share = -reward / reward.shape[1]
         self.loss += share.sum()
         outputs = [moment.output for moment in moments]
         return [share.reshape(*share.shape, *[1] * (output.ndim - 2)).expand_as(output) for output in outputs]
-
-    def right(self, start: int, output: Tensor) -> Tensor:
-        """Return 1 where the largest output of a step is that of the class, less 1 / classes, `[T, B]`."""
-        y = self.batch.y if self.batch.targets is None else self.batch.targets[start : start + len(output)]
-        if y is None or y.is_floating_point() or y.shape not in (output.shape[1:2], output.shape[:2]):
-            seen = "none" if y is None else f"{y.dtype} {tuple(y.shape)}"
-            raise ValueError(
-                'signal="reward" reads one number for each step and sample from targets, [T, B], or a class from y; '
-                f"this batch has {seen}: let the loader yield rules.Batch(x, y, targets=reward)"
-            )
-        found = (output.argmax(2) == y).to(output.dtype)
-        return found - 1 / output.shape[2]  # not a mean over the batch, which a share of it does not know
 
     def averaged(self, number: int, moment: Moment, kept: Kept) -> tuple[Kept, Tensor | None]:
         """Return a layer's surrogate averaged over the memory of the layer above, `[T, B, C, L]`; None without."""
