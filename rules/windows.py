@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Credit, CreditRule, Objective, Run
+from rules.contract import Batch, Cost, Credit, CreditRule, Objective, Run, steps_of
 from rules.forward import leaves, pieces, run_model, samples, shapes
 from rules.metering import Meter
 from rules.objectives.around import Around
@@ -28,8 +28,22 @@ class Share(Around):
         """Return the shares in the loss of the whole sequence, whatever part of it the batch is."""
         return self.inner.shares(self.whole)
 
+    def extent(self, batch: Batch) -> float:
+        """Return the number of steps in the window that count, by that in the whole sequence."""
+        return counted_steps(batch) / counted_steps(self.whole)
+
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return self.inner.shares(self.whole)(run, batch)
+
+
+def counted_steps(batch: Batch) -> int:
+    """Return how many steps of samples count in a batch.
+
+    >>> counted_steps(Batch(torch.zeros(5, 3, 1), lengths=torch.tensor([4, 7, -1])))
+    9
+    """
+    steps = steps_of(batch.x)
+    return steps * samples(batch) if batch.lengths is None else int(batch.lengths.clamp(0, steps).sum())
 
 
 def windows(rule: LearningRule, batch: Batch) -> Iterator[tuple[Objective, Batch]]:

@@ -14,7 +14,7 @@ def require_rewards(batch: Batch, x: Tensor) -> None:
     """Raise ValueError for a batch without rewards or classes, or with those of other steps or samples than `x`."""
     y, shape = (batch.y if batch.targets is None else batch.targets), tuple(x.shape[:2])
     given = batch.targets is not None and batch.targets.ndim == 2
-    if y is None or not given and (y.is_floating_point() or y.ndim != 1):
+    if y is None or (not given and (y.is_floating_point() or y.ndim != 1)):
         seen = "none" if y is None else f"{y.dtype} {tuple(y.shape)}"
         raise ValueError(
             'signal="reward" reads one number for each step and sample from targets, [T, B], or a class from y; '

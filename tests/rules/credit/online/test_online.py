@@ -17,6 +17,7 @@ from rules.credit.online.walk import Walk
 from rules.forward import leaves
 from rules.models.admission import UnfitModel
 from rules.objectives import OBJECTIVES
+from rules.steps import counted
 from sandbox.neurons import ALIF, LIF, EscapeLIF, LeakyIntegrator
 from tests.rules.credit.online.nets import LOSS, NEURONS, assigned, batch, by_autograd, compiled, distance, net
 
@@ -471,8 +472,8 @@ class TestReward:
     @pytest.mark.parametrize("kind", [torch.float64, torch.int64])
     @pytest.mark.parametrize("shape", [(25, 3), (15, 3), (20, 4), (20, 1)])
     def test_rewards_of_other_steps_or_samples_are_refused(self, shape, kind):
+        given = Batch(batch().x, targets=torch.zeros(shape, dtype=kind))
         with pytest.raises(ValueError, match=r"targets have shape .*x has 20 steps of 3 samples: give one reward"):
-            given = Batch(batch().x, targets=torch.zeros(shape, dtype=kind))
             assigned(Online(signal="reward"), net(LIF(), (6,)), given)
 
     @pytest.mark.parametrize("answers", ["y", "targets"])
@@ -492,6 +493,52 @@ def test_the_penalty_moves_rates_along_the_traces():
     (wanted,) = torch.autograd.grad(loss, model.layers[0].synapse.weight)
     name = "layers.0.synapse.weight"
     assert float((with_it[name] - without[name] - wanted).norm() / wanted.norm()) < EXACT
+
+
+def penalised(output, rate=0.7, target=0.1, lengths=None):
+    """The penalty on the rates of a layer, `rate / 2 sum_cells (f - target)^2`, over the steps that count."""
+    count = counted(output, torch.full((output.shape[1],), len(output)) if lengths is None else lengths)[..., None]
+    return rate / 2 * ((output * count).sum((0, 1)) / count.sum() - target).square().sum()
+
+
+def test_the_penalty_sees_the_steps_that_count():
+    """1e-12: float64 sums of some hundred products."""
+    model, given = net(LIF(), (6,)), batch()._replace(lengths=torch.tensor([20, 11, 3]))
+    found, without = (assigned(Online(rate=rate, target_rate=0.1), model, given) for rate in (0.7, 0.0))
+    output = model.layers[0].run(given.x).output
+    loss = penalised(output, lengths=given.lengths)
+    for name in ("layers.0.synapse.weight", "layers.0.synapse.bias"):
+        (wanted,) = torch.autograd.grad(loss, model.get_parameter(name), retain_graph=True)
+        assert float((found.grads[name] - without.grads[name] - wanted).norm() / wanted.norm()) < EXACT
+    assert found.loss - without.loss == pytest.approx(float(loss), rel=1e-12)
+    longer = given._replace(x=torch.cat([given.x, torch.full((4, 3, 4), 7.0, dtype=torch.float64)]))
+    with_more = assigned(Online(rate=0.7, target_rate=0.1), model, longer, OBJECTIVES["ce_rate"]())
+    same = assigned(Online(rate=0.7, target_rate=0.1), model, given, OBJECTIVES["ce_rate"]())
+    assert distance(with_more.grads, same.grads) < EXACT
+
+
+@pytest.mark.parametrize("lengths", [None, [20, 11, 3], [9, 3, 2]])
+def test_a_window_has_its_share_of_the_penalty(lengths):
+    """The penalty of windows is the mean of theirs over steps that count; weights stand still."""
+    model, losses = net(LIF(), (6,)), []
+    given = batch()._replace(lengths=None if lengths is None else torch.tensor(lengths))
+    for rate in (0.7, 0.0):
+        credit = Online(rate=rate, target_rate=0.1)
+        rule = rules.LearningRule(LOSS, credit, rules.make("bptt").plasticity, every=8)
+        carry, sums = None, []
+        for objective, part in rules.windows.windows(rule, given):
+            done = assigned(credit, model, part._replace(carry=carry), objective)
+            carry = done.carry
+            sums.append(done.loss)
+        losses.append(sum(sums))
+    output = model.layers[0].run(given.x).output
+    ends = torch.full((3,), 20) if lengths is None else given.lengths
+    wanted, whole = 0.0, int(ends.sum())
+    for start in (0, 8, 16):
+        part = output[start : start + 8]
+        here = int((ends - start).clamp(0, len(part)).sum())
+        wanted += float(penalised(part, lengths=ends - start)) * here / whole if here else 0.0
+    assert losses[0] - losses[1] == pytest.approx(wanted, rel=1e-12)
 
 
 def test_sequences_of_different_length_are_those_of_autograd():
