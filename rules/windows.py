@@ -36,14 +36,14 @@ class Share(Around):
         return self.inner.shares(self.whole)(run, batch)
 
 
-def counted_steps(batch: Batch) -> int:
-    """Return how many steps of samples count in a batch.
+def counted_steps(batch: Batch) -> float:
+    """Return how many steps of a sample count, on average.
 
     >>> counted_steps(Batch(torch.zeros(5, 3, 1), lengths=torch.tensor([4, 7, -1])))
-    9
+    3.0
     """
     steps = steps_of(batch.x)
-    return steps * samples(batch) if batch.lengths is None else int(batch.lengths.clamp(0, steps).sum())
+    return steps if batch.lengths is None else float(batch.lengths.clamp(0, steps).double().mean())
 
 
 def windows(rule: LearningRule, batch: Batch) -> Iterator[tuple[Objective, Batch]]:

@@ -56,7 +56,9 @@ class Online(CreditRule):
         surrogate: replaces every neuron's own; None keeps those.
         detach_reset: whether traces skip the reset, True by default; they always follow adaptation.
         own_recurrence: whether a trace follows a cell's recurrent weight to itself, False by default.
-        rate: weight of a penalty on firing rates that differ from `target_rate`, 0 by default.
+        rate: weight of a penalty on firing rates f, `rate / 2 sum_cells (f - target_rate)^2`, 0 by default. f is the mean
+            over the steps that count, of all samples, also where processes share them. A window has a penalty on its
+            own rates, weighted by its share of the steps of the sequence.
         decay: of "adaptive", the share of the feedback weights that is lost in an update, 1e-3 by default; the read-out
             must lose as much, as `rules.make("eprop", signal="adaptive")` sets it.
         target_rate: spikes of a cell per step, 0.01 by default: 10 Hz in steps of 1 ms.

@@ -18,7 +18,9 @@ from rules.credit.online.sites import Site, placed
 from rules.credit.online.traces import TRACES, Kept, Linear, Stretch, alike
 from rules.forward import fold, leaves, map_tensors, steps_from
 from rules.models.admission import UnfitModel
+from rules.processes import divided, summed
 from rules.seeds import seeded
+from rules.steps import counted
 
 STEPS = 50  # at most at a time
 
@@ -83,6 +85,8 @@ class Walk:
         self.others = {name: torch.zeros_like(p) for name, p in self.own.items()}
         self.moved = [x.new_zeros(()) for _ in sites]  # sums of e, for the penalty on rates
         self.fired = [x.new_zeros(()) for _ in sites]
+        self.counts = x.new_ones(x.shape[:2]) if batch.lengths is None else counted(x, batch.lengths).to(x)
+        self.extent = objective.extent(batch)
         self.first = max(0, len(sites) - 2) if rule.depth == "last" else 0
         self.trace = TRACES.get(rule.trace)
         self.constants = self.found_constants()
@@ -153,20 +157,23 @@ class Walk:
             if self.down and number > self.first:
                 slope = moment.local.shown[-1] if mean is None else mean.reshape(moment.output.shape)
                 signals[number - 1] = passed_down(moment, signals[number] * slope)
+            penalised = bool(self.rule.rate) and number < self.top
+            local, counts = moment.places, self.counts[start : start + len(moment.x), :, None, None]
+            if penalised and self.batch.lengths is not None:  # a step that does not count moves no rate
+                local = local._replace(shown=local.shown * counts)
             stretch = Stretch(
                 moment.columns,
-                moment.places,
+                local,
                 placed(signals[number]),
                 self.leak(number),
                 self.constants[number],
-                alike(moment.places) if self.rule.trace == "synapse" else None,
+                alike(local) if self.rule.trace == "synapse" else None,
                 mean,
             )
-            penalised = bool(self.rule.rate) and number < self.top
             kept, grad, e = self.trace.credited(kept, stretch, penalised)
             if e is not None:
                 self.moved[number] = self.moved[number] + e
-                self.fired[number] = self.fired[number] + placed(moment.output).sum((0, 1))
+                self.fired[number] = self.fired[number] + (placed(moment.output) * counts).sum((0, 1))
             self.sums[number] = self.sums[number] + grad
             self.work["weight_operations"] += self.trace.operations(stretch)
             ends.append(kept)
@@ -264,15 +271,21 @@ class Walk:
     def gradients(self) -> dict[str, Tensor]:
         """Return what has been added up, by the names of parameters."""
         found = dict(self.others)
-        rows = self.x.shape[0] * self.x.shape[1]
         for number, site in enumerate(self.sites[self.first :], self.first):
-            total = self.sums[number]
-            if self.rule.rate and number < self.top:
-                away = self.fired[number] / rows - self.rule.target_rate
-                total = total + self.rule.rate * torch.einsum("cl,clk->ck", away, self.moved[number] / rows)
-                self.loss += self.rule.rate * away.square().sum() / 2
-            found |= site.gradients(total)
+            penalised = bool(self.rule.rate) and number < self.top
+            found |= site.gradients(self.sums[number] + self.penalty(number) if penalised else self.sums[number])
         return found
+
+    def penalty(self, number: int) -> Tensor:
+        """Add the penalty on the rates of a layer to the loss; return its gradient."""
+        rows, fired, whole = self.counts.sum(), self.fired[number], 1.0
+        if (division := divided()) is not None:  # the rates are those of the whole batch, this gradient of a share
+            *parts, rows = summed(torch.cat([fired.flatten(), rows[None]]))
+            fired, whole = torch.stack(parts).reshape(fired.shape), division.total / division.held
+        rows = rows.clamp(min=1)
+        weight, away = self.rule.rate * self.extent, fired / rows - self.rule.target_rate
+        self.loss += weight * away.square().sum() / 2
+        return torch.einsum("cl,clk->ck", weight * whole * away, self.moved[number] / rows)
 
 
 def passed_down(moment: Moment, error: Tensor, again: bool = False) -> Tensor:

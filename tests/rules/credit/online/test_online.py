@@ -507,10 +507,10 @@ def test_the_penalty_sees_the_steps_that_count():
     found, without = (assigned(Online(rate=rate, target_rate=0.1), model, given) for rate in (0.7, 0.0))
     output = model.layers[0].run(given.x).output
     loss = penalised(output, lengths=given.lengths)
+    assert found.loss - without.loss == pytest.approx(loss.item(), rel=1e-12)
     for name in ("layers.0.synapse.weight", "layers.0.synapse.bias"):
         (wanted,) = torch.autograd.grad(loss, model.get_parameter(name), retain_graph=True)
         assert float((found.grads[name] - without.grads[name] - wanted).norm() / wanted.norm()) < EXACT
-    assert found.loss - without.loss == pytest.approx(float(loss), rel=1e-12)
     longer = given._replace(x=torch.cat([given.x, torch.full((4, 3, 4), 7.0, dtype=torch.float64)]))
     with_more = assigned(Online(rate=0.7, target_rate=0.1), model, longer, OBJECTIVES["ce_rate"]())
     same = assigned(Online(rate=0.7, target_rate=0.1), model, given, OBJECTIVES["ce_rate"]())
@@ -537,7 +537,7 @@ def test_a_window_has_its_share_of_the_penalty(lengths):
     for start in (0, 8, 16):
         part = output[start : start + 8]
         here = int((ends - start).clamp(0, len(part)).sum())
-        wanted += float(penalised(part, lengths=ends - start)) * here / whole if here else 0.0
+        wanted += penalised(part, lengths=ends - start).item() * here / whole if here else 0.0
     assert losses[0] - losses[1] == pytest.approx(wanted, rel=1e-12)
 
 
