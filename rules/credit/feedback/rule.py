@@ -122,6 +122,10 @@ class Feedback(Holding):
             )
 
     @property
+    def passes_back(self) -> bool:  # type: ignore[override]  # not through the weights, which others may replace
+        return False
+
+    @property
     def claim(self) -> Claim:  # type: ignore[override]  # at the first step it may point anywhere
         return "none"
 

@@ -56,9 +56,9 @@ class Online(CreditRule):
         surrogate: replaces every neuron's own; None keeps those.
         detach_reset: whether traces skip the reset, True by default; they always follow adaptation.
         own_recurrence: whether a trace follows a cell's recurrent weight to itself, False by default.
-        rate: weight of a penalty on firing rates f, `rate / 2 sum_cells (f - target_rate)^2`, 0 by default. f is the mean
-            over the steps that count, of all samples, also where processes share them. A window has a penalty on its
-            own rates, weighted by its share of the steps of the sequence.
+        rate: weight of a penalty on firing rates f, `rate / 2 sum_cells (f - target_rate)^2`, 0 by default. f is the
+            mean over the steps that count, of all samples, also where processes share them. A window has a penalty on
+            its own rates, weighted by its share of the steps of the sequence.
         decay: of "adaptive", the share of the feedback weights that is lost in an update, 1e-3 by default; the read-out
             must lose as much, as `rules.make("eprop", signal="adaptive")` sets it.
         target_rate: spikes of a cell per step, 0.01 by default: 10 Hz in steps of 1 ms.
@@ -90,7 +90,14 @@ class Online(CreditRule):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        at_least(0, self, "rate", "target_rate", "decay")
+        at_least(0, self, "rate")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay={self.decay}: give a share for each update, from 0 to below 1")
+        if not 0 <= self.target_rate <= 1:
+            raise ValueError(
+                f"target_rate={self.target_rate}: give spikes of a cell per step, from 0 to 1; 10 Hz in steps of 1 ms "
+                "is target_rate=0.01"
+            )
         if isinstance(self.surrogate, str):  # a name, as in a configuration file
             object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         require_legal(self)

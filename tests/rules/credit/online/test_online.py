@@ -629,6 +629,11 @@ LEGAL = [
     ({"signal": "random", "depth": "last"}, "leave depth out"),
     ({"trace": "step", "own_recurrence": True}, 'use trace="synapse"'),
     ({"trace": "step", "rate": 1.0}, 'use trace="synapse"'),
+    ({"decay": 2.0}, "decay=2.0: give a share for each update, from 0 to below 1"),
+    ({"decay": 1.0}, "decay=1.0: give a share"),
+    ({"decay": -0.1}, "decay=-0.1: give a share"),
+    ({"target_rate": 5.0}, "target_rate=5.0: give spikes of a cell per step, from 0 to 1; 10 Hz .* target_rate=0.01"),
+    ({"target_rate": -0.1}, "target_rate=-0.1: give spikes"),
     ({"trace": "synaps"}, "nearest"),
 ]
 
