@@ -9,17 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
+from rules.credit.online.admission import arranged, require_learned
 from rules.credit.online.influence import Influence, RankOne
 from rules.credit.online.legal import WHOLE, require_legal
 from rules.credit.online.sites import Site, sites
 from rules.credit.online.walk import Walk, bytes_of
 from rules.fields import at_least, check_fields
 from rules.following import followed
-from rules.forward import require_tensor
 from rules.local import couples
 from rules.metering import Meter
 from rules.models.admission import UnfitModel
-from rules.optional import shape_of
 from rules.spikes.surrogate import Surrogate, differentiating
 
 
@@ -169,8 +168,8 @@ class Online(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the sum over steps of signals times traces, the objective's own gradient included."""
         views = objective.views(batch, rng)
-        x = arranged(model, require_tensor(views.x, type(self).__name__))
-        places = sites(model)
+        x, places = arranged(model, views), sites(model)
+        require_learned(model, places)
         with torch.no_grad(), Meter(model, objective) as meter, self._differentiating(rng):
             kind = {"influence": Influence, "rank_one": RankOne}.get(self.trace, Walk)
             walk = kind(self, places, x, objective, views, self._followed(places, state), rng)
@@ -215,12 +214,6 @@ def read_out(places: list[Site]) -> Tensor:
     return weight.detach()
 
 
-def arranged(model: nn.Module, x: Tensor) -> Tensor:
-    """Return an input with the shape of a sample that the model declares."""
-    shape = shape_of(model)
-    return x if shape is None else x.reshape(*x.shape[:2], *shape)
-
-
 def first_step(model: nn.Module, batch: Batch) -> Tensor:
     """Return the first step of an input."""
-    return arranged(model, require_tensor(batch.x, "an online rule"))[0]
+    return arranged(model, batch)[0]
