@@ -153,6 +153,10 @@ class Objective(ABC):
         whole = steps_of(batch.x)
         return lambda run, part: self(run, part) * (len(run.output) / whole)
 
+    def extent(self, batch: Batch) -> float:
+        """Return which part of a whole sequence the steps of a batch are: 1, or less if it is a window of one."""
+        return 1.0
+
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return the batch that the model sees; Siamese objectives stack views along B."""
         return batch

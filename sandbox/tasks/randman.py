@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rules.fields import at_least, check_fields
 from sandbox.tasks.base import Dataset, Task, at_least_one
+from sandbox.tasks.generated import require_seed
 from sandbox.tasks.splits import Samples
 
 PRECISION = 1e-3  # of the power spectrum, at which it is cut off
@@ -114,11 +115,9 @@ class Randman(Task):
         at_least_one(units=self.units, dim=self.dim, steps=self.steps)
         at_least(2, self, "classes")
         at_least(5, self, "samples")
-        at_least(0, self, "seed")
+        require_seed(self.seed)
         if not self.alpha > 0:
             raise ValueError(f"alpha={self.alpha}: give a number above 0, such as 1.0; larger is smoother")
-        if self.seed >= 2**32:
-            raise ValueError(f"seed={self.seed}: give a number below 2^32, the seeds of NumPy's RandomState")
 
     @property
     def memory(self) -> int:

@@ -189,3 +189,10 @@ class TestRefused:
         batch = toy.batch()
         with pytest.raises(ValueError, match=r"every=2 cuts sequences \[T, B, ...\] along time"):
             [*windows(rule(2), batch._replace(x=batch.x[0]))]
+
+    @pytest.mark.parametrize("steps", [3, 9])
+    def test_targets_of_another_number_of_steps(self, steps):
+        batch = toy.batch()
+        given = batch._replace(y=None, targets=torch.zeros(steps, batch.x.shape[1], dtype=torch.int64))
+        with pytest.raises(ValueError, match=rf"every=2 cuts targets along time .*{steps} steps of .*targets\[:"):
+            [*windows(rule(2), given)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
+from rules.credit.online.admission import arranged, require_learned
 from rules.credit.online.influence import Influence, RankOne
 from rules.credit.online.legal import WHOLE, require_legal
 from rules.credit.online.plain import probe, require_plain
@@ -17,11 +18,9 @@ from rules.credit.online.walk import Walk, bytes_of
 from rules.draws import scale
 from rules.fields import at_least, check_fields
 from rules.following import followed
-from rules.forward import require_tensor
 from rules.local import couples
 from rules.metering import Meter
 from rules.models.admission import UnfitModel
-from rules.optional import shape_of
 from rules.spikes.surrogate import Surrogate, differentiating
 
 
@@ -58,7 +57,9 @@ class Online(CreditRule):
         surrogate: replaces every neuron's own; None keeps those.
         detach_reset: whether traces skip the reset, True by default; they always follow adaptation.
         own_recurrence: whether a trace follows a cell's recurrent weight to itself, False by default.
-        rate: weight of a penalty on firing rates that differ from `target_rate`, 0 by default.
+        rate: weight of a penalty on firing rates f, `rate / 2 sum_cells (f - target_rate)^2`, 0 by default. f is the
+            mean over the steps that count, of all samples, also where processes share them. A window has a penalty on
+            its own rates, weighted by its share of the steps of the sequence.
         decay: of "adaptive", the share of the feedback weights that is lost in an update, 1e-3 by default; the read-out
             must lose as much, as `rules.make("eprop", signal="adaptive")` sets it.
         target_rate: spikes of a cell per step, 0.01 by default: 10 Hz in steps of 1 ms.
@@ -90,7 +91,14 @@ class Online(CreditRule):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        at_least(0, self, "rate", "target_rate", "decay")
+        at_least(0, self, "rate")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay={self.decay}: give a share for each update, from 0 to below 1")
+        if not 0 <= self.target_rate <= 1:
+            raise ValueError(
+                f"target_rate={self.target_rate}: give spikes of a cell per step, from 0 to 1; 10 Hz in steps of 1 ms "
+                "is target_rate=0.01"
+            )
         if isinstance(self.surrogate, str):  # a name, as in a configuration file
             object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         require_legal(self)
@@ -141,7 +149,7 @@ class Online(CreditRule):
 
     def confirm(self, model: nn.Module, batch: Batch) -> None:
         """Raise UnfitModel for a model that is more than its layers, and where cells see each other."""
-        places, rows = sites(model), arranged(model, require_tensor(batch.x, type(self).__name__))
+        places, rows = sites(model), arranged(model, batch)
         require_plain(model, places, rows)
         with torch.no_grad(), self._differentiating(torch.Generator().manual_seed(0)):
             x = probe(rows)[-1]
@@ -164,8 +172,8 @@ class Online(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the sum over steps of signals times traces, the objective's own gradient included."""
         views = objective.views(batch, rng)
-        x = arranged(model, require_tensor(views.x, type(self).__name__))
-        places = sites(model)
+        x, places = arranged(model, views), sites(model)
+        require_learned(model, places)
         with torch.no_grad(), self._differentiating(rng):
             kind = {"influence": Influence, "rank_one": RankOne}.get(self.trace, Walk)
             walk = kind(self, places, x, objective, views, self._followed(places, state), rng)
@@ -214,9 +222,3 @@ def read_out(places: list[Site]) -> Tensor:
     weight = places[-1].weigh.weight
     assert isinstance(weight, Tensor)
     return weight.detach()
-
-
-def arranged(model: nn.Module, x: Tensor) -> Tensor:
-    """Return an input with the shape of a sample that the model declares."""
-    shape = shape_of(model)
-    return x if shape is None else x.reshape(*x.shape[:2], *shape)

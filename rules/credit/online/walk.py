@@ -14,11 +14,14 @@ from torch import Tensor
 
 from rules.contract import Batch, Local, Objective, Run, own_parameters
 from rules.credit.online.plain import probe
+from rules.credit.online.reward import require_rewards, rewards
 from rules.credit.online.sites import Site, placed
 from rules.credit.online.traces import TRACES, Kept, Linear, Stretch, alike
 from rules.forward import fold, leaves, map_tensors, steps_from
 from rules.models.admission import UnfitModel
+from rules.processes import divided, summed
 from rules.seeds import seeded
+from rules.steps import counted
 
 STEPS = 50  # at most at a time
 
@@ -74,6 +77,8 @@ class Walk:
     ) -> None:
         self.rule, self.sites, self.x, self.batch, self.rng = rule, sites, x, batch, rng
         self.feedback = feedback
+        if rule.signal == "reward":
+            require_rewards(batch, x)
         self.share = None if rule.signal == "reward" else objective.shares(batch)
         self.own = own_parameters(objective)
         self.loss = x.new_zeros(())
@@ -82,6 +87,8 @@ class Walk:
         self.others = {name: torch.zeros_like(p) for name, p in self.own.items()}
         self.moved = [x.new_zeros(()) for _ in sites]  # sums of e, for the penalty on rates
         self.fired = [x.new_zeros(()) for _ in sites]
+        self.counts = x.new_ones(x.shape[:2]) if batch.lengths is None else counted(x, batch.lengths).to(x)
+        self.extent = objective.extent(batch)
         self.first = max(0, len(sites) - 2) if rule.depth == "last" else 0
         self.trace = TRACES.get(rule.trace)
         self.constants = self.found_constants()
@@ -159,21 +166,24 @@ class Walk:
             if self.down and number > self.first:
                 slope = moment.local.shown[-1] if mean is None else mean.reshape(moment.output.shape)
                 signals[number - 1] = passed_down(moment, signals[number] * slope)
+            penalised = bool(self.rule.rate) and number < self.top
+            local, counts = moment.places, self.counts[start : start + len(moment.x), :, None, None]
+            if penalised and self.batch.lengths is not None:  # a step that does not count moves no rate
+                local = local._replace(shown=local.shown * counts)
             stretch = Stretch(
                 moment.columns,
-                moment.places,
+                local,
                 placed(signals[number]),
                 self.leak(number),
                 self.constants[number],
-                alike(moment.places) if self.rule.trace == "synapse" else None,
+                alike(local) if self.rule.trace == "synapse" else None,
                 mean,
                 start + len(signals[number]) == len(self.x),
             )
-            penalised = bool(self.rule.rate) and number < self.top
             kept, grad, e = self.trace.credited(kept, stretch, penalised)
             if e is not None:
                 self.moved[number] = self.moved[number] + e
-                self.fired[number] = self.fired[number] + placed(moment.output).sum((0, 1))
+                self.fired[number] = self.fired[number] + (placed(moment.output) * counts).sum((0, 1))
             self.sums[number] = self.sums[number] + grad
             self.work["weight_operations"] += self.trace.operations(stretch)
             ends.append(kept)
@@ -223,28 +233,12 @@ class Walk:
 
     def rewarded(self, start: int, moments: list[Moment]) -> list[Tensor]:
         """Return minus the reward of each step and sample, for every cell; the loss is minus the sum over time."""
-        steps = len(moments[-1].output)
-        targets = self.batch.targets
-        if targets is not None and targets.ndim == 2 and targets.is_floating_point():
-            reward = targets[start : start + steps]
-        else:
-            reward = self.right(start, moments[-1].output)
+        output = moments[-1].output
+        reward = rewards(steps_from(self.batch, start, len(output)), output)
         share = -reward / reward.shape[1]
         self.loss += share.sum()
         outputs = [moment.output for moment in moments]
         return [share.reshape(*share.shape, *[1] * (output.ndim - 2)).expand_as(output) for output in outputs]
-
-    def right(self, start: int, output: Tensor) -> Tensor:
-        """Return 1 where the largest output of a step is that of the class, less 1 / classes, `[T, B]`."""
-        y = self.batch.y if self.batch.targets is None else self.batch.targets[start : start + len(output)]
-        if y is None or y.is_floating_point() or y.shape not in (output.shape[1:2], output.shape[:2]):
-            seen = "none" if y is None else f"{y.dtype} {tuple(y.shape)}"
-            raise ValueError(
-                'signal="reward" reads one number for each step and sample from targets, [T, B], or a class from y; '
-                f"this batch has {seen}: let the loader yield rules.Batch(x, y, targets=reward)"
-            )
-        found = (output.argmax(2) == y).to(output.dtype)
-        return found - 1 / output.shape[2]  # not a mean over the batch, which a share of it does not know
 
     def averaged(self, number: int, moment: Moment, kept: Kept) -> tuple[Kept, Tensor | None]:
         """Return a layer's surrogate averaged over the memory of the layer above, `[T, B, C, L]`; None without."""
@@ -288,15 +282,22 @@ class Walk:
     def gradients(self) -> dict[str, Tensor]:
         """Return what has been added up, by the names of parameters."""
         found = dict(self.others)
-        rows = self.x.shape[0] * self.x.shape[1]
         for number, site in enumerate(self.sites[self.first :], self.first):
-            total = self.sums[number]
-            if self.rule.rate and number < self.top:
-                away = self.fired[number] / rows - self.rule.target_rate
-                total = total + self.rule.rate * torch.einsum("cl,clk->ck", away, self.moved[number] / rows)
-                self.loss += self.rule.rate * away.square().sum() / 2
+            penalised = bool(self.rule.rate) and number < self.top
+            total = self.sums[number] + self.penalty(number) if penalised else self.sums[number]
             added(found, site.gradients(total))
         return found
+
+    def penalty(self, number: int) -> Tensor:
+        """Add the penalty on the rates of a layer to the loss; return its gradient."""
+        rows, fired, whole = self.counts.sum(), self.fired[number], 1.0
+        if (division := divided()) is not None:  # the rates are those of the whole batch, this gradient of a share
+            *parts, rows = summed(torch.cat([fired.flatten(), rows[None]]))
+            fired, whole = torch.stack(parts).reshape(fired.shape), division.total / division.held
+        rows = rows.clamp(min=1)
+        weight, away = self.rule.rate * self.extent, fired / rows - self.rule.target_rate
+        self.loss += weight * away.square().sum() / 2
+        return torch.einsum("cl,clk->ck", weight * whole * away, self.moved[number] / rows)
 
 
 def added(total: dict[str, Tensor], more: dict[str, Tensor]) -> None:

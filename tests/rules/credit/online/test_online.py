@@ -17,6 +17,7 @@ from rules.credit.online.walk import Walk
 from rules.forward import leaves
 from rules.models.admission import UnfitModel
 from rules.objectives import OBJECTIVES
+from rules.steps import counted
 from sandbox.neurons import ALIF, LIF, EscapeLIF, LeakyIntegrator
 from tests.rules.credit.online.nets import LOSS, NEURONS, assigned, batch, by_autograd, compiled, distance, net
 
@@ -404,32 +405,6 @@ class TestFixedWeights:
             rule.assign(net(LIF(), (7,)), LOSS, given, state, torch.Generator())
 
 
-class TestReward:
-    def test_what_is_rewarded_is_what_traces_hold(self):
-        """The gradient is minus reward times trace, of every layer."""
-        model, given = net(LIF(), (6,)), batch()
-        reward = torch.rand(20, 3, dtype=torch.float64)
-        found = assigned(Online(signal="reward"), model, given._replace(targets=reward))
-        output = model.layers[0].run(given.x).output
-        weight = model.layers[0].synapse.weight
-        (wanted,) = torch.autograd.grad(-(reward[..., None] * output).sum() / 3, weight)
-        assert float((found.grads["layers.0.synapse.weight"] - wanted).norm() / wanted.norm()) < EXACT
-        assert found.loss == pytest.approx(-float(reward.sum() / 3))
-
-    def test_of_classes_the_reward_is_to_be_right(self):
-        model, given = net(LIF(), (6,)), batch()
-        right = (model(given.x).output.argmax(2) == given.y).double()
-        reward = right - 1 / 3
-        found, wanted = (
-            assigned(Online(signal="reward"), model, each) for each in (given, given._replace(targets=reward))
-        )
-        assert distance(found.grads, wanted.grads) < EXACT
-
-    def test_without_rewards_it_says_how_to_give_them(self):
-        with pytest.raises(ValueError, match=r"or a class from y; this batch has none: .*targets=reward"):
-            assigned(Online(signal="reward"), net(LIF(), (6,)), Batch(batch().x))
-
-
 def test_the_penalty_moves_rates_along_the_traces():
     """Its gradient is that of `rate / 2 sum (f - target)^2` through the cells' own past."""
     model, given = net(LIF(), (6,)), batch()
@@ -439,6 +414,52 @@ def test_the_penalty_moves_rates_along_the_traces():
     (wanted,) = torch.autograd.grad(loss, model.layers[0].synapse.weight)
     name = "layers.0.synapse.weight"
     assert float((with_it[name] - without[name] - wanted).norm() / wanted.norm()) < EXACT
+
+
+def penalised(output, rate=0.7, target=0.1, lengths=None):
+    """The penalty on the rates of a layer, `rate / 2 sum_cells (f - target)^2`, over the steps that count."""
+    count = counted(output, torch.full((output.shape[1],), len(output)) if lengths is None else lengths)[..., None]
+    return rate / 2 * ((output * count).sum((0, 1)) / count.sum() - target).square().sum()
+
+
+def test_the_penalty_sees_the_steps_that_count():
+    """1e-12: float64 sums of some hundred products."""
+    model, given = net(LIF(), (6,)), batch()._replace(lengths=torch.tensor([20, 11, 3]))
+    found, without = (assigned(Online(rate=rate, target_rate=0.1), model, given) for rate in (0.7, 0.0))
+    output = model.layers[0].run(given.x).output
+    loss = penalised(output, lengths=given.lengths)
+    assert found.loss - without.loss == pytest.approx(loss.item(), rel=1e-12)
+    for name in ("layers.0.synapse.weight", "layers.0.synapse.bias"):
+        (wanted,) = torch.autograd.grad(loss, model.get_parameter(name), retain_graph=True)
+        assert float((found.grads[name] - without.grads[name] - wanted).norm() / wanted.norm()) < EXACT
+    longer = given._replace(x=torch.cat([given.x, torch.full((4, 3, 4), 7.0, dtype=torch.float64)]))
+    with_more = assigned(Online(rate=0.7, target_rate=0.1), model, longer, OBJECTIVES["ce_rate"]())
+    same = assigned(Online(rate=0.7, target_rate=0.1), model, given, OBJECTIVES["ce_rate"]())
+    assert distance(with_more.grads, same.grads) < EXACT
+
+
+@pytest.mark.parametrize("lengths", [None, [20, 11, 3], [9, 3, 2]])
+def test_a_window_has_its_share_of_the_penalty(lengths):
+    """The penalty of windows is the mean of theirs over steps that count; weights stand still."""
+    model, losses = net(LIF(), (6,)), []
+    given = batch()._replace(lengths=None if lengths is None else torch.tensor(lengths))
+    for rate in (0.7, 0.0):
+        credit = Online(rate=rate, target_rate=0.1)
+        rule = rules.LearningRule(LOSS, credit, rules.make("bptt").plasticity, every=8)
+        carry, sums = None, []
+        for objective, part in rules.windows.windows(rule, given):
+            done = assigned(credit, model, part._replace(carry=carry), objective)
+            carry = done.carry
+            sums.append(done.loss)
+        losses.append(sum(sums))
+    output = model.layers[0].run(given.x).output
+    ends = torch.full((3,), 20) if lengths is None else given.lengths
+    wanted, whole = 0.0, int(ends.sum())
+    for start in (0, 8, 16):
+        part = output[start : start + 8]
+        here = int((ends - start).clamp(0, len(part)).sum())
+        wanted += penalised(part, lengths=ends - start).item() * here / whole if here else 0.0
+    assert losses[0] - losses[1] == pytest.approx(wanted, rel=1e-12)
 
 
 def test_sequences_of_different_length_are_those_of_autograd():
@@ -533,6 +554,11 @@ LEGAL = [
     ({"signal": "random", "depth": "last"}, "leave depth out"),
     ({"trace": "step", "own_recurrence": True}, 'use trace="synapse"'),
     ({"trace": "step", "rate": 1.0}, 'use trace="synapse"'),
+    ({"decay": 2.0}, "decay=2.0: give a share for each update, from 0 to below 1"),
+    ({"decay": 1.0}, "decay=1.0: give a share"),
+    ({"decay": -0.1}, "decay=-0.1: give a share"),
+    ({"target_rate": 5.0}, "target_rate=5.0: give spikes of a cell per step, from 0 to 1; 10 Hz .* target_rate=0.01"),
+    ({"target_rate": -0.1}, "target_rate=-0.1: give spikes"),
     ({"trace": "synaps"}, "nearest"),
 ]
 
