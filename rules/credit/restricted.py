@@ -121,7 +121,7 @@ class Partition(CreditRule):
             )
 
     @property
-    def credits(self) -> tuple[CreditRule, ...]:
+    def credits(self) -> tuple[Restricted, ...]:
         """The credits, each restricted to its parameters."""
         return tuple(Restricted(credit, only) for credit, only in self.parts)
 
@@ -201,8 +201,8 @@ class Partition(CreditRule):
         if left:
             some = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
             raise ValueError(
-                f"no part of the partition trains {some} of {type(model).__name__}: add to a part what it should train, "
-                f"(credit, ({left[0]!r}, ...)), and freeze what should stay as it is: "
+                f"no part of the partition trains {some} of {type(model).__name__}: add to a part what it should "
+                f"train, (credit, ({left[0]!r}, ...)), and freeze what should stay as it is: "
                 f"model.get_parameter({left[0]!r}).requires_grad_(False)"
             )
 
