@@ -203,12 +203,16 @@ class Objective(ABC):
         """Return the loss, a scalar: a mean over the batch."""
 
 
-def require_steps(objective: Objective) -> None:
-    """Raise ValueError for an objective whose loss is known only when a sequence has ended."""
+class SeesAhead(ValueError):
+    """Raised for an objective whose loss is known only when a sequence has ended, where one of each step is needed."""
+
+
+def require_steps(objective: Objective, why: str = "") -> None:
+    """Raise SeesAhead for an objective whose loss is known only when a sequence has ended; `why` begins the message."""
     if objective.timing != "step":
-        raise ValueError(
-            f"{type(objective).__name__} sees the whole sequence, and to learn inside of it takes a loss of each step: "
-            'objective="ce_rate" or objective="tet" for classes, rules.OBJECTIVES["mse"](at="step") for numbers'
+        raise SeesAhead(
+            f"{why}{type(objective).__name__} sees the whole sequence, and to learn inside of it takes a loss of each "
+            'step: objective="ce_rate" or objective="tet" for classes, rules.OBJECTIVES["mse"](at="step") for numbers'
         )
 
 

@@ -24,6 +24,7 @@ from rules.forward import samples
 from rules.generators import Globals
 from rules.loading import begun_anew, rest_of
 from rules.models.admission import admit, warn_unasked
+from rules.models.continuing import require_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
 from rules.optional import method_of, offers, tissue
@@ -180,6 +181,8 @@ class Trainer:
                 admit(rule, self.model, answers)
                 if not answers.error:
                     rule.confirm(self.model, admitted)
+                    if self.rule.every is not None:
+                        require_carry(self.model, admitted, f"every={self.rule.every}")
                 if "features" in self.rule.needs:
                     require_read_out(self.model, admitted)
                 self.answers = answers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -160,6 +161,19 @@ class TestRefused:
     def test_a_loss_that_sees_the_future(self):
         with pytest.raises(ValueError, match="every=5: MeanCrossEntropy sees the whole sequence"):
             rules.make("bptt", every=5)
+
+    @pytest.mark.parametrize(
+        ("objective", "words"),
+        [
+            ({"options": {"at": "step"}}, "has no name: write {'name': ..., 'options': {...}}"),
+            ({"name": "mse", "option": {}}, "unknown key of objective 'option'; nearest: 'options'"),
+            ({"name": "mse", "options": {"att": "step"}}, "unknown option of objective 'mse' 'att'; nearest: 'at'"),
+            ({"name": "msee"}, "unknown objective 'msee'; nearest: 'mse'"),
+        ],
+    )
+    def test_a_loss_with_options_that_is_misspelt(self, objective, words):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            rules.make("eprop", objective=objective)
 
     @pytest.mark.parametrize("name", ["eprop", "ottt", "rtrl", "decolle"])
     def test_a_loss_that_sees_the_future_under_an_online_rule(self, name):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rules.contract import Local
 from rules.credit.online.sites import Site, placed
+from rules.credit.online.size import warn_of_size
 from rules.credit.online.walk import Moment, Walk, added, passed_down
 
 
@@ -29,6 +30,7 @@ class Influence(Walk):
     def learn(self, start: int, moments: list[Moment], traces: tuple[Any, ...]) -> tuple[Any, ...]:
         g = self.lost(start, moments[-1].output)[0]
         moments = [at_once(moment) for moment in moments]
+        warn_of_size(moments, sum(self.sizes), traces)
         ends, below = [], None
         for number, moment in enumerate(moments):
             states, spread = traces[number] if traces else self.blank(moment)
