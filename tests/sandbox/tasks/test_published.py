@@ -107,8 +107,7 @@ def test_without_the_reset_the_gradient_of_bptt_explodes(name):
         credit = BPTT(detach_reset=detached)
         grads = credit.assign(model, OBJECTIVES["ce_rate"](), given, (), torch.Generator()).grads
         norms.append(grads["layers.0.cells.recurrent.weight"].norm().item())
-    assert norms[0] < 10
-    assert norms[1] > 1e5
+    assert norms[1] > 1e6 * norms[0]  # infinite in some batches
 
 
 @pytest.mark.parametrize(
