@@ -80,8 +80,8 @@ class Randman(Task):
     Rates of whole samples say nothing: every unit fires once. Of the samples, shuffled, 60 % are for training and 20 %
     each for validation and test.
 
-    Which units fire late does say something. With the defaults, a linear model of the spike counts of the last 50 of 100
-    steps is right in more than 99 % of the samples for testing, of the last 25 in less than 95 %: little memory is enough.
+    Which units fire late does say something. With the defaults, a linear model of the spike counts of the last 50 of
+    100 steps is right in more than 99 % of the samples for testing, and of the last 25 in less than 95 %.
 
     Args:
         classes: number of classes.
