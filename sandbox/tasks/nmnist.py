@@ -167,8 +167,8 @@ class NMNISTSmall(_Counted):
 
     These are real recordings of the first images of MNIST, counts of events `[n, steps, 2, 34, 34]` as in `NMNIST`; the
     last 100 of the 1,000 for training are for validation. The last saccade is enough: a linear model of the summed
-    counts of the last 8 steps is right in 86 % of the 100 recordings for testing, of all 34 steps in 80 %. `load` raises
-    as `sandbox.tasks.files.read_file` does for a file that is missing or wrong.
+    counts of the last 8 steps is right in 86 % of the 100 recordings for testing, of all 34 steps in 80 %. `load`
+    raises as `sandbox.tasks.files.read_file` does for a file that is missing or wrong.
 
     Args:
         steps: number of time steps.
