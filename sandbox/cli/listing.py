@@ -13,7 +13,7 @@ from sandbox.machine.text import line
 from sandbox.measures import NAMES
 from sandbox.runs import index
 
-HEADINGS = {"task": "task (time steps that it wants remembered)"}
+HEADINGS = {"task": "task (time steps to remember, at most)"}
 
 
 def list_(given: Any) -> int:
@@ -43,7 +43,7 @@ def list_(given: Any) -> int:
 
 
 def _remembering(tasks: dict[str, str], memory: dict[str, int]) -> dict[str, str]:
-    """Return the sentences of tasks behind the number of time steps that each wants remembered."""
+    """Return the sentences of tasks behind the number of time steps to remember, at most."""
     width = len(f"{max(memory.values()):,}")
     shown = {name: f"{memory[name]:,}" if name in memory else "-" for name in tasks}
     return {name: f"{shown[name]:>{width}}  {sentence}" for name, sentence in tasks.items()}

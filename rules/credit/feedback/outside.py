@@ -45,7 +45,7 @@ def require_inside(model: nn.Module, batch: Batch, inner: bool) -> None:
     """Raise UnfitModel if an error goes back through a trainable weight that is used outside of a synapse's call.
 
     The graph of a pass is searched for products of a signal that wants an error with a tensor that is made of
-    parameters alone. A gain, one number for each entry of a signal, is no such product.
+    parameters alone. A gain, one number for each entry of a signal, does not count as one.
 
     Args:
         model: the model.

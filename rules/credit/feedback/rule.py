@@ -78,7 +78,8 @@ class Feedback(Holding):
     Raises:
         ValueError: for an unknown kind, a number out of range, a credit that carries no error back by autograd, or
             feedback that no longer fits the model.
-        UnfitModel: for a model with weights on the way back that no hook can replace.
+        UnfitModel: for a model with trainable weights on the way back that no hook can replace, such as those that are
+            used outside of the call of a synapse.
 
     >>> from rules.credit.bptt import BPTT
     >>> net, batch = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), Batch(torch.rand(5, 2))

@@ -87,7 +87,6 @@ class Walk:
         self.others = {name: torch.zeros_like(p) for name, p in self.own.items()}
         self.moved = [x.new_zeros(()) for _ in sites]  # sums of e, for the penalty on rates
         self.fired = [x.new_zeros(()) for _ in sites]
-        self.counts = x.new_ones(x.shape[:2]) if batch.lengths is None else counted(x, batch.lengths).to(x)
         self.extent = objective.extent(batch)
         self.first = max(0, len(sites) - 2) if rule.depth == "last" else 0
         self.trace = TRACES.get(rule.trace)
@@ -167,9 +166,10 @@ class Walk:
                 slope = moment.local.shown[-1] if mean is None else mean.reshape(moment.output.shape)
                 signals[number - 1] = passed_down(moment, signals[number] * slope)
             penalised = bool(self.rule.rate) and number < self.top
-            local, counts = moment.places, self.counts[start : start + len(moment.x), :, None, None]
+            local, output = moment.places, placed(moment.output)
             if penalised and self.batch.lengths is not None:  # a step that does not count moves no rate
-                local = local._replace(shown=local.shown * counts)
+                counts = counted(output, self.batch.lengths - start)[..., None, None]
+                local, output = local._replace(shown=local.shown * counts), output * counts
             stretch = Stretch(
                 moment.columns,
                 local,
@@ -183,7 +183,7 @@ class Walk:
             kept, grad, e = self.trace.credited(kept, stretch, penalised)
             if e is not None:
                 self.moved[number] = self.moved[number] + e
-                self.fired[number] = self.fired[number] + (placed(moment.output) * counts).sum((0, 1))
+                self.fired[number] = self.fired[number] + output.sum((0, 1))
             self.sums[number] = self.sums[number] + grad
             self.work["weight_operations"] += self.trace.operations(stretch)
             ends.append(kept)
@@ -290,7 +290,9 @@ class Walk:
 
     def penalty(self, number: int) -> Tensor:
         """Add the penalty on the rates of a layer to the loss; return its gradient."""
-        rows, fired, whole = self.counts.sum(), self.fired[number], 1.0
+        ends, (steps, samples) = self.batch.lengths, self.x.shape[:2]
+        rows = self.x.new_tensor(steps * samples) if ends is None else ends.clamp(0, steps).sum().to(self.x)
+        fired, whole = self.fired[number], 1.0
         if (division := divided()) is not None:  # the rates are those of the whole batch, this gradient of a share
             *parts, rows = summed(torch.cat([fired.flatten(), rows[None]]))
             fired, whole = torch.stack(parts).reshape(fired.shape), division.total / division.held

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.objectives.labels import IGNORED
+from sandbox.comparisons import linear
 from sandbox.tasks import TASKS
 from sandbox.tasks.base import Task
 from sandbox.tasks.checked import checked
@@ -184,6 +187,44 @@ def test_every_task_says_how_far_back_it_wants_remembered(name):
 
 
 STATIC = ("yinyang", "digits", "mnist1d", "mnist", "mnist_sample", "cifar10", "cifar10_head", "pattern_generation")
+
+
+def right(data, steps, summed):
+    """The test accuracy of a linear model of the last steps, of their sums or of each."""
+    made = []
+    for part in (data.train, data.test):
+        x, y = part.take(torch.arange(min(len(part), 6000)), torch.Generator())
+        x = x[:, -steps:].flatten(2)
+        made += [(x.sum(1) if summed else x.flatten(1)).numpy(), y.numpy()]
+    x, y, *tested = made
+    return linear._scaled(linear._logistic()).fit(x, y).score(*tested)
+
+
+def test_the_later_half_of_randman_tells_the_class():
+    """As its page says; whole counts are 1 of each unit."""
+    data = TASKS["randman"]().load()
+    assert right(data, 100, True) < 0.15
+    assert right(data, 50, True) > 0.99
+    assert right(data, 25, True) < 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "file", "options", "steps", "summed", "wanted"),
+    [
+        ("nmnist_small", "nmnist-small", {}, 8, True, 0.86),
+        ("nmnist_small", "nmnist-small", {}, 34, True, 0.80),
+        ("fsdd", "fsdd", {}, 32, False, 0.30),
+        ("fsdd", "fsdd", {}, 64, False, 0.92),
+        ("sequential_mnist", "mnist", {"train": 6000}, 14, False, 0.74),
+        ("sequential_mnist", "mnist", {"train": 6000}, 28, False, 0.86),
+    ],
+)
+def test_what_later_steps_tell_is_as_their_pages_say(name, file, options, steps, summed, wanted):
+    """To 1 percentage point: the solver stops at a tolerance."""
+    if not (Path(os.environ.get("SANDBOX_DATA", "missing")) / file).is_dir():
+        pytest.skip(f"SANDBOX_DATA names no folder with {file}/")
+    assert right(TASKS[name](**options).load(), steps, summed) == pytest.approx(wanted, abs=0.01)
 
 
 def test_nobody_knows_it_of_a_task_of_ones_own():
