@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rules.brief import line
 from rules.measures import Accuracy, Measure
 from rules.steps import mean, rows
 
@@ -112,6 +113,10 @@ class Cost:
         """Multiply-accumulates in both directions: forward, for errors and for weights."""
         return self.synaptic_operations + self.error_operations + self.weight_operations
 
+    def __repr__(self) -> str:
+        """Return the counts that are not 0."""
+        return line("Cost", vars(self), vars(type(self)))
+
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = vars(self), vars(other)
         most = max(self.trace_bytes, other.trace_bytes)
@@ -127,6 +132,9 @@ class Credit(NamedTuple):
     cost: Cost
     carry: Any = None
     info: dict[str, float] = {}  # noqa: RUF012 -- never written to
+
+    def __repr__(self) -> str:
+        return line("Credit", self._asdict(), self._field_defaults)
 
 
 class Objective(ABC):

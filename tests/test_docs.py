@@ -30,6 +30,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "quickstart",
     "concepts",
     "data",
+    "networks",
     "rule",
     "neuron",
     "device",
@@ -72,7 +73,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 10
+    assert len(WITH_CODE) == 11
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

@@ -1,12 +1,17 @@
-"""Whether a model goes on from a carry: two halves of a sequence must give what the whole gives."""
+"""Carries: whether a model goes on from one, two halves giving what the whole gives, and whether one fits a batch."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
+from rules.brief import brief, tensors
 from rules.contract import Batch, Run, steps_of
-from rules.forward import join, pieces, run_model
+from rules.forward import join, pieces, run_model, samples
 from rules.models.admission import UnfitModel, described
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
@@ -81,3 +86,58 @@ def apart(one: Run, two: Run, batch: Batch) -> bool:
         far = torch.where(counted(far, batch.lengths)[..., None], far, 0.0)
     bound = torch.finfo(far.dtype).eps ** 0.5 * one.output.abs().max()
     return bool((far.amax((0, 2)) > bound).double().mean() > 0.5)
+
+
+ANEW = (
+    "a carry belongs to the samples whose sequences it continues, in their order, and to the rule that made it: begin "
+    "new sequences without one, batch._replace(carry=None), and leave a smaller last batch out, "
+    "DataLoader(..., drop_last=True)"
+)
+
+
+def require_own_carry(batch: Batch) -> None:
+    """Raise ValueError for a carry in which nothing counts as many samples as the batch has.
+
+    >>> require_own_carry(Batch(torch.ones(5, 3, 2), torch.arange(3), carry=(torch.zeros(8, 4), torch.zeros(8))))
+    Traceback (most recent call last):
+    ...
+    ValueError: the carry of this batch holds <2 tensors, 160 bytes>, none of it for 3 samples: a carry belongs to ...
+    """
+    held = [part for part in tensors(batch.carry) if part.ndim]
+    if held and not any(samples(batch) in part.shape for part in held):
+        raise ValueError(
+            f"the carry of this batch holds {brief(batch.carry)}, none of it for {samples(batch)} samples: {ANEW}"
+        )
+
+
+@contextmanager
+def naming_carry(model: nn.Module, batch: Batch, again: Callable[[Batch], Any]) -> Iterator[None]:
+    """Say that it is the carry, where a block fails that `again` does on the same batch without one.
+
+    Args:
+        model: whose carry it is, for the message.
+        batch: of the block.
+        again: does what the block does, on another batch.
+
+    Raises:
+        ValueError: in place of what the block raised, which stays its cause.
+    """
+    try:
+        yield
+    except Exception as error:
+        if batch.carry is None or "carry" in str(error) or fails(model, batch._replace(carry=None), again):
+            raise
+        raise ValueError(
+            f"{type(model).__name__} cannot go on from the carry of this batch, a {type(batch.carry).__name__} that "
+            f"holds {brief(batch.carry)}: {type(error).__name__}: {error}; {ANEW}"
+        ) from error
+
+
+def fails(model: nn.Module, batch: Batch, again: Callable[[Batch], Any]) -> bool:
+    """Return whether `again` raises on a batch; it leaves the model as it was."""
+    try:
+        with untouched(model), torch.enable_grad():
+            again(batch)
+    except Exception:
+        return True
+    return False

@@ -15,7 +15,7 @@ from rules.diagnostics.monitor import Health
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.objectives import Sum
-from rules.options import built
+from rules.options import built, require_taken
 from rules.preparing import PRECISIONS
 from rules.recipes import RULES, LearningRule
 from rules.schedules import Schedule
@@ -35,6 +35,7 @@ from sandbox.tasks.base import SPLITS, Dataset, Task
 from sandbox.tasks.checked import checked
 
 MOST_UNITS = 10_000_000  # of a layer, and samples of a batch
+GIVEN = ("shape", "classes", "seed")  # what every model is made from
 MOST_THREADS = 1024  # a number that every system can start; runs go from machine to machine with it
 LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
@@ -49,8 +50,8 @@ class NetworkConfig:
         readout: the neuron of the last layer.
         dt: time step [ms].
         rate: firing probability per step that initial weights are scaled to; None keeps them as drawn.
-        model: a function `(shape, classes, *, seed, ...)` that returns a module; the other settings then stay away,
-            but for `rate: null`.
+        model: a function `(shape, classes, *, seed, ...)` that returns a module, by name or as
+            path/to/file.py:function; the other settings then stay away, but for `rate: null`.
         readout_noise: standard deviation with which signals are read (`sandbox.NoisyReadout`).
 
     Raises:
@@ -287,7 +288,8 @@ class Experiment:
         if self.network.model is None:
             self.network.neurons()
         else:
-            find("model", self.network.model.name)
+            name = self.network.model.name
+            require_taken("model", name, find("model", name), GIVEN)
 
     def make_task(self) -> Task:
         """Build the task; raises ValueError for one that was given as arrays which are not here."""

@@ -102,3 +102,63 @@ def test_one_sample_that_rounding_moved_is_no_reason(monkeypatch):
     moved[4:] += 1
     with pytest.raises(UnfitModel):
         require_carry(model, Batch(X, Y), "every=3")
+
+
+class TestACarryThatDoesNotFit:
+    def steps(self, rule="bptt", size=6, then=(3, None), hidden=("12r",), options=None):
+        """Learn from a batch, then from another with its carry."""
+        samples, other = then
+        x, y = torch.rand(T, size, 5), torch.arange(size) % 3
+        model = sandbox.build((5,), 3, hidden, seed=0)
+        info = rules.Trainer(model, rules.make(rule, **options or {}), seed=0).step((x, y))
+        trainer = rules.Trainer(model, other or rule, seed=0)
+        more = torch.rand(T, samples, 5), torch.arange(samples) % 3
+        before = {name: p.clone() for name, p in model.named_parameters()}
+        try:
+            return trainer.step(rules.Batch(*more, carry=info.carry))
+        finally:
+            if trainer.steps == 0:
+                assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+    @pytest.mark.parametrize("rule", ["bptt", "eprop", "ottt", "rtrl"])
+    @pytest.mark.parametrize("samples", [1, 3, 8])
+    def test_other_samples(self, rule, samples):
+        with pytest.raises(ValueError, match=r"carry of this batch.* holds <\d+ tensors, .*DataLoader\(..., drop_last"):
+            self.steps(rule, then=(samples, None))
+
+    def test_as_many_samples_as_cells(self):
+        """A carry [6, 12] of 12 cells has an axis of 12, and is none for 12 samples."""
+        with pytest.raises(ValueError, match=r"Network cannot go on from the carry .*: RuntimeError: .*carry=None"):
+            self.steps(then=(12, None))
+
+    def test_another_rule(self):
+        with pytest.raises(
+            ValueError, match=r"Network cannot go on from the carry of this batch, a Carried that holds"
+        ):
+            self.steps("eprop", then=(6, "bptt"))
+
+    def test_another_model(self):
+        info = rules.Trainer(sandbox.build((5,), 3, ("7",), seed=0), "bptt").step((X, Y))
+        with pytest.raises(ValueError, match="cannot go on from the carry"):
+            rules.Trainer(sandbox.build((5,), 3, ("12r",), seed=0), "bptt").step(Batch(X, Y, info.carry))
+
+    def test_what_fits_goes_on(self):
+        assert self.steps("eprop", then=(6, "ostl")).step == 1
+        assert self.steps("bptt", then=(6, None)).step == 1
+
+    def test_other_errors_stay_what_they_are(self):
+        info = rules.Trainer(Net("goes on"), "bptt").step((X, Y))
+        with pytest.raises(ValueError, match="labels run from 0 to 7"):
+            rules.Trainer(Net("goes on"), "bptt").step(Batch(X, Y + 5 * (Y > 1), info.carry))
+        model = sandbox.build((5,), 3, ("12r",), seed=0)
+        info = rules.Trainer(model, "eprop").step((X, Y))
+        with pytest.raises(TypeError, match=r"labels have dtype torch.float32"):
+            rules.Trainer(model, "eprop").step(Batch(X, Y.float(), info.carry))
+
+    def test_a_carry_is_not_asked_about(self):
+        """The questions before the first step begin at rest, where a model knows nothing of a rule's traces."""
+        model = sandbox.build((5,), 3, ("12r",), seed=0)
+        info = rules.Trainer(model, "eprop").step((X, Y))
+        trainer = rules.Trainer(model, "eprop")
+        trainer.step(Batch(X, Y, info.carry))
+        assert trainer.answers.error is None
