@@ -54,12 +54,12 @@ class LearningRule:
             return
         object.__setattr__(self, "every", admit("every", self.every, int))
         at_least(1, self, "every")
-        require_steps(self.objective, f"every={self.every}: ")
         if self.credit.continues == "no":
             raise ValueError(
                 f"every={self.every}: {type(self.credit).__name__} learns from whole sequences, and cannot go on where "
                 'a window ends; use a rule that can, such as rules.make("eprop") or rules.make("tet"), or every=None'
             )
+        require_steps(self.objective, f"every={self.every}: ")
 
     @property
     def needs(self) -> frozenset[str]:

@@ -185,6 +185,8 @@ class TestRefused:
         made = rules.make(name)
         with pytest.raises(ValueError, match="every=5: .* learns from whole sequences"):
             rules.LearningRule(TET, made.credit, made.plasticity, every=5)
+        with pytest.raises(ValueError, match="every=5: .* learns from whole sequences"):
+            rules.make(name, every=5)  # no other loss would do
 
     @pytest.mark.parametrize("every", [0, -1, 2.5, True, "x", 2**70])
     def test_what_is_not_a_number_of_steps(self, every):
