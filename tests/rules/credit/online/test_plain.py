@@ -14,6 +14,7 @@ from rules.contract import Batch
 from rules.credit.bptt import BPTT
 from rules.credit.online import Online
 from rules.models.admission import UnfitModel
+from sandbox import from_brian2
 from sandbox.networks.network import Layer, Network, Population
 from sandbox.neurons import LIF, NEURONS, AlphaLIF, CobaLIF, CubaLIF, LeakyIntegrator, TwoCompartment
 from tests.rules.credit.online.nets import LOSS, assigned, batch, by_autograd, distance, net
@@ -170,6 +171,12 @@ class TestRefused:
     def test_a_filter_of_a_read_out_with_several_time_constants(self, neuron):
         model = net(LIF(), (6,), readout=neuron)
         with pytest.raises(UnfitModel, match=r"by more than one time constant|do not leak at one constant rate"):
+            rules.Trainer(model, "eprop").step(batch())
+
+    def test_a_filter_of_a_read_out_that_is_graded_and_leaks_otherwise(self):
+        equation = "dv/dt = (-v - v**3/mV**2 + current * Mohm) / (20*ms) : volt"
+        model = net(LIF(), (6,), readout=from_brian2(equation, method="euler"))
+        with pytest.raises(UnfitModel, match="do not leak at one constant rate"):
             rules.Trainer(model, "eprop").step(batch())
 
     def test_adaptive_feedback_of_a_read_out_that_pools(self):
