@@ -2,15 +2,19 @@
 
 python benchmarks/online.py            # two minutes; writes its section of README.md
 python benchmarks/online.py 1          # with one round of each; only prints
+python benchmarks/online.py 9 PYTHON   # beside braintrace, which that interpreter has; writes, too
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -129,14 +133,35 @@ ratios are medians within a round, over BPTT through the
 kernels. State bytes are those of `StepInfo.footprint.state` in the first step: what is alive when a backward pass
 begins. Trace bytes are those that the next step of a sequence needs.
 
-OTTT takes less than one step's BPTT times T. e-prop misses its target of 1.5. In a profile of one run its time goes to
-the weight gradient and the sums behind the filter, each as many products as the dense weight gradient of BPTT;
-to reading and writing the filtered traces of all weights, 42 MB, once in {stretch} steps; and
-to the derivatives of the cells and the checks that all cells leak alike, which are passes over memory.
+{stretch} steps are taken together, in which what an input is worth is found backwards; the traces are read and written
+once in as many steps. Where cells are reset to a value, each weight has a trace of its own.
 """
 
 
-def main(rounds: int, publish: Callable[[str, str], None]) -> None:
+PAIRS = {"pp_prop": Online(trace="presynaptic"), "D-RTRL": Online(), "EProp, filtered": EPROP}
+PEER = """\
+A user of JAX would take braintrace {version}. Sizes, firing of the input, reset and loss are the same; weights are
+drawn by each library. It runs by XLA on one thread, in a process of its own; medians, compilation apart.
+"""
+
+
+def beside(python: str, rounds: int) -> str:
+    """Return times of braintrace's algorithms, and of ours that keep as much of the past."""
+    script = Path(__file__).with_name("online_peer.py")
+    done = subprocess.run([python, str(script), str(rounds)], capture_output=True, text=True, check=True)
+    theirs = json.loads(done.stdout.splitlines()[-1])
+    rows = []
+    for name, rule in PAIRS.items():
+        call = stopwatch(credit(rule, network(), data()))
+        call()
+        ours = statistics.median(call() for _ in range(rounds))
+        pair = f"{rule.trace}{', filtered' if rule.filter else ''}"
+        rows.append((name, f"{theirs[name] * 1e3:.0f} ms", pair, f"{ours * 1e3:.0f} ms", f"{ours / theirs[name]:.3f}"))
+    words = PEER.format(version=theirs["version"])
+    return f"{words}\n{table(('braintrace', 'time', 'trace', 'ours', 'ours over theirs'), rows)}"
+
+
+def main(rounds: int, publish: Callable[[str, str], None], python: str | None) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     words = WORDS.format(
@@ -152,11 +177,14 @@ def main(rounds: int, publish: Callable[[str, str], None]) -> None:
     timed = [*times(rounds), by_torch(max(1, rounds // 3))]
     speed = table(("rule", "time", "over BPTT", "target"), timed)
     room = table(("rule", "state [MiB]", "traces [MiB]", "ratio", "target"), memory())
-    publish("Online rules", f"{words}\n{speed}\n\n{room}\n\n{machine('torch', 'numba')}")
+    peer = f"{beside(python, rounds)}\n\n" if python else ""
+    publish("Online rules", f"{words}\n{speed}\n\n{room}\n\n{peer}{machine('torch', 'numba')}")
+
+
+def shown(title: str, text: str) -> None:
+    print(f"## {title}\n\n{text}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        main(int(sys.argv[1]), lambda title, text: print(f"## {title}\n\n{text}"))
-    else:
-        main(ROUNDS, put)
+    given = sys.argv[1:]
+    main(int(given[0]) if given else ROUNDS, shown if len(given) == 1 else put, given[1] if len(given) > 1 else None)

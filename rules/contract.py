@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rules.brief import line
 from rules.measures import Accuracy, Measure
 from rules.steps import mean, rows
 
@@ -112,6 +113,10 @@ class Cost:
         """Multiply-accumulates in both directions: forward, for errors and for weights."""
         return self.synaptic_operations + self.error_operations + self.weight_operations
 
+    def __repr__(self) -> str:
+        """Return the counts that are not 0."""
+        return line("Cost", vars(self), vars(type(self)))
+
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = vars(self), vars(other)
         most = max(self.trace_bytes, other.trace_bytes)
@@ -127,6 +132,9 @@ class Credit(NamedTuple):
     cost: Cost
     carry: Any = None
     info: dict[str, float] = {}  # noqa: RUF012 -- never written to
+
+    def __repr__(self) -> str:
+        return line("Credit", self._asdict(), self._field_defaults)
 
 
 class Objective(ABC):
@@ -152,6 +160,10 @@ class Objective(ABC):
         require_steps(self)
         whole = steps_of(batch.x)
         return lambda run, part: self(run, part) * (len(run.output) / whole)
+
+    def extent(self, batch: Batch) -> float:
+        """Return which part of a whole sequence the steps of a batch are: 1, or less if it is a window of one."""
+        return 1.0
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return the batch that the model sees; Siamese objectives stack views along B."""
@@ -199,12 +211,16 @@ class Objective(ABC):
         """Return the loss, a scalar: a mean over the batch."""
 
 
-def require_steps(objective: Objective) -> None:
-    """Raise ValueError for an objective whose loss is known only when a sequence has ended."""
+class SeesAhead(ValueError):
+    """Raised for an objective whose loss is known only when a sequence has ended, where one of each step is needed."""
+
+
+def require_steps(objective: Objective, why: str = "") -> None:
+    """Raise SeesAhead for an objective whose loss is known only when a sequence has ended; `why` begins the message."""
     if objective.timing != "step":
-        raise ValueError(
-            f"{type(objective).__name__} sees the whole sequence, and to learn inside of it takes a loss of each step: "
-            'objective="ce_rate" or objective="tet" for classes, rules.OBJECTIVES["mse"](at="step") for numbers'
+        raise SeesAhead(
+            f"{why}{type(objective).__name__} sees the whole sequence, and to learn inside of it takes a loss of each "
+            'step: objective="ce_rate" or objective="tet" for classes, rules.OBJECTIVES["mse"](at="step") for numbers'
         )
 
 
@@ -223,7 +239,7 @@ def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:
 
 
 OverProcesses = Literal["mean", "sum", "draws"]
-Continues = Literal["no", "state", "traces"]
+Continues = Literal["no", "pass", "state", "traces"]
 Claim = Literal["exact", "unbiased", "descent", "sign_unbiased", "none"]
 
 ANSWERS = {
@@ -251,11 +267,12 @@ class CreditRule(ABC):
     keys of ANSWERS: what must be true of a model, or the rule is wrong and must refuse it. `over_processes` says how
     the processes of a `rules.Team` share a step: the credit of the batch is the "mean" of those of its shares, weighted
     by samples, or their "sum"; by "draws" each process takes the whole batch, and the rule divides what it draws.
-    `continues` says what the carry of a `Credit` holds: nothing ("no"), the model's state, with credit cut between
-    windows ("state"), or also the rule's traces, so that the credits of windows add up to that of the whole where the
-    weights stand still ("traces"). What belongs to the samples travels in the carry, and a batch without one is a new
-    sequence; what belongs to the model, such as feedback weights, is the rule's state. `detaches` names what the credit
-    leaves out of the gradient (keys of DETACHMENTS): `exact` then means autograd on the graph without it.
+    `continues` says what the carry of a `Credit` holds: nothing ("no"); nothing, or the model's state, but every pass
+    begins at the carry of the batch ("pass"); the model's state, with credit cut between windows ("state"); or also the
+    rule's traces, so that the credits of windows add up to that of the whole where the weights stand still ("traces").
+    What belongs to the samples travels in the carry, and a batch without one is a new sequence; what belongs to the
+    model, such as feedback weights, is the rule's state. `detaches` names what the credit leaves out of the gradient
+    (keys of DETACHMENTS): `exact` then means autograd on the graph without it.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

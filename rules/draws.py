@@ -44,3 +44,15 @@ def binomial(count: int, chance: Tensor, generator: torch.Generator) -> Tensor:
 
 def _place(generator: torch.Generator | None, like: Tensor) -> dict[str, Any]:
     return {"generator": generator, "device": like.device if generator is None else generator.device}
+
+
+def scale(weight: Tensor) -> float:
+    """Return the root mean square of a weight; `1 / sqrt(fan_in)` where all of it is zero.
+
+    A random matrix of this size carries back an error of the same norm, on average, as the weight itself would.
+
+    >>> scale(torch.tensor([[3.0, -3.0]])), scale(torch.zeros(2, 4))
+    (3.0, 0.5)
+    """
+    found = float(weight.detach().double().square().mean().sqrt())
+    return found or float(weight[0].numel()) ** -0.5

@@ -57,12 +57,13 @@ def couples(step: Step, current: Tensor, state: Sequence[Tensor]) -> bool:
     True
     """
     rng = torch.Generator().manual_seed(0)
+    near = torch.finfo(current.dtype).eps ** 0.5
     with torch.enable_grad():
         given = [part.detach().requires_grad_() for part in (*state, current)]
         output, after = step(given[-1], tuple(given[:-1]))
         for part in (*after, output):
             weights = (torch.rand(part.shape, generator=rng, dtype=torch.float64) + 0.5).to(part)
             for one, many in zip(slopes(part, given), slopes(part, given, weights), strict=True):
-                if not torch.allclose(many, one * weights, rtol=1e-4, atol=1e-6):  # to the round-off of float32
+                if not torch.allclose(many, one * weights, rtol=near, atol=near * float(one.abs().amax())):
                     return True
     return False

@@ -89,8 +89,8 @@ class Cells(Protocol):
     """The cells of a layer, as an online rule sees them: one step at a time, each cell for itself.
 
     Two further methods make it faster, and are not required: `advance_all(currents, states)` is `advance` for cells of
-    many steps and samples at once, `[M, *out]`; `path(currents, carry)` runs a sequence `[T, B, *out]` and returns
-    output, carry, the currents with recurrent input and the states before each step, or None where it cannot.
+    many steps and samples at once, `[M, *out]`; `linearised(currents, carry)` runs a sequence `[T, B, *out]` and
+    returns output, carry and the derivatives of every step, a `Local` of `[..., T, B, *out]`, or None.
     """
 
     recurrent: nn.Linear | None  # from the cells to themselves; None for none

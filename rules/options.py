@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from rules.errors import unknown
@@ -17,12 +17,13 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
     """Return `maker(**given, **options)`.
 
     Raises:
-        ValueError: for an unknown option, with the valid and the nearest ones, and for a value that is not of the type
-            that the signature declares (`rules.fields.admit`).
+        ValueError: for an unknown option, with the valid and the nearest ones, for a value that is not of the type that
+            the signature declares (`rules.fields.admit`), and for a maker that does not take what is given.
 
     >>> built("number", "complex", complex, {"real": 1.0}, imag=2.0)
     (1+2j)
     """
+    require_taken(kind, name, maker, given)
     valid = [option for option in inspect.signature(maker).parameters if option not in given]
     for option in options:
         if option not in valid:
@@ -41,6 +42,25 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
         raise ValueError(
             f"{kind} {name!r} with {', '.join(f'options.{o}={shown(v)}' for o, v in found.items())}: {error}"
         ) from error
+
+
+def require_taken(kind: str, name: str, maker: Callable[..., Any], given: Iterable[str]) -> None:
+    """Raise ValueError for a maker that does not take these keyword arguments, with a function that does.
+
+    >>> require_taken("model", "own.py:Net", complex, ("real", "seed"))
+    Traceback (most recent call last):
+    ...
+    ValueError: model 'own.py:Net' is called as complex(real=..., seed=...), and it takes (real=0, imag=0): name a ...
+    """
+    takes = inspect.signature(maker)
+    names = list(given)
+    if any(p.kind is p.VAR_KEYWORD for p in takes.parameters.values()) or set(names) <= set(takes.parameters):
+        return
+    made = getattr(maker, "__name__", str(maker))
+    raise ValueError(
+        f"{kind} {name!r} is called as {made}({', '.join(f'{each}=...' for each in names)}), and it takes {takes}: "
+        f"name a function in its place, such as def own_{kind}({', '.join(names)}): return {made}(...)"
+    )
 
 
 def also_takes(*others: Callable[..., Any]) -> Callable[[Made], Made]:

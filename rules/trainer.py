@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from rules.batches import as_batch, fitted
+from rules.brief import line
 from rules.contract import Batch, Cost, Credit, MissingNeed, Objective, own_parameters
 from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
@@ -24,6 +26,7 @@ from rules.forward import samples
 from rules.generators import Globals
 from rules.loading import begun_anew, rest_of
 from rules.models.admission import admit, warn_unasked
+from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
 from rules.optional import method_of, offers, tissue
@@ -38,7 +41,7 @@ from rules.state import from_plain, to_plain
 from rules.team import ALONE, Team
 from rules.untouched import untouched
 from rules.updates import Updates
-from rules.windows import joined, require_alone, windows
+from rules.windows import continued, joined, require_alone, windows
 
 UNSEEN = "this trainer has not seen a batch, which shows what it trains: trainer.begin(batch)"
 
@@ -57,6 +60,10 @@ class StepInfo(NamedTuple):
     footprint: Footprint | None = None  # of the first step: bytes held
     samples: int = 0  # in the batch
     updates: int = 1  # of the weights, inside the sequence; see LearningRule.every
+
+    def __repr__(self) -> str:
+        """Return one line: what is not as by default, and of the carry how much it holds."""
+        return line("StepInfo", self._asdict(), self._field_defaults)
 
 
 class Trainer:
@@ -176,10 +183,12 @@ class Trainer:
                 shape(self.model, self.rule.objective, admitted, self.seed)
             if self.confirm and not self.steps:
                 rule = self.rule.credit
-                answers = ask(self.model, admitted, training="deterministic" in rule.relies_on)
+                answers = ask(self.model, admitted._replace(carry=None), training="deterministic" in rule.relies_on)
                 admit(rule, self.model, answers)
                 if not answers.error:
                     rule.confirm(self.model, admitted)
+                    if self.rule.every is not None:
+                        require_carry(self.model, admitted, f"every={self.rule.every}")
                 if "features" in self.rule.needs:
                     require_read_out(self.model, admitted)
                 self.answers = answers
@@ -379,6 +388,7 @@ class Trainer:
         if batch.y is None and batch.targets is None:
             self._require(offers(self.model))
         batch = fitted(batch, self.model, next(self.model.parameters()))
+        require_own_carry(batch)
         check_input(batch, self.steps + 1)
         return batch
 
@@ -391,8 +401,13 @@ class Trainer:
 
     def _ask(self, objective: Objective, batch: Batch, rng: torch.Generator) -> Credit:
         # so that stochastic units draw from the rule's generator, also in passes that a rule makes as any caller would
-        with self._rounding(), differentiating(generator=rng):
+        def assign(batch: Batch, rng: torch.Generator) -> Credit:
             return self.rule.credit.assign(self.model, objective, batch, self.state, rng)
+
+        again = partial(assign, rng=torch.Generator(rng.device))
+        with self._rounding(), differentiating(generator=rng), naming_carry(self.model, batch, again):
+            credit = assign(batch, rng)
+            return credit if self.rule.every is None else continued(self.rule.credit, self.model, batch, credit)
 
     def _agree(self, batch: Batch) -> None:
         """Raise, in all processes of a team, if they would not learn what one process learns."""

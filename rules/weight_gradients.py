@@ -47,7 +47,11 @@ def outer_products(module: nn.Module, pre: Tensor, error: Tensor) -> int:
 
 def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:
     """Return the correlation of the error map with the input map, both `[N, C, ...]`."""
-    pre, padding = padded(module, pre)
+    return correlated(module, *padded(module, pre), error)
+
+
+def correlated(module: _ConvNd, pre: Tensor, padding: tuple[int, ...], error: Tensor) -> Tensor:
+    """Return the correlation of the error map with an input map that is to be padded with so many zeros."""
     _, weight, _ = torch.ops.aten.convolution_backward(
         error.contiguous(),
         pre.contiguous(),

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Credit, Objective, Run
-from rules.forward import leaves, pieces, samples, shapes
+from rules.contract import Batch, Cost, Credit, CreditRule, Objective, Run, steps_of
+from rules.forward import leaves, pieces, run_model, samples, shapes
+from rules.metering import Meter
 from rules.objectives.around import Around
 from rules.recipes import LearningRule
 from rules.team import Team
@@ -26,8 +28,22 @@ class Share(Around):
         """Return the shares in the loss of the whole sequence, whatever part of it the batch is."""
         return self.inner.shares(self.whole)
 
+    def extent(self, batch: Batch) -> float:
+        """Return the number of steps in the window that count, by that in the whole sequence."""
+        return counted_steps(batch) / counted_steps(self.whole)
+
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return self.inner.shares(self.whole)(run, batch)
+
+
+def counted_steps(batch: Batch) -> float:
+    """Return how many steps of a sample count, on average.
+
+    >>> counted_steps(Batch(torch.zeros(5, 3, 1), lengths=torch.tensor([4, 7, -1])))
+    3.0
+    """
+    steps = steps_of(batch.x)
+    return steps if batch.lengths is None else float(batch.lengths.clamp(0, steps).double().mean())
 
 
 def windows(rule: LearningRule, batch: Batch) -> Iterator[tuple[Objective, Batch]]:
@@ -48,12 +64,18 @@ def windows(rule: LearningRule, batch: Batch) -> Iterator[tuple[Objective, Batch
 
 
 def require_time(every: int, batch: Batch) -> None:
-    """Raise ValueError for an input without an axis of time."""
+    """Raise ValueError for an input without an axis of time, or for targets of another number of steps."""
     for leaf in leaves(batch.x):
         if leaf.ndim < 2 or leaf.shape[1] != samples(batch):
             raise ValueError(
                 f"every={every} cuts sequences [T, B, ...] along time, and this input has shape {shapes(batch.x)} for "
                 f"{samples(batch)} samples: give it time, as sandbox.tasks.encode does, or leave every None"
+            )
+        if batch.targets is not None and len(batch.targets) != len(leaf):
+            raise ValueError(
+                f"every={every} cuts targets along time with the input, and there are {len(batch.targets)} steps of "
+                f"targets and {len(leaf)} of the input: give one for each, as in rules.Batch(x, targets=targets[:"
+                f"{len(leaf)}])"
             )
 
 
@@ -70,6 +92,21 @@ def require_alone(rule: LearningRule, accumulate: int, team: Team) -> None:
         f"every={rule.every} updates the weights inside a sequence, which a team of processes cannot do: leave every "
         "None, or let one process learn"
     )
+
+
+def continued(rule: CreditRule, model: nn.Module, batch: Batch, credit: Credit) -> Credit:
+    """Return a credit with the carry from which the sequence continues; of a rule that has none, by a pass of its own.
+
+    >>> from rules.check import toy
+    >>> from rules.credit.zero_order import SPSA
+    >>> continued(SPSA(), toy.recurrent(), toy.batch(), Credit({}, (), 0.0, Cost())).cost.forwards
+    1
+    """
+    if rule.continues != "pass" or credit.carry is not None:
+        return credit
+    with torch.no_grad(), Meter(model) as meter:
+        carry = run_model(model, batch).carry
+    return credit._replace(carry=carry, cost=credit.cost + meter.cost(forwards=1, backwards=0))
 
 
 def joined(credits: Sequence[Credit]) -> Credit:

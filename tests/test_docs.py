@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import inspect
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ import rules
 import sandbox
 from rules import RULES
 from rules.contract import DETACHMENTS
+from rules.credit.online.legal import CHOICES
 from sandbox.cli import manual
 from sandbox.cli.options import COMMANDS
 from sandbox.cli.parser import parser_for
@@ -30,6 +32,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "quickstart",
     "concepts",
     "data",
+    "networks",
     "rule",
     "neuron",
     "device",
@@ -72,7 +75,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 10
+    assert len(WITH_CODE) == 11
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])
@@ -161,6 +164,22 @@ def test_the_page_on_online_rules_says_what_each_drops():
         assert set(re.findall(r"`(\w+)`", dropped)) == credit.detaches, name
         assert claim == f"`{credit.claim}`"
     assert all(f"| `{key}` | {what} |" in PAGES["online"] for key, what in DETACHMENTS.items())
+
+
+def test_the_page_on_online_rules_says_which_signals_each_takes():
+    """Its second table has every signal; the sentence above it names the recipes with that option, and no others."""
+    (sentence,) = re.findall(r"([^.\n]*) have an option `signal`", PAGES["online"])
+    with_option = {name for name, recipe in RULES.items() if "signal" in inspect.signature(recipe).parameters}
+    assert set(re.findall(r"`(\w+)`", sentence)) == with_option
+    table = PAGES["online"].partition("| signal | says")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == CHOICES["signal"]
+
+
+def test_the_page_on_choosing_has_one_row_for_each_online_rule():
+    rows = [line for line in PAGES["choose"].splitlines() if line.startswith("| ")]
+    named = [name for line in rows for name in re.findall(r"\]\(rules/(\w+)\.md\)", line)]
+    online = {name for name, recipe in RULES.items() if isinstance(recipe().credit, rules.Online)}
+    assert sorted(name for name in named if name in online) == sorted(online)
 
 
 def test_a_docstring_becomes_markdown():

@@ -25,7 +25,7 @@ from rules.plasticity import SGD
 from rules.recipes import LearningRule, make
 from rules.spikes.surrogate import differentiating
 from rules.trainer import Trainer
-from rules.windows import Share
+from rules.windows import Share, continued
 
 
 class Result(NamedTuple):
@@ -264,7 +264,8 @@ def windows_add_up(subject: Subject) -> None:
         for piece in pieces(batch, 3):
             rng = torch.Generator().manual_seed(7)
             with differentiating(generator=rng):
-                part = credit.assign(model, share, piece._replace(carry=carry), state, rng)
+                piece = piece._replace(carry=carry)
+                part = continued(credit, model, piece, credit.assign(model, share, piece, state, rng))
             state, carry, loss = part.state, part.carry, loss + part.loss
             for name, g in part.grads.items():
                 found[name] = found[name] + g

@@ -17,6 +17,7 @@ from rules.fields import check_fields
 from rules.forward import join, map_tensors, pieces, run_model
 from rules.generators import Globals
 from rules.metering import Meter
+from rules.models.continuing import require_carry
 from rules.optional import offers, takes
 from rules.spikes.surrogate import Surrogate, differentiating
 
@@ -78,6 +79,12 @@ class BPTT(CreditRule):
     @property
     def claim(self) -> Claim:  # type: ignore[override]  # a window truncates
         return "descent" if self.window else "exact"
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """Raise UnfitModel for a model that does not go on from its carry, where window or checkpoint cut sequences."""
+        name = "window" if self.window else "checkpoint"
+        if getattr(self, name) and takes(model, "carry"):  # one that takes none is refused in the step
+            require_carry(model, batch, f"{name}={getattr(self, name)}")
 
     @property
     def inferences(self) -> tuple[str, ...]:  # type: ignore[override]  # the default is the mode of training

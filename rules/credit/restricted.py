@@ -46,11 +46,19 @@ class Restricted(Holding):
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return those of the wrapped rule's parameters that are chosen by `only`."""
         known = self.credit.parameters(model)
-        chosen = self.only(model) if callable(self.only) else self.only
-        found = {name: p for name, p in known.items() if any(fnmatchcase(name, pattern) for pattern in chosen)}
+        found = {name: p for name, p in known.items() if self.chooses(model, name)}
         if not found:
+            chosen = self.chosen(model)
             raise ValueError(f"only={chosen} names no trainable parameter; there are: {', '.join(known) or 'none'}")
         return found
+
+    def chosen(self, model: nn.Module) -> tuple[str, ...]:
+        """Return the names, or patterns of names, that `only` gives for a model."""
+        return self.only(model) if callable(self.only) else self.only
+
+    def chooses(self, model: nn.Module, name: str) -> bool:
+        """Return whether `only` chooses the parameter of this name."""
+        return any(fnmatchcase(name, pattern) for pattern in self.chosen(model))
 
     def init(self, model: nn.Module, rng: torch.Generator) -> Any:
         """Return the wrapped rule's initial state."""
@@ -83,18 +91,18 @@ class Several(NamedTuple):
 
 @dataclass(frozen=True)
 class Partition(CreditRule):
-    """Several credits on one model: each parameter belongs to one of them.
+    """Several credits on one model: each trainable parameter belongs to one of them.
 
-    Every part runs the model for itself, so costs add up. The objective's own parameters follow the first part, and so
-    does the loss that is reported.
+    What is to stay as it is, is frozen: `model.layers[1].requires_grad_(False)`. Every part runs the model for itself,
+    so costs add up. The objective's own parameters follow the first part, and so does the loss that is reported.
 
     Args:
         parts: pairs of a credit and what it trains: a function of the model that returns names of parameters, or a
             tuple of glob patterns such as `("layers.0.*",)`.
 
     Raises:
-        ValueError: for fewer than two parts; with a model, for a parameter that belongs to two parts; in a team, for
-            parts that share its processes in different ways.
+        ValueError: for fewer than two parts; with a model, for a parameter that belongs to two parts or to none; in a
+            team, for parts that share its processes in different ways.
 
     >>> from rules.credit.bptt import BPTT
     >>> from rules.credit.zero_order import SPSA
@@ -113,7 +121,7 @@ class Partition(CreditRule):
             )
 
     @property
-    def credits(self) -> tuple[CreditRule, ...]:
+    def credits(self) -> tuple[Restricted, ...]:
         """The credits, each restricted to its parameters."""
         return tuple(Restricted(credit, only) for credit, only in self.parts)
 
@@ -183,7 +191,20 @@ class Partition(CreditRule):
             if both := sorted(found.keys() & own.keys()):
                 raise ValueError(f"{', '.join(both[:4])} belong to two parts: let each parameter belong to one")
             found |= own
+        self._require_all(model)
         return found
+
+    def _require_all(self, model: nn.Module) -> None:
+        """Raise ValueError for trainable parameters that no part chooses."""
+        named = [name for name, p in model.named_parameters() if p.requires_grad]
+        left = [name for name in named if not any(credit.chooses(model, name) for credit in self.credits)]
+        if left:
+            some = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
+            raise ValueError(
+                f"no part of the partition trains {some} of {type(model).__name__}: add to a part what it should "
+                f"train, (credit, ({left[0]!r}, ...)), and freeze what should stay as it is: "
+                f"model.get_parameter({left[0]!r}).requires_grad_(False)"
+            )
 
     def init(self, model: nn.Module, rng: torch.Generator) -> Any:
         """Return the initial state of each part."""

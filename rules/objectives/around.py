@@ -29,6 +29,10 @@ class Around(Objective):
         """Return the shares of the wrapped objective."""
         return self.inner.shares(batch)
 
+    def extent(self, batch: Batch) -> float:
+        """Return that of the wrapped objective."""
+        return self.inner.extent(batch)
+
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return the views of the wrapped objective."""
         return self.inner.views(batch, rng)

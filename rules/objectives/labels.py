@@ -68,7 +68,18 @@ def labels_by_step(run: Run, batch: Batch, ignore: int, some: bool = True) -> Te
         found = _whole(batch.targets, (steps, samples), wanted, classes, ignore, some)
     if batch.lengths is None:
         return found
-    return torch.where(counted(run.output, batch.lengths), found, ignore)
+    found = torch.where(counted(run.output, batch.lengths), found, ignore)
+    return require_some(found, ignore) if some else found
+
+
+def require_some(y: Tensor, ignore: int) -> Tensor:
+    """Return labels; raise ValueError if all of them are `ignore`."""
+    if bool((y == ignore).all()):
+        raise ValueError(
+            f"every label of the batch is {ignore}, which is left out: there is nothing to learn from; give "
+            "batches with some label, or another ignore_index"
+        )
+    return y
 
 
 def per_step(loss: Any, output: Tensor, y: Tensor, **options: Any) -> Tensor:
@@ -96,14 +107,9 @@ def _whole(y: Tensor, shape: tuple[int, ...], words: str, classes: int, ignore: 
         )
     low, high = (int(bound) for bound in torch.aminmax(y))
     if ignore is not None and low <= ignore <= high:
-        kept = y[y != ignore]
-        if not len(kept) and not some:
-            return y
+        kept = (require_some(y, ignore) if some else y)[y != ignore]
         if not len(kept):
-            raise ValueError(
-                f"every label of the batch is {ignore}, which is left out: there is nothing to learn from; give "
-                "batches with some label, or another ignore_index"
-            )
+            return y
         low, high = (int(bound) for bound in torch.aminmax(kept))
     if low < 0 or high >= classes:
         raise ValueError(f"labels run from {low} to {high}, but the output has {classes} classes: 0 to {classes - 1}")

@@ -22,6 +22,7 @@ from rules.objectives.labels import (
     labels,
     labels_by_step,
     per_step,
+    require_some,
     require_whole_sequences,
     wanted,
 )
@@ -82,13 +83,13 @@ class CrossEntropy(Objective):
         return share
 
     def weighed(self, batch: Batch, run: Run) -> Tensor:
-        """Return the number of steps and samples that count, each with the weight of its class."""
+        """Return the number of steps and samples that count, each with the weight of its class; ValueError for none."""
         steps = steps_of(batch.x)
         given = batch.targets if batch.targets is not None else labels(run, batch, self.ignore_index)
         y = given.expand(steps, run.output.shape[1])
         if batch.lengths is not None:
             y = torch.where(counted(y, batch.lengths), y, self.ignore_index)
-        kept, weight = y[y != self.ignore_index], self.options(run).get("weight")
+        kept, weight = require_some(y, self.ignore_index)[y != self.ignore_index], self.options(run).get("weight")
         return wide(torch.ones_like(kept, dtype=run.output.dtype)).sum() if weight is None else weight[kept].sum()
 
     def by_sample(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -11,10 +11,11 @@ from torch import nn
 
 from rules.contract import CreditRule, Objective, require_steps
 from rules.errors import unknown
-from rules.fields import admit, at_least
+from rules.fields import admit, at_least, shown
 from rules.options import built, with_option
 
-Loss: TypeAlias = str | Objective  # a name in OBJECTIVES, or an objective
+# a name in OBJECTIVES, {"name": ..., "options": {...}}, or an objective
+Loss: TypeAlias = str | dict[str, Any] | Objective
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,12 @@ class LearningRule:
             return
         object.__setattr__(self, "every", admit("every", self.every, int))
         at_least(1, self, "every")
-        try:
-            require_steps(self.objective)
-        except ValueError as error:
-            raise ValueError(f"every={self.every}: {error}") from error
         if self.credit.continues == "no":
             raise ValueError(
-                f"every={self.every}: {type(self.credit).__name__} begins every batch at rest, and cannot go on where "
+                f"every={self.every}: {type(self.credit).__name__} learns from whole sequences, and cannot go on where "
                 'a window ends; use a rule that can, such as rules.make("eprop") or rules.make("tet"), or every=None'
             )
+        require_steps(self.objective, f"every={self.every}: ")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -75,8 +73,19 @@ timed = with_option("every", "int | None", None, lambda rule, every: replace(rul
 def pick(kind: str, members: dict[str, Any], name: Any, **options: Any) -> Any:
     """Build a member of a registry by name; an unknown name or option lists the valid ones and the nearest.
 
-    Anything but a name is returned as it is.
+    A dict is a name with options, as a configuration file gives them. Anything else is returned as it is.
+
+    >>> from rules.objectives import OBJECTIVES
+    >>> pick("objective", OBJECTIVES, {"name": "mse", "options": {"at": "step"}})
+    MeanSquaredError(at='step')
     """
+    if isinstance(name, Mapping):
+        for key in name:
+            if key not in ("name", "options"):
+                raise unknown(f"key of {kind}", str(key), ("name", "options"))
+        if "name" not in name:
+            raise ValueError(f"{kind}={shown(name)} has no name: write {{'name': ..., 'options': {{...}}}}")
+        return pick(kind, members, name["name"], **{**name.get("options", {}), **options})
     if not isinstance(name, str):
         return name
     if name not in members:

@@ -72,12 +72,6 @@ def eprop(
     credit = Online(
         "synapse", signal, filter, depth, surrogate, detach_reset, rate=rate, target_rate=target_rate, decay=decay
     )
-    if signal == "adaptive":
-        if weight_decay:
-            raise ValueError(f"weight_decay={weight_decay} with signal='adaptive', which sets it: give decay alone")
-        if not lr > 0:
-            raise ValueError(f"lr={lr}: signal='adaptive' shrinks weights with every update, so give a rate above 0")
-        weight_decay = decay / lr
     return online(credit, lr, objective, weight_decay)
 
 
@@ -160,5 +154,13 @@ def three_factor(
 
 
 def online(credit: Online, lr: float, objective: Loss, weight_decay: float) -> LearningRule:
-    """Build an online rule: its credit with Adam."""
+    """Build an online rule: its credit with Adam, which shrinks weights as adaptive feedback shrinks."""
+    if credit.signal == "adaptive":
+        if weight_decay:
+            raise ValueError(
+                f"weight_decay={weight_decay} with signal='adaptive', which sets it to decay / lr: leave it out"
+            )
+        if not lr > 0:
+            raise ValueError(f"lr={lr}: signal='adaptive' shrinks weights with every update, so give a rate above 0")
+        weight_decay = credit.decay / lr
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))

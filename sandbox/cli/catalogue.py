@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-MEMORY = "memory"  # the key of the steps that tasks want remembered
+MEMORY = "memory"  # the key of the steps to remember, at most
 COPY = Path(__file__).with_name("catalogue.json")  # a test compares it with the registries
 
 
@@ -18,7 +18,7 @@ def read() -> dict[str, dict[str, str]]:
 
 
 def memory() -> dict[str, int]:
-    """Return the time steps that each task wants remembered, with its defaults, from the copy."""
+    """Return the time steps that each task wants remembered, at most, with its defaults, from the copy."""
     found: dict[str, int] = _copy()[MEMORY]
     return found
 
@@ -42,7 +42,7 @@ def made() -> dict[str, dict[str, str]]:
 
 
 def remembered() -> dict[str, int]:
-    """Return the time steps that each task wants remembered, with its defaults, from the registry."""
+    """Return the time steps that each task wants remembered, at most, with its defaults, from the registry."""
     from sandbox.tasks import TASKS
 
     return {name: steps for name, task in TASKS.items() if (steps := task().memory) is not None}

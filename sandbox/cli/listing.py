@@ -13,19 +13,23 @@ from sandbox.machine.text import line
 from sandbox.measures import NAMES
 from sandbox.runs import index
 
-HEADINGS = {"task": "task (time steps that it wants remembered)"}
+HEADINGS = {"task": "task (time steps to remember, at most)"}
 
 
 def list_(given: Any) -> int:
-    """List all registered names, those of one kind, or the runs; with `--markdown` or `--folder`, as pages."""
+    """List all registered names, those of one kind, or the runs; one of a kind, or with `--markdown`, as pages."""
     if given.kind in ("run", "runs"):
+        if given.name is not None:
+            raise ValueError(f"{given.name!r}: write `sandbox list runs --rule NAME`, or --task or --status")
         return runs(given)
     for name in index.FILTERS:
         if given[name] is not None:
             raise ValueError(f"--{name} chooses among runs: write `sandbox list runs --{name} {given[name]}`")
     known = catalogue.read()
     kinds = list(known) if given.kind is None else [kind_of(given.kind, list(known))]
-    if given.markdown or given.folder:
+    if given.name is not None and given.name not in known[kinds[0]]:
+        raise unknown(kinds[0], given.name, known[kinds[0]])
+    if given.markdown or given.folder or given.name is not None:
         return pages(kinds, given)
     facts: dict[str, Any] = {kind: known[kind] for kind in kinds}
     memory = catalogue.memory() if "task" in kinds else {}
@@ -43,7 +47,7 @@ def list_(given: Any) -> int:
 
 
 def _remembering(tasks: dict[str, str], memory: dict[str, int]) -> dict[str, str]:
-    """Return the sentences of tasks behind the number of time steps that each wants remembered."""
+    """Return the sentences of tasks behind the number of time steps to remember, at most."""
     width = len(f"{max(memory.values()):,}")
     shown = {name: f"{memory[name]:,}" if name in memory else "-" for name in tasks}
     return {name: f"{shown[name]:>{width}}  {sentence}" for name, sentence in tasks.items()}
@@ -59,11 +63,12 @@ def kind_of(name: str, kinds: list[str]) -> str:
 
 
 def pages(kinds: list[str], given: Any) -> int:
-    """Print Markdown pages, or write one file for each member into a folder."""
+    """Print Markdown pages of all members, or of the one that is named, or write a file for each into a folder."""
     from sandbox.cli.pages import page
 
     known = catalogue.registries()
-    found = {name: page(name, member) for kind in kinds for name, member in known[kind].items()}
+    wanted = {name: member for kind in kinds for name, member in known[kind].items() if given.name in (None, name)}
+    found = {name: page(name, member) for name, member in wanted.items()}
     if given.folder is None:
         say(given, found, "\n".join(found.values()))
         return OK

@@ -230,6 +230,7 @@ COMMANDS: dict[str, Command] = {
         (),
         (
             Option("kind", "only these: runs, rules, tasks, neurons ...", None, str, "[KIND]", positional="?"),
+            Option("name", "the page of one: sandbox list rules eprop", None, str, "[NAME]", positional="?"),
             Option("--rule", "only runs of this rule", None, str | None, "NAME"),
             Option("--task", "only runs of this task", None, str | None, "NAME"),
             Option(

@@ -24,6 +24,8 @@ def page(name: str, member: Any) -> str:
     parts = [f"# {kind.__name__} (`{name}`)", _prose(inspect.getdoc(kind) or "")]
     if is_dataclass(member):
         parts.append(_parameters(member))
+    elif inspect.isfunction(member):  # a recipe
+        parts.append(_options(member))
     if isinstance(member, type) and issubclass(member, Neuron):
         parts += [_brian2(member()), _presets(member)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -51,6 +53,14 @@ def _parameters(member: Any) -> str:
         for f in fields(member)
     ]
     return "\n".join(["## Parameters", "", "| name | default | unit | stays |", "| --- | --- | --- | --- |", *rows])
+
+
+def _options(function: Any) -> str:
+    rows = [
+        f"| `{option.name}` | {'required' if option.default is option.empty else f'`{option.default!r}`'} |"
+        for option in inspect.signature(function).parameters.values()
+    ]
+    return "\n".join(["## Options", "", "| name | default |", "| --- | --- |", *rows])
 
 
 def _default(member: Any, field: Field[Any]) -> str:

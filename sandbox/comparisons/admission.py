@@ -26,7 +26,7 @@ class Unfit(ValueError):
 def unfit(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
     """Return the reason for each rule that cannot take its first step, or cannot be watched by the microscope.
 
-    A rule that diverges is not counted as unfit.
+    A rule that diverges is not counted as unfit. A reason is one line, as tables have it.
     """
     reasons = {}
     for label, experiment in plans.items():
@@ -42,5 +42,5 @@ def unfit(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
         except (TypeError, ValueError, RuntimeError) as error:
             if is_exhausted(error):  # says nothing about the rule
                 raise
-            reasons[label] = str(error)
+            reasons[label] = " ".join(str(error).split())
     return reasons

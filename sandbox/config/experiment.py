@@ -10,19 +10,20 @@ from typing import Any
 
 from torch import nn
 
-from rules.contract import Objective
+from rules.contract import SeesAhead
 from rules.diagnostics.monitor import Health
 from rules.errors import unknown
 from rules.fields import check_fields
-from rules.objectives import OBJECTIVES, Sum
-from rules.objectives.readout import MeanCrossEntropy
+from rules.objectives import Sum
+from rules.options import built, require_taken
 from rules.preparing import PRECISIONS
-from rules.recipes import LearningRule
+from rules.recipes import RULES, LearningRule
 from rules.schedules import Schedule
 from rules.updates import Updates
 from rules.views import View
 from sandbox.config.given import CHECKSUM, Given, choice_of
 from sandbox.config.identity import changed, digest, folder_name
+from sandbox.config.losses import BY_STEP, OPTIONS, Answers, answers_of, completed, require_rewards
 from sandbox.config.microscope import MicroscopeConfig
 from sandbox.config.registry import Choice, find
 from sandbox.kernels.choice import MODES as KERNELS
@@ -33,15 +34,8 @@ from sandbox.neurons import Neuron
 from sandbox.tasks.base import SPLITS, Dataset, Task
 from sandbox.tasks.checked import checked
 
-USUAL: dict[tuple[str, bool], str | None] = {  # (kind of answer, for each step) -> the loss, None for the rule's own
-    ("classes", False): None,
-    ("classes", True): "ce_rate",
-    ("values", False): "mse",
-    ("values", True): "mse",
-    ("labels", False): "bce",
-    ("labels", True): "bce",
-}
 MOST_UNITS = 10_000_000  # of a layer, and samples of a batch
+GIVEN = ("shape", "classes", "seed")  # what every model is made from
 MOST_THREADS = 1024  # a number that every system can start; runs go from machine to machine with it
 LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
@@ -56,8 +50,8 @@ class NetworkConfig:
         readout: the neuron of the last layer.
         dt: time step [ms].
         rate: firing probability per step that initial weights are scaled to; None keeps them as drawn.
-        model: a function `(shape, classes, *, seed, ...)` that returns a module; the other settings then stay away,
-            but for `rate: null`.
+        model: a function `(shape, classes, *, seed, ...)` that returns a module, by name or as
+            path/to/file.py:function; the other settings then stay away, but for `rate: null`.
         readout_noise: standard deviation with which signals are read (`sandbox.NoisyReadout`).
 
     Raises:
@@ -154,19 +148,33 @@ class RuleConfig:
         """What the rule is called: its label, or its name."""
         return self.label or self.name
 
-    def make(self, usual: Objective | None = None) -> LearningRule:
-        """Build the rule; where it minimises the cross-entropy of classes, and nobody asked for that, `usual`."""
-        rule = Choice(self.name, self.options).make("rule")
+    def make(self, answers: Answers | None = None) -> LearningRule:
+        """Build the rule; where nobody named a loss, it suits the answers if these are given.
+
+        Args:
+            answers: kind of the answers, and whether there is one for each step; None keeps the loss of the recipe.
+
+        Raises:
+            SeesAhead: for a loss of the whole sequence in a rule that learns inside of it.
+        """
+        try:
+            return self._made(answers)
+        except SeesAhead as error:
+            raise SeesAhead(f"{error}\n{OPTIONS}") from error
+
+    def _made(self, answers: Answers | None) -> LearningRule:
+        recipe, options = find("rule", self.name), dict(self.options)
+        every = options.pop("every", None) if recipe in RULES.values() else None
+        rule = built("rule", self.name, recipe, options)
         if not isinstance(rule, LearningRule):
             raise ValueError(
                 f"rule {self.name!r} is a {type(rule).__name__}; name a function that returns a rules.LearningRule, "
                 "made of an objective, a credit and a plasticity"
             )
         parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
-        rule = replace(rule, **{kind: choice.make(kind) for kind, choice in parts.items() if choice is not None})
-        asked = self.objective is not None or "objective" in self.options
-        if usual is not None and not asked and rule.objective == MeanCrossEntropy():
-            rule = replace(rule, objective=usual)
+        given = {kind: choice.make(kind) for kind, choice in parts.items() if choice is not None}
+        named = self.objective is not None or "objective" in self.options
+        rule = completed(rule, given, every, None if named else answers, recipe)
         penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
         return replace(rule, objective=Sum((rule.objective, *penalties))) if penalties else rule
 
@@ -275,12 +283,13 @@ class Experiment:
         self.make_task()
         self.encoder.make("encoder")
         self.augmentation()
-        self.rule.make()
+        self.rule.make(BY_STEP)  # a loss that suits is found with the data
         self.find_schedule()
         if self.network.model is None:
             self.network.neurons()
         else:
-            find("model", self.network.model.name)
+            name = self.network.model.name
+            require_taken("model", name, find("model", name), GIVEN)
 
     def make_task(self) -> Task:
         """Build the task; raises ValueError for one that was given as arrays which are not here."""
@@ -304,10 +313,16 @@ class Experiment:
         """Build the rule; its loss, unless the configuration names one, suits the answers of the data.
 
         That is cross-entropy of the mean output for a class of each sample, at every step for one of each step, the
-        mean squared error for values, and the cross-entropy of each label where there are several.
+        mean squared error for values, and the cross-entropy of each label where there are several; of every step, where
+        the rule learns inside of a sequence.
+
+        Raises:
+            ValueError: for a loss of the whole sequence in a rule that learns inside of it, and for values where a
+                rule learns from rewards.
         """
-        usual = USUAL[data.target, data.train.by_step]
-        return self.rule.make(None if usual is None else OBJECTIVES[usual]())
+        rule = self.rule.make(answers_of(data))
+        require_rewards(rule, data, self.task.name)
+        return rule
 
     def make_schedule(self, steps: int) -> Schedule | None:
         """Build the schedule for a run of so many steps; None for none.

@@ -26,19 +26,20 @@ from sandbox.kernels.launch.backends import Effective, effective, state
 from sandbox.machine.compiled import absent
 
 FEW = 2**22  # entries of traces times steps that the loop in torch takes before a compiled one is loaded
+NARROW = 32  # cells that share their inputs, below which a matrix product is faster than the loop
 
 __all__ = ["MODES", "Effective", "effective", "source", "state", "using"]
 
 
 def eligible(value: Any, low: Any, stretch: Any) -> Any:
-    """Advance eligibility traces of each weight in a compiled loop; None where the loop in torch has to run."""
+    """Advance eligibility traces in a compiled loop; None where the loop in torch has to run."""
     mode = present().mode
-    few = value.numel() * len(stretch.columns) < FEW and mode == "auto"
-    if few or mode == "plain" or absent() is not None:
+    few = stretch.columns.numel() * stretch.signal.shape[2] < FEW or stretch.signal.shape[2] < NARROW
+    if (few and mode == "auto") or mode == "plain" or absent() is not None:
         return None
-    from sandbox.kernels.eligibility import credited
+    from sandbox.kernels.eligibility import moved
 
-    return credited(value, low, stretch)
+    return moved(value, low, stretch)
 
 
 traces.FUSED.append(eligible)
@@ -50,6 +51,7 @@ def source(
     dtype: torch.dtype = torch.float64,
     record: tuple[str, ...] = (),
     backend: str = "numba",
+    derivatives: bool = False,
 ) -> str:
     """Return the Python source of a neuron's forward and backward kernel, as numba or Triton compiles it.
 
@@ -59,6 +61,8 @@ def source(
         dtype: of the currents, float64 by default.
         record: names of the state variables that the kernel records; none by default.
         backend: "numba", by default, or "triton".
+        derivatives: whether to add the forward kernel whose outputs include the derivatives of a step, as online
+            rules run it; False by default.
 
     Raises:
         RuntimeError: if a neuron has no kernel; the message names the reason.
@@ -66,4 +70,4 @@ def source(
     """
     from sandbox.kernels.listing import listing
 
-    return listing(neuron, dt, dtype, record, backend)
+    return listing(neuron, dt, dtype, record, backend, derivatives)

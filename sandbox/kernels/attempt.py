@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from rules.contract import Local
 from sandbox.kernels.choice import choice, explain
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.kernels.when_compiled import sequence
@@ -16,6 +17,7 @@ from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import body_of
 
 Answer = TypeVar("Answer")
+SLOWER = 8.0  # times that a plain loop takes where it also differentiates every step
 
 
 def attempt(
@@ -42,33 +44,45 @@ def attempt(
 
 
 def attempt_recurrent(
-    neuron: Neuron,
-    synapse: nn.Linear,
-    currents: Tensor,
-    state: Any,
-    heard: Any,
-    dt: float,
-    centred: bool,
-    record: tuple[str, ...] = (),
-    total: bool = False,
+    neuron: Neuron, synapse: nn.Linear, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
-    """Do the same as `attempt` for cells that receive their last output through a synapse.
-
-    With `total`, the last of the outputs is the current of each step with what the cells received from each other.
-    """
-    mode = choice().mode
-    if torch.compiler.is_compiling() or mode == "plain":
+    """Do the same as `attempt` for cells that receive their last output through a synapse."""
+    if left(currents):
         return None
-    from sandbox.kernels import recurrent, sequence
+    from sandbox.kernels import recurrent
 
-    if mode == "auto" and sequence.tiny(currents):
-        return None
-    body = partial(body_of, record, centred)
+    body = partial(body_of, (), centred)
     return _or_plain(
         neuron,
-        lambda: recurrent.recurrence(neuron, synapse, body, (record, centred), currents, state, heard, dt, total),
+        lambda: recurrent.recurrence(neuron, synapse, body, ((), centred), currents, state, heard, dt),
         lambda: None,
     )
+
+
+def attempt_linearised(
+    neuron: Neuron, synapse: nn.Linear | None, currents: Tensor, state: Any, heard: Any, dt: float
+) -> tuple[Tensor, Any, Local] | None:
+    """Return output, last state and the derivatives of every step, by a kernel; None if there is none."""
+    if left(currents, SLOWER):
+        return None
+    from sandbox.kernels.linearised import linearised
+
+    body = partial(body_of, (), False)
+    return _or_plain(
+        neuron,
+        lambda: linearised(neuron, synapse, body, ((), False), currents, state, heard, dt),
+        lambda: None,
+    )
+
+
+def left(currents: Tensor, times: float = 1.0) -> bool:
+    """Return whether currents are left to the plain loop, which takes so many times as long as a sequence alone."""
+    mode = choice().mode
+    if torch.compiler.is_compiling() or mode == "plain":
+        return True
+    from sandbox.kernels import sequence
+
+    return mode == "auto" and sequence.tiny(currents, times)
 
 
 def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[], Answer | None]) -> Answer | None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from sandbox.kernels.sequence import planned
+from sandbox.kernels.trace.derived import STEADY, derived
+from sandbox.kernels.trace.plan import Plan
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.kernels.write.emit import Variant, Words
 from sandbox.kernels.write.emit_backward import backward
@@ -15,13 +17,18 @@ from sandbox.kernels.write.emit_forward import forward
 from sandbox.kernels.write.numba_words import Numba
 from sandbox.kernels.write.triton_words import Triton
 from sandbox.machine.compiled import valid
-from sandbox.neurons.stepping import body_of
+from sandbox.neurons.stepping import body_of, differentiable
 
 WORDS: dict[str, type[Words]] = {"numba": Numba, "triton": Triton}
 
 
-def listing(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...], backend: str) -> str:
-    """Return the source of forward and backward kernel, below a comment with the neuron's constants."""
+def listing(
+    neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...], backend: str, derivatives: bool
+) -> str:
+    """Return the source of forward and backward kernel, below a comment with the neuron's constants.
+
+    With `derivatives`, also that of the forward kernel that has the derivatives of a step among its outputs.
+    """
     words = WORDS[valid("back end of the kernels", backend, WORDS)]
     state = neuron.initial_state((1,), torch.zeros(1, dtype=dtype))
     try:
@@ -38,4 +45,19 @@ def listing(neuron: Any, dt: float, dtype: torch.dtype, record: tuple[str, ...],
     back, _ = backward(structure, Variant(each, given=given, wanted=wanted), words)
     numbers = ", ".join(f"k{i} = {value:.17g}" for i, value in enumerate(plan.constants.tolist()))
     states = ", ".join(f"s{i} = {name}" for i, name in enumerate(plan.states))
-    return f"# x = current, {states}\n# {numbers}\n# forward\n{ahead}# backward\n{back}"
+    text = f"# x = current, {states}\n# {numbers}\n# forward\n{ahead}# backward\n{back}"
+    return text + with_derivatives(plan, differentiable(state), each, words) if derivatives else text
+
+
+def with_derivatives(plan: Plan, names: list[str], each: tuple[bool, ...], words: type[Words]) -> str:
+    """Return the source of the forward kernel with derivatives, below a comment that names these."""
+    more = derived(plan.structure, tuple(plan.states.index(name) for name in names))
+    text, _ = forward(more.structure, Variant(each), words)
+    ends, inputs = (*names, "output"), (*names, "current")
+    outputs = [
+        f"out{number} = d {ends[i]} / d {inputs[j]}"
+        for i, row in enumerate(more.table)
+        for j, number in enumerate(row)
+        if number is not None and number != STEADY
+    ]
+    return f"# forward with derivatives: {', '.join(outputs) or 'none that change'}\n{text}"

@@ -14,25 +14,15 @@ from sandbox.kernels.launch import registered
 from sandbox.kernels.launch.backends import by_triton
 from sandbox.kernels.launch.recurrent_ops import recur
 from sandbox.kernels.sequence import Result, found_for, operands, returned
-from sandbox.kernels.trace.plan import Body
+from sandbox.kernels.trace.plan import Body, Plan
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.synapses import EventLinear
 
 
 def recurrence(
-    neuron: Any,
-    synapse: nn.Linear,
-    body: Body,
-    label: Any,
-    currents: Tensor,
-    state: Any,
-    last: Tensor,
-    dt: float,
-    total: bool = False,
+    neuron: Any, synapse: nn.Linear, body: Body, label: Any, currents: Tensor, state: Any, last: Tensor, dt: float
 ) -> Result:
     """Run all steps of cells `[T, ..., N]` from a state and from the output `last` `[..., N]`.
-
-    With `total`, the last of the outputs is the current with the recurrent input.
 
     Raises:
         Unsupported: if the plain loop has to run.
@@ -41,16 +31,19 @@ def recurrence(
     found = found_for(neuron, body, label, currents, state, dt)
     if "x" not in found.structure.backward[1]:
         raise Unsupported("no gradient reaches the current", expected=True)
+    return recurring(found, neuron, synapse, currents, state, last)
+
+
+def recurring(found: Plan, neuron: Any, synapse: nn.Linear, currents: Tensor, state: Any, last: Tensor) -> Result:
+    """Run a plan in turn with the synapse, and call the hooks of the synapse."""
     key = registered.register(found.structure, currents.device)
     row = operands(found, neuron, currents, state)
     tensors = [row.x, last, *synapse.parameters(), *row.states, *row.params, *row.draws]
-    save = total or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+    save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     way = synapse.way(last) if isinstance(synapse, EventLinear) else "dense"
     results = recur(row.x, last, synapse.weight, synapse.bias, *row[1:], found.constants, key, way, save)
     outputs, end = returned(found, results, currents, state)
     tell(synapse, last, outputs[0])
-    if total:
-        outputs = *outputs, results[len(outputs) + len(row.states)].view_as(currents)
     return outputs, end
 
 

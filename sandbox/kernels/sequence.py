@@ -77,10 +77,10 @@ def admit(currents: Tensor, state: Any) -> None:
             raise Unsupported(f"state.{name} differs from the currents in shape, dtype or device", expected=True)
 
 
-def tiny(currents: Tensor) -> bool:
-    """Return whether the plain loop is faster than a kernel, compilation included."""
+def tiny(currents: Tensor, times: float = 1.0) -> bool:
+    """Return whether the plain loop, of so many times its usual length, is faster than a kernel with compilation."""
     cells = currents[0].numel() if len(currents) else 0
-    return len(currents) * max(cells, FEW) < TINY
+    return times * len(currents) * max(cells, FEW) < TINY
 
 
 def _tangents() -> bool:

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Run, Trace
+from rules.contract import Local, Run, Trace
 from rules.forward import fold
 from rules.spikes.surrogate import generator_of_pass
-from sandbox.kernels.attempt import attempt_recurrent
+from sandbox.kernels.attempt import attempt_linearised, attempt_recurrent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.learnable import Learned, learnables
-from sandbox.neurons.stepping import advance, check_resolution, differentiable, loop, rest, variables
+from sandbox.neurons.stepping import advance, check_resolution, differentiable, loop, rest
 from sandbox.simulation import sequence
 
 
@@ -65,27 +65,19 @@ class Population(nn.Module):
         (output,), after = sequence(self.present(), currents[None], states, self.dt)
         return output[0], after
 
-    def path(self, currents: Tensor, carry: Any) -> tuple[Tensor, Any, Tensor, Any] | None:
-        """Run currents `[T, B, ...]` [nA] in a kernel that keeps what each step received; None if there is none.
+    def linearised(self, currents: Tensor, carry: Any) -> tuple[Tensor, Any, Local] | None:
+        """Run currents `[T, B, ...]` [nA] in a kernel that gives the derivatives of every step; None if there is none.
 
-        Returns: The output, the carry, the current with recurrent input, and the states before each step.
+        Returns: The output, the carry, and the derivatives `[..., T, B, ...]`.
         """
         neuron, (state, heard) = self.present(), carry
         if neuron.draws:
             return None
-        names = tuple(variables(state))
-        if self.recurrent is None:
-            (output, *after), end = sequence(neuron, currents, state, self.dt, record=names)
-            total = currents
-        else:
-            fused = attempt_recurrent(neuron, self.recurrent, currents, state, heard, self.dt, False, names, True)
-            if fused is None:
-                return None
-            (output, *after, total), end = fused
-        before = {
-            name: torch.cat([getattr(state, name)[None], rows[:-1]]) for name, rows in zip(names, after, strict=True)
-        }
-        return output, (end, None if heard is None else output[-1]), total, state._replace(**before)
+        found = attempt_linearised(neuron, self.recurrent, currents, state, heard, self.dt)
+        if found is None:
+            return None
+        output, end, local = found
+        return output, (end, None if heard is None else output[-1]), local
 
     def unpacked(self, state: Any) -> tuple[Tensor, ...]:
         """Return the variables of a state that a derivative passes through: without counters and random keys."""

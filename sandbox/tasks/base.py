@@ -21,13 +21,16 @@ __all__ = ["SPLITS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "T
 class Task(ABC):
     """Base class of tasks: a frozen dataclass of options, whose `load` returns the data.
 
-    `memory` says how far back a model has to remember: the time steps from the first input that matters to the answer,
-    both counted, at most. It is 1 where the input of the moment is enough, and None where nobody has said.
+    `memory` says how far back a model has to remember, at most: the time steps from the first input that has to do with
+    the answer to the answer, both counted. It is 1 where the input of the moment is enough, and None where nobody has
+    said. As much is needed where no later input says the same, as in `delayed_xor`. Where what tells the answer is
+    spread over a sequence, as in recordings, later steps may be enough; such tasks say what a linear model makes of
+    these.
     """
 
     @property
     def memory(self) -> int | None:
-        """Time steps from the first input that matters to the answer, both counted; None, the default, if not known."""
+        """Time steps from the first input that has to do with the answer, both counted; None, the default: unknown."""
         return None
 
     @abstractmethod

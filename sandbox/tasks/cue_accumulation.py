@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.fields import at_least, check_fields
+from rules.fields import check_fields
 from rules.objectives.labels import IGNORED
 from sandbox.tasks.base import Dataset, Task, at_least_one
-from sandbox.tasks.generated import Trial, drawn, poisson
+from sandbox.tasks.generated import Trial, drawn, poisson, require_seed
 
 GROUPS = 4  # of inputs: left, right, recall, noise
 QUIET = 4  # the noise group fires at a quarter of the rate of the others
@@ -91,7 +91,7 @@ class CueAccumulation(Task):
     def __post_init__(self) -> None:
         check_fields(self)
         at_least_one(**self.sizes._asdict(), cues=self.cues, cue=self.cue, recall=self.recall)
-        at_least(0, self, "seed")
+        require_seed(self.seed)
         if self.cues % 2 == 0:
             raise ValueError(f"cues={self.cues}: give an odd number, so that one side has more")
         if self.cue > self.interval:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rules.fields import at_least, check_fields
 from rules.objectives.labels import IGNORED
 from sandbox.tasks.base import Dataset, Task, at_least_one
-from sandbox.tasks.generated import Trial, drawn, poisson
+from sandbox.tasks.generated import Trial, drawn, poisson, require_seed
 
 GROUPS = 3  # of inputs: a pulse of 0, a pulse of 1, the question
 
@@ -64,7 +64,8 @@ class DelayedXOR(Task):
     def __post_init__(self) -> None:
         check_fields(self)
         at_least_one(train=self.train, validation=self.validation, test=self.test, pulse=self.pulse, recall=self.recall)
-        at_least(0, self, "delay", "noise", "seed")
+        at_least(0, self, "delay", "noise")
+        require_seed(self.seed)
         if self.inputs < GROUPS or self.inputs % GROUPS:
             raise ValueError(f"inputs={self.inputs}: give a multiple of {GROUPS}, one group for 0, for 1, to ask")
         if not self.rate > 0 or self.rate + self.noise > 1000:

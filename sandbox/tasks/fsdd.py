@@ -95,6 +95,9 @@ class FSDD(Task):
     are deterministic. With the defaults, a channel fires in about one step of eight. With `code="levels"` the steps are
     the frames themselves: the standardised levels of the channels, and zeros behind a recording.
 
+    Many recordings are over by the middle: a linear model of the last 32 of 64 steps is right in 30 % of the recordings
+    for testing, and of all steps in 92 %.
+
     Args:
         split: "official", the default: index 0-4 for test, 5-9 for validation, 10-49 for training (300 / 300 / 2,400
             recordings), all six speakers in each. "speakers": george, jackson, lucas and nicolas for training, theo
@@ -151,7 +154,7 @@ class FSDD(Task):
 
     @property
     def memory(self) -> int:
-        """All time steps: the first frame may matter to the answer at the end."""
+        """All time steps, at most: a recording is over before, and silence follows in which the answer is asked."""
         return self.steps
 
     def filters(self) -> NDArray[np.float64]:

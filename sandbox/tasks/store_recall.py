@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rules.fields import at_least, check_fields
 from rules.objectives.labels import IGNORED
 from sandbox.tasks.base import Dataset, Task, at_least_one
-from sandbox.tasks.generated import Trial, drawn, poisson
+from sandbox.tasks.generated import Trial, drawn, poisson, require_seed
 
 GROUPS = 4  # of inputs: a bit of 0, a bit of 1, store, recall
 NOTHING, STORE, RECALL = range(3)
@@ -75,7 +75,7 @@ class StoreRecall(Task):
         check_fields(self)
         at_least_one(train=self.train, validation=self.validation, test=self.test, duration=self.duration)
         at_least(SHORTEST, self, "characters")
-        at_least(0, self, "seed")
+        require_seed(self.seed)
         if self.inputs < GROUPS or self.inputs % GROUPS:
             raise ValueError(f"inputs={self.inputs}: give a multiple of {GROUPS}, one group for 0, 1, store, recall")
         if not 0 < self.rate <= 1000:

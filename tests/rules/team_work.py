@@ -79,6 +79,11 @@ def loop(team):
     return trained("bptt", team, sizes=(10, 7, 6, 5), clip=0.05, accumulate=2, schedule=rules.Cosine(updates=2))
 
 
+def penalty(team):
+    """A penalty on rates, which are those of the whole batch."""
+    return trained(rules.make("eprop", rate=1.0, target_rate=0.1), team, "lif")
+
+
 def outcome(work, team):
     """Run it, and return what it returns, or its error."""
     try:
@@ -168,7 +173,13 @@ def sent(team):
 def one_pass(team):
     """The tasks of the fast tier, in one pair of processes."""
     found = {name: recipe(name, team) for name in ("bptt", "stcl", "spsa", "hzo", "bptt_on_memristor")}
-    return {"recipes": found, "loop": loop(team), "sent": sent(team), "refusals": refusals(team)}
+    return {
+        "recipes": found,
+        "penalty": penalty(team),
+        "loop": loop(team),
+        "sent": sent(team),
+        "refusals": refusals(team),
+    }
 
 
 def noisy(team):

@@ -52,6 +52,16 @@ def test_clip_schedule_and_accumulation_stand_after_the_average(both):
             torch.testing.assert_close(found["loop"]["weights"][key], weight, atol=CLOSE, rtol=0)
 
 
+def test_rates_are_those_of_the_whole_batch(both):
+    """The penalty on them is not a mean over samples."""
+    one = work.penalty(None)
+    for found in both:
+        assert found["penalty"]["losses"] == pytest.approx(one["losses"], rel=CLOSE)
+        for name, p in one["weights"].items():
+            assert float((found["penalty"]["weights"][name] - p).norm() / p.norm()) < CLOSE, name
+    assert work.trained(rules.make("eprop"), None, "lif")["losses"] != one["losses"]
+
+
 def test_work_is_summed_over_processes(both):
     one, two = work.recipe("bptt")["costs"], both[1]["recipes"]["bptt"]["costs"]
     assert [cost["synaptic_operations"] for cost in two] == [cost["synaptic_operations"] for cost in one]

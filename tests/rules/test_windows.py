@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from rules.credit.online import Online
 from rules.forward import pieces
 from rules.objectives import OBJECTIVES, Sum
 from rules.plasticity import SGD
-from rules.windows import windows
+from rules.spikes.surrogate import differentiating
+from rules.windows import Share, windows
 
 TET = OBJECTIVES["tet"]()
 STEPS = {
@@ -126,6 +128,29 @@ def test_a_caller_may_continue_a_sequence_from_the_carry():
     assert (info.loss + after.loss) / 2 == pytest.approx(whole.loss, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["spsa", "forward_gradient", "coordinate_wise", "evolution_strategy"])
+def test_a_zero_order_rule_begins_a_window_where_the_last_one_ended(name):
+    """By hand: the credit of each window from the carry of a pass with the weights before it."""
+    model, by_hand, batch = toy.recurrent(), toy.recurrent(), toy.batch()
+    made = rules.LearningRule(TET, rules.make(name).credit, SGD(0.1, momentum=0.0), 2)
+    trainer = rules.Trainer(model, made, seed=0)
+    info = trainer.step(batch)
+    assert info.updates == 2
+    rng = rules.Trainer(by_hand, made, seed=0).rng
+    carry, loss = None, 0.0
+    for _, piece in windows(made, batch):
+        piece = piece._replace(carry=carry)
+        with differentiating(generator=rng):
+            credit = made.credit.assign(by_hand, Share(TET, batch), piece, (), rng)
+        carry, loss = by_hand(piece.x, carry).carry, loss + credit.loss
+        with torch.no_grad():
+            for key, p in by_hand.named_parameters():
+                p.sub_(credit.grads[key], alpha=0.1)
+    assert info.loss == pytest.approx(loss, rel=1e-12)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), by_hand.parameters(), strict=True))
+    assert info.carry is not None
+
+
 def test_windows_keep_the_objects_of_a_whole_sequence():
     made = [*windows(rule(), toy.batch())]
     assert made[0][0] is TET
@@ -137,16 +162,31 @@ class TestRefused:
         with pytest.raises(ValueError, match="every=5: MeanCrossEntropy sees the whole sequence"):
             rules.make("bptt", every=5)
 
+    @pytest.mark.parametrize(
+        ("objective", "words"),
+        [
+            ({"options": {"at": "step"}}, "has no name: write {'name': ..., 'options': {...}}"),
+            ({"name": "mse", "option": {}}, "unknown key of objective 'option'; nearest: 'options'"),
+            ({"name": "mse", "options": {"att": "step"}}, "unknown option of objective 'mse' 'att'; nearest: 'at'"),
+            ({"name": "msee"}, "unknown objective 'msee'; nearest: 'mse'"),
+        ],
+    )
+    def test_a_loss_with_options_that_is_misspelt(self, objective, words):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            rules.make("eprop", objective=objective)
+
     @pytest.mark.parametrize("name", ["eprop", "ottt", "rtrl", "decolle"])
     def test_a_loss_that_sees_the_future_under_an_online_rule(self, name):
         with pytest.raises(ValueError, match='MeanCrossEntropy sees the whole sequence.*"ce_rate" or objective="tet"'):
             rules.make(name, objective="ce_mean")
 
-    @pytest.mark.parametrize("name", ["hzo", "binary_stochastic"])
-    def test_a_credit_that_begins_at_rest(self, name):
+    @pytest.mark.parametrize("name", ["hzo", "binary_stochastic", "node_perturbation"])
+    def test_a_credit_that_learns_from_whole_sequences(self, name):
         made = rules.make(name)
-        with pytest.raises(ValueError, match=r"every=5: .* begins every batch at rest"):
+        with pytest.raises(ValueError, match="every=5: .* learns from whole sequences"):
             rules.LearningRule(TET, made.credit, made.plasticity, every=5)
+        with pytest.raises(ValueError, match="every=5: .* learns from whole sequences"):
+            rules.make(name, every=5)  # no other loss would do
 
     @pytest.mark.parametrize("every", [0, -1, 2.5, True, "x", 2**70])
     def test_what_is_not_a_number_of_steps(self, every):
@@ -165,3 +205,10 @@ class TestRefused:
         batch = toy.batch()
         with pytest.raises(ValueError, match=r"every=2 cuts sequences \[T, B, ...\] along time"):
             [*windows(rule(2), batch._replace(x=batch.x[0]))]
+
+    @pytest.mark.parametrize("steps", [3, 9])
+    def test_targets_of_another_number_of_steps(self, steps):
+        batch = toy.batch()
+        given = batch._replace(y=None, targets=torch.zeros(steps, batch.x.shape[1], dtype=torch.int64))
+        with pytest.raises(ValueError, match=rf"every=2 cuts targets along time .*{steps} steps of .*targets\[:"):
+            [*windows(rule(2), given)]

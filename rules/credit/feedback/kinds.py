@@ -9,19 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rules.draws import normal
-
-
-def scale(weight: Tensor) -> float:
-    """Return the root mean square of a weight; `1 / sqrt(fan_in)` where all of it is zero.
-
-    A random matrix of this size carries back an error of the same norm, on average, as the weight itself would.
-
-    >>> scale(torch.tensor([[3.0, -3.0]])), scale(torch.zeros(2, 4))
-    (3.0, 0.5)
-    """
-    found = float(weight.detach().double().square().mean().sqrt())
-    return found or float(weight[0].numel()) ** -0.5
+from rules.draws import normal, scale
 
 
 def random(weight: Tensor, rng: torch.Generator) -> Tensor:

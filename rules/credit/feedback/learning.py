@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rules.contract import Cost
-from rules.credit.feedback.products import answered, mirrored
+from rules.credit.feedback.products import answered, mirrored, reached
 from rules.draws import normal
 from rules.metering import pairs
 
@@ -24,7 +24,7 @@ def mirror(
     Its fixed point is `rate / decay` W. There the noise of each entry leaves a cosine of about
     `1 / sqrt(1 + fan_in decay / (2 noise))` between B and W.
     """
-    drawn = normal((noise, *features), rng, matrix)
+    drawn = normal((noise, *reached(module, features)), rng, matrix)
     with torch.no_grad():
         answer = answered(module, drawn)
         found = (1 - decay) * matrix + rate * mirrored(module, drawn, answer)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from rules.weight_gradients import correlation, padded
+from rules.weight_gradients import correlated, padded
 
 
 def carried(module: Any, matrix: Tensor, x: Tensor, error: Tensor) -> Tensor:
@@ -42,18 +42,42 @@ def carried(module: Any, matrix: Tensor, x: Tensor, error: Tensor) -> Tensor:
     return (back if wide is maps else torch.autograd.grad(wide, maps, back)[0]).reshape(x.shape)
 
 
+def reached(module: Any, features: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of what noise of its own reaches, for an input of this shape.
+
+    It is the input, and where a convolution pads it with copies of its entries, by "reflect", "replicate" or
+    "circular", these too: with noise that repeats, an entry of the kernel would be mixed with those that meet its copy.
+
+    >>> reached(nn.Conv1d(1, 1, 3, padding=1, padding_mode="reflect"), (1, 5))
+    (1, 7)
+    """
+    if not repeats(module):
+        return features
+    return tuple(padded(module, torch.empty(1, *features, device="meta"))[0].shape[1:])
+
+
+def repeats(module: Any) -> bool:
+    """Return whether a synapse pads its input with copies of its entries."""
+    return isinstance(module, _ConvNd) and module.padding_mode != "zeros"
+
+
+def entered(module: Any, noise: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """Return noise as it enters a convolution, and the zeros to pad it with."""
+    return (noise, (0,) * len(module.kernel_size)) if repeats(module) else padded(module, noise)
+
+
 def answered(module: Any, noise: Tensor) -> Tensor:
-    """Return what the weight of a synapse makes of noise, without its bias; no hook is called."""
+    """Return what the weight of a synapse makes of noise `[n, *reached]`, without its bias; no hook is called."""
     weight = cast("Tensor", module.weight).detach()
     if not isinstance(module, _ConvNd):
         return noise @ weight.T
-    wide, padding = padded(module, noise)
+    wide, padding = entered(module, noise)
     rest = (module.stride, padding, module.dilation, module.transposed, module.output_padding, module.groups)
     return cast("Tensor", torch.ops.aten.convolution(wide, weight, None, *rest))
 
 
 def mirrored(module: Any, noise: Tensor, answer: Tensor) -> Tensor:
-    """Return an estimate of a weight from noise `[n, *in]` of mean 0 and variance 1, and from the answer to it.
+    """Return an estimate of a weight from noise `[n, *reached]` of mean 0 and variance 1, and from the answer to it.
 
         E[(W xi) xi^T] = W
 
@@ -65,8 +89,9 @@ def mirrored(module: Any, noise: Tensor, answer: Tensor) -> Tensor:
     """
     if not isinstance(module, _ConvNd):
         return answer.T @ noise / len(noise)
-    places = correlation(module, torch.ones_like(noise), torch.ones_like(answer))
-    return correlation(module, noise, answer) / places.clamp(min=1)
+    met, padding = entered(module, torch.ones_like(noise))
+    places = correlated(module, met, padding, torch.ones_like(answer))
+    return correlated(module, *entered(module, noise), answer) / places.clamp(min=1)
 
 
 def unit_axes(module: nn.Module) -> int:

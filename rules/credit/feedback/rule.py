@@ -13,6 +13,7 @@ from rules.credit.feedback.hooks import Back, Replaced
 from rules.credit.feedback.kinds import KINDS, fan_out, to_inputs
 from rules.credit.feedback.learning import mirror
 from rules.credit.feedback.output import Sending, Sent
+from rules.credit.feedback.outside import require_inside
 from rules.credit.feedback.sites import Site, Sites, find, require_replaceable
 from rules.errors import unknown
 from rules.fields import check_fields
@@ -77,7 +78,8 @@ class Feedback(Holding):
     Raises:
         ValueError: for an unknown kind, a number out of range, a credit that carries no error back by autograd, or
             feedback that no longer fits the model.
-        UnfitModel: for a model with weights on the way back that no hook can replace.
+        UnfitModel: for a model with trainable weights on the way back that no hook can replace, such as those that are
+            used outside of the call of a synapse.
 
     >>> from rules.credit.bptt import BPTT
     >>> net, batch = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), Batch(torch.rand(5, 2))
@@ -122,6 +124,10 @@ class Feedback(Holding):
             )
 
     @property
+    def passes_back(self) -> bool:  # type: ignore[override]  # not through the weights, which others may replace
+        return False
+
+    @property
     def claim(self) -> Claim:  # type: ignore[override]  # at the first step it may point anywhere
         return "none"
 
@@ -138,6 +144,7 @@ class Feedback(Holding):
         """Raise UnfitModel for a model with weights on the way back that no hook can replace; ask the wrapped rule."""
         super().confirm(model, batch)
         require_replaceable(model, batch, self.recurrent == "exact")
+        require_inside(model, batch, self.recurrent == "exact")
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters of the wrapped rule; raise NotFound before `located` has seen the model."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rules.contract import Local
 from rules.credit.online.sites import Site, placed
-from rules.credit.online.walk import Moment, Walk
+from rules.credit.online.size import warn_of_size
+from rules.credit.online.walk import Moment, Walk, added, passed_down
 
 
 class Influence(Walk):
@@ -29,6 +30,7 @@ class Influence(Walk):
     def learn(self, start: int, moments: list[Moment], traces: tuple[Any, ...]) -> tuple[Any, ...]:
         g = self.lost(start, moments[-1].output)[0]
         moments = [at_once(moment) for moment in moments]
+        warn_of_size(moments, sum(self.sizes), traces)
         ends, below = [], None
         for number, moment in enumerate(moments):
             states, spread = traces[number] if traces else self.blank(moment)
@@ -78,10 +80,11 @@ class Influence(Walk):
     def direct(self, number: int, moment: Moment) -> Tensor:
         """Return the derivative of what enters the cells by the layer's own weights, `[B, *cells, P]`."""
         batch, channels, places = placed(moment.output[None]).shape[1:]
-        width = moment.columns.shape[2]
+        columns = moment.columns[0]
+        width = columns.shape[2]
         own = moment.output.new_zeros(batch, channels, places, channels, width)
         each = torch.arange(channels)
-        own[:, each, :, each] = moment.columns[None]
+        own[:, each, :, each] = columns[None]
         found = moment.output.new_zeros(*moment.output.shape, sum(self.sizes))
         start = sum(self.sizes[:number])
         found[..., start : start + self.sizes[number]] = own.reshape(*moment.output.shape, -1)
@@ -91,14 +94,14 @@ class Influence(Walk):
         parts = self.total.split(self.sizes)
         found = dict(self.others)
         for site, part in zip(self.sites, parts, strict=True):
-            found |= site.gradients(part.reshape(-1, site.width()))
+            added(found, site.gradients(part.reshape(-1, site.width())))
         return found
 
 
 def at_once(moment: Moment) -> Moment:
     """Return a layer in one step, without the axis of time; the graph of its currents keeps it."""
     local = Local(*(part.squeeze(part.ndim - moment.output.ndim) for part in moment.local))
-    return moment._replace(columns=moment.columns[0], local=local, output=moment.output[0])
+    return moment._replace(local=local, output=moment.output[0])
 
 
 def passed(site: Site, below: Tensor) -> Tensor:
@@ -167,11 +170,11 @@ class RankOne(Influence):
         for moment, (states, shown) in zip(reversed(moments), reversed(weights), strict=True):
             error: Tensor = shown if down is None else shown + down
             error = error * moment.local.shown[-1] + (states.movedim(1, 0) * moment.local.driven).sum(0)
-            rows.append(torch.einsum("bcl,blk->bck", placed(error[None])[0], moment.columns).flatten(1))
+            columns = moment.columns[0]
+            rows.append(torch.einsum("bcl,blk->bck", placed(error[None])[0], columns).flatten(1))
             if moment is not moments[0]:
-                (down,) = torch.autograd.grad(moment.currents, moment.x, error[None], retain_graph=True)
-                down = down[0]
-            self.work["weight_operations"] += error.numel() * moment.columns.shape[2]
+                down = passed_down(moment, error[None], again=True)[0]
+            self.work["weight_operations"] += error.numel() * columns.shape[2]
         return torch.cat(rows[::-1], 1)
 
     def sign(self, like: Tensor) -> Tensor:

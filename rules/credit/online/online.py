@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
+from rules.credit.online.admission import arranged, require_learned
 from rules.credit.online.influence import Influence, RankOne
 from rules.credit.online.legal import WHOLE, require_legal
+from rules.credit.online.plain import probe, require_plain
 from rules.credit.online.sites import Site, sites
 from rules.credit.online.walk import Walk, bytes_of
+from rules.draws import scale
 from rules.fields import at_least, check_fields
 from rules.following import followed
-from rules.forward import require_tensor
 from rules.local import couples
 from rules.metering import Meter
 from rules.models.admission import UnfitModel
-from rules.optional import shape_of
 from rules.spikes.surrogate import Surrogate, differentiating
 
 
@@ -56,7 +57,9 @@ class Online(CreditRule):
         surrogate: replaces every neuron's own; None keeps those.
         detach_reset: whether traces skip the reset, True by default; they always follow adaptation.
         own_recurrence: whether a trace follows a cell's recurrent weight to itself, False by default.
-        rate: weight of a penalty on firing rates that differ from `target_rate`, 0 by default.
+        rate: weight of a penalty on firing rates f, `rate / 2 sum_cells (f - target_rate)^2`, 0 by default. f is the
+            mean over the steps that count, of all samples, also where processes share them. A window has a penalty on
+            its own rates, weighted by its share of the steps of the sequence.
         decay: of "adaptive", the share of the feedback weights that is lost in an update, 1e-3 by default; the read-out
             must lose as much, as `rules.make("eprop", signal="adaptive")` sets it.
         target_rate: spikes of a cell per step, 0.01 by default: 10 Hz in steps of 1 ms.
@@ -88,7 +91,14 @@ class Online(CreditRule):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        at_least(0, self, "rate", "target_rate", "decay")
+        at_least(0, self, "rate")
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay={self.decay}: give a share for each update, from 0 to below 1")
+        if not 0 <= self.target_rate <= 1:
+            raise ValueError(
+                f"target_rate={self.target_rate}: give spikes of a cell per step, from 0 to 1; 10 Hz in steps of 1 ms "
+                "is target_rate=0.01"
+            )
         if isinstance(self.surrogate, str):  # a name, as in a configuration file
             object.__setattr__(self, "surrogate", Surrogate(self.surrogate))
         require_legal(self)
@@ -135,13 +145,15 @@ class Online(CreditRule):
             return {}
         weight = read_out(sites(model))
         seed = torch.randint(2**62, (), generator=rng)
-        return {"seed": seed, "scale": weight.detach().double().square().mean().sqrt().cpu()}
+        return {"seed": seed, "scale": torch.tensor(scale(weight), dtype=torch.float64)}
 
     def confirm(self, model: nn.Module, batch: Batch) -> None:
-        """Raise UnfitModel where cells see each other, or do not integrate linearly and the trace needs it."""
+        """Raise UnfitModel for a model that is more than its layers, and where cells see each other."""
+        places, rows = sites(model), arranged(model, batch)
+        require_plain(model, places, rows)
         with torch.no_grad(), self._differentiating(torch.Generator().manual_seed(0)):
-            x = first_step(model, batch)
-            for site in sites(model):
+            x = probe(rows)[-1]
+            for site in places:
                 currents = site.layer.synapse(x)
                 state, _ = site.rest(currents)
                 cells: Any = site.layer.cells
@@ -160,13 +172,14 @@ class Online(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the sum over steps of signals times traces, the objective's own gradient included."""
         views = objective.views(batch, rng)
-        x = arranged(model, require_tensor(views.x, type(self).__name__))
-        places = sites(model)
-        with torch.no_grad(), Meter(model, objective) as meter, self._differentiating(rng):
+        x, places = arranged(model, views), sites(model)
+        require_learned(model, places)
+        with torch.no_grad(), self._differentiating(rng):
             kind = {"influence": Influence, "rank_one": RankOne}.get(self.trace, Walk)
             walk = kind(self, places, x, objective, views, self._followed(places, state), rng)
-            carry = walk.run(views.carry)
-            grads = walk.gradients()
+            with Meter(model, objective) as meter:
+                carry = walk.run(views.carry)
+                grads = walk.gradients()
         meter.add(**walk.work)
         known = self.parameters(model) | own_parameters(objective)
         cost = meter.cost(forwards=1, backwards=1) + Cost(trace_bytes=bytes_of(carry.traces))
@@ -184,6 +197,11 @@ class Online(CreditRule):
             return dict(state)
         name, now = places[-2].name if len(places) > 1 else "", read_out(places)
         moved = {}
+        if name in state and state[name].numel() != now.numel():
+            raise UnfitModel(
+                f'signal="adaptive" follows a read-out with a weight for each cell below, and {places[-1].name} has '
+                'other weights, as behind nn.AvgPool2d: let nn.Flatten alone stand before them, or use signal="random"'
+            )
         if name in state:
             old = state["read-out"].reshape(state[name].shape)
             moved[name] = followed(state[name], now.reshape(old.shape), old, self.decay)
@@ -204,14 +222,3 @@ def read_out(places: list[Site]) -> Tensor:
     weight = places[-1].weigh.weight
     assert isinstance(weight, Tensor)
     return weight.detach()
-
-
-def arranged(model: nn.Module, x: Tensor) -> Tensor:
-    """Return an input with the shape of a sample that the model declares."""
-    shape = shape_of(model)
-    return x if shape is None else x.reshape(*x.shape[:2], *shape)
-
-
-def first_step(model: nn.Module, batch: Batch) -> Tensor:
-    """Return the first step of an input."""
-    return arranged(model, require_tensor(batch.x, "an online rule"))[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -35,28 +35,30 @@ class Site(NamedTuple):
         """The weights from the cells to themselves."""
         return cast("nn.Linear | None", self.layer.cells.recurrent)
 
+    @property
+    def ones(self) -> bool:
+        """Whether there is a bias, of the synapse or of the recurrent weights, which always receives 1."""
+        return biased(self.weigh) or (self.recurrent is not None and biased(self.recurrent))
+
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """Return the carry before the first step, for currents `[B, *out]`."""
         carry: tuple[Any, Tensor | None] = self.layer.cells.rest(currents[None])  # type: ignore[operator]
         return carry
 
-    def run(self, currents: Tensor, carry: Any, heard: bool = True) -> tuple[Tensor, Any, Tensor | None, Local]:
+    def run(self, currents: Tensor, carry: Any, heard: bool = True) -> tuple[Tensor, Any, Local]:
         """Run the cells over currents `[T, B, *out]` of the synapse; without `heard` they do not hear each other.
 
-        Returns: The output, the carry, what the cells heard of each other `[T, B, N]`, and their derivatives, in which
-        T and B are axes of their own.
+        Returns: The output, the carry, and their derivatives, in which T and B are axes of their own.
         """
         cells: Any = self.layer.cells
-        path = cells.path(currents, carry) if heard and hasattr(cells, "path") else None
-        if path is not None:
-            output, after, total, before = path
-            hears = None if carry[1] is None else torch.cat([carry[1][None], output[:-1]])
-            return output, after, hears, self.at_once(total, map_tensors(lambda part: part.flatten(0, 1), before))
+        found = cells.linearised(currents, carry) if heard and hasattr(cells, "linearised") else None
+        if found is not None:
+            known: tuple[Tensor, Any, Local] = found
+            return known
         state, shown = carry
-        states, totals, outputs, received = [], [], [], []
+        states, totals, outputs = [], [], []
         for current in currents.unbind(0):
             if heard and self.recurrent is not None:
-                received.append(shown)
                 current = current + self.recurrent(shown)
             states.append(state)
             totals.append(current)
@@ -64,7 +66,7 @@ class Site(NamedTuple):
             outputs.append(output)
             shown = None if shown is None else output
         local = self.derivatives(torch.stack(totals), states)
-        return torch.stack(outputs), (state, shown), torch.stack(received) if received else None, local
+        return torch.stack(outputs), (state, shown), local
 
     def derivatives(self, totals: Tensor, states: list[Any]) -> Local:
         """Return the derivatives of all steps; of all at once where each part of the state has one entry a cell."""
@@ -92,10 +94,11 @@ class Site(NamedTuple):
 
         return differentiated(step, currents, cells.unpacked(states))
 
-    def columns(self, x: Tensor, heard: Tensor | None) -> Tensor:
+    def columns(self, x: Tensor, *heard: Tensor) -> Tensor:
         """Return what enters each weight, `[T, B, L, K]`: L places that share the weights, K weights of one cell.
 
-        The last entries belong to the bias, which always receives 1, and to the recurrent weights.
+        The last entries belong to the bias, which always receives 1, and to the recurrent weights, which receive
+        `heard`, tensors of consecutive steps.
         """
         steps, x = x.shape[:2], x.flatten(0, 1)
         for module in self.before:
@@ -104,16 +107,14 @@ class Site(NamedTuple):
             one = self.weigh.weight
             each = torch.eye(one[0].numel(), dtype=x.dtype, device=x.device).view(-1, *one.shape[1:])
             x = self.weigh._conv_forward(x, each, None)  # patches, one channel an entry
-        parts = [x, torch.ones_like(x[:, :1])] if biased(self.weigh) else [x]
-        if x.ndim == 2 and not self.behind and heard is not None:
-            dense: Tensor = torch.cat([*parts, heard.flatten(0, 1)], 1).unflatten(0, steps)
-            return dense[:, :, None]
-        x = torch.cat(parts, 1)
+        if x.ndim == 2 and not self.behind:
+            return dense(x.unflatten(0, steps), self.ones, heard)
+        x = torch.cat([x, torch.ones_like(x[:, :1])], 1) if self.ones else x
         for module in self.behind:
             x = module(x)
         found = x[:, None] if x.ndim == 2 else x.flatten(2).transpose(1, 2)
         found = found.unflatten(0, steps)
-        return found if heard is None else torch.cat([found, heard[:, :, None]], 3)
+        return torch.cat([found, torch.cat(heard)[:, :, None]], 3) if heard else found
 
     def linear(self, change: Tensor) -> Tensor:
         """Return what a change of the input changes of the currents, `[B, *in]` to `[B, *out]`, without the bias."""
@@ -132,20 +133,38 @@ class Site(NamedTuple):
         """Return the number of weights of one cell, K in `columns`."""
         weight = cast("Tensor", self.weigh.weight)
         recurrent = 0 if self.recurrent is None else self.recurrent.weight.shape[1]
-        return weight[0].numel() + biased(self.weigh) + recurrent
+        return weight[0].numel() + self.ones + recurrent
 
     def gradients(self, matrix: Tensor) -> dict[str, Tensor]:
         """Return the gradients of the trainable parameters, by name, from one of `[C, K]`, in the order of columns."""
-        weight = cast("Tensor", self.weigh.weight)
-        held = [weight, *([cast("Tensor", self.weigh.bias)] if biased(self.weigh) else [])]
-        held += [] if self.recurrent is None else [self.recurrent.weight]
-        parts = matrix.split([1 if p.ndim == 1 else p[0].numel() for p in held], 1)
-        return {self.names[id(p)]: g.reshape(p.shape) for p, g in zip(held, parts, strict=True) if p.requires_grad}
+        weight, recurrent = cast("Tensor", self.weigh.weight), self.recurrent
+        widths = [weight[0].numel(), int(self.ones), 0 if recurrent is None else recurrent.weight.shape[1]]
+        own, bias, back = matrix.split(widths, 1)
+        found = [(weight, own), (self.weigh.bias, bias)]
+        found += [] if recurrent is None else [(recurrent.weight, back), (recurrent.bias, bias)]
+        held = [(p, g) for p, g in found if isinstance(p, Tensor) and p.requires_grad]
+        return {self.names[id(p)]: g.reshape(p.shape) for p, g in held}
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters of the synapse and the recurrent weights, by name."""
         modules = [self.weigh, *([] if self.recurrent is None else [self.recurrent])]
         return {self.names[id(p)]: p for module in modules for p in module.parameters() if p.requires_grad}
+
+
+def dense(x: Tensor, bias: bool, heard: Sequence[Tensor]) -> Tensor:
+    """Return `[T, B, 1, K]`: an input `[T, B, N]`, 1 for a bias, and what consecutive steps `heard`."""
+    if not bias and not heard:
+        return x[:, :, None]
+    n = x.shape[2]
+    found = x.new_empty(*x.shape[:2], n + bias + (heard[0].shape[-1] if heard else 0))
+    found[..., :n] = x
+    if bias:
+        found[..., n] = 1
+    start = 0
+    for part in heard:
+        found[start : start + len(part), :, n + bias :] = part
+        start += len(part)
+    return found[:, :, None]
 
 
 def biased(module: nn.Module) -> bool:
@@ -188,7 +207,26 @@ def sites(model: nn.Module) -> list[Site]:
                 "rules.make('bptt') needs none of them"
             )
         found.append(Site(name, cells, *split(cells.synapse, name), names))
+        require_own(found[-1])
     return found
+
+
+def require_own(site: Site) -> None:
+    """Raise UnfitModel for weights that are no parameters of the model, or recurrent ones that are no matrix."""
+    recurrent: Any = site.layer.cells.recurrent
+    if recurrent is not None and not isinstance(recurrent, nn.Linear):
+        raise UnfitModel(
+            f"the cells of {site.name} hear each other through a {type(recurrent).__name__}, and a trace belongs to "
+            "one weight: use nn.Linear(n, n, bias=False), or rules.make('bptt')"
+        )
+    for module in (site.weigh, recurrent):
+        if module is not None and id(module.weight) not in site.names:
+            raise UnfitModel(
+                f"a weight of {site.name} is computed from other parameters, as by weight_norm or pruning, and a trace "
+                "belongs to one weight: make it a parameter again with "
+                "torch.nn.utils.parametrize.remove_parametrizations or torch.nn.utils.prune.remove, or use "
+                "rules.make('bptt')"
+            )
 
 
 CELLS = ("recurrent", "rest", "advance", "unpacked", "packed")

@@ -9,7 +9,7 @@ Shapes: C cells that share their weights over L places (1 in a dense layer), K w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rules.contract import Local
 
-BLOCK = 1 << 17  # entries of a trace that are advanced together: half a megabyte, which stays in a core's cache
+BLOCK = 1 << 17  # entries of a trace that are weighed together: half a megabyte, which stays in a core's cache
 
 
 class Linear(NamedTuple):
@@ -30,10 +30,30 @@ class Linear(NamedTuple):
 class Kept(NamedTuple):
     """What one layer remembers between two calls; the samples are the first axis. None where nothing is."""
 
-    value: Tensor | None = None  # the trace
-    low: Tensor | None = None  # [B, C, L, K], the trace behind the filter
+    value: Tensor | None = None  # the trace, [B, k, L, K, C]; C is 1 where all cells share it
+    low: Tensor | None = None  # [B, L, K, C], the trace behind the filter; C is 1 where all cells share it
     mean: Tensor | None = None  # [B, C, L], the averaged surrogate
     weight: Tensor | None = None  # [B], how much of the past is in it
+    owed: Stretch | None = None  # the last steps, which are added to trace and filter when the sequence goes on
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the traces, with what is owed added."""
+        value, low = self.value, self.low
+        if self.owed is not None:
+            columns, signal = self.owed.columns[0], self.owed.signal[0]
+            value = begun(self, self.owed)
+            if self.owed.alike is None:
+                value = value.expand(*value.shape[:-1], signal.shape[1])
+            if self.owed.leak is not None:
+                low = columns[..., None].expand(*columns.shape, signal.shape[1])
+        held = (value, low, self.mean, self.weight)
+        return sum(part.numel() * part.element_size() for part in held if part is not None)
+
+    def unshared(self) -> Kept:
+        """Return the same with copies of what is overwritten when the sequence goes on."""
+        value, low = (None if part is None else part.clone() for part in (self.value, self.low))
+        return self._replace(value=value, low=low)
 
 
 class Stretch(NamedTuple):
@@ -44,13 +64,15 @@ class Stretch(NamedTuple):
     signal: Tensor  # [T, B, C, L]  S
     leak: Tensor | None  # of the filter behind the trace; None for no filter
     constants: Linear | None  # of cells that leak at one rate
-    alike: Linear | None = None  # the constants of these steps, if all cells have the same
+    alike: Linear | None = None  # how states are kept and driven in these steps, if all cells do it alike
     mean: Tensor | None = None  # [T, B, C, L]  the surrogate averaged over time, in place of that of the step
+    last: bool = False  # whether only the gradient is wanted, because the call ends here
 
 
-# Faster ways to advance traces of each weight, of which the first that fits is taken. They change a trace
-# `[B, k, C, L, K]`, and that behind the filter, in place, and return the gradient `[C, K]`, or None.
-FUSED: list[Callable[[Tensor, Tensor | None, Stretch], Tensor | None]] = []
+Moved = tuple[Tensor, Tensor | None, Tensor]  # a trace, that behind the filter, and a gradient [C, K]
+
+# Faster ways to do what `by_products` does, of which the first that fits is taken. They may overwrite the traces.
+FUSED: list[Callable[[Tensor, Tensor | None, Stretch], Moved | None]] = []
 
 
 class Trace(ABC):
@@ -72,78 +94,127 @@ class PerSynapse(Trace):
 
         eps[t] = kept[t] eps[t-1] + driven[t] pre[t],    e[t] = shown[t] . (eps[t-1], pre[t])
 
-    As long as all cells have kept and driven their states alike, they share one trace of the input, and what a filter
-    keeps of the steps is summed up by matrix products; from the first step in which they differ, as when one was reset,
-    each weight has its own.
+    As long as all cells have kept and driven their states alike, they share one trace of the input; from the first
+    step in which they differ, as when one was reset, each weight has its own.
 
     Reference: Bellec et al. 2020 (doi 10.1038/s41467-020-17236-y), authors' code read; Bohnstingl et al. 2022 (doi
     10.1109/TNNLS.2022.3153985), third-party code read. The sharing is ours.
     """
 
     def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
-        value = begun(kept, stretch)
-        if value.shape[2] == 1 and stretch.alike is not None:
-            after, rows = filtered(value[:, :, 0], stretch.columns, stretch.alike)
-            found = shared(kept._replace(value=after[:, :, None]), stretch, rows)
-        else:
-            found = self.apart(kept, stretch, value)
-        e = moved_by(stretch, value, self) if moved else None
-        return (*found, e)
-
-    def apart(self, kept: Kept, stretch: Stretch, value: Tensor) -> tuple[Kept, Tensor]:
-        """Return trace and gradient where each weight has a trace of its own."""
-        _, samples, channels, places = stretch.signal.shape
-        width, count = stretch.columns.shape[3], value.shape[1]
-        value = value.expand(samples, count, channels, places, width).clone()
-        low = value.new_zeros(samples, channels, places, width) if stretch.leak is not None else None
-        if low is not None and kept.low is not None:
-            low.copy_(kept.low)
-        ways = (way(value, low, stretch) for way in FUSED)
-        grad = next((found for found in ways if found is not None), None)
-        if grad is None:
-            grad = self.by_steps(value, low, stretch)
-        return kept._replace(value=value, low=low), grad
-
-    def by_steps(self, value: Tensor, low: Tensor | None, stretch: Stretch) -> Tensor:
-        """Advance traces `[B, k, C, L, K]` and `[B, C, L, K]` in place, some samples at a time; return the gradient."""
-        steps, samples, channels, places = stretch.signal.shape
-        width = stretch.columns.shape[3]
-        total = value.new_zeros(channels, places, width)
-        size = max(1, BLOCK // (channels * places * width))
-        for start in range(0, samples, size):
-            some = slice(start, start + size)
-            now, after = value[some].movedim(1, 0).contiguous(), torch.empty(0)
-            e, summed = torch.empty_like(now[0]), torch.zeros_like(now[0])
-            behind = None if low is None else low[some]
-            for t in range(steps):
-                after = advanced(now, e, stretch, t, some, after if t else torch.empty_like(now))
-                now, after = after, now
-                if behind is not None:
-                    assert stretch.leak is not None
-                    behind.mul_(stretch.leak).add_(e)
-                summed.addcmul_(stretch.signal[t, some, ..., None], e if behind is None else behind)
-            value[some] = now.movedim(0, 1)
-            total += summed.sum(0)
-        return total.sum(1)
+        kept = paid(kept)
+        value = spread(begun(kept, stretch), stretch)
+        e = moved_by(stretch, value) if moved else None
+        value, low, grad = advanced(value, kept.low, stretch)
+        return kept._replace(owed=stretch) if stretch.last else kept._replace(value=value, low=low), grad, e
 
     def operations(self, stretch: Stretch) -> int:
+        count, behind = len(stretch.local.driven), stretch.leak is not None
+        each = stretch.signal.numel() * stretch.columns.shape[3]
         if stretch.alike is not None:
-            return stretch.columns.numel() * (len(stretch.local.driven) ** 2 + 1)
-        low = stretch.leak is not None
-        return stretch.signal.numel() * stretch.columns.shape[3] * ((len(stretch.local.driven) + 1) ** 2 + low)
+            return stretch.columns.numel() * (count**2 + 1) + each * behind
+        return each * ((count + 1) ** 2 + behind)
 
 
-def advanced(now: Tensor, e: Tensor, stretch: Stretch, t: int, some: slice, after: Tensor) -> Tensor:
-    """Write `e[t]`, and return the traces after step t, written into `after`: one for each weight of some samples."""
-    pre = stretch.columns[t, some, None]  # [b, 1, L, K]
-    local = Local(*(part[..., t, some, :, :, None] for part in stretch.local))
-    torch.mul(local.shown[-1], pre, out=e)
-    for new in range(len(now)):
-        e.addcmul_(local.shown[new], now[new])
-        torch.mul(local.driven[new], pre, out=after[new])
-        for old in range(len(now)):
-            after[new].addcmul_(local.kept[new, old], now[old])
-    return after
+def paid(kept: Kept) -> Kept:
+    """Return what is kept, with the steps that it owes added."""
+    if kept.owed is None:
+        return kept
+    stretch = kept.owed._replace(last=False)
+    value, low, _ = advanced(spread(begun(kept, stretch), stretch), kept.low, stretch)
+    return kept._replace(value=value, low=low, owed=None)
+
+
+def spread(value: Tensor, stretch: Stretch) -> Tensor:
+    """Return traces that all cells share as one for each cell, if these steps set cells apart."""
+    return value if stretch.alike is not None else value.expand(*value.shape[:-1], stretch.signal.shape[2])
+
+
+def advanced(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved:
+    """Advance traces `[B, k, L, K, C]`, and those behind the filter, by the fastest way; may overwrite them."""
+    ways = (way(value, low, stretch) for way in FUSED)
+    return next((found for found in ways if found is not None), None) or by_products(value, low, stretch)
+
+
+def by_products(value: Tensor, low: Tensor | None, stretch: Stretch) -> Moved:
+    """Advance traces over a stretch by products of matrices: of what each input is worth, and the inputs.
+
+    Within a stretch that is found backwards, a cell at a time: for its gradient, for what the filter has at the end,
+    and for each trace at the end. The past before the stretch enters by the traces alone.
+    """
+    local, columns, signal = stretch.local, stretch.columns, stretch.signal
+    count, length = len(local.driven), len(columns)
+    none = signal.new_zeros(count, *signal.shape[1:])
+
+    def at_end(worth: Tensor | None, ends: Tensor, held: Tensor | None, share: Tensor | float) -> Tensor:
+        rows, bars = backwards(local, worth, ends)
+        found = collected(rows, columns)
+        for number, bar in enumerate(bars):
+            found.addcmul_(bar.transpose(1, 2)[:, :, None], value[:, number])
+        return found if held is None else found.add_(held * share)
+
+    later = signal if stretch.leak is None else discounted(signal, stretch.leak)
+    rows, bars = backwards(local, later, none)
+    grad = product(rows, columns) + weighed(bars, value)
+    if stretch.leak is not None and low is not None:
+        grad = grad + weighed((stretch.leak * later[0])[None], low[:, None])
+    if stretch.last:
+        return value, low, grad
+    if stretch.leak is not None:
+        powers = stretch.leak ** torch.arange(length - 1, -1, -1, device=signal.device)
+        low = at_end(powers.to(signal).reshape(-1, 1, 1, 1).expand_as(signal), none, low, stretch.leak**length)
+    if value.shape[-1] == signal.shape[2]:
+        after = []
+        for number in range(count):
+            ends = none.clone()
+            ends[number] = 1
+            after.append(at_end(None, ends, None, 1.0))
+        return torch.stack(after, 1), low, grad
+    assert stretch.alike is not None
+    return settled(value[..., 0], columns, stretch.alike)[..., None], low, grad
+
+
+def backwards(local: Local, worth: Tensor | None, ends: Tensor) -> tuple[Tensor, Tensor]:
+    """Differentiate `sum_t worth[t] e[t] + sum_i ends[i] eps_i[T]` by the inputs and by the traces before them.
+
+    Args:
+        local: derivatives over T steps.
+        worth: `[T, B, C, L]`; None for zeros.
+        ends: `[k, B, C, L]`.
+
+    Returns: What the input of each step is worth, `[T, B, C, L]`, and each trace before the first, `[k, B, C, L]`.
+    """
+    kept, driven, shown = local
+    length = shown.shape[1]
+    rows, bars = ends.new_empty(length, *ends.shape[1:]), ends
+    for t in range(length - 1, -1, -1):
+        torch.sum(driven[:, t] * bars, 0, out=rows[t])
+        bars = (kept[:, :, t] * bars[:, None]).sum(0)
+        if worth is not None:
+            rows[t].addcmul_(worth[t], shown[-1, t])
+            bars.addcmul_(worth[t], shown[:-1, t])
+    return rows, bars
+
+
+def discounted(signal: Tensor, leak: Tensor) -> Tensor:
+    """Return `g[s] = sum_(t >= s) leak^(t-s) signal[t]`."""
+    later = torch.empty_like(signal)
+    later[-1] = signal[-1]
+    for t in range(len(later) - 2, -1, -1):
+        torch.addcmul(signal[t], leak, later[t + 1], out=later[t])
+    return later
+
+
+def weighed(bars: Tensor, value: Tensor) -> Tensor:
+    """Return `sum bars value` over samples and places: `[k, B, C, L] x [B, k, L, K, C or 1]` to `[C, K]`."""
+    if value.shape[-1] == 1 < bars.shape[2]:
+        return product(bars, value[..., 0].transpose(0, 1))
+    total = value.new_zeros(value.shape[3:])
+    size = max(1, BLOCK // value[0].numel())
+    for some in (slice(start, start + size) for start in range(0, len(value), size)):
+        each = bars[:, some].permute(1, 0, 3, 2)[:, :, :, None]  # [b, k, L, 1, C]
+        total += (each * value[some]).sum((0, 1, 2))
+    return total.T
 
 
 class Presynaptic(Trace):
@@ -162,21 +233,20 @@ class Presynaptic(Trace):
 
     def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
         assert stretch.constants is not None
-        value = begun(kept, stretch)[:, :, 0] if kept.value is None else kept.value
-        after, rows = filtered(value, stretch.columns, stretch.constants)
-        kept = kept._replace(value=after)
         if stretch.leak is None:
-            return (*shared(kept, stretch, rows), None)
+            value, _, grad = advanced(begun(kept, stretch), None, constant(stretch, stretch.constants))
+            return kept._replace(value=value), grad, None
         assert stretch.mean is not None
+        after, rows = filtered(begun(kept, stretch)[..., 0], stretch.columns, stretch.constants)
         weights = torch.cat([stretch.constants.kept[-1], stretch.constants.driven[-1:]])
-        low = torch.zeros_like(rows[0, 0]) if kept.low is None else kept.low[:, 0]
+        low = torch.zeros_like(rows[0, 0]) if kept.low is None else kept.low[..., 0]
         behind = []
         for held in torch.tensordot(weights, rows, 1):
             low = low * stretch.leak + held
             behind.append(low)
         mean = stretch.mean / stretch.constants.driven[-1]
         grad = torch.einsum("tbcl,tblk->ck", stretch.signal * mean, torch.stack(behind))
-        return kept._replace(low=low[:, None]), grad, None
+        return kept._replace(value=after[..., None], low=low[..., None]), grad, None
 
     def operations(self, stretch: Stretch) -> int:
         return stretch.columns.numel() * (len(stretch.local.driven) ** 2 + 1 + (stretch.leak is not None))
@@ -189,27 +259,43 @@ class Momentary(Trace):
     """
 
     def credited(self, kept: Kept, stretch: Stretch, moved: bool) -> tuple[Kept, Tensor, Tensor | None]:
-        grad = torch.einsum("tbcl,tblk->ck", stretch.signal * stretch.local.shown[-1], stretch.columns)
-        return kept, grad, None
+        count = len(stretch.local.driven)
+        forgets = Linear(stretch.signal.new_zeros(count, count), stretch.signal.new_zeros(count))
+        now = constant(stretch, forgets)._replace(leak=None, last=True)
+        return kept, advanced(begun(kept, stretch), None, now)[2], None
 
     def operations(self, stretch: Stretch) -> int:
         return 0
 
 
 def begun(kept: Kept, stretch: Stretch) -> Tensor:
-    """Return the traces of a layer, `[B, k, C, L, K]`; none yet, and the same for all cells, in a new sequence."""
+    """Return the traces of a layer, `[B, k, L, K, C or 1]`; none yet, and the same for all cells, in a new sequence."""
     if kept.value is not None:
         return kept.value
     _, samples, places, width = stretch.columns.shape
-    return stretch.columns.new_zeros(samples, len(stretch.local.driven), 1, places, width)
+    return stretch.columns.new_zeros(samples, len(stretch.local.driven), places, width, 1)
+
+
+def constant(stretch: Stretch, constants: Linear) -> Stretch:
+    """Return a stretch in which the state of every cell is kept and driven by constants, whatever its derivatives."""
+    kept, driven, shown = stretch.local
+    pairs = zip(constants, (kept, driven), strict=True)
+    kept, driven = (part.reshape(*part.shape, 1, 1, 1, 1).expand_as(like) for part, like in pairs)
+    return stretch._replace(local=Local(kept, driven, shown), alike=constants, last=False)
 
 
 def alike(local: Local) -> Linear | None:
     """Return how states are kept and driven, if all cells do it alike in all of these steps; None otherwise."""
-    low, high = zip(
-        *(torch.aminmax(part.flatten(part.ndim - 4), dim=-1) for part in (local.kept, local.driven)), strict=True
-    )
+    low, high = zip(*(torch.aminmax(distinct(part).flatten(part.ndim - 4), dim=-1) for part in local[:2]), strict=True)
     return Linear(*low) if all(bool((a == b).all()) for a, b in zip(low, high, strict=True)) else None
+
+
+def distinct(part: Tensor) -> Tensor:
+    """Return a derivative `[..., T, B, C, L]` without the axes over which it only repeats its numbers."""
+    for axis in range(part.ndim - 4, part.ndim):
+        if part.stride(axis) == 0:
+            part = part.narrow(axis, 0, 1)
+    return part
 
 
 def filtered(value: Tensor, columns: Tensor, constants: Linear) -> tuple[Tensor, Tensor]:
@@ -229,51 +315,15 @@ def filtered(value: Tensor, columns: Tensor, constants: Linear) -> tuple[Tensor,
     return last.movedim(0, 1), rows
 
 
-def shared(kept: Kept, stretch: Stretch, rows: Tensor) -> tuple[Kept, Tensor]:
-    """Return memory and gradient for traces that all cells share, the filter's sums as matrix products.
-
-    With `g[s] = sum_(t >= s) leak^(t-s) S[t]` over these steps, the filter's past and these steps add up to
-
-        grad = sum_s g[s] e[s] + leak g[0] low,    low <- leak^T low + sum_s leak^(T-1-s) e[s]
-    """
-    pairs = factors(stretch.local.shown, rows)
-    if stretch.leak is None:
-        return kept, total(product(stretch.signal * slope, row) for slope, row in pairs)
-    later = torch.empty_like(stretch.signal)
-    later[-1] = stretch.signal[-1]
-    for t in range(len(later) - 2, -1, -1):
-        torch.addcmul(stretch.signal[t], stretch.leak, later[t + 1], out=later[t])
-    grad = total(product(later * slope, row) for slope, row in pairs)
-    steps, low = len(later), kept.low
-    powers = (stretch.leak ** torch.arange(steps - 1, -1, -1, device=rows.device)).reshape(-1, 1, 1, 1)
-    if low is not None:
-        grad = grad + torch.einsum("bcl,bclk->ck", stretch.leak * later[0], low)
-    for number, (slope, row) in enumerate(pairs):
-        low = collected(low, slope * powers, row, 1.0 if number else float(stretch.leak**steps))
-    return kept._replace(low=low), grad
-
-
-def factors(shown: Tensor, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return `e` as a sum of few products, of a cell's `[T, B, C, L]` and an input's `[T, B, L, K]`.
-
-    Where a cell's output depends on states and current by one number, its membrane, one product does.
-    """
-    slope = shown[-1]
-    first = slope.argmax()
-    weights = shown.flatten(1)[:, first] / slope.flatten()[first]  # of every variable, as the current weighs 1
-    near = 4 * torch.finfo(slope.dtype).eps  # round-off of the products in a derivative
-    for weight, part in zip(weights[:-1], shown[:-1], strict=True):
-        if not (part - weight * slope).norm() <= near * part.norm():
-            return list(zip(shown, rows, strict=True))
-    return [(slope, torch.tensordot(weights, rows, 1))]
-
-
-def total(parts: Iterable[Tensor]) -> Tensor:
-    """Return a sum."""
-    first, *others = parts
-    for part in others:
-        first = first + part
-    return first
+def settled(value: Tensor, columns: Tensor, constants: Linear) -> Tensor:
+    """Return the shared traces `[B, k, L, K]` after the steps."""
+    driven = constants.driven.reshape(-1, 1, 1)
+    for pre in columns[:, :, None].unbind(0):
+        if len(driven) == 1:
+            value = torch.addcmul(driven * pre, constants.kept, value)
+        else:
+            value = torch.einsum("ij,bjlk->bilk", constants.kept, value) + driven * pre
+    return value
 
 
 def product(weights: Tensor, rows: Tensor) -> Tensor:
@@ -282,29 +332,18 @@ def product(weights: Tensor, rows: Tensor) -> Tensor:
     return weights.transpose(2, 3).reshape(-1, channels).T @ rows.reshape(-1, width)
 
 
-def collected(low: Tensor | None, weights: Tensor, rows: Tensor, share: float) -> Tensor:
-    """Return `share low + sum weights (x) rows` over steps, `[B, C, L, K]`; overwrites `low`."""
-    steps, samples, channels, places = weights.shape
-    each = weights.permute(1, 3, 2, 0).reshape(-1, channels, steps)
-    given = rows.permute(1, 2, 0, 3).reshape(-1, steps, rows.shape[3])
-    if low is None:
-        found = torch.bmm(each, given)
-    else:
-        found = low.transpose(1, 2).reshape(-1, channels, rows.shape[3]).baddbmm_(each, given, beta=share)
-    after: Tensor = found.unflatten(0, (samples, places)).transpose(1, 2)
-    return after
+def collected(weights: Tensor, rows: Tensor) -> Tensor:
+    """Return `sum weights (x) rows` over steps: `[T, B, C, L] x [T, B, L, K]` to `[B, L, K, C]`."""
+    return torch.einsum("tbcl,tblk->blkc", weights, rows)
 
 
-def moved_by(stretch: Stretch, value: Tensor, trace: PerSynapse) -> Tensor:
-    """Return the sum of `e` over steps and samples, `[C, L, K]`: the gradient for a signal of one at a single place."""
-    places = stretch.signal.shape[3]
-    parts = []
-    for place in range(places):
-        signal = torch.zeros_like(stretch.signal)
-        signal[..., place] = 1
-        plain = stretch._replace(signal=signal, leak=None)
-        parts.append(trace.credited(Kept(value), plain, False)[1])
-    return torch.stack(parts, 1)
+def moved_by(stretch: Stretch, value: Tensor) -> Tensor:
+    """Return the sum of `e` over steps and samples, `[C, L, K]`."""
+    local, columns = stretch.local, stretch.columns
+    none = stretch.signal.new_zeros(len(local.driven), *stretch.signal.shape[1:])
+    rows, bars = backwards(local, torch.ones_like(stretch.signal), none)
+    found = torch.einsum("tbcl,tblk->clk", rows, columns)
+    return found + torch.einsum("kbcl,bklwc->clw", bars, value.expand(*value.shape[:-1], stretch.signal.shape[2]))
 
 
 TRACES: dict[str, Trace] = {"synapse": PerSynapse(), "presynaptic": Presynaptic(), "step": Momentary()}

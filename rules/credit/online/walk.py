@@ -1,7 +1,7 @@
 """One pass through time: layer by layer over a few steps at a time, and what these steps add to the gradient.
 
-A step's credit depends on that step and on traces of earlier ones. That several steps are computed together changes
-nothing but the time it takes.
+A step's credit depends on that step and on traces of earlier ones. That several steps are computed together, and their
+sums in another order, changes nothing but rounding and the time it takes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import torch
 from torch import Tensor
 
 from rules.contract import Batch, Local, Objective, Run, own_parameters
+from rules.credit.online.plain import probe
+from rules.credit.online.reward import require_rewards, rewards
 from rules.credit.online.sites import Site, placed
 from rules.credit.online.traces import TRACES, Kept, Linear, Stretch, alike
 from rules.forward import fold, leaves, map_tensors, steps_from
 from rules.models.admission import UnfitModel
+from rules.processes import divided, summed
 from rules.seeds import seeded
+from rules.steps import counted
 
-STEPS = 24  # at most at a time
+STEPS = 50  # at most at a time
 
 
 class Carried(NamedTuple):
@@ -27,6 +31,7 @@ class Carried(NamedTuple):
 
     model: Any
     traces: tuple[Any, ...] = ()
+    of: tuple[Any, ...] = ()  # trace and filter of the rule
 
 
 class Moment(NamedTuple):
@@ -34,11 +39,19 @@ class Moment(NamedTuple):
 
     site: Site
     x: Tensor  # its input [T, B, *in]
-    currents: Tensor  # of its synapse alone, with a graph to `x` where errors go down
-    columns: Tensor  # what entered each weight, [T, B, L, K]
+    currents: Tensor | None  # of its synapse alone, with a graph to `x`; None where no error goes down
+    last: Tensor | None  # what its cells put out before the first step [B, N], if they hear each other
     local: Local  # derivatives, [..., T, B, *out]
     output: Tensor  # [T, B, *out]
     carry: Any
+
+    @property
+    def columns(self) -> Tensor:
+        """What entered each weight, `[T, B, L, K]`; computed at each access."""
+        heard = [] if self.last is None else [self.last[None]]
+        if heard and len(self.x) > 1:
+            heard.append(self.output[:-1])
+        return self.site.columns(self.x, *heard)
 
     @property
     def places(self) -> Local:
@@ -64,6 +77,8 @@ class Walk:
     ) -> None:
         self.rule, self.sites, self.x, self.batch, self.rng = rule, sites, x, batch, rng
         self.feedback = feedback
+        if rule.signal == "reward":
+            require_rewards(batch, x)
         self.share = None if rule.signal == "reward" else objective.shares(batch)
         self.own = own_parameters(objective)
         self.loss = x.new_zeros(())
@@ -72,6 +87,7 @@ class Walk:
         self.others = {name: torch.zeros_like(p) for name, p in self.own.items()}
         self.moved = [x.new_zeros(()) for _ in sites]  # sums of e, for the penalty on rates
         self.fired = [x.new_zeros(()) for _ in sites]
+        self.extent = objective.extent(batch)
         self.first = max(0, len(sites) - 2) if rule.depth == "last" else 0
         self.trace = TRACES.get(rule.trace)
         self.constants = self.found_constants()
@@ -83,8 +99,15 @@ class Walk:
 
     def run(self, carry: Any) -> Carried:
         """Take all steps from a carry: None, that of a model, or that of an online rule."""
-        now = carry if isinstance(carry, Carried) else Carried(carry)
-        now = now._replace(traces=map_tensors(torch.clone, now.traces))  # which are overwritten
+        own = (self.rule.trace, self.rule.filter, self.rule.own_recurrence)
+        now = carry if isinstance(carry, Carried) else Carried(carry, of=own)
+        if now.of != own:
+            raise ValueError(
+                f"the carry has traces of Online(trace={now.of[0]!r}, filter={now.of[1]!r}), and this rule is "
+                f"Online(trace={own[0]!r}, filter={own[1]!r}): continue a sequence with the rule that began it, or "
+                "begin anew with carry=None"
+            )
+        now = now._replace(traces=tuple(unshared(each) for each in now.traces))
         start = 0
         for length in lengths(len(self.x), self.steps):
             now = self.advance(start, length, now)
@@ -98,17 +121,20 @@ class Walk:
             moments.append(self.moment(site, x, None if carry.model is None else carry.model[number]))
             x = moments[-1].output
         traces = self.learn(start, moments, carry.traces)
-        return Carried(tuple(moment.carry for moment in moments), traces)
+        return Carried(tuple(moment.carry for moment in moments), traces, carry.of)
 
     def moment(self, site: Site, x: Tensor, carry: Any) -> Moment:
         """Run a layer."""
+        below = self.down and site is not self.sites[self.first]
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_(self.down and site is not self.sites[self.first])
+            leaf = x.detach().requires_grad_(below)
             currents = fold(site.layer.synapse, leaf)
-        output, after, heard, local = site.run(currents.detach(), carry or site.rest(currents[0].detach()))
+        carry = carry or site.rest(currents[0].detach())
+        output, after, local = site.run(currents.detach(), carry)
         if self.rule.own_recurrence and site.recurrent is not None:
             local = own_weight(site.recurrent.weight.diagonal(), local)
-        return Moment(site, leaf, currents, site.columns(x, heard), local, output, after)
+        last = None if site.recurrent is None else carry[1]
+        return Moment(site, leaf, currents if below else None, last, local, output, after)
 
     @property
     def down(self) -> bool:
@@ -138,21 +164,26 @@ class Walk:
             kept, mean = self.averaged(number, moment, kept)
             if self.down and number > self.first:
                 slope = moment.local.shown[-1] if mean is None else mean.reshape(moment.output.shape)
-                (signals[number - 1],) = torch.autograd.grad(moment.currents, moment.x, signals[number] * slope)
+                signals[number - 1] = passed_down(moment, signals[number] * slope)
+            penalised = bool(self.rule.rate) and number < self.top
+            local, output = moment.places, placed(moment.output)
+            if penalised and self.batch.lengths is not None:  # a step that does not count moves no rate
+                counts = counted(output, self.batch.lengths - start)[..., None, None]
+                local, output = local._replace(shown=local.shown * counts), output * counts
             stretch = Stretch(
                 moment.columns,
-                moment.places,
+                local,
                 placed(signals[number]),
                 self.leak(number),
                 self.constants[number],
-                alike(moment.places) if self.rule.trace == "synapse" else None,
+                alike(local) if self.rule.trace == "synapse" else None,
                 mean,
+                start + len(signals[number]) == len(self.x),
             )
-            penalised = bool(self.rule.rate) and number < self.top
             kept, grad, e = self.trace.credited(kept, stretch, penalised)
             if e is not None:
                 self.moved[number] = self.moved[number] + e
-                self.fired[number] = self.fired[number] + placed(moment.output).sum((0, 1))
+                self.fired[number] = self.fired[number] + output.sum((0, 1))
             self.sums[number] = self.sums[number] + grad
             self.work["weight_operations"] += self.trace.operations(stretch)
             ends.append(kept)
@@ -202,28 +233,12 @@ class Walk:
 
     def rewarded(self, start: int, moments: list[Moment]) -> list[Tensor]:
         """Return minus the reward of each step and sample, for every cell; the loss is minus the sum over time."""
-        steps = len(moments[-1].output)
-        targets = self.batch.targets
-        if targets is not None and targets.ndim == 2 and targets.is_floating_point():
-            reward = targets[start : start + steps]
-        else:
-            reward = self.right(start, moments[-1].output)
+        output = moments[-1].output
+        reward = rewards(steps_from(self.batch, start, len(output)), output)
         share = -reward / reward.shape[1]
         self.loss += share.sum()
         outputs = [moment.output for moment in moments]
         return [share.reshape(*share.shape, *[1] * (output.ndim - 2)).expand_as(output) for output in outputs]
-
-    def right(self, start: int, output: Tensor) -> Tensor:
-        """Return 1 where the largest output of a step is that of the class, less 1 / classes, `[T, B]`."""
-        y = self.batch.y if self.batch.targets is None else self.batch.targets[start : start + len(output)]
-        if y is None or y.is_floating_point() or y.shape not in (output.shape[1:2], output.shape[:2]):
-            seen = "none" if y is None else f"{y.dtype} {tuple(y.shape)}"
-            raise ValueError(
-                'signal="reward" reads one number for each step and sample from targets, [T, B], or a class from y; '
-                f"this batch has {seen}: let the loader yield rules.Batch(x, y, targets=reward)"
-            )
-        found = (output.argmax(2) == y).to(output.dtype)
-        return found - 1 / output.shape[2]  # not a mean over the batch, which a share of it does not know
 
     def averaged(self, number: int, moment: Moment, kept: Kept) -> tuple[Kept, Tensor | None]:
         """Return a layer's surrogate averaged over the memory of the layer above, `[T, B, C, L]`; None without."""
@@ -243,38 +258,61 @@ class Walk:
         """Return how much the filter behind a layer's traces keeps in a step; None for no filter."""
         if self.rule.filter is None or number == self.top:
             return None
-        constants = self.constants[self.top if self.rule.filter == "readout" else number + 1]
+        above = self.top if self.rule.filter == "readout" else number + 1
+        constants = self.constants[above]
         assert constants is not None
-        return constants.kept.diagonal()[constants.driven.abs().argmax()]
+        return pole(constants, self.sites[above].name)
 
     def found_constants(self) -> list[Linear | None]:
-        """Return the constants of the layers whose cells must leak at one rate, found with the first step."""
+        """Return the constants of the layers whose cells must leak at one rate."""
         low, linear = self.rule.filter, self.rule.trace == "presynaptic"
-        needed = [
+        wanted = [
             linear or (low == "readout" and number == self.top) or (low == "next" and number > 0)
             for number in range(len(self.sites))
         ]
-        found, x = [], self.x[0]
-        for site, wanted in zip(self.sites, needed, strict=True):
-            if not any(needed):
-                return [None] * len(self.sites)
-            currents = site.layer.synapse(x)
-            found.append(constants_of(site, currents) if wanted else None)
-            x = torch.zeros_like(currents)
+        if not any(wanted):
+            return [None] * len(self.sites)
+        found, x = [], probe(self.x)
+        for site, needed in zip(self.sites, wanted, strict=True):
+            currents = fold(site.layer.synapse, x)
+            found.append(constants_of(site, currents) if needed else None)
+            x = currents.sign().relu()  # as if all that are driven fired
         return found
 
     def gradients(self) -> dict[str, Tensor]:
         """Return what has been added up, by the names of parameters."""
         found = dict(self.others)
-        rows = self.x.shape[0] * self.x.shape[1]
         for number, site in enumerate(self.sites[self.first :], self.first):
-            total = self.sums[number]
-            if self.rule.rate and number < self.top:
-                away = self.fired[number] / rows - self.rule.target_rate
-                total = total + self.rule.rate * torch.einsum("cl,clk->ck", away, self.moved[number] / rows)
-                self.loss += self.rule.rate * away.square().sum() / 2
-            found |= site.gradients(total)
+            penalised = bool(self.rule.rate) and number < self.top
+            total = self.sums[number] + self.penalty(number) if penalised else self.sums[number]
+            added(found, site.gradients(total))
         return found
+
+    def penalty(self, number: int) -> Tensor:
+        """Add the penalty on the rates of a layer to the loss; return its gradient."""
+        ends, (steps, samples) = self.batch.lengths, self.x.shape[:2]
+        rows = self.x.new_tensor(steps * samples) if ends is None else ends.clamp(0, steps).sum().to(self.x)
+        fired, whole = self.fired[number], 1.0
+        if (division := divided()) is not None:  # the rates are those of the whole batch, this gradient of a share
+            *parts, rows = summed(torch.cat([fired.flatten(), rows[None]]))
+            fired, whole = torch.stack(parts).reshape(fired.shape), division.total / division.held
+        rows = rows.clamp(min=1)
+        weight, away = self.rule.rate * self.extent, fired / rows - self.rule.target_rate
+        self.loss += weight * away.square().sum() / 2
+        return torch.einsum("cl,clk->ck", weight * whole * away, self.moved[number] / rows)
+
+
+def added(total: dict[str, Tensor], more: dict[str, Tensor]) -> None:
+    """Add gradients by name; layers may share weights."""
+    for name, g in more.items():
+        total[name] = total[name] + g if name in total else g
+
+
+def passed_down(moment: Moment, error: Tensor, again: bool = False) -> Tensor:
+    """Return what an error of the currents is at the input of a layer; the graph is kept to be used `again`."""
+    assert moment.currents is not None
+    (found,) = torch.autograd.grad(moment.currents, moment.x, error, retain_graph=again)
+    return found
 
 
 def own_weight(back: Tensor, local: Local) -> Local:
@@ -288,25 +326,44 @@ def own_weight(back: Tensor, local: Local) -> Local:
 def constants_of(site: Site, currents: Tensor) -> Linear:
     """Return the constants of cells that integrate linearly.
 
-    Derivatives are compared in four steps from rest: between cells, and for no current and the given currents. Cells
-    that fired are left out, whose reset is not part of the leak.
+    Derivatives are compared between cells, and between no current and given ones, step by step from rest. Cells that
+    fired are left out, whose reset is not part of the leak.
 
     Raises:
         UnfitModel: if cells integrate in another way.
     """
-    rows = torch.stack([torch.zeros_like(currents)] * 2 + [currents] * 2)
-    output, _, _, local = site.run(rows, (site.rest(currents)[0], None), heard=False)
+    rows = torch.cat([torch.zeros_like(currents[:2]), currents])
+    output, _, local = site.run(rows, (site.rest(currents[0])[0], None), heard=False)
     quiet = (output == 0).flatten()
     quiet = quiet if bool(quiet.any()) else torch.ones_like(quiet)
     kept, driven = local.kept.flatten(2)[..., quiet], local.driven.flatten(1)[:, quiet]
     first = Linear(kept[..., 0], driven[:, 0])
+    near = torch.finfo(kept.dtype).eps ** 0.5
     for part, wanted in ((kept, first.kept), (driven, first.driven)):
-        if not torch.allclose(part, wanted[..., None], rtol=1e-4, atol=1e-6):  # to the round-off of float32
+        if not torch.allclose(part, wanted[..., None], rtol=near, atol=near * float(wanted.abs().amax())):
             raise UnfitModel(
                 f"the cells of {site.name} do not leak at one constant rate, so that no filter of their input is their "
                 'past: use rules.make("ostl") or rules.make("eprop", filter=None), whose traces follow any cell'
             )
     return first
+
+
+def pole(constants: Linear, name: str) -> Tensor:
+    """Return the leak of cells with a single pole; raise UnfitModel for cells that filter their input twice.
+
+    >>> pole(Linear(torch.tensor([[0.9]]), torch.tensor([0.1])), "layers.1")
+    tensor(0.9000)
+    """
+    driven = constants.driven.nonzero().flatten()
+    at = int(driven[0]) if len(driven) else 0
+    column = constants.kept[:, at].clone()
+    column[at] = 0
+    if len(driven) != 1 or bool(column.any()):
+        raise UnfitModel(
+            f"the cells of {name} filter their input by more than one time constant, and a trace is filtered by one: "
+            "use a read-out such as sandbox.neurons.LeakyIntegrator, or filter=None"
+        )
+    return constants.kept[at, at]
 
 
 def lengths(steps: int, most: int) -> list[int]:
@@ -320,5 +377,11 @@ def lengths(steps: int, most: int) -> list[int]:
 
 
 def bytes_of(traces: Any) -> int:
-    """Return the bytes of traces."""
-    return sum(part.numel() * part.element_size() for part in leaves(traces))
+    """Return the bytes of traces that the next step of a sequence needs."""
+    parts = [each.bytes if isinstance(each, Kept) else sum(leaf.nbytes for leaf in leaves(each)) for each in traces]
+    return sum(parts)
+
+
+def unshared(trace: Any) -> Any:
+    """Return a trace that may be overwritten."""
+    return trace.unshared() if isinstance(trace, Kept) else map_tensors(torch.clone, trace)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import rules
+import sandbox
 from rules.check import check_rule, toy
 from rules.credit.bptt import BPTT
 from rules.credit.online import Online
@@ -53,6 +54,27 @@ def test_a_parameter_of_two_parts_is_named():
         rules.Trainer(
             nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), rules.LearningRule(LOSS, credit, SGD(0.1))
         )
+
+
+def test_a_parameter_of_no_part_is_named_unless_it_is_frozen():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    credit = Partition(((BPTT(), ("0.*", "2.bias", "3.*")), (BPTT(), ("4.*",))))
+    with pytest.raises(ValueError, match=r"no part .* trains 1.weight, 1.bias, 2.weight of Sequential: add to"):
+        rules.Trainer(net, rules.LearningRule(LOSS, credit, SGD(0.1)))
+    net[1].requires_grad_(False)
+    with pytest.raises(ValueError, match=r"trains 2.weight of .*: model.get_parameter\('2.weight'\).requires_grad_\(F"):
+        rules.Trainer(net, rules.LearningRule(LOSS, credit, SGD(0.1)))
+    net.get_parameter("2.weight").requires_grad_(False)
+    trained = rules.Trainer(net, rules.LearningRule(LOSS, credit, SGD(0.1))).parameters
+    assert [*trained] == ["0.weight", "0.bias", "2.bias", "3.weight", "3.bias", "4.weight", "4.bias"]
+
+
+def test_what_a_credit_itself_leaves_out_is_no_gap():
+    credit = Partition(((Online(depth="last"), ("*",)), (BPTT(), ("layers.0.*",))))
+    model = sandbox.build((3,), 2, (4, 4), seed=0)
+    assert credit.parameters(model).keys() == dict(model.named_parameters()).keys()
+    deeper = sandbox.build((3,), 2, (4, 4, 4), seed=0)
+    assert not any(name.startswith("layers.1") for name in credit.parameters(deeper))
 
 
 def test_one_part_is_a_restriction():

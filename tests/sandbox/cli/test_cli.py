@@ -138,6 +138,18 @@ def test_tasks_are_listed_with_the_steps_that_they_want_remembered(capsys):
     assert json.loads(out)["memory"]["delayed_xor"] == 141
 
 
+def test_one_of_a_kind_is_shown_with_its_page(capsys):
+    code, out, _ = call(capsys, "list", "rules", "eprop")
+    assert code == OK
+    assert out.startswith("# eprop (`eprop`)\n\ne-prop: traces of")
+    assert "| `signal` | `'symmetric'` |" in out
+    assert "| `every` | `None` |" in out
+    assert out.count("\n# ") == 0
+    code, out, _ = call(capsys, "list", "neuron", "lif", "--json")
+    assert (code, [*json.loads(out)]) == (OK, ["lif"])
+    assert call(capsys, "list", "tasks", "yinyang")[1].count("\n# ") == 0
+
+
 def test_devices_are_listed_with_what_sets_them_apart(capsys):
     code, out, _ = call(capsys, "list", "devices")
     assert code == OK
@@ -161,6 +173,8 @@ def test_devices_are_listed_with_what_sets_them_apart(capsys):
         (["compare", "--seed", "3"], "nearest: --seeds"),
         (["validate", "izhikevic"], "unknown neuron 'izhikevic'"),
         (["check", "hzoo"], "unknown rule 'hzoo'; nearest: 'hzo'"),
+        (["list", "rules", "epropp"], "unknown rule 'epropp'; nearest: 'eprop'"),
+        (["list", "runs", "eprop"], "'eprop': write `sandbox list runs --rule NAME`, or --task or --status"),
         (["report", "nowhere"], "nowhere is not a run folder"),
         (["resume", "nowhere"], "nowhere is not a run folder"),
         (["runn"], "unknown command 'runn'; nearest: 'run'"),

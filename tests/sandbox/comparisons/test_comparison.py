@@ -117,6 +117,15 @@ def test_a_rule_that_does_not_fit_is_named_before_anything_runs(tmp_path, capsys
     assert not list(tmp_path.rglob("result.json"))
 
 
+def test_a_reason_is_one_line_whatever_the_message():
+    """What a model does not offer is listed line by line; in a table and its notes it is one line."""
+    settings = replace(PLAN.experiment, rule=RuleConfig("eprop"), network=NetworkConfig(model=Choice("perceptron")))
+    (reason,) = unfit({"eprop": settings}, PLAN.experiment.load()).values()
+    assert reason.startswith("the rule (TET x Online) needs what Sequential does not offer")
+    assert "cells: layers made of" in reason
+    assert "\n" not in reason
+
+
 @pytest.mark.slow
 def test_the_rest_is_run_where_asked_for(tmp_path, capsys):
     plan = replace(PLAN, rules=["tests.sandbox.comparisons.test_comparison:impossible"], seeds=1)

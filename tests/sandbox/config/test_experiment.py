@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ import yaml
 import rules
 from rules.schedules import SCHEDULES
 from sandbox.cli.words import EXPERIMENT, understood
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import REGISTRIES, Choice
 from sandbox.runs.preparing import prepare
@@ -126,3 +127,21 @@ def test_every_setting_of_an_experiment_has_its_short_form_in_a_comparison():
         "--experiment.schedule.options.low=0.1",
         "--experiment.confirm=false",
     ]
+
+
+def test_a_model_that_does_not_take_what_it_is_made_from_is_answered_with_a_function(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self, inputs, outputs=3):\n"
+        "        super().__init__()\n        self.inner = nn.Linear(inputs, outputs)\n"
+        "    def forward(self, x):\n        return self.inner(x)\n"
+        "def net(shape, classes, seed, scale=1.0):\n    return Net(shape[0], classes)\n"
+    )
+    words = r"called as Net\(shape=..., classes=..., seed=...\), and it takes \(inputs, outputs=3\): name a function .*"
+    config = NetworkConfig(model=Choice("own.py:Net"))
+    for ask in (lambda: config.make((4,), 3, 0), lambda: Experiment(network=config).check()):
+        with pytest.raises(ValueError, match=words + r"def own_model\(shape, classes, seed\): return Net\(...\)"):
+            ask()
+    good = NetworkConfig(model=Choice("own.py:net", {"scale": 2.0}))
+    assert good.make((4,), 3, 0).inner.out_features == 3
+    Experiment(network=good).check()

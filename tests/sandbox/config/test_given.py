@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pytest
 
+import rules
 import sandbox
+from rules.objectives import OBJECTIVES
 from sandbox import Choice, Experiment, Task
 from sandbox.config.given import Given, choice_of
 from sandbox.config.reading import from_dict
@@ -118,6 +120,54 @@ def test_the_loss_follows_the_answers_unless_one_is_asked_for():
     assert asked.make_rule(asked.load()).objective.delta == 2.0
     named = Experiment(task=values, rule=sandbox.RuleConfig(options={"objective": "ce_mean"}))
     assert type(named.make_rule(named.load()).objective).__name__ == "MeanCrossEntropy"
+
+
+@pytest.mark.parametrize("rule", ["eprop", "ostl", "rtrl", "decolle", "ottt", "uoro"])
+def test_the_loss_of_an_online_rule_is_one_of_each_step(rule):
+    values = Task.from_arrays(X[..., None], X, sequence=True, by_step=True)
+    labels = Task.from_arrays(X, X > 0.5)
+    classes = Task.from_arrays(X, (X.sum(1) > 1).astype(int))
+    losses = [made(task, rule).objective for task in (values, labels, classes)]
+    assert losses == [OBJECTIVES["mse"](at="step"), OBJECTIVES["bce"](at="step"), OBJECTIVES["tet"]()]
+
+
+@pytest.mark.parametrize("rule", ["bptt", "fa", "readout_only", "tet"])
+def test_the_loss_of_windows_is_one_of_each_step(rule):
+    steps = Task.from_arrays(X[..., None], (X > 0.5).astype(int), sequence=True, by_step=True)
+    found = made(steps, rule, every=2)
+    assert (type(found.objective).__name__, found.every) == ("TET" if rule == "tet" else "RateCrossEntropy", 2)
+    if rule != "tet":
+        values = Task.from_arrays(X[..., None], X, sequence=True, by_step=True)
+        assert made(values, rule, every=2).objective == OBJECTIVES["mse"](at="step")
+
+
+def test_a_loss_with_options_is_given_where_a_name_is():
+    values = Task.from_arrays(X[..., None], X, sequence=True, by_step=True)
+    given = {"name": "huber", "options": {"at": "step", "delta": 2.0}}
+    assert made(values, "eprop", objective=given).objective == OBJECTIVES["huber"](at="step", delta=2.0)
+    assert rules.make("eprop", objective=given).objective == OBJECTIVES["huber"](at="step", delta=2.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"), [("eprop", {"objective": "mse"}), ("bptt", {"every": 2}), ("bptt", {"every": 2, "window": 1})]
+)
+def test_a_loss_of_the_whole_sequence_is_refused_with_what_to_write_in_a_configuration(rule, options):
+    classes = Task.from_arrays(X, (X.sum(1) > 1).astype(int))
+    with pytest.raises(ValueError, match=r"sees the whole sequence(?s:.*)--rule.options.objective '{name: mse, opt"):
+        made(classes, rule, **options)
+
+
+def test_values_are_no_rewards():
+    values = Task.from_arrays(X[..., None], np.stack([X, X], 2), sequence=True, by_step=True, name="curves")
+    with pytest.raises(ValueError, match=r"answers of task 'curves' are values \[n, T, 2\]: take another rule, --rule"):
+        made(values, "three_factor")
+    rewards = Task.from_arrays(X[..., None], X, sequence=True, by_step=True)
+    assert made(rewards, "three_factor").credit.signal == "reward"
+
+
+def made(task, rule, **options):
+    experiment = Experiment(task=task, rule=sandbox.RuleConfig(rule, options))
+    return experiment.make_rule(experiment.load())
 
 
 def local():

@@ -1,13 +1,15 @@
-"""Eligibility traces of each weight in a compiled loop, against the loop in torch that defines them."""
+"""Eligibility traces in a compiled loop and by products, against the recursion that defines them, step by step."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rules.contract import Local
 from rules.credit.online import Online, traces
-from rules.credit.online.traces import PerSynapse, Stretch
+from rules.credit.online.traces import Kept, PerSynapse, Stretch, by_products, constant, paid
 from sandbox import kernels
 from sandbox.neurons import LIF, CubaLIF
 from tests.rules.credit.online.nets import assigned, batch, distance, net
@@ -17,9 +19,9 @@ EXACT = 1e-12  # float64: sums of some hundred products, each right to 1e-16
 STEPS, SAMPLES, CELLS, WIDTH = 7, 3, 5, 4
 
 
-def case(count, places, leak, dtype=torch.float64):
+def case(count, places, leak, alike=False, own=True, dtype=torch.float64, density=0.5, seed=0, begun=True):
     """Random traces, and what drives them."""
-    rng = torch.Generator().manual_seed(count)
+    rng = torch.Generator().manual_seed(seed)
 
     def some(*shape):
         return torch.rand(*shape, generator=rng, dtype=dtype) - 0.3
@@ -27,49 +29,89 @@ def case(count, places, leak, dtype=torch.float64):
     each = (STEPS, SAMPLES, CELLS, places)
     local = Local(some(count, count, *each), some(count, *each), some(count + 1, *each))
     factor = torch.tensor(0.8, dtype=dtype) if leak else None
-    stretch = Stretch(some(STEPS, SAMPLES, places, WIDTH), local, some(*each), factor, None)
-    value, low = some(SAMPLES, count, CELLS, places, WIDTH), some(SAMPLES, CELLS, places, WIDTH) if leak else None
-    return value, low, stretch
+    columns = some(STEPS, SAMPLES, places, WIDTH)
+    columns *= torch.rand(columns.shape, generator=rng, dtype=dtype) < density
+    stretch = Stretch(columns, local, some(*each), factor, None)
+    if alike:
+        stretch = constant(stretch, traces.Linear(some(count, count), some(count)))
+    value = some(SAMPLES, count, places, WIDTH, 1 if alike and not own else CELLS)
+    low = some(SAMPLES, places, WIDTH, CELLS) if leak else None
+    return (value, low, stretch) if begun else (torch.zeros_like(value), None, stretch)
 
 
-def both(value, low, stretch):
-    """Traces and gradient of the compiled loop, and of the one in torch."""
-    from sandbox.kernels.eligibility import credited
+def by_steps(value, low, stretch):
+    """The definition: `eps <- kept eps + driven pre`, `e = shown . (eps, pre)`, `low <- leak low + e`, `grad += S low`."""
+    kept, driven, shown = (part.movedim(-1, -2) for part in stretch.local)  # [..., T, B, L, C]
+    value = value.expand(*value.shape[:-1], CELLS).movedim(1, 0)  # [k, B, L, K, C]
+    low = torch.zeros_like(value[0]) if low is None else low
+    leak = 0.0 if stretch.leak is None else stretch.leak
+    grad = value.new_zeros(CELLS, WIDTH)
+    for t, pre in enumerate(stretch.columns[..., None]):
+        now = (part[..., t, :, :, None, :] for part in (kept, driven, shown))
+        keep, drive, show = now
+        e = (show[:-1] * value).sum(0) + show[-1] * pre
+        value = (keep * value[None]).sum(1) + drive * pre
+        low = leak * low + e
+        grad += torch.einsum("bcl,blkc->ck", stretch.signal[t], low)
+    return value.movedim(0, 1), None if stretch.leak is None else low, grad
 
-    found = []
-    for way in (credited, PerSynapse().by_steps):
-        own = [None if part is None else part.clone() for part in (value, low)]
-        grad = way(*own, stretch)
-        found.append([grad, *(part for part in own if part is not None)])
-    return found
 
-
-@pytest.mark.parametrize("leak", [True, False])
-@pytest.mark.parametrize("places", [1, 3])
-@pytest.mark.parametrize("count", [1, 2])
-def test_the_compiled_loop_is_that_of_torch(count, places, leak):
-    found, wanted = both(*case(count, places, leak))
+def agree(found, wanted):
     for one, other in zip(found, wanted, strict=True):
-        assert float((one - other).norm() / other.norm()) < EXACT
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert float((one - other).norm()) <= EXACT * float(other.norm())
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_any_number_of_threads_gives_the_same_bits(count):
+def loop(value, low, stretch):
+    from sandbox.kernels.eligibility import moved
+
+    return moved(value.clone(), None if low is None else low.clone(), stretch)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(1, 3),
+    places=st.integers(1, 3),
+    leak=st.booleans(),
+    alike=st.booleans(),
+    own=st.booleans(),
+    begun=st.booleans(),
+    density=st.sampled_from([0.0, 0.2, 1.0]),
+    seed=st.integers(0, 100),
+)
+def test_both_ways_are_the_recursion(count, places, leak, alike, own, begun, density, seed):
+    some = case(count, places, leak, alike, own, density=density, seed=seed, begun=begun)
+    wanted = by_steps(*some)
+    for way in (by_products, loop):
+        agree(way(*some), wanted)
+        value, low, stretch = some
+        assert agree(way(value, low, stretch._replace(last=True))[2:], wanted[2:]) is None
+
+
+def test_what_a_call_owes_is_added_when_the_sequence_goes_on():
+    """The traces are those of a call that adds its last steps at once, and count as many bytes."""
+    value, low, stretch = case(2, 1, True)
+    trace, kept = PerSynapse(), Kept(value, low)
+    at_once, grad, _ = trace.credited(kept, stretch, False)
+    later, same, _ = trace.credited(kept.unshared(), stretch._replace(last=True), False)
+    assert later.bytes == at_once.bytes
+    agree((same,), (grad,))
+    agree((paid(later).value, paid(later).low), (at_once.value, at_once.low))
+    assert torch.equal(later.value, value)
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_any_number_of_threads_gives_the_same_bits(alike):
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(both(*case(count, 1, True, torch.float32))[0])
+            found.append(loop(*case(2, 1, True, alike, False, torch.float32)))
     finally:
         torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
-
-
-def test_three_state_variables_are_left_to_torch():
-    from sandbox.kernels.eligibility import credited
-
-    assert credited(*case(3, 1, True)) is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +119,7 @@ def test_three_state_variables_are_left_to_torch():
     [{"filter": "readout"}, *(pytest.param(each, marks=pytest.mark.slow) for each in ({}, {"rate": 0.1}))],
     ids=str,
 )
-@pytest.mark.parametrize("neuron", [LIF(), CubaLIF()], ids=["LIF", "CubaLIF"])
+@pytest.mark.parametrize("neuron", [LIF(), LIF(reset="subtract"), CubaLIF()], ids=["LIF", "subtract", "CubaLIF"])
 def test_a_rule_finds_the_same_gradient_in_both(neuron, options, monkeypatch):
     rule, model, given = Online(**options), net(neuron), batch()
     with kernels.using("plain"):
@@ -87,9 +129,10 @@ def test_a_rule_finds_the_same_gradient_in_both(neuron, options, monkeypatch):
     with kernels.using("numba"):
         found = assigned(rule, model, given)
     assert used
-    assert all(grad is not None for grad in used)
+    assert all(each is not None for each in used)
     assert distance(found.grads, wanted.grads) < EXACT
 
 
-def test_small_traces_are_left_to_torch():
+def test_other_dtypes_and_small_traces_are_left_to_torch():
+    assert loop(*case(1, 1, True, dtype=torch.bfloat16)) is None
     assert traces.FUSED[-1](*case(1, 1, True)) is None

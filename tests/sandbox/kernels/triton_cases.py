@@ -13,12 +13,14 @@ from sandbox.kernels import using
 from sandbox.kernels.launch import triton_call
 from sandbox.kernels.write import triton_words
 from sandbox.kernels.write.triton_words import WIDTH
+from sandbox.networks.network import Population
 from sandbox.neurons import ALIF, LIF, NEURONS, AdEx, EscapeLIF, StochasticBinary
 from sandbox.neurons.firing import RESETS
 
 from .conftest import DOUBLE, agree, answer, driven
 from .kinds_at_once import hold_to_torch
 from .test_against_the_plain_loop import DT, held, learned_cell, single
+from .test_linearised import by_steps
 
 QUICK = ("alif", "adex", "escape_lif")
 STEPS, SHAPE = 6, (2, 5)  # fewer cells than a block has
@@ -47,6 +49,19 @@ def test_every_neuron_in_single_precision(neuron):
         plain, ours = (answer(mode, neuron, currents, DT) for mode in ("plain", "triton"))
         torch.testing.assert_close(ours.spikes, plain.spikes, rtol=1e-6, atol=1e-6)
         agree(ours, plain, 1e-4)
+
+
+@pytest.mark.parametrize("neuron", quick(("alif",)))
+def test_derivatives_of_every_step(neuron):
+    if neuron.draws or not neuron.differentiable:
+        pytest.skip("an online rule differentiates neither")
+    cells, currents = Population(neuron, DT), driven(neuron, SHAPE, STEPS)
+    carry = cells.rest(currents)
+    with torch.no_grad(), using("triton"):
+        output, _, local = cells.linearised(currents, carry)
+        wanted, _, derivatives = by_steps(cells, currents, carry)
+    for one, other in zip((output, *local), (wanted, *derivatives), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12 * float(other.abs().max()))
 
 
 @pytest.mark.parametrize("neuron", quick(("lif",)))

@@ -84,7 +84,7 @@ def test_the_seed_is_the_pattern():
         ({"input": "clock", "inputs": 12}, "inputs=12 with input='clock': give a multiple of 5"),
         ({"input": "clok"}, "unknown input 'clok'; nearest: 'clock'"),
         ({"steps": 11}, "steps=11 are too few for 5 cycles: give more than 11"),
-        ({"seed": 2**32}, "give a number below 2^32, the seeds of NumPy's RandomState"),
+        ({"seed": 2**32}, "seed=4294967296: give a whole number from 0 to below"),
         ({"train": 0}, "train=0: give a whole number, at least 1"),
     ],
 )

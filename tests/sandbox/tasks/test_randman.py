@@ -96,7 +96,7 @@ def test_the_seed_is_the_data_and_splits_share_no_sample():
         ({"alpha": 0.0}, "alpha=0.0: give a number above 0, such as 1.0"),
         ({"samples": 4}, "samples=4: give a number of at least 5"),
         ({"steps": 0}, "steps=0: give a whole number, at least 1"),
-        ({"seed": 2**32}, "give a number below 2^32"),
+        ({"seed": 2**32}, "seed=4294967296: give a whole number from 0 to below"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Credit, CreditRule, Objective, OverProcesses
+from rules.contract import Batch, Continues, Cost, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.copies import Copies, Widest, divided
@@ -70,6 +70,7 @@ class CoordinateWise(CreditRule):
     memory: float = 2.0**30
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    continues: ClassVar[Continues] = "state"
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
     over_processes: ClassVar[OverProcesses] = "draws"
 

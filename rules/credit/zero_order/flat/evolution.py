@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Credit, CreditRule, Objective, OverProcesses
+from rules.contract import Batch, Continues, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.draws import normal_like
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import Moved, require_number, require_visible
@@ -55,6 +55,7 @@ class EvolutionStrategy(CreditRule):
     shaping: Literal["rank", "none"] = "rank"
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    continues: ClassVar[Continues] = "pass"
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
     over_processes: ClassVar[OverProcesses] = "draws"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from rules.contract import Batch, Claim, Cost, Credit, CreditRule, MissingNeed, Objective, OverProcesses, Run
+from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, MissingNeed, Objective, OverProcesses, Run
 from rules.credit.zero_order.flat.asking import Asking, Joined
 from rules.credit.zero_order.flat.moving import DIRECTIONS, require_draws
 from rules.credit.zero_order.flat.tangents import Tangents, spiking, tangent
@@ -59,6 +59,7 @@ class ForwardGradient(CreditRule):
     direction: Literal["normal", "rademacher"] = "normal"
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
+    continues: ClassVar[Continues] = "state"
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input"})
     over_processes: ClassVar[OverProcesses] = "draws"
     claim: ClassVar[Claim] = "unbiased"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from rules.contract import Batch, Claim, Credit, CreditRule, Objective, OverProcesses
+from rules.contract import Batch, Claim, Continues, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import DIRECTIONS, Moved, require_draws, require_number, require_visible
 from rules.credit.zero_order.sharing import seeds, shared
@@ -59,6 +59,7 @@ class SPSA(CreditRule):
     direction: Literal["normal", "rademacher"] = "normal"
 
     claim: ClassVar[Claim] = "unbiased"
+    continues: ClassVar[Continues] = "pass"
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic"})
     over_processes: ClassVar[OverProcesses] = "draws"
 

@@ -348,6 +348,14 @@ def test_dropout_goes_around_feedback_and_restriction_either_way():
             lambda: Feedback(rules.make("spsa").credit),
             r"SPSA carries no error back by autograd alone.*rules.Feedback\(rules.BPTT\(\), 'fa'\)",
         ),
+        (
+            lambda: Feedback(Feedback(BPTT()), "usf"),
+            r"Feedback carries no error back by autograd alone.*rules.Feedback\(rules.BPTT\(\), 'usf'\)",
+        ),
+        (
+            lambda: Feedback(Restricted(Feedback(BPTT()), ("4.*",)), "fa"),
+            "Restricted carries no error back by autograd",
+        ),
         (lambda: rules.make("kolen_pollack", lr=0.0), "lr=0.0: kolen_pollack shrinks weights with every update"),
     ],
 )

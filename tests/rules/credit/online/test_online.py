@@ -13,8 +13,11 @@ import rules.windows
 from rules.contract import Batch
 from rules.credit.bptt import BPTT
 from rules.credit.online import Online, traces
+from rules.credit.online.walk import Walk
+from rules.forward import leaves
 from rules.models.admission import UnfitModel
 from rules.objectives import OBJECTIVES
+from rules.steps import counted
 from sandbox.neurons import ALIF, LIF, EscapeLIF, LeakyIntegrator
 from tests.rules.credit.online.nets import LOSS, NEURONS, assigned, batch, by_autograd, compiled, distance, net
 
@@ -402,32 +405,6 @@ class TestFixedWeights:
             rule.assign(net(LIF(), (7,)), LOSS, given, state, torch.Generator())
 
 
-class TestReward:
-    def test_what_is_rewarded_is_what_traces_hold(self):
-        """The gradient is minus reward times trace, of every layer."""
-        model, given = net(LIF(), (6,)), batch()
-        reward = torch.rand(20, 3, dtype=torch.float64)
-        found = assigned(Online(signal="reward"), model, given._replace(targets=reward))
-        output = model.layers[0].run(given.x).output
-        weight = model.layers[0].synapse.weight
-        (wanted,) = torch.autograd.grad(-(reward[..., None] * output).sum() / 3, weight)
-        assert float((found.grads["layers.0.synapse.weight"] - wanted).norm() / wanted.norm()) < EXACT
-        assert found.loss == pytest.approx(-float(reward.sum() / 3))
-
-    def test_of_classes_the_reward_is_to_be_right(self):
-        model, given = net(LIF(), (6,)), batch()
-        right = (model(given.x).output.argmax(2) == given.y).double()
-        reward = right - 1 / 3
-        found, wanted = (
-            assigned(Online(signal="reward"), model, each) for each in (given, given._replace(targets=reward))
-        )
-        assert distance(found.grads, wanted.grads) < EXACT
-
-    def test_without_rewards_it_says_how_to_give_them(self):
-        with pytest.raises(ValueError, match=r"or a class from y; this batch has none: .*targets=reward"):
-            assigned(Online(signal="reward"), net(LIF(), (6,)), Batch(batch().x))
-
-
 def test_the_penalty_moves_rates_along_the_traces():
     """Its gradient is that of `rate / 2 sum (f - target)^2` through the cells' own past."""
     model, given = net(LIF(), (6,)), batch()
@@ -437,6 +414,52 @@ def test_the_penalty_moves_rates_along_the_traces():
     (wanted,) = torch.autograd.grad(loss, model.layers[0].synapse.weight)
     name = "layers.0.synapse.weight"
     assert float((with_it[name] - without[name] - wanted).norm() / wanted.norm()) < EXACT
+
+
+def penalised(output, rate=0.7, target=0.1, lengths=None):
+    """The penalty on the rates of a layer, `rate / 2 sum_cells (f - target)^2`, over the steps that count."""
+    count = counted(output, torch.full((output.shape[1],), len(output)) if lengths is None else lengths)[..., None]
+    return rate / 2 * ((output * count).sum((0, 1)) / count.sum() - target).square().sum()
+
+
+def test_the_penalty_sees_the_steps_that_count():
+    """1e-12: float64 sums of some hundred products."""
+    model, given = net(LIF(), (6,)), batch()._replace(lengths=torch.tensor([20, 11, 3]))
+    found, without = (assigned(Online(rate=rate, target_rate=0.1), model, given) for rate in (0.7, 0.0))
+    output = model.layers[0].run(given.x).output
+    loss = penalised(output, lengths=given.lengths)
+    assert found.loss - without.loss == pytest.approx(loss.item(), rel=1e-12)
+    for name in ("layers.0.synapse.weight", "layers.0.synapse.bias"):
+        (wanted,) = torch.autograd.grad(loss, model.get_parameter(name), retain_graph=True)
+        assert float((found.grads[name] - without.grads[name] - wanted).norm() / wanted.norm()) < EXACT
+    longer = given._replace(x=torch.cat([given.x, torch.full((4, 3, 4), 7.0, dtype=torch.float64)]))
+    with_more = assigned(Online(rate=0.7, target_rate=0.1), model, longer, OBJECTIVES["ce_rate"]())
+    same = assigned(Online(rate=0.7, target_rate=0.1), model, given, OBJECTIVES["ce_rate"]())
+    assert distance(with_more.grads, same.grads) < EXACT
+
+
+@pytest.mark.parametrize("lengths", [None, [20, 11, 3], [9, 3, 2]])
+def test_a_window_has_its_share_of_the_penalty(lengths):
+    """The penalty of windows is the mean of theirs over steps that count; weights stand still."""
+    model, losses = net(LIF(), (6,)), []
+    given = batch()._replace(lengths=None if lengths is None else torch.tensor(lengths))
+    for rate in (0.7, 0.0):
+        credit = Online(rate=rate, target_rate=0.1)
+        rule = rules.LearningRule(LOSS, credit, rules.make("bptt").plasticity, every=8)
+        carry, sums = None, []
+        for objective, part in rules.windows.windows(rule, given):
+            done = assigned(credit, model, part._replace(carry=carry), objective)
+            carry = done.carry
+            sums.append(done.loss)
+        losses.append(sum(sums))
+    output = model.layers[0].run(given.x).output
+    ends = torch.full((3,), 20) if lengths is None else given.lengths
+    wanted, whole = 0.0, int(ends.sum())
+    for start in (0, 8, 16):
+        part = output[start : start + 8]
+        here = int((ends - start).clamp(0, len(part)).sum())
+        wanted += penalised(part, lengths=ends - start).item() * here / whole if here else 0.0
+    assert losses[0] - losses[1] == pytest.approx(wanted, rel=1e-12)
 
 
 def test_sequences_of_different_length_are_those_of_autograd():
@@ -462,43 +485,58 @@ def test_regression_at_every_step():
     assert distance(assigned(Online(filter="readout"), model, given, loss).grads, wanted) < EXACT
 
 
-def forgets_bias(now, e, stretch, t, some, after, whole=traces.advanced):
-    """Each weight's own traces, in which the bias was not felt before."""
-    now[..., 4] = 0
-    return whole(now, e, stretch, t, some, after)
+def forgets_bias(value, low, stretch, whole=traces.advanced):
+    """A bias is not felt after its step."""
+    after, low, grad = whole(value, low, stretch)
+    felt = stretch.signal if stretch.leak is None else traces.discounted(stretch.signal, stretch.leak)
+    grad[:, 4] = (felt * stretch.local.shown[-1]).sum((0, 1, 3))
+    return after, low, grad
 
 
-def forgets_gain(now, e, stretch, t, some, after, whole=traces.advanced):
-    """Each weight's own traces, with a gain of 1 in place of 1 - alpha."""
+def forgets_gain(value, low, stretch, whole=traces.advanced):
+    """The gain is 1 in place of 1 - alpha."""
     local = stretch.local._replace(driven=torch.ones_like(stretch.local.driven))
-    return whole(now, e, stretch._replace(local=local), t, some, after)
+    constants = stretch.alike and stretch.alike._replace(driven=torch.ones_like(stretch.alike.driven))
+    return whole(value, low, stretch._replace(local=local, alike=constants))
 
 
-def shares_no_bias(value, columns, constants, whole=traces.filtered):
-    after, rows = whole(value, columns, constants)
-    rows[0, ..., 4] = 0
-    return after, rows
+def forgets_traces(value, low, stretch, whole=traces.advanced):
+    """A trace starts anew with every few steps."""
+    return whole(torch.zeros_like(value), low, stretch)
 
 
-def shares_no_gain(value, columns, constants, whole=traces.filtered):
-    return whole(value, columns, constants._replace(driven=torch.ones_like(constants.driven)))
+def forgets_the_filter(value, low, stretch, whole=traces.advanced):
+    """What is behind the filter starts anew with every few steps."""
+    return whole(value, None, stretch)
 
 
-@pytest.mark.parametrize(
-    ("neuron", "name", "broken"),
-    [
-        (LIF(), "advanced", forgets_bias),
-        (LIF(), "advanced", forgets_gain),
-        (LIF(reset="subtract"), "filtered", shares_no_bias),
-        (LIF(reset="subtract"), "filtered", shares_no_gain),
-    ],
-)
-def test_a_broken_trace_is_caught(neuron, name, broken, monkeypatch):
+@pytest.mark.parametrize("broken", [forgets_bias, forgets_gain, forgets_traces, forgets_the_filter])
+@pytest.mark.parametrize("neuron", [LIF(), LIF(reset="subtract")], ids=["own traces", "shared traces"])
+def test_a_broken_trace_is_caught(neuron, broken, monkeypatch):
     model, given = net(neuron, (6,)), batch()
     wanted = by_autograd(model, given, set())
     assert distance(assigned(Online(filter="readout"), model, given).grads, wanted) < EXACT
-    monkeypatch.setattr(traces, name, broken)
+    monkeypatch.setattr(traces, "advanced", broken)
     assert distance(assigned(Online(filter="readout"), model, given).grads, wanted) > 1e-2
+
+
+@pytest.mark.parametrize("steps", [1, 7, 20])
+@pytest.mark.parametrize("name", ["LIF", "LIF, subtract", "CubaLIF"])
+@pytest.mark.parametrize(
+    "rule", [Online(filter="readout"), Online(trace="step"), Online(filter="next", rate=0.1)], ids=str
+)
+def test_how_many_steps_are_computed_together_changes_nothing(rule, name, steps, monkeypatch):
+    if name == "CubaLIF" and rule.filter == "next":
+        rule = replace(rule, filter="readout")  # a filter of a single time constant
+    model, given = net(NEURONS[name]), batch()
+    wanted = assigned(rule, model, given)
+    monkeypatch.setattr(Walk, "steps", steps)
+    found = assigned(rule, model, given)
+    assert distance(found.grads, wanted.grads) < EXACT
+    assert found.cost.trace_bytes == wanted.cost.trace_bytes
+    kept = (leaves([traces.paid(each) for each in credit.carry.traces]) for credit in (found, wanted))
+    for one, other in zip(*kept, strict=True):
+        assert float((one - other).norm()) <= EXACT * float(other.norm())
 
 
 def test_one_copy_of_the_spike_would_miss_adaptation():
@@ -516,6 +554,11 @@ LEGAL = [
     ({"signal": "random", "depth": "last"}, "leave depth out"),
     ({"trace": "step", "own_recurrence": True}, 'use trace="synapse"'),
     ({"trace": "step", "rate": 1.0}, 'use trace="synapse"'),
+    ({"decay": 2.0}, "decay=2.0: give a share for each update, from 0 to below 1"),
+    ({"decay": 1.0}, "decay=1.0: give a share"),
+    ({"decay": -0.1}, "decay=-0.1: give a share"),
+    ({"target_rate": 5.0}, "target_rate=5.0: give spikes of a cell per step, from 0 to 1; 10 Hz .* target_rate=0.01"),
+    ({"target_rate": -0.1}, "target_rate=-0.1: give spikes"),
     ({"trace": "synaps"}, "nearest"),
 ]
 

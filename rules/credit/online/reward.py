@@ -1,0 +1,47 @@
+"""Rewards of a step and sample: given, or whether a class was right."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rules.contract import Batch, Run
+from rules.objectives.labels import IGNORED, labels_by_step
+from rules.steps import counted
+
+
+def require_rewards(batch: Batch, x: Tensor) -> None:
+    """Raise ValueError for a batch without rewards or classes, or with those of other steps or samples than `x`."""
+    y, shape = (batch.y if batch.targets is None else batch.targets), tuple(x.shape[:2])
+    given = batch.targets is not None and batch.targets.ndim == 2
+    if y is None or (not given and (y.is_floating_point() or y.ndim != 1)):
+        seen = "none" if y is None else f"{y.dtype} {tuple(y.shape)}"
+        raise ValueError(
+            'signal="reward" reads one number for each step and sample from targets, [T, B], or a class from y; '
+            f"this batch has {seen}: let the loader yield rules.Batch(x, y, targets=reward)"
+        )
+    if given and tuple(y.shape) != shape:
+        raise ValueError(
+            f"targets have shape {tuple(y.shape)}, and x has {shape[0]} steps of {shape[1]} samples: give one reward, "
+            f"or one class, for each, as in rules.Batch(x, y, targets=targets[: len(x)])"
+        )
+
+
+def rewards(part: Batch, output: Tensor) -> Tensor:
+    """Return the rewards of some consecutive steps, `[T, B]`, given their output `[T, B, classes]`.
+
+    They are `targets` if those have fractions. Of classes the reward is 1 where the largest output is that of the
+    class, less 1 / classes. It is 0 where the class is -100, so that nothing is asked, and behind the end of a sample.
+
+    Raises:
+        ValueError: for classes that the output does not have.
+
+    >>> x = torch.zeros(2, 1, 1)
+    >>> rewards(Batch(x, targets=torch.tensor([[0], [-100]])), torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])).tolist()
+    [[0.5], [0.0]]
+    """
+    if part.targets is None or not part.targets.is_floating_point():
+        y = labels_by_step(Run(output), part, IGNORED, some=False)
+        found = (output.argmax(2) == y).to(output.dtype) - 1 / output.shape[2]  # no mean over a share of the batch
+        return torch.where(y == IGNORED, 0.0, found)
+    return part.targets if part.lengths is None else torch.where(counted(output, part.lengths), part.targets, 0.0)
