@@ -46,9 +46,10 @@ def require_plain(model: nn.Module, places: list[Site], x: Tensor) -> None:
 def probe(x: Tensor) -> Tensor:
     """Return random inputs of a few steps, about as large as those of `x` and larger."""
     shape = (len(FACTORS), min(SAMPLES, x.shape[1]), *x.shape[2:])
-    drawn = torch.randn(shape, generator=seeded(0, "probe"), dtype=torch.float64).to(x)
+    drawn = torch.randn(shape, generator=seeded(0, "probe"), dtype=torch.float64)
+    sizes = torch.tensor(FACTORS, dtype=torch.float64).reshape(-1, *[1] * (x.ndim - 1))
     largest = float(x.abs().amax()) if x.numel() else 0.0
-    return drawn * (largest or 1.0) * drawn.new_tensor(FACTORS).reshape(-1, *[1] * (x.ndim - 1))
+    return (drawn * sizes * (largest or 1.0)).to(x)
 
 
 def ran(site: Site, x: Tensor) -> Tensor:
