@@ -47,7 +47,7 @@ SMALL = {
 @example("a/b:C")
 @example("\x00\n\x1b[0m")
 @example("é" * 200)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_task_of_any_name(text):
     with tempfile.TemporaryDirectory() as place:
         try:

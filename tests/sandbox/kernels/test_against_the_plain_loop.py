@@ -47,7 +47,7 @@ def held(neuron, currents, learned=(), rtol=1e-10, exact=True, mode="numba"):
     return ours
 
 
-QUICK = ("lif", "alif", "cuba_lif", "adex", "hodgkin_huxley", "izhikevich", "escape_lif", "leaky_integrator")
+QUICK = ("lif", "alif", "cuba_lif", "adex", "izhikevich", "escape_lif", "leaky_integrator")
 
 
 @pytest.mark.parametrize(

@@ -378,7 +378,17 @@ MODELS = {
 }
 
 
-LONG = ("squid axon", "pyramidal", "interneuron", "barnacle muscle", "bursting", "gastropod somata")  # seconds each
+LONG = (
+    "adaptive threshold",
+    "theta neuron",
+    "every flag at once",
+    "squid axon",
+    "pyramidal",
+    "interneuron",
+    "barnacle muscle",
+    "bursting",
+    "gastropod somata",
+)  # seconds each
 
 
 @pytest.mark.parametrize(

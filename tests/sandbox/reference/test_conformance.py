@@ -45,7 +45,7 @@ def test_lif_agrees_with_brian2(reset, t_refractory):
     assert report.largest_shift == 0
 
 
-QUICK = ("lif", "adex", "hodgkin_huxley", "leaky_integrator")
+QUICK = ("lif", "adex", "leaky_integrator")
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def delayed(network, number):
     return broken
 
 
-@pytest.mark.parametrize("number", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (0, 2))])
+@pytest.mark.parametrize("number", [pytest.param(number, marks=pytest.mark.slow) for number in (0, 1, 2)])
 def test_a_delayed_layer_is_caught_and_named(number):
     network, x = driven((20, "15r"), LIF(tau_mem=10.0))
     report = to_brian2(delayed(network, number)).compare(x)
@@ -171,6 +171,7 @@ class HardOfHearing(Population):
         return torch.stack(outputs[2:]), None, None
 
 
+@pytest.mark.slow
 def test_recurrent_spikes_that_come_late_are_caught():
     network, x = driven((20, "15r"), LIF(tau_mem=10.0))
     cells = network.layers[1].cells

@@ -55,6 +55,7 @@ def results(folder):
     return {path.parent.name: files.read_json(path) for path in sorted(folder.glob("*/result.json"))}
 
 
+@pytest.mark.slow
 def test_a_generator_in_a_users_file_starts_anew_in_every_run(own):
     """Four runs on one worker, and on two, give the bits of the run that is alone."""
     network = NetworkConfig(model=Choice("own.py:noisy"))

@@ -111,6 +111,7 @@ def test_a_header_cannot_announce_more_than_the_bound(tmp_path):
         contents(tmp_path / "a.tar", ANY, 4 * MEGA)
 
 
+@pytest.mark.slow
 def test_many_empty_files_take_no_memory(tmp_path):
     path = archive(tmp_path / "a.tar.gz", [(f"{n}.txt", 0) for n in range(8000)])
     assert peak_of(lambda: contents(path, re.compile("none"), 64 * MEGA)) < 4 * MEGA
