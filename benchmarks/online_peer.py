@@ -12,7 +12,8 @@ import statistics
 import sys
 import time
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+if hasattr(os, "sched_setaffinity"):  # before JAX makes its threads, which no flag limits altogether
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 import brainstate
 import braintools
