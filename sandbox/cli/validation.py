@@ -29,6 +29,11 @@ class Validation:
     settings: dict[str, Any]
     folder: Path
 
+    @property
+    def has_result(self) -> bool:
+        """Whether the report is written."""
+        return (self.folder / REPORT).exists()
+
     def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Validate on one thread."""
         import torch

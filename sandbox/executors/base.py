@@ -50,6 +50,11 @@ class Work(Protocol):
         """Whether it gets a process of its own: the user's code may leave anything behind for the next job."""
         ...
 
+    @property
+    def has_result(self) -> bool:
+        """Whether its result is in its folder: then it ended after the caller had listed what is missing."""
+        ...
+
     def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Do the job, in a worker; write into its folder alone, never into an index.
 

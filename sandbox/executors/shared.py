@@ -47,6 +47,11 @@ class Claimed:
         """As the job says."""
         return self.job.alone
 
+    @property
+    def has_result(self) -> bool:
+        """As the job says."""
+        return self.job.has_result
+
     def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Do the job, as long as nobody takes it over."""
         self.claim.fence()
@@ -103,7 +108,7 @@ class Shared:
         return made
 
     def submit(self, jobs: Sequence[Work], folder: Path) -> None:
-        """Write down which jobs there are; those that failed earlier are free again."""
+        """Write down which jobs there are; those that have to be done again are free."""
         self._status = {job.folder: Status("waiting") for job in jobs}
         self._waiting = {job.folder: job for job in jobs}
         self._ours, self._theirs, self._errors = {}, {}, {}
@@ -112,7 +117,7 @@ class Shared:
         if not self._joins:
             for job in jobs:
                 found = claims.newest(job.folder)
-                if found is not None and found.state in (claims.DONE, claims.FAILED):
+                if found is not None and found.state in (claims.DONE, claims.FAILED) and not job.has_result:
                     claims.add(job.folder, found.number + 1, claims.FREE)
             session.begin(folder, self.lease, list(self._status))
 

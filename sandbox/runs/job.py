@@ -34,6 +34,11 @@ class Job:
         """Whether the configuration names code of the user's own."""
         return bool(sources(asdict(self.experiment)))
 
+    @property
+    def has_result(self) -> bool:
+        """Whether the run is finished."""
+        return (self.folder / "result.json").exists()
+
     def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Run the experiment."""
         run(

@@ -66,6 +66,11 @@ class Study:
         name = self.experiment.rule.name
         return space_of(name, find("rule", name))
 
+    @property
+    def has_result(self) -> bool:
+        """Say that it has none: the trials themselves know how many are done."""
+        return False
+
     def noted(self, state: str) -> None:
         """Do nothing: trials are in no index."""
 

@@ -76,7 +76,7 @@ class Chain:
         return list(dict.fromkeys(map(int, path.read_text().split()))) if path.exists() else []
 
     @property
-    def done(self) -> bool:
+    def has_result(self) -> bool:
         return (self.folder / "result.json").exists()
 
 
@@ -102,7 +102,7 @@ def killing(jobs: Sequence[Chain], count: int, dice: random.Random) -> Iterator[
 
     def kill() -> None:
         while len(killed) < count and not stop.wait(dice.uniform(0.0, 0.3)):
-            alive = [job for job in jobs if not job.done and job.processes and times[job.folder] < 4]
+            alive = [job for job in jobs if not job.has_result and job.processes and times[job.folder] < 4]
             alive = [job for job in alive if job.processes[-1] not in killed]
             if alive:
                 job = dice.choice(alive)

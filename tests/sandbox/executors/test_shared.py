@@ -130,6 +130,16 @@ def test_the_caller_tries_jobs_again_that_failed_before(tmp_path):
     assert job.written() == [0, 1, 2]
 
 
+def test_the_caller_does_a_job_again_whose_result_was_removed_and_none_that_ended_since_it_listed_them(tmp_path):
+    removed, ended = Steps(tmp_path / "a"), Steps(tmp_path / "b")
+    ended.work(nothing)
+    for job in (removed, ended):
+        link(job.folder, 0, claims.DONE)
+    assert run_all([removed, ended], Shared(1), nothing, tmp_path) == {}
+    assert [len(job.attempts()) for job in (removed, ended)] == [1, 1]
+    assert [claims.newest(job.folder).number for job in (removed, ended)] == [3, 0]
+
+
 @pytest.mark.slow
 @SIGNALS
 def test_the_progress_of_other_hosts_is_read_from_the_folder(tmp_path):

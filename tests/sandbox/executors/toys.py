@@ -40,6 +40,11 @@ class Steps:
         if self.error:
             raise ValueError(self.error)
 
+    @property
+    def has_result(self) -> bool:
+        """Whether all steps are written and nothing was to be raised."""
+        return not self.error and len(self.written()) == self.steps
+
     def noted(self, state: str) -> None:
         if self.states is not None:
             with open(self.states, "a") as file:
