@@ -107,8 +107,10 @@ def test_two_hundred_runs_on_two_hosts_under_thirty_kills(tmp_path):
         if hosts.done() < wanted:  # kills fall on the whole grid
             continue
         whom = "host" if killed.total() % 6 == 5 else "worker"
-        killed[whom] += hosts.kill_a_host(dice) if whom == "host" else hosts.kill_a_worker(dice)
-        wanted = hosts.done() + dice.randint(1, 6)
+        hit = hosts.kill_a_host(dice) if whom == "host" else hosts.kill_a_worker(dice)
+        if hit:  # on a busy machine there may be no worker yet
+            killed[whom] += 1
+            wanted = hosts.done() + dice.randint(1, 6)
     ends = [host.communicate(timeout=300) for host in (hosts.anna, hosts.bert)]
     assert [hosts.anna.returncode, hosts.bert.returncode] == [0, 0], ends
     assert killed["worker"] >= KILLS * 2 // 3
