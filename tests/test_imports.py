@@ -48,9 +48,9 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.trainer"],
     ["rules.check"],
     ["rules"],  # the public face
-    ["sandbox.machine", "sandbox.statistics", "sandbox.measures", "sandbox.events"],
+    ["sandbox.machine", "sandbox.statistics", "sandbox.measures"],
     ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],
-    ["sandbox.kernels", "sandbox.microscope"],
+    ["sandbox.kernels", "sandbox.microscope", "sandbox.events"],
     ["sandbox.simulation"],
     ["sandbox.networks"],
     ["sandbox.reference", "sandbox.config"],

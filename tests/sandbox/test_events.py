@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sandbox.events
 from sandbox import Events
 from sandbox.events import packed, places
 
@@ -50,10 +51,13 @@ def test_a_packed_spike_takes_four_bytes_and_a_cell_at_most_a_bit():
     assert Events.of(often).nbytes == 1000 * 800 // 8
 
 
-def test_places_without_and_with_a_whole_word():
-    for size in (0, 1, 7, 8, 9, 17):
-        flat = np.ones(size, np.uint8)
-        assert places(flat).tolist() == list(range(size))
+@pytest.mark.parametrize("compiled", [True, False])
+@given(st.integers(0, 200), st.sampled_from([0.0, 0.02, 0.4, 1.0]), st.integers(0, 99))
+def test_places_are_those_of_a_plain_search(compiled, size, density, seed):
+    marks = (np.random.default_rng(seed).random(size) < density).astype(np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox.events, "LONG", 0 if compiled else size + 1)
+        assert places(marks, int(marks.sum())).tolist() == np.flatnonzero(marks).tolist()
 
 
 @pytest.mark.parametrize("value", [0.5, -1.0, float("nan"), 2.0])
