@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sandbox.config.experiment import NetworkConfig as NetworkConfig
     from sandbox.config.experiment import RuleConfig as RuleConfig
     from sandbox.config.registry import Choice as Choice
+    from sandbox.events import Events as Events
     from sandbox.microscope import Microscope as Microscope
     from sandbox.networks.build import build as build
     from sandbox.networks.calibration import calibrate as calibrate
@@ -82,6 +83,7 @@ _HOMES = {
     "Dataset": "sandbox.tasks",
     "EIF": "sandbox.neurons",
     "EscapeLIF": "sandbox.neurons",
+    "Events": "sandbox.events",
     "Experiment": "sandbox.config.experiment",
     "FitzHughNagumo": "sandbox.neurons",
     "HodgkinHuxley": "sandbox.neurons",

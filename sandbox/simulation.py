@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rules.steps import wide_dtype
-from sandbox.kernels.attempt import attempt
+from sandbox.events import Events, marked, packed
+from sandbox.kernels.attempt import attempt, attempt_marks, left
+from sandbox.machine.memory import available
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import advance, check_resolution, loop, rest, variables
 
@@ -58,11 +61,20 @@ def scan(
     return outputs, end
 
 
+EVENTS = "events"  # in `record`: spikes as pairs
+PART = 2**20  # spikes that are computed before they are packed, about
+LARGE = 2**30  # bytes from which a recording is compared with the memory that is free
+
+
 @dataclass(frozen=True)
 class Trajectory:
-    """Result of a simulation: `spikes`, and each recorded variable as an attribute under its own name, `[T, ...]`."""
+    """Result of a simulation: spikes, and each recorded variable as an attribute under its own name, `[T, ...]`.
 
-    spikes: Tensor
+    `spikes` `[T, ...]` and `events` (`sandbox.Events`) are two forms of the same; one is made of the other when it is
+    asked for.
+    """
+
+    raster: Tensor | Events = field(repr=False)
     variables: dict[str, Tensor]
     dt: float  # [ms]
 
@@ -74,46 +86,106 @@ class Trajectory:
             raise AttributeError(f"{name!r} was not recorded (recorded: {recorded}); pass record=({name!r},)") from None
 
     @property
+    def spikes(self) -> Tensor:
+        """Outputs `[T, ...]`."""
+        return self.raster.dense() if isinstance(self.raster, Events) else self.raster
+
+    @property
+    def events(self) -> Events:
+        """The spikes as pairs of step and cell."""
+        return self.raster if isinstance(self.raster, Events) else Events.of(self.raster.detach(), self.dt)
+
+    @property
     def t(self) -> Tensor:
         """Time at the end of each step [ms]."""
-        return torch.arange(1, len(self.spikes) + 1, dtype=torch.float64) * self.dt
+        steps = self.raster.steps if isinstance(self.raster, Events) else len(self.raster)
+        return torch.arange(1, steps + 1, dtype=torch.float64) * self.dt
 
 
 def simulate(
     neuron: Neuron,
     currents: Tensor,
     dt: float = 1.0,
-    record: tuple[str, ...] = ("v",),
+    record: str | Sequence[str] = ("v",),
     state: Any = None,
     generator: torch.Generator | None = None,
 ) -> Trajectory:
     """Run a neuron and record its variables at the end of each step, after the reset.
 
+    With `record="events"` the spikes are kept as pairs of step and cell (`sandbox.Events`), in a few bytes for each
+    spike, and no gradient passes: for many cells and steps. Spikes are the same. A current that is constant in time
+    takes no memory either if it is `current.expand(T, cells)`.
+
     Args:
         neuron: the neuron.
         currents: `[T, ...]` [nA], constant within each step.
         dt: time step [ms], 1 by default.
-        record: names of state variables to record, ("v",) by default.
+        record: names of state variables to record, ("v",) by default; "events" among them for spikes as pairs.
         state: the state to continue from; None for rest.
         generator: random generator of a stochastic neuron; None for the neuron's own seed.
 
     Returns: The spikes and the recorded variables.
 
     Raises:
-        ValueError: as `scan`, and for a variable that the neuron's state does not have.
+        ValueError: as `scan`, and for a variable that the neuron's state does not have, and for "events" of a neuron
+            with graded outputs.
+        MemoryError: for a recording that is larger than the memory that is free.
 
     >>> from sandbox.neurons import LIF
     >>> round(float(simulate(LIF(tau_mem=10.0), torch.full((10, 1), 0.5)).v[-1]), 4)  # 0.5 (1 - exp(-1))
     0.3161
+    >>> simulate(LIF(tau_mem=10.0), torch.full((30, 1), 1.5), record="events").events.step
+    tensor([10, 21])
     """
     start = admitted(neuron, currents, state, dt, generator)
     valid = variables(start)
-    for name in record:
+    asked = (record,) if isinstance(record, str) else tuple(record)
+    names = tuple(name for name in asked if name != EVENTS)
+    for name in names:
         if name not in valid:
-            raise ValueError(f"{type(neuron).__name__} has no variable {name!r}; it has: {', '.join(valid)}")
+            raise ValueError(
+                f"{type(neuron).__name__} has no variable {name!r}; it has: {', '.join(valid)}; or pass "
+                "record='events' for spikes as pairs"
+            )
+    require_room(neuron, currents, names, EVENTS in asked)
+    if EVENTS in asked:
+        return _in_parts(neuron, currents, start, dt, names)
+    (spikes, *rows), _ = sequence(neuron, currents, start, dt, names)
+    return Trajectory(spikes, dict(zip(names, rows, strict=True)), dt)
 
-    (spikes, *rows), _ = sequence(neuron, currents, start, dt, record)
-    return Trajectory(spikes, dict(zip(record, rows, strict=True)), dt)
+
+@torch.no_grad()
+def _in_parts(neuron: Neuron, currents: Tensor, state: Any, dt: float, names: tuple[str, ...]) -> Trajectory:
+    """Run a few steps at a time, and pack their spikes."""
+    if not neuron.spiking:
+        name = type(neuron).__name__
+        raise ValueError(f"{name} has graded outputs, which are not events: record variables, such as record=('v',)")
+    steps, shape = len(currents), currents.shape[1:]
+    parts, kept = [], [currents.new_empty(currents.shape) for _ in names]
+    length = max(1, PART // max(1, shape.numel()))
+    plain = left(currents)  # of the whole, so that a short last part is rounded as the others
+    for begin in range(0, steps, length):
+        piece = currents[begin : begin + length]
+        fused = None if plain else attempt_marks(neuron, piece, state, dt, names)
+        (spikes, *rows), state = fused or sequence(neuron, piece, state, dt, names)
+        parts.append(packed(marked(spikes), begin))
+        for whole, part in zip(kept, rows, strict=True):
+            whole[begin : begin + length] = part
+    return Trajectory(Events(tuple(parts), steps, shape, dt), dict(zip(names, kept, strict=True)), dt)
+
+
+def require_room(neuron: Neuron, currents: Tensor, names: Sequence[str], events: bool) -> None:
+    """Raise MemoryError for a recording that is larger than the memory that is free."""
+    arrays = len(names) + (not events)
+    wanted = arrays * currents.numel() * currents.element_size()
+    if wanted < LARGE or currents.device.type != "cpu" or (free := available()) is None or wanted <= free:
+        return
+    what = " and ".join([*([] if events else ["spikes"]), *names])
+    fewer = "fewer variables, steps or cells at a time" if events else "spikes as pairs: record='events'"
+    raise MemoryError(
+        f"{what} of {currents[0].numel():,} cells for {len(currents):,} steps take {wanted / 1e9:.1f} GB, and "
+        f"{free / 1e9:.1f} GB are free; record {fewer}"
+    )
 
 
 def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator: torch.Generator | None) -> Any:

@@ -50,7 +50,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules"],  # the public face
     ["sandbox.machine", "sandbox.statistics", "sandbox.measures"],
     ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],
-    ["sandbox.kernels", "sandbox.microscope"],
+    ["sandbox.kernels", "sandbox.microscope", "sandbox.events"],
     ["sandbox.simulation"],
     ["sandbox.networks"],
     ["sandbox.reference", "sandbox.config"],

@@ -43,6 +43,16 @@ def attempt(
     return _or_plain(neuron, lambda: fused.sequence(neuron, body, (record, centred), currents, state, dt), at_once)
 
 
+def attempt_marks(
+    neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...]
+) -> tuple[tuple[Tensor, ...], Any] | None:
+    """Do the same as `attempt` with spikes as bytes, without gradients, and however few the steps are."""
+    from sandbox.kernels import marks
+
+    body = partial(body_of, record, False)
+    return _or_plain(neuron, lambda: marks.sequence(neuron, body, (record, False), currents, state, dt), lambda: None)
+
+
 def attempt_recurrent(
     neuron: Neuron, synapse: nn.Linear, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:

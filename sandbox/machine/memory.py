@@ -20,6 +20,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,23 @@ def is_exhausted(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in EXHAUSTED)
+
+
+def available() -> int | None:
+    """Return the bytes that a process can still get without swapping; None where the system does not say.
+
+    Reference: proc(5), MemAvailable; cgroups(7) for the limit of a container.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    with suppress(OSError, ValueError):  # "max" where a container has no limit
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, max(0, limit - used))
+    return free
 
 
 def keep_freed_memory() -> bool:

@@ -56,6 +56,21 @@ def _scan(bits: Array, x: Array, start: Array, at: Array, value: Array) -> int:
     return k
 
 
+def _places(words: Array, marks: Array, at: Array) -> None:
+    """Write the places of the ones among bytes `marks`, 0 or 1, to `at`; `words` has eight bytes each of the same."""
+    k = 0
+    for w in range(0, len(words), 4):
+        if words[w] | words[w + 1] | words[w + 2] | words[w + 3]:
+            for j in range(8 * w, 8 * w + 32):
+                if marks[j]:
+                    at[k] = j
+                    k += 1
+    for j in range(8 * len(words), len(marks)):
+        if marks[j]:
+            at[k] = j
+            k += 1
+
+
 def _accumulate(source: Array, at: Array, value: Array, first: int, last: int, out: Array) -> None:
     """Add `sum over k from first to last of value[k] source[at[k]]` to `out`, four rows at a time."""
     k = first
@@ -119,5 +134,5 @@ def _columns(start: Array, at: Array, value: Array, source: Array, out: Array, f
             begun = end[j]
 
 
-scan, accumulate = compiled(_scan), compiled(_accumulate)
+scan, accumulate, places = compiled(_scan), compiled(_accumulate), compiled(_places)
 rows, heard, columns = compiled(_rows), compiled(_heard), compiled(_columns)

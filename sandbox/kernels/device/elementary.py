@@ -111,34 +111,34 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
     @njit(**INLINED)
     def reduced(x):
         # adding and subtracting `shift` rounds to an integer; n times `high` is exact, so it is subtracted first
-        n = (x * inverse + shift) - shift
-        return (x - n * high) - n * low
+        n = fma(x, inverse, shift) - shift
+        return fma(-n, low, fma(-n, high, x))
 
     @njit(**INLINED)
     def exponent(x):
         # numba widens int32 to int64, which would change the width of `view`: hence the casts, here and below
-        return whole(real(x * inverse + shift).view(whole) - base)
+        return whole(real(fma(x, inverse, shift)).view(whole) - base)
 
     @njit(**INLINED)
     def raised(k):
         """Return 2 ** k from its bits; it has to be a normal number."""
         return whole((k + bias) << mantissa).view(real)
 
-    grown = _polynomial(real, p.terms)
+    grown = _polynomial(real, p.terms, fma)
 
     @njit(**INLINED)
     def exp(x):
         y = select(x >= largest, largest, select(x <= smallest, smallest, x))
         r, k = reduced(y), exponent(y)
         first = whole(k >> whole(1))  # two factors, because 2 ** k may leave the normal numbers where exp(x) does not
-        return (one + (r + r * r * grown(r))) * raised(first) * raised(whole(k - first))
+        return (one + fma(r * r, grown(r), r)) * raised(first) * raised(whole(k - first))
 
     @njit(**INLINED)
     def expm1(x):
         y = select(x >= largest, largest, select(x <= flat, flat, x))
         r = reduced(y)
         scale = half * raised(exponent(y))  # half of 2 ** k, which may be infinite where the result is not
-        return (scale * (r + r * r * grown(r)) + (scale - half)) * two
+        return fma(scale, fma(r * r, grown(r), r), scale - half) * two
 
     @njit(**INLINED)
     def sign(x):
@@ -212,6 +212,8 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
         "F": real,
         "zero": zero,
         "one": one,
+        "MARK": np.uint8(1),
+        "NONE": np.uint8(0),
     }
 
 
@@ -230,9 +232,9 @@ def _library(function: Any) -> Any:
     return call
 
 
-def _polynomial(real: Any, terms: int) -> Any:
+def _polynomial(real: Any, terms: int, fma: Any) -> Any:
     """Compile 1/2 + r/6 + ... + r^(terms - 1) / (terms + 1)!, by Horner's rule."""
-    lines = [f"    q = q * r + k{n}" for n in range(terms - 2, -1, -1)]
-    names = {f"k{n}": real(1 / math.factorial(n + 2)) for n in range(terms)}
+    lines = [f"    q = fma(q, r, k{n})" for n in range(terms - 2, -1, -1)]
+    names = {f"k{n}": real(1 / math.factorial(n + 2)) for n in range(terms)} | {"fma": fma}
     exec("\n".join(["def grown(r):", f"    q = k{terms - 1}", *lines, "    return q"]), names)
     return njit(**INLINED)(names["grown"])

@@ -51,7 +51,10 @@ def forward_buffers(
     The kernel overwrites the first state with the last in place, so it gets a copy.
     """
     kept = saved(structure, variant) if variant.save else []
-    outs = [empty(x.shape, x) for _ in structure.outputs]
+    outs = [
+        x.new_empty(x.shape, dtype=torch.uint8) if variant.marks and i == 0 else empty(x.shape, x)
+        for i in range(len(structure.outputs))
+    ]
     ends = [state.clone(memory_format=torch.contiguous_format) for state in states]
     saves = [empty((-(-len(x) // every), x.shape[1]), x) for _ in kept]
     named = {f"out{i}": out for i, out in enumerate(outs)} | {f"s{i}": end for i, end in enumerate(ends)}

@@ -18,6 +18,7 @@ class Variant(NamedTuple):
     sparse: bool = False  # keep the state of every `every`-th step only, and compute the others again
     given: tuple[bool, ...] = ()  # backward: which outputs have a gradient
     wanted: tuple[str, ...] = ()  # backward: inputs whose gradient is returned, in addition to the states
+    marks: bool = False  # forward: the first output is a byte, 0 or 1
 
 
 class Parts(NamedTuple):
@@ -42,8 +43,9 @@ class Words(ABC):
     that a cell carries from step to step. The current has its own index `ix`, because a constant one is a single row.
     """
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: list[str], bytes_: frozenset[str] = frozenset()) -> None:
         self.names = names
+        self.bytes = bytes_  # buffers of bytes
 
     @staticmethod
     @abstractmethod
@@ -83,6 +85,10 @@ class Words(ABC):
     @abstractmethod
     def put(self, name: str, value: str, at: str = "i") -> str:
         """Write a line that stores a value of a sequence."""
+
+    def mark(self, name: str, value: str) -> str:
+        """Write a line that stores whether a value of a sequence is not zero, as a byte."""
+        return self.put(name, f"select({value} != zero, MARK, NONE)")
 
     @abstractmethod
     def hold(self, name: str, value: str) -> str:

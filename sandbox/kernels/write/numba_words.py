@@ -67,7 +67,10 @@ class Numba(Words):
             "def kernel(lo, hi, width, T, M, sx, every, A, c):",
             "    C = pointer(c, zero)",
             *(f"    {line}" for line in fetched),
-            *(f"    {name}_ = pointer(A[{i}], zero)" for i, name in enumerate(self.names)),
+            *(
+                f"    {name}_ = pointer(A[{i}], {'NONE' if name in self.bytes else 'zero'})"
+                for i, name in enumerate(self.names)
+            ),
             *(f"    {name}_here = stack(zero)" for name in [*copied, *cleared]),
             "    for b in range(lo, hi, width):",
             "        n = min(b + width, hi) - b",

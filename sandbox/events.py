@@ -1,0 +1,147 @@
+"""Spikes as pairs of step and cell, packed so that a long recording of many cells fits into memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sandbox.machine.compiled import absent
+from sandbox.synapses.events import kernels
+
+LINE = 32  # bytes that are compared at once
+LONG = 2**16  # bytes from which a compiled search is faster, its import apart
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The spikes of some steps: the places of those that are set, or a bit for each, whichever takes less memory."""
+
+    begin: int  # first step
+    steps: int
+    count: int  # of spikes
+    data: Any  # NumPy array: int32 places in `[steps, cells]`, or uint8 with eight of them a byte
+    bits: bool
+
+    def places(self, cells: int) -> Any:
+        """Return the places of the spikes in `[steps, cells]`, in their order."""
+        if not self.bits:
+            return self.data
+        return np.flatnonzero(np.unpackbits(self.data, count=self.steps * cells).view(np.bool_))
+
+
+def packed(marks: Tensor, begin: int) -> Packed:
+    """Pack marks `[steps, cells]` (uint8 0 or 1, contiguous), of which the first row is that of step `begin`."""
+    flat = marks.reshape(-1).cpu().numpy()
+    count = int(np.count_nonzero(flat.view(np.bool_)))
+    bits = 4 * count > flat.size // 8
+    return Packed(begin, len(marks), count, np.packbits(flat) if bits else places(flat, count), bits)
+
+
+def places(flat: Any, count: int) -> Any:
+    """Return the places of the ones, `count` in number, among bytes 0 and 1, as int32.
+
+    >>> places(np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 1], np.uint8), 2).tolist()
+    [2, 9]
+    """
+    if flat.size < LONG or absent():
+        return np.flatnonzero(flat.view(np.bool_)).astype(np.int32)
+    found = np.empty(count, np.int32)
+    words = flat[: flat.size // LINE * LINE].view(np.uint64)  # spikes are rare: most words of eight bytes are zero
+    kernels().places(words, flat, found)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Spikes of cells `[*shape]` over a number of steps, as pairs.
+
+    `step` and `cell` have one entry for each spike, in the order of steps, and of cells within a step; `cell` counts
+    the cells of a step as if they stood in one row, so that `cell = row * columns + column` for cells in two
+    dimensions. In memory a spike takes four bytes, or an eighth of a byte for each cell and step where that is less;
+    the pairs, of 16 bytes, are computed when they are asked for.
+
+    Args:
+        parts: packed spikes, one after the other.
+        steps: in total.
+        shape: of the cells.
+        dt: time step [ms].
+
+    >>> found = Events.of(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), dt=0.5)
+    >>> found.step.tolist(), found.cell.tolist(), found.t.tolist()
+    ([0, 1, 1], [1, 0, 1], [0.5, 1.0, 1.0])
+    """
+
+    parts: tuple[Packed, ...] = field(repr=False)
+    steps: int
+    shape: torch.Size
+    dt: float = 1.0
+
+    @classmethod
+    def of(cls, spikes: Tensor, dt: float = 1.0) -> Events:
+        """Return the events in spikes `[T, ...]` of ones and zeros; raise ValueError for other values."""
+        return cls((packed(marked(spikes), 0),), len(spikes), spikes.shape[1:], dt)
+
+    @cached_property
+    def cells(self) -> int:
+        """How many cells there are."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def _places(self) -> Tensor:
+        every = [part.begin * self.cells + part.places(self.cells).astype(np.int64) for part in self.parts]
+        return torch.from_numpy(np.concatenate(every)) if every else torch.zeros(0, dtype=torch.int64)
+
+    @property
+    def step(self) -> Tensor:
+        """The step of each spike, from 0, `[spikes]` int64."""
+        return self._places // max(1, self.cells)
+
+    @property
+    def cell(self) -> Tensor:
+        """The cell of each spike, `[spikes]` int64."""
+        return self._places % max(1, self.cells)
+
+    @property
+    def t(self) -> Tensor:
+        """The time of each spike, at the end of its step [ms], `[spikes]` float64."""
+        return (self.step + 1).to(torch.float64) * self.dt
+
+    def __len__(self) -> int:
+        """Return the number of spikes."""
+        return sum(part.count for part in self.parts)
+
+    def counts(self) -> Tensor:
+        """Return the number of spikes of each cell, `[*shape]` int64."""
+        found = np.zeros(self.cells, np.int64)
+        for part in self.parts:
+            found += np.bincount(part.places(self.cells) % max(1, self.cells), minlength=self.cells)
+        return torch.from_numpy(found).view(self.shape)
+
+    def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return ones and zeros `[T, *shape]`."""
+        found = torch.zeros(self.steps * self.cells, dtype=dtype)
+        for part in self.parts:
+            found[part.begin * self.cells + torch.from_numpy(part.places(self.cells)).long()] = 1
+        return found.view(self.steps, *self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the packed spikes take."""
+        return sum(int(part.data.nbytes) for part in self.parts)
+
+
+def marked(spikes: Tensor) -> Tensor:
+    """Return spikes `[T, ...]` as bytes `[T, cells]`; raise ValueError for values other than 0 and 1."""
+    if spikes.dtype == torch.uint8:
+        return spikes.reshape(len(spikes), -1)
+    set_ = spikes == 1
+    if not torch.equal(set_, spikes != 0):
+        odd = float(spikes[(spikes != 0) & ~set_].reshape(-1)[0])
+        raise ValueError(f"an output is {odd:g}, and events are spikes of 0 or 1: record variables instead")
+    return set_.view(torch.uint8).reshape(len(spikes), -1)

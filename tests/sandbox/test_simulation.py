@@ -1,0 +1,124 @@
+"""Recordings of `simulate`: spikes as pairs, in every mode, and recordings that do not fit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import sandbox.simulation
+from sandbox import LIF, NEURONS, Events, LeakyIntegrator, Trajectory, simulate
+from sandbox.kernels import using
+from tests.conftest import ROOT
+
+SPIKING = [name for name, kind in NEURONS.items() if kind.spiking]
+
+
+def driven(neuron, shape, dtype=torch.float64):
+    rng = torch.Generator().manual_seed(0)
+    strength = 3 * torch.rand(shape[1:], generator=rng, dtype=torch.float64)
+    return (float(neuron.rheobase) * strength).to(dtype).expand(shape)
+
+
+FEW = ("lif", "escape_lif", "adex")  # are compiled in the fast tier
+CASES = [
+    *((name, mode) for name in SPIKING for mode in ("plain", "auto")),
+    *(pytest.param(name, "numba", marks=[] if name in FEW else pytest.mark.slow) for name in SPIKING),
+]
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_events_are_the_spikes_of_a_dense_recording(name, mode, monkeypatch):
+    monkeypatch.setattr(sandbox.simulation, "PART", 300)  # parts of 10 steps
+    neuron = NEURONS[name]()
+    dt = min(1.0, neuron.fastest / 2)
+    currents = driven(neuron, (45, 5, 6))
+    with using(mode):
+        dense = simulate(neuron, currents, dt, generator=torch.Generator().manual_seed(1))
+        found = simulate(neuron, currents, dt, ("events", "v"), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(found.events.dense(torch.float64), dense.spikes)
+    assert torch.equal(found.v, dense.v)
+    assert torch.equal(found.t, dense.t)
+    assert torch.equal(found.events.step, dense.events.step)
+
+
+def test_many_cells_in_a_kernel_give_the_spikes_of_the_plain_loop():
+    currents = driven(LIF(), (200, 700))
+    with using("plain"):
+        plain = simulate(LIF(), currents, record=()).spikes
+    found = simulate(LIF(), currents, record="events")
+    assert plain.sum() > 1000
+    assert torch.equal(found.spikes.double(), plain)
+    assert found.variables == {}
+
+
+def test_float32_and_varying_currents():
+    currents = torch.rand(100, 50, generator=torch.Generator().manual_seed(0)) * 3
+    assert torch.equal(simulate(LIF(), currents, record="events").spikes, simulate(LIF(), currents).spikes)
+
+
+def test_a_simulation_continues_from_a_state():
+    currents = driven(LIF(), (60, 4))
+    whole = simulate(LIF(), currents, record=("events", "v"))
+    first = simulate(LIF(), currents[:25], record=("events", "v"))
+    start = LIF().initial_state((4,), currents[0])._replace(v=first.v[-1])
+    second = simulate(LIF(), currents[25:], record="events", state=start)
+    assert torch.equal(torch.cat([first.spikes, second.spikes]), whole.spikes)
+
+
+def test_events_have_no_gradient():
+    currents = driven(LIF(), (20, 3)).clone().requires_grad_()
+    assert not simulate(LIF(), currents, record=("events", "v")).v.requires_grad
+
+
+def test_a_name_alone_is_one_variable():
+    assert set(simulate(LIF(), driven(LIF(), (5, 2)), record="v").variables) == {"v"}
+
+
+def test_graded_outputs_are_refused():
+    with pytest.raises(ValueError, match=r"LeakyIntegrator has graded outputs, .* record=\('v',\)"):
+        simulate(LeakyIntegrator(), torch.ones(5, 2), record="events")
+
+
+def test_a_variable_that_is_not_there_names_the_others():
+    with pytest.raises(ValueError, match="LIF has no variable 'w'; it has: v; or pass record='events'"):
+        simulate(LIF(), torch.ones(5, 2), record=("w",))
+
+
+def test_a_recording_that_does_not_fit_says_how_much_it_takes(monkeypatch):
+    monkeypatch.setattr(sandbox.simulation, "available", lambda: 2 * 10**9)
+    many = torch.ones(100_000, dtype=torch.float64).expand(10_000, -1)
+    message = r"spikes and v of 100,000 cells for 10,000 steps take 16\.0 GB, and 2\.0 GB are free; .*record='events'"
+    with pytest.raises(MemoryError, match=message):
+        simulate(LIF(), many)
+    with pytest.raises(MemoryError, match=r"v of 100,000 cells .* 8\.0 GB, .* fewer variables, steps or cells"):
+        simulate(LIF(), many, record=("events", "v"))
+
+
+def test_events_come_from_dense_spikes_too():
+    found = Trajectory(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), {}, 1.0)
+    assert isinstance(found.events, Events)
+    assert found.events.cell.tolist() == [1, 0]
+
+
+LONG = """
+import resource, torch
+from sandbox import LIF, simulate
+warm = simulate(LIF(), torch.full((1, 100_000), 1.1).expand(300, -1), 0.1, "events")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = simulate(LIF(), torch.linspace(0.9, 1.5, 100_000).expand(10_000, -1), 0.1, record="events").events
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, len(found))
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_cells_for_ten_thousand_steps_take_at_most_200_mb():
+    """The dense array of the same spikes takes 4 GB."""
+    words = [sys.executable, "-W", "ignore", "-c", LONG]
+    growth, spikes = map(
+        int, subprocess.run(words, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split()
+    )
+    assert spikes > 10**6
+    assert growth * 1024 < 200e6
