@@ -85,8 +85,8 @@ class Cost:
     backward direction has `error_operations`, which carry errors to a layer's inputs, and `weight_operations`, which
     sum the changes of its weights, whether autograd or the rule itself forms them. Multiplications by zero are counted
     too. All counts are those of the rule as it is defined, which is what a chip would have to do; where the same
-    numbers are found with fewer layer evaluations, those are `evaluations_done`. The remaining fields are what learning
-    would require of hardware, in both directions and for the update.
+    numbers are found with fewer layer evaluations, those are `layer_evaluations_done`. The remaining fields are what
+    learning would require of hardware, in both directions and for the update.
 
     >>> (Cost(forwards=1) + Cost(forwards=2, pulses=1)).forwards
     3
@@ -109,12 +109,11 @@ class Cost:
     pulses: int = 0  # pulses written to devices
     bytes_communicated: int = 0  # sent through `torch.distributed` by this process
     trace_bytes: int = 0  # of traces that a rule holds for the batch between two steps: the most at once, not a sum
-    evaluations_saved: int = 0  # of the layer evaluations, those that were not computed; below 0 if more were
+    layer_evaluations_done: int = -1  # of the layer evaluations, those that were computed; -1 for as many
 
-    @property
-    def evaluations_done(self) -> int:
-        """Layer evaluations that were computed: those that the rule is defined by, without those that were saved."""
-        return self.layer_evaluations - self.evaluations_saved
+    def __post_init__(self) -> None:
+        if self.layer_evaluations_done < 0:
+            object.__setattr__(self, "layer_evaluations_done", self.layer_evaluations)
 
     @property
     def operations(self) -> int:
@@ -122,8 +121,8 @@ class Cost:
         return self.synaptic_operations + self.error_operations + self.weight_operations
 
     def __repr__(self) -> str:
-        """Return the counts that are not 0."""
-        return line("Cost", vars(self), vars(type(self)))
+        """Return the counts that are not 0, and layer evaluations that were done if they are others than was asked."""
+        return line("Cost", vars(self), {**vars(type(self)), "layer_evaluations_done": self.layer_evaluations})
 
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = vars(self), vars(other)

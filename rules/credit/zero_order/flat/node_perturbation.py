@@ -15,7 +15,7 @@ from rules.credit.zero_order.flat.moving import require_draws, require_number
 from rules.credit.zero_order.flat.nodes import Nodes
 from rules.credit.zero_order.flat.shaken import Shake, Shaken
 from rules.credit.zero_order.outer import require_outer_products
-from rules.credit.zero_order.sharing import seeds, shared, whole
+from rules.credit.zero_order.sharing import seeds, shared
 from rules.credit.zero_order.unmoved import warn_of_unmoved
 from rules.fields import check_fields
 from rules.optional import plain
@@ -110,7 +110,7 @@ class NodePerturbation(CreditRule):
             require_mean(objective, loss, losses[0])
             found = shared(self.draws, samples, lambda _: differences(losses), f"sigma={self.sigma:g}")  # [draws, B]
             grads = nodes.gradients(numbers, found / (self.draws * self.sigma**2 * samples))
-        cost = asking.cost() + whole(shaken.cost()) + nodes.cost(self.draws)
+        cost = asking.cost() + nodes.cost(self.draws)
         return Credit(grads | own, state, loss, cost, clean.carry, {"probes": float(self.draws)})
 
 

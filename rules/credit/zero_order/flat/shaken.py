@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -41,7 +42,6 @@ class Shaken:
         self.nodes, self.asking = nodes, nodes.asking
         self.stacking = stackable(nodes)
         self.layers = self.asking.spent.layer_evaluations  # of the unperturbed pass
-        self.extra = 0  # passes beyond those that were asked for
 
     def losses(self, shakes: Sequence[Shake]) -> Tensor:
         """Return the losses of each sample in the unperturbed pass and in these, `[1 + shakes, B]`.
@@ -51,12 +51,12 @@ class Shaken:
         """
         runs = self.runs(shakes)
         if self.nodes.clean.traces:
-            return torch.cat([self.judged([run]) for run in (self.nodes.clean, *runs)])
-        return self.judged([self.nodes.clean, *runs])
-
-    def cost(self) -> Cost:
-        """Return the layer evaluations that were saved, less those that were made in addition."""
-        return Cost(evaluations_saved=math.floor(self.nodes.products.saved()) - self.extra * self.layers)
+            found = torch.cat([self.judged([run]) for run in (self.nodes.clean, *runs)])
+        else:
+            found = self.judged([self.nodes.clean, *runs])
+        spent, saved = self.asking.spent, math.floor(self.nodes.products.saved())
+        self.asking.spent = replace(spent, layer_evaluations_done=spent.layer_evaluations_done - saved)
+        return found
 
     def judged(self, runs: Sequence[Run]) -> Tensor:
         """Return the losses of each sample in these runs, `[passes, B]`."""
@@ -101,7 +101,7 @@ class Shaken:
             every *= signs.to(every).view(-1, *[1] * (every.ndim - 2))
             return z + stacked(every.flatten(1, 2), nodes.forms[number]).reshape(z.shape)
 
-        self.extra += copies
+        self.asking.spent += Cost(layer_evaluations_done=copies * self.layers)
         try:
             with torch.no_grad(), intercepted(self.asking.model, shaken):
                 run, cost = self.asking.stacked(copies, lambda leaf: sample_axis(leaf, nodes.samples))
@@ -113,8 +113,8 @@ class Shaken:
         if not alike(output[:, 0], nodes.clean.output):
             self.stacking = False
             return None
-        self.extra -= len(shakes)
-        self.asking.spent += Cost(**{name: len(shakes) * number // copies for name, number in vars(cost).items()})
+        share = {name: len(shakes) * number // copies for name, number in vars(cost).items()}
+        self.asking.spent += Cost(**{**share, "layer_evaluations_done": 0})
         shown = iter([signal[:, 1:].flatten(1, 2) for signal in signals])
         traces = tuple(Trace(trace.weight, next(shown), next(shown), next(shown)) for trace in run.traces)
         return Run(output[:, 1:].flatten(1, 2), None, traces)

@@ -53,4 +53,4 @@ class Ledger:
         """Return the cost of `forwards` whole passes and all measurements; fractions of evaluations are rounded up."""
         defined, done = math.ceil(self.evaluations(lab.asked)), math.ceil(self.evaluations(lab.used))
         cost = self._meter.cost(forwards, backwards=0) + lab.unmade
-        return replace(cost, layer_evaluations=defined, evaluations_saved=defined - done)
+        return replace(cost, layer_evaluations=defined, layer_evaluations_done=done)
