@@ -1,6 +1,7 @@
 """Cost of probes: many at a time against one at a time, and against plain forward passes of the same size.
 
-python benchmarks/zero_order.py       # two minutes; writes its section of README.md
+python benchmarks/zero_order.py         # three minutes; writes its sections of README.md
+python benchmarks/zero_order.py steps   # one minute; the table of steps alone
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import torch
 from readme import machine, put, table
-from timing import paired, summary
+from timing import in_turn, paired, spent, summary
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+import rules
 from rules.check.toy import Quadratic
 from rules.contract import Batch
 from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal, orthogonal_
@@ -29,6 +31,7 @@ from rules.credit.zero_order.layered.recorded import record
 from rules.credit.zero_order.layered.rule import Layered
 from rules.credit.zero_order.layered.stages import stages
 from rules.credit.zero_order.layered.transport import Transport
+from sandbox import LIF, LeakyIntegrator, build
 from sandbox.machine.memory import keep_freed_memory
 
 HERE = Path(__file__).parent
@@ -42,17 +45,20 @@ def network(depth: int, width: int) -> nn.Sequential:
     return model
 
 
-def place(rule: Layered, depth: int, width: int, first: int, last: int) -> tuple[Site, Tensor, Lab]:
-    """Record a pass, ready to carry an error over layers `first + 1` to `last`."""
+def place(
+    rule: Layered, depth: int, width: int, first: int, last: int, columns: bool = False
+) -> tuple[Site, Tensor, Lab]:
+    """Record a pass, ready to carry an error over layers `first + 1` to `last`, by whole products or by columns."""
     model, x = network(depth, width), torch.randn(BATCH, width, generator=torch.Generator().manual_seed(1))
     transport = Transport(record(stages(model), x), Lab(rule.probing, 0, None), rule.parameters(model))
     site = transport.site(transport.cut(first), transport.cut(last), "here", last - first)
+    site = site if columns else site._replace(front=None)
     return site, torch.ones_like(site.end), transport.lab
 
 
-def carrying(rule: Layered, width: int) -> Callable[[], object]:
+def carrying(rule: Layered, width: int, columns: bool = False) -> Callable[[], object]:
     """Return a call that estimates the error of one stage, a tanh and a weight matrix, from all its probes."""
-    site, error, lab = place(rule, 2, width, 1, 2)
+    site, error, lab = place(rule, 2, width, 1, 2, columns)
     return lambda: transported(site, error, lab)
 
 
@@ -77,16 +83,18 @@ def times() -> list[tuple[float, float, float]]:
         for width, rounds in ((64, 101), (256, 9), (1024, 1)):
             found.append(paired(one_at_a_time(width), carrying(HZO(), width), rounds))
             found.append(paired(plain(width), carrying(HZO(), width), rounds))
+            found.append(paired(carrying(HZO(), width), carrying(HZO(), width, columns=True), rounds))
     return found
 
 
 def time_rows(memory: str) -> list[tuple[str, str, str, str, str]]:
     words = [sys.executable, str(HERE / "zero_order.py"), "times", memory]
     found = [json.loads(subprocess.run(words, capture_output=True, check=True).stdout) for _ in range(PROCESSES)]
-    rows, targets = [], iter(("<= 0.25", "<= 1.30", "", "<= 1.30", "<= 1.00", "<= 1.30"))
+    rows, targets = [], iter(("<= 0.25", "<= 1.30", "", "", "<= 1.30", "", "<= 1.00", "<= 1.30", ""))
+    rivals = ("one at a time", "plain forward passes in the same batches", "whole products, and ours by columns")
     for number, width in enumerate((64, 256, 1024)):
-        for offset, what in enumerate(("one at a time", "plain forward passes in the same batches")):
-            a, b, ratio = summary([process[2 * number + offset] for process in found])
+        for offset, what in enumerate(rivals):
+            a, b, ratio = summary([process[len(rivals) * number + offset] for process in found])
             label = f"all probes of a stage of {width} units, batch {BATCH}, freed memory {memory}: {what}"
             rows.append((label, f"{a * 1e3:.2f} ms", f"{b * 1e3:.2f} ms", ratio, next(targets)))
     return rows
@@ -131,6 +139,77 @@ def slope_rows() -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
+SIZES = {  # inputs, hidden, outputs, steps, batch
+    "MNIST 784-256-10, T = 25, B = 128": (784, 256, 10, 25, 128),
+    "Yin-Yang 4-30-3, T = 6, B = 50": (4, 30, 3, 6, 50),
+    "Digits 64-30-10, T = 6, B = 100": (64, 30, 10, 6, 100),
+}
+MNIST, YINYANG, DIGITS = SIZES
+STEPS = [  # rule, size, target
+    ("node_perturbation", MNIST, "<= 6"),
+    ("hzo", MNIST, ""),
+    ("layerwise_zo", MNIST, ""),
+    ("sequential_local", MNIST, ""),
+    ("spsa", MNIST, ""),
+    ("evolution_strategy", MNIST, ""),
+    ("forward_gradient", MNIST, "<= 25"),
+    ("node_perturbation", YINYANG, "<= 8"),
+    ("hzo", YINYANG, ""),
+    ("layerwise_zo", YINYANG, ""),
+    ("sequential_local", YINYANG, ""),
+    ("spsa", YINYANG, ""),
+    ("evolution_strategy", YINYANG, ""),
+    ("forward_gradient", YINYANG, ""),
+    ("coordinate_wise", YINYANG, ""),
+    ("coordinate_wise", DIGITS, "<= 15"),
+]
+
+
+def crediting(size: tuple[int, ...], name: str) -> tuple[Callable[[], object], Callable[[], rules.Credit]]:
+    """Return a forward pass of a spiking network without gradient, and a call of the rule's credit."""
+    inputs, hidden, outputs, steps, samples = size
+    rng = torch.Generator().manual_seed(0)
+    x = 4 * torch.rand(steps, samples, inputs, generator=rng)
+    batch = Batch(x, torch.randint(outputs, (samples,), generator=rng))
+    model = build((inputs,), outputs, (hidden,), LIF(tau_mem=10.0), LeakyIntegrator(tau_mem=10.0))
+    rule = rules.make(name)
+    state = rule.credit.init(model, rng)
+    state = rule.credit.assign(model, rule.objective, batch, state, rng).state
+
+    def forward() -> object:
+        with torch.no_grad():
+            return model(x)
+
+    return forward, lambda: rule.credit.assign(model, rule.objective, batch, state, rng)
+
+
+def step_rows(rounds: int = 15) -> list[tuple[str, ...]]:
+    rows = []
+    for name, place, target in STEPS:
+        forward, step = crediting(SIZES[place], name)
+        for call in (forward, step, forward, step):
+            call()
+        pairs = in_turn([spent(forward), spent(step)], rounds)
+        a, b, ratio = (statistics.median(column) for column in zip(*((x, y, y / x) for x, y in pairs), strict=True))
+        cost = step().cost
+        counts = f"{cost.layer_evaluations:,}", f"{cost.layer_evaluations_done:,}"
+        rows.append((f"`{name}`; {place}", f"{a * 1e3:.2f} ms", f"{b * 1e3:.2f} ms", f"{ratio:.1f}", target, *counts))
+    return rows
+
+
+STEP_WORDS = """\
+The credit of one batch, beside a forward pass of the same network without gradient: a layer of LIF cells and a leaky
+read-out, float32, one thread, rules with their default options. Calls alternate; times are medians of CPU time, ratios
+are medians over neighbouring calls. Layer evaluations are those that define the rule, and those that were computed.
+"""
+
+
+def put_steps() -> None:
+    head = ("rule", "forward", "step", "step / forward", "target", "evaluations", "done")
+    body = table(head, step_rows())
+    put("Steps of zero-order rules", f"{STEP_WORDS}\n{body}\n\n{machine('torch', 'numba', 'learning-rule-sandbox')}")
+
+
 WORDS = """\
 Probes of one stage, tanh and a weight matrix in float32, by central differences along the unit vectors. Calls
 alternate between the sides; times are medians, ratios are medians over neighbouring calls; the mean of two fresh
@@ -142,6 +221,7 @@ run; L (L - 1) / 2 and L - 1 approach their slopes from above.
 
 def main() -> None:
     torch.set_num_threads(1)
+    put_steps()
     rows = [*time_rows("kept"), *time_rows("returned"), *memory_rows(), *slope_rows()]
     body = table(("what", "first", "ours or second", "ratio or slope", "target"), rows)
     put("Zero-order probes", f"{WORDS}\n{body}\n\n{machine('torch', 'learning-rule-sandbox')}")
@@ -152,5 +232,8 @@ if __name__ == "__main__":
         if sys.argv[2] == "kept":
             keep_freed_memory()
         print(json.dumps(times()))
+    elif sys.argv[1:] == ["steps"]:
+        torch.set_num_threads(1)
+        put_steps()
     else:
         main()

@@ -84,7 +84,9 @@ class Cost:
     and attention outside of modules. One layer evaluation is one layer with weights applied to one whole batch. The
     backward direction has `error_operations`, which carry errors to a layer's inputs, and `weight_operations`, which
     sum the changes of its weights, whether autograd or the rule itself forms them. Multiplications by zero are counted
-    too. The remaining fields are what learning would require of hardware, in both directions and for the update.
+    too. All counts are those of the rule as it is defined, which is what a chip would have to do; where the same
+    numbers are found with fewer layer evaluations, those are `layer_evaluations_done`. The remaining fields are what
+    learning would require of hardware, in both directions and for the update.
 
     >>> (Cost(forwards=1) + Cost(forwards=2, pulses=1)).forwards
     3
@@ -107,6 +109,11 @@ class Cost:
     pulses: int = 0  # pulses written to devices
     bytes_communicated: int = 0  # sent through `torch.distributed` by this process
     trace_bytes: int = 0  # of traces that a rule holds for the batch between two steps: the most at once, not a sum
+    layer_evaluations_done: int = -1  # of the layer evaluations, those that were computed; -1 for as many
+
+    def __post_init__(self) -> None:
+        if self.layer_evaluations_done < 0:
+            object.__setattr__(self, "layer_evaluations_done", self.layer_evaluations)
 
     @property
     def operations(self) -> int:
@@ -114,8 +121,8 @@ class Cost:
         return self.synaptic_operations + self.error_operations + self.weight_operations
 
     def __repr__(self) -> str:
-        """Return the counts that are not 0."""
-        return line("Cost", vars(self), vars(type(self)))
+        """Return the counts that are not 0, and layer evaluations that were done if they are others than was asked."""
+        return line("Cost", vars(self), {**vars(type(self)), "layer_evaluations_done": self.layer_evaluations})
 
     def __add__(self, other: Cost) -> Cost:
         mine, theirs = vars(self), vars(other)
@@ -164,6 +171,13 @@ class Objective(ABC):
     def extent(self, batch: Batch) -> float:
         """Return which part of a whole sequence the steps of a batch are: 1, or less if it is a window of one."""
         return 1.0
+
+    def each(self, run: Run, batch: Batch) -> Tensor | None:
+        """Return the loss of every sample alone, `[B]`, if that is faster than one call for each; None otherwise.
+
+        It is used only if it is defined in the class that defines `__call__`.
+        """
+        return None
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return the batch that the model sees; Siamese objectives stack views along B."""

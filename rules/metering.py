@@ -256,5 +256,7 @@ def beside(objective: Objective) -> list[nn.Module]:
 
 def compiled(model: nn.Module) -> bool:
     """Return whether torch has compiled a part of the model, in which no operator can be watched."""
-    marks = ("_orig_mod", "_compiled_call_impl")
-    return any(getattr(module, mark, None) is not None for module in model.modules() for mark in marks)
+    return any(
+        "_orig_mod" in module._modules or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )

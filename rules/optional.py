@@ -6,7 +6,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | object | attribute | if it is missing |
 | --- | --- | --- |
 | model | `offers`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
-| module | `puts_out_bits`, `turned_inside`, `run`, `pairs` | see `Part` |
+| module | `puts_out_bits`, `turned_inside`, `only_weighs`, `run`, `pairs` | see `Part` |
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | its `cells` | `recurrent`, `rest`, `advance`, `unpacked`, `packed` | online rules refuse it; see `Cells` |
@@ -64,6 +64,7 @@ class Part(Protocol):
 
     puts_out_bits: bool  # zeros and ones through rules.Surrogate; False by default
     turned_inside: bool  # weights inside see the batch first, [B, T, ...]; False by default
+    only_weighs: ClassVar[bool]  # in the class with `forward`: that is W x + b, no more; True for torch's own synapses
 
     def pairs(self, inputs: tuple[Any, ...], output: Any) -> int:
         """Return the multiply-accumulates of a call; by default those of `nn.Linear`, convolutions and `nn.RNN`."""
@@ -318,6 +319,11 @@ def folded_of(stage: nn.Module) -> nn.Module | None:
 def turned_inside(module: nn.Module) -> bool:
     """Return whether a module declares that it exchanges time and batch, so that weights inside see `[B, T, ...]`."""
     return getattr(module, "turned_inside", False) is True
+
+
+def declares_product(kind: type | None) -> bool:
+    """Return whether a class whose method is used leaves a call at `W x + b`: torch's own do, others may declare it."""
+    return kind is None or kind.__module__.startswith("torch.nn.modules.") or vars(kind).get("only_weighs") is True
 
 
 def puts_out_bits(model: nn.Module) -> bool:

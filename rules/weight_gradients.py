@@ -74,3 +74,37 @@ def padded(module: _ConvNd, maps: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         return maps, module.padding
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     return nn.functional.pad(maps, module._reversed_padding_repeated_twice, mode=mode), (0,) * len(module.kernel_size)
+
+
+def transposed_product(module: nn.Module, pre: Tensor, error: Tensor, squared: bool = False) -> Tensor:
+    """Return `W^T e`: the error at the input of a synapse, from that at its output.
+
+    Args:
+        module: an nn.Linear, or a convolution that pads with zeros.
+        pre: an input in the shape of the result, `[T, B, *in]`.
+        error: `[T, B, *out]`.
+        squared: whether to take the squares of the weights in place of the weights; False by default.
+
+    >>> synapse = nn.Linear(2, 1)
+    >>> _ = nn.init.constant_(synapse.weight, 3.0)
+    >>> transposed_product(synapse, torch.zeros(1, 1, 2), torch.ones(1, 1, 1), squared=True).tolist()
+    [[[9.0, 9.0]]]
+    """
+    weight = cast("Tensor", module.weight).detach()
+    weight = weight.square() if squared else weight
+    if not isinstance(module, _ConvNd):
+        return error @ weight
+    found, _, _ = torch.ops.aten.convolution_backward(
+        error.flatten(0, 1).contiguous(),
+        pre.flatten(0, 1).contiguous(),
+        weight,
+        None,
+        module.stride,
+        padded(module, pre)[1],
+        module.dilation,
+        module.transposed,
+        module.output_padding,
+        module.groups,
+        [True, False, False],
+    )
+    return cast("Tensor", found).reshape(pre.shape)

@@ -67,6 +67,13 @@ class CrossEntropy(Objective):
         y = labels(run, batch, self.ignore_index)
         return F.cross_entropy(self.scores(run, batch.lengths), y, **self.options(run))
 
+    def each(self, run: Run, batch: Batch) -> Tensor | None:
+        """Return the cross-entropy of every sample alone, `[B]`; None if classes have weights or some are left out."""
+        y = labels(run, batch, self.ignore_index)
+        if self.weight is not None or bool((y == self.ignore_index).any()):
+            return None
+        return F.cross_entropy(self.scores(run, batch.lengths), y, reduction="none")
+
     def by_step(self, run: Run, batch: Batch) -> Tensor:
         """Return the mean over all steps that count of the cross-entropy of each."""
         y = labels_by_step(run, batch, self.ignore_index)

@@ -27,6 +27,8 @@ class EventLinear(nn.Linear):
     True
     """
 
+    only_weighs = True
+
     def forward(self, input: Tensor) -> Tensor:
         """Map `[..., in]` to `[..., out]`."""
         way = self.way(input)

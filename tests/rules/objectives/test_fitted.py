@@ -145,7 +145,7 @@ def test_the_loss_of_each_sample_alone(name, at):
         Batch(output, random(3, 2, seed=1), lengths=lengths),
         Batch({"a": output, "b": output[0]}, targets=random(6, 3, 2, seed=1), lengths=lengths),
     ):
-        found = losses_alone(objective, Run(output), batch)
+        (found,) = losses_alone(objective, Run(output), batch)
         for b in range(3):
             one = Batch(
                 output[:, b : b + 1],

@@ -9,56 +9,99 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from rules.contract import Batch, Objective, Run
+from rules.credit.zero_order.products import owner
 
 AXES = {"y": 0, "targets": 1, "lengths": 0}  # of samples, in the answers of a batch
 
 
-def losses_alone(objective: Objective, run: Run, batch: Batch) -> Tensor:
-    """Return the objective `[S]` of each of the S samples, on a run and a batch of this sample alone.
+def losses_alone(objective: Objective, run: Run, batch: Batch, copies: int = 1) -> Tensor:
+    """Return the objective `[copies, S]` of each of the S samples, on a run and a batch of this sample alone.
 
-    Samples of equal label, or all samples where answers are not labels, are computed at once by `torch.func.vmap`, or
-    one by one if the objective does not allow it.
+    Where the objective has no faster way (`Objective.each`), samples of equal label, or all samples where answers are
+    not labels, are computed at once by `torch.func.vmap`, or one by one if the objective does not allow it.
+
+    Args:
+        objective: the loss.
+        run: of the batch, or of copies of it one after the other along the batch axis.
+        batch: S samples.
+        copies: how many copies of the batch the run has; 1 by default.
 
     >>> from rules.objectives.readout import MeanCrossEntropy
-    >>> run = Run(torch.tensor([[[0.0, 0.0], [0.0, 0.0], [9.0, -9.0]]]))
+    >>> run = Run(torch.tensor([[[0.0, 0.0], [0.0, 0.0], [2.0, 0.0]]]))
     >>> losses_alone(MeanCrossEntropy(), run, Batch(torch.zeros(1, 3, 1), torch.tensor([0, 1, 0]))).round(decimals=3)
-    tensor([0.6930, 0.6930, 0.0000])
+    tensor([[0.6930, 0.6930, 0.1270]])
     """
-    samples = run.output.shape[1]
+    samples = run.output.shape[1] // copies
+    if owner(type(objective), "each") is owner(type(objective), "__call__"):
+        known = objective.each(run, several(batch, copies))
+        if known is not None:
+            return known.to(run.output.dtype).view(copies, samples)
     inputs, form = tree_flatten(batch.x)
-    signals = [run.output, *(signal for trace in run.traces for signal in trace[1:])]  # [T, S, ...] each
+    signals = [
+        signal.reshape(len(signal), copies, samples, *signal.shape[2:])
+        for signal in (run.output, *(signal for trace in run.traces for signal in trace[1:]))
+    ]
     answers = {name: part for name in AXES if (part := getattr(batch, name)) is not None}
     # Objectives read the values of labels to check them, which vmap does not allow: equal labels go together, outside.
     classes = list(answers) == ["y"] and answers["y"].dtype == torch.int64 and answers["y"].ndim == 1
     inner = {} if classes else answers
-    tensors = [*inputs, *signals, *inner.values()]
-    axes = [sample_axis(leaf, samples) for leaf in inputs] + [1] * len(signals) + [AXES[name] for name in inner]
+    given = [*inputs, *inner.values()]  # the same for all copies
+    axes = [sample_axis(leaf, samples) for leaf in inputs] + [AXES[name] for name in inner]
 
-    def one(*alone: Tensor, y: Tensor | None) -> Tensor:
-        parts = [part.unsqueeze(axis) for part, axis in zip(alone, axes, strict=True)]
-        output, *rest = parts[len(inputs) : len(inputs) + len(signals)]
+    def one(parts: list[Tensor], shown: list[Tensor], y: Tensor | None) -> Tensor:
+        parts = [part.unsqueeze(axis) for part, axis in zip(parts, axes, strict=True)]
+        output, *rest = (signal.unsqueeze(1) for signal in shown)
         traces = tuple(
             trace._replace(pre=rest[3 * n], u=rest[3 * n + 1], post=rest[3 * n + 2])
             for n, trace in enumerate(run.traces)
         )
-        asked = {"y": y} | dict(zip(inner, parts[len(inputs) + len(signals) :], strict=True))
+        asked = {"y": y} | dict(zip(inner, parts[len(inputs) :], strict=True))
         return objective(Run(output, None, traces), Batch(tree_unflatten(parts[: len(inputs)], form), **asked))
 
     def together(rows: Tensor, y: Tensor | None) -> Tensor:
-        many = torch.func.vmap(lambda *alone: one(*alone, y=y), in_dims=tuple(axes))
-        found: Tensor = many(*(part.index_select(axis, rows) for part, axis in zip(tensors, axes, strict=True)))
+        each = torch.func.vmap(lambda parts, shown: one(parts, shown, y), in_dims=(axes, 1))
+        every = torch.func.vmap(each, in_dims=(None, 1))
+        found: Tensor = every(
+            [chosen(part, axis, rows) for part, axis in zip(given, axes, strict=True)],
+            [signal.index_select(2, rows) for signal in signals],
+        )
         return found
 
-    losses = torch.empty(samples, dtype=run.output.dtype, device=run.output.device)
+    def singly(rows: Tensor, y: Tensor | None) -> Tensor:
+        parts = {row: [part.select(a, row) for part, a in zip(given, axes, strict=True)] for row in rows.tolist()}
+        return torch.stack(
+            [
+                torch.stack([one(parts[row], [signal[:, copy, row] for signal in signals], y) for row in parts])
+                for copy in range(copies)
+            ]
+        )
+
+    losses = torch.empty(copies, samples, dtype=run.output.dtype, device=run.output.device)
     everyone = torch.arange(samples, device=run.output.device)
     for rows in alike(answers["y"]) if classes else [everyone]:
         y = answers["y"][rows[:1]] if classes else None
         try:
-            losses[rows] = together(rows, y)
+            losses[:, rows] = together(rows, y)
         except RuntimeError:  # raised by vmap for an operation that it does not support
-            each = [one(*(p.select(a, r) for p, a in zip(tensors, axes, strict=True)), y=y) for r in rows.tolist()]
-            losses[rows] = torch.stack(each).to(losses)
+            losses[:, rows] = singly(rows, y).to(losses)
     return losses
+
+
+def several(batch: Batch, copies: int) -> Batch:
+    """Return the answers of copies of a batch, with the input of one."""
+    if copies == 1:
+        return batch
+    parts = {name: getattr(batch, name) for name in AXES}
+    return Batch(
+        batch.x, **{n: None if part is None else torch.cat([part] * copies, AXES[n]) for n, part in parts.items()}
+    )
+
+
+def chosen(part: Tensor, axis: int, rows: Tensor) -> Tensor:
+    """Return some samples of a tensor; one that is constant in time stays a view of one step."""
+    if axis == 1 and len(part) > 1 and part.stride(0) == 0:
+        return part[:1].index_select(axis, rows).expand(len(part), *[-1] * (part.ndim - 1))
+    return part.index_select(axis, rows)
 
 
 def alike(y: Tensor) -> Iterator[Tensor]:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
+from rules.credit.zero_order.layered.stages import tiled
 from rules.credit.zero_order.sharing import generator, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
-from rules.forward import leaves, run_model
+from rules.forward import leaves, map_tensors, run_model
 from rules.metering import Meter, beside
 from rules.optional import plain, reader_of
 from rules.processes import rank
@@ -40,6 +41,7 @@ class Asking:
         self.model, self.objective = model, objective
         self.views = objective.views(batch, rng)
         self.noise, readings = seeds(2, rng)
+        self.dice = generator(self.noise)  # of the last pass
         self.read = reader_of(plain(model))
         self.readings = generator(readings + rank())
         self.spent = Cost()
@@ -52,8 +54,23 @@ class Asking:
 
     def run(self, spike: Spike | None = None) -> Run:
         """Make one pass, and return it as measured."""
-        with self.counted(), differentiating(generator=generator(self.noise), spike=spike):
+        self.dice = generator(self.noise)
+        with self.counted(), differentiating(generator=self.dice, spike=spike):
             return self.measured(run_model(self.model, self.views, self.objective.needs))
+
+    def stacked(self, copies: int, axis: Callable[[Tensor], int]) -> tuple[Run, Cost]:
+        """Make one pass on copies of the batch, one after the other along the `axis` of each input.
+
+        Returns: The run, and its cost, which is not added to that of the step.
+        """
+        x = map_tensors(lambda leaf: tiled(leaf, copies, axis(leaf)), self.views.x)
+        with Meter(self.model) as meter, differentiating(generator=generator(self.noise)):
+            run = run_model(self.model, Batch(x), self.objective.needs)
+        return run, meter.cost(forwards=copies, backwards=0)
+
+    def drew(self) -> bool:
+        """Return whether the last pass drew random numbers."""
+        return not torch.equal(self.dice.get_state(), generator(self.noise).get_state())
 
     def loss(self) -> float:
         """Return the loss of one pass."""

@@ -8,16 +8,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Claim, Credit, CreditRule, Objective, OverProcesses
+from rules.contract import Batch, Claim, Credit, CreditRule, Objective, OverProcesses, Run
 from rules.credit.zero_order.flat.alone import require_mean
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.moving import require_draws, require_number
-from rules.credit.zero_order.flat.nodes import Nodes, own_gradients
+from rules.credit.zero_order.flat.nodes import Nodes
+from rules.credit.zero_order.flat.shaken import Shake, Shaken
 from rules.credit.zero_order.outer import require_outer_products
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.credit.zero_order.unmoved import warn_of_unmoved
 from rules.fields import check_fields
 from rules.optional import plain
+from rules.processes import processes, rank
 from rules.synapses import synaptic_parameters
 
 
@@ -37,7 +39,8 @@ class NodePerturbation(CreditRule):
     Takes 2 n + 1 forward passes, or n + 1, and returns loss and carry of the unperturbed one. Only weights and biases
     of those modules are updated; the objective's own parameters get their gradient by autograd. Processes divide the
     draws as in `SPSA`, and exchange a loss for each sample. It works with any model that calls such modules; their
-    hooks are restored.
+    hooks are restored. Products that no noise has reached are not computed again, and passes of small networks are made
+    together (`rules.credit.zero_order.flat.shaken`), which changes the gradient by rounding and no count of its cost.
 
     Args:
         draws: n.
@@ -91,21 +94,31 @@ class NodePerturbation(CreditRule):
         asking = Asking(self, plain(model), objective, batch, rng)  # hooks do not fire in compiled graphs
         nodes = Nodes(asking, self.parameters(model), self.sigma)
         numbers = seeds(self.draws, rng)
-        clean = nodes.clean
+        clean, samples = nodes.clean, nodes.samples
         own = own_gradients(asking, clean)
         signs = (1.0, -1.0) if self.antithetic else (1.0,)
-        samples = clean.output.shape[1]
+        shaken = Shaken(nodes)
 
-        def differences(mine: range) -> Tensor:
-            runs = [nodes.shaken(numbers[k], sign) for k in mine for sign in signs]
-            losses = nodes.losses(runs).view(len(mine), len(signs), samples)
-            return (losses[:, 0] - losses[:, 1]) / 2 if self.antithetic else losses[:, 0] - alone
+        def differences(losses: Tensor) -> Tensor:
+            alone, every = losses[0], losses[1:].view(-1, len(signs), samples)
+            return (every[:, 0] - every[:, 1]) / 2 if self.antithetic else every[:, 0] - alone
 
         with torch.no_grad():
             loss = float(objective(clean, asking.views))  # first, so that it says what is wrong with the whole batch
-            alone = nodes.losses_unperturbed()  # [B]
-            require_mean(objective, loss, alone)
-            found = shared(self.draws, samples, differences, f"sigma={self.sigma:g}")  # [draws, B]
+            mine = numbers[rank() :: processes()]
+            losses = shaken.losses([Shake(seed, sign) for seed in mine for sign in signs])
+            require_mean(objective, loss, losses[0])
+            found = shared(self.draws, samples, lambda _: differences(losses), f"sigma={self.sigma:g}")  # [draws, B]
             grads = nodes.gradients(numbers, found / (self.draws * self.sigma**2 * samples))
         cost = asking.cost() + nodes.cost(self.draws)
         return Credit(grads | own, state, loss, cost, clean.carry, {"probes": float(self.draws)})
+
+
+def own_gradients(asking: Asking, clean: Run) -> dict[str, Tensor]:
+    """Return the gradients of the objective's own parameters, by autograd on the model's output."""
+    if not asking.own:
+        return {}
+    with torch.enable_grad():
+        loss = asking.judged(clean)
+        slopes = torch.autograd.grad(loss, list(asking.own.values()), allow_unused=True)
+    return {name: g for name, g in zip(asking.own, slopes, strict=True) if g is not None}

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Cost, Run, Trace
+from rules.contract import Cost
 from rules.credit.zero_order.draws import normal_like
-from rules.credit.zero_order.flat.alone import losses_alone, sample_axis
+from rules.credit.zero_order.flat.alone import sample_axis
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.layered.blocks import Call, intercepted, rows, stacked, unstacked
+from rules.credit.zero_order.products import Unchanged
 from rules.credit.zero_order.sharing import generator
-from rules.forward import leaves, map_tensors
+from rules.forward import leaves
 from rules.optional import plain, turned_inside
 from rules.weight_gradients import outer_products, weight_gradients
 
+HELD = 2**26  # bytes of noise that are kept between its uses; further draws are repeated from their seeds
+
 
 class Nodes:
-    """The uses of weights in a pass, each `[T, B, features]`, and passes in which noise is added to them."""
+    """The uses of weights in an unperturbed pass, each `[T, B, features]`, and the noise that is added to them."""
 
     def __init__(self, asking: Asking, learned: dict[str, nn.Parameter], sigma: float) -> None:
         self.asking, self.sigma = asking, sigma
         self.names = {id(p): name for name, p in learned.items()}
         self.calls: dict[int, Call] = {}
+        self.held: dict[int, dict[int, Tensor]] = {}  # noise of some seeds, of each use
+        self.products = Unchanged(asking.model, leaves(asking.views.x))
 
         def listen(number: int, module: nn.Module, pre: Tensor, z: Tensor) -> None:
             if any(id(p) in self.names for p in module.parameters(recurse=False)):
                 self.calls[number] = Call(module, pre, z)
 
-        with torch.no_grad(), intercepted(asking.model, listen):
+        with torch.no_grad(), self.products.noting(), intercepted(asking.model, listen):
             self.clean = asking.run()
         if not self.calls:
             raise ValueError(
@@ -41,69 +44,53 @@ class Nodes:
         for call in self.calls.values():
             require_audible(sigma, call)
 
+    @property
+    def samples(self) -> int:
+        """The number of samples."""
+        return self.clean.output.shape[1]
+
+    @property
+    def bytes(self) -> int:
+        """The memory of the noise of one draw."""
+        return sum(call.z.numel() * call.z.element_size() for call in self.calls.values())
+
     def form(self, call: Call) -> str:
         """Return how a use of a weight stacks time and batch; see `rows`."""
-        samples = self.clean.output.shape[1]
+        samples = self.samples
         timed = [len(leaf) for leaf in leaves(self.asking.views.x) if sample_axis(leaf, samples)]
         steps = max(len(self.clean.output), *timed, 1)
         static = steps == 1 and len(call.z) == samples
         return rows(call, 0 if static else 1, steps, samples, turned_inside(plain(self.asking.model)))
 
-    def noise(self, seed: int) -> Callable[[int], Tensor]:
-        """Return the noise of a seed as a function of the use, to be called in the order of the uses."""
+    def noise(self, seed: int) -> dict[int, Tensor]:
+        """Return the noise of a seed at each use, in the shape of its output."""
+        if seed in self.held:
+            return self.held[seed]
         rng = generator(seed)
-        return lambda number: self.sigma * normal_like(self.calls[number].z, rng)
+        drawn = {number: normal_like(call.z, rng).mul_(self.sigma) for number, call in self.calls.items()}
+        if (len(self.held) + 1) * self.bytes <= HELD:
+            self.held[seed] = drawn
+        return drawn
 
-    def shaken(self, seed: int, sign: float) -> Run:
-        """Make a pass with this noise, times a sign."""
-        noise = self.noise(seed)
-
-        def shake(number: int, module: nn.Module, pre: Tensor, z: Tensor) -> Tensor | None:
-            return z + sign * noise(number) if number in self.calls else None
-
-        with torch.no_grad(), intercepted(self.asking.model, shake):
-            return self.asking.run()
-
-    def losses_unperturbed(self) -> Tensor:
-        """Return the loss of each sample in the unperturbed pass; raise ValueError if a single sample has none."""
-        try:
-            return self.losses([self.clean])
-        except ValueError as error:
-            raise ValueError(
-                f"{self.asking.objective} fails on a single sample: {error}; NodePerturbation needs a loss of each: "
-                "use SPSA, or an objective that does not compare samples"
-            ) from error
-
-    def losses(self, runs: list[Run]) -> Tensor:
-        """Return the loss of each sample of each run, one run after the other."""
-        views, objective = self.asking.views, self.asking.objective
-        layers = zip(*(run.traces for run in runs), strict=True)
-        traces = tuple(
-            Trace(t[0].weight, *(torch.cat(signals, 1) for signals in zip(*(part[1:] for part in t), strict=True)))
-            for t in layers
-        )
-        samples = runs[0].output.shape[1]
-        x = map_tensors(lambda leaf: torch.cat([leaf] * len(runs), sample_axis(leaf, samples)), views.x)
-        y, targets, lengths = (
-            None if part is None else torch.cat([part] * len(runs), axis)
-            for part, axis in ((views.y, 0), (views.targets, 1), (views.lengths, 0))
-        )
-        batch = Batch(x, y, None, targets, lengths)
-        return losses_alone(objective, Run(torch.cat([run.output for run in runs], 1), None, traces), batch)
+    def unstacked(self, number: int, noise: Tensor) -> Tensor:
+        """Return the noise of a use as `[T, B, ...]`."""
+        return unstacked(noise, self.forms[number], self.samples)
 
     def gradients(self, numbers: list[int], factors: Tensor) -> dict[str, Tensor]:
         """Return the gradients of weights for `factors [draws, B]` of the noise of each seed."""
-        errors = {number: torch.zeros_like(call.z) for number, call in self.calls.items()}
-        for seed, each in zip(numbers, factors, strict=True):
+        errors = {number: self.unstacked(number, torch.zeros_like(call.z)) for number, call in self.calls.items()}
+        shares = {
+            number: factors.to(error).view(*factors.shape, *[1] * (error.ndim - 2)) for number, error in errors.items()
+        }
+        for row, seed in enumerate(numbers):
             noise = self.noise(seed)
             for number, error in errors.items():
-                shaken = unstacked(noise(number), self.forms[number], len(each))
-                factor = each.to(error).view(1, -1, *[1] * (shaken.ndim - 2))
-                error += stacked(factor * shaken, self.forms[number]).reshape(error.shape)
+                error.addcmul_(shares[number][row], self.unstacked(number, noise[number]))
         found: dict[str, Tensor] = {}
-        for number, (module, pre, _) in self.calls.items():
+        for number, (module, pre, z) in self.calls.items():
             own = dict(module.named_parameters(recurse=False))
-            for part, gradient in weight_gradients(module, pre, errors[number]).items():
+            error = stacked(errors[number], self.forms[number]).reshape(z.shape)
+            for part, gradient in weight_gradients(module, pre, error).items():
                 name = self.names[id(own[part])]
                 found[name] = found[name] + gradient if name in found else gradient
         return {name: found[name] for name in self.names.values() if name in found}
@@ -126,13 +113,3 @@ def require_audible(sigma: float, call: Call) -> None:
             f"sigma={sigma:g}: such noise vanishes in {call.z.dtype} beside signals of up to "
             f"{largest:.3g}; give more than {bound:.1e}"
         )
-
-
-def own_gradients(asking: Asking, clean: Run) -> dict[str, Tensor]:
-    """Return the gradients of the objective's own parameters, by autograd on the model's output."""
-    if not asking.own:
-        return {}
-    with torch.enable_grad():
-        loss = asking.judged(clean)
-        slopes = torch.autograd.grad(loss, list(asking.own.values()), allow_unused=True)
-    return {name: g for name, g in zip(asking.own, slopes, strict=True) if g is not None}

@@ -84,16 +84,22 @@ def random(site: Site, lab: Lab) -> Iterator[Probes]:
         yield Probes(directions, 0, (), credit)
 
 
-def pieces(number: int, site: Site, lab: Lab) -> Iterator[range]:
-    """Yield the numbers below `number` in ranges of equal length that fit into memory, at least one per process."""
-    fitting = int(lab.how.memory // site.bytes)
-    if fitting < 1:
+def fitting(site: Site, lab: Lab) -> int:
+    """Return how many probes of a site fit into memory; raise ValueError if not one does."""
+    number = int(lab.how.memory // site.bytes)
+    if number < 1:
         raise ValueError(
             f"memory={lab.how.memory:g} bytes hold no probe of {site.name}: one takes about "
             f"{site.bytes:,} bytes; raise memory or make the batch smaller"
         )
+    return number
+
+
+def pieces(number: int, site: Site, lab: Lab) -> Iterator[range]:
+    """Yield the numbers below `number` in ranges of equal length that fit into memory, at least one per process."""
+    most = fitting(site, lab)
     if site.value.device.type == "cpu":
-        fitting = min(fitting, max(1, WORKING_SET // site.bytes))
-    size = math.ceil(number / max(math.ceil(number / fitting), processes()))
+        most = min(most, max(1, WORKING_SET // site.bytes))
+    size = math.ceil(number / max(math.ceil(number / most), processes()))
     for first in range(0, number, size):
         yield range(first, min(first + size, number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
@@ -11,6 +12,7 @@ from types import TracebackType
 from torch import nn
 
 from rules.contract import Cost
+from rules.credit.zero_order.layered.lab import Lab
 from rules.metering import Meter
 from rules.synapses import weighted
 
@@ -18,17 +20,17 @@ from rules.synapses import weighted
 class Ledger:
     """A context that counts layer evaluations: K probes of a batch are K, a probe of half the steps is 1/2.
 
-    `settle` is called after the pass that sets the unit.
+    `settle` is called after the pass that sets the unit, and layers that it did not use are left out.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._meter = Meter(model)  # for the whole model
-        self._each = [Meter(module, functional=False) for module in weighted(model).values()]
-        self._unit: list[int] = []
+        self._each = {module: Meter(module, functional=False) for module in weighted(model).values()}
+        self._unit: dict[nn.Module, int] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Ledger:
-        for meter in (self._meter, *self._each):
+        for meter in (self._meter, *self._each.values()):
             self._stack.enter_context(meter)
         return self
 
@@ -37,14 +39,18 @@ class Ledger:
 
     def settle(self) -> None:
         """Take what was counted so far as the unit, one pass of the batch."""
-        self._unit = [meter.operations for meter in self._each]
+        self._unit = {module: meter.operations for module, meter in self._each.items()}
 
-    @property
-    def evaluations(self) -> Fraction:
-        """Layer evaluations so far, without layers that the first pass did not use."""
-        pairs = zip(self._each, self._unit, strict=True)
-        return sum((Fraction(meter.operations, unit) for meter, unit in pairs if unit), Fraction(0))
+    def evaluations(self, further: Mapping[nn.Module, int]) -> Fraction:
+        """Return the layer evaluations so far, with further operations of layers; layers without a unit left out."""
+        found = Fraction(0)
+        for module, meter in self._each.items():
+            if self._unit[module]:
+                found += Fraction(meter.operations + further.get(module, 0), self._unit[module])
+        return found
 
-    def cost(self, forwards: int) -> Cost:
+    def cost(self, forwards: int, lab: Lab) -> Cost:
         """Return the cost of `forwards` whole passes and all measurements; fractions of evaluations are rounded up."""
-        return replace(self._meter.cost(forwards, backwards=0), layer_evaluations=math.ceil(self.evaluations))
+        defined, done = math.ceil(self.evaluations(lab.asked)), math.ceil(self.evaluations(lab.used))
+        cost = self._meter.cost(forwards, backwards=0) + lab.unmade
+        return replace(cost, layer_evaluations=defined, layer_evaluations_done=done)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rules.contract import Cost
+from rules.credit.zero_order.layered.columns import Columns, by_columns
 from rules.credit.zero_order.layered.directions import Probes, lattice, random, scattered
 from rules.credit.zero_order.layered.lab import Lab, Probing, Site
 from rules.diagnostics.nonfinite import NonFinite
@@ -35,7 +36,12 @@ def transported(site: Site, error: Tensor, lab: Lab) -> Tensor:
     found = torch.zeros(*site.value.shape[:2], site.layout.channels, *site.layout.sizes).to(site.value)
     energy, count = torch.zeros(eps[:WATCHED].shape).to(found), 0
     kind = how.probes if site.weighed else "basis"
-    for number, block in enumerate(BLOCKS[kind](site, lab)):
+    front = by_columns(site, eps, lab)
+    if front is not None:
+        columns = Columns(site, front, error, eps, WATCHED, lab)
+        columns.measure()
+        energy, found, count = columns.energy, columns.found.view(found.shape), columns.probes
+    for number, block in enumerate(BLOCKS[kind](site, lab) if front is None else ()):
         if number % processes() == rank():
             difference = measured(site, block, eps, lab)  # [T - since, K, B, *G], of twice or once eps
             energy += difference[:, :, :WATCHED].square().flatten(3).sum(3).sum((0, 1))

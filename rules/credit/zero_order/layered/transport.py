@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,13 @@ from torch.nn.modules.conv import _ConvNd
 
 from rules.credit.zero_order.layered.blocks import Call, rerun, rows, stacked, unstacked
 from rules.credit.zero_order.layered.colouring import layout
-from rules.credit.zero_order.layered.lab import Lab, Site
+from rules.credit.zero_order.layered.lab import Front, Lab, Site
 from rules.credit.zero_order.layered.probes import transported
 from rules.credit.zero_order.layered.recorded import Recorded, called
-from rules.credit.zero_order.layered.stages import Block, Cells, tiled
+from rules.credit.zero_order.layered.stages import Block, Cells, Plain, tiled
+from rules.credit.zero_order.products import only_weighs, unhooked
 from rules.optional import turned_inside
+from rules.synapses import transposed
 from rules.weight_gradients import outer_products, weight_gradients
 
 Plan = Callable[[int], Iterator[tuple[int, int]]]
@@ -84,6 +87,33 @@ class Transport:
             resumable=made.resumable(start, end),
             bytes=self.bytes(start, end, value),
             layers=layers,
+            front=self.front(start, end),
+        )
+
+    def front(self, start: int, end: int) -> Front | None:
+        """Return the beginning of this part up to its first weight; None if units meet or the weight does more."""
+        made, steps = self.made, self.made.chain.steps
+        weigh = next((p for p in range(start, end) if steps[p].weighted), end)
+        if weigh == end or not all(step.pointwise for step in steps[start:weigh]):
+            return None
+        module, last = steps[weigh].module, weigh + 1 == end
+        if not (isinstance(steps[weigh], Plain) and only_weighs(module) and unhooked(module)):
+            return None
+        if isinstance(module, _ConvNd):
+            if module.padding_mode != "zeros" or isinstance(module.padding, str) or not last:
+                return None
+        elif not (last or len(made.features(weigh)) == 1):
+            return None
+        value, z = made.timed(weigh), made.timed(weigh + 1)
+        counted = (value if transposed(module) else z)[0, 0].numel()
+        return Front(
+            enter=lambda x, since: made.run(start, weigh, x, since),
+            module=module,
+            value=value,
+            z=z,
+            rest=None if last else lambda x, since: made.run(weigh + 1, end, x, since),
+            pairs=counted * cast("Tensor", module.weight)[0].numel(),
+            assumed=any(isinstance(step, Cells) for step in steps[start:weigh]),
         )
 
     def bytes(self, start: int, end: int, value: Tensor) -> int:

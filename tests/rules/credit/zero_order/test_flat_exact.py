@@ -206,7 +206,7 @@ def test_the_bill_of_forward_gradients():
 
 
 class Fails(nn.Module):
-    """Raises at its third pass."""
+    """Raises from its second pass on."""
 
     def __init__(self):
         super().__init__()
@@ -214,7 +214,7 @@ class Fails(nn.Module):
 
     def forward(self, x):
         self.passes += 1
-        if self.passes == 3:
+        if self.passes > 1:
             raise OSError("the chip does not answer")
         return x
 
