@@ -172,7 +172,7 @@ def _slope(kind: str, args: list[Line]) -> Value:
         case "fma":  # a b + c
             product = _times(a, b)
             return None if product is None else product + c.slope
-        case "lerp" if _still(c.slope) and c.value is not None:  # a + c (b - a)
+        case "lerp" | "blend" if _still(c.slope) and c.value is not None:  # a + c (b - a)
             return a.slope * (1 - c.value) + b.slope * c.value
     return None
 

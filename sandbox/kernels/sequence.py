@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +16,9 @@ from rules.spikes.surrogate import current_pass
 from sandbox.kernels.choice import choice
 from sandbox.kernels.launch.backends import refusal
 from sandbox.kernels.trace.kinds import COSTLY
+from sandbox.kernels.trace import reads
 from sandbox.kernels.trace.plan import Body, Plan, plan
+from sandbox.kernels.trace.reads import beside, fingerprint, reads_of
 from sandbox.kernels.trace.structure import Structure
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.kernels.write.emit import Variant, saved
@@ -32,6 +33,14 @@ CACHE = 2**20  # bytes of states above which computing cheap steps again is fast
 CHUNK = 2**20  # numbers drawn at once
 
 _PLANS: dict[Any, Plan | Unsupported] = {}
+_RESTLESS: set[type] = set()
+
+
+def forget() -> None:
+    """Forget all plans; see `sandbox.kernels.forget`."""
+    _PLANS.clear()
+    _RESTLESS.clear()
+    reads.forget()
 
 
 def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Result:
@@ -95,17 +104,23 @@ def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any,
     if context is not None:
         how = (context.surrogate, context.detach_reset, context.smooth, context.detach_adaptation)
     present = tuple(name for name, value in state._asdict().items() if value is not None)
+    kind = type(neuron)
+    if kind in _RESTLESS:
+        raise Unsupported("the step changes what it reads outside of its state")
+    which = identity(neuron)
     try:
-        key = (type(neuron), identity(neuron), label, dtype, present, type(state), dt, how)
+        key = (kind, which, label, dtype, present, type(state), dt if type(dt) is float else fingerprint(dt), how)
         known = _PLANS.get(key)
     except TypeError:
-        raise Unsupported(f"a field of {type(neuron).__name__} cannot be hashed") from None
+        raise Unsupported(f"what a step of {kind.__name__} reads cannot be hashed") from None
     if known is None:
         names = tuple(name for name in present if name != "key")
         try:
             known = plan(neuron, body, names, state, dt, dtype)
         except Unsupported as reason:
             known = reason
+        if identity(neuron) != which:
+            _RESTLESS.add(kind)  # every call would have another key
         if len(_PLANS) >= PLANS:
             _PLANS.clear()
         _PLANS[key] = known
@@ -115,15 +130,20 @@ def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any,
 
 
 def identity(neuron: Any) -> tuple[Any, ...]:
-    """Return the fields of a neuron as a key for the plans; a learned parameter counts by kind, not by value."""
-    return tuple(_identity(getattr(neuron, f.name)) for f in fields(neuron))
+    """Return what a plan of a neuron depends on, as a key: its fields, and what its code reads beside them.
+
+    A learned parameter counts by kind, not by value.
+    """
+    code = reads_of(type(neuron))
+    return (code.version, *beside(code, neuron), *[_identity(getattr(neuron, name)) for name in code.fields])
 
 
 def _identity(value: Any) -> Any:
+    if type(value) is float:
+        return repr(value)
     if isinstance(value, Tensor):
         return "learned", value.dtype, value.ndim > 0
-    # True, 1 and 1.0 are equal in Python, and so are 0.0 and -0.0, but a step may treat them differently
-    return (type(value), repr(value)) if isinstance(value, (int, float)) else value
+    return fingerprint(value)
 
 
 def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:

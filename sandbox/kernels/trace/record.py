@@ -24,6 +24,8 @@ CREATED = (
     "new_full",
 )  # depend only on an argument's shape
 
+DRAW = "use sandbox.neurons.dice.uniform(state.key, current) with a key in the state"
+
 
 class Ref(NamedTuple):
     """A value of the tape, by its place."""
@@ -78,6 +80,8 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise Unsupported(f"the step draws random numbers by aten.{func.overloadpacket.__name__}; {DRAW}")
         out = func(*args, **kwargs)
         if self.paused:
             return out
