@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import NamedTuple
 
+from rules.spikes.blocks import Blocks
 from sandbox.machine.compiled import valid
 
 LOG = logging.getLogger("sandbox.kernels")
@@ -30,7 +31,8 @@ class Choice(NamedTuple):
 
 
 _CHOICE: ContextVar[Choice | None] = ContextVar("kernels", default=None)
-GUARDED: list[Choice | None] = [None]  # the same for compiled code, which can guard a list but no ContextVar
+BLOCKS = Blocks()
+GUARDED: list[Choice | None] = BLOCKS.top  # the same for compiled code
 
 
 @contextmanager
@@ -53,13 +55,12 @@ def using(mode: str, memory: int | None = None) -> Iterator[None]:
     ...     spikes, _ = scan(LIF(), torch.full((50, 1), 1.5))
     """
     chosen = Choice(valid("mode of the kernels", mode, MODES), choice().memory if memory is None else memory)
-    token, outer = _CHOICE.set(chosen), GUARDED[0]
-    GUARDED[0] = chosen
+    token, entry = _CHOICE.set(chosen), BLOCKS.enter(chosen)
     try:
         yield
     finally:
         _CHOICE.reset(token)
-        GUARDED[0] = outer
+        BLOCKS.leave(entry)
 
 
 def choice() -> Choice:
