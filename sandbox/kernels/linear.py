@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sandbox.kernels.sequence import Result, planned
+from sandbox.kernels.plans import planned
+from sandbox.kernels.sequence import Result
 from sandbox.kernels.trace.graph import Graph
-from sandbox.kernels.trace.plan import Body, Plan
+from sandbox.kernels.trace.plan import Plan
+from sandbox.kernels.trace.step import Body
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.machine.compiled import absent
 

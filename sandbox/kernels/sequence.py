@@ -13,12 +13,13 @@ from torch._C import _functorch
 from torch.autograd import forward_ad
 
 from rules.spikes.surrogate import current_pass
+from sandbox.kernels import history
 from sandbox.kernels.choice import choice
 from sandbox.kernels.launch.backends import refusal
+from sandbox.kernels.plans import key_of, known, planned
 from sandbox.kernels.trace.kinds import COSTLY
-from sandbox.kernels.trace import reads
-from sandbox.kernels.trace.plan import Body, Plan, plan
-from sandbox.kernels.trace.reads import beside, fingerprint, reads_of
+from sandbox.kernels.trace.plan import Plan
+from sandbox.kernels.trace.step import Body
 from sandbox.kernels.trace.structure import Structure
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.kernels.write.emit import Variant, saved
@@ -27,20 +28,11 @@ from sandbox.neurons.dice import GOLDEN, uniform
 Result = tuple[tuple[Tensor, ...], Any]
 DTYPES = (torch.float32, torch.float64)
 TINY = 2**15  # steps times cells below which the plain loop ends before a kernel is compiled
+SOME, MANY = 4, 64  # steps below which the plain loop is faster: of any cell, and of one with a single operation a step
+LARGE = 2**18  # currents above which a kernel is faster from the first step on
 FEW = 64  # cells that take the plain loop as long as one does
-PLANS = 512
 CACHE = 2**20  # bytes of states above which computing cheap steps again is faster than keeping them in new memory
 CHUNK = 2**20  # numbers drawn at once
-
-_PLANS: dict[Any, Plan | Unsupported] = {}
-_RESTLESS: set[type] = set()
-
-
-def forget() -> None:
-    """Forget all plans; see `sandbox.kernels.forget`."""
-    _PLANS.clear()
-    _RESTLESS.clear()
-    reads.forget()
 
 
 def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Result:
@@ -51,7 +43,10 @@ def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, 
     Raises:
         Unsupported: if the plain loop has to run.
     """
-    return run(found_for(neuron, body, label, currents, state, dt), neuron, currents, state)
+    found = found_for(neuron, body, label, currents, state, dt)
+    if choice().mode == "auto" and slower(found, currents):
+        raise Unsupported("the plain loop is faster", expected=True)
+    return run(found, neuron, currents, state)
 
 
 def found_for(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Plan:
@@ -97,53 +92,33 @@ def _tangents() -> bool:
     return any(each.key() == _functorch.TransformType.Jvp for each in stack)
 
 
-def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any, dt: float) -> Plan:
-    """Return the plan for a neuron under the present pass; it is traced at the first use."""
-    context = current_pass()
-    how = None
-    if context is not None:
-        how = (context.surrogate, context.detach_reset, context.smooth, context.detach_adaptation)
-    present = tuple(name for name, value in state._asdict().items() if value is not None)
-    kind = type(neuron)
-    if kind in _RESTLESS:
-        raise Unsupported("the step changes what it reads outside of its state")
-    which = identity(neuron)
+def slower(found: Plan, currents: Tensor) -> bool:
+    """Return whether the plain loop is faster than a kernel that is compiled: for single operations, and few steps."""
+    steps = len(currents)
+    if found.structure.operations < 2:
+        return steps < MANY
+    return steps < SOME and currents.numel() < LARGE
+
+
+def earned(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> bool:
+    """Return whether the calls of this process have earned a kernel for a short sequence of few cells."""
+    if len(currents) < SOME:
+        return False
+    work = len(currents) * max(currents[0].numel(), FEW)
+    if not history.counted(type(neuron), work):
+        return False
     try:
-        key = (kind, which, label, dtype, present, type(state), dt if type(dt) is float else fingerprint(dt), how)
-        known = _PLANS.get(key)
-    except TypeError:
-        raise Unsupported(f"what a step of {kind.__name__} reads cannot be hashed") from None
-    if known is None:
-        names = tuple(name for name in present if name != "key")
-        try:
-            known = plan(neuron, body, names, state, dt, dtype)
-        except Unsupported as reason:
-            known = reason
-        if identity(neuron) != which:
-            _RESTLESS.add(kind)  # every call would have another key
-        if len(_PLANS) >= PLANS:
-            _PLANS.clear()
-        _PLANS[key] = known
-    if isinstance(known, Unsupported):
-        raise Unsupported(str(known), known.expected)
-    return known
-
-
-def identity(neuron: Any) -> tuple[Any, ...]:
-    """Return what a plan of a neuron depends on, as a key: its fields, and what its code reads beside them.
-
-    A learned parameter counts by kind, not by value.
-    """
-    code = reads_of(type(neuron))
-    return (code.version, *beside(code, neuron), *[_identity(getattr(neuron, name)) for name in code.fields])
-
-
-def _identity(value: Any) -> Any:
-    if type(value) is float:
-        return repr(value)
-    if isinstance(value, Tensor):
-        return "learned", value.dtype, value.ndim > 0
-    return fingerprint(value)
+        admit(currents, state)
+        key = key_of(neuron, label, currents.dtype, state, dt)
+        total, plan = history.counted_plan(key, work), known(key)
+        if plan is None and total < history.CASUAL:
+            return False
+        found = plan if isinstance(plan, Plan) else planned(neuron, body, label, currents.dtype, state, dt)
+    except Unsupported:
+        return False
+    if total * found.structure.operations >= history.EARNED:
+        return True
+    return history.ready(found.structure.key, currents.dtype, history.differentiated(currents, state))
 
 
 def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
@@ -155,6 +130,7 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     every = stride_of_memory(found.structure, params, x) if row.differentiated else 0
     operator = ops.run if _functorch.maybe_current_level() is None else transforms.transformed
     results = operator(x, states, params, draws, found.constants, key, every)
+    history.ran(type(neuron), found.structure.key, x.dtype, row.differentiated)
     return returned(found, results, currents, state)
 
 

@@ -79,7 +79,7 @@ def prepared(
     if mode == "plain":
         return None
     from sandbox.kernels.launch import batching, registered  # noqa: F401  # the first registers the operators
-    from sandbox.kernels.sequence import planned
+    from sandbox.kernels.plans import planned
 
     like = torch.zeros((1,), dtype=dtype)
     state = neuron.initial_state((1,), like)

@@ -120,7 +120,7 @@ def fingerprint(value: Any, depth: int = DEPTH) -> Any:
         return (kind, *((fingerprint(k, depth - 1), fingerprint(v, depth - 1)) for k, v in value.items()))
     if isinstance(value, (set, frozenset)):
         return kind, frozenset(fingerprint(each, depth - 1) for each in value)
-    if kind.__hash__ is object.__hash__ and hasattr(value, "__dict__"):
+    if getattr(kind, "__hash__", None) is object.__hash__ and hasattr(value, "__dict__"):
         return value, fingerprint(vars(value), depth - 1)
     return value  # compared as its class says
 
@@ -145,7 +145,7 @@ class Walk:
 
     def __init__(self, kind: type) -> None:
         self.kind = kind
-        self.fields = tuple(f.name for f in fields(kind))  # type: ignore[arg-type]
+        self.fields = tuple(f.name for f in fields(kind))
         self.names = set(METHODS)
         self.methods: dict[str, CodeType] = {}
         self.functions: dict[tuple[int, str], tuple[Place, FunctionType, CodeType]] = {}
@@ -173,9 +173,10 @@ class Walk:
             self.methods[path] = found.__code__
             self.waiting.append(found)
         owner = next((each for each in self.kind.__mro__ if name in vars(each)), None)
-        if owner is not None and name not in self.fields and _own(owner.__module__):
-            if not hasattr(vars(owner)[name], "__get__"):
-                self._meet(Place(owner, name))
+        if owner is None or name in self.fields or not _own(owner.__module__):
+            return
+        if not hasattr(vars(owner)[name], "__get__"):
+            self._meet(Place(owner, name))
 
     def _function(self, function: FunctionType) -> None:
         """Note what a function mentions; of a user's, also the values it finds."""

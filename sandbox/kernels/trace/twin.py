@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,11 @@ SIZES: dict[Any, str] = {
 DICE = frozenset(f.__code__ for f in dice.DRAWS.values())  # they draw one number for each cell, in any shape
 GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 DRAWING = frozenset(
-    "bernoulli bernoulli_ binomial cauchy_ dropout exponential_ geometric_ log_normal_ multinomial normal normal_ poisson "
-    "rand rand_like randint randint_like randn randn_like random_ randperm uniform_".split()
+    {
+        *("bernoulli", "bernoulli_", "binomial", "cauchy_", "dropout", "exponential_", "geometric_", "log_normal_"),
+        *("multinomial", "normal", "normal_", "poisson", "rand", "rand_like", "randint", "randint_like", "randn"),
+        *("randn_like", "random_", "randperm", "uniform_"),
+    }
 )  # functions and methods of torch; others are found by their tag as they are recorded, after they have drawn once
 CLOCKS = frozenset({time.time, time.time_ns, time.perf_counter, time.monotonic, time.process_time})
 
@@ -70,13 +74,16 @@ def undrawn() -> Iterator[None]:
 class Sizes(TorchFunctionMode):
     """Raises Unsupported where a step reads the shape of its cells."""
 
+    def _check(self, what: str, frame: FrameType) -> None:
+        if frame.f_code not in DICE:
+            raise Unsupported(
+                f"the step reads {what} of its cells, and kernels run any number of cells; "
+                "make constants by torch.zeros_like(current) or torch.full_like(current, value)"
+            )
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in SIZES and args and isinstance(args[0], Tensor) and args[0].shape[-len(SEVERAL) :] == SEVERAL:
-            if sys._getframe(1).f_code not in DICE:
-                raise Unsupported(
-                    f"the step reads {SIZES[func]} of its cells, and kernels run any number of cells; "
-                    "make constants by torch.zeros_like(current) or torch.full_like(current, value)"
-                )
+            self._check(SIZES[func], sys._getframe(1))
         return func(*args, **(kwargs or {}))
 
 
