@@ -59,9 +59,10 @@ def using(mode: str | None = None, memory: int | None = None, history: bool | No
     >>> with using("plain"):
     ...     spikes, _ = scan(LIF(), torch.full((50, 1), 1.5))
     """
+    asked = None if mode is None else valid("mode of the kernels", mode, MODES)
     now = choice()
     chosen = Choice(
-        now.mode if mode is None else valid("mode of the kernels", mode, MODES),
+        asked or now.mode,
         now.memory if memory is None else memory,
         now.history if history is None else history,
     )

@@ -65,8 +65,10 @@ def admit(currents: Tensor, state: Any) -> None:
     context = current_pass()
     if context is not None and context.spike is not None and not context.smooth:
         raise Unsupported("another function computes the spikes of this pass", expected=True)
-    if forward_ad._current_level >= 0 or _tangents():
+    if forward_ad._current_level >= 0 or _transforms("Jvp"):
         raise Unsupported("forward-mode differentiation", expected=True)
+    if _transforms("Grad") > 1:
+        raise Unsupported("gradients of gradients of torch.func", expected=True)
     if torch._C._get_tracing_state() is not None or torch.is_autocast_enabled(currents.device.type):
         raise Unsupported("torch.jit and autocast see the steps", expected=True)
     if currents.dtype not in DTYPES:
@@ -87,9 +89,10 @@ def tiny(currents: Tensor, times: float = 1.0) -> bool:
     return times * len(currents) * max(cells, FEW) < TINY
 
 
-def _tangents() -> bool:
+def _transforms(kind: str) -> int:
+    """Return how many transforms of torch.func of a kind there are around."""
     stack = _functorch.get_interpreter_stack() or []
-    return any(each.key() == _functorch.TransformType.Jvp for each in stack)
+    return sum(each.key() == getattr(_functorch.TransformType, kind) for each in stack)
 
 
 def slower(found: Plan, currents: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The steps of a kernel once more, in torch: for derivatives of derivatives, which kernels do not have."""
+"""The steps of a kernel once more, in torch: for derivatives of derivatives, and for several gradients at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sandbox.kernels.trace.structure import Structure
 
 NAMES: dict[str, Callable[..., Any]] = {
     "mod": torch.remainder,
+    "floordiv": torch.floor_divide,
     "raised": lambda a, b, c: torch.pow(a, b),
     "blend": lambda a, b, c, d: torch.lerp(a, b, c),
     "fma": lambda a, b, c: a * b + c,
@@ -32,7 +33,7 @@ SCALARS = {"blend": 2, "raised": 1}  # kinds whose arguments from here on stay n
 def gradients(
     structure: Structure, tensors: Mapping[str, Tensor], constants: Tensor, errors: Sequence[Tensor | None]
 ) -> dict[str, Tensor | None]:
-    """Return the gradients of the inputs by name, differentiable themselves.
+    """Return the gradients of the inputs by name, differentiable themselves where gradients are enabled.
 
     Args:
         structure: of the kernel.
@@ -40,12 +41,13 @@ def gradients(
         constants: numbers of the neuron.
         errors: gradients of the outputs `[T, M]` and of the last state `[M]`; None for zero.
     """
+    again = torch.is_grad_enabled()
     with torch.enable_grad():
         results = ran(structure, tensors, constants)
         pairs = [(r, e) for r, e in zip(results, errors, strict=True) if e is not None and r.requires_grad]
         wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
         found = torch.autograd.grad(
-            [r for r, _ in pairs], [*wanted.values()], [e for _, e in pairs], create_graph=True, allow_unused=True
+            [r for r, _ in pairs], [*wanted.values()], [e for _, e in pairs], create_graph=again, allow_unused=True
         )
     return dict(zip(wanted, found, strict=True))
 

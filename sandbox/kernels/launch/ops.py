@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
 
 from sandbox.kernels.launch.buffers import backward_buffers, forward_buffers, numbers, per_cell, read, summed
 from sandbox.kernels.launch.call import call
@@ -143,8 +144,8 @@ def back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tupl
     reached = structure.backward[1]
     needs = [ctx.free[0], *ctx.free[1 + structure.states :]]
     wanted = [name for name, need in zip(names, needs, strict=True) if need and name in reached]
-    if ctx.versioned and torch.is_grad_enabled():
-        return _differentiable(ctx, structure, x, params, draws, constants, [*outs, *ends])
+    if ctx.versioned and (torch.is_grad_enabled() or batched([*outs, *ends])):
+        return _in_torch(ctx, structure, x, params, draws, constants, [*outs, *ends])
     bars = [x.new_zeros(x.shape[1:]) if g is None else g for g in ends]
     errors = [g for g in outs if g is not None]
     found = (operator or run_backward)(
@@ -156,7 +157,12 @@ def back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tupl
     return by_name.get("x"), list(found[len(wanted) :]), of_params, of_draws, None, None, None
 
 
-def _differentiable(
+def batched(errors: Sequence[Tensor | None]) -> bool:
+    """Return whether gradients are several at once (`is_grads_batched`), for which an operator has no rule."""
+    return any(error is not None and _functorch.is_legacy_batchedtensor(error) for error in errors)
+
+
+def _in_torch(
     ctx: Any,
     structure: Structure,
     x: Tensor,
@@ -165,7 +171,7 @@ def _differentiable(
     constants: Tensor,
     errors: Sequence[Tensor | None],
 ) -> tuple[Any, ...]:
-    """Do what `back` does, with gradients that can be differentiated again: torch computes the steps once more."""
+    """Do what `back` does for errors that a kernel cannot take: torch computes the steps once more, and differentiates."""
     from sandbox.kernels.launch.again import gradients
 
     if any(state._version != version for state, version in ctx.first):
@@ -202,8 +208,10 @@ def _followed(key: str, free: tuple[bool, ...], steps: int, fed: bool) -> tuple[
 
 
 def twice(ctx: Any, *grads: Any) -> Any:
-    """Raise RuntimeError: kernels have no second derivative."""
-    raise RuntimeError("second derivatives are not in the kernels: run this under sandbox.kernels.using('plain')")
+    """Raise RuntimeError: the kernel that `back` calls has no derivative itself."""
+    raise RuntimeError(
+        "second derivatives of recurrent cells are not in the kernels: run this under sandbox.kernels.using('plain')"
+    )
 
 
 torch.library.register_autograd(RUN, back, setup_context=_remember)

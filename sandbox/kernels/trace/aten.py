@@ -52,6 +52,15 @@ def _quotient_added(graph: Graph, a: int, b: int, c: int, value: float = 1) -> i
     return graph.add("add", number(graph, a), graph.add("div", first, number(graph, c)))
 
 
+def _divided(graph: Graph, a: int, b: int, rounding_mode: str | None = None) -> int:
+    """Add a quotient, rounded down or toward zero if asked for."""
+    a, b = number(graph, a), number(graph, b)
+    if rounding_mode == "floor":
+        return graph.add("floordiv", a, b)
+    quotient = graph.add("div", a, b)
+    return graph.add("trunc", quotient) if rounding_mode == "trunc" else quotient
+
+
 def _blended(graph: Graph, a: int, b: int, weight: int) -> int:
     """Add an interpolation; with a number as weight, `1 - weight` is a number as well, computed in float64 as in torch.
 
@@ -158,7 +167,7 @@ ATEN: Mapping[str, Write] = {
     "lerp": lambda graph, a, b, weight: _blended(graph, number(graph, a), number(graph, b), number(graph, weight)),
     "maximum": _same("larger"),
     "minimum": _same("smaller"),
-    "div": _same("div"),
+    "div": _divided,
     "reciprocal": lambda graph, x: graph.add("div", graph.literal(1.0), x),
     "rsqrt": lambda graph, x: graph.add("div", graph.literal(1.0), graph.add("sqrt", x)),
     "square": lambda graph, x: graph.add("mul", x, x),

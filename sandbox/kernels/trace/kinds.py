@@ -58,6 +58,7 @@ KINDS: dict[str, Kind] = {
     "ceil": Kind(1, "ceil({0})", None, (None,)),
     "trunc": Kind(1, "trunc({0})", None, (None,)),
     "mod": Kind(2, "mod({0}, {1})", None, ("1", "-floor(a / b)")),  # with the sign of b
+    "floordiv": Kind(2, "floordiv({0}, {1})", None, (None, None)),
     "pow": Kind(
         2,
         "power({0}, {1})",
@@ -106,6 +107,7 @@ COSTLY = frozenset(
         "erf",
         "erfc",
         "mod",
+        "floordiv",
         "pow",
         "raised",
     }

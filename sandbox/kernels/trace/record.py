@@ -72,9 +72,9 @@ class Tape(TorchDispatchMode):
         return tensor
 
     def mark(self, function: str, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Record `value` as the result of an operation that torch does not have."""
+        """Record `value` as the result of an operation that torch does not have: it belongs to the step."""
         refs = tuple(self.ref(arg) for arg in args)
-        origins = frozenset[str]().union(*(self.origins[ref.place] for ref in refs if isinstance(ref, Ref)))
+        origins = frozenset({"step"}).union(*(self.origins[ref.place] for ref in refs if isinstance(ref, Ref)))
         self.rows.append(Row(function, refs, kwargs, self._hold(value, origins).place))
         return value
 

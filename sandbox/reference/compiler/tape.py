@@ -193,7 +193,7 @@ class Writer:
         special: dict[str, tuple[Callable[..., Tensor], str]] = {
             "not": (torch.logical_not, "~{}"),
             "mod": (torch.remainder, "{} % {}"),
-            "floordiv": (torch.floor_divide, "{} // {}"),
+            "floordiv": (partial(torch.div, rounding_mode="floor"), "{} // {}"),
             "pow": (torch.pow, "{} ** {}"),
         }
         if name in special:

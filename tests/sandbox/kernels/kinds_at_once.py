@@ -18,6 +18,7 @@ TORCH = {
     "larger": torch.maximum,
     "smaller": torch.minimum,
     "mod": torch.remainder,
+    "floordiv": torch.floor_divide,
     "stop": lambda a: a,
     "spike": lambda a, b: (a - b >= 0).to(a),
     "strict_spike": lambda a, b: (a - b > 0).to(a),

@@ -84,7 +84,7 @@ def test_the_modes(calls, monkeypatch):
 
 
 def test_a_tiny_job_is_not_worth_a_kernel(calls):
-    with using("auto"):
+    with using("auto", history=False):
         scan(LIF(), CURRENTS[:5, :3])
     assert calls == []
 

@@ -120,7 +120,7 @@ def value(graph, place, inputs):
 SMOOTH = [
     k
     for k in KINDS
-    if k not in CONDITIONS and k not in ("spike", "strict_spike", "stop", "sign", "floor", "ceil", "trunc")
+    if k not in CONDITIONS and k not in ("spike", "strict_spike", "stop", "sign", "floor", "floordiv", "ceil", "trunc")
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sandbox import scan, simulate
-from sandbox.kernels import linear, sequence, using
+from sandbox.kernels import linear, plans, using
 from sandbox.kernels.launch import backends, ops
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.neurons import LIF, NEURONS, LeakyIntegrator
