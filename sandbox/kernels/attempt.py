@@ -100,6 +100,8 @@ def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[
         return fused()
     except Unsupported as reason:
         if choice().mode != "auto":
+            if isinstance(reason.cause, ValueError):  # of a parameter, such as a refractory period that is too long
+                raise reason.cause from None
             raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
         if (found := otherwise()) is not None:
             return found

@@ -10,11 +10,13 @@ from torch import Tensor
 from rules.spikes.surrogate import current_pass
 from sandbox.kernels.trace import reads
 from sandbox.kernels.trace.plan import Plan, plan
-from sandbox.kernels.trace.reads import beside, fingerprint, reads_of
+from sandbox.kernels.trace.reads import beside, fingerprint, generator_in, reads_of
+from sandbox.kernels.trace.record import DRAW
 from sandbox.kernels.trace.step import Body
 from sandbox.kernels.unsupported import Unsupported
 
 PLANS = 512
+RESTLESS = "the step changes what it reads outside of its state"
 
 _PLANS: dict[Any, Plan | Unsupported] = {}
 _RESTLESS: set[type] = set()
@@ -41,7 +43,7 @@ def key_of(neuron: Any, label: Any, dtype: torch.dtype, state: Any, dt: float) -
     present = tuple(name for name, value in state._asdict().items() if value is not None)
     kind = type(neuron)
     if kind in _RESTLESS:
-        raise Unsupported("the step changes what it reads outside of its state")
+        raise Unsupported(RESTLESS)
     key = (
         identity(neuron),
         kind,
@@ -66,16 +68,19 @@ def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any,
     if known is None:
         names = tuple(name for name, value in state._asdict().items() if value is not None and name != "key")
         try:
+            if (drawing := generator_in(reads_of(type(neuron)), neuron)) is not None:
+                raise Unsupported(f"the step has a generator of random numbers, {drawing}; {DRAW}")
             known = plan(neuron, body, names, state, dt, dtype)
         except Unsupported as reason:
             known = reason
         if identity(neuron) != key[0]:
             _RESTLESS.add(type(neuron))  # every call would have another key
+            known = Unsupported(RESTLESS)
         if len(_PLANS) >= PLANS:
             _PLANS.clear()
         _PLANS[key] = known
     if isinstance(known, Unsupported):
-        raise Unsupported(str(known), known.expected)
+        raise Unsupported(str(known), known.expected, known.cause)
     return known
 
 

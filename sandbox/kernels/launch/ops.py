@@ -171,7 +171,7 @@ def _in_torch(
     constants: Tensor,
     errors: Sequence[Tensor | None],
 ) -> tuple[Any, ...]:
-    """Do what `back` does for errors that a kernel cannot take: torch computes the steps once more, and differentiates."""
+    """Do what `back` does for errors that a kernel cannot take: torch computes and differentiates the steps again."""
     from sandbox.kernels.launch.again import gradients
 
     if any(state._version != version for state, version in ctx.first):

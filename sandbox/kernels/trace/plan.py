@@ -55,7 +55,12 @@ class Plan:
 
 def plan(neuron: Neuron, body: Body, states: Sequence[str], like: Any, dt: float, dtype: torch.dtype) -> Plan:
     """Trace one step of one cell; `like` is a state in which the fields `states` are not None. Raises Unsupported."""
-    return alone(partial(_plan, neuron, body, tuple(states), like, dt, dtype))
+    try:
+        return alone(partial(_plan, neuron, body, tuple(states), like, dt, dtype))
+    except Unsupported:
+        raise
+    except Exception as error:
+        raise Unsupported(f"the step fails on a single cell: {error}", cause=error) from error
 
 
 def _plan(neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: float, dtype: torch.dtype) -> Plan:

@@ -7,17 +7,20 @@ what a user's own functions read is compared by value. Code of this project and 
 
 from __future__ import annotations
 
+import random
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from itertools import count
 from operator import attrgetter
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from torch import Tensor
 
 OURS = ("sandbox", "rules")
@@ -25,6 +28,7 @@ METHODS = ("step", "integrate", "fire", "centred")
 DEPTH = 5  # of objects within objects whose values count
 FEW = 1024  # numbers of an array that are compared one by one
 MISSING = "nothing"
+GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 VERSIONS = count()
 
 
@@ -37,7 +41,7 @@ class Place(NamedTuple):
     def value(self) -> Any:
         """Return the present value."""
         if isinstance(self.space, type):
-            return vars(self.space).get(self.name, MISSING)
+            return next((vars(each)[self.name] for each in self.space.__mro__ if self.name in vars(each)), MISSING)
         if isinstance(self.space, CellType):
             try:
                 return self.space.cell_contents
@@ -68,6 +72,7 @@ class Reads(NamedTuple):
 
 
 _READS: dict[type, Reads] = {}
+_FUNCTIONS: WeakKeyDictionary[FunctionType, Reads] = WeakKeyDictionary()
 
 
 def reads_of(kind: type) -> Reads:
@@ -81,6 +86,7 @@ def reads_of(kind: type) -> Reads:
 def forget() -> None:
     """Forget which functions the classes have."""
     _READS.clear()
+    _FUNCTIONS.clear()
 
 
 def beside(reads: Reads, neuron: Any) -> tuple[Any, ...]:
@@ -91,6 +97,14 @@ def beside(reads: Reads, neuron: Any) -> tuple[Any, ...]:
         extra = sorted(reads.names.intersection(own).difference(reads.fields))
         found += tuple((name, fingerprint(own[name])) for name in extra)
     return found
+
+
+def generator_in(reads: Reads, neuron: Any) -> str | None:
+    """Return the name of a generator of random numbers among the values that a step reads; None if there is none."""
+    named = [(name, getattr(neuron, name)) for name in reads.fields]
+    places = [*reads.values, *(p for _, f in named if isinstance(f, FunctionType) for p in _of_function(f).values)]
+    named += [(place.name, place.value()) for place in places]
+    return next((name for name, value in named if isinstance(value, GENERATORS)), None)
 
 
 def fingerprint(value: Any, depth: int = DEPTH) -> Any:
@@ -111,7 +125,9 @@ def fingerprint(value: Any, depth: int = DEPTH) -> Any:
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, value.tobytes() if value.size <= FEW else id(value)
     if isinstance(value, FunctionType):
-        return value, value.__code__
+        found = _of_function(value) if depth else None
+        values = found.values if found else ()
+        return value, value.__code__, *(fingerprint(place.value(), depth - 1) for place in values)
     if depth == 0:
         return value
     if isinstance(value, (tuple, list)):
@@ -123,6 +139,25 @@ def fingerprint(value: Any, depth: int = DEPTH) -> Any:
     if getattr(kind, "__hash__", None) is object.__hash__ and hasattr(value, "__dict__"):
         return value, fingerprint(vars(value), depth - 1)
     return value  # compared as its class says
+
+
+def _of_function(function: FunctionType) -> Reads:
+    """Return what a function reads that is the value of a field or of a name."""
+    known = _FUNCTIONS.get(function)
+    if known is None or known.code != (function.__code__,) or known.stale(type(None)):
+        walk = Walk(type(None), [function])
+        walk.whole()
+        known = Reads(
+            next(VERSIONS),
+            (),
+            lambda kind: (function.__code__,),
+            (function.__code__,),
+            tuple(walk.functions.values()),
+            tuple(walk.values.values()),
+            frozenset(),
+        )
+        _FUNCTIONS[function] = known
+    return known
 
 
 def _read(kind: type) -> Reads:
@@ -143,15 +178,15 @@ def _read(kind: type) -> Reads:
 class Walk:
     """A walk through the functions that a step may call, from the methods of a class on."""
 
-    def __init__(self, kind: type) -> None:
+    def __init__(self, kind: type, functions: Sequence[FunctionType] = ()) -> None:
         self.kind = kind
-        self.fields = tuple(f.name for f in fields(kind))
+        self.fields = tuple(f.name for f in fields(kind)) if is_dataclass(kind) else ()
         self.names = set(METHODS)
         self.methods: dict[str, CodeType] = {}
         self.functions: dict[tuple[int, str], tuple[Place, FunctionType, CodeType]] = {}
         self.values: dict[tuple[int, str], Place] = {}
         self.spaces: dict[int, Any] = {}  # of the user's modules and classes
-        self.waiting: list[FunctionType] = []
+        self.waiting = list(functions)
         self.seen: set[FunctionType] = set()
         self.met: set[tuple[int, str]] = set()
 
@@ -172,11 +207,9 @@ class Walk:
         for path, found in _methods(self.kind, name):
             self.methods[path] = found.__code__
             self.waiting.append(found)
-        owner = next((each for each in self.kind.__mro__ if name in vars(each)), None)
-        if owner is None or name in self.fields or not _own(owner.__module__):
-            return
-        if not hasattr(vars(owner)[name], "__get__"):
-            self._meet(Place(owner, name))
+        place = Place(self.kind, name)
+        if name not in self.fields and _own(self.kind.__module__) and not hasattr(place.value(), "__get__"):
+            self._meet(place)
 
     def _function(self, function: FunctionType) -> None:
         """Note what a function mentions; of a user's, also the values it finds."""
@@ -210,7 +243,7 @@ class Walk:
         elif isinstance(value, (type, ModuleType)):
             if _own(value.__module__ if isinstance(value, type) else value.__name__):
                 self.spaces[id(value)] = value
-        elif not callable(value) or hasattr(value, "__dict__"):
+        elif value is not MISSING and (not callable(value) or hasattr(value, "__dict__")):
             self.values[key] = place
             parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
             self.waiting.extend(part for part in parts if isinstance(part, FunctionType))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from sandbox.kernels.trace.record import DRAW, Ref, Row, refs
+from sandbox.kernels.trace.record import DRAW, Ref, Row
 from sandbox.kernels.trace.step import ONE, Recorded
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.neurons import dice
@@ -34,7 +34,6 @@ SIZES: dict[Any, str] = {
     torch.numel: "numel()",
 }
 DICE = frozenset(f.__code__ for f in dice.DRAWS.values())  # they draw one number for each cell, in any shape
-GENERATORS = (random.Random, np.random.Generator, np.random.RandomState)
 DRAWING = frozenset(
     {
         *("bernoulli", "bernoulli_", "binomial", "cauchy_", "dropout", "exponential_", "geometric_", "log_normal_"),
@@ -47,28 +46,31 @@ CLOCKS = frozenset({time.time, time.time_ns, time.perf_counter, time.monotonic, 
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Raise Unsupported before a generator of torch, Python or NumPy draws, or a clock is read, on this thread.
+    """Raise Unsupported before a generator of torch or Python draws, or a clock is read, on this thread.
 
-    Nothing is drawn, so the plain loop finds every generator as it was.
+    Nothing is drawn, so the plain loop finds every generator as it was. NumPy's functions cannot be watched; its global
+    generator is set back.
     """
 
     def watch(frame: Any, event: str, function: Any) -> None:
         if event != "c_call":
             return
-        if isinstance(getattr(function, "__self__", None), GENERATORS):
-            kind = "Python" if isinstance(function.__self__, random.Random) else "NumPy"
-            raise Unsupported(f"the step draws random numbers by {function.__name__}() of {kind}; {DRAW}")
+        if isinstance(getattr(function, "__self__", None), random.Random):
+            raise Unsupported(f"the step draws random numbers by {function.__name__}() of Python; {DRAW}")
         if function.__name__ in DRAWING and str(function.__module__ or type(function.__self__)).count("torch"):
             raise Unsupported(f"the step draws random numbers by {function.__name__}() of torch; {DRAW}")
         if function in CLOCKS:
             raise Unsupported(f"the step reads a clock, {function.__name__}()")
 
-    before = sys.getprofile()
+    before, kept = sys.getprofile(), np.random.get_state()  # noqa: NPY002  # what a step may have called
     sys.setprofile(watch)
     try:
         yield
     finally:
         sys.setprofile(before)
+    if str(kept) != str(np.random.get_state()):  # noqa: NPY002
+        np.random.set_state(kept)  # noqa: NPY002
+        raise Unsupported(f"the step draws random numbers by numpy.random; {DRAW}")
 
 
 class Sizes(TorchFunctionMode):
@@ -97,7 +99,12 @@ def check_alike(
         record: records the step again, of cells of a shape, inside of a context.
         given: places of parameters and draws.
     """
-    several = record(SEVERAL, Sizes())
+    try:
+        several = record(SEVERAL, Sizes())
+    except Unsupported:
+        raise
+    except Exception as error:
+        raise Unsupported(f"the step fails on cells of another shape, {SEVERAL}: {error}") from error
     why = _difference(one, several, given)
     if why is not None:
         again = _difference(one, record(ONE, nullcontext()), given, ONE)
@@ -106,52 +113,62 @@ def check_alike(
 
 def _difference(one: Recorded, several: Recorded, given: set[int], shape: tuple[int, ...] = SEVERAL) -> str | None:
     """Return in what two recordings differ; None if they are the same step."""
-    rows = {row.out: row for row in one.tape.rows}
-    others = {row.out: row for row in several.tape.rows}
-    results = [(*each.outputs, *each.ends) for each in (one, several)]
-    if len(results[0]) != len(results[1]):
-        return "it returns another number of values"
-    pairs = list(
-        zip(
-            *([each.tape.ref(value) for value in values] for each, values in zip((one, several), results, strict=True)),
-            strict=True,
-        )
-    )
-    seen: set[int] = set()
+    rows, others = ({row.out: row for row in each.tape.rows} for each in (one, several))
+    mine, theirs = ([each.tape.ref(value) for value in (*each.outputs, *each.ends)] for each in (one, several))
+    pairs: list[tuple[int, int]] = []
+    if not _matched(mine, theirs, pairs):
+        return "it returns a value made from the shape of the cells, or from more than one of them"
+    seen: dict[int, int] = {}
     while pairs:
         a, b = pairs.pop()
-        if not _same(a, b):
-            return "it returns a value made from the shape of the cells, or from more than one of them"
-        if not isinstance(a, Ref) or a.place in seen:
-            continue
-        seen.add(a.place)
-        if a.place in given or a.place not in rows:
-            continue
-        row, other = rows[a.place], others.get(a.place)
-        why = None if other is None else _row(one, several, row, other, shape)
-        if other is None or why is not None:
-            return why or f"aten.{name_of(row)} is not there for several cells"
-        pairs.extend((ref, ref) for ref in refs(row))
+        if seen.setdefault(a, b) != b:
+            return "it uses one value where it uses several for several cells"
+        row, other = rows.get(a), others.get(b)
+        if a in given or row is None:
+            first, second = one.tape.values[a], several.tape.values[b]
+            if first.flatten()[0] != second.flatten()[0]:  # the first cells are alike, and have the same draws
+                return "it reads other cells, or draws other numbers"
+        elif other is None:
+            return f"aten.{name_of(row)} is a value that it is given for several cells"
+        elif (why := _row(one, several, row, other, shape, pairs)) is not None:
+            return why
     return None
 
 
-def _row(one: Recorded, several: Recorded, row: Row, other: Row, shape: tuple[int, ...]) -> str | None:
-    """Return in what an operation differs from that of several cells; None if it does the same for each of them."""
-    if row.function is not other.function and row.function != other.function:
+def _row(
+    one: Recorded, several: Recorded, row: Row, other: Row, shape: tuple[int, ...], pairs: list[tuple[int, int]]
+) -> str | None:
+    """Return in what an operation differs from that of several cells; None if it does the same for each of them.
+
+    The values that both read are added to the pairs.
+    """
+    if row.function != other.function:
         return f"it calls aten.{name_of(row)} for one cell, and aten.{name_of(other)} for several"
-    leaves = [tree_leaves((each.args, each.kwargs), is_leaf=lambda x: isinstance(x, Ref)) for each in (row, other)]
-    if len(leaves[0]) != len(leaves[1]) or not all(map(_same, *leaves)):
+    reads, theirs_reads = (
+        tree_leaves((each.args, each.kwargs), is_leaf=lambda x: isinstance(x, Ref)) for each in (row, other)
+    )
+    if not _matched(reads, theirs_reads, pairs):
         return f"aten.{name_of(row)} reads a number made from the shape of the cells, or from more than one of them"
-    mine, theirs = one.tape.values[row.out].shape, several.tape.values[row.out].shape
+    mine, theirs = one.tape.values[row.out].shape, several.tape.values[other.out].shape
     if theirs != (mine[:-1] + shape if mine[-1:] == ONE else mine):
         return f"aten.{name_of(row)} does not act on each cell by itself"
     return None
 
 
+def _matched(mine: Sequence[Any], theirs: Sequence[Any], pairs: list[tuple[int, int]]) -> bool:
+    """Return whether numbers are the same for every cell; values of the tapes are added to the pairs."""
+    if len(mine) != len(theirs):
+        return False
+    for a, b in zip(mine, theirs, strict=True):
+        if isinstance(a, Ref) and isinstance(b, Ref):
+            pairs.append((a.place, b.place))
+        elif not _same(a, b):
+            return False
+    return True
+
+
 def _same(a: Any, b: Any) -> bool:
     """Return whether two arguments are the same value, or the same number for every cell."""
-    if isinstance(a, Ref) or isinstance(b, Ref):
-        return bool(a == b)
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.dtype == b.dtype and (a.numel() == 1 or a.shape == b.shape) and bool(_equal(a, b).all())
     if isinstance(a, float) and isinstance(b, float):

@@ -123,7 +123,7 @@ def test_a_first_state_that_was_changed_in_place_has_a_first_derivative_and_no_s
     x = torch.rand(9, 4, generator=rng, dtype=DOUBLE, requires_grad=True)
     v = torch.rand(4, generator=rng, dtype=DOUBLE)
     with using("numba"):
-        spikes, end = scan(LIF(), x, LIFState(v))
+        _, end = scan(LIF(), x, LIFState(v))
         v.zero_()
         torch.autograd.grad(end.v.sum(), x, retain_graph=True)
         with pytest.raises(RuntimeError, match=r"state was changed in place .*: pass state.v.clone\(\)"):
