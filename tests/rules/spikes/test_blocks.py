@@ -44,7 +44,7 @@ def test_a_block_of_a_thread_does_not_outlive_it():
     in_order_of_their_start(lambda: differentiating(surrogate=Surrogate("triangle")), differentiating)
     assert module._GUARDED == [None]
     with differentiating() as context:
-        assert module._GUARDED == [context]
+        assert [context] == module._GUARDED
     assert module._GUARDED == [None]
 
 
@@ -81,7 +81,10 @@ def test_compiled_code_of_two_threads_has_the_surrogate_of_each():
         return float(u.grad)
 
     compiled = torch.compile(lambda u: Surrogate("atan").spike(u).sum(), backend="eager")
-    own, other = slope(lambda u: Surrogate("atan").spike(u).sum()), slope(lambda u: Surrogate("triangle").spike(u).sum())
+    own, other = (
+        slope(lambda u: Surrogate("atan").spike(u).sum()),
+        slope(lambda u: Surrogate("triangle").spike(u).sum()),
+    )
     assert own != other
     found = {}
 
