@@ -221,11 +221,10 @@ class Case:
         empty = made.whole and made.learned  # a learned parameter of no cells has no value to trace
         self.shape = rng.choice([shape for shape in SHAPES if 0 not in shape] if empty else SHAPES)
         self.steps = rng.choice([1, 2, 3, 7, 20, 40])
-        self.dt = rng.choice([0.05, 0.1, 0.1, 0.25])
+        # programs of equations take a second to write for each set of constants
+        few = random.Random(number % 2) if isinstance(made.neuron, CompiledNeuron) else rng
+        self.dt = few.choice([0.05, 0.1, 0.1, 0.25])
         self.layout = rng.choice(sorted(LAYOUTS))
-        few = (
-            random.Random(number % 2) if isinstance(made.neuron, CompiledNeuron) else rng
-        )  # which take a second to write
         self.scale = {name: math.exp(few.uniform(-0.15, 0.15)) for name in _numbers(made.neuron)}
         self.strength = rng.choice([0.0, 0.5, 2.0, 6.0])
         self.generator = torch.Generator().manual_seed(rng.getrandbits(60))
@@ -324,7 +323,7 @@ def _size(x: Tensor) -> float:
     return float(finite.abs().max()) if finite.numel() else 0.0
 
 
-def kernels(structures: int, cases: int, seed: int) -> tuple[int, int]:
+def compared(structures: int, cases: int, seed: int) -> tuple[int, int]:
     """Run cases of so many structures; return how many agreed, and how many magnify a rounding as much.
 
     Raises:
