@@ -54,8 +54,6 @@ def test_every_neuron_of_the_library_from_its_equations(name):
 def test_every_model_of_the_tests():
     b2 = pytest.importorskip("brian2")
     from sandbox.reference import from_brian2
-    from tests.rules.credit.online import nets
-    from tests.sandbox.kernels import test_from_brian2
     from tests.sandbox.reference import test_compiler as recipes
     from tests.sandbox.reference import test_compiler_models as models
 
@@ -67,7 +65,6 @@ def test_every_model_of_the_tests():
         hold(f"noise, {method}", from_brian2(equations, method=method, namespace=space, initial={"v": 1.0}))
     for name, recipe in (("adex", recipes.ADEX), ("coba", recipes.COBA)):
         hold(name, from_brian2(**recipe))
-    assert nets and test_from_brian2.EQUATIONS
 
 
 def test_a_random_threshold():
