@@ -135,12 +135,12 @@ def made_with(groups: Sequence[str]) -> Made:
 @contextmanager
 def kernels(made: Made | None) -> Iterator[None]:
     """Run sequences in kernels that are made this way; in the plain loop for None."""
-    before, compiled._kernel = compiled._kernel, made or compiled._kernel
+    before, compiled.kernel = compiled.kernel, made or compiled.kernel
     try:
         with using("numba" if made else "plain"):
             yield
     finally:
-        compiled._kernel = before
+        compiled.kernel = before
 
 
 def drawn(case: Case, samples: int, dtype: torch.dtype) -> Both:

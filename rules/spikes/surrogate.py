@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rules.errors import unknown
+from rules.spikes.blocks import Blocks, told
 from rules.spikes.table import SURROGATES, Shape
 
 __all__ = [
@@ -184,7 +185,7 @@ class Surrogate:
                 without a generator.
         """
         compiling = torch.compiler.is_compiling()
-        context = _GUARDED[0] if compiling else _CONTEXT.get()
+        context = told(_GUARDED, _CONTEXT) if compiling else _CONTEXT.get()
         chosen: Surrogate = self
         generator = None
         if context is not None:
@@ -261,7 +262,8 @@ class Differentiation:
 
 
 _CONTEXT: ContextVar[Differentiation | None] = ContextVar("differentiation", default=None)
-_GUARDED: list[Differentiation | None] = [None]  # for compiled code, which can guard a list but not a ContextVar
+_BLOCKS = Blocks()
+_GUARDED: list[Differentiation | None] = _BLOCKS.top  # for compiled code
 
 
 @contextmanager
@@ -291,23 +293,22 @@ def differentiating(
     ...     round(Surrogate("triangle").spike(u).item(), 4)
     0.7188
     """
-    outer, around = _GUARDED[0], _CONTEXT.get()
+    around = _CONTEXT.get()
     if around is not None:
         generator, evaluating = generator or around.generator, evaluating or around.evaluating
     adaptation = detach_reset if detach_adaptation is None else detach_adaptation
     context = Differentiation(surrogate, detach_reset, smooth, generator, spike, evaluating, adaptation)
-    token = _CONTEXT.set(context)
-    _GUARDED[0] = context
+    token, entry = _CONTEXT.set(context), _BLOCKS.enter(context)
     try:
         yield context
     finally:
         _CONTEXT.reset(token)
-        _GUARDED[0] = outer
+        _BLOCKS.leave(entry)
 
 
 def current_pass() -> Differentiation | None:
     """Return the settings of the enclosing `differentiating`, or None."""
-    return _GUARDED[0] if torch.compiler.is_compiling() else _CONTEXT.get()
+    return told(_GUARDED, _CONTEXT) if torch.compiler.is_compiling() else _CONTEXT.get()
 
 
 def reset_signal(spikes: Tensor) -> Tensor:

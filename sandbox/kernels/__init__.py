@@ -28,7 +28,23 @@ from sandbox.machine.compiled import absent
 FEW = 2**22  # entries of traces times steps that the loop in torch takes before a compiled one is loaded
 NARROW = 32  # cells that share their inputs, below which a matrix product is faster than the loop
 
-__all__ = ["MODES", "Effective", "effective", "source", "state", "using"]
+__all__ = ["MODES", "Effective", "effective", "forget", "source", "state", "using"]
+
+
+def forget() -> None:
+    """Forget what kernels were made from, and which calls were made before; compiled kernels stay in memory.
+
+    A plan of a step is made again when a method, a global, a class variable, a closure or an object in a field that
+    the step reads has changed. Code of installed packages and of this project counts as fixed: call this after you
+    change some of that, such as a function of `sandbox.neurons.base` that is replaced by one of your own.
+
+    >>> from sandbox import kernels
+    >>> kernels.forget()
+    """
+    from sandbox.kernels import history, plans
+
+    plans.forget()
+    history.forget()
 
 
 def eligible(value: Any, low: Any, stretch: Any) -> Any:

@@ -30,17 +30,16 @@ def attempt(
     """
     if torch.compiler.is_compiling():
         return sequence(neuron, currents, state, dt, record, centred)
-    mode = choice().mode
-    if mode == "plain":
+    chosen = choice()
+    if chosen.mode == "plain":
         return None
     from sandbox.kernels import linear
     from sandbox.kernels import sequence as fused
 
-    body = partial(body_of, record, centred)
-    at_once = partial(linear.attempt, neuron, body, (record, centred), currents, state, dt)
-    if mode == "auto" and fused.tiny(currents):
-        return at_once()
-    return _or_plain(neuron, lambda: fused.sequence(neuron, body, (record, centred), currents, state, dt), at_once)
+    given = neuron, partial(body_of, record, centred), (record, centred), currents, state, dt
+    if chosen.mode == "auto" and fused.tiny(currents) and not _earned(*given):
+        return linear.attempt(*given)
+    return _or_plain(neuron, lambda: fused.sequence(*given), lambda: linear.attempt(*given))
 
 
 def attempt_marks(
@@ -57,11 +56,11 @@ def attempt_recurrent(
     neuron: Neuron, synapse: nn.Linear, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
     """Do the same as `attempt` for cells that receive their last output through a synapse."""
-    if left(currents):
+    body = partial(body_of, (), centred)
+    if left(currents) and not _earned(neuron, body, ((), centred), currents, state, dt):
         return None
     from sandbox.kernels import recurrent
 
-    body = partial(body_of, (), centred)
     return _or_plain(
         neuron,
         lambda: recurrent.recurrence(neuron, synapse, body, ((), centred), currents, state, heard, dt),
@@ -95,12 +94,24 @@ def left(currents: Tensor, times: float = 1.0) -> bool:
     return mode == "auto" and sequence.tiny(currents, times)
 
 
+def _earned(*given: Any) -> bool:
+    """Return whether earlier calls of this process have earned a kernel for a short sequence of few cells."""
+    chosen = choice()
+    if torch.compiler.is_compiling() or chosen.mode != "auto" or not chosen.history:
+        return False
+    from sandbox.kernels import sequence
+
+    return sequence.earned(*given)
+
+
 def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[], Answer | None]) -> Answer | None:
     """Return the result of `fused`; if it is unsupported, that of `otherwise`, and if that is None, log the reason."""
     try:
         return fused()
     except Unsupported as reason:
         if choice().mode != "auto":
+            if isinstance(reason.cause, ValueError):  # of a parameter, such as a refractory period that is too long
+                raise reason.cause from None
             raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
         if (found := otherwise()) is not None:
             return found

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import NamedTuple
 
+from rules.spikes.blocks import Blocks
 from sandbox.machine.compiled import valid
 
 LOG = logging.getLogger("sandbox.kernels")
@@ -23,26 +24,32 @@ MEMORY = 2**31  # bytes of states that a forward pass may keep for the backward 
 
 
 class Choice(NamedTuple):
-    """The chosen mode, and the bytes of states that a forward pass may keep."""
+    """The chosen mode, the bytes of states that a forward pass may keep, and whether earlier calls count for "auto"."""
 
     mode: str
     memory: int = MEMORY
+    history: bool = True
 
 
 _CHOICE: ContextVar[Choice | None] = ContextVar("kernels", default=None)
-GUARDED: list[Choice | None] = [None]  # the same for compiled code, which can guard a list but no ContextVar
+BLOCKS = Blocks()
+GUARDED: list[Choice | None] = BLOCKS.top  # the same for compiled code
 
 
 @contextmanager
-def using(mode: str, memory: int | None = None) -> Iterator[None]:
+def using(mode: str | None = None, memory: int | None = None, history: bool | None = None) -> Iterator[None]:
     """Run every sequence inside this block in one mode.
 
     Outside of a block, the environment variable SANDBOX_KERNELS sets the mode, "auto" by default.
 
     Args:
-        mode: "auto", "numba", "triton" or "plain", see `MODES`.
+        mode: "auto", "numba", "triton" or "plain", see `MODES`; None for the present mode.
         memory: bytes of states that a forward pass may keep; None for the present limit (2 GiB at first). If there are
             more, only every k-th state is kept, and the others are computed again in the backward pass.
+        history: whether "auto" compiles a kernel for short sequences of few cells once there were many of them, or
+            takes one that this process has compiled already; the last bit of a result then depends on earlier calls.
+            False: only the shape decides, as in every run of `sandbox run` and `compare`, which therefore repeat bit
+            for bit when they are resumed. None for the present choice (True at first).
 
     Raises:
         ValueError: for an unknown mode.
@@ -52,14 +59,19 @@ def using(mode: str, memory: int | None = None) -> Iterator[None]:
     >>> with using("plain"):
     ...     spikes, _ = scan(LIF(), torch.full((50, 1), 1.5))
     """
-    chosen = Choice(valid("mode of the kernels", mode, MODES), choice().memory if memory is None else memory)
-    token, outer = _CHOICE.set(chosen), GUARDED[0]
-    GUARDED[0] = chosen
+    asked = None if mode is None else valid("mode of the kernels", mode, MODES)
+    now = choice()
+    chosen = Choice(
+        asked or now.mode,
+        now.memory if memory is None else memory,
+        now.history if history is None else history,
+    )
+    token, entry = _CHOICE.set(chosen), BLOCKS.enter(chosen)
     try:
         yield
     finally:
         _CHOICE.reset(token)
-        GUARDED[0] = outer
+        BLOCKS.leave(entry)
 
 
 def choice() -> Choice:

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sandbox.kernels.sequence import Result, planned
+from sandbox.kernels.plans import planned
+from sandbox.kernels.sequence import Result
 from sandbox.kernels.trace.graph import Graph
-from sandbox.kernels.trace.plan import Body, Plan
+from sandbox.kernels.trace.plan import Plan
+from sandbox.kernels.trace.step import Body
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.machine.compiled import absent
 
@@ -172,7 +174,7 @@ def _slope(kind: str, args: list[Line]) -> Value:
         case "fma":  # a b + c
             product = _times(a, b)
             return None if product is None else product + c.slope
-        case "lerp" if _still(c.slope) and c.value is not None:  # a + c (b - a)
+        case "lerp" | "blend" if _still(c.slope) and c.value is not None:  # a + c (b - a)
             return a.slope * (1 - c.value) + b.slope * c.value
     return None
 

@@ -15,7 +15,7 @@ from rules.local import differentiated
 from sandbox.kernels.recurrent import admit, recurring
 from sandbox.kernels.sequence import found_for, run
 from sandbox.kernels.trace.derived import STEADY, Derived, derived
-from sandbox.kernels.trace.plan import Body
+from sandbox.kernels.trace.step import Body
 from sandbox.kernels.trace.structure import Structure
 from sandbox.machine.memory import empty
 from sandbox.neurons.stepping import differentiable

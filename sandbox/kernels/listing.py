@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sandbox.kernels.sequence import planned
+from sandbox.kernels.plans import planned
 from sandbox.kernels.trace.derived import STEADY, derived
 from sandbox.kernels.trace.plan import Plan
 from sandbox.kernels.unsupported import Unsupported

@@ -14,7 +14,8 @@ from sandbox.kernels.launch import registered
 from sandbox.kernels.launch.backends import by_triton
 from sandbox.kernels.launch.recurrent_ops import recur
 from sandbox.kernels.sequence import Result, found_for, operands, returned
-from sandbox.kernels.trace.plan import Body, Plan
+from sandbox.kernels.trace.plan import Plan
+from sandbox.kernels.trace.step import Body
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.synapses import EventLinear
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,10 +13,13 @@ from torch._C import _functorch
 from torch.autograd import forward_ad
 
 from rules.spikes.surrogate import current_pass
+from sandbox.kernels import history
 from sandbox.kernels.choice import choice
 from sandbox.kernels.launch.backends import refusal
+from sandbox.kernels.plans import key_of, known, planned
 from sandbox.kernels.trace.kinds import COSTLY
-from sandbox.kernels.trace.plan import Body, Plan, plan
+from sandbox.kernels.trace.plan import Plan
+from sandbox.kernels.trace.step import Body
 from sandbox.kernels.trace.structure import Structure
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.kernels.write.emit import Variant, saved
@@ -26,12 +28,11 @@ from sandbox.neurons.dice import GOLDEN, uniform
 Result = tuple[tuple[Tensor, ...], Any]
 DTYPES = (torch.float32, torch.float64)
 TINY = 2**15  # steps times cells below which the plain loop ends before a kernel is compiled
+SOME, MANY = 4, 64  # steps below which the plain loop is faster: of any cell, and of one with a single operation a step
+LARGE = 2**18  # currents above which a kernel is faster from the first step on
 FEW = 64  # cells that take the plain loop as long as one does
-PLANS = 512
 CACHE = 2**20  # bytes of states above which computing cheap steps again is faster than keeping them in new memory
 CHUNK = 2**20  # numbers drawn at once
-
-_PLANS: dict[Any, Plan | Unsupported] = {}
 
 
 def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Result:
@@ -42,7 +43,10 @@ def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, 
     Raises:
         Unsupported: if the plain loop has to run.
     """
-    return run(found_for(neuron, body, label, currents, state, dt), neuron, currents, state)
+    found = found_for(neuron, body, label, currents, state, dt)
+    if choice().mode == "auto" and slower(found, currents):
+        raise Unsupported("the plain loop is faster", expected=True)
+    return run(found, neuron, currents, state)
 
 
 def found_for(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Plan:
@@ -61,8 +65,10 @@ def admit(currents: Tensor, state: Any) -> None:
     context = current_pass()
     if context is not None and context.spike is not None and not context.smooth:
         raise Unsupported("another function computes the spikes of this pass", expected=True)
-    if forward_ad._current_level >= 0 or _tangents():
+    if forward_ad._current_level >= 0 or _transforms("Jvp"):
         raise Unsupported("forward-mode differentiation", expected=True)
+    if _transforms("Grad") > 1:
+        raise Unsupported("gradients of gradients of torch.func", expected=True)
     if torch._C._get_tracing_state() is not None or torch.is_autocast_enabled(currents.device.type):
         raise Unsupported("torch.jit and autocast see the steps", expected=True)
     if currents.dtype not in DTYPES:
@@ -83,47 +89,39 @@ def tiny(currents: Tensor, times: float = 1.0) -> bool:
     return times * len(currents) * max(cells, FEW) < TINY
 
 
-def _tangents() -> bool:
+def _transforms(kind: str) -> int:
+    """Return how many transforms of torch.func of a kind there are around."""
     stack = _functorch.get_interpreter_stack() or []
-    return any(each.key() == _functorch.TransformType.Jvp for each in stack)
+    return sum(each.key() == getattr(_functorch.TransformType, kind) for each in stack)
 
 
-def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any, dt: float) -> Plan:
-    """Return the plan for a neuron under the present pass; it is traced at the first use."""
-    context = current_pass()
-    how = None
-    if context is not None:
-        how = (context.surrogate, context.detach_reset, context.smooth, context.detach_adaptation)
-    present = tuple(name for name, value in state._asdict().items() if value is not None)
+def slower(found: Plan, currents: Tensor) -> bool:
+    """Return whether the plain loop is faster than a kernel that is compiled: for single operations, and few steps."""
+    steps = len(currents)
+    if found.structure.operations < 2:
+        return steps < MANY
+    return steps < SOME and currents.numel() < LARGE
+
+
+def earned(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> bool:
+    """Return whether the calls of this process have earned a kernel for a short sequence of few cells."""
+    if len(currents) < SOME:
+        return False
+    work = len(currents) * max(currents[0].numel(), FEW)
+    if not history.counted(type(neuron), work):
+        return False
     try:
-        key = (type(neuron), identity(neuron), label, dtype, present, type(state), dt, how)
-        known = _PLANS.get(key)
-    except TypeError:
-        raise Unsupported(f"a field of {type(neuron).__name__} cannot be hashed") from None
-    if known is None:
-        names = tuple(name for name in present if name != "key")
-        try:
-            known = plan(neuron, body, names, state, dt, dtype)
-        except Unsupported as reason:
-            known = reason
-        if len(_PLANS) >= PLANS:
-            _PLANS.clear()
-        _PLANS[key] = known
-    if isinstance(known, Unsupported):
-        raise Unsupported(str(known), known.expected)
-    return known
-
-
-def identity(neuron: Any) -> tuple[Any, ...]:
-    """Return the fields of a neuron as a key for the plans; a learned parameter counts by kind, not by value."""
-    return tuple(_identity(getattr(neuron, f.name)) for f in fields(neuron))
-
-
-def _identity(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return "learned", value.dtype, value.ndim > 0
-    # True, 1 and 1.0 are equal in Python, and so are 0.0 and -0.0, but a step may treat them differently
-    return (type(value), repr(value)) if isinstance(value, (int, float)) else value
+        admit(currents, state)
+        key = key_of(neuron, label, currents.dtype, state, dt)
+        total, plan = history.counted_plan(key, work), known(key)
+        if plan is None and total < history.CASUAL:
+            return False
+        found = plan if isinstance(plan, Plan) else planned(neuron, body, label, currents.dtype, state, dt)
+    except Unsupported:
+        return False
+    if total * found.structure.operations >= history.EARNED:
+        return True
+    return history.ready(found.structure.key, currents.dtype, history.differentiated(currents, state))
 
 
 def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
@@ -135,6 +133,7 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     every = stride_of_memory(found.structure, params, x) if row.differentiated else 0
     operator = ops.run if _functorch.maybe_current_level() is None else transforms.transformed
     results = operator(x, states, params, draws, found.constants, key, every)
+    history.ran(type(neuron), found.structure.key, x.dtype, row.differentiated)
     return returned(found, results, currents, state)
 
 

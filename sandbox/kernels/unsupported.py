@@ -9,8 +9,9 @@ class Unsupported(Exception):
     Args:
         reason: why, as a sentence.
         expected: whether the plain loop is meant to run it by design, so that no log line is needed.
+        cause: the error that the step itself raised, which the plain loop will raise, too, unless it is about shapes.
     """
 
-    def __init__(self, reason: str, expected: bool = False) -> None:
+    def __init__(self, reason: str, expected: bool = False, cause: Exception | None = None) -> None:
         super().__init__(reason)
-        self.expected = expected
+        self.expected, self.cause = expected, cause

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rules.spikes.blocks import told
 from rules.spikes.surrogate import current_pass
 from sandbox.kernels import choice
 from sandbox.kernels.launch.backends import refusal
@@ -34,7 +35,7 @@ def sequence(
     neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...], centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
     """Return what `attempt` returns, by operations that torch.compile supports."""
-    chosen, context = choice.GUARDED[0], current_pass()
+    chosen, context = told(choice.GUARDED, choice._CHOICE), current_pass()
     if (chosen is not None and chosen.mode == "plain") or not constant(neuron) or currents.device.type != "cpu":
         return None
     how: tuple[Any, ...] = (True, False, 0)
@@ -78,7 +79,7 @@ def prepared(
     if mode == "plain":
         return None
     from sandbox.kernels.launch import batching, registered  # noqa: F401  # the first registers the operators
-    from sandbox.kernels.sequence import planned
+    from sandbox.kernels.plans import planned
 
     like = torch.zeros((1,), dtype=dtype)
     state = neuron.initial_state((1,), like)

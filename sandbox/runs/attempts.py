@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -49,11 +49,12 @@ def own_code(experiment: Experiment) -> dict[str, str]:
 
 
 def loop(experiment: Experiment) -> AbstractContextManager[None]:
-    """Return a block in which the kernels are those of an experiment.
+    """Return a block in which the kernels are those of an experiment, and chosen by the shapes of sequences alone.
 
-    The mode "auto" leaves the choice as it is: that of a block around, or of SANDBOX_KERNELS.
+    The mode "auto" leaves the choice as it is: that of a block around, or of SANDBOX_KERNELS. Earlier calls never
+    count, because a run that is resumed in a fresh process makes other calls, and has to end with the same bits.
     """
-    return nullcontext() if experiment.kernels == "auto" else kernels.using(experiment.kernels)
+    return kernels.using(None if experiment.kernels == "auto" else experiment.kernels, history=False)
 
 
 def mode_here(experiment: Experiment) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sandbox.config.fuzz import configurations
+from tests.sandbox.kernels import fuzz as kernels
 from tests.sandbox.reference import fuzz
 
 pytestmark = pytest.mark.slow
@@ -21,3 +22,11 @@ def test_twenty_thousand_equations():
 
 def test_equations_through_the_whole_compiler():
     assert fuzz.whole(60, seed=13) > 0
+
+
+def test_kernels_against_the_plain_loop(tmp_path, monkeypatch):
+    """The library, user-written steps and equations; a case in fifty may magnify a single rounding as much."""
+    monkeypatch.setenv("SANDBOX_KERNEL_CACHE", str(tmp_path))
+    agreed, ties = kernels.compared(structures=28, cases=40, seed=1)
+    assert agreed + ties == 1120
+    assert ties <= 22

@@ -187,6 +187,16 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
         return select((rest != zero) & ((b < zero) != (rest < zero)), rest + b, rest)
 
     @njit(**INLINED)
+    def floordiv(a, b):
+        # as in torch, which follows Python: floor(a / b) would be one too large where the quotient rounds up
+        rest = np.fmod(a, b)
+        quotient = (a - rest) / b
+        quotient = select((rest != zero) & ((b < zero) != (rest < zero)), quotient - one, quotient)
+        whole_part = np.floor(quotient)
+        whole_part = select(quotient - whole_part > half, whole_part + one, whole_part)
+        return select(b == zero, a / b, select(quotient != zero, whole_part, zero * (a / b)))
+
+    @njit(**INLINED)
     def power(a, b):
         return math.pow(a, b)
 
@@ -203,7 +213,7 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
         return found
 
     made = [select, not_, fabs, exp, expm1, sign, tanh, sinh, cosh, sigmoid]
-    made += [lerp, maximum, minimum, mod, power, clear, total]
+    made += [lerp, maximum, minimum, mod, floordiv, power, clear, total]
     return {
         **{name: getattr(machine, name) for name in PLAIN},
         **{f.__name__: f for f in made},

@@ -114,3 +114,14 @@ def mod(a, b):
     """Return the remainder, with the sign of `b`."""
     rest = rest_of(a, b)
     return tl.where((rest != 0) & ((b < 0) ^ (rest < 0)), rest + b, rest)
+
+
+@triton.jit
+def floordiv(a, b):
+    """Return the largest whole number up to the quotient, as Python and torch find it."""
+    rest = rest_of(a, b)
+    quotient = divided(a - rest, b)
+    quotient = tl.where((rest != 0) & ((b < 0) ^ (rest < 0)), quotient - 1.0, quotient)
+    whole = floor(quotient)
+    whole = tl.where(quotient - whole > 0.5, whole + 1.0, whole)
+    return tl.where(b == 0, divided(a, b), tl.where(quotient != 0, whole, divided(a, b) * 0.0))

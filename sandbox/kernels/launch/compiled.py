@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,41 @@ from sandbox.kernels.write.triton_words import WIDTH
 from sandbox.machine.threads import share_out
 
 REALS = {torch.float32: np.float32, torch.float64: np.float64}
+MOST = 256  # kernels that are kept
+_KERNELS: dict[tuple[str, str, Variant, torch.dtype], tuple[Any, list[str]]] = {}
 _LOCK = threading.Lock()
 
 
-@lru_cache(maxsize=256)
-def _kernel(key: str, direction: str, variant: Variant, dtype: torch.dtype) -> tuple[Any, list[str]]:
-    source, names = WRITERS[direction](STRUCTURES[key], variant)
-    return store.compiled(source, REALS[dtype]), names
+def _released() -> None:
+    """Make a new lock in a forked child, where the thread that held the old one does not exist."""
+    global _LOCK
+    _LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_released)
+
+
+def kernel(key: str, direction: str, variant: Variant, dtype: torch.dtype) -> tuple[Any, list[str]]:
+    """Return a compiled kernel and the names of its buffers; one thread at a time compiles."""
+    which = key, direction, variant, dtype
+    found = _KERNELS.get(which)
+    if found is not None:
+        return found
+    with _LOCK:
+        if which not in _KERNELS:
+            source, names = WRITERS[direction](STRUCTURES[key], variant)
+            if len(_KERNELS) >= MOST:
+                _KERNELS.clear()
+            _KERNELS[which] = store.compiled(source, REALS[dtype]), names
+        return _KERNELS[which]
+
+
+def forget() -> None:
+    """Forget the compiled kernels of this process; those on the disk stay."""
+    with _LOCK:
+        _KERNELS.clear()
+        store.compiled.cache_clear()
 
 
 class Loaded:
@@ -39,8 +67,7 @@ class Loaded:
         buffers: Mapping[str, Tensor],
         numbers: Tensor,
     ) -> None:
-        with _LOCK:  # else two threads may compile the same kernel: lru_cache computes outside of its own lock
-            self.kernel, names = _kernel(key, direction, variant, dtype)
+        self.kernel, names = kernel(key, direction, variant, dtype)
         self.buffers = [buffers[name] for name in names]  # kept alive as long as their addresses are used
         self.numbers = numbers.contiguous()
         self.addresses = np.array([buffer.data_ptr() for buffer in self.buffers], dtype=np.int64)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
 
 from sandbox.kernels.launch.buffers import backward_buffers, forward_buffers, numbers, per_cell, read, summed
 from sandbox.kernels.launch.call import call
 from sandbox.kernels.launch.registered import STRUCTURES
+from sandbox.kernels.trace.structure import Structure
 from sandbox.kernels.write.emit import Variant, saved
 from sandbox.machine.memory import empty
 
@@ -109,21 +112,24 @@ def _fake_backward(
 
 
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
-    keep(ctx, inputs, output)
-    first, *others = ctx.needs_input_grad  # of every tensor by itself, those of lists as well
+    needs = ctx.needs_input_grad  # of every tensor by itself, those of lists as well
     states, params, draws = inputs[1:4]
-    ctx.needs = [first, *others[len(states) : len(states) + len(params) + len(draws)]]
+    ctx.free = needs[: 1 + len(states) + len(params) + len(draws)]
+    ctx.versioned = True
+    keep(ctx, inputs, output)
 
 
 def keep(ctx: Any, given: Sequence[Any], output: Any) -> None:
     """Save for the backward pass what it needs of the inputs and outputs."""
     x, states, params, draws, constants, key, every = given
-    structure = STRUCTURES[key]
-    saves = output[len(structure.outputs) + len(states) :]
-    ctx.mark_non_differentiable(*saves)
+    results = len(STRUCTURES[key].outputs) + len(states)
+    saves = output[results:]
+    ctx.mark_non_differentiable(*unfollowed(key, ctx.free, len(x), output[:results]), *saves)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, *saves, *params, *draws, constants)
     ctx.key, ctx.every, ctx.counts = key, every, (len(saves), len(params), len(draws))
+    # not saved: only second derivatives read them, and a state may be changed in place before a first one
+    ctx.first = [(state, state._version if ctx.versioned else 0) for state in states]
 
 
 def back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tuple[Any, ...]:
@@ -136,7 +142,10 @@ def back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tupl
     given = [i for i, g in enumerate(outs) if g is not None]
     names = ["x", *(f"p{i}" for i in range(p)), *(f"d{i}" for i in range(d))]
     reached = structure.backward[1]
-    wanted = [name for name, need in zip(names, ctx.needs, strict=True) if need and name in reached]
+    needs = [ctx.free[0], *ctx.free[1 + structure.states :]]
+    wanted = [name for name, need in zip(names, needs, strict=True) if need and name in reached]
+    if ctx.versioned and (torch.is_grad_enabled() or batched([*outs, *ends])):
+        return _in_torch(ctx, structure, x, params, draws, constants, [*outs, *ends])
     bars = [x.new_zeros(x.shape[1:]) if g is None else g for g in ends]
     errors = [g for g in outs if g is not None]
     found = (operator or run_backward)(
@@ -148,9 +157,61 @@ def back(ctx: Any, grads: Sequence[Tensor | None], operator: Any = None) -> tupl
     return by_name.get("x"), list(found[len(wanted) :]), of_params, of_draws, None, None, None
 
 
+def batched(errors: Sequence[Tensor | None]) -> bool:
+    """Return whether gradients are several at once (`is_grads_batched`), for which an operator has no rule."""
+    return any(error is not None and _functorch.is_legacy_batchedtensor(error) for error in errors)
+
+
+def _in_torch(
+    ctx: Any,
+    structure: Structure,
+    x: Tensor,
+    params: Sequence[Tensor],
+    draws: Sequence[Tensor],
+    constants: Tensor,
+    errors: Sequence[Tensor | None],
+) -> tuple[Any, ...]:
+    """Do what `back` does for errors that a kernel cannot take: torch computes and differentiates the steps again."""
+    from sandbox.kernels.launch.again import gradients
+
+    if any(state._version != version for state, version in ctx.first):
+        raise RuntimeError("a first state was changed in place before its second derivative: pass state.v.clone()")
+    states = [state for state, _ in ctx.first]
+    groups = {"s": states, "p": params, "d": draws}
+    tensors = {"x": x} | {f"{kind}{i}": each for kind, group in groups.items() for i, each in enumerate(group)}
+    found = gradients(structure, tensors, constants, errors)
+    lists = ([found.get(f"{kind}{i}") for i in range(len(group))] for kind, group in groups.items())
+    return (found.get("x"), *lists, None, None, None)
+
+
+def unfollowed(
+    key: str, free: Sequence[bool], steps: int, results: Sequence[Tensor], fed: bool = False
+) -> list[Tensor]:
+    """Return the outputs and last states that, as in the plain loop, do not require a gradient.
+
+    Args:
+        key: of the structure.
+        free: which inputs do: `x`, states, parameters and draws.
+        steps: of the sequence.
+        results: the outputs, and the last states.
+        fed: whether the first output of a step is part of the next one's input.
+    """
+    followed = _followed(key, tuple(free), min(steps, len(results) + 2), fed)
+    return [result for result, live in zip(results, followed, strict=True) if not live]
+
+
+@lru_cache(maxsize=1024)
+def _followed(key: str, free: tuple[bool, ...], steps: int, fed: bool) -> tuple[bool, ...]:
+    structure = STRUCTURES[key]
+    names = ["x", *(f"{kind}{i}" for kind, n in structure.sizes.items() for i in range(n))]
+    return structure.followed(frozenset(name for name, need in zip(names, free, strict=True) if need), steps, fed)
+
+
 def twice(ctx: Any, *grads: Any) -> Any:
-    """Raise RuntimeError: kernels have no second derivative."""
-    raise RuntimeError("second derivatives are not in the kernels: run this under sandbox.kernels.using('plain')")
+    """Raise RuntimeError: the kernel that `back` calls has no derivative itself."""
+    raise RuntimeError(
+        "second derivatives of recurrent cells are not in the kernels: run this under sandbox.kernels.using('plain')"
+    )
 
 
 torch.library.register_autograd(RUN, back, setup_context=_remember)

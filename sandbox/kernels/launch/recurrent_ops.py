@@ -112,10 +112,17 @@ def _run_backward(
 
 
 def _setup(ctx: Any, inputs: Any, output: Any) -> None:
-    _, last, weight, bias, states, params, draws, constants, key, way, _ = inputs
-    outputs = len(STRUCTURES[key].outputs)
+    x, last, weight, bias, states, params, draws, constants, key, way, _ = inputs
+    structure = STRUCTURES[key]
+    outputs = len(structure.outputs)
     total, *saves = output[outputs + len(states) :]
-    ctx.mark_non_differentiable(total, *saves)
+    synapse = x.requires_grad or last.requires_grad or weight.requires_grad
+    free = [
+        synapse or (bias is not None and bias.requires_grad),
+        *(t.requires_grad for t in (*states, *params, *draws)),
+    ]
+    unfollowed = ops.unfollowed(key, free, len(x), output[: outputs + len(states)], fed=True)
+    ctx.mark_non_differentiable(*unfollowed, total, *saves)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(total, last, weight, constants, output[0], *saves, *params, *draws)
     ctx.how, ctx.counts = (key, way, outputs, bias is not None), (len(saves), len(params), len(draws))

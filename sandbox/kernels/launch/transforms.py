@@ -23,8 +23,8 @@ class Transformable(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         counts, key, every, constants, *tensors = inputs
+        ctx.free, ctx.versioned = ctx.needs_input_grad[4:], False
         keep(ctx, [*_parted(counts, tensors), constants, key, every], output)
-        ctx.needs = [ctx.needs_input_grad[4], *ctx.needs_input_grad[5 + counts[0] :]]
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.kernels.trace.graph import LEAVES, Graph
 from sandbox.kernels.trace.kinds import KINDS
 
-NAMES = ("a", "b", "c")
+NAMES = ("a", "b", "c", "d")
 WHOLE = 16  # exponents up to this are written as products
 
 
@@ -39,8 +39,11 @@ def adjoint(
         for argument, slope in zip(node.args, slopes(node.kind), strict=True):
             if argument not in live or slope is None:
                 continue
-            factor = surrogate(place, argument) if slope == "surrogate" else _written(graph, slope, node.args, place)
-            bars.setdefault(argument, []).append(_chained(graph, bar, factor))
+            if slope == "surrogate":
+                term = _chained(graph, bar, surrogate(place, argument))
+            else:
+                term = _passed(graph, bar, slope, node.args, place)
+            bars.setdefault(argument, []).append(term)
     return {place: _total(graph, bars[place]) for place in wanted if place in bars}
 
 
@@ -75,6 +78,17 @@ def _total(graph: Graph, terms: list[int]) -> int:
     for term in terms[1:]:
         total = graph.add("add", total, term)
     return total
+
+
+def _passed(graph: Graph, bar: int, slope: Any, args: tuple[int, ...], place: int) -> int:
+    """Add `bar * slope`; one or the other of two products for a choice, so that 0 times infinity is 0, as in torch."""
+    if slope.is_number and float(slope) == 0:
+        return graph.literal(0.0)
+    if slope.func.__name__ != "where":
+        return _chained(graph, bar, _written(graph, slope, args, place))
+    condition, *choices = slope.args
+    chosen = [_passed(graph, bar, choice, args, place) for choice in choices]
+    return graph.add("where", _written(graph, condition, args, place), *chosen)
 
 
 def _chained(graph: Graph, bar: int, factor: int) -> int:

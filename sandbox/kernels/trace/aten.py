@@ -38,17 +38,58 @@ def _subtracted(graph: Graph, a: int, b: int, alpha: float = 1) -> int:
     return graph.add("sub", number(graph, a), number(graph, b)) if alpha == 1 else _added(graph, a, b, -alpha)
 
 
+def _product_added(graph: Graph, a: int, b: int, c: int, value: float = 1) -> int:
+    """Add `a + (value b) c`, whose last product and sum torch rounds once if the processor can."""
+    first = number(graph, b) if value == 1 else graph.add("mul", graph.constant(value), number(graph, b))
+    if fused():
+        return graph.add("fma", first, number(graph, c), number(graph, a))
+    return graph.add("add", number(graph, a), graph.add("mul", first, number(graph, c)))
+
+
+def _quotient_added(graph: Graph, a: int, b: int, c: int, value: float = 1) -> int:
+    """Add `a + (value b) / c`, where torch rounds each operation."""
+    first = number(graph, b) if value == 1 else graph.add("mul", graph.constant(value), number(graph, b))
+    return graph.add("add", number(graph, a), graph.add("div", first, number(graph, c)))
+
+
+def _divided(graph: Graph, a: int, b: int, rounding_mode: str | None = None) -> int:
+    """Add a quotient, rounded down or toward zero if asked for."""
+    a, b = number(graph, a), number(graph, b)
+    if rounding_mode == "floor":
+        return graph.add("floordiv", a, b)
+    quotient = graph.add("div", a, b)
+    return graph.add("trunc", quotient) if rounding_mode == "trunc" else quotient
+
+
+def _blended(graph: Graph, a: int, b: int, weight: int) -> int:
+    """Add an interpolation; with a number as weight, `1 - weight` is a number as well, computed in float64 as in torch.
+
+    Computed in the precision of the kernel, `1 - exp(-dt / tau)` would lose the digits that exp(-dt / tau) has lost.
+    """
+    value = _known(graph, weight)
+    if value is None:
+        return graph.add("lerp", a, b, weight)
+    return graph.add("blend", a, b, weight, graph.constant(1 - value))
+
+
+def _known(graph: Graph, place: int) -> float | None:
+    """Return the value of a number of the neuron; None for any other node."""
+    node = graph.nodes[place]
+    return float(node.what) if node.kind in ("constant", "literal") else None
+
+
 def _power(graph: Graph, base: int, exponent: int) -> int:
     """Add a power; integer and half exponents without the general function, as torch does for the smallest ones."""
-    node = graph.nodes[exponent]
-    value = float(node.what) if node.kind in ("constant", "literal") else math.nan
+    value = _known(graph, exponent)
+    if value is None:
+        return graph.add("pow", base, exponent)
     if value == round(value) if math.isfinite(value) else False:
         if abs(value) <= WHOLE:
             return whole_power(graph, base, int(value))
     elif abs(value) == 0.5:
         root = graph.add("sqrt", base)
         return root if value > 0 else graph.add("div", graph.literal(1.0), root)
-    return graph.add("pow", base, exponent)
+    return graph.add("raised", base, exponent, graph.constant(value - 1))
 
 
 def _clamped(graph: Graph, x: int, low: int | None = None, high: int | None = None) -> int:
@@ -115,16 +156,18 @@ ATEN: Mapping[str, Write] = {
             "floor",
             "ceil",
             "trunc",
-            "lerp",
-            "maximum",
-            "minimum",
         )
     },
     **{name: _compared(name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
     "add": _added,
     "sub": _subtracted,
     "rsub": lambda graph, a, b, alpha=1: _subtracted(graph, b, a, alpha),
-    "div": _same("div"),
+    "addcmul": _product_added,
+    "addcdiv": _quotient_added,
+    "lerp": lambda graph, a, b, weight: _blended(graph, number(graph, a), number(graph, b), number(graph, weight)),
+    "maximum": _same("larger"),
+    "minimum": _same("smaller"),
+    "div": _divided,
     "reciprocal": lambda graph, x: graph.add("div", graph.literal(1.0), x),
     "rsqrt": lambda graph, x: graph.add("div", graph.literal(1.0), graph.add("sqrt", x)),
     "square": lambda graph, x: graph.add("mul", x, x),

@@ -89,13 +89,6 @@ class Graph:
             for one, other in (args, args[::-1]):
                 if self._is(one, 1.0):
                     return other
-                mask = self.nodes[one]
-                if mask.kind == "where" and self._is(mask.args[1], 1.0) and self._is(mask.args[2], 0.0):
-                    return self.add(
-                        "where", mask.args[0], other, mask.args[2]
-                    )  # the spike as a mask, so that 0 times infinity is 0
-                if mask.kind == "where" and self._is(mask.args[1], 0.0) and self._is(mask.args[2], 1.0):
-                    return self.add("where", mask.args[0], mask.args[1], other)
         if kind == "neg" and self.nodes[args[0]].kind == "neg":
             return self.nodes[args[0]].args[0]
         return self._place(Node(kind, args))

@@ -14,7 +14,7 @@ class Kind(NamedTuple):
         formula: for SymPy to differentiate; None if `slopes` are given instead.
         slopes: the partial derivative for each argument; None where there is none.
 
-    In both, the arguments are called a, b and c, and the node's own value y.
+    In both, the arguments are called a, b, c and d, and the node's own value y.
     """
 
     arity: int
@@ -22,6 +22,8 @@ class Kind(NamedTuple):
     formula: str | None = None
     slopes: tuple[str | None, ...] = ()
 
+
+SHARED = "where(eq(a, b), 0.5, where({}({}, {}), 0, 1))"  # of two equal values, each has half of the gradient
 
 KINDS: dict[str, Kind] = {
     "add": Kind(2, "{0} + {1}", "a + b"),
@@ -31,6 +33,7 @@ KINDS: dict[str, Kind] = {
     "neg": Kind(1, "-{0}", "-a"),
     "fma": Kind(3, "fma({0}, {1}, {2})", "a * b + c"),  # a b + c, rounded once
     "lerp": Kind(3, "lerp({0}, {1}, {2})", "a + c * (b - a)"),  # c is the weight of b
+    "blend": Kind(4, "lerp({0}, {1}, {2})", None, ("d", "c", None, None)),  # c is a number, and d is 1 - c
     "abs": Kind(1, "fabs({0})", None, ("sign(a)",)),
     "sign": Kind(1, "sign({0})", None, (None,)),
     "sqrt": Kind(1, "sqrt({0})", "sqrt(a)"),
@@ -55,9 +58,21 @@ KINDS: dict[str, Kind] = {
     "ceil": Kind(1, "ceil({0})", None, (None,)),
     "trunc": Kind(1, "trunc({0})", None, (None,)),
     "mod": Kind(2, "mod({0}, {1})", None, ("1", "-floor(a / b)")),  # with the sign of b
-    "pow": Kind(2, "power({0}, {1})", None, ("b * pow(a, b - 1)", "where(eq(a, 0), 0, y * log(a))")),
-    "maximum": Kind(2, "maximum({0}, {1})", None, ("where(ge(a, b), 1, 0)", "where(ge(a, b), 0, 1)")),
+    "floordiv": Kind(2, "floordiv({0}, {1})", None, (None, None)),
+    "pow": Kind(
+        2,
+        "power({0}, {1})",
+        None,
+        (
+            "where(eq(b, 0), 0, b * pow(a, b - 1))",
+            "where(eq(a, 0), where(ge(b, 0), 0, y * log(a)), y * log(a))",
+        ),
+    ),
+    "raised": Kind(3, "power({0}, {1})", None, ("b * pow(a, c)", None, None)),  # b is a number, and c is b - 1
+    "maximum": Kind(2, "maximum({0}, {1})", None, ("where(ge(a, b), 1, 0)", "where(ge(a, b), 0, 1)")),  # of a bound b
     "minimum": Kind(2, "minimum({0}, {1})", None, ("where(le(a, b), 1, 0)", "where(le(a, b), 0, 1)")),
+    "larger": Kind(2, "maximum({0}, {1})", None, (SHARED.format("lt", "a", "b"), SHARED.format("lt", "b", "a"))),
+    "smaller": Kind(2, "minimum({0}, {1})", None, (SHARED.format("gt", "a", "b"), SHARED.format("gt", "b", "a"))),
     "where": Kind(3, "select({0}, {1}, {2})", None, (None, "where(a, 1, 0)", "where(a, 0, 1)")),
     "stop": Kind(1, "{0}", None, (None,)),  # torch's detach
     "spike": Kind(2, "select({0} - {1} >= zero, one, zero)", None, ("surrogate", None)),  # of u, with noise
@@ -92,7 +107,9 @@ COSTLY = frozenset(
         "erf",
         "erfc",
         "mod",
+        "floordiv",
         "pow",
+        "raised",
     }
 )  # operations that take longer than reading a number from memory
 CONDITIONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})

@@ -24,6 +24,8 @@ CREATED = (
     "new_full",
 )  # depend only on an argument's shape
 
+DRAW = "use sandbox.neurons.dice.uniform(state.key, current) with a key in the state"
+
 
 class Ref(NamedTuple):
     """A value of the tape, by its place."""
@@ -70,14 +72,16 @@ class Tape(TorchDispatchMode):
         return tensor
 
     def mark(self, function: str, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Record `value` as the result of an operation that torch does not have."""
+        """Record `value` as the result of an operation that torch does not have: it belongs to the step."""
         refs = tuple(self.ref(arg) for arg in args)
-        origins = frozenset[str]().union(*(self.origins[ref.place] for ref in refs if isinstance(ref, Ref)))
+        origins = frozenset({"step"}).union(*(self.origins[ref.place] for ref in refs if isinstance(ref, Ref)))
         self.rows.append(Row(function, refs, kwargs, self._hold(value, origins).place))
         return value
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            raise Unsupported(f"the step draws random numbers by aten.{func.overloadpacket.__name__}; {DRAW}")
         out = func(*args, **kwargs)
         if self.paused:
             return out

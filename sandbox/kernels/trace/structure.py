@@ -8,7 +8,8 @@ from functools import cached_property
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.kernels.trace.adjoint import adjoint
-from sandbox.kernels.trace.graph import Graph
+from sandbox.kernels.trace.graph import LEAVES, Graph
+from sandbox.kernels.trace.kinds import CONDITIONS
 from sandbox.kernels.trace.writing import slope
 
 
@@ -35,6 +36,12 @@ class Structure:
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
 
     @cached_property
+    def operations(self) -> int:
+        """How many operations a step has."""
+        places = self.graph.reach([*self.outputs, *self.ends])
+        return sum(self.graph.nodes[place].kind not in LEAVES for place in places)
+
+    @cached_property
     def backward(self) -> tuple[Graph, dict[str, int]]:
         """The graph with its adjoint added, and the places of the gradients by the names of the inputs."""
         graph = Graph()
@@ -50,6 +57,37 @@ class Structure:
         wanted = {name: graph.input(name) for name in inputs}
         found = adjoint(graph, seeds, list(wanted.values()), lambda spike, u: slope(graph, surrogates[spike], u))
         return graph, {name: found[place] for name, place in wanted.items() if place in found}
+
+    def followed(self, free: frozenset[str], steps: int, fed: bool = False) -> tuple[bool, ...]:
+        """Return for each output and last state whether torch's autograd would follow it to an input.
+
+        Args:
+            free: names of the inputs that require a gradient.
+            steps: of the sequence.
+            fed: whether the first output of a step is part of the next one's input.
+        """
+        live_states = {f"s{i}" for i in range(self.states)} & free
+        shown = [False] * len(self.outputs)
+        rest = free - live_states
+        for _ in range(steps):
+            live = self._live(rest | live_states)
+            shown = [was or place in live for was, place in zip(shown, self.outputs, strict=True)]
+            after = {f"s{i}" for i, place in enumerate(self.ends) if place in live}
+            heard = rest | {"x"} if fed and shown[0] else rest
+            if after == live_states and heard == rest:
+                break
+            live_states, rest = after, heard
+        return (*shown, *(f"s{i}" in live_states for i in range(self.states)))
+
+    def _live(self, free: frozenset[str]) -> set[int]:
+        live: set[int] = set()
+        for place, node in enumerate(self.graph.nodes):
+            if node.kind == "input" and node.what in free:
+                live.add(place)
+            followed = () if node.kind in CONDITIONS or node.kind == "stop" else node.args
+            if live.intersection(followed[1:] if node.kind == "where" else followed):
+                live.add(place)
+        return live
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -14,6 +14,7 @@ from sandbox.kernels.trace.graph import Graph
 from sandbox.kernels.trace.record import Ref, Row, Tape, alone
 from sandbox.kernels.unsupported import Unsupported
 
+OPTIONS = ("alpha", "dtype", "rounding_mode", "value")  # that are no operands
 IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking")  # options that do not change values
 
 
@@ -87,12 +88,10 @@ class Writing:
             raise Unsupported(f"a conversion to {row.kwargs['dtype']} within a step in {self.dtype}")
         if value.dtype not in (self.dtype, torch.bool):
             raise Unsupported(f"aten.{name} in {value.dtype} within a step in {self.dtype}")
-        if row.kwargs.get("rounding_mode"):
-            raise Unsupported(f"aten.div with rounding_mode={row.kwargs['rounding_mode']!r}")
         args, options = row.args, {k: v for k, v in row.kwargs.items() if k not in IGNORED and v is not None}
         if name == "rsub" and len(args) > 2:
             args, options = args[:2], {"alpha": args[2]}
-        options = {k: v if k in ("alpha", "dtype") else self.operand(v) for k, v in options.items()}
+        options = {k: v if k in OPTIONS else self.operand(v) for k, v in options.items()}
         return ATEN[name](self.graph, *(None if arg is None else self.operand(arg) for arg in args), **options)
 
     def _summed(self, row: Row) -> int:

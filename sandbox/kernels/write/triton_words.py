@@ -30,6 +30,7 @@ FUNCTIONS = (
     "expm1",
     "fabs",
     "floor",
+    "floordiv",
     "fma",
     "lerp",
     "log",

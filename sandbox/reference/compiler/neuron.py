@@ -61,7 +61,8 @@ class CompiledNeuron(Neuron):
         """Scale of the surrogate: as given, or from the initial value to the threshold if that is a number."""
         if self.recipe["swing"] is not None or self.model.above is None:
             return self.recipe["swing"] or 1.0
-        known = {name: number_of(value) for name, value in self.parameters.items()}
+        compared = set().union(*(side.names() for side in self.model.above))
+        known = {name: number_of(value) for name, value in self.parameters.items() if name in compared}
         writer = Writer(self.model.algebra, (), (), known, torch.zeros(()))
         sides = [_at_start(side, self, writer) for side in self.model.above]
         known_sides = [side for side in sides if side is not None]

@@ -181,7 +181,7 @@ class Writer:
             if not isinstance(values[0], Register):
                 name, values = MIRRORED[name], values[::-1]
             return self._row(getattr(torch, name), f"({{}} {SIGNS[name]} {{}})", *values)
-        if name == "indicator":
+        if name == "indicator" or (name == "int" and node.args[0].is_condition):
             return self._row(partial(torch.Tensor.to, dtype=self.like.dtype), "{}.to(dtype)", self._tensor(values[0]))
         if name == "choose":
             return self._row(torch.where, "torch.where({}, {}, {})", *(self._tensor(value) for value in values))
@@ -193,7 +193,7 @@ class Writer:
         special: dict[str, tuple[Callable[..., Tensor], str]] = {
             "not": (torch.logical_not, "~{}"),
             "mod": (torch.remainder, "{} % {}"),
-            "floordiv": (torch.floor_divide, "{} // {}"),
+            "floordiv": (partial(torch.div, rounding_mode="floor"), "{} // {}"),
             "pow": (torch.pow, "{} ** {}"),
         }
         if name in special:

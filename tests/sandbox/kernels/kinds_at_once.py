@@ -13,7 +13,12 @@ from sandbox.kernels.trace.structure import Structure
 
 TORCH = {
     "fma": lambda a, b, c: (a.double() * b.double() + c.double()).to(a),
+    "blend": lambda a, b, c, d: torch.lerp(a, b, c),
+    "raised": lambda a, b, c: torch.pow(a, b),
+    "larger": torch.maximum,
+    "smaller": torch.minimum,
     "mod": torch.remainder,
+    "floordiv": torch.floor_divide,
     "stop": lambda a: a,
     "spike": lambda a, b: (a - b >= 0).to(a),
     "strict_spike": lambda a, b: (a - b > 0).to(a),
@@ -37,7 +42,9 @@ def all_kinds():
 
 
 def _given(kind, values, truths):
-    return truths if kind in ("and", "or", "not") else [truths[0], *values[1:]] if kind == "where" else values
+    if kind == "where":
+        return [truths[0], *values[1:]]
+    return truths if kind in ("and", "or", "not") else [*values, values[0]]
 
 
 def hold_to_torch(dtype, rtol):

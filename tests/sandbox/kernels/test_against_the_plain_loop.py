@@ -10,7 +10,7 @@ import torch
 from rules.spikes.surrogate import SURROGATES, Surrogate, differentiating
 from sandbox import scan
 from sandbox import simulation as loops
-from sandbox.kernels import sequence, using
+from sandbox.kernels import plans, using
 from sandbox.kernels.launch import compiled
 from sandbox.kernels.launch.registered import STRUCTURES
 from sandbox.kernels.trace.adjoint import slopes
@@ -222,15 +222,15 @@ def test_a_wrong_slope_would_be_noticed(monkeypatch, kind, slope):
     monkeypatch.setitem(KINDS, kind, Kind(KINDS[kind].arity, KINDS[kind].code, None, slope))
     tau = torch.tensor(7.0, dtype=DOUBLE, requires_grad=True)
     cell = LIF(tau_mem=tau, t_refractory=1.0)
-    monkeypatch.setattr(sequence, "_PLANS", {})
+    monkeypatch.setattr(plans, "_PLANS", {})
     known = dict(STRUCTURES)
     STRUCTURES.clear()  # the structures there have their gradients already
-    compiled._kernel.cache_clear()
+    compiled._KERNELS.clear()
     try:
         with pytest.raises(AssertionError):
             held(cell, driven(cell), [tau], exact=False)
     finally:
         slopes.cache_clear()
-        compiled._kernel.cache_clear()
+        compiled._KERNELS.clear()
         STRUCTURES.clear()
         STRUCTURES.update(known)

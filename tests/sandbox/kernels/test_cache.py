@@ -27,11 +27,9 @@ RUN = (
 def folder(tmp_path, monkeypatch):
     """An empty cache, and nothing in memory."""
     monkeypatch.setenv("SANDBOX_KERNEL_CACHE", str(tmp_path))
-    for each in (compiled._kernel, store.compiled):
-        each.cache_clear()
+    compiled.forget()
     yield tmp_path / "kernels"
-    for each in (compiled._kernel, store.compiled):
-        each.cache_clear()
+    compiled.forget()
 
 
 def spikes():
@@ -40,8 +38,7 @@ def spikes():
 
 
 def again():
-    compiled._kernel.cache_clear()
-    store.compiled.cache_clear()
+    compiled.forget()
     return spikes()
 
 

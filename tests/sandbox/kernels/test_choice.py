@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 import rules
 from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import build, scan
-from sandbox.kernels import choice, sequence, source, state, using
+from sandbox.kernels import choice, plans, source, state, using
 from sandbox.kernels.launch import ops
 from sandbox.kernels.launch.registered import STRUCTURES
 from sandbox.machine import compiled as compiled_loops
@@ -84,7 +84,7 @@ def test_the_modes(calls, monkeypatch):
 
 
 def test_a_tiny_job_is_not_worth_a_kernel(calls):
-    with using("auto"):
+    with using("auto", history=False):
         scan(LIF(), CURRENTS[:5, :3])
     assert calls == []
 
@@ -211,6 +211,6 @@ def test_backpropagation_gives_the_same_credit(options, rng):
 
 def test_a_neuron_is_looked_up_by_its_numbers():
     one, other = LIF(tau_mem=5.0), LIF(tau_mem=torch.tensor(5.0))
-    assert sequence.identity(one) == sequence.identity(LIF(tau_mem=5.0)) != sequence.identity(other)
-    assert sequence.identity(LIF(v_reset=0.0)) != sequence.identity(LIF(v_reset=-0.0))
+    assert plans.identity(one) == plans.identity(LIF(tau_mem=5.0)) != plans.identity(other)
+    assert plans.identity(LIF(v_reset=0.0)) != plans.identity(LIF(v_reset=-0.0))
     assert isinstance(one, Neuron)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sandbox import scan, simulate
-from sandbox.kernels import linear, sequence, using
+from sandbox.kernels import linear, plans, using
 from sandbox.kernels.launch import backends, ops
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.neurons import LIF, NEURONS, LeakyIntegrator
@@ -124,7 +124,7 @@ def test_it_compiles_as_a_whole(rng):
 def factor(cell):
     x = torch.zeros(1, 1, dtype=DOUBLE)
     state = cell.initial_state((1,), x)
-    plan = sequence.planned(cell, partial(body_of, (), False), ((), False), DOUBLE, state, 1.0)
+    plan = plans.planned(cell, partial(body_of, (), False), ((), False), DOUBLE, state, 1.0)
     return linear.factor(plan, cell)
 
 

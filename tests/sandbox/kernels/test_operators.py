@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from dataclasses import replace
 
 import pytest
 import torch
 
-from sandbox import build, scan
+from sandbox import build, scan, simulate
 from sandbox.kernels import using
+from sandbox.kernels.launch import compiled
 from sandbox.machine.compiled import settled
-from sandbox.neurons import LIF, AdEx, LeakyIntegrator, learnable
+from sandbox.neurons import LIF, NEURONS, EscapeLIF, LeakyIntegrator, LIFState, learnable
 
 from .conftest import DOUBLE, answer, driven
 
@@ -82,12 +85,122 @@ def test_torch_compile_knows_one_neuron_from_another(rng):
             assert torch.equal(compiled(LIF(tau_mem=tau), x), scan(LIF(tau_mem=tau), x)[0])
 
 
-def test_a_second_derivative_says_that_there_is_none(rng):
-    x = torch.rand(4, 2, generator=rng, requires_grad=True)
+@pytest.mark.parametrize(
+    "neuron",
+    [
+        pytest.param(cls(), id=name, marks=[] if name in ("lif", "adex") else [pytest.mark.slow])
+        for name, cls in NEURONS.items()
+    ],
+)
+def test_second_derivatives_are_those_of_the_plain_loop(neuron, rng):
+    """Of a penalty of the gradient; a second derivative magnifies roundings once more than a first: 1e-8 of the largest."""
+    x = driven(neuron, (3,), 8).requires_grad_()
+    weights = torch.rand(8, 3, generator=rng, dtype=DOUBLE)
+
+    def run():
+        spikes, end = scan(neuron, x, dt=0.1)
+        (slope,) = torch.autograd.grad((weights * spikes).sum() + end[0].square().sum(), x, create_graph=True)
+        (twice,) = torch.autograd.grad(slope.square().sum(), x)
+        return slope.detach(), twice / twice.abs().max().clamp(min=1e-300)
+
+    both(run, rtol=1e-8)
+
+
+def test_a_second_derivative_of_a_learned_parameter_and_a_first_state(rng):
+    x = 3 * torch.rand(9, 4, generator=rng, dtype=DOUBLE)
+    tau = torch.tensor([5.0, 6.0, 7.0, 8.0], dtype=DOUBLE, requires_grad=True)
+    v = torch.rand(4, generator=rng, dtype=DOUBLE, requires_grad=True)
+
+    def run():
+        spikes, end = scan(LIF(tau_mem=tau), x, LIFState(v))
+        slopes = torch.autograd.grad(spikes.sum() + end.v.square().sum(), (tau, v), create_graph=True)
+        return torch.autograd.grad(sum(slope.square().sum() for slope in slopes), (tau, v))
+
+    both(run)
+
+
+def test_a_first_state_that_was_changed_in_place_has_a_first_derivative_and_no_second(rng):
+    x = torch.rand(9, 4, generator=rng, dtype=DOUBLE, requires_grad=True)
+    v = torch.rand(4, generator=rng, dtype=DOUBLE)
     with using("numba"):
-        (slope,) = torch.autograd.grad(scan(AdEx(), x)[0].sum(), x, create_graph=True)
-        with pytest.raises(RuntimeError, match="second derivatives are not in the kernels: .*using"):
+        _, end = scan(LIF(), x, LIFState(v))
+        v.zero_()
+        torch.autograd.grad(end.v.sum(), x, retain_graph=True)
+        with pytest.raises(RuntimeError, match=r"state was changed in place .*: pass state.v.clone\(\)"):
+            torch.autograd.grad(end.v.sum(), x, create_graph=True)
+
+
+def test_a_second_derivative_of_recurrent_cells_says_that_there_is_none(rng):
+    net = build((4,), 3, ("6r",))
+    x = torch.rand(4, 2, 4, generator=rng, requires_grad=True)
+    with using("numba"):
+        (slope,) = torch.autograd.grad(net(x).output.sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="second derivatives of recurrent cells are not in the kernels: .*using"):
             slope.sum().backward()
+
+
+@pytest.mark.parametrize("neuron", [LIF(t_refractory=2.0), EscapeLIF(t_refractory=2.0)], ids=["lif", "escape"])
+@pytest.mark.parametrize("free", ["current", "state", "nothing"])
+def test_what_requires_a_gradient_is_what_does_in_the_plain_loop(neuron, free, rng):
+    x = torch.rand(5, 3, generator=rng).requires_grad_(free == "current")
+    start = neuron.initial_state((3,), x.detach())
+    start = start._replace(v=start.v.clone().requires_grad_(free == "state"))
+    found = []
+    for mode in ("plain", "numba"):
+        with using(mode):
+            run = simulate(neuron, x, 1.0, ("v", "wait"), start)
+            end = scan(neuron, x, start)[1]
+        found.append([each.requires_grad for each in (run.spikes, run.v, run.wait, end.v, end.wait)])
+    assert found[0] == found[1] == [free != "nothing", free != "nothing", False, free != "nothing", False]
+
+
+def test_gradients_of_several_errors_at_once(rng):
+    x = (3 * torch.rand(6, 5, generator=rng, dtype=DOUBLE)).requires_grad_()
+    errors = torch.rand(4, 6, 5, generator=rng, dtype=DOUBLE)
+    tau = torch.tensor(7.0, dtype=DOUBLE, requires_grad=True)
+    both(lambda: torch.autograd.grad(scan(LIF(tau_mem=tau), x)[0], (x, tau), errors, is_grads_batched=True))
+
+
+def test_gradients_within_gradients_of_torch_func_are_left_to_the_plain_loop(rng):
+    x = 3 * torch.rand(6, 2, generator=rng, dtype=DOUBLE)
+
+    def of(y):
+        return torch.func.grad(lambda z: scan(LIF(), z)[1].v.square().sum())(y).square().sum()
+
+    with using("plain"):
+        want = torch.func.grad(of)(x)
+    with using("auto"):
+        torch.testing.assert_close(torch.func.grad(of)(x.expand(6, 2).repeat(1, 4000)[:, :2]), want)
+    with using("numba"), pytest.raises(RuntimeError, match="gradients of gradients of torch.func"):
+        torch.func.grad(of)(x)
+
+
+def test_a_forked_child_waits_for_no_thread_of_its_parent():
+    """The lock of the compiler is held by a thread that the child does not have."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with compiled._LOCK:
+            held.set()
+            done.wait()
+
+    x = torch.ones(4, 2)
+    with using("numba"):
+        scan(LIF(), x)
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        with using("numba"):
+            scan(LIF(), x)
+            with compiled._LOCK:
+                os._exit(0)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    holder.join()
+    assert status == 0
 
 
 def test_results_do_not_depend_on_the_number_of_threads(rng):

@@ -14,7 +14,7 @@ from sandbox import scan
 from sandbox.kernels import MODES, source, state, using
 from sandbox.kernels.launch import backends
 from sandbox.kernels.launch.registered import WRITERS
-from sandbox.kernels.sequence import planned
+from sandbox.kernels.plans import planned
 from sandbox.kernels.write.emit import Variant
 from sandbox.kernels.write.triton_words import FUNCTIONS, WIDTH, Triton
 from sandbox.machine import compiled as compiled_loops
