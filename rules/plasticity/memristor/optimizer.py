@@ -13,13 +13,14 @@ from torch.optim.optimizer import ParamsT
 
 from rules.contract import Cost
 from rules.optional import Tissue
+from rules.plasticity.eager import Eager
 from rules.plasticity.memristor.device import Device, normal
 from rules.plasticity.memristor.pulses import rounded, train
 from rules.plasticity.memristor.reading import Glance, seen
 from rules.plasticity.memristor.stores import AccumulateAndCarry, WeightStore
 
 
-class MemristorOptimizer(torch.optim.Optimizer, Tissue):
+class MemristorOptimizer(Eager, Tissue):
     r"""Holds parameters in memristive devices and changes them by pulses.
 
     .. math::
