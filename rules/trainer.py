@@ -297,6 +297,9 @@ class Trainer:
     ) -> dict[str, float]:
         """Return measures and mean loss over a loader, without learning and without using this trainer's generator.
 
+        The loss is what the objective reports: the one that is learned from, but for contrasts, which report their
+        cross-entropy alone.
+
         The measures are those of the objective: `accuracy` for classes, and `ties` where answers are; `r2` and `rmse`
         for numbers, `f1` and `exact_match` for several labels; none where an objective of the user's own has answers
         that are not classes.

@@ -36,7 +36,8 @@ class TemporalContrast(nn.Module, Objective):
 
     where `r[t]` are the features of step t, `[T, B, d]`, and g the projection head, which is trained, saved and resumed
     with this objective and does not affect the model's output. A batch without a positive pair, such as a last batch of
-    one sample, has no contrast, which a warning says once; an epoch without any is said when it ends.
+    one sample, has no contrast, which a warning says once; an epoch without any is said when it ends. An evaluation
+    reports L_CE alone: the contrast depends on the size of its batches, and takes longer than the passes.
 
     Args:
         weight: lambda, 1 by default.
@@ -127,8 +128,13 @@ class TemporalContrast(nn.Module, Objective):
         self._count(heard)
         return fit + rise * self.weight * contrast
 
+    def reported(self, run: Run, batch: Batch) -> Tensor:
+        """Return the cross-entropy, without the contrast."""
+        require_whole_sequences(batch, self)
+        return self.ce(run, batch)
+
     def _count(self, heard: bool) -> None:
-        """Count a batch, and say once that one has no positive pair; evaluation neither counts nor says it."""
+        """Count a batch, and say once that one has no positive pair; a look, such as one at health, does neither."""
         around = current_pass()
         if around is not None and around.evaluating:
             return
@@ -211,6 +217,10 @@ class SiameseTemporalContrast(nn.Module, Objective):
             raise ValueError(f"a run over {size} columns is not over two views; run the model on what `views` returned")
         loss: Tensor = self.contrast(run, batch, torch.arange(size // 2, device=run.output.device).repeat(2))
         return loss
+
+    def reported(self, run: Run, batch: Batch) -> Tensor:
+        """Return the cross-entropy over both views, without the contrast."""
+        return self.contrast.reported(run, batch)
 
 
 def still(batch: Batch) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,8 @@ class Digits(StaticTask):
 
     Reference: Alpaydin & Kaynak 1998, UCI Machine Learning Repository, doi 10.24432/C50P49.
     """
+
+    imports: ClassVar[tuple[str, ...]] = ("sklearn.datasets",)
 
     image: bool = False
 
