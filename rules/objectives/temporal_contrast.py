@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from rules.objectives.labels import LABELS, labels, require_whole_sequences
 from rules.objectives.projection import Projection
 from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.options import also_takes
+from rules.processes import divided, processes
 from rules.spikes.surrogate import current_pass
 from rules.views import VIEWS, View
 
@@ -102,6 +104,11 @@ class TemporalContrast(nn.Module, Objective):
         """`labels`, and what the feature is read from, unless the weight is 0."""
         return LABELS if self.weight == 0 else LABELS | READ_FROM[self.feature]
 
+    @property
+    def repeats(self) -> Hashable:
+        """What the products of a call depend on; None among processes that divide a batch."""
+        return (self.contrast, self.feature, self.weight == 0) if processes() == 1 and divided() is None else None
+
     def advance(self) -> None:
         """Count one step of the warm-up."""
         self.steps += 1
@@ -181,6 +188,11 @@ class SiameseTemporalContrast(nn.Module, Objective):
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # those of the contrast
         """The needs of the contrast."""
         return self.contrast.needs
+
+    @property
+    def repeats(self) -> Hashable:
+        """That of the contrast."""
+        return self.contrast.repeats
 
     def advance(self) -> None:
         """Count one step of the warm-up."""

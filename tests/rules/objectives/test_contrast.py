@@ -337,6 +337,13 @@ def test_a_cross_of_one_arm_is_the_definition(steps, size):
     assert float(cross) == pytest.approx(float(whole), abs=ROUND_OFF)
 
 
+def test_a_cross_has_all_pairs_of_a_contrast_within_steps():
+    features, y = draw(4, 6, 5)
+    within = {"positives": "class_same_t", "negatives": "same_t_only"}
+    whole, cross = (contrastive_loss(features, y, 0.3, pairs=pairs, **within) for pairs in ("all", "cross"))
+    assert float(cross) == pytest.approx(float(whole), abs=ROUND_OFF)
+
+
 def test_a_cross_takes_a_share_of_the_similarities(monkeypatch):
     """T B (T + B) of (T B)^2, in pieces that are no larger than they may be."""
     features, y = draw(6, 50, 4)
