@@ -110,10 +110,11 @@ class Meter:
         self.extra = Cost()
         self.outside = Cost()  # of products outside of counted modules, in the forward direction
         self._seen = set[int]()
-        self._layers = {id(module) for module in counted(model).values()}
-        self._roots = [model, *([] if objective is None else beside(objective))]
-        self._counted = list(dict.fromkeys(m for root in self._roots for m in counted(root).values()))
-        self._watchers = [Watcher(root, self._found) for root in self._roots if functional and watched(root)]
+        roots = [model, *([] if objective is None else beside(objective))]
+        inside = [counted(root).values() for root in roots]
+        self._layers = set(map(id, inside[0]))
+        self._counted = list(dict.fromkeys(module for modules in inside for module in modules))
+        self._watchers = [Watcher(root, self._found) for root in roots if functional and watched(root)]
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Meter:

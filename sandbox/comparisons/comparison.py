@@ -11,7 +11,7 @@ from rules.fields import check_fields
 from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.condition import damage, require_names
-from sandbox.comparisons.linear import linear_baseline, made_of, scale_beside
+from sandbox.comparisons.linear import import_linear, linear_baseline, made_of, scale_beside
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint, folder_name
@@ -162,6 +162,8 @@ def compare(
     start_imports(executor, {folder: comparison})
     with folders.locked(folder):
         planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions, tuple(trackers), accept_changes)
+        if planned.jobs:
+            import_linear()  # while the workers' imports go on
         return planned.conclude(run_all(planned.jobs, where, progress or (lambda done, total: None), folder))
 
 
