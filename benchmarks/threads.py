@@ -65,7 +65,7 @@ def main() -> None:
     said = (
         "the machine was quiet."
         if min(free) >= QUIET
-        else "it was busy, so the ratios say what a second thread brings there, and not what it brings on two free cores."
+        else "it was busy, so the ratios say what a second thread brings there, and not on two free cores."
     )
     words = WORDS.format(cells=CELLS, steps=STEPS, rounds=ROUNDS, cores=cores(), said=said)
     body = table(("neuron", "one thread", "two threads", "faster by", "target", "free"), rows)

@@ -74,9 +74,9 @@ def told(threads: int, count: int, free: float) -> str:
     )
     best = max(1, math.floor(free + MARGIN))
     return (
-        f"torch computes with {threads} threads, and {found}: threads wait for each other at every operation, which can "
-        f"take ten times as long; torch.set_num_threads({best}), or start Python with OMP_NUM_THREADS={best}, or sandbox "
-        f"run with --threads {best}"
+        f"torch computes with {threads} threads, and {found}: threads wait for each other at every operation, which "
+        f"can take ten times as long; torch.set_num_threads({best}), or start Python with OMP_NUM_THREADS={best}, or "
+        f"sandbox run with --threads {best}"
     )
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
+from torch._compile import _disable_dynamo
 
 
 def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,7 +27,7 @@ def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     3
     """
     plain = inspect.unwrap(function)
-    guarded = torch._disable_dynamo(plain)
+    guarded = _disable_dynamo(plain)
 
     @functools.wraps(plain)
     def called(*args: Any, **keywords: Any) -> Any:

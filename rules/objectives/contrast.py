@@ -76,9 +76,9 @@ class Contrast:
         gather: contrast with the features of all processes of `torch.distributed`, with batches of equal size, so that
             the mean of the losses over the processes is the loss of the whole batch. A `rules.Team` always does.
         chunk: entries of the similarity matrix held at once; larger ones are computed in pieces.
-        pairs: "all", the definition, which compares (T B)^2 pairs of features; or "cross", which compares an anchor with
-            the features of its own step and with those of its own column at other steps, T B (T + B) pairs: both P and
-            D keep these alone. That is another loss, not an estimate of the first. Positives of a class at other steps
+        pairs: "all", the definition, which compares (T B)^2 pairs of features; or "cross", which compares an anchor
+            with the features of its own step and with those of its own column at other steps, T B (T + B) pairs: both
+            P and D keep these alone. That is another loss, not an estimate of the first. Positives of a class at other steps
             are left out, except the sample itself; negatives come from one step; and as fewer features compete, the
             loss is smaller.
 

@@ -17,7 +17,6 @@ from sandbox.runs.folder import PATIENCE
 from sandbox.runs.run import run
 from sandbox.tasks import TASKS
 
-
 KERNELS = ("numba", "sympy", "sandbox.kernels.sequence", "sandbox.kernels.launch.compiled")  # sequences need them
 
 

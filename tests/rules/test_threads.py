@@ -82,7 +82,9 @@ def test_a_container_may_use_fewer_cores_than_there_are(machine, text, count):
 def test_the_use_is_that_of_the_cores_that_count(monkeypatch, tmp_path):
     """User, nice, system, interrupts and what a host takes, in ticks; idle time and that of other cores not."""
     stat = tmp_path / "stat"
-    stat.write_text(HEAD + "cpu0 1 2 3 100 100 4 5 6 7 8\ncpu1 900 0 0 0 0 0 0 0 0 0\ncpu12 10 0 0 0 0 0 0 0 0 0\nintr 5\n")
+    stat.write_text(
+        HEAD + "cpu0 1 2 3 100 100 4 5 6 7 8\ncpu1 900 0 0 0 0 0 0 0 0 0\ncpu12 10 0 0 0 0 0 0 0 0 0\nintr 5\n"
+    )
     monkeypatch.setattr(threads, "STAT", stat)
     monkeypatch.setattr(threads.os, "sysconf", lambda name: 100)
     assert busy({0}) == pytest.approx(0.21)

@@ -168,7 +168,7 @@ class MemristorOptimizer(Eager, Tissue):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a bit-exact continuation needs, the constants of every cell and the generator included."""
-        kept = super().state_dict()
+        kept: dict[str, Any] = super().state_dict()
         kept["memristor"] = {
             "settings": self._settings(),
             "generator": self._generator().get_state(),
