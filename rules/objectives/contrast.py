@@ -78,9 +78,9 @@ class Contrast:
         chunk: entries of the similarity matrix held at once; larger ones are computed in pieces.
         pairs: "all", the definition, which compares (T B)^2 pairs of features; or "cross", which compares an anchor
             with the features of its own step and with those of its own column at other steps, T B (T + B) pairs: both
-            P and D keep these alone. That is another loss, not an estimate of the first. Positives of a class at other steps
-            are left out, except the sample itself; negatives come from one step; and as fewer features compete, the
-            loss is smaller.
+            P and D keep these alone. That is another loss, not an estimate of the first. Positives of a class at other
+            steps are left out, except the sample itself; negatives come from one step; and as fewer features compete,
+            the loss is smaller.
 
     Raises:
         ValueError: for a temperature or another number that is not positive, and for an unknown name.
