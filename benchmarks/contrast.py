@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from sandbox.networks.models import convolutional
 
 HERE = Path(__file__).parent
 BATCH, STEPS, WIDTH, TEMPERATURE = 128, 4, 128, 0.07
+MANY = 25  # steps
 PROCESSES = 3  # a process keeps the memory layout that it happened to get
 
 
@@ -57,9 +59,9 @@ def measure_steps() -> list[tuple[float, float, float]]:
     return [(columns[0], columns[k], ratios[k - 1]) for k in (1, 2)]
 
 
-def features() -> tuple[Tensor, Tensor]:
+def features(steps: int = STEPS) -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(0)
-    x = torch.randn(STEPS, BATCH, WIDTH, generator=rng)
+    x = torch.randn(steps, BATCH, WIDTH, generator=rng)
     return x.requires_grad_(), torch.randint(10, (BATCH,), generator=rng)
 
 
@@ -87,8 +89,8 @@ def supcon(x: Tensor, y: Tensor) -> Tensor:
     return -((mask * log_prob).sum(1) / mask.sum(1)).mean()
 
 
-def with_gradient(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], object]:
-    x, y = features()
+def with_gradient(loss: Callable[[Tensor, Tensor], Tensor], steps: int = STEPS) -> Callable[[], object]:
+    x, y = features(steps)
 
     def one() -> Tensor:
         (gradient,) = torch.autograd.grad(loss(x, y), x)
@@ -116,7 +118,11 @@ def losses() -> list[tuple[str, str, str, str, str]]:
             "<= 1.00",
         )
     )
-    return rows
+    sides = (partial(contrastive_loss, temperature=TEMPERATURE, pairs=pairs) for pairs in ("all", "cross"))
+    whole, cross, ratio = paired(*(with_gradient(side, MANY) for side in sides), rounds=9)
+    shape = f"B = {BATCH}, T = {MANY}, D = {WIDTH}"
+    times = (f"{whole * 1e3:.0f} ms", f"{cross * 1e3:.1f} ms", f"{ratio:.3f}", "")
+    return [*rows, (f'loss and gradient, {shape}: all pairs, and ours with pairs="cross"', *times)]
 
 
 WORDS = """\

@@ -150,6 +150,8 @@ def main() -> None:
         "jobs.py",
         "training_step.py",
         "first_result.py",
+        "start.py",
+        "threads.py",
         "plots.py",
     ):
         subprocess.run([sys.executable, str(HERE / other)], check=True)

@@ -204,6 +204,14 @@ class Objective(ABC):
         """Return a new measure of the answers: by default the accuracy, where truths are classes, otherwise nothing."""
         return Accuracy()
 
+    def reported(self, run: Run, batch: Batch) -> Tensor:
+        """Return the loss that an evaluation reports, a scalar: by default the one that is learned from.
+
+        An objective whose loss costs more than the pass, such as one that compares all samples with each other, reports
+        a part that does not, and says so.
+        """
+        return self(run, batch)
+
     def module(self) -> nn.Module | None:
         """Return the module whose state is trained, saved and resumed; None for an objective without state."""
         return self if isinstance(self, nn.Module) else None

@@ -53,7 +53,7 @@ def evaluated(
         plain = run if views is batch else infer(batch, look)
         answers, truth = objective.answers(plain, batch)
         if len(truth):  # otherwise every label is left out, and there is no loss
-            loss += float(objective(run, views)) * len(truth)
+            loss += float(objective.reported(run, views)) * len(truth)
         latency.add(plain, batch)
         measure.add(answers, truth)
         seen, answered = seen + samples(batch), answered + len(truth)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from rules.contract import Cost, Objective
-from rules.optional import tallying
+from rules.optional import repeats, tallying
 from rules.products import Products, Watch, is_weight
 from rules.synapses import Product, counted, transposed
 
 # Whether a model or an objective has products outside of the modules that are counted, found in its first pass of each
 # kind, in training or evaluation, with or without gradient: only then torch's operators are watched in later ones.
 _FUNCTIONAL: WeakKeyDictionary[nn.Module, dict[tuple[bool, bool], bool]] = WeakKeyDictionary()
+
+# The products of a call of a module that says what they depend on (`rules.optional.Part.repeats`), by that, the kind of
+# the pass and the shapes of its input: they are counted again without being watched.
+_REPEATED: WeakKeyDictionary[nn.Module, dict[Hashable, tuple[Tally, ...]]] = WeakKeyDictionary()
+
+
+class Tally(NamedTuple):
+    """What counts of a product outside of modules."""
+
+    operations: int
+    incoming: int  # numbers that are not weights
+    outgoing: int
+    passed: int  # operands that an error goes to
+    weighed: bool  # whether a weight gets a gradient
 
 
 def pairs(module: Any, inputs: tuple[Any, ...], output: Any) -> int:
@@ -95,10 +110,11 @@ class Meter:
         self.extra = Cost()
         self.outside = Cost()  # of products outside of counted modules, in the forward direction
         self._seen = set[int]()
-        self._layers = {id(module) for module in counted(model).values()}
-        self._roots = [model, *([] if objective is None else beside(objective))]
-        self._counted = list(dict.fromkeys(m for root in self._roots for m in counted(root).values()))
-        self._watchers = [Watcher(root, self._found) for root in self._roots if functional and watched(root)]
+        roots = [model, *([] if objective is None else beside(objective))]
+        inside = [counted(root).values() for root in roots]
+        self._layers = set(map(id, inside[0]))
+        self._counted = list(dict.fromkeys(module for modules in inside for module in modules))
+        self._watchers = [Watcher(root, self._found) for root in roots if functional and watched(root)]
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Meter:
@@ -133,27 +149,20 @@ class Meter:
         passed = sum(each.requires_grad for each in given)
         operations, incoming = pairs(module, inputs, output), sum(each.numel() for each in given)
         if isinstance(module, nn.RNNBase):
-            self._tally(
-                operations, incoming, made, bool(passed), weighed, inner_errors(module, inputs, made, passed > 0)
-            )
+            errors = inner_errors(module, inputs, made, passed > 0)
+            self._tally(operations, incoming, made.numel(), bool(passed), weighed, errors)
         else:
-            self._tally(operations, incoming, made, passed, weighed)
+            self._tally(operations, incoming, made.numel(), passed, weighed)
 
-    def _found(self, products: Products, out: Tensor) -> None:
+    def _found(self, found: Tally) -> None:
         """Count an operator outside of modules."""
-        weights = [operand for operand in products.operands if is_weight(operand)]
-        signals = [operand for operand in products.operands if not is_weight(operand)]
-        passed = sum(operand.requires_grad for operand in signals)
-        weighed = any(operand.requires_grad for operand in weights)
-        incoming = sum(each.numel() for each in signals)
-        self.outside += forward_cost(products.pairs, incoming, out.numel())
-        self._tally(products.pairs, incoming, out, passed, weighed)
+        self.outside += forward_cost(found.operations, found.incoming, found.outgoing)
+        self._tally(*found)
 
     def _tally(
-        self, operations: int, incoming: int, made: Tensor, passed: int, weighed: bool, errors: int | None = None
+        self, operations: int, incoming: int, outgoing: int, passed: int, weighed: bool, errors: int | None = None
     ) -> None:
         """Count a product; errors take as many operations as the product for each input that they go to."""
-        outgoing = made.numel()
         self.operations += operations
         self.conversions = [self.conversions[0] + incoming, self.conversions[1] + outgoing]
         if (passed or weighed) and torch._C._current_graph_task_id() == -1:  # not where a pass is computed again
@@ -181,11 +190,13 @@ class Meter:
 class Watcher:
     """Watches torch's operators inside the calls of a module and its parts, but not inside those that are counted."""
 
-    def __init__(self, root: nn.Module, report: Callable[[Products, Tensor], None]) -> None:
+    def __init__(self, root: nn.Module, report: Callable[[Tally], None]) -> None:
         self.root, self.report = root, report
         self.kind = kind_of(root)
         self.depth, self.calls, self.found = 0, 0, False
         self.watch = Watch(self._noted)
+        self.key: Hashable = None  # of the call, where its products are known or to be remembered
+        self.seen: list[Tally] | None = None  # of the call; None where it is not watched
 
     def hooks(self) -> list[RemovableHandle]:
         """Register hooks on every part and return their handles."""
@@ -201,7 +212,7 @@ class Watcher:
         """Stop watching inside a call that was broken off: hooks behind it do not follow a KeyboardInterrupt."""
         if self.depth:
             self.depth = self.watch.muted = 0
-            self.watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._end()
 
     def remember(self) -> None:
         """Keep whether there was anything to watch, if the module was called."""
@@ -211,7 +222,7 @@ class Watcher:
     def _enter(self, silent: bool, module: nn.Module, inputs: Any) -> None:
         if self.depth == 0:
             self.calls += 1
-            self.watch.__enter__()  # type: ignore[no-untyped-call]
+            self._begin(inputs)
         self.depth += 1
         self.watch.muted += silent
 
@@ -219,11 +230,48 @@ class Watcher:
         self.depth -= 1
         self.watch.muted -= silent
         if self.depth == 0:
+            if self.key is not None and self.seen is not None and output is not None:  # None: the call has raised
+                _REPEATED.setdefault(self.root, {})[self.key] = tuple(self.seen)
+            self._end()
+
+    def _begin(self, inputs: Any) -> None:
+        """Count the products of a call that are known, or begin to watch them."""
+        said = repeats(self.root)
+        self.key = None if said is None else (said, self.kind, signature(inputs))
+        known = None if self.key is None else _REPEATED.get(self.root, {}).get(self.key)
+        if known is None:
+            self.seen = []
+            self.watch.__enter__()  # type: ignore[no-untyped-call]
+            return
+        for tally in known:
+            self.found = True
+            self.report(tally)
+
+    def _end(self) -> None:
+        if self.seen is not None:
+            self.seen = None
             self.watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def _noted(self, products: Products, out: Tensor) -> None:
+        tally = tally_of(products, out)
+        assert self.seen is not None
+        self.seen.append(tally)
         self.found = True
-        self.report(products, out)
+        self.report(tally)
+
+
+def tally_of(products: Products, out: Tensor) -> Tally:
+    """Return what counts of the products of an operator."""
+    weights = [operand for operand in products.operands if is_weight(operand)]
+    signals = [operand for operand in products.operands if not is_weight(operand)]
+    passed = sum(operand.requires_grad for operand in signals)
+    weighed = any(operand.requires_grad for operand in weights)
+    return Tally(products.pairs, sum(each.numel() for each in signals), out.numel(), passed, weighed)
+
+
+def signature(inputs: Any) -> Hashable:
+    """Return the shapes of the tensors in nested containers, and which of them an error goes to."""
+    return tuple((leaf.shape, leaf.requires_grad) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor))
 
 
 def kind_of(root: nn.Module) -> tuple[bool, bool]:

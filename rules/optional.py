@@ -6,7 +6,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | object | attribute | if it is missing |
 | --- | --- | --- |
 | model | `offers`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
-| module | `puts_out_bits`, `turned_inside`, `only_weighs`, `run`, `pairs` | see `Part` |
+| module | `puts_out_bits`, `turned_inside`, `only_weighs`, `run`, `pairs`, `repeats` | see `Part` |
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | its `cells` | `recurrent`, `rest`, `advance`, `unpacked`, `packed` | online rules refuse it; see `Cells` |
@@ -22,7 +22,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, TypeVar, cast
@@ -65,6 +65,7 @@ class Part(Protocol):
     puts_out_bits: bool  # zeros and ones through rules.Surrogate; False by default
     turned_inside: bool  # weights inside see the batch first, [B, T, ...]; False by default
     only_weighs: ClassVar[bool]  # in the class with `forward`: that is W x + b, no more; True for torch's own synapses
+    repeats: Hashable  # all that its products depend on beside the shapes of its input; None by default: anything
 
     def pairs(self, inputs: tuple[Any, ...], output: Any) -> int:
         """Return the multiply-accumulates of a call; by default those of `nn.Linear`, convolutions and `nn.RNN`."""
@@ -341,6 +342,12 @@ def space_said(recipe: Any) -> Mapping[str, Any] | None:
     """Return the search space that a recipe declares; None if there is none."""
     said: Mapping[str, Any] | None = getattr(recipe, "space", None)
     return said
+
+
+def repeats(module: nn.Module) -> Hashable:
+    """Return what the products of a module depend on beside the shapes of its input; None for anything."""
+    found: Hashable = getattr(module, "repeats", None)
+    return found
 
 
 def tallying(hook: Hook) -> Hook:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rules.uncompiled import uncompiled
+
 aten: Any = torch.ops.aten
 
 
@@ -75,6 +77,11 @@ class Watch(TorchDispatchMode):
         self.report = report
         self.muted = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # `uncompiled` does it, and torch would import the compiler for it
+
+    @uncompiled
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = operator(*args, **(kwargs or {}))
         formula = None if self.muted else FORMULAS.get(operator.overloadpacket)

@@ -39,6 +39,7 @@ from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
 from rules.state import from_plain, to_plain
 from rules.team import ALONE, Team
+from rules.threads import CROWDING
 from rules.untouched import untouched
 from rules.updates import Updates
 from rules.windows import continued, joined, require_alone, windows
@@ -73,7 +74,8 @@ class Trainer:
     plasticity. An objective with parameters of its own is copied, and the copy, `trainer.rule.objective`, learns with
     the model. Every so many steps the trainer checks the health of the model (`rules.Health`), warns of new findings,
     and counts how many operations are done on zeros (`rules.diagnostics.work`). In the first step it measures memory
-    (`rules.diagnostics.footprint`).
+    (`rules.diagnostics.footprint`). Once in a process it warns if torch has more threads than cores are free
+    (`rules.threads`).
 
     Every random draw follows the seed, each purpose with a stream of its own. While the trainer works, torch's, NumPy's
     and Python's global generators are its own too, so that `nn.Dropout` and augmentation repeat; between steps they are
@@ -215,6 +217,8 @@ class Trainer:
     def step(self, batch: Any) -> StepInfo:
         """Learn from one batch: `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes."""
         self.begin(batch)
+        if next(self.model.parameters()).device.type == "cpu":
+            CROWDING.watch()
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
         if due or not self.position:
             require_known(self.model, self.rule.credit, self.parameters)
@@ -296,6 +300,9 @@ class Trainer:
         self, loader: Iterable[Any], steps: Iterable[int] = (), inference: str | None = None
     ) -> dict[str, float]:
         """Return measures and mean loss over a loader, without learning and without using this trainer's generator.
+
+        The loss is what the objective reports: the one that is learned from, but for contrasts, which report their
+        cross-entropy alone.
 
         The measures are those of the objective: `accuracy` for classes, and `ties` where answers are; `r2` and `rmse`
         for numbers, `f1` and `exact_match` for several labels; none where an objective of the user's own has answers

@@ -33,7 +33,7 @@ HEAVY = {
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
     [
         *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
-        *("rules.steps", "rules.measures", "rules.following", "rules.brief"),
+        *("rules.steps", "rules.measures", "rules.following", "rules.brief", "rules.uncompiled", "rules.threads"),
     ],
     ["rules.draws", "rules.fields"],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from rules.metering import compiled
+from rules.uncompiled import uncompiled
 
 
 class Footprint(NamedTuple):
@@ -48,6 +49,11 @@ class Alive(TorchDispatchMode):
         self._waiting: set[int] = set()  # those of it that are still alive
         self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # `uncompiled` does it, and torch would import the compiler for it
+
+    @uncompiled
     def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         pass_ = torch._C._current_graph_task_id()  # -1 outside of backward passes
         if pass_ not in (-1, self._backward):

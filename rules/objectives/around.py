@@ -49,6 +49,10 @@ class Around(Objective):
         """Return the measure of the wrapped objective."""
         return self.inner.measure()
 
+    def reported(self, run: Run, batch: Batch) -> Tensor:
+        """Return the reported loss of the wrapped objective."""
+        return self.inner.reported(run, batch)
+
     def module(self) -> nn.Module | None:
         """Return the module of the wrapped objective."""
         return self.inner.module()

@@ -6,13 +6,13 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from rules.errors import unknown
+from rules.objectives.attraction import PAIRS, Features, Piece, Place
 from rules.processes import divided, gathered, in_team, processes, rank, summed
 from rules.steps import power_of_two, wide
 
@@ -21,14 +21,6 @@ ALONE = (
     "a balanced batch, more steps, or two views of each sample"
 )
 CHUNK = 1 << 17  # entries of the similarity matrix held at once: half a MiB in float32, so that they fit into a cache
-
-
-class Place(NamedTuple):
-    """Origin of each row of a list of features, all `[N]`."""
-
-    label: Tensor
-    step: Tensor
-    sample: Tensor  # views of one sample share a number
 
 
 def class_any_t(a: Place, b: Place) -> Tensor:
@@ -44,42 +36,6 @@ def same_sample_other_t(a: Place, b: Place) -> Tensor:
 def class_same_t(a: Place, b: Place) -> Tensor:
     """Return whether both are of the same class at the same step."""
     return (a.label == b.label) & (a.step == b.step)
-
-
-class Piece(NamedTuple):
-    """The losses of some anchors, and their slopes in the similarities."""
-
-    total: Tensor  # the sum of their losses
-    heard: Tensor  # number of anchors that have a positive
-    pull: Tensor  # [anchors, N] slope of the total in each similarity, for the anchor's gradient
-    pushed: Tensor  # [anchors, N] the same, for the partner's gradient
-
-
-class _Attraction(torch.autograd.Function):
-    """The sum over anchors, piece by piece; each piece's gradient is computed before its similarities are freed."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, anchors: Tensor, partners: Tensor, look: Callable[..., Piece], place: Place, own: Tensor, rows: int
-    ) -> tuple[Tensor, Tensor]:
-        of_anchors, of_partners = torch.empty_like(anchors), torch.zeros_like(partners)
-        total, count = anchors.new_zeros(()), own.new_zeros(())
-        for start in range(0, len(anchors), rows):
-            some = slice(start, start + rows)
-            piece = look(anchors[some], partners, place, own[some])
-            total, count = total + piece.total, count + piece.heard
-            if any(ctx.needs_input_grad):
-                of_anchors[some] = piece.pull @ partners
-                of_partners.addmm_(piece.pushed.T, anchors[some])
-        ctx.save_for_backward(of_anchors, of_partners)
-        ctx.mark_non_differentiable(count)
-        return total, count
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, error: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        of_anchors, of_partners = ctx.saved_tensors
-        return error * of_anchors, error * of_partners, None, None, None, None
 
 
 POSITIVES = {
@@ -116,10 +72,15 @@ class Contrast:
         time_weight: w, a function of the lag, or the time constant in steps of `exp(-|t - t'| / time_weight)`; None
             for equal weights.
         detach_time: treat features of other steps as constants: the same loss, but a different gradient.
-        log_normalised: divide by log N.
+        log_normalised: divide by log N, where an anchor is compared with N features, itself included.
         gather: contrast with the features of all processes of `torch.distributed`, with batches of equal size, so that
             the mean of the losses over the processes is the loss of the whole batch. A `rules.Team` always does.
         chunk: entries of the similarity matrix held at once; larger ones are computed in pieces.
+        pairs: "all", the definition, which compares (T B)^2 pairs of features; or "cross", which compares an anchor
+            with the features of its own step and with those of its own column at other steps, T B (T + B) pairs: both
+            P and D keep these alone. That is another loss, not an estimate of the first. Positives of a class at other
+            steps are left out, except the sample itself; negatives come from one step; and as fewer features compete,
+            the loss is smaller.
 
     Raises:
         ValueError: for a temperature or another number that is not positive, and for an unknown name.
@@ -138,6 +99,7 @@ class Contrast:
     log_normalised: bool = False
     gather: bool = False
     chunk: int = CHUNK
+    pairs: str = "all"
 
     def __post_init__(self) -> None:
         if not callable(self.temperature) and not 0 < self.temperature < math.inf:
@@ -148,7 +110,12 @@ class Contrast:
             raise ValueError(f"time_weight={self.time_weight}: give a positive time constant in steps, or None")
         if self.chunk < 1:
             raise ValueError(f"chunk={self.chunk}: give a number of entries, at least 1")
-        for kind, name, known in (("positives", self.positives, POSITIVES), ("negatives", self.negatives, NEGATIVES)):
+        choices = (
+            ("positives", self.positives, POSITIVES),
+            ("negatives", self.negatives, NEGATIVES),
+            ("pairs", self.pairs, PAIRS),
+        )
+        for kind, name, known in choices:
             if name not in known:
                 raise unknown(kind, name, known)
 
@@ -161,7 +128,7 @@ class Contrast:
 
     def heard(self, features: Tensor, labels: Tensor, samples: Tensor | None = None) -> tuple[Tensor, bool]:
         """Return the loss, and whether any anchor has a positive; without one the loss is 0 and so is its gradient."""
-        steps, size = _checked(features, labels)
+        size = _checked(features, labels)
         samples = torch.arange(size, device=features.device) if samples is None else samples
         anchors = partners = unit(features)
         first, division = 0, divided()
@@ -169,35 +136,29 @@ class Contrast:
         if gather:
             first = rank() * size if division is None else division.start * size // division.held
             partners, labels, samples = gathered(anchors, 1), gathered(labels), gathered(samples + first)
-        step = torch.arange(steps, device=features.device)
-        place = Place(labels.repeat(steps), step.repeat_interleave(len(labels)), samples.repeat(steps))
-        own = (step[:, None] * len(labels) + torch.arange(first, first + size, device=step.device)).flatten()
-        rows = max(1, self.chunk // len(place.label))
+        found = Features(anchors, partners, first, labels, samples)
         with torch.autocast(features.device.type, enabled=False):  # half precision is too coarse for similarities
-            total, count = _Attraction.apply(  # type: ignore[no-untyped-call]
-                anchors.flatten(0, 1), partners.flatten(0, 1), self._piece, place, own, rows
-            )
+            total, count, met = PAIRS[self.pairs](found, self._piece, self.chunk)
         if gather:  # so that the mean over processes, weighted by their samples, is the loss of the whole batch
             count = summed(count)
             count = count / processes() if division is None else count.double() * division.held / division.total
         if not count:
             return total * 0.0, False
         loss: Tensor = total / count
-        return loss / math.log(len(place.label)) if self.log_normalised else loss, True
+        return loss / math.log(met) if self.log_normalised else loss, True
 
-    def _piece(self, anchors: Tensor, partners: Tensor, place: Place, own: Tensor) -> Piece:
-        """Return losses and slopes of some anchors, which are the rows `own` of the partners."""
-        column, itself = Place(*(entry[own, None] for entry in place)), own[:, None]
+    def _piece(self, similarities: Tensor, column: Place, place: Place, itself: Tensor) -> Piece:
+        """Return losses and slopes of some anchors, from their similarities to others and to themselves."""
         positive = POSITIVES[self.positives](column, place).scatter_(1, itself, 0)  # [anchors, N]
-        weights = positive.to(anchors.dtype)
+        weights = positive.to(similarities.dtype)
         temperature: Any = self.temperature
         if callable(self.temperature) or self.gamma or self.time_weight is not None:
-            lag = (column.step - place.step).abs().to(anchors.dtype)
+            lag = (column.step - place.step).abs().to(similarities.dtype)
             temperature, weights = self._temperature(lag), weights * self._weight(lag)
         mass = weights.sum(1, keepdim=True)
         heard = mass > 0
         weights /= torch.where(heard, mass, 1)
-        logits = (anchors @ partners.T).div_(temperature)
+        logits = similarities.div_(temperature)
         never = torch.finfo(logits.dtype).min / 4  # not minus infinity, because that times a weight of 0 is NaN
         out = self._kept_out(column, place)
         if out is not None:
@@ -274,7 +235,7 @@ def unit(features: Tensor) -> Tensor:
     return features / torch.where(norm > 0, norm, 1)
 
 
-def _checked(features: Tensor, labels: Tensor) -> tuple[int, int]:
+def _checked(features: Tensor, labels: Tensor) -> int:
     if features.ndim != 3:
         raise ValueError(
             f"features have shape {tuple(features.shape)}; wanted [T, B, D], time first: for one step use "
@@ -284,4 +245,4 @@ def _checked(features: Tensor, labels: Tensor) -> tuple[int, int]:
         raise ValueError(
             f"labels have shape {tuple(labels.shape)}; wanted one number for each of {features.shape[1]} samples"
         )
-    return features.shape[0], features.shape[1]
+    return features.shape[1]

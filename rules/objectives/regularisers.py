@@ -177,6 +177,9 @@ class Sum(Objective):
     def measure(self) -> Measure:
         return self.terms[0].measure()
 
+    def reported(self, run: Run, batch: Batch) -> Tensor:
+        return torch.stack([term.reported(run, batch) for term in self.terms]).sum()
+
     def module(self) -> nn.Module | None:
         owned = [module for module in (term.module() for term in self.terms) if module is not None]
         return nn.ModuleList(owned) if owned else None

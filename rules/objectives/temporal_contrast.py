@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from rules.objectives.labels import LABELS, labels, require_whole_sequences
 from rules.objectives.projection import Projection
 from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.options import also_takes
+from rules.processes import divided, processes
 from rules.spikes.surrogate import current_pass
 from rules.views import VIEWS, View
 
@@ -36,7 +38,8 @@ class TemporalContrast(nn.Module, Objective):
 
     where `r[t]` are the features of step t, `[T, B, d]`, and g the projection head, which is trained, saved and resumed
     with this objective and does not affect the model's output. A batch without a positive pair, such as a last batch of
-    one sample, has no contrast, which a warning says once; an epoch without any is said when it ends.
+    one sample, has no contrast, which a warning says once; an epoch without any is said when it ends. An evaluation
+    reports L_CE alone: the contrast depends on the size of its batches, and takes longer than the passes.
 
     Args:
         weight: lambda, 1 by default.
@@ -101,6 +104,11 @@ class TemporalContrast(nn.Module, Objective):
         """`labels`, and what the feature is read from, unless the weight is 0."""
         return LABELS if self.weight == 0 else LABELS | READ_FROM[self.feature]
 
+    @property
+    def repeats(self) -> Hashable:
+        """What the products of a call depend on; None among processes that divide a batch."""
+        return (self.contrast, self.feature, self.weight == 0) if processes() == 1 and divided() is None else None
+
     def advance(self) -> None:
         """Count one step of the warm-up."""
         self.steps += 1
@@ -127,8 +135,13 @@ class TemporalContrast(nn.Module, Objective):
         self._count(heard)
         return fit + rise * self.weight * contrast
 
+    def reported(self, run: Run, batch: Batch) -> Tensor:
+        """Return the cross-entropy, without the contrast."""
+        require_whole_sequences(batch, self)
+        return self.ce(run, batch)
+
     def _count(self, heard: bool) -> None:
-        """Count a batch, and say once that one has no positive pair; evaluation neither counts nor says it."""
+        """Count a batch, and say once that one has no positive pair; a look, such as one at health, does neither."""
         around = current_pass()
         if around is not None and around.evaluating:
             return
@@ -176,6 +189,11 @@ class SiameseTemporalContrast(nn.Module, Objective):
         """The needs of the contrast."""
         return self.contrast.needs
 
+    @property
+    def repeats(self) -> Hashable:
+        """That of the contrast."""
+        return self.contrast.repeats
+
     def advance(self) -> None:
         """Count one step of the warm-up."""
         self.contrast.advance()
@@ -211,6 +229,10 @@ class SiameseTemporalContrast(nn.Module, Objective):
             raise ValueError(f"a run over {size} columns is not over two views; run the model on what `views` returned")
         loss: Tensor = self.contrast(run, batch, torch.arange(size // 2, device=run.output.device).repeat(2))
         return loss
+
+    def reported(self, run: Run, batch: Batch) -> Tensor:
+        """Return the cross-entropy over both views, without the contrast."""
+        return self.contrast.reported(run, batch)
 
 
 def still(batch: Batch) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rules.fields import at_least, check_fields
+from rules.plasticity import eager
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Adam:
             raise ValueError(f"betas={self.betas}: give two shares that are kept, each from 0 to below 1")
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
+        return eager.AdamW(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -70,4 +71,4 @@ class SGD:
             raise ValueError(f"momentum={self.momentum}: give the share that is kept, from 0 to below 1")
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return eager.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)

@@ -11,12 +11,13 @@ from rules.fields import check_fields
 from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.condition import damage, require_names
-from sandbox.comparisons.linear import linear_baseline, made_of, scale_beside
+from sandbox.comparisons.linear import import_linear, linear_baseline, made_of, scale_beside
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import made, sources
 from sandbox.executors.base import Executor, run_all
+from sandbox.executors.pool import begin_imports
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs import index
@@ -34,7 +35,7 @@ from sandbox.runs.finished import (
     with_marks,
 )
 from sandbox.runs.folder import load
-from sandbox.runs.job import Job
+from sandbox.runs.job import Job, imports
 from sandbox.runs.seal import write_sealed
 from sandbox.tasks.base import Dataset
 
@@ -158,9 +159,25 @@ def compare(
     check_names(comparison)
     made(trackers)
     files.require_inside(folder, run_folders(comparison, folder))
+    start_imports(executor, {folder: comparison})
     with folders.locked(folder):
         planned = plan(comparison, folder, data_dir, skip_unfit, mixed_revisions, tuple(trackers), accept_changes)
+        if planned.jobs:
+            import_linear()  # while the workers' imports go on
         return planned.conclude(run_all(planned.jobs, where, progress or (lambda done, total: None), folder))
+
+
+def start_imports(executor: str | Executor, plans: Mapping[Path, Comparison]) -> None:
+    """Let the processes of this machine import what the runs need while they are planned, if any are still to do."""
+    missing = [
+        each
+        for folder, comparison in plans.items()
+        for found in comparison.experiments().values()
+        for each in found
+        if not (folder / each.identity / "result.json").exists()
+    ]
+    if executor == "local" and missing:
+        begin_imports(name for each in missing for name in imports(each))
 
 
 def run_folders(comparison: Comparison, folder: Path) -> list[Path]:

@@ -12,7 +12,15 @@ from rules.errors import unknown
 from rules.fields import check_fields
 from sandbox import executors
 from sandbox.comparisons.admission import Unfit
-from sandbox.comparisons.comparison import Comparison, Progress, check_names, plan, run_folders, with_arrays
+from sandbox.comparisons.comparison import (
+    Comparison,
+    Progress,
+    check_names,
+    plan,
+    run_folders,
+    start_imports,
+    with_arrays,
+)
 from sandbox.comparisons.ranking import make_overall
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.reading import from_dict
@@ -126,6 +134,7 @@ def run_grid(
     for comparison in grid.comparisons:
         place = folder / comparison.identity
         files.require_inside(folder, [place, *run_folders(comparison, place)])
+    start_imports(executor, {folder / each.identity: each for each in grid.comparisons})
     with folders.locked(folder), ExitStack() as held:
         folders.write_config(folder, "grid", asdict(grid))
         planned, refused = [], []

@@ -108,6 +108,11 @@ def linear_baseline(data: Dataset) -> float | None:
     return 100 * float(model.score(x_test, y_test))
 
 
+def import_linear() -> None:
+    """Import what the linear model needs, before it is fitted, and with it most of what a table needs."""
+    _scaled(_logistic())
+
+
 def _rows(part: Samples) -> tuple[Any, Any]:
     """Return what a linear model sees of a split and its answers, as arrays with a row for each answer."""
     if isinstance(part, Split):

@@ -6,10 +6,11 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,6 +124,16 @@ class Pool:
         theirs.close()  # so that the end of the worker closes the pipe
         self._workers.append(Worker(process, ours, counter))
         return self._workers[-1]
+
+
+def begin_imports(modules: Iterable[str]) -> None:
+    """Start the process from which workers are forked; it imports these modules while the caller goes on.
+
+    A second call changes nothing, and neither does one on Windows, where workers import what they need.
+    """
+    if os.name != "nt":
+        multiprocessing.get_context("forkserver").set_forkserver_preload(sorted(set(modules)))
+        ensure_running()
 
 
 def _context(jobs: Sequence[Work]) -> Any:

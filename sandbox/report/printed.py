@@ -29,8 +29,10 @@ def png(figure: figures.Figure) -> bytes:
     """Draw a figure as PNG; equal figures give equal bytes."""
     file = io.BytesIO()
     drawn = RENDERERS[type(figure.content)](figure.content, plain(figure.title))
-    # Without its "Software" entry, which names the version of matplotlib, a file depends on the figure alone.
-    drawn.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    # By the canvas: `savefig` draws twice. Without its "Software" entry, which names the version of matplotlib, a file
+    # depends on the figure alone.
+    canvas: Any = drawn.canvas
+    canvas.print_png(file, metadata={"Software": None})
     return file.getvalue()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import sources
@@ -15,19 +15,36 @@ from sandbox.runs import index
 from sandbox.runs.book import RunFailed
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.run import run
+from sandbox.tasks import TASKS
+
+KERNELS = ("numba", "sympy", "sandbox.kernels.sequence", "sandbox.kernels.launch.compiled")  # sequences need them
+
+
+def imports(experiment: Experiment) -> tuple[str, ...]:
+    """Return the modules that a run imports, late ones included; those of a library that is not here are passed over.
+
+    >>> imports(Experiment(kernels="plain"))
+    ('sandbox.runs.run',)
+    """
+    task = TASKS.get(experiment.task.name)
+    kernels = () if experiment.kernels == "plain" else KERNELS
+    return ("sandbox.runs.run", *kernels, *(() if task is None else task.imports))
 
 
 @dataclass(frozen=True)
 class Job:
     """A run and its folder."""
 
-    preload: ClassVar[tuple[str, ...]] = ("sandbox.runs.run", "torch._dynamo")  # torch.optim imports the second late
-
     experiment: Experiment
     folder: Path
     data_dir: str | None = None
     track: tuple[str, ...] = ()  # names of trackers
     accept: bool = False  # whether to go on where code, data or kernels have changed
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """What this run imports."""
+        return imports(self.experiment)
 
     @property
     def alone(self) -> bool:

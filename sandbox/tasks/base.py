@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,8 +25,10 @@ class Task(ABC):
     the answer to the answer, both counted. It is 1 where the input of the moment is enough, and None where nobody has
     said. As much is needed where no later input says the same, as in `delayed_xor`. Where what tells the answer is
     spread over a sequence, as in recordings, later steps may be enough; such tasks say what a linear model makes of
-    these.
+    these. `imports` are the modules that `load` imports, which workers take over from the process that makes them.
     """
+
+    imports: ClassVar[tuple[str, ...]] = ()
 
     @property
     def memory(self) -> int | None:

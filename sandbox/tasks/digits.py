@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from rules.fields import check_fields
@@ -33,10 +36,22 @@ class Digits(StaticTask):
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Read the copy inside scikit-learn."""
-        from sklearn.datasets import load_digits
-
-        found = load_digits()
-        order = shuffled(len(found.target), seed=0)
-        x, y = torch.from_numpy(found.data)[order] / 16, torch.from_numpy(found.target)[order]
+        pixels, classes = images()
+        order = shuffled(len(classes), seed=0)
+        x, y = torch.from_numpy(pixels)[order] / 16, torch.from_numpy(classes)[order]
         x = x.view(-1, 1, 8, 8) if self.image else x
         return split_off(x, y, [1200, 200, 397], classes=10)
+
+
+def images() -> tuple[Any, Any]:
+    """Return pixels `[1797, 64]` and classes `[1797]`, without importing scikit-learn where its file is found."""
+    found = find_spec("sklearn")
+    for place in found.submodule_search_locations or () if found is not None else ():
+        path = Path(place, "datasets", "data", "digits.csv.gz")
+        if path.exists():
+            rows = np.loadtxt(path, delimiter=",")
+            return rows[:, :-1], rows[:, -1].astype(int)
+    from sklearn.datasets import load_digits
+
+    held = load_digits()
+    return held.data, held.target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ class MNIST1D(StaticTask):
 
     Reference: Greydanus & Kobak 2024 (arXiv 2011.14439).
     """
+
+    imports: ClassVar[tuple[str, ...]] = ("mnist1d.data",)
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Generate the data; no file is read."""

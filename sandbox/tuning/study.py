@@ -21,7 +21,7 @@ from sandbox.measures import score
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
 from sandbox.runs.folder import PATIENCE
-from sandbox.runs.job import Job
+from sandbox.runs.job import imports
 from sandbox.runs.preparing import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset
 from sandbox.tuning.storage import FILES, SQLITE, opened
@@ -36,7 +36,6 @@ TUNED = ("train", "validation")  # the splits that tuning looks at
 class Study:
     """The trials of one rule on one task: work for one process."""
 
-    preload: ClassVar[tuple[str, ...]] = Job.preload
     alone: ClassVar[bool] = True  # hundreds of trials: a process of its own costs nothing beside them
 
     name: str
@@ -49,6 +48,11 @@ class Study:
 
     def __post_init__(self) -> None:
         _ = self.space
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """What its trials import."""
+        return imports(self.experiment)
 
     @property
     def folder(self) -> Path:

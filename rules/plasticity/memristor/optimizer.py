@@ -13,13 +13,14 @@ from torch.optim.optimizer import ParamsT
 
 from rules.contract import Cost
 from rules.optional import Tissue
+from rules.plasticity.eager import Eager
 from rules.plasticity.memristor.device import Device, normal
 from rules.plasticity.memristor.pulses import rounded, train
 from rules.plasticity.memristor.reading import Glance, seen
 from rules.plasticity.memristor.stores import AccumulateAndCarry, WeightStore
 
 
-class MemristorOptimizer(torch.optim.Optimizer, Tissue):
+class MemristorOptimizer(Eager, Tissue):
     r"""Holds parameters in memristive devices and changes them by pulses.
 
     .. math::
@@ -167,7 +168,7 @@ class MemristorOptimizer(torch.optim.Optimizer, Tissue):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a bit-exact continuation needs, the constants of every cell and the generator included."""
-        kept = super().state_dict()
+        kept: dict[str, Any] = super().state_dict()
         kept["memristor"] = {
             "settings": self._settings(),
             "generator": self._generator().get_state(),

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rules.objectives.attraction import PAIRS, Features
 from rules.objectives.contrast import NEGATIVES, POSITIVES, Contrast, contrastive_loss, unit
 
 ROUND_OFF = 1e-10  # float64 over sums of a few hundred terms of order ten; measured 1e-14
@@ -30,6 +31,7 @@ def double_loop(
     detach_time=False,
     log_normalised=False,
     samples=None,
+    pairs="all",
 ):
     """The definition, one anchor, one positive and one competitor at a time."""
     steps, size, _ = features.shape
@@ -56,7 +58,7 @@ def double_loop(
 
     losses = []
     for a in places:
-        others = [q for q in places if q != a]
+        others = [q for q in places if q != a and (pairs == "all" or q[0] == a[0] or q[1] == a[1])]
         mine = [p for p in others if attracts(a, p)]
         if not mine:
             continue
@@ -70,7 +72,8 @@ def double_loop(
         top = sum(w * (logit(p) - bottom) for w, p in zip(weights, mine))
         losses.append(-top / sum(weights))
     loss = torch.stack(losses).mean()
-    return loss / math.log(len(places)) if log_normalised else loss
+    met = len(places) if pairs == "all" else steps + size - 1
+    return loss / math.log(met) if log_normalised else loss
 
 
 SWITCHES = st.fixed_dictionaries(
@@ -83,6 +86,7 @@ SWITCHES = st.fixed_dictionaries(
         "time_weight": st.sampled_from([None, 1.5]),
         "detach_time": st.booleans(),
         "log_normalised": st.booleans(),
+        "pairs": st.sampled_from(list(PAIRS)),
     }
 )
 
@@ -317,11 +321,59 @@ def test_zeros_and_subnormal_rows_have_no_direction_and_nan_stays():
         ({"chunk": 0}, "chunk=0"),
         ({"positives": "class_any"}, "unknown positives 'class_any'; nearest: 'class_any_t'"),
         ({"negatives": "same_t"}, "unknown negatives 'same_t'; nearest: 'same_t_only'"),
+        ({"pairs": "cros"}, "unknown pairs 'cros'; nearest: 'cross'"),
     ],
 )
 def test_bad_switches(options, message):
     with pytest.raises(ValueError, match=message):
         Contrast(**options)
+
+
+@pytest.mark.parametrize(("steps", "size"), [(1, 6), (5, 1)])
+def test_a_cross_of_one_arm_is_the_definition(steps, size):
+    """With one step, or one column, every pair is in the cross."""
+    features, y = draw(steps, size, 4, classes=2)
+    whole, cross = (contrastive_loss(features, y, 0.3, pairs=pairs) for pairs in ("all", "cross"))
+    assert float(cross) == pytest.approx(float(whole), abs=ROUND_OFF)
+
+
+def test_a_cross_has_all_pairs_of_a_contrast_within_steps():
+    features, y = draw(4, 6, 5)
+    within = {"positives": "class_same_t", "negatives": "same_t_only"}
+    whole, cross = (contrastive_loss(features, y, 0.3, pairs=pairs, **within) for pairs in ("all", "cross"))
+    assert float(cross) == pytest.approx(float(whole), abs=ROUND_OFF)
+
+
+def test_a_cross_takes_a_share_of_the_similarities(monkeypatch):
+    """T B (T + B) of (T B)^2, in pieces that are no larger than they may be."""
+    features, y = draw(6, 50, 4)
+    sizes = []
+    real = Contrast._piece
+
+    def counting(self, similarities, *places):
+        sizes.append(similarities.numel())
+        return real(self, similarities, *places)
+
+    monkeypatch.setattr(Contrast, "_piece", counting)
+    contrastive_loss(features, y, pairs="cross", chunk=6 * (6 + 50) * 4)
+    assert sum(sizes) == 6 * 50 * (6 + 50)
+    assert max(sizes) == 6 * (6 + 50) * 4
+
+
+@pytest.mark.parametrize("pairs", PAIRS)
+def test_processes_hold_shares_of_the_anchors(pairs):
+    """Those of columns 0 to 2 and those of 2 to 6, each beside all partners, add up to all; so do their gradients."""
+    features, y = draw(4, 6, 5)
+    partners, look = unit(features).requires_grad_(), Contrast(0.3, gamma=0.5)._piece
+
+    def share(first, last):
+        found = Features(partners[:, first:last], partners, first, y, torch.arange(6))
+        total, count, _ = PAIRS[pairs](found, look, 40)
+        return total, count, torch.autograd.grad(total, partners)[0]
+
+    whole, parts = share(0, 6), [share(0, 2), share(2, 6)]
+    for all_, *some in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(sum(some), all_, atol=ROUND_OFF, rtol=0)
 
 
 def test_bad_shapes():

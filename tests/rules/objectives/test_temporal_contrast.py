@@ -1,6 +1,7 @@
 """The objectives on top of the contrast: features, heads, warm-up, two views, and their place in a Trainer."""
 
 import copy
+import dataclasses
 import io
 import math
 
@@ -9,11 +10,12 @@ import torch
 from torch import nn
 
 import rules
+from rules import metering
 from rules.check import toy
 from rules.contract import Batch, MissingNeed, Run, Trace, own_parameters
 from rules.diagnostics.latency import Latency
 from rules.objectives import OBJECTIVES, Sum
-from rules.objectives.contrast import ALONE, unit
+from rules.objectives.contrast import ALONE, Contrast, unit
 from rules.objectives.projection import Projection
 from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.objectives.regularisers import RateL1
@@ -147,6 +149,47 @@ def test_evaluation_does_not_advance_the_warm_up():
     trainer = trained(rules.make("tcl", warmup=9), steps=2)
     trainer.evaluate([toy.batch(7)])
     assert int(trainer.rule.objective.steps) == 2
+
+
+@pytest.mark.parametrize("recipe", ["tcl", "stcl", "supcon_per_step"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_evaluation_reports_the_cross_entropy_and_makes_no_contrast(recipe, wrapped, monkeypatch):
+    """The accuracy is that of the same weights under cross-entropy alone, and so is the loss of one view."""
+    rule = rules.make(recipe, weight=2.0)
+    if wrapped:
+        rule = dataclasses.replace(rule, objective=Sum((rule.objective, RateL1(0.0))))
+    trainer = trained(rule)
+    plain = rules.Trainer(trainer.model, "tet")
+    monkeypatch.delattr(Contrast, "heard")
+    loader = [toy.batch(7), toy.batch(8)]
+    found, wanted = trainer.evaluate(loader), plain.evaluate(loader)
+    assert found["accuracy"] == wanted["accuracy"]
+    if recipe != "stcl":
+        losses = [float(TET()(trainer.model(batch.x), batch)) for batch in loader]
+        assert found["loss"] == pytest.approx(sum(losses) / 2, rel=1e-6)
+
+
+def test_the_products_of_a_contrast_are_watched_once_for_each_shape():
+    """Counts of later steps are those of the first; another size or another choice of pairs is watched anew."""
+    trainer = trained(rules.make("tcl"), steps=0)
+    objective, known = trainer.rule.objective, metering._REPEATED
+
+    def counts(batch):
+        return trainer.step(batch).cost
+
+    def watched(batch):
+        known.pop(objective, None)
+        return counts(batch)
+
+    half = toy.batch()._replace(x=toy.batch().x[:, ::2], y=toy.batch().y[::2])
+    for batch in (toy.batch(), half):
+        assert watched(batch) == counts(batch) == counts(batch)
+    assert len(known[objective]) == 1
+    fewer = counts(half).synaptic_operations
+    assert counts(toy.batch()).synaptic_operations > fewer
+    objective.contrast = dataclasses.replace(objective.contrast, pairs="cross")
+    assert counts(half).synaptic_operations < fewer
+    assert len(known[objective]) == 3
 
 
 def test_two_views_are_seen_side_by_side():

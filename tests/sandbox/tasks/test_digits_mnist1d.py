@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sandbox.tasks import TASKS
-from sandbox.tasks.digits import Digits
+from sandbox.tasks.digits import Digits, images
 from sandbox.tasks.mnist1d import MNIST1D
 
 
@@ -38,6 +38,19 @@ def test_digits_are_scikit_learns_each_once(digits):
     # exact: sixteenths and small integers are representable in float32
     assert sorted(ours.tolist()) == sorted(theirs.tolist())
     assert sizes(digits) == [1200, 200, 397]
+
+
+def test_digits_are_the_same_bits_with_and_without_scikit_learn(monkeypatch):
+    here = images()
+    assert [part.dtype for part in here] == [np.dtype(float), np.dtype(int)]
+    monkeypatch.setattr("sandbox.tasks.digits.find_spec", lambda name: None)
+    assert all(map(np.array_equal, here, images()))
+
+
+def test_loading_digits_imports_no_scikit_learn():
+    code = "import sys; from sandbox.tasks import TASKS; TASKS['digits']().load(); print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_mnist1d_is_the_packages_default_set(mnist1d):
