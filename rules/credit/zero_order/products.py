@@ -77,6 +77,7 @@ class Unchanged:
     Args:
         model: whose calls are kept.
         inputs: the tensors of the batch, which no pass changes.
+        modules: those of its modules that are looked at; all by default.
 
     >>> model, x = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 1)), torch.ones(1, 2)
     >>> products = Unchanged(model, [x])
@@ -88,8 +89,9 @@ class Unchanged:
     1.0
     """
 
-    def __init__(self, model: nn.Module, inputs: list[Tensor]) -> None:
-        self.modules = [] if compiled(model) else [module for module in model.modules() if only_weighs(module)]
+    def __init__(self, model: nn.Module, inputs: list[Tensor], modules: list[nn.Module] | None = None) -> None:
+        among = model.modules() if modules is None else modules
+        self.modules = [] if compiled(model) else [module for module in among if only_weighs(module)]
         self.memory = {leaf.untyped_storage().data_ptr() for leaf in inputs}
         self.known: dict[int, Product] = {}
         self.rows = dict.fromkeys(self.modules, 0)  # numbers that left each module in the noted pass

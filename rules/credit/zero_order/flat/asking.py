@@ -112,11 +112,16 @@ class Asking:
         """Return the cost so far, of all processes."""
         return whole(self.spent)
 
-    def weighing(self, draws: int, direction: str = "normal") -> Cost:
-        """Return the cost of directions of all weights, and of adding them up, each times its slope."""
-        numbers = draws * sum(p.numel() for p in self.parameters.values())
+    def weighing(self, draws: int, direction: str = "normal", sizes: tuple[int, int] | None = None) -> Cost:
+        """Return the cost of directions of all weights, and of adding them up, each times its slope.
+
+        `sizes` are the numbers that are drawn for a direction, and the multiplications to add it; by default one for
+        each weight.
+        """
+        every = sum(p.numel() for p in self.parameters.values())
+        numbers, operations = (draws * size for size in sizes or (every, every))
         drawn = {"gaussian_draws" if direction == "normal" else "random_bits": numbers}
-        return Cost(weight_operations=numbers, multiplications=numbers, **drawn)
+        return Cost(weight_operations=operations, multiplications=operations, **drawn)
 
 
 class Joined(nn.Module):
