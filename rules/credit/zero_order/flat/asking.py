@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
 from rules.credit.zero_order.layered.stages import tiled
+from rules.credit.zero_order.products import Unchanged
 from rules.credit.zero_order.sharing import generator, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
 from rules.forward import leaves, map_tensors, run_model
@@ -107,6 +110,11 @@ class Asking:
         else:
             once += self.outside
         self.spent += Cost(**{name: (copies or 1) * number for name, number in vars(once).items()})
+
+    def spare(self, products: Unchanged) -> None:
+        """Count the products that were not made again; call this once, behind the last pass."""
+        done = self.spent.layer_evaluations_done - math.floor(products.saved())
+        self.spent = replace(self.spent, layer_evaluations_done=done)
 
     def cost(self) -> Cost:
         """Return the cost so far, of all processes."""

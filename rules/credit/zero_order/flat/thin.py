@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -51,7 +50,6 @@ class Thin:
         self.kept: dict[str, Tensor] = {}
         self.added: dict[int, Tensor | tuple[Tensor, Tensor]] = {}  # by parameter, of the present direction
         self.products = Unchanged(asking.model, leaves(asking.views.x), self.layers)
-        self.noted = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Thin:
@@ -65,12 +63,9 @@ class Thin:
         for name, kept in self.kept.items():
             self.parameters[name].data.copy_(kept)
 
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Make one pass."""
-        with self.products.recalling() if self.noted else self.products.noting():
-            yield
-        self.noted = True
+    def passing(self) -> AbstractContextManager[None]:
+        """Return a context for one pass."""
+        return self.products.passing()
 
     def _add(self, layer: nn.Module, inputs: tuple[Any, ...], z: Tensor) -> Tensor:
         assert isinstance(layer, nn.Linear)
@@ -112,9 +107,7 @@ class Thin:
                     found[name].addmm_(z[0], z[1].T, alpha=factor / math.sqrt(self.rank))
                 else:
                     found[name].add_(z, alpha=factor)
-        spent = self.asking.spent
-        done = spent.layer_evaluations_done - math.floor(self.products.saved())
-        self.asking.spent = replace(spent, layer_evaluations_done=done)
+        self.asking.spare(self.products)
         return found
 
     @property
