@@ -151,13 +151,16 @@ STEPS = [  # rule, size, target
     ("layerwise_zo", MNIST, ""),
     ("sequential_local", MNIST, ""),
     ("spsa", MNIST, ""),
+    ("spsa, rank=1", MNIST, ""),
     ("evolution_strategy", MNIST, ""),
+    ("evolution_strategy, rank=1", MNIST, ""),
     ("forward_gradient", MNIST, "<= 25"),
     ("node_perturbation", YINYANG, "<= 8"),
     ("hzo", YINYANG, ""),
     ("layerwise_zo", YINYANG, ""),
     ("sequential_local", YINYANG, ""),
     ("spsa", YINYANG, ""),
+    ("spsa, rank=1", YINYANG, ""),
     ("evolution_strategy", YINYANG, ""),
     ("forward_gradient", YINYANG, ""),
     ("coordinate_wise", YINYANG, ""),
@@ -172,7 +175,8 @@ def crediting(size: tuple[int, ...], name: str) -> tuple[Callable[[], object], C
     x = 4 * torch.rand(steps, samples, inputs, generator=rng)
     batch = Batch(x, torch.randint(outputs, (samples,), generator=rng))
     model = build((inputs,), outputs, (hidden,), LIF(tau_mem=10.0), LeakyIntegrator(tau_mem=10.0))
-    rule = rules.make(name)
+    known, _, rank = name.partition(", rank=")
+    rule = rules.make(known, **({"rank": int(rank)} if rank else {}))
     state = rule.credit.init(model, rng)
     state = rule.credit.assign(model, rule.objective, batch, state, rng).state
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from rules.metering import compiled
 from rules.optional import declares_product, tallies
@@ -77,6 +78,8 @@ class Unchanged:
     Args:
         model: whose calls are kept.
         inputs: the tensors of the batch, which no pass changes.
+        modules: those of its modules that are looked at; all by default.
+        complete: returns what a call would give, from the module, its input and the product; by default the product.
 
     >>> model, x = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 1)), torch.ones(1, 2)
     >>> products = Unchanged(model, [x])
@@ -88,8 +91,17 @@ class Unchanged:
     1.0
     """
 
-    def __init__(self, model: nn.Module, inputs: list[Tensor]) -> None:
-        self.modules = [] if compiled(model) else [module for module in model.modules() if only_weighs(module)]
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: list[Tensor],
+        modules: Iterable[nn.Module] | None = None,
+        complete: Callable[[nn.Module, Tensor, Tensor], Tensor] = lambda module, x, z: z,
+    ) -> None:
+        among = model.modules() if modules is None else modules
+        self.modules = [] if compiled(model) else [module for module in among if only_weighs(module)]
+        self.complete = complete
+        self.noted = False
         self.memory = {leaf.untyped_storage().data_ptr() for leaf in inputs}
         self.known: dict[int, Product] = {}
         self.rows = dict.fromkeys(self.modules, 0)  # numbers that left each module in the noted pass
@@ -102,10 +114,11 @@ class Unchanged:
 
         def note(module: nn.Module, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
             number, z = next(calls), forward(*inputs, **named)
-            if len(inputs) == 1 and not named and all(plain(part) for part in (*inputs, z)):
+            if len(inputs) == 1 and not named and constant(inputs[0]) and plain(z):
                 (x,) = inputs
                 given = x.untyped_storage().data_ptr() in self.memory
-                self.known[number] = Product(module, x, x._version, z.clone(), given)
+                kept = forward_ad.unpack_dual(z).primal.clone()
+                self.known[number] = Product(module, x, x._version, kept, given)
                 self.rows[module] += z.numel()
             return z
 
@@ -121,15 +134,22 @@ class Unchanged:
             number = next(calls)
             known = self.known.get(number)
             if known is not None:
-                fits = known.module is module and len(inputs) == 1 and not named and plain(inputs[0])
+                fits = known.module is module and len(inputs) == 1 and not named and constant(inputs[0])
                 if fits and known.holds_for(inputs[0]):
                     self.spared[module] += known.z.numel()
-                    return known.z.clone()
+                    return self.complete(module, inputs[0], known.z.clone())
                 del self.known[number]
             return forward(*inputs, **named)
 
         with self._answered(recall):
             yield
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Note the products of the first pass, and give them in the later ones."""
+        with self.recalling() if self.noted else self.noting():
+            yield
+        self.noted = True
 
     def saved(self) -> Fraction:
         """Return how many layer evaluations were saved; a part of a layer's calls is a part of an evaluation."""
@@ -151,3 +171,8 @@ class Unchanged:
 def plain(value: Any) -> bool:
     """Return whether this is an ordinary tensor in memory, whose changes torch counts."""
     return type(value) is Tensor and value.layout is torch.strided and not value.is_inference()
+
+
+def constant(value: Any) -> bool:
+    """Return whether this is such a tensor without a direction of forward mode."""
+    return plain(value) and forward_ad.unpack_dual(value).tangent is None

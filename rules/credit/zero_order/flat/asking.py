@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
 from rules.credit.zero_order.layered.stages import tiled
+from rules.credit.zero_order.products import Unchanged
 from rules.credit.zero_order.sharing import generator, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
 from rules.forward import leaves, map_tensors, run_model
@@ -108,15 +111,25 @@ class Asking:
             once += self.outside
         self.spent += Cost(**{name: (copies or 1) * number for name, number in vars(once).items()})
 
+    def spare(self, products: Unchanged) -> None:
+        """Count the products that were not made again; call this once, behind the last pass."""
+        done = self.spent.layer_evaluations_done - math.floor(products.saved())
+        self.spent = replace(self.spent, layer_evaluations_done=done)
+
     def cost(self) -> Cost:
         """Return the cost so far, of all processes."""
         return whole(self.spent)
 
-    def weighing(self, draws: int, direction: str = "normal") -> Cost:
-        """Return the cost of directions of all weights, and of adding them up, each times its slope."""
-        numbers = draws * sum(p.numel() for p in self.parameters.values())
+    def weighing(self, draws: int, direction: str = "normal", sizes: tuple[int, int] | None = None) -> Cost:
+        """Return the cost of directions of all weights, and of adding them up, each times its slope.
+
+        `sizes` are the numbers that are drawn for a direction, and the multiplications to add it; by default one for
+        each weight.
+        """
+        every = sum(p.numel() for p in self.parameters.values())
+        numbers, operations = (draws * size for size in sizes or (every, every))
         drawn = {"gaussian_draws" if direction == "normal" else "random_bits": numbers}
-        return Cost(weight_operations=numbers, multiplications=numbers, **drawn)
+        return Cost(weight_operations=operations, multiplications=operations, **drawn)
 
 
 class Joined(nn.Module):

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from rules.contract import Batch, Continues, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.draws import normal_like
 from rules.credit.zero_order.flat.asking import Asking
-from rules.credit.zero_order.flat.moving import Moved, require_number, require_visible
+from rules.credit.zero_order.flat.moving import require_number, require_rank, require_visible
+from rules.credit.zero_order.flat.thin import moving
+from rules.credit.zero_order.outer import require_outer_products
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.errors import unknown
 from rules.fields import check_fields
+from rules.optional import plain
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class EvolutionStrategy(CreditRule):
         sigma: size of the perturbations, in units of the weights.
         antithetic: use pairs of z and -z.
         shaping: "rank" or "none".
+        rank: of directions, as in `SPSA`; they are not Gaussian then, and g is the gradient to O(sigma^2). None, by
+            default, for directions of whole matrices.
 
     Raises:
         ValueError: for a population below 2, or odd with pairs, a sigma that is not above 0 or vanishes beside a
@@ -53,6 +58,7 @@ class EvolutionStrategy(CreditRule):
     sigma: float = 0.02
     antithetic: bool = True
     shaping: Literal["rank", "none"] = "rank"
+    rank: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset()
     continues: ClassVar[Continues] = "pass"
@@ -71,6 +77,12 @@ class EvolutionStrategy(CreditRule):
         require_number("sigma", self.sigma)
         if self.shaping not in ("rank", "none"):
             raise unknown("shaping", self.shaping, ("rank", "none"))
+        require_rank(self.rank)
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """With a rank, compare outer products with autograd: a weight that is used elsewhere would not move there."""
+        if self.rank is not None:
+            require_outer_products(self, model, batch)
 
     @property
     def claim(self) -> Literal["unbiased", "descent"]:  # type: ignore[override]  # ranks have no scale
@@ -78,26 +90,28 @@ class EvolutionStrategy(CreditRule):
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the direction for every trainable parameter, from losses only."""
-        asking = Asking(self, model, objective, batch, rng)
+        asking = Asking(self, model if self.rank is None else plain(model), objective, batch, rng)
         require_visible("sigma", self.sigma, asking.parameters)
         signs = (1.0, -1.0) if self.antithetic else (1.0,)
         numbers = seeds(self.population // len(signs), rng)
-        with Moved(asking.parameters, normal_like) as moved:
+        with moving(asking, normal_like, self.rank) as moved:
 
             def member(k: int, sign: float) -> float:
                 moved.to(numbers[k], sign * self.sigma)
-                return asking.loss()
+                with moved.passing():
+                    return asking.loss()
 
             def measure(mine: range) -> Tensor:
                 return torch.tensor([[member(k, sign) for sign in signs] for k in mine], dtype=torch.float64)
 
             losses = shared(len(numbers), len(signs), measure, f"sigma={self.sigma:g}")  # [n/2, 2] or [n, 1]
         factors = self.worth(losses) @ torch.tensor(signs, dtype=torch.float64)
+        grads = moved.become(numbers, factors / (self.population * self.sigma))
         return Credit(
-            grads=moved.become(numbers, factors / (self.population * self.sigma)),
+            grads=grads,
             state=state,
             loss=float(losses.mean()),
-            cost=asking.cost() + asking.weighing(len(numbers)),
+            cost=asking.cost() + asking.weighing(len(numbers), "normal", moved.sizes),
             info={"probes": float(self.population)},
         )
 

@@ -14,11 +14,12 @@ from torch.autograd import forward_ad
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, MissingNeed, Objective, OverProcesses, Run
 from rules.credit.zero_order.flat.asking import Asking, Joined
 from rules.credit.zero_order.flat.moving import DIRECTIONS, require_draws
-from rules.credit.zero_order.flat.tangents import Tangents, spiking, tangent
+from rules.credit.zero_order.flat.tangents import Tangents, spiking, tangent, with_direction
+from rules.credit.zero_order.products import Unchanged
 from rules.credit.zero_order.sharing import generator, seeds, shared, whole
 from rules.errors import unknown
 from rules.fields import check_fields
-from rules.forward import map_tensors
+from rules.forward import leaves, map_tensors
 from rules.optional import offers
 
 
@@ -33,9 +34,9 @@ class ForwardGradient(CreditRule):
     model, no stored activity and no step size. The mean of g is the gradient, and their cosine follows the law of
     `SPSA`. Spikes propagate the direction by their surrogate's derivative; the reset is detached, as in `BPTT()`.
 
-    Takes n forward passes. The cost adds, for each layer evaluation, one more for the direction of its weights and one
-    more if its input has a direction too. The carry is that of the model. Processes divide the draws as in `SPSA`, and
-    exchange only seeds and slopes.
+    Takes n forward passes, in which the product of the input and the first weights is made once. The cost adds, for
+    each layer evaluation, one more for the direction of its weights and one more if its input has a direction too. The
+    carry is that of the model. Processes divide the draws as in `SPSA`, and exchange only seeds and slopes.
 
     Args:
         draws: n.
@@ -75,6 +76,8 @@ class ForwardGradient(CreditRule):
         asking = Asking(self, model, objective, batch, rng)
         joined = Joined(model, objective.module())
         numbers = seeds(self.draws, rng)
+        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        products = Unchanged(model, leaves(asking.views.x), linear, with_direction)
         passes: list[tuple[Any, Cost]] = []  # of each pass, the carry and the cost of its directions
 
         def directions(k: int) -> dict[str, Tensor]:
@@ -83,7 +86,7 @@ class ForwardGradient(CreditRule):
 
         def slope(k: int) -> list[float]:
             along = directions(k)
-            with torch.no_grad(), forward_ad.dual_level(), Tangents(model) as tangents:
+            with torch.no_grad(), forward_ad.dual_level(), products.passing(), Tangents(model) as tangents:
                 dual = {name: forward_ad.make_dual(p.detach(), along[name]) for name, p in learned.items()}
                 run = joined.replacing(dual, lambda: asking.run(spiking(generator(asking.noise))))
                 passes.append((map_tensors(Tensor.detach, run.carry), tangents.cost()))
@@ -94,6 +97,7 @@ class ForwardGradient(CreditRule):
             found = shared(
                 self.draws, 2, lambda mine: torch.tensor([slope(k) for k in mine], dtype=torch.float64), "the weights"
             )  # [draws, 2]
+        asking.spare(products)
         grads = {name: torch.zeros_like(p) for name, p in asking.parameters.items()}
         for k, factor in enumerate((found[:, 0] / self.draws).tolist()):
             for name, z in directions(k).items():

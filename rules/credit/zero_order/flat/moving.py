@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
 import torch
@@ -42,6 +43,10 @@ class Moved:
         for name, p in self.parameters.items():
             p.data.copy_(self.kept[name])
 
+    def passing(self) -> AbstractContextManager[None]:
+        """Return a context for one pass."""
+        return nullcontext()
+
     def to(self, seed: int, step: float) -> None:
         """Set the weights to their original values plus `step` times the direction of a seed."""
         for name, z in self.directions(seed):
@@ -51,6 +56,11 @@ class Moved:
         """Yield the direction of a seed, one parameter at a time."""
         rng = generator(seed)
         return ((name, self.draw(kept, rng)) for name, kept in self.kept.items())
+
+    @property
+    def sizes(self) -> tuple[int, int] | None:
+        """How many numbers a direction has, and multiplications to add it; None for one for each weight."""
+        return None
 
     def become(self, numbers: Sequence[int], factors: Tensor) -> dict[str, Tensor]:
         """Return `sum_k factors[k] z_k` over the directions of these seeds, in the memory of the stored weights."""
@@ -78,6 +88,12 @@ def require_number(name: str, value: float) -> None:
     """Raise ValueError for a step that is not above 0."""
     if not value > 0:
         raise ValueError(f"{name}={value}: give a number above 0")
+
+
+def require_rank(rank: int | None) -> None:
+    """Raise ValueError for a rank below one."""
+    if rank is not None and rank < 1:
+        raise ValueError(f"rank={rank}: give a whole number, at least 1, or None for directions of whole matrices")
 
 
 def require_draws(name: str, value: int) -> None:

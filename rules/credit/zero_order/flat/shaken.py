@@ -8,9 +8,7 @@ passes draw random numbers, continue from a carry or are changed by somebody's h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -54,8 +52,7 @@ class Shaken:
             found = torch.cat([self.judged([run]) for run in (self.nodes.clean, *runs)])
         else:
             found = self.judged([self.nodes.clean, *runs])
-        spent, saved = self.asking.spent, math.floor(self.nodes.products.saved())
-        self.asking.spent = replace(spent, layer_evaluations_done=spent.layer_evaluations_done - saved)
+        self.asking.spare(self.nodes.products)
         return found
 
     def judged(self, runs: Sequence[Run]) -> Tensor:

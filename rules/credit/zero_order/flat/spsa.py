@@ -10,10 +10,13 @@ from torch import nn
 
 from rules.contract import Batch, Claim, Continues, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.flat.asking import Asking
-from rules.credit.zero_order.flat.moving import DIRECTIONS, Moved, require_draws, require_number, require_visible
+from rules.credit.zero_order.flat.moving import DIRECTIONS, require_draws, require_number, require_rank, require_visible
+from rules.credit.zero_order.flat.thin import moving
+from rules.credit.zero_order.outer import require_outer_products
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.errors import unknown
 from rules.fields import check_fields
+from rules.optional import plain
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class SPSA(CreditRule):
         step: eps, in units of the weights.
         diff: "central" or "forward" differences.
         direction: "normal", or "rademacher" for random signs.
+        rank: of the directions of every nn.Linear, `u v^T / sqrt(rank)` with u and v drawn so, where that takes fewer
+            random numbers; the mean is the same. The product of the input and the first weights is then made once
+            (`rules.credit.zero_order.flat.thin`). None, by default, for directions of whole matrices.
 
     Raises:
         ValueError: for an impossible setting, a step that vanishes beside a weight in its precision, and batch
@@ -57,6 +63,7 @@ class SPSA(CreditRule):
     step: float = 1e-3
     diff: Literal["central", "forward"] = "central"
     direction: Literal["normal", "rademacher"] = "normal"
+    rank: int | None = None
 
     claim: ClassVar[Claim] = "unbiased"
     continues: ClassVar[Continues] = "pass"
@@ -71,23 +78,33 @@ class SPSA(CreditRule):
             raise unknown("diff", self.diff, ("central", "forward"))
         if self.direction not in DIRECTIONS:
             raise unknown("direction", self.direction, DIRECTIONS)
+        require_rank(self.rank)
+
+    def confirm(self, model: nn.Module, batch: Batch) -> None:
+        """With a rank, compare outer products with autograd: a weight that is used elsewhere would not move there."""
+        if self.rank is not None:
+            require_outer_products(self, model, batch)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the gradient for every trainable parameter, from losses only."""
-        asking = Asking(self, model, objective, batch, rng)
+        asking = Asking(self, model if self.rank is None else plain(model), objective, batch, rng)
         require_visible("step", self.step, asking.parameters)
         numbers = seeds(self.draws, rng)
-        with torch.no_grad(), Moved(asking.parameters, DIRECTIONS[self.direction]) as moved:
-            base = asking.run() if self.diff == "forward" else None
+        with torch.no_grad(), moving(asking, DIRECTIONS[self.direction], self.rank) as moved:
+            base = None
+            if self.diff == "forward":
+                with moved.passing():
+                    base = asking.run()
             centre = None if base is None else float(objective(base, asking.views))
 
+            def there(k: int, step: float) -> float:
+                moved.to(numbers[k], step)
+                with moved.passing():
+                    return asking.loss()
+
             def ends(k: int) -> list[float]:
-                moved.to(numbers[k], self.step)
-                ahead = asking.loss()
-                if centre is not None:
-                    return [ahead, centre]
-                moved.to(numbers[k], -self.step)
-                return [ahead, asking.loss()]
+                ahead = there(k, self.step)
+                return [ahead, there(k, -self.step) if centre is None else centre]
 
             losses = shared(
                 self.draws,
@@ -96,11 +113,12 @@ class SPSA(CreditRule):
                 f"step={self.step:g}",
             )  # [draws, 2]
         slopes = (losses[:, 0] - losses[:, 1]) / (self.step if base else 2 * self.step)
+        grads = moved.become(numbers, slopes / self.draws)
         return Credit(
-            grads=moved.become(numbers, slopes / self.draws),
+            grads=grads,
             state=state,
             loss=float(losses.mean()) if centre is None else centre,
-            cost=asking.cost() + asking.weighing(self.draws, self.direction),
+            cost=asking.cost() + asking.weighing(self.draws, self.direction, moved.sizes),
             carry=base.carry if base else None,
             info={"probes": float(self.draws)},
         )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional as F
 
 from rules.contract import Cost
 from rules.credit.zero_order.flat.asking import Spike
@@ -90,3 +91,14 @@ class Tangents:
 def carried(module: nn.Module) -> list[Tensor]:
     """Return a module's own weights, replaced or not; biases are left out, because they multiply nothing."""
     return [p for p in module._parameters.values() if p is not None and p.ndim > 1]
+
+
+def with_direction(module: nn.Module, x: Tensor, z: Tensor) -> Tensor:
+    """Return the product `z = W x + b` of an nn.Linear with its direction `dW x + db`, for an x that has none."""
+    assert isinstance(module, nn.Linear)
+    weight, bias = tangent(module.weight), None if module.bias is None else tangent(module.bias)
+    if weight is None and bias is None:
+        return z
+    along = F.linear(x, torch.zeros_like(module.weight) if weight is None else weight, bias)
+    dual: Tensor = forward_ad.make_dual(z, along)
+    return dual

@@ -18,9 +18,11 @@ from rules.recipes import LearningRule
 CREDITS = {
     "spsa": SPSA(),
     "spsa, forward, signs": SPSA(draws=2, diff="forward", direction="rademacher"),
+    "spsa, thin": SPSA(rank=1),
     "evolution": EvolutionStrategy(),
     "evolution, unshaped": EvolutionStrategy(population=4, shaping="none"),
     "evolution, alone": EvolutionStrategy(population=4, shaping="none", antithetic=False),
+    "evolution, thin": EvolutionStrategy(population=4, shaping="none", rank=1),
     "forward gradient": ForwardGradient(),
     "node perturbation": NodePerturbation(draws=1),
     "node perturbation, forward": NodePerturbation(draws=1, antithetic=False),

@@ -71,6 +71,39 @@ def test_a_forward_gradient_is_autograds_slope(make, x, direction):
     torch.testing.assert_close(flat(mine), flat(wanted), atol=1e-10, rtol=1e-10)
 
 
+class Elsewhere(nn.Module):
+    """A weight that is used outside of its layer too, a layer that sees the input twice, and a frozen one."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.frozen = nn.Linear(3, 5), nn.Linear(3, 5), nn.Linear(3, 5)
+        self.frozen.weight.requires_grad_(False)
+
+    def forward(self, x):
+        h = torch.tanh(self.one(x)) * self.two(x) + self.frozen(x)
+        return (h @ self.one.weight + self.two(x) @ self.frozen.weight)[..., :2]
+
+
+LATER = {**MODELS, "elsewhere": (lambda: drawn(Elsewhere()), X)}
+
+
+@pytest.mark.parametrize(("make", "x"), LATER.values(), ids=LATER)
+def test_later_directions_meet_the_products_of_the_first(make, x):
+    model, rule, rng = make(), ForwardGradient(draws=3), dice()
+    mine = assign(rule, model, x)
+    seeds(2, rng)
+    true, wanted = assign(BPTT(), model, x).grads, {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for number in seeds(3, rng):
+        each = dice(number)
+        learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        z = {name: DIRECTIONS["normal"](p.detach(), each) for name, p in learned.items()}
+        along = sum((true[name] * z[name]).sum() for name in true)
+        for name in z:
+            wanted[name] += along * z[name] / 3
+    assert mine.cost.layer_evaluations_done < mine.cost.layer_evaluations or "conv" in str(model).lower()
+    torch.testing.assert_close(flat(mine.grads), flat({n: wanted[n] for n in mine.grads}), atol=1e-10, rtol=1e-10)
+
+
 @pytest.mark.parametrize("objective", ["ce_mean", "tet", "mse_count", "ce_ttfs"])
 def test_objectives_are_differentiated_by_autograd(objective):
     """Those of first spikes, which have no forward mode, included."""
@@ -200,6 +233,7 @@ def test_the_bill_of_forward_gradients():
     """Beside each layer its direction: of its weights, and, behind the first, of its input too."""
     cost = assign(ForwardGradient(draws=2), toy.leaky(spiking=False), X).cost
     assert (cost.forwards, cost.backwards, cost.layer_evaluations) == (2, 0, 2 * (2 + 3 + 3))
+    assert cost.layer_evaluations_done == 2 * 8 - 1  # the product of the input, not that of its direction
     assert cost.synaptic_operations == 2 * 4 * 6 * (2 * 3 * 5 + 3 * 5 * 5 + 3 * 5 * 2)
     assert cost.weight_operations == cost.gaussian_draws == 2 * 62  # each direction of all weights, times its slope
     assert cost.multiplications == cost.synaptic_operations + cost.weight_operations
