@@ -32,9 +32,9 @@ def run(
         (spikes,), state = threshold(ports, kind, neuron, x, state, dt)
         past = [spikes, *past[:longest]]
         for wire in wires:
-            name = variable(ports, wire.port)
+            name = variable(ports, neuron, wire.port)
             state = state._replace(**{name: getattr(state, name) + arriving(wire, past)})
-        _, state = reset(kind, neuron, spikes, state, dt)
+        _, state = reset(ports, kind, neuron, spikes, state, dt)
         rows.append((spikes, *(getattr(state, name) for name in record)))
     spikes, *recorded = (torch.stack(column) for column in zip(*rows, strict=True))
     return spikes, recorded

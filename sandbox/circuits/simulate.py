@@ -15,7 +15,9 @@ from sandbox.circuits.circuit import Circuit
 from sandbox.circuits.connection import Port
 from sandbox.circuits.step import initial, reset, threshold, variable, whole
 from sandbox.events import Events
-from sandbox.kernels.circuit import Bodies, Wire, attempt
+from sandbox.kernels.circuit import Bodies, attempt
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.dice import following
 from sandbox.neurons.stepping import variables
 from sandbox.simulation import admitted
 
@@ -82,11 +84,12 @@ def simulate_circuit(
     ports, dense = circuit.ports, currents if batched else currents[:, None]
     given = None if state is None else admitted(circuit.neuron, currents, state, dt, generator)
     start = admitted(circuit.neuron, dense, lifted(given) if given is not None and not batched else given, dt, generator)
+    begin = initial(ports, circuit.neuron, start)
     wires = circuit.wires(dt, len(currents), currents)
-    step, want = bodies(ports, type(start)), SPIKES in record
-    found = attempt(circuit.neuron, step, wires, dense, initial(ports, start), dt, names, want)
+    step, want = bodies(circuit, type(start)), SPIKES in record
+    found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
     if found is None:
-        spikes, rows = plain.run(circuit.neuron, ports, wires, dense, initial(ports, start), dt, names)
+        spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
         events = Events.of(spikes.detach())
     else:
         events, spikes, rows = found
@@ -95,15 +98,25 @@ def simulate_circuit(
     return CircuitRun(events if batched else events._replace(sample=None), shown, dt)
 
 
-def bodies(ports: tuple[Port, ...], kind: type) -> Bodies:
-    """Return the equations of a step for the kernels."""
+def bodies(circuit: Circuit, kind: type) -> Bodies:
+    """Return the equations of a step for the kernels, for a cell's state of type `kind`."""
+    ports = circuit.ports
     return Bodies(
         ("circuit", ports, kind),
-        partial(threshold, ports, kind),
-        partial(reset, kind),
+        partial(drawn, ports, kind),
+        partial(reset, ports, kind),
         partial(whole, ports, kind),
-        tuple(variable(ports, number) for number in range(len(ports))),
+        tuple(variable(ports, circuit.neuron, number) for number in range(len(ports))),
     )
+
+
+def drawn(
+    ports: tuple[Port, ...], kind: type, neuron: Neuron, x: Tensor, state: Any, dt: float
+) -> tuple[tuple[Tensor, ...], Any]:
+    """Return what `threshold` does, with the key of random draws moved on, which otherwise the reset does."""
+    outputs, before = threshold(ports, kind, neuron, x, state, dt)
+    key = getattr(before, "key", None)
+    return outputs, before if key is None else before._replace(key=following(key))
 
 
 def lifted(state: Any) -> Any:

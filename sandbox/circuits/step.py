@@ -6,11 +6,17 @@
                  spikes = where the state is at its threshold
     synapses     i_k, g_k and variables gain the weights of the spikes that arrive
     reset        state <- reset(state) where spikes
+
+A variable whose equation says "(unless refractory)" takes no jump while the cell is refractory, as in Brian2; the step
+of the spike counts. What arrives at it is first collected in j_k, and the reset adds it: v <- v + j_k, j_k <- 0.
 """
 
 from __future__ import annotations
 
+import re
 from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -29,21 +35,32 @@ def wired(state: type, count: int) -> type:
     return namedtuple(f"{state.__name__}Wired", names)  # type: ignore[misc]  # noqa: PYI024
 
 
-def filtered(ports: tuple[Port, ...]) -> tuple[Port, ...]:
-    """Return the ports that have a variable of their own: not jumps, which use one of the cell's."""
-    return tuple(port for port in ports if port.kind != "jump")
+def clamped(neuron: Neuron) -> frozenset[str]:
+    """Return the variables that a neuron holds while it is refractory.
+
+    >>> from sandbox.neurons import CubaLIF
+    >>> sorted(clamped(CubaLIF()))
+    ['v']
+    """
+    return frozenset(re.findall(r"^\s*d(\w+)\s*/\s*dt.*\(.*unless refractory.*\)", neuron.equations, re.MULTILINE))
 
 
-def variable(ports: tuple[Port, ...], number: int) -> str:
+def own(ports: tuple[Port, ...], neuron: Neuron) -> tuple[Port, ...]:
+    """Return the ports that have a variable of their own; other jumps add to one of the cell's at once."""
+    held = clamped(neuron)
+    return tuple(port for port in ports if port.kind != "jump" or port.variable in held)
+
+
+def variable(ports: tuple[Port, ...], neuron: Neuron, number: int) -> str:
     """Return the name of the variable that the spikes at a port add to."""
-    port = ports[number]
-    return port.variable or f"synapse{filtered(ports).index(port)}"
+    port, separate = ports[number], own(ports, neuron)
+    return f"synapse{separate.index(port)}" if port in separate else str(port.variable)
 
 
-def initial(ports: tuple[Port, ...], state: Any) -> Any:
+def initial(ports: tuple[Port, ...], neuron: Neuron, state: Any) -> Any:
     """Return a cell's state with the variables of its synapses, at zero."""
-    own = filtered(ports)
-    return wired(type(state), len(own))(*state, *(torch.zeros_like(state[0]) for _ in own))
+    count = len(own(ports, neuron))
+    return wired(type(state), count)(*state, *(torch.zeros_like(state[0]) for _ in range(count)))
 
 
 def threshold(
@@ -52,33 +69,51 @@ def threshold(
     """Return the spikes, and the state after the integration and before the reset, for a cell's state of type `kind`."""
     count = len(kind._fields)  # type: ignore[attr-defined]
     cell, synapses = kind(*state[:count]), state[count:]
-    current = x
-    for port, value in zip(filtered(ports), synapses, strict=True):
-        current = current + (value if port.kind == "current" else value * (port.reversal - cell.v))
+    current, rest = x, []
+    for port, value in zip(own(ports, neuron), synapses, strict=True):
+        if port.kind != "jump":
+            current = current + (value if port.kind == "current" else value * (port.reversal - cell.v))
+        rest.append(faded(port, value, dt))
     before = neuron.integrate(current, cell, dt)
     spikes, _ = neuron.fire(before, dt)
-    return (spikes,), type(state)(*before, *map(faded, filtered(ports), synapses, [dt] * len(synapses)))
+    return (spikes,), type(state)(*before, *rest)
 
 
 def faded(port: Port, value: Tensor, dt: float) -> Tensor:
-    """Return the current or conductance of a synapse after a step."""
+    """Return what is left of the current or conductance of a synapse after a step."""
     return torch.zeros_like(value) if port.tau is None else value * decay(dt, port.tau)
 
 
-def reset(kind: type, neuron: Neuron, spikes: Tensor, state: Any, dt: float) -> tuple[tuple[Tensor, ...], Any]:
+def reset(
+    ports: tuple[Port, ...], kind: type, neuron: Neuron, spikes: Tensor, state: Any, dt: float
+) -> tuple[tuple[Tensor, ...], Any]:
     """Return the state after the reset of cells whose spikes are known already."""
     count = len(kind._fields)  # type: ignore[attr-defined]
-    cell = kind(*state[:count])
+    cell, rest = kind(*state[:count]), list(state[count:])
+    wait = getattr(cell, "wait", None)
+    shut = spikes.detach() > 0 if wait is None else (spikes.detach() > 0) | (wait > 0)
+    for k, port in enumerate(own(ports, neuron)):
+        if port.kind == "jump":
+            name, jump = str(port.variable), torch.where(shut, torch.zeros_like(rest[k]), rest[k])
+            cell = cell._replace(**{name: getattr(cell, name) + jump})  # type: ignore[attr-defined]
+            rest[k] = torch.zeros_like(rest[k])
+    with known(spikes):
+        _, after = neuron.fire(cell, dt)
+    return (), type(state)(*after, *rest)
 
-    def known(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
-        return spikes
 
+@contextmanager
+def known(spikes: Tensor) -> Iterator[None]:
+    """Make every cell inside this block fire as it did already; the pass is otherwise that of the caller."""
     now = current_pass()
     how = () if now is None else (now.surrogate, now.detach_reset, False, now.generator)
     adaptation = None if now is None else now.detach_adaptation
-    with differentiating(*how, spike=known, detach_adaptation=adaptation):
-        _, after = neuron.fire(cell, dt)
-    return (), type(state)(*after, *state[count:])
+
+    def given(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
+        return spikes
+
+    with differentiating(*how, spike=given, detach_adaptation=adaptation):
+        yield
 
 
 def whole(
@@ -86,5 +121,5 @@ def whole(
 ) -> tuple[tuple[Tensor, ...], Any]:
     """Return spikes and state of a step in which nothing arrives between threshold and reset."""
     (spikes,), before = threshold(ports, kind, neuron, x, state, dt)
-    _, after = reset(kind, neuron, spikes, before, dt)
+    _, after = reset(ports, kind, neuron, spikes, before, dt)
     return (spikes,), after

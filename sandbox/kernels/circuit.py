@@ -139,11 +139,8 @@ def _admit(currents: Tensor) -> None:
 
 def _plans(neuron: Any, bodies: Bodies, currents: Tensor, state: Any, dt: float, found_for: Any) -> tuple[Any, Any]:
     """Return the plans of a step: one for all of it, or threshold and reset if spikes arrive at what the reset sees."""
-    reset = None
-    jumps = {name for name in bodies.targets if not name.startswith("synapse")}
-    if jumps:
-        reset = found_for(neuron, bodies.reset, (bodies.label, "reset"), currents, state, dt)
-    if reset is None or all(_aside(reset, name) for name in jumps):
+    reset = found_for(neuron, bodies.reset, (bodies.label, "reset"), currents, state, dt)
+    if all(_aside(reset, name) for name in bodies.targets):
         return found_for(neuron, bodies.whole, (bodies.label, "whole"), currents, state, dt), None
     return found_for(neuron, bodies.threshold, (bodies.label, "threshold"), currents, state, dt), reset
 
