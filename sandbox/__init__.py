@@ -13,12 +13,17 @@ require_own_rules()  # before anything is taken from it
 from rules.lazy import face  # noqa: E402
 
 if TYPE_CHECKING:
+    from sandbox.circuits import Circuit as Circuit
+    from sandbox.circuits import CircuitRun as CircuitRun
+    from sandbox.circuits import Connection as Connection
+    from sandbox.circuits import simulate_circuit as simulate_circuit
     from sandbox.comparisons.comparison import Comparison as Comparison
     from sandbox.comparisons.comparison import compare as compare
     from sandbox.config.experiment import Experiment as Experiment
     from sandbox.config.experiment import NetworkConfig as NetworkConfig
     from sandbox.config.experiment import RuleConfig as RuleConfig
     from sandbox.config.registry import Choice as Choice
+    from sandbox.events import Events as Events
     from sandbox.microscope import Microscope as Microscope
     from sandbox.networks.build import build as build
     from sandbox.networks.calibration import calibrate as calibrate
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
     from sandbox.simulation import Trajectory as Trajectory
     from sandbox.simulation import scan as scan
     from sandbox.simulation import simulate as simulate
+    from sandbox.synapses import Sparse as Sparse
     from sandbox.tasks import TASKS as TASKS
     from sandbox.tasks import Dataset as Dataset
     from sandbox.tasks import LazySplit as LazySplit
@@ -74,14 +80,18 @@ _HOMES = {
     "AdEx": "sandbox.neurons",
     "AlphaLIF": "sandbox.neurons",
     "Choice": "sandbox.config.registry",
+    "Circuit": "sandbox.circuits",
+    "CircuitRun": "sandbox.circuits",
     "CobaLIF": "sandbox.neurons",
     "Comparison": "sandbox.comparisons.comparison",
     "CompiledNeuron": "sandbox.reference",
     "ConformanceReport": "sandbox.reference",
+    "Connection": "sandbox.circuits",
     "CubaLIF": "sandbox.neurons",
     "Dataset": "sandbox.tasks",
     "EIF": "sandbox.neurons",
     "EscapeLIF": "sandbox.neurons",
+    "Events": "sandbox.events",
     "Experiment": "sandbox.config.experiment",
     "FitzHughNagumo": "sandbox.neurons",
     "HodgkinHuxley": "sandbox.neurons",
@@ -105,6 +115,7 @@ _HOMES = {
     "ResonateAndFire": "sandbox.neurons",
     "RuleConfig": "sandbox.config.experiment",
     "Samples": "sandbox.tasks",
+    "Sparse": "sandbox.synapses",
     "Split": "sandbox.tasks",
     "StochasticBinary": "sandbox.neurons",
     "TASKS": "sandbox.tasks",
@@ -122,6 +133,7 @@ _HOMES = {
     "run": "sandbox.runs.run",
     "scan": "sandbox.simulation",
     "simulate": "sandbox.simulation",
+    "simulate_circuit": "sandbox.circuits",
     "validate": "sandbox.reference",
 }
 __all__ = [*_HOMES, "__version__"]

@@ -75,9 +75,10 @@ def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
     stored = {} if constant else {"drive": (currents, amount)}
     for name, values in drawn(neuron, state, currents).items():
         stored[name] = values, unit(neuron.units[name])
+    alone = constant and not filtered(circuit)  # then the drive is the current
     if constant:
-        own["drive"] = currents[0].numpy() * amount
-    lines = [neuron.equations, _current(circuit)]
+        own["current" if alone else "drive"] = currents[0].numpy() * amount
+    lines = [neuron.equations] if alone else [neuron.equations, _current(circuit)]
     for name, (values, symbol) in stored.items():
         physical[f"stored_{name}"] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
         lines.append(f"{name} = stored_{name}(t, i) : {base(symbol)} (constant over dt)")
@@ -127,6 +128,7 @@ def _synapses(circuit: Circuit, number: int, wire: Wire, cells: Any, dt: float) 
     b2 = brian2()
     port = circuit.ports[wire.port]
     symbol = symbol_of(circuit.neuron, port.kind, port.variable)
+    same = {} if isinstance(wire.delay, Tensor) else {"delay": wire.delay * dt * b2.ms}
     synapses = b2.Synapses(
         cells,
         cells,
@@ -134,12 +136,13 @@ def _synapses(circuit: Circuit, number: int, wire: Wire, cells: Any, dt: float) 
         on_pre=f"{port.variable or f'synapse{wire.port}'}_post += weight",
         dt=dt * b2.ms,
         name=f"connection_{number}",
+        **same,
     )
     pre, post, weight = _edges(wire)
     synapses.connect(i=pre.numpy(), j=post.numpy())
     synapses.weight = weight.detach().numpy() * symbol
-    delay = wire.delay if isinstance(wire.delay, Tensor) else torch.full_like(pre, wire.delay)
-    synapses.delay = delay.numpy() * dt * b2.ms
+    if isinstance(wire.delay, Tensor):
+        synapses.delay = wire.delay.numpy() * dt * b2.ms
     return synapses
 
 
