@@ -7,7 +7,29 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 # A weight that its parent, nn.MultiheadAttention, uses itself: no call shows what enters it.
 SILENT = (nn.modules.linear.NonDynamicallyQuantizableLinear,)
-SYNAPSES = (nn.Linear, _ConvNd)  # one weight, one output of weighted sums; includes transposed convolutions
+
+
+class Patterned(nn.Module):
+    """Base class of synapses that have weights for some pairs of inputs and outputs only.
+
+    Attributes:
+        weight: `[synapses]`.
+        bias: `[out]`, or None.
+        pre: the input of each synapse, `[synapses]`.
+        post: its output, `[synapses]`.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    pre: Tensor
+    post: Tensor
+
+    def pairs(self, inputs: tuple[Tensor, ...], output: Tensor) -> int:
+        """Return the multiply-accumulates of a call: those of the synapses that exist."""
+        return inputs[0].numel() // inputs[0].shape[-1] * self.weight.numel()
+
+
+SYNAPSES = (nn.Linear, _ConvNd, Patterned)  # one weight, one output of weighted sums; transposed convolutions, too
 WEIGHTED = (*SYNAPSES, nn.RNNBase)  # all modules whose products are counted; an RNN has several weights
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rules.synapses import Patterned
 from sandbox.machine.compiled import absent
 from sandbox.machine.memory import empty
 from sandbox.machine.threads import share_out
@@ -17,7 +18,7 @@ from sandbox.synapses.pattern import Pattern, pattern, starts
 from sandbox.synapses.product import batched, ordinary
 
 
-class Sparse(nn.Module):
+class Sparse(Patterned):
     """A linear layer in which a presynaptic and a postsynaptic cell are connected with some probability.
 
         y[n, post] = bias[post] + sum over the synapses k that end there of weight[k] x[n, pre[k]]
@@ -43,9 +44,6 @@ class Sparse(nn.Module):
     >>> synapse(torch.zeros(3, 100)).shape, synapse.weight.ndim
     (torch.Size([3, 50]), 1)
     """
-
-    pre: Tensor
-    post: Tensor
 
     def __init__(
         self,
