@@ -1,4 +1,4 @@
-"""Spikes as a list of events, which takes memory for each spike and not for each step of each cell. Imports torch alone."""
+"""Spikes as a list of events, with memory for each spike instead of each step of each cell. Imports torch alone."""
 
 from __future__ import annotations
 

@@ -66,8 +66,9 @@ class Circuit:
             wanted = len(range(*rows.indices(self.n))), len(range(*columns.indices(self.n)))
             if given.shape != wanted:
                 raise ValueError(
-                    f"connections[{number}] has weights of shape {given.shape}; {given.target or 'all'} has {wanted[0]} "
-                    f"cells and {given.source or 'all'} has {wanted[1]}: wanted [post, pre] = {list(wanted)}"
+                    f"connections[{number}] has weights of shape {given.shape}, and {given.target or 'the circuit'} "
+                    f"has {wanted[0]} cells, {given.source or 'the circuit'} {wanted[1]}; wanted weights of shape "
+                    f"[post, pre] = {list(wanted)}"
                 )
             needed = given.variable if given.kind == "jump" else "v"
             if given.kind != "current" and needed not in has:
@@ -99,8 +100,8 @@ class Circuit:
         if (values.dtype, values.device) != (like.dtype, like.device):
             word = str(like.dtype).removeprefix("torch.")
             raise ValueError(
-                f"connections[{number}] has weights in {values.dtype} on {values.device}, the currents are {like.dtype} "
-                f"on {like.device}: weights.to(torch.{word})"
+                f"connections[{number}] has weights in {values.dtype} on {values.device}, the currents are in "
+                f"{like.dtype} on {like.device}: weights.to(torch.{word})"
             )
         if not torch.isfinite(values.detach()).all():
             raise ValueError(
@@ -110,4 +111,5 @@ class Circuit:
         post, pre = self.cells(given.target).start or 0, self.cells(given.source).start or 0
         if found is None:
             return Wire(port, values, delay, offsets=(post, pre))
-        return Wire(port, values.flatten()[found.order], delay, (found.pre + pre, found.post + post))
+        edges = (found.pre + pre if pre else found.pre, found.post + post if post else found.post)
+        return Wire(port, values.flatten()[found.order], delay, edges)

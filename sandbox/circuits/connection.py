@@ -96,7 +96,7 @@ class Connection:
     @property
     def shape(self) -> tuple[int, int]:
         """Number of postsynaptic and presynaptic cells."""
-        return tuple(self.weights.shape)  # type: ignore[return-value]
+        return tuple(self.weights.shape)
 
     @property
     def values(self) -> Tensor:

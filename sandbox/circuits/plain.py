@@ -44,9 +44,9 @@ def arriving(wire: Wire, past: list[Tensor]) -> Tensor:
     """Return what arrives in this step at every cell, `[B, n]`: the weights of the spikes of `wire.delay` steps ago."""
     arrived = torch.zeros_like(past[0])
     if wire.edges is None:
-        post, pre = wire.places
-        if wire.delay < len(past):
-            arrived[:, post] = past[wire.delay][:, pre] @ wire.weight.t()
+        targets, sources = wire.places
+        if int(wire.delay) < len(past):
+            arrived[:, targets] = past[int(wire.delay)][:, sources] @ wire.weight.t()
         return arrived
     pre, post = wire.edges
     ago = wire.delay if isinstance(wire.delay, Tensor) else torch.full_like(pre, wire.delay)

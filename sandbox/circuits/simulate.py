@@ -26,7 +26,7 @@ SPIKES = "spikes"  # what to record for spikes as an array
 
 @dataclass(frozen=True)
 class CircuitRun:
-    """Result of a simulation: `events`, and each recorded variable as an attribute under its own name, `[T, ..., n]`."""
+    """Result of a simulation: `events`, and each recorded variable `[T, ..., n]` as an attribute under its own name."""
 
     events: Events
     variables: dict[str, Tensor]
@@ -82,18 +82,17 @@ def simulate_circuit(
     batched = admit(circuit, currents)
     names = known(circuit, currents, record)
     ports, dense = circuit.ports, currents if batched else currents[:, None]
-    given = None if state is None else admitted(circuit.neuron, currents, state, dt, generator)
-    start = admitted(circuit.neuron, dense, lifted(given) if given is not None and not batched else given, dt, generator)
+    start = admitted(circuit.neuron, currents, state, dt, generator)
+    start = start if batched else lifted(start)
     begin = initial(ports, circuit.neuron, start)
     wires = circuit.wires(dt, len(currents), currents)
     step, want = bodies(circuit, type(start)), SPIKES in record
     found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
     if found is None:
         spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
-        events = Events.of(spikes.detach())
-    else:
-        events, spikes, rows = found
-    recorded = dict(zip(names, rows, strict=True)) | ({SPIKES: spikes} if spikes is not None else {})
+        found = Events.of(spikes.detach()), spikes, rows
+    events, whole_spikes, rows = found
+    recorded = dict(zip(names, rows, strict=True)) | ({} if whole_spikes is None else {SPIKES: whole_spikes})
     shown = {name: recorded[name] if batched else recorded[name][:, 0] for name in record}
     return CircuitRun(events if batched else events._replace(sample=None), shown, dt)
 

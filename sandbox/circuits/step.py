@@ -23,16 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rules.spikes.surrogate import Surrogate, current_pass, differentiating
+from rules.spikes.surrogate import Differentiation, Surrogate, current_pass, differentiating
 from sandbox.circuits.connection import Port
 from sandbox.neurons.base import Neuron, decay
 
 
 @lru_cache(maxsize=64)
-def wired(state: type, count: int) -> type:
+def wired(state: Any, count: int) -> Any:
     """Return the type of a state with `count` more variables: the currents or conductances of synapses."""
-    names = [*state._fields, *(f"synapse{k}" for k in range(count))]  # type: ignore[attr-defined]
-    return namedtuple(f"{state.__name__}Wired", names)  # type: ignore[misc]  # noqa: PYI024
+    names = [*state._fields, *(f"synapse{k}" for k in range(count))]
+    return namedtuple(f"{state.__name__}Wired", names)
 
 
 def clamped(neuron: Neuron) -> frozenset[str]:
@@ -66,7 +66,7 @@ def initial(ports: tuple[Port, ...], neuron: Neuron, state: Any) -> Any:
 def threshold(
     ports: tuple[Port, ...], kind: type, neuron: Neuron, x: Tensor, state: Any, dt: float
 ) -> tuple[tuple[Tensor, ...], Any]:
-    """Return the spikes, and the state after the integration and before the reset, for a cell's state of type `kind`."""
+    """Return the spikes and the state between integration and reset; `kind` is the type of the cell's own state."""
     count = len(kind._fields)  # type: ignore[attr-defined]
     cell, synapses = kind(*state[:count]), state[count:]
     current, rest = x, []
@@ -95,7 +95,7 @@ def reset(
     for k, port in enumerate(own(ports, neuron)):
         if port.kind == "jump":
             name, jump = str(port.variable), torch.where(shut, torch.zeros_like(rest[k]), rest[k])
-            cell = cell._replace(**{name: getattr(cell, name) + jump})  # type: ignore[attr-defined]
+            cell = cell._replace(**{name: getattr(cell, name) + jump})
             rest[k] = torch.zeros_like(rest[k])
     with known(spikes):
         _, after = neuron.fire(cell, dt)
@@ -105,14 +105,13 @@ def reset(
 @contextmanager
 def known(spikes: Tensor) -> Iterator[None]:
     """Make every cell inside this block fire as it did already; the pass is otherwise that of the caller."""
-    now = current_pass()
-    how = () if now is None else (now.surrogate, now.detach_reset, False, now.generator)
-    adaptation = None if now is None else now.detach_adaptation
+    now = current_pass() or Differentiation()
 
     def given(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
         return spikes
 
-    with differentiating(*how, spike=given, detach_adaptation=adaptation):
+    how = (now.surrogate, now.detach_reset, False, now.generator, given)
+    with differentiating(*how, detach_adaptation=now.detach_adaptation):
         yield
 
 

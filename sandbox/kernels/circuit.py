@@ -102,7 +102,8 @@ def _run(
     steps = [circuit_loop.Step(registered.register(first.structure, currents.device), first.constants, row.params)]
     if second is not None:
         apart = operands(second, neuron, currents, state)
-        steps.append(circuit_loop.Step(registered.register(second.structure, currents.device), second.constants, apart.params))
+        key = registered.register(second.structure, currents.device)
+        steps.append(circuit_loop.Step(key, second.constants, apart.params))
     if any(t.requires_grad for step in steps for t in step.params) or any(t.requires_grad for t in row.draws):
         raise Unsupported("a parameter of the neuron is learned", expected=True)
     cells = currents.shape[-1]
@@ -159,8 +160,8 @@ def _cable(wire: Wire, target: int, cells: int) -> Any:
     from sandbox.synapses.pattern import starts
 
     if wire.edges is None:
-        post, pre = (range(each.start, each.stop) for each in wire.places)
-        return Cable(target, wire.delay, wire.longest, places=(post, pre))
+        post_cells, pre_cells = (range(each.start, each.stop) for each in wire.places)
+        return Cable(target, wire.delay, wire.longest, places=(post_cells, pre_cells))
     delay = wire.delay.int() if isinstance(wire.delay, Tensor) else wire.delay
     pre, post = wire.edges
     return Cable(target, delay, wire.longest, starts(pre, cells), post.int())

@@ -145,7 +145,7 @@ class Layer(nn.Module):
         output, end, u = self.cells(currents, start, record)
         if u is None:
             return Run(output, end)
-        weight = next(name for name, p in self.synapse.named_parameters() if p.ndim > 1)
+        weight = next(n for n, p in self.synapse.named_parameters() if p.ndim > 1 or n.split(".")[-1] == "weight")
         traces: tuple[Trace, ...] = (Trace(f"synapse.{weight}", x, u, output),)
         if start[1] is not None:
             heard = torch.cat([start[1][None], output[:-1]])

@@ -51,7 +51,7 @@ def recorded(monitor: Any, dt: float) -> Events:
 
 
 def circuit_objects(circuit: Circuit, currents: Tensor, dt: float, state: Any = None) -> Any:
-    """Build the `brian2.Network` of a circuit, ready to run: "cells", "spikes" and "connection_0", "connection_1" ..."""
+    """Build the `brian2.Network` of a circuit, ready to run, from "cells", "spikes", "connection_0" and so on."""
     b2 = brian2()
     currents = currents.detach().double()
     cells = _cells(circuit, currents, dt, rest(circuit.neuron, currents) if state is None else state)
@@ -65,7 +65,9 @@ def circuit_objects(circuit: Circuit, currents: Tensor, dt: float, state: Any = 
 
 def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
     b2 = brian2()
-    neuron, own, physical = circuit.neuron, {}, {}
+    neuron = circuit.neuron
+    own: dict[str, Any] = {}
+    physical: dict[str, Any] = {}
     for name in (field.name for field in fields(neuron) if field.name in neuron.units):
         value = torch.as_tensor(getattr(neuron, name), dtype=torch.float64).detach()
         into = own if value.numel() > 1 else physical

@@ -56,7 +56,8 @@ def starts(pre: Tensor, cells: int) -> Tensor:
 
 def _check(name: str, index: Tensor, size: int) -> None:
     if index.ndim != 1 or index.is_floating_point() or index.dtype == torch.bool:
-        raise ValueError(f"{name} has dtype {index.dtype} and shape {tuple(index.shape)}; wanted whole numbers [synapses]")
+        shape = tuple(index.shape)
+        raise ValueError(f"{name} is {index.dtype} of shape {shape}; wanted whole numbers [synapses]: {name}.long()")
     outside = ((index < 0) | (index >= size)).nonzero()
     if len(outside):
         k = int(outside[0])

@@ -170,11 +170,8 @@ class Spread(torch.autograd.Function):
         for_x, for_weight = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled() or batched(error):  # to be differentiated again, or one of many
             whole = weight.new_zeros(ctx.shape).index_put((post, pre), weight)
-            return (
-                error @ whole if for_x else None,
-                (error[..., post] * x[:, pre]).sum(-2) if for_weight else None,
-                *[None] * 3,
-            )
+            at_weight = (error[..., post] * x[:, pre]).sum(-2) if for_weight else None
+            return error @ whole if for_x else None, at_weight, None, None, None
         synapses = numpy(start), numpy(post)
         at_output = numpy(error)
         gx, gw = torch.zeros_like(x), torch.zeros_like(weight)
@@ -184,4 +181,3 @@ class Spread(torch.autograd.Function):
             events = tuple(map(numpy, found))
             share_out(lambda a, b: kernels().correlated(*events, *synapses, at_output, gw.numpy(), a, b), ctx.shape[1])
         return gx if for_x else None, gw if for_weight else None, None, None, None
-

@@ -83,9 +83,9 @@ class Call(NamedTuple):
 
 @lru_cache(maxsize=256)
 def compiled(direction: str, keys: tuple[str, ...], spec: Any, dtype: torch.dtype) -> Any:
-    """Return a compiled loop with the names of its buffers and integers; the keys stand for the structures of `spec`."""
-    first, *second = (STRUCTURES[key] for key in keys)
-    source, reals, whole = WRITERS[direction](Spec(first, *(second or [None]), *spec), dtype == torch.float64)
+    """Return a compiled loop with the names of its buffers and integers; keys stand for the structures of a spec."""
+    second = STRUCTURES[keys[1]] if len(keys) > 1 else None
+    source, reals, whole = WRITERS[direction](Spec(STRUCTURES[keys[0]], second, *spec), dtype == torch.float64)
     return store.compiled(source, REALS[dtype]), reals, whole
 
 
@@ -111,7 +111,8 @@ class Loop:
                 if isinstance(value, Tensor):
                     self.give(f"{name}{k}", value)
             post, pre = cable.places
-            self.integers |= {f"POST{k}": post.start, f"POSTS{k}": len(post), f"PRE{k}": pre.start, f"PRES{k}": len(pre)}
+            self.integers |= {f"POST{k}": post.start, f"POSTS{k}": len(post)}
+            self.integers |= {f"PRE{k}": pre.start, f"PRES{k}": len(pre)}
             self.integers |= {} if cable.several else {f"DELAY{k}": int(cable.delay)}
 
     def give_step(self, x: Tensor, flows: dict[str, Tensor]) -> None:

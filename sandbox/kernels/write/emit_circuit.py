@@ -9,7 +9,7 @@ is apart if spikes jump to a variable that it reads or changes. Events are `fire
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from sandbox.kernels.trace.graph import Graph
@@ -117,7 +117,8 @@ class Source:
         head += [f"    {name}_ = pointer(A[{4 + i}], zero)" for i, name in enumerate(self.reals)]
         for i, name in enumerate(self.whole):
             kind = {"start": "lo", "bits": "word(0)"}.get(name.rstrip("0123456789"), "int32(0)")
-            head.append(f"    {name} = A[{base + i}]" if name.isupper() else f"    {name} = pointer(A[{base + i}], {kind})")
+            value = f"A[{base + i}]"
+            head.append(f"    {name} = {value if name.isupper() else f'pointer({value}, {kind})'}")
         return "\n".join([*head, *self.lines]) + "\n"
 
 
@@ -221,21 +222,21 @@ def _fired_at(step: str, body: Sequence[str]) -> list[str]:
     ]
 
 
-def _row(to: Source, number: int, wire: Wiring, line: object) -> list[str]:
+def _row(to: Source, number: int, wire: Wiring, line: Callable[[str, str], str]) -> list[str]:
     """Return lines that run `line(post, q)` for every synapse q of a cell `pre`, which leads to the cell `post`."""
     if not wire.dense:
         start, post = _names(to, number, "start", "post")
         return [
             f"for q in range(load({start}, pre), load({start}, pre + 1)):",
             f"    post = load({post}, q)",
-            f"    {line('post', 'q')}",  # type: ignore[operator]
+            f"    {line('post', 'q')}",
         ]
     first, count, pre, pres = _names(to, number, "POST", "POSTS", "PRE", "PRES")
     return [
         f"if {pre} <= pre < {pre} + {pres}:",
         f"    row = (pre - {pre}) * {count}",
         f"    for j in range({count}):",
-        f"        {line(f'{first} + j', 'row + j')}",  # type: ignore[operator]
+        f"        {line(f'{first} + j', 'row + j')}",
     ]
 
 
@@ -344,6 +345,4 @@ def _passed(
 ) -> list[str]:
     """Return the lines that write the gradients of the states before the step."""
     given = {state: names[gradients[state]] if state in gradients else "zero" for state in states}
-    return [
-        to.put(f"g_end{state[1:]}", "j", value) for state, value in given.items() if value != f"g_end{state[1:]}"
-    ]
+    return [to.put(f"g_end{state[1:]}", "j", value) for state, value in given.items() if value != f"g_end{state[1:]}"]
