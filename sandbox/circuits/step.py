@@ -60,7 +60,8 @@ def variable(ports: tuple[Port, ...], neuron: Neuron, number: int) -> str:
 def initial(ports: tuple[Port, ...], neuron: Neuron, state: Any) -> Any:
     """Return a cell's state with the variables of its synapses, at zero."""
     count = len(own(ports, neuron))
-    return wired(type(state), count)(*state, *(torch.zeros_like(state[0]) for _ in range(count)))
+    kind: Any = type(state)
+    return wired(kind, count)(*state, *(torch.zeros_like(state[0]) for _ in range(count)))
 
 
 def threshold(

@@ -79,7 +79,7 @@ class Stored(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, error: Tensor) -> Tensor:
         rows, columns = ctx.saved_tensors  # type: ignore[attr-defined]
-        return torch.sparse_csr_tensor(rows, columns, error, ctx.shape)  # type: ignore[attr-defined]
+        return torch.sparse_csr_tensor(rows, columns, error, ctx.shape, check_invariants=False)  # type: ignore[attr-defined]
 
 
 def rows_of(matrix: Tensor) -> Tensor:
