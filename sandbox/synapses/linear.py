@@ -46,7 +46,9 @@ class EventLinear(nn.Linear):
         if torch.compiler.is_compiling() or not usual(input, self.weight, self.bias):
             return "dense"
         chosen, rows = mode(), input.numel() // max(self.in_features, 1)
-        little = rows == 0 or (chosen == "auto" and rows * self.weight.numel() < (WORTH_A_LOOK if worth is None else worth))
+        little = rows == 0 or (
+            chosen == "auto" and rows * self.weight.numel() < (WORTH_A_LOOK if worth is None else worth)
+        )
         return "dense" if little or chosen == "dense" or not finite(self.weight) else chosen
 
 

@@ -19,4 +19,5 @@ def test_there_and_back(shape):
 
 def test_samples_come_one_after_the_other():
     events = Events.of(torch.ones(2, 2, 1))
-    assert events.sample.tolist() == [0, 0, 1, 1] and events.step.tolist() == [0, 1, 0, 1]
+    assert events.sample.tolist() == [0, 0, 1, 1]
+    assert events.step.tolist() == [0, 1, 0, 1]

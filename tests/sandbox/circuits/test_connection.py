@@ -25,7 +25,8 @@ def test_a_pattern_goes_by_presynaptic_cell_whatever_the_storage():
     weights = torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 3.0]])
     for each in (Connection(weights, mask=mask), Connection(weights.to_sparse_csr())):
         found = each.pattern
-        assert found.pre.tolist() == [0, 2, 2] and found.post.tolist() == [0, 0, 1]
+        assert found.pre.tolist() == [0, 2, 2]
+        assert found.post.tolist() == [0, 0, 1]
         assert each.values.flatten()[found.order].tolist() == [1.0, 2.0, 3.0]
         assert found.start.tolist() == [0, 1, 1, 3]
     assert Connection(weights).pattern is None
@@ -45,7 +46,10 @@ def test_a_delay_in_float32_is_a_whole_number_of_steps_all_the_same():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"weights": np.ones((2, 3))}, r"weights are a ndarray; wanted a tensor \[post, pre\]: torch.as_tensor\(weights\)"),
+        (
+            {"weights": np.ones((2, 3))},
+            r"weights are a ndarray; wanted a tensor \[post, pre\]: torch.as_tensor\(weights\)",
+        ),
         ({"weights": torch.ones(3)}, r"weights have shape \(3,\); wanted \[post, pre\]"),
         ({"weights": ONES.long()}, "weights have dtype torch.int64; wanted floating point: weights.double()"),
         ({"weights": ONES.to_sparse()}, "layout torch.sparse_coo; wanted dense or sparse CSR: weights.to_sparse_csr()"),
@@ -67,8 +71,14 @@ def test_a_delay_in_float32_is_a_whole_number_of_steps_all_the_same():
             {"weights": ONES.to_sparse_csr(), "delay": torch.zeros(5)},
             r"delays have shape \(5,\), for weights with values of shape \(6,\); wanted that shape, or one number",
         ),
-        ({"mask": torch.ones(2, 3)}, "mask is torch.float32 of shape .*; wanted booleans of that shape: mask=weights != 0"),
-        ({"mask": torch.ones(3, 2, dtype=torch.bool)}, r"mask is torch.bool of shape \(3, 2\), for weights of shape \(2, 3\)"),
+        (
+            {"mask": torch.ones(2, 3)},
+            "mask is torch.float32 of shape .*; wanted booleans of that shape: mask=weights != 0",
+        ),
+        (
+            {"mask": torch.ones(3, 2, dtype=torch.bool)},
+            r"mask is torch.bool of shape \(3, 2\), for weights of shape \(2, 3\)",
+        ),
         ({"weights": ONES.to_sparse_csr(), "mask": ONES > 0}, "sparse weights with a mask; .*leave out mask="),
         ({"weights": Sparse(3, 2, 0.5), "mask": ONES > 0}, "sparse weights with a mask; .*leave out mask="),
     ],

@@ -98,7 +98,8 @@ def test_a_refractory_cell_takes_no_jump(mode):
     together[0, 1] = 1e3
     with using(mode):
         v = simulate_circuit(Circuit(LIF(t_refractory=2.0), 2, [jump]), together, 1.0, ("v",)).v[:, 1]
-    assert v[1] == 0.0 and v[4] == 0.5
+    assert v[1] == 0.0
+    assert v[4] == 0.5
 
 
 @BOTH
@@ -108,7 +109,8 @@ def test_without_connections_it_is_a_simulation_of_cells(mode):
     alone = simulate(neuron, currents, 0.5, ("v",))
     with using(mode):
         found = simulate_circuit(Circuit(neuron, 3), currents, 0.5, ("v", "spikes"))
-    assert torch.equal(found.spikes, alone.spikes) and alone.spikes.any()
+    assert torch.equal(found.spikes, alone.spikes)
+    assert alone.spikes.any()
     torch.testing.assert_close(found.v, alone.v, rtol=1e-12, atol=1e-12)
 
 
@@ -204,7 +206,8 @@ def test_groups_and_cells_with_parameters_of_their_own():
     )
     currents = 3 * torch.rand(100, 12, generator=rng, dtype=DOUBLE)
     one, other = both(apart, currents, 0.5), both(together, currents, 0.5)
-    assert torch.equal(one.spikes, other.spikes) and one.spikes.any()
+    assert torch.equal(one.spikes, other.spikes)
+    assert one.spikes.any()
 
 
 def test_more_events_than_there_was_room_for(monkeypatch):
@@ -266,7 +269,8 @@ def test_what_was_not_recorded_is_named():
     found = simulate_circuit(Circuit(LIF(), 2), torch.zeros(5, 2), 1.0, ("v",))
     with pytest.raises(AttributeError, match=r"'wait' was not recorded \(recorded: v\); pass record=\('wait',\)"):
         found.wait  # noqa: B018
-    assert isinstance(found.events, Events) and found.events.sample is None
+    assert isinstance(found.events, Events)
+    assert found.events.sample is None
 
 
 @pytest.mark.parametrize(
@@ -281,7 +285,10 @@ def test_what_was_not_recorded_is_named():
         ),
         ({"delay": 4.0}, "a delay of 4 ms is 8 steps, and the currents have 5, so its spike never arrives: give"),
         ({"weights": torch.full((2, 2), math.nan)}, r"connections\[0\] has weights that are not finite; .*nan_to_num"),
-        ({"weights": torch.zeros(2, 2, dtype=DOUBLE)}, r"weights in torch.float64 on cpu, .*weights.to\(torch.float32\)"),
+        (
+            {"weights": torch.zeros(2, 2, dtype=DOUBLE)},
+            r"weights in torch.float64 on cpu, .*weights.to\(torch.float32\)",
+        ),
         ({"dt": 0.0}, "dt=0.0: give a positive time step in ms"),
     ],
 )

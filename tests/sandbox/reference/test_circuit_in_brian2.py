@@ -22,7 +22,8 @@ def agree(circuit, currents, dt, state=None):
     with using("numba"):
         ours = simulate_circuit(circuit, currents, dt, state=state).events
     theirs = run_circuit(circuit, currents, dt, state)
-    assert torch.equal(ours.step, theirs.step) and torch.equal(ours.cell, theirs.cell)
+    assert torch.equal(ours.step, theirs.step)
+    assert torch.equal(ours.cell, theirs.cell)
     return ours
 
 

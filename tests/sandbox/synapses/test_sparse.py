@@ -72,11 +72,13 @@ def test_threads_change_nothing():
 
 def test_the_pattern_is_that_of_the_generator_and_of_the_edges():
     a, b = layer(50, 40, 0.2), layer(50, 40, 0.2)
-    assert torch.equal(a.pre, b.pre) and torch.equal(a.weight, b.weight)
+    assert torch.equal(a.pre, b.pre)
+    assert torch.equal(a.weight, b.weight)
     assert len(a.weight) == pytest.approx(0.2 * 2000, abs=4 * (2000 * 0.2 * 0.8) ** 0.5)  # four standard deviations
     shuffled = torch.randperm(len(a.pre))
     again = Sparse.from_edges(a.pre[shuffled], a.post[shuffled], a.weight[shuffled], a.shape, a.bias)
-    assert torch.equal(again.dense(), a.dense()) and torch.equal(again.bias, a.bias)
+    assert torch.equal(again.dense(), a.dense())
+    assert torch.equal(again.bias, a.bias)
 
 
 def test_training_never_leaves_the_pattern():
@@ -88,7 +90,8 @@ def test_training_never_leaves_the_pattern():
             trained.zero_grad()
             synapse(spikes(20, 9, seed=seed)).pow(2).sum().backward()
             trained.step()
-    assert (synapse.dense()[empty] == 0).all() and synapse.weight.grad.shape == synapse.weight.shape
+    assert (synapse.dense()[empty] == 0).all()
+    assert synapse.weight.grad.shape == synapse.weight.shape
     assert sum(p.numel() for p in synapse.parameters()) == len(synapse.pre)
 
 
@@ -105,7 +108,8 @@ def test_state_dicts_carry_the_pattern():
 
 def test_rules_know_it_as_a_synapse_and_count_its_synapses():
     synapse, x = layer(), spikes(5, 4, 9)
-    assert is_synapse(synapse) and list(synaptic_parameters(nn.Sequential(synapse))) == ["0.weight", "0.bias"]
+    assert is_synapse(synapse)
+    assert list(synaptic_parameters(nn.Sequential(synapse))) == ["0.weight", "0.bias"]
     with Meter(nn.Sequential(synapse)) as meter:
         y = synapse(x.requires_grad_())
     cost = meter.cost(1, 1)
@@ -121,7 +125,7 @@ def test_work_that_meets_no_zero_is_counted_on_the_pattern():
     synapse, x = layer(), spikes(5, 4, 9)
     (found,) = work(nn.Sequential(synapse), rules.Batch(x))
     each = x.flatten(0, 1).sum(0)[synapse.pre].sum() / 4  # an operation for each active input of a synapse
-    assert (found.note, found.dense, found.accumulations) == ("", 5 * len(synapse.pre), float(each))
+    assert (found.note, found.dense, found.accumulated) == ("", 5 * len(synapse.pre), float(each))
 
 
 def network(place):
@@ -155,7 +159,8 @@ def test_every_rule_learns_it_or_refuses_it_in_words(name):
     trainer = rules.Trainer(net, name)
     trainer.step((x, y))
     synapse = net.layers[1].synapse
-    assert synapse.weight.shape == synapse.pre.shape and torch.isfinite(synapse.weight).all()
+    assert synapse.weight.shape == synapse.pre.shape
+    assert torch.isfinite(synapse.weight).all()
 
 
 @pytest.mark.parametrize("name", ["node_perturbation", "hzo"])
