@@ -103,7 +103,8 @@ class Circuit:
                 f"connections[{number}] has weights in {values.dtype} on {values.device}, the currents are in "
                 f"{like.dtype} on {like.device}: weights.to(torch.{word})"
             )
-        if not torch.isfinite(values.detach()).all():
+        # a finite sum rules out NaN and infinity; a sum that overflows needs the second, exact check
+        if not torch.isfinite(values.detach().sum()) and not torch.isfinite(values.detach()).all():
             raise ValueError(
                 f"connections[{number}] has weights that are not finite; wanted numbers: weights.nan_to_num()"
             )
@@ -112,4 +113,4 @@ class Circuit:
         if found is None:
             return Wire(port, values, delay, offsets=(post, pre))
         edges = (found.pre + pre if pre else found.pre, found.post + post if post else found.post)
-        return Wire(port, values.flatten()[found.order], delay, edges)
+        return Wire(port, found.sort(values), delay, edges)

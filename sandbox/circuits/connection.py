@@ -105,6 +105,8 @@ class Connection:
             return self.weights.weight
         if self.weights.layout == torch.strided:
             return self.weights  # type: ignore[no-any-return]
+        if not self.weights.requires_grad:
+            return self.weights.values()  # type: ignore[no-any-return]
         return Stored.apply(self.weights)  # type: ignore[no-any-return, no-untyped-call]
 
     @cached_property
@@ -149,7 +151,7 @@ class Connection:
         if not _several(self.delay):
             return int(whole.reshape(-1)[0])
         assert self.pattern is not None
-        return whole.flatten().long()[self.pattern.order]
+        return self.pattern.sort(whole.long())
 
 
 def _several(delay: float | Tensor) -> bool:

@@ -161,10 +161,13 @@ def _cable(wire: Wire, target: int, cells: int) -> Any:
 
     if wire.edges is None:
         post_cells, pre_cells = (range(each.start, each.stop) for each in wire.places)
-        return Cable(target, wire.delay, wire.longest, places=(post_cells, pre_cells))
-    delay = wire.delay.int() if isinstance(wire.delay, Tensor) else wire.delay
+        return Cable(target, int(wire.delay), wire.longest, places=(post_cells, pre_cells))
     pre, post = wire.edges
-    return Cable(target, delay, wire.longest, starts(pre, cells), post.int())
+    if not isinstance(wire.delay, Tensor):
+        return Cable(target, wire.delay, wire.longest, starts(pre, cells), post.int())
+    if (wire.longest + 1) * cells >= 2**31:
+        raise Unsupported(f"delays of {wire.longest} steps in {cells} cells are more than an index counts")
+    return Cable(target, None, wire.longest, starts(pre, cells), (wire.delay * cells + post).int())
 
 
 def _events(samples: Sequence[tuple[Tensor, Tensor]], steps_of: Callable[[Tensor], Tensor]) -> Events:

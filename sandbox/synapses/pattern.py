@@ -13,9 +13,13 @@ class Pattern(NamedTuple):
 
     pre: Tensor  # [synapses] int64
     post: Tensor  # [synapses] int64
-    order: Tensor  # [synapses] int64: the place of each among the weights as they were given
+    order: Tensor | None  # [synapses] int64: the place of each among the weights as they were given; None if sorted
     start: Tensor  # [pre + 1] int64: where the synapses of a presynaptic cell begin
     shape: tuple[int, int]  # of the matrix
+
+    def sort(self, given: Tensor) -> Tensor:
+        """Return values `[synapses]`, or entries of a matrix, in the order of the pattern."""
+        return given if self.order is None else given.flatten().index_select(0, self.order)
 
 
 def pattern(pre: Tensor, post: Tensor, shape: tuple[int, int]) -> Pattern:

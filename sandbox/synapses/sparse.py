@@ -91,7 +91,7 @@ class Sparse(Patterned):
         if bias is not None and bias.shape != (shape[0],):
             raise ValueError(f"bias has shape {tuple(bias.shape)}; wanted ({shape[0]},), a number for each output")
         layer = cls.__new__(cls)
-        layer._fill(found, weights.detach()[found.order], None if bias is None else bias.detach().clone())
+        layer._fill(found, found.sort(weights.detach()), None if bias is None else bias.detach().clone())
         return layer
 
     def _fill(self, found: Pattern, weight: Tensor, bias: Tensor | None) -> None:
@@ -110,8 +110,7 @@ class Sparse(Patterned):
     @property
     def pattern(self) -> Pattern:
         """The synapses, in the order of the weights."""
-        order = torch.arange(len(self.pre), device=self.pre.device)
-        return Pattern(self.pre, self.post, order, starts(self.pre, self.in_features), self.shape)
+        return Pattern(self.pre, self.post, None, starts(self.pre, self.in_features), self.shape)
 
     def dense(self) -> Tensor:
         """Return the weights as a matrix `[out_features, in_features]`, differentiable; zero without a synapse."""

@@ -28,16 +28,16 @@ class Cable(NamedTuple):
     """The synapses of a connection as the loop reads them, apart from their weights."""
 
     target: int  # number of the state that its spikes add to
-    delay: int | Tensor  # in steps; one for each synapse is [synapses] int32
+    delay: int | None  # in steps; None for one for each synapse
     longest: int
     start: Tensor | None = None  # [n + 1] int64
-    post: Tensor | None = None  # [synapses] int32; None if dense
+    post: Tensor | None = None  # [synapses] int32; None if dense. With several delays, delay n + post
     places: tuple[range, range] = (range(0), range(0))  # dense: postsynaptic and presynaptic cells
 
     @property
     def several(self) -> bool:
         """Whether each synapse has a delay of its own."""
-        return isinstance(self.delay, Tensor)
+        return self.delay is None
 
 
 class Step(NamedTuple):
@@ -107,13 +107,13 @@ class Loop:
         """Add the synapses; dense weights are `[pre, post]`."""
         for k, (cable, weight) in enumerate(zip(self.call.cables, weights, strict=True)):
             self.give(f"w{k}", weight)
-            for name, value in (("start", cable.start), ("post", cable.post), ("delay", cable.delay)):
-                if isinstance(value, Tensor):
+            for name, value in (("start", cable.start), ("place" if cable.several else "post", cable.post)):
+                if value is not None:
                     self.give(f"{name}{k}", value)
             post, pre = cable.places
             self.integers |= {f"POST{k}": post.start, f"POSTS{k}": len(post)}
             self.integers |= {f"PRE{k}": pre.start, f"PRES{k}": len(pre)}
-            self.integers |= {} if cable.several else {f"DELAY{k}": int(cable.delay)}
+            self.integers |= {} if cable.delay is None else {f"DELAY{k}": cable.delay}
 
     def give_step(self, x: Tensor, flows: dict[str, Tensor]) -> None:
         """Add the currents, parameters and draws, and buffers `[..., B n]` by name."""
@@ -221,9 +221,9 @@ def give_rings(loop: Loop, x: Tensor) -> None:
     samples, cells = x.shape[1] // loop.call.cells, loop.call.cells
     for k, cable in enumerate(loop.call.cables):
         if cable.several:
-            long = cable.longest + 1
-            loop.integers[f"LONG{k}"] = long
-            loop.give(f"ring{k}", x.new_zeros(samples, long, cells), long * cells)
+            size = (cable.longest + 1) * cells
+            loop.integers[f"SIZE{k}"] = size
+            loop.give(f"ring{k}", x.new_zeros(samples, size), size)
 
 
 def give_scratch(loop: Loop, x: Tensor) -> None:
@@ -232,9 +232,9 @@ def give_scratch(loop: Loop, x: Tensor) -> None:
     loop.give("error", x.new_zeros(cells))
     loop.give("spikes", x.new_zeros(cells))
     for target in {c.target for c in loop.call.cables}:
-        long = 1 + max(c.longest for c in loop.call.cables if c.target == target)
-        loop.integers[f"LONG{target}"] = long
-        loop.give(f"worth{target}", x.new_zeros(long, cells))
+        size = (1 + max(c.longest for c in loop.call.cables if c.target == target)) * cells
+        loop.integers[f"SIZE{target}"] = size
+        loop.give(f"worth{target}", x.new_zeros(size))
 
 
 def simulate(loop: Loop, x: Tensor) -> None:

@@ -196,16 +196,14 @@ def _arrive(to: Source, number: int, wire: Wiring) -> None:
     """Write what the spikes of a connection add to its target in step t."""
     target, weight = f"s{wire.target}", f"w{number}"
     if wire.several:
-        start, post, delay, long = _names(to, number, "start", "post", "delay", "LONG")
-        at = f"((t + load({delay}, q)) % {long}) * hi + load({post}, q)"
-        inner = [f"    at = {at}", "    " + to.add(f"ring{number}", "at", to.at(weight, "q"))]
-        head = [f"for q in range(load({start}, load(fired, e)), load({start}, load(fired, e) + 1)):", *inner]
-        to.loop("for e in range(load(rows, t), k):", *head)
-        to.write(f"at = (t % {long}) * hi")
+        ring, size = f"ring{number}", to.integer(f"SIZE{number}")
+        inner = _later(to, number, size, lambda at: to.add(ring, at, to.at(weight, "q")))
+        to.write(f"late = t * hi % {size}")
+        to.loop("for e in range(load(rows, t), k):", "pre = int64(load(fired, e))", *inner)
         to.loop(
             "for j in range(hi):",
-            to.add(target, "j", to.at(f"ring{number}", "at + j")),
-            to.put(f"ring{number}", "at + j", "zero"),
+            to.add(target, "j", to.at(ring, "late + j")),
+            to.put(ring, "late + j", "zero"),
         )
         return
     (delay,) = _names(to, number, "DELAY")
@@ -240,6 +238,20 @@ def _row(to: Source, number: int, wire: Wiring, line: Callable[[str, str], str])
     ]
 
 
+def _later(to: Source, number: int, size: str, line: Callable[[str], str]) -> list[str]:
+    """Return lines that run `line(at)` for every synapse of a cell `pre`, at the place where its spike of t arrives.
+
+    A place is `(step % steps) n + post` in a ring of `size = steps n`; that of this step begins at `late`.
+    """
+    start, place = _names(to, number, "start", "place")
+    return [
+        f"for q in range(load({start}, pre), load({start}, pre + 1)):",
+        f"    at = late + load({place}, q)",
+        f"    at -= {size} * (at >= {size})",
+        f"    {line('at')}",
+    ]
+
+
 def _names(to: Source, number: int, *names: str) -> list[str]:
     return [to.integer(f"{name}{number}") for name in names]
 
@@ -262,9 +274,8 @@ def backward(spec: Spec, double: bool) -> tuple[str, list[str], list[str]]:
     if spec.second is not None:
         _adjoint(to, spec, spec.second, Later, spec.each[1], "r", "later")
     for target in dict.fromkeys(wire.target for wire in spec.wires):
-        long = to.integer(f"LONG{target}")
-        to.write(f"at = (t % {long}) * hi")
-        to.loop("for j in range(hi):", to.put(f"worth{target}", "at + j", to.at(f"g_end{target}", "j")))
+        to.write(f"late = t * hi % {to.integer(f'SIZE{target}')}")
+        to.loop("for j in range(hi):", to.put(f"worth{target}", "late + j", to.at(f"g_end{target}", "j")))
     for number, wire in enumerate(spec.wires):
         _credit(to, number, wire)
     _adjoint(to, spec, spec.first, Numba, spec.each[0], "p", "save")
@@ -273,35 +284,43 @@ def backward(spec: Spec, double: bool) -> tuple[str, list[str], list[str]]:
 
 def _credit(to: Source, number: int, wire: Wiring) -> None:
     """Write what a connection adds to the gradients of the spikes and of its weights."""
-    worth, long = f"worth{wire.target}", to.integer(f"LONG{wire.target}")
+    worth, size = f"worth{wire.target}", to.integer(f"SIZE{wire.target}")
+    weight, sums = f"w{number}", f"g_w{number}"
     if wire.several:
-        (delay,) = _names(to, number, "delay")
-        place = f"((t + load({delay}, q)) % {long}) * hi + "
+        to.write(f"late = t * hi % {size}")
+        felt = _later(to, number, size, lambda at: f"value += {to.at(weight, 'q')} * {to.at(worth, at)}")
+        _felt(to, felt)
+        learned = _later(to, number, size, lambda at: to.add(sums, "q", to.at(worth, at)))
     else:
         (delay,) = _names(to, number, "DELAY")
-        to.write(f"late = ((t + {delay}) % {long}) * hi")
-        place = "late + "
-    if wire.dense:
-        first, count, pre, pres = _names(to, number, "POST", "POSTS", "PRE", "PRES")
-        to.loop(
-            f"for row in range({count}):",
-            f"value = {to.at(worth, f'{place}{first} + row')}",
-            "if value != zero:",
-            f"    for j in range({pres}):",
-            f"        {to.add('error', f'{pre} + j', 'value * ' + to.at(f'v{number}', f'row * {pres} + j'))}",
-        )
-    else:
-        start, post = _names(to, number, "start", "post")
-        to.loop(
-            "for pre in range(hi):",
-            f"value = {to.at('error', 'pre')}",
-            f"for q in range(load({start}, pre), load({start}, pre + 1)):",
-            f"    value += {to.at(f'w{number}', 'q')} * {to.at(worth, f'{place}load({post}, q)')}",
-            to.put("error", "pre", "value"),
-        )
+        to.write(f"late = (t + {delay}) * hi % {size}")
+        if wire.dense:
+            _dense_error(to, number, worth)
+        else:
+            at = _row(
+                to, number, wire, lambda post, q: f"value += {to.at(weight, q)} * {to.at(worth, f'late + {post}')}"
+            )
+            _felt(to, at)
+        learned = _row(to, number, wire, lambda post, q: to.add(sums, q, to.at(worth, f"late + {post}")))
     if wire.learned:
-        body = _row(to, number, wire, lambda post, q: to.add(f"g_w{number}", q, to.at(worth, place + post)))
-        to.write(*_fired_at("t", body))
+        to.write(*_fired_at("t", learned))
+
+
+def _felt(to: Source, body: Sequence[str]) -> None:
+    """Write a loop over all cells `pre` in which `value` gains what a spike of it would be worth."""
+    to.loop("for pre in range(hi):", f"value = {to.at('error', 'pre')}", *body, to.put("error", "pre", "value"))
+
+
+def _dense_error(to: Source, number: int, worth: str) -> None:
+    """Write what dense weights add to the gradient of spikes, row by row, so that it vectorises."""
+    first, count, pre, pres = _names(to, number, "POST", "POSTS", "PRE", "PRES")
+    to.loop(
+        f"for row in range({count}):",
+        f"value = {to.at(worth, f'late + {first} + row')}",
+        "if value != zero:",
+        f"    for j in range({pres}):",
+        f"        {to.add('error', f'{pre} + j', 'value * ' + to.at(f'v{number}', f'row * {pres} + j'))}",
+    )
 
 
 def _adjoint(

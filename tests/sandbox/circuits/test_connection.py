@@ -27,7 +27,7 @@ def test_a_pattern_goes_by_presynaptic_cell_whatever_the_storage():
         found = each.pattern
         assert found.pre.tolist() == [0, 2, 2]
         assert found.post.tolist() == [0, 0, 1]
-        assert each.values.flatten()[found.order].tolist() == [1.0, 2.0, 3.0]
+        assert found.sort(each.values).tolist() == [1.0, 2.0, 3.0]
         assert found.start.tolist() == [0, 1, 1, 3]
     assert Connection(weights).pattern is None
 
