@@ -33,6 +33,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "concepts",
     "data",
     "networks",
+    "circuits",
     "rule",
     "neuron",
     "device",

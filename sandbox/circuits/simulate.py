@@ -71,7 +71,7 @@ def simulate_circuit(
             number of steps or longer than the currents, weights in another dtype or not finite; and as `sandbox.scan`.
         RuntimeError: under `using("numba")`, if there is no compiled loop; the message names the reason.
 
-    >>> from sandbox import LIF
+    >>> from sandbox import LIF, Circuit, Connection
     >>> ring = Connection(2.0 * torch.eye(3).roll(1, 0), delay=1.0)  # 0 to 1 to 2 to 0; a spike makes the next
     >>> kick = torch.zeros(60, 3)
     >>> kick[0, 0] = 30.0
