@@ -33,6 +33,29 @@ SYNAPSES = (nn.Linear, _ConvNd, Patterned)  # one weight, one output of weighted
 WEIGHTED = (*SYNAPSES, nn.RNNBase)  # all modules whose products are counted; an RNN has several weights
 
 
+def weights_of(module: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that a module owns itself: parameters of two axes or more, and those of a pattern.
+
+    >>> [tuple(p.shape) for p in weights_of(nn.Linear(2, 3))]
+    [(3, 2)]
+    """
+    return [
+        p
+        for name, p in module.named_parameters(recurse=False)
+        if p.ndim > 1 or (name == "weight" and isinstance(module, Patterned))
+    ]
+
+
+def weights_in(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the trainable weights inside a model, without biases, by name.
+
+    >>> list(weights_in(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))))
+    ['0.weight']
+    """
+    owned = {id(p) for module in model.modules() for p in weights_of(module)}
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in owned}
+
+
 class Product(nn.Module):
     """The product of two activities, such as queries and keys, as a module, so that it is counted and looked at.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sandbox.kernels.launch import store
+from sandbox.kernels.launch import ops, store
 from sandbox.kernels.launch.buffers import numbers
 from sandbox.kernels.launch.compiled import REALS
 from sandbox.kernels.launch.registered import STRUCTURES
@@ -153,6 +153,7 @@ class Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, spikes: bool, save: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        x = ops.rows(x)
         states, weights = rest[: call.first.structure.states], rest[call.first.structure.states :]
         kept = kept_names(call) if save else []
         saves = [empty(x.shape, x) for _ in kept]
