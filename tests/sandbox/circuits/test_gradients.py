@@ -14,7 +14,7 @@ from sandbox.kernels import using
 from .conftest import DOUBLE, wired
 
 QUICK = ("lif",)
-# factors of the currents of neurons that would not fire in the first 40 steps, and run for all 300
+# factors of the currents of neurons that would not fire in the first 60 steps, and run for all 300
 LATE = {"alpha_lif": 3, "qif": 3, "eif": 3, "hodgkin_huxley": 3, "traub_miles": 20}
 LEARNING = [
     pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK))
@@ -52,29 +52,29 @@ def agree(circuit, currents, dt, **how):
 def test_every_kind_of_connection_through_every_neuron(name):
     dt = {"hodgkin_huxley": 0.02, "traub_miles": 0.02}.get(name, 0.5)
     circuit, currents = wired(NEURONS[name](), dt=dt)
-    agree(circuit, LATE[name] * currents if name in LATE else currents[:40], dt)
+    agree(circuit, LATE[name] * currents if name in LATE else currents[:60], dt)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("record", [("v",), ("spikes",)])
 def test_of_one_variable_alone(record):
     circuit, currents = wired(CubaLIF(t_refractory=2.0, reset="subtract"), jump="i_syn")
-    agree(circuit, currents[:40], 0.5, record=record)
+    agree(circuit, currents[:60], 0.5, record=record)
 
 
 def test_through_the_reset_and_by_another_surrogate():
     circuit, currents = wired(LIF(reset="subtract"))
     with differentiating(surrogate=Surrogate("triangle"), detach_reset=False):
-        moved = agree(circuit, currents[:40], 0.5)
+        moved = agree(circuit, currents[:60], 0.5)
     with using("numba"):
-        usual = gradients("numba", circuit, currents[:40], 0.5)
+        usual = gradients("numba", circuit, currents[:60], 0.5)
     assert not torch.allclose(moved[0], usual[0])
 
 
 def test_weights_outside_of_the_pattern_have_no_gradient():
     circuit, currents = wired(LIF())
     masked = circuit.connections[1]
-    grads = gradients("numba", circuit, currents[:40], 0.5)
+    grads = gradients("numba", circuit, currents[:60], 0.5)
     assert (grads[2][~masked.mask] == 0).all()
     assert (grads[2][masked.mask] != 0).any()
     assert grads[3].shape == circuit.connections[2].weights.values().shape
