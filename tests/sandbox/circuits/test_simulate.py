@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.spikes.surrogate import differentiating
-from sandbox import LIF, NEURONS, AdEx, Circuit, Connection, CubaLIF, Events, Izhikevich, Sparse, simulate_circuit
+from sandbox import (
+    LIF,
+    NEURONS,
+    AdEx,
+    Circuit,
+    Connection,
+    CubaLIF,
+    Events,
+    FitzHughNagumo,
+    Izhikevich,
+    Sparse,
+    simulate_circuit,
+)
 from sandbox.kernels import using
 from sandbox.kernels.launch import circuit_loop
 from sandbox.simulation import simulate
@@ -112,6 +124,15 @@ def test_without_connections_it_is_a_simulation_of_cells(mode):
     assert torch.equal(found.spikes, alone.spikes)
     assert alone.spikes.any()
     torch.testing.assert_close(found.v, alone.v, rtol=1e-12, atol=1e-12)
+
+
+@BOTH
+def test_a_cell_that_a_jump_lifts_over_its_threshold_fires_once(mode):
+    """One that waits while it is above (`refractory="v >= ..."`) does so after its spike, not before."""
+    jump = Connection(pair(1, 0, 3.0), kind="jump")
+    with using(mode):
+        found = simulate_circuit(Circuit(FitzHughNagumo(), 2, [jump]), kicked(30, [0]) * 0.03, 0.1)
+    assert (found.events.step.tolist(), found.events.cell.tolist()) == ([0, 1], [0, 1])
 
 
 def test_a_state_to_start_from():
