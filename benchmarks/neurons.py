@@ -126,8 +126,8 @@ def serve(side: str, name: str, duration: float) -> None:
 class Rival:
     """A process that serves one side; `spikes` is the count of its last run."""
 
-    def __init__(self, side: str, name: str, duration: float) -> None:
-        words = [sys.executable, str(HERE / "neurons.py"), "serve", side, name, str(duration)]
+    def __init__(self, side: str, name: str, duration: float, script: str = "neurons.py") -> None:
+        words = [sys.executable, str(HERE / script), "serve", side, name, str(duration)]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.build = float(self.answer()[0])
         self.spikes = 0

@@ -136,6 +136,7 @@ def main() -> None:
     put("Training beside plain PyTorch", f"{WORDS}\n{rows}\n\n{machine('torch', 'numpy', 'learning-rule-sandbox')}")
     for other in (
         "neurons.py",
+        "network.py",
         "compiled.py",
         "contrast.py",
         "memristor.py",

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import UninitializedParameter
 
 from rules.contract import Run, Trace
+from rules.synapses import weights_of
 
 WAYS = (
     "call the read-out once on [T, B, d], once on [T * B, d], or once a step on [B, d]; or let forward(x, carry, "
@@ -48,9 +49,9 @@ def watched(model: nn.Module) -> Iterator[list[Use]]:
 
 
 def weighs(module: nn.Module) -> bool:
-    """Return whether a module owns a parameter of two axes or more, or one that has no shape yet."""
+    """Return whether a module owns a weight, or a parameter that has no shape yet."""
     own = module.parameters(recurse=False)
-    return any(isinstance(p, UninitializedParameter) or p.ndim > 1 for p in own)
+    return any(isinstance(p, UninitializedParameter) for p in own) or bool(weights_of(module))
 
 
 def last_trace(model: nn.Module, uses: list[Use], run: Run, turned: bool) -> Trace:
@@ -93,7 +94,7 @@ def last_trace(model: nn.Module, uses: list[Use], run: Run, turned: bool) -> Tra
             f"input for each step; {WAYS}"
         )
     names = {id(p): name for name, p in model.named_parameters()}
-    weight = next(p for p in last.parameters(recurse=False) if p.ndim > 1)
+    weight = weights_of(last)[0]
     return Trace(names[id(weight)], pre, post, post)
 
 

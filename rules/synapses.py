@@ -7,8 +7,53 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 # A weight that its parent, nn.MultiheadAttention, uses itself: no call shows what enters it.
 SILENT = (nn.modules.linear.NonDynamicallyQuantizableLinear,)
-SYNAPSES = (nn.Linear, _ConvNd)  # one weight, one output of weighted sums; includes transposed convolutions
+
+
+class Patterned(nn.Module):
+    """Base class of synapses that have weights for some pairs of inputs and outputs only.
+
+    Attributes:
+        weight: `[synapses]`.
+        bias: `[out]`, or None.
+        pre: the input of each synapse, `[synapses]`.
+        post: its output, `[synapses]`.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    pre: Tensor
+    post: Tensor
+
+    def pairs(self, inputs: tuple[Tensor, ...], output: Tensor) -> int:
+        """Return the multiply-accumulates of a call: those of the synapses that exist."""
+        return inputs[0].numel() // inputs[0].shape[-1] * self.weight.numel()
+
+
+SYNAPSES = (nn.Linear, _ConvNd, Patterned)  # one weight, one output of weighted sums; transposed convolutions, too
 WEIGHTED = (*SYNAPSES, nn.RNNBase)  # all modules whose products are counted; an RNN has several weights
+
+
+def weights_of(module: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that a module owns itself: parameters of two axes or more, and those of a pattern.
+
+    >>> [tuple(p.shape) for p in weights_of(nn.Linear(2, 3))]
+    [(3, 2)]
+    """
+    return [
+        p
+        for name, p in module.named_parameters(recurse=False)
+        if p.ndim > 1 or (name == "weight" and isinstance(module, Patterned))
+    ]
+
+
+def weights_in(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the trainable weights inside a model, without biases, by name.
+
+    >>> list(weights_in(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))))
+    ['0.weight']
+    """
+    owned = {id(p) for module in model.modules() for p in weights_of(module)}
+    return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in owned}
 
 
 class Product(nn.Module):

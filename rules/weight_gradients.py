@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from rules.synapses import transposed
+from rules.synapses import Patterned, transposed
+
+CHUNK = 2**20  # products of a pattern at once
 
 
 def weight_gradients(module: nn.Module, pre: Tensor, error: Tensor) -> dict[str, Tensor]:
@@ -16,7 +18,8 @@ def weight_gradients(module: nn.Module, pre: Tensor, error: Tensor) -> dict[str,
 
         dLoss/dW = sum_rows error (x) pre,    dLoss/db = sum_rows error
 
-    and for a convolution the correlation of the error map with the input map. Rows are all axes before the features:
+    for a convolution the correlation of the error map with the input map, and for a synapse with a pattern the entries
+    on its pattern alone. Rows are all axes before the features:
     time and batch in any form, the same in both.
 
     >>> synapse = nn.Linear(2, 1)
@@ -29,7 +32,13 @@ def weight_gradients(module: nn.Module, pre: Tensor, error: Tensor) -> dict[str,
     pre = pre.reshape(-1, *pre.shape[pre.ndim - axes - 1 :])
     error = error.reshape(-1, *error.shape[error.ndim - axes - 1 :])
     if "weight" in own:
-        found["weight"] = correlation(module, pre, error) if isinstance(module, _ConvNd) else error.T @ pre
+        found["weight"] = (
+            correlation(module, pre, error)
+            if isinstance(module, _ConvNd)
+            else on_pattern(module, pre, error)
+            if isinstance(module, Patterned)
+            else error.T @ pre
+        )
     if "bias" in own:
         found["bias"] = error.sum([axis for axis in range(error.ndim) if axis != 1])
     return found
@@ -42,7 +51,17 @@ def outer_products(module: nn.Module, pre: Tensor, error: Tensor) -> int:
     10
     """
     weight = cast("nn.Parameter", module.weight)
+    if isinstance(module, Patterned):
+        return module.pairs((pre,), error) if weight.requires_grad else 0
     return (pre if transposed(module) else error).numel() * weight[0].numel() if weight.requires_grad else 0
+
+
+def on_pattern(module: Patterned, pre: Tensor, error: Tensor) -> Tensor:
+    """Return the sum over rows of `error[post] pre[pre]` for each synapse, a few rows at a time."""
+    total = torch.zeros_like(module.weight)
+    for some in torch.arange(len(pre)).split(max(1, CHUNK // max(1, len(total)))):
+        total += (error[some][:, module.post] * pre[some][:, module.pre]).sum(0)
+    return total
 
 
 def correlation(module: _ConvNd, pre: Tensor, error: Tensor) -> Tensor:

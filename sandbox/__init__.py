@@ -13,6 +13,10 @@ require_own_rules()  # before anything is taken from it
 from rules.lazy import face  # noqa: E402
 
 if TYPE_CHECKING:
+    from sandbox.circuits import Circuit as Circuit
+    from sandbox.circuits import CircuitRun as CircuitRun
+    from sandbox.circuits import Connection as Connection
+    from sandbox.circuits import simulate_circuit as simulate_circuit
     from sandbox.comparisons.comparison import Comparison as Comparison
     from sandbox.comparisons.comparison import compare as compare
     from sandbox.config.experiment import Experiment as Experiment
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from sandbox.simulation import Trajectory as Trajectory
     from sandbox.simulation import scan as scan
     from sandbox.simulation import simulate as simulate
+    from sandbox.synapses import Sparse as Sparse
     from sandbox.tasks import TASKS as TASKS
     from sandbox.tasks import Dataset as Dataset
     from sandbox.tasks import LazySplit as LazySplit
@@ -75,10 +80,13 @@ _HOMES = {
     "AdEx": "sandbox.neurons",
     "AlphaLIF": "sandbox.neurons",
     "Choice": "sandbox.config.registry",
+    "Circuit": "sandbox.circuits",
+    "CircuitRun": "sandbox.circuits",
     "CobaLIF": "sandbox.neurons",
     "Comparison": "sandbox.comparisons.comparison",
     "CompiledNeuron": "sandbox.reference",
     "ConformanceReport": "sandbox.reference",
+    "Connection": "sandbox.circuits",
     "CubaLIF": "sandbox.neurons",
     "Dataset": "sandbox.tasks",
     "EIF": "sandbox.neurons",
@@ -107,6 +115,7 @@ _HOMES = {
     "ResonateAndFire": "sandbox.neurons",
     "RuleConfig": "sandbox.config.experiment",
     "Samples": "sandbox.tasks",
+    "Sparse": "sandbox.synapses",
     "Split": "sandbox.tasks",
     "StochasticBinary": "sandbox.neurons",
     "TASKS": "sandbox.tasks",
@@ -124,6 +133,7 @@ _HOMES = {
     "run": "sandbox.runs.run",
     "scan": "sandbox.simulation",
     "simulate": "sandbox.simulation",
+    "simulate_circuit": "sandbox.circuits",
     "validate": "sandbox.reference",
 }
 __all__ = [*_HOMES, "__version__"]

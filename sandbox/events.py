@@ -25,7 +25,7 @@ class Packed:
     begin: int  # first step
     steps: int
     count: int  # of spikes
-    data: Any  # NumPy array: int32 places in `[steps, cells]`, or uint8 with eight of them a byte
+    data: Any  # NumPy array: int32 (int64 if it must be) places in `[steps, cells]`, or uint8 with eight of them a byte
     bits: bool
 
     def places(self, cells: int) -> Any:
@@ -87,6 +87,14 @@ class Events:
         """Return the events in spikes `[T, ...]` of ones and zeros; raise ValueError for other values."""
         return cls((packed(marked(spikes), 0),), len(spikes), spikes.shape[1:], dt)
 
+    @classmethod
+    def of_pairs(cls, step: Tensor, cell: Tensor, steps: int, shape: torch.Size, dt: float = 1.0) -> Events:
+        """Return the events of pairs in any order, `cell` counted as the class says."""
+        cells = math.prod(shape)
+        flat = (step.long() * cells + cell).numpy()
+        narrow = np.int32 if steps * cells < 2**31 else np.int64
+        return cls((Packed(0, steps, flat.size, np.sort(flat).astype(narrow), bits=False),), steps, shape, dt)
+
     @cached_property
     def cells(self) -> int:
         """How many cells there are."""
@@ -106,6 +114,11 @@ class Events:
     def cell(self) -> Tensor:
         """The cell of each spike, `[spikes]` int64."""
         return self._places % max(1, self.cells)
+
+    @property
+    def index(self) -> tuple[Tensor, ...]:
+        """The cell of each spike by its axes: for cells `[B, n]`, the sample and the cell, `[spikes]` int64 each."""
+        return torch.unravel_index(self.cell, self.shape)
 
     @property
     def t(self) -> Tensor:

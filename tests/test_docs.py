@@ -33,6 +33,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "concepts",
     "data",
     "networks",
+    "circuits",
     "rule",
     "neuron",
     "device",
@@ -75,7 +76,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 11
+    assert len(WITH_CODE) == 12
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

@@ -48,11 +48,11 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.trainer"],
     ["rules.check"],
     ["rules"],  # the public face
-    ["sandbox.machine", "sandbox.statistics", "sandbox.measures"],
+    ["sandbox.machine", "sandbox.statistics", "sandbox.measures", "sandbox.events"],
     ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],
     ["sandbox.kernels", "sandbox.microscope", "sandbox.events"],
     ["sandbox.simulation"],
-    ["sandbox.networks"],
+    ["sandbox.networks", "sandbox.circuits"],
     ["sandbox.reference", "sandbox.config"],
     ["sandbox.runs"],
     ["sandbox.comparisons"],

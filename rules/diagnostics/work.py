@@ -15,7 +15,7 @@ from rules.forward import samples as samples_of
 from rules.metering import pairs, shown
 from rules.optional import plain, takes, tallying
 from rules.spikes.bits import is_trits
-from rules.synapses import SYNAPSES, Product, counted, transposed
+from rules.synapses import SYNAPSES, Patterned, Product, counted, transposed
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -120,6 +120,8 @@ def _effective(module: Any, active: Tensor) -> float:
     if isinstance(module, nn.Linear):
         each = active.flatten(0, -2).sum(0) if active.ndim > 1 else active
         return float((there @ each.to(torch.float64)).sum())
+    if isinstance(module, Patterned):
+        return float((there * active.reshape(-1, active.shape[-1]).sum(0)[module.pre]).sum())
     convolve, padding = CONVOLUTIONS[there.ndim - 2], module.padding
     # Time and samples in axes of their own, as layers of several steps have them, are one axis of images here.
     active = active.reshape(-1, *active.shape[-there.ndim + 1 :]).to(torch.float64)

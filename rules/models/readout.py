@@ -14,7 +14,7 @@ from rules.forward import map_tensors, run_model, traced
 from rules.optional import cells_of, layers_of, offers, plain
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
-from rules.synapses import weighted
+from rules.synapses import weighted, weights_in, weights_of
 from rules.untouched import untouched
 
 WAY_OUT = "name it: dataclasses.replace(rule, credit=rules.Restricted(rules.BPTT(), only=('head.*',)))"
@@ -92,7 +92,7 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
         )
     cut = watched(model, batch, lambda part, _, made: map_tensors(Tensor.detach, made) if part is module else None)
     own = {id(p) for p in weights}
-    others = {name: p for name, p in model.named_parameters() if p.requires_grad and p.ndim > 1 and id(p) not in own}
+    others = {name: p for name, p in weights_in(model).items() if id(p) not in own}
     past = [name for name, p in others.items() if connected_any([cut], [p])]
     if past:
         latest = [name for called, _, _ in reversed(calls) for name in names(model, [called]) if name in past]
@@ -174,8 +174,8 @@ def uncalled(model: nn.Module, seen: set[int]) -> Iterable[tuple[nn.Module, nn.M
 
 
 def matrices(module: nn.Module) -> list[nn.Parameter]:
-    """Return the trainable parameters of a module's own with two axes or more."""
-    return [p for p in module.parameters(recurse=False) if p.requires_grad and p.ndim > 1]
+    """Return the trainable weights of a module's own."""
+    return [p for p in weights_of(module) if p.requires_grad]
 
 
 def names(model: nn.Module, parts: Iterable[nn.Module]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from sandbox.kernels.launch.buffers import forward_buffers, numbers, per_cell, r
 from sandbox.kernels.launch.call import call
 from sandbox.kernels.launch.ops import rows
 from sandbox.kernels.sequence import Result, found_for, operands, returned
-from sandbox.kernels.trace.plan import Body
+from sandbox.kernels.trace.step import Body
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.kernels.write.emit import Variant
 

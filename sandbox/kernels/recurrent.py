@@ -18,6 +18,7 @@ from sandbox.kernels.trace.plan import Plan
 from sandbox.kernels.trace.step import Body
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.synapses import EventLinear
+from sandbox.synapses.product import WORTH_A_LOOK_IN_A_LOOP
 
 
 def recurrence(
@@ -41,7 +42,7 @@ def recurring(found: Plan, neuron: Any, synapse: nn.Linear, currents: Tensor, st
     row = operands(found, neuron, currents, state)
     tensors = [row.x, last, *synapse.parameters(), *row.states, *row.params, *row.draws]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    way = synapse.way(last) if isinstance(synapse, EventLinear) else "dense"
+    way = synapse.way(last, WORTH_A_LOOK_IN_A_LOOP) if isinstance(synapse, EventLinear) else "dense"
     results = recur(row.x, last, synapse.weight, synapse.bias, *row[1:], found.constants, key, way, save)
     outputs, end = returned(found, results, currents, state)
     tell(synapse, last, outputs[0])

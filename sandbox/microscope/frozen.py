@@ -16,6 +16,7 @@ from rules.batches import fitted, moved
 from rules.contract import Batch, CreditRule, Objective
 from rules.forward import map_tensors
 from rules.seeds import seeded
+from rules.synapses import weights_in
 from rules.trainer import Trainer
 
 SIMPLE = (int, float, str, type(None), FunctionType, BuiltinFunctionType)
@@ -37,7 +38,7 @@ class Frozen:
     @property
     def layers(self) -> dict[str, Tensor]:
         """The trainable weight matrices, kernels of convolutions included, by name."""
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad and p.ndim > 1}
+        return dict(weights_in(self.model))
 
     @contextmanager
     def draw(self, number: int) -> Iterator[Draw]:

@@ -14,6 +14,7 @@ from rules.contract import Holding
 from rules.diagnostics.nonfinite import finite
 from rules.fields import at_least, check_fields
 from rules.optional import method_of
+from rules.synapses import weights_in
 from rules.trainer import Trainer
 from sandbox.microscope.frozen import Frozen, freeze
 from sandbox.microscope.look import Look, Row
@@ -74,7 +75,7 @@ class Microscope:
 
     def admit(self, model: nn.Module) -> None:
         """Raise ValueError, with a remedy, for a model with more weights than a reference allows."""
-        weights = sum(p.numel() for p in model.parameters() if p.requires_grad and p.ndim > 1)
+        weights = sum(p.numel() for p in weights_in(model).values())
         for reference in self._references():
             reference.admit(weights)
 

@@ -9,15 +9,20 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from rules.seeds import seeded
 from sandbox.networks.calibration import norms, populated
 from sandbox.networks.network import Layer, Network, Population, Residual
 from sandbox.neurons import LIF, LeakyIntegrator, Neuron
-from sandbox.synapses import EventLinear
+from sandbox.synapses import EventLinear, Sparse
 
-PART = re.compile(r"(?P<width>\d+)(?P<recurrent>r)?(?:(?P<kind>[cx])(?P<kernel>\d+))?(?P<normed>b)?(?:p(?P<pool>\d+))?")
+PART = re.compile(
+    r"(?P<width>\d+)(?P<recurrent>r)?(?:s(?P<percent>\d+))?(?:(?P<kind>[cx])(?P<kernel>\d+))?(?P<normed>b)?"
+    r"(?:p(?P<pool>\d+))?"
+)
 HINT = (
-    "30 (dense), '30r' (recurrent), '16c5p2' (16 channels, 5 x 5 kernel, average pool by 2 before the neuron), "
-    "'16x3' (residual block of two 3 x 3 convolutions), with a b for batch normalisation: '100b', '16c3bp2'"
+    "30 (dense), '30r' (recurrent), '30s10' (each input is connected with a probability of 10 percent), '16c5p2' (16 "
+    "channels, 5 x 5 kernel, average pool by 2 before the neuron), '16x3' (residual block of two 3 x 3 convolutions), "
+    "with a b for batch normalisation: '100b', '16c3bp2'"
 )
 
 
@@ -32,9 +37,10 @@ def build(
 ) -> Network:
     """Build a network of hidden layers and a dense read-out, with weights drawn from a seed.
 
-    A hidden layer is described as 30 (dense), "30r" (recurrent), "16c5p2" (16 channels of 5 x 5, average-pooled by 2
-    before the neuron) or "16x3" (a residual block of two 3 x 3 convolutions). A b, as in "16c3bp2", adds batch
-    normalisation of the currents over batch, time and space.
+    A hidden layer is described as 30 (dense), "30r" (recurrent), "30s10" (sparse: each pair of an input and a cell is
+    connected with a probability of 10 percent; recurrent weights stay dense), "16c5p2" (16 channels of 5 x 5,
+    average-pooled by 2 before the neuron) or "16x3" (a residual block of two 3 x 3 convolutions). A b, as in "16c3bp2",
+    adds batch normalisation of the currents over batch, time and space.
 
     Weights are normal with standard deviation `3 rheobase / sqrt(fan_in m)`, biases are zero. Here m is the mean square
     of the input: 1 for the first layer, and 0.02 for the others, as for firing rates around 0.1 per step. The drive is
@@ -66,23 +72,26 @@ def build(
     readout = readout or LeakyIntegrator()
     layers: list[nn.Module] = []
     size = shape
-    for description in hidden:
-        layer, size = _part(str(description), size, neuron, dt)
+    for number, description in enumerate(hidden):
+        layer, size = _part(str(description), size, neuron, dt, seeded(seed, "pattern", number))
         layers.append(layer)
-    layers.append(_dense(size, classes, readout, dt))
+    layers.append(_dense(size, EventLinear(math.prod(size), classes), readout, dt))
     network = Network(layers, shape)
     initialise(network, torch.Generator().manual_seed(seed))
     return network
 
 
-def _part(description: str, size: tuple[int, ...], neuron: Neuron, dt: float) -> tuple[nn.Module, tuple[int, ...]]:
+def _part(
+    description: str, size: tuple[int, ...], neuron: Neuron, dt: float, rng: torch.Generator
+) -> tuple[nn.Module, tuple[int, ...]]:
     found = PART.fullmatch(description) if description.isascii() else None
-    if found is None or int(found["width"]) == 0 or (found["recurrent"] and found["kind"]):
+    if found is None or int(found["width"]) == 0 or (found["kind"] and (found["recurrent"] or found["percent"])):
         raise ValueError(f"layer {description!r} cannot be read; write {HINT}")
     width, normed = int(found["width"]), bool(found["normed"])
     if found["kind"] is None:
         recurrent = EventLinear(width, width, bias=False) if found["recurrent"] else None
-        return _dense(size, width, neuron, dt, recurrent, normed), (width,)
+        synapse = _synapse(description, math.prod(size), width, found["percent"], not normed, rng)
+        return _dense(size, synapse, neuron, dt, recurrent), (width,)
     if len(size) != 3:
         raise ValueError(f"layer {description!r} is a convolution and needs an image (C, H, W); its input is {size}")
     kernel, pool = int(found["kernel"]), int(found["pool"] or 1)
@@ -97,18 +106,23 @@ def _part(description: str, size: tuple[int, ...], neuron: Neuron, dt: float) ->
     return Residual([first, _conv(width, width, kernel, 1, neuron, dt, normed)], shortcut), out
 
 
+def _synapse(
+    description: str, inputs: int, width: int, percent: str | None, bias: bool, rng: torch.Generator
+) -> nn.Module:
+    if percent is None:
+        return EventLinear(inputs, width, bias=bias)
+    if not 1 <= int(percent) <= 100:
+        raise ValueError(f"layer {description!r} connects {percent} percent of the pairs; write 1 to 100: '{width}s10'")
+    return Sparse(inputs, width, int(percent) / 100, bias, rng)
+
+
 def _dense(
-    size: tuple[int, ...],
-    width: int,
-    neuron: Neuron,
-    dt: float,
-    recurrent: nn.Linear | None = None,
-    normed: bool = False,
+    size: tuple[int, ...], synapse: nn.Module, neuron: Neuron, dt: float, recurrent: nn.Linear | None = None
 ) -> Layer:
     parts: list[nn.Module] = [] if len(size) == 1 else [nn.Flatten()]
-    parts.append(EventLinear(math.prod(size), width, bias=not normed))
-    if normed:
-        parts.append(nn.BatchNorm1d(width))
+    parts.append(synapse)
+    if synapse.bias is None:  # normalisation has its own
+        parts.append(nn.BatchNorm1d(synapse.out_features))
     return Layer(parts[0] if len(parts) == 1 else nn.Sequential(*parts), Population(neuron, dt, recurrent))
 
 
@@ -127,12 +141,14 @@ def initialise(network: Network, rng: torch.Generator) -> None:
         for number, layer in enumerate(populated(network)):
             neuron = layer.cells.neuron
             scale = 3 * neuron.rheobase / math.sqrt(0.02 if number else 1.0)
+            sparse = {id(m.weight): len(m.weight) / m.out_features for m in layer.modules() if isinstance(m, Sparse)}
             for name, p in layer.named_parameters():
-                if p.ndim < 2:
+                inputs = sparse.get(id(p), p[0].numel() if p.ndim > 1 else 0)
+                if not inputs:
                     p.zero_()
                 else:
                     gain = scale / 2 if "recurrent" in name else scale
-                    p.normal_(0, gain / math.sqrt(p[0].numel()), generator=rng)
+                    p.normal_(0, gain / math.sqrt(inputs), generator=rng)
             for norm in norms(layer):
                 norm.weight.fill_(neuron.rheobase)
         for module in network.modules():

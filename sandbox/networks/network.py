@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rules.contract import Local, Run, Trace
 from rules.forward import fold
 from rules.spikes.surrogate import generator_of_pass
+from rules.synapses import weights_of
 from sandbox.kernels.attempt import attempt_linearised, attempt_recurrent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.learnable import Learned, learnables
@@ -145,7 +146,8 @@ class Layer(nn.Module):
         output, end, u = self.cells(currents, start, record)
         if u is None:
             return Run(output, end)
-        weight = next(name for name, p in self.synapse.named_parameters() if p.ndim > 1)
+        owned = {id(p) for part in self.synapse.modules() for p in weights_of(part)}
+        weight = next(name for name, p in self.synapse.named_parameters() if id(p) in owned)
         traces: tuple[Trace, ...] = (Trace(f"synapse.{weight}", x, u, output),)
         if start[1] is not None:
             heard = torch.cat([start[1][None], output[:-1]])

@@ -66,8 +66,13 @@ def cut(cell: Any, state: Any, dt: float, strict: bool = False) -> tuple[Tensor,
 
 
 def cross(surrogate: Surrogate, u: Tensor, wait: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a spike at every upward crossing of `u = 0`; a cell waits (1) while above: `refractory="v >= ..."`."""
-    return surrogate.spike(u) * (wait <= 0), (u.detach() >= 0).to(u.dtype)
+    """Return a spike at every upward crossing of `u = 0`; a cell waits (1) while above: `refractory="v >= ..."`.
+
+    A cell that a synapse lifted there after the threshold has not fired yet, so it does not wait.
+    """
+    spikes = surrogate.spike(u) * (wait <= 0)
+    above = (u.detach() >= 0) & ((wait > 0) | (spikes.detach() > 0))
+    return spikes, above.to(u.dtype)
 
 
 def held(wait: Tensor | None, before: Tensor, after: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def make_group(
         "\n".join(lines),
         threshold=neuron.threshold,
         reset=neuron.reset_code,
-        refractory=_refractory(neuron) if periods is None else "period_of_cell",
+        refractory=refractoriness(neuron) if periods is None else "period_of_cell",
         method=method or neuron.method,
         namespace=physical,
         dt=dt * b2.ms,
@@ -106,7 +106,8 @@ def make_group(
     return group
 
 
-def _refractory(neuron: Neuron) -> Any:
+def refractoriness(neuron: Neuron) -> Any:
+    """Return the refractory period of a neuron, as Brian2 takes it."""
     if neuron.refractory is not None:
         return neuron.refractory
     return (

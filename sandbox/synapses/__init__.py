@@ -14,6 +14,8 @@ summation. `EventLinear` chooses the mode for each call by the density of its in
 - "dense": always the matrix product. An `Experiment` uses this mode, or "events" if it is configured so, because a run
   that is resumed, or paired with another, must not depend on the load of the machine.
 
+`Sparse` has weights for some pairs of cells only, and always computes by events where numba is installed.
+
 For a recurrent weight the same choice is made in every step, in the loop of `sandbox.kernels.recurrent`, which
 transposes the weight once. Convolutions stay dense: event-based prototypes, which were dropped, took 0.7 to 1.4 times
 as long as the forward pass of a dense convolution at a density of 5 %.
@@ -23,5 +25,6 @@ Imports `machine` alone.
 
 from sandbox.synapses.choice import MODES, using
 from sandbox.synapses.linear import EventLinear
+from sandbox.synapses.sparse import Sparse
 
-__all__ = ["MODES", "EventLinear", "using"]
+__all__ = ["MODES", "EventLinear", "Sparse", "using"]

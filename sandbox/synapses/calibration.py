@@ -27,7 +27,7 @@ from sandbox.machine import compiled as compiled_loops
 from sandbox.machine import files
 from sandbox.machine.compiled import absent
 from sandbox.synapses.choice import mode
-from sandbox.synapses.events import active, rows
+from sandbox.synapses.events import active, heard, rows
 
 ROWS = 1024  # measured at most; above, both times grow in proportion
 DENSITY = 0.1  # of the measured spikes; the other measurement has none
@@ -38,14 +38,17 @@ _KNOWN: dict[str, float] = {}
 _READ: list[Path] = []  # the file that has been read, once it has
 
 
-def crossover(samples: int, inner: int, out: int, dtype: torch.dtype) -> float:
+def crossover(samples: int, inner: int, out: int, dtype: torch.dtype, loop: bool = False) -> float:
     """Return the density below which a product of `[samples, inner]` and `[inner, out]` is faster by events.
+
+    In a loop, as of a recurrent layer, the weight is transposed before the first step.
 
     It is measured on the first call for a shape, with `samples` rounded down to a power of two, at most `ROWS`. It is 0
     if events are never faster.
     """
     samples = min(ROWS, 1 << (samples.bit_length() - 1))
     key = f"{samples} x {inner} x {out}, {str(dtype).removeprefix('torch.')}, threads {torch.get_num_threads()}"
+    key += ", in a loop" if loop else ""
     if key not in _KNOWN or file() not in _READ:
         with _LOCK:
             if file() not in _READ:
@@ -53,7 +56,7 @@ def crossover(samples: int, inner: int, out: int, dtype: torch.dtype) -> float:
                 _KNOWN.clear()
                 _KNOWN.update(read(file()))
             if key not in _KNOWN:
-                _KNOWN[key] = measure(samples, inner, out, dtype)
+                _KNOWN[key] = measure(samples, inner, out, dtype, loop)
                 write(file(), _KNOWN)
     return _KNOWN[key]
 
@@ -65,17 +68,23 @@ def forget() -> None:
         _KNOWN.clear()
 
 
-def measure(samples: int, inner: int, out: int, dtype: torch.dtype) -> float:
+def measure(samples: int, inner: int, out: int, dtype: torch.dtype, loop: bool = False) -> float:
     """Measure a crossover from the shortest times of alternating calls: load on the machine only adds time."""
     with torch.no_grad():
         weight = torch.ones(out, inner, dtype=dtype)
         spikes = torch.rand(samples, inner, generator=torch.Generator().manual_seed(0), dtype=dtype)
         silent, busy = torch.zeros_like(spikes), (spikes < DENSITY).to(dtype)
 
-        def by_events(x: Tensor) -> Callable[[], Tensor]:
-            return lambda: rows(active(x), weight.t())
+        source = weight.t().contiguous()
+        current, total = torch.zeros(2, samples, out, dtype=dtype)
 
-        none, some, whole = in_turn([by_events(silent), by_events(busy), lambda: F.linear(busy, weight)])
+        def by_events(x: Tensor) -> Callable[[], Any]:
+            return lambda: heard(x, source, None, current, total) if loop else rows(active(x), weight.t())
+
+        def product() -> Tensor:
+            return torch.mm(busy, weight.t(), out=total).add_(current) if loop else F.linear(busy, weight)
+
+        none, some, whole = in_turn([by_events(silent), by_events(busy), product])
     slope = max(some - none, 1e-12) / DENSITY
     return round(min(max((whole - none) / slope, 0.0), 1.0), 3)
 

@@ -134,5 +134,38 @@ def _columns(start: Array, at: Array, value: Array, source: Array, out: Array, f
             begun = end[j]
 
 
+def _spread(
+    start: Array, at: Array, value: Array, begin: Array, post: Array, weight: Array, out: Array, first: int, last: int
+) -> None:
+    """Compute rows `first` to `last` of `x @ W.T` for sparse W, whose input j has `post[begin[j]:begin[j + 1]]`."""
+    for n in range(first, last):
+        out[n] = 0
+        for k in range(start[n], start[n + 1]):
+            for q in range(begin[at[k]], begin[at[k] + 1]):
+                out[n, post[q]] += value[k] * weight[q]
+
+
+def _gathered(error: Array, begin: Array, post: Array, weight: Array, out: Array, first: int, last: int) -> None:
+    """Compute rows `first` to `last` of `error @ W` for sparse W."""
+    for n in range(first, last):
+        for j in range(out.shape[1]):
+            total = out[n, j]
+            for q in range(begin[j], begin[j + 1]):
+                total += weight[q] * error[n, post[q]]
+            out[n, j] = total
+
+
+def _correlated(
+    start: Array, at: Array, value: Array, begin: Array, post: Array, error: Array, out: Array, first: int, last: int
+) -> None:
+    """Add `sum over n of x[n, j] error[n, post[q]]` to `out[q]`, for the synapses q of inputs `first` to `last`."""
+    for n in range(start.shape[0] - 1):
+        for k in range(start[n], start[n + 1]):
+            if first <= at[k] < last:
+                for q in range(begin[at[k]], begin[at[k] + 1]):
+                    out[q] += value[k] * error[n, post[q]]
+
+
 scan, accumulate, places = compiled(_scan), compiled(_accumulate), compiled(_places)
 rows, heard, columns = compiled(_rows), compiled(_heard), compiled(_columns)
+spread, gathered, correlated = compiled(_spread), compiled(_gathered), compiled(_correlated)

@@ -38,12 +38,19 @@ class EventLinear(nn.Linear):
         y: Tensor = Product.apply(flat, self.weight, self.bias, way == "events")  # type: ignore[no-untyped-call]
         return y.reshape(*input.shape[:-1], self.out_features)
 
-    def way(self, input: Tensor) -> str:
-        """Return the mode for `input`: "dense", "events", or "auto" if its density decides."""
+    def way(self, input: Tensor, worth: int | None = None) -> str:
+        """Return the mode for `input`: "dense", "events", or "auto" if its density decides.
+
+        Args:
+            input: `[..., in]`.
+            worth: multiplications of a product below which "auto" is the dense one; None for WORTH_A_LOOK.
+        """
         if torch.compiler.is_compiling() or not usual(input, self.weight, self.bias):
             return "dense"
         chosen, rows = mode(), input.numel() // max(self.in_features, 1)
-        little = rows == 0 or (chosen == "auto" and rows * self.weight.numel() < WORTH_A_LOOK)
+        little = rows == 0 or (
+            chosen == "auto" and rows * self.weight.numel() < (WORTH_A_LOOK if worth is None else worth)
+        )
         return "dense" if little or chosen == "dense" or not finite(self.weight) else chosen
 
 

@@ -13,6 +13,7 @@ from sandbox.synapses.calibration import crossover
 from sandbox.synapses.events import Events, active, columns, rows
 
 WORTH_A_LOOK = 2**22  # multiplications; with fewer, the dense product is faster than counting active entries
+WORTH_A_LOOK_IN_A_LOOP = 2**18  # the same in every step of a loop, which transposes the weight once
 DENSEST = 0.5  # above this density events are never faster, and nothing is measured
 SAMPLED = 64  # rows in which active entries are counted
 
@@ -87,14 +88,19 @@ def sparse(x: Tensor, out: int, forced: bool) -> Events | None:
 
 def gains(x: Tensor, out: int) -> bool:
     """Return whether a product of `x` [N, K] with a matrix [K, out] is faster by events, judged by a sample of rows."""
+    found = density(x)
+    return found < DENSEST and found < crossover(len(x), x.shape[1], out, x.dtype)
+
+
+def density(x: Tensor) -> float:
+    """Return the share of entries of `x` [N, K] that are not zero, judged by a sample of rows."""
     some = x[:: -(-len(x) // SAMPLED)]
-    density = float(torch.count_nonzero(some)) / some.numel()
-    return density < DENSEST and density < worthwhile(x, out)
+    return float(torch.count_nonzero(some)) / some.numel()
 
 
-def worthwhile(x: Tensor, out: int) -> float:
-    """Return the density of `x` [N, K] below which its product with a matrix [K, out] is faster by events."""
-    return crossover(len(x), x.shape[1], out, x.dtype)
+def worthwhile_in_a_loop(x: Tensor, out: int) -> float:
+    """Return the density below which products of `x` [N, K] with one matrix [K, out], step by step, go by events."""
+    return min(DENSEST, crossover(len(x), x.shape[1], out, x.dtype, loop=True))
 
 
 def finite(x: Tensor) -> bool:

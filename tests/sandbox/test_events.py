@@ -33,6 +33,11 @@ def test_events_are_the_spikes(spikes):
     assert torch.equal(found.counts(), spikes.sum(0).long())
     assert len(found) == int(spikes.sum())
     assert torch.equal(found.t, (at[:, 0] + 1).double() * 0.1)
+    shuffled = torch.randperm(len(at), generator=torch.Generator().manual_seed(0))
+    again = Events.of_pairs(at[shuffled, 0], at[shuffled, 1], len(spikes), spikes.shape[1:])
+    assert torch.equal(again.dense(), spikes)
+    where = spikes.nonzero()
+    assert all(torch.equal(axis, where[:, n + 1]) for n, axis in enumerate(again.index))
 
 
 @given(rasters(), st.integers(1, 12))

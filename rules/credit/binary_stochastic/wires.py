@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rules.contract import Cost
+from rules.models.admission import UnfitModel
 from rules.spikes.bits import is_bits, is_trits
 from rules.spikes.surrogate import Surrogate, heaviside
 from rules.steps import wide, wide_dtype
-from rules.synapses import synapses, transposed
+from rules.synapses import Patterned, synapses, transposed
 
 
 class Drawn(NamedTuple):
@@ -81,7 +82,16 @@ def wired(model: nn.Module) -> dict[str, nn.Module]:
     """Return the modules whose weights one-bit signals pass, by name: all synapses except transposed convolutions.
 
     The weight of those is `[in, out, ...]`; how often it is read for an input of zeros and ones is not implemented.
+
+    Raises:
+        UnfitModel: for a synapse with a pattern, whose pulses are not counted here.
     """
+    for name, module in synapses(model).items():
+        if isinstance(module, Patterned):
+            raise UnfitModel(
+                f"{name!r} is of class {type(module).__name__}, with weights for some pairs of cells only, and one-bit "
+                "signals are counted for whole arrays: use nn.Linear there, or rules.make('bptt')"
+            )
     return {name: module for name, module in synapses(model).items() if not transposed(module)}
 
 

@@ -16,7 +16,7 @@ from rules.models.admission import UnfitModel
 from rules.models.readout import connected, watched
 from rules.optional import plain
 from rules.seeds import seeded
-from rules.synapses import is_synapse
+from rules.synapses import Patterned, is_synapse
 
 INSIDE = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)  # which carry errors back through weights of their own
 APART = 1e-2  # of the error's norm: far above rounding in half precision, far below a mask or a factor
@@ -121,6 +121,12 @@ def require_replaceable(model: nn.Module, batch: Batch, inner: bool) -> None:
     for name, (call, *_) in by_name([call for call in calls if is_synapse(call.module)]):
         if not (isinstance(call.x, Tensor) and call.x.requires_grad and call.made.requires_grad):
             continue
+        if isinstance(call.module, Patterned):
+            raise UnfitModel(
+                f"{name!r} of {type(plain(model)).__name__} is of class {type(call.module).__name__}, with weights for "
+                "some pairs of cells only, and feedback replaces whole matrices: use nn.Linear there, or "
+                "rules.make('bptt')"
+            )
         error = normal(call.made.shape, seeded(0, "replaceable"), call.made)
         exact = torch.autograd.grad(call.made, call.x, error, retain_graph=True, allow_unused=True)[0]
         mine = carried(call.module, cast(Tensor, call.module.weight).detach(), call.x.detach(), error)

@@ -15,7 +15,7 @@ from rules.forward import leaves, map_tensors
 from rules.local import differentiated
 from rules.models.admission import UnfitModel
 from rules.optional import CellLayer, cells_of, layers_of, plain
-from rules.synapses import is_synapse, transposed
+from rules.synapses import Patterned, is_synapse, transposed
 
 LINEAR = (nn.Flatten, nn.Identity, _AvgPoolNd)  # what may stand beside the weight of a synapse
 
@@ -236,7 +236,7 @@ def split(synapse: nn.Module, name: str) -> tuple[tuple[nn.Module, ...], nn.Modu
     """Return the modules of a synapse before its weight, the weight, and those behind it."""
     parts = [*parts_of(synapse)]
     weighed = [number for number, part in enumerate(parts) if is_synapse(part)]
-    odd = [part for part in parts if not (is_synapse(part) or isinstance(part, LINEAR))]
+    odd = [part for part in parts if isinstance(part, Patterned) or not (is_synapse(part) or isinstance(part, LINEAR))]
     if len(weighed) != 1 or odd:
         what = f"{type(odd[0]).__name__}" if odd else f"{len(weighed)} weights"
         raise UnfitModel(

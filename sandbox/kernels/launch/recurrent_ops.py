@@ -217,11 +217,13 @@ def weighing(way: str, weight: Tensor, bias: Tensor | None) -> Weigh:
     if way == "events":
         return lambda spikes, current, out: heard(spikes, source, bias, current, out)
     few: list[bool] = []  # whether the last step had few enough events, once that is known
+    below: list[float] = []
 
     def by_density(spikes: Tensor, current: Tensor, out: Tensor) -> None:
-        below = product.worthwhile(spikes, len(weight))
-        if few.pop() if few else product.gains(spikes, len(weight)):
-            few.append(heard(spikes, source, bias, current, out) < below * spikes.numel())
+        if not below:
+            below.append(product.worthwhile_in_a_loop(spikes, len(weight)))
+        if few.pop() if few else product.density(spikes) < below[0]:
+            few.append(heard(spikes, source, bias, current, out) < below[0] * spikes.numel())
         else:
             dense(spikes, current, out)
 

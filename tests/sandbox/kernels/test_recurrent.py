@@ -13,6 +13,7 @@ from rules.metering import Meter
 from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import build
 from sandbox.kernels import recurrent, using
+from sandbox.kernels.launch import recurrent_ops
 from sandbox.networks.network import Population
 from sandbox.neurons import ALIF, LIF, NEURONS, EscapeLIF
 from sandbox.neurons.learnable import learnable
@@ -161,9 +162,25 @@ def test_events_and_products_agree():
 @pytest.mark.parametrize("few", [0.0, 1.0])
 def test_by_density_either_way(few, monkeypatch):
     monkeypatch.setattr("sandbox.synapses.linear.WORTH_A_LOOK", 0)
-    monkeypatch.setattr("sandbox.synapses.product.crossover", lambda *shape: few)
+    monkeypatch.setattr("sandbox.kernels.recurrent.WORTH_A_LOOK_IN_A_LOOP", 0)
+    monkeypatch.setattr("sandbox.synapses.product.crossover", lambda *shape, **loop: few)
     with synapses.using("auto"):
         held(population(LIF(), kind=EventLinear), driven(LIF(), (3, 5)))
+
+
+@pytest.mark.parametrize(("width", "looked_at"), [(600, True), (100, False)])
+def test_one_sample_goes_by_events_where_a_step_is_worth_it(width, looked_at, monkeypatch):
+    """Not the weight of one product decides, which transposes it, but that of a step in a loop, which did already."""
+    asked, by_events = [], []
+    heard = recurrent_ops.heard
+    monkeypatch.setattr("sandbox.synapses.product.crossover", lambda *shape, loop=False: asked.append(loop) or 0.2)
+    monkeypatch.setattr(recurrent_ops, "heard", lambda *given: by_events.append(1) or heard(*given))
+    cells = population(LIF(), width, kind=EventLinear)
+    with synapses.using("auto"), using("numba"), torch.no_grad():
+        cells(driven(LIF(), (1, width), steps=600, strength=1.0))
+    assert all(asked)
+    assert len(asked) == looked_at
+    assert bool(by_events) == looked_at
 
 
 def test_threads_change_nothing():

@@ -248,3 +248,26 @@ def test_a_stage_that_is_used_twice_is_run_twice_when_recorded():
     net = nn.Sequential(nn.Linear(3, 4), act, nn.Linear(4, 4), act, nn.Linear(4, 2))
     x = torch.rand(1, 5, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(run_model(net, Batch(x), record=True).output, net(x))
+
+
+def test_a_sparse_layer_has_the_pattern_of_its_seed_and_fires_like_a_dense_one():
+    x = torch.rand(50, 16, 40, generator=torch.Generator().manual_seed(0))
+    nets = [build((40,), 3, ("60s20", "30s50"), seed=seed) for seed in (0, 0, 1)]
+    first, same, other = (net.layers[0].synapse for net in nets)
+    assert torch.equal(first.pre, same.pre)
+    assert torch.equal(first.weight, same.weight)
+    assert not torch.equal(first.dense() == 0, other.dense() == 0)
+    assert len(first.pre) == pytest.approx(0.2 * 2400, abs=80)  # four standard deviations
+    rates = calibrate(nets[0], x, rate=0.1)
+    assert all(0.08 < rate < 0.12 for rate in rates.values())
+
+
+@pytest.mark.parametrize("word", ["60s0", "60s101"])
+def test_a_sparse_layer_wants_a_percentage(word):
+    with pytest.raises(ValueError, match=f"layer '{word}' connects .* percent of the pairs; write 1 to 100: '60s10'"):
+        build((4,), 3, (word,))
+
+
+def test_a_sparse_convolution_is_not_a_word():
+    with pytest.raises(ValueError, match=r"layer '16s10c5' cannot be read; write 30 \(dense\)"):
+        build((1, 8, 8), 3, ("16s10c5",))

@@ -16,7 +16,7 @@ from rules.contract import Cost
 from rules.credit.zero_order.flat.asking import Spike
 from rules.metering import Meter
 from rules.spikes.surrogate import Surrogate, heaviside
-from rules.synapses import weighted
+from rules.synapses import Patterned, weighted
 
 
 def tangent(signal: Tensor) -> Tensor | None:
@@ -90,7 +90,9 @@ class Tangents:
 
 def carried(module: nn.Module) -> list[Tensor]:
     """Return a module's own weights, replaced or not; biases are left out, because they multiply nothing."""
-    return [p for p in module._parameters.values() if p is not None and p.ndim > 1]
+    named = module._parameters.items()
+    patterned = isinstance(module, Patterned)
+    return [p for name, p in named if p is not None and (p.ndim > 1 or (patterned and name == "weight"))]
 
 
 def with_direction(module: nn.Module, x: Tensor, z: Tensor) -> Tensor:

@@ -1,0 +1,7 @@
+"""Circuits: cells with delayed, dense or sparse synapses, in one loop. Imports `simulation`, `kernels`, `synapses`."""
+
+from sandbox.circuits.circuit import Circuit
+from sandbox.circuits.connection import KINDS, Connection
+from sandbox.circuits.simulate import CircuitRun, simulate_circuit
+
+__all__ = ["KINDS", "Circuit", "CircuitRun", "Connection", "simulate_circuit"]

@@ -1,0 +1,116 @@
+"""A circuit: cells of one kind, groups of them by name, and the connections between these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rules.errors import unknown
+from sandbox.circuits.connection import Connection, Port
+from sandbox.kernels.circuit import Wire
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.stepping import variables
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit:
+    """Cells that are connected with each other.
+
+    Within a step, in Brian2's order:
+
+        update      every cell integrates its current, which is constant within the step
+        threshold   cells fire
+        synapses    the spikes of d steps ago arrive, for a delay of d steps; with d = 0 those of this step
+        reset       cells that fired are reset
+
+    so a spike acts on the next update at the earliest.
+
+    Args:
+        neuron: of all cells. Fields that are tensors `[n]` give the cells different parameters.
+        n: number of cells.
+        connections: between all cells or between groups.
+        groups: ranges of cells by name, as slices; none by default.
+
+    Raises:
+        ValueError: for a neuron that never fires, weights that do not fit the groups, a group that is unknown or not a
+            range of these cells, and a connection that needs a variable that the neuron does not have.
+
+    >>> from sandbox import LIF
+    >>> ring = Connection(torch.eye(3).roll(1, 0).to_sparse_csr(), delay=2.0)
+    >>> Circuit(LIF(), n=3, connections=[ring]).ports
+    (Port(kind='current', tau=None, reversal=None, variable=None),)
+
+    Reference: Stimberg, Brette & Goodman 2019 (doi 10.7554/eLife.47314) for the order within a step.
+    """
+
+    neuron: Neuron
+    n: int
+    connections: Sequence[Connection] = ()
+    groups: Mapping[str, slice] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        name = type(self.neuron).__name__
+        if not self.neuron.spiking:
+            raise ValueError(f"{name} never fires, and cells of a circuit are connected by spikes; use LIF() instead")
+        for group, cells in self.groups.items():
+            if not isinstance(cells, slice) or cells.indices(self.n) != (cells.start or 0, cells.stop, 1):
+                raise ValueError(
+                    f"group {group!r} is {cells!r} of {self.n} cells; wanted a range: {{{group!r}: slice(0, {self.n})}}"
+                )
+        has = variables(self.neuron.initial_state((1,), torch.zeros(1)))
+        for number, given in enumerate(self.connections):
+            rows, columns = self.cells(given.target), self.cells(given.source)
+            wanted = len(range(*rows.indices(self.n))), len(range(*columns.indices(self.n)))
+            if given.shape != wanted:
+                raise ValueError(
+                    f"connections[{number}] has weights of shape {given.shape}, and {given.target or 'the circuit'} "
+                    f"has {wanted[0]} cells, {given.source or 'the circuit'} {wanted[1]}; wanted weights of shape "
+                    f"[post, pre] = {list(wanted)}"
+                )
+            needed = given.variable if given.kind == "jump" else "v"
+            if given.kind != "current" and needed not in has:
+                raise ValueError(
+                    f"connections[{number}] needs the variable {needed!r}; {name} has: {', '.join(has)}: "
+                    f"Connection(weights, kind={given.kind!r}, variable={has[0]!r})"
+                )
+
+    def cells(self, group: str | None) -> slice:
+        """Return the range of cells in a group; all for None."""
+        if group is None:
+            return slice(0, self.n)
+        if group not in self.groups:
+            raise unknown("group", group, self.groups)
+        return self.groups[group]
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The different ways in which spikes arrive, in the order of the connections."""
+        return tuple(dict.fromkeys(each.port for each in self.connections))
+
+    def wires(self, dt: float, steps: int, like: Tensor) -> list[Wire]:
+        """Return the connections in indices of cells and steps, for currents like these."""
+        return [self._wire(number, dt, steps, like) for number in range(len(self.connections))]
+
+    def _wire(self, number: int, dt: float, steps: int, like: Tensor) -> Wire:
+        given = self.connections[number]
+        values, found = given.values, given.pattern
+        if (values.dtype, values.device) != (like.dtype, like.device):
+            word = str(like.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"connections[{number}] has weights in {values.dtype} on {values.device}, the currents are in "
+                f"{like.dtype} on {like.device}: weights.to(torch.{word})"
+            )
+        # a finite sum rules out NaN and infinity; a sum that overflows needs the second, exact check
+        if not torch.isfinite(values.detach().sum()) and not torch.isfinite(values.detach()).all():
+            raise ValueError(
+                f"connections[{number}] has weights that are not finite; wanted numbers: weights.nan_to_num()"
+            )
+        port, delay = self.ports.index(given.port), given.steps(dt, steps)
+        post, pre = self.cells(given.target).start or 0, self.cells(given.source).start or 0
+        if found is None:
+            return Wire(port, values, delay, offsets=(post, pre))
+        edges = (found.pre + pre if pre else found.pre, found.post + post if post else found.post)
+        return Wire(port, found.sort(values), delay, edges)

@@ -1,0 +1,145 @@
+"""Simulate a circuit: in one compiled loop if there is one for its neuron, else in the plain loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sandbox.circuits import plain
+from sandbox.circuits.circuit import Circuit
+from sandbox.circuits.connection import Port
+from sandbox.circuits.step import initial, reset, threshold, variable, whole
+from sandbox.events import Events
+from sandbox.kernels.circuit import Bodies, attempt
+from sandbox.neurons.base import Neuron
+from sandbox.neurons.dice import following
+from sandbox.neurons.stepping import variables
+from sandbox.simulation import admitted
+
+SPIKES = "spikes"  # what to record for spikes as an array
+
+
+@dataclass(frozen=True)
+class CircuitRun:
+    """Result of a simulation: `events`, and each recorded variable `[T, ..., n]` as an attribute under its own name.
+
+    For a batch, `events.index` are samples and cells.
+    """
+
+    events: Events
+    variables: dict[str, Tensor]
+    dt: float  # [ms]
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self.__dict__["variables"][name]  # type: ignore[no-any-return]
+        except KeyError:
+            recorded = ", ".join(self.__dict__.get("variables", {})) or "nothing"
+            raise AttributeError(f"{name!r} was not recorded (recorded: {recorded}); pass record=({name!r},)") from None
+
+
+def simulate_circuit(
+    circuit: Circuit,
+    currents: Tensor,
+    dt: float = 0.1,
+    record: Sequence[str] = (),
+    state: Any = None,
+    generator: torch.Generator | None = None,
+) -> CircuitRun:
+    """Run a circuit from silence: nothing is on its way when it starts.
+
+    Recorded variables are those at the end of a step, after the reset; "spikes" are the spikes as an array of 0 and 1.
+    They are differentiable, by surrogate gradients, with respect to the weights of connections and to the currents.
+    The pass of `rules.differentiating` counts as everywhere. The loop is selected by `sandbox.kernels.using`: in
+    float64, spikes of the compiled loop and of the plain one are the same, other variables up to rounding.
+
+    Args:
+        circuit: the cells and their connections.
+        currents: from outside, `[T, n]` or `[T, B, n]` [nA], constant within each step. A current that does not change
+            takes no memory as `torch.full((n,), 1.5).expand(10_000, n)`.
+        dt: time step [ms], 0.1 by default.
+        record: names of the neuron's variables, and "spikes"; none by default.
+        state: of the cells at the start; None for rest.
+        generator: random generator of a stochastic neuron; None for the neuron's own seed.
+
+    Returns: The spikes as events, and the recorded variables.
+
+    Raises:
+        ValueError: for currents of another shape, a variable that the neuron does not have, a delay that is not a whole
+            number of steps or longer than the currents, weights in another dtype or not finite; and as `sandbox.scan`.
+        RuntimeError: under `using("numba")`, if there is no compiled loop; the message names the reason.
+
+    >>> from sandbox import LIF, Circuit, Connection
+    >>> ring = Connection(2.0 * torch.eye(3).roll(1, 0), delay=1.0)  # 0 to 1 to 2 to 0; a spike makes the next
+    >>> kick = torch.zeros(60, 3)
+    >>> kick[0, 0] = 30.0
+    >>> circuit = Circuit(LIF(tau_mem=1.0), n=3, connections=[ring])
+    >>> simulate_circuit(circuit, kick, dt=1.0).events.cell[:4]
+    tensor([0, 1, 2, 0])
+    """
+    batched = admit(circuit, currents)
+    names = known(circuit, currents, record)
+    ports, dense = circuit.ports, currents if batched else currents[:, None]
+    start = admitted(circuit.neuron, currents, state, dt, generator)
+    start = start if batched else lifted(start)
+    begin = initial(ports, circuit.neuron, start)
+    wires = circuit.wires(dt, len(currents), currents)
+    step, want = bodies(circuit, type(start)), SPIKES in record
+    found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
+    if found is None:
+        spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
+        found = Events.of(spikes.detach(), dt), spikes, rows
+    events, whole_spikes, rows = found
+    recorded = dict(zip(names, rows, strict=True)) | ({} if whole_spikes is None else {SPIKES: whole_spikes})
+    shown = {name: recorded[name] if batched else recorded[name][:, 0] for name in record}
+    return CircuitRun(replace(events, shape=currents.shape[1:]), shown, dt)
+
+
+def bodies(circuit: Circuit, kind: type) -> Bodies:
+    """Return the equations of a step for the kernels, for a cell's state of type `kind`."""
+    ports = circuit.ports
+    return Bodies(
+        ("circuit", ports, kind),
+        partial(drawn, ports, kind),
+        partial(reset, ports, kind),
+        partial(whole, ports, kind),
+        tuple(variable(ports, circuit.neuron, number) for number in range(len(ports))),
+    )
+
+
+def drawn(
+    ports: tuple[Port, ...], kind: type, neuron: Neuron, x: Tensor, state: Any, dt: float
+) -> tuple[tuple[Tensor, ...], Any]:
+    """Return what `threshold` does, with the key of random draws moved on, which otherwise the reset does."""
+    outputs, before = threshold(ports, kind, neuron, x, state, dt)
+    key = getattr(before, "key", None)
+    return outputs, before if key is None else before._replace(key=following(key))
+
+
+def lifted(state: Any) -> Any:
+    """Return a state of cells `[n]` as a batch of one."""
+    return state._replace(**{name: getattr(state, name)[None] for name in variables(state)})
+
+
+def admit(circuit: Circuit, currents: Tensor) -> bool:
+    """Return whether currents are a batch; raise ValueError if they do not fit the circuit."""
+    if currents.ndim not in (2, 3) or currents.shape[-1] != circuit.n:
+        raise ValueError(
+            f"currents have shape {tuple(currents.shape)}; this circuit wants [T, {circuit.n}] or [T, B, {circuit.n}], "
+            f"such as torch.full(({circuit.n},), 1.5).expand(1000, {circuit.n})"
+        )
+    return currents.ndim == 3
+
+
+def known(circuit: Circuit, currents: Tensor, record: Sequence[str]) -> tuple[str, ...]:
+    """Return the variables to record apart from spikes; raise ValueError for one that the neuron does not have."""
+    valid = [SPIKES, *variables(circuit.neuron.initial_state((1,), currents))]
+    for name in record:
+        if name not in valid:
+            raise ValueError(f"{type(circuit.neuron).__name__} has no variable {name!r}; it has: {', '.join(valid)}")
+    return tuple(name for name in record if name != SPIKES)

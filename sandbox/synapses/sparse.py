@@ -1,0 +1,182 @@
+"""A synapse of which only some pairs of cells are connected; weights exist for those alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rules.synapses import Patterned
+from sandbox.machine.compiled import absent
+from sandbox.machine.memory import empty
+from sandbox.machine.threads import share_out
+from sandbox.synapses.events import active, kernels, numpy
+from sandbox.synapses.pattern import Pattern, pattern, starts
+from sandbox.synapses.product import batched, ordinary
+
+
+class Sparse(Patterned):
+    """A linear layer in which a presynaptic and a postsynaptic cell are connected with some probability.
+
+        y[n, post] = bias[post] + sum over the synapses k that end there of weight[k] x[n, pre[k]]
+
+    There is one weight for each synapse, `[synapses]`, sorted by presynaptic cell, and no other: gradients, optimizer
+    state and updates stay within the pattern. The forward pass and the gradient of the weights skip inputs that are
+    zero. Without numba, on other devices and in transforms of torch.func the same numbers come from a dense product.
+
+    Initial weights and biases are uniform within `1 / sqrt(probability in_features)`, as those of nn.Linear with as
+    many inputs.
+
+    Args:
+        in_features: number of presynaptic cells.
+        out_features: number of postsynaptic cells.
+        probability: that a pair is connected, each independently; 0.1 by default.
+        bias: whether there is a bias, True by default.
+        generator: of the pattern and of the weights; None for torch's global one.
+
+    Raises:
+        ValueError: for a probability that is not above 0 and at most 1.
+
+    >>> synapse = Sparse(100, 50, probability=0.2, generator=torch.Generator().manual_seed(0))
+    >>> synapse(torch.zeros(3, 100)).shape, synapse.weight.ndim
+    (torch.Size([3, 50]), 1)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        probability: float = 0.1,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if not 0 < probability <= 1:
+            raise ValueError(f"probability={probability}; wanted a number above 0 and at most 1")
+        there = torch.rand(in_features, out_features, generator=generator) < probability
+        pre, post = there.nonzero(as_tuple=True)
+        bound = 1 / math.sqrt(max(1.0, probability * in_features))
+        weight = (2 * torch.rand(len(pre), generator=generator) - 1) * bound
+        start = (2 * torch.rand(out_features, generator=generator) - 1) * bound if bias else None
+        self._fill(pattern(pre, post, (out_features, in_features)), weight, start)
+
+    @classmethod
+    def from_edges(
+        cls, pre: Tensor, post: Tensor, weights: Tensor, shape: tuple[int, int], bias: Tensor | None = None
+    ) -> Sparse:
+        """Return the layer with these synapses.
+
+        Args:
+            pre: presynaptic cell of each synapse, `[synapses]`.
+            post: its postsynaptic cell, `[synapses]`.
+            weights: `[synapses]`, in the same order; the layer sorts them by presynaptic cell.
+            shape: `(out_features, in_features)`, as of the weight matrix of nn.Linear.
+            bias: `[out_features]`; None for none.
+
+        Raises:
+            ValueError: for a cell out of range, a pair that is connected twice, or tensors that do not fit.
+
+        >>> synapse = Sparse.from_edges(torch.tensor([0, 2]), torch.tensor([1, 1]), torch.tensor([2.0, 3.0]), (2, 3))
+        >>> synapse(torch.ones(1, 3))
+        tensor([[0., 5.]], grad_fn=<ViewBackward0>)
+        """
+        found = pattern(pre, post, shape)
+        if weights.shape != pre.shape or not weights.is_floating_point():
+            raise ValueError(
+                f"weights are {weights.dtype} of shape {tuple(weights.shape)} for {len(pre)} synapses; wanted a "
+                "floating-point number for each: weights.double()"
+            )
+        if bias is not None and bias.shape != (shape[0],):
+            raise ValueError(f"bias has shape {tuple(bias.shape)}; wanted ({shape[0]},), a number for each output")
+        layer = cls.__new__(cls)
+        layer._fill(found, found.sort(weights.detach()), None if bias is None else bias.detach().clone())
+        return layer
+
+    def _fill(self, found: Pattern, weight: Tensor, bias: Tensor | None) -> None:
+        nn.Module.__init__(self)
+        self.out_features, self.in_features = found.shape
+        self.register_buffer("pre", found.pre)
+        self.register_buffer("post", found.post)
+        self.weight = nn.Parameter(weight)
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the weight matrix: `(out_features, in_features)`."""
+        return self.out_features, self.in_features
+
+    @property
+    def pattern(self) -> Pattern:
+        """The synapses, in the order of the weights."""
+        return Pattern(self.pre, self.post, None, starts(self.pre, self.in_features), self.shape)
+
+    def dense(self) -> Tensor:
+        """Return the weights as a matrix `[out_features, in_features]`, differentiable; zero without a synapse."""
+        whole = self.weight.new_zeros(self.shape)
+        return whole.index_put((self.post, self.pre), self.weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map `[..., in_features]` to `[..., out_features]`."""
+        if torch.compiler.is_compiling() or absent() or not plain(input, self):
+            return F.linear(input, self.dense(), self.bias)
+        flat = input.reshape(-1, self.in_features)
+        y: Tensor = Spread.apply(flat, self.weight, self.pre, self.post, self.shape)  # type: ignore[no-untyped-call]
+        y = y.reshape(*input.shape[:-1], self.out_features)
+        return y if self.bias is None else y + self.bias
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, synapses={len(self.pre)}, "
+            f"bias={self.bias is not None}"
+        )
+
+
+def plain(x: Tensor, layer: Sparse) -> bool:
+    """Return whether the compiled loops can run a call: plain tensors on the CPU in an ordinary pass."""
+    weight = layer.weight
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and type(weight) is nn.Parameter
+        and x.dtype == weight.dtype
+        and x.dtype in (torch.float32, torch.float64)
+        and x.device.type == weight.device.type == "cpu"
+        and x.layout == torch.strided
+        and x.ndim > 0
+        and x.shape[-1] == layer.in_features
+        and ordinary()
+    )
+
+
+class Spread(torch.autograd.Function):
+    """The product of inputs `[N, in]` with sparse weights `[synapses]`, as loops over the active inputs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, pre: Tensor, post: Tensor, shape: tuple[int, int]) -> Tensor:
+        start = starts(pre, shape[1])
+        found = active(x)
+        ctx.save_for_backward(x, weight, pre, post, start, *found)
+        ctx.shape = shape
+        out = empty((len(x), shape[0]), x)
+        given = (*map(numpy, found), numpy(start), numpy(post), numpy(weight), out.numpy())
+        share_out(lambda first, last: kernels().spread(*given, first, last), len(x))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        x, weight, pre, post, start, *found = ctx.saved_tensors
+        for_x, for_weight = ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled() or batched(error):  # to be differentiated again, or one of many
+            whole = weight.new_zeros(ctx.shape).index_put((post, pre), weight)
+            at_weight = (error[..., post] * x[:, pre]).sum(-2) if for_weight else None
+            return error @ whole if for_x else None, at_weight, None, None, None
+        synapses = numpy(start), numpy(post)
+        at_output = numpy(error)
+        gx, gw = torch.zeros_like(x), torch.zeros_like(weight)
+        if for_x:
+            share_out(lambda a, b: kernels().gathered(at_output, *synapses, numpy(weight), gx.numpy(), a, b), len(x))
+        if for_weight:
+            events = tuple(map(numpy, found))
+            share_out(lambda a, b: kernels().correlated(*events, *synapses, at_output, gw.numpy(), a, b), ctx.shape[1])
+        return gx if for_x else None, gw if for_weight else None, None, None, None
