@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sandbox.events
@@ -23,6 +23,7 @@ def rasters(draw):
     return torch.from_numpy((rng.random((steps, *shape)) < density).astype(np.float32))
 
 
+@settings(deadline=None)
 @given(rasters())
 def test_events_are_the_spikes(spikes):
     found = Events.of(spikes, dt=0.1)
@@ -40,6 +41,7 @@ def test_events_are_the_spikes(spikes):
     assert all(torch.equal(axis, where[:, n + 1]) for n, axis in enumerate(again.index))
 
 
+@settings(deadline=None)
 @given(rasters(), st.integers(1, 12))
 def test_parts_of_a_recording_are_the_whole(spikes, length):
     marks = spikes.to(torch.uint8).reshape(len(spikes), -1)
@@ -57,6 +59,7 @@ def test_a_packed_spike_takes_four_bytes_and_a_cell_at_most_a_bit():
 
 
 @pytest.mark.parametrize("compiled", [True, False])
+@settings(deadline=None)
 @given(st.integers(0, 200), st.sampled_from([0.0, 0.02, 0.4, 1.0]), st.integers(0, 99))
 def test_places_are_those_of_a_plain_search(compiled, size, density, seed):
     marks = (np.random.default_rng(seed).random(size) < density).astype(np.uint8)
