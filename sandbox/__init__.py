@@ -14,7 +14,6 @@ from rules.lazy import face  # noqa: E402
 
 if TYPE_CHECKING:
     from sandbox.circuits import Circuit as Circuit
-    from sandbox.circuits import CircuitRun as CircuitRun
     from sandbox.circuits import Connection as Connection
     from sandbox.circuits import simulate_circuit as simulate_circuit
     from sandbox.comparisons.comparison import Comparison as Comparison
@@ -81,7 +80,6 @@ _HOMES = {
     "AlphaLIF": "sandbox.neurons",
     "Choice": "sandbox.config.registry",
     "Circuit": "sandbox.circuits",
-    "CircuitRun": "sandbox.circuits",
     "CobaLIF": "sandbox.neurons",
     "Comparison": "sandbox.comparisons.comparison",
     "CompiledNeuron": "sandbox.reference",

@@ -50,7 +50,8 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules"],  # the public face
     ["sandbox.machine", "sandbox.statistics", "sandbox.measures", "sandbox.events"],
     ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],
-    ["sandbox.kernels", "sandbox.microscope", "sandbox.events"],
+    ["sandbox.events"],
+    ["sandbox.kernels", "sandbox.microscope"],
     ["sandbox.simulation"],
     ["sandbox.networks", "sandbox.circuits"],
     ["sandbox.reference", "sandbox.config"],

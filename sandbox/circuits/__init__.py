@@ -2,6 +2,6 @@
 
 from sandbox.circuits.circuit import Circuit
 from sandbox.circuits.connection import KINDS, Connection
-from sandbox.circuits.simulate import CircuitRun, simulate_circuit
+from sandbox.circuits.simulate import simulate_circuit
 
-__all__ = ["KINDS", "Circuit", "CircuitRun", "Connection", "simulate_circuit"]
+__all__ = ["KINDS", "Circuit", "Connection", "simulate_circuit"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,28 +19,9 @@ from sandbox.kernels.circuit import Bodies, attempt
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import following
 from sandbox.neurons.stepping import variables
-from sandbox.simulation import admitted
+from sandbox.simulation import Trajectory, admitted
 
 SPIKES = "spikes"  # what to record for spikes as an array
-
-
-@dataclass(frozen=True)
-class CircuitRun:
-    """Result of a simulation: `events`, and each recorded variable `[T, ..., n]` as an attribute under its own name.
-
-    For a batch, `events.index` are samples and cells.
-    """
-
-    events: Events
-    variables: dict[str, Tensor]
-    dt: float  # [ms]
-
-    def __getattr__(self, name: str) -> Tensor:
-        try:
-            return self.__dict__["variables"][name]  # type: ignore[no-any-return]
-        except KeyError:
-            recorded = ", ".join(self.__dict__.get("variables", {})) or "nothing"
-            raise AttributeError(f"{name!r} was not recorded (recorded: {recorded}); pass record=({name!r},)") from None
 
 
 def simulate_circuit(
@@ -50,7 +31,7 @@ def simulate_circuit(
     record: Sequence[str] = (),
     state: Any = None,
     generator: torch.Generator | None = None,
-) -> CircuitRun:
+) -> Trajectory:
     """Run a circuit from silence: nothing is on its way when it starts.
 
     Recorded variables are those at the end of a step, after the reset; "spikes" are the spikes as an array of 0 and 1.
@@ -67,7 +48,8 @@ def simulate_circuit(
         state: of the cells at the start; None for rest.
         generator: random generator of a stochastic neuron; None for the neuron's own seed.
 
-    Returns: The spikes as events, and the recorded variables.
+    Returns: The spikes, `events` (for a batch, `events.index` are samples and cells) and `spikes`, and the recorded
+    variables. Gradients pass through `spikes` if they are recorded.
 
     Raises:
         ValueError: for currents of another shape, a variable that the neuron does not have, a delay that is not a whole
@@ -91,13 +73,16 @@ def simulate_circuit(
     wires = circuit.wires(dt, len(currents), currents)
     step, want = bodies(circuit, type(start)), SPIKES in record
     found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
+    raster: Tensor | Events
     if found is None:
         spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
-        found = Events.of(spikes.detach(), dt), spikes, rows
-    events, whole_spikes, rows = found
-    recorded = dict(zip(names, rows, strict=True)) | ({} if whole_spikes is None else {SPIKES: whole_spikes})
-    shown = {name: recorded[name] if batched else recorded[name][:, 0] for name in record}
-    return CircuitRun(replace(events, shape=currents.shape[1:]), shown, dt)
+        raster = spikes if want else spikes.detach()
+    else:
+        events, whole_spikes, rows = found
+        raster = replace(events, shape=currents.shape[1:]) if whole_spikes is None else whole_spikes
+    if not batched:
+        raster, rows = raster if isinstance(raster, Events) else raster[:, 0], [row[:, 0] for row in rows]
+    return Trajectory(raster, dict(zip(names, rows, strict=True)), dt)
 
 
 def bodies(circuit: Circuit, kind: type) -> Bodies:
