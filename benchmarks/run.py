@@ -146,6 +146,7 @@ def main() -> None:
         "synapses.py",
         "kernels.py",
         "elementary.py",
+        "dispatch.py",
         "freed_memory.py",
         "jobs.py",
         "training_step.py",
