@@ -24,6 +24,7 @@ from sandbox.neurons.stepping import body_of
 NEURONS: tuple[Neuron, ...] = (LIF(), ALIF(), Izhikevich(), HodgkinHuxley())
 STEPS, CELLS, DT = 100, 8, 0.1
 ROUNDS = 15
+FEW = 30  # passes of one step that are timed together
 EARNING = 300  # calls
 
 
@@ -40,11 +41,12 @@ def ratio(one: Callable[[], object], other: Callable[[], object]) -> str:
     return f"{statistics.median(a for a, _ in pairs) / statistics.median(b for _, b in pairs):.2f}"
 
 
-def passed(neuron: Neuron, steps: int, mode: str) -> None:
-    """Run a training pass."""
+def passed(neuron: Neuron, steps: int, mode: str, times: int = 1) -> None:
+    """Run training passes."""
     x = torch.rand(steps, CELLS, requires_grad=True)
     with using(mode):
-        scan(neuron, x * float(torch.as_tensor(neuron.rheobase)), dt=DT)[0].sum().backward()
+        for _ in range(times):
+            scan(neuron, x * float(torch.as_tensor(neuron.rheobase)), dt=DT)[0].sum().backward()
 
 
 def traced(neuron: Neuron) -> None:
@@ -61,7 +63,7 @@ def row(neuron: Neuron) -> tuple[str, ...]:
     compiled.forget()
     whole = seconds(partial(passed, neuron, STEPS, "numba"))
     forget()
-    first = ratio(partial(passed, neuron, 1, "auto"), partial(passed, neuron, 1, "plain"))
+    first = ratio(partial(passed, neuron, 1, "auto", FEW), partial(passed, neuron, 1, "plain", FEW))
     for _ in range(EARNING):
         passed(neuron, STEPS, "auto")
     auto, plain = (partial(passed, neuron, STEPS, mode) for mode in ("auto", "plain"))

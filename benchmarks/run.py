@@ -147,6 +147,7 @@ def main() -> None:
         "synapses.py",
         "kernels.py",
         "elementary.py",
+        "dispatch.py",
         "freed_memory.py",
         "jobs.py",
         "training_step.py",
