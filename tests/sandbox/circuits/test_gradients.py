@@ -62,6 +62,7 @@ def test_of_one_variable_alone(record):
     agree(circuit, currents[:60], 0.5, record=record)
 
 
+@pytest.mark.slow
 def test_through_the_reset_and_by_another_surrogate():
     circuit, currents = wired(LIF(reset="subtract"))
     with differentiating(surrogate=Surrogate("triangle"), detach_reset=False):
