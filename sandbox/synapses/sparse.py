@@ -17,6 +17,8 @@ from sandbox.synapses.events import active, kernels, numpy
 from sandbox.synapses.pattern import Pattern, pattern, starts
 from sandbox.synapses.product import batched, ordinary
 
+SCATTERED = 32  # multiplications of a dense product in the time of an addition at a place of a pattern
+
 
 class Sparse(Patterned):
     """A linear layer in which a presynaptic and a postsynaptic cell are connected with some probability.
@@ -24,8 +26,9 @@ class Sparse(Patterned):
         y[n, post] = bias[post] + sum over the synapses k that end there of weight[k] x[n, pre[k]]
 
     There is one weight for each synapse, `[synapses]`, sorted by presynaptic cell, and no other: gradients, optimizer
-    state and updates stay within the pattern. The forward pass and the gradient of the weights skip inputs that are
-    zero. Without numba, on other devices and in transforms of torch.func the same numbers come from a dense product.
+    state and updates stay within the pattern. Where few inputs are active and few pairs connected, products skip the
+    others; else they are products of a whole matrix, made of the weights, which is faster from some percent on. So are
+    they without numba, on other devices and in transforms of torch.func.
 
     Initial weights and biases are uniform within `1 / sqrt(probability in_features)`, as those of nn.Linear with as
     many inputs.
@@ -114,8 +117,7 @@ class Sparse(Patterned):
 
     def dense(self) -> Tensor:
         """Return the weights as a matrix `[out_features, in_features]`, differentiable; zero without a synapse."""
-        whole = self.weight.new_zeros(self.shape)
-        return whole.index_put((self.post, self.pre), self.weight)
+        return scattered(self.weight, self.pre, self.post, self.shape)
 
     def forward(self, input: Tensor) -> Tensor:
         """Map `[..., in_features]` to `[..., out_features]`."""
@@ -150,14 +152,20 @@ def plain(x: Tensor, layer: Sparse) -> bool:
 
 
 class Spread(torch.autograd.Function):
-    """The product of inputs `[N, in]` with sparse weights `[synapses]`, as loops over the active inputs."""
+    """The product of inputs `[N, in]` with sparse weights `[synapses]`: loops over active inputs, or dense products.
+
+    An addition at a place of the pattern takes as long as `SCATTERED` multiplications of a dense product, so each of
+    the three products is dense where so few of the pairs drop out. Densities decide, and no timing.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, pre: Tensor, post: Tensor, shape: tuple[int, int]) -> Tensor:
-        start = starts(pre, shape[1])
         found = active(x)
-        ctx.save_for_backward(x, weight, pre, post, start, *found)
-        ctx.shape = shape
+        ctx.shape, ctx.few = shape, SCATTERED * len(found.at) * len(pre) < x.numel() * math.prod(shape)
+        start = starts(pre, shape[1])
+        ctx.save_for_backward(x, weight, pre, post, start, *(found if ctx.few else ()))
+        if not ctx.few:
+            return x @ scattered(weight, pre, post, shape).t()
         out = empty((len(x), shape[0]), x)
         given = (*map(numpy, found), numpy(start), numpy(post), numpy(weight), out.numpy())
         share_out(lambda first, last: kernels().spread(*given, first, last), len(x))
@@ -167,16 +175,28 @@ class Spread(torch.autograd.Function):
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         x, weight, pre, post, start, *found = ctx.saved_tensors
         for_x, for_weight = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled() or batched(error):  # to be differentiated again, or one of many
-            whole = weight.new_zeros(ctx.shape).index_put((post, pre), weight)
-            at_weight = (error[..., post] * x[:, pre]).sum(-2) if for_weight else None
-            return error @ whole if for_x else None, at_weight, None, None, None
-        synapses = numpy(start), numpy(post)
-        at_output = numpy(error)
-        gx, gw = torch.zeros_like(x), torch.zeros_like(weight)
-        if for_x:
-            share_out(lambda a, b: kernels().gathered(at_output, *synapses, numpy(weight), gx.numpy(), a, b), len(x))
-        if for_weight:
-            events = tuple(map(numpy, found))
-            share_out(lambda a, b: kernels().correlated(*events, *synapses, at_output, gw.numpy(), a, b), ctx.shape[1])
-        return gx if for_x else None, gw if for_weight else None, None, None, None
+        plainly = torch.is_grad_enabled() or batched(error)  # to be differentiated again, or one of many
+        at_output, synapses = error.detach(), (numpy(start), numpy(post))
+        gx = gw = None
+        if for_x and (plainly or SCATTERED * len(pre) >= math.prod(ctx.shape)):
+            gx = error @ scattered(weight, pre, post, ctx.shape)
+        elif for_x:
+            gx = torch.zeros_like(x, memory_format=torch.contiguous_format)
+            given = (numpy(at_output), *synapses, numpy(weight), gx.numpy())
+            share_out(lambda first, last: kernels().gathered(*given, first, last), len(x))
+        if for_weight and (plainly or not ctx.few):
+            gw = (error.transpose(-1, -2) @ x)[..., post, pre]
+        elif for_weight:
+            gw = torch.zeros_like(weight)
+            rows = (*map(numpy, found), *synapses, numpy(at_output), gw.numpy())
+            share_out(lambda first, last: kernels().correlated(*rows, first, last), ctx.shape[1])
+        return gx, gw, None, None, None
+
+
+def scattered(weight: Tensor, pre: Tensor, post: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return sparse weights as a matrix, differentiable.
+
+    >>> scattered(torch.tensor([2.0]), torch.tensor([1]), torch.tensor([0]), (1, 2))
+    tensor([[0., 2.]])
+    """
+    return weight.new_zeros(shape).index_put((post, pre), weight)

@@ -15,8 +15,10 @@ from sandbox.kernels.launch.buffers import numbers
 from sandbox.kernels.launch.compiled import REALS
 from sandbox.kernels.launch.registered import STRUCTURES
 from sandbox.kernels.trace.structure import Structure
+from sandbox.kernels.write.circuit_parts import Spec, Wiring
 from sandbox.kernels.write.emit import Variant, saved
-from sandbox.kernels.write.emit_circuit import Spec, Wiring, backward, forward
+from sandbox.kernels.write.emit_circuit import forward
+from sandbox.kernels.write.emit_circuit_backward import backward
 from sandbox.machine.memory import empty
 from sandbox.machine.threads import share_out
 

@@ -13,13 +13,10 @@ from sandbox.kernels import using
 
 from .conftest import DOUBLE, wired
 
-QUICK = ("lif",)
 # factors of the currents of neurons that would not fire in the first 60 steps, and run for all 300
 LATE = {"alpha_lif": 3, "qif": 3, "eif": 3, "hodgkin_huxley": 3, "traub_miles": 20}
 LEARNING = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK))
-    for name, cls in NEURONS.items()
-    if cls.spiking and cls.differentiable
+    pytest.param(name, marks=pytest.mark.slow) for name, cls in NEURONS.items() if cls.spiking and cls.differentiable
 ]
 
 
@@ -62,6 +59,7 @@ def test_of_one_variable_alone(record):
     agree(circuit, currents[:60], 0.5, record=record)
 
 
+@pytest.mark.slow
 def test_through_the_reset_and_by_another_surrogate():
     circuit, currents = wired(LIF(reset="subtract"))
     with differentiating(surrogate=Surrogate("triangle"), detach_reset=False):
@@ -72,12 +70,13 @@ def test_through_the_reset_and_by_another_surrogate():
 
 
 def test_weights_outside_of_the_pattern_have_no_gradient():
-    circuit, currents = wired(LIF())
-    masked = circuit.connections[1]
-    grads = gradients("numba", circuit, currents[:60], 0.5)
-    assert (grads[2][~masked.mask] == 0).all()
-    assert (grads[2][masked.mask] != 0).any()
-    assert grads[3].shape == circuit.connections[2].weights.values().shape
+    """A mask with a delay for each synapse, and a sparse matrix whose spikes jump over a reset."""
+    circuit, currents = wired(LIF(t_refractory=1.0))
+    masked, stored = circuit.connections[1], circuit.connections[3]
+    grads = agree(Circuit(circuit.neuron, circuit.n, [masked, stored]), currents[:40], 0.5)
+    assert (grads[1][~masked.mask] == 0).all()
+    assert (grads[1][masked.mask] != 0).any()
+    assert grads[2].shape == stored.weights.values().shape
 
 
 def test_a_sparse_layer_is_trained_in_place():

@@ -14,7 +14,7 @@ from rules.models.admission import UnfitModel
 from rules.synapses import is_synapse, synaptic_parameters
 from rules.weight_gradients import outer_products, weight_gradients
 from sandbox import LIF, Sparse, build
-from sandbox.synapses import sparse
+from sandbox.synapses import kernels, sparse
 
 DOUBLE = torch.float64
 
@@ -29,7 +29,10 @@ def spikes(*shape, seed=1):
 
 @pytest.mark.parametrize("shape", [(9,), (4, 9), (5, 4, 9), (0, 9)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_it_computes_as_its_matrix_does(shape, bias):
+@pytest.mark.parametrize("skips", [True, False])
+def test_it_computes_as_its_matrix_does(shape, bias, skips, monkeypatch):
+    """Whether its products skip what is not there, or go by the matrix."""
+    monkeypatch.setattr(sparse, "SCATTERED", 0 if skips else 1e9)
     synapse, x = layer(bias=bias), spikes(*shape).requires_grad_()
     error = torch.randn(*shape[:-1], 6, dtype=DOUBLE, generator=torch.Generator().manual_seed(2))
     wanted = [x, *synapse.parameters()]
@@ -59,7 +62,20 @@ def test_without_numba_it_is_the_dense_product(monkeypatch):
     torch.testing.assert_close(synapse(x), want, rtol=0, atol=1e-14)
 
 
-def test_threads_change_nothing():
+def test_densities_decide(monkeypatch):
+    """Two percent of the inputs with a tenth of the pairs are worth a loop, a third of them are not."""
+    seen = []
+    spread = kernels.spread
+    monkeypatch.setattr(kernels, "spread", lambda *given: seen.append(1) or spread(*given))
+    synapse = layer(200, 100, 0.1)
+    for density, skips in ((0.02, 1), (0.33, 0)):
+        seen.clear()
+        synapse((torch.rand(50, 200, generator=torch.Generator().manual_seed(0)) < density).double())
+        assert len(seen) == skips
+
+
+def test_threads_change_nothing(monkeypatch):
+    monkeypatch.setattr(sparse, "SCATTERED", 0)
     synapse, x = layer(300, 200), spikes(64, 300).requires_grad_()
     found = []
     for threads in (1, 2):
