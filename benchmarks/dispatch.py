@@ -23,8 +23,8 @@ from sandbox.neurons.stepping import body_of
 
 NEURONS: tuple[Neuron, ...] = (LIF(), ALIF(), Izhikevich(), HodgkinHuxley())
 STEPS, CELLS, DT = 100, 8, 0.1
-ROUNDS = 15
-FEW = 30  # passes of one step that are timed together
+ROUNDS = 31
+FEW = 10  # passes of one step that are timed together
 EARNING = 300  # calls
 
 
@@ -37,8 +37,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def ratio(one: Callable[[], object], other: Callable[[], object]) -> str:
     """Return how many times as long as the second call the first takes, in turn."""
-    pairs = [(seconds(one), seconds(other)) for _ in range(ROUNDS)]
-    return f"{statistics.median(a for a, _ in pairs) / statistics.median(b for _, b in pairs):.2f}"
+    return f"{statistics.median(seconds(one) / seconds(other) for _ in range(ROUNDS)):.2f}"
 
 
 def passed(neuron: Neuron, steps: int, mode: str, times: int = 1) -> None:
