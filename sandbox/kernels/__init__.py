@@ -37,9 +37,6 @@ def forget() -> None:
     A plan of a step is made again when a method, a global, a class variable, a closure or an object in a field that
     the step reads has changed. Code of installed packages and of this project counts as fixed: call this after you
     change some of that, such as a function of `sandbox.neurons.base` that is replaced by one of your own.
-
-    >>> from sandbox import kernels
-    >>> kernels.forget()
     """
     from sandbox.kernels import history, plans
 
