@@ -195,7 +195,8 @@ class Experiment:
         batch_size: samples of a step.
         checkpoint_steps: steps from one checkpoint to the next; there is one at the end of every epoch, too.
         threads: of torch, fixed because the order of sums depends on it.
-        synapses: 'dense' or 'events', fixed for the same reason.
+        synapses: 'dense', 'events', or the density below which products go by events, such as 0.2; fixed for the same
+            reason.
         kernels: the loop over time steps: 'numba', 'triton', 'plain', or 'auto', which asks SANDBOX_KERNELS, and takes
             kernels where they can run. What it came to is kept in the folder: their sums differ in the last bit.
         microscope: looks at what the rule tells each layer, beside gradients; it changes nothing.
@@ -225,7 +226,7 @@ class Experiment:
     batch_size: int = 50
     checkpoint_steps: int = 200
     threads: int = 1
-    synapses: str = "dense"
+    synapses: float | str = "dense"
     microscope: MicroscopeConfig | None = None
     health: Health | None = None
     confirm: bool = True
@@ -250,10 +251,12 @@ class Experiment:
             raise ValueError(
                 f"threads={self.threads}: give at most {MOST_THREADS}; this machine has {os.cpu_count()} processors"
             )
-        if self.synapses not in ("dense", "events"):
+        if self.synapses not in ("dense", "events") and not (
+            isinstance(self.synapses, (int, float)) and 0 <= self.synapses <= 1
+        ):
             raise ValueError(
-                f"synapses={self.synapses!r}: give 'dense' or 'events'; 'auto' goes by timings, and "
-                "no run could be repeated bit for bit"
+                f"synapses={self.synapses!r}: give 'dense', 'events', or a density from 0 to 1; 'auto' goes by "
+                "timings, and no run could be repeated bit for bit"
             )
         if self.kernels not in KERNELS:
             raise unknown("mode of the kernels", self.kernels, KERNELS)

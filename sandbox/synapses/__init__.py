@@ -11,8 +11,12 @@ summation. `EventLinear` chooses the mode for each call by the density of its in
   each machine and shape (`sandbox.synapses.calibration`). Because the choice depends on timings, rounding may differ
   between machines, and between runs on a machine that does not keep its measurements.
 - "events": always by events; the same bits in every run and for any number of threads.
-- "dense": always the matrix product. An `Experiment` uses this mode, or "events" if it is configured so, because a run
-  that is resumed, or paired with another, must not depend on the load of the machine.
+- "dense": always the matrix product.
+- a density, such as 0.2: by events where a smaller share of the input is active, judged by up to 64 of its rows. The
+  same bits in every run, because nothing but the input decides.
+
+An `Experiment` uses "dense", or "events" or a density if it is configured so, because a run that is resumed, or paired
+with another, must not depend on the load of the machine.
 
 `Sparse` has weights for some pairs of cells only, and always computes by events where numba is installed.
 

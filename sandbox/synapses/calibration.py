@@ -105,7 +105,7 @@ def state() -> str:
     """Return a line about synapses for `sandbox doctor`."""
     if absent():
         return f"dense: {absent()}"
-    return f"{compiled_loops.state(mode())}, {len(read(file()))} crossovers in {file()}"
+    return f"{compiled_loops.state(str(mode()))}, {len(read(file()))} crossovers in {file()}"
 
 
 def file() -> Path:

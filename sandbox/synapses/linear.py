@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sandbox.synapses.choice import mode
+from sandbox.synapses.choice import MODES, mode
 from sandbox.synapses.product import WORTH_A_LOOK, Product, finite, ordinary
 
 
@@ -35,23 +35,32 @@ class EventLinear(nn.Linear):
         if way == "dense":
             return F.linear(input, self.weight, self.bias)
         flat = input.reshape(-1, self.in_features)
-        y: Tensor = Product.apply(flat, self.weight, self.bias, way == "events")  # type: ignore[no-untyped-call]
+        y: Tensor = Product.apply(flat, self.weight, self.bias, below(way))  # type: ignore[no-untyped-call]
         return y.reshape(*input.shape[:-1], self.out_features)
 
     def way(self, input: Tensor, worth: int | None = None) -> str:
-        """Return the mode for `input`: "dense", "events", or "auto" if its density decides.
+        """Return the mode for `input`: "dense", "events", or if its density decides "auto" or the density as text.
 
         Args:
             input: `[..., in]`.
-            worth: multiplications of a product below which "auto" is the dense one; None for WORTH_A_LOOK.
+            worth: multiplications of a product below which "auto" is the dense one; None for WORTH_A_LOOK, which always
+                holds for a density.
         """
         if torch.compiler.is_compiling() or not usual(input, self.weight, self.bias):
             return "dense"
         chosen, rows = mode(), input.numel() // max(self.in_features, 1)
-        little = rows == 0 or (
-            chosen == "auto" and rows * self.weight.numel() < (WORTH_A_LOOK if worth is None else worth)
-        )
-        return "dense" if little or chosen == "dense" or not finite(self.weight) else chosen
+        least = worth if chosen == "auto" and worth is not None else WORTH_A_LOOK
+        little = rows == 0 or (chosen != "events" and rows * self.weight.numel() < least)
+        return "dense" if little or chosen == "dense" or not finite(self.weight) else str(chosen)
+
+
+def below(way: str) -> float | None:
+    """Return the density below which a way goes by events: 1 for all, None if timings decide.
+
+    >>> below("0.2"), below("events"), below("auto")
+    (0.2, 1.0, None)
+    """
+    return {"events": 1.0, "auto": None}[way] if way in MODES else float(way)
 
 
 def usual(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

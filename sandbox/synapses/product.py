@@ -21,7 +21,7 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 class Product(torch.autograd.Function):
-    """The product `x W.T + b` for `x` [N, in], `W` [out, in], `b` [out]; by events at any density if `forced`.
+    """The product `x W.T + b` for `x` [N, in], `W` [out, in], `b` [out]; by events below a density (see `sparse`).
 
     The output and the weight's gradient skip inputs that are zero; the input's gradient skips errors that are zero.
     Errors are often zero if the surrogate has bounded support, a triangle or a box, and neither the membrane of this
@@ -35,9 +35,9 @@ class Product(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, forced: bool) -> Tensor:
-        found = sparse(x, len(weight), forced)
-        ctx.forced = forced
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, below: float | None) -> Tensor:
+        found = sparse(x, len(weight), below)
+        ctx.below = below
         ctx.save_for_backward(x, weight, *(found or ()))
         return F.linear(x, weight, bias) if found is None else rows(found, weight.t(), bias)
 
@@ -47,7 +47,7 @@ class Product(torch.autograd.Function):
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or batched(error) or not finite(error):  # zero times infinity is NaN: skip nothing
             return *dense(x, weight, error, wanted), None
-        return *by_events(x, weight, error, wanted, Events(*found) if found else None, ctx.forced), None
+        return *by_events(x, weight, error, wanted, Events(*found) if found else None, ctx.below), None
 
 
 def dense(x: Tensor, weight: Tensor, error: Tensor, wanted: tuple[bool, ...]) -> Gradients:
@@ -60,11 +60,11 @@ def dense(x: Tensor, weight: Tensor, error: Tensor, wanted: tuple[bool, ...]) ->
 
 
 def by_events(
-    x: Tensor, weight: Tensor, error: Tensor, wanted: tuple[bool, ...], inputs: Events | None, forced: bool
+    x: Tensor, weight: Tensor, error: Tensor, wanted: tuple[bool, ...], inputs: Events | None, below: float | None
 ) -> Gradients:
     """Return the gradients from the events of the input, if known, and of the error, if it has few."""
     needed = wanted[0] or (wanted[1] and inputs is None)
-    errors = sparse(error, weight.shape[1], forced) if needed else None
+    errors = sparse(error, weight.shape[1], below) if needed else None
     for_x, for_weight, for_bias = dense(
         x,
         weight,
@@ -81,9 +81,18 @@ def by_events(
     return for_x, for_weight, for_bias
 
 
-def sparse(x: Tensor, out: int, forced: bool) -> Events | None:
-    """Return the events of `x` [N, K] if a product with a matrix [K, out] is faster by them or `forced`; else None."""
-    return active(x) if forced or gains(x, out) else None
+def sparse(x: Tensor, out: int, below: float | None) -> Events | None:
+    """Return the events of `x` [N, K] for a product with a matrix [K, out]; None if that is to be dense.
+
+    Args:
+        x: the input.
+        out: columns of the matrix.
+        below: the density below which the product goes by events; 1 for always, None for the one below which that is
+            faster on this machine.
+    """
+    if below is None:
+        return active(x) if gains(x, out) else None
+    return active(x) if below == 1 or density(x) < below else None
 
 
 def gains(x: Tensor, out: int) -> bool:

@@ -40,12 +40,12 @@ class Effective(NamedTuple):
         return f"{self.mode} {self.triton if self.mode == 'triton' else self.numba}"
 
 
-def effective(device: torch.device, synapses: str = "dense") -> Effective:
+def effective(device: torch.device, synapses: float | str = "dense") -> Effective:
     """Return what the present choice comes to for a network on a device.
 
     Args:
         device: of the network.
-        synapses: 'dense' or 'events'; events are added up by numba whatever the mode.
+        synapses: 'dense', 'events' or a density; events are added up by numba whatever the mode.
 
     Raises:
         ValueError: for a mode that was asked for by name and cannot run here; the message names the reason.
@@ -61,7 +61,7 @@ def effective(device: torch.device, synapses: str = "dense") -> Effective:
         raise ValueError(f"kernels={mode!r}: {reason}; or ask for kernels='auto' or 'plain'")
     plain = mode == "plain" or reason is not None
     triton = not plain and by_triton(device, mode)
-    numba = synapses == "events" or not (plain or triton)
+    numba = synapses != "dense" or not (plain or triton)
     return Effective(
         "plain" if plain else "triton" if triton else "numba",
         version("numba") if numba and not absent() else None,

@@ -23,6 +23,7 @@ from sandbox.kernels.write.emit import Variant
 from sandbox.machine.memory import empty
 from sandbox.synapses import product
 from sandbox.synapses.events import heard
+from sandbox.synapses.linear import below
 
 Weigh = Callable[
     [Tensor, Tensor, Tensor], object
@@ -216,14 +217,23 @@ def weighing(way: str, weight: Tensor, bias: Tensor | None) -> Weigh:
     source = across.contiguous()  # once for all steps
     if way == "events":
         return lambda spikes, current, out: heard(spikes, source, bias, current, out)
+    if (share := below(way)) is not None:  # as the plain loop judges each step
+
+        def by_share(spikes: Tensor, current: Tensor, out: Tensor) -> None:
+            if product.density(spikes) < share:
+                heard(spikes, source, bias, current, out)
+            else:
+                dense(spikes, current, out)
+
+        return by_share
     few: list[bool] = []  # whether the last step had few enough events, once that is known
-    below: list[float] = []
+    crossing: list[float] = []
 
     def by_density(spikes: Tensor, current: Tensor, out: Tensor) -> None:
-        if not below:
-            below.append(product.worthwhile_in_a_loop(spikes, len(weight)))
-        if few.pop() if few else product.density(spikes) < below[0]:
-            few.append(heard(spikes, source, bias, current, out) < below[0] * spikes.numel())
+        if not crossing:
+            crossing.append(product.worthwhile_in_a_loop(spikes, len(weight)))
+        if few.pop() if few else product.density(spikes) < crossing[0]:
+            few.append(heard(spikes, source, bias, current, out) < crossing[0] * spikes.numel())
         else:
             dense(spikes, current, out)
 

@@ -168,6 +168,16 @@ def test_by_density_either_way(few, monkeypatch):
         held(population(LIF(), kind=EventLinear), driven(LIF(), (3, 5)))
 
 
+def test_a_density_decides_each_step_as_in_the_plain_loop(monkeypatch):
+    monkeypatch.setattr("sandbox.synapses.linear.WORTH_A_LOOK", 0)
+    x, ways = driven(LIF(), (3, 5)), []
+    true = recurrent_ops.heard
+    monkeypatch.setattr(recurrent_ops, "heard", lambda *given: ways.append(1) or true(*given))
+    with synapses.using(0.2):
+        held(population(LIF(), kind=EventLinear), x)
+    assert 0 < len(ways) < len(x)  # some steps each way
+
+
 @pytest.mark.parametrize(("width", "looked_at"), [(600, True), (100, False)])
 def test_one_sample_goes_by_events_where_a_step_is_worth_it(width, looked_at, monkeypatch):
     """Not the weight of one product decides, which transposes it, but that of a step in a loop, which did already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from sandbox import LIF, build
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.registry import Choice
 from sandbox.runs.run import run
-from sandbox.synapses import EventLinear, calibration, choice, product, using
+from sandbox.synapses import EventLinear, calibration, choice, linear, product, using
 from tests.conftest import ROOT
 from tests.sandbox.runs.test_run import same_files
 
@@ -54,6 +55,42 @@ def test_the_environment_forces_either(synapse, spied, monkeypatch):
     assert len(spied) == 1
 
 
+@pytest.mark.parametrize("by", ["block", "environment"])
+def test_a_density_of_one_s_own_decides_without_timings(synapse, spied, monkeypatch, by):
+    monkeypatch.setattr(product, "crossover", lambda *shape: pytest.fail("timed"))
+    if by == "environment":
+        monkeypatch.setenv("SANDBOX_SYNAPSES", "0.2")
+    with using(0.2) if by == "block" else nullcontext():
+        for density, count in ((0.0, 1), (0.1, 2), (0.3, 2), (0.15, 3), (1.0, 3)):
+            synapse(spikes(density))
+            assert len(spied) == count
+
+
+def test_errors_that_are_dense_go_by_the_dense_product(synapse):
+    """Also where the input goes by events."""
+    x = spikes(0.05).requires_grad_()
+    with using(0.2):
+        y = synapse(x)
+        error = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+        (found,) = torch.autograd.grad(y, x, error)
+    assert torch.equal(found, error @ synapse.weight)
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        (1.5, "is 1.5: give a density from 0 to 1, below which synapses go by events"),
+        (-0.1, "is -0.1: give a density from 0 to 1"),
+        (float("nan"), "is nan: give a density from 0 to 1"),
+        (True, "is True; give one of auto, events, dense, or a density such as 0.2"),
+        (None, "is None; give one of"),
+    ],
+)
+def test_what_is_no_mode(mode, message):
+    with pytest.raises(ValueError, match=message), using(mode):
+        pass
+
+
 def test_the_density_decides_call_by_call(synapse, spied, monkeypatch):
     monkeypatch.setattr(product, "crossover", lambda *shape: 0.2)
     with using("auto"):
@@ -82,7 +119,7 @@ def test_unknown_settings_are_refused(synapse, monkeypatch):
 
 def test_without_numba_it_is_dense_or_an_error(synapse, spied, monkeypatch):
     monkeypatch.setattr(choice, "absent", lambda: "numba is not installed: pip install it")
-    choice._checked.cache_clear()
+    choice._of_environment.cache_clear()
     with using("auto"):
         synapse(spikes(0.0))
     assert spied == []
@@ -91,7 +128,7 @@ def test_without_numba_it_is_dense_or_an_error(synapse, spied, monkeypatch):
         using("events"),
     ):
         pass
-    choice._checked.cache_clear()
+    choice._of_environment.cache_clear()
 
 
 @pytest.mark.slow
@@ -341,5 +378,16 @@ class TestExperiments:
         assert Experiment().identity == "yinyang-bptt-s0-44136fa3"
 
     def test_timings_may_not_decide(self):
-        with pytest.raises(ValueError, match="synapses='auto': give 'dense' or 'events'; 'auto' goes by timings"):
+        message = "synapses='auto': give 'dense', 'events', or a density from 0 to 1; 'auto' goes by timings"
+        with pytest.raises(ValueError, match=message):
             replace(TINY, synapses="auto")
+        with pytest.raises(ValueError, match=r"synapses=1\.5: give 'dense', 'events', or a density"):
+            replace(TINY, synapses=1.5)
+
+    def test_by_a_density_they_repeat_and_say_so(self, tmp_path, spied, monkeypatch):
+        monkeypatch.setattr(linear, "WORTH_A_LOOK", 0)
+        for name in ("a", "b"):
+            run(replace(TINY, synapses=0.9), tmp_path / name)
+        assert spied
+        same_files(tmp_path / "a", tmp_path / "b")
+        assert "synapses: 0.9" in (tmp_path / "a" / "config.yaml").read_text()
