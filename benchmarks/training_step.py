@@ -181,8 +181,8 @@ Forward, loss, backward and Adam of a network {shape} of LIF neurons. Inputs spi
 are medians over neighbouring calls. "Products alone" are the dense products of the step: forward, weight gradient
 and, except in the first layer, input gradient. SpikingJelly's network has the same weights, decay and detached
 reset, and its losses are compared with ours afterwards. By a density, products go by events where a smaller share of
-their input is active, and else are dense, without timings (`synapses: 0.2` in a configuration). Memory is the growth of the resident peak over one step
-with dense synapses, in a fresh process whose allocator returns freed memory.
+their input is active, and else are dense, without timings (`synapses: 0.2` in a configuration). Memory is the growth
+of the resident peak over one step with dense synapses, in a fresh process whose allocator returns freed memory.
 """
 
 

@@ -133,19 +133,24 @@ def value_of(hint: Any, text: str, where: str) -> Any:
 
     >>> value_of(int, "2", "--jobs"), value_of(list[str] | str, "[a, b]", "--track")
     (2, ['a', 'b'])
+    >>> value_of(float | str, "0.2", "--synapses"), value_of(float | str, "dense", "--synapses")
+    (0.2, 'dense')
     >>> value_of(int, "'2'", "--jobs")
     Traceback (most recent call last):
     ...
     ValueError: --jobs='2': give a whole number of at most 63 bits; this is text, leave out its quotes
     """
-    is_text = str in _parts(hint)
+    parts = _parts(hint)
+    is_text = str in parts
     try:
         value = parse_yaml(text, where)
     except ValueError:
         if not is_text:
             raise
         return text
-    return text if is_text and not isinstance(value, (list, dict, type(None))) else admit(where, value, hint)
+    more = (list, dict, type(None), *((int, float) if float in parts else ()))
+    as_text = is_text and (isinstance(value, bool) or not isinstance(value, more))
+    return text if as_text else admit(where, value, hint)
 
 
 def _positional(parser: ArgumentParser) -> list[Action]:
@@ -230,6 +235,8 @@ def _value(kind: type[Any], path: Sequence[str], text: str) -> Any:
     if str in parts and _dataclass(hint) is None:
         if QUOTED.fullmatch(text.strip()):
             return parse_yaml(text, f"--{'.'.join(path)}")
+        if float in parts:
+            return value_of(hint, text, f"--{'.'.join(path)}")
         return None if type(None) in parts and text.strip() in ("null", "~") else text
     try:
         return parse_yaml(text, f"--{'.'.join(path)}")

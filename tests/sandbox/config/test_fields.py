@@ -169,3 +169,15 @@ def test_sexagesimal_and_underscored_numbers_are_refused(words, field):
 def test_digits_of_other_scripts_are_no_widths():
     with pytest.raises(ValueError, match="layer .* cannot be read"):
         Experiment(network=NetworkConfig(hidden=["٣"])).network.make((4,), 2, 0)
+
+
+@pytest.mark.parametrize(("word", "value"), [("0.2", 0.2), ("1", 1), ("events", "events"), ("'dense'", "dense")])
+def test_a_number_or_a_word(word, value):
+    found = from_words(Experiment, [f"--synapses={word}"])[0].synapses
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("word", ["2", "true", "'0.2'"])
+def test_what_is_neither_a_density_nor_a_word(word):
+    with pytest.raises(ValueError, match="give 'dense', 'events', or a density from 0 to 1"):
+        from_words(Experiment, [f"--synapses={word}"])
