@@ -171,7 +171,7 @@ def test_digits_of_other_scripts_are_no_widths():
         Experiment(network=NetworkConfig(hidden=["٣"])).network.make((4,), 2, 0)
 
 
-@pytest.mark.parametrize(("word", "value"), [("0.2", 0.2), ("1", 1), ("events", "events"), ("'dense'", "dense")])
+@pytest.mark.parametrize(("word", "value"), [("0.2", 0.2), ("1", 1.0), ("events", "events"), ("'dense'", "dense")])
 def test_a_number_or_a_word(word, value):
     found = from_words(Experiment, [f"--synapses={word}"])[0].synapses
     assert (found, type(found)) == (value, type(value))
