@@ -17,12 +17,10 @@ from sandbox.kernels import history
 from sandbox.kernels.choice import choice
 from sandbox.kernels.launch.backends import refusal
 from sandbox.kernels.plans import key_of, known, planned
-from sandbox.kernels.trace.kinds import COSTLY
 from sandbox.kernels.trace.plan import Plan
 from sandbox.kernels.trace.step import Body
 from sandbox.kernels.trace.structure import Structure
 from sandbox.kernels.unsupported import Unsupported
-from sandbox.kernels.write.emit import Variant, saved
 from sandbox.neurons.dice import GOLDEN, uniform
 
 Result = tuple[tuple[Tensor, ...], Any]
@@ -130,7 +128,7 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
 
     key = registered.register(found.structure, currents.device)
     x, states, params, draws = row = operands(found, neuron, currents, state)
-    every = stride_of_memory(found.structure, params, x) if row.differentiated else 0
+    every = stride_of_memory(found.structure, x) if row.differentiated else 0
     operator = ops.run if _functorch.maybe_current_level() is None else transforms.transformed
     results = operator(x, states, params, draws, found.constants, key, every)
     history.ran(type(neuron), found.structure.key, x.dtype, row.differentiated)
@@ -171,12 +169,11 @@ def returned(found: Plan, results: Sequence[Tensor], currents: Tensor, state: An
     return outputs, state._replace(**ends)
 
 
-def stride_of_memory(structure: Structure, params: list[Tensor], x: Tensor) -> int:
+def stride_of_memory(structure: Structure, x: Tensor) -> int:
     """Return the number of steps between two states that are kept, so that they fit the memory of `using`."""
-    kept = len(saved(structure, Variant(tuple(p.ndim > 0 for p in params), True)))
-    cheap = x.device.type == "cpu" and not any(node.kind in COSTLY for node in structure.graph.nodes)
+    cheap = x.device.type == "cpu" and not structure.is_costly
     bound = min(choice().memory, CACHE) if cheap else choice().memory
-    if x.numel() * x.element_size() * kept <= bound:
+    if x.numel() * x.element_size() * len(structure.read_back) <= bound:
         return 1
     return max(2, math.isqrt(len(x)))
 

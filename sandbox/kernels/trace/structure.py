@@ -9,7 +9,7 @@ from functools import cached_property
 from rules.spikes.surrogate import Surrogate
 from sandbox.kernels.trace.adjoint import adjoint
 from sandbox.kernels.trace.graph import LEAVES, Graph
-from sandbox.kernels.trace.kinds import CONDITIONS
+from sandbox.kernels.trace.kinds import CONDITIONS, COSTLY
 from sandbox.kernels.trace.writing import slope
 
 
@@ -88,6 +88,18 @@ class Structure:
             if live.intersection(followed[1:] if node.kind == "where" else followed):
                 live.add(place)
         return live
+
+    @cached_property
+    def read_back(self) -> tuple[str, ...]:
+        """The states that the backward pass reads, of those before a step."""
+        graph, gradients = self.backward
+        read = {graph.nodes[place].what for place in graph.reach(gradients.values())}
+        return tuple(f"s{i}" for i in range(self.states) if f"s{i}" in read)
+
+    @cached_property
+    def is_costly(self) -> bool:
+        """Whether a step takes longer to compute again than to read from memory."""
+        return any(node.kind in COSTLY for node in self.graph.nodes)
 
     @property
     def sizes(self) -> dict[str, int]:

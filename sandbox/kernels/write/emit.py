@@ -123,9 +123,7 @@ def saved(structure: Structure, variant: Variant) -> list[str]:
     """Return the states that a forward pass keeps: those that the backward pass reads, or all in a sparse variant."""
     if variant.sparse:
         return [f"s{i}" for i in range(structure.states)]
-    graph, gradients = structure.backward
-    read = {graph.nodes[place].what for place in graph.reach(gradients.values())}
-    return [f"s{i}" for i in range(structure.states) if f"s{i}" in read]
+    return list(structure.read_back)
 
 
 def statements(
