@@ -30,6 +30,9 @@ COPIES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
+    "benchmarks/README.md": "speed.md",
+    "benchmarks/figures/speed.png": "figures/speed.png",
+    "benchmarks/figures/speed.json": "figures/speed.json",
     "experiments/results/yinyang/curves.png": "images/yinyang.png",
     "experiments/results/paper/ranking.png": "images/ranking.png",
 }
