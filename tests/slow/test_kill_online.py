@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 import pytest
@@ -46,8 +47,11 @@ def test_a_run_killed_in_the_middle_ends_as_one_that_was_not(name, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(asdict(experiment)))
     process = start("run", "--config", str(config), "--out", str(killed.parent))
-    while not (killed / "checkpoint.pt").exists() and process.poll() is None:
+    seen: set[int] = set()
+    while len(seen) < 2 and process.poll() is None:  # the first checkpoint is that before learning
         time.sleep(0.002)
+        with suppress(FileNotFoundError):
+            seen.add((killed / "checkpoint.pt").stat().st_mtime_ns)
     time.sleep(random.Random(name).uniform(0.0, 0.5 * float(read_json(whole / "timing.json")["seconds"])))
     process.send_signal(signal.SIGKILL)
     _, errors = process.communicate()

@@ -29,8 +29,10 @@ def gradients(mode, circuit, currents, dt, record=("spikes", "v")):
         found = simulate_circuit(dataclasses.replace(circuit, connections=connections), x, dt, record)
     rng = torch.Generator().manual_seed(5)
     loss = sum(
-        (torch.randn(value.shape, generator=rng, dtype=DOUBLE) * value / (1 if name == "spikes" else 50)).sum()
-        for name, value in found.variables.items()
+        (
+            torch.randn(x.shape, generator=rng, dtype=DOUBLE) * getattr(found, name) / (1 if name == "spikes" else 50)
+        ).sum()
+        for name in record
     )
     grads = torch.autograd.grad(loss, [x, *weights])
     return [g.values() if g.layout == torch.sparse_csr else g for g in grads]

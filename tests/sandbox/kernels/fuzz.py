@@ -267,7 +267,7 @@ class Case:
             if self.continued:
                 end = {n: getattr(run, n)[-1] for n in names}
                 more = simulate(neuron, x, self.dt, names, start._replace(**end))
-                run = replace(run, spikes=torch.cat([run.spikes, more.spikes]))
+                run = replace(run, raster=torch.cat([run.spikes, more.spikes]))
         weights = torch.linspace(0.5, 1.5, len(run.spikes), dtype=made.dtype).reshape(-1, *[1] * len(self.shape))
         loss = (weights * run.spikes).sum()
         for name in free:
