@@ -128,7 +128,7 @@ class Parts(nn.Module):
 
 
 class Memory(nn.Module):
-    """A stranger's recurrent network between synapses."""
+    """A recurrent network of another library between synapses."""
 
     def __init__(self):
         super().__init__()
