@@ -4,10 +4,10 @@ The reason for this code and that in `machine`: how many times as long a kernel 
 instead, forward / forward and backward, float32, one thread, currents `[100, 128, 256]`.
 
     instead of ours               LIF, learned tau    AdEx          HodgkinHuxley
-    `math.exp` and its like       1.12 / 1.05         2.68 / 2.45   12.2 / 12.7
-    arrays of numba               2.25 / 2.30         9.07 / 8.61   17.1 / 16.1
-    `fetch`, `put` as the others  1.07 / 1.55         0.96 / 5.47    1.0 / 9.5
-    `a * b + c` for `fma`         1.04 / 1.00         1.02 / 1.04    1.1 / 1.0
+    `math.exp` and its like       1.11 / 1.04         2.75 / 2.27   15.7 / 16.3
+    arrays of numba               2.31 / 2.49         8.03 / 7.16   15.7 / 14.2
+    `fetch`, `put` as the others  1.15 / 1.52         0.98 / 4.63    1.0 / 7.7
+    `a * b + c` for `fma`         1.06 / 0.96         1.03 / 0.95    1.0 / 1.0
 
 `fma` is used to match bits: with it all membranes of LIF equal those of the plain loop, without it one in four differs
 in its last digit. The exponentials are used for speed only: 0.3 % of the membranes of AdEx differ from the plain loop
