@@ -14,8 +14,8 @@ from torch import Tensor
 from sandbox.machine.compiled import absent
 from sandbox.synapses.events import kernels
 
-LINE = 32  # bytes that are compared at once
-LONG = 2**16  # bytes from which a compiled search is faster, its import apart
+WORD = 64  # cells
+LONG = 2**16  # bits from which a compiled search is faster, its import apart
 
 
 @dataclass(frozen=True)
@@ -25,36 +25,60 @@ class Packed:
     begin: int  # first step
     steps: int
     count: int  # of spikes
-    data: Any  # NumPy array: int32 (int64 if it must be) places in `[steps, cells]`, or uint8 with eight of them a byte
+    data: Any  # NumPy array: int32 (int64 if it must be) places in `[steps, cells]`, or bits in bytes `[steps, bytes]`
     bits: bool
 
     def places(self, cells: int) -> Any:
         """Return the places of the spikes in `[steps, cells]`, in their order."""
-        if not self.bits:
-            return self.data
-        return np.flatnonzero(np.unpackbits(self.data, count=self.steps * cells).view(np.bool_))
+        return unpacked(self.data, cells) if self.bits else self.data
 
 
-def packed(marks: Tensor, begin: int) -> Packed:
-    """Pack marks `[steps, cells]` (uint8 0 or 1, contiguous), of which the first row is that of step `begin`."""
-    flat = marks.reshape(-1).cpu().numpy()
-    count = int(np.count_nonzero(flat.view(np.bool_)))
-    bits = 4 * count > flat.size // 8
-    return Packed(begin, len(marks), count, np.packbits(flat) if bits else places(flat, count), bits)
+def packed(words: Any, cells: int, begin: int) -> Packed:
+    """Pack the spikes of some steps, of which the first is `begin`.
 
-
-def places(flat: Any, count: int) -> Any:
-    """Return the places of the ones, `count` in number, among bytes 0 and 1, as int32.
-
-    >>> places(np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 1], np.uint8), 2).tolist()
-    [2, 9]
+    Args:
+        words: NumPy array of bits, uint64 `[steps, cells / 64]`, as `words_of` returns.
+        cells: in a step.
+        begin: number of the first step.
     """
-    if flat.size < LONG or absent():
-        return np.flatnonzero(flat.view(np.bool_)).astype(np.int32)
-    found = np.empty(count, np.int32)
-    words = flat[: flat.size // LINE * LINE].view(np.uint64)  # spikes are rare: most words of eight bytes are zero
-    kernels().places(words, flat, found)
-    return found
+    width = -(-cells // 8)  # bytes of a step
+    found = places(words, cells, len(words) * width // 4)
+    if found is not None:
+        return Packed(begin, len(words), len(found), found, bits=False)
+    data = np.ascontiguousarray(words.view(np.uint8)[:, :width])
+    return Packed(begin, len(words), len(unpacked(data, cells)), data, bits=True)
+
+
+def places(words: Any, cells: int, most: int) -> Any:
+    """Return the places of the ones among bits `[steps, cells]`, in their order; None if there are more than `most`.
+
+    >>> places(np.array([[4], [1]], np.uint64), 3, most=2).tolist()
+    [2, 3]
+    """
+    narrow = np.int32 if len(words) * cells < 2**31 else np.int64
+    if WORD * words.size < LONG or absent():
+        found = unpacked(words.view(np.uint8), cells).astype(narrow)
+        return found if len(found) <= most else None
+    room = np.empty(most, narrow)
+    count = kernels().places(words, cells, room)
+    return room[:count].copy() if count <= most else None
+
+
+def words_of(marks: Any) -> Any:
+    """Return bytes 0 or 1 `[steps, cells]` as bits, 64 cells a word, the first one the lowest: uint64.
+
+    >>> words_of(np.array([[1, 0, 1]], np.uint8))
+    array([[5]], dtype=uint64)
+    """
+    steps, cells = marks.shape
+    words = np.zeros((steps, -(-cells // WORD)), np.uint64)
+    words.view(np.uint8)[:, : -(-cells // 8)] = np.packbits(marks, axis=1, bitorder="little")
+    return words
+
+
+def unpacked(data: Any, cells: int) -> Any:
+    """Return the places of the ones in `[steps, cells]` among bits in bytes `[steps, ...]`, as int64."""
+    return np.flatnonzero(np.unpackbits(data, axis=1, count=cells, bitorder="little").view(np.bool_))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +109,7 @@ class Events:
     @classmethod
     def of(cls, spikes: Tensor, dt: float = 1.0) -> Events:
         """Return the events in spikes `[T, ...]` of ones and zeros; raise ValueError for other values."""
-        return cls((packed(marked(spikes), 0),), len(spikes), spikes.shape[1:], dt)
+        return cls((recorded(spikes, 0),), len(spikes), spikes.shape[1:], dt)
 
     @classmethod
     def of_pairs(cls, step: Tensor, cell: Tensor, steps: int, shape: torch.Size, dt: float = 1.0) -> Events:
@@ -149,12 +173,11 @@ class Events:
         return sum(int(part.data.nbytes) for part in self.parts)
 
 
-def marked(spikes: Tensor) -> Tensor:
-    """Return spikes `[T, ...]` as bytes `[T, cells]`; raise ValueError for values other than 0 and 1."""
-    if spikes.dtype == torch.uint8:
-        return spikes.reshape(len(spikes), -1)
+def recorded(spikes: Tensor, begin: int) -> Packed:
+    """Pack spikes `[T, ...]`, of which the first step is `begin`; raise ValueError for values other than 0 and 1."""
     set_ = spikes == 1
     if not torch.equal(set_, spikes != 0):
         odd = float(spikes[(spikes != 0) & ~set_].reshape(-1)[0])
         raise ValueError(f"an output is {odd:g}, and events are spikes of 0 or 1: record variables instead")
-    return set_.view(torch.uint8).reshape(len(spikes), -1)
+    cells = math.prod(spikes.shape[1:])
+    return packed(words_of(set_.reshape(len(spikes), cells).view(torch.uint8).cpu().numpy()), cells, begin)

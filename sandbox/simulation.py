@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rules.steps import wide_dtype
-from sandbox.events import Events, marked, packed
-from sandbox.kernels.attempt import attempt, attempt_marks, left
+from sandbox.events import WORD, Events, packed, recorded
+from sandbox.kernels.attempt import attempt, attempt_bits, left
 from sandbox.machine.memory import available
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import advance, check_resolution, loop, rest, variables
@@ -62,7 +63,8 @@ def scan(
 
 
 EVENTS = "events"  # in `record`: spikes as pairs
-PART = 2**20  # spikes that are computed before they are packed, about
+PART = 2**20  # numbers that are computed before spikes are packed, about
+BITS = 2**24  # the same where a kernel computes nothing but bits
 LARGE = 2**30  # bytes from which a recording is compared with the memory that is free
 
 
@@ -161,17 +163,29 @@ def _in_parts(neuron: Neuron, currents: Tensor, state: Any, dt: float, names: tu
         name = type(neuron).__name__
         raise ValueError(f"{name} has graded outputs, which are not events: record variables, such as record=('v',)")
     steps, shape = len(currents), currents.shape[1:]
-    parts, kept = [], [currents.new_empty(currents.shape) for _ in names]
-    length = max(1, PART // max(1, shape.numel()))
-    plain = left(currents)  # of the whole, so that a short last part is rounded as the others
-    for begin in range(0, steps, length):
-        piece = currents[begin : begin + length]
-        fused = None if plain else attempt_marks(neuron, piece, state, dt, names)
-        (spikes, *rows), state = fused or sequence(neuron, piece, state, dt, names)
-        parts.append(packed(marked(spikes), begin))
+    parts, kept, begin = [], [currents.new_empty(currents.shape) for _ in names], 0
+    fused = not left(currents)  # of the whole, so that a short last part is rounded as the others
+    while begin < steps:
+        piece = currents[begin : begin + _length(shape, fused and not names and not neuron.draws)]
+        results = attempt_bits(neuron, piece, state, dt, names) if fused else None
+        if fused and results is None:  # no kernel: shorter parts
+            fused = False
+            continue
+        (spikes, *rows), state = results or sequence(neuron, piece, state, dt, names)
+        if fused:
+            parts.append(packed(spikes.numpy().view(np.uint64), shape.numel(), begin))
+        else:
+            parts.append(recorded(spikes, begin))
         for whole, part in zip(kept, rows, strict=True):
-            whole[begin : begin + length] = part
+            whole[begin : begin + len(piece)] = part
+        begin += len(piece)
     return Trajectory(Events(tuple(parts), steps, shape, dt), dict(zip(names, kept, strict=True)), dt)
+
+
+def _length(shape: torch.Size, bits: bool) -> int:
+    """Return the steps of a part, whose numbers, or bits in whole words, are held at once."""
+    cells = shape.numel()
+    return max(1, BITS // (WORD * -(-cells // WORD) or 1) if bits else PART // max(1, cells))
 
 
 def require_room(neuron: Neuron, currents: Tensor, names: Sequence[str], events: bool) -> None:

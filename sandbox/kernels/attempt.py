@@ -42,14 +42,14 @@ def attempt(
     return _or_plain(neuron, lambda: fused.sequence(*given), lambda: linear.attempt(*given))
 
 
-def attempt_marks(
+def attempt_bits(
     neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...]
 ) -> tuple[tuple[Tensor, ...], Any] | None:
-    """Do the same as `attempt` with spikes as bytes, without gradients, and however few the steps are."""
-    from sandbox.kernels import marks
+    """Do the same as `attempt` with spikes as bits, without gradients, and however few the steps are."""
+    from sandbox.kernels import bits
 
     body = partial(body_of, record, False)
-    return _or_plain(neuron, lambda: marks.sequence(neuron, body, (record, False), currents, state, dt), lambda: None)
+    return _or_plain(neuron, lambda: bits.sequence(neuron, body, (record, False), currents, state, dt), lambda: None)
 
 
 def attempt_recurrent(

@@ -161,12 +161,17 @@ def operands(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Operands
 
 def returned(found: Plan, results: Sequence[Tensor], currents: Tensor, state: Any) -> Result:
     """Return the outputs and the last state of a kernel, in the shape of the cells."""
-    steps, shape, count = len(currents), currents.shape[1:], len(found.structure.outputs)
-    outputs = tuple(out.reshape(steps, *shape) for out in results[:count])
-    ends = {name: end.reshape(shape) for name, end in zip(found.states, results[count:], strict=False)}
+    count = len(found.structure.outputs)
+    outputs = tuple(out.reshape(currents.shape) for out in results[:count])
+    return outputs, ended(found, results[count:], currents, state)
+
+
+def ended(found: Plan, last: Sequence[Tensor], currents: Tensor, state: Any) -> Any:
+    """Return the last state, from its variables `[M]`."""
+    ends = {name: end.reshape(currents.shape[1:]) for name, end in zip(found.states, last, strict=False)}
     if getattr(state, "key", None) is not None:
-        ends["key"] = state.key + wrapped(steps * GOLDEN)
-    return outputs, state._replace(**ends)
+        ends["key"] = state.key + wrapped(len(currents) * GOLDEN)
+    return state._replace(**ends)
 
 
 def stride_of_memory(structure: Structure, x: Tensor) -> int:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.cpython.unsafe.numbers import trailing_zeros
 
 from sandbox.machine.private import NotPrivate, require_private
 
 LOG = logging.getLogger(__name__)
 BLOCK = 512  # rows of `source` that stay in the second-level cache while columns are summed
+ONE = np.uint64(1)
 
 Array = np.ndarray[Any, Any]
 
@@ -56,19 +58,21 @@ def _scan(bits: Array, x: Array, start: Array, at: Array, value: Array) -> int:
     return k
 
 
-def _places(words: Array, marks: Array, at: Array) -> None:
-    """Write the places of the ones among bytes `marks`, 0 or 1, to `at`; `words` has eight bytes each of the same."""
+def _places(words: Array, cells: int, found: Array) -> int:
+    """Write the places of the ones among bits `[steps, cells]` to `found`, as many as fit; return their number.
+
+    A row of `words` [steps, cells / 64] has the bits of a step, the first cell the lowest of the first word.
+    """
     k = 0
-    for w in range(0, len(words), 4):
-        if words[w] | words[w + 1] | words[w + 2] | words[w + 3]:
-            for j in range(8 * w, 8 * w + 32):
-                if marks[j]:
-                    at[k] = j
-                    k += 1
-    for j in range(8 * len(words), len(marks)):
-        if marks[j]:
-            at[k] = j
-            k += 1
+    for t in range(words.shape[0]):
+        for w in range(words.shape[1]):
+            word = words[t, w]
+            while word:
+                if k < found.shape[0]:
+                    found[k] = t * cells + 64 * w + trailing_zeros(word)
+                k += 1
+                word &= word - ONE
+    return k
 
 
 def _accumulate(source: Array, at: Array, value: Array, first: int, last: int, out: Array) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import sandbox.events
 from sandbox import Events
-from sandbox.events import packed, places
+from sandbox.events import packed, places, recorded, words_of
 
 
 @st.composite
@@ -44,11 +44,21 @@ def test_events_are_the_spikes(spikes):
 @settings(deadline=None)
 @given(rasters(), st.integers(1, 12))
 def test_parts_of_a_recording_are_the_whole(spikes, length):
-    marks = spikes.to(torch.uint8).reshape(len(spikes), -1)
-    parts = [packed(marks[a : a + length].contiguous(), a) for a in range(0, len(marks), length)]
+    parts = [recorded(spikes[a : a + length], a) for a in range(0, len(spikes), length)]
     found = Events(tuple(parts), len(spikes), spikes.shape[1:])
     assert torch.equal(found.dense(), spikes)
     assert torch.equal(found.step, Events.of(spikes).step)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 9), st.integers(0, 200), st.sampled_from([0.0, 0.03, 0.5, 1.0]), st.integers(0, 99))
+def test_bits_are_those_of_the_marks(steps, cells, density, seed):
+    marks = (np.random.default_rng(seed).random((steps, cells)) < density).astype(np.uint8)
+    words = words_of(marks)
+    assert words.shape == (steps, -(-cells // 64))
+    for t in range(steps):
+        bits = [int(words[t, c // 64]) >> (c % 64) & 1 for c in range(64 * words.shape[1])]
+        assert bits == [*marks[t].tolist(), *[0] * (len(bits) - cells)]
 
 
 def test_a_packed_spike_takes_four_bytes_and_a_cell_at_most_a_bit():
@@ -60,12 +70,21 @@ def test_a_packed_spike_takes_four_bytes_and_a_cell_at_most_a_bit():
 
 @pytest.mark.parametrize("compiled", [True, False])
 @settings(deadline=None)
-@given(st.integers(0, 200), st.sampled_from([0.0, 0.02, 0.4, 1.0]), st.integers(0, 99))
-def test_places_are_those_of_a_plain_search(compiled, size, density, seed):
-    marks = (np.random.default_rng(seed).random(size) < density).astype(np.uint8)
+@given(st.integers(1, 9), st.integers(0, 200), st.sampled_from([0.0, 0.02, 0.4, 1.0]), st.integers(0, 99))
+def test_places_are_those_of_a_plain_search(compiled, steps, cells, density, seed):
+    marks = (np.random.default_rng(seed).random((steps, cells)) < density).astype(np.uint8)
+    wanted = np.flatnonzero(marks).tolist()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox.events, "LONG", 0 if compiled else size + 1)
-        assert places(marks, int(marks.sum())).tolist() == np.flatnonzero(marks).tolist()
+        patch.setattr(sandbox.events, "LONG", 0 if compiled else 10**9)
+        found = places(words_of(marks), cells, len(wanted))
+        assert found.tolist() == wanted
+        assert found.dtype == np.int32
+        if wanted:
+            assert places(words_of(marks), cells, len(wanted) - 1) is None
+        few = packed(words_of(marks), cells, 0)
+    assert few.count == len(wanted)
+    assert few.places(cells).tolist() == wanted
+    assert few.data.nbytes == min(4 * len(wanted), steps * -(-cells // 8))
 
 
 @pytest.mark.parametrize("value", [0.5, -1.0, float("nan"), 2.0])

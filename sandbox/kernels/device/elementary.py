@@ -28,7 +28,7 @@ import numpy as np
 from numba import njit
 
 from sandbox.kernels.device import machine
-from sandbox.kernels.device.machine import load, store
+from sandbox.kernels.device.machine import gathered, load, store
 
 INLINED = {
     "error_model": "numpy",
@@ -88,6 +88,7 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
     high, low, shift, base = real(p.high), real(p.low), real(p.round), real(p.round).view(whole)
     largest, smallest, flat = real(p.largest), real(p.smallest), real(p.flat)
     inverse, zero, half, one, two = real(1 / math.log(2)), real(0), real(0.5), real(1), real(2)
+    none = np.uint8(0)
     mantissa, bias = whole(p.mantissa), whole(p.bias)
 
     @njit(**INLINED)
@@ -206,6 +207,16 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
             store(memory, j, zero)
 
     @njit(**INLINED)
+    def pack(out, at, marks, n):
+        for w in range((n + 63) // 64):
+            store(out, at + w, gathered(marks, w))
+
+    @njit(**INLINED)
+    def unmark(marks, n):
+        for j in range(n):
+            store(marks, j, none)
+
+    @njit(**INLINED)
     def total(memory, n):
         found = load(memory, 0)
         for j in range(1, n):
@@ -213,7 +224,7 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
         return found
 
     made = [select, not_, fabs, exp, expm1, sign, tanh, sinh, cosh, sigmoid]
-    made += [lerp, maximum, minimum, mod, floordiv, power, clear, total]
+    made += [lerp, maximum, minimum, mod, floordiv, power, clear, pack, unmark, total]
     return {
         **{name: getattr(machine, name) for name in PLAIN},
         **{f.__name__: f for f in made},
@@ -223,7 +234,8 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
         "zero": zero,
         "one": one,
         "MARK": np.uint8(1),
-        "NONE": np.uint8(0),
+        "NONE": none,
+        "WORD": np.int64(0),
     }
 
 

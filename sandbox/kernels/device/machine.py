@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+LINE = 64  # bytes of a cache line, and of the widest vector
 WIDTH = 1024  # most cells of a block; not checked here, so `launch.compiled.block` must never exceed it
 BUFFERS = 64  # most buffers of one kernel
 
@@ -25,7 +26,9 @@ def stack(context: Any, like: Any) -> Any:
     def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         # in the entry block, because an alloca in a loop takes new stack in every iteration
         with builder.goto_entry_block():
-            return builder.alloca(args[0].type, WIDTH)
+            memory = builder.alloca(args[0].type, WIDTH)
+            memory.align = LINE  # or every wide read and write would touch two lines
+            return memory
 
     return types.CPointer(like)(like), code
 
@@ -113,6 +116,19 @@ def copy(context: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
         return target.get_dummy_value()
 
     return types.void(to, i, source, k, n), code
+
+
+@intrinsic
+def gathered(context: Any, memory: Any, w: Any) -> Any:
+    """Return bytes `memory[64 w : 64 (w + 1)]` as the bits of an integer, the first one the lowest: 1 if not zero."""
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        row = ir.VectorType(ir.IntType(8), 64)
+        places = builder.bitcast(args[0], row.as_pointer())
+        marks = builder.load(builder.gep(places, [args[1]]))
+        return builder.bitcast(builder.icmp_unsigned("!=", marks, ir.Constant(row, None)), ir.IntType(64))
+
+    return types.int64(memory, w), code
 
 
 @intrinsic

@@ -52,7 +52,7 @@ def forward_buffers(
     """
     kept = saved(structure, variant) if variant.save else []
     outs = [
-        x.new_empty(x.shape, dtype=torch.uint8) if variant.marks and i == 0 else empty(x.shape, x)
+        x.new_empty((len(x), -(-x.shape[1] // 64)), dtype=torch.int64) if variant.bits and i == 0 else empty(x.shape, x)
         for i in range(len(structure.outputs))
     ]
     ends = [state.clone(memory_format=torch.contiguous_format) for state in states]

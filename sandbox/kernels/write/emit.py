@@ -18,7 +18,7 @@ class Variant(NamedTuple):
     sparse: bool = False  # keep the state of every `every`-th step only, and compute the others again
     given: tuple[bool, ...] = ()  # backward: which outputs have a gradient
     wanted: tuple[str, ...] = ()  # backward: inputs whose gradient is returned, in addition to the states
-    marks: bool = False  # forward: the first output is a byte, 0 or 1
+    bits: bool = False  # forward: the first output is a bit for each cell, 64 of them a word
 
 
 class Parts(NamedTuple):
@@ -43,9 +43,9 @@ class Words(ABC):
     that a cell carries from step to step. The current has its own index `ix`, because a constant one is a single row.
     """
 
-    def __init__(self, names: list[str], bytes_: frozenset[str] = frozenset()) -> None:
+    def __init__(self, names: list[str], bits: frozenset[str] = frozenset()) -> None:
         self.names = names
-        self.bytes = bytes_  # buffers of bytes
+        self.bits = bits  # buffers of words of bits, one at most
 
     @staticmethod
     @abstractmethod
@@ -86,9 +86,9 @@ class Words(ABC):
     def put(self, name: str, value: str, at: str = "i") -> str:
         """Write a line that stores a value of a sequence."""
 
-    def mark(self, name: str, value: str) -> str:
-        """Write a line that stores whether a value of a sequence is not zero, as a byte."""
-        return self.put(name, f"select({value} != zero, MARK, NONE)")
+    def mark(self, value: str) -> str:
+        """Write a line that marks a cell in a step if a value is not zero; the step's marks become bits."""
+        raise NotImplementedError(f"{type(self).__name__} writes no bits")
 
     @abstractmethod
     def hold(self, name: str, value: str) -> str:

@@ -12,7 +12,7 @@ def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) 
 
         for each block of cells: for each step: outputs, state <- step(current, state)
 
-    The first output is a byte for each cell and step, 0 or 1, if the variant `marks` spikes.
+    The first output is a bit for each cell and step if the variant has `bits`, in words of 64 cells, `[T, M / 64]`.
 
     Buffers: `x` `[T, M]`, with stride `sx` between rows; `s*` `[M]`, the first state, overwritten by the last one;
     `p*` `[M]`; `d*` `[T, M]`; `out*` `[T, M]`; `save_s*` `[T, M]`, or a row for every `every`-th step in a sparse
@@ -27,8 +27,8 @@ def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) 
     flows = [name for name in used if name[0] in "xd"]
     kept = saved(structure, variant) if variant.save else []
     outs = [f"out{i}" for i in range(len(structure.outputs))]
-    marked = frozenset(outs[:1] if variant.marks else ())
-    to = words([*flows, *outs, *(f"save_{name}" for name in kept), *states, *cells], marked)
+    bits = frozenset(outs[:1] if variant.bits else ())
+    to = words([*flows, *outs, *(f"save_{name}" for name in kept), *states, *cells], bits)
     loaded = known | {place: name for name, place in used.items() if place not in known}
     lines, names = statements(words, graph, ends, loaded)
     # What is saved is the state before the step, from which the backward kernel computes the step again.
@@ -38,7 +38,7 @@ def forward(structure: Structure, variant: Variant, words: type[Words] = Numba) 
         *(to.put(f"save_{name}", name) for name in kept if not variant.sparse),
         *lines,
         *(
-            to.mark(name, names[place]) if name in to.bytes else to.put(name, names[place])
+            to.mark(names[place]) if name in bits else to.put(name, names[place])
             for name, place in zip(outs, structure.outputs, strict=True)
         ),
         *(

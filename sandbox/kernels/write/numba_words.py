@@ -35,6 +35,9 @@ class Numba(Words):
     def put(self, name: str, value: str, at: str = "i") -> str:
         return f"put({name}_, {at} + j, {value}, {self.names.index(name)})"
 
+    def mark(self, value: str) -> str:
+        return f"store(marks, j, select({value} != zero, MARK, NONE))"
+
     def hold(self, name: str, value: str) -> str:
         return f"store({name}_here, j, {value})"
 
@@ -58,6 +61,7 @@ class Numba(Words):
             *(f"    {line}" for line in before),
             "    for j in range(n):",
             *(f"        {line}" for line in body),
+            *(f"    pack({name}_, t * ((M + 63) // 64) + b // 64, marks, n)" for name in self.bits),
         ]
 
     def kernel(self, parts: Parts) -> str:
@@ -68,12 +72,14 @@ class Numba(Words):
             "    C = pointer(c, zero)",
             *(f"    {line}" for line in fetched),
             *(
-                f"    {name}_ = pointer(A[{i}], {'NONE' if name in self.bytes else 'zero'})"
+                f"    {name}_ = pointer(A[{i}], {'WORD' if name in self.bits else 'zero'})"
                 for i, name in enumerate(self.names)
             ),
             *(f"    {name}_here = stack(zero)" for name in [*copied, *cleared]),
+            *("    marks = stack(NONE)" for _ in self.bits),
             "    for b in range(lo, hi, width):",
             "        n = min(b + width, hi) - b",
+            *("        unmark(marks, (n + 63) // 64 * 64)" for _ in self.bits),  # those after the last cell as well
             *(f"        copy({name}_here, 0, {name}_, b, n)" for name in copied if name in self.names),
             *(f"        clear({name}_here, n)" for name in cleared),
             *(f"        {line}" for line in work),
