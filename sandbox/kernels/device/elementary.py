@@ -45,6 +45,7 @@ PLAIN = (
     "fetch",
     "put",
     "copy",
+    "interleave",
 )
 WHOLE: dict[Any, Any] = {np.float64: np.int64, np.float32: np.int32}  # integers of the same width
 

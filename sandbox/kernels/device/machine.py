@@ -131,6 +131,48 @@ def gathered(context: Any, memory: Any, w: Any) -> Any:
     return types.int64(memory, w), code
 
 
+@intrinsic(prefer_literal=True)
+def interleave(context: Any, vectors: Any) -> Any:
+    """Ask LLVM to run the loop before this line for so many vectors at a time; no result changes.
+
+    A step is a chain of operations, each of which waits for the one before, and other cells fill the waits.
+    """
+
+    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        module, number = builder.module, ir.Constant(ir.IntType(32), vectors.literal_value)
+        for jump in _latches(builder.function.blocks):
+            wish = module.add_metadata(["llvm.loop.interleave.count", number])
+            loop = module.add_metadata([wish, f"loop {len(module.metadata)}"])
+            loop.operands = (loop, wish)  # LLVM knows the description of a loop by its reference to itself
+            jump.set_metadata("llvm.loop", loop)
+        return target.get_dummy_value()
+
+    return types.void(vectors), code
+
+
+def _latches(blocks: Any) -> list[Any]:
+    """Return the jumps of finished blocks that lead back to the head of a loop, which is also entered from outside."""
+    jumps = [(block, to) for block in blocks if block.terminator for to in _targets(block)]
+    heads = {to for block, to in jumps if not _reaches(to, block)}
+    return [block.terminator for block, to in jumps if to in heads and _reaches(to, block)]
+
+
+def _targets(block: Any) -> list[Any]:
+    return [each for each in block.terminator.operands if isinstance(each, ir.Block)]
+
+
+def _reaches(begin: Any, end: Any) -> bool:
+    seen, open_ = {begin}, [begin]
+    while open_:
+        block = open_.pop()
+        if block is end:
+            return True
+        new = [to for to in _targets(block) if to not in seen] if block.terminator else []
+        seen.update(new)
+        open_ += new
+    return False
+
+
 @intrinsic
 def fma(context: Any, a: Any, b: Any, c: Any) -> Any:
     """Compute `a b + c`, rounded once; slow if the processor has no such instruction."""

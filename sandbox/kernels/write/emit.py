@@ -111,8 +111,8 @@ class Words(ABC):
         """Write lines that wait until all cells of a block have read and written."""
 
     @abstractmethod
-    def steps(self, times: str, body: Sequence[str], before: Sequence[str] = ()) -> list[str]:
-        """Write a loop over time, with the body for each cell of the block."""
+    def steps(self, times: str, body: Sequence[str], before: Sequence[str] = (), vectors: int = 1) -> list[str]:
+        """Write a loop over time, with the body for each cell of the block, for so many vectors of cells at a time."""
 
     @abstractmethod
     def kernel(self, parts: Parts) -> str:

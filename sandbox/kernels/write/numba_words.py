@@ -53,7 +53,7 @@ class Numba(Words):
     def meet(self) -> list[str]:
         return []
 
-    def steps(self, times: str, body: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+    def steps(self, times: str, body: Sequence[str], before: Sequence[str] = (), vectors: int = 1) -> list[str]:
         return [
             f"for t in {times}:",
             "    i = t * M + b",
@@ -61,6 +61,7 @@ class Numba(Words):
             *(f"    {line}" for line in before),
             "    for j in range(n):",
             *(f"        {line}" for line in body),
+            *([f"    interleave({vectors})"] if vectors > 1 else []),
             *(f"    pack({name}_, t * ((M + 63) // 64) + b // 64, marks, n)" for name in self.bits),
         ]
 

@@ -113,7 +113,7 @@ class Triton(Words):
     def meet(self) -> list[str]:
         return ["tl.debug_barrier()"]
 
-    def steps(self, times: str, body: Sequence[str], before: Sequence[str] = ()) -> list[str]:
+    def steps(self, times: str, body: Sequence[str], before: Sequence[str] = (), vectors: int = 1) -> list[str]:
         at = ["i = place(t, M, j)", *(["ix = place(t, sx, j)"] if "x" in self.names else [])]
         return [f"for t in {times}:", *(f"    {line}" for line in [*at, *before, *body])]
 
