@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numba.cpython.unsafe.numbers import trailing_zeros
 
+from sandbox.machine.bits import nonzero, pointer
 from sandbox.machine.private import NotPrivate, require_private
 
 LOG = logging.getLogger(__name__)
@@ -43,13 +44,24 @@ def compiled(function: Callable[..., Any]) -> Any:
 def _scan(bits: Array, x: Array, start: Array, at: Array, value: Array) -> int:
     """Find the nonzero entries of rows `x` [N, K], given as integers `bits` too: row n has `at[start[n]:start[n + 1]]`.
 
-    The loop has no branch, because spikes are unpredictable: every position is written, and overwritten by the next one
-    unless it is active.
+    The rows are contiguous. 64 entries are compared at a time, and only those that are not zero are looked at.
     """
-    k = 0
+    k, width = 0, x.shape[1]
+    rest = width % 64
+    whole = width - rest
+    memory = pointer(bits.ctypes.data, bits.dtype.type(0))
     start[0] = 0
     for n in range(x.shape[0]):
-        for j in range(x.shape[1]):
+        for j in range(0, width if whole else 0, 64):
+            if j < whole:
+                word = nonzero(memory, n * width + j)
+            else:  # the last 64, without those that were before
+                word = nonzero(memory, n * width + width - 64) >> np.uint64(64 - rest)
+            while word:
+                at[k] = j + trailing_zeros(word)
+                k += 1
+                word &= word - ONE
+        for j in range(width if whole else 0, width):
             at[k] = j
             k += bits[n, j] != 0
         start[n + 1] = k

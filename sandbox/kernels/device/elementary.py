@@ -28,7 +28,8 @@ import numpy as np
 from numba import njit
 
 from sandbox.kernels.device import machine
-from sandbox.kernels.device.machine import gathered, load, store
+from sandbox.kernels.device.machine import load, store
+from sandbox.machine.bits import nonzero, pointer
 
 INLINED = {
     "error_model": "numpy",
@@ -39,7 +40,6 @@ INLINED = {
 }
 PLAIN = (
     "stack",
-    "pointer",
     "load",
     "store",
     "fetch",
@@ -210,7 +210,7 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
     @njit(**INLINED)
     def pack(out, at, marks, n):
         for w in range((n + 63) // 64):
-            store(out, at + w, gathered(marks, w))
+            store(out, at + w, nonzero(marks, 64 * w))
 
     @njit(**INLINED)
     def unmark(marks, n):
@@ -231,6 +231,7 @@ def functions(real: Any, fused: bool) -> dict[str, Any]:
         **{f.__name__: f for f in made},
         **{name: _library(function) for name, function in LIBRARY.items()},
         "fma": fma,
+        "pointer": pointer,
         "F": real,
         "zero": zero,
         "one": one,

@@ -34,16 +34,6 @@ def stack(context: Any, like: Any) -> Any:
 
 
 @intrinsic
-def pointer(context: Any, address: Any, like: Any) -> Any:
-    """Turn an address into a pointer to values of the type of `like`."""
-
-    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], args[1].type.as_pointer())
-
-    return types.CPointer(like)(address, like), code
-
-
-@intrinsic
 def load(context: Any, memory: Any, i: Any) -> Any:
     """Read `memory[i]`."""
 
@@ -116,19 +106,6 @@ def copy(context: Any, to: Any, i: Any, source: Any, k: Any, n: Any) -> Any:
         return target.get_dummy_value()
 
     return types.void(to, i, source, k, n), code
-
-
-@intrinsic
-def gathered(context: Any, memory: Any, w: Any) -> Any:
-    """Return bytes `memory[64 w : 64 (w + 1)]` as the bits of an integer, the first one the lowest: 1 if not zero."""
-
-    def code(target: Any, builder: Any, signature: Any, args: Any) -> Any:
-        row = ir.VectorType(ir.IntType(8), 64)
-        places = builder.bitcast(args[0], row.as_pointer())
-        marks = builder.load(builder.gep(places, [args[1]]))
-        return builder.bitcast(builder.icmp_unsigned("!=", marks, ir.Constant(row, None)), ir.IntType(64))
-
-    return types.int64(memory, w), code
 
 
 @intrinsic(prefer_literal=True)

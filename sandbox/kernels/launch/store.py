@@ -38,7 +38,8 @@ def versions() -> str:
     import llvmlite.binding as llvm
     import numba
 
-    parts = [(DEVICE / name).read_text() for name in ("machine.py", "elementary.py")]
+    shared = Path(compiled_loops.__file__).with_name("bits.py")
+    parts = [path.read_text() for path in (DEVICE / "machine.py", DEVICE / "elementary.py", shared)]
     features = llvm.get_host_cpu_features().flatten()
     facts = (sys.version, numba.__version__, llvmlite.__version__, np.__version__, torch.__version__)
     return "\n".join([*facts, llvm.get_host_cpu_name(), features, *parts])
