@@ -6,7 +6,7 @@ from sandbox.kernels.trace.structure import Structure
 from sandbox.kernels.write.emit import Parts, Variant, Words, inputs, leaves, saved, statements
 from sandbox.kernels.write.numba_words import Numba
 
-# AdEx takes 0.70 and HodgkinHuxley 0.69 of the time that one vector at a time takes, LIF 0.95, in float64 with AVX-512;
+# AdEx and HodgkinHuxley take 0.70 of the time that one vector at a time takes, LIF 0.95, in float64 with AVX-512;
 # adjoints, which hold more values than there are registers, become no faster and stay at one
 VECTORS = 4
 
