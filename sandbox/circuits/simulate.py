@@ -19,16 +19,14 @@ from sandbox.kernels.circuit import Bodies, attempt
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import following
 from sandbox.neurons.stepping import variables
-from sandbox.simulation import Trajectory, admitted
-
-SPIKES = "spikes"  # what to record for spikes as an array
+from sandbox.simulation import EVENTS, SPIKES, Trajectory, admitted, require_room
 
 
 def simulate_circuit(
     circuit: Circuit,
     currents: Tensor,
     dt: float = 0.1,
-    record: Sequence[str] = (),
+    record: str | Sequence[str] = (),
     state: Any = None,
     generator: torch.Generator | None = None,
 ) -> Trajectory:
@@ -44,7 +42,7 @@ def simulate_circuit(
         currents: from outside, `[T, n]` or `[T, B, n]` [nA], constant within each step. A current that does not change
             takes no memory as `torch.full((n,), 1.5).expand(10_000, n)`.
         dt: time step [ms], 0.1 by default.
-        record: names of the neuron's variables, and "spikes"; none by default.
+        record: names of the neuron's variables, and "spikes"; none by default. "events" are always there.
         state: of the cells at the start; None for rest.
         generator: random generator of a stochastic neuron; None for the neuron's own seed.
 
@@ -54,6 +52,7 @@ def simulate_circuit(
     Raises:
         ValueError: for currents of another shape, a variable that the neuron does not have, a delay that is not a whole
             number of steps or longer than the currents, weights in another dtype or not finite; and as `sandbox.scan`.
+        MemoryError: for a recording that is larger than the memory that is free.
         RuntimeError: under `using("numba")`, if there is no compiled loop; the message names the reason.
 
     >>> from sandbox import LIF, Circuit, Connection
@@ -65,13 +64,15 @@ def simulate_circuit(
     tensor([0, 1, 2, 0])
     """
     batched = admit(circuit, currents)
-    names = known(circuit, currents, record)
+    asked = (record,) if isinstance(record, str) else tuple(record)
+    names = known(circuit, currents, asked)
+    require_room(circuit.neuron, currents, names, events=SPIKES not in asked)
     ports, dense = circuit.ports, currents if batched else currents[:, None]
     start = admitted(circuit.neuron, currents, state, dt, generator)
     start = start if batched else lifted(start)
     begin = initial(ports, circuit.neuron, start)
     wires = circuit.wires(dt, len(currents), currents)
-    step, want = bodies(circuit, type(start)), SPIKES in record
+    step, want = bodies(circuit, type(start)), SPIKES in asked
     found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
     raster: Tensor | Events
     if found is None:
@@ -125,6 +126,6 @@ def known(circuit: Circuit, currents: Tensor, record: Sequence[str]) -> tuple[st
     """Return the variables to record apart from spikes; raise ValueError for one that the neuron does not have."""
     valid = [SPIKES, *variables(circuit.neuron.initial_state((1,), currents))]
     for name in record:
-        if name not in valid:
+        if name not in (*valid, EVENTS):
             raise ValueError(f"{type(circuit.neuron).__name__} has no variable {name!r}; it has: {', '.join(valid)}")
-    return tuple(name for name in record if name != SPIKES)
+    return tuple(name for name in record if name not in (SPIKES, EVENTS))

@@ -82,7 +82,7 @@ def test_weights_outside_of_the_pattern_have_no_gradient():
 
 
 def test_a_sparse_layer_is_trained_in_place():
-    layer = Sparse(6, 6, 0.5, generator=torch.Generator().manual_seed(0)).double()
+    layer = Sparse(6, 6, 0.5, bias=False, generator=torch.Generator().manual_seed(0)).double()
     circuit = Circuit(LIF(), 6, [Connection(layer, delay=1.0)])
     currents = 3 * torch.rand(50, 2, 6, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     found = []
@@ -92,6 +92,24 @@ def test_a_sparse_layer_is_trained_in_place():
         found += torch.autograd.grad(spikes.sum(), [layer.weight])
     assert found[0].any()
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("learned", [(), (0,), (3,)], ids=["none", "one dense", "one sparse"])
+def test_weights_that_are_not_learned(learned):
+    """Dense and sparse, with one delay and with several."""
+    circuit, currents = wired(LIF(t_refractory=1.0))
+    for number, each in enumerate(circuit.connections):
+        each.weights.requires_grad_(number in learned)
+    found = []
+    for mode in ("plain", "numba"):
+        x = currents[:40].clone().requires_grad_()
+        with using(mode):
+            v = simulate_circuit(circuit, x, 0.5, ("v",)).v
+        found.append(torch.autograd.grad(v.square().sum(), [x, *(circuit.connections[n].weights for n in learned)]))
+    for plain, ours in zip(*found, strict=True):
+        plain, ours = (g.values() if g.layout == torch.sparse_csr else g for g in (plain, ours))
+        assert plain.any()
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
 
 
 def test_a_gradient_with_a_learned_parameter_comes_from_the_plain_loop():
