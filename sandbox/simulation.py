@@ -67,7 +67,7 @@ PART = 2**20  # spikes that are computed before they are packed, about
 LARGE = 2**30  # bytes from which a recording is compared with the memory that is free
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trajectory:
     """Result of a simulation: spikes, and each recorded variable as an attribute under its own name, `[T, ...]`.
 
@@ -88,6 +88,12 @@ class Trajectory:
             wanted = ", ".join(map(repr, (*kept, name))) + ("" if kept else ",")
             recorded = ", ".join(kept) or SPIKES
             raise AttributeError(f"{name!r} was not recorded (recorded: {recorded}); pass record=({wanted})") from None
+
+    def __repr__(self) -> str:
+        raster = self.raster
+        steps, shape = (raster.steps, raster.shape) if isinstance(raster, Events) else (len(raster), raster.shape[1:])
+        recorded = ", ".join([EVENTS if isinstance(raster, Events) else SPIKES, *self.variables])
+        return f"Trajectory({steps} steps of {self.dt:g} ms, cells {tuple(shape)}, recorded: {recorded})"
 
     @property
     def spikes(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -116,6 +117,11 @@ class Circuit:
         if not torch.isfinite(values.detach().sum()) and not torch.isfinite(values.detach()).all():
             raise ValueError(
                 f"connections[{number}] has weights that are not finite; wanted numbers: weights.nan_to_num()"
+            )
+        if given.tau is not None and given.tau < dt:
+            warnings.warn(
+                f"connections[{number}] has tau={given.tau:g} ms, shorter than a step of dt={dt:g} ms: times are in ms",
+                stacklevel=4,
             )
         port, delay = self.ports.index(given.port), given.steps(dt, steps)
         post, pre = self.cells(given.target).start or 0, self.cells(given.source).start or 0

@@ -137,12 +137,11 @@ class Connection:
         off = (exact - whole).abs() > NEAR
         if off.any():
             first = float(delay[off].flatten()[0]) if delay.ndim else float(delay)
+            remedy = f"delay = (delay / {dt:g}).round() * {dt:g}" if delay.ndim else f"delay={float(whole) * dt:g}"
+            if first < dt / 2:
+                remedy = f"delays are in ms, and {first:g} s are {1000 * first:g}"
             raise ValueError(
-                f"a delay of {first:g} ms is {first / dt:g} steps of dt={dt:g} ms; wanted whole steps: "
-                f"delay = (delay / {dt:g}).round() * {dt:g}"
-                if delay.ndim
-                else f"a delay of {first:g} ms is {first / dt:g} steps of dt={dt:g} ms; wanted whole steps: "
-                f"delay={float(whole) * dt:g}"
+                f"a delay of {first:g} ms is {first / dt:g} steps of dt={dt:g} ms; wanted whole steps: {remedy}"
             )
         if whole.numel() and whole.max() >= longest > 1:
             most = float(whole.max())

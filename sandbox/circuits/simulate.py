@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rules.products import Products, told
 from sandbox.circuits import plain
 from sandbox.circuits.circuit import Circuit
 from sandbox.circuits.connection import Port
@@ -73,17 +74,33 @@ def simulate_circuit(
     begin = initial(ports, circuit.neuron, start)
     wires = circuit.wires(dt, len(currents), currents)
     step, want = bodies(circuit, type(start)), SPIKES in asked
-    found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
-    raster: Tensor | Events
-    if found is None:
-        spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
-        raster = spikes if want else spikes.detach()
-    else:
-        events, whole_spikes, rows = found
-        raster = replace(events, shape=currents.shape[1:]) if whole_spikes is None else whole_spikes
+
+    def run() -> tuple[Tensor | Events, list[Tensor]]:
+        found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
+        if found is None:
+            spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
+            return spikes if want else spikes.detach(), rows
+        events, spikes_, rows = found
+        return replace(events, shape=currents.shape[1:]) if spikes_ is None else spikes_, rows
+
+    raster, rows = told(products(circuit, dense), run)
     if not batched:
         raster, rows = raster if isinstance(raster, Events) else raster[:, 0], [row[:, 0] for row in rows]
     return Trajectory(raster, dict(zip(names, rows, strict=True)), dt)
+
+
+def products(circuit: Circuit, currents: Tensor) -> list[tuple[Products, Tensor]]:
+    """Return what the synapses multiply for currents `[T, B, n]`, for the count of costs: each weight in every step."""
+    learned = currents.requires_grad or any(each.values.requires_grad for each in circuit.connections)
+    found = []
+    for each in circuit.connections:
+        values, (post, pre) = each.values, each.shape
+        synapses = values.numel() if each.mask is None else int(each.mask.sum())
+        spikes = currents.new_zeros(()).requires_grad_(learned and torch.is_grad_enabled())
+        size = currents.shape[:2]
+        pairs = Products(size.numel() * synapses, (spikes.expand(*size, pre), values))
+        found.append((pairs, spikes.expand(*size, post)))
+    return found
 
 
 def bodies(circuit: Circuit, kind: type) -> Bodies:

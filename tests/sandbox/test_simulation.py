@@ -153,3 +153,10 @@ def test_a_hundred_thousand_cells_for_ten_thousand_steps_take_at_most_200_mb():
     )
     assert spikes > 10**6
     assert growth * 1024 < 200e6
+
+
+def test_results_are_printed_in_a_line():
+    found = simulate(LIF(), torch.full((40, 2), 2.0), record=("events", "v"))
+    assert repr(found) == "Trajectory(40 steps of 1 ms, cells (2,), recorded: events, v)"
+    assert repr(found.events) == f"Events({len(found.events)} spikes, 40 steps of 1 ms, cells (2,))"
+    assert "recorded: spikes, v" in repr(simulate(LIF(), torch.full((40, 2), 2.0)))

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from rules import Trainer
 from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import LIF, NEURONS, Circuit, Connection, CubaLIF, Sparse, simulate_circuit
 from sandbox.kernels import using
@@ -128,3 +129,31 @@ def test_a_second_derivative_says_where_it_is():
         v = simulate_circuit(Circuit(LIF(), 2), x, 1.0, ("v",)).v
     with pytest.raises(RuntimeError, match=r"second derivatives are not in the kernels: use .*using\('plain'\)"):
         torch.autograd.grad((v**2).sum(), x, create_graph=True)
+
+
+class Wrapped(torch.nn.Module):
+    """A circuit between two layers, in a module of the user's."""
+
+    def __init__(self, probability):
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.into, self.out = torch.nn.Linear(4, 20), torch.nn.Linear(20, 3)
+        self.recurrent = Sparse(20, 20, probability, bias=False, generator=rng)
+
+    def forward(self, x):
+        circuit = Circuit(LIF(tau_mem=5.0), 20, [Connection(self.recurrent, delay=1.0)])
+        return self.out(simulate_circuit(circuit, 3 * self.into(x), 1.0, "spikes").spikes)
+
+
+@pytest.mark.parametrize("mode", ["plain", "numba"])
+@pytest.mark.parametrize("probability", [0.1, 1.0])
+def test_synapses_are_part_of_the_cost_of_training(mode, probability):
+    """Each synapse in every step of every sample, forwards, for the errors, and for its gradient."""
+    model = Wrapped(probability)
+    batch = torch.rand(15, 6, 4), torch.arange(6) % 3
+    with using(mode):
+        cost = Trainer(model, "bptt", seed=0).step(batch).cost
+    synapses, every = len(model.recurrent.weight), 15 * 6
+    assert cost.synaptic_operations == every * (4 * 20 + synapses + 20 * 3)
+    assert cost.error_operations == every * (synapses + 20 * 3)
+    assert cost.weight_operations == every * (4 * 20 + synapses + 20 * 3)

@@ -304,6 +304,13 @@ def test_what_was_not_recorded_is_named():
     assert found.events.shape == (2,)
 
 
+def test_times_in_seconds_are_noticed():
+    with pytest.warns(UserWarning, match=r"connections\[0\] has tau=0.005 ms, shorter than a step of dt=0.5 ms"):
+        simulate_circuit(Circuit(LIF(), 2, [Connection(torch.zeros(2, 2), tau=0.005)]), torch.zeros(5, 2), 0.5)
+    with pytest.raises(ValueError, match="delays are in ms, and 0.0015 s are 1.5"):
+        simulate_circuit(Circuit(LIF(), 2, [Connection(torch.zeros(2, 2), delay=0.0015)]), torch.zeros(5, 2), 0.5)
+
+
 def test_a_single_name_is_recorded():
     circuit, currents = Circuit(LIF(), 2), torch.full((40, 2), 2.0)
     assert simulate_circuit(circuit, currents, 1.0, "v").v.shape == (40, 2)
