@@ -140,9 +140,8 @@ class Connection:
             remedy = f"delay = (delay / {dt:g}).round() * {dt:g}" if delay.ndim else f"delay={float(whole) * dt:g}"
             if first < dt / 2:
                 remedy = f"delays are in ms, and {first:g} s are {1000 * first:g}"
-            raise ValueError(
-                f"a delay of {first:g} ms is {first / dt:g} steps of dt={dt:g} ms; wanted whole steps: {remedy}"
-            )
+            steps = f"{first / dt:g} steps of dt={dt:g} ms"
+            raise ValueError(f"a delay of {first:g} ms is {steps}; wanted whole steps: {remedy}")
         if whole.numel() and whole.max() >= longest > 1:
             most = float(whole.max())
             raise ValueError(
