@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from rules.uncompiled import uncompiled
 
 aten: Any = torch.ops.aten
+Answer = TypeVar("Answer")
 
 
 class Products(NamedTuple):
@@ -88,6 +89,27 @@ class Watch(TorchDispatchMode):
         for products in () if formula is None else formula(args, out):
             self.report(products, out[0] if isinstance(out, tuple) else out)
         return out
+
+
+def told(products: Sequence[tuple[Products, Tensor]], work: Callable[[], Answer]) -> Answer:
+    """Do work whose operators do not show its products, and report these wherever products are watched.
+
+    Args:
+        products: what the work multiplies, each with a tensor of the size of what it puts out.
+        work: is not watched itself.
+    """
+    watches = [mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, Watch) and not mode.muted]
+    for watch in watches:
+        watch.muted += 1
+    try:
+        done = work()
+    finally:
+        for watch in watches:
+            watch.muted -= 1
+    for watch in watches:
+        for each in products:
+            watch.report(*each)
+    return done
 
 
 def is_weight(operand: Tensor) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -81,7 +81,7 @@ def unpacked(data: Any, cells: int) -> Any:
     return np.flatnonzero(np.unpackbits(data, axis=1, count=cells, bitorder="little").view(np.bool_))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Events:
     """Spikes of cells `[*shape]` over a number of steps, as pairs.
 
@@ -101,10 +101,13 @@ class Events:
     ([0, 1, 1], [1, 0, 1], [0.5, 1.0, 1.0])
     """
 
-    parts: tuple[Packed, ...] = field(repr=False)
+    parts: tuple[Packed, ...]
     steps: int
     shape: torch.Size
     dt: float = 1.0
+
+    def __repr__(self) -> str:
+        return f"Events({len(self):,} spikes, {self.steps:,} steps of {self.dt:g} ms, cells {tuple(self.shape)})"
 
     @classmethod
     def of(cls, spikes: Tensor, dt: float = 1.0) -> Events:

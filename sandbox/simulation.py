@@ -63,12 +63,13 @@ def scan(
 
 
 EVENTS = "events"  # in `record`: spikes as pairs
+SPIKES = "spikes"  # in `record`: spikes as an array
 PART = 2**20  # numbers that are computed before spikes are packed, about
 BITS = 2**24  # the same where a kernel computes nothing but bits
 LARGE = 2**30  # bytes from which a recording is compared with the memory that is free
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trajectory:
     """Result of a simulation: spikes, and each recorded variable as an attribute under its own name, `[T, ...]`.
 
@@ -84,8 +85,17 @@ class Trajectory:
         try:
             return self.__dict__["variables"][name]  # type: ignore[no-any-return]
         except KeyError:
-            recorded = ", ".join(self.__dict__.get("variables", {})) or "nothing"
-            raise AttributeError(f"{name!r} was not recorded (recorded: {recorded}); pass record=({name!r},)") from None
+            pairs = [EVENTS] if isinstance(self.__dict__.get("raster"), Events) else []
+            kept = [*pairs, *self.__dict__.get("variables", {})]
+            wanted = ", ".join(map(repr, (*kept, name))) + ("" if kept else ",")
+            recorded = ", ".join(kept) or SPIKES
+            raise AttributeError(f"{name!r} was not recorded (recorded: {recorded}); pass record=({wanted})") from None
+
+    def __repr__(self) -> str:
+        raster = self.raster
+        steps, shape = (raster.steps, raster.shape) if isinstance(raster, Events) else (len(raster), raster.shape[1:])
+        recorded = ", ".join([EVENTS if isinstance(raster, Events) else SPIKES, *self.variables])
+        return f"Trajectory({steps} steps of {self.dt:g} ms, cells {tuple(shape)}, recorded: {recorded})"
 
     @property
     def spikes(self) -> Tensor:
@@ -122,7 +132,8 @@ def simulate(
         neuron: the neuron.
         currents: `[T, ...]` [nA], constant within each step.
         dt: time step [ms], 1 by default.
-        record: names of state variables to record, ("v",) by default; "events" among them for spikes as pairs.
+        record: names of state variables to record, ("v",) by default; "events" among them for spikes as pairs. Spikes
+            as an array are there in either case; after "events" they are made when `spikes` is asked for.
         state: the state to continue from; None for rest.
         generator: random generator of a stochastic neuron; None for the neuron's own seed.
 
@@ -142,7 +153,7 @@ def simulate(
     start = admitted(neuron, currents, state, dt, generator)
     valid = variables(start)
     asked = (record,) if isinstance(record, str) else tuple(record)
-    names = tuple(name for name in asked if name != EVENTS)
+    names = tuple(name for name in asked if name not in (EVENTS, SPIKES))  # spikes are there in either form
     for name in names:
         if name not in valid:
             raise ValueError(
@@ -195,7 +206,8 @@ def require_room(neuron: Neuron, currents: Tensor, names: Sequence[str], events:
     if wanted < LARGE or currents.device.type != "cpu" or (free := available()) is None or wanted <= free:
         return
     what = " and ".join([*([] if events else ["spikes"]), *names])
-    fewer = "fewer variables, steps or cells at a time" if events else "spikes as pairs: record='events'"
+    pairs = f"({', '.join(map(repr, (EVENTS, *names)))})" if names else repr(EVENTS)
+    fewer = "fewer variables, steps or cells at a time" if events else f"spikes as pairs: record={pairs}"
     raise MemoryError(
         f"{what} of {currents[0].numel():,} cells for {len(currents):,} steps take {wanted / 1e9:.1f} GB, and "
         f"{free / 1e9:.1f} GB are free; record {fewer}"
@@ -212,6 +224,12 @@ def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator:
 
 def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
     """Raise ValueError for invalid currents or dt; warn if dt is too long for the neuron's dynamics."""
+    if not isinstance(neuron, Neuron):
+        raise ValueError(f"the neuron is {neuron!r:.60}; wanted a neuron, such as sandbox.LIF()")
+    if not isinstance(currents, Tensor):
+        raise ValueError(
+            f"currents are a {type(currents).__name__}; wanted a tensor [T, ...]: torch.as_tensor(currents)"
+        )
     if currents.ndim == 0 or len(currents) == 0:
         raise ValueError(f"currents have shape {tuple(currents.shape)}; wanted [T, ...] with at least one step")
     if not currents.is_floating_point():
@@ -225,6 +243,22 @@ def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
         first = (~torch.isfinite(seen)).nonzero()[0].tolist()
         raise ValueError(f"currents hold {seen[tuple(first)].item()} at {first}; wanted finite numbers in nA")
     check_resolution(neuron, dt)
+    require_fields(neuron, currents.shape[1:])
+
+
+def require_fields(neuron: Neuron, shape: Sequence[int]) -> None:
+    """Raise ValueError for a field of the neuron that is a tensor and does not fit cells of this shape."""
+    for name, value in vars(neuron).items():
+        if isinstance(value, Tensor) and value.ndim:
+            try:
+                fits = torch.broadcast_shapes(value.shape, tuple(shape)) == tuple(shape)
+            except RuntimeError:
+                fits = False
+            if not fits:
+                raise ValueError(
+                    f"{type(neuron).__name__}.{name} has shape {tuple(value.shape)}, and the cells have "
+                    f"{tuple(shape)}; wanted one number, or one for each cell"
+                )
 
 
 def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:

@@ -119,8 +119,9 @@ def check_credit(
                 "without credit",
                 name,
                 0.0,
-                "the loss does not depend on it in this batch",
-                "use its output in forward, activate the silent layer behind it, or freeze it: requires_grad_(False)",
+                "the rule gave it a gradient of 0 in this batch",
+                "use its output in forward, activate the silent layer behind it, or freeze it: requires_grad_(False); "
+                "a rule that moves some weights in a step may have left it out",
             )
         elif size < vanishing * largest:
             yield Finding(

@@ -27,7 +27,7 @@ from rules.optional import method_of, tissue
 KINDS = {
     "silent": "hardly any unit of a layer fires",
     "saturated": "almost every unit of a layer fires in every step",
-    "without credit": "the loss does not depend on a parameter",
+    "without credit": "a parameter got a gradient of 0",
     "vanishing": "the gradient of a parameter is tiny compared with the largest",
     "exploding": "a gradient or a weight is many times as large as at the first check",
     "never updated": "a parameter is the same as at the first check",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from sandbox.circuits.connection import Connection, Port
 from sandbox.kernels.circuit import Wire
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import variables
+from sandbox.simulation import require_fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +54,17 @@ class Circuit:
     groups: Mapping[str, slice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.neuron, Neuron):
+            raise ValueError(
+                f"the neuron is a {type(self.neuron).__name__}; wanted one neuron for all cells, such as LIF(); its "
+                "fields may be tensors [n]"
+            )
+        if isinstance(self.connections, Connection):
+            raise ValueError("connections are a single Connection; wanted a list: connections=[connection]")
         name = type(self.neuron).__name__
         if not self.neuron.spiking:
             raise ValueError(f"{name} never fires, and cells of a circuit are connected by spikes; use LIF() instead")
+        require_fields(self.neuron, (self.n,))
         for group, cells in self.groups.items():
             if not isinstance(cells, slice) or cells.indices(self.n) != (cells.start or 0, cells.stop, 1):
                 raise ValueError(
@@ -66,9 +76,9 @@ class Circuit:
             wanted = len(range(*rows.indices(self.n))), len(range(*columns.indices(self.n)))
             if given.shape != wanted:
                 raise ValueError(
-                    f"connections[{number}] has weights of shape {given.shape}, and {given.target or 'the circuit'} "
-                    f"has {wanted[0]} cells, {given.source or 'the circuit'} {wanted[1]}; wanted weights of shape "
-                    f"[post, pre] = {list(wanted)}"
+                    f"connections[{number}] has weights of shape {given.shape}; from the {wanted[1]} cells of "
+                    f"{given.source or 'the circuit'} to the {wanted[0]} of {given.target or 'the circuit'} it wants "
+                    f"weights [post, pre] of shape {wanted}"
                 )
             needed = given.variable if given.kind == "jump" else "v"
             if given.kind != "current" and needed not in has:
@@ -107,6 +117,11 @@ class Circuit:
         if not torch.isfinite(values.detach().sum()) and not torch.isfinite(values.detach()).all():
             raise ValueError(
                 f"connections[{number}] has weights that are not finite; wanted numbers: weights.nan_to_num()"
+            )
+        if given.tau is not None and given.tau < dt:
+            warnings.warn(
+                f"connections[{number}] has tau={given.tau:g} ms, shorter than a step of dt={dt:g} ms: times are in ms",
+                stacklevel=4,
             )
         port, delay = self.ports.index(given.port), given.steps(dt, steps)
         post, pre = self.cells(given.target).start or 0, self.cells(given.source).start or 0

@@ -47,11 +47,13 @@ class Connection:
     next state update sees it.
 
     Args:
-        weights: `[post, pre]`: a dense tensor, a sparse CSR tensor, or a `sandbox.Sparse`. The pattern of a sparse one
-            is read once, so it must not be changed afterwards; its values may be.
+        weights: `[post, pre]`: a dense tensor, a sparse CSR tensor, or a `sandbox.Sparse` without a bias. The pattern
+            of a sparse one is read once, so it must not be changed afterwards; its values may be.
         kind: "current", "conductance" or "jump", see above.
-        delay: [ms], a number or one for each synapse: `[post, pre]` for dense weights, `[synapses]` in the order of
-            `weights.values()` for sparse ones. Whole steps: others are refused, not rounded.
+        delay: [ms], a number or one for each synapse: `[post, pre]` for dense weights; `[synapses]` in the order of
+            `weights.values()`, row by row, for a CSR tensor, and in that of the edges for `Sparse.from_edges`; a
+            `Sparse` with random synapses has them in the order of its `pre` and `post`. Whole steps: others are
+            refused, not rounded.
         tau: time constant [ms]; for a current None, the default, for a pulse of one step.
         reversal: reversal potential of a conductance [mV].
         variable: of the cell, to which a jump adds; "v" by default.
@@ -135,21 +137,21 @@ class Connection:
         off = (exact - whole).abs() > NEAR
         if off.any():
             first = float(delay[off].flatten()[0]) if delay.ndim else float(delay)
-            raise ValueError(
-                f"a delay of {first:g} ms is {first / dt:g} steps of dt={dt:g} ms; wanted whole steps: "
-                f"delay = (delay / {dt:g}).round() * {dt:g}"
-                if delay.ndim
-                else f"a delay of {first:g} ms is {first / dt:g} steps of dt={dt:g} ms; wanted whole steps: "
-                f"delay={float(whole) * dt:g}"
-            )
-        if whole.numel() and whole.max() > longest:
+            remedy = f"delay = (delay / {dt:g}).round() * {dt:g}" if delay.ndim else f"delay={float(whole) * dt:g}"
+            if first < dt / 2:
+                remedy = f"delays are in ms, and {first:g} s are {1000 * first:g}"
+            steps = f"{first / dt:g} steps of dt={dt:g} ms"
+            raise ValueError(f"a delay of {first:g} ms is {steps}; wanted whole steps: {remedy}")
+        if whole.numel() and whole.max() >= longest > 1:
             most = float(whole.max())
             raise ValueError(
                 f"a delay of {most * dt:g} ms is {most:.0f} steps, and the currents have {longest}, so its spike never "
-                f"arrives: give currents of more than {most:.0f} steps, or a delay of at most {longest * dt:g} ms"
+                f"arrives: give currents of more than {most:.0f} steps, or a delay of at most {(longest - 1) * dt:g} ms"
             )
         if not _several(self.delay):
             return int(whole.reshape(-1)[0])
+        if isinstance(self.weights, Sparse):
+            return self.weights.in_order(whole.long())
         assert self.pattern is not None
         return self.pattern.sort(whole.long())
 
@@ -181,6 +183,10 @@ def _check_weights(given: Connection) -> None:
     weights = given.weights
     if isinstance(weights, Sparse):
         _no_mask(given)
+        if weights.bias is not None:
+            raise ValueError(
+                "weights have a bias, which spikes do not carry: Sparse(..., bias=False), and add it to the currents"
+            )
         return
     if not isinstance(weights, Tensor):
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rules.products import Products, told
 from sandbox.circuits import plain
 from sandbox.circuits.circuit import Circuit
 from sandbox.circuits.connection import Port
@@ -19,16 +20,14 @@ from sandbox.kernels.circuit import Bodies, attempt
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import following
 from sandbox.neurons.stepping import variables
-from sandbox.simulation import Trajectory, admitted
-
-SPIKES = "spikes"  # what to record for spikes as an array
+from sandbox.simulation import EVENTS, SPIKES, Trajectory, admitted, require_room
 
 
 def simulate_circuit(
     circuit: Circuit,
     currents: Tensor,
     dt: float = 0.1,
-    record: Sequence[str] = (),
+    record: str | Sequence[str] = (),
     state: Any = None,
     generator: torch.Generator | None = None,
 ) -> Trajectory:
@@ -44,7 +43,7 @@ def simulate_circuit(
         currents: from outside, `[T, n]` or `[T, B, n]` [nA], constant within each step. A current that does not change
             takes no memory as `torch.full((n,), 1.5).expand(10_000, n)`.
         dt: time step [ms], 0.1 by default.
-        record: names of the neuron's variables, and "spikes"; none by default.
+        record: names of the neuron's variables, and "spikes"; none by default. "events" are always there.
         state: of the cells at the start; None for rest.
         generator: random generator of a stochastic neuron; None for the neuron's own seed.
 
@@ -54,6 +53,7 @@ def simulate_circuit(
     Raises:
         ValueError: for currents of another shape, a variable that the neuron does not have, a delay that is not a whole
             number of steps or longer than the currents, weights in another dtype or not finite; and as `sandbox.scan`.
+        MemoryError: for a recording that is larger than the memory that is free.
         RuntimeError: under `using("numba")`, if there is no compiled loop; the message names the reason.
 
     >>> from sandbox import LIF, Circuit, Connection
@@ -65,24 +65,42 @@ def simulate_circuit(
     tensor([0, 1, 2, 0])
     """
     batched = admit(circuit, currents)
-    names = known(circuit, currents, record)
+    asked = (record,) if isinstance(record, str) else tuple(record)
+    names = known(circuit, currents, asked)
+    require_room(circuit.neuron, currents, names, events=SPIKES not in asked)
     ports, dense = circuit.ports, currents if batched else currents[:, None]
     start = admitted(circuit.neuron, currents, state, dt, generator)
     start = start if batched else lifted(start)
     begin = initial(ports, circuit.neuron, start)
     wires = circuit.wires(dt, len(currents), currents)
-    step, want = bodies(circuit, type(start)), SPIKES in record
-    found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
-    raster: Tensor | Events
-    if found is None:
-        spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
-        raster = spikes if want else spikes.detach()
-    else:
-        events, whole_spikes, rows = found
-        raster = replace(events, shape=currents.shape[1:]) if whole_spikes is None else whole_spikes
+    step, want = bodies(circuit, type(start)), SPIKES in asked
+
+    def run() -> tuple[Tensor | Events, list[Tensor]]:
+        found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
+        if found is None:
+            spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
+            return spikes if want else spikes.detach(), rows
+        events, spikes_, rows = found
+        return replace(events, shape=currents.shape[1:]) if spikes_ is None else spikes_, rows
+
+    raster, rows = told(products(circuit, dense), run)
     if not batched:
         raster, rows = raster if isinstance(raster, Events) else raster[:, 0], [row[:, 0] for row in rows]
     return Trajectory(raster, dict(zip(names, rows, strict=True)), dt)
+
+
+def products(circuit: Circuit, currents: Tensor) -> list[tuple[Products, Tensor]]:
+    """Return what the synapses multiply for currents `[T, B, n]`, for the count of costs: each weight in every step."""
+    learned = currents.requires_grad or any(each.values.requires_grad for each in circuit.connections)
+    found = []
+    for each in circuit.connections:
+        values, (post, pre) = each.values, each.shape
+        synapses = values.numel() if each.mask is None else int(each.mask.sum())
+        spikes = currents.new_zeros(()).requires_grad_(learned and torch.is_grad_enabled())
+        size = currents.shape[:2]
+        pairs = Products(size.numel() * synapses, (spikes.expand(*size, pre), values))
+        found.append((pairs, spikes.expand(*size, post)))
+    return found
 
 
 def bodies(circuit: Circuit, kind: type) -> Bodies:
@@ -125,6 +143,6 @@ def known(circuit: Circuit, currents: Tensor, record: Sequence[str]) -> tuple[st
     """Return the variables to record apart from spikes; raise ValueError for one that the neuron does not have."""
     valid = [SPIKES, *variables(circuit.neuron.initial_state((1,), currents))]
     for name in record:
-        if name not in valid:
+        if name not in (*valid, EVENTS):
             raise ValueError(f"{type(circuit.neuron).__name__} has no variable {name!r}; it has: {', '.join(valid)}")
-    return tuple(name for name in record if name != SPIKES)
+    return tuple(name for name in record if name not in (SPIKES, EVENTS))

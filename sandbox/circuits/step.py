@@ -13,7 +13,6 @@ of the spike counts. What arrives at it is first collected in j_k, and the reset
 
 from __future__ import annotations
 
-import re
 from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,19 +34,9 @@ def wired(state: Any, count: int) -> Any:
     return namedtuple(f"{state.__name__}Wired", names)
 
 
-def clamped(neuron: Neuron) -> frozenset[str]:
-    """Return the variables that a neuron holds while it is refractory.
-
-    >>> from sandbox.neurons import CubaLIF
-    >>> sorted(clamped(CubaLIF()))
-    ['v']
-    """
-    return frozenset(re.findall(r"^\s*d(\w+)\s*/\s*dt.*\(.*unless refractory.*\)", neuron.equations, re.MULTILINE))
-
-
 def own(ports: tuple[Port, ...], neuron: Neuron) -> tuple[Port, ...]:
     """Return the ports that have a variable of their own; other jumps add to one of the cell's at once."""
-    held = clamped(neuron)
+    held = neuron.clamped
     return tuple(port for port in ports if port.kind != "jump" or port.variable in held)
 
 

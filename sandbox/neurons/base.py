@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, fields
@@ -83,6 +84,16 @@ class Neuron(ABC):
     def reset_code(self) -> str | None:
         """Brian2's statements after a spike."""
         return None
+
+    @property
+    def clamped(self) -> frozenset[str]:
+        """The variables that are held while a cell is refractory, the step of its spike included.
+
+        >>> from sandbox.neurons import CubaLIF
+        >>> sorted(CubaLIF().clamped)
+        ['v']
+        """
+        return frozenset(re.findall(r"^\s*d(\w+)\s*/\s*dt.*\(.*unless refractory.*\)", self.equations, re.MULTILINE))
 
     @property
     def refractory(self) -> str | None:

@@ -110,9 +110,7 @@ def refractoriness(neuron: Neuron) -> Any:
     """Return the refractory period of a neuron, as Brian2 takes it."""
     if neuron.refractory is not None:
         return neuron.refractory
-    return (
-        neuron.t_refractory * brian2().ms if neuron.t_refractory or "unless refractory" in neuron.equations else False
-    )
+    return neuron.t_refractory * brian2().ms if neuron.t_refractory or neuron.clamped else False
 
 
 def evolving(neuron: Neuron, state: Any) -> list[str]:

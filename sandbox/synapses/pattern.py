@@ -43,7 +43,8 @@ def pattern(pre: Tensor, post: Tensor, shape: tuple[int, int]) -> Pattern:
         at = int(key[twice[0]])
         raise ValueError(
             f"the synapse from cell {at // shape[0]} to cell {at % shape[0]} appears twice; add up its weights: "
-            "torch.sparse_coo_tensor(torch.stack([post, pre]), weights, shape).coalesce().to_sparse_csr()"
+            "torch.sparse_coo_tensor(torch.stack([post, pre]), weights, shape).coalesce().to_sparse_csr(); synapses of "
+            "different delays belong in two connections"
         )
     pre = pre[order]
     return Pattern(pre, post[order], order, starts(pre, shape[1]), shape)
@@ -67,7 +68,7 @@ def _check(name: str, index: Tensor, size: int) -> None:
         k = int(outside[0])
         raise ValueError(
             f"{name}[{k}] is {int(index[k])}, and there are {size} such cells; wanted 0 to {size - 1}: "
-            f"keep = ({name} >= 0) & ({name} < {size})"
+            f"keep = ({name} >= 0) & ({name} < {size}), then pre[keep], post[keep] and weights[keep]"
         )
 
 

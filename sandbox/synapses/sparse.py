@@ -74,7 +74,8 @@ class Sparse(Patterned):
         Args:
             pre: presynaptic cell of each synapse, `[synapses]`.
             post: its postsynaptic cell, `[synapses]`.
-            weights: `[synapses]`, in the same order; the layer sorts them by presynaptic cell.
+            weights: `[synapses]`, in the same order. The layer sorts them by presynaptic cell; `in_order` does the same
+                to other numbers, and the delays of a `Connection` are taken in the order of the edges.
             shape: `(out_features, in_features)`, as of the weight matrix of nn.Linear.
             bias: `[out_features]`; None for none.
 
@@ -85,7 +86,8 @@ class Sparse(Patterned):
         >>> synapse(torch.ones(1, 3))
         tensor([[0., 5.]], grad_fn=<ViewBackward0>)
         """
-        found = pattern(pre, post, shape)
+        found = pattern(_tensor("pre", pre), _tensor("post", post), _two(shape))
+        _tensor("weights", weights)
         if weights.shape != pre.shape or not weights.is_floating_point():
             raise ValueError(
                 f"weights are {weights.dtype} of shape {tuple(weights.shape)} for {len(pre)} synapses; wanted a "
@@ -95,7 +97,17 @@ class Sparse(Patterned):
             raise ValueError(f"bias has shape {tuple(bias.shape)}; wanted ({shape[0]},), a number for each output")
         layer = cls.__new__(cls)
         layer._fill(found, found.sort(weights.detach()), None if bias is None else bias.detach().clone())
+        layer.order = found.order
         return layer
+
+    def in_order(self, values: Tensor) -> Tensor:
+        """Return values `[synapses]`, given in the order of the edges of `from_edges`, in that of the weights.
+
+        >>> one, two = torch.tensor([1, 0]), torch.tensor([0, 0])
+        >>> Sparse.from_edges(one, two, torch.ones(2), (1, 2)).in_order(torch.tensor([10.0, 20.0]))
+        tensor([20., 10.])
+        """
+        return values if self.order is None else values.index_select(0, self.order)
 
     def _fill(self, found: Pattern, weight: Tensor, bias: Tensor | None) -> None:
         nn.Module.__init__(self)
@@ -104,6 +116,8 @@ class Sparse(Patterned):
         self.register_buffer("post", found.post)
         self.weight = nn.Parameter(weight)
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
+        self.order: Tensor | None
+        self.register_buffer("order", None, persistent=False)  # the place of each synapse among the edges as given
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -133,6 +147,18 @@ class Sparse(Patterned):
             f"in_features={self.in_features}, out_features={self.out_features}, synapses={len(self.pre)}, "
             f"bias={self.bias is not None}"
         )
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} is a {type(value).__name__}; wanted a tensor: torch.as_tensor({name})")
+    return value
+
+
+def _two(shape: Any) -> tuple[int, int]:
+    if not (isinstance(shape, (tuple, list)) and len(shape) == 2):
+        raise ValueError(f"shape is {shape!r}; wanted (out_features, in_features), such as shape=(50, 100)")
+    return int(shape[0]), int(shape[1])
 
 
 def plain(x: Tensor, layer: Sparse) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -129,11 +130,41 @@ def test_a_variable_that_is_not_there_names_the_others():
 def test_a_recording_that_does_not_fit_says_how_much_it_takes(monkeypatch):
     monkeypatch.setattr(sandbox.simulation, "available", lambda: 2 * 10**9)
     many = torch.ones(100_000, dtype=torch.float64).expand(10_000, -1)
-    message = r"spikes and v of 100,000 cells for 10,000 steps take 16\.0 GB, and 2\.0 GB are free; .*record='events'"
+    message = r"spikes and v of 100,000 cells for 10,000 steps take 16\.0 GB, and 2\.0 GB are free; .*record=\('events', 'v'\)"
     with pytest.raises(MemoryError, match=message):
         simulate(LIF(), many)
     with pytest.raises(MemoryError, match=r"v of 100,000 cells .* 8\.0 GB, .* fewer variables, steps or cells"):
         simulate(LIF(), many, record=("events", "v"))
+
+
+@pytest.mark.parametrize(
+    ("neuron", "currents", "message"),
+    [
+        (LIF(), np.ones((5, 2)), r"currents are a ndarray; wanted a tensor \[T, ...\]: torch.as_tensor\(currents\)"),
+        (LIF(), [[1.0]], "currents are a list; wanted a tensor"),
+        (LIF, torch.ones(5, 2), r"the neuron is <class .*; wanted a neuron, such as sandbox.LIF\(\)"),
+        ("lif", torch.ones(5, 2), "the neuron is 'lif'; wanted a neuron"),
+        (
+            LIF(tau_mem=torch.ones(7)),
+            torch.ones(5, 2),
+            r"LIF.tau_mem has shape \(7,\), and the cells have \(2,\); wanted",
+        ),
+    ],
+)
+def test_what_cannot_be_simulated_is_named(neuron, currents, message):
+    with pytest.raises(ValueError, match=message):
+        simulate(neuron, currents)
+
+
+def test_what_was_not_recorded_is_named_with_what_was():
+    found = simulate(LIF(), torch.full((40, 2), 2.0), record="events")
+    with pytest.raises(AttributeError, match=r"'v' was not recorded \(recorded: events\); .* record=\('events', 'v'\)"):
+        found.v  # noqa: B018
+
+
+def test_spikes_can_be_named_too():
+    found = simulate(LIF(), torch.full((40, 2), 2.0), record=("events", "spikes", "v"))
+    assert found.spikes.sum() == len(found.events) > 0
 
 
 def test_events_come_from_dense_spikes_too():
@@ -169,3 +200,10 @@ def test_a_hundred_thousand_cells_for_ten_thousand_steps_take_at_most_200_mb(mod
     )
     assert spikes > 10**6
     assert 1e6 < growth * 1024 < 200e6
+
+
+def test_results_are_printed_in_a_line():
+    found = simulate(LIF(), torch.full((40, 2), 2.0), record=("events", "v"))
+    assert repr(found) == "Trajectory(40 steps of 1 ms, cells (2,), recorded: events, v)"
+    assert repr(found.events) == f"Events({len(found.events)} spikes, 40 steps of 1 ms, cells (2,))"
+    assert "recorded: spikes, v" in repr(simulate(LIF(), torch.full((40, 2), 2.0)))

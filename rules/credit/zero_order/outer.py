@@ -13,7 +13,7 @@ from rules.forward import run_model
 from rules.models.admission import UnfitModel
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
-from rules.synapses import synapses
+from rules.synapses import synapses, synaptic_parameters
 from rules.untouched import untouched
 from rules.weight_gradients import weight_gradients
 
@@ -52,12 +52,13 @@ def require_outer_products(rule: CreditRule, model: nn.Module, batch: Batch) -> 
             for handle in handles:
                 handle.remove()
         used = [call for call in calls if call[2].requires_grad]
-        if not (output.requires_grad and used):
+        if not (output.requires_grad and (used or learned)):
             return
         cotangent = normal(output.shape, seeded(0, "cotangent"), output)
         zs, weights = [z for _, _, z in used], list(learned.values())
         slopes = torch.autograd.grad((output * cotangent).sum(), [*zs, *weights], allow_unused=True)
     formed: dict[str, Tensor] = {}
+    synaptic = synaptic_parameters(model)
     for (module, pre, _), error in zip(used, slopes, strict=False):
         own = dict(module.named_parameters(recurse=False))
         for part, g in weight_gradients(module, pre, error).items() if error is not None else ():
@@ -65,12 +66,14 @@ def require_outer_products(rule: CreditRule, model: nn.Module, batch: Batch) -> 
             if name is not None:
                 formed[name] = formed[name] + g if name in formed else g
     for name, true in zip(learned, slopes[len(zs) :], strict=True):
-        mine = formed.get(name)
-        if true is not None and mine is not None and float((mine - true).norm()) > APART * float(true.norm()):
+        if true is None or not (name in formed or name in synaptic):
+            continue
+        mine = formed.get(name, torch.zeros(()))  # of a module that is never called: its weight is used elsewhere
+        if float((mine - true).norm()) > APART * float(true.norm()):
             raise UnfitModel(
                 f"{type(rule).__name__} forms the gradient of {name} from the input of its module and the error at its "
                 f"output, and in {type(model).__name__} autograd finds another one: the module computes more than "
-                "W x + b, a hook changes what enters or leaves it, or the weight is used elsewhere too. Use a rule "
-                'that perturbs weights, rules.make("spsa"), or rules.make("bptt"). Trainer(..., confirm=False) asks '
-                "no questions"
+                "W x + b, a hook changes what enters or leaves it, or the weight is used elsewhere too, as in a "
+                'circuit. Use a rule that perturbs weights, rules.make("spsa"), or rules.make("bptt"). Trainer(..., '
+                "confirm=False) asks no questions"
             )

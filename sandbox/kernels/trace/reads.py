@@ -12,21 +12,22 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import count
 from operator import attrgetter
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 OURS = ("sandbox", "rules")
 METHODS = ("step", "integrate", "fire", "centred")
 DEPTH = 5  # of objects within objects whose values count
-FEW = 1024  # numbers of an array that are compared one by one
+FEW = 1024  # numbers of an array that are kept as they are; longer ones are kept as a hash
 MISSING = "nothing"
 GENERATORS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 VERSIONS = count()
@@ -120,10 +121,9 @@ def fingerprint(value: Any, depth: int = DEPTH) -> Any:
     if kind is str or value is None or isinstance(value, (type, ModuleType)):
         return value
     if isinstance(value, Tensor):
-        whole = value.numel() == 1 and value.device.type == "cpu"
-        return id(value), value.dtype, value.item() if whole else getattr(value, "_version", 0)
+        return Same(value), value.dtype, value.requires_grad, _content(value)
     if isinstance(value, np.ndarray):
-        return value.shape, value.dtype.str, value.tobytes() if value.size <= FEW else id(value)
+        return value.shape, value.dtype.str, _bytes(value)
     if isinstance(value, FunctionType):
         found = _of_function(value) if depth else None
         values = found.values if found else ()
@@ -139,6 +139,33 @@ def fingerprint(value: Any, depth: int = DEPTH) -> Any:
     if getattr(kind, "__hash__", None) is object.__hash__ and hasattr(value, "__dict__"):
         return value, fingerprint(vars(value), depth - 1)
     return value  # compared as its class says
+
+
+class Same:
+    """Equals another one only while both stand for the same living object; an `id` is used again after its end."""
+
+    def __init__(self, value: Any) -> None:
+        self.there, self.number = ref(value), id(value)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        mine = self.there()
+        return mine is not None and isinstance(other, Same) and mine is other.there()
+
+
+def _content(value: Tensor) -> Any:
+    """Return the numbers of a tensor; where they cannot be read at once, how often torch has changed them."""
+    if type(value) not in (Tensor, nn.Parameter) or value.device.type != "cpu" or value.layout != torch.strided:
+        return getattr(value, "_version", 0)
+    return _bytes(value.detach().contiguous().flatten().view(torch.uint8).numpy())
+
+
+def _bytes(value: Any) -> bytes:
+    """Return the content of an array, or a hash of it where it is long."""
+    content: bytes = value.tobytes()
+    return content if value.size <= FEW else blake2b(content).digest()
 
 
 def _of_function(function: FunctionType) -> Reads:

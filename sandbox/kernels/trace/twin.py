@@ -41,12 +41,13 @@ DRAWING = frozenset(
         *("randn_like", "random_", "randperm", "uniform_"),
     }
 )  # functions and methods of torch; others are found by their tag as they are recorded, after they have drawn once
+READING = frozenset({"numpy", "tolist", "data_ptr", "untyped_storage", "__dlpack__"})  # torch does not record them
 CLOCKS = frozenset({time.time, time.time_ns, time.perf_counter, time.monotonic, time.process_time})
 
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Raise Unsupported before a generator of torch or Python draws, or a clock is read, on this thread.
+    """Raise Unsupported before a generator of torch or Python draws, a clock is read, or torch loses sight of numbers.
 
     Nothing is drawn, so the plain loop finds every generator as it was. NumPy's functions cannot be watched; its global
     generator is set back.
@@ -59,6 +60,10 @@ def undrawn() -> Iterator[None]:
             raise Unsupported(f"the step draws random numbers by {function.__name__}() of Python; {DRAW}")
         if function.__name__ in DRAWING and str(function.__module__ or type(function.__self__)).count("torch"):
             raise Unsupported(f"the step draws random numbers by {function.__name__}() of torch; {DRAW}")
+        if function.__name__ in READING and isinstance(getattr(function, "__self__", None), Tensor):
+            raise Unsupported(
+                f"the step takes numbers out of a tensor by {function.__name__}(); use operations of torch"
+            )
         if function in CLOCKS:
             raise Unsupported(f"the step reads a clock, {function.__name__}()")
 

@@ -51,6 +51,11 @@ class CompiledNeuron(Neuron):
         return replace(self, **changes)
 
     @property
+    def clamped(self) -> frozenset[str]:
+        """The variables that are held while a cell is refractory; none where nothing makes it so, as in Brian2."""
+        return self.model.clamped
+
+    @property
     def parameters(self) -> dict[str, Value]:
         """The constants of the equations, by name, in house units."""
         named = [f.name for f in fields(self)]

@@ -19,6 +19,12 @@ def test_connections_that_do_the_same_share_a_variable():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"neuron": [LIF()]}, r"the neuron is a list; wanted one neuron for all cells, such as LIF\(\)"),
+        ({"connections": Connection(SQUARE)}, r"a single Connection; wanted a list: connections=\[connection\]"),
+        (
+            {"neuron": LIF(tau_mem=torch.ones(2))},
+            r"LIF.tau_mem has shape \(2,\), and the cells have \(3,\); wanted one",
+        ),
         ({"neuron": LeakyIntegrator()}, r"LeakyIntegrator never fires, .* use LIF\(\) instead"),
         ({"groups": {"e": [0, 1]}}, r"group 'e' is \[0, 1\] of 3 cells; wanted a range: \{'e': slice\(0, 3\)\}"),
         ({"groups": {"e": slice(0, 4)}}, r"group 'e' is slice\(0, 4, None\) of 3 cells; wanted a range"),
@@ -26,11 +32,11 @@ def test_connections_that_do_the_same_share_a_variable():
         ({"connections": [Connection(SQUARE, source="x")]}, "unknown group 'x'; there are none"),
         (
             {"connections": [Connection(torch.ones(3, 2))]},
-            r"connections\[0\] has weights of shape \(3, 2\), and the circuit has 3 cells, .*\[post, pre\] = \[3, 3\]",
+            r"shape \(3, 2\); from the 3 cells of the circuit to the 3 of the circuit it wants .* of shape \(3, 3\)",
         ),
         (
             {"connections": [Connection(SQUARE, source="e")], "groups": {"e": slice(0, 2)}},
-            r"and the circuit has 3 cells, e 2; wanted weights of shape \[post, pre\] = \[3, 2\]",
+            r"from the 2 cells of e to the 3 of the circuit it wants weights \[post, pre\] of shape \(3, 2\)",
         ),
         (
             {"connections": [Connection(SQUARE), Connection(SQUARE, kind="jump", variable="u")]},

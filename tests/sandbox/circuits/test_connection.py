@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sandbox import Connection, Sparse
 
@@ -38,13 +40,27 @@ def test_delays_of_sparse_weights_are_in_the_order_of_their_values():
     assert found.tolist() == [1, 3, 2]  # of the synapses from cell 0 to 0, 0 to 1, and 2 to 0
 
 
+@settings(deadline=None)
+@given(st.permutations(range(6)))
+def test_delays_follow_the_edges_whatever_their_order(order):
+    """Edges, weights and delays in another order are the same synapses."""
+    pre, post = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([1, 0, 1, 0, 1, 2])
+    weights, delays = torch.arange(6.0), torch.arange(1.0, 7.0)
+    rows = torch.tensor(order)
+    layer = Sparse.from_edges(pre[rows], post[rows], weights[rows], (3, 3))
+    found = Connection(layer, delay=delays[rows]).steps(1.0, 10)
+    edges = sorted(zip(pre.tolist(), post.tolist(), weights.tolist(), delays.tolist(), strict=True))
+    assert found.tolist() == [int(delay) for *_, delay in edges]
+    assert layer.weight.tolist() == [weight for _, _, weight, _ in edges]
+
+
 def test_a_delay_in_float32_is_a_whole_number_of_steps_all_the_same():
     delays = (torch.arange(300, dtype=torch.float32) * 0.1).expand(1, 300)
     assert Connection(torch.ones(1, 300), delay=delays).steps(0.1, 300).tolist() == list(range(300))
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("change", "message"),
     [
         (
             {"weights": np.ones((2, 3))},
@@ -80,9 +96,10 @@ def test_a_delay_in_float32_is_a_whole_number_of_steps_all_the_same():
             r"mask is torch.bool of shape \(3, 2\), for weights of shape \(2, 3\)",
         ),
         ({"weights": ONES.to_sparse_csr(), "mask": ONES > 0}, "sparse weights with a mask; .*leave out mask="),
-        ({"weights": Sparse(3, 2, 0.5), "mask": ONES > 0}, "sparse weights with a mask; .*leave out mask="),
+        ({"weights": Sparse(3, 2, 0.5)}, r"a bias, which spikes do not carry: Sparse\(..., bias=False\)"),
+        ({"weights": Sparse(3, 2, 0.5, bias=False), "mask": ONES > 0}, "sparse weights with a mask; .*leave out mask="),
     ],
 )
-def test_bad_input(given, message):
+def test_bad_input(change, message):
     with pytest.raises(ValueError, match=message):
-        Connection(**{"weights": ONES, **given})
+        Connection(**{"weights": ONES, **change})

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from rules import Trainer
 from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import LIF, NEURONS, Circuit, Connection, CubaLIF, Sparse, simulate_circuit
 from sandbox.kernels import using
@@ -82,7 +83,7 @@ def test_weights_outside_of_the_pattern_have_no_gradient():
 
 
 def test_a_sparse_layer_is_trained_in_place():
-    layer = Sparse(6, 6, 0.5, generator=torch.Generator().manual_seed(0)).double()
+    layer = Sparse(6, 6, 0.5, bias=False, generator=torch.Generator().manual_seed(0)).double()
     circuit = Circuit(LIF(), 6, [Connection(layer, delay=1.0)])
     currents = 3 * torch.rand(50, 2, 6, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     found = []
@@ -92,6 +93,24 @@ def test_a_sparse_layer_is_trained_in_place():
         found += torch.autograd.grad(spikes.sum(), [layer.weight])
     assert found[0].any()
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("learned", [(), (0,), (3,)], ids=["none", "one dense", "one sparse"])
+def test_weights_that_are_not_learned(learned):
+    """Dense and sparse, with one delay and with several."""
+    circuit, currents = wired(LIF(t_refractory=1.0))
+    for number, each in enumerate(circuit.connections):
+        each.weights.requires_grad_(number in learned)
+    found = []
+    for mode in ("plain", "numba"):
+        x = currents[:40].clone().requires_grad_()
+        with using(mode):
+            v = simulate_circuit(circuit, x, 0.5, ("v",)).v
+        found.append(torch.autograd.grad(v.square().sum(), [x, *(circuit.connections[n].weights for n in learned)]))
+    for plain, ours in zip(*found, strict=True):
+        plain, ours = (g.values() if g.layout == torch.sparse_csr else g for g in (plain, ours))
+        assert plain.any()
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-12)
 
 
 def test_a_gradient_with_a_learned_parameter_comes_from_the_plain_loop():
@@ -110,3 +129,31 @@ def test_a_second_derivative_says_where_it_is():
         v = simulate_circuit(Circuit(LIF(), 2), x, 1.0, ("v",)).v
     with pytest.raises(RuntimeError, match=r"second derivatives are not in the kernels: use .*using\('plain'\)"):
         torch.autograd.grad((v**2).sum(), x, create_graph=True)
+
+
+class Wrapped(torch.nn.Module):
+    """A circuit between two layers, in a module of the user's."""
+
+    def __init__(self, probability):
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.into, self.out = torch.nn.Linear(4, 20), torch.nn.Linear(20, 3)
+        self.recurrent = Sparse(20, 20, probability, bias=False, generator=rng)
+
+    def forward(self, x):
+        circuit = Circuit(LIF(tau_mem=5.0), 20, [Connection(self.recurrent, delay=1.0)])
+        return self.out(simulate_circuit(circuit, 3 * self.into(x), 1.0, "spikes").spikes)
+
+
+@pytest.mark.parametrize("mode", ["plain", "numba"])
+@pytest.mark.parametrize("probability", [0.1, 1.0])
+def test_synapses_are_part_of_the_cost_of_training(mode, probability):
+    """Each synapse in every step of every sample, forwards, for the errors, and for its gradient."""
+    model = Wrapped(probability)
+    batch = torch.rand(15, 6, 4), torch.arange(6) % 3
+    with using(mode):
+        cost = Trainer(model, "bptt", seed=0).step(batch).cost
+    synapses, every = len(model.recurrent.weight), 15 * 6
+    assert cost.synaptic_operations == every * (4 * 20 + synapses + 20 * 3)
+    assert cost.error_operations == every * (synapses + 20 * 3)
+    assert cost.weight_operations == every * (4 * 20 + synapses + 20 * 3)

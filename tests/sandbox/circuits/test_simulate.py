@@ -297,16 +297,40 @@ def test_a_neuron_that_cannot_be_traced_is_named(caplog):
 
 def test_what_was_not_recorded_is_named():
     found = simulate_circuit(Circuit(LIF(), 2), torch.zeros(5, 2), 1.0, ("v",))
-    with pytest.raises(AttributeError, match=r"'wait' was not recorded \(recorded: v\); pass record=\('wait',\)"):
+    message = r"'wait' was not recorded \(recorded: v\); pass record=\('v', 'wait'\)"
+    with pytest.raises(AttributeError, match=message):
         found.wait  # noqa: B018
     assert isinstance(found.events, Events)
     assert found.events.shape == (2,)
+
+
+def test_times_in_seconds_are_noticed():
+    with pytest.warns(UserWarning, match=r"connections\[0\] has tau=0.005 ms, shorter than a step of dt=0.5 ms"):
+        simulate_circuit(Circuit(LIF(), 2, [Connection(torch.zeros(2, 2), tau=0.005)]), torch.zeros(5, 2), 0.5)
+    with pytest.raises(ValueError, match="delays are in ms, and 0.0015 s are 1.5"):
+        simulate_circuit(Circuit(LIF(), 2, [Connection(torch.zeros(2, 2), delay=0.0015)]), torch.zeros(5, 2), 0.5)
+
+
+def test_a_single_name_is_recorded():
+    circuit, currents = Circuit(LIF(), 2), torch.full((40, 2), 2.0)
+    assert simulate_circuit(circuit, currents, 1.0, "v").v.shape == (40, 2)
+    assert simulate_circuit(circuit, currents, 1.0, "spikes").spikes.sum() == len(
+        simulate_circuit(circuit, currents, 1.0, "events").events
+    )
+
+
+def test_a_recording_that_does_not_fit_says_how_much_it_takes(monkeypatch):
+    monkeypatch.setattr("sandbox.simulation.available", lambda: 2 * 10**9)
+    many = torch.ones(1).expand(10_000, 100_000)
+    with pytest.raises(MemoryError, match=r"v of 100,000 cells for 10,000 steps take 4\.0 GB, and 2\.0 GB are free"):
+        simulate_circuit(Circuit(LIF(), 100_000), many, record=("v",))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"currents": torch.zeros(5, 3)}, r"currents have shape \(5, 3\); this circuit wants \[T, 2\] or \[T, B, 2\]"),
+        ({"delay": 2.5}, "a delay of 2.5 ms is 5 steps, and the currents have 5, .* or a delay of at most 2 ms"),
         ({"record": ("u",)}, "LIF has no variable 'u'; it has: spikes, v"),
         ({"delay": 0.3}, "a delay of 0.3 ms is 0.6 steps of dt=0.5 ms; wanted whole steps: delay=0.5"),
         (

@@ -158,6 +158,49 @@ def test_a_change_is_seen(name, monkeypatch):
     torch.testing.assert_close(ours_after, plain_after, rtol=1e-12, atol=1e-12)
 
 
+LONG, TABLE = np.full(2000, 0.1), torch.tensor([0.1, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("body", "change"),
+    [
+        (lambda self, x: float(LONG[1500]) * x, lambda: LONG.__setitem__(1500, 0.4)),
+        (lambda self, x: TABLE[0] * x, lambda: TABLE.data.__setitem__(0, 0.4)),
+        (lambda self, x: TABLE[0] * x, lambda: TABLE.numpy().__setitem__(0, 0.4)),
+    ],
+    ids=["a long array", "behind autograd", "through numpy"],
+)
+def test_numbers_that_change_in_place_are_seen(body, change, monkeypatch):
+    """In ways that torch does not count."""
+    monkeypatch.setitem(globals(), "LONG", np.full(2000, 0.1))
+    monkeypatch.setitem(globals(), "TABLE", torch.tensor([0.1, 1.0]))
+    made, found = cell(body)(given=None), []
+    for _ in range(2):
+        for mode in ("numba", "plain"):
+            with using(mode):
+                found.append(simulate(made, CURRENTS).v)
+        change()
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[2], found[3], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(found[0], found[2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["LONG", "TABLE"])
+def test_an_object_in_the_place_of_a_freed_one_is_another(name, monkeypatch):
+    """Python gives a new object the id of one that has ended."""
+    body = {"LONG": lambda self, x: float(LONG[1500]) * x, "TABLE": lambda self, x: TABLE[0] * x}[name]
+    made = cell(body)(given=None)
+    for step in range(8):
+        monkeypatch.setitem(globals(), name, None)
+        value = 0.1 + 0.05 * step
+        monkeypatch.setitem(globals(), name, np.full(2000, value) if name == "LONG" else torch.tensor([value, 1.0]))
+        found = []
+        for mode in ("numba", "plain"):
+            with using(mode):
+                found.append(simulate(made, CURRENTS).v)
+        torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
 def test_a_method_of_ours_that_is_replaced_is_seen(monkeypatch):
     with using("numba"):
         before = simulate(LIF(), CURRENTS).v

@@ -71,11 +71,15 @@ COUPLED = {
     "roll": (lambda c, v: c + v.roll(1, -1), "aten.roll"),
     "numpy": (
         lambda c, v: c + torch.from_numpy(np.cumsum(v.detach().numpy(), -1)),
-        "aten.add reads a number made from",
+        r"takes numbers out of a tensor by numpy\(\); use operations of torch",
+    ),
+    "an array that says the same of every cell that is tried": (
+        lambda c, v: c - 2 * torch.as_tensor(np.asarray(v.detach()) > 0.6).to(c.dtype),
+        r"takes numbers out of a tensor by numpy\(\)",
     ),
     "another shape": (lambda c, v: c + torch.ones(64), "fails on cells of another shape|does not act on|returns"),
     "a place": (lambda c, v: c + v[5], "the step fails on a single cell: index 5 is out of bounds"),
-    "a list": (lambda c, v: c + max(v.detach().flatten().tolist()), "aten.add reads a number made from"),
+    "a list": (lambda c, v: c + max(v.detach().flatten().tolist()), r"takes numbers out of a tensor by tolist\(\)"),
 }
 CHANGING = {
     "a clock": (lambda c, v: c * time.time(), r"reads a clock, time\(\)"),

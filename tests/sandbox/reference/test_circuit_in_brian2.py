@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sandbox import LIF, NEURONS, Circuit, Connection, CubaLIF, simulate_circuit
+from sandbox import LIF, NEURONS, Circuit, Connection, CubaLIF, from_brian2, simulate_circuit
 from sandbox.kernels import using
 from sandbox.reference.circuit_in_brian2 import run_circuit
 from tests.sandbox.circuits.conftest import CELLS, DOUBLE, wired
@@ -33,6 +33,16 @@ def test_every_neuron_with_every_kind_of_connection(name, tmp_path, monkeypatch)
     dt = FINE.get(name, 0.5)
     circuit, currents = wired(NEURONS[name](), dt=dt)
     assert len(agree(circuit, currents[:, 0], dt).step) or name == "traub_miles"
+
+
+def test_cells_that_are_never_refractory_take_jumps_at_their_spikes():
+    """ "(unless refractory)" without a period means nothing, as in Brian2."""
+    neuron = from_brian2(
+        "dv/dt = (-v + 10*Mohm*current) / (20*ms) : volt (unless refractory)", threshold="v > 15*mV", reset="v -= 15*mV"
+    )
+    assert neuron.clamped == frozenset()
+    jumps = Connection(5 * (1 - torch.eye(4, dtype=DOUBLE)), kind="jump")
+    assert len(agree(Circuit(neuron, 4, [jumps]), torch.full((400, 4), 1.7, dtype=DOUBLE), 0.5).step) > 10
 
 
 @pytest.mark.slow

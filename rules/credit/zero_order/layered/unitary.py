@@ -82,8 +82,9 @@ def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
         if not LOWEST <= value <= HIGHEST:
             side = "below" if value < LOWEST else "above"
             warnings.warn(
-                f"{name} is {side} [{LOWEST}, {HIGHEST}] for each layer. It matters in networks of many layers, "
-                "where probes would vanish or explode; see orthogonal_ and TowardsOrthogonal",
+                f"layers {name.removeprefix('gain ')} have a gain of {value:.2g} each, {side} [{LOWEST}, {HIGHEST}]: "
+                "in a network of many layers probes would vanish or explode. Start from orthogonal weights, "
+                "rules.credit.zero_order.orthogonal_(model, torch.Generator()), or wrap the rule in TowardsOrthogonal",
                 HealthWarning,
                 stacklevel=3,
             )

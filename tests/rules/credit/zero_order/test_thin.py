@@ -9,6 +9,7 @@ from torch import nn
 from rules.contract import Batch
 from rules.credit.bptt import BPTT
 from rules.credit.zero_order.flat.evolution import EvolutionStrategy
+from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
 from rules.credit.zero_order.flat.spsa import SPSA
 from rules.credit.zero_order.flat.thin import thin_layers
 from rules.credit.zero_order.sharing import seeds
@@ -157,6 +158,23 @@ def test_the_cost():
 def test_a_rank_below_one(rule):
     with pytest.raises(ValueError, match=r"rank=0: give a whole number, at least 1, or None for directions of whole"):
         rule(rank=0)
+
+
+class Masked(nn.Module):
+    """A layer whose weight is used through a mask, and never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.mask = nn.Linear(5, 5), torch.eye(5)
+
+    def forward(self, x):
+        return torch.tanh(nn.functional.linear(x, self.one.weight * self.mask, self.one.bias))
+
+
+@pytest.mark.parametrize("rule", [SPSA(rank=1), EvolutionStrategy(rank=1), NodePerturbation()], ids=str)
+def test_weights_of_a_module_that_is_never_called(rule):
+    with pytest.raises(UnfitModel, match="forms the gradient of one.weight .* the weight is used elsewhere too"):
+        rule.confirm(drawn(Masked()), Batch(inputs(B, 5)))
 
 
 @pytest.mark.parametrize("rule", [SPSA, EvolutionStrategy])
