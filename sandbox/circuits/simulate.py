@@ -15,7 +15,7 @@ from sandbox.circuits.circuit import Circuit
 from sandbox.circuits.connection import Port
 from sandbox.circuits.step import initial, reset, threshold, variable, whole
 from sandbox.events import Events
-from sandbox.kernels.circuit import Bodies, attempt
+from sandbox.kernels.circuit import Bodies, Wire, attempt
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import following
 from sandbox.neurons.stepping import variables
@@ -72,10 +72,14 @@ def simulate_circuit(
     begin = initial(ports, circuit.neuron, start)
     wires = circuit.wires(dt, len(currents), currents)
     step, want = bodies(circuit, type(start)), SPIKES in record
-    found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
+
+    def by_hand(wires: Sequence[Wire], currents: Tensor, state: Any) -> tuple[Tensor, list[Tensor]]:
+        return plain.run(circuit.neuron, ports, wires, currents, state, dt, names)
+
+    found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want, by_hand)
     raster: Tensor | Events
     if found is None:
-        spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
+        spikes, rows = by_hand(wires, dense, begin)
         raster = spikes if want else spikes.detach()
     else:
         events, whole_spikes, rows = found

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C import _functorch
 
 from sandbox.kernels.launch import ops, store
+from sandbox.kernels.launch.again import differentiated, unchanged
 from sandbox.kernels.launch.buffers import numbers
 from sandbox.kernels.launch.compiled import REALS
 from sandbox.kernels.launch.registered import STRUCTURES
@@ -24,6 +26,10 @@ from sandbox.machine.threads import share_out
 
 ROOM = 2**16  # events of a sample for which there is room at first
 WRITERS = {"forward": forward, "backward": backward}
+
+
+# current, states and weights, `[T, B n]`, `[B n]` and as given, to spikes and recorded variables, `[T, B n]`
+Again = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
 
 
 class Cable(NamedTuple):
@@ -74,6 +80,7 @@ class Call(NamedTuple):
     record: tuple[int, ...]
     cells: int
     events: list[tuple[Tensor, Tensor]]  # of each sample, once it has run: where each step begins, and the cells
+    again: Again  # the plain loop
 
     def spec(self, learned: Sequence[bool] = (), **more: Any) -> Spec:
         """Return what the source depends on."""
@@ -155,7 +162,7 @@ class Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, spikes: bool, save: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        x = ops.rows(x)
+        given, x = x, ops.rows(x)
         states, weights = rest[: call.first.structure.states], rest[call.first.structure.states :]
         kept = kept_names(call) if save else []
         saves = [empty(x.shape, x) for _ in kept]
@@ -170,16 +177,18 @@ class Run(torch.autograd.Function):
         outputs = [*([dense(call, x)] if spikes else []), *records]
         ctx.call, ctx.spikes, ctx.count = call, spikes, len(weights)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, *weights, *saves)
+        ctx.save_for_backward(given, *weights, *saves)
+        ctx.first = [(state, state._version) for state in states]  # only `in_torch` reads them
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *errors: Tensor | None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("second derivatives are not in the kernels: use sandbox.kernels.using('plain')")
         call: Call = ctx.call
-        x, *rest = ctx.saved_tensors
+        given, *rest = ctx.saved_tensors
         weights, saves = rest[: ctx.count], rest[ctx.count :]
+        if torch.is_grad_enabled() or ops.batched(errors) or _functorch.maybe_current_level() is not None:
+            return in_torch(ctx, given, weights, errors)
+        x = ops.rows(given)
         needs = ctx.needs_input_grad[3:]
         count = call.first.structure.states
         learned = list(needs[1 + count :])
@@ -206,6 +215,19 @@ class Run(torch.autograd.Function):
             loop.run(sample, x, call.events[sample][1], call.events[sample][0], 0)
         grads = (g.t() if g is not None and c.post is None else g for g, c in zip(found, call.cables, strict=True))
         return None, None, None, at_current, *ends, *grads
+
+
+def in_torch(ctx: Any, x: Tensor, weights: Sequence[Tensor], errors: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    """Do what `Run.backward` does for errors that a kernel cannot take: torch differentiates the plain loop."""
+    groups = {"s": unchanged(ctx.first), "w": weights}
+
+    def again() -> list[Tensor]:
+        results: list[Tensor] = ctx.call.again(x, groups["s"], weights)
+        return results if ctx.spikes else results[1:]
+
+    found = differentiated(again, {"x": x} | ops.named(groups), errors)
+    of_states, of_weights = ops.listed(groups, found)
+    return None, None, None, found.get("x"), *of_states, *of_weights
 
 
 def kept_names(call: Call) -> list[str]:

@@ -55,7 +55,8 @@ def _credit(to: Source, number: int, wire: Wiring) -> None:
         to.write(f"late = t * hi % {size}")
         felt = later_of(to, number, size, lambda at: f"value += {to.at(weight, 'q')} * {to.at(worth, at)}")
         _felt(to, felt)
-        learned = later_of(to, number, size, lambda at: to.add(sums, "q", to.at(worth, at)))
+        if wire.learned:
+            to.write(*fired_at("t", later_of(to, number, size, lambda at: to.add(sums, "q", to.at(worth, at)))))
     else:
         (delay,) = integers(to, number, "DELAY")
         to.write(f"late = (t + {delay}) * hi % {size}")
@@ -66,9 +67,9 @@ def _credit(to: Source, number: int, wire: Wiring) -> None:
                 to, number, wire, lambda post, q: f"value += {to.at(weight, q)} * {to.at(worth, f'late + {post}')}"
             )
             _felt(to, at)
-        learned = row_of(to, number, wire, lambda post, q: to.add(sums, q, to.at(worth, f"late + {post}")))
-    if wire.learned:
-        to.write(*fired_at("t", learned))
+        if wire.learned:
+            learned = row_of(to, number, wire, lambda post, q: to.add(sums, q, to.at(worth, f"late + {post}")))
+            to.write(*fired_at("t", learned))
 
 
 def _felt(to: Source, body: Sequence[str]) -> None:
