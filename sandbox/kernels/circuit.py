@@ -99,22 +99,22 @@ def _run(
     spikes: bool,
     plain: Plain,
 ) -> Found:
-    from sandbox.kernels.launch import circuit_loop, registered
+    from sandbox.kernels.launch import circuit_call, circuit_loop, registered
     from sandbox.kernels.sequence import found_for, operands
 
     _admit(currents)
     first, second = _plans(neuron, bodies, currents, state, dt, found_for)
     row = operands(first, neuron, currents, state)
-    steps = [circuit_loop.Step(registered.register(first.structure, currents.device), first.constants, row.params)]
+    steps = [circuit_call.Step(registered.register(first.structure, currents.device), first.constants, row.params)]
     if second is not None:
         apart = operands(second, neuron, currents, state)
         key = registered.register(second.structure, currents.device)
-        steps.append(circuit_loop.Step(key, second.constants, apart.params))
+        steps.append(circuit_call.Step(key, second.constants, apart.params))
     if any(t.requires_grad for step in steps for t in step.params) or any(t.requires_grad for t in row.draws):
         raise Unsupported("a parameter of the neuron is learned", expected=True)
     cells = currents.shape[-1]
     places = [first.states.index(name) for name in bodies.targets]
-    call = circuit_loop.Call(
+    call = circuit_call.Call(
         steps[0],
         steps[1] if second is not None else None,
         row.draws,
@@ -179,7 +179,7 @@ def _aside(reset: Any, name: str) -> bool:
 
 
 def _cable(wire: Wire, target: int, cells: int) -> Any:
-    from sandbox.kernels.launch.circuit_loop import Cable
+    from sandbox.kernels.launch.circuit_call import Cable
     from sandbox.synapses.pattern import starts
 
     if wire.edges is None:

@@ -194,8 +194,11 @@ def wrapped(value: int) -> int:
 
 
 def _flat(x: Tensor) -> Tensor:
-    """Reshape `[T, ...]` to `[T, M]`; an input that is constant in time (stride 0) is not copied."""
-    if len(x) > 1 and x.stride(0) == 0:
+    """Reshape `[T, ...]` to `[T, M]`; an input that is constant in time (stride 0) is not copied.
+
+    One that requires a gradient has one for each step, all the same, so it is not reduced to its first row.
+    """
+    if len(x) > 1 and x.stride(0) == 0 and not x.requires_grad:
         return x[:1].reshape(1, -1).expand(len(x), -1)
     return x.reshape(len(x), -1) if x.numel() else x.reshape(len(x), x[0].numel())
 

@@ -28,8 +28,8 @@ class Sparse(Patterned):
     There is one weight for each synapse, `[synapses]`, sorted by presynaptic cell, and no other: gradients, optimizer
     state and updates stay within the pattern. Where few inputs are active and few pairs connected, products skip the
     others; else they are products of a whole matrix, made of the weights, which is faster from some percent on. So are
-    they without numba, on other devices, in transforms of torch.func, and where an input, a weight or an error is NaN or
-    infinite: zero times infinity is NaN everywhere, as in the matrix, whatever the density.
+    they without numba, on other devices, in transforms of torch.func, and where an input, a weight or an error is NaN
+    or infinite: zero times infinity is NaN, as in the matrix, whatever the density.
 
     Initial weights and biases are uniform within `1 / sqrt(probability in_features)`, as those of nn.Linear with as
     many inputs.

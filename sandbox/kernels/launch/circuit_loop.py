@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,10 @@ from torch._C import _functorch
 from sandbox.kernels.launch import ops, store
 from sandbox.kernels.launch.again import differentiated, unchanged
 from sandbox.kernels.launch.buffers import numbers
+from sandbox.kernels.launch.circuit_call import Cable, Call, followed
 from sandbox.kernels.launch.compiled import REALS
 from sandbox.kernels.launch.registered import STRUCTURES
-from sandbox.kernels.trace.structure import Structure
-from sandbox.kernels.write.circuit_parts import Spec, Wiring
-from sandbox.kernels.write.emit import Variant, saved
+from sandbox.kernels.write.circuit_parts import Spec
 from sandbox.kernels.write.emit_circuit import forward
 from sandbox.kernels.write.emit_circuit_backward import backward
 from sandbox.machine.memory import empty
@@ -26,68 +25,6 @@ from sandbox.machine.threads import share_out
 
 ROOM = 2**16  # events of a sample for which there is room at first
 WRITERS = {"forward": forward, "backward": backward}
-
-
-# current, states and weights, `[T, B n]`, `[B n]` and as given, to spikes and recorded variables, `[T, B n]`
-Again = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
-
-
-class Cable(NamedTuple):
-    """The synapses of a connection as the loop reads them, apart from their weights."""
-
-    target: int  # number of the state that its spikes add to
-    delay: int | None  # in steps; None for one for each synapse
-    longest: int
-    start: Tensor | None = None  # [n + 1] int64
-    post: Tensor | None = None  # [synapses] int32; None if dense. With several delays, delay n + post
-    places: tuple[range, range] = (range(0), range(0))  # dense: postsynaptic and presynaptic cells
-
-    @property
-    def several(self) -> bool:
-        """Whether each synapse has a delay of its own."""
-        return self.delay is None
-
-
-class Step(NamedTuple):
-    """A part of the step with its numbers: key of the structure, constants, parameters `[B n]` or `()`."""
-
-    key: str
-    constants: Tensor
-    params: list[Tensor]
-
-    @property
-    def structure(self) -> Structure:
-        """What the part computes."""
-        return STRUCTURES[self.key]
-
-    @property
-    def each(self) -> tuple[bool, ...]:
-        """Which parameters have a value for each cell."""
-        return tuple(p.ndim > 0 for p in self.params)
-
-    def kept(self) -> list[str]:
-        """Return the states that the adjoint reads."""
-        return saved(self.structure, Variant(self.each, True))
-
-
-class Call(NamedTuple):
-    """All of a call that is not differentiated."""
-
-    first: Step
-    second: Step | None  # the reset, if it is apart
-    draws: list[Tensor]  # [T, B n]
-    cables: list[Cable]
-    record: tuple[int, ...]
-    cells: int
-    events: list[tuple[Tensor, Tensor]]  # of each sample, once it has run: where each step begins, and the cells
-    again: Again  # the plain loop
-
-    def spec(self, learned: Sequence[bool] = (), **more: Any) -> Spec:
-        """Return what the source depends on."""
-        learned = learned or [False] * len(self.cables)
-        wires = (Wiring(c.target, c.post is None, c.several, w) for c, w in zip(self.cables, learned, strict=True))
-        second = (None, ()) if self.second is None else (self.second.structure, self.second.each)
-        return Spec(self.first.structure, second[0], (self.first.each, second[1]), tuple(wires), self.record, **more)
 
 
 @lru_cache(maxsize=256)
@@ -175,6 +112,10 @@ class Run(torch.autograd.Function):
         give_rings(loop, x)
         simulate(loop, x)
         outputs = [*([dense(call, x)] if spikes else []), *records]
+        if save:
+            live = followed(call, ctx.needs_input_grad[3:], len(x))
+            shown = zip(outputs, live if spikes else live[1:], strict=True)
+            ctx.mark_non_differentiable(*(each for each, alive in shown if not alive))
         ctx.call, ctx.spikes, ctx.count = call, spikes, len(weights)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(given, *weights, *saves)

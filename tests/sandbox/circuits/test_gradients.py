@@ -141,3 +141,17 @@ def test_what_is_changed_in_place_before_the_backward_pass_is_noticed():
             given[number].mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             torch.autograd.grad(v.sum(), given[number])
+
+
+@pytest.mark.parametrize("free", ["current", "weights", "nothing"])
+@pytest.mark.parametrize("delay", [0.0, 2.0, torch.tensor([[0.0, 1.0], [2.0, 0.0]])], ids=["at once", "late", "each"])
+def test_what_requires_a_gradient_is_what_does_in_the_plain_loop(free, delay):
+    x = torch.ones(3, 2, dtype=DOUBLE).requires_grad_(free == "current")
+    weights = torch.ones(2, 2, dtype=DOUBLE).requires_grad_(free == "weights")
+    circuit, found = Circuit(LIF(t_refractory=2.0), 2, [Connection(weights, kind="jump", delay=delay)]), []
+    for mode in ("plain", "numba"):
+        with using(mode):
+            run = simulate_circuit(circuit, x, 1.0, ("v", "wait", "spikes"))
+        found.append([each.requires_grad for each in (run.v, run.wait, run.spikes)])
+    assert found[0] == found[1]
+    assert found[0][:2] == [free != "nothing", False]

@@ -208,6 +208,12 @@ def test_what_is_changed_in_place_before_the_backward_pass_is_noticed_or_does_no
         torch.autograd.grad(v, tau)
 
 
+def test_a_current_that_is_constant_in_time_has_a_gradient_for_each_step(rng):
+    """Also where rows of a gradient are asked for, and not only their sum."""
+    x = torch.rand(3, generator=rng, dtype=DOUBLE).expand(6, 3).detach().requires_grad_()
+    both(lambda: torch.autograd.grad(scan(LIF(), x)[1].v.sum(), x))
+
+
 def test_a_forked_child_waits_for_no_thread_of_its_parent():
     """The lock of the compiler is held by a thread that the child does not have."""
     held, done = threading.Event(), threading.Event()
