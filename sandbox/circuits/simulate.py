@@ -19,7 +19,7 @@ from sandbox.kernels.circuit import Bodies, Wire, attempt
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import following
 from sandbox.neurons.stepping import variables
-from sandbox.simulation import Trajectory, admitted
+from sandbox.simulation import Trajectory, admitted, require_room
 
 SPIKES = "spikes"  # what to record for spikes as an array
 
@@ -54,6 +54,7 @@ def simulate_circuit(
     Raises:
         ValueError: for currents of another shape, a variable that the neuron does not have, a delay that is not a whole
             number of steps or longer than the currents, weights in another dtype or not finite; and as `sandbox.scan`.
+        MemoryError: for recordings that are larger than the memory that is free.
         RuntimeError: under `using("numba")`, if there is no compiled loop; the message names the reason.
 
     >>> from sandbox import LIF, Circuit, Connection
@@ -70,6 +71,7 @@ def simulate_circuit(
     start = admitted(circuit.neuron, currents, state, dt, generator)
     start = start if batched else lifted(start)
     begin = initial(ports, circuit.neuron, start)
+    require_room(circuit.neuron, currents, tuple(record), events=True)
     wires = circuit.wires(dt, len(currents), currents)
     step, want = bodies(circuit, type(start)), SPIKES in record
 
