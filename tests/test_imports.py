@@ -62,7 +62,8 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["sandbox", "sandbox.__main__", "sandbox.presets"],
 ]
 KERNELS = [  # the floors inside that room, whose parts are rooms themselves
-    ["unsupported", "choice"],
+    ["choice"],
+    ["unsupported"],
     ["trace"],
     ["device"],
     ["write"],

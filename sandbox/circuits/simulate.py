@@ -16,7 +16,7 @@ from sandbox.circuits.circuit import Circuit
 from sandbox.circuits.connection import Port
 from sandbox.circuits.step import initial, reset, threshold, variable, whole
 from sandbox.events import Events
-from sandbox.kernels.circuit import Bodies, attempt
+from sandbox.kernels.circuit import Bodies, Wire, attempt
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.dice import following
 from sandbox.neurons.stepping import variables
@@ -75,10 +75,13 @@ def simulate_circuit(
     wires = circuit.wires(dt, len(currents), currents)
     step, want = bodies(circuit, type(start)), SPIKES in asked
 
+    def by_hand(wires: Sequence[Wire], currents: Tensor, state: Any) -> tuple[Tensor, list[Tensor]]:
+        return plain.run(circuit.neuron, ports, wires, currents, state, dt, names)
+
     def run() -> tuple[Tensor | Events, list[Tensor]]:
-        found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want)
+        found = attempt(circuit.neuron, step, wires, dense, begin, dt, names, want, by_hand)
         if found is None:
-            spikes, rows = plain.run(circuit.neuron, ports, wires, dense, begin, dt, names)
+            spikes, rows = by_hand(wires, dense, begin)
             return spikes if want else spikes.detach(), rows
         events, spikes_, rows = found
         return replace(events, shape=currents.shape[1:]) if spikes_ is None else spikes_, rows

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rules.contract import Local
-from sandbox.kernels.choice import choice, explain
-from sandbox.kernels.unsupported import Unsupported
+from sandbox.kernels.choice import choice
+from sandbox.kernels.unsupported import or_plain
 from sandbox.kernels.when_compiled import sequence
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import body_of
 
-Answer = TypeVar("Answer")
 SLOWER = 8.0  # times that a plain loop takes where it also differentiates every step
 
 
@@ -39,7 +37,7 @@ def attempt(
     given = neuron, partial(body_of, record, centred), (record, centred), currents, state, dt
     if chosen.mode == "auto" and fused.tiny(currents) and not _earned(*given):
         return linear.attempt(*given)
-    return _or_plain(neuron, lambda: fused.sequence(*given), lambda: linear.attempt(*given))
+    return or_plain(neuron, lambda: fused.sequence(*given), lambda: linear.attempt(*given))
 
 
 def attempt_bits(
@@ -49,7 +47,7 @@ def attempt_bits(
     from sandbox.kernels import bits
 
     body = partial(body_of, record, False)
-    return _or_plain(neuron, lambda: bits.sequence(neuron, body, (record, False), currents, state, dt), lambda: None)
+    return or_plain(neuron, lambda: bits.sequence(neuron, body, (record, False), currents, state, dt), lambda: None)
 
 
 def attempt_recurrent(
@@ -61,7 +59,7 @@ def attempt_recurrent(
         return None
     from sandbox.kernels import recurrent
 
-    return _or_plain(
+    return or_plain(
         neuron,
         lambda: recurrent.recurrence(neuron, synapse, body, ((), centred), currents, state, heard, dt),
         lambda: None,
@@ -77,7 +75,7 @@ def attempt_linearised(
     from sandbox.kernels.linearised import linearised
 
     body = partial(body_of, (), False)
-    return _or_plain(
+    return or_plain(
         neuron,
         lambda: linearised(neuron, synapse, body, ((), False), currents, state, heard, dt),
         lambda: None,
@@ -102,19 +100,3 @@ def _earned(*given: Any) -> bool:
     from sandbox.kernels import sequence
 
     return sequence.earned(*given)
-
-
-def _or_plain(neuron: Neuron, fused: Callable[[], Answer], otherwise: Callable[[], Answer | None]) -> Answer | None:
-    """Return the result of `fused`; if it is unsupported, that of `otherwise`, and if that is None, log the reason."""
-    try:
-        return fused()
-    except Unsupported as reason:
-        if choice().mode != "auto":
-            if isinstance(reason.cause, ValueError):  # of a parameter, such as a refractory period that is too long
-                raise reason.cause from None
-            raise RuntimeError(f"{type(neuron).__name__} cannot run in a kernel: {reason}") from None
-        if (found := otherwise()) is not None:
-            return found
-        if not reason.expected:
-            explain(type(neuron).__name__, str(reason))
-        return None

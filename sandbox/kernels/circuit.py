@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch._C import _functorch
 
-from rules.spikes.surrogate import current_pass
+from rules.spikes.surrogate import Differentiation, current_pass, differentiating
 from sandbox.events import Events
-from sandbox.kernels.attempt import _or_plain, left
+from sandbox.kernels.attempt import left
 from sandbox.kernels.choice import choice
-from sandbox.kernels.unsupported import Unsupported
+from sandbox.kernels.unsupported import Unsupported, or_plain
 
 Found = tuple[Events, Tensor | None, list[Tensor]]
+Plain = Callable[[Sequence["Wire"], Tensor, Any], tuple[Tensor, list[Tensor]]]
 
 
 class Wire(NamedTuple):
@@ -60,6 +61,7 @@ def attempt(
     dt: float,
     record: tuple[str, ...],
     spikes: bool,
+    plain: Plain,
 ) -> Found | None:
     """Run a circuit in a compiled loop; None if the plain one has to run.
 
@@ -72,6 +74,8 @@ def attempt(
         dt: time step [ms].
         record: variables to record.
         spikes: whether spikes are wanted as an array, too.
+        plain: the plain loop, for gradients that are differentiated again or of several errors at once: connections,
+            currents and state to spikes and recorded variables.
 
     Returns: Events, spikes `[T, B, n]` if they are wanted, and the recorded variables `[T, B, n]`.
 
@@ -80,7 +84,8 @@ def attempt(
     """
     if left(currents):
         return None
-    return _or_plain(neuron, lambda: _run(neuron, bodies, wires, currents, state, dt, record, spikes), lambda: None)
+    given = neuron, bodies, wires, currents, state, dt, record, spikes, plain
+    return or_plain(neuron, lambda: _run(*given), lambda: None)
 
 
 def _run(
@@ -92,23 +97,24 @@ def _run(
     dt: float,
     record: tuple[str, ...],
     spikes: bool,
+    plain: Plain,
 ) -> Found:
-    from sandbox.kernels.launch import circuit_loop, registered
+    from sandbox.kernels.launch import circuit_call, circuit_loop, registered
     from sandbox.kernels.sequence import found_for, operands
 
     _admit(currents)
     first, second = _plans(neuron, bodies, currents, state, dt, found_for)
     row = operands(first, neuron, currents, state)
-    steps = [circuit_loop.Step(registered.register(first.structure, currents.device), first.constants, row.params)]
+    steps = [circuit_call.Step(registered.register(first.structure, currents.device), first.constants, row.params)]
     if second is not None:
         apart = operands(second, neuron, currents, state)
         key = registered.register(second.structure, currents.device)
-        steps.append(circuit_loop.Step(key, second.constants, apart.params))
+        steps.append(circuit_call.Step(key, second.constants, apart.params))
     if any(t.requires_grad for step in steps for t in step.params) or any(t.requires_grad for t in row.draws):
         raise Unsupported("a parameter of the neuron is learned", expected=True)
     cells = currents.shape[-1]
     places = [first.states.index(name) for name in bodies.targets]
-    call = circuit_loop.Call(
+    call = circuit_call.Call(
         steps[0],
         steps[1] if second is not None else None,
         row.draws,
@@ -116,6 +122,7 @@ def _run(
         tuple(first.states.index(name) for name in record),
         cells,
         [],
+        _repeated(plain, wires, currents.shape, state, first.states),
     )
     weights = [wire.weight for wire in wires]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in (row.x, *row.states, *weights))
@@ -124,6 +131,21 @@ def _run(
     shaped = [each.reshape(currents.shape) for each in found]
     events = _events(call.events, circuit_loop.steps_of, currents, dt)
     return events, shaped[0] if spikes else None, shaped[1:] if spikes else shaped
+
+
+def _repeated(plain: Plain, wires: Sequence[Wire], shape: Sequence[int], state: Any, names: Sequence[str]) -> Any:
+    """Return the plain loop in the shapes of the kernel, under the present pass, from other values of `state`."""
+    now = current_pass() or Differentiation()
+    how = (now.surrogate, now.detach_reset, False, now.generator, now.spike)
+
+    def again(x: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+        given = [wire._replace(weight=weight) for wire, weight in zip(wires, weights, strict=True)]
+        start = state._replace(**{name: each.reshape(shape[1:]) for name, each in zip(names, states, strict=True)})
+        with differentiating(*how, detach_adaptation=now.detach_adaptation):
+            spikes, recorded = plain(given, x.reshape(shape), start)
+        return [each.reshape(x.shape) for each in (spikes, *recorded)]
+
+    return again
 
 
 def _admit(currents: Tensor) -> None:
@@ -157,7 +179,7 @@ def _aside(reset: Any, name: str) -> bool:
 
 
 def _cable(wire: Wire, target: int, cells: int) -> Any:
-    from sandbox.kernels.launch.circuit_loop import Cable
+    from sandbox.kernels.launch.circuit_call import Cable
     from sandbox.synapses.pattern import starts
 
     if wire.edges is None:

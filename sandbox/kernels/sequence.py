@@ -129,7 +129,10 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
     key = registered.register(found.structure, currents.device)
     x, states, params, draws = row = operands(found, neuron, currents, state)
     every = stride_of_memory(found.structure, x) if row.differentiated else 0
-    operator = ops.run if _functorch.maybe_current_level() is None else transforms.transformed
+    transformed = _functorch.maybe_current_level() is not None
+    if transformed and torch.is_grad_enabled() and any(map(outside, (x, *states, *params, *draws))):
+        raise Unsupported("a gradient is wanted from outside of a transform of torch.func", expected=True)
+    operator = transforms.transformed if transformed else ops.run
     results = operator(x, states, params, draws, found.constants, key, every)
     history.ran(type(neuron), found.structure.key, x.dtype, row.differentiated)
     return returned(found, results, currents, state)
@@ -148,6 +151,13 @@ class Operands(NamedTuple):
         """Whether autograd needs a gradient of one of them."""
         every = (self.x, *self.states, *self.params, *self.draws)
         return torch.is_grad_enabled() and any(t.requires_grad for t in every)
+
+
+def outside(x: Tensor) -> bool:
+    """Return whether a gradient is wanted for what a transform of torch.func made `x` of."""
+    while _functorch.is_functorch_wrapped_tensor(x):
+        x = _functorch.get_unwrapped(x)
+    return x.requires_grad
 
 
 def operands(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Operands:
@@ -189,8 +199,11 @@ def wrapped(value: int) -> int:
 
 
 def _flat(x: Tensor) -> Tensor:
-    """Reshape `[T, ...]` to `[T, M]`; an input that is constant in time (stride 0) is not copied."""
-    if len(x) > 1 and x.stride(0) == 0:
+    """Reshape `[T, ...]` to `[T, M]`; an input that is constant in time (stride 0) is not copied.
+
+    One that requires a gradient has one for each step, all the same, so it is not reduced to its first row.
+    """
+    if len(x) > 1 and x.stride(0) == 0 and not x.requires_grad:
         return x[:1].reshape(1, -1).expand(len(x), -1)
     return x.reshape(len(x), -1) if x.numel() else x.reshape(len(x), x[0].numel())
 

@@ -15,7 +15,7 @@ from sandbox.machine.memory import empty
 from sandbox.machine.threads import share_out
 from sandbox.synapses.events import active, kernels, numpy
 from sandbox.synapses.pattern import Pattern, pattern, starts
-from sandbox.synapses.product import batched, ordinary
+from sandbox.synapses.product import batched, finite, ordinary
 
 SCATTERED = 32  # multiplications of a dense product in the time of an addition at a place of a pattern
 
@@ -28,7 +28,8 @@ class Sparse(Patterned):
     There is one weight for each synapse, `[synapses]`, sorted by presynaptic cell, and no other: gradients, optimizer
     state and updates stay within the pattern. Where few inputs are active and few pairs connected, products skip the
     others; else they are products of a whole matrix, made of the weights, which is faster from some percent on. So are
-    they without numba, on other devices and in transforms of torch.func.
+    they without numba, on other devices, in transforms of torch.func, and where an input, a weight or an error is NaN
+    or infinite: zero times infinity is NaN, as in the matrix, whatever the density.
 
     Initial weights and biases are uniform within `1 / sqrt(probability in_features)`, as those of nn.Linear with as
     many inputs.
@@ -188,6 +189,7 @@ class Spread(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, pre: Tensor, post: Tensor, shape: tuple[int, int]) -> Tensor:
         found = active(x)
         ctx.shape, ctx.few = shape, SCATTERED * len(found.at) * len(pre) < x.numel() * math.prod(shape)
+        ctx.few = ctx.few and finite(found.value) and finite(weight)
         start = starts(pre, shape[1])
         ctx.save_for_backward(x, weight, pre, post, start, *(found if ctx.few else ()))
         if not ctx.few:
@@ -202,6 +204,7 @@ class Spread(torch.autograd.Function):
         x, weight, pre, post, start, *found = ctx.saved_tensors
         for_x, for_weight = ctx.needs_input_grad[:2]
         plainly = torch.is_grad_enabled() or batched(error)  # to be differentiated again, or one of many
+        plainly = plainly or not (finite(error) and finite(weight))
         at_output, synapses = error.detach(), (numpy(start), numpy(post))
         gx = gw = None
         if for_x and (plainly or SCATTERED * len(pre) >= math.prod(ctx.shape)):

@@ -6,6 +6,7 @@ import pytest
 
 from tests.sandbox.config.fuzz import configurations
 from tests.sandbox.kernels import fuzz as kernels
+from tests.sandbox.kernels import fuzz_networks as networks
 from tests.sandbox.reference import fuzz
 
 pytestmark = pytest.mark.slow
@@ -30,3 +31,14 @@ def test_kernels_against_the_plain_loop(tmp_path, monkeypatch):
     agreed, ties = kernels.compared(structures=24, cases=44, seed=1)
     assert agreed + ties == 1056
     assert ties <= 21
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["recurrent", "circuit"])
+def test_recurrent_cells_and_circuits_against_the_plain_loop(kind, tmp_path, monkeypatch):
+    """With second derivatives, several errors at once, no cells, no steps and half precision, which kernels refuse."""
+    monkeypatch.setenv("SANDBOX_KERNEL_CACHE", str(tmp_path))
+    found = networks.compared(kind, cases=80, seed=1)
+    assert found.agreed >= 45
+    assert 0 < found.refused <= 35
+    assert found.ties <= 4

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rules.spikes.surrogate import Spike, Surrogate
 from sandbox.kernels.trace.graph import Graph
@@ -31,41 +32,103 @@ SCALARS = {"blend": 2, "raised": 1}  # kinds whose arguments from here on stay n
 
 
 def gradients(
-    structure: Structure, tensors: Mapping[str, Tensor], constants: Tensor, errors: Sequence[Tensor | None]
+    structure: Structure,
+    tensors: Mapping[str, Tensor],
+    constants: Tensor,
+    errors: Sequence[Tensor | None],
+    total: Tensor | None = None,
 ) -> dict[str, Tensor | None]:
     """Return the gradients of the inputs by name, differentiable themselves where gradients are enabled.
 
     Args:
         structure: of the kernel.
-        tensors: its inputs: `x` and draws `[T, M]`, states `[M]`, parameters `[M]` or `()`.
+        tensors: its inputs: `x` and draws `[T, M]`, states `[M]`, parameters `[M]` or `()`; of recurrent cells also
+            `last` `[..., N]`, `weight` `[N, N]` and, if there is one, `bias` `[N]`.
         constants: numbers of the neuron.
         errors: gradients of the outputs `[T, M]` and of the last state `[M]`; None for zero.
+        total: of recurrent cells, their currents with the recurrent input, `[T, M]`; the values of `x` are not read.
     """
-    again = torch.is_grad_enabled()
+    return differentiated(lambda: ran(structure, tensors, constants, total), tensors, errors)
+
+
+def differentiated(
+    again: Callable[[], Sequence[Tensor]], tensors: Mapping[str, Tensor], errors: Sequence[Tensor | None]
+) -> dict[str, Tensor | None]:
+    """Return the gradients of what `again` returns for tensors by name; they can be differentiated if gradients can."""
+    twice = torch.is_grad_enabled()
     with torch.enable_grad():
-        results = ran(structure, tensors, constants)
+        results = again()
         pairs = [(r, e) for r, e in zip(results, errors, strict=True) if e is not None and r.requires_grad]
         wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
         found = torch.autograd.grad(
-            [r for r, _ in pairs], [*wanted.values()], [e for _, e in pairs], create_graph=again, allow_unused=True
+            [r for r, _ in pairs], [*wanted.values()], [e for _, e in pairs], create_graph=twice, allow_unused=True
         )
     return dict(zip(wanted, found, strict=True))
 
 
-def ran(structure: Structure, tensors: Mapping[str, Tensor], constants: Tensor) -> list[Tensor]:
+def ran(
+    structure: Structure, tensors: Mapping[str, Tensor], constants: Tensor, total: Tensor | None = None
+) -> list[Tensor]:
     """Return the outputs `[T, M]` and the last state `[M]`."""
     x, numbers = tensors["x"], dict(zip(structure.graph.constants(), constants.tolist(), strict=True))
     states = [tensors[f"s{i}"] for i in range(structure.states)]
     fixed = {f"p{i}": tensors[f"p{i}"] for i in range(structure.params)}
     order = structure.graph.reach([*structure.outputs, *structure.ends])
-    rows = []
+    rows: list[list[Tensor]] = []
     for t in range(len(x)):
-        given = fixed | {f"s{i}": state for i, state in enumerate(states)} | {"x": x[t]}
+        current = x[t] if total is None else _fed(total[t], x[t], rows[-1][0] if rows else tensors["last"], tensors)
+        given = fixed | {f"s{i}": state for i, state in enumerate(states)} | {"x": current}
         given |= {f"d{i}": tensors[f"d{i}"][t] for i in range(structure.draws)}
         values = _step(structure.graph, order, given, numbers, dict(structure.spikes), x)
         rows.append([_whole(values[place], x) for place in structure.outputs])
         states = [_whole(values[place], x) for place in structure.ends]
     return [*(torch.stack(column) for column in zip(*rows, strict=True)), *states]
+
+
+def _fed(total: Tensor, x: Tensor, heard: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return a current with the recurrent input, whose value is known and whose derivatives are those of the sum."""
+    weight = tensors["weight"]
+    recurrent = F.linear(heard.reshape(-1, len(weight)), weight, tensors.get("bias"))
+    known: Tensor = Known.apply(total, x, recurrent.reshape(-1))  # type: ignore[no-untyped-call]
+    return known
+
+
+class Known(torch.autograd.Function):
+    """A sum of two tensors that has been computed already."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return total.clone()
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[None, Tensor, Tensor]:
+        return None, error, error
+
+
+class Place(torch.autograd.Function):
+    """A tensor without its values: its place in a graph, in the memory of one number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.new_zeros(()).expand(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> Tensor:
+        return error
+
+
+def place(x: Tensor) -> Tensor:
+    """Return `x` without its values, for gradients with respect to it in a later pass."""
+    with torch.enable_grad():
+        found: Tensor = Place.apply(x)  # type: ignore[no-untyped-call]
+    return found
+
+
+def unchanged(first: Sequence[tuple[Tensor, int]]) -> list[Tensor]:
+    """Return first states by their versions; raise RuntimeError if one was changed in place since."""
+    if any(state._version != version for state, version in first):
+        raise RuntimeError("a first state was changed in place before its second derivative: pass state.v.clone()")
+    return [state for state, _ in first]
 
 
 def _step(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C import _functorch
 
 from sandbox.kernels.launch import ops, store
+from sandbox.kernels.launch.again import differentiated, unchanged
 from sandbox.kernels.launch.buffers import numbers
+from sandbox.kernels.launch.circuit_call import Cable, Call, followed
 from sandbox.kernels.launch.compiled import REALS
 from sandbox.kernels.launch.registered import STRUCTURES
-from sandbox.kernels.trace.structure import Structure
-from sandbox.kernels.write.circuit_parts import Spec, Wiring
-from sandbox.kernels.write.emit import Variant, saved
+from sandbox.kernels.write.circuit_parts import Spec
 from sandbox.kernels.write.emit_circuit import forward
 from sandbox.kernels.write.emit_circuit_backward import backward
 from sandbox.machine.memory import empty
@@ -24,63 +25,6 @@ from sandbox.machine.threads import share_out
 
 ROOM = 2**16  # events of a sample for which there is room at first
 WRITERS = {"forward": forward, "backward": backward}
-
-
-class Cable(NamedTuple):
-    """The synapses of a connection as the loop reads them, apart from their weights."""
-
-    target: int  # number of the state that its spikes add to
-    delay: int | None  # in steps; None for one for each synapse
-    longest: int
-    start: Tensor | None = None  # [n + 1] int64
-    post: Tensor | None = None  # [synapses] int32; None if dense. With several delays, delay n + post
-    places: tuple[range, range] = (range(0), range(0))  # dense: postsynaptic and presynaptic cells
-
-    @property
-    def several(self) -> bool:
-        """Whether each synapse has a delay of its own."""
-        return self.delay is None
-
-
-class Step(NamedTuple):
-    """A part of the step with its numbers: key of the structure, constants, parameters `[B n]` or `()`."""
-
-    key: str
-    constants: Tensor
-    params: list[Tensor]
-
-    @property
-    def structure(self) -> Structure:
-        """What the part computes."""
-        return STRUCTURES[self.key]
-
-    @property
-    def each(self) -> tuple[bool, ...]:
-        """Which parameters have a value for each cell."""
-        return tuple(p.ndim > 0 for p in self.params)
-
-    def kept(self) -> list[str]:
-        """Return the states that the adjoint reads."""
-        return saved(self.structure, Variant(self.each, True))
-
-
-class Call(NamedTuple):
-    """All of a call that is not differentiated."""
-
-    first: Step
-    second: Step | None  # the reset, if it is apart
-    draws: list[Tensor]  # [T, B n]
-    cables: list[Cable]
-    record: tuple[int, ...]
-    cells: int
-    events: list[tuple[Tensor, Tensor]]  # of each sample, once it has run: where each step begins, and the cells
-
-    def spec(self, learned: Sequence[bool] = (), **more: Any) -> Spec:
-        """Return what the source depends on."""
-        learned = learned or [False] * len(self.cables)
-        wires = (Wiring(c.target, c.post is None, c.several, w) for c, w in zip(self.cables, learned, strict=True))
-        second = (None, ()) if self.second is None else (self.second.structure, self.second.each)
-        return Spec(self.first.structure, second[0], (self.first.each, second[1]), tuple(wires), self.record, **more)
 
 
 @lru_cache(maxsize=256)
@@ -155,7 +99,7 @@ class Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, spikes: bool, save: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        x = ops.rows(x)
+        given, x = x, ops.rows(x)
         states, weights = rest[: call.first.structure.states], rest[call.first.structure.states :]
         kept = kept_names(call) if save else []
         saves = [empty(x.shape, x) for _ in kept]
@@ -168,18 +112,24 @@ class Run(torch.autograd.Function):
         give_rings(loop, x)
         simulate(loop, x)
         outputs = [*([dense(call, x)] if spikes else []), *records]
+        if save:
+            live = followed(call, ctx.needs_input_grad[3:], len(x))
+            shown = zip(outputs, live if spikes else live[1:], strict=True)
+            ctx.mark_non_differentiable(*(each for each, alive in shown if not alive))
         ctx.call, ctx.spikes, ctx.count = call, spikes, len(weights)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, *weights, *saves)
+        ctx.save_for_backward(given, *weights, *saves)
+        ctx.first = [(state, state._version) for state in states]  # only `in_torch` reads them
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *errors: Tensor | None) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("second derivatives are not in the kernels: use sandbox.kernels.using('plain')")
         call: Call = ctx.call
-        x, *rest = ctx.saved_tensors
+        given, *rest = ctx.saved_tensors
         weights, saves = rest[: ctx.count], rest[ctx.count :]
+        if torch.is_grad_enabled() or ops.batched(errors) or _functorch.maybe_current_level() is not None:
+            return in_torch(ctx, given, weights, errors)
+        x = ops.rows(given)
         needs = ctx.needs_input_grad[3:]
         count = call.first.structure.states
         learned = list(needs[1 + count :])
@@ -206,6 +156,19 @@ class Run(torch.autograd.Function):
             loop.run(sample, x, call.events[sample][1], call.events[sample][0], 0)
         grads = (g.t() if g is not None and c.post is None else g for g, c in zip(found, call.cables, strict=True))
         return None, None, None, at_current, *ends, *grads
+
+
+def in_torch(ctx: Any, x: Tensor, weights: Sequence[Tensor], errors: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    """Do what `Run.backward` does for errors that a kernel cannot take: torch differentiates the plain loop."""
+    groups = {"s": unchanged(ctx.first), "w": weights}
+
+    def again() -> list[Tensor]:
+        results: list[Tensor] = ctx.call.again(x, groups["s"], weights)
+        return results if ctx.spikes else results[1:]
+
+    found = differentiated(again, {"x": x} | ops.named(groups), errors)
+    of_states, of_weights = ops.listed(groups, found)
+    return None, None, None, found.get("x"), *of_states, *of_weights
 
 
 def kept_names(call: Call) -> list[str]:

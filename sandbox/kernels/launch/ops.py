@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -172,16 +172,21 @@ def _in_torch(
     errors: Sequence[Tensor | None],
 ) -> tuple[Any, ...]:
     """Do what `back` does for errors that a kernel cannot take: torch computes and differentiates the steps again."""
-    from sandbox.kernels.launch.again import gradients
+    from sandbox.kernels.launch.again import gradients, unchanged
 
-    if any(state._version != version for state, version in ctx.first):
-        raise RuntimeError("a first state was changed in place before its second derivative: pass state.v.clone()")
-    states = [state for state, _ in ctx.first]
-    groups = {"s": states, "p": params, "d": draws}
-    tensors = {"x": x} | {f"{kind}{i}": each for kind, group in groups.items() for i, each in enumerate(group)}
-    found = gradients(structure, tensors, constants, errors)
-    lists = ([found.get(f"{kind}{i}") for i in range(len(group))] for kind, group in groups.items())
-    return (found.get("x"), *lists, None, None, None)
+    groups = {"s": unchanged(ctx.first), "p": params, "d": draws}
+    found = gradients(structure, {"x": x} | named(groups), constants, errors)
+    return (found.get("x"), *listed(groups, found), None, None, None)
+
+
+def named(groups: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors of groups by the letter of the group and their number."""
+    return {f"{kind}{i}": each for kind, group in groups.items() for i, each in enumerate(group)}
+
+
+def listed(groups: Mapping[str, Sequence[Tensor]], found: Mapping[str, Tensor | None]) -> list[list[Tensor | None]]:
+    """Return what was found for `named(groups)` in lists, group by group; None for what is missing."""
+    return [[found.get(f"{kind}{i}") for i in range(len(group))] for kind, group in groups.items()]
 
 
 def unfollowed(
@@ -208,10 +213,8 @@ def _followed(key: str, free: tuple[bool, ...], steps: int, fed: bool) -> tuple[
 
 
 def twice(ctx: Any, *grads: Any) -> Any:
-    """Raise RuntimeError: the kernel that `back` calls has no derivative itself."""
-    raise RuntimeError(
-        "second derivatives of recurrent cells are not in the kernels: run this under sandbox.kernels.using('plain')"
-    )
+    """Raise RuntimeError: the kernel of a gradient has no derivative itself, and nothing in the house asks for one."""
+    raise RuntimeError("this gradient cannot be differentiated again: run it under sandbox.kernels.using('plain')")
 
 
 torch.library.register_autograd(RUN, back, setup_context=_remember)

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from sandbox.kernels.launch import ops
+from sandbox.kernels.launch.again import gradients, place, unchanged
 from sandbox.kernels.launch.buffers import backward_buffers, forward_buffers, numbers, per_cell, read, summed
 from sandbox.kernels.launch.compiled import Loaded
 from sandbox.kernels.launch.registered import STRUCTURES
+from sandbox.kernels.trace.structure import Structure
 from sandbox.kernels.write.emit import Variant
 from sandbox.machine.memory import empty
 from sandbox.synapses import product
@@ -127,6 +129,9 @@ def _setup(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(total, last, weight, constants, output[0], *saves, *params, *draws)
     ctx.how, ctx.counts = (key, way, outputs, bias is not None), (len(saves), len(params), len(draws))
+    # not saved: only second derivatives and gradients of several errors read them, and of `x` and the bias no value
+    ctx.first = [(state, state._version) for state in states]
+    ctx.x, ctx.bias = place(x), None if bias is None else place(bias)
 
 
 def _back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
@@ -134,6 +139,8 @@ def _back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
     structure = STRUCTURES[key]
     total, last, weight, constants, spikes, *others = ctx.saved_tensors
     saves, params, draws = others[:n], others[n : n + p], others[n + p :]
+    if torch.is_grad_enabled() or ops.batched(grads):
+        return _in_torch(ctx, structure, (total, last, weight, constants), params, draws, grads)
     _, for_last, for_weight, for_bias, _, of_params, of_draws, *_ = ctx.needs_input_grad
     names = [*(f"p{i}" for i in range(p)), *(f"d{i}" for i in range(d))]
     reached = structure.backward[1]
@@ -167,6 +174,25 @@ def _back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
     )
 
 
+def _in_torch(
+    ctx: Any,
+    structure: Structure,
+    saved: Sequence[Tensor],
+    params: Sequence[Tensor],
+    draws: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+) -> tuple[Any, ...]:
+    """Do what `_back` does for errors that a kernel cannot take: torch computes and differentiates the steps again."""
+    total, last, weight, constants = saved
+    groups = {"s": unchanged(ctx.first), "p": params, "d": draws}
+    tensors = {"x": ctx.x, "last": last, "weight": weight} | ops.named(groups)
+    tensors |= {} if ctx.bias is None else {"bias": ctx.bias}
+    errors = grads[: len(structure.outputs) + structure.states]
+    found = gradients(structure, tensors, constants, errors, total)
+    own = (found.get(name) for name in ("x", "last", "weight", "bias"))
+    return (*own, *ops.listed(groups, found), *[None] * 4)
+
+
 def _one_by_one(info: Any, dims: Any, *inputs: Any) -> tuple[list[Tensor], list[int]]:
     """Run the backward operator under vmap, for one sample after another."""
 
@@ -192,7 +218,7 @@ def of_weight(way: str, at_current: Tensor, last: Tensor, spikes: Tensor, width:
     if len(spikes) == 1:
         return first
     errors, heard_ = at_current[1:].view(-1, width), spikes[:-1].view(-1, width)
-    if way == "dense":
+    if way == "dense" or not product.finite(errors):  # zero times infinity is NaN: skip nothing
         return first + errors.t() @ heard_
     _, found, _ = product.by_events(
         heard_, first, errors, (False, True, False), product.sparse(heard_, width, way == "events"), way == "events"

@@ -123,12 +123,57 @@ def test_a_gradient_with_a_learned_parameter_comes_from_the_plain_loop():
     assert torch.autograd.grad(v.sum(), tau)[0].any()
 
 
-def test_a_second_derivative_says_where_it_is():
-    x = torch.ones(20, 2, dtype=DOUBLE, requires_grad=True)
-    with using("numba"):
-        v = simulate_circuit(Circuit(LIF(), 2), x, 1.0, ("v",)).v
-    with pytest.raises(RuntimeError, match=r"second derivatives are not in the kernels: use .*using\('plain'\)"):
-        torch.autograd.grad((v**2).sum(), x, create_graph=True)
+def small():
+    """A circuit with every kind of connection, its currents, and the dense weights: the only ones that are learned."""
+    circuit, currents = wired(LIF(), n=5)
+    x = currents[:60].clone().requires_grad_()
+    dense = circuit.connections[0].weights.clone().requires_grad_()
+    connections = [dataclasses.replace(circuit.connections[0], weights=dense), *circuit.connections[1:]]
+    return dataclasses.replace(circuit, connections=connections), x, dense
+
+
+def test_second_derivatives_and_those_of_several_errors_are_those_of_the_plain_loop():
+    found = []
+    for mode in ("plain", "numba"):
+        circuit, x, weights = small()
+        with using(mode), differentiating(surrogate=Surrogate("atan")):
+            run = simulate_circuit(circuit, x, 0.5, ("v", "spikes"))
+        loss = (x.detach() * run.spikes).sum() + (run.v / 50).square().sum()
+        slopes = torch.autograd.grad(loss, (x, weights), create_graph=True)
+        twice = torch.autograd.grad(sum(s.square().sum() for s in slopes), (x, weights), retain_graph=True)
+        errors = torch.rand(3, *x.shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+        batched = torch.autograd.grad(run.spikes, (x, weights), errors, is_grads_batched=True, retain_graph=True)
+        each = torch.func.vmap(lambda e, s=run.spikes, x=x: torch.autograd.grad(s, x, e, retain_graph=True))(errors)
+        found.append([*slopes, *twice, *batched, *each])
+    for plain, ours in zip(*found, strict=True):
+        assert plain.any()
+        # a second derivative magnifies roundings once more than a first
+        torch.testing.assert_close(ours, plain, rtol=1e-8, atol=1e-10 * float(plain.abs().max()))
+
+
+def test_what_is_changed_in_place_before_the_backward_pass_is_noticed():
+    for number in (1, 2):
+        given = small()
+        with using("numba"):
+            v = simulate_circuit(given[0], given[1], 0.5, ("v",)).v
+        with torch.no_grad():
+            given[number].mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(v.sum(), given[number])
+
+
+@pytest.mark.parametrize("free", ["current", "weights", "nothing"])
+@pytest.mark.parametrize("delay", [0.0, 2.0, torch.tensor([[0.0, 1.0], [2.0, 0.0]])], ids=["at once", "late", "each"])
+def test_what_requires_a_gradient_is_what_does_in_the_plain_loop(free, delay):
+    x = torch.ones(3, 2, dtype=DOUBLE).requires_grad_(free == "current")
+    weights = torch.ones(2, 2, dtype=DOUBLE).requires_grad_(free == "weights")
+    circuit, found = Circuit(LIF(t_refractory=2.0), 2, [Connection(weights, kind="jump", delay=delay)]), []
+    for mode in ("plain", "numba"):
+        with using(mode):
+            run = simulate_circuit(circuit, x, 1.0, ("v", "wait", "spikes"))
+        found.append([each.requires_grad for each in (run.v, run.wait, run.spikes)])
+    assert found[0] == found[1]
+    assert found[0][:2] == [free != "nothing", False]
 
 
 class Wrapped(torch.nn.Module):

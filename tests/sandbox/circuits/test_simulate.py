@@ -353,6 +353,16 @@ def test_bad_input(change, message):
         simulate_circuit(circuit, **{"currents": torch.zeros(5, 2), "dt": 0.5, **change})
 
 
+def test_a_recording_that_does_not_fit_says_how_much_it_takes(monkeypatch):
+    monkeypatch.setattr("sandbox.simulation.available", lambda: 10**9)
+    currents = torch.zeros(1000).expand(500_000, 1000)
+    message = (
+        r"spikes and v of 1,000 cells for 500,000 steps take 4\.0 GB, and 1\.0 GB are free; record fewer variables"
+    )
+    with pytest.raises(MemoryError, match=message):
+        simulate_circuit(Circuit(LIF(), 1000), currents, 1.0, ("spikes", "v"))
+
+
 def test_izhikevich_keeps_what_its_reset_adds():
     """A jump of the recovery variable, which the reset raises in the same step, in both loops."""
     n = 4

@@ -130,15 +130,6 @@ def test_a_first_state_that_was_changed_in_place_has_a_first_derivative_and_no_s
             torch.autograd.grad(end.v.sum(), x, create_graph=True)
 
 
-def test_a_second_derivative_of_recurrent_cells_says_that_there_is_none(rng):
-    net = build((4,), 3, ("6r",))
-    x = torch.rand(4, 2, 4, generator=rng, requires_grad=True)
-    with using("numba"):
-        (slope,) = torch.autograd.grad(net(x).output.sum(), x, create_graph=True)
-        with pytest.raises(RuntimeError, match="second derivatives of recurrent cells are not in the kernels: .*using"):
-            slope.sum().backward()
-
-
 @pytest.mark.parametrize("neuron", [LIF(t_refractory=2.0), EscapeLIF(t_refractory=2.0)], ids=["lif", "escape"])
 @pytest.mark.parametrize("free", ["current", "state", "nothing"])
 def test_what_requires_a_gradient_is_what_does_in_the_plain_loop(neuron, free, rng):
@@ -173,6 +164,54 @@ def test_gradients_within_gradients_of_torch_func_are_left_to_the_plain_loop(rng
         torch.testing.assert_close(torch.func.grad(of)(x.expand(6, 2).repeat(1, 4000)[:, :2]), want)
     with using("numba"), pytest.raises(RuntimeError, match="gradients of gradients of torch.func"):
         torch.func.grad(of)(x)
+
+
+def of_a_gradient(y):
+    return torch.func.grad(lambda z: scan(LIF(), z)[1].v.square().sum())(y)
+
+
+def of_each_sample(y):
+    return torch.func.vmap(lambda z: scan(LIF(), z)[1].v.square(), in_dims=1)(y)
+
+
+@pytest.mark.parametrize("inner", [of_a_gradient, of_each_sample])
+@pytest.mark.parametrize("cells", [2, 8000])
+def test_a_gradient_from_outside_of_a_transform_is_left_to_the_plain_loop(inner, cells, rng):
+    """However many cells there are."""
+    x = (3 * torch.rand(6, cells, generator=rng, dtype=DOUBLE)).requires_grad_()
+    found = []
+    for mode in ("plain", "auto"):
+        with using(mode):
+            (slope,) = torch.autograd.grad(inner(x).square().sum(), x, create_graph=True)
+            found += [slope, *torch.autograd.grad(slope.square().sum(), x)]
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[3])
+    with using("numba"), pytest.raises(RuntimeError, match="a gradient is wanted from outside of a transform"):
+        inner(x)
+    with using("numba"), torch.no_grad():
+        of_each_sample(x)
+
+
+def test_what_is_changed_in_place_before_the_backward_pass_is_noticed_or_does_not_count(rng):
+    """Currents are read again; of a time constant the decay was computed before."""
+    x = torch.rand(6, 2, generator=rng).requires_grad_()
+    tau = torch.tensor(7.0, requires_grad=True)
+    with using("numba"):
+        v = scan(LIF(tau_mem=tau), x)[1].v.sum()
+    want = torch.autograd.grad(v, tau, retain_graph=True)
+    with torch.no_grad():
+        tau.mul_(2)
+    assert torch.equal(*torch.autograd.grad(v, tau, retain_graph=True), *want)
+    with torch.no_grad():
+        x.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(v, tau)
+
+
+def test_a_current_that_is_constant_in_time_has_a_gradient_for_each_step(rng):
+    """Also where rows of a gradient are asked for, and not only their sum."""
+    x = torch.rand(3, generator=rng, dtype=DOUBLE).expand(6, 3).detach().requires_grad_()
+    both(lambda: torch.autograd.grad(scan(LIF(), x)[1].v.sum(), x))
 
 
 def test_a_forked_child_waits_for_no_thread_of_its_parent():

@@ -288,12 +288,3 @@ def test_errors_in_a_batch():
 
         together, alone = torch.func.vmap(of)(errors), [of(error) for error in errors]
     torch.testing.assert_close(together, torch.stack(alone), rtol=1e-12, atol=1e-12)
-
-
-def test_second_derivatives_say_what_to_do():
-    cells, x = population(LIF()), driven(LIF(), (3, 5), steps=20)
-    with using("numba"):
-        output = cells(x)[0]
-        (first,) = torch.autograd.grad(output.sum(), cells.recurrent.weight, create_graph=True)
-        with pytest.raises(RuntimeError, match="using\\('plain'\\)"):
-            first.square().sum().backward()

@@ -223,3 +223,23 @@ def test_outer_products_on_the_pattern_are_those_of_the_masked_matrix(name):
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("where", ["input", "weight", "error"])
+def test_infinity_spreads_as_in_the_matrix_whatever_the_density(where, monkeypatch):
+    """Zero times infinity is not a number, also for pairs that are not connected."""
+    synapse, x, found = layer(), spikes(4, 9).requires_grad_(), []
+    error = torch.ones(4, 6, dtype=DOUBLE)
+    with torch.no_grad():
+        {"input": x[0], "weight": synapse.weight, "error": error[1]}[where][2] = torch.inf
+    wanted = [x, *synapse.parameters()]
+    for skips in (0, 1e9):
+        monkeypatch.setattr(sparse, "SCATTERED", skips)
+        y = synapse(x)
+        found.append([y, *torch.autograd.grad(y, wanted, error)])
+    dense = F.linear(x, synapse.dense(), synapse.bias)
+    want = [dense, *torch.autograd.grad(dense, wanted, error)]
+    assert any(each.isnan().any() for each in want)
+    for each in found:
+        for a, b in zip(each, want, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-13, equal_nan=True)  # the same terms in another order
