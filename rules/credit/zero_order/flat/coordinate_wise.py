@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from rules.contract import Batch, Continues, Cost, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.asking import Asking
-from rules.credit.zero_order.flat.copies import Copies, Widest, divided
+from rules.credit.zero_order.flat.chunks import divided
+from rules.credit.zero_order.flat.copies import Copies, Widest
 from rules.credit.zero_order.flat.moving import require_number, require_visible
+from rules.credit.zero_order.flat.one_unit import OneUnit
 from rules.credit.zero_order.sharing import generator, seeds, shared
 from rules.errors import unknown
 from rules.fields import at_least, check_fields
@@ -106,11 +108,20 @@ class CoordinateWise(CreditRule):
         number = sum(p.numel() for p in asking.parameters.values())
         kept = number - whole(self.sparsity * number)
         chosen = self.chosen(number, kept, rng)
+        before = asking.spent
         with torch.no_grad(), Widest(model) as widest:
             clean = asking.run()
             centre = float(objective(clean, asking.views))
-        copies = Copies(asking, self.step_for, None if self.diff == "central" else centre, self.together)
-        chunks = list(divided(chosen, asking.parameters, lambda p: self.fitting(p, widest.numbers)))
+
+        def size(p: Tensor) -> int:
+            return self.fitting(p, widest.numbers)
+
+        one = OneUnit.of(asking, clean, centre, less(asking.spent, before)) if self.together else None
+        base = None if self.diff == "central" else centre
+        copies = Copies(asking, self.step_for, base, self.together, size, one)
+        chunks = list(divided(chosen, asking.parameters, size))
+        if one is not None:
+            chunks = list(one.divided(chunks, self.memory))
         width = max(len(chunk.places) for chunk in chunks)
         found = shared(len(chunks), width, lambda mine: padded(copies.slopes([chunks[c] for c in mine]), width), "step")
         scale = number / kept if self.subset == "redrawn" else 1.0
@@ -118,6 +129,8 @@ class CoordinateWise(CreditRule):
         for chunk, slopes in zip(chunks, found, strict=True):
             at = torch.unravel_index(chunk.places, grads[chunk.name].shape)
             grads[chunk.name][at] = (scale * slopes[: len(chunk.places)]).to(grads[chunk.name])
+        if one is not None:
+            one.settle()
         cost = asking.cost() + Cost(weight_operations=kept, multiplications=kept)
         return Credit(grads, state, centre, cost, clean.carry, {"probes": float(kept)})
 
@@ -137,6 +150,11 @@ class CoordinateWise(CreditRule):
             )
         bound = min(self.memory, WORKING_SET) if p.device.type == "cpu" else self.memory
         return max(1, int(bound // one))
+
+
+def less(cost: Cost, before: Cost) -> Cost:
+    """Return what a cost has more than another."""
+    return Cost(**{name: count - getattr(before, name) for name, count in vars(cost).items()})
 
 
 def padded(rows: Tensor, width: int) -> Tensor:
