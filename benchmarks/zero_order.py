@@ -147,6 +147,7 @@ SIZES = {  # inputs, hidden, outputs, steps, batch
 MNIST, YINYANG, DIGITS = SIZES
 STEPS = [  # rule, size, target
     ("node_perturbation", MNIST, "<= 6"),
+    ("node_perturbation, noise=float32", MNIST, "<= 6"),
     ("hzo", MNIST, ""),
     ("layerwise_zo", MNIST, ""),
     ("sequential_local", MNIST, ""),
@@ -156,6 +157,7 @@ STEPS = [  # rule, size, target
     ("evolution_strategy, rank=1", MNIST, ""),
     ("forward_gradient", MNIST, "<= 25"),
     ("node_perturbation", YINYANG, "<= 8"),
+    ("node_perturbation, noise=float32", YINYANG, "<= 8"),
     ("hzo", YINYANG, ""),
     ("layerwise_zo", YINYANG, ""),
     ("sequential_local", YINYANG, ""),
@@ -175,8 +177,9 @@ def crediting(size: tuple[int, ...], name: str) -> tuple[Callable[[], object], C
     x = 4 * torch.rand(steps, samples, inputs, generator=rng)
     batch = Batch(x, torch.randint(outputs, (samples,), generator=rng))
     model = build((inputs,), outputs, (hidden,), LIF(tau_mem=10.0), LeakyIntegrator(tau_mem=10.0))
-    known, _, rank = name.partition(", rank=")
-    rule = rules.make(known, **({"rank": int(rank)} if rank else {}))
+    known, *options = name.split(", ")
+    given = dict(option.split("=") for option in options)
+    rule = rules.make(known, **{key: int(value) if value.isdigit() else value for key, value in given.items()})
     state = rule.credit.init(model, rng)
     state = rule.credit.assign(model, rule.objective, batch, state, rng).state
 

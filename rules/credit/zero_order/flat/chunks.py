@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -19,6 +18,7 @@ class Chunk(NamedTuple):
 def divided(chosen: Tensor, parameters: Mapping[str, Tensor], size: Callable[[Tensor], int]) -> Iterator[Chunk]:
     """Divide chosen weights, numbered across all parameters, into chunks of at most `size(parameter)`.
 
+    >>> import torch
     >>> [c.places.tolist() for c in divided(torch.tensor([0, 2, 3, 5]), {"a": torch.ones(4), "b": torch.ones(2)},
     ...                                     lambda p: 2)]
     [[0, 2], [3], [1]]

@@ -2,8 +2,8 @@
 
 Behind the weight `W[i, j]` of a layer only unit i gets another input, `z_i + d x_j`. Where units do not meet before the
 next weight V, one pass over all units finds what each of them puts out, for as many weights as there are units: with
-the change `a'_i - a_i`, the next layer gets `V a + (a'_i - a_i) V[:, i]`. What follows is run for those samples alone in
-which unit i has put out something else; all others keep their loss.
+the change `a'_i - a_i`, the next layer gives `V a + (a'_i - a_i) V[:, i]`. What follows is run for those samples alone
+in which unit i has put out something else; all others keep their loss.
 
 Losses are those of whole passes, up to rounding. A chain of layers is asked for, whose samples and units do not meet:
 the unperturbed batch is part of every pass, and must give what it gave. Where a model is something else, or cannot be
@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Cost, MissingNeed, Run
-from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.alone import AXES
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.chunks import Chunk
@@ -33,6 +32,11 @@ from rules.credit.zero_order.products import only_weighs, owner, unhooked
 from rules.credit.zero_order.sharing import generator
 from rules.metering import compiled
 from rules.spikes.surrogate import Differentiation, differentiating
+
+TOGETHER = (
+    2**25
+)  # bytes of copies at a time on a CPU: passes take a while to begin, so that a few large ones are faster
+ROUNDING = 64  # units of rounding between sums in another order, in the norm: rather whole passes than a wrong number
 
 
 class Meeting(Exception):
@@ -82,11 +86,11 @@ class OneUnit:
         yield from (chunk for chunk in chunks if chunk.name not in self.ways)
         for name, way in self.ways.items():
             z = self.made.timed(way.weigh + 1)
-            one = 8 * z.numel() * z.element_size()  # of both signs: currents, outputs, and what they differ by
-            bound = min(memory, WORKING_SET) if z.device.type == "cpu" else memory
+            one = 5 * z.numel() * z.element_size()  # of both signs: currents, outputs, and where they differ
+            bound = min(memory, TOGETHER) if z.device.type == "cpu" else memory
             places = torch.cat([torch.empty(0, dtype=torch.int64), *(c.places for c in chunks if c.name == name)])
             columns = self.columns(way, places)
-            for some in columns.unique().split(max(1, int(bound // one))):
+            for some in columns.unique().split(max(1, int(bound // one))) if len(places) else ():
                 yield Chunk(name, places[torch.isin(columns, some)])
 
     def columns(self, way: Way, places: Tensor) -> Tensor:
@@ -134,7 +138,7 @@ class OneUnit:
         return torch.addcmul(z[:, None], value[..., None], moved[:, None])
 
     def ending(self, way: Way, shown: Tensor, before: Tensor, sample: Tensor, unit: Tensor) -> Tensor:
-        """Return the output `[T, M, classes]` of samples in which a unit puts out `shown [T, M]` instead of `before`."""
+        """Return the output `[T, M, classes]` of samples in which a unit puts out `shown [T, M]`, not `before`."""
         made, last = self.made, len(self.made.chain.steps)
         if way.onward == last:
             output = before[:, sample]
@@ -163,7 +167,7 @@ class OneUnit:
         shapes = self.made.shapes[way.onward + 1 :] or self.made.shapes[way.onward :]
         widest = max(math.prod(shape[self.made.axis + 1 :]) for shape in shapes)
         signal = self.made.timed(way.onward)
-        return max(1, WORKING_SET // (4 * len(signal) * widest * signal.element_size()))
+        return max(1, TOGETHER // (4 * len(signal) * widest * signal.element_size()))
 
     def asked(self, passes: int) -> None:
         """Count whole passes, of which the layer evaluations are counted where they are made."""
@@ -183,7 +187,7 @@ def passing(asking: Asking) -> AbstractContextManager[Differentiation]:
 def near(one: Tensor, other: Tensor) -> bool:
     """Return whether outputs are equal but for the rounding of sums in another order."""
     fits = one.shape == other.shape
-    return fits and bool((one - other).norm() <= torch.finfo(other.dtype).eps ** 0.5 * other.norm())
+    return fits and bool((one - other).norm() <= ROUNDING * torch.finfo(other.dtype).eps * other.norm())
 
 
 def losses_of(asking: Asking, clean: Run, loss: float) -> Tensor | None:
