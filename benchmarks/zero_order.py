@@ -207,7 +207,9 @@ def step_rows(rounds: int = 15) -> list[tuple[str, ...]]:
 STEP_WORDS = """\
 The credit of one batch, beside a forward pass of the same network without gradient: a layer of LIF cells and a leaky
 read-out, float32, one thread, rules with their default options. Calls alternate; times are medians of CPU time, ratios
-are medians over neighbouring calls. Layer evaluations are those that define the rule, and those that were computed.
+are medians over neighbouring calls. Freed memory is kept, as in `sandbox compare`. Layer evaluations are those that
+define the rule, and those that were computed. Noise of `node_perturbation` is drawn in float64 by default, which takes
+more than half of a step of the first network; `noise="float32"` draws other numbers.
 """
 
 
@@ -227,8 +229,8 @@ run; L (L - 1) / 2 and L - 1 approach their slopes from above.
 
 
 def main() -> None:
+    subprocess.run([sys.executable, str(HERE / "zero_order.py"), "steps"], check=True)
     torch.set_num_threads(1)
-    put_steps()
     rows = [*time_rows("kept"), *time_rows("returned"), *memory_rows(), *slope_rows()]
     body = table(("what", "first", "ours or second", "ratio or slope", "target"), rows)
     put("Zero-order probes", f"{WORDS}\n{body}\n\n{machine('torch', 'learning-rule-sandbox')}")
@@ -241,6 +243,7 @@ if __name__ == "__main__":
         print(json.dumps(times()))
     elif sys.argv[1:] == ["steps"]:
         torch.set_num_threads(1)
+        keep_freed_memory()
         put_steps()
     else:
         main()
