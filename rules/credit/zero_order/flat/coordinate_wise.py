@@ -31,9 +31,9 @@ class CoordinateWise(CreditRule):
 
     for `k = d - floor(sparsity d)` of the d weights, drawn uniformly from all parameters. Takes 2 k + 1 forward passes,
     or k + 1, each counted as a whole pass, and returns loss and carry of the unperturbed one. Models, objectives and
-    processes are as in `SPSA`. In a chain of layers only the unit that a weight changes is run, and what follows it where
-    it puts out something else (`rules.credit.zero_order.flat.one_unit`), with the same gradient up to rounding and no
-    count of its cost changed but `layer_evaluations_done`.
+    processes are as in `SPSA`. In a chain of layers only the unit that a weight changes is run, and what follows it
+    where it puts out something else (`rules.credit.zero_order.flat.one_unit`): the same gradient up to rounding, and
+    of the counts of its cost only `layer_evaluations_done` is another.
 
     Claims `exact` for central differences of all weights with a step of at most 1e-4 (the default, in float64),
     `unbiased` for the same with a redrawn subset, otherwise `descent`.
@@ -46,8 +46,8 @@ class CoordinateWise(CreditRule):
             "fixed", drawn once and not scaled: those weights learn by their exact slopes, the others stay unchanged.
         seed: of the fixed subset.
         together: run as many perturbed copies at once as fit into `memory`, by `torch.func.vmap`; False runs one after
-            the other, for models that vmap cannot run, with the same result up to rounding. Models with noise in reading always run
-            one by one.
+            the other, for models that vmap cannot run, with the same result up to rounding. Models with
+            noise in reading always run one by one.
         memory: bytes for the perturbed copies.
 
     Raises:
