@@ -147,6 +147,7 @@ SIZES = {  # inputs, hidden, outputs, steps, batch
 MNIST, YINYANG, DIGITS = SIZES
 STEPS = [  # rule, size, target
     ("node_perturbation", MNIST, "<= 6"),
+    ("node_perturbation, noise=float32", MNIST, "<= 6"),
     ("hzo", MNIST, ""),
     ("layerwise_zo", MNIST, ""),
     ("sequential_local", MNIST, ""),
@@ -156,6 +157,7 @@ STEPS = [  # rule, size, target
     ("evolution_strategy, rank=1", MNIST, ""),
     ("forward_gradient", MNIST, "<= 25"),
     ("node_perturbation", YINYANG, "<= 8"),
+    ("node_perturbation, noise=float32", YINYANG, "<= 8"),
     ("hzo", YINYANG, ""),
     ("layerwise_zo", YINYANG, ""),
     ("sequential_local", YINYANG, ""),
@@ -175,8 +177,9 @@ def crediting(size: tuple[int, ...], name: str) -> tuple[Callable[[], object], C
     x = 4 * torch.rand(steps, samples, inputs, generator=rng)
     batch = Batch(x, torch.randint(outputs, (samples,), generator=rng))
     model = build((inputs,), outputs, (hidden,), LIF(tau_mem=10.0), LeakyIntegrator(tau_mem=10.0))
-    known, _, rank = name.partition(", rank=")
-    rule = rules.make(known, **({"rank": int(rank)} if rank else {}))
+    known, *options = name.split(", ")
+    given = dict(option.split("=") for option in options)
+    rule = rules.make(known, **{key: int(value) if value.isdigit() else value for key, value in given.items()})
     state = rule.credit.init(model, rng)
     state = rule.credit.assign(model, rule.objective, batch, state, rng).state
 
@@ -204,7 +207,9 @@ def step_rows(rounds: int = 15) -> list[tuple[str, ...]]:
 STEP_WORDS = """\
 The credit of one batch, beside a forward pass of the same network without gradient: a layer of LIF cells and a leaky
 read-out, float32, one thread, rules with their default options. Calls alternate; times are medians of CPU time, ratios
-are medians over neighbouring calls. Layer evaluations are those that define the rule, and those that were computed.
+are medians over neighbouring calls. Freed memory is kept, as in `sandbox compare`. Layer evaluations are those that
+define the rule, and those that were computed. Noise of `node_perturbation` is drawn in float64 by default, which takes
+more than half of a step of the first network; `noise="float32"` draws other numbers.
 """
 
 
@@ -224,8 +229,8 @@ run; L (L - 1) / 2 and L - 1 approach their slopes from above.
 
 
 def main() -> None:
+    subprocess.run([sys.executable, str(HERE / "zero_order.py"), "steps"], check=True)
     torch.set_num_threads(1)
-    put_steps()
     rows = [*time_rows("kept"), *time_rows("returned"), *memory_rows(), *slope_rows()]
     body = table(("what", "first", "ours or second", "ratio or slope", "target"), rows)
     put("Zero-order probes", f"{WORDS}\n{body}\n\n{machine('torch', 'learning-rule-sandbox')}")
@@ -238,6 +243,7 @@ if __name__ == "__main__":
         print(json.dumps(times()))
     elif sys.argv[1:] == ["steps"]:
         torch.set_num_threads(1)
+        keep_freed_memory()
         put_steps()
     else:
         main()

@@ -13,9 +13,9 @@ def signs_like(value: Tensor, rng: torch.Generator) -> Tensor:
     return (draws.integers(0, 2, value.shape, rng, value) * 2 - 1).to(value.dtype)
 
 
-def normal_like(value: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw standard normal numbers in the shape of `value`; in float64 first, so that all dtypes get equal numbers."""
-    return draws.normal(value.shape, rng, value.new_empty(0, dtype=torch.float64)).to(value.dtype)
+def normal_like(value: Tensor, rng: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Draw standard normal numbers in the shape of `value`; in `dtype` first, so that all others get equal numbers."""
+    return draws.normal(value.shape, rng, value.new_empty(0, dtype=dtype)).to(value.dtype)
 
 
 WORKING_SET = 2**22  # bytes of probes at a time on a CPU: larger batches do not fit its caches and cause page faults

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from rules.contract import Batch, Continues, Cost, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.asking import Asking
-from rules.credit.zero_order.flat.copies import Copies, Widest, divided
+from rules.credit.zero_order.flat.chunks import divided
+from rules.credit.zero_order.flat.copies import Copies, Widest
 from rules.credit.zero_order.flat.moving import require_number, require_visible
+from rules.credit.zero_order.flat.one_unit import OneUnit
 from rules.credit.zero_order.sharing import generator, seeds, shared
 from rules.errors import unknown
 from rules.fields import at_least, check_fields
@@ -29,7 +31,9 @@ class CoordinateWise(CreditRule):
 
     for `k = d - floor(sparsity d)` of the d weights, drawn uniformly from all parameters. Takes 2 k + 1 forward passes,
     or k + 1, each counted as a whole pass, and returns loss and carry of the unperturbed one. Models, objectives and
-    processes are as in `SPSA`.
+    processes are as in `SPSA`. In a chain of layers only the unit that a weight changes is run, and what follows it
+    where it puts out something else (`rules.credit.zero_order.flat.one_unit`): the same gradient up to rounding, and
+    of the counts of its cost only `layer_evaluations_done` is another.
 
     Claims `exact` for central differences of all weights with a step of at most 1e-4 (the default, in float64),
     `unbiased` for the same with a redrawn subset, otherwise `descent`.
@@ -42,8 +46,8 @@ class CoordinateWise(CreditRule):
             "fixed", drawn once and not scaled: those weights learn by their exact slopes, the others stay unchanged.
         seed: of the fixed subset.
         together: run as many perturbed copies at once as fit into `memory`, by `torch.func.vmap`; False runs one after
-            the other, for models that vmap cannot run, with the same result. Models with noise in reading always run
-            one by one.
+            the other, for models that vmap cannot run, with the same result up to rounding. Models with
+            noise in reading always run one by one.
         memory: bytes for the perturbed copies.
 
     Raises:
@@ -106,11 +110,20 @@ class CoordinateWise(CreditRule):
         number = sum(p.numel() for p in asking.parameters.values())
         kept = number - whole(self.sparsity * number)
         chosen = self.chosen(number, kept, rng)
+        before = asking.spent
         with torch.no_grad(), Widest(model) as widest:
             clean = asking.run()
             centre = float(objective(clean, asking.views))
-        copies = Copies(asking, self.step_for, None if self.diff == "central" else centre, self.together)
-        chunks = list(divided(chosen, asking.parameters, lambda p: self.fitting(p, widest.numbers)))
+
+        def size(p: Tensor) -> int:
+            return self.fitting(p, widest.numbers)
+
+        one = OneUnit.of(asking, clean, centre, less(asking.spent, before)) if self.together else None
+        base = None if self.diff == "central" else centre
+        copies = Copies(asking, self.step_for, base, self.together, size, one)
+        chunks = list(divided(chosen, asking.parameters, size))
+        if one is not None:
+            chunks = list(one.divided(chunks, self.memory))
         width = max(len(chunk.places) for chunk in chunks)
         found = shared(len(chunks), width, lambda mine: padded(copies.slopes([chunks[c] for c in mine]), width), "step")
         scale = number / kept if self.subset == "redrawn" else 1.0
@@ -118,6 +131,8 @@ class CoordinateWise(CreditRule):
         for chunk, slopes in zip(chunks, found, strict=True):
             at = torch.unravel_index(chunk.places, grads[chunk.name].shape)
             grads[chunk.name][at] = (scale * slopes[: len(chunk.places)]).to(grads[chunk.name])
+        if one is not None:
+            one.settle()
         cost = asking.cost() + Cost(weight_operations=kept, multiplications=kept)
         return Credit(grads, state, centre, cost, clean.carry, {"probes": float(kept)})
 
@@ -137,6 +152,11 @@ class CoordinateWise(CreditRule):
             )
         bound = min(self.memory, WORKING_SET) if p.device.type == "cpu" else self.memory
         return max(1, int(bound // one))
+
+
+def less(cost: Cost, before: Cost) -> Cost:
+    """Return what a cost has more than another."""
+    return Cost(**{name: count - getattr(before, name) for name, count in vars(cost).items()})
 
 
 def padded(rows: Tensor, width: int) -> Tensor:

@@ -2,50 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rules.credit.zero_order.flat.asking import Asking, Joined
+from rules.credit.zero_order.flat.chunks import Chunk
+from rules.credit.zero_order.flat.one_unit import Meeting, OneUnit
 from rules.credit.zero_order.sharing import generator
 from rules.forward import map_tensors, run_model
 from rules.spikes.surrogate import differentiating
-
-
-class Chunk(NamedTuple):
-    """Weights of one parameter that are perturbed in one call."""
-
-    name: str
-    places: Tensor  # indices in the flattened parameter
-
-
-def divided(chosen: Tensor, parameters: Mapping[str, Tensor], size: Callable[[Tensor], int]) -> Iterator[Chunk]:
-    """Divide chosen weights, numbered across all parameters, into chunks of at most `size(parameter)`.
-
-    >>> [c.places.tolist() for c in divided(torch.tensor([0, 2, 3, 5]), {"a": torch.ones(4), "b": torch.ones(2)},
-    ...                                     lambda p: 2)]
-    [[0, 2], [3], [1]]
-    """
-    first = 0
-    for name, p in parameters.items():
-        here = chosen[(chosen >= first) & (chosen < first + p.numel())] - first
-        for start in range(0, len(here), size(p)):
-            yield Chunk(name, here[start : start + size(p)])
-        first += p.numel()
 
 
 class Copies:
     """Slopes of the loss along single weights, by central differences, or forward ones from a known loss `centre`."""
 
     def __init__(
-        self, asking: Asking, step_for: Callable[[torch.dtype], float], centre: float | None, together: bool
+        self,
+        asking: Asking,
+        step_for: Callable[[torch.dtype], float],
+        centre: float | None,
+        together: bool,
+        size: Callable[[Tensor], int],
+        one: OneUnit | None = None,
     ) -> None:
-        self.asking, self.step_for, self.centre = asking, step_for, centre
+        self.asking, self.step_for, self.centre, self.size, self.one = asking, step_for, centre, size, one
         self.losses = self.at_once if together and asking.read is None else self.in_turn
         self.joined = Joined(asking.model, asking.objective.module())
 
@@ -60,9 +46,21 @@ class Copies:
         here = p.detach().flatten()[chunk.places.to(p.device)]
         step = self.step_for(p.dtype)
         ahead, behind = here + step, here - step if self.centre is None else here
-        found = self.losses(chunk, ahead).double().cpu()
-        base = self.losses(chunk, behind).double().cpu() if self.centre is None else self.centre
-        return (found - base) / (ahead.double() - behind.double()).cpu()
+        ends = [ahead, behind] if self.centre is None else [ahead]
+        span = (ahead.double() - behind.double()).cpu()
+        if self.one is not None and chunk.name in self.one.ways:
+            try:
+                changes = self.one.changes(chunk, torch.stack([end - here for end in ends])).cpu()
+                return (changes[0] - (changes[1] if self.centre is None else 0)) / span
+            except Meeting:  # copies have changed each other: whole passes, from here on
+                self.one.ways.clear()
+        found = [torch.cat(list(map(self.losses, *self.pieces(chunk, end)))).double().cpu() for end in ends]
+        return (found[0] - (found[1] if self.centre is None else self.centre)) / span
+
+    def pieces(self, chunk: Chunk, values: Tensor) -> tuple[list[Chunk], list[Tensor]]:
+        """Return the parts of a chunk, and of its values, of which copies fit into memory."""
+        size = self.size(self.asking.parameters[chunk.name])
+        return [chunk._replace(places=some) for some in chunk.places.split(size)], list(values.split(size))
 
     def at_once(self, chunk: Chunk, values: Tensor) -> Tensor:
         """Return the losses with each value in its place, all copies stacked.

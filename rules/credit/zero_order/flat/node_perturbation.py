@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,13 @@ from rules.credit.zero_order.flat.shaken import Shake, Shaken
 from rules.credit.zero_order.outer import require_outer_products
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.credit.zero_order.unmoved import warn_of_unmoved
+from rules.errors import unknown
 from rules.fields import check_fields
 from rules.optional import plain
 from rules.processes import processes, rank
 from rules.synapses import synaptic_parameters
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class NodePerturbation(CreditRule):
         draws: n.
         sigma: standard deviation of the noise, in units of z.
         antithetic: use pairs of xi and -xi.
+        noise: the precision in which xi is drawn, "float64" or "float32". The first gives models of every dtype equal
+            numbers; the second gives others, in about a sixth of the time, which in float32 is most of a step.
 
     Raises:
         ValueError: for an objective that is not a mean over samples (a contrast between them, a bound on their mean
@@ -65,6 +70,7 @@ class NodePerturbation(CreditRule):
     draws: int = 8
     sigma: float = 1e-2
     antithetic: bool = True
+    noise: Literal["float64", "float32"] = "float64"
 
     needs: ClassVar[frozenset[str]] = frozenset()
     relies_on: ClassVar[frozenset[str]] = frozenset({"stateless", "input", "deterministic", "independent"})
@@ -75,6 +81,8 @@ class NodePerturbation(CreditRule):
         check_fields(self)
         require_draws("draws", self.draws)
         require_number("sigma", self.sigma)
+        if self.noise not in DTYPES:
+            raise unknown("noise", self.noise, DTYPES)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the weights and biases of every nn.Linear and convolution."""
@@ -92,7 +100,7 @@ class NodePerturbation(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the gradient for every weight, from losses and the inputs of each layer."""
         asking = Asking(self, plain(model), objective, batch, rng)  # hooks do not fire in compiled graphs
-        nodes = Nodes(asking, self.parameters(model), self.sigma)
+        nodes = Nodes(asking, self.parameters(model), self.sigma, DTYPES[self.noise])
         numbers = seeds(self.draws, rng)
         clean, samples = nodes.clean, nodes.samples
         own = own_gradients(asking, clean)

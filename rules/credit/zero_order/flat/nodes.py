@@ -22,8 +22,8 @@ HELD = 2**26  # bytes of noise that are kept between its uses; further draws are
 class Nodes:
     """The uses of weights in an unperturbed pass, each `[T, B, features]`, and the noise that is added to them."""
 
-    def __init__(self, asking: Asking, learned: dict[str, nn.Parameter], sigma: float) -> None:
-        self.asking, self.sigma = asking, sigma
+    def __init__(self, asking: Asking, learned: dict[str, nn.Parameter], sigma: float, dtype: torch.dtype) -> None:
+        self.asking, self.sigma, self.dtype = asking, sigma, dtype
         self.names = {id(p): name for name, p in learned.items()}
         self.calls: dict[int, Call] = {}
         self.held: dict[int, dict[int, Tensor]] = {}  # noise of some seeds, of each use
@@ -67,7 +67,7 @@ class Nodes:
         if seed in self.held:
             return self.held[seed]
         rng = generator(seed)
-        drawn = {number: normal_like(call.z, rng).mul_(self.sigma) for number, call in self.calls.items()}
+        drawn = {number: normal_like(call.z, rng, self.dtype).mul_(self.sigma) for number, call in self.calls.items()}
         if (len(self.held) + 1) * self.bytes <= HELD:
             self.held[seed] = drawn
         return drawn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -376,3 +378,30 @@ def test_hooks_that_count_change_nothing():
         assert unhooked(module)
     module.register_forward_hook(lambda *given: None)
     assert not unhooked(module)
+
+
+def test_noise_may_be_drawn_in_single_precision():
+    model, x = drawn(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))), inputs(6, 3)
+    single = NodePerturbation(draws=2, sigma=0.1, noise="float32")
+    found = [assign(rule, model, x).grads for rule in (single, single, replace(single, noise="float64"))]
+    for name, g in found[0].items():
+        assert torch.equal(g, found[1][name])
+        assert not torch.allclose(g, found[2][name])
+    rng = dice()
+    seeds(2, rng)
+    total = 0.0
+    for seed in seeds(2, rng):  # the estimate of the last layer's bias, whose noise is drawn behind that of the first
+        draw = dice(seed)
+        one, two = (0.1 * torch.randn(6, size, generator=draw).double() for size in (4, 2))
+        ends = [(model[2](torch.tanh(model[0](x) + s * one)) + s * two - 0.3).square() for s in (1, -1)]
+        change = (ends[0] - ends[1]).detach().sum(1) / 2
+        total = total + (change[:, None] * two).mean(0) / (2 * 0.01)
+    ratio = found[0]["2.bias"] / total
+    assert torch.allclose(
+        ratio, ratio[:1].expand(2), rtol=1e-6
+    )  # the toy loss has a factor of its own; sigma is float32
+
+
+def test_the_precision_of_noise_is_named():
+    with pytest.raises(ValueError, match="float16.*float64.*float32"):
+        NodePerturbation(noise="float16")
