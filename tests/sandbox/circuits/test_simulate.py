@@ -319,13 +319,6 @@ def test_a_single_name_is_recorded():
     )
 
 
-def test_a_recording_that_does_not_fit_says_how_much_it_takes(monkeypatch):
-    monkeypatch.setattr("sandbox.simulation.available", lambda: 2 * 10**9)
-    many = torch.ones(1).expand(10_000, 100_000)
-    with pytest.raises(MemoryError, match=r"v of 100,000 cells for 10,000 steps take 4\.0 GB, and 2\.0 GB are free"):
-        simulate_circuit(Circuit(LIF(), 100_000), many, record=("v",))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -357,10 +350,12 @@ def test_a_recording_that_does_not_fit_says_how_much_it_takes(monkeypatch):
     monkeypatch.setattr("sandbox.simulation.available", lambda: 10**9)
     currents = torch.zeros(1000).expand(500_000, 1000)
     message = (
-        r"spikes and v of 1,000 cells for 500,000 steps take 4\.0 GB, and 1\.0 GB are free; record fewer variables"
+        r"spikes and v of 1,000 cells for 500,000 steps take 4\.0 GB, and 1\.0 GB are free; .*record=\('events', 'v'\)"
     )
     with pytest.raises(MemoryError, match=message):
         simulate_circuit(Circuit(LIF(), 1000), currents, 1.0, ("spikes", "v"))
+    with pytest.raises(MemoryError, match=r"v of 1,000 cells .* 2\.0 GB, .* record fewer variables, steps or cells"):
+        simulate_circuit(Circuit(LIF(), 1000), currents, 1.0, "v")
 
 
 def test_izhikevich_keeps_what_its_reset_adds():
