@@ -46,7 +46,7 @@ def test_the_monitor_reads_the_gain(gain, probes):
     assert len(said) == (0 if gain == 1 else 3)
     if gain != 1:
         side = "below" if gain < 1 else "above"
-        assert f"gain 2..4 is {side} [0.8, 1.25] for each layer" in str(said[0].message)
+        assert f", {side} [0.8, 1.25]: in a network of many layers" in str(said[0].message)
 
 
 def test_the_gain_of_convolutions_and_of_narrow_layers():
