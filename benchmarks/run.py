@@ -1,7 +1,7 @@
 """The benchmarks of `make bench`, one after another, in ten minutes; each writes its section of README.md.
 
-python benchmarks/run.py                        # all of PLAN
-python benchmarks/run.py --only neurons start   # some, those of LONG too
+python benchmarks/run.py                                      # all of PLAN
+python benchmarks/run.py --only neurons 'zero_order probes'   # some, those of LONG too
 """
 
 from __future__ import annotations
@@ -15,11 +15,38 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LIMIT = 600  # [s] of all
-PLAN = {  # by name of the script: the seconds that it takes on two cores; what reads other sections is last
-    "neurons": 45,
+PLAN = {  # scripts, with what they are given: the seconds on two quiet cores; what reads other sections is last
+    "kernels": 35,
+    "training_step": 50,
+    "neurons": 55,
+    "network": 75,
+    "zero_order steps": 55,
+    "start": 150,
+    "plain_torch": 50,
+    "synapses": 30,
+    "dispatch": 40,
+    "threads": 15,
+    "peers": 5,
 }
-LONG = {  # the others: how each is run
-    "jobs": "python benchmarks/jobs.py",
+LONG = {  # the others, each with its command
+    name: f"python benchmarks/run.py --only '{name}'"
+    for name in (
+        "binary_stochastic",
+        "compiled",
+        "contrast",
+        "elementary",
+        "first_result",
+        "freed_memory",
+        "jobs",
+        "ledger",
+        "memristor",
+        "microscope",
+        "plots",
+        "zero_order probes",
+    )
+} | {
+    "online": "python benchmarks/online.py 9 PYTHON  # an interpreter that has braintrace",
+    "gpu": "make bench-gpu  # python benchmarks/gpu.py, with a CUDA device",
 }
 PEERS = {"neurons": "brian2", "network": "brian2", "compiled": "brian2"}  # without which a script measures nothing
 
@@ -36,8 +63,9 @@ def measure(name: str, spent: float, planned: int | None) -> float:
     """Run one script, and return its seconds."""
     expected = "" if planned is None else f", {planned} s as a rule"
     print(f"{name}{expected}; {spent:.0f} s so far", flush=True)
+    script, *given = name.split()
     begun = time.monotonic()
-    subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
+    subprocess.run([sys.executable, str(HERE / f"{script}.py"), *given], check=True)
     took = time.monotonic() - begun
     print(f"{name} took {took:.0f} s\n", flush=True)
     return took
@@ -48,7 +76,7 @@ def main(names: list[str] | None) -> None:
     for name in PLAN if names is None else names:
         reason = missing(name)
         if names is None and spent + PLAN[name] > LIMIT:
-            reason = f"{name} is left out, for {LIMIT} s would not suffice: python benchmarks/run.py --only {name}"
+            reason = f"{name} is left out, for {LIMIT} s would not suffice: python benchmarks/run.py --only '{name}'"
         if reason:
             print(reason, flush=True)
         else:

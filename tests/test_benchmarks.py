@@ -65,9 +65,8 @@ def test_every_section_of_the_page_has_its_benchmark():
 
 def test_every_script_that_writes_a_section_is_in_the_plan_or_has_its_own_command():
     written = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if WRITES.search(path.read_text())}
-    assert written == {*run.PLAN, *run.LONG}
+    assert written == {name.split()[0] for name in (*run.PLAN, *run.LONG)}
     assert not {*run.PLAN} & {*run.LONG}
-    assert all(f"benchmarks/{name}.py" in command for name, command in run.LONG.items())
     assert sum(run.PLAN.values()) <= run.LIMIT
     assert list(run.PLAN)[-1] == "peers", "it reads what the others wrote"
 
@@ -86,7 +85,10 @@ def test_what_would_not_end_in_time_is_left_out_with_its_command(monkeypatch, ca
     monkeypatch.setattr(run.subprocess, "run", lambda words, **options: ran.append(words[-1]))
     run.main(None)
     assert [name.rsplit("/")[-1] for name in ran] == ["first.py", "second.py"]
-    assert "third is left out, for 600 s would not suffice: python benchmarks/run.py --only third" in capsys.readouterr().out
+    assert (
+        "third is left out, for 600 s would not suffice: python benchmarks/run.py --only 'third'"
+        in capsys.readouterr().out
+    )
 
 
 def test_tables_are_read_as_they_were_written(place):
