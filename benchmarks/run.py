@@ -18,13 +18,12 @@ LIMIT = 600  # [s] of all
 PLAN = {  # scripts, with what they are given: the seconds on two quiet cores; what reads other sections is last
     "kernels": 35,
     "training_step": 50,
-    "neurons": 55,
+    "neurons": 70,
     "network": 75,
     "zero_order steps": 55,
-    "start": 150,
+    "start": 180,
     "plain_torch": 50,
     "synapses": 30,
-    "dispatch": 40,
     "threads": 15,
     "peers": 5,
 }
@@ -34,6 +33,7 @@ LONG = {  # the others, each with its command
         "binary_stochastic",
         "compiled",
         "contrast",
+        "dispatch",
         "elementary",
         "first_result",
         "freed_memory",
