@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from neurons import COMPILER, Rival, Worker, quiet
+from neurons import COMPILER, Rival, Worker, program, serve
 from readme import machine, put, table
 from timing import in_turn
 
@@ -79,26 +79,10 @@ def standalone(given: Circuit, drive: torch.Tensor, duration: float, folder: str
     network = circuit_objects(given, drive.expand(round(duration / DT), given.n), DT)
     network.run(duration * b2.ms, namespace={})
     b2.device.build(directory=folder, compile=True, run=False, with_output=False)
-    build = time.perf_counter() - begun
-
-    def run() -> tuple[float, int]:
-        b2.device.run(directory=folder, with_output=False)
-        return float(b2.device._last_run_time), int(network["spikes"].num_spikes)
-
-    return build, run
+    return time.perf_counter() - begun, partial(program, b2, folder, network["spikes"])
 
 
 SIDES: dict[str, Callable[..., Worker]] = {"float64": ours, "float32": single, "standalone": standalone}
-
-
-def serve(side: str, name: str, duration: float) -> None:
-    """Serve one side in this process: report the build time, then run once for every request."""
-    quiet()
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        build, run = SIDES[side](*CIRCUITS[name](), duration, folder)
-        print(build, flush=True)
-        for _ in sys.stdin:
-            print(*run(), flush=True)
 
 
 def beside_brian2(duration: float) -> list[tuple[str, ...]]:
@@ -157,7 +141,7 @@ def section(duration: float) -> tuple[str, str]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2], sys.argv[3], float(sys.argv[4]))
+        serve(partial(SIDES[sys.argv[2]], *CIRCUITS[sys.argv[3]](), float(sys.argv[4])))
     elif len(sys.argv) > 1:
         print("## {}\n\n{}".format(*section(float(sys.argv[1]))))
     else:

@@ -98,13 +98,13 @@ def standalone(neuron: Neuron, current: torch.Tensor, duration: float, folder: s
     spikes = b2.SpikeMonitor(cells)
     b2.Network(cells, spikes).run(duration * b2.ms, namespace={})
     b2.device.build(directory=folder, compile=True, run=False, with_output=False)
-    build = time.perf_counter() - begun
+    return time.perf_counter() - begun, partial(program, b2, folder, spikes)
 
-    def run() -> tuple[float, int]:
-        b2.device.run(directory=folder, with_output=False)
-        return float(b2.device._last_run_time), int(spikes.num_spikes)
 
-    return build, run
+def program(b2: Any, folder: str, spikes: Any) -> tuple[float, int]:
+    """Run a C++ program that was built, which reports its own time."""
+    b2.device.run(directory=folder, with_output=False)
+    return float(b2.device._last_run_time), int(spikes.num_spikes)
 
 
 SIDES = {"pairs": pairs, "single": single, "dense": dense, "standalone": standalone}
@@ -112,12 +112,11 @@ OURS = ("pairs", "single", "dense")
 COMPILER = shutil.which("g++")  # without it, only our side runs
 
 
-def serve(side: str, name: str, duration: float) -> None:
+def serve(make: Callable[[str], Worker]) -> None:
     """Serve one side in this process: report the build time, then run once for every request."""
     quiet()
-    neuron = NEURONS[name]()
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        build, run = SIDES[side](neuron, strengths(neuron, CELLS), duration, folder)
+        build, run = make(folder)
         print(build, flush=True)
         for _ in sys.stdin:
             print(*run(), flush=True)
@@ -211,7 +210,8 @@ def section(duration: float) -> tuple[str, str]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
-        serve(sys.argv[2], sys.argv[3], float(sys.argv[4]))
+        cells = NEURONS[sys.argv[3]]()
+        serve(partial(SIDES[sys.argv[2]], cells, strengths(cells, CELLS), float(sys.argv[4])))
     elif len(sys.argv) > 1:
         print("## {}\n\n{}".format(*section(float(sys.argv[1]))))
     else:

@@ -19,14 +19,32 @@ NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?")
 HEAD = "# Benchmarks\n\nWritten by `make bench` (`python benchmarks/run.py`); one thread on every side.\n"
 
 
-def put(title: str, text: str) -> None:
-    """Write a section, in place of the one with the same title if there is one, and print it."""
-    sections = dict(re.findall(r"^## (.+)\n\n((?:(?!^## ).*\n)*)", FILE.read_text(), re.MULTILINE))
+def put(title: str, text: str, first: bool = False) -> None:
+    """Write a section, in place of the one with the same title if there is one, and print it; `first` is the head."""
+    sections = sections_now()
+    sections = {title: text, **{name: each for name, each in sections.items() if name != title}} if first else sections
     sections[title] = text.strip() + "\n\n"
     body = "\n".join(f"## {name}\n\n{content.strip()}\n" for name, content in sections.items())
     FILE.write_text(f"{HEAD}\n{body}")
     follow(title, text)
     print(f"## {title}\n\n{text}")
+
+
+def sections_now() -> dict[str, str]:
+    """Return the text of each section."""
+    return dict(re.findall(r"^## (.+)\n\n((?:(?!^## ).*\n)*)", FILE.read_text(), re.MULTILINE))
+
+
+def rows(title: str) -> list[dict[str, str]]:
+    """Return the rows of the tables of a section, each by its columns; none where there is no such section."""
+    found: list[dict[str, str]] = []
+    head: list[str] = []
+    for line in sections_now().get(title, "").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
+        if head and cells and set(cells) != {"---"}:
+            found.append(dict(zip(head, cells, strict=True)))
+        head = (head or cells) if cells else []
+    return found
 
 
 def follow(title: str, text: str) -> None:

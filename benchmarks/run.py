@@ -1,168 +1,92 @@
-"""Speed and memory relative to hand-written PyTorch, both sides in one run; then all other benchmarks.
+"""The benchmarks of `make bench`, one after another, in ten minutes; each writes its section of README.md.
 
-python benchmarks/run.py            # all, about ten minutes; writes README.md beside this file
-python benchmarks/run.py memory hand 0    # one memory measurement in a separate process
+python benchmarks/run.py                                      # all of PLAN
+python benchmarks/run.py --only neurons 'zero_order probes'   # some, those of LONG too
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable
+import time
+from argparse import ArgumentParser
+from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-from by_hand import ByHand, train_step
-from memory import growth, of_process
-from readme import machine, put, table
-from timing import paired, summary
-
 HERE = Path(__file__).parent
-SIZES = {  # inputs, hidden, outputs, steps, batch
-    "Yin-Yang 4-30-3, T = 20, B = 100": (4, 30, 3, 20, 100),
-    "MNIST 784-256-10, T = 25, B = 128": (784, 256, 10, 25, 128),
+LIMIT = 600  # [s] of all
+PLAN = {  # scripts, with what they are given: the seconds on two quiet cores; what reads other sections is last
+    "kernels": 35,
+    "training_step": 50,
+    "neurons": 70,
+    "network": 75,
+    "zero_order steps": 55,
+    "start": 180,
+    "plain_torch": 50,
+    "synapses": 30,
+    "threads": 15,
+    "peers": 5,
 }
-LONG = (64, 256, 10, 1000, 32)
-CHECKPOINT = 32  # about sqrt(1000)
-PROCESSES = 3  # the time of a step depends on the memory layout that its process happened to get
+LONG = {  # the others, each with its command
+    name: f"python benchmarks/run.py --only '{name}'"
+    for name in (
+        "binary_stochastic",
+        "compiled",
+        "contrast",
+        "dispatch",
+        "elementary",
+        "first_result",
+        "freed_memory",
+        "jobs",
+        "ledger",
+        "memristor",
+        "microscope",
+        "plots",
+        "zero_order probes",
+    )
+} | {
+    "online": "python benchmarks/online.py 9 PYTHON  # an interpreter that has braintrace",
+    "gpu": "make bench-gpu  # python benchmarks/gpu.py, with a CUDA device",
+}
+PEERS = {"neurons": "brian2", "network": "brian2", "compiled": "brian2"}  # without which a script measures nothing
 
 
-def data(size: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs, _, outputs, steps, batch = size
-    rng = torch.Generator().manual_seed(0)
-    x = 4 * torch.rand(batch, inputs, generator=rng)
-    return x.expand(steps, batch, inputs), torch.randint(outputs, (batch,), generator=rng)
+def missing(name: str) -> str:
+    """Return why a script cannot run here; nothing if it can."""
+    peer = PEERS.get(name)
+    if peer is None or find_spec(peer):
+        return ""
+    return f"{name} is left out, for {peer} is not installed: pip install -c constraints.txt '.[reference]'"
 
 
-def by_hand(size: tuple[int, ...]) -> Callable[[], float]:
-    x, y = data(size)
-    torch.manual_seed(0)
-    model = ByHand(*size[:3])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
-    return lambda: train_step(model, optimizer, x, y)
+def measure(name: str, spent: float, planned: int | None) -> float:
+    """Run one script, and return its seconds."""
+    expected = "" if planned is None else f", {planned} s as a rule"
+    print(f"{name}{expected}; {spent:.0f} s so far", flush=True)
+    script, *given = name.split()
+    begun = time.monotonic()
+    subprocess.run([sys.executable, str(HERE / f"{script}.py"), *given], check=True)
+    took = time.monotonic() - begun
+    print(f"{name} took {took:.0f} s\n", flush=True)
+    return took
 
 
-def by_trainer(size: tuple[int, ...], checkpoint: int | None = None) -> Callable[[], float]:
-    import rules
-    from sandbox import LIF, LeakyIntegrator, build
-
-    x, y = data(size)
-    model = build((size[0],), size[2], (size[1],), LIF(tau_mem=10.0), LeakyIntegrator(tau_mem=10.0))
-    torch.manual_seed(0)
-    hand = ByHand(*size[:3])
-    with torch.no_grad():  # the same weights on both sides
-        for p, q in zip(model.parameters(), hand.parameters(), strict=True):
-            p.copy_(q)
-    trainer = rules.Trainer(model, rules.make("bptt", checkpoint=checkpoint))
-    return lambda: trainer.step((x, y)).loss
-
-
-def measure_step(name: str) -> tuple[float, float, float]:
-    """Time both sides of one size in this process: medians [s] and the ratio."""
-    torch.set_num_threads(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        hand, ours = by_hand(SIZES[name]), by_trainer(SIZES[name])
-        same = [abs(hand() - ours()) for _ in range(5)]
-    assert max(same) < 1e-4, f"the two sides do not compute the same: {same}"
-    return paired(hand, ours, rounds=30, each=4)
-
-
-def steps() -> list[tuple[str, str, str, str, str]]:
-    rows = []
-    for name in SIZES:
-        words = [sys.executable, str(HERE / "run.py"), "step", name]
-        found = [json.loads(subprocess.run(words, capture_output=True, check=True).stdout) for _ in range(PROCESSES)]
-        a, b, ratio = summary(found)
-        rows.append((f"`Trainer.step`, {name}", f"{a * 1e3:.2f} ms", f"{b * 1e3:.2f} ms", ratio, "<= 1.10"))
-    return rows
-
-
-def imports() -> list[tuple[str, str, str, str, str]]:
-    def start(package: str) -> Callable[[], object]:
-        return lambda: subprocess.run([sys.executable, "-c", f"import {package}"], check=True)
-
-    a, b, ratio = paired(start("torch"), start("rules"), rounds=5)
-    return [("`import rules` against `import torch`", f"{a:.2f} s", f"{b:.2f} s", f"{ratio:.3f}", "<= 1.05")]
-
-
-def memory() -> list[tuple[str, str, str, str, str]]:
-    def peak(side: str, checkpoint: int) -> float:
-        return of_process(str(HERE / "run.py"), "memory", side, str(checkpoint))
-
-    hand, plain, cut = peak("hand", 0), peak("trainer", 0), peak("trainer", CHECKPOINT)
-    shape = "64-256-10, T = 1000, B = 32"
-    return [
-        (
-            f"peak memory of a BPTT step, {shape}",
-            f"{hand:.0f} MiB",
-            f"{plain:.0f} MiB",
-            f"{plain / hand:.3f}",
-            "<= 1.20",
-        ),
-        (
-            f"the same with checkpoint={CHECKPOINT}",
-            f"{hand:.0f} MiB",
-            f"{cut:.0f} MiB",
-            f"{cut / hand:.3f}",
-            "<= 0.333",
-        ),
-    ]
-
-
-def measure_memory(side: str, checkpoint: int) -> float:
-    """Measure the growth of the resident peak [MiB] over a step at T = 1000, after a short step to load everything."""
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    short = (*LONG[:3], 4, LONG[4])
-    make = by_hand if side == "hand" else lambda size: by_trainer(size, checkpoint or None)
-    make(short)()
-    return growth(make(LONG))
-
-
-WORDS = """\
-Calls alternate between the sides; times are medians, ratios are medians over neighbouring calls. Steps are medians
-of three fresh processes, with the range, because a process keeps the memory layout that it happened to get. Memory
-is the growth of the resident peak over one step, in a fresh process whose allocator returns freed memory. The other
-side is `by_hand.py`; both start from the same weights, and their losses are compared before anything is timed.
-"""
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    rows = table(("what", "by hand", "ours", "ratio", "target"), [*steps(), *imports(), *memory()])
-    put("Training beside plain PyTorch", f"{WORDS}\n{rows}\n\n{machine('torch', 'numpy', 'learning-rule-sandbox')}")
-    for other in (
-        "neurons.py",
-        "network.py",
-        "compiled.py",
-        "contrast.py",
-        "memristor.py",
-        "binary_stochastic.py",
-        "zero_order.py",
-        "microscope.py",
-        "ledger.py",
-        "synapses.py",
-        "kernels.py",
-        "elementary.py",
-        "dispatch.py",
-        "freed_memory.py",
-        "jobs.py",
-        "training_step.py",
-        "first_result.py",
-        "start.py",
-        "threads.py",
-        "plots.py",
-    ):
-        subprocess.run([sys.executable, str(HERE / other)], check=True)
+def main(names: list[str] | None) -> None:
+    spent = 0.0
+    for name in PLAN if names is None else names:
+        reason = missing(name)
+        if names is None and spent + PLAN[name] > LIMIT:
+            reason = f"{name} is left out, for {LIMIT} s would not suffice: python benchmarks/run.py --only '{name}'"
+        if reason:
+            print(reason, flush=True)
+        else:
+            spent += measure(name, spent, PLAN.get(name))
+    print(f"{spent:.0f} s in all")
+    if names is None:
+        print("Not part of it, because they take long or need something else:", *LONG.values(), sep="\n  ")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["step"]:
-        print(json.dumps(measure_step(sys.argv[2])))
-    elif sys.argv[1:2] == ["memory"]:
-        print(measure_memory(sys.argv[2], int(sys.argv[3])))
-    else:
-        main()
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*PLAN, *LONG], help="run these alone")
+    main(parser.parse_args().only)

@@ -2,6 +2,7 @@
 
 python benchmarks/zero_order.py         # three minutes; writes its sections of README.md
 python benchmarks/zero_order.py steps   # one minute; the table of steps alone
+python benchmarks/zero_order.py probes  # two minutes; the table of probes alone
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def carrying(rule: Layered, width: int, columns: bool = False) -> Callable[[], o
 
 def one_at_a_time(width: int) -> Callable[[], object]:
     site, error, lab = place(HZO(), 2, width, 1, 2)
-    lab.how = HZO(memory=float(site.bytes))
+    lab.how = HZO(memory=float(site.bytes)).probing
     return lambda: transported(site, error, lab)
 
 
@@ -228,9 +229,7 @@ run; L (L - 1) / 2 and L - 1 approach their slopes from above.
 """
 
 
-def main() -> None:
-    subprocess.run([sys.executable, str(HERE / "zero_order.py"), "steps"], check=True)
-    torch.set_num_threads(1)
+def put_probes() -> None:
     rows = [*time_rows("kept"), *time_rows("returned"), *memory_rows(), *slope_rows()]
     body = table(("what", "first", "ours or second", "ratio or slope", "target"), rows)
     put("Zero-order probes", f"{WORDS}\n{body}\n\n{machine('torch', 'learning-rule-sandbox')}")
@@ -245,5 +244,9 @@ if __name__ == "__main__":
         torch.set_num_threads(1)
         keep_freed_memory()
         put_steps()
+    elif sys.argv[1:] == ["probes"]:
+        torch.set_num_threads(1)
+        put_probes()
     else:
-        main()
+        for part in ("steps", "probes"):  # each in a process of its own
+            subprocess.run([sys.executable, str(HERE / "zero_order.py"), part], check=True)

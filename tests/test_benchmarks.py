@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -9,7 +10,11 @@ import pytest
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import peers
 import readme
+import run
+
+WRITES = re.compile(r"^(from readme import.*\bput\b|import readme$)", re.MULTILINE)
 
 SECTION = """\
 Words about it, 3 / 4 of them.
@@ -56,3 +61,58 @@ def test_every_section_of_the_page_has_its_benchmark():
     named = {line[3:] for line in (ROOT / "benchmarks" / "README.md").read_text().splitlines() if line[:3] == "## "}
     code = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py"))
     assert {title for title in named if title not in code} == set()
+
+
+def test_every_script_that_writes_a_section_is_in_the_plan_or_has_its_own_command():
+    written = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if WRITES.search(path.read_text())}
+    assert written == {name.split()[0] for name in (*run.PLAN, *run.LONG)}
+    assert not {*run.PLAN} & {*run.LONG}
+    assert sum(run.PLAN.values()) <= run.LIMIT
+    assert list(run.PLAN)[-1] == "peers", "it reads what the others wrote"
+
+
+def test_a_script_without_its_peer_is_left_out_with_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    monkeypatch.setattr(run.subprocess, "run", lambda *given, **options: pytest.fail("it was run"))
+    run.main(["neurons"])
+    assert "neurons is left out, for brian2 is not installed: pip install" in capsys.readouterr().out
+
+
+def test_what_would_not_end_in_time_is_left_out_with_its_command(monkeypatch, capsys):
+    clock, ran = iter(range(0, 10**6, 250)), []
+    monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(run, "PLAN", {"first": 240, "second": 240, "third": 240})
+    monkeypatch.setattr(run.subprocess, "run", lambda words, **options: ran.append(words[-1]))
+    run.main(None)
+    assert [name.rsplit("/")[-1] for name in ran] == ["first.py", "second.py"]
+    assert (
+        "third is left out, for 600 s would not suffice: python benchmarks/run.py --only 'third'"
+        in capsys.readouterr().out
+    )
+
+
+def test_tables_are_read_as_they_were_written(place):
+    readme.put("Steps", SECTION.format(ratio="0.5"))
+    assert readme.rows("Steps")[::2] == [
+        {"what": "a step", "theirs": "2.0 ms", "ours": "1.0 ms", "ratio": "0.5", "target": "<= 0.60"},
+        {"neuron": "AdEx", "pairs / C++": "no compiler", "a - b": "4"},
+    ]
+    assert readme.rows("None such") == []
+
+
+def test_the_head_of_the_page_stays_its_head(place):
+    for title, first in (("Steps", False), ("Head", True), ("Other", False)):
+        readme.put(title, "new", first=first)
+    assert list(readme.sections_now()) == ["Head", "Other", "Steps"]
+
+
+def test_rows_beside_peers_come_from_the_sections_alone(place):
+    rate = peers.Rates(copy=1e9, product=1e9, multiply=1e9, exponential=1e8)
+    assert [*peers.fused(), *peers.training(), *peers.online(rate), *peers.neurons(rate)] == []
+    readme.put(
+        "Neurons beside Brian2",
+        "| neuron | pairs | C++ |\n| --- | --- | --- |\n| AdEx, 9 spikes | 50 ms | 100 ms |\n| LIF, 9 spikes | 5 ms | no compiler |",
+    )
+    (line,) = peers.neurons(rate)
+    assert line.cells()[:6] == ("AdEx, 1000 cells, 1 s", "Brian2 C++", "100 ms", "50 ms", "0.500", "120 ms")
+    assert line.cells()[7] == "exponentials: 1, multiply-adds: 2 a cell and step"

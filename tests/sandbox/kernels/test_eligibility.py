@@ -69,7 +69,7 @@ def loop(value, low, stretch):
     return moved(value.clone(), None if low is None else low.clone(), stretch)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     count=st.integers(1, 3),
     places=st.integers(1, 3),
