@@ -113,13 +113,13 @@ def memory() -> list[tuple[str, str, str, str, str]]:
 
 
 def measure_memory(side: str, checkpoint: int) -> float:
-    """Measure the growth of the resident peak [MiB] over a step at T = 1000, after a short step to load everything."""
+    """Measure the growth of the resident peak [MiB] over a step at T = 1000, after a first one, which compiles."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    short = (*LONG[:3], 4, LONG[4])
     make = by_hand if side == "hand" else lambda size: by_trainer(size, checkpoint or None)
-    make(short)()
-    return growth(make(LONG))
+    step = make(LONG)
+    step()
+    return growth(step)
 
 
 WORDS = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
@@ -16,6 +17,13 @@ FILE = Path(__file__).with_name("README.md")
 TREND = FILE.with_name("trend.csv")
 COLUMNS = ["date", "revision", "section", "row", "column", "value"]
 NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?")
+TARGET = re.compile(r"(<=|>=|<|>) (\d+(?:\.\d+)?)(?: (s|ms))?(?: of before)?")
+MISSED = ", **missed**"
+HERE = Path(__file__).parent
+
+if {"-h", "--help"}.intersection(sys.argv[1:]) and Path(sys.argv[0]).parent.resolve() == HERE:
+    print(sys.modules["__main__"].__doc__)  # of any benchmark, before it measures and writes
+    raise SystemExit
 HEAD = "# Benchmarks\n\nWritten by `make bench` (`python benchmarks/run.py`); one thread on every side.\n"
 
 
@@ -23,7 +31,7 @@ def put(title: str, text: str, first: bool = False) -> None:
     """Write a section, in place of the one with the same title if there is one, and print it; `first` is the head."""
     sections = sections_now()
     sections = {title: text, **{name: each for name, each in sections.items() if name != title}} if first else sections
-    sections[title] = text.strip() + "\n\n"
+    sections[title] = marked(text).strip() + "\n\n"
     body = "\n".join(f"## {name}\n\n{content.strip()}\n" for name, content in sections.items())
     FILE.write_text(f"{HEAD}\n{body}")
     follow(title, text)
@@ -57,6 +65,41 @@ def follow(title: str, text: str) -> None:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *kept, *found])
 
 
+def marked(text: str) -> str:
+    """Return a section with a word at every target that its row misses.
+
+    A target with a unit is held against what is called "now" or "ours", any other against the first ratio of its row.
+    """
+    lines, head = [], list[str]()
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
+        if head and len(cells) == len(head) and "target" in head:
+            place = head.index("target")
+            cells[place] = cells[place].removesuffix(MISSED)
+            cells[place] += MISSED if _missed(dict(zip(head, cells, strict=True))) else ""
+            line = f"| {' | '.join(cells)} |"
+        head = (head or cells) if cells else []
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _missed(row: dict[str, str]) -> bool:
+    wanted = TARGET.fullmatch(row["target"])
+    judged = [
+        cell for name, cell in row.items() if (name in ("now", "ours") if wanted and wanted[3] else is_ratio(name))
+    ]
+    number = NUMBER.match(judged[0]) if judged else None
+    if wanted is None or number is None:
+        return False
+    found, limit = float(number[0]), float(wanted[2])
+    return {"<=": found > limit, ">=": found < limit, "<": found >= limit, ">": found <= limit}[wanted[1]]
+
+
+def is_ratio(column: str) -> bool:
+    """Return whether a column of a table holds ratios, by its name."""
+    return any(word in column for word in ("ratio", " / ", "over ", "faster"))
+
+
 def ratios(text: str) -> list[tuple[str, str, str]]:
     """Return the row, the column and the value of every ratio in the tables of a section."""
     found: list[tuple[str, str, str]] = []
@@ -67,7 +110,7 @@ def ratios(text: str) -> list[tuple[str, str, str]]:
             head = cells
         for name, cell in zip(head, cells, strict=False):
             number = NUMBER.match(cell)
-            if cells is not head and number and any(word in name for word in ("ratio", " / ", "over ", "faster")):
+            if cells is not head and number and is_ratio(name):
                 found.append((cells[0], name, number[0]))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 
 import pytest
@@ -43,6 +44,41 @@ def test_ratios_are_found_in_tables_alone():
         ("a step", "ratio", "0.500"),
         ("LIF, 12 spikes", "pairs / C++", "3e-05"),
     ]
+
+
+TARGETS = """\
+| what | before | now | ratio | target |
+| --- | --- | --- | --- | --- |
+| a start | 4.0 s | {now} s | 0.7 | <= 2.5 s |
+| a run | 4.0 s | 2.0 s | {ratio} (0.4 to 0.6) | <= 0.5 of before |
+| a count | 4 | 2 | 1.04 | 1, from above |
+
+| neuron | pairs / C++ | array / C++ | target |
+| --- | --- | --- | --- |
+| LIF | {ratio} | 0.9 | <= 0.50 |
+"""
+
+
+def test_a_target_that_is_missed_is_marked():
+    assert readme.marked(TARGETS.format(now=2.4, ratio=0.5)) == TARGETS.format(now=2.4, ratio=0.5).strip()
+    found = readme.marked(TARGETS.format(now=2.6, ratio=0.51))
+    assert [line.split(" | ")[0] for line in found.splitlines() if readme.MISSED in line] == [
+        "| a start",
+        "| a run",
+        "| LIF",
+    ]
+    assert readme.marked(found) == found
+
+
+@pytest.mark.parametrize("name", ["threads", "network", "start"])
+def test_help_measures_and_writes_nothing(name):
+    place = ROOT / "benchmarks" / "README.md"
+    before = place.stat().st_mtime_ns
+    asked = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", "--help"], capture_output=True, text=True, check=True
+    )
+    assert f"python benchmarks/{name}.py" in asked.stdout
+    assert place.stat().st_mtime_ns == before
 
 
 def test_a_section_replaces_itself_and_its_ratios_are_kept_by_revision(place, monkeypatch):
