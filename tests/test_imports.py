@@ -252,7 +252,11 @@ def family(name):
 
 
 @pytest.mark.parametrize(
-    "package", ["rules", "sandbox", "sandbox.cli", "rules.check", "sandbox.comparisons.comparison"]
+    "package",
+    [
+        *("rules", "sandbox.cli", "sandbox.comparisons.comparison"),
+        *(pytest.param(package, marks=pytest.mark.slow) for package in ("sandbox", "rules.check")),
+    ],
 )
 def test_importing_loads_nothing_heavy(package):
     """With every public name used."""

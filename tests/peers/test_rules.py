@@ -58,7 +58,13 @@ def test_a_model_that_cannot_be_called_is_refused_with_the_line_that_adapts_it(n
 
 
 @pytest.mark.filterwarnings("ignore::rules.HealthWarning")
-@pytest.mark.parametrize("name", ["SpikingJelly convolutional, step mode m", "SEW-ResNet18", "Spikformer-ti"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SpikingJelly convolutional, step mode m",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("SEW-ResNet18", "Spikformer-ti")),
+    ],
+)
 def test_large_models_of_several_steps_train(name):
     model, data = built(name)
     trainer = rules.Trainer(rules.adapt(model), "bptt")

@@ -16,6 +16,9 @@ from tests.rules import team_work as work
 CLOSE = 1e-12  # float64, whose sums over two shares are rounded in another order
 
 
+pytestmark = pytest.mark.slow  # processes that find one another
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """One pair of processes for all tests of this file."""

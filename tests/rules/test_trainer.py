@@ -80,7 +80,7 @@ SETTINGS |= {name: {"lr": 0.1, "recurrent": "exact"} for name in FED_BACK}
 SETTINGS |= {"decolle": {"lr": 0.1}}
 
 
-SLOW = {"node_perturbation", "forward_gradient", "coordinate_wise", "evolution_strategy"}  # `spsa` stands for them
+SLOW = {"node_perturbation", "forward_gradient", "spsa", "evolution_strategy"}  # `coordinate_wise` stands for them
 
 
 @pytest.mark.parametrize(

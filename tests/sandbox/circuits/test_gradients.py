@@ -95,7 +95,9 @@ def test_a_sparse_layer_is_trained_in_place():
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("learned", [(), (0,), (3,)], ids=["none", "one dense", "one sparse"])
+@pytest.mark.parametrize(
+    "learned", [(), *(pytest.param(each, marks=pytest.mark.slow) for each in ((0,), (3,)))], ids=str
+)
 def test_weights_that_are_not_learned(learned):
     """Dense and sparse, with one delay and with several."""
     circuit, currents = wired(LIF(t_refractory=1.0))
@@ -191,7 +193,7 @@ class Wrapped(torch.nn.Module):
 
 
 @pytest.mark.parametrize("mode", ["plain", "numba"])
-@pytest.mark.parametrize("probability", [0.1, 1.0])
+@pytest.mark.parametrize("probability", [0.1, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_synapses_are_part_of_the_cost_of_training(mode, probability):
     """Each synapse in every step of every sample, forwards, for the errors, and for its gradient."""
     model = Wrapped(probability)

@@ -173,7 +173,7 @@ def test_the_compiled_loop_equals_the_plain_one(name):
     assert plain.spikes.any() or name in ("qif", "eif", "traub_miles", "hodgkin_huxley")
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     density=st.floats(0.0, 1.0),

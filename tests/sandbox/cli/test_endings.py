@@ -152,7 +152,7 @@ def test_an_out_that_is_a_file(words, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "large"),
     [
-        (["run", *SMALL, "--network.hidden=[40000,80000]"], "network.hidden=80000"),
+        pytest.param(["run", *SMALL, "--network.hidden=[40000,80000]"], "network.hidden=80000", marks=pytest.mark.slow),
         pytest.param(
             ["run", "--task.options={train: 60, validation: 2147483648}"],
             "task.options.validation=2147483648",

@@ -212,10 +212,15 @@ def test_a_task_of_the_project_given_as_an_object_is_loaded(tmp_path):
     "change",
     [
         lambda table: table["rows"][0].update(accuracy=[99.9, 99.0, 100.0]),
-        lambda table: table.update(linear=1.0),
-        lambda table: table.update(chance=99.0, task="mnist"),
-        lambda table: table.update(unfit={"hzo": "forged"}),
-        lambda table: table.update(rows=table["rows"] * 2),
+        *(
+            pytest.param(change, marks=pytest.mark.slow)
+            for change in (
+                lambda table: table.update(linear=1.0),
+                lambda table: table.update(chance=99.0, task="mnist"),
+                lambda table: table.update(unfit={"hzo": "forged"}),
+                lambda table: table.update(rows=table["rows"] * 2),
+            )
+        ),
     ],
 )
 def test_an_edited_table_is_found_by_verify_and_report_and_made_anew_by_resume(place, capsys, change):

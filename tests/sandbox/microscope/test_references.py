@@ -92,6 +92,7 @@ def threshold_unit(sigma):
     return trainer, Batch(x), truth.mean(0)
 
 
+@pytest.mark.slow
 def test_a_threshold_unit_has_the_gaussian_density():
     """Within four standard errors, and over 30 seeds these errors are correct to a third."""
     trainer, given, truth = threshold_unit(0.3)

@@ -101,7 +101,9 @@ def test_pipes_in_a_run_keep_no_command_waiting(runs, name, which):
     every_command(folder, runs)
 
 
-@pytest.mark.parametrize("name", OF_A_COMPARISON)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "table.json")) for name in OF_A_COMPARISON]
+)
 def test_pipes_in_a_comparison_keep_no_command_waiting(runs, name):
     pipe(runs / "c" / name)
     every_command(runs / "c", runs)

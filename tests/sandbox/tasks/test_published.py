@@ -96,7 +96,7 @@ def test_the_penalty_is_that_of_eprop():
     assert rates(run, Batch(x)).item() == pytest.approx(away.square().sum().item(), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["bellec", "frenkel"])
+@pytest.mark.parametrize("name", [pytest.param("bellec", marks=pytest.mark.slow), "frenkel"])
 def test_without_the_reset_the_gradient_of_bptt_explodes(name):
     """Why their configurations do not detach it, which BPTT does by default."""
     data = CueAccumulation(train=4).load()

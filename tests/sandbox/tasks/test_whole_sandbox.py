@@ -52,7 +52,9 @@ def test_curves_from_the_command_line(tmp_path, capsys):
     assert not any(name.startswith("r2_at_") for name in result["test"])  # answers of steps are no latency
 
 
-@pytest.mark.parametrize(("task", "measure"), [(CURVES, "r2"), (TRIALS, "accuracy")])
+@pytest.mark.parametrize(
+    ("task", "measure"), [(CURVES, "r2"), pytest.param(TRIALS, "accuracy", marks=pytest.mark.slow)]
+)
 def test_a_comparison_its_table_and_its_report(task, measure, tmp_path):
     rules = ["bptt", RuleConfig("bptt", {"window": 1}, label="window 1"), "readout_only"]
     found = compare(Comparison(experiment(task), rules, seeds=2), tmp_path / "c", jobs=1)

@@ -29,7 +29,15 @@ def held_to_the_contract(rule):
 
 
 @pytest.mark.parametrize(
-    "rule", [*RULES, HZO(cut="post", branching=3), HZO(diff="forward"), HZO(times="shared")], ids=str
+    "rule",
+    [
+        *RULES,
+        *(
+            pytest.param(rule, marks=pytest.mark.slow)
+            for rule in (HZO(cut="post", branching=3), HZO(diff="forward"), HZO(times="shared"))
+        ),
+    ],
+    ids=str,
 )
 def test_the_contract(rule):
     report = held_to_the_contract(rule)
