@@ -157,6 +157,8 @@ ROWS: dict[str, tuple[Callable[[str], float], str]] = {
 }
 WORDS = """\
 One thread in every process; times are medians of three fresh processes. CPU times include children that have ended.
+Why targets are missed: what is left of a step of `tcl` is mostly the contrast of all pairs, by which the rule is
+defined (`pairs="cross"` is the cheaper choice); a comparison of short runs is mostly two starts of Python and torch.
 {beside}"""
 BESIDE = """\
 Revision {revision} is measured in turn with this one, on the same machine, and ratios are medians over neighbouring

@@ -55,6 +55,8 @@ def row(name: str) -> tuple[tuple[str, ...], float]:
 WORDS = """\
 `simulate` of {cells} cells for {steps} steps at dt = 0.1 ms in float64 by kernels, without a recording; medians of
 {rounds} alternating runs of each. "Free" is what other programs left of {cores} cores while a row was measured; {said}
+Why a target is missed: since a kernel runs four vectors of cells at a time, one thread of HodgkinHuxley takes about
+half as long as before (`trend.csv` has the ratios), and a second one adds less to it.
 """
 
 

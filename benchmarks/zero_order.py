@@ -211,6 +211,12 @@ read-out, float32, one thread, rules with their default options. Calls alternate
 are medians over neighbouring calls. Freed memory is kept, as in `sandbox compare`. Layer evaluations are those that
 define the rule, and those that were computed. Noise of `node_perturbation` is drawn in float64 by default, which takes
 more than half of a step of the first network; `noise="float32"` draws other numbers.
+
+Why targets are missed: the default draws of `node_perturbation` alone take about as long as its target allows, and
+faster ones are other numbers, so that recorded runs would not repeat. For `coordinate_wise` on digits all hidden units
+have to be run for every input and sign, in chunks of 32 MB, of which smaller ones were slower; 8 evaluations of 906
+are left, but they are many small calls. Stacked copies for `spsa` were not built: its products are those of whole
+networks, and its option `rank` saves them.
 """
 
 
