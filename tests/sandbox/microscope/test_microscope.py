@@ -222,7 +222,7 @@ def test_a_deterministic_rule_is_evaluated_once(monkeypatch):
 
 @pytest.mark.slow
 def test_nothing_is_kept_however_many_steps(monkeypatch):
-    """Memory that Python holds, after 20 looks and after 120: below half of the 200 rows between, 400 bytes each.
+    """Memory that Python holds, after 120 looks and after 220: below half of the 200 rows between, 400 bytes each.
 
     What torch and Python keep of 100 steps by themselves was up to 22 kB.
     """
@@ -241,9 +241,10 @@ def test_nothing_is_kept_however_many_steps(monkeypatch):
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
+    held(100)  # what is kept from the first steps on, such as imports and plans
     before, after = held(20), held(100)
     tracemalloc.stop()
-    assert seen[0] == 2 * 120
+    assert seen[0] == 2 * 220
     assert after - before < 200 * 400 / 2
 
 
