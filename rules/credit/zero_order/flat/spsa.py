@@ -41,7 +41,8 @@ class SPSA(CreditRule):
         direction: "normal", or "rademacher" for random signs.
         rank: of the directions of every nn.Linear, `u v^T / sqrt(rank)` with u and v drawn so, where that takes fewer
             random numbers; the mean is the same. The product of the input and the first weights is then made once
-            (`rules.credit.zero_order.flat.thin`). None, by default, for directions of whole matrices.
+            (`rules.credit.zero_order.flat.thin`). It pays where layers are wide; small networks take as long as with
+            None, the default, for directions of whole matrices.
 
     Raises:
         ValueError: for an impossible setting, a step that vanishes beside a weight in its precision, and batch
