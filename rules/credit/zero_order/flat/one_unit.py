@@ -33,9 +33,8 @@ from rules.credit.zero_order.sharing import generator
 from rules.metering import compiled
 from rules.spikes.surrogate import Differentiation, differentiating
 
-TOGETHER = (
-    2**25
-)  # bytes of copies at a time on a CPU: passes take a while to begin, so that a few large ones are faster
+# bytes of copies at a time on a CPU: passes take a while to begin, so that a few large ones are faster
+TOGETHER = 2**25
 ROUNDING = 64  # units of rounding between sums in another order, in the norm: rather whole passes than a wrong number
 
 
