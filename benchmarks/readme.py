@@ -44,7 +44,7 @@ def sections_now() -> dict[str, str]:
 
 
 def rows(title: str) -> list[dict[str, str]]:
-    """Return the rows of the tables of a section, each by its columns; none where there is no such section."""
+    """Return the rows of the tables of a section, each by its columns; none without such a section."""
     found: list[dict[str, str]] = []
     head: list[str] = []
     for line in sections_now().get(title, "").splitlines():

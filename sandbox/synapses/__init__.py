@@ -15,10 +15,9 @@ summation. `EventLinear` chooses the mode for each call by the density of its in
 - a density, such as 0.2: by events where a smaller share of the input is active, judged by up to 64 of its rows. The
   same bits in every run, because nothing but the input decides.
 
-Events are found once, in the forward pass, 64 entries at a time, and kept for the weight's gradient. For 3200 rows at
-5 % this takes 0.6 ms for 784 columns and 0.16 ms for 256 (float32, one thread; entry by entry it was 1.0 and 0.33 ms).
-Neurons do not hand their spikes on as bits beside the tensor: that could save only the search in hidden layers, here
-0.16 ms of a training step of about 11 ms, and a note beside a tensor has to follow every change of it.
+Events are found once, in the forward pass, 64 entries at a time, and kept for the weight's gradient. Neurons do not
+hand their spikes on as bits beside the tensor: that could save only the search in hidden layers, a small part of a
+training step, and a note beside a tensor has to follow every change of it.
 
 An `Experiment` uses "dense", or "events" or a density if it is configured so, because a run that is resumed, or paired
 with another, must not depend on the load of the machine.

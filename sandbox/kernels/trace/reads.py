@@ -23,6 +23,9 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+
+from sandbox.kernels.unsupported import Unsupported
 
 OURS = ("sandbox", "rules")
 METHODS = ("step", "integrate", "fire", "centred")
@@ -111,6 +114,10 @@ def generator_in(reads: Reads, neuron: Any) -> str | None:
 def fingerprint(value: Any, depth: int = DEPTH) -> Any:
     """Return an object that equals another one's only if code that reads the two values finds the same.
 
+    Raises:
+        Unsupported: for a tensor that requires a gradient, which a kernel would leave out, and for one of a transform
+            of torch.func, whose numbers cannot be read.
+
     >>> fingerprint(1) == fingerprint(1.0), fingerprint([0.5]) == fingerprint([0.5])
     (False, True)
     """
@@ -121,6 +128,8 @@ def fingerprint(value: Any, depth: int = DEPTH) -> Any:
     if kind is str or value is None or isinstance(value, (type, ModuleType)):
         return value
     if isinstance(value, Tensor):
+        if value.requires_grad and torch.is_grad_enabled():
+            raise Unsupported("the step reads a tensor that requires a gradient and is no field: make it a field")
         return Same(value), value.dtype, value.requires_grad, _content(value)
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, _bytes(value)
@@ -157,6 +166,8 @@ class Same:
 
 def _content(value: Tensor) -> Any:
     """Return the numbers of a tensor; where they cannot be read at once, how often torch has changed them."""
+    if is_functorch_wrapped_tensor(value):
+        raise Unsupported("the step reads a tensor of a transform of torch.func", expected=True)
     if type(value) not in (Tensor, nn.Parameter) or value.device.type != "cpu" or value.layout != torch.strided:
         return getattr(value, "_version", 0)
     return _bytes(value.detach().contiguous().flatten().view(torch.uint8).numpy())

@@ -185,6 +185,41 @@ def test_numbers_that_change_in_place_are_seen(body, change, monkeypatch):
     assert not torch.allclose(found[0], found[2], rtol=1e-3)
 
 
+def test_a_tensor_beside_the_fields_has_its_gradient():
+    """The plain loop runs; without gradients, a kernel may."""
+    currents = CURRENTS.repeat(20, 40)
+    table = torch.tensor([0.1, 0.4], dtype=torch.float64, requires_grad=True)
+    made, found = cell(lambda self, x: table[0] * x)(given=None), []
+    for mode in ("plain", "auto"):
+        with using(mode):
+            found += torch.autograd.grad(simulate(made, currents).v.sum(), table)
+    assert torch.equal(*found)
+    assert found[0][0]
+    with using("numba"), pytest.raises(RuntimeError, match="requires a gradient and is no field: make it a field"):
+        simulate(made, currents)
+    with using("numba"), torch.no_grad():
+        assert simulate(made, currents).v.shape == currents.shape
+
+
+@pytest.mark.parametrize("transform", [torch.func.vmap, torch.func.grad], ids=["vmap", "grad"])
+def test_a_tensor_of_a_transform_is_left_to_the_plain_loop(transform):
+    """Its numbers cannot be read."""
+    currents = CURRENTS.repeat(20, 40)  # large enough for a kernel
+    gains = torch.tensor([0.1, 0.4], dtype=torch.float64)
+    given = gains if transform is torch.func.vmap else gains[0]
+
+    def run(gain):
+        table = torch.stack([gain, 2 * gain])
+        return simulate(cell(lambda self, x: table[0] * x)(given=None), currents).v.sum()
+
+    found = []
+    for mode in ("plain", "auto"):
+        with using(mode):
+            found.append(transform(run)(given))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+    assert found[0].any()
+
+
 @pytest.mark.parametrize("name", ["LONG", "TABLE"])
 def test_an_object_in_the_place_of_a_freed_one_is_another(name, monkeypatch):
     """Python gives a new object the id of one that has ended."""

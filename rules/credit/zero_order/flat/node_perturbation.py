@@ -50,7 +50,7 @@ class NodePerturbation(CreditRule):
         sigma: standard deviation of the noise, in units of z.
         antithetic: use pairs of xi and -xi.
         noise: the precision in which xi is drawn, "float64" or "float32". The first gives models of every dtype equal
-            numbers; the second gives others, in about a sixth of the time, which in float32 is most of a step.
+            numbers; the second gives others, in a fraction of the time, which is most of a step of a float32 model.
 
     Raises:
         ValueError: for an objective that is not a mean over samples (a contrast between them, a bound on their mean
