@@ -129,7 +129,7 @@ def fingerprint(value: Any, depth: int = DEPTH) -> Any:
         return value
     if isinstance(value, Tensor):
         if value.requires_grad and torch.is_grad_enabled():
-            raise Unsupported("the step reads a tensor that requires a gradient and is no field: make it a field")
+            raise Unsupported("the step reads a tensor that requires a gradient and is not a field: make it one")
         return Same(value), value.dtype, value.requires_grad, _content(value)
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype.str, _bytes(value)

@@ -195,7 +195,7 @@ def test_a_tensor_beside_the_fields_has_its_gradient():
             found += torch.autograd.grad(simulate(made, currents).v.sum(), table)
     assert torch.equal(*found)
     assert found[0][0]
-    with using("numba"), pytest.raises(RuntimeError, match="requires a gradient and is no field: make it a field"):
+    with using("numba"), pytest.raises(RuntimeError, match="requires a gradient and is not a field: make it one"):
         simulate(made, currents)
     with using("numba"), torch.no_grad():
         assert simulate(made, currents).v.shape == currents.shape
