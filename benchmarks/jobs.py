@@ -15,7 +15,8 @@ from readme import machine, put, table
 from timing import in_turn
 
 from sandbox.comparisons.comparison import Comparison, compare
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
+from sandbox.config.rule import RuleConfig
 
 PLAN = Comparison(
     Experiment(epochs=3), [RuleConfig("bptt", {"lr": 0.04}), RuleConfig("readout_only", {"lr": 0.02})], seeds=8

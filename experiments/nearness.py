@@ -17,8 +17,9 @@ import yaml
 from evidence import HERE
 
 from rules import Trainer
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
+from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import write_json
 from sandbox.microscope import Microscope
 from sandbox.runs.folder import surroundings

@@ -22,8 +22,9 @@ import yaml
 
 from rules import NonFinite
 from sandbox.comparisons.comparison import Comparison
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
+from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import write_json
 from sandbox.machine.memory import keep_freed_memory
 from sandbox.runs.folder import revision

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sandbox.comparisons.comparison import compare as compare
     from sandbox.config.experiment import Experiment as Experiment
     from sandbox.config.experiment import NetworkConfig as NetworkConfig
-    from sandbox.config.experiment import RuleConfig as RuleConfig
     from sandbox.config.registry import Choice as Choice
+    from sandbox.config.rule import RuleConfig as RuleConfig
     from sandbox.events import Events as Events
     from sandbox.microscope import Microscope as Microscope
     from sandbox.networks.build import build as build
@@ -111,7 +111,7 @@ _HOMES = {
     "QIF": "sandbox.neurons",
     "Residual": "sandbox.networks.network",
     "ResonateAndFire": "sandbox.neurons",
-    "RuleConfig": "sandbox.config.experiment",
+    "RuleConfig": "sandbox.config.rule",
     "Samples": "sandbox.tasks",
     "Sparse": "sandbox.synapses",
     "Split": "sandbox.tasks",

@@ -13,8 +13,8 @@ from sandbox.cli.executing import executor_of
 from sandbox.cli.options import FOUND_WRONG, OK
 from sandbox.cli.printing import say
 from sandbox.cli.validation import validate_all
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import REGISTRIES, Choice, find
+from sandbox.config.rule import RuleConfig
 
 
 def validate(given: Any) -> int:

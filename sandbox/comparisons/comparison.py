@@ -13,9 +13,10 @@ from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.condition import damage, require_names
 from sandbox.comparisons.linear import import_linear, linear_baseline, made_of, scale_beside
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import made, sources
+from sandbox.config.rule import RuleConfig
 from sandbox.executors.base import Executor, run_all
 from sandbox.executors.pool import begin_imports
 from sandbox.machine import files
@@ -70,6 +71,14 @@ class Comparison:
         check_fields(self)
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}: give at least 1, and 5 or more for an interval worth printing")
+        searches = {len(rule.searched) for rule in self.rules if isinstance(rule, RuleConfig)}
+        if len(searches) > 1:
+            raise ValueError(
+                f"rules of {sorted(searches)} searches: give each rule equally many, or none has an interval that "
+                "includes the error of tuning"
+            )
+        if searches != {0} and any(self.seeds % number for number in searches if number):
+            raise ValueError(f"seeds={self.seeds} after {max(searches)} searches: give equally many seeds to each")
         if self.seeds > MOST_SEEDS or self.experiment.seed + self.seeds > 2**63:
             raise ValueError(f"seeds={self.seeds}: give at most {MOST_SEEDS}, and none beyond 63 bits")
 
@@ -95,7 +104,10 @@ class Comparison:
             label: [
                 replace(
                     self.experiment,
-                    rule=replace(rule, epochs=None, label=None if label == rule.name else label),
+                    network=self._network(rule),
+                    rule=replace(
+                        rule.of_seed(n), epochs=None, readout=None, label=None if label == rule.name else label
+                    ),
                     seed=first + n,
                     epochs=self.experiment.epochs if rule.epochs is None else rule.epochs,
                 )
@@ -112,6 +124,10 @@ class Comparison:
                 )
             folders_[place] = label
         return found
+
+    def _network(self, rule: RuleConfig) -> NetworkConfig:
+        network = self.experiment.network
+        return network if rule.readout is None else replace(network, readout=rule.readout)
 
 
 def compare(

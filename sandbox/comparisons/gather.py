@@ -11,8 +11,9 @@ from typing import Any
 
 from sandbox.comparisons.linear import scale_beside
 from sandbox.comparisons.table import BASELINE, make_table
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
 from sandbox.config.given import Given
+from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import read_json
 from sandbox.machine.text import said
 from sandbox.runs import attempts

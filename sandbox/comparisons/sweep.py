@@ -11,8 +11,8 @@ from typing import Any
 from rules.errors import unknown
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.table import BASELINE
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine.plain_yaml import parse_yaml
 
 PARTS = ("objective", "credit", "plasticity")

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from torch import nn
 
-from rules.contract import SeesAhead
 from rules.diagnostics.monitor import Health
 from rules.errors import unknown
 from rules.fields import check_fields
-from rules.objectives import Sum
-from rules.options import built, require_taken
+from rules.options import require_taken
 from rules.preparing import PRECISIONS
-from rules.recipes import RULES, LearningRule
+from rules.recipes import LearningRule
 from rules.schedules import Schedule
 from rules.updates import Updates
 from rules.views import View
 from sandbox.config.given import CHECKSUM, Given, choice_of
 from sandbox.config.identity import changed, digest, folder_name
-from sandbox.config.losses import BY_STEP, OPTIONS, Answers, answers_of, completed, require_rewards
+from sandbox.config.losses import BY_STEP, answers_of, require_rewards
 from sandbox.config.microscope import MicroscopeConfig
 from sandbox.config.registry import Choice, find
+from sandbox.config.rule import RuleConfig
 from sandbox.kernels.choice import MODES as KERNELS
 from sandbox.machine import devices
 from sandbox.networks.build import build
@@ -37,7 +34,6 @@ from sandbox.tasks.checked import checked
 MOST_UNITS = 10_000_000  # of a layer, and samples of a batch
 GIVEN = ("shape", "classes", "seed")  # what every model is made from
 MOST_THREADS = 1024  # a number that every system can start; runs go from machine to machine with it
-LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
 
 @dataclass(frozen=True)
@@ -101,82 +97,6 @@ class NetworkConfig:
     def neurons(self) -> tuple[Neuron, Neuron]:
         """Return the hidden neuron and the read-out neuron."""
         return self.neuron.make("neuron"), self.readout.make("neuron")
-
-
-@dataclass(frozen=True)
-class RuleConfig:
-    """A named rule with options; any of its three parts can be replaced.
-
-    Args:
-        name: a name of `sandbox list rules`, package.module:Name or path/to/file.py:Name.
-        options: options of the rule, such as {lr: 0.01}.
-        objective: replaces the loss.
-        credit: replaces the gradient estimator.
-        plasticity: replaces the optimizer.
-        regularisers: penalties that are added to the loss.
-        epochs: in a comparison, in place of the experiment's, so that rules can be compared at equal cost.
-        label: what the rule is called in tables and folders; its name by default.
-
-    Raises:
-        ValueError: for a label that cannot be part of a file name.
-
-    >>> sorted(RuleConfig("bptt", regularisers=[Choice("rate_l1", {"weight": 0.1})]).make().needs)
-    ['gradient', 'labels', 'layers']
-    """
-
-    name: str = "bptt"
-    options: dict[str, Any] = field(default_factory=dict)
-    objective: Choice | None = None
-    credit: Choice | None = None
-    plasticity: Choice | None = None
-    regularisers: list[Choice] = field(default_factory=list)
-    epochs: int | None = None
-    label: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"epochs={self.epochs}: give a whole number, at least 1, or leave it out")
-        if self.label is not None and not LABEL.fullmatch(self.label):
-            raise ValueError(
-                f"label={self.label!r} is part of the name of a folder: give up to 60 letters, digits, spaces and any "
-                "of . = + , ( ) # - _"
-            )
-
-    @property
-    def title(self) -> str:
-        """What the rule is called: its label, or its name."""
-        return self.label or self.name
-
-    def make(self, answers: Answers | None = None) -> LearningRule:
-        """Build the rule; where nobody named a loss, it suits the answers if these are given.
-
-        Args:
-            answers: kind of the answers, and whether there is one for each step; None keeps the loss of the recipe.
-
-        Raises:
-            SeesAhead: for a loss of the whole sequence in a rule that learns inside of it.
-        """
-        try:
-            return self._made(answers)
-        except SeesAhead as error:
-            raise SeesAhead(f"{error}\n{OPTIONS}") from error
-
-    def _made(self, answers: Answers | None) -> LearningRule:
-        recipe, options = find("rule", self.name), dict(self.options)
-        every = options.pop("every", None) if recipe in RULES.values() else None
-        rule = built("rule", self.name, recipe, options)
-        if not isinstance(rule, LearningRule):
-            raise ValueError(
-                f"rule {self.name!r} is a {type(rule).__name__}; name a function that returns a rules.LearningRule, "
-                "made of an objective, a credit and a plasticity"
-            )
-        parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
-        given = {kind: choice.make(kind) for kind, choice in parts.items() if choice is not None}
-        named = self.objective is not None or "objective" in self.options
-        rule = completed(rule, given, every, None if named else answers, recipe)
-        penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
-        return replace(rule, objective=Sum((rule.objective, *penalties))) if penalties else rule
 
 
 @dataclass(frozen=True)
@@ -268,6 +188,12 @@ class Experiment:
             raise ValueError(
                 f"rule.epochs={self.rule.epochs}: rules bring epochs of their own to a comparison only; set epochs"
             )
+        if self.rule.readout is not None:
+            raise ValueError(
+                "rule.readout: rules bring a read-out of their own to a comparison only; set network.readout"
+            )
+        if self.rule.searched:
+            raise ValueError("rule.searched: a run has the options of one search; give searches to a comparison")
 
     @property
     def identity(self) -> str:

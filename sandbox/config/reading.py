@@ -53,7 +53,7 @@ def from_dict(kind: type[Any], content: Any) -> Any:
     >>> from_dict(Experiment, {"rule": {"name": "bptt", "option": {}}})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: unknown key of rule 'option'; nearest: 'options'; valid: name, options, ..., epochs, label
+    ValueError: unknown key of rule 'option'; nearest: 'options'; valid: name, options, ..., search, label
     >>> from_dict(Experiment, {"network": {"dt": True}})
     Traceback (most recent call last):
     ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any, ClassVar
 
 from rules import NonFinite
 from rules.spaces import Range, Space, space_of
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import find
 from sandbox.executors.base import Progress, free
@@ -99,7 +98,7 @@ class Study:
 
     def runs(self, options: Mapping[str, Any]) -> list[Experiment]:
         """Return the runs of a trial, one for each seed."""
-        rule = having(self.experiment.rule, options)
+        rule = self.experiment.rule.having(options)
         return [replace(self.experiment, rule=rule, seed=FIRST_SEED + n) for n in range(self.seeds)]
 
     def proposal_seed(self, trial: int) -> int:
@@ -130,20 +129,6 @@ def validated(experiment: Experiment, data: Dataset) -> float:
             if trainer.steps == 0:  # not divergence, but a mistake in the configuration
                 raise
             return 100 * worst
-
-
-def having(rule: RuleConfig, options: Mapping[str, Any]) -> RuleConfig:
-    """Return the rule with other options.
-
-    Options of the plasticity go to the plasticity that replaces the recipe's own, where there is one.
-    """
-    given = dict(options)
-    if rule.plasticity is not None:
-        theirs: dict[str, Any] = {name: given.pop(name) for name in ("lr", "momentum", "pulse") if name in given}
-        valid = find("plasticity", rule.plasticity.name)
-        taken = {name: value for name, value in theirs.items() if name in inspect.signature(valid).parameters}
-        rule = replace(rule, plasticity=replace(rule.plasticity, options={**rule.plasticity.options, **taken}))
-    return replace(rule, options={**rule.options, **given})
 
 
 def summary(study: Any) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, with_arrays
 from sandbox.comparisons.grid import Grid
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import changed, fingerprint, folder_name
 from sandbox.config.registry import sources
+from sandbox.config.rule import RuleConfig
 from sandbox.executors.base import Executor, run_all
 from sandbox.machine import files
 from sandbox.machine.plain_yaml import dump_yaml
@@ -29,7 +29,7 @@ from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
 from sandbox.runs.seal import write_sealed
 from sandbox.tuning import storage as storages
-from sandbox.tuning.study import FIRST_SEED, RANDOM, STUDIES, TUNED, Study, having, optuna_, quiet, summary, tunable
+from sandbox.tuning.study import FIRST_SEED, RANDOM, STUDIES, TUNED, Study, optuna_, quiet, summary, tunable
 
 MOST = 100_000  # trials of a rule, and runs of a trial
 
@@ -187,7 +187,7 @@ def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:
         given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
         given += [RuleConfig(labels[-1])] * (len(labels) - len(given))  # the baseline that is always there
         best = [
-            having(rule, found[f"{comparison.identity}/{label}"]["best"]["options"])
+            rule.having(found[f"{comparison.identity}/{label}"]["best"]["options"])
             for rule, label in zip(given, labels, strict=True)
             if f"{comparison.identity}/{label}" in found
         ]

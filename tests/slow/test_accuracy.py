@@ -14,9 +14,10 @@ import yaml
 
 from rules import Surrogate, Trainer, make
 from sandbox.comparisons.comparison import Comparison, compare, format_table
-from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.runs.preparing import prepare
 from sandbox.tasks.loader import Loader
 from tests.conftest import ROOT, WHOLE_MNIST

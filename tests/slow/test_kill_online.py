@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 import pytest
 import yaml
 
-from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import read_json
 from sandbox.runs.run import run
 from tests.sandbox.runs.test_run import same_files

@@ -21,8 +21,9 @@ from sandbox.cli.parser import parser_for
 from sandbox.cli.words import understood
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.sweep import swept
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict, from_words, valid_options
+from sandbox.config.rule import RuleConfig
 from sandbox.executors import EXECUTORS
 from tests.conftest import ROOT
 

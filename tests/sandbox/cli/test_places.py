@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sandbox import Choice, Experiment, Task
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
-from sandbox.config.experiment import LABEL, NetworkConfig, RuleConfig
+from sandbox.config.experiment import NetworkConfig
+from sandbox.config.rule import LABEL, RuleConfig
 from sandbox.runs import index
 from sandbox.runs.run import run
 from tests.sandbox.config.test_identity import NASTY

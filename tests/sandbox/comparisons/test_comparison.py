@@ -22,8 +22,9 @@ from sandbox.comparisons.gather import gather
 from sandbox.comparisons.linear import scale_of
 from sandbox.comparisons.table import make_table
 from sandbox.comparisons.verify import verify
-from sandbox.config.experiment import MicroscopeConfig, NetworkConfig, RuleConfig
+from sandbox.config.experiment import MicroscopeConfig, NetworkConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.report import write_report
 from sandbox.runs import index

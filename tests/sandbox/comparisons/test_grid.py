@@ -18,8 +18,8 @@ from sandbox.comparisons.admission import unfit
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, grid_from, presets, read_grid, run_grid
 from sandbox.comparisons.ranking import THRESHOLDS, format_overall, make_overall
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.report import write_report
 from sandbox.runs import folder as folders

@@ -14,8 +14,8 @@ from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, FOUND_WRONG, OK
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.verify import verify
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.runs.run import run
 from sandbox.runs.seal import NAME, write_seal

@@ -13,9 +13,10 @@ from rules.fields import hints_of
 from rules.plasticity.memristor import DEVICES, STORES
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid
-from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.microscope import MicroscopeConfig
 from sandbox.config.registry import REGISTRIES, Choice
+from sandbox.config.rule import RuleConfig, Search
 from sandbox.tuning.tuning import Tuning
 
 VALUES = ["x", [], {}, True, 2.5, -1, 2**70, math.nan, math.inf, None]
@@ -24,6 +25,7 @@ CONFIGS = {
     Experiment: {},
     NetworkConfig: {},
     RuleConfig: {},
+    Search: {"options": {"lr": 0.1}, "within": {"lr": [0.001, 1.0]}},
     Choice: {"name": "lif"},
     MicroscopeConfig: {},
     Health: {},

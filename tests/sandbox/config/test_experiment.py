@@ -12,9 +12,10 @@ import yaml
 import rules
 from rules.schedules import SCHEDULES
 from sandbox.cli.words import EXPERIMENT, understood
-from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import REGISTRIES, Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.runs.preparing import prepare
 from tests.sandbox.runs.test_run import TINY  # 12 steps: 3 epochs of 4 batches
 

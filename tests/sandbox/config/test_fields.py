@@ -14,9 +14,10 @@ import yaml
 
 from rules.fields import hints_of
 from sandbox.cli.entry import main
-from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.reading import from_dict, from_words
 from sandbox.config.registry import REGISTRIES, Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine.plain_yaml import dump_yaml, parse_yaml
 from tests.sandbox.config import hostile
 from tests.sandbox.config.hostile import CONFIGS, VALUES, allows

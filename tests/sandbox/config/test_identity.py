@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sandbox import Choice, Experiment
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import KEPT, SHORT, folder_name
+from sandbox.config.rule import RuleConfig
 from sandbox.tuning.tuning import Tuning
 
 NASTY = (

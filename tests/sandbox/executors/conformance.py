@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sandbox.comparisons.comparison import Comparison, compare
-from sandbox.config.experiment import RuleConfig
+from sandbox.config.rule import RuleConfig
 from sandbox.executors.base import Executor, run_all
 from sandbox.machine.files import read_json
 from sandbox.runs import index

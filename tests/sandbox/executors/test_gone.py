@@ -11,7 +11,7 @@ from sandbox.cli.entry import main
 from sandbox.cli.options import FAILED
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.grid import Grid, run_grid
-from sandbox.config.experiment import RuleConfig
+from sandbox.config.rule import RuleConfig
 from sandbox.executors import make
 from sandbox.executors.base import Gone, guarded, run_all
 from sandbox.runs.job import Job

@@ -13,9 +13,10 @@ import yaml
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison, compare
-from sandbox.config.experiment import Experiment, MicroscopeConfig, RuleConfig
+from sandbox.config.experiment import Experiment, MicroscopeConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.microscope import Row, read_rows
 from sandbox.report import write_report
 from sandbox.runs.folder import load

@@ -17,7 +17,8 @@ import pytest
 
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.table import plain
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.microscope import Row
 from sandbox.microscope.journal import NAME

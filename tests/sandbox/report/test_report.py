@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from sandbox.comparisons.comparison import Comparison
-from sandbox.config.experiment import Experiment, MicroscopeConfig, RuleConfig
+from sandbox.config.experiment import Experiment, MicroscopeConfig
 from sandbox.config.reading import from_words
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.report import Report, costs, latency, learning, write_report
 from sandbox.report.costs import PRICES

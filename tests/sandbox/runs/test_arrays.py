@@ -17,7 +17,8 @@ from sandbox.cli import main
 from sandbox.comparisons.comparison import compare
 from sandbox.comparisons.gather import gather
 from sandbox.comparisons.grid import Grid, run_grid
-from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.config.experiment import NetworkConfig
+from sandbox.config.rule import RuleConfig
 from sandbox.runs import index
 from sandbox.runs.arrays import attached, keep
 from sandbox.runs.finished import read_run

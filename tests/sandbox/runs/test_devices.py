@@ -14,8 +14,9 @@ from torch import nn
 
 from rules import RULES
 from sandbox import kernels
-from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.config.experiment import NetworkConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import devices
 from sandbox.runs.preparing import evaluation, own_process, prepare
 from sandbox.runs.run import run

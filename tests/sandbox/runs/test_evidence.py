@@ -15,8 +15,9 @@ from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.gather import gather
 from sandbox.comparisons.table import format_table
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.kernels import Effective
 from sandbox.machine import files
 from sandbox.runs import attempts, index

@@ -15,7 +15,7 @@ from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, FAILED, FOUND_WRONG
 from sandbox.comparisons.table import BASELINE, make_rows
 from sandbox.comparisons.verify import verify
-from sandbox.config.experiment import RuleConfig
+from sandbox.config.rule import RuleConfig
 from sandbox.runs.book import RunFailed
 from sandbox.runs.finished import read_run, sort_out
 from sandbox.runs.run import run

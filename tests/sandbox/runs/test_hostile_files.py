@@ -14,7 +14,7 @@ from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, FAILED, FOUND_WRONG, OK
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.grid import Grid
-from sandbox.config.experiment import RuleConfig
+from sandbox.config.rule import RuleConfig
 from sandbox.executors import claims, ray, slurm
 from sandbox.microscope import Look, Row, read_rows, write_look
 from sandbox.runs import checkpoint, index

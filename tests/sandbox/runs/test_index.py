@@ -14,7 +14,7 @@ import pytest
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison, compare
-from sandbox.config.experiment import RuleConfig
+from sandbox.config.rule import RuleConfig
 from sandbox.runs import index
 from sandbox.runs.book import RunFailed
 from sandbox.runs.run import run

@@ -8,8 +8,9 @@ from textwrap import dedent
 import pytest
 
 from sandbox.comparisons.comparison import Comparison, compare
-from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.config.experiment import NetworkConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.runs import index
 from sandbox.runs.run import run

@@ -18,9 +18,10 @@ import yaml
 
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.gather import gather
-from sandbox.config.experiment import Experiment, MicroscopeConfig, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, MicroscopeConfig, NetworkConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs.run import run

@@ -17,9 +17,10 @@ import rules
 import sandbox
 from rules import Health
 from sandbox.comparisons.comparison import Comparison, compare, format_table
-from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs import index, seal

@@ -9,8 +9,8 @@ import pytest
 
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.gather import gather
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice, sources
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.runs.run import run
 from sandbox.runs.seal import write_seal

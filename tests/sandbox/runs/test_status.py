@@ -15,8 +15,8 @@ import pytest
 import sandbox
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.executors import claims
 from sandbox.machine.host import me
 from sandbox.runs import index

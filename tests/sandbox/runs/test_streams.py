@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from sandbox.config.experiment import MicroscopeConfig, NetworkConfig, RuleConfig
+from sandbox.config.experiment import MicroscopeConfig, NetworkConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.runs.run import run
 from sandbox.tasks.loader import Loader
 from tests.conftest import ROOT

@@ -13,8 +13,9 @@ import pytest
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison
-from sandbox.config.experiment import Experiment, MicroscopeConfig, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, MicroscopeConfig, NetworkConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
 from sandbox.runs import folder as folders
 from sandbox.runs import trust

@@ -12,9 +12,10 @@ from sandbox.cli import main
 from sandbox.cli.options import OK
 from sandbox.comparisons.comparison import Comparison, compare, format_table
 from sandbox.comparisons.grid import Grid
-from sandbox.config.experiment import Experiment, NetworkConfig, RuleConfig
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.report import write_report
 from sandbox.tuning.tuning import Tuning, tune
 

@@ -16,8 +16,9 @@ from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.grid import Grid, run_grid
-from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.config.experiment import NetworkConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import read_json
 from sandbox.runs.book import RunFailed
 from sandbox.runs.run import run

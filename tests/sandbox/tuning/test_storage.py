@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid
-from sandbox.config.experiment import RuleConfig
+from sandbox.config.rule import RuleConfig
 from sandbox.executors.shared import Shared
 from sandbox.machine import mounts
 from sandbox.tuning import storage

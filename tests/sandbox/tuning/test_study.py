@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sandbox import Choice, Experiment, Task
-from sandbox.config.experiment import NetworkConfig, RuleConfig
+from sandbox.config.experiment import NetworkConfig
+from sandbox.config.rule import RuleConfig
 from sandbox.machine.compiled import absent
 from sandbox.runs.preparing import prepare
 from sandbox.synapses.choice import mode

@@ -17,14 +17,14 @@ from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, read_grid
-from sandbox.config.experiment import RuleConfig
 from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
 from sandbox.report import write_report
 from sandbox.runs import folder as folders
 from sandbox.runs.run import run
 from sandbox.tuning import study
 from sandbox.tuning.storage import opened
-from sandbox.tuning.study import FIRST_SEED, TUNED, Study, having, optuna_, tunable, validated
+from sandbox.tuning.study import FIRST_SEED, TUNED, Study, optuna_, tunable, validated
 from sandbox.tuning.tuning import Tuning, as_yaml, tune, tuned
 from tests.sandbox.runs.test_run import TINY, Stop
 
@@ -133,7 +133,7 @@ def test_tuned_settings_are_a_comparison_again(whole, tmp_path):
 
 def test_a_rule_with_another_plasticity_is_tuned_there():
     rule = RuleConfig("hzo", {"times": "shared"}, plasticity=Choice("adam", {"lr": 1.0}))
-    found = having(rule, {"lr": 0.1, "momentum": 0.9})
+    found = rule.having({"lr": 0.1, "momentum": 0.9})
     assert found.plasticity == Choice("adam", {"lr": 0.1})
     assert found.options == {"times": "shared"}
 

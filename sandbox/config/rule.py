@@ -1,0 +1,162 @@
+"""The learning rule of an experiment: a name with options, and what tuning found for it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rules.contract import SeesAhead
+from rules.fields import check_fields
+from rules.objectives import Sum
+from rules.options import built
+from rules.recipes import RULES, LearningRule
+from sandbox.config.losses import OPTIONS, Answers, completed
+from sandbox.config.registry import Choice, find
+
+LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search of tuning for the options of a rule on a task, and where it looked.
+
+    Args:
+        options: those that it found.
+        within: of each option that was searched, the least and the largest value, or all values of a choice.
+        at_end: options whose range ended near what was found, in spite of being extended.
+        trials: number of trials.
+        number: which of the searches of this rule, from 0.
+
+    Raises:
+        ValueError: for an option that was found and not searched, or the other way round.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+    within: dict[str, list[Any]] = field(default_factory=dict)
+    at_end: list[str] = field(default_factory=list)
+    trials: int = 1
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        odd = sorted({*self.options} ^ {*self.within} | {*self.at_end} - {*self.options})
+        if odd:
+            raise ValueError(f"within={sorted(self.within)}: a search has the same options in all parts, unlike {odd}")
+        if self.trials < 1 or self.number < 0:
+            raise ValueError(f"trials={self.trials}, number={self.number}: give at least 1 trial, and count from 0")
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """A named rule with options; any of its three parts can be replaced.
+
+    Args:
+        name: a name of `sandbox list rules`, package.module:Name or path/to/file.py:Name.
+        options: options of the rule, such as {lr: 0.01}.
+        objective: replaces the loss.
+        credit: replaces the gradient estimator.
+        plasticity: replaces the optimizer.
+        regularisers: penalties that are added to the loss.
+        epochs: in a comparison, in place of the experiment's, so that rules can be compared at equal cost.
+        readout: in a comparison, in place of the network's, for a rule that needs another one, such as one of bits.
+        searched: in a comparison, what each search found: the n-th seed learns with the options of search n modulo
+            their number.
+        search: in a run, the search in which its options were found; None where they were given.
+        label: what the rule is called in tables and folders; its name by default.
+
+    Raises:
+        ValueError: for a label that cannot be part of a file name, and for searches of different options.
+
+    >>> sorted(RuleConfig("bptt", regularisers=[Choice("rate_l1", {"weight": 0.1})]).make().needs)
+    ['gradient', 'labels', 'layers']
+    """
+
+    name: str = "bptt"
+    options: dict[str, Any] = field(default_factory=dict)
+    objective: Choice | None = None
+    credit: Choice | None = None
+    plasticity: Choice | None = None
+    regularisers: list[Choice] = field(default_factory=list)
+    epochs: int | None = None
+    readout: Choice | None = None
+    searched: list[Search] = field(default_factory=list)
+    search: Search | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs}: give a whole number, at least 1, or leave it out")
+        if self.label is not None and not LABEL.fullmatch(self.label):
+            raise ValueError(
+                f"label={self.label!r} is part of the name of a folder: give up to 60 letters, digits, spaces and any "
+                "of . = + , ( ) # - _"
+            )
+        kinds = {tuple(sorted(each.options)) for each in self.searched}
+        if len(kinds) > 1:
+            raise ValueError(f"searched: every search has the same options, and these have {sorted(kinds)}")
+        if self.searched and self.search is not None:
+            raise ValueError("searched and search: the first is for a comparison, the second for its runs")
+
+    @property
+    def title(self) -> str:
+        """What the rule is called: its label, or its name."""
+        return self.label or self.name
+
+    def having(self, options: Mapping[str, Any]) -> RuleConfig:
+        """Return the rule with other options.
+
+        Options of the plasticity go to the plasticity that replaces the recipe's own, where there is one.
+        """
+        given, rule = dict(options), self
+        if rule.plasticity is not None:
+            theirs: dict[str, Any] = {name: given.pop(name) for name in ("lr", "momentum", "pulse") if name in given}
+            valid = find("plasticity", rule.plasticity.name)
+            taken = {name: value for name, value in theirs.items() if name in inspect.signature(valid).parameters}
+            rule = replace(rule, plasticity=replace(rule.plasticity, options={**rule.plasticity.options, **taken}))
+        return replace(rule, options={**rule.options, **given})
+
+    def of_seed(self, n: int) -> RuleConfig:
+        """Return the rule of the n-th seed of a comparison, from 0: with the options of its search, if it was searched.
+
+        >>> found = [Search({"lr": lr}, {"lr": [0.001, 1.0]}, number=k) for k, lr in enumerate([0.1, 0.2])]
+        >>> RuleConfig("bptt", searched=found).of_seed(3).options
+        {'lr': 0.2}
+        """
+        if not self.searched:
+            return self
+        search = self.searched[n % len(self.searched)]
+        return replace(self.having(search.options), searched=[], search=search)
+
+    def make(self, answers: Answers | None = None) -> LearningRule:
+        """Build the rule; where nobody named a loss, it suits the answers if these are given.
+
+        Args:
+            answers: kind of the answers, and whether there is one for each step; None keeps the loss of the recipe.
+
+        Raises:
+            SeesAhead: for a loss of the whole sequence in a rule that learns inside of it.
+        """
+        try:
+            return self._made(answers)
+        except SeesAhead as error:
+            raise SeesAhead(f"{error}\n{OPTIONS}") from error
+
+    def _made(self, answers: Answers | None) -> LearningRule:
+        recipe, options = find("rule", self.name), dict(self.options)
+        every = options.pop("every", None) if recipe in RULES.values() else None
+        rule = built("rule", self.name, recipe, options)
+        if not isinstance(rule, LearningRule):
+            raise ValueError(
+                f"rule {self.name!r} is a {type(rule).__name__}; name a function that returns a rules.LearningRule, "
+                "made of an objective, a credit and a plasticity"
+            )
+        parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
+        given = {kind: choice.make(kind) for kind, choice in parts.items() if choice is not None}
+        named = self.objective is not None or "objective" in self.options
+        rule = completed(rule, given, every, None if named else answers, recipe)
+        penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
+        return replace(rule, objective=Sum((rule.objective, *penalties))) if penalties else rule

@@ -1,0 +1,57 @@
+"""What tuning found for a rule, and how a comparison hands it to its seeds."""
+
+import pytest
+
+from sandbox.comparisons.comparison import Comparison
+from sandbox.config.experiment import Experiment
+from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig, Search
+
+LR = {"lr": [1e-3, 1.0]}
+BITS = Choice("stochastic_binary")
+
+
+def searched(name, *rates):
+    return RuleConfig(name, {"lr": 0.5}, searched=[Search({"lr": lr}, LR, number=n) for n, lr in enumerate(rates)])
+
+
+def test_each_seed_learns_with_the_options_of_its_search():
+    rules = [searched("bptt", 0.1, 0.2), searched("readout_only", 0.3, 0.4)]
+    runs = Comparison(rules=rules, seeds=4).experiments()["bptt"]
+    assert [run.rule.options["lr"] for run in runs] == [0.1, 0.2, 0.1, 0.2]
+    assert [run.rule.search.number for run in runs] == [0, 1, 0, 1]
+    assert all(not run.rule.searched for run in runs)
+
+
+def test_a_rule_brings_its_own_readout_to_a_comparison():
+    runs = Comparison(rules=[RuleConfig("bptt", readout=BITS), "readout_only"], seeds=1).experiments()
+    assert runs["bptt"][0].network.readout == BITS != runs["readout_only"][0].network.readout
+    assert runs["bptt"][0].rule.readout is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Search({"lr": 0.1}, {}), r"a search has the same options in all parts, unlike \['lr'\]"),
+        (lambda: Search({"lr": 0.1}, LR, ["momentum"]), r"unlike \['momentum'\]"),
+        (lambda: Search(trials=0), "give at least 1 trial"),
+        (
+            lambda: RuleConfig("bptt", searched=[Search({"lr": 0.1}, LR), Search()]),
+            "searched: every search has the same options",
+        ),
+        (lambda: RuleConfig("bptt", searched=[Search()], search=Search()), "the first is for a comparison"),
+        (lambda: Experiment(rule=searched("bptt", 0.1)), "a run has the options of one search"),
+        (lambda: Experiment(rule=RuleConfig("bptt", readout=BITS)), "set network.readout"),
+        (
+            lambda: Comparison(rules=[searched("bptt", 0.1, 0.2), searched("readout_only", 0.1)], seeds=2),
+            r"rules of \[1, 2\] searches: give each rule equally many",
+        ),
+        (
+            lambda: Comparison(rules=[searched("bptt", 0.1, 0.2), searched("readout_only", 0.1, 0.2)], seeds=3),
+            "seeds=3 after 2 searches: give equally many seeds to each",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
