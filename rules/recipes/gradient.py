@@ -77,7 +77,7 @@ def tcl(
 def stcl(
     *,
     lr: float = 5e-3,
-    views: str = "vector",
+    views: str = "time",
     view_options: dict[str, Any] | None = None,
     surrogate: str | Surrogate | None = None,
     weight_decay: float = 0.0,
