@@ -29,14 +29,14 @@ def label_flips(view: View, task: Task, *, samples: int = 1000, steps: int = 6, 
     >>> label_flips(Identity(), YinYang(train=1, validation=1, test=50))
     0.0
     """
-    test = task.load().test
-    x, y = test.x[:samples], test.y[:samples]
+    test, rng = task.load().test, torch.Generator().manual_seed(seed)
+    x, y = test.take(torch.arange(min(samples, len(test))), rng)
     if task.label(x) is None:
         raise ValueError(
             f"{type(task).__name__} has no function that labels features, so nobody knows where a view changes a "
             "label: give the class a method label(x), as sandbox.tasks.YinYang has, or look at the views"
         )
-    shown = view(x.expand(steps, *x.shape).contiguous(), torch.Generator().manual_seed(seed))  # [T, B, *features]
+    shown = view(x.expand(steps, *x.shape).contiguous(), rng)  # [T, B, *features]
     found = task.label(shown.flatten(0, 1))
     assert found is not None
     visible = shown.flatten(2).any(2)
