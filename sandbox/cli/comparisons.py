@@ -20,8 +20,8 @@ from sandbox.comparisons.table import format_table
 from sandbox.machine.text import line
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
+from sandbox.tuning.plan import Tuning, begun, fresh
 from sandbox.tuning.tuned import budget, notes, search_of
-from sandbox.tuning.tuning import Tuning, begun, fresh
 from sandbox.tuning.tuning import tune as run_tuning
 
 ONE_SEARCH = "one search: the error of tuning is not in the intervals of a comparison; --searches 3 puts it there"

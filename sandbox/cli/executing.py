@@ -21,7 +21,7 @@ from sandbox.runs import folder as folders
 from sandbox.runs.job import Job
 from sandbox.runs.trust import require_trust
 from sandbox.tuning import storage
-from sandbox.tuning.tuning import begun
+from sandbox.tuning.plan import begun
 
 # Options that go together with --join.
 ALLOWED = ("join", "jobs", "data_dir", "track", "storage", "json", "trust", "accept_changes")

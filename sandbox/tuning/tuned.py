@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.comparisons.comparison import BASELINE, Comparison
 from sandbox.comparisons.grid import Grid
@@ -16,9 +16,7 @@ from sandbox.config.registry import find
 from sandbox.config.rule import RuleConfig, Search
 from sandbox.machine.plain_yaml import dump_yaml
 from sandbox.machine.text import line
-
-if TYPE_CHECKING:
-    from sandbox.tuning.tuning import Tuning
+from sandbox.tuning.plan import Tuning
 
 LONGEST = 60  # characters of a value in a comment
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object, which is another one in each process

@@ -26,12 +26,13 @@ from sandbox.runs import folder as folders
 from sandbox.runs.run import run
 from sandbox.tasks import YinYang
 from sandbox.tuning import study
+from sandbox.tuning.plan import Tuning, begun, fresh
 from sandbox.tuning.sampling import optuna_
 from sandbox.tuning.storage import opened
 from sandbox.tuning.study import FIRST_SEED, Study
 from sandbox.tuning.trial import TUNED, tunable, validated
 from sandbox.tuning.tuned import as_yaml, tuned
-from sandbox.tuning.tuning import Tuning, begun, fresh, tune
+from sandbox.tuning.tuning import tune
 from tests.sandbox.runs.test_run import TINY, Stop
 
 GUARDED = replace(TINY, task=replace(TINY.task, name="tests.guarded:Guarded"), epochs=1)
