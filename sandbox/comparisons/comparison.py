@@ -107,6 +107,7 @@ class Comparison:
             if rule in labels.values():
                 raise ValueError(f"rule {rule.name!r} is listed twice with the same options; give each once")
             name = rule.label if rule.label and rule.name != BASELINE else rule.name
+            name = name if rule.variant is None else f"{name} {rule.variant}"
             count = sum(label == name or label.startswith(f"{name}#") for label in labels)
             labels[name if count == 0 else f"{name}#{count + 1}"] = rule
         first = self.experiment.seed

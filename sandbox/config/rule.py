@@ -62,6 +62,8 @@ class RuleConfig:
         regularisers: penalties that are added to the loss.
         epochs: in a comparison, in place of the experiment's, so that rules can be compared at equal cost.
         readout: in a comparison, in place of the network's, for a rule that needs another one, such as one of bits.
+        variant: in a comparison, which of several forms of one row this is, such as the name of its optimizer; the row
+            shows the form whose validation is best, and all of them below.
         searched: in a comparison, what each search found: the n-th seed learns with the options of search n modulo
             their number.
         search: in a run, the search in which its options were found; None where they were given.
@@ -82,6 +84,7 @@ class RuleConfig:
     regularisers: list[Choice] = field(default_factory=list)
     epochs: int | None = None
     readout: Choice | None = None
+    variant: str | None = None
     searched: list[Search] = field(default_factory=list)
     search: Search | None = None
     label: str | None = None
@@ -90,11 +93,12 @@ class RuleConfig:
         check_fields(self)
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"epochs={self.epochs}: give a whole number, at least 1, or leave it out")
-        if self.label is not None and not LABEL.fullmatch(self.label):
-            raise ValueError(
-                f"label={self.label!r} is part of the name of a folder: give up to 60 letters, digits, spaces and any "
-                "of . = + , ( ) # - _"
-            )
+        for name in ("label", "variant"):
+            if (given := getattr(self, name)) is not None and not LABEL.fullmatch(given):
+                raise ValueError(
+                    f"{name}={given!r} is part of the name of a folder: give up to 60 letters, digits, spaces and any "
+                    "of . = + , ( ) # - _"
+                )
         kinds = {tuple(sorted(each.options)) for each in self.searched}
         if len(kinds) > 1:
             raise ValueError(f"searched: every search has the same options, and these have {sorted(kinds)}")
@@ -105,6 +109,15 @@ class RuleConfig:
     def title(self) -> str:
         """What the rule is called: its label, or its name."""
         return self.label or self.name
+
+    @property
+    def row(self) -> str:
+        """The row that shows it: its title, without the variant at the end.
+
+        >>> RuleConfig("hzo", label="hzo adam", variant="adam").row
+        'hzo'
+        """
+        return self.title if self.variant is None else self.title.removesuffix(f" {self.variant}")
 
     def having(self, options: Mapping[str, Any]) -> RuleConfig:
         """Return the rule with other options.

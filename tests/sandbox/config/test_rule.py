@@ -29,11 +29,22 @@ def test_a_rule_brings_its_own_readout_to_a_comparison():
     assert runs["bptt"][0].rule.readout is None
 
 
+def test_forms_of_one_row_have_runs_of_their_own():
+    def rule(name, optimizer):
+        return RuleConfig(name, {"lr": 0.1 if optimizer == "adam" else 0.2}, variant=optimizer)
+
+    rules = [rule(name, optimizer) for name in ("bptt", "readout_only") for optimizer in ("adam", "sgd")]
+    found = Comparison(rules=rules, seeds=1).experiments()
+    assert list(found) == ["bptt adam", "bptt sgd", "readout_only adam", "readout_only sgd"]
+    assert [run.rule.row for (run,) in found.values()] == ["bptt", "bptt", "readout_only", "readout_only"]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Search({"lr": 0.1}, {}), r"a search has the same options in all parts, unlike \['lr'\]"),
         (lambda: Search({"lr": 0.1}, LR, ["momentum"]), r"unlike \['momentum'\]"),
+        (lambda: RuleConfig(variant="a/b"), "variant='a/b' is part of the name of a folder"),
         (lambda: Search(trials=0), "give at least 1 trial"),
         (
             lambda: RuleConfig("bptt", searched=[Search({"lr": 0.1}, LR), Search()]),
