@@ -87,8 +87,8 @@ def budget(tuning: Tuning) -> str:
 def notes(searched: list[Search]) -> list[str]:
     """Return a warning for each value that was found near an end of where it was searched."""
     return [
-        f"search {each.number + 1}: {name} = {each.options[name]:.3g} lies near an end of {_ends(each.within[name])}, "
-        "in spite of more trials beyond: better values may lie outside"
+        f"search {each.number + 1}: {name} = {each.options[name]:.3g} is near an end of {_ends(each.within[name])} "
+        "after the last trial; better values may lie outside"
         for each in searched
         for name in each.at_end
     ]

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from sandbox.cli import main
+from sandbox.cli.comparisons import found_lines
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, read_grid
@@ -196,7 +197,7 @@ def test_several_comparisons_are_a_grid_again(tmp_path):
     assert again.name == "pair"
     assert [each.seeds for each in again.comparisons] == [2, 6]
     assert all(run.rule.options["lr"] == 0.98 for each in again.comparisons for run in each.experiments()["bptt"])
-    note = "#     search 2: lr = 0.98 lies near an end of 0.1 to 1, in spite of more trials beyond: better values may"
+    note = "#     search 2: lr = 0.98 is near an end of 0.1 to 1 after the last trial; better values may lie outside"
     assert note in (tmp_path / "two.yaml").read_text()
 
 
@@ -254,6 +255,18 @@ def test_the_report_shows_budget_and_curves(whole):
     told = [trial["validation"] for _, found in sorted(facts["studies"].items()) for trial in found["trials"]]
     assert [float(row["validation_percent"]) for row in rows] == told
     assert "2 searches of 4 trials" in report.html.read_text()
+
+
+def test_what_ends_near_an_end_is_said_on_the_command_line():
+    search = {"search": 1, "within": {"lr": [0.1, 1.0]}, "at_end": ["lr"], "trials": [{}]}
+    study = {**search, "best": {"validation": 50.0, "options": {"lr": 0.98}}}
+    lines = found_lines({"studies": {"c/bptt/1": study}, "budget": {"searches": 1}})
+    assert lines == [
+        "  c/bptt/1: 50.00 % with {'lr': 0.98}",
+        "    search 2: lr = 0.98 is near an end of 0.1 to 1 after the last trial; better values may lie outside",
+        "one search: the error of tuning is not in the intervals of a comparison; --searches 3 puts it there",
+    ]
+    assert found_lines({"studies": {"c/bptt/1": {**study, "at_end": []}}, "budget": {"searches": 2}}) == lines[:1]
 
 
 def test_the_page_says_how_to_tune_again(whole, tmp_path):
