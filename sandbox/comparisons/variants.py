@@ -1,0 +1,96 @@
+"""Rules in several variants, such as optimizers: one row of the table, from the variant that validation prefers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sandbox.comparisons.cells import plain
+from sandbox.comparisons.settings import rule_of, searches_of
+from sandbox.measures import score
+from sandbox.runs.finished import FinishedRun, in_order
+from sandbox.statistics import block_means, interval
+
+Runs = Mapping[str, Sequence[FinishedRun]]  # by label
+Forms = dict[str, dict[str, list[FinishedRun]]]  # runs by row and by the name of the variant
+
+
+class Headline(NamedTuple):
+    """The runs of each row, and the variant of which each seed's run is, for rows that have variants."""
+
+    runs: dict[str, list[FinishedRun]]
+    taken: dict[str, list[str]]
+
+
+def forms(runs: Runs) -> Forms:
+    """Return the runs of each row that has variants, by the names of these."""
+    found: Forms = {}
+    for label, each in runs.items():
+        variant = rule_of(each[0]).get("variant")
+        if variant is not None:
+            found.setdefault(row_of(label, variant), {})[str(variant)] = in_order(each)
+    return found
+
+
+def row_of(label: str, variant: str) -> str:
+    """Return the label of the row in which a variant is shown.
+
+    >>> row_of("hzo adam", "adam")
+    'hzo'
+    """
+    return label.removesuffix(f" {variant}")
+
+
+def headline(runs: Runs) -> Headline:
+    """Return the runs that the rows of a table show: those of the best variant, where a rule has several.
+
+    In each replicate, which is a search of tuning with its seeds, or a seed where nothing was searched, the variant
+    with the highest mean validation is taken, of equal ones the first. The test set has no say. The choice is part of
+    the procedure, so that its error is in the intervals.
+    """
+    found: dict[str, list[FinishedRun]] = {}
+    taken: dict[str, list[str]] = {}
+    variants = forms(runs)
+    for label, each in runs.items():
+        variant = rule_of(each[0]).get("variant")
+        row = label if variant is None else row_of(label, variant)
+        if row in variants and row not in found:
+            taken[row] = _preferred(variants[row])
+            found[row] = [variants[row][name][n]._replace(rule=row) for n, name in enumerate(taken[row])]
+        elif variant is None:
+            found[row] = list(each)
+    return Headline(found, taken)
+
+
+def _preferred(variants: Mapping[str, Sequence[FinishedRun]]) -> list[str]:
+    """Return the variant that is taken for each seed."""
+    first = next(iter(variants.values()))
+    of: Sequence[Hashable] = searches_of(first) or [run.seed for run in first]
+    heights = {
+        name: dict(zip(dict.fromkeys(of), block_means([score(run.result["validation"]) for run in each], of), strict=True))
+        for name, each in variants.items()
+    }
+    return [max(heights, key=lambda name: heights[name][block]) for block in of]
+
+
+def variants_of(runs: Runs, of: Sequence[Hashable] | None) -> dict[str, list[dict[str, Any]]]:
+    """Return what a table says of each variant, by row: test accuracy [%], and in how many seeds it was taken.
+
+    Args:
+        runs: of each label, variants apart.
+        of: the search of each seed; by default each seed is a replicate.
+    """
+    taken = headline(runs).taken
+    return {
+        row: [
+            {
+                "variant": name,
+                "accuracies": (accuracies := [100 * score(run.result["test"]) for run in each]),
+                "accuracy": plain(interval(block_means(accuracies, of))),
+                "taken": Counter(taken[row])[name],
+            }
+            for name, each in variants.items()
+        ]
+        for row, variants in forms(runs).items()
+    }
