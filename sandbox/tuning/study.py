@@ -59,7 +59,11 @@ class Study:
     sampler: str = "tpe"
 
     def __post_init__(self) -> None:
-        _ = self.space
+        if not self.space:
+            raise ValueError(
+                f"rule {self.experiment.rule.title!r} has no option to search: its own plasticity takes none of those "
+                "that it declares; leave the rule out, or the plasticity"
+            )
 
     @property
     def preload(self) -> tuple[str, ...]:

@@ -125,7 +125,10 @@ def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[st
         plans = {label: first for label, (first, *_) in comparison.experiments().items()}
         data = tunable(comparison.experiment.load(data_dir, TUNED))
         if tuning.searches > 1 and foldable(comparison.experiment.make_task()):
-            require_dealable(data)
+            try:
+                require_dealable(data)
+            except ValueError as error:
+                refused.append(f"task {comparison.experiment.task.name!r}: {error}")
         measures[comparison.identity] = data.measure
         reasons = unfit(plans, data)
         if reasons and (not skip or BASELINE in reasons):

@@ -29,7 +29,7 @@ SPACE = {"lr": RATES, "momentum": Options((0.0, 0.9))}
 def test_ranges_grow_at_most_three_times_and_trials_are_left_after_each(trials):
     found = ranges.looks(trials)
     assert len(found) <= 3
-    assert all(0 < number < trials for number in found)
+    assert all(1 < number < trials for number in found)
 
 
 @given(st.floats(1e-3, 1e-1))
@@ -130,6 +130,16 @@ def test_options_that_a_plasticity_does_not_take_are_not_searched(tmp_path):
     adam = replace(TINY, rule=RuleConfig("spsa", plasticity=Choice("adam")))
     assert "lr" in Study("a/spsa/0", adam, 1, 1, tmp_path).space
     assert "momentum" not in Study("a/spsa/0", adam, 1, 1, tmp_path).space
+
+
+def test_a_rule_without_anything_to_search_is_refused(tmp_path):
+    still = replace(TINY, rule=RuleConfig("spsa", plasticity=Choice("tests.sandbox.tuning.test_ranges:still")))
+    with pytest.raises(ValueError, match="rule 'spsa' has no option to search: its own plasticity takes none of"):
+        Study("a/spsa/0", still, 1, 1, tmp_path)
+
+
+def still():
+    """A plasticity without options."""
 
 
 def test_an_interruption_changes_neither_ranges_nor_trials(tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from sandbox.config.rule import RuleConfig
 from sandbox.report import write_report
 from sandbox.runs import folder as folders
 from sandbox.runs.run import run
-from sandbox.tasks import YinYang
+from sandbox.tasks import Task, YinYang
 from sandbox.tuning import study
 from sandbox.tuning.plan import Tuning, begun, fresh
 from sandbox.tuning.sampling import optuna_
@@ -378,6 +378,16 @@ def test_a_trial_trains_as_the_run_would(tmp_path):
     found = validated(experiment, data).validation
     assert found == 100 * run(experiment, tmp_path / "r")["validation"]["accuracy"]
     assert found != validated(replace(TINY, rule=experiment.rule), data).validation
+
+
+def test_samples_that_cannot_be_dealt_anew_are_named_before_anything_runs(tmp_path):
+    x, y = torch.rand(40, 5, 2), torch.arange(40) % 2
+    pair = torch.rand(10, 6, 2), torch.arange(10) % 2
+    task = Task.from_arrays(x, y, validation=pair, sequence=True, name="waves")
+    plan = Grid([Comparison(replace(TINY, task=task, encoder=Choice("still")), ["bptt"], seeds=1)])
+    with pytest.raises(ValueError, match=r"task 'waves': training samples of shape \[5, 2\] .* --searches 1"):
+        tune(Tuning(plan, trials=1, searches=2), tmp_path / "t")
+    assert not (tmp_path / "t" / "tuning.sqlite").exists()
 
 
 def test_without_optuna_it_is_said(monkeypatch):
