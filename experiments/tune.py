@@ -3,7 +3,8 @@
     python experiments/tune.py [NAME ...] [--rates 0.005 0.01 ...] [--pulses 0.005 0.01 ...] [--seeds 100 101]
 
 For rules whose configuration has a `pulse` and no `lr` the pulse is tuned, with as many values as there are rates.
-Writes results/NAME/tuning.json; the rates in NAME.yaml are the best ones found here. The test set is not used.
+Writes results/NAME/tuning.json; the rates in NAME.yaml are the best ones found here. The test set is not used. This is
+one search over given values; `sandbox tune` searches several times, in ranges that grow.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def main(given: argparse.Namespace) -> None:
         found = tune(plan, {"lr": given.rates, "pulse": given.pulses}, given.seeds)
         for rule, accuracies in found.items():
             best = max(accuracies, key=lambda rate: accuracies[rate])
-            print(f"{config.stem} {rule}: {accuracies}, best {best}", flush=True)
+            values = list(accuracies)
+            cut = "; at an end, give more values" if best in (values[0], values[-1]) else ""
+            print(f"{config.stem} {rule}: {accuracies}, best {best}{cut}", flush=True)
         kept = HERE / "results" / config.stem
         kept.mkdir(parents=True, exist_ok=True)
         facts = {"command": shlex.join(["python", "experiments/tune.py", *sys.argv[1:]]), "revision": revision()}

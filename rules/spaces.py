@@ -6,24 +6,32 @@ Each range covers the values that the rule was observed to need in small to wide
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from rules.optional import space_said
+
+End = Literal["low", "high"]
+NEAR = 0.1  # share of a range that is near an end
+GROWTH = 0.5  # share of a range by which it grows
+SMALLEST, LARGEST = sys.float_info.min, sys.float_info.max
 
 
 @dataclass(frozen=True)
 class Range:
-    """A range of numbers.
+    """A range of numbers, which tuning may extend where the best value lies near an end.
 
     Args:
         low: the smallest value.
         high: the largest value.
         log: draw uniformly in the logarithm, so that each decade is equally likely.
+        least: the smallest value that makes sense, beyond which the range never grows; None for no bound.
+        most: the largest value that makes sense, likewise.
 
     Raises:
-        ValueError: if low is not below high, or not positive in a logarithmic range.
+        ValueError: if low is not below high, or not positive in a logarithmic range, or if an end is out of bounds.
 
     >>> Range(1e-3, 1e-1, log=True).ends
     (0.001, 0.1)
@@ -32,17 +40,57 @@ class Range:
     low: float
     high: float
     log: bool = False
+    least: float | None = None
+    most: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"a range from {self.low} to {self.high}: give two finite numbers, the smaller one first")
         if self.log and self.low <= 0:
             raise ValueError(f"a logarithmic range from {self.low}: give a lower end above 0")
+        if (self.least is not None and self.low < self.least) or (self.most is not None and self.high > self.most):
+            raise ValueError(
+                f"a range from {self.low} to {self.high} in bounds from {self.least} to {self.most}: give ends inside "
+                "of the bounds"
+            )
 
     @property
     def ends(self) -> tuple[float, ...]:
         """The smallest and the largest value."""
         return self.low, self.high
+
+    def end_near(self, value: float) -> End | None:
+        """Return the end of which a value is within a tenth of the range, in a logarithmic range of its decades.
+
+        >>> rates = Range(1e-3, 1e-1, log=True)
+        >>> rates.end_near(0.08), rates.end_near(0.05), rates.end_near(1e-3)
+        ('high', None, 'low')
+        """
+        low, high, at = (math.log(number) if self.log else number for number in (self.low, self.high, value))
+        margin = NEAR * high - NEAR * low  # a difference of the ends themselves could overflow
+        return "low" if at <= low + margin else "high" if at >= high - margin else None
+
+    def beyond(self, end: End, by: float = GROWTH) -> Range:
+        """Return the range grown at one end by a share of its width, in a logarithmic range of its decades.
+
+        Args:
+            end: "low" or "high".
+            by: the share, a half by default.
+
+        Returns: a range that holds this one; this one itself where the end is a bound already.
+
+        >>> Range(1e-3, 1e-1, log=True).beyond("high").ends
+        (0.001, 1.0)
+        >>> Range(0.0, 0.9, most=0.99).beyond("high").ends
+        (0.0, 0.99)
+        """
+        inner, outer = (self.low, self.high) if end == "high" else (self.high, self.low)
+        grown = outer * (outer / inner) ** by if self.log else outer + by * (outer - inner)
+        if end == "high":
+            most = LARGEST if self.most is None else self.most
+            return replace(self, high=max(self.high, min(grown, most)))
+        least = (SMALLEST if self.log else -LARGEST) if self.least is None else self.least
+        return replace(self, low=min(self.low, max(grown, least)))
 
 
 @dataclass(frozen=True)

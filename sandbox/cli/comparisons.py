@@ -20,8 +20,11 @@ from sandbox.comparisons.table import format_table
 from sandbox.machine.text import line
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
-from sandbox.tuning.tuning import Tuning
+from sandbox.tuning.plan import Tuning, begun, fresh
+from sandbox.tuning.tuned import budget, notes, search_of
 from sandbox.tuning.tuning import tune as run_tuning
+
+ONE_SEARCH = "one search: the error of tuning is not in the intervals of a comparison; --searches 3 puts it there"
 
 
 def compare(given: Any) -> int:
@@ -41,8 +44,8 @@ def compare(given: Any) -> int:
 
 
 def tune(given: Any) -> int:
-    """Give every rule of a comparison or a grid the same number of trials."""
-    tuning = Tuning(read_grid(given.config), given.trials, given.seeds)
+    """Give every rule of a comparison or a grid the same number of trials, whatever earlier searches found."""
+    tuning = Tuning(fresh(read_grid(given.config)), given.trials, given.seeds, given.searches, given.sampler)
     return _tune(tuning, Path(given.out) / tuning.identity, given, said_of(given.config))
 
 
@@ -99,18 +102,23 @@ def _tune(tuning: Tuning, folder: Path, given: Any, said: Any = None) -> int:
             storage=given.storage,
         )
     written = write_report(folder)
-    lines = [
-        f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}"
-        for name, found in facts["studies"].items()
-    ]
-    lines += [f"  left out, does not fit: {name}: {why}" for name, why in facts["unfit"].items()]
+    lines = [*found_lines(facts), *(f"  left out, does not fit: {name}: {why}" for name, why in facts["unfit"].items())]
     end = [f"tuned: {folder / 'tuned.yaml'}", f"report: {written.html}"]
     say(
         given,
         {"folder": str(folder), "tuned": str(folder / "tuned.yaml"), "report": str(written.html), **facts},
-        "\n".join([f"best of {tuning.trials} trials, validation {noun(facts)}", *lines, *end]),
+        "\n".join([f"best validation {noun(facts)} after {budget(tuning)}", *map(line, lines), *end]),
     )
     return OK
+
+
+def found_lines(facts: dict[str, Any]) -> list[str]:
+    """Return what each search found, and what a reader of its numbers must know."""
+    lines = []
+    for name, found in facts["studies"].items():
+        lines.append(f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}")
+        lines += [f"    {note}" for note in notes([search_of(found)])]
+    return [*lines, *([ONE_SEARCH] if facts["budget"]["searches"] == 1 else [])]
 
 
 def _options(given: Any, said: Any = None) -> dict[str, Any]:
@@ -127,8 +135,7 @@ def tracked_by(given: Any) -> list[str]:
 def _resume_tuning(folder: Path, given: Any) -> int:
     if given.track:
         raise ValueError(f"--track {given.track}: the trials of a tuning are not tracked; leave it out")
-    content = folders.read_config(folder, "tuning")
-    return _tune(Tuning(grid_from(content["grid"]), content["trials"], content["seeds"]), folder, given)
+    return _tune(begun(folder), folder, given)
 
 
 CONTINUE: dict[str, Callable[[Path, Any], int]] = {

@@ -21,7 +21,7 @@ from sandbox.runs import folder as folders
 from sandbox.runs.job import Job
 from sandbox.runs.trust import require_trust
 from sandbox.tuning import storage
-from sandbox.tuning.tuning import Tuning
+from sandbox.tuning.plan import begun
 
 # Options that go together with --join.
 ALLOWED = ("join", "jobs", "data_dir", "track", "storage", "json", "trust", "accept_changes")
@@ -120,9 +120,7 @@ def _of_grid(folder: Path, given: Any) -> list[Work]:
 
 
 def _of_tuning(folder: Path, given: Any) -> list[Work]:
-    content = folders.read_config(folder, "tuning")
-    tuning = Tuning(grid_from(content["grid"]), content["trials"], content["seeds"])
-    return [*tuning.studies(folder, given.data_dir, storage.chosen(given.storage, folder, True))]
+    return [*begun(folder).studies(folder, given.data_dir, storage.chosen(given.storage, folder, True))]
 
 
 JOBS: dict[str, Callable[[Path, Any], list[Work]]] = {

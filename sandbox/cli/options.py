@@ -151,13 +151,22 @@ COMMANDS: dict[str, Command] = {
     "tune": Command(
         "sandbox.cli.comparisons:tune",
         "give every rule the same number of trials on validation data; writes tuned.yaml",
-        "sandbox tune experiments/yinyang.yaml --trials 20 --jobs 2",
+        "sandbox tune experiments/yinyang.yaml --trials 20 --searches 3 --jobs 2",
         (),
         (
             Option("config", "YAML file of a comparison or of a grid, or the name of a preset", shown="FILE"),
-            Option("--trials", "trials of every rule on every task", 20, int, "20"),
+            Option("--trials", "trials of every search", 20, int, "20"),
             Option("--seeds", "seeds of a trial, whose mean counts; not those of the comparison", 1, int, "1"),
-            Option("--jobs", "number of processes, each tuning one rule", 2, int, "2"),
+            Option(
+                "--searches",
+                "searches of every rule on every task, each with seeds and validation samples of its own; with 2 or "
+                "more, intervals of the comparison include the error of tuning",
+                3,
+                int,
+                "3",
+            ),
+            Option("--sampler", "how trials are proposed: tpe, or random", "tpe", str, "tpe"),
+            Option("--jobs", "number of processes, each with one search at a time", 2, int, "2"),
             EXECUTOR,
             EXECUTOR_OPTIONS,
             STORAGE,

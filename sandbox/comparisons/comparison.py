@@ -58,7 +58,7 @@ class Comparison:
         seeds: number of seeds of each rule, 5 by default.
 
     Raises:
-        ValueError: for fewer than one seed.
+        ValueError: for fewer than one seed, and for rules of different numbers of searches, which the baseline has too.
     """
 
     experiment: Experiment = field(default_factory=Experiment)
@@ -71,7 +71,12 @@ class Comparison:
         check_fields(self)
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}: give at least 1, and 5 or more for an interval worth printing")
-        searches = {len(rule.searched) for rule in self.rules if isinstance(rule, RuleConfig)}
+        searches = {len(rule.searched) for rule in self.configs}
+        if searches != {0} and BASELINE not in {rule.name for rule in self.configs}:
+            raise ValueError(
+                f"rules were searched, and the baseline {BASELINE}, which is added, was not: list it with as many "
+                "searches; `sandbox tune` writes it into tuned.yaml"
+            )
         if len(searches) > 1:
             raise ValueError(
                 f"rules of {sorted(searches)} searches: give each rule equally many, or none has an interval that "
@@ -83,13 +88,18 @@ class Comparison:
             raise ValueError(f"seeds={self.seeds}: give at most {MOST_SEEDS}, and none beyond 63 bits")
 
     @property
+    def configs(self) -> list[RuleConfig]:
+        """The rules as they are listed, each as a configuration."""
+        return [RuleConfig(rule) if isinstance(rule, str) else rule for rule in self.rules]
+
+    @property
     def identity(self) -> str:
         """A readable name with a hash of the whole configuration."""
         return folder_name(f"compare-{self.experiment.task.name}", fingerprint(self))
 
     def experiments(self) -> dict[str, list[Experiment]]:
         """Return the runs of each rule, seed by seed, by its label or name; equal names get a number."""
-        rules = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in self.rules]
+        rules = self.configs
         if BASELINE not in {rule.name for rule in rules}:
             rules.append(RuleConfig(BASELINE))
         labels: dict[str, RuleConfig] = {}

@@ -11,8 +11,9 @@ from typing import Any
 
 from sandbox.comparisons.linear import scale_beside
 from sandbox.comparisons.table import BASELINE, make_table
-from sandbox.config.experiment import Experiment
+from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.given import Given
+from sandbox.config.identity import digest
 from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import read_json
 from sandbox.machine.text import said
@@ -43,9 +44,9 @@ def gather(
         accept_changes: mark runs of other data, own code or kernels in the table, instead of raising ValueError.
 
     Raises:
-        ValueError: if there are no runs, if they differ in more than rule and seed, if two are of the same rule and
-            seed, if the baseline is missing, if rules have different seeds, if several code revisions made them, or if
-            their data, own code or kernels differ.
+        ValueError: if there are no runs, if they differ in more than rule, its read-out and seed, if two are of the
+            same rule and seed, if the baseline is missing, if rules have different seeds, if several code revisions
+            made them, or if their data, own code or kernels differ.
     """
     configs, damaged = _configs(folder)
     if damaged and not configs:
@@ -53,11 +54,11 @@ def gather(
         raise ValueError(f"every run folder in {folder} is damaged; run them again, or restore them:\n{lines}")
     if not configs:
         raise ValueError(f"{folder} holds no run folders; give the folder that was passed to `sandbox run --out`")
-    settings = {replace(e, rule=RuleConfig(), seed=0, epochs=1).identity: e for e in configs.values()}
+    settings = _experiments(configs)
     if len(settings) > 1:
         raise ValueError(
             f"{folder} holds runs of {len(settings)} different experiments; a table compares runs that differ only in "
-            f"rule and seed. Give one of these instead:\n{_commands(configs)}"
+            f"rule, its read-out and seed. Give one of these instead:\n{_commands(configs)}"
         )
     places: dict[str, dict[int, Path]] = {}
     for path, experiment in configs.items():
@@ -152,12 +153,31 @@ def _run_folders(folder: Path) -> Iterator[Path]:
             yield path.parent
 
 
+def _experiments(configs: Mapping[Path, Experiment]) -> set[str]:
+    """Return what runs share apart from rule and seed, once for each experiment; one for runs of one comparison.
+
+    A rule may bring its own read-out to a comparison, the baseline never brings a second one.
+    """
+    readouts = {digest(each.network.readout) for each in configs.values() if each.rule.name == BASELINE}
+
+    def shared(each: Experiment) -> str:
+        network = each.network if len(readouts) > 1 else replace(each.network, readout=NetworkConfig().readout)
+        return replace(each, rule=RuleConfig(), network=network, seed=0, epochs=1).identity
+
+    return {shared(each) for each in configs.values()}
+
+
 def _label(experiment: Experiment, configs: dict[Path, Experiment]) -> str:
-    """Return the rule's label or name; with a number where several of that name differ in their options or epochs."""
+    """Return the rule's label or name; with a number where several of that name differ in more than their search."""
     kinds = []
     for other in configs.values():
-        kind = (other.rule, other.epochs)
+        kind = _kind(other)
         if other.rule.title == experiment.rule.title and kind not in kinds:
             kinds.append(kind)
-    place = kinds.index((experiment.rule, experiment.epochs))
+    place = kinds.index(_kind(experiment))
     return experiment.rule.title if place == 0 else f"{experiment.rule.title}#{place + 1}"
+
+
+def _kind(experiment: Experiment) -> tuple[Any, ...]:
+    """Return what makes a row of a table: rule, epochs and read-out."""
+    return experiment.rule.unsearched, experiment.epochs, experiment.network.readout

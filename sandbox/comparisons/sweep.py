@@ -81,9 +81,18 @@ def parsed(sweep: str) -> tuple[list[str], list[Any]]:
 
 
 def varied(rule: RuleConfig, settings: Sequence[tuple[list[str], Any]]) -> RuleConfig:
-    """Return a copy of a rule with other settings, which also make its label."""
+    """Return a copy of a rule with other settings, which also make its label.
+
+    Raises:
+        ValueError: for an option whose value a search of tuning has found.
+    """
     options, others, words = dict(rule.options), dict[str, Any](), [rule.title]
     for path, value in settings:
+        if rule.searched and path[-1] in rule.searched[0].options:
+            raise ValueError(
+                f"--sweep rule.{'.'.join(path)}: {rule.title!r} was searched for {path[-1]}; sweep another setting, or "
+                "leave out `searched` in the configuration"
+            )
         if path[0] == "options":
             options[path[1]] = value
         else:

@@ -134,16 +134,38 @@ def _overall(folder: Path) -> tuple[str, str]:
 def _tuned(folder: Path) -> tuple[str, str]:
     if not (folder / "tuning.json").exists():
         return OPEN, "none yet: the tuning is not finished"
-    wrong = []
-    for name, study in files.read_json(folder / "tuning.json", files.GROWN)["studies"].items():
-        values = [trial["validation"] for trial in study["trials"]]
-        best = max(range(len(values)), key=lambda n: (values[n], -n))
-        so_far = [max(values[: end + 1]) for end in range(len(values))]
-        if study["best"] != {"trial": best, **study["trials"][best]} or study["best_so_far"] != so_far:
-            wrong.append(name)
+    found = files.read_json(folder / "tuning.json", files.GROWN)
+    wrong = [name for name, study in found["studies"].items() if not _follows(study)]
     if wrong:
         return FAILS, f"tuning.json: the best trial is not the best of its trials: {', '.join(wrong)}"
+    odd = _unequal(found)
+    if odd:
+        return FAILS, f"tuning.json: not every rule had {_budget(found)}: {', '.join(odd)}"
     return HOLDS, "tuning.json: the best trials follow from all trials"
+
+
+def _follows(study: dict[str, Any]) -> bool:
+    """Return whether the best trial of a search, and the best so far, follow from its trials."""
+    values = [trial["validation"] for trial in study["trials"]]
+    best = max(range(len(values)), key=lambda n: (values[n], -n))
+    so_far = [max(values[: end + 1]) for end in range(len(values))]
+    return bool(study["best"] == {"trial": best, **study["trials"][best]} and study["best_so_far"] == so_far)
+
+
+def _unequal(found: dict[str, Any]) -> list[str]:
+    """Return the searches, and the rules, that did not have the budget of all."""
+    odd = [name for name, study in found["studies"].items() if len(study["trials"]) != found["budget"]["trials"]]
+    searches: dict[str, list[int]] = {}
+    for name, study in found["studies"].items():
+        if "search" in study:  # earlier versions searched once
+            searches.setdefault(name.rpartition("/")[0], []).append(study["search"])
+    wanted = list(range(found["budget"].get("searches", 1)))
+    return odd + [rule for rule, numbers in searches.items() if sorted(numbers) != wanted]
+
+
+def _budget(found: dict[str, Any]) -> str:
+    budget = found["budget"]
+    return f"{budget.get('searches', 1)} x {budget['trials']} trials"
 
 
 WHOLE: dict[str, tuple[str, Callable[[Path], tuple[str, str]]]] = {

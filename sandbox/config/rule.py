@@ -144,6 +144,23 @@ class RuleConfig:
         search = self.searched[n % len(self.searched)]
         return replace(self.having(search.options), searched=[], search=search)
 
+    @property
+    def unsearched(self) -> RuleConfig:
+        """The rule without what its search found: the same for all runs of a rule that were searched alike.
+
+        >>> found = [Search({"lr": lr}, {"lr": [0.001, 1.0]}, number=k) for k, lr in enumerate([0.1, 0.2])]
+        >>> rule = RuleConfig("bptt", {"window": 3}, searched=found)
+        >>> rule.of_seed(0).unsearched == rule.of_seed(1).unsearched
+        True
+        """
+        if self.search is None:
+            return self
+        search, part = self.search, self.plasticity
+        if part is not None:
+            part = replace(part, options=_without(part.options, search.options))
+        blank = Search(dict.fromkeys(search.options), {name: [] for name in search.options}, trials=search.trials)
+        return replace(self, options=_without(self.options, search.options), plasticity=part, search=blank)
+
     def make(self, answers: Answers | None = None) -> LearningRule:
         """Build the rule; where nobody named a loss, it suits the answers if these are given.
 
@@ -173,3 +190,7 @@ class RuleConfig:
         rule = completed(rule, given, every, None if named else answers, recipe)
         penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
         return replace(rule, objective=Sum((rule.objective, *penalties))) if penalties else rule
+
+
+def _without(options: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in others}

@@ -167,6 +167,7 @@ def _report_tuning(folder: Path) -> Report:
         "found": found,
         "noun": tuning.noun(found),
         "several": len(tuning.comparisons(found)) > 1,
+        "budget": tuning.budget(found),
         "studies": {tuning.place(found, name): study for name, study in found["studies"].items()},
         "left_out": {tuning.place(found, name): why for name, why in found.get("unfit", {}).items()},
     }

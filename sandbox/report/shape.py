@@ -185,9 +185,12 @@ OVERALL = having(
         "tables": named(TABLE, least=1),
     }
 )
-TRIAL = having({"options": named(plain), "validation": number})
+TRIAL = having({"options": named(plain), "validation": number, "operations?": count, "forwards?": count})
 STUDY = having(
     {
+        "search?": count,
+        "within?": named(every(plain, least=2)),
+        "at_end?": every(word),
         "trials": every(TRIAL, least=1),
         "best": both(TRIAL, having({"trial": count})),
         "best_so_far": every(number, least=1),
@@ -195,7 +198,7 @@ STUDY = having(
 )
 TUNING = having(
     {
-        "budget": having({"trials": count, "seeds": count, "first_seed": count}),
+        "budget": having({"trials": count, "seeds": count, "first_seed": count, "searches?": count, "sampler?": word}),
         "tasks?": named(word),
         "measures?": named(measure),
         "unfit?": named(word),
@@ -244,13 +247,16 @@ def overall(found: Any, place: str) -> None:
 
 
 def tuning(found: Any, place: str) -> None:
-    """Check `tuning.json`: every trial has a best validation so far, and studies of a rule are equally long."""
+    """Check `tuning.json`: every trial has a best validation so far, and all searches spent the budget."""
     TUNING(found, place)
-    lengths: dict[str, set[int]] = {}
+    trials = found["budget"]["trials"]
     for name, study in found["studies"].items():
-        lengths.setdefault(name.rpartition("/")[2], set()).update((len(study["trials"]), len(study["best_so_far"])))
-    if any(len(found) > 1 for found in lengths.values()):
-        raise ValueError(f"{place}.studies of a rule have different numbers of trials")
+        if not len(study["trials"]) == len(study["best_so_far"]) == trials:
+            raise ValueError(f"{place}.studies.{name:.60} has not the {trials} trials of the budget")
+        if not set(study.get("at_end", [])) <= set(study.get("within", {})) & set(study["best"]["options"]):
+            raise ValueError(f"{place}.studies.{name:.60}.at_end has options that were not searched")
+        if "search" in study and name.rpartition("/")[2] != str(study["search"]):
+            raise ValueError(f"{place}.studies.{name:.60} is not named after its search, {study['search']}")
 
 
 def result(found: Any, place: str, judged: str) -> None:

@@ -1,62 +1,105 @@
-"""Figures of equal tuning: the best validation measure so far against the number of trials."""
+"""Figures of equal tuning: the best validation measure so far, against trials and against operations."""
 
 from __future__ import annotations
 
+import bisect
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Figure
 
 FEW = 10  # trials up to which each has a tick of its own
+SPENT = "operations"  # of a trial; folders of earlier versions do not say
 
 
 class Place(NamedTuple):
-    """The comparison, task and rule of a study."""
+    """The comparison, task, rule and search of a study."""
 
     comparison: str
     task: str
     rule: str
+    search: int = 0
 
 
 def place(found: dict[str, Any], study: str) -> Place:
-    """Split the name of a study into its parts."""
-    comparison, _, rule = study.rpartition("/")
-    return Place(comparison, found.get("tasks", {}).get(comparison, comparison), rule)
+    """Split the name of a study into its parts; those of earlier versions have one search, and no number of it."""
+    comparison, _, rule = study.partition("/")
+    search = found["studies"].get(study, {}).get("search")
+    rule = rule if search is None else rule.rpartition("/")[0]
+    return Place(comparison, found.get("tasks", {}).get(comparison, comparison), rule, search or 0)
 
 
 def comparisons(found: dict[str, Any]) -> list[str]:
     """List the comparisons of a grid in the order of the studies."""
-    return list(dict.fromkeys(name.rpartition("/")[0] for name in found["studies"]))
+    return list(dict.fromkeys(name.partition("/")[0] for name in found["studies"]))
 
 
 def title(found: dict[str, Any]) -> str:
     """State what was tuned, and with which budget."""
-    tasks = ", ".join(dict.fromkeys(place(found, name).task for name in found["studies"]))
-    return f"tuning {len(curves_by_rule(found))} rules on {tasks}: {found['budget']['trials']} trials for each"
+    places = [place(found, name) for name in found["studies"]]
+    tasks = ", ".join(dict.fromkeys(each.task for each in places))
+    return f"tuning {len({each.rule for each in places})} rules on {tasks}: {budget(found)} for each"
+
+
+def budget(found: dict[str, Any]) -> str:
+    """Return the budget of each rule in words."""
+    given = found["budget"]
+    searches = f"{given['searches']} searches of " if given.get("searches", 1) > 1 else ""
+    return f"{searches}{given['trials']} trials" + ("" if given["seeds"] == 1 else f" of {given['seeds']} seeds each")
 
 
 def figures(found: dict[str, Any]) -> list[Figure]:
-    """Build the figure of the task; for several tasks that of their mean, then one for each."""
+    """Build the figures of the task, against trials and operations; for several tasks their mean, then each."""
     each = comparisons(found)
-    tasks = [_figure(f"tuning_{n}", _of(found, comparison)) for n, comparison in enumerate(each, 1)]
-    return [_figure("tuning", found), *(tasks if len(tasks) > 1 else [])]
+    if len(each) == 1:
+        return [_against_trials("tuning", found), *_against_operations("tuning_operations", found)]
+    parts = [
+        figure
+        for n, comparison in enumerate(each, 1)
+        for figure in (
+            _against_trials(f"tuning_{n}", _of(found, comparison)),
+            *_against_operations(f"tuning_operations_{n}", _of(found, comparison)),
+        )
+    ]
+    return [_against_trials("tuning", found), *parts]
 
 
-def _figure(name: str, found: dict[str, Any]) -> Figure:
-    curves = means(found)
-    listed = "; ".join(f"{rule} ends at {curve.seeds[0][-1]:.2f}" for rule, curve in curves.items())
+def _against_trials(name: str, found: dict[str, Any]) -> Figure:
+    tick = 1 if found["budget"]["trials"] <= FEW else None
+    return _figure(name, found, "trials", means(found), tick=tick)
+
+
+def _against_operations(name: str, found: dict[str, Any]) -> list[Figure]:
+    """Build the figure of one task, where trials say what they cost."""
+    if not all(trial.get(SPENT) for study in found["studies"].values() for trial in study["trials"]):
+        return []
+    rules = dict.fromkeys(place(found, study).rule for study in found["studies"])
+    spent = {
+        rule: stepped([study for key, study in found["studies"].items() if place(found, key).rule == rule])
+        for rule in rules
+    }
+    return [_figure(name, found, "log10 of operations so far", spent)]
+
+
+def _figure(name: str, found: dict[str, Any], x: str, curves: dict[str, Curve], tick: float | None = None) -> Figure:
+    listed = "; ".join(f"{rule} ends at {_end(curve):.2f}" for rule, curve in curves.items())
+    searches = max((len(curve.seeds) for curve in curves.values()), default=0)
+    note = f"thick: mean of {searches} searches; thin: every search" if searches > 1 else ""
     return Figure(
         name,
         message(found),
-        f"Best validation {noun(found)} so far against trials. {listed}.",
+        f"Best validation {noun(found)} so far against {x}. {listed}.",
         _rows(found),
-        Curves(
-            "trials",
-            f"best validation {noun(found)} [%]",
-            curves,
-            tick=1 if found["budget"]["trials"] <= FEW else None,
-        ),
+        Curves(x, f"best validation {noun(found)} [%]", curves, note=note, tick=tick),
     )
+
+
+def _end(curve: Curve) -> float:
+    """Return the mean over searches at the end of a curve."""
+    return sum(heights[-1] for heights in curve.seeds) / len(curve.seeds)
 
 
 def noun(found: dict[str, Any]) -> str:
@@ -66,54 +109,72 @@ def noun(found: dict[str, Any]) -> str:
 
 
 def _of(found: dict[str, Any], comparison: str) -> dict[str, Any]:
-    studies = {name: study for name, study in found["studies"].items() if name.rpartition("/")[0] == comparison}
+    studies = {name: study for name, study in found["studies"].items() if name.partition("/")[0] == comparison}
     return {**found, "studies": studies}
 
 
 def message(found: dict[str, Any]) -> str:
     """State which rule ends highest, and on which task."""
-    ends = {rule: curve.seeds[0][-1] for rule, curve in means(found).items()}
+    ends = {rule: _end(curve) for rule, curve in means(found).items()}
     each = comparisons(found)
     where = f"mean of {len(each)} tasks" if len(each) > 1 else place(found, next(iter(found["studies"]))).task
-    budget = f"{found['budget']['trials']} trials{_spread(found)}"
-    return f"{where}: {max(ends, key=lambda rule: ends[rule])} ends highest after {budget}"
+    if not ends:
+        return f"{where}: no rule was tuned on all of them"
+    return f"{where}: {max(ends, key=lambda rule: ends[rule])} ends highest after {budget(found)}"
 
 
 def means(found: dict[str, Any]) -> dict[str, Curve]:
-    """Average over tasks at each trial, for the rules that were tuned on all of them."""
-    tasks = len(comparisons(found))
-    heights = {
-        rule: [sum(at) / len(at) for at in zip(*curves, strict=True)]
-        for rule, curves in curves_by_rule(found).items()
-        if len(curves) == tasks
-    }
-    return {rule: Curve(range(1, len(mean) + 1), [mean]) for rule, mean in heights.items()}
+    """Return the curves of the searches of each rule against trials, as means over tasks.
 
-
-def curves_by_rule(found: dict[str, Any]) -> dict[str, list[list[float]]]:
-    """Collect the curves of each rule, task by task."""
-    curves: dict[str, list[list[float]]] = {}
+    Rules that were not tuned on all tasks are left out; the n-th searches on all tasks make one curve.
+    """
+    curves: dict[str, dict[int, list[list[float]]]] = {}
     for name, study in found["studies"].items():
-        curves.setdefault(name.rpartition("/")[2], []).append(study["best_so_far"])
-    return curves
+        at = place(found, name)
+        curves.setdefault(at.rule, {}).setdefault(at.search, []).append(study["best_so_far"])
+    tasks, trials = len(comparisons(found)), range(1, found["budget"]["trials"] + 1)
+    return {
+        rule: Curve(trials, [[sum(at) / len(at) for at in zip(*each, strict=True)] for each in searches.values()])
+        for rule, searches in curves.items()
+        if all(len(each) == tasks for each in searches.values())
+    }
+
+
+def stepped(studies: Sequence[dict[str, Any]]) -> Curve:
+    """Return the best so far of several searches against log10 of the operations that each has spent.
+
+    Searches spend them in different steps: all have a value at each step of any, that of their last trial before it.
+    The axis begins where all have one.
+
+    >>> study = {"trials": [{"operations": 10}, {"operations": 90}], "best_so_far": [1.0, 2.0]}
+    >>> stepped([study, {"trials": [{"operations": 100}], "best_so_far": [5.0]}])
+    Curve(x=[2.0], seeds=[[2.0], [5.0]])
+    """
+    spent = [list(itertools.accumulate(trial[SPENT] for trial in study["trials"])) for study in studies]
+    first = max(each[0] for each in spent)
+    at = sorted({number for each in spent for number in each if number >= first})
+    heights = [
+        [study["best_so_far"][bisect.bisect_right(each, number) - 1] for number in at]
+        for study, each in zip(studies, spent, strict=True)
+    ]
+    return Curve([math.log10(number) for number in at], heights)
 
 
 def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one CSV row for each trial: its options, its validation measure and the best so far."""
+    """Return one CSV row for each trial: its options, its cost, its validation measure and the best so far."""
     return [
         {
-            "comparison": name.rpartition("/")[0],
-            "rule": name.rpartition("/")[2],
+            "comparison": at.comparison,
+            "rule": at.rule,
+            "search": at.search,
             "trial": number,
             "options": trial["options"],
+            "operations": trial.get(SPENT),
+            "forwards": trial.get("forwards"),
             "validation_percent": trial["validation"],
             "best_so_far_percent": best,
         }
         for name, study in found["studies"].items()
+        for at in (place(found, name),)
         for number, (trial, best) in enumerate(zip(study["trials"], study["best_so_far"], strict=True))
     ]
-
-
-def _spread(found: dict[str, Any]) -> str:
-    seeds = found["budget"]["seeds"]
-    return "" if seeds == 1 else f" of {seeds} seeds each"

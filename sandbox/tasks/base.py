@@ -26,9 +26,16 @@ class Task(ABC):
     said. As much is needed where no later input says the same, as in `delayed_xor`. Where what tells the answer is
     spread over a sequence, as in recordings, later steps may be enough; such tasks say what a linear model makes of
     these. `imports` are the modules that `load` imports, which workers take over from the process that makes them.
+    `exchangeable` says that training and validation samples are draws of the same kind, so that each search of tuning
+    may validate on others of them.
     """
 
     imports: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether training and validation samples may be exchanged; True, the default, unless groups are held out."""
+        return True
 
     @property
     def memory(self) -> int | None:

@@ -157,6 +157,11 @@ class FSDD(Task):
         """All time steps, at most: a recording is over before, and silence follows in which the answer is asked."""
         return self.steps
 
+    @property
+    def exchangeable(self) -> bool:
+        """Whether validation may take recordings for training: not where the voices of validation are new ones."""
+        return self.split == "official"
+
     def filters(self) -> NDArray[np.float64]:
         """Return the filter bank, for frames padded to the next power of two, `[channels, frequencies]`."""
         fft = 2 ** math.ceil(math.log2(self.samples(self.frame)))

@@ -1,39 +1,50 @@
-"""The trials of one rule on one task, run one after the other by Optuna on validation data."""
+"""One search of one rule on one task: trials, run one after the other by Optuna on validation data."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rules import NonFinite
-from rules.spaces import Range, Space, space_of
+from rules.contract import Cost
+from rules.spaces import Space, space_of
+from sandbox.comparisons.admission import unfit
 from sandbox.config.experiment import Experiment
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import find
 from sandbox.executors.base import Progress, free
-from sandbox.measures import score
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.job import imports
-from sandbox.runs.preparing import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset
+from sandbox.tuning import ranges
+from sandbox.tuning.folds import foldable, folded
+from sandbox.tuning.sampling import SAMPLERS, optuna_, quiet, suggested
 from sandbox.tuning.storage import FILES, SQLITE, opened
+from sandbox.tuning.summary import best_of, complete, summary
+from sandbox.tuning.trial import TUNED, tunable, validated
 
 STUDIES = "studies"  # in the folder of a tuning: the folders of their locks
 FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
-RANDOM = 4  # random trials before the sampler uses earlier results
-TUNED = ("train", "validation")  # the splits that tuning looks at
 
 
 @dataclass(frozen=True)
 class Study:
-    """The trials of one rule on one task: work for one process."""
+    """One search of one rule on one task: work for one process.
+
+    Args:
+        name: of the study in the tuning.
+        experiment: a run of the rule, whose options are the fixed ones.
+        trials: of the search.
+        seeds: runs of a trial, each search with seeds of its own.
+        root: folder of the tuning.
+        data_dir: folder of the data sets.
+        storage: `sqlite`, `journal` or the URL of a database.
+        search: which of the searches of this rule, from 0; it has its own validation set (`sandbox.tuning.folds`).
+        sampler: a name in `sandbox.tuning.sampling.SAMPLERS`.
+    """
 
     alone: ClassVar[bool] = True  # hundreds of trials: a process of its own costs nothing beside them
 
@@ -43,10 +54,16 @@ class Study:
     seeds: int
     root: Path
     data_dir: str | None = None
-    storage: str = SQLITE  # `sqlite`, `journal` or the URL of a database
+    storage: str = SQLITE
+    search: int = 0
+    sampler: str = "tpe"
 
     def __post_init__(self) -> None:
-        _ = self.space
+        if not self.space:
+            raise ValueError(
+                f"rule {self.experiment.rule.title!r} has no option to search: its own plasticity takes none of those "
+                "that it declares; leave the rule out, or the plasticity"
+            )
 
     @property
     def preload(self) -> tuple[str, ...]:
@@ -65,9 +82,14 @@ class Study:
 
     @property
     def space(self) -> Space:
-        """The search space that its rule declares."""
-        name = self.experiment.rule.name
-        return space_of(name, find("rule", name))
+        """The search space that its rule declares, without options that a plasticity of its own does not take."""
+        rule = self.experiment.rule
+        declared = space_of(rule.name, find("rule", rule.name))
+        return {
+            name: each
+            for name, each in declared.items()
+            if rule.having({name: each.ends[0]}) != rule.having({name: each.ends[-1]})
+        }
 
     @property
     def has_result(self) -> bool:
@@ -79,105 +101,68 @@ class Study:
 
     def work(self, progress: Progress, fence: Callable[[], None] = free) -> None:
         """Run trials until the budget is spent; trials in which an earlier process was killed are repeated."""
-        optuna = optuna_()
         with folders.locked(self.folder, PATIENCE, parents=False), quiet():
-            study = optuna.load_study(study_name=self.stored, storage=opened(self.storage, self.root))
+            study = optuna_().load_study(study_name=self.stored, storage=opened(self.storage, self.root))
             fence()
-            finished = _abandon(study, optuna)
-            data = tunable(attached(self.experiment, self.root).load(self.data_dir, TUNED))
-            progress(finished, self.trials)
-            while finished < self.trials:
-                study.sampler = optuna.samplers.TPESampler(seed=self.proposal_seed(finished), n_startup_trials=RANDOM)
-                trial = study.ask()
-                options = {name: _suggest(trial, name, found) for name, found in self.space.items()}
-                values = [validated(e, data) for e in self.runs(options)]
-                fence()
-                study.tell(trial, sum(values) / len(values))
-                finished += 1
-                progress(finished, self.trials)
+            _abandon(study)
+            data = self.load()
+            done = complete(study)
+            progress(len(done), self.trials)
+            while len(done) < self.trials:
+                self._try(study, done, data, fence)
+                done = complete(study)
+                progress(len(done), self.trials)
+
+    def load(self) -> Dataset:
+        """Return the data of the search: the training and validation sets of its own, and no test set."""
+        experiment = attached(self.experiment, self.root)
+        data = tunable(experiment.load(self.data_dir, TUNED))
+        return folded(data, self.search) if foldable(experiment.make_task()) else data
+
+    def _try(self, study: Any, done: list[Any], data: Dataset, fence: Callable[[], None]) -> None:
+        """Run the next trial; where a range has grown, a random one in what was added."""
+        before, space = self._spaces(done, data)
+        name = self.sampler if before == space else "random"
+        study.sampler = SAMPLERS[name](optuna_(), self.proposal_seed(len(done)))
+        trial = study.ask()
+        trial.set_user_attr("within", ranges.within(space))
+        tried = [validated(each, data) for each in self.runs(suggested(trial, ranges.added(before, space)))]
+        fence()
+        cost = sum((each.cost for each in tried), Cost())
+        trial.set_user_attr("operations", cost.operations)
+        trial.set_user_attr("forwards", cost.forwards)
+        study.tell(trial, sum(each.validation for each in tried) / len(tried))
+
+    def _spaces(self, done: list[Any], data: Dataset) -> tuple[Space, Space]:
+        """Return the search space of the last trial and that of the next one."""
+        if not done:
+            return self.space, self.space
+        before = ranges.narrowed(self.space, done[-1].user_attrs["within"])
+        if len(done) not in ranges.looks(self.trials):
+            return before, before
+        return before, ranges.grown(before, best_of(done).params, lambda options: self._admits(options, data))
+
+    def _admits(self, options: Mapping[str, Any], data: Dataset) -> bool:
+        """Return whether the rule with these options can take a step, whatever it comes to."""
+        return not unfit({"": self.runs(options)[0]}, data)
 
     def runs(self, options: Mapping[str, Any]) -> list[Experiment]:
         """Return the runs of a trial, one for each seed."""
-        rule = self.experiment.rule.having(options)
-        return [replace(self.experiment, rule=rule, seed=FIRST_SEED + n) for n in range(self.seeds)]
+        rule, first = self.experiment.rule.having(options), FIRST_SEED + self.search * self.seeds
+        return [replace(self.experiment, rule=rule, seed=first + n) for n in range(self.seeds)]
 
     def proposal_seed(self, trial: int) -> int:
         """Return the sampler's seed for a trial, which depends on nothing but the study's name and the trial."""
         return int(fingerprint([self.name, trial]), 16)
 
-
-def tunable(data: Dataset) -> Dataset:
-    """Return the data with an empty test split, so that tuning cannot use it."""
-    return data._replace(test=data.train.first(0))
-
-
-def validated(experiment: Experiment, data: Dataset) -> float:
-    """Learn, and return the measure of the validation samples in percent: that by which models are selected.
-
-    Where learning diverges it is 0, and -100, the least that is told apart, for R2, which has no lower bound.
-    """
-    worst = -1.0 if data.measure == "r2" else 0.0
-    with warnings.catch_warnings(), own_process(experiment):
-        warnings.simplefilter("ignore")
-        trainer, train = prepare(experiment, data)
-        try:
-            for _ in trainer.fit(train, experiment.epochs):
-                pass
-            found = score(trainer.evaluate(evaluation(experiment, data.validation, "validation")))
-            return 100 * (worst if math.isnan(found) else max(found, worst))
-        except (NonFinite, ValueError):
-            if trainer.steps == 0:  # not divergence, but a mistake in the configuration
-                raise
-            return 100 * worst
+    def summary(self, study: Any) -> dict[str, Any]:
+        """Return what the search tried and found; see `sandbox.tuning.summary`."""
+        return {"search": self.search, **summary(complete(study), self.space)}
 
 
-def summary(study: Any) -> dict[str, Any]:
-    """Return every complete trial in order, the best one, and the best validation so far."""
-    trials = [
-        {"options": trial.params, "validation": trial.value}
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state.name == "COMPLETE"
-    ]
-    # Of equal trials the first counts.
-    best = max(range(len(trials)), key=lambda i: (trials[i]["validation"], -i))
-    so_far = [max(trial["validation"] for trial in trials[: n + 1]) for n in range(len(trials))]
-    return {"trials": trials, "best": {"trial": best, **trials[best]}, "best_so_far": so_far}
-
-
-def _abandon(study: Any, optuna: Any) -> int:
-    """Mark trials without a result as failed; return the number of complete trials."""
-    trials = study.get_trials(deepcopy=False)
-    for trial in trials:
+def _abandon(study: Any) -> None:
+    """Mark trials without a result as failed."""
+    failed = optuna_().trial.TrialState.FAIL
+    for trial in study.get_trials(deepcopy=False):
         if not trial.state.is_finished():
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return sum(trial.state.name == "COMPLETE" for trial in trials)
-
-
-def _suggest(trial: Any, name: str, found: Any) -> Any:
-    """Let Optuna choose the value of one option."""
-    if isinstance(found, Range):
-        return trial.suggest_float(name, found.low, found.high, log=found.log)
-    return trial.suggest_categorical(name, list(found.values))
-
-
-def optuna_() -> Any:
-    """Import Optuna, which is an optional extra; raise ImportError with the command to install it."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise ImportError(
-            "this needs Optuna, which is not installed: pip install 'learning-rule-sandbox[tune]'"
-        ) from error
-    return optuna
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence Optuna's log, which repeats the progress bar."""
-    optuna = optuna_()
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
+            study.tell(trial.number, state=failed)

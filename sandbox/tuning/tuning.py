@@ -1,76 +1,35 @@
 """Equal tuning: the same number of trials for every rule, over the space that it declares, on validation data.
 
-A study is one rule on one task. It runs its trials one after the other, each with a generator seeded by rule and trial;
-studies run in parallel. The result therefore depends neither on the number of processes, nor on their order, nor on
-interruptions: an interrupted trial does not count and is repeated with the same seed. Equal bits on other machines or
-versions of Optuna are not guaranteed.
+Each rule is searched several times on each task, because what one search finds is partly chance: each search has its
+own seeds, proposals and validation samples. A study is one search. It runs its trials one after the other, each with a
+generator seeded by study and trial; studies run in parallel. The result therefore depends neither on the number of
+processes, nor on their order, nor on interruptions: an interrupted trial does not count and is repeated with the same
+seed. Equal bits on other machines or versions of Optuna are not guaranteed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rules.fields import check_fields
 from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
-from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check_names, with_arrays
-from sandbox.comparisons.grid import Grid
-from sandbox.config.identity import changed, fingerprint, folder_name
+from sandbox.comparisons.comparison import BASELINE, Progress, check_names, with_arrays
 from sandbox.config.registry import sources
-from sandbox.config.rule import RuleConfig
 from sandbox.executors.base import Executor, run_all
 from sandbox.machine import files
-from sandbox.machine.plain_yaml import dump_yaml
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import keep
 from sandbox.runs.book import RunFailed
 from sandbox.runs.seal import write_sealed
 from sandbox.tuning import storage as storages
-from sandbox.tuning.study import FIRST_SEED, RANDOM, STUDIES, TUNED, Study, optuna_, quiet, summary, tunable
-
-MOST = 100_000  # trials of a rule, and runs of a trial
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """A budget of tuning.
-
-    Args:
-        grid: the comparisons to tune.
-        trials: for each rule on each task, 20 by default.
-        seeds: runs over which a trial is averaged, 1 by default.
-
-    Raises:
-        ValueError: trials or seeds is below 1.
-    """
-
-    grid: Grid
-    trials: int = 20
-    seeds: int = 1
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        for name in ("trials", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
-            if getattr(self, name) > MOST:
-                raise ValueError(f"{name}={getattr(self, name)}: give at most {MOST}")
-
-    @property
-    def identity(self) -> str:
-        """A readable name with a hash of the whole configuration."""
-        return folder_name(f"tune-{self.grid.name}", fingerprint(self))
-
-    def studies(self, folder: Path, data_dir: str | None = None, storage: str = storages.SQLITE) -> list[Study]:
-        """Return a study for each rule of each comparison; raise ValueError for a rule without a search space."""
-        return [
-            Study(f"{comparison.identity}/{label}", first, self.trials, self.seeds, folder, data_dir, storage)
-            for comparison in self.grid.comparisons
-            for label, (first, *_) in comparison.experiments().items()
-        ]
+from sandbox.tuning.folds import foldable, require_dealable
+from sandbox.tuning.plan import Tuning
+from sandbox.tuning.sampling import RANDOM, optuna_, quiet
+from sandbox.tuning.study import FIRST_SEED, STUDIES
+from sandbox.tuning.trial import TUNED, tunable
+from sandbox.tuning.tuned import as_yaml, tuned
 
 
 def tune(
@@ -86,9 +45,10 @@ def tune(
 ) -> dict[str, Any]:
     """Spend the budget of every rule, or what an earlier attempt left of it.
 
-    The folder gets Optuna's storage, `tuning.json` (budget, every trial, best so far) and `tuned.yaml`, the given
-    comparisons with the best options filled in. The test split is emptied before anything learns. Neither executor nor
-    storage changes a result.
+    The folder gets Optuna's storage, `tuning.json` (budget, every trial with its cost, best so far) and `tuned.yaml`,
+    the given comparisons with what each search found. Where the best trial lies near an end of a range, the range grows
+    there for the next trials (`sandbox.tuning.ranges`). The test split is emptied before anything learns. Neither
+    executor nor storage changes a result.
 
     Args:
         tuning: comparisons and budget.
@@ -125,7 +85,7 @@ def tune(
         for comparison in comparisons:
             keep(comparison.experiment, folder)
         left_out, measures = _admitted(tuning, data_dir, skip_unfit)
-        studies = [study for study in studies if study.name not in left_out]
+        studies = [study for study in studies if study.name.rpartition("/")[0] not in left_out]
         storages.keep(storage, folder)
         kept = storages.opened(storage, folder)
         for study in studies:
@@ -135,18 +95,21 @@ def tune(
         if errors:
             lines = "\n".join(f"  {place.relative_to(folder)}: {message}" for place, message in errors.items())
             raise RunFailed(
-                f"{len(errors)} of {len(studies)} rules could not be tuned; trials are kept in {folder}:\n{lines}"
+                f"{len(errors)} of {len(studies)} searches did not end; trials are kept in {folder}:\n{lines}"
             )
-        found = {study.name: summary(optuna.load_study(study_name=study.stored, storage=kept)) for study in studies}
+        found = {
+            study.name: study.summary(optuna.load_study(study_name=study.stored, storage=kept)) for study in studies
+        }
+        budget = {name: getattr(tuning, name) for name in ("trials", "seeds", "searches", "sampler")}
         facts = {
-            "budget": {"trials": tuning.trials, "seeds": tuning.seeds, "first_seed": FIRST_SEED, "random": RANDOM},
+            "budget": {**budget, "first_seed": FIRST_SEED, "random": RANDOM},
             "revision": folders.revision(),
             "tasks": {each.identity: each.experiment.task.name for each in tuning.grid.comparisons},
             "measures": measures,
             "unfit": left_out,
             "studies": found,
         }
-        files.write_atomically(folder / "tuned.yaml", as_yaml(tuned(tuning.grid, found), tuning))
+        files.write_atomically(folder / "tuned.yaml", as_yaml(tuned(tuning, found), tuning))
         made_with = folders.provenance("see the tasks", sources(asdict(tuning)))
         write_sealed(folder, {"provenance.json": made_with, "tuning.json": facts})
     return facts
@@ -161,6 +124,11 @@ def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[st
     for comparison in tuning.grid.comparisons:
         plans = {label: first for label, (first, *_) in comparison.experiments().items()}
         data = tunable(comparison.experiment.load(data_dir, TUNED))
+        if tuning.searches > 1 and foldable(comparison.experiment.make_task()):
+            try:
+                require_dealable(data)
+            except ValueError as error:
+                refused.append(f"task {comparison.experiment.task.name!r}: {error}")
         measures[comparison.identity] = data.measure
         reasons = unfit(plans, data)
         if reasons and (not skip or BASELINE in reasons):
@@ -170,36 +138,3 @@ def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[st
     if refused:
         raise ValueError("\n".join(refused))
     return found, measures
-
-
-def _plain(comparison: Comparison) -> dict[str, Any]:
-    """Return the settings of a comparison that are not defaults, with every rule by its name."""
-    given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
-    rules = [{"name": rule.name, **changed(rule)} for rule in given]
-    return {**changed(comparison), "rules": rules}
-
-
-def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:
-    """Return the grid with the best options of every tuned rule."""
-    comparisons = []
-    for comparison in grid.comparisons:
-        labels = list(comparison.experiments())
-        given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
-        given += [RuleConfig(labels[-1])] * (len(labels) - len(given))  # the baseline that is always there
-        best = [
-            rule.having(found[f"{comparison.identity}/{label}"]["best"]["options"])
-            for rule, label in zip(given, labels, strict=True)
-            if f"{comparison.identity}/{label}" in found
-        ]
-        comparisons.append(replace(comparison, rules=list(best)))
-    return replace(grid, comparisons=comparisons)
-
-
-def as_yaml(grid: Grid, tuning: Tuning) -> str:
-    """Write the comparison or grid as YAML, with the budget in a comment on the first line."""
-    plain = [_plain(comparison) for comparison in grid.comparisons]
-    alone = len(plain) == 1
-    body = plain[0] if alone else {"name": grid.name, "comparisons": plain}
-    budget = f"{tuning.trials} trials per rule, each with {tuning.seeds} seed(s)"
-    made = f"# Tuned by `sandbox tune` on validation data: {budget}.\n"
-    return made + dump_yaml(body, default_flow_style=None, width=120)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import rules
 from rules import RULES
@@ -40,6 +43,8 @@ def test_a_stranger_says_it_itself():
     [
         (lambda: Range(2.0, 1.0), "a range from 2.0 to 1.0: give two finite numbers, the smaller one first"),
         (lambda: Range(0.0, 1.0, log=True), "a logarithmic range from 0.0: give a lower end above 0"),
+        (lambda: Range(0.0, 1.0, most=0.9), "a range from 0.0 to 1.0 in bounds from None to 0.9: give ends inside"),
+        (lambda: Range(0.0, 1.0, least=0.1), "a range from 0.0 to 1.0 in bounds from 0.1 to None: give ends inside"),
         (lambda: Options((1,)), r"options \(1,\): give at least two to choose from"),
     ],
 )
@@ -83,3 +88,50 @@ def test_without_an_optimizer_the_space_is_the_rules_own():
     for name, maker in RULES.items():
         assert space_with(name, maker, {}) == space_with(name, maker, {"lr": 0.1}) == space_of(name, maker)
     assert space_with("binary_stochastic", RULES["binary_stochastic"], {"optimizer": "adam"}).keys() == {"pulse"}
+
+
+def share(found, value):
+    """Where a value lies in a range, from 0 to 1."""
+    low, high, at = (math.log(number) if found.log else number for number in (*found.ends, value))
+    return (at - low) / (high - low)
+
+
+@st.composite
+def ranges(draw):
+    log = draw(st.booleans())
+    low = draw(st.floats(1e-6, 1e3) if log else st.floats(-1e3, 1e3))
+    high = low * draw(st.floats(1.1, 1e6)) if log else low + draw(st.floats(0.1, 1e3))
+    least, most = draw(st.floats(0.01, 1.0)) * abs(low), draw(st.floats(1.0, 100.0)) * abs(high)
+    bounds = {"least": min(low, least) if draw(st.booleans()) else None, "most": max(high, most)}
+    return Range(low, high, log, **bounds)
+
+
+@given(ranges(), st.floats(0, 1))
+@settings(deadline=None)
+def test_an_end_is_near_within_a_tenth_of_the_range(found, at):
+    low, high = found.ends
+    value = low * (high / low) ** at if found.log else low + at * (high - low)
+    place = share(found, value)
+    if min(abs(place - 0.1), abs(place - 0.9)) > 1e-6:  # else rounding decides
+        assert found.end_near(value) == ("low" if place < 0.1 else "high" if place > 0.9 else None)
+
+
+@given(ranges(), st.sampled_from(["low", "high"]), st.floats(0.1, 1.0))
+@settings(deadline=None)
+def test_a_range_grows_at_one_end_by_its_share_up_to_its_bound(found, end, by):
+    wider = found.beyond(end, by)
+    kept = "low" if end == "high" else "high"
+    assert getattr(wider, kept) == getattr(found, kept)
+    assert wider.low <= found.low < found.high <= wider.high
+    bound = found.most if end == "high" else found.least
+    if getattr(wider, end) != bound:
+        assert share(found, getattr(wider, end)) == pytest.approx(1 + by if end == "high" else -by, abs=1e-6)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_the_widest_range_stays_finite(log):
+    found = Range(1e-300 if log else -1e308, 1e308, log)
+    for _ in range(3):
+        found = found.beyond("high").beyond("low")
+    assert all(map(math.isfinite, found.ends))
+    assert found.low > 0 or not log

@@ -124,7 +124,7 @@ def test_a_tuning_whose_workers_and_parent_are_killed(tmp_path):
         "experiment:\n  task: {name: yinyang, options: " + SAMPLES + "}\n  encoder: {name: constant, "
         "options: {steps: 2}}\n  epochs: 2\nrules: [bptt, hzo]\n"
     )
-    words = ["tune", str(config), "--trials", "6"]
+    words = ["tune", str(config), "--trials", "6", "--searches", "1"]
     finish(*words, "--out", str(tmp_path / "whole"))
     dice, parents = random.Random(2), 0
     for _ in range(2):

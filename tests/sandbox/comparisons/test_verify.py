@@ -21,6 +21,7 @@ from sandbox.runs.run import run
 from sandbox.runs.seal import NAME, write_seal
 from sandbox.runs.verify import FAILS, HOLDS, OPEN
 from sandbox.tasks import YinYang
+from tests.sandbox.report.folders import write_tuning
 from tests.sandbox.runs.test_run import TINY, Stop, _stop
 from tests.sandbox.runs.test_sources import RULE, TASK
 
@@ -299,3 +300,41 @@ def test_a_linear_model_of_other_data_than_those_of_the_runs_is_found(place):
     spoil(place / "c", "provenance.json", lambda made: made.update(linear_data_sha256="0"))
     (finding,) = (each for each in verify(place / "c")["."] if each.what == "table")
     assert finding == ("table", FAILS, "table.json has a linear model of other data than those the runs learned from")
+
+
+def tuned(folder, change=None, **more):
+    """What is said of the trials of a tuning whose facts were changed."""
+    folder = folder / "t"
+    facts = write_tuning(folder, **more)
+    if change is not None:
+        change(facts)
+        files.write_json(folder / "tuning.json", facts)
+    return next((found.state, found.why) for found in verify(folder)["."] if found.what == "trials")
+
+
+def of_second(facts):
+    return next(study for name, study in facts["studies"].items() if name.endswith("/1"))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_trials_of_several_searches_hold_and_those_of_earlier_versions(tmp_path, earlier):
+    assert tuned(tmp_path, earlier=earlier) == (HOLDS, "tuning.json: the best trials follow from all trials")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda facts: of_second(facts)["best"].update(validation=99.0), r"not the best of its trials: \S+/bptt/1$"),
+        (lambda facts: of_second(facts)["best_so_far"].reverse(), r"not the best of its trials: \S+/bptt/1$"),
+        (lambda facts: facts["budget"].update(trials=4), r"not every rule had 2 x 4 trials: \S+/bptt/0, "),
+        (lambda facts: facts["budget"].update(searches=3), r"not every rule had 3 x 3 trials: \S+/bptt, "),
+        (
+            lambda facts: facts["studies"].pop(next(iter(facts["studies"]))),
+            r"not every rule had 2 x 3 trials: \S+/bptt$",
+        ),
+    ],
+)
+def test_a_search_that_does_not_follow_from_its_trials_is_found(tmp_path, change, message):
+    state, why = tuned(tmp_path, change)
+    assert state == FAILS
+    assert re.search(message, why)

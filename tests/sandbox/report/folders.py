@@ -57,18 +57,32 @@ def write_grid(folder, grid=GRID):
     return overall
 
 
-def write_tuning(folder, grid=GRID):
-    """A finished tuning of three trials; returns its facts."""
+def write_tuning(folder, grid=GRID, earlier=False):
+    """A finished tuning of two searches of three trials, or of one as earlier versions wrote it; returns its facts."""
     folder.mkdir()
-    folders.write_config(folder, "tuning", asdict(Tuning(grid, 3)))
-    trials = [{"options": {"lr": 0.1 * n, "kind": "x"}, "validation": 50.0 + n} for n in range(3)]
-    study = {"trials": trials, "best": {"trial": 2, **trials[2]}, "best_so_far": [50.0, 51.0, 52.0]}
+    folders.write_config(folder, "tuning", asdict(Tuning(grid, 3, searches=1 if earlier else 2)))
+    names = [f"{each.identity}/{rule}" for each in grid.comparisons for rule in RULES]
+    budget = {"trials": 3, "seeds": 1, "first_seed": 1000, "random": 4}
     facts = {
-        "budget": {"trials": 3, "seeds": 1, "first_seed": 1000, "random": 4},
+        "budget": budget if earlier else {**budget, "searches": 2, "sampler": "tpe"},
         "tasks": {each.identity: each.experiment.task.name for each in grid.comparisons},
         "unfit": {},
-        "studies": {f"{each.identity}/{rule}": study for each in grid.comparisons for rule in RULES},
+        "studies": {name: trials() for name in names}
+        if earlier
+        else {f"{name}/{search}": searched(search) for name in names for search in range(2)},
     }
     files.write_json(folder / "tuning.json", facts)
     files.write_json(folder / "provenance.json", MADE)
     return facts
+
+
+def trials(**more):
+    """The trials of a search, the last of which is the best."""
+    found = [{"options": {"lr": 0.1 * n, "kind": "x"}, "validation": 50.0 + n, **more} for n in range(3)]
+    return {"trials": found, "best": {"trial": 2, **found[2]}, "best_so_far": [50.0, 51.0, 52.0]}
+
+
+def searched(search):
+    """A search whose trials say what they cost, and which ended near the end of a range."""
+    where = {"within": {"lr": [0.01, 0.2], "kind": ["x", "y"]}, "grown": [], "at_end": ["lr"]}
+    return {"search": search, **where, **trials(operations=1000 * (search + 1), forwards=10)}

@@ -363,7 +363,7 @@ def test_a_grid_leads_to_its_tasks_and_a_tuning_names_what_is_left_out(tmp_path)
     assert "compare --preset again.yaml --skip-unfit" in grid
     tuning = write_tuning(tmp_path / "tuning")
     assert "left out, does not fit: stdp on digits: the input runs from -1" in tuning.html.read_text()
-    assert "tune again.yaml --trials 2 --seeds 3 --skip-unfit" in tuning.html.read_text()
+    assert "tune again.yaml --trials 2 --seeds 3 --searches 1 --sampler tpe --skip-unfit" in tuning.html.read_text()
     drawn = {name: {trace["name"] for trace in plot["figure"]["data"]} for name, plot in of_page(tuning).items()}
     assert drawn["tuning"] == drawn["tuning_2"] == {"node_perturbation"}  # a mean over fewer tasks is another mean
     assert drawn["tuning_1"] == {"node_perturbation", "stdp"}

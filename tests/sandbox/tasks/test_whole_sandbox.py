@@ -67,7 +67,7 @@ def test_a_comparison_its_table_and_its_report(task, measure, tmp_path):
 
 @pytest.mark.slow
 def test_tuning_selects_curves_by_r2(tmp_path):
-    plan = Tuning(Grid([Comparison(experiment(CURVES), ["readout_only"], seeds=1)]), trials=2)
+    plan = Tuning(Grid([Comparison(experiment(CURVES), ["readout_only"], seeds=1)]), trials=2, searches=1)
     found = tune(plan, tmp_path / "t", jobs=1)
     assert "r2" in json.dumps(found)
 

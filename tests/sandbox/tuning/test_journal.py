@@ -8,7 +8,7 @@ import os
 import pytest
 
 from sandbox.tuning import journal, storage
-from sandbox.tuning.study import optuna_
+from sandbox.tuning.sampling import optuna_
 from sandbox.tuning.tuning import tune
 from tests.sandbox.tuning.test_storage import PLAN
 

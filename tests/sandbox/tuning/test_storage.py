@@ -17,7 +17,7 @@ from sandbox.tuning import storage
 from sandbox.tuning.tuning import Tuning, tune
 from tests.sandbox.runs.test_run import TINY
 
-PLAN = Tuning(Grid([Comparison(replace(TINY, epochs=1), [RuleConfig("spsa", {"draws": 1})])]), trials=3)
+PLAN = Tuning(Grid([Comparison(replace(TINY, epochs=1), [RuleConfig("spsa", {"draws": 1})])]), trials=3, searches=2)
 
 
 @pytest.fixture

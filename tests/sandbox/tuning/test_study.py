@@ -14,7 +14,7 @@ from sandbox.config.rule import RuleConfig
 from sandbox.machine.compiled import absent
 from sandbox.runs.preparing import prepare
 from sandbox.synapses.choice import mode
-from sandbox.tuning.study import tunable, validated
+from sandbox.tuning.trial import tunable, validated
 
 X = np.random.default_rng(0).random((120, 4))
 VALUES = Experiment(
@@ -31,8 +31,8 @@ def test_trials_are_selected_by_r2():
     calm, wild = (replace(VALUES, rule=RuleConfig("spsa", {"lr": lr})) for lr in (1e-9, 1e6))
     trainer, _ = prepare(calm, data)
     before = 100 * trainer.evaluate([tuple(data.validation)])["r2"]
-    assert validated(calm, data) == pytest.approx(max(before, -100), abs=0.1)  # hardly any step
-    assert validated(wild, data) == -100
+    assert validated(calm, data).validation == pytest.approx(max(before, -100), abs=0.1)  # hardly any step
+    assert validated(wild, data).validation == -100
 
 
 @pytest.mark.skipif(absent() is not None, reason="by events needs numba")
@@ -45,7 +45,7 @@ def test_a_trial_is_prepared_in_its_own_settings_and_leaves_those_of_the_process
         inside.append((torch.get_num_threads(), mode()))
         return prepare(*given)
 
-    monkeypatch.setattr("sandbox.tuning.study.prepare", prepared)
+    monkeypatch.setattr("sandbox.tuning.trial.prepare", prepared)
     before = torch.get_num_threads(), mode()
     settings = replace(VALUES, threads=before[0] + 1, synapses="events", rule=RuleConfig("spsa", {"lr": lr}))
     validated(settings, tunable(settings.load()))

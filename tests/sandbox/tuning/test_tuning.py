@@ -7,29 +7,37 @@ import html
 import json
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from sandbox.cli import main
+from sandbox.cli.comparisons import found_lines
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, read_grid
+from sandbox.comparisons.table import operations
 from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
 from sandbox.report import write_report
 from sandbox.runs import folder as folders
 from sandbox.runs.run import run
+from sandbox.tasks import Task, YinYang
 from sandbox.tuning import study
+from sandbox.tuning.plan import Tuning, begun, fresh
+from sandbox.tuning.sampling import optuna_
 from sandbox.tuning.storage import opened
-from sandbox.tuning.study import FIRST_SEED, TUNED, Study, optuna_, tunable, validated
-from sandbox.tuning.tuning import Tuning, as_yaml, tune, tuned
+from sandbox.tuning.study import FIRST_SEED, Study
+from sandbox.tuning.trial import TUNED, tunable, validated
+from sandbox.tuning.tuned import as_yaml, tuned
+from sandbox.tuning.tuning import tune
 from tests.sandbox.runs.test_run import TINY, Stop
 
 GUARDED = replace(TINY, task=replace(TINY.task, name="tests.guarded:Guarded"), epochs=1)
-PLAN = Tuning(Grid([Comparison(GUARDED, ["bptt", RuleConfig("spsa", {"draws": 1})], seeds=1)]), trials=6)
+PLAN = Tuning(Grid([Comparison(GUARDED, ["bptt", RuleConfig("spsa", {"draws": 1})], seeds=1)]), trials=4, searches=2)
 
 
 def in_this_process(jobs, executor, progress, folder):
@@ -49,15 +57,39 @@ def whole(tmp_path_factory):
 
 def test_every_rule_has_the_budget_and_keeps_its_best(whole):
     _, facts = whole
-    assert facts["budget"] == {"trials": 6, "seeds": 1, "first_seed": FIRST_SEED, "random": 4}
-    names = [name.rpartition("/")[2] for name in facts["studies"]]
-    assert names == ["bptt", "spsa", "readout_only"]
+    budget = {"trials": 4, "seeds": 1, "searches": 2, "sampler": "tpe"}
+    assert facts["budget"] == {**budget, "first_seed": FIRST_SEED, "random": 4}
+    names = [name.partition("/")[2] for name in facts["studies"]]
+    assert names == [f"{rule}/{search}" for rule in ("bptt", "spsa", "readout_only") for search in range(2)]
     for found in facts["studies"].values():
         heights = [trial["validation"] for trial in found["trials"]]
-        assert len(heights) == 6
-        assert found["best_so_far"] == [max(heights[: n + 1]) for n in range(6)]
+        assert len(heights) == 4
+        assert found["best_so_far"] == [max(heights[: n + 1]) for n in range(4)]
         assert found["best"]["validation"] == max(heights)
-        assert len({json.dumps(trial["options"]) for trial in found["trials"]}) == 6
+        assert len({json.dumps(trial["options"]) for trial in found["trials"]}) == 4
+
+
+def test_searches_have_their_own_proposals_seeds_and_validation_samples(whole, tmp_path):
+    _, facts = whole
+    first, second = (facts["studies"][f"{PLAN.grid.comparisons[0].identity}/bptt/{search}"] for search in range(2))
+    assert [found["search"] for found in (first, second)] == [0, 1]
+    assert not {json.dumps(each["options"]) for each in first["trials"]} & {
+        json.dumps(each["options"]) for each in second["trials"]
+    }
+    studies = replace(PLAN, seeds=2).studies(tmp_path)[:2]
+    assert [[run.seed - FIRST_SEED for run in each.runs({"lr": 0.1})] for each in studies] == [[0, 1], [2, 3]]
+    (x, _), (other, _) = (each.load().validation for each in studies)
+    assert not {tuple(row) for row in x.tolist()} & {tuple(row) for row in other.tolist()}
+    assert all(len(each.load().test) == 0 for each in studies)
+
+
+def test_each_trial_says_what_it_cost(whole, tmp_path):
+    """As a run of the same settings counts it."""
+    _, facts = whole
+    study = facts["studies"][f"{PLAN.grid.comparisons[0].identity}/bptt/0"]
+    cost = run(replace(TINY, epochs=1), tmp_path / "r")["cost"]
+    assert all(trial["operations"] == operations(cost) for trial in study["trials"])
+    assert all(trial["forwards"] == cost["forwards"] for trial in study["trials"])
 
 
 def test_the_test_split_is_not_looked_at(whole, tmp_path):
@@ -108,7 +140,7 @@ def test_an_interrupted_trial_is_asked_for_again_and_counts_once(whole, tmp_path
     assert (tmp_path / "t" / "tuning.json").read_bytes() == (folder / "tuning.json").read_bytes()
     kept = opened("sqlite", tmp_path / "t")
     states = [t.state.name for s in kept.get_all_studies() for t in kept.get_all_trials(s._study_id)]
-    assert (states.count("COMPLETE"), states.count("FAIL")) == (18, 3)
+    assert (states.count("COMPLETE"), states.count("FAIL")) == (24, 3)
 
 
 def test_a_finished_tuning_is_not_tuned_again(whole, monkeypatch):
@@ -117,18 +149,88 @@ def test_a_finished_tuning_is_not_tuned_again(whole, monkeypatch):
     assert tune(PLAN, whole[0]) == whole[1]
 
 
-def test_tuned_settings_are_a_comparison_again(whole, tmp_path):
+def test_tuned_settings_are_a_comparison_again(whole):
+    """Each seed learns with the options of its search; what was fixed is as it was given."""
     folder, facts = whole
     (comparison,) = read_grid(str(folder / "tuned.yaml")).comparisons
-    best = [found["best"]["options"] for found in facts["studies"].values()]
-    assert [rule.options for rule in comparison.rules] == [best[0], {"draws": 1, **best[1]}, best[2]]
     assert comparison.experiment == GUARDED
-    two = Tuning(Grid([*PLAN.grid.comparisons, Comparison(TINY, ["bptt"])], "pair"))
-    found = {s.name: {"best": {"options": {"lr": 0.5}}} for s in two.studies(tmp_path)}
-    (tmp_path / "two.yaml").write_text(as_yaml(tuned(two.grid, found), two))
+    assert comparison.seeds == 2  # one was asked for, which is not enough for two searches
+    assert [rule.options for rule in comparison.configs] == [{}, {"draws": 1}, {}]
+    (given,) = PLAN.grid.comparisons
+    for label, runs in comparison.experiments().items():
+        found = [facts["studies"][f"{given.identity}/{label}/{search}"] for search in range(2)]
+        assert [run.rule.search.number for run in runs] == [0, 1]
+        assert [
+            run.rule.options.items() >= each["best"]["options"].items() for run, each in zip(runs, found, strict=True)
+        ]
+        assert [run.rule.search.within for run in runs] == [each["within"] for each in found]
+        assert [run.rule.search.trials for run in runs] == [4, 4]
+
+
+def test_what_was_searched_and_what_was_fixed_is_written_beside_it(whole):
+    text = (whole[0] / "tuned.yaml").read_text()
+    head = "# Tuned by `sandbox tune` on validation data: 2 searches of 4 trials (tpe) of each rule, each trial with 1 seed."
+    assert text.startswith(head)
+    assert "#   seeds: 1 raised to 2, so that each search has equally many" in text
+    assert re.search("#   bptt: searched lr; fixed .*window=None", text)
+    assert re.search("#   spsa: searched .*; fixed .*draws=1", text)
+
+
+def test_a_tuned_grid_can_be_tuned_again(whole):
+    again = read_grid(str(whole[0] / "tuned.yaml"))
+    with pytest.raises(ValueError, match=r"the rules of this grid were searched already: tune .*fresh\(grid\)"):
+        Tuning(again)
+    (comparison,) = Tuning(fresh(again)).grid.comparisons
+    assert [(rule.name, rule.options) for rule in comparison.configs] == [
+        ("bptt", {}),
+        ("spsa", {"draws": 1}),
+        ("readout_only", {}),
+    ]
+
+
+def test_several_comparisons_are_a_grid_again(tmp_path):
+    two = Tuning(Grid([*PLAN.grid.comparisons, Comparison(TINY, ["bptt"])], "pair"), 1, searches=2)
+    search = {"within": {"lr": [0.1, 1.0]}, "at_end": ["lr"], "trials": [{}], "best": {"options": {"lr": 0.98}}}
+    found = {each.name: {**search, "search": each.search} for each in two.studies(tmp_path)}
+    (tmp_path / "two.yaml").write_text(as_yaml(tuned(two, found), two))
     again = read_grid(str(tmp_path / "two.yaml"))
     assert again.name == "pair"
-    assert all(rule.options["lr"] == 0.5 for comparison in again.comparisons for rule in comparison.rules)
+    assert [each.seeds for each in again.comparisons] == [2, 6]
+    assert all(run.rule.options["lr"] == 0.98 for each in again.comparisons for run in each.experiments()["bptt"])
+    note = "#     search 2: lr = 0.98 is near an end of 0.1 to 1 after the last trial; better values may lie outside"
+    assert note in (tmp_path / "two.yaml").read_text()
+
+
+def test_a_folder_of_an_earlier_version_is_not_continued(tmp_path):
+    earlier = {name: value for name, value in asdict(PLAN).items() if name not in ("searches", "sampler")}
+    for name in "tu":
+        (tmp_path / name).mkdir()
+    folders.write_config(tmp_path / "t", "tuning", earlier)
+    with pytest.raises(ValueError, match=r"was tuned by an earlier version, .* `sandbox report .*/t` shows it"):
+        begun(tmp_path / "t")
+    folders.write_config(tmp_path / "u", "tuning", asdict(PLAN))
+    assert begun(tmp_path / "u") == PLAN
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ({"searches": 0}, "searches=0: give a whole number, at least 1"),
+        ({"searches": 10**6}, "searches=1000000: give at most 100000"),
+        ({"sampler": "tpee"}, "unknown sampler 'tpee'; nearest: 'tpe'; valid: random, tpe"),
+    ],
+)
+def test_an_impossible_budget_is_refused(budget, message):
+    with pytest.raises(ValueError, match=message):
+        Tuning(PLAN.grid, **budget)
+
+
+def test_voices_that_are_held_out_are_held_out_in_every_search(tmp_path, monkeypatch):
+    data = TINY.load()
+    for exchangeable, same in ((True, False), (False, True)):
+        monkeypatch.setattr(YinYang, "exchangeable", exchangeable)
+        found = Study("a/bptt/1", TINY, 1, 1, tmp_path, search=1).load()
+        assert torch.equal(found.validation.x, data.validation.x) == same
 
 
 def test_a_rule_with_another_plasticity_is_tuned_there():
@@ -140,25 +242,40 @@ def test_a_rule_with_another_plasticity_is_tuned_there():
 
 def test_a_rate_that_overflows_is_a_trial_like_any_other():
     wild = replace(TINY, rule=RuleConfig("bptt", {"lr": 3e37}), epochs=20)
-    assert study.validated(wild, TINY.make_task().load()) == 0.0
+    found = validated(wild, TINY.make_task().load())
+    assert found.validation == 0.0
+    assert found.cost.forwards > 0
 
 
 def test_the_report_shows_budget_and_curves(whole):
     folder, facts = whole
     report = write_report(folder)
-    assert [path.name for path in report.figures] == ["tuning.png"]
+    assert [path.name for path in report.figures] == ["tuning.png", "tuning_operations.png"]
     rows = list(csv.DictReader((folder / "tuning.csv").open()))
     told = [trial["validation"] for _, found in sorted(facts["studies"].items()) for trial in found["trials"]]
     assert [float(row["validation_percent"]) for row in rows] == told
-    assert "6 trials" in report.html.read_text()
+    assert "2 searches of 4 trials" in report.html.read_text()
+
+
+def test_what_ends_near_an_end_is_said_on_the_command_line():
+    search = {"search": 1, "within": {"lr": [0.1, 1.0]}, "at_end": ["lr"], "trials": [{}]}
+    study = {**search, "best": {"validation": 50.0, "options": {"lr": 0.98}}}
+    lines = found_lines({"studies": {"c/bptt/1": study}, "budget": {"searches": 1}})
+    assert lines == [
+        "  c/bptt/1: 50.00 % with {'lr': 0.98}",
+        "    search 2: lr = 0.98 is near an end of 0.1 to 1 after the last trial; better values may lie outside",
+        "one search: the error of tuning is not in the intervals of a comparison; --searches 3 puts it there",
+    ]
+    assert found_lines({"studies": {"c/bptt/1": {**study, "at_end": []}}, "budget": {"searches": 2}}) == lines[:1]
 
 
 def test_the_page_says_how_to_tune_again(whole, tmp_path):
     source = write_report(whole[0]).html.read_text()
-    again = re.search(r"sandbox tune again\.yaml --trials (\d+) --seeds (\d+)</code>", source)
+    words = r"sandbox tune again\.yaml --trials (\d+) --seeds (\d+) --searches (\d+) --sampler (\w+)</code>"
+    *numbers, sampler = re.search(words, source).groups()
     shown = html.unescape(re.search(r"configuration</summary>\s*<pre><code>(.*?)</code>", source, re.S)[1])
     (tmp_path / "again.yaml").write_text(shown)
-    assert Tuning(read_grid(str(tmp_path / "again.yaml")), *map(int, again.groups())).identity == PLAN.identity
+    assert Tuning(read_grid(str(tmp_path / "again.yaml")), *map(int, numbers), sampler).identity == PLAN.identity
 
 
 @pytest.mark.slow
@@ -166,7 +283,10 @@ def test_the_command_line_tunes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
     config = tmp_path / "c.yaml"
     config.write_text(as_yaml(PLAN.grid, PLAN))
-    assert main(["tune", str(config), "--trials", "1", "--out", str(tmp_path), "--json"]) == OK
+    budget = ["--trials", "1", "--searches", "1", "--sampler", "random"]
+    assert main(["tune", str(config), *budget, "--out", str(tmp_path)]) == OK
+    assert "one search: the error of tuning is not in the intervals" in capsys.readouterr().out
+    assert main(["tune", str(config), *budget, "--out", str(tmp_path), "--json"]) == OK
     facts = json.loads(capsys.readouterr().out)
     assert yaml.safe_load(Path(facts["tuned"]).read_text())["rules"][0]["name"] == "bptt"
     assert main(["resume", facts["folder"], "--json"]) == OK
@@ -176,7 +296,7 @@ def test_the_command_line_tunes(tmp_path, capsys, monkeypatch):
 def test_the_command_line_names_what_it_leaves_out(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
     (tmp_path / "c.yaml").write_text(as_yaml(UNFIT.grid, UNFIT))
-    words = ["tune", str(tmp_path / "c.yaml"), "--trials", "1", "--out", str(tmp_path)]
+    words = ["tune", str(tmp_path / "c.yaml"), "--trials", "1", "--searches", "1", "--out", str(tmp_path)]
     assert main(words) == BAD_INPUT
     assert "1 of 2 rules do not fit mnist1d" in capsys.readouterr().err
     assert main([*words, "--skip-unfit"]) == OK
@@ -188,6 +308,8 @@ def test_the_command_line_names_what_it_leaves_out(tmp_path, capsys, monkeypatch
     [
         (["tune", "papr"], "unknown preset 'papr'; nearest: 'paper'; valid: demo, paper, path/to/grid.yaml"),
         (["tune", "demo", "--trials", "0"], "trials=0: give a whole number, at least 1"),
+        (["tune", "demo", "--searches", "0"], "searches=0: give a whole number, at least 1"),
+        (["tune", "demo", "--sampler", "grid"], "unknown sampler 'grid'; nearest: 'random'; valid: random, tpe"),
         (["tune", "demo", "--jobs", "0"], "jobs=0: give the number of processes"),
     ],
 )
@@ -197,7 +319,9 @@ def test_bad_input_is_answered(words, message, tmp_path, capsys):
 
 
 UNFIT = Tuning(
-    Grid([Comparison(replace(TINY, task=Choice("mnist1d"), epochs=1), ["binary_stochastic"], seeds=1)]), trials=1
+    Grid([Comparison(replace(TINY, task=Choice("mnist1d"), epochs=1), ["binary_stochastic"], seeds=1)]),
+    trials=1,
+    searches=1,
 )
 
 
@@ -209,7 +333,7 @@ def test_rules_that_do_not_fit_are_left_out_where_asked(tmp_path, monkeypatch):
     assert not (tmp_path / "t" / "tuning.sqlite").exists()  # before anything ran
     facts = tune(UNFIT, tmp_path / "t", skip_unfit=True)
     (place,) = [comparison.identity for comparison in UNFIT.grid.comparisons]
-    assert list(facts["studies"]) == [f"{place}/readout_only"]
+    assert list(facts["studies"]) == [f"{place}/readout_only/0"]
     assert facts["unfit"][f"{place}/binary_stochastic"].startswith("the input runs from")
     (comparison,) = read_grid(str(tmp_path / "t" / "tuned.yaml")).comparisons
     assert [rule.name for rule in comparison.rules] == ["readout_only"]
@@ -251,9 +375,19 @@ def test_a_trial_trains_as_the_run_would(tmp_path):
     settings = {"schedule": Choice("warm_up", {"updates": 10_000}), "clip": 1e-3, "accumulate": 2}
     experiment = replace(TINY, rule=RuleConfig("bptt", {"lr": 0.3}), **settings)
     data = tunable(experiment.load(None, TUNED))
-    found = validated(experiment, data)
+    found = validated(experiment, data).validation
     assert found == 100 * run(experiment, tmp_path / "r")["validation"]["accuracy"]
-    assert found != validated(replace(TINY, rule=experiment.rule), data)
+    assert found != validated(replace(TINY, rule=experiment.rule), data).validation
+
+
+def test_samples_that_cannot_be_dealt_anew_are_named_before_anything_runs(tmp_path):
+    x, y = torch.rand(40, 5, 2), torch.arange(40) % 2
+    pair = torch.rand(10, 6, 2), torch.arange(10) % 2
+    task = Task.from_arrays(x, y, validation=pair, sequence=True, name="waves")
+    plan = Grid([Comparison(replace(TINY, task=task, encoder=Choice("still")), ["bptt"], seeds=1)])
+    with pytest.raises(ValueError, match=r"task 'waves': training samples of shape \[5, 2\] .* --searches 1"):
+        tune(Tuning(plan, trials=1, searches=2), tmp_path / "t")
+    assert not (tmp_path / "t" / "tuning.sqlite").exists()
 
 
 def test_without_optuna_it_is_said(monkeypatch):
@@ -267,6 +401,6 @@ def test_without_optuna_it_is_said(monkeypatch):
 def test_a_study_in_use_is_left_alone(tmp_path, monkeypatch):
     """An orphan of an earlier call may still be at it; both would count the same trial."""
     monkeypatch.setattr(study, "PATIENCE", 0.0)
-    one = Study("a/bptt", TINY, 1, 1, tmp_path)
+    one = Study("a/bptt/0", TINY, 1, 1, tmp_path)
     with folders.locked(one.folder), pytest.raises(folders.FolderInUse):
         one.work(lambda done, total: None)
