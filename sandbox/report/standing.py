@@ -97,7 +97,7 @@ def _cell(verdict: Verdict) -> str:
 
 
 def _hover(a: str, b: str, verdict: Verdict) -> tuple[str, ...]:
-    tested = f"p = {verdict.p:.3g}, by Holm {verdict.adjusted:.3g}"
+    tested = f"two-sided p = {verdict.p:.3g}, by Holm {verdict.adjusted:.3g}"
     return (f"{a} − {b}", f"{verdict.difference} points", verdict.words, tested)
 
 
