@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sandbox.comparisons.table import as_interval, columns, decided, notes, plain
+from sandbox.comparisons.cells import as_interval, columns, decided, plain
+from sandbox.comparisons.notes import notes
 from sandbox.machine.text import line
 from sandbox.statistics import bootstrap, interquartile_mean, profile, verdicts
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from sandbox.comparisons.table import linear_name
+from sandbox.comparisons.contents import linear_name
 from sandbox.statistics import Interval
 
 

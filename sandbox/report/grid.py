@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sandbox.comparisons.table import as_interval
+from sandbox.comparisons.cells import as_interval
 from sandbox.report.figures import Choice, Curve, Curves, Dots, Figure, Line
 
 SCORE = "score [% from chance to a task's best rule]"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.comparisons.verdicts import standing, verdicts_of
 from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Figure, Line, linear_model
-from sandbox.report.wording import standing, verdicts_of
 from sandbox.runs.finished import FinishedRun, by_rule
 
 

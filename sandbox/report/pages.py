@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sandbox.comparisons.cells import as_interval
 from sandbox.comparisons.comparison import compared_runs
-from sandbox.comparisons.table import as_interval, linear_name, notes, noun
+from sandbox.comparisons.contents import distinct, linear_name, noun, replicates
+from sandbox.comparisons.notes import notes
 from sandbox.ledger import NEUROMC
 from sandbox.machine import files, text
 from sandbox.machine.plain_yaml import dump_yaml
@@ -62,8 +64,10 @@ def write_report(folder: Path) -> Report:
 
 
 def _report_comparison(folder: Path) -> Report:
-    table = _checked(folder / "table.json", shape.table)
-    runs = compared_runs(folder)
+    whole = _checked(folder / "table.json", shape.table)
+    table = distinct(whole)
+    shown = {row["rule"] for row in table["rows"]}
+    runs = [run for run in compared_runs(folder) if run.rule in shown]
     for run in runs:
         _check_run(run)
     _check_alike(runs)
@@ -78,7 +82,8 @@ def _report_comparison(folder: Path) -> Report:
     ]
     facts = {
         "table": table,
-        "notes": notes(table),
+        "notes": notes(whole),
+        "over": replicates(table),
         "further_costs": [name for name in priced["rows"][0]["cost"] if name not in COUNTS],
         "priced": priced,
         "seeds": sorted({run.seed for run in runs}),

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sandbox.comparisons.cells import plain
 from sandbox.comparisons.comparison import Comparison
-from sandbox.comparisons.table import plain
 from sandbox.config.experiment import Experiment
 from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
