@@ -24,7 +24,13 @@ DAGGER = "\u2020"  # marks rules whose runs are not strictly comparable
 
 def notes(table: Table) -> list[str]:
     """Return what a reader must know to trust the table; empty where there is nothing to know."""
-    return [*_evidence(table), *_searched(table), *_same(table), *_runs(table)]
+    found = needed(table)
+    return [*_evidence(table), *([] if found is None else [found]), *_searched(table), *_same(table), *_runs(table)]
+
+
+def cautions(table: Table) -> list[str]:
+    """Return the notes that a ranking repeats: what intervals are over, and which runs are not as they should be."""
+    return [*_evidence(table), *_runs(table)]
 
 
 def _evidence(table: Table) -> Iterator[str]:
@@ -38,9 +44,6 @@ def _evidence(table: Table) -> Iterator[str]:
     if few is not None:
         yield f"no verdicts, only intervals: {few}"
     yield from _replicates(table)
-    found = needed(table)
-    if found is not None:
-        yield found
 
 
 def _replicates(table: Table) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from sandbox.statistics import Interval, block_means, interval
@@ -25,7 +25,7 @@ class Resolution(NamedTuple):
 
 
 def resolution(
-    values: Mapping[str, Sequence[float]], again: Mapping[str, str], of: Sequence[int] | None = None
+    values: Mapping[str, Sequence[float]], again: Mapping[str, str], of: Sequence[Hashable] | None = None
 ) -> Resolution | None:
     """Return the resolution by all pairs of rows that are the same rule, tuned twice; None without such a pair.
 
@@ -50,7 +50,7 @@ def resolution(
     return max(found, key=lambda each: each.points, default=None)
 
 
-def _apart(a: Sequence[float], b: Sequence[float], of: Sequence[int] | None) -> Interval:
+def _apart(a: Sequence[float], b: Sequence[float], of: Sequence[Hashable] | None) -> Interval:
     mean, low, high = interval(block_means([abs(x - y) for x, y in zip(a, b, strict=True)], of))
     return Interval(mean, low if math.isnan(low) else max(0.0, low), high)  # a magnitude is not below 0
 

@@ -86,7 +86,7 @@ def _sentence(where: str, verdicts: Mapping[str, str], baseline: str) -> str:
     same = [rule for rule in others if verdicts[rule].startswith(SAME)]
     parts += [f"not distinguishable from it: {', '.join(same)}"] if same else []
     rest = [rule for rule in others if rule not in same]
-    return "; ".join([*parts, *([f"no verdict: {', '.join(rest)}"] if rest else [])])
+    return "; ".join([*parts, *([f"no verdict on {', '.join(rest)}"] if rest else [])])
 
 
 def _exceptions(overall: Mapping[str, Any]) -> list[str]:

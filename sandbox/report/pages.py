@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 from sandbox.comparisons.cells import as_interval
 from sandbox.comparisons.comparison import compared_runs
-from sandbox.comparisons.contents import distinct, linear_name, noun, replicates
-from sandbox.comparisons.notes import notes
+from sandbox.comparisons.contents import distinct, linear_name, noun, replicates, shown
+from sandbox.comparisons.notes import cautions, notes
+from sandbox.comparisons.ranking import left_out
+from sandbox.comparisons.verdicts import sentences
 from sandbox.ledger import NEUROMC
 from sandbox.machine import files, text
 from sandbox.machine.plain_yaml import dump_yaml
@@ -66,8 +68,8 @@ def write_report(folder: Path) -> Report:
 def _report_comparison(folder: Path) -> Report:
     whole = _checked(folder / "table.json", shape.table)
     table = distinct(whole)
-    shown = {row["rule"] for row in table["rows"]}
-    runs = [run for run in compared_runs(folder) if run.rule in shown]
+    kept = {row["rule"] for row in table["rows"]}
+    runs = [run for run in compared_runs(folder) if run.rule in kept]
     for run in runs:
         _check_run(run)
     _check_alike(runs)
@@ -160,10 +162,21 @@ def _report_run(folder: Path) -> Report:
 def _report_grid(folder: Path) -> Report:
     overall = _checked(folder / "overall.json", shape.overall)
     nouns = list(dict.fromkeys(noun(table) for table in overall["tables"].values()))
-    title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
-    return _write(
-        folder, "grid.html", title, grid.figures(overall), {"overall": overall, "notes": notes, "nouns": nouns}
-    )
+    tasks = ", ".join(overall["tasks"].values())
+    rows = distinct(overall)["rows"]
+    title = f"{len(rows)} rules on {tasks}" if rows else "no rule is above chance"
+    said = sentences(overall) if rows else []
+    titles = {row["rule"]: shown(overall, row["rule"]) for row in rows}
+    facts = {
+        "overall": {**overall, "rows": rows},
+        "notes": cautions,
+        "nouns": nouns,
+        "left_out": left_out(overall),
+        "said": said,
+        "titles": titles,
+        "over": overall.get("over", "seeds"),
+    }
+    return _write(folder, "grid.html", title, grid.figures(overall), facts)
 
 
 def _report_tuning(folder: Path) -> Report:

@@ -5,11 +5,12 @@ A shape is a function `(value, place) -> None` that raises ValueError, with plac
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sandbox.measures import NAMES
+from sandbox.measures import NAMES, ROUNDING
 
 Shape = Callable[[Any, str], None]
 LONGEST = 2000  # characters of a name or a sentence; a figure of longer ones would not fit into memory
@@ -146,6 +147,11 @@ ROW = having(
         "health": every(word),
         "test_evaluations?": count,
         "revisions?": every(word),
+        "searches?": maybe(every(count)),
+        "settings?": having({"searched": named(every(plain)), "fixed": named(plain), "at_end": named(count)}),
+        "again?": maybe(word),
+        "coincides?": maybe(word),
+        "budgets?": maybe(named(maybe(INTERVAL))),
     }
 )
 TABLE = having(
@@ -157,6 +163,8 @@ TABLE = having(
         "measure?": measure,
         "rows": every(ROW, least=1),
         "seeds?": every(whole, least=1),
+        "answers?": maybe(count),
+        "coincides?": named(word),
         "damaged?": named(word),
         "unfit?": named(word),
         "revisions?": named(count),
@@ -170,18 +178,24 @@ RANKED = having(
         "profile": every(MEAN, least=1),
         "verdict": maybe(word),
         "effect?": maybe(number),
+        "verdicts?": named(maybe(word)),
+        "again?": maybe(word),
+        "coincides?": maybe(word),
         "accuracies": named(MEAN),
     }
 )
 OVERALL = having(
     {
         "baseline": word,
-        "rows": every(RANKED, least=1),
+        "rows": every(RANKED),
         "pairs": count,
+        "over?": word,
         "at_chance": every(word),
+        "tests_of_chance?": named(word),
+        "without_chance?": every(word),
         "not_on_all": every(word),
         "thresholds": every(number, least=1),
-        "tasks": named(word, least=1),
+        "tasks": named(word),
         "tables": named(TABLE, least=1),
     }
 )
@@ -227,6 +241,25 @@ def table(found: Any, place: str) -> None:
     for key, what in (("accuracies", len), ("cost", list)):
         if len({str(what(row[key])) for row in found["rows"]}) > 1:
             raise ValueError(f"{place}.rows differ in the number or names of their {key}")
+    _about_rules(found, rules, place)
+    for row in found["rows"]:
+        if row.get("searches") is not None and len(row["searches"]) != len(row["accuracies"]):
+            raise ValueError(f"{place}.rows lack searches, which are one for each seed: {row['rule']:.60}")
+    answers = found.get("answers")
+    shares = [x * answers / 100 for row in found["rows"] for x in row["accuracies"]] if answers else []
+    if not all(math.isfinite(share) and abs(share - round(share)) < ROUNDING for share in shares):
+        raise ValueError(f"{place}.answers is {answers}, and accuracies are not shares of so many answers")
+
+
+def _about_rules(found: Any, rules: list[str], place: str) -> None:
+    """Check that rows say of other rows alone that they are the same: of one that is there, and of none in a circle."""
+    for row in found["rows"]:
+        for key in ("again", "coincides"):
+            if row.get(key) is not None and (row[key] not in rules or row[key] == row["rule"]):
+                raise ValueError(f"{place}.rows lack the rule that is {row['rule']:.60} {key}")
+    first = {row["rule"] for row in found["rows"] if not row.get("coincides")}
+    if found["baseline"] not in first or any(row.get("coincides") not in (*first, None) for row in found["rows"]):
+        raise ValueError(f"{place}.rows coincide with one that coincides with another")
 
 
 def overall(found: Any, place: str) -> None:
@@ -236,8 +269,12 @@ def overall(found: Any, place: str) -> None:
         table(each, f"{place}.tables.{name:.60}")
     if not set(found["tasks"]) <= set(found["tables"]):
         raise ValueError(f"{place}.tasks has tasks without a table")
-    if found["baseline"] not in [row["rule"] for row in found["rows"]]:
+    rules = [row["rule"] for row in found["rows"]]
+    if found["rows"] and found["baseline"] not in rules:
         raise ValueError(f"{place}.rows lack the baseline")
+    if bool(found["rows"]) != bool(found["tasks"]):
+        raise ValueError(f"{place}.rows are of no task, or tasks have no rows")
+    _about_rules(found, rules, place)
     for row in found["rows"]:
         if len(row["profile"]) != len(found["thresholds"]) or not set(found["tasks"]) <= set(row["accuracies"]):
             raise ValueError(f"{place}.rows lack thresholds or tasks: {row['rule']:.60}")
