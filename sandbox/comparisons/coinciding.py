@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from itertools import islice
 from typing import Any
@@ -12,8 +13,11 @@ import torch
 
 from rules import HealthWarning
 from sandbox.config.experiment import Experiment
+from sandbox.machine.files import read_json
 from sandbox.machine.memory import is_exhausted
+from sandbox.runs.finished import FinishedRun
 from sandbox.runs.preparing import own_process, prepare
+from sandbox.runs.seal import WHOLE, unsealed
 from sandbox.tasks.base import Dataset
 
 BATCHES = 2  # that are compared: the second shows what the state of a rule does
@@ -54,6 +58,21 @@ def coinciding(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]
         if key is not None and len({plans[label].rule.name for label in labels}) > 1:
             found |= _same({label: plans[label] for label in labels}, data)
     return found
+
+
+def coincided(runs: Iterable[FinishedRun]) -> dict[str, str]:
+    """Return what coincides by the table of the comparison that made the runs, without running anything.
+
+    Nothing coincides without such a table, or if it was edited.
+    """
+    runs = list(runs)
+    labels = {run.rule for run in runs}
+    for folder in dict.fromkeys(run.folder.parent for run in runs):
+        with suppress(OSError, ValueError, AttributeError):
+            if (folder / "table.json").exists() and not unsealed(folder, WHOLE):
+                found = read_json(folder / "table.json").get("coincides") or {}
+                return {rule: first for rule, first in found.items() if {rule, first} <= labels}
+    return {}
 
 
 def _same(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:

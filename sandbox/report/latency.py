@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sandbox.comparisons.settings import blocks, searches_of
 from sandbox.comparisons.verdicts import named, on_side, standing, undecided
 from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Dots, Figure
@@ -56,7 +57,8 @@ def _verdicts(runs: Sequence[FinishedRun], baseline: str, number: Callable[[Fini
     found = {rule: {run.seed: number(run) for run in mine} for rule, mine in by_rule(runs).items()}
     reference = found.pop(baseline)
     others = {rule: [mine[seed] for seed in reference] for rule, mine in found.items()}
-    return {rule: each.words for rule, each in verdicts(list(reference.values()), others, baseline).items()}
+    of = blocks([searches_of(mine) for mine in by_rule(runs).values()])
+    return {rule: each.words for rule, each in verdicts(list(reference.values()), others, baseline, of).items()}
 
 
 def _against_steps(runs: Sequence[FinishedRun], title: str) -> Figure:

@@ -274,7 +274,8 @@ def overall(found: Any, place: str) -> None:
         raise ValueError(f"{place}.rows lack the baseline")
     if bool(found["rows"]) != bool(found["tasks"]):
         raise ValueError(f"{place}.rows are of no task, or tasks have no rows")
-    _about_rules(found, rules, place)
+    if rules:
+        _about_rules(found, rules, place)
     for row in found["rows"]:
         if len(row["profile"]) != len(found["thresholds"]) or not set(found["tasks"]) <= set(row["accuracies"]):
             raise ValueError(f"{place}.rows lack thresholds or tasks: {row['rule']:.60}")
