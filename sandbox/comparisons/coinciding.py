@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,7 +40,9 @@ class Recorder(torch.optim.Optimizer):
         self.found.append(tuple(torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters))
 
 
-def coinciding(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]:
+def coinciding(
+    plans: Mapping[str, Experiment], data: Dataset, trained: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, str]:
     """Return the first rule with the same gradients and plasticity, by the label of each rule that has one.
 
     Only rules of different names are compared, on the same network with the same initial weights, batches and random
@@ -49,10 +52,13 @@ def coinciding(plans: Mapping[str, Experiment], data: Dataset) -> dict[str, str]
     Args:
         plans: the experiment of each rule, all with the same seed.
         data: what they learn.
+        trained: the number of parameters that each rule trains, where it is known; rules that differ in it are not
+            tried.
     """
     groups: dict[Hashable, list[str]] = {}
     for label, experiment in plans.items():
-        groups.setdefault(_plasticity(experiment, data), []).append(label)
+        plasticity = _plasticity(experiment, data)
+        groups.setdefault(None if plasticity is None else (plasticity, trained.get(label)), []).append(label)
     found: dict[str, str] = {}
     for key, labels in groups.items():
         if key is not None and len({plans[label].rule.name for label in labels}) > 1:

@@ -235,7 +235,8 @@ class Planned(NamedTuple):
         rows = [run for found in runs.values() for run in found]
         scale = scale_beside(rows, task, self.data)
         firsts = {label: found[0] for label, found in self.comparison.experiments().items() if label in runs}
-        same = coinciding(firsts, self.data)
+        trained = {label: found[0].result["parameters_trained"] for label, found in runs.items()}
+        same = coinciding(firsts, self.data, trained)
         table = make_table(task, runs, scale, unfit=self.unfit, revisions=made, coincides=same)
         made_with = folders.provenance(self.data.checksum, code)
         others = made_of(rows) - {self.data.checksum}

@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import combinations
 
 from sandbox.comparisons.contents import Table, again_in, blocks_of, distinct, replicates, values_of
-from sandbox.statistics import FEWEST, block_means, effect_size, every_pair, seeds_needed
+from sandbox.statistics import FEWEST, block_means, effect_size, enough, every_pair, seeds_needed
 
 POINTS = 1.0  # a smaller difference is worth no further seeds
 NAMED = 3  # pairs in the note
@@ -16,14 +16,14 @@ def needed(table: Table) -> str | None:
     """Return a note on the pairs of rules that are over a point apart and not told apart; None without such pairs.
 
     It names those that need the fewest replicates for a paired t-test with a power of 80 %, with Bonferroni's
-    correction for all pairs. Wilcoxon's test needs about a twentieth more.
+    correction for all pairs, but no fewer than Wilcoxon's test needs; that test needs about a twentieth more.
     """
     found = _open(table)
     said = []
     for (a, b), differences in sorted(found.items(), key=lambda pair: -abs(effect_size(pair[1])))[:NAMED]:
         with suppress(ValueError):  # more than anybody runs
-            wished = sum(differences) / len(differences)
-            said.append((seeds_needed(differences, wished, comparisons=_pairs(table)), f"{a} from {b}"))
+            wished, pairs = sum(differences) / len(differences), _pairs(table)
+            said.append((max(enough(pairs), seeds_needed(differences, wished, comparisons=pairs)), f"{a} from {b}"))
     if not said:
         return None
     (first, which), *others = said

@@ -8,7 +8,7 @@ from sandbox.statistics.intervals import FEWEST, Interval, bootstrap, interquart
 from sandbox.statistics.pairs import LEVEL, Paired, effect_size, holm, paired, seeds_needed
 from sandbox.statistics.profiles import area, profile
 from sandbox.statistics.ranks import signed_ranks
-from sandbox.statistics.verdicts import FEW, Verdict, every_pair, verdicts
+from sandbox.statistics.verdicts import FEW, Verdict, enough, every_pair, verdicts
 
 __all__ = [
     "FEW",
@@ -21,6 +21,7 @@ __all__ = [
     "block_means",
     "bootstrap",
     "effect_size",
+    "enough",
     "every_pair",
     "holm",
     "interquartile_mean",

@@ -92,6 +92,17 @@ def every_pair(
     return {(a, b): found[a, b] for a in values for b in values if a != b}
 
 
+def enough(comparisons: int) -> int:
+    """Return the fewest pairs that can show a difference in one of several comparisons: if all of them agree.
+
+    That is the smallest n with comparisons x 2^(1 - n) < 0.05.
+
+    >>> enough(1), enough(16)
+    (6, 10)
+    """
+    return 1 + math.floor(1 - math.log2(LEVEL / comparisons))
+
+
 def _judged(
     pairs: Sequence[tuple[Sequence[float], Sequence[float], str]], of: Blocks, answers: int | None
 ) -> list[Verdict]:
@@ -138,9 +149,9 @@ def _not_finite(values: Sequence[float], than: str) -> str | None:
 
 def _no_verdict(p: float, pairs: int, comparisons: int, than: str, what: str) -> str | None:
     """Say why there is no direction; None where there is one."""
-    enough = 1 + math.floor(1 - math.log2(LEVEL / comparisons))  # smallest n with comparisons x 2^(1 - n) < LEVEL
-    if pairs < enough:
-        return f"{FEW} {what}: with {pairs} no difference can reach p < {LEVEL}; at least {enough} are needed"
+    if pairs < enough(comparisons):
+        needed = f"at least {enough(comparisons)} are needed"
+        return f"{FEW} {what}: with {pairs} no difference can reach p < {LEVEL}; {needed}"
     return None if p < LEVEL else f"not distinguishable from {than}"
 
 
