@@ -32,7 +32,7 @@ def resolution(
         resolution = upper end of the 95 % interval of the mean over replicates of |a - b|
 
     and the largest of these where there are several pairs. The two rows differ by the error of tuning and the chance
-    of learning alone, so a mean difference between two rules that is no larger may be of the same kind. The magnitude
+    of learning alone, so a mean difference between two rules that is not larger may be of the same kind. The magnitude
     is taken before the mean, because a single search of each makes an error that all seeds share, and its sign is
     chance. The upper end is taken because a few replicates measure the mean poorly. It is more cautious than the
     interval of a difference, and is not a test: it says how large a difference has to be to matter.

@@ -8,7 +8,6 @@ import pytest
 
 import rules
 from sandbox.comparisons.coinciding import coinciding
-from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig, Search
 from tests.sandbox.runs.test_run import TINY
 
@@ -85,8 +84,13 @@ class Scaled(rules.CreditRule):
         return credit._replace(grads={name: self.factor * g for name, g in credit.grads.items()})
 
 
-def test_silent_layers_say_nothing():
-    """Without input weights that matter, all hidden gradients are 0, whatever the rule."""
-    still = replace(TINY.network, rate=None, neuron=Choice("lif", {"v_threshold": 1e6, "surrogate": "rectangle"}))
-    quiet = {name: replace(TINY, rule=RuleConfig(name), network=still) for name in ("bptt", "fa")}
-    assert coinciding(quiet, DATA) == {}
+def nothing():
+    """BPTT whose gradients are all 0."""
+    return scaled(0.0)
+
+
+def test_gradients_of_zero_say_nothing():
+    """Two rules of which the first batches show nothing: what they do later may differ."""
+    here = "tests.sandbox.comparisons.test_coinciding"
+    zero = RuleConfig(f"{here}:scaled", {"factor": 0.0}, label="zero")
+    assert coinciding(plans(zero, RuleConfig(f"{here}:nothing", label="nothing")), DATA) == {}
