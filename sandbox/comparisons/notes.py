@@ -69,10 +69,10 @@ def _replicates(table: Table) -> Iterator[str]:
 def _searched(table: Table) -> Iterator[str]:
     """Say for each rule which options no search varied, and which of those found lie at an end of their range."""
     rows = [row for row in table["rows"] if row.get("settings")]
-    if not any(row["searches"] for row in rows):
+    if not any(row.get("searches") for row in rows):
         return
     for row in rows:
-        settings, count = row["settings"], len(set(row["searches"] or ()))
+        settings, count = row["settings"], len(set(row.get("searches") or ()))
         fixed = [f"{name} fixed at {value}" for name, value in settings["fixed"].items() if value is not None]
         if fixed:
             yield f"{row['rule']}: {', '.join(fixed)}, not searched"

@@ -147,6 +147,8 @@ ROW = having(
         "health": every(word),
         "test_evaluations?": count,
         "revisions?": every(word),
+        "ties?": maybe(number),
+        "changed?": every(word),
         "searches?": maybe(every(count)),
         "settings?": having({"searched": named(every(plain)), "fixed": named(plain), "at_end": named(count)}),
         "again?": maybe(word),

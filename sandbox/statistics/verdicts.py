@@ -123,7 +123,7 @@ def _judged(
 
 def _ranks(values: Sequence[float], reference: Sequence[float], of: Blocks, answers: int | None) -> SignedRanks:
     """Return the signed ranks of the differences of blocks, two-sided; NaN where a value is not finite."""
-    if not np.isfinite([*values, *reference]).all():
+    if _not_finite([*values, *reference], "") is not None:
         return SignedRanks(math.nan, math.nan, math.nan)
     if answers is None:
         ordered = level_differences(block_means(values, of), block_means(reference, of))
@@ -142,9 +142,10 @@ def _right(values: Sequence[float], answers: int) -> Any:
 
 def _not_finite(values: Sequence[float], than: str) -> str | None:
     """Say that a value is not finite; None where all are."""
-    if np.isfinite(values).all():
+    found = np.asarray(values, dtype=np.float64)
+    if np.isfinite(found).all():
         return None
-    return f"no verdict against {than}: an accuracy is {'not a number' if np.isnan(values).any() else 'infinite'}"
+    return f"no verdict against {than}: an accuracy is {'not a number' if np.isnan(found).any() else 'infinite'}"
 
 
 def _no_verdict(p: float, pairs: int, comparisons: int, than: str, what: str) -> str | None:
