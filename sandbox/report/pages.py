@@ -27,6 +27,7 @@ from sandbox.report import (
     learning,
     shape,
     standing,
+    tables,
     tabular,
     tuning,
     wording,
@@ -66,7 +67,7 @@ def write_report(folder: Path) -> Report:
 
 
 def _report_comparison(folder: Path) -> Report:
-    whole = _checked(folder / "table.json", shape.table)
+    whole = _checked(folder / "table.json", tables.table)
     table = distinct(whole)
     kept = {row["rule"] for row in table["rows"]}
     runs = [run for run in compared_runs(folder) if run.rule in kept]
@@ -160,7 +161,7 @@ def _report_run(folder: Path) -> Report:
 
 
 def _report_grid(folder: Path) -> Report:
-    overall = _checked(folder / "overall.json", shape.overall)
+    overall = _checked(folder / "overall.json", tables.overall)
     nouns = list(dict.fromkeys(noun(table) for table in overall["tables"].values()))
     tasks = ", ".join(overall["tasks"].values())
     rows = distinct(overall)["rows"]
@@ -180,7 +181,7 @@ def _report_grid(folder: Path) -> Report:
 
 
 def _report_tuning(folder: Path) -> Report:
-    found = _checked(folder / "tuning.json", shape.tuning)
+    found = _checked(folder / "tuning.json", tables.tuning)
     facts = {
         "found": found,
         "noun": tuning.noun(found),

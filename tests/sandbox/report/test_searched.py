@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.comparisons.ranking import make_overall
 from sandbox.machine import files
-from sandbox.report import learning, shape, standing, write_report
+from sandbox.report import learning, standing, tables, write_report
 from sandbox.report.printed import png
 from sandbox.runs import folder as folders
 from sandbox.statistics import block_means, interval
@@ -35,7 +35,7 @@ def made():
 
 
 def test_a_table_over_searches_has_its_shape(made):
-    shape.table(made[1], "table.json")
+    tables.table(made[1], "table.json")
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,12 @@ def test_rows_that_do_not_fit_together_are_named(made, change, message):
     table = {**made[1], "rows": [dict(row) for row in made[1]["rows"]]}
     table["rows"][1] |= change
     with pytest.raises(ValueError, match=message):
-        shape.table(table, "table.json")
+        tables.table(table, "table.json")
 
 
 def test_answers_that_accuracies_are_not_shares_of_are_named(made):
     with pytest.raises(ValueError, match="answers is 7, and accuracies are not shares"):
-        shape.table({**made[1], "answers": 7}, "table.json")
+        tables.table({**made[1], "answers": 7}, "table.json")
 
 
 def test_curves_have_a_band_over_searches(made):
@@ -79,10 +79,10 @@ def test_a_grid_without_a_rule_above_chance_has_a_page(tmp_path):
     folder = tmp_path / "g"
     folder.mkdir()
     folders.write_config(folder, "grid", asdict(written.GRID))
-    tables = {each.identity: {**written.table("digits"), "chance": 90.0} for each in written.GRID.comparisons}
-    files.write_json(folder / "overall.json", make_overall(tables))
+    at_chance = {each.identity: {**written.table("digits"), "chance": 90.0} for each in written.GRID.comparisons}
+    files.write_json(folder / "overall.json", make_overall(at_chance))
     files.write_json(folder / "provenance.json", written.MADE)
     page = write_report(folder).html.read_text()
     assert "no rule is above chance on any task, so there is no ranking" in page
-    assert all(f'href="./{name}/report.html"' in page for name in tables)
+    assert all(f'href="./{name}/report.html"' in page for name in at_chance)
     assert not list(folder.glob("*.png"))
