@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
 import rules
 from sandbox.comparisons.coinciding import coinciding
+from sandbox.comparisons.comparison import Comparison, compare
+from sandbox.comparisons.gather import gather
+from sandbox.comparisons.table import format_table
+from sandbox.comparisons.verify import verify
 from sandbox.config.rule import RuleConfig, Search
+from sandbox.machine.files import read_json, write_json
+from sandbox.runs.verify import HOLDS
 from tests.sandbox.runs.test_run import TINY
 
 LAYERED = ("hzo", "layerwise_zo", "sequential_local")
@@ -94,3 +101,32 @@ def test_gradients_of_zero_say_nothing():
     here = "tests.sandbox.comparisons.test_coinciding"
     zero = RuleConfig(f"{here}:scaled", {"factor": 0.0}, label="zero")
     assert coinciding(plans(zero, RuleConfig(f"{here}:nothing", label="nothing")), DATA) == {}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A comparison in which two rules are one."""
+    folder = tmp_path_factory.mktemp("coinciding") / "c"
+    layered = [RuleConfig(name, {"lr": 0.1}) for name in LAYERED[:2]]
+    return folder, compare(Comparison(replace(TINY, epochs=1), layered, seeds=1), folder)
+
+
+def test_a_comparison_keeps_what_coincides_and_verify_holds(compared):
+    folder, table = compared
+    assert table["coincides"] == {"layerwise_zo": "hzo"}
+    hzo, layerwise, _ = table["rows"]
+    assert layerwise["accuracies"] == hzo["accuracies"]  # to the bit, at equal settings
+    assert {finding.state for finding in verify(folder)["."]} == {HOLDS}
+
+
+def test_the_table_of_finished_runs_has_it_too(compared):
+    text = format_table(gather(compared[0]))
+    assert "\nhzo = layerwise_zo " in text
+
+
+def test_a_table_that_forgets_it_does_not_follow_from_its_runs(compared, tmp_path):
+    folder = tmp_path / "c"
+    shutil.copytree(compared[0], folder)
+    table = read_json(folder / "table.json")
+    write_json(folder / "table.json", {**table, "coincides": {}})
+    assert "layerwise_zo (coincides" in " ".join(finding.why for finding in verify(folder)["."])
