@@ -184,7 +184,8 @@ def space_with(name: str, maker: Callable[..., Any], options: Mapping[str, Any])
     """Return the search space of a rule whose options fix its optimizer; without `optimizer`, that of `space_of`.
 
     The rate is that of the optimizer, `RATES`, or `NOISY` for SGD where a rule's own space has it. Momentum is searched
-    with SGD alone, and not where feedback follows the weights, which keeps only updates without it.
+    with SGD alone, and neither where it is given beside the optimizer, nor where feedback follows the weights, which
+    keeps only updates without it.
 
     Raises:
         ValueError: for a rule without a space.
@@ -194,6 +195,8 @@ def space_with(name: str, maker: Callable[..., Any], options: Mapping[str, Any])
     ['lr']
     >>> space_with("bptt", RULES["bptt"], {"optimizer": "sgd"}) == {"lr": SLOPE, "momentum": MOMENTUM}
     True
+    >>> sorted(space_with("hzo", RULES["hzo"], {"optimizer": "sgd", "momentum": 0.9}))
+    ['lr']
     """
     found = dict(space_of(name, maker))
     optimizer = options.get("optimizer")
@@ -201,6 +204,6 @@ def space_with(name: str, maker: Callable[..., Any], options: Mapping[str, Any])
         return found
     own = found.pop("momentum", None) is None  # whether it is a rule that has another optimizer by default
     found["lr"] = found["lr"] if optimizer == "sgd" and not own else RATES[optimizer]
-    if optimizer == "sgd" and name not in FOLLOWING:
+    if optimizer == "sgd" and name not in FOLLOWING and "momentum" not in options:
         found["momentum"] = MOMENTUM
     return found

@@ -14,6 +14,7 @@ from sandbox.comparisons.coinciding import coinciding
 from sandbox.comparisons.condition import damage, require_names
 from sandbox.comparisons.linear import import_linear, linear_baseline, made_of, scale_beside
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
+from sandbox.comparisons.variants import row_of
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import made, sources
@@ -292,7 +293,7 @@ def plan(
     require_one_revision(begun, mixed_revisions, None if len(begun) == whole else folders.revision())
     fresh = {label: found[0] for label, found in plans.items() if len(sound.runs[label]) < len(found)}
     reasons = unfit(fresh, data)
-    if reasons and (not skip_unfit or BASELINE in reasons):
+    if reasons and (not skip_unfit or BASELINE in {plans[label][0].rule.row for label in reasons}):
         raise Unfit(comparison.experiment.task.name, reasons, [label for label in plans if label not in reasons])
     folders.write_config(folder, "comparison", asdict(comparison))
     keep(comparison.experiment, folder)
@@ -324,11 +325,13 @@ def compared_runs(folder: Path) -> list[FinishedRun]:
     """Return the runs of a comparison, rule by rule and seed by seed; raise ValueError if one is not finished."""
     comparison: Comparison = load(Comparison, folder)
     require_names(folder, run_folders(comparison, folder))
-    seeds = finished(folder / "table.json", folder).get("seeds")  # without those of damaged runs
-    kept = {row["rule"] for row in finished(folder / "table.json", folder)["rows"]}  # without those that do not fit
+    table = finished(folder / "table.json", folder)
+    seeds = table.get("seeds")  # without those of damaged runs
+    kept, unfit = {row["rule"] for row in table["rows"]}, set(table.get("unfit", {}))
     return [
         read_run(folder / experiment.identity, label, experiment.seed, folder)
         for label, experiments in comparison.experiments().items()
         for experiment in experiments
-        if label in kept and (seeds is None or experiment.seed in seeds)
+        if row_of(label, experiment.rule.variant) in kept - unfit and label not in unfit
+        if seeds is None or experiment.seed in seeds
     ]

@@ -70,7 +70,7 @@ def gather(
                 f"{twin} and {path} are both the run of {label} with seed {experiment.seed}; a table counts each once: "
                 "remove the copy"
             )
-    if BASELINE not in places:
+    if BASELINE not in {experiment.rule.row for experiment in configs.values()}:
         raise ValueError(
             f"{folder} holds no run of {BASELINE}, the baseline of every table; run it with the same seeds"
         )

@@ -12,6 +12,7 @@ from sandbox.comparisons.budgets import budgets
 from sandbox.comparisons.cells import plain
 from sandbox.comparisons.resolution import Resolution, resolution, within
 from sandbox.comparisons.settings import blocks, kind_of, searches_of, settings_of
+from sandbox.comparisons.variants import Forms, forms, headline, row_of_each, variants_of
 from sandbox.measures import answers, measured, score
 from sandbox.runs.finished import FinishedRun, in_order, require_pairs
 from sandbox.statistics import Verdict, block_means, interval, verdicts
@@ -24,7 +25,8 @@ def make_rows(runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding |
     """Return the rows of a table, one for each rule.
 
     Intervals and verdicts are over replicates: over the searches of tuning where there are several, over seeds
-    otherwise. Accuracies are compared as whole numbers of right answers, where these are known.
+    otherwise. Accuracies are compared as whole numbers of right answers, where these are known. A rule with variants
+    has one row, whose replicates are each of the variant that validation prefers (`sandbox.comparisons.variants`).
 
     Args:
         runs: of each rule, by its label.
@@ -33,24 +35,28 @@ def make_rows(runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding |
     Raises:
         ValueError: for rules with different seeds.
     """
-    runs = {label: in_order(found) for label, found in runs.items()}
-    require_pairs(runs)
-    coincides = coincides or {}
+    every = {label: in_order(found) for label, found in runs.items()}
+    require_pairs(every)
+    variants = forms(every)
+    coincides = rows_that_coincide(every, coincides or {})
+    runs = headline(every).runs
     accuracies = {label: [100 * score(run.result["test"]) for run in found] for label, found in runs.items()}
     searches = {label: searches_of(found) for label, found in runs.items()}
     of = blocks(list(searches.values()))
     others = {label: values for label, values in accuracies.items() if label != BASELINE and label not in coincides}
     verdict = verdicts(accuracies[BASELINE], others, BASELINE, of, answers_of(runs))
-    again = again_of(runs, coincides)
+    again = again_of(runs, coincides, variants)
     resolved = resolution(accuracies, again, of)
     budget = budgets(runs, of)
+    apart = variants_of(every, of)
     return [
         {
             **_measured(label, found, of),
             **_concluded(verdict.get(label), resolved),
             **_spent(found),
             "searches": searches[label],
-            "settings": settings_of(found),
+            "settings": settings_of(found) if label not in variants else together(variants[label]),
+            "variants": apart.get(label, []),
             "again": again.get(label),
             "coincides": coincides.get(label),
             "budgets": budget[label],
@@ -59,24 +65,52 @@ def make_rows(runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding |
     ]
 
 
-def again_of(runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding) -> dict[str, str]:
+def together(variants: Mapping[str, Sequence[FinishedRun]]) -> dict[str, Any]:
+    """Return the settings of the variants of a rule, each name followed by that of the variant."""
+    each = {variant: settings_of(runs) for variant, runs in variants.items()}
+    return {
+        key: {f"{name} ({variant})": value for variant, found in each.items() for name, value in found[key].items()}
+        for key in ("searched", "fixed", "at_end")
+    }
+
+
+def rows_that_coincide(runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding) -> dict[str, str]:
+    """Return the row that each row coincides with: all variants of one with all variants of the other."""
+    rows = row_of_each(runs)
+    found: dict[str, set[str | None]] = {}
+    for label, row in rows.items():
+        other = coincides.get(label)
+        found.setdefault(row, set()).add(None if other is None else rows[other])
+    alone = {row: next(iter(others)) for row, others in found.items() if len(others) == 1}
+    return {row: other for row, other in alone.items() if other is not None}
+
+
+def again_of(
+    runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding, variants: Forms | None = None
+) -> dict[str, str]:
     """Return the first row of the same rule, by the label of each row that has it again.
 
     A rule is there again where it is the same but for its label and what its searches found, or where its gradients are
     the same as another's and both were searched.
     """
+    kinds = {label: _kind((variants or {}).get(label, {label: found})) for label, found in runs.items()}
     first: dict[str, str] = {}
     again = {}
-    for label, found in runs.items():
-        kind = kind_of(found)
+    for label, kind in kinds.items():
         if kind is None:
             continue
         if label in coincides:
-            if kind_of(runs[coincides[label]]) is not None:
+            if kinds[coincides[label]] is not None:
                 again[label] = coincides[label]
         elif first.setdefault(kind, label) != label:
             again[label] = first[kind]
     return again
+
+
+def _kind(variants: Mapping[str, Sequence[FinishedRun]]) -> str | None:
+    """Return the settings of all variants of a rule; None where one was not searched."""
+    kinds = [kind_of(found) for found in variants.values()]
+    return None if None in kinds else "; ".join(kind for kind in kinds if kind is not None)
 
 
 def answers_of(runs: Mapping[str, Sequence[FinishedRun]]) -> int | None:

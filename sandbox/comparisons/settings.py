@@ -43,13 +43,19 @@ def settings_of(runs: Sequence[FinishedRun]) -> dict[str, Any]:
     searches = {search.number: search for run in runs if (search := _search(run)) is not None}.values()
     ends = [name for search in searches for name in search.at_end]
     searched = {name: _widest([search.within[name] for search in searches]) for name in _searched(searches)}
-    rule: Mapping[str, Any] = _rule(runs[0])
+    rule: Mapping[str, Any] = rule_of(runs[0])
     name = str(rule.get("name", runs[0].rule))
     return {
         "searched": searched,
-        "fixed": {each: _value(name, rule, each) for each in SPACES.get(name, ()) if each not in searched},
+        "fixed": {each: _value(name, rule, each) for each in _decisive(name, rule) if each not in searched},
         "at_end": {each: ends.count(each) for each in searched if each in ends},
     }
+
+
+def _decisive(name: str, rule: Mapping[str, Any]) -> list[str]:
+    """Return the options that decide how a rule learns; only SGD has a momentum."""
+    sgd = rule.get("options", {}).get("optimizer") in (None, "sgd")
+    return [each for each in SPACES.get(name, ()) if sgd or each != "momentum"]
 
 
 def kind_of(runs: Sequence[FinishedRun]) -> str | None:
@@ -61,7 +67,7 @@ def kind_of(runs: Sequence[FinishedRun]) -> str | None:
     if search is None:
         return None
     config = {key: value for key, value in runs[0].config.items() if key not in ("seed", "rule")}
-    rule = {key: value for key, value in _rule(runs[0]).items() if key not in ("label", "search")}
+    rule = {key: value for key, value in rule_of(runs[0]).items() if key not in ("label", "search", "variant")}
     return json.dumps([config, _without(rule, search.options), sorted(search.options)], sort_keys=True)
 
 
@@ -77,13 +83,14 @@ def _without(value: Any, names: Mapping[str, Any]) -> Any:
     }
 
 
-def _rule(run: FinishedRun) -> dict[str, Any]:
+def rule_of(run: FinishedRun) -> dict[str, Any]:
+    """Return the rule of a run as its configuration has it; empty where that is not known."""
     found = run.config.get("rule")
     return found if isinstance(found, dict) else {}
 
 
 def _search(run: FinishedRun) -> Search | None:
-    found = _rule(run).get("search")
+    found = rule_of(run).get("search")
     return None if found is None else from_dict(Search, found)
 
 

@@ -33,6 +33,7 @@ def make_table(
     that coincide (`sandbox.comparisons.coinciding`) are shown as one.
     """
     rows = make_rows(runs, coincides)
+    seeds = [run.seed for run in in_order(next(iter(runs.values())))]
     return {
         "task": task,
         "baseline": BASELINE,
@@ -41,7 +42,7 @@ def make_table(
         "measure": scale.measure,
         **({} if scale.why is None else {"without_linear": scale.why}),
         "rows": rows,
-        "seeds": [run.seed for run in in_order(runs[BASELINE])],
+        "seeds": seeds,
         "answers": answers_of(runs),
         "coincides": dict(coincides or {}),
         "damaged": dict(damaged or {}),
@@ -52,7 +53,7 @@ def make_table(
 
 def format_table(table: dict[str, Any]) -> str:
     """Return the table as text with the accuracies at smaller budgets, and its notes."""
-    text = [columns(_lines(table)), *_budgets(table)]
+    text = [columns(_lines(table)), *_variants(table), *_budgets(table)]
     return "\n".join([*text, *map(line, notes(table))])
 
 
@@ -86,6 +87,22 @@ def _lines(table: dict[str, Any]) -> list[Sequence[str]]:
     if table["linear"] is not None:
         lines.append((linear_name(table), f"{table['linear']:.2f}", *["-"] * (len(head) - 2)))
     return lines
+
+
+def _variants(table: dict[str, Any]) -> list[str]:
+    """Return the test accuracy under each variant of the rules that have some, as text; empty without."""
+    rows = [row for row in distinct(table)["rows"] if row.get("variants")]
+    names = list(dict.fromkeys(each["variant"] for row in rows for each in row["variants"]))
+    if not rows:
+        return []
+    head = ("rule", *(f"{name}: test {noun(table)} %" for name in names), "taken by validation")
+    lines: list[Sequence[str]] = [head]
+    for row in rows:
+        found = {each["variant"]: each for each in row["variants"]}
+        cells = (str(as_interval(found[name]["accuracy"])) if name in found else "-" for name in names)
+        taken = ", ".join(f"{each['variant']} {each['taken']}" for each in row["variants"])
+        lines.append((shown(table, row["rule"]), *cells, taken))
+    return ["", columns(lines)]
 
 
 def _budgets(table: dict[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from sandbox.runs.finished import by_rule, with_marks
 from sandbox.runs.folder import FORMAT, format_of, kind_of, load
 from sandbox.runs.verify import FAILS, HOLDS, OPEN, Finding, verify_run
 
-NEW = ("searches", "settings", "again", "coincides", "budgets")  # in rows of tables since the first searches
+NEW = ("searches", "settings", "variants", "again", "coincides", "budgets")  # in rows, since there are searches
 OVERALL = ("over", "tests_of_chance", "without_chance")  # in rankings since then
 RANKED = ("verdicts", "coincides", "again")  # in rows of rankings
 ROUNDED = ("p", "p_adjusted")  # of earlier versions: a normal approximation where there are ties

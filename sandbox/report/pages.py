@@ -13,6 +13,7 @@ from sandbox.comparisons.comparison import compared_runs
 from sandbox.comparisons.contents import distinct, linear_name, noun, replicates, shown
 from sandbox.comparisons.notes import cautions, notes
 from sandbox.comparisons.ranking import left_out
+from sandbox.comparisons.variants import headline
 from sandbox.comparisons.verdicts import sentences
 from sandbox.ledger import NEUROMC
 from sandbox.machine import files, text
@@ -38,7 +39,7 @@ from sandbox.report.printed import png
 from sandbox.report.shape import COUNTS
 from sandbox.report.templating import allowed, environment, inline, scripts
 from sandbox.runs import folder as folders
-from sandbox.runs.finished import FinishedRun, finished, read_run
+from sandbox.runs.finished import FinishedRun, by_rule, finished, read_run
 from sandbox.runs.seal import ENDS, require_sealed
 
 
@@ -70,7 +71,8 @@ def _report_comparison(folder: Path) -> Report:
     whole = _checked(folder / "table.json", tables.table)
     table = distinct(whole)
     kept = {row["rule"] for row in table["rows"]}
-    runs = [run for run in compared_runs(folder) if run.rule in kept]
+    rows = headline(by_rule(compared_runs(folder))).runs
+    runs = [run for row, found in rows.items() if row in kept for run in found]
     for run in runs:
         _check_run(run)
     _check_alike(runs)

@@ -10,6 +10,7 @@ from sandbox.report.shape import COST, both, count, every, having, maybe, measur
 
 INTERVAL = every(maybe(number), 3)
 MEAN = both(INTERVAL, lambda value, place: number(value[0], f"{place}[0]"))  # an interval may have no ends
+VARIANT = having({"variant": word, "accuracies": every(number, least=1), "accuracy": MEAN, "taken": count})
 ROW = having(
     {
         "rule": word,
@@ -31,6 +32,7 @@ ROW = having(
         "ties?": maybe(number),
         "changed?": every(word),
         "searches?": maybe(every(count)),
+        "variants?": every(VARIANT),
         "settings?": having({"searched": named(every(plain)), "fixed": named(plain), "at_end": named(count)}),
         "again?": maybe(word),
         "coincides?": maybe(word),

@@ -131,7 +131,7 @@ def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[st
                 refused.append(f"task {comparison.experiment.task.name!r}: {error}")
         measures[comparison.identity] = data.measure
         reasons = unfit(plans, data)
-        if reasons and (not skip or BASELINE in reasons):
+        if reasons and (not skip or BASELINE in {plans[label].rule.row for label in reasons}):
             others = [label for label in plans if label not in reasons]
             refused.append(str(Unfit(comparison.experiment.task.name, reasons, others)))
         found.update({f"{comparison.identity}/{label}": why for label, why in reasons.items()})

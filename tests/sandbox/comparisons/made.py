@@ -9,20 +9,36 @@ from sandbox.runs.finished import FinishedRun
 COST = {"forwards": 3, "backwards": 0, "layer_evaluations": 3, "synaptic_operations": 400}
 
 
-def run_of(label, seed, right, *, samples=1000, search=None, options=None, name=None, curve=(0.3, 0.5, 0.6)):
+def run_of(
+    label,
+    seed,
+    right,
+    *,
+    samples=1000,
+    search=None,
+    options=None,
+    name=None,
+    curve=(0.3, 0.5, 0.6),
+    variant=None,
+    validated=None,
+):
     """A run with `right` of its answers right; each epoch costs 200 operations."""
     share = {"accuracy": right / samples, "loss": 1.0, "samples": float(samples)}
     lines = [
         {"epoch": epoch, "validation_accuracy": height, "synaptic_operations": 200 * epoch}
         for epoch, height in enumerate(curve)
     ]
+    other = share if validated is None else {**share, "accuracy": validated / samples}
     result = {
-        **dict.fromkeys(("test", "validation", "train"), share),
+        "test": share,
+        "validation": other,
+        "train": share,
         "cost": COST,
         "health": [],
         "parameters_trained": 9,
     }
     rule = {"name": name or label, "options": options or {}, "label": None if name is None else label, "search": search}
+    rule |= {} if variant is None else {"variant": variant}
     return FinishedRun(label, seed, lines, result, {}, 1, config={"seed": seed, "epochs": 2, "rule": rule})
 
 
