@@ -50,11 +50,12 @@ def test_a_frozen_hidden_layer_asks_for_no_errors():
 
 
 WEIGHTS = sum(a * b + b for a, b in zip(SIZES, SIZES[1:], strict=False))
-BY_HAND = {  # operations for errors, for weights, and normal numbers
-    "spsa": (0, 16 * WEIGHTS, 16 * WEIGHTS),  # sixteen directions of all weights, each times its slope
-    "forward_gradient": (0, 8 * WEIGHTS, 8 * WEIGHTS),
-    "evolution_strategy": (0, 16 * WEIGHTS, 16 * WEIGHTS),  # 32 networks are 16 directions
-    "node_perturbation": (8 * B * sum(SIZES[1:]), sum(PAIRS), 8 * B * sum(SIZES[1:])),  # eight noises of all nodes
+NODES = B * sum(SIZES[1:])
+BY_HAND = {  # operations for errors, for weights, and normal numbers; each scale takes the square of a weight or a node
+    "spsa": (0, (16 + 1) * WEIGHTS, 16 * WEIGHTS),  # sixteen directions of all weights, each times its slope
+    "forward_gradient": (0, (8 + 1) * WEIGHTS, 8 * WEIGHTS),
+    "evolution_strategy": (0, (16 + 1) * WEIGHTS, 16 * WEIGHTS),  # 32 networks are 16 directions
+    "node_perturbation": ((8 + 1) * NODES, sum(PAIRS), 8 * NODES),  # eight noises of all nodes
     "hzo": (B * SIZES[3] * (SIZES[1] + SIZES[2]), sum(PAIRS), 0),  # a probe for each hidden unit, seen at the output
 }
 
