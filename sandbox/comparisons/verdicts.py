@@ -50,7 +50,8 @@ def standing(verdicts: Mapping[str, str], baseline: str) -> str:
     if not verdicts:
         return f"{baseline} alone"
     if undecided(verdicts):
-        return f"too few seeds for verdicts against {baseline}"
+        few = next(iter(verdicts.values())).partition(":")[0]  # seeds, or searches
+        return f"{few} for verdicts against {baseline}"
     above = on_side(verdicts, "above")
     if not above:
         return f"no rule is above {baseline}"

@@ -23,7 +23,7 @@ def table(verdicts):
     ("verdicts", "sentence"),
     [
         ({}, "on digits: base alone"),
-        ({"a": "too few searches: with 3 no difference"}, "on digits: too few seeds for verdicts against base"),
+        ({"a": "too few searches: with 3 no difference"}, "on digits: too few searches for verdicts against base"),
         ({"a": "above base"}, "on digits: a is above base"),
         ({"a": f"above base{SMALL}"}, "on digits: a is above base, by less than the table's resolution"),
         (
