@@ -111,11 +111,14 @@ class Options:
 
 Space = Mapping[str, Range | Options]
 
-RATE = Range(1e-3, 3e-1, log=True)  # of Adam
-SLOPE = Range(1e-3, 3e-1, log=True)  # of SGD on a measured gradient
-NOISY = Range(3e-4, 1e-1, log=True)  # of SGD on an estimate whose noise grows with the number of weights
+RATE = Range(1e-4, 1.0, log=True)  # of Adam and RMSprop, whose steps are about as large as it
+SLOPE = Range(1e-3, 3.0, log=True)  # of SGD on a gradient
+NOISY = Range(3e-4, 3.0, log=True)  # of SGD on an estimate whose noise grows with the number of weights
+RATES = {"adam": RATE, "sgd": SLOPE, "rmsprop": RATE}
+STEP = Range(3e-2, 3.0, log=True)  # in units of the rms of what is perturbed; 0.3 is the default across spikes
 PULSE = Range(1e-4, 8e-2, log=True)  # step of a device, in units of its range
 MOMENTUM = Options((0.0, 0.9))
+FOLLOWING = ("kolen_pollack",)  # rules whose feedback gets the updates of the weights
 MIRROR = Range(1e-3, 1e-1, log=True)  # of feedback that learns from noise, a step
 
 SPACES: dict[str, Space] = {
@@ -130,11 +133,11 @@ SPACES: dict[str, Space] = {
     "hzo": {"lr": SLOPE, "momentum": MOMENTUM},
     "layerwise_zo": {"lr": SLOPE, "momentum": MOMENTUM},
     "sequential_local": {"lr": SLOPE, "momentum": MOMENTUM},
-    "spsa": {"lr": NOISY, "momentum": MOMENTUM},
-    "node_perturbation": {"lr": NOISY, "momentum": MOMENTUM},
+    "spsa": {"lr": NOISY, "momentum": MOMENTUM, "step": STEP},
+    "node_perturbation": {"lr": NOISY, "momentum": MOMENTUM, "sigma": STEP},
     "forward_gradient": {"lr": NOISY, "momentum": MOMENTUM},
-    "coordinate_wise": {"lr": NOISY, "momentum": MOMENTUM},
-    "evolution_strategy": {"lr": NOISY, "momentum": MOMENTUM},
+    "coordinate_wise": {"lr": NOISY, "momentum": MOMENTUM, "step": STEP},
+    "evolution_strategy": {"lr": NOISY, "momentum": MOMENTUM, "sigma": STEP},
     "fa": {"lr": RATE},
     "dfa": {"lr": RATE},
     "sdfa": {"lr": RATE},
@@ -175,3 +178,29 @@ def space_of(name: str, maker: Callable[..., Any]) -> Space:
             "`recipe.space = {'lr': rules.spaces.Range(1e-3, 1e-1, log=True)}`"
         )
     return dict(found)
+
+
+def space_with(name: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> Space:
+    """Return the search space of a rule whose options fix its optimizer; without `optimizer`, that of `space_of`.
+
+    The rate is that of the optimizer, `RATES`, or `NOISY` for SGD where a rule's own space has it. Momentum is searched
+    with SGD alone, and not where feedback follows the weights, which keeps only updates without it.
+
+    Raises:
+        ValueError: for a rule without a space.
+
+    >>> from rules.recipes import RULES
+    >>> sorted(space_with("hzo", RULES["hzo"], {"optimizer": "adam"}))
+    ['lr']
+    >>> space_with("bptt", RULES["bptt"], {"optimizer": "sgd"}) == {"lr": SLOPE, "momentum": MOMENTUM}
+    True
+    """
+    found = dict(space_of(name, maker))
+    optimizer = options.get("optimizer")
+    if optimizer not in RATES or "lr" not in found:
+        return found
+    own = found.pop("momentum", None) is None  # whether it is a rule that has another optimizer by default
+    found["lr"] = found["lr"] if optimizer == "sgd" and not own else RATES[optimizer]
+    if optimizer == "sgd" and name not in FOLLOWING:
+        found["momentum"] = MOMENTUM
+    return found

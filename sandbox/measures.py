@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MEASURES = {"classes": "accuracy", "values": "r2", "labels": "f1"}  # kind of answer -> what models are selected by
+MOST = 10**9  # answers that are counted
+ROUNDING = 1e-6  # of a share in float64 times so many answers
 NAMES = {"accuracy": "accuracy", "r2": "R2", "f1": "F1"}  # of measures, in words
 
 
@@ -34,3 +37,22 @@ def score(part: Mapping[str, Any]) -> float:
     0.8
     """
     return float(part[measured(part)])
+
+
+def answers(parts: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return how many answers the accuracies of several results are shares of; None where they are not known to be.
+
+    Accuracies of earlier versions come without `samples`; R2 and F1 are no shares of answers, and where there is an
+    answer at each step, there are more answers than samples.
+
+    >>> answers([{"accuracy": 0.75, "samples": 4.0}, {"accuracy": 0.5, "samples": 4.0}])
+    4
+    """
+    size: Any = parts[0].get("samples")
+    if type(size) not in (int, float) or not 0 < size <= MOST or any(part.get("samples") != size for part in parts):
+        return None
+    if any(measured(part) != "accuracy" for part in parts):
+        return None
+    counts = [score(part) * size for part in parts]
+    whole = all(math.isfinite(count) and abs(count - round(count)) < ROUNDING for count in counts)
+    return int(size) if whole else None

@@ -19,6 +19,7 @@ from rules.check import toy
 from rules.check.claims import CLAIMS, assign, beside_autograd, close, require, same
 from rules.contract import NEEDS, Batch, CreditRule, MissingNeed, own_parameters
 from rules.forward import pieces, run_model
+from rules.models.admission import UnfitModel
 from rules.objectives import OBJECTIVES
 from rules.optional import offers
 from rules.plasticity import SGD
@@ -61,8 +62,22 @@ class Subject(NamedTuple):
         for model, batch in self.given:
             yield copy.deepcopy(model), batch
         for model in () if self.given else toy.models():
-            if self.rule.needs <= offers(model) | {"labels"}:
+            if self.rule.needs <= offers(model) | {"labels"} and not refused(self.rule, model):
                 yield model, toy.batch()
+
+
+def refused(rule: LearningRule, model: nn.Module) -> bool:
+    """Return whether a rule of bits refuses a toy model, because it wants those of the read-out as well.
+
+    A model that offers what it needs and no more is not asked: that one it has to take (`needs are honest`).
+    """
+    if "bits" not in rule.needs:
+        return False
+    try:
+        assign(rule, copy.deepcopy(model))
+    except UnfitModel:
+        return True
+    return False
 
 
 def check_rule(rule: LearningRule | CreditRule | str, models: Iterable[tuple[nn.Module, Any]] = ()) -> Report:

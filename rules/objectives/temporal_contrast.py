@@ -160,7 +160,8 @@ class SiameseTemporalContrast(nn.Module, Objective):
 
     Args:
         contrast: the objective over the views; `TemporalContrast()` if None.
-        views: a name in `rules.views.VIEWS`, or a pair of views.
+        views: a name in `rules.views.VIEWS`, or a pair of views; "time" by default, which changes no label of features
+            that are shown at a step. Others may: `sandbox.tasks.label_flips` measures it where a task can label.
 
     Raises:
         ValueError: for views of different shapes, and for a batch with a carry, because two views cannot continue
@@ -175,7 +176,7 @@ class SiameseTemporalContrast(nn.Module, Objective):
     reconstruction, as in `TemporalContrast`.
     """
 
-    def __init__(self, contrast: TemporalContrast | None = None, views: str | tuple[View, View] = "vector") -> None:
+    def __init__(self, contrast: TemporalContrast | None = None, views: str | tuple[View, View] = "time") -> None:
         super().__init__()
         if isinstance(views, str):
             if views not in VIEWS:

@@ -3,9 +3,9 @@
 Imports the contract and its optional clauses.
 """
 
-from rules.plasticity.descent import SGD, Adam
+from rules.plasticity.descent import SGD, Adam, RMSprop
 from rules.plasticity.memristor import Memristor
 
-PLASTICITIES = {"adam": Adam, "sgd": SGD, "memristor": Memristor}
+PLASTICITIES = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop, "memristor": Memristor}
 
-__all__ = ["PLASTICITIES", "SGD", "Adam", "Memristor"]
+__all__ = ["PLASTICITIES", "SGD", "Adam", "Memristor", "RMSprop"]

@@ -72,3 +72,41 @@ class SGD:
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return eager.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class RMSprop:
+    """Gradients divided by their running rms, `v <- alpha v + (1 - alpha) g^2`, `w <- w - lr g / (sqrt(v) + eps)`.
+
+    Args:
+        lr: learning rate, 1e-3 by default.
+        alpha: decay per step of the mean square, 0.99 by default.
+        momentum: share of the last change that is kept at each step, 0 by default.
+        weight_decay: decay rate of the weights, added to the gradient, 0 by default.
+
+    Raises:
+        ValueError: for a negative rate, and for an alpha or a momentum outside [0, 1).
+
+    Reference: Tieleman & Hinton 2012 (lecture 6.5, recalled); the place of eps is that of torch.
+
+    >>> RMSprop(lr=0.01)([nn.Parameter(torch.zeros(2))]).defaults["alpha"]
+    0.99
+    """
+
+    lr: float = 1e-3
+    alpha: float = 0.99
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "lr", "weight_decay")
+        for name in ("alpha", "momentum"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}={value}: give the share that is kept, from 0 to below 1")
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return eager.RMSprop(
+            parameters, lr=self.lr, alpha=self.alpha, momentum=self.momentum, weight_decay=self.weight_decay
+        )

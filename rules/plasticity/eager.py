@@ -34,3 +34,9 @@ class SGD(Eager, torch.optim.SGD):
     """`torch.optim.SGD`, but for the option `differentiable`."""
 
     step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class RMSprop(Eager, torch.optim.RMSprop):
+    """`torch.optim.RMSprop`, but for the option `differentiable`."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.RMSprop.step))

@@ -1,6 +1,8 @@
 """The named rules, each composed of an objective, a credit rule and a plasticity.
 
-Options that several recipes share: `lr`, the learning rate; `momentum` of SGD; `weight_decay`, decoupled, of Adam;
+Options that several recipes share: `lr`, the learning rate; `optimizer`, "adam", "sgd" or "rmsprop", the first for
+rules with a gradient and the second for those that probe, with `lr` as in `RATES` where neither is given; `momentum` of
+SGD, 0.9, and of RMSprop, 0; `weight_decay`, decoupled in Adam, otherwise added to the gradient;
 `objective`, a name in `OBJECTIVES` or an objective; `surrogate`, which replaces every neuron's own; `every`, of all
 recipes, the time steps between two updates of the weights (see `LearningRule`). Further keyword arguments are fields of
 the credit rule or objective that the decorator `also_takes` names.

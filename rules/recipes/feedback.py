@@ -11,10 +11,12 @@ from rules.objectives import OBJECTIVES
 from rules.options import also_takes
 from rules.plasticity import Adam
 from rules.recipes.base import LearningRule, Loss, pick, timed
+from rules.recipes.optimizers import optimised
 from rules.spikes.surrogate import Surrogate
 
 
 @timed
+@optimised("adam")
 def fa(
     *,
     lr: float = 5e-3,
@@ -81,6 +83,7 @@ def weight_mirror(*, decay: float = 0.01, rate: float = 0.01, noise: int = 10, *
 
 
 @timed
+@optimised("adam")
 def kolen_pollack(
     *,
     lr: float = 5e-3,

@@ -15,11 +15,13 @@ from rules.objectives.temporal_contrast import SiameseTemporalContrast, Temporal
 from rules.options import also_takes
 from rules.plasticity import SGD, Adam, Memristor
 from rules.recipes.base import LearningRule, Loss, pick, timed
+from rules.recipes.optimizers import optimised
 from rules.spikes.surrogate import Surrogate
 from rules.views import VIEWS
 
 
 @timed
+@optimised("adam")
 def bptt(
     *,
     lr: float = 5e-3,
@@ -36,6 +38,7 @@ def bptt(
 
 
 @timed
+@optimised("adam")
 def readout_only(
     *, lr: float = 5e-3, objective: Loss = "ce_mean", weight_decay: float = 0.0, smooth: bool = False
 ) -> LearningRule:
@@ -45,6 +48,7 @@ def readout_only(
 
 
 @timed
+@optimised("adam")
 def tet(
     *,
     lr: float = 5e-3,
@@ -58,6 +62,7 @@ def tet(
 
 
 @timed
+@optimised("adam")
 @also_takes(TemporalContrast)
 def tcl(
     *, lr: float = 5e-3, surrogate: str | Surrogate | None = None, weight_decay: float = 0.0, **contrast: Any
@@ -67,11 +72,12 @@ def tcl(
 
 
 @timed
+@optimised("adam")
 @also_takes(TemporalContrast)
 def stcl(
     *,
     lr: float = 5e-3,
-    views: str = "vector",
+    views: str = "time",
     view_options: dict[str, Any] | None = None,
     surrogate: str | Surrogate | None = None,
     weight_decay: float = 0.0,
@@ -84,6 +90,7 @@ def stcl(
 
 
 @timed
+@optimised("adam")
 @also_takes(TemporalContrast)
 def supcon_per_step(
     *, lr: float = 5e-3, surrogate: str | Surrogate | None = None, weight_decay: float = 0.0, **contrast: Any
@@ -139,6 +146,7 @@ def bptt_on_memristor(
 
 
 @timed
+@optimised("sgd")
 def backprop(*, lr: float = 0.5, dropout: float = 0.0, momentum: float = 0.0) -> LearningRule:
     """High-precision SGD on networks of stochastic binary units: their probabilities in place of their bits.
 

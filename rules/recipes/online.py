@@ -6,10 +6,12 @@ from rules.credit.online import Online
 from rules.objectives import OBJECTIVES
 from rules.plasticity import Adam
 from rules.recipes.base import LearningRule, Loss, pick, timed
+from rules.recipes.optimizers import optimised
 from rules.spikes.surrogate import Surrogate
 
 
 @timed
+@optimised("adam")
 def rtrl(
     *,
     lr: float = 5e-3,
@@ -23,6 +25,7 @@ def rtrl(
 
 
 @timed
+@optimised("adam")
 def uoro(
     *,
     lr: float = 5e-3,
@@ -36,6 +39,7 @@ def uoro(
 
 
 @timed
+@optimised("adam")
 def snap1(
     *,
     lr: float = 5e-3,
@@ -50,6 +54,7 @@ def snap1(
 
 
 @timed
+@optimised("adam")
 def eprop(
     *,
     lr: float = 5e-3,
@@ -76,6 +81,7 @@ def eprop(
 
 
 @timed
+@optimised("adam")
 def ostl(
     *,
     lr: float = 5e-3,
@@ -92,6 +98,7 @@ def ostl(
 
 
 @timed
+@optimised("adam")
 def otpe(
     *,
     lr: float = 5e-3,
@@ -106,6 +113,7 @@ def otpe(
 
 
 @timed
+@optimised("adam")
 def ottt(
     *,
     lr: float = 5e-3,
@@ -119,6 +127,7 @@ def ottt(
 
 
 @timed
+@optimised("adam")
 def sltt(
     *,
     lr: float = 5e-3,
@@ -132,6 +141,7 @@ def sltt(
 
 
 @timed
+@optimised("adam")
 def decolle(
     *, lr: float = 5e-3, objective: Loss = "tet", surrogate: str | Surrogate | None = None, weight_decay: float = 0.0
 ) -> LearningRule:
@@ -140,6 +150,7 @@ def decolle(
 
 
 @timed
+@optimised("adam")
 def three_factor(
     *,
     lr: float = 5e-3,

@@ -19,9 +19,11 @@ from rules.objectives import OBJECTIVES
 from rules.options import also_takes
 from rules.plasticity import SGD
 from rules.recipes.base import LearningRule, Loss, pick, timed
+from rules.recipes.optimizers import optimised
 
 
 @timed
+@optimised("sgd")
 @also_takes(HZO)
 def hzo(*, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any) -> LearningRule:
     """Cross-entropy of the mean output, hierarchical zero-order optimisation over depth, SGD."""
@@ -29,6 +31,7 @@ def hzo(*, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean",
 
 
 @timed
+@optimised("sgd")
 @also_takes(LayerwiseZO)
 def layerwise_zo(
     *, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
@@ -38,6 +41,7 @@ def layerwise_zo(
 
 
 @timed
+@optimised("sgd")
 @also_takes(SequentialLocal)
 def sequential_local(
     *, lr: float = 0.05, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
@@ -47,6 +51,7 @@ def sequential_local(
 
 
 @timed
+@optimised("sgd")
 @also_takes(SPSA)
 def spsa(
     *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", draws: int = 16, **credit: Any
@@ -56,6 +61,7 @@ def spsa(
 
 
 @timed
+@optimised("sgd")
 @also_takes(NodePerturbation)
 def node_perturbation(
     *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", **credit: Any
@@ -65,6 +71,7 @@ def node_perturbation(
 
 
 @timed
+@optimised("sgd")
 @also_takes(ForwardGradient)
 def forward_gradient(
     *, lr: float = 0.01, momentum: float = 0.9, objective: Loss = "ce_mean", draws: int = 8, **credit: Any
@@ -74,6 +81,7 @@ def forward_gradient(
 
 
 @timed
+@optimised("sgd")
 @also_takes(CoordinateWise)
 def coordinate_wise(
     *,
@@ -88,6 +96,7 @@ def coordinate_wise(
 
 
 @timed
+@optimised("sgd")
 @also_takes(EvolutionStrategy)
 def evolution_strategy(
     *,

@@ -5,6 +5,7 @@ from rules.views.colour import ColourJitter
 from rules.views.images import Cutout, RandomCrop, RandomFlip
 from rules.views.pairs import VIEWS
 from rules.views.spikes import ChannelJitter, EventDrop, Roll, TimeShift
+from rules.views.times import StepDrop
 from rules.views.vectors import AdditiveNoise, FeatureDrop
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "RandomCrop",
     "RandomFlip",
     "Roll",
+    "StepDrop",
     "TimeShift",
     "View",
 ]

@@ -8,6 +8,7 @@ from rules.views.base import Compose, Identity, View
 from rules.views.colour import ColourJitter
 from rules.views.images import Cutout, RandomCrop, RandomFlip
 from rules.views.spikes import ChannelJitter, EventDrop, Roll, TimeShift
+from rules.views.times import StepDrop
 from rules.views.vectors import AdditiveNoise, FeatureDrop
 
 Pair = tuple[View, View]
@@ -53,13 +54,25 @@ def spikes(*, shift: int = 2, steps: int = 1, drop: float = 0.1, reach: int = 1,
 def vector(*, noise: float = 0.1, drop: float = 0.1) -> Pair:
     """Build a pair of views that add noise; the second also drops features.
 
-    The defaults are our own choice, for features in 0..1.
+    The defaults are our own choice, for features in 0..1 whose class does not turn on a tenth of them: on Yin-Yang they
+    move points across borders (`sandbox.tasks.label_flips`).
 
     Args:
         noise: standard deviation, in the features' unit.
         drop: probability of dropping a feature.
     """
     return AdditiveNoise(noise), Compose((AdditiveNoise(noise), FeatureDrop(drop)))
+
+
+def time(*, drop: float = 0.2) -> Pair:
+    """Build a pair of views that each drop time steps, by their own draws: what is shown at a step keeps its label.
+
+    The default is our own choice.
+
+    Args:
+        drop: probability of dropping a step.
+    """
+    return StepDrop(drop), StepDrop(drop)
 
 
 def same() -> Pair:
@@ -71,5 +84,6 @@ VIEWS: dict[str, Callable[..., Pair]] = {
     "image": image,
     "spikes": spikes,
     "vector": vector,
+    "time": time,
     "same": same,
 }

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from rules.fields import check_fields
 from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
+from sandbox.comparisons.coinciding import coinciding
 from sandbox.comparisons.condition import damage, require_names
 from sandbox.comparisons.linear import import_linear, linear_baseline, made_of, scale_beside
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
@@ -244,7 +245,10 @@ class Planned(NamedTuple):
         runs = with_marks(sound.runs, self.data.checksum, code)
         rows = [run for found in runs.values() for run in found]
         scale = scale_beside(rows, task, self.data)
-        table = make_table(task, runs, scale, unfit=self.unfit, revisions=made)
+        firsts = {label: found[0] for label, found in self.comparison.experiments().items() if label in runs}
+        trained = {label: found[0].result["parameters_trained"] for label, found in runs.items()}
+        same = coinciding(firsts, self.data, trained)
+        table = make_table(task, runs, scale, unfit=self.unfit, revisions=made, coincides=same)
         made_with = folders.provenance(self.data.checksum, code)
         others = made_of(rows) - {self.data.checksum}
         if others and scale.why is None:  # the linear model is that of the runs, whose data are no longer here

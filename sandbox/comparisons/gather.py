@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sandbox.comparisons.coinciding import coincided
 from sandbox.comparisons.linear import scale_beside
 from sandbox.comparisons.table import BASELINE, make_table
 from sandbox.config.experiment import Experiment, NetworkConfig
@@ -87,7 +88,8 @@ def gather(
     checksum, code = _known_sources(done)
     runs = with_marks(sound.runs, checksum if data is None else data.checksum, code)
     scale = scale_beside(done, first.task.name, data)
-    return make_table(first.task.name, runs, scale, damaged=damaged, revisions=revisions)
+    same = coincided(done)
+    return make_table(first.task.name, runs, scale, damaged=damaged, revisions=revisions, coincides=same)
 
 
 def _require_pairs(folder: Path, runs: Mapping[str, Sequence[FinishedRun]], damaged: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from sandbox.comparisons.comparison import compared_runs
 from sandbox.comparisons.linear import linear_data, made_of
 from sandbox.comparisons.ranking import make_overall
-from sandbox.comparisons.table import make_rows
+from sandbox.comparisons.rows import make_rows
 from sandbox.config.experiment import Experiment
 from sandbox.machine import files
 from sandbox.machine.text import said
@@ -20,6 +20,10 @@ from sandbox.runs.finished import by_rule, with_marks
 from sandbox.runs.folder import FORMAT, format_of, kind_of, load
 from sandbox.runs.verify import FAILS, HOLDS, OPEN, Finding, verify_run
 
+NEW = ("searches", "settings", "again", "coincides", "budgets")  # in rows of tables since the first searches
+OVERALL = ("over", "tests_of_chance", "without_chance")  # in rankings since then
+RANKED = ("verdicts", "coincides", "again")  # in rows of rankings
+ROUNDED = ("p", "p_adjusted")  # of earlier versions: a normal approximation where there are ties
 Findings = dict[str, list[Finding]]  # by folder, relative to the one that was asked for
 
 
@@ -80,9 +84,11 @@ def _table(folder: Path) -> tuple[str, str]:
     kept = files.read_json(folder / "table.json")
     runs = compared_runs(folder)
     made = files.read_json(folder / "provenance.json") if (folder / "provenance.json").exists() else {}
-    rows = make_rows(with_marks(by_rule(runs), made.get("data_sha256"), made.get("code_sha256") or {}))
-    wanted = {row["rule"]: _timeless(row) for row in json.loads(json.dumps(rows))}
-    found = {row["rule"]: _timeless(row) for row in kept["rows"]}
+    marked = with_marks(by_rule(runs), made.get("data_sha256"), made.get("code_sha256") or {})
+    rows = make_rows(marked, kept.get("coincides"))
+    earlier = all("searches" not in row for row in kept["rows"])
+    wanted = {row["rule"]: _timeless(row, earlier) for row in json.loads(json.dumps(rows))}
+    found = {row["rule"]: _timeless(row, earlier) for row in kept["rows"]}
     rules = [row["rule"] for row in kept["rows"]]
     if len(rules) != len(found):
         return FAILS, f"table.json has a rule more than once: {', '.join(rules):.200}"
@@ -112,9 +118,10 @@ def _runs(folder: Path) -> tuple[str, str]:
     return HOLDS, "each rule and seed has one folder"
 
 
-def _timeless(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of a table without what earlier versions did not write, where it says nothing."""
-    return {name: value for name, value in row.items() if name != "changed" or value}
+def _timeless(row: dict[str, Any], earlier: bool) -> dict[str, Any]:
+    """Return a row of a table without what earlier versions did not write, or computed less exactly."""
+    left = {*NEW, *ROUNDED} if earlier else set()
+    return {name: value for name, value in row.items() if name not in left and (name != "changed" or value)}
 
 
 def _unlike(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
@@ -126,9 +133,17 @@ def _overall(folder: Path) -> tuple[str, str]:
         return OPEN, "none yet: the grid is not finished"
     kept = files.read_json(folder / "overall.json")
     tables = {name: files.read_json(folder / name / "table.json") for name in kept["tables"]}
-    if json.loads(json.dumps(make_overall(tables))) != kept:
+    if _as_in(json.loads(json.dumps(make_overall(tables))), kept) != _as_in(kept, kept):
         return FAILS, "overall.json does not follow from the tables of its comparisons"
     return HOLDS, f"overall.json follows from its {len(tables)} tables"
+
+
+def _as_in(overall: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """Return a ranking without what an earlier version, which wrote the one that was kept, did not write."""
+    if "over" in kept:
+        return overall
+    rows = [{name: each for name, each in row.items() if name not in (*RANKED, *ROUNDED)} for row in overall["rows"]]
+    return {**{name: each for name, each in overall.items() if name not in OVERALL}, "rows": rows}
 
 
 def _tuned(folder: Path) -> tuple[str, str]:

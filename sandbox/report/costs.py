@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sandbox.comparisons.table import as_interval, noun
+from sandbox.comparisons.cells import as_interval
+from sandbox.comparisons.contents import noun
 from sandbox.report.figures import Choice, Figure, Scatter, linear_model
 from sandbox.report.wording import column, count, height, hundredths
 from sandbox.runs.finished import FinishedRun

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from sandbox.comparisons.table import linear_name
+from sandbox.comparisons.contents import linear_name
 from sandbox.statistics import Interval
 
 
@@ -18,13 +18,15 @@ class Curve(NamedTuple):
 
     x: Sequence[float]
     seeds: list[list[float]]  # [seeds, points]
+    band: Sequence[Interval] = ()  # of the mean at each point; empty where none is drawn
 
     def thinned(self, most: int = 200) -> Curve:
         """Keep at most `most` points, among them the first and the last."""
         if len(self.x) <= most:
             return self
         kept = np.unique(np.linspace(0, len(self.x) - 1, most).astype(int))
-        return Curve([self.x[i] for i in kept], [[seed[i] for i in kept] for seed in self.seeds])
+        seeds = [[seed[i] for i in kept] for seed in self.seeds]
+        return Curve([self.x[i] for i in kept], seeds, [self.band[i] for i in kept] if self.band else ())
 
 
 class Line(NamedTuple):

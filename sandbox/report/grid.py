@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sandbox.comparisons.table import as_interval
+from sandbox.comparisons.cells import as_interval
+from sandbox.comparisons.contents import distinct
+from sandbox.comparisons.verdicts import standing, verdicts_of
 from sandbox.report.figures import Choice, Curve, Curves, Dots, Figure, Line
 
 SCORE = "score [% from chance to a task's best rule]"
 
 
 def figures(overall: dict[str, Any]) -> list[Figure]:
-    """Build the figure of the scores with their intervals, and that of the profiles."""
-    return [_ranking(overall), _profile(overall)]
+    """Build the figure of the scores with their intervals, and that of the profiles; none where no rule is ranked."""
+    return [_ranking(distinct(overall)), _profile(distinct(overall))] if overall["rows"] else []
 
 
 def _ranking(overall: dict[str, Any]) -> Figure:
@@ -38,11 +40,9 @@ def _ranking(overall: dict[str, Any]) -> Figure:
 
 def ranking_message(overall: dict[str, Any]) -> str:
     """Name the first rule, and count those above the baseline."""
-    above = sum((row["verdict"] or "").startswith("above") for row in overall["rows"])
-    return (
-        f"{overall['rows'][0]['rule']} ranks first on {len(overall['tasks'])} tasks; {above} of "
-        f"{len(overall['rows']) - 1} rules are above {overall['baseline']}"
-    )
+    tasks = len(overall["tasks"])
+    first = f"{overall['rows'][0]['rule']} ranks first on {f'these {tasks} tasks' if tasks > 1 else 'this task'}"
+    return f"{first}; {standing(verdicts_of(overall), overall['baseline'])}"
 
 
 def _profile(overall: dict[str, Any]) -> Figure:

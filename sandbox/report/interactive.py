@@ -14,7 +14,7 @@ from sandbox.report import figures, theme
 from sandbox.statistics import Interval
 
 Json = dict[str, Any]
-BAND = "band: lowest to highest seed"
+SPREAD, MEAN = "band: lowest to highest seed", "band: 95 % interval of the mean"
 
 
 class Plot(NamedTuple):
@@ -45,7 +45,7 @@ def _change(choice: figures.Choice, drawn: Json) -> Json:
 
 
 def _curves(content: figures.Curves) -> Json:
-    """Draw each rule's mean over seeds in a band from lowest to highest seed; the legend shows and hides rules."""
+    """Draw each rule's mean in a band of its interval, or of all seeds; the legend shows and hides rules."""
     noun = theme.name(content.x.partition(" [")[0])
     data = [
         trace
@@ -54,14 +54,17 @@ def _curves(content: figures.Curves) -> Json:
     ]
     data += _line(content.line, [x for curve in content.curves.values() for x in curve.x] or [0.0])
     several = any(len(curve.seeds) > 1 for curve in content.curves.values())
+    mean = any(curve.band for curve in content.curves.values())
     ticks = {} if content.tick is None else {"dtick": content.tick}
-    legend = theme.legend(BAND if several else "")
+    legend = theme.legend((MEAN if mean else SPREAD) if several else "")
     return {"data": data, "layout": theme.layout(content.x, content.y, showlegend=True, legend=legend, xaxis=ticks)}
 
 
 def _curve(number: int, rule: str, curve: figures.Curve, noun: str) -> list[Json]:
     seeds = np.array(curve.seeds, dtype=float)  # [seeds, points]
     mean, low, high = seeds.mean(0), np.fmin.reduce(seeds), np.fmax.reduce(seeds)
+    if curve.band:
+        low, high = (np.array([each[end] for each in curve.band]) for end in (1, 2))
     label = [f"{theme.name(rule)}<br>{height:.2f}" for height in mean]
     if len(seeds) > 1:
         label = [f"{text} ({a:.2f} to {b:.2f})" for text, a, b in zip(label, low, high, strict=True)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sandbox.comparisons.settings import blocks, searches_of
+from sandbox.comparisons.verdicts import named, on_side, standing, undecided
 from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Dots, Figure
 from sandbox.report.measures import Measure, intervals, measured, value, values
-from sandbox.report.wording import named, standing, undecided
 from sandbox.runs.finished import FinishedRun, by_rule
 from sandbox.statistics import verdicts
 
@@ -44,7 +45,7 @@ def measure_message(task: str, runs: Sequence[FinishedRun], measure: Measure, ba
         return f"{task}: {measure.noun} of {baseline} alone"
     if undecided(found):
         return f"{task}: too few seeds for verdicts on {measure.noun}"
-    above, below = ([rule for rule, words in found.items() if words.startswith(side)] for side in ("above", "below"))
+    above, below = (on_side(found, side) for side in ("above", "below"))
     if not above and not below:
         return f"{task}: no rule is distinguishable from {baseline} by its {measure.noun}"
     sides = [f"{side} for {named(rules, found)}" for side, rules in (("higher", above), ("lower", below)) if rules]
@@ -56,7 +57,8 @@ def _verdicts(runs: Sequence[FinishedRun], baseline: str, number: Callable[[Fini
     found = {rule: {run.seed: number(run) for run in mine} for rule, mine in by_rule(runs).items()}
     reference = found.pop(baseline)
     others = {rule: [mine[seed] for seed in reference] for rule, mine in found.items()}
-    return {rule: each.words for rule, each in verdicts(list(reference.values()), others, baseline).items()}
+    of = blocks([searches_of(mine) for mine in by_rule(runs).values()])
+    return {rule: each.words for rule, each in verdicts(list(reference.values()), others, baseline, of).items()}
 
 
 def _against_steps(runs: Sequence[FinishedRun], title: str) -> Figure:

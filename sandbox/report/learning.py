@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sandbox.comparisons.settings import blocks, searches_of
+from sandbox.comparisons.verdicts import standing, verdicts_of
 from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Figure, Line, linear_model
-from sandbox.report.wording import standing, verdicts_of
 from sandbox.runs.finished import FinishedRun, by_rule
+from sandbox.statistics import FEWEST, block_means, interval
 
 
 def of_comparison(table: dict[str, Any], runs: Sequence[FinishedRun]) -> Figure:
@@ -30,14 +32,26 @@ def message(table: dict[str, Any]) -> str:
 
 
 def _figure(runs: Sequence[FinishedRun], title: str, line: Line | None = None) -> Figure:
-    curves = {rule: Curve(mine[0].epochs, [run.curve for run in mine]) for rule, mine in by_rule(runs).items()}
     return Figure(
         "curves",
         title,
         _alt(runs, line),
         [{"rule": run.rule, "seed": run.seed, **metrics} for run in runs for metrics in run.metrics],
-        Curves("epochs of training", f"validation {NAMES[runs[0].measure]} [%]", curves, line, whole=True),
+        Curves("epochs of training", f"validation {NAMES[runs[0].measure]} [%]", _curves(runs), line, whole=True),
     )
+
+
+def _curves(runs: Sequence[FinishedRun]) -> dict[str, Curve]:
+    """Return the curves of each rule, with the interval of their mean over seeds or searches at each epoch."""
+    rules = by_rule(runs)
+    of = blocks([searches_of(mine) for mine in rules.values()])
+    found = {}
+    for rule, mine in rules.items():
+        heights = [run.curve for run in mine]
+        band = [interval(block_means(epoch, of)) for epoch in zip(*heights, strict=True)]
+        few = len(mine if of is None else set(of)) < FEWEST
+        found[rule] = Curve(mine[0].epochs, heights, () if few else band)
+    return found
 
 
 def _alt(runs: Sequence[FinishedRun], line: Line | None) -> str:

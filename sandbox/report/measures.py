@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sandbox.comparisons.settings import blocks, searches_of
 from sandbox.runs.finished import FinishedRun, by_rule
-from sandbox.statistics import Interval, interval
+from sandbox.statistics import Interval, block_means, interval
 
 
 class Measure(NamedTuple):
@@ -83,5 +84,6 @@ def values(runs: Sequence[FinishedRun], measure: Measure) -> dict[str, list[floa
 
 
 def intervals(runs: Sequence[FinishedRun], measure: Measure) -> dict[str, Interval]:
-    """Return each rule's mean over its seeds with its 95 % interval."""
-    return {rule: interval(found) for rule, found in values(runs, measure).items()}
+    """Return each rule's mean over its seeds with its 95 % interval, over searches where there are several."""
+    of = blocks([searches_of(mine) for mine in by_rule(runs).values()])
+    return {rule: interval(block_means(found, of)) for rule, found in values(runs, measure).items()}

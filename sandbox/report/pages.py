@@ -8,8 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sandbox.comparisons.cells import as_interval
 from sandbox.comparisons.comparison import compared_runs
-from sandbox.comparisons.table import as_interval, linear_name, notes, noun
+from sandbox.comparisons.contents import distinct, linear_name, noun, replicates, shown
+from sandbox.comparisons.notes import cautions, notes
+from sandbox.comparisons.ranking import left_out
+from sandbox.comparisons.verdicts import sentences
 from sandbox.ledger import NEUROMC
 from sandbox.machine import files, text
 from sandbox.machine.plain_yaml import dump_yaml
@@ -23,6 +27,7 @@ from sandbox.report import (
     learning,
     shape,
     standing,
+    tables,
     tabular,
     tuning,
     wording,
@@ -62,8 +67,10 @@ def write_report(folder: Path) -> Report:
 
 
 def _report_comparison(folder: Path) -> Report:
-    table = _checked(folder / "table.json", shape.table)
-    runs = compared_runs(folder)
+    whole = _checked(folder / "table.json", tables.table)
+    table = distinct(whole)
+    kept = {row["rule"] for row in table["rows"]}
+    runs = [run for run in compared_runs(folder) if run.rule in kept]
     for run in runs:
         _check_run(run)
     _check_alike(runs)
@@ -78,7 +85,8 @@ def _report_comparison(folder: Path) -> Report:
     ]
     facts = {
         "table": table,
-        "notes": notes(table),
+        "notes": notes(whole),
+        "over": replicates(table),
         "further_costs": [name for name in priced["rows"][0]["cost"] if name not in COUNTS],
         "priced": priced,
         "seeds": sorted({run.seed for run in runs}),
@@ -153,16 +161,27 @@ def _report_run(folder: Path) -> Report:
 
 
 def _report_grid(folder: Path) -> Report:
-    overall = _checked(folder / "overall.json", shape.overall)
+    overall = _checked(folder / "overall.json", tables.overall)
     nouns = list(dict.fromkeys(noun(table) for table in overall["tables"].values()))
-    title = f"{len(overall['rows'])} rules on {', '.join(overall['tasks'].values())}"
-    return _write(
-        folder, "grid.html", title, grid.figures(overall), {"overall": overall, "notes": notes, "nouns": nouns}
-    )
+    tasks = ", ".join(overall["tasks"].values())
+    rows = distinct(overall)["rows"]
+    title = f"{len(rows)} rules on {tasks}" if rows else "no rule is above chance"
+    said = sentences(overall) if rows else []
+    titles = {row["rule"]: shown(overall, row["rule"]) for row in rows}
+    facts = {
+        "overall": {**overall, "rows": rows},
+        "notes": cautions,
+        "nouns": nouns,
+        "left_out": left_out(overall),
+        "said": said,
+        "titles": titles,
+        "over": overall.get("over", "seeds"),
+    }
+    return _write(folder, "grid.html", title, grid.figures(overall), facts)
 
 
 def _report_tuning(folder: Path) -> Report:
-    found = _checked(folder / "tuning.json", shape.tuning)
+    found = _checked(folder / "tuning.json", tables.tuning)
     facts = {
         "found": found,
         "noun": tuning.noun(found),

@@ -153,14 +153,19 @@ def _bare(axes: Axes) -> None:
 
 
 def _draw_curves(axes: Axes, curves: Mapping[str, figures.Curve], every: int | None = None) -> tuple[list[Any], str]:
-    """Draw a thin line for each seed and a thick one for their mean; return the handles and a note for the legend."""
+    """Draw the seeds thin, their mean thick, and its intervals as a band; return the handles and a note on these."""
     handles = []
-    for number, (x, seeds) in enumerate(curves.values()):
+    for number, (x, seeds, band) in enumerate(curves.values()):
+        if band:
+            ends = [each.low for each in band], [each.high for each in band]
+            axes.fill_between(x, *ends, color=look(number)["color"], alpha=0.15, linewidth=0)
         if len(seeds) > 1:
             axes.plot(x, np.transpose(seeds), color=look(number)["color"], linewidth=0.6, alpha=0.45)
         handles += axes.plot(x, np.mean(seeds, axis=0), **look(number), markevery=every or max(1, len(x) // 10))
     count = max(len(curve.seeds) for curve in curves.values())
-    return handles, f"thick: mean of {count} seeds; thin: every seed" if count > 1 else ""
+    drawn = any(math.isfinite(each.low) for curve in curves.values() for each in curve.band)
+    more = "; band: 95 % interval of the mean" if drawn else ""
+    return handles, f"thick: mean of {count} seeds; thin: every seed{more}" if count > 1 else ""
 
 
 def _draw_mean(axes: Axes, number: int, place: float, interval: Interval, *, across: bool = False) -> list[Any]:

@@ -6,7 +6,9 @@ import math
 from itertools import combinations
 from typing import Any
 
-from sandbox.comparisons.table import as_interval, noun
+from sandbox.comparisons.cells import as_interval
+from sandbox.comparisons.contents import blocks_of, noun, values_of
+from sandbox.comparisons.verdicts import undecided
 from sandbox.report.figures import Dots, Figure, Matrix, linear_model
 from sandbox.report.wording import column, height
 from sandbox.statistics import Verdict, every_pair
@@ -16,13 +18,13 @@ Pairs = dict[tuple[str, str], Verdict]
 
 def figures(table: dict[str, Any]) -> list[Figure]:
     """Build the ranking, and the matrix of pairs where there is more than one rule."""
-    pairs = every_pair(accuracies(table)) if len(table["rows"]) > 1 else {}
+    pairs = every_pair(accuracies(table), blocks_of(table), table.get("answers")) if len(table["rows"]) > 1 else {}
     return [_ranking(table), _matrix(table, pairs)] if pairs else [_ranking(table)]
 
 
 def accuracies(table: dict[str, Any]) -> dict[str, list[float]]:
     """Return the accuracies of all seeds [%] by rule, the highest mean first."""
-    return {row["rule"]: [math.nan if x is None else x for x in row["accuracies"]] for row in _ranked(table)}
+    return values_of({"rows": _ranked(table)})
 
 
 def _ranked(table: dict[str, Any]) -> list[dict[str, Any]]:
@@ -80,7 +82,7 @@ def _matrix(table: dict[str, Any], pairs: Pairs) -> Figure:
 
 def matrix_message(task: str, pairs: Pairs) -> str:
     """Count the pairs of rules that are distinguishable."""
-    if all(verdict.words.startswith("too few seeds") for verdict in pairs.values()):
+    if undecided({f"{a} {b}": verdict.words for (a, b), verdict in pairs.items()}):
         return f"{task}: too few seeds to distinguish any of {len(pairs) // 2} pairs of rules"
     apart = sum(_distinguished(verdict) for verdict in pairs.values()) // 2
     return f"{task}: {apart} of {len(pairs) // 2} pairs of rules are distinguishable"
@@ -97,7 +99,7 @@ def _cell(verdict: Verdict) -> str:
 
 
 def _hover(a: str, b: str, verdict: Verdict) -> tuple[str, ...]:
-    tested = f"p = {verdict.p:.3g}, by Holm {verdict.adjusted:.3g}"
+    tested = f"two-sided p = {verdict.p:.3g}, by Holm {verdict.adjusted:.3g}"
     return (f"{a} − {b}", f"{verdict.difference} points", verdict.words, tested)
 
 

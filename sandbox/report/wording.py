@@ -1,4 +1,4 @@
-"""Verdicts put into titles, and readable numbers."""
+"""Readable numbers, and names of columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.comparisons.table import as_interval
+from sandbox.comparisons.cells import as_interval
 
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -32,37 +32,6 @@ def hundredths(number: float | None) -> str:
     ('93.46', '–')
     """
     return "–" if number is None or not math.isfinite(number) else f"{number:.2f}"
-
-
-def standing(verdicts: Mapping[str, str], baseline: str) -> str:
-    """State which rules are above the baseline, by the verdicts that the table shows.
-
-    >>> standing({"bptt": "above readout_only", "spsa": "below readout_only"}, "readout_only")
-    'bptt is above readout_only'
-    """
-    if not verdicts:
-        return f"{baseline} alone"
-    if undecided(verdicts):
-        return f"too few seeds for verdicts against {baseline}"
-    above = [rule for rule, words in verdicts.items() if words.startswith("above")]
-    if not above:
-        return f"no rule is above {baseline}"
-    return f"{named(above, verdicts)} {'is' if len(above) == 1 else 'are'} above {baseline}"
-
-
-def named(found: list[str], verdicts: Mapping[str, str]) -> str:
-    """Name a single rule; count several."""
-    return found[0] if len(found) == 1 else f"{len(found)} of {len(verdicts)} rules"
-
-
-def undecided(verdicts: Mapping[str, str]) -> bool:
-    """Tell whether seeds are too few for any verdict."""
-    return all(words.startswith("too few seeds") for words in verdicts.values())
-
-
-def verdicts_of(table: dict[str, Any]) -> dict[str, str]:
-    """Return the verdict of each rule against the baseline."""
-    return {row["rule"]: row.get("verdict") or "" for row in table["rows"] if row["rule"] != table["baseline"]}
 
 
 def column(table: Mapping[str, Any]) -> str:

@@ -37,6 +37,7 @@ class FinishedRun(NamedTuple):
     code: Mapping[str, str] = MappingProxyType({})  # SHA-256 of the user's own files that its configuration names
     kernels: str | None = None  # the mode of the kernels, with its version; None if not recorded
     changed: tuple[str, ...] = ()  # what differs from other runs, or changed while it learned, and was accepted
+    config: Mapping[str, Any] = MappingProxyType({})  # its configuration, as it is in its folder
 
     @property
     def epochs(self) -> list[int]:
@@ -115,6 +116,7 @@ def read_run(folder: Path, rule: str, seed: int, resumable: Path) -> FinishedRun
         attempts.code_of(made),
         attempts.kernels_of(made),
         tuple(map(str, made.get("changed", ()))),
+        folders.read_config(folder, "run") if (folder / "config.yaml").exists() else {},
     )
 
 

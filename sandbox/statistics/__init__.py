@@ -3,18 +3,25 @@
 Imports none of the other packages.
 """
 
+from sandbox.statistics.blocks import block_means
 from sandbox.statistics.intervals import FEWEST, Interval, bootstrap, interquartile_mean, interval
-from sandbox.statistics.pairs import Paired, Verdict, effect_size, every_pair, holm, paired, seeds_needed, verdicts
+from sandbox.statistics.pairs import LEVEL, Paired, effect_size, holm, paired, seeds_needed
 from sandbox.statistics.profiles import area, profile
+from sandbox.statistics.ranks import signed_ranks
+from sandbox.statistics.verdicts import FEW, Verdict, enough, every_pair, verdicts
 
 __all__ = [
+    "FEW",
     "FEWEST",
+    "LEVEL",
     "Interval",
     "Paired",
     "Verdict",
     "area",
+    "block_means",
     "bootstrap",
     "effect_size",
+    "enough",
     "every_pair",
     "holm",
     "interquartile_mean",
@@ -22,5 +29,6 @@ __all__ = [
     "paired",
     "profile",
     "seeds_needed",
+    "signed_ranks",
     "verdicts",
 ]

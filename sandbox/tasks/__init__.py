@@ -5,6 +5,7 @@ from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head
 from sandbox.tasks.cue_accumulation import CueAccumulation
 from sandbox.tasks.delayed_xor import DelayedXOR
 from sandbox.tasks.digits import Digits
+from sandbox.tasks.flips import label_flips
 from sandbox.tasks.fsdd import FSDD
 from sandbox.tasks.mnist import MNIST, MNISTSample
 from sandbox.tasks.mnist1d import MNIST1D
@@ -34,4 +35,4 @@ TASKS: dict[str, type[Task]] = {
     "nmnist_small": NMNISTSmall,
 }
 
-__all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task"]
+__all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task", "label_flips"]

@@ -42,6 +42,10 @@ class Task(ABC):
         """Time steps from the first input that has to do with the answer, both counted; None, the default: unknown."""
         return None
 
+    def label(self, x: Tensor) -> Tensor | None:
+        """Return the class of features `[n, *features]`, -1 for none; None, the default: no function labels them."""
+        return None
+
     @abstractmethod
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Return the splits.

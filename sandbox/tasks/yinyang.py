@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rules.fields import check_fields
 from sandbox.tasks.base import Dataset, Split, StaticTask, at_least_one
@@ -79,6 +80,12 @@ class YinYang(StaticTask):
     def __post_init__(self) -> None:
         check_fields(self)
         at_least_one(train=self.train, validation=self.validation, test=self.test)
+
+    def label(self, x: Tensor) -> Tensor:
+        """Return the class `[n]` of the point that features `[n, 4]` tell twice, at their mean; -1 off the circle."""
+        points = ((x[:, :2] + 1.0 - x[:, 2:]) / 2).double().tolist()
+        inside = [_distance(px, py, R_BIG) <= R_BIG for px, py in points]
+        return torch.tensor([class_of(*p) if here else -1 for p, here in zip(points, inside, strict=True)])
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Generate the data; no file is read."""

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import rules
 from rules import RULES
-from rules.spaces import SPACES, Options, Range, space_of
+from rules.credit.zero_order.relative import ACROSS_SPIKES
+from rules.spaces import NOISY, RATES, SPACES, STEP, Options, Range, space_of, space_with
 
 
 def test_every_rule_has_a_space():
@@ -50,6 +51,43 @@ def test_a_stranger_says_it_itself():
 def test_impossible_spaces_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+PERTURBING = {
+    "spsa": "step",
+    "coordinate_wise": "step",
+    "node_perturbation": "sigma",
+    "evolution_strategy": "sigma",
+}
+
+
+@pytest.mark.parametrize(("name", "size"), PERTURBING.items())
+def test_the_size_of_perturbations_is_searched_a_decade_each_way(name, size):
+    assert SPACES[name][size] == STEP
+    assert STEP.low == pytest.approx(ACROSS_SPIKES / 10)
+    assert STEP.high == pytest.approx(ACROSS_SPIKES * 10)
+
+
+@pytest.mark.parametrize("optimizer", RATES)
+@pytest.mark.parametrize("name", [name for name in RULES if "optimizer" in inspect.signature(RULES[name]).parameters])
+def test_a_space_for_each_optimizer(name, optimizer):
+    """All ends make a rule with that optimizer; kolen_pollack follows plain SGD and Adam alone."""
+    found = space_with(name, RULES[name], {"optimizer": optimizer})
+    assert found["lr"] == (NOISY if optimizer == "sgd" and SPACES[name]["lr"] == NOISY else RATES[optimizer])
+    assert ("momentum" in found) == (optimizer == "sgd" and name != "kolen_pollack")
+    if name == "kolen_pollack" and optimizer == "rmsprop":
+        return
+    steady = {"momentum": 0.0} if name == "kolen_pollack" and optimizer == "sgd" else {}
+    for option, space in found.items():
+        for end in space.ends:
+            made = rules.make(name, optimizer=optimizer, **steady, **{option: end})
+            assert type(made.plasticity).__name__.lower() == optimizer
+
+
+def test_without_an_optimizer_the_space_is_the_rules_own():
+    for name, maker in RULES.items():
+        assert space_with(name, maker, {}) == space_with(name, maker, {"lr": 0.1}) == space_of(name, maker)
+    assert space_with("binary_stochastic", RULES["binary_stochastic"], {"optimizer": "adam"}).keys() == {"pulse"}
 
 
 def share(found, value):

@@ -65,14 +65,14 @@ def _case(request):
 
 
 SETTINGS = {  # for rules to which a learning rate of 0.02 does not apply: pulses are summed over batch and steps
-    "binary_stochastic": {"binarise_input": False, "store_options": {"threshold": 32, "period": 1}},
-    "binary_stochastic_ideal": {"binarise_input": False, "pulse": 0.001},
+    "binary_stochastic": {"binarise_input": False, "dead_zone": 0.5, "store_options": {"threshold": 32, "period": 1}},
+    "binary_stochastic_ideal": {"binarise_input": False, "dead_zone": 0.5, "pulse": 0.001},
     "bptt_on_memristor": {"lr": 0.5, "store": "direct"},
-    "spsa": {"lr": 0.05, "draws": 32, "step": 0.1},  # spikes are seen to come and go where weights move by a tenth
-    "node_perturbation": {"lr": 0.1, "draws": 32, "sigma": 0.1},
+    "spsa": {"lr": 0.05, "draws": 32},
+    "node_perturbation": {"lr": 0.1, "draws": 32},
     "forward_gradient": {"lr": 0.05, "draws": 16},
-    "coordinate_wise": {"lr": 0.05, "step": 0.3, "together": False, "sparsity": 0.95},
-    "evolution_strategy": {"lr": 0.02, "sigma": 0.1},
+    "coordinate_wise": {"lr": 0.05, "step": 0.3, "together": False, "sparsity": 0.95, "relative": False},
+    "evolution_strategy": {"lr": 0.02},
 }
 FED_BACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}
 # Feedback has to be aligned with first, and one model carries errors back inside of an LSTM.

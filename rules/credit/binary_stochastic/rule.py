@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -12,16 +12,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import Batch, Claim, Credit, CreditRule, MissingNeed, Objective, OverProcesses, Run
-from rules.credit.binary_stochastic.wires import Drawn, Wires, made, probabilities, wired
+from rules.credit.binary_stochastic.wires import Drawn, Wires, made, probabilities, spikes_of, wired
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.forward import join, map_tensors, pieces, require_tensor, run_model
 from rules.metering import Meter
+from rules.models.admission import UnfitModel
 from rules.optional import offers, takes
-from rules.spikes.bits import and_not, bernoulli, xor
+from rules.spikes.bits import and_not, bernoulli, is_bits, xor
 from rules.spikes.surrogate import Surrogate, differentiating
 
 OUTPUTS = ("sampled", "mean")
+REMEDY = (
+    "Let the read-out put out bits: rules.StochasticBits() behind the last weight, or in the sandbox "
+    "`network: {readout: {name: stochastic_binary}}`"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class BinaryStochastic(CreditRule):
 
     Works on networks whose hidden layers put out bits: `rules.StochasticBits`, the neuron `stochastic_binary`, or
     spiking neurons such as LIF, whose spikes are bits already and whose derivative bit has the probability
-    `kappa / 4 g(u) / max g` of their surrogate. In a network with memory each step is credited separately (spatial
+    `kappa / 4 g(u) / max g` of their surrogate. The read-out puts out bits, too: the sign of a graded output's error is
+    never 0, and needs a dead zone. In a network with memory each step is credited separately (spatial
     credit): no error travels back in time. Signals are integers in the dtype of the weights, so that BLAS can multiply
     them.
 
@@ -49,7 +55,8 @@ class BinaryStochastic(CreditRule):
         kappa: scale of the derivative bit's probability, from 0 to 4.
         gain: 1 / temperature, positive.
         output: whether the objective sees the read-out's bits ("sampled") or their probabilities ("mean").
-        dead_zone: the output error is the sign of `-T B dLoss/doutput`, or 0 where its size does not exceed this.
+        dead_zone: the output error is the sign of `-T B dLoss/doutput`, or 0 where its size does not exceed this; above
+            0 for an output that is not bits.
         sign_hidden: take the sign of hidden errors; False leaves them unchanged.
         reuse_bits: make the derivative bit from the same draw that went forward (AND NOT for kappa = 1, XOR for 2),
             which biases the mean.
@@ -60,6 +67,7 @@ class BinaryStochastic(CreditRule):
     Raises:
         ValueError: for kappa or gain out of range, input outside 0..1, or batch normalisation in training mode.
         MissingNeed: for a model without layers, or one whose neurons offer no derivative bits.
+        UnfitModel: for an output that is not bits, without a dead zone or with output="mean".
 
     >>> BinaryStochastic().claim, BinaryStochastic(kappa=2.0, reuse_bits=True).claim
     ('sign_unbiased', 'none')
@@ -122,6 +130,7 @@ class BinaryStochastic(CreditRule):
             runs = list(_steps(model, views._replace(x=shown)))
             run = join(runs)
             self._check(model, run, context.used)
+            self._require_bits(model, run.output.detach(), wires.drawn)
             loss, error = self._output_error(objective, run, views, wires)
             membranes = [piece.traces[-1].u for piece in runs]
             errors = [
@@ -199,6 +208,21 @@ class BinaryStochastic(CreditRule):
             missing = {"bits"}
         if missing:
             raise MissingNeed(type(self).__name__, type(model).__name__, missing, offers(model) - missing)
+
+    def _require_bits(self, model: nn.Module, output: Tensor, drawn: Sequence[Drawn]) -> None:
+        """Raise UnfitModel for an output that is not made of bits, whose error would never be 0."""
+        if is_bits(output) and spikes_of(output, drawn):
+            return
+        low, high = (float(bound) for bound in torch.aminmax(output))
+        given = f"the output of {type(model).__name__} runs from {low:.3g} to {high:.3g} and is not the spikes of its "
+        given += "read-out"
+        if self.output == "mean":
+            raise UnfitModel(f"output='mean' takes the probabilities of the output's bits, and {given}: {REMEDY}")
+        if not self.dead_zone > 0:
+            raise UnfitModel(
+                f"{given}: the sign of its error is never 0, so that every output gives a pulse in every step, however "
+                f"right it is. {REMEDY}; or give dead_zone, the size of error that is none"
+            )
 
 
 def _steps(model: nn.Module, batch: Batch) -> Iterator[Run]:

@@ -51,17 +51,28 @@ def made(surrogate: Surrogate, u: Tensor, strict: bool, noise: Tensor | None, ga
     return Drawn(heaviside(seen, strict, noise), surrogate, seen, noise is not None)
 
 
+def spikes_of(output: Tensor, drawn: Sequence[Drawn]) -> list[Drawn]:
+    """Return the spikes whose bits the output `[T, B, classes]` is made of, in order; an empty list if it is not.
+
+    Spikes of all steps, or of one step each, between which other layers may have fired.
+    """
+    found: list[Drawn] = []
+    left, one = len(output), output[0].numel()
+    for spikes in reversed(drawn):
+        steps, rest = divmod(spikes.bits.numel(), one)
+        end = left if rest == 0 and 0 < steps <= left else 0
+        if end and torch.equal(spikes.bits.flatten(), output[end - steps : end].flatten()):
+            found.insert(0, spikes)
+            left -= steps
+        if left == 0:
+            return found
+    return []
+
+
 def probabilities(output: Tensor, drawn: Sequence[Drawn]) -> Tensor:
     """Return the output with each bit replaced by its probability; unchanged if it is not made of the last spikes."""
-    found: list[Drawn] = []
-    for spikes in reversed(drawn):
-        found.insert(0, spikes)
-        if sum(each.bits.numel() for each in found) >= output.numel():
-            break
-    bits = torch.cat([each.bits.flatten() for each in found]) if found else output.new_empty(0)
-    if not torch.equal(bits, output.flatten()):
-        return output
-    return torch.cat([each.p.flatten() for each in found]).view_as(output)
+    found = spikes_of(output, drawn)
+    return torch.cat([each.p.flatten() for each in found]).view_as(output) if found else output
 
 
 class Gate(torch.autograd.Function):

@@ -14,6 +14,7 @@ from rules.check import check_rule, toy
 from rules.contract import Batch, MissingNeed
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.binary_stochastic.wires import made, reads, reads_back
+from rules.models.admission import UnfitModel
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.plasticity import SGD
 from rules.recipes import LearningRule
@@ -227,7 +228,7 @@ def lif_network():
 def test_everything_on_the_wires_is_a_bit_or_a_trit_and_pulses_are_whole(model, steps):
     x = torch.rand(steps, 8, *getattr(model, "shape", (64,)), generator=seeded())
     batch = Batch(x, torch.arange(8))
-    credit = assign(BinaryStochastic(debug=True), model, batch)
+    credit = assign(BinaryStochastic(debug=True, dead_zone=0.1), model, batch)
     assert all(torch.equal(g, g.round()) for g in credit.grads.values())
     assert any(bool(g.any()) for g in credit.grads.values())
     assert (credit.cost.multiplications, credit.cost.adc_conversions, credit.cost.dac_conversions) == (0, 0, 0)
@@ -277,7 +278,7 @@ def test_spatial_credit_sends_no_error_back_in_time():
     model, x = lif_network(), torch.rand(3, 5, 64, generator=seeded())
     y = torch.arange(5)
     credit = BinaryStochastic(
-        kappa=0.0
+        kappa=0.0, dead_zone=0.1
     )  # no derivative bit, so that only the read-out is taught: only the input is random
     whole = assign(credit, model, Batch(x.round(), y), rules.compose("mse_membrane", "bptt", "sgd").objective)
     assert all(not bool(g.any()) for name, g in whole.grads.items() if not name.startswith("layers.2"))
@@ -393,6 +394,50 @@ def test_a_network_without_layers_or_derivative_bits_is_refused():
         rules.Trainer(tanh, rule())
     with pytest.raises(MissingNeed, match="bits"):
         assign(BinaryStochastic(), tanh.to(DOUBLE), one_sample())
+
+
+def graded(dtype=torch.float32):
+    return nn.Sequential(nn.Linear(64, 6), StochasticBits(), nn.Linear(6, 10)).to(dtype)
+
+
+class Levels(nn.Module):
+    """Gives zeros and ones that no unit has drawn."""
+
+    def forward(self, x):
+        return x + ((x > 0).to(x) - x).detach()
+
+
+GRADED = {
+    "membranes": lif_network,
+    "a linear layer": graded,
+    "levels": lambda: nn.Sequential(*graded(), Levels()),
+}
+
+
+@pytest.mark.parametrize("make", GRADED.values(), ids=GRADED)
+def test_an_output_that_is_not_bits_is_refused_before_anything_is_learnt(make):
+    """Its error has a sign wherever it is not 0, and a real number is never exactly right."""
+    model = make()
+    trainer = rules.Trainer(model, "binary_stochastic_ideal")
+    before = [p.detach().clone() for p in model.parameters()]  # within the range of the device
+    batch = (torch.rand(2, 4, 64, generator=seeded()), torch.arange(4))
+    with pytest.raises(
+        UnfitModel, match=r"runs from .* to .* is not the spikes .* {readout: {name: stochastic_binary}}"
+    ):
+        trainer.step(batch)
+    assert all(map(torch.equal, before, model.parameters()))
+    rules.Trainer(model, rules.make("binary_stochastic_ideal", dead_zone=0.5)).step(batch)
+    assert not all(map(torch.equal, before, model.parameters()))
+    mean = rules.make("binary_stochastic_ideal", output="mean", dead_zone=0.5)
+    with pytest.raises(UnfitModel, match=r"output='mean' takes the probabilities .* rules.StochasticBits\(\)"):
+        rules.Trainer(make(), mean).step(batch)
+
+
+def test_spikes_of_any_cells_are_bits():
+    """Of LIF read-outs, step by step, and of stochastic units of all steps at once."""
+    batch = Batch(torch.rand(3, 4, 64, generator=seeded()), torch.arange(4))
+    for readout in (LIF(tau_mem=5.0), StochasticBinary()):
+        assert assign(BinaryStochastic(), build((64,), 10, (6,), LIF(tau_mem=5.0), readout), batch).grads
 
 
 def test_reused_bits_want_noisy_units():

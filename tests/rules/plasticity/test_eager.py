@@ -13,6 +13,11 @@ from rules.plasticity import eager
 
 PAIRS = {
     "AdamW": (eager.AdamW, torch.optim.AdamW, {"lr": 0.01, "weight_decay": 0.1}),
+    "RMSprop": (
+        eager.RMSprop,
+        torch.optim.RMSprop,
+        {"lr": 0.01, "alpha": 0.9, "weight_decay": 0.1, "momentum": 0.5},
+    ),
     "SGD": (eager.SGD, torch.optim.SGD, {"lr": 0.01, "weight_decay": 0.1, "momentum": 0.9}),
 }
 KINDS = pytest.mark.parametrize("kind", PAIRS)

@@ -25,12 +25,14 @@ from rules.views import (
     RandomCrop,
     RandomFlip,
     Roll,
+    StepDrop,
     TimeShift,
 )
 
 STRONG = ColourJitter(0.8, 0.8, 0.8, 0.4)
 IMAGES = [RandomCrop(3), RandomFlip(), Cutout(4), STRONG]
 VECTORS = [AdditiveNoise(0.3), FeatureDrop(0.5)]
+TIMES = [StepDrop(0.5)]
 SPIKES = [Roll(3), TimeShift(2), EventDrop(0.3), ChannelJitter(2, 0.5)]
 STILL = [*IMAGES, *VECTORS, Roll(3), ChannelJitter(2, 0.5)]  # one draw for all steps of an image
 
@@ -52,7 +54,7 @@ def every(views):
     return pytest.mark.parametrize("view", views, ids=lambda view: type(view).__name__)
 
 
-@every([*IMAGES, *VECTORS, *SPIKES])
+@every([*IMAGES, *VECTORS, *SPIKES, *TIMES])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shape_and_dtype_stay_and_the_input_is_not_changed(view, dtype):
     x = random_input(view).to(dtype)
@@ -63,7 +65,7 @@ def test_shape_and_dtype_stay_and_the_input_is_not_changed(view, dtype):
     assert not seen.equal(x)
 
 
-@every([*IMAGES, *VECTORS, *SPIKES])
+@every([*IMAGES, *VECTORS, *SPIKES, *TIMES])
 def test_the_dice_alone_decide(view):
     x = random_input(view)
     state = torch.get_rng_state()
@@ -74,7 +76,7 @@ def test_the_dice_alone_decide(view):
     assert not view(x, dice(2)).equal(first)
 
 
-@every([*IMAGES, *VECTORS, *SPIKES])
+@every([*IMAGES, *VECTORS, *SPIKES, *TIMES])
 def test_every_sample_has_its_own_draw(view):
     x = random_input(view, samples=1).repeat(1, 24, *[1] * (random_input(view).ndim - 2))
     seen = view(x, dice())
@@ -301,6 +303,7 @@ SHOWN = {  # pair -> an input for it, and the options that suit it
     "image": (torch.rand(1, 6, 1, 8, 8, generator=dice()).expand(4, -1, -1, -1, -1), {"padding": 1, "cutout": 4}),
     "spikes": ((torch.rand(4, 6, 20, generator=dice()) < 0.4).float(), {}),
     "vector": (torch.rand(1, 6, 10, generator=dice()).expand(4, -1, -1), {}),
+    "time": (torch.rand(4, 6, 10, generator=dice()) + 0.1, {"drop": 0.5}),
     "same": (torch.rand(4, 6, 10, generator=dice()), {}),
 }
 
@@ -309,7 +312,8 @@ SHOWN = {  # pair -> an input for it, and the options that suit it
 def test_a_named_pair_shows_its_input_in_two_ways(name):
     x, options = SHOWN[name]
     first, second = VIEWS[name](**options)
-    one, other = first(x, dice()), second(x, dice())
+    rng = dice()
+    one, other = first(x, rng), second(x, rng)
     assert one.shape == other.shape == x.shape
     assert one.equal(other) == (name == "same")
     if x.stride(0) == 0:
@@ -391,3 +395,22 @@ def test_bad_settings_are_refused_with_the_remedy(make, message):
 def test_bad_inputs_are_refused_with_the_remedy(view, x, message):
     with pytest.raises(ValueError, match=message):
         view(x, dice())
+
+
+def test_dropped_steps_are_silent_and_one_is_kept():
+    """The rest stays to the bit; 4,000 draws of 0.3 at steps that are not the kept one know the share to 1.5 %."""
+    x = torch.rand(6, 800, 3, generator=dice()) + 0.1
+    seen = StepDrop(0.3)(x, dice(1))
+    silent = (seen == 0).all(2)
+    assert torch.equal(seen[~silent], x[~silent])
+    assert float(silent.double().mean()) == pytest.approx(0.3 * 5 / 6, abs=0.02)
+    assert not silent.all(0).any()
+    assert not (StepDrop(1.0)(x, dice()) == 0).all(2).all(0).any()
+    assert torch.equal(StepDrop(1.0)(x[:1], dice()), x[:1])
+
+
+def test_steps_of_tokens_are_not_dropped():
+    with pytest.raises(ValueError, match=r"StepDrop.* needs features \[T, B, N\]"):
+        StepDrop()(torch.ones(4, 3, dtype=torch.int64), dice())
+    with pytest.raises(ValueError, match="probability=1.5.*give a probability between 0 and 1"):
+        StepDrop(1.5)

@@ -146,3 +146,20 @@ def test_a_model_that_does_not_take_what_it_is_made_from_is_answered_with_a_func
     good = NetworkConfig(model=Choice("own.py:net", {"scale": 2.0}))
     assert good.make((4,), 3, 0).inner.out_features == 3
     Experiment(network=good).check()
+
+
+@pytest.mark.parametrize(
+    ("rule", "plasticity", "window"),
+    [
+        ({"name": "hzo", "options": {"optimizer": "adam"}}, "Adam(lr=0.005", None),
+        ({"name": "bptt", "options": {"optimizer": "sgd", "lr": 0.1}}, "SGD(lr=0.1, momentum=0.9", None),
+        ({"name": "bptt", "options": {"window": 1}}, "Adam(lr=0.005", 1),
+    ],
+)
+def test_optimizer_and_window_are_options_in_a_configuration(rule, plasticity, window):
+    """Spatial credit alone, `window: 1`, needs no rule of its own."""
+    experiment = from_dict(Experiment, {"rule": rule})
+    assert from_dict(Experiment, yaml.safe_load(yaml.safe_dump(asdict(experiment)))) == experiment
+    made = experiment.make_rule(experiment.load())
+    assert repr(made.plasticity).startswith(plasticity)
+    assert getattr(made.credit, "window", None) == window

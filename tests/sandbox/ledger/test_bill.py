@@ -71,7 +71,7 @@ def test_forward_passes_have_no_way_back_and_rules_report_what_they_form_themsel
 def test_bits_are_moved_as_often_as_numbers():
     """The dense counts of both directions do not depend on what a signal is made of."""
     net, x = build((8,), 4, (12,), seed=0), X.expand(5, B, 8).sigmoid()
-    bits, numbers = cost_of("binary_stochastic", net, x), cost_of("bptt", net, x)
+    bits, numbers = cost_of(make("binary_stochastic", dead_zone=0.5), net, x), cost_of("bptt", net, x)
     for name in ("synaptic_operations", "error_operations", "weight_operations", "neuron_steps", "layer_evaluations"):
         assert getattr(bits, name) == getattr(numbers, name) > 0, name
     assert bits.multiplications < numbers.multiplications

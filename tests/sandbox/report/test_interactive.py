@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sandbox.comparisons.cells import plain
 from sandbox.comparisons.comparison import Comparison
-from sandbox.comparisons.table import plain
 from sandbox.config.experiment import Experiment
 from sandbox.config.rule import RuleConfig
 from sandbox.machine import files
@@ -24,7 +24,7 @@ from sandbox.microscope import Row
 from sandbox.microscope.journal import NAME
 from sandbox.report import Report, costs, interactive, shape, standing, write_report
 from sandbox.report.figures import Content, Curve, Curves, Figure, Matrix
-from sandbox.report.interactive import BAND
+from sandbox.report.interactive import SPREAD
 from sandbox.report.templating import PLOTLY
 from sandbox.runs import folder as folders
 from sandbox.statistics import every_pair, interval, verdicts
@@ -467,7 +467,7 @@ def test_curves_are_thinned_and_keep_their_ends():
     mean = figure["data"][-1]
     assert len(mean["x"]) <= 200
     assert (mean["x"][0], mean["x"][-1], mean["y"][-1]) == (0, 4999, 1.5 * 4999)
-    assert figure["layout"]["legend"]["title"]["text"] == BAND
+    assert figure["layout"]["legend"]["title"]["text"] == SPREAD
 
 
 def test_the_cells_of_a_matrix_read_from_the_top_left():

@@ -13,7 +13,7 @@ import pytest
 
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, FAILED, FOUND_WRONG
-from sandbox.comparisons.table import BASELINE, make_rows
+from sandbox.comparisons.rows import BASELINE, make_rows
 from sandbox.comparisons.verify import verify
 from sandbox.config.rule import RuleConfig
 from sandbox.runs.book import RunFailed

@@ -261,7 +261,7 @@ def _call_earlier(folder):
 
 def test_a_checkpoint_is_plain_data(tmp_path):
     """Nothing but containers, tensors, numbers and strings, whatever the rule and its device."""
-    noisy = replace(TINY, rule=RuleConfig("binary_stochastic"), epochs=1)
+    noisy = replace(TINY, rule=RuleConfig("binary_stochastic", {"dead_zone": 0.5}), epochs=1)
     run(noisy, tmp_path / "r")
     path = tmp_path / "r" / "checkpoint.pt"
     assert not torch.serialization.get_unsafe_globals_in_checkpoint(path)
@@ -389,6 +389,7 @@ def test_a_comparison_pairs_seeds_and_always_has_the_baselines(tmp_path):
     assert text.splitlines()[5:] == [
         "no intervals: 2 seeds cannot show a spread; give at least 3",
         "no verdicts, only intervals: too few seeds: with 2 no difference can reach p < 0.05; at least 6 are needed",
+        "settings given, none searched: tuning error not in the interval",
     ]
     assert {row["folder"].split("/")[0] for row in index.rows(tmp_path)} == {"c"}
     assert [row["status"] for row in index.rows(tmp_path)] == ["done"] * 4

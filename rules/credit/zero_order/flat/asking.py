@@ -15,11 +15,12 @@ from torch.nn.parameter import UninitializedParameter
 from rules.contract import Batch, Cost, CreditRule, Objective, Run, own_parameters
 from rules.credit.zero_order.layered.stages import tiled
 from rules.credit.zero_order.products import Unchanged
+from rules.credit.zero_order.relative import scales_of
 from rules.credit.zero_order.sharing import generator, require_likeness, seeds, whole
 from rules.credit.zero_order.steady import refuse_unsteady
 from rules.forward import leaves, map_tensors, run_model
 from rules.metering import Meter, beside
-from rules.optional import plain, reader_of
+from rules.optional import offers, plain, reader_of
 from rules.processes import rank
 from rules.spikes.surrogate import Surrogate, differentiating
 
@@ -31,7 +32,8 @@ class Asking:
 
     In all passes stochastic units draw the same numbers (common random numbers), so that losses differ only by the
     perturbation. If a model has a method `read(signal, generator)`, its output and the outputs of recorded layers are
-    read through it, with new noise at every reading. `parameters` are those of the rule and the objective's own.
+    read through it, with new noise at every reading. `parameters` are those of the rule and the objective's own, and
+    `spikes` says whether the model offers `bits` or has spiked in a pass.
 
     Raises ValueError for batch normalisation or dropout in training mode, and for processes with different weights or
     batches.
@@ -47,6 +49,7 @@ class Asking:
         self.dice = generator(self.noise)  # of the last pass
         self.read = reader_of(plain(model))
         self.readings = generator(readings + rank())
+        self.spikes = "bits" in offers(model)
         self.spent = Cost()
         self.outside = Cost()  # of a pass, of operators outside of modules
         self.own = own_parameters(objective)
@@ -58,8 +61,17 @@ class Asking:
     def run(self, spike: Spike | None = None) -> Run:
         """Make one pass, and return it as measured."""
         self.dice = generator(self.noise)
-        with self.counted(), differentiating(generator=self.dice, spike=spike):
-            return self.measured(run_model(self.model, self.views, self.objective.needs))
+        with self.counted(), differentiating(generator=self.dice, spike=spike) as passing:
+            run = self.measured(run_model(self.model, self.views, self.objective.needs))
+        self.spikes |= passing.used
+        return run
+
+    def scales(self, relative: bool) -> dict[str, float]:
+        """Return the unit of each parameter's perturbations: its rms (`relative.scales_of`), or else 1."""
+        if not relative:
+            return dict.fromkeys(self.parameters, 1.0)
+        own = self.objective.module()
+        return scales_of(self.parameters, [*self.model.modules(), *(() if own is None else own.modules())])
 
     def stacked(self, copies: int, axis: Callable[[Tensor], int]) -> tuple[Run, Cost]:
         """Make one pass on copies of the batch, one after the other along the `axis` of each input.
@@ -120,15 +132,18 @@ class Asking:
         """Return the cost so far, of all processes."""
         return whole(self.spent)
 
-    def weighing(self, draws: int, direction: str = "normal", sizes: tuple[int, int] | None = None) -> Cost:
-        """Return the cost of directions of all weights, and of adding them up, each times its slope.
+    def weighing(
+        self, draws: int, relative: bool, direction: str = "normal", sizes: tuple[int, int] | None = None
+    ) -> Cost:
+        """Return the cost of directions of all weights, of adding them up, and, if `relative`, of the weights' scales.
 
         `sizes` are the numbers that are drawn for a direction, and the multiplications to add it; by default one for
-        each weight.
+        each weight. A scale takes the square of each weight.
         """
         every = sum(p.numel() for p in self.parameters.values())
         numbers, operations = (draws * size for size in sizes or (every, every))
         drawn = {"gaussian_draws" if direction == "normal" else "random_bits": numbers}
+        operations += every * relative
         return Cost(weight_operations=operations, multiplications=operations, **drawn)
 
 

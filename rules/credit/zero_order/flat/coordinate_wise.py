@@ -13,8 +13,9 @@ from rules.credit.zero_order.draws import WORKING_SET
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.flat.chunks import divided
 from rules.credit.zero_order.flat.copies import Copies, Widest
-from rules.credit.zero_order.flat.moving import require_number, require_visible
+from rules.credit.zero_order.flat.moving import require_size, require_visible
 from rules.credit.zero_order.flat.one_unit import OneUnit
+from rules.credit.zero_order.relative import exact_step
 from rules.credit.zero_order.sharing import generator, seeds, shared
 from rules.errors import unknown
 from rules.fields import at_least, check_fields
@@ -29,17 +30,19 @@ class CoordinateWise(CreditRule):
 
         g_i = [l(theta + mu e_i) - l(theta - mu e_i)] / (2 mu),    or, forward,    [l(theta + mu e_i) - l(theta)] / mu
 
-    for `k = d - floor(sparsity d)` of the d weights, drawn uniformly from all parameters. Takes 2 k + 1 forward passes,
-    or k + 1, each counted as a whole pass, and returns loss and carry of the unperturbed one. Models, objectives and
-    processes are as in `SPSA`. In a chain of layers only the unit that a weight changes is run, and what follows it
-    where it puts out something else (`rules.credit.zero_order.flat.one_unit`): the same gradient up to rounding, and
-    of the counts of its cost only `layer_evaluations_done` is another.
+    with mu = s times the rms of the weight's parameter (`rules.credit.zero_order.relative`), or, not `relative`, s
+    itself, for `k = d - floor(sparsity d)` of the d weights, drawn uniformly from all parameters. Takes 2 k + 1 forward
+    passes, or k + 1, each counted as a whole pass, and returns loss and carry of the unperturbed one. Models,
+    objectives and processes are as in `SPSA`. In a chain of layers only the unit that a weight changes is run, and what
+    follows it where it puts out something else (`rules.credit.zero_order.flat.one_unit`): the same gradient up to
+    rounding, and of the counts of its cost only `layer_evaluations_done` is another.
 
-    Claims `exact` for central differences of all weights with a step of at most 1e-4 (the default, in float64),
-    `unbiased` for the same with a redrawn subset, otherwise `descent`.
+    Claims `exact` for central differences of all weights with a step of at most 1e-4 (the default without spikes, in
+    float64), `unbiased` for the same with a redrawn subset, otherwise `descent`.
 
     Args:
-        step: mu, in units of the weights; by default the precision's `u^(1/3)`, or forward `u^(1/2)`.
+        step: s; by default the precision's `u^(1/3)`, or forward `u^(1/2)`, and 0.3 in a spiking model.
+        relative: whether s is in units of each parameter's rms; False for those of the weights.
         diff: "central" or "forward" differences.
         sparsity: share of weights left out, from 0 to below 1.
         subset: "redrawn" at every step and scaled by d / k, so that its mean over draws is the whole gradient; or
@@ -51,8 +54,8 @@ class CoordinateWise(CreditRule):
         memory: bytes for the perturbed copies.
 
     Raises:
-        ValueError: for an impossible setting, a step that vanishes beside a weight, a memory below one copy, and batch
-            normalisation or dropout in training mode.
+        ValueError: for an impossible setting, a step that vanishes beside a weight, none in units of the weights, a
+            memory below one copy, and batch normalisation or dropout in training mode.
         RuntimeError: if vmap cannot run the model.
         NonFinite: for a NaN in a probe.
 
@@ -72,6 +75,7 @@ class CoordinateWise(CreditRule):
     seed: int = 0
     together: bool = True
     memory: float = 2.0**30
+    relative: bool = True
 
     needs: ClassVar[frozenset[str]] = frozenset()
     continues: ClassVar[Continues] = "state"
@@ -87,8 +91,7 @@ class CoordinateWise(CreditRule):
                 raise unknown(name, getattr(self, name), valid)
         if not 0 <= self.sparsity < 1:
             raise ValueError(f"sparsity={self.sparsity}: give the share of weights that is left out, from 0 to below 1")
-        if self.step is not None:
-            require_number("step", self.step)
+        require_size("step", self.step, self.relative)
 
     @property
     def claim(self) -> Literal["exact", "unbiased", "descent"]:  # type: ignore[override]  # a large step has a bias
@@ -97,16 +100,19 @@ class CoordinateWise(CreditRule):
             return "descent"
         return "unbiased" if self.sparsity > 0 else "exact"
 
-    def step_for(self, dtype: torch.dtype) -> float:
-        """Return the step in this precision."""
-        order = 1 / 3 if self.diff == "central" else 1 / 2
-        return self.step if self.step is not None else float(torch.finfo(dtype).eps ** order)
+    def steps(self, asking: Asking) -> dict[str, float]:
+        """Return the step of each parameter, in units of the weights."""
+        found = {}
+        for name, scale in asking.scales(self.relative).items():
+            p = asking.parameters[name]
+            step = exact_step(p.dtype, self.diff, asking.spikes) if self.step is None else self.step
+            require_visible("step", step, {name: p}, {name: scale})
+            found[name] = step * scale
+        return found
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the slope for every chosen weight, from losses only."""
         asking = Asking(self, model, objective, batch, rng)
-        for name, p in asking.parameters.items():
-            require_visible("step", self.step_for(p.dtype), {name: p})
         number = sum(p.numel() for p in asking.parameters.values())
         kept = number - whole(self.sparsity * number)
         chosen = self.chosen(number, kept, rng)
@@ -120,7 +126,7 @@ class CoordinateWise(CreditRule):
 
         one = OneUnit.of(asking, clean, centre, less(asking.spent, before)) if self.together else None
         base = None if self.diff == "central" else centre
-        copies = Copies(asking, self.step_for, base, self.together, size, one)
+        copies = Copies(asking, self.steps(asking), base, self.together, size, one)
         chunks = list(divided(chosen, asking.parameters, size))
         if one is not None:
             chunks = list(one.divided(chunks, self.memory))
@@ -133,7 +139,8 @@ class CoordinateWise(CreditRule):
             grads[chunk.name][at] = (scale * slopes[: len(chunk.places)]).to(grads[chunk.name])
         if one is not None:
             one.settle()
-        cost = asking.cost() + Cost(weight_operations=kept, multiplications=kept)
+        operations = kept + number * self.relative  # of slopes, and of the scales of all parameters
+        cost = asking.cost() + Cost(weight_operations=operations, multiplications=operations)
         return Credit(grads, state, centre, cost, clean.carry, {"probes": float(kept)})
 
     def chosen(self, number: int, kept: int, rng: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -20,18 +20,21 @@ from rules.spikes.surrogate import differentiating
 
 
 class Copies:
-    """Slopes of the loss along single weights, by central differences, or forward ones from a known loss `centre`."""
+    """Slopes of the loss along single weights, by central differences, or forward ones from a known loss `centre`.
+
+    `steps` are those of each parameter.
+    """
 
     def __init__(
         self,
         asking: Asking,
-        step_for: Callable[[torch.dtype], float],
+        steps: Mapping[str, float],
         centre: float | None,
         together: bool,
         size: Callable[[Tensor], int],
         one: OneUnit | None = None,
     ) -> None:
-        self.asking, self.step_for, self.centre, self.size, self.one = asking, step_for, centre, size, one
+        self.asking, self.steps, self.centre, self.size, self.one = asking, steps, centre, size, one
         self.losses = self.at_once if together and asking.read is None else self.in_turn
         self.joined = Joined(asking.model, asking.objective.module())
 
@@ -44,7 +47,7 @@ class Copies:
         """Return `[l(w + mu) - l(w - mu)] / 2 mu` for each place, where 2 mu is the step after rounding."""
         p = self.asking.parameters[chunk.name]
         here = p.detach().flatten()[chunk.places.to(p.device)]
-        step = self.step_for(p.dtype)
+        step = self.steps[chunk.name]
         ahead, behind = here + step, here - step if self.centre is None else here
         ends = [ahead, behind] if self.centre is None else [ahead]
         span = (ahead.double() - behind.double()).cpu()

@@ -11,32 +11,37 @@ from torch import Tensor, nn
 from rules.contract import Batch, Continues, Credit, CreditRule, Objective, OverProcesses
 from rules.credit.zero_order.draws import normal_like
 from rules.credit.zero_order.flat.asking import Asking
-from rules.credit.zero_order.flat.moving import require_number, require_rank, require_visible
+from rules.credit.zero_order.flat.moving import require_rank, require_size, require_visible
 from rules.credit.zero_order.flat.thin import moving
 from rules.credit.zero_order.outer import require_outer_products
+from rules.credit.zero_order.relative import random_step
 from rules.credit.zero_order.sharing import seeds, shared
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.optional import plain
+
+WIDTH = 0.1  # of the rms, in a model without spikes; ranks divided by a narrow one would be large steps
 
 
 @dataclass(frozen=True)
 class EvolutionStrategy(CreditRule):
     """An evolution strategy with antithetic pairs and rank shaping.
 
-        g = 1/(n sigma) sum_k f(l(theta + sigma z_k)) z_k,    z_k ~ N(0, 1),  and with pairs z_{n/2 + k} = -z_k
+        g = 1/(n sigma) sum_k f(l(theta + sigma S z_k)) S^-1 z_k,    z_k ~ N(0, 1),  and with pairs z_{n/2 + k} = -z_k
 
+    S is the scale of each parameter, as in `SPSA`.
     With `shaping` "rank", f replaces the loss by its rank in the population, from -1/2 to 1/2 (equal losses share their
     mean rank). Only the order matters, and the size of g does not depend on the slope: g claims `descent`. With "none",
     `f(l) = l` (less the mean of the others if there are no pairs), and g is `unbiased` for the gradient of the loss
-    smoothed by a Gaussian of width sigma, `E l(theta + sigma z)`.
+    smoothed by a Gaussian of width sigma, `E l(theta + sigma S z)`.
 
     Takes n forward passes and reports the mean loss of the population, an estimate of the smoothed loss; carry None.
     Memory, models, objectives and processes are as in `SPSA`.
 
     Args:
         population: n.
-        sigma: size of the perturbations, in units of the weights.
+        sigma: size of the perturbations; by default 0.3 for a model that offers `bits`, and otherwise 0.1.
+        relative: whether sigma is in units of each parameter's rms; False for those of the weights.
         antithetic: use pairs of z and -z.
         shaping: "rank" or "none".
         rank: of directions, as in `SPSA`; they are not Gaussian then, and g is the gradient to O(sigma^2). None, by
@@ -44,21 +49,22 @@ class EvolutionStrategy(CreditRule):
 
     Raises:
         ValueError: for a population below 2, or odd with pairs, a sigma that is not above 0 or vanishes beside a
-            weight, and batch normalisation or dropout in training mode.
+            weight, none in units of the weights, and batch normalisation or dropout in training mode.
         NonFinite: for a NaN in a probe.
 
     >>> EvolutionStrategy().claim, EvolutionStrategy(shaping="none").claim
     ('descent', 'unbiased')
 
     Reference: Salimans et al. 2017 (arXiv 1703.03864), recalled: ranks, pairs and the exchange of seeds; the
-    leave-one-out baseline without pairs, and shared ranks, are ours.
+    leave-one-out baseline without pairs, shared ranks and scales are ours.
     """
 
     population: int = 16
-    sigma: float = 0.02
+    sigma: float | None = None
     antithetic: bool = True
     shaping: Literal["rank", "none"] = "rank"
     rank: int | None = None
+    relative: bool = True
 
     needs: ClassVar[frozenset[str]] = frozenset()
     continues: ClassVar[Continues] = "pass"
@@ -74,7 +80,7 @@ class EvolutionStrategy(CreditRule):
                 f"population={self.population}: antithetic pairs need an even number; give "
                 f"{self.population + 1}, or antithetic=False"
             )
-        require_number("sigma", self.sigma)
+        require_size("sigma", self.sigma, self.relative)
         if self.shaping not in ("rank", "none"):
             raise unknown("shaping", self.shaping, ("rank", "none"))
         require_rank(self.rank)
@@ -91,27 +97,28 @@ class EvolutionStrategy(CreditRule):
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the direction for every trainable parameter, from losses only."""
         asking = Asking(self, model if self.rank is None else plain(model), objective, batch, rng)
-        require_visible("sigma", self.sigma, asking.parameters)
+        scales, sigma = asking.scales(self.relative), self.sigma or random_step(asking.spikes, WIDTH)
+        require_visible("sigma", sigma, asking.parameters, scales)
         signs = (1.0, -1.0) if self.antithetic else (1.0,)
         numbers = seeds(self.population // len(signs), rng)
-        with moving(asking, normal_like, self.rank) as moved:
+        with moving(asking, normal_like, self.rank, scales) as moved:
 
             def member(k: int, sign: float) -> float:
-                moved.to(numbers[k], sign * self.sigma)
+                moved.to(numbers[k], sign * sigma)
                 with moved.passing():
                     return asking.loss()
 
             def measure(mine: range) -> Tensor:
                 return torch.tensor([[member(k, sign) for sign in signs] for k in mine], dtype=torch.float64)
 
-            losses = shared(len(numbers), len(signs), measure, f"sigma={self.sigma:g}")  # [n/2, 2] or [n, 1]
+            losses = shared(len(numbers), len(signs), measure, f"sigma={sigma:g}")  # [n/2, 2] or [n, 1]
         factors = self.worth(losses) @ torch.tensor(signs, dtype=torch.float64)
-        grads = moved.become(numbers, factors / (self.population * self.sigma))
+        grads = moved.become(numbers, factors / (self.population * sigma))
         return Credit(
             grads=grads,
             state=state,
             loss=float(losses.mean()),
-            cost=asking.cost() + asking.weighing(len(numbers), "normal", moved.sizes),
+            cost=asking.cost() + asking.weighing(len(numbers), self.relative, "normal", moved.sizes),
             info={"probes": float(self.population)},
         )
 

@@ -27,8 +27,9 @@ from rules.optional import offers
 class ForwardGradient(CreditRule):
     """The forward gradient.
 
-        g = (1/n) sum_k <dl/dtheta, z_k> z_k,    E[z z^T] = 1
+        g = (1/n) sum_k <dl/dtheta, S z_k> S^-1 z_k,    E[z z^T] = 1
 
+    S is the scale of each parameter, as in `SPSA`: the mean is the same, and its noise smaller where scales differ.
     Each slope is exact: forward-mode differentiation carries the direction through the model together with its signals,
     and autograd takes the derivative of the objective at the model's output. There is no backward pass through the
     model, no stored activity and no step size. The mean of g is the gradient, and their cosine follows the law of
@@ -41,6 +42,7 @@ class ForwardGradient(CreditRule):
     Args:
         draws: n.
         direction: "normal", or "rademacher" for random signs.
+        relative: whether S is each parameter's rms; False for 1.
 
     Raises:
         ValueError: for an impossible setting, and for batch normalisation or dropout in training mode.
@@ -53,11 +55,12 @@ class ForwardGradient(CreditRule):
     >>> rule.assign(leaky(spiking=True), Quadratic(), batch(), (), rng).cost.forwards
     2
 
-    Reference: Baydin et al. 2022 (arXiv 2202.08587).
+    Reference: Baydin et al. 2022 (arXiv 2202.08587); the scales are ours.
     """
 
     draws: int = 1
     direction: Literal["normal", "rademacher"] = "normal"
+    relative: bool = True
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradient"})
     continues: ClassVar[Continues] = "state"
@@ -75,14 +78,14 @@ class ForwardGradient(CreditRule):
         """Return the gradient for every trainable parameter, from slopes along directions."""
         asking = Asking(self, model, objective, batch, rng)
         joined = Joined(model, objective.module())
-        numbers = seeds(self.draws, rng)
+        scales, numbers = asking.scales(self.relative), seeds(self.draws, rng)
         linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
         products = Unchanged(model, leaves(asking.views.x), linear, with_direction)
         passes: list[tuple[Any, Cost]] = []  # of each pass, the carry and the cost of its directions
 
         def directions(k: int) -> dict[str, Tensor]:
             rng, draw = generator(numbers[k]), DIRECTIONS[self.direction]
-            return {name: draw(p.detach(), rng) for name, p in asking.parameters.items()}
+            return {name: draw(p.detach(), rng).mul_(scales[name]) for name, p in asking.parameters.items()}
 
         def slope(k: int) -> list[float]:
             along = directions(k)
@@ -101,12 +104,13 @@ class ForwardGradient(CreditRule):
         grads = {name: torch.zeros_like(p) for name, p in asking.parameters.items()}
         for k, factor in enumerate((found[:, 0] / self.draws).tolist()):
             for name, z in directions(k).items():
-                grads[name].add_(z, alpha=factor)
+                grads[name].add_(z, alpha=factor / scales[name] ** 2)
+        spent = whole(sum((cost for _, cost in passes), asking.spent))
         return Credit(
             grads=grads,
             state=state,
             loss=float(found[:, 1].mean()),
-            cost=whole(sum((cost for _, cost in passes), asking.spent)) + asking.weighing(self.draws, self.direction),
+            cost=spent + asking.weighing(self.draws, self.relative, self.direction),
             carry=passes[0][0] if passes else None,
             info={"probes": float(self.draws)},
         )

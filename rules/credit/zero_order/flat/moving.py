@@ -23,16 +23,21 @@ class Moved:
     copy of the weights is stored, because adding and subtracting a step does not restore the same bits; `become` turns
     the memory of that copy into the gradient.
 
+    Args:
+        parameters: by name.
+        draw: of a direction.
+        scales: of each parameter's directions.
+
     >>> weight = torch.tensor([1.0, 2.0], requires_grad=True)
-    >>> with Moved({"weight": weight}, normal_like) as moved:
+    >>> with Moved({"weight": weight}, normal_like, {"weight": 1.0}) as moved:
     ...     moved.to(seed=3, step=0.1)
     ...     there = weight.tolist()
     >>> weight.tolist(), there != [1.0, 2.0]
     ([1.0, 2.0], True)
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], draw: Draw) -> None:
-        self.parameters, self.draw = parameters, draw
+    def __init__(self, parameters: Mapping[str, Tensor], draw: Draw, scales: Mapping[str, float]) -> None:
+        self.parameters, self.draw, self.scales = parameters, draw, scales
         self.kept: dict[str, Tensor] = {}
 
     def __enter__(self) -> Moved:
@@ -48,9 +53,9 @@ class Moved:
         return nullcontext()
 
     def to(self, seed: int, step: float) -> None:
-        """Set the weights to their original values plus `step` times the direction of a seed."""
+        """Set the weights to their original values plus `step` times scale times the direction of a seed."""
         for name, z in self.directions(seed):
-            self.parameters[name].data.copy_(self.kept[name]).add_(z, alpha=step)
+            self.parameters[name].data.copy_(self.kept[name]).add_(z, alpha=step * self.scales[name])
 
     def directions(self, seed: int) -> Iterator[tuple[str, Tensor]]:
         """Yield the direction of a seed, one parameter at a time."""
@@ -63,20 +68,20 @@ class Moved:
         return None
 
     def become(self, numbers: Sequence[int], factors: Tensor) -> dict[str, Tensor]:
-        """Return `sum_k factors[k] z_k` over the directions of these seeds, in the memory of the stored weights."""
+        """Return `sum_k factors[k] z_k / scale` over the directions of these seeds, in memory of the stored weights."""
         for kept in self.kept.values():
             kept.zero_()
         for seed, factor in zip(numbers, factors.tolist(), strict=True):
             for name, z in self.directions(seed):
-                self.kept[name].add_(z, alpha=factor)
+                self.kept[name].add_(z, alpha=factor / self.scales[name])
         return self.kept
 
 
-def require_visible(name: str, step: float, parameters: Mapping[str, Tensor]) -> None:
-    """Raise ValueError for a step that rounding removes when it is added to the largest weight."""
+def require_visible(name: str, step: float, parameters: Mapping[str, Tensor], scales: Mapping[str, float]) -> None:
+    """Raise ValueError for a step that rounding removes when, times its scale, it is added to the largest weight."""
     for parameter, p in parameters.items():
         largest = float(p.detach().abs().max()) if p.numel() else 0.0
-        bound = torch.finfo(p.dtype).eps * largest
+        bound = torch.finfo(p.dtype).eps * largest / scales[parameter]
         if step < bound:
             raise ValueError(
                 f"{name}={step:g}: such a step vanishes in {p.dtype} beside weights of up to {largest:.3g} in "
@@ -88,6 +93,14 @@ def require_number(name: str, value: float) -> None:
     """Raise ValueError for a step that is not above 0."""
     if not value > 0:
         raise ValueError(f"{name}={value}: give a number above 0")
+
+
+def require_size(name: str, value: float | None, relative: bool) -> None:
+    """Raise ValueError for a step that is not above 0, or not given in units that have no default."""
+    if value is not None:
+        require_number(name, value)
+    elif not relative:
+        raise ValueError(f"relative=False without {name}: there is no default in absolute units, so give {name} too")
 
 
 def require_rank(rank: int | None) -> None:

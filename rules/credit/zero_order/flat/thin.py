@@ -12,7 +12,7 @@ Sarkar et al. 2025 (EGGROLL, arXiv 2511.16652), both recalled; the scale here is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any
@@ -30,9 +30,9 @@ from rules.forward import leaves
 from rules.metering import compiled
 
 
-def moving(asking: Asking, draw: Draw, rank: int | None) -> Moved | Thin:
+def moving(asking: Asking, draw: Draw, rank: int | None, scales: Mapping[str, float]) -> Moved | Thin:
     """Return a context in which the parameters of a step can be moved, along directions of a rank if one is given."""
-    return Moved(asking.parameters, draw) if rank is None else Thin(asking, draw, rank)
+    return Moved(asking.parameters, draw, scales) if rank is None else Thin(asking, draw, rank, scales)
 
 
 class Thin:
@@ -42,8 +42,9 @@ class Thin:
     fewer numbers than W. Its own parameters are not touched.
     """
 
-    def __init__(self, asking: Asking, draw: Draw, rank: int) -> None:
+    def __init__(self, asking: Asking, draw: Draw, rank: int, scales: Mapping[str, float]) -> None:
         self.asking, self.draw, self.rank, self.parameters = asking, draw, rank, asking.parameters
+        self.scales = scales
         self.layers = thin_layers(asking.model, rank)
         here = {id(p) for layer in self.layers for p in layer.parameters()}
         self.apart = {name for name, p in self.parameters.items() if id(p) in here}
@@ -78,15 +79,15 @@ class Thin:
         return z + bias if isinstance(bias, Tensor) else z
 
     def to(self, seed: int, step: float) -> None:
-        """Move the weights to their original values plus `step` times the direction of a seed."""
+        """Move the weights to their original values plus `step` times scale times the direction of a seed."""
         for name, z in self.directions(seed):
-            p = self.parameters[name]
+            p, size = self.parameters[name], step * self.scales[name]
             if isinstance(z, tuple):
-                self.added[id(p)] = (z[0] * (step / math.sqrt(self.rank)), z[1])
+                self.added[id(p)] = (z[0] * (size / math.sqrt(self.rank)), z[1])
             elif name in self.apart:
-                self.added[id(p)] = z * step
+                self.added[id(p)] = z * size
             else:
-                p.data.copy_(self.kept[name]).add_(z, alpha=step)
+                p.data.copy_(self.kept[name]).add_(z, alpha=size)
 
     def directions(self, seed: int) -> Iterator[tuple[str, Tensor | tuple[Tensor, Tensor]]]:
         """Yield the direction of a seed, one parameter at a time; of a thin weight u and v."""
@@ -99,14 +100,15 @@ class Thin:
                 yield name, self.draw(p, rng)
 
     def become(self, numbers: Sequence[int], factors: Tensor) -> dict[str, Tensor]:
-        """Return `sum_k factors[k] z_k` over the directions of these seeds; count what was not computed again."""
+        """Return `sum_k factors[k] z_k / scale` over these seeds' directions; count what was not computed again."""
         found = {name: torch.zeros_like(p.detach()) for name, p in self.parameters.items()}
         for seed, factor in zip(numbers, factors.tolist(), strict=True):
             for name, z in self.directions(seed):
+                share = factor / self.scales[name]
                 if isinstance(z, tuple):
-                    found[name].addmm_(z[0], z[1].T, alpha=factor / math.sqrt(self.rank))
+                    found[name].addmm_(z[0], z[1].T, alpha=share / math.sqrt(self.rank))
                 else:
-                    found[name].add_(z, alpha=factor)
+                    found[name].add_(z, alpha=share)
         self.asking.spare(self.products)
         return found
 

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from rules.contract import Cost
 from rules.credit.zero_order.layered.colouring import Layout
+from rules.credit.zero_order.relative import exact_step
 from rules.metering import forward_cost
 from rules.processes import rank
 from rules.seeds import seeded
 from rules.spikes.surrogate import Differentiation, differentiating
-
-ACROSS_SPIKES = 0.3  # of the rms: a step large enough to change some spikes
 
 
 class Probing(NamedTuple):
@@ -34,10 +33,7 @@ class Probing(NamedTuple):
 
     def step_for(self, dtype: torch.dtype, spikes: bool) -> float:
         """Return the step relative to the rms of a signal, in a model with or without spikes."""
-        if self.step is not None:
-            return self.step
-        order = 1 / 3 if self.diff == "central" else 1 / 2
-        return ACROSS_SPIKES if spikes else float(torch.finfo(dtype).eps ** order)
+        return exact_step(dtype, self.diff, spikes) if self.step is None else self.step
 
 
 class Front(NamedTuple):

@@ -56,6 +56,16 @@ def error(rule, model, x, truth=None):
     return float((flat(mine) - flat(true)).norm() / flat(true).norm())
 
 
+def rms_of(model, parameters):
+    """The root mean square of each parameter; of the weights of its module for a bias."""
+    owners = {id(p): module for module in model.modules() for p in module.parameters(recurse=False)}
+    found = {}
+    for name, p in parameters.items():
+        bias = name.rpartition(".")[2] == "bias"
+        found[name] = float((owners[id(p)].weight if bias else p).detach().square().mean().sqrt())
+    return found
+
+
 class Noisy(nn.Sequential):
     """A model whose signals are read with noise of standard deviation `sigma`."""
 

@@ -18,7 +18,7 @@ from rules.credit.zero_order.flat.moving import DIRECTIONS
 from rules.credit.zero_order.flat.node_perturbation import NodePerturbation
 from rules.credit.zero_order.flat.spsa import SPSA
 from rules.credit.zero_order.sharing import seeds
-from tests.rules.credit.zero_order.nets import QUADRATIC, assign, dice, flat, inputs, mlp
+from tests.rules.credit.zero_order.nets import QUADRATIC, assign, dice, flat, inputs, mlp, rms_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,17 @@ FLAT = {  # the rule with n draws, and the directions that it draws
     "forward gradient": (lambda n: ForwardGradient(draws=n), "normal"),
     "forward gradient, signs": (lambda n: ForwardGradient(draws=n, direction="rademacher"), "rademacher"),
     "evolution": (lambda n: EvolutionStrategy(population=2 * n, shaping="none"), "normal"),
+    "spsa, in weights": (lambda n: SPSA(draws=n, step=1e-3, relative=False), "normal"),
+    "evolution, in weights": (lambda n: EvolutionStrategy(2 * n, 0.02, shaping="none", relative=False), "normal"),
+    "forward gradient, in weights": (lambda n: ForwardGradient(draws=n, relative=False), "normal"),
 }
+
+
+def scale_of(rule, model):
+    """What each entry of a direction is multiplied by, in the order of `flat`."""
+    held = dict(model.named_parameters())
+    scales = rms_of(model, held) if rule.relative else dict.fromkeys(held, 1.0)
+    return flat({name: torch.full_like(p, scales[name]) for name, p in held.items()}).detach()
 
 
 def drawn(model, kind, n, seed=0):
@@ -77,7 +87,8 @@ def test_an_estimate_is_the_slope_along_each_direction_times_it(rule, kind):
     model, x = line(5, 2), inputs(4, 5)
     true, mine = (flat(assign(r, model, x, objective=Height()).grads) for r in (BPTT(), rule(3)))
     z = torch.stack([flat(direction) for direction in drawn(model, kind, 3)])  # [3, d]
-    torch.testing.assert_close(mine, (z @ true) @ z / 3, atol=1e-9, rtol=1e-9)
+    s = scale_of(rule(3), model)
+    torch.testing.assert_close(mine, ((z * s) @ true) @ z / s / 3, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("rule", [SPSA(draws=2), SPSA(draws=2, diff="forward"), EvolutionStrategy(4, shaping="none")])
@@ -89,7 +100,8 @@ def test_where_the_loss_bends_the_bias_is_of_the_order_of_the_step(rule):
     true, mine = (flat(assign(r, model, x).grads) for r in (BPTT(), rule))
     order = sorted(dict(model.named_parameters()))
     z = torch.stack([torch.cat([d[n].flatten() for n in order]) for d in drawn(model, "normal", 2)])
-    torch.testing.assert_close(mine, (z @ true) @ z / 2, atol=1e-4, rtol=1e-4)
+    s = scale_of(rule, model)
+    torch.testing.assert_close(mine, ((z * s) @ true) @ z / s / 2, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from rules.objectives.temporal_contrast import TemporalContrast
 from rules.spikes.bits import StochasticBits
 from rules.spikes.surrogate import Surrogate
 from sandbox import LIF, LeakyIntegrator, build
-from tests.rules.credit.zero_order.nets import QUADRATIC, assign, dice, drawn, flat, inputs, mlp
+from tests.rules.credit.zero_order.nets import QUADRATIC, assign, dice, drawn, flat, inputs, mlp, rms_of
 from tests.rules.credit.zero_order.test_memory import peak
 
 X, Y = toy.batch().x, toy.batch().y
@@ -56,8 +56,9 @@ def slope_along(rule, model, x, objective, y=None, seed=0):
     each = dice(seeds(1, rng)[0])
     true = BPTT().assign(model, objective, views, (), dice(9)).grads
     z = {name: DIRECTIONS[rule.direction](p.detach(), each) for name, p in model.named_parameters()}
-    along = sum((true[name] * z[name]).sum() for name in true)
-    return {name: along * z[name] for name in z}
+    scales = rms_of(model, dict(model.named_parameters())) if rule.relative else dict.fromkeys(z, 1.0)
+    along = sum((true[name] * scales[name] * z[name]).sum() for name in true)
+    return {name: along * z[name] / scales[name] for name in z}
 
 
 @pytest.mark.parametrize(("make", "x"), MODELS.values(), ids=MODELS)
@@ -97,9 +98,10 @@ def test_later_directions_meet_the_products_of_the_first(make, x):
         each = dice(number)
         learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
         z = {name: DIRECTIONS["normal"](p.detach(), each) for name, p in learned.items()}
-        along = sum((true[name] * z[name]).sum() for name in true)
+        scales = rms_of(model, learned)
+        along = sum((true[name] * scales[name] * z[name]).sum() for name in true)
         for name in z:
-            wanted[name] += along * z[name] / 3
+            wanted[name] += along * z[name] / scales[name] / 3
     assert mine.cost.layer_evaluations_done < mine.cost.layer_evaluations or "conv" in str(model).lower()
     torch.testing.assert_close(flat(mine.grads), flat({n: wanted[n] for n in mine.grads}), atol=1e-10, rtol=1e-10)
 
@@ -229,13 +231,29 @@ def test_the_bill(rule, passes):
     assert cost.synaptic_operations == passes * 4 * 6 * (3 * 5 + 5 * 5 + 5 * 2)
 
 
+SCALES = {  # rules, and the squares of weights or signals that their scales take
+    "spsa": (lambda relative: SPSA(step=0.1, relative=relative), "weight_operations", 62),
+    "evolution": (lambda relative: EvolutionStrategy(4, 0.1, relative=relative), "weight_operations", 62),
+    "forward gradient": (lambda relative: ForwardGradient(relative=relative), "weight_operations", 62),
+    "coordinates": (lambda relative: CoordinateWise(0.1, relative=relative), "weight_operations", 62),
+    "nodes": (lambda relative: NodePerturbation(1, 0.1, relative=relative), "error_operations", 4 * 6 * 12),
+}
+
+
+@pytest.mark.parametrize(("make", "kind", "squares"), SCALES.values(), ids=SCALES)
+def test_scales_are_counted(make, kind, squares):
+    one, two = (assign(make(relative), toy.leaky(spiking=False), X).cost for relative in (True, False))
+    assert getattr(one, kind) - getattr(two, kind) == one.multiplications - two.multiplications == squares
+
+
 def test_the_bill_of_forward_gradients():
     """Beside each layer its direction: of its weights, and, behind the first, of its input too."""
     cost = assign(ForwardGradient(draws=2), toy.leaky(spiking=False), X).cost
     assert (cost.forwards, cost.backwards, cost.layer_evaluations) == (2, 0, 2 * (2 + 3 + 3))
     assert cost.layer_evaluations_done == 2 * 8 - 1  # the product of the input, not that of its direction
     assert cost.synaptic_operations == 2 * 4 * 6 * (2 * 3 * 5 + 3 * 5 * 5 + 3 * 5 * 2)
-    assert cost.weight_operations == cost.gaussian_draws == 2 * 62  # each direction of all weights, times its slope
+    assert cost.gaussian_draws == 2 * 62
+    assert cost.weight_operations == 2 * 62 + 62  # each direction of all weights, times its slope, and their scales
     assert cost.multiplications == cost.synaptic_operations + cost.weight_operations
 
 
@@ -301,7 +319,7 @@ def test_what_the_objective_learns_itself_has_credit_too(rule):
 
 def test_slopes_run_along_what_the_objective_learns_too():
     """`<gradient, z> z` through the model's parameters and then the objective's own."""
-    model, rule, goal, rng = mlp([3, 4, 2]), ForwardGradient(), Held(), dice()
+    model, rule, goal, rng = mlp([3, 4, 2]), ForwardGradient(relative=False), Held(), dice()
     true, mine = (assign(r, model, inputs(5, 3), objective=goal).grads for r in (BPTT(), rule))
     seeds(2, rng)
     each = dice(seeds(1, rng)[0])

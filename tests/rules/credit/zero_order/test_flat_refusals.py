@@ -50,6 +50,10 @@ RULES = {rule.__name__: rule for rule in (SPSA, EvolutionStrategy, ForwardGradie
         (EvolutionStrategy, {"population": 1, "antithetic": False}, "population=1: give at least 2"),
         (EvolutionStrategy, {"population": 0}, "population=0: give at least 2"),
         (EvolutionStrategy, {"sigma": 0}, "sigma=0.0: give a number above 0"),
+        (SPSA, {"relative": False}, "relative=False without step: there is no default in absolute units, so give step"),
+        (EvolutionStrategy, {"relative": False}, "relative=False without sigma: there is no default in absolute units"),
+        (NodePerturbation, {"relative": False}, "relative=False without sigma: there is no default in absolute units"),
+        (CoordinateWise, {"relative": False}, "relative=False without step: there is no default in absolute units"),
         (EvolutionStrategy, {"shaping": "ranks"}, "unknown shaping 'ranks'; nearest: 'rank'"),
     ],
 )
@@ -113,8 +117,8 @@ class Moody(nn.Module):
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (SPSA(), "probe 0 of 1 gave a loss of nan; lower step=0.001, the learning rate or the input scale"),
-        (EvolutionStrategy(), "probe 0 of 8 gave a loss of nan; lower sigma=0.02"),
+        (SPSA(), "probe 0 of 1 gave a loss of nan; lower step=0.01, the learning rate or the input scale"),
+        (EvolutionStrategy(), "probe 0 of 8 gave a loss of nan; lower sigma=0.1"),
         (NodePerturbation(), "probe 0 of 8 gave a loss of nan; lower sigma=0.01"),
         (CoordinateWise(), "gave a loss of nan; lower step"),
         (ForwardGradient(draws=2), "probe 1 of 2 gave a loss of nan; lower the weights"),

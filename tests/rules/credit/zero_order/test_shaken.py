@@ -230,22 +230,26 @@ def brute(rule, model, batch, objective, seed=0):
     samples = clean.output.shape[1]
     errors = [torch.zeros_like(z) for _, _, z in calls]
     learns = [any(p.requires_grad for p in module.parameters(recurse=False)) for module, _, _ in calls]
+    sigmas = [rule.sigma] * len(calls)
+    if rule.relative:
+        modules = {id(module): torch.cat([z.flatten() for m, _, z in calls if m is module]) for module, _, _ in calls}
+        sigmas = [rule.sigma * max(rms(z), rms(modules[id(module)])) for module, _, z in calls]
     for number in numbers:
         each = dice(number)
         noise = [
-            rule.sigma * torch.randn(z.shape, generator=each, dtype=z.dtype) if on else 0
-            for (_, _, z), on in zip(calls, learns)
+            s * torch.randn(z.shape, generator=each, dtype=z.dtype) if on else 0
+            for (_, _, z), on, s in zip(calls, learns, sigmas)
         ]
         ends = []
         for sign in (1, -1):
             rest = iter(noise)
             ends.append(passing(lambda module, given, z, rest=rest, sign=sign: z + sign * next(rest)))
         slope = torch.tensor([(alone(ends[0], b) - alone(ends[1], b)) / 2 for b in range(samples)], dtype=torch.float64)
-        for error, xi in zip(errors, noise):
+        for error, xi, s in zip(errors, noise, sigmas):
             if isinstance(xi, torch.Tensor):
                 axis = next(a for a, size in enumerate(error.shape) if size % samples == 0)
                 many = slope.repeat(error.shape[axis] // samples)  # time and batch folded: the batch runs faster
-                error += xi * many.reshape(-1, *[1] * (error.ndim - axis - 1)) / (rule.draws * rule.sigma**2 * samples)
+                error += xi * many.reshape(-1, *[1] * (error.ndim - axis - 1)) / (rule.draws * s**2 * samples)
     grads = {}
     names = {id(p): name for name, p in model.named_parameters()}
     for (module, pre, _), error, on in zip(calls, errors, learns):
@@ -262,6 +266,10 @@ def brute(rule, model, batch, objective, seed=0):
             for p, g in zip(own, found):
                 grads[names[id(p)]] = grads.get(names[id(p)], 0) + g
     return grads
+
+
+def rms(signal):
+    return float(signal.square().mean().sqrt())
 
 
 def compared(make, batch, objective, rule=RULE):
@@ -380,9 +388,17 @@ def test_hooks_that_count_change_nothing():
     assert not unhooked(module)
 
 
+@pytest.mark.parametrize("light", [0, 2**40], ids=["each alone", "stacked"])
+@pytest.mark.parametrize("name", ["loops", "network", "twice"])
+def test_noise_in_units_of_the_signals(name, light, monkeypatch):
+    make, x, _ = MODELS[name]
+    monkeypatch.setattr(shaken, "LIGHT", light)
+    compared(make, Batch(x), QUADRATIC, replace(RULE, relative=False))
+
+
 def test_noise_may_be_drawn_in_single_precision():
     model, x = drawn(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))), inputs(6, 3)
-    single = NodePerturbation(draws=2, sigma=0.1, noise="float32")
+    single = NodePerturbation(draws=2, sigma=0.1, noise="float32", relative=False)
     found = [assign(rule, model, x).grads for rule in (single, single, replace(single, noise="float64"))]
     for name, g in found[0].items():
         assert torch.equal(g, found[1][name])

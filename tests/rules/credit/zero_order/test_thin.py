@@ -15,7 +15,7 @@ from rules.credit.zero_order.flat.thin import thin_layers
 from rules.credit.zero_order.sharing import seeds
 from rules.models.admission import UnfitModel
 from sandbox import LIF, LeakyIntegrator, build
-from tests.rules.credit.zero_order.nets import QUADRATIC, assign, dice, drawn, flat, inputs, mlp
+from tests.rules.credit.zero_order.nets import QUADRATIC, assign, dice, drawn, flat, inputs, mlp, rms_of
 
 T, B = 4, 6
 SEEN = inputs(T, B, 5).abs()
@@ -79,6 +79,7 @@ def brute(rule, make, x, seed=0):
     seeds(2, rng)
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
     thin = {id(layer.weight) for layer in thin_layers(model, rule.rank)}
+    scales = rms_of(model, learned) if rule.relative else dict.fromkeys(learned, 1.0)
     found = {name: torch.zeros_like(p) for name, p in learned.items()}
     for number in seeds(rule.draws, rng):
         each, z = dice(number), {}
@@ -94,18 +95,18 @@ def brute(rule, make, x, seed=0):
             with torch.no_grad():
                 for name, p in moved.named_parameters():
                     if name in z:
-                        p.add_(sign * rule.step * z[name])
+                        p.add_(sign * rule.step * scales[name] * z[name])
             ends.append(float(BPTT().assign(moved, QUADRATIC, Batch(x), (), dice()).loss))
         for name in found:
-            found[name] += (ends[0] - ends[1]) / (2 * rule.step * rule.draws) * z[name]
+            found[name] += (ends[0] - ends[1]) / (2 * rule.step * rule.draws * scales[name]) * z[name]
     return found
 
 
 @pytest.mark.parametrize(("make", "x"), MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("rank", [1, 2])
-def test_the_weights_that_move_are_those_of_whole_matrices(make, x, rank):
+@pytest.mark.parametrize(("rank", "relative"), [(1, True), (2, True), (1, False)])
+def test_the_weights_that_move_are_those_of_whole_matrices(make, x, rank, relative):
     """1e-10: losses of order 1 are rounded to 1e-16, over a step of 1e-2 and times directions up to 10."""
-    rule = SPSA(draws=3, step=1e-2, rank=rank)
+    rule = SPSA(draws=3, step=1e-2, rank=rank, relative=relative)
     model = make()
     before = [p.detach().clone() for p in model.parameters()]
     mine, wanted = assign(rule, model, x).grads, brute(rule, make, x)
@@ -138,7 +139,7 @@ def test_mean_and_scale(rule):
 def test_the_strategy_takes_a_rank_too():
     model, x = mlp([3, 4, 3]), inputs(5, 3)
     true = flat(assign(BPTT(), model, x).grads)
-    mine = flat(assign(EvolutionStrategy(2000, 1e-3, shaping="none", rank=1), model, x).grads)
+    mine = flat(assign(EvolutionStrategy(2000, 1e-3, shaping="none", rank=1, relative=False), model, x).grads)
     assert float(torch.cosine_similarity(mine, true, 0)) > 0.96  # of 31 weights and 1,000 directions
     assert float(mine.norm() / true.norm()) == pytest.approx(1, abs=0.1)
     assert assign(EvolutionStrategy(8, rank=1), model, x).grads["0.weight"].any()
@@ -150,7 +151,8 @@ def test_the_cost():
     cost = assign(SPSA(draws=3, rank=2), model, x).cost
     assert (cost.forwards, cost.layer_evaluations, cost.layer_evaluations_done) == (6, 12, 7)
     assert cost.gaussian_draws == 3 * (2 * (5 + 8 + 8 + 7) + 8 + 7)
-    assert cost.weight_operations == 3 * (2 * (5 * 8 + 8 * 7) + 8 + 7)
+    scales = 5 * 8 + 8 + 8 * 7 + 7  # the square of each weight
+    assert cost.weight_operations == 3 * (2 * (5 * 8 + 8 * 7) + 8 + 7) + scales
     assert cost.synaptic_operations == 6 * B * (5 * 8 + 8 * 7 + 2 * (5 + 8 + 8 + 7))
 
 

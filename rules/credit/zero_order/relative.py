@@ -1,0 +1,82 @@
+"""The size of perturbations, in units of the root mean square (rms) of what is perturbed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+ACROSS_SPIKES = 0.3  # of the rms: a step large enough to change some spikes
+SMOOTH = 1e-2  # of the rms: a difference has a bias of its square, far below the error of any number of draws
+LEAST = 1e-3  # of the rms of all parameters, for those that have no size of their own yet
+
+
+def random_step(spikes: bool, smooth: float = SMOOTH) -> float:
+    """Return the default step along random directions, in a model with spikes or, `smooth`, without."""
+    return ACROSS_SPIKES if spikes else smooth
+
+
+def exact_step(dtype: torch.dtype, diff: Literal["central", "forward"], spikes: bool) -> float:
+    """Return the default step along one coordinate; without spikes that of the least error in this precision.
+
+    >>> exact_step(torch.float64, "forward", spikes=False) == torch.finfo(torch.float64).eps ** 0.5
+    True
+    """
+    order = 1 / 3 if diff == "central" else 1 / 2
+    return ACROSS_SPIKES if spikes else float(torch.finfo(dtype).eps ** order)
+
+
+def scales_of(parameters: Mapping[str, Tensor], modules: Iterable[nn.Module]) -> dict[str, float]:
+    """Return the scale of each parameter's perturbations, the rms of its entries.
+
+    A bias has the scale of the weights of its module: both are added to the same sums, and many biases begin at zero.
+    No scale is below `LEAST` times the rms of all parameters together, and all are 1 where every parameter is zero.
+
+    Args:
+        parameters: those that are perturbed, by name.
+        modules: all modules that hold them.
+
+    >>> layer = nn.Linear(2, 2)
+    >>> with torch.no_grad():
+    ...     _ = layer.weight.fill_(3.0), layer.bias.zero_()
+    >>> scales_of(dict(layer.named_parameters()), [layer])
+    {'weight': 3.0, 'bias': 3.0}
+    """
+    weights = weights_of_biases(modules)
+    measured: dict[str, Sequence[Tensor]] = {name: weights.get(id(p), [p]) for name, p in parameters.items()}
+    distinct = {id(p): p for tensors in (*measured.values(), parameters.values()) for p in tensors}
+    squares = dict(zip(distinct, squared([norm(p) for p in distinct.values()]), strict=True))
+
+    def rms(tensors: Iterable[Tensor]) -> float:
+        held = list(tensors)
+        return math.sqrt(sum(squares[id(p)] for p in held) / max(1, sum(p.numel() for p in held)))
+
+    every = rms(parameters.values())
+    found = {name: max(rms(tensors), LEAST * every) for name, tensors in measured.items()}
+    return {name: scale or 1.0 for name, scale in found.items()}
+
+
+def weights_of_biases(modules: Iterable[nn.Module]) -> dict[int, list[Tensor]]:
+    """Return, by the id of each bias, the weights of its module: parameters are told apart by how their names begin."""
+    found: dict[int, list[Tensor]] = {}
+    for module in modules:
+        own = dict(module.named_parameters(recurse=False))
+        weights: list[Tensor] = [p for name, p in own.items() if name.startswith("weight")]
+        if weights:
+            found |= {id(p): weights for name, p in own.items() if name.startswith("bias")}
+    return found
+
+
+def norm(signal: Tensor) -> Tensor:
+    """Return the Euclidean norm of a tensor, in its own precision or the single one, whichever is higher."""
+    kind = torch.promote_types(signal.dtype, torch.float32)
+    found: Tensor = torch.linalg.vector_norm(signal.detach(), dtype=kind)
+    return found
+
+
+def squared(norms: Sequence[Tensor]) -> list[float]:
+    """Return the squares of norms as numbers, with one wait for the device."""
+    return [value**2 for value in torch.stack([each.to(norms[0]) for each in norms]).tolist()] if norms else []

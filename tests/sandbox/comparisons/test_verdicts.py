@@ -1,0 +1,100 @@
+"""Verdicts in sentences, and the resolution that they are held against."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sandbox.comparisons.chance import above_chance
+from sandbox.comparisons.resolution import SMALL, resolution
+from sandbox.comparisons.verdicts import sentences, standing, verdicts_of
+from sandbox.machine.files import read_json
+from sandbox.statistics import interval
+from tests.conftest import ROOT
+
+
+def table(verdicts):
+    rows = [{"rule": rule, "verdict": words} for rule, words in verdicts.items()]
+    return {"task": "digits", "baseline": "base", "rows": [*rows, {"rule": "base", "verdict": None}]}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "sentence"),
+    [
+        ({}, "on digits: base alone"),
+        ({"a": "too few searches: with 3 no difference"}, "on digits: too few seeds for verdicts against base"),
+        ({"a": "above base"}, "on digits: a is above base"),
+        ({"a": f"above base{SMALL}"}, "on digits: a is above base, by less than the table's resolution"),
+        (
+            {"a": "above base", "b": f"above base{SMALL}", "c": "below base"},
+            "on digits: 2 of 3 rules are above base (1 by less than the table's resolution): a, b; below it: c",
+        ),
+        (
+            {"a": "not distinguishable from base", "b": "no direction against base: the ranks say above"},
+            "on digits: no rule is above base; not distinguishable from it: a; no verdict on b",
+        ),
+    ],
+)
+def test_a_sentence_names_the_rules_on_each_side(verdicts, sentence):
+    assert sentences(table(verdicts)) == [sentence]
+    assert sentence.startswith(f"on digits: {standing(verdicts_of(table(verdicts)), 'base')}")
+
+
+def test_the_committed_ranking_is_told_task_by_task():
+    """The verdicts that a reviewer counted by hand: four of the eight rules above the baseline are not on Yin-Yang."""
+    said = sentences(read_json(ROOT / "experiments" / "results" / "paper" / "overall.json"))
+    assert [line.partition(":")[0] for line in said] == [
+        "on digits",
+        "on mnist",
+        "on mnist1d",
+        "on yinyang",
+        "on these 4 tasks together",
+    ]
+    assert said[3].startswith("on yinyang: 4 of 16 rules are above readout_only")
+    assert said[4].startswith("on these 4 tasks together: 8 of 16 rules are above readout_only: tet, bptt,")
+    assert said[4].endswith("not above it on yinyang: stcl, layerwise_zo, sequential_local, hzo")
+
+
+def test_the_resolution_is_the_largest_of_all_pairs():
+    values = {
+        "a": [80.0, 81.0, 82.0, 83.0],
+        "a again": [81.0, 80.0, 83.0, 82.0],
+        "b": [70.0] * 4,
+        "b again": [73.0, 68.0, 71.0, 74.0],
+    }
+    found = resolution(values, {"a again": "a", "b again": "b"})
+    wanted = interval([3.0, 2.0, 1.0, 4.0])
+    assert (found.rule, found.again) == ("b", "b again")
+    assert found.apart == pytest.approx(wanted)
+    assert found.points == wanted.high
+    assert resolution(values, {}) is None
+
+
+def test_two_replicates_have_the_mean_as_their_resolution():
+    found = resolution({"a": [80.0, 81.0], "a again": [82.0, 80.0]}, {"a again": "a"})
+    assert math.isnan(found.apart.high)
+    assert found.points == 1.5
+
+
+def test_a_distance_is_not_below_zero():
+    found = resolution({"a": [0.0, 0.0, 0.0], "a again": [0.0, 0.0, 9.0]}, {"a again": "a"})
+    assert found.apart.low == 0.0
+
+
+def scored(accuracies, chance=10.0):
+    rows = [
+        {"rule": rule, "seeds": len(found), "accuracies": found, "accuracy": [sum(found) / len(found), None, None]}
+        for rule, found in accuracies.items()
+    ]
+    return {"chance": chance, "rows": rows}
+
+
+def test_chance_is_tested_one_sided_with_holm():
+    """Eight unanimous seeds have p = 1/256: enough for two rules, and for one of which a seed is not there."""
+    up, down = [11.0 + n for n in range(8)], [9.0 - n / 10 for n in range(8)]
+    assert above_chance(scored({"up": up, "down": down}))[0] == ["up"]
+    few, how = above_chance(scored({"up": up[:3], "down": down[:3]}))
+    assert (few, how) == (["up"], "by means, since there are too few seeds for a test")
+    broken = [*up[:7], math.nan]
+    assert above_chance(scored({"up": up, "broken": broken}))[0] == ["up"]
