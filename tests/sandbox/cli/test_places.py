@@ -139,7 +139,7 @@ def test_a_tuning_below_any_out(tmp_path, monkeypatch, capsys):
     label = {"name": "bptt", "label": ".."}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({**SMALL, "rules": [label]}))
     for out in ("q?x=1", "p%41", "a#b"):
-        words = ["tune", "c.yaml", "--trials", "1", "--jobs", "1", "--out", out]
+        words = ["tune", "c.yaml", "--trials", "1", "--searches", "1", "--jobs", "1", "--out", out]
         assert main(words) == OK
         (folder,) = Path(out).iterdir()
         assert (folder / "tuning.sqlite").exists()

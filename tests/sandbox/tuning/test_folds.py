@@ -12,7 +12,7 @@ from rules.seeds import seeded
 from sandbox.tasks import FSDD, Digits, StoreRecall
 from sandbox.tasks.dataset import Dataset
 from sandbox.tasks.splits import LazySplit, Split
-from sandbox.tuning.folds import foldable, folded
+from sandbox.tuning.folds import Dealt, foldable, folded
 
 
 def numbered(train, validation, classes=2, **more):
@@ -32,7 +32,7 @@ sizes = st.tuples(st.integers(1, 60), st.integers(1, 20))
 
 
 @given(sizes, st.integers(0, 200))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_samples_are_kept_and_sets_keep_their_sizes(size, search):
     data = numbered(*size)
     found = folded(data, search)
@@ -46,7 +46,7 @@ def test_samples_are_kept_and_sets_keep_their_sizes(size, search):
 
 
 @given(sizes, st.integers(0, 2))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_validation_sets_are_disjoint_until_all_samples_were_in_one(size, deal):
     data, many = numbered(*size), sum(size) // size[1]
     seen = [number for k in range(many) for number in numbers(folded(data, deal * many + k).validation)]
@@ -54,7 +54,7 @@ def test_validation_sets_are_disjoint_until_all_samples_were_in_one(size, deal):
 
 
 @given(sizes, st.integers(2, 4), st.integers(1, 50))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_validation_sets_have_the_proportions_of_the_classes(size, classes, search):
     """A stretch holds the share of each class to within one; that of its own length adds as much of the class."""
     data = numbered(*size, classes)
@@ -103,6 +103,14 @@ def test_sets_that_are_read_when_needed_are_dealt_by_numbers():
     rows = torch.tensor([5, 0, 7])
     x, y = found.train.take(rows, torch.Generator())
     assert y.tolist() == [int(torch.cat([data.train.y, data.validation.y])[int(at)]) for at in x.flatten()]
+
+
+def test_samples_come_in_the_order_that_is_asked_for():
+    """Also from both sets at once, as after the disjoint validation sets are used up."""
+    mixed = Dealt(folded(numbered(30, 10), 0)[:2], torch.tensor([35, 2, 30, 17, 39, 0]))
+    rows = torch.tensor([4, 0, 5, 2, 1, 3])
+    x, _ = mixed.take(rows, torch.Generator())
+    assert x.flatten().tolist() == [39.0, 35.0, 0.0, 30.0, 2.0, 17.0]
 
 
 def sequences(count, steps, lengths=None, labels=None):

@@ -99,6 +99,18 @@ def edges(first, grown):
     return list(zip(highs, highs[1:], strict=False))
 
 
+@pytest.mark.parametrize(("sampler", "same"), [("random", True), ("tpe", False)])
+def test_only_tpe_goes_by_what_earlier_trials_came_to(tmp_path, monkeypatch, sampler, same):
+    monkeypatch.setattr(ranges, "looks", lambda trials: set())  # the trial after a growth is a random one
+    found = []
+    for place, best in (("a", 0.01), ("b", 0.05)):
+        (tmp_path / place).mkdir()
+        one = search(tmp_path / place, monkeypatch, nearness(best), sampler=sampler, trials=7)
+        found.append([trial["options"] for trial in one["trials"]])
+    assert found[0][:4] == found[1][:4]
+    assert (found[0] == found[1]) == same
+
+
 def test_a_best_value_that_runs_away_is_said_to_lie_at_an_end(tmp_path, monkeypatch):
     """All trials after a growth are random ones in what it added, if the look after them makes it grow again."""
     found = search(tmp_path, monkeypatch, lambda options: options["lr"], trials=4)
