@@ -30,7 +30,11 @@ from sandbox.tuning.tuning import Tuning, tune
 KEPT = HERE / "results" / "paper"
 SEEDS = 13  # of a rule; as many searches
 TRIALS = 4  # of a search
-OPTIMIZERS = ("adam", "sgd")
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": "adam"},
+    "sgd": {"optimizer": "sgd", "momentum": 0.9},
+}
+PLAIN = {"optimizer": "sgd", "momentum": 0.0}  # for feedback that follows the weights
 GRID = HERE / "grid"
 TASKS = ("yinyang", "mnist1d", "randman", "store_recall", "sequential_mnist", "nmnist_small")  # files in GRID
 
@@ -73,8 +77,9 @@ def rules() -> Iterable[RuleConfig]:
             bits = Choice("stochastic_binary") if name.startswith("binary") else None
             yield RuleConfig(name, dict(options), readout=bits, label=called)
         else:
-            for each in OPTIMIZERS:
-                yield RuleConfig(name, {**options, "optimizer": each}, variant=each, label=called)
+            for variant, optimizer in OPTIMIZERS.items():
+                given = PLAIN if (name, variant) == ("kolen_pollack", "sgd") else optimizer
+                yield RuleConfig(name, {**options, **given}, variant=variant, label=called)
 
 
 def tuned(task: str, jobs: int) -> None:
