@@ -26,8 +26,8 @@ CONFIGS = HERE / "anchors"
 KEPT = HERE / "results" / "anchors" / "anchors.json"
 LINEAR = "linear classifier"
 HEAD = """\
-| claim | row | test % | seeds | published % | gap | known |
-| --- | --- | --- | --- | --- | --- | --- |
+| configuration | row | test % | seeds | published | % | gap | known |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -49,11 +49,11 @@ def measured(config: Path) -> dict[str, Any]:
     made = compare(plan, folder, jobs=1)
     task = plan.experiment.task
     published = {each.what: each for each in references(task.name, task.options)}
-    accuracies = {row["rule"]: row["accuracies"] for row in made["rows"]} | {LINEAR: [made["linear"]]}
+    found = {row["rule"]: row["accuracies"] for row in made["rows"]} | {LINEAR: [made["linear"]]}
     return {
         "about": config.read_text().splitlines()[0][2:],
         "command": f"python experiments/reference_points.py {config.stem}",
-        "rows": [row(rule, found, published.get(beside.get(rule, ""))) for rule, found in accuracies.items()],
+        "rows": [row(rule, found[rule], published[what]) for rule, what in beside.items()],
         "provenance": read_json(folder / "provenance.json"),
     }
 
@@ -74,12 +74,11 @@ def read(config: Path) -> tuple[Comparison, dict[str, str]]:
     return plan, beside
 
 
-def row(rule: str, accuracies: list[float], published: Reference | None) -> dict[str, Any]:
-    """Return the accuracies of a rule [%], and the gap of their mean to a published one [points]."""
+def row(rule: str, accuracies: list[float], published: Reference) -> dict[str, Any]:
+    """Return the accuracies of a rule [%], and the gap of their mean to the published one [points]."""
     mean = statistics.fmean(accuracies)
-    beside = None if published is None else {**published._asdict(), "options": dict(published.options)}
-    gap = None if published is None else mean - published.value
-    return {"rule": rule, "accuracies": accuracies, "mean": mean, "published": beside, "gap": gap}
+    beside = {**published._asdict(), "options": dict(published.options)}
+    return {"rule": rule, "accuracies": accuracies, "mean": mean, "published": beside, "gap": mean - published.value}
 
 
 def table(known: Mapping[str, Any]) -> str:
@@ -88,15 +87,20 @@ def table(known: Mapping[str, Any]) -> str:
 
 
 def line(name: str, found: Mapping[str, Any]) -> str:
-    accuracies, beside = found["accuracies"], found["published"]
+    """Return a row of the table; a linear classifier has no seed."""
+    accuracies, beside = found["accuracies"], Reference(**found["published"])
     spread = f" ± {statistics.stdev(accuracies):.2f}" if len(accuracies) > 1 else ""
-    count = "-" if found["rule"] == LINEAR else len(accuracies)
-    cells = [name, f"`{found['rule']}`" if count != "-" else LINEAR, f"{found['mean']:.2f}{spread}", count]
-    if beside is None:
-        cells += ["-", "-", "-"]
-    else:
-        figure = shown(Reference(**beside)).removesuffix(" %").replace("+-", "±")
-        cells += [f"{figure}, {beside['what']}", f"{found['gap']:+.2f}", beside["mark"]]
+    linear = found["rule"] == LINEAR
+    cells = (
+        f"`{name}`",
+        LINEAR if linear else f"`{found['rule']}`",
+        f"{found['mean']:.2f}{spread}",
+        "-" if linear else len(accuracies),
+        beside.what,
+        shown(beside).removesuffix(" %").replace("+-", "±"),
+        f"{found['gap']:+.2f}",
+        beside.mark,
+    )
     return f"| {' | '.join(map(str, cells))} |\n"
 
 
