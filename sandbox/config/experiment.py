@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +24,7 @@ from sandbox.config.given import CHECKSUM, Given, choice_of
 from sandbox.config.identity import changed, digest, folder_name
 from sandbox.config.losses import BY_STEP, OPTIONS, Answers, answers_of, completed, require_rewards
 from sandbox.config.microscope import MicroscopeConfig
+from sandbox.config.names import require_label
 from sandbox.config.registry import Choice, find
 from sandbox.kernels.choice import MODES as KERNELS
 from sandbox.machine import devices
@@ -37,7 +37,6 @@ from sandbox.tasks.checked import checked
 MOST_UNITS = 10_000_000  # of a layer, and samples of a batch
 GIVEN = ("shape", "classes", "seed")  # what every model is made from
 MOST_THREADS = 1024  # a number that every system can start; runs go from machine to machine with it
-LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,8 @@ class RuleConfig:
         check_fields(self)
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"epochs={self.epochs}: give a whole number, at least 1, or leave it out")
-        if self.label is not None and not LABEL.fullmatch(self.label):
-            raise ValueError(
-                f"label={self.label!r} is part of the name of a folder: give up to 60 letters, digits, spaces and any "
-                "of . = + , ( ) # - _"
-            )
+        if self.label is not None:
+            require_label("label", self.label)
 
     @property
     def title(self) -> str:

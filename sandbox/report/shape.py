@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sandbox.config.names import study_parts
 from sandbox.measures import NAMES
 
 Shape = Callable[[Any, str], None]
@@ -248,7 +249,7 @@ def tuning(found: Any, place: str) -> None:
     TUNING(found, place)
     lengths: dict[str, set[int]] = {}
     for name, study in found["studies"].items():
-        lengths.setdefault(name.rpartition("/")[2], set()).update((len(study["trials"]), len(study["best_so_far"])))
+        lengths.setdefault(study_parts(name)[1], set()).update((len(study["trials"]), len(study["best_so_far"])))
     if any(len(found) > 1 for found in lengths.values()):
         raise ValueError(f"{place}.studies of a rule have different numbers of trials")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from sandbox.config.names import study_parts
 from sandbox.measures import NAMES
 from sandbox.report.figures import Curve, Curves, Figure
 
@@ -20,13 +21,13 @@ class Place(NamedTuple):
 
 def place(found: dict[str, Any], study: str) -> Place:
     """Split the name of a study into its parts."""
-    comparison, _, rule = study.rpartition("/")
+    comparison, rule = study_parts(study)
     return Place(comparison, found.get("tasks", {}).get(comparison, comparison), rule)
 
 
 def comparisons(found: dict[str, Any]) -> list[str]:
     """List the comparisons of a grid in the order of the studies."""
-    return list(dict.fromkeys(name.rpartition("/")[0] for name in found["studies"]))
+    return list(dict.fromkeys(study_parts(name)[0] for name in found["studies"]))
 
 
 def title(found: dict[str, Any]) -> str:
@@ -66,7 +67,7 @@ def noun(found: dict[str, Any]) -> str:
 
 
 def _of(found: dict[str, Any], comparison: str) -> dict[str, Any]:
-    studies = {name: study for name, study in found["studies"].items() if name.rpartition("/")[0] == comparison}
+    studies = {name: study for name, study in found["studies"].items() if study_parts(name)[0] == comparison}
     return {**found, "studies": studies}
 
 
@@ -94,7 +95,7 @@ def curves_by_rule(found: dict[str, Any]) -> dict[str, list[list[float]]]:
     """Collect the curves of each rule, task by task."""
     curves: dict[str, list[list[float]]] = {}
     for name, study in found["studies"].items():
-        curves.setdefault(name.rpartition("/")[2], []).append(study["best_so_far"])
+        curves.setdefault(study_parts(name)[1], []).append(study["best_so_far"])
     return curves
 
 
@@ -102,8 +103,8 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one CSV row for each trial: its options, its validation measure and the best so far."""
     return [
         {
-            "comparison": name.rpartition("/")[0],
-            "rule": name.rpartition("/")[2],
+            "comparison": study_parts(name)[0],
+            "rule": study_parts(name)[1],
             "trial": number,
             "options": trial["options"],
             "validation_percent": trial["validation"],

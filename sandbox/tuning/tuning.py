@@ -20,6 +20,7 @@ from sandbox.comparisons.comparison import BASELINE, Comparison, Progress, check
 from sandbox.comparisons.grid import Grid
 from sandbox.config.experiment import RuleConfig
 from sandbox.config.identity import changed, fingerprint, folder_name
+from sandbox.config.names import study_name
 from sandbox.config.registry import sources
 from sandbox.executors.base import Executor, run_all
 from sandbox.machine import files
@@ -67,7 +68,7 @@ class Tuning:
     def studies(self, folder: Path, data_dir: str | None = None, storage: str = storages.SQLITE) -> list[Study]:
         """Return a study for each rule of each comparison; raise ValueError for a rule without a search space."""
         return [
-            Study(f"{comparison.identity}/{label}", first, self.trials, self.seeds, folder, data_dir, storage)
+            Study(study_name(comparison.identity, label), first, self.trials, self.seeds, folder, data_dir, storage)
             for comparison in self.grid.comparisons
             for label, (first, *_) in comparison.experiments().items()
         ]
@@ -166,7 +167,7 @@ def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[st
         if reasons and (not skip or BASELINE in reasons):
             others = [label for label in plans if label not in reasons]
             refused.append(str(Unfit(comparison.experiment.task.name, reasons, others)))
-        found.update({f"{comparison.identity}/{label}": why for label, why in reasons.items()})
+        found.update({study_name(comparison.identity, label): why for label, why in reasons.items()})
     if refused:
         raise ValueError("\n".join(refused))
     return found, measures
@@ -187,9 +188,9 @@ def tuned(grid: Grid, found: Mapping[str, dict[str, Any]]) -> Grid:
         given = [RuleConfig(rule) if isinstance(rule, str) else rule for rule in comparison.rules]
         given += [RuleConfig(labels[-1])] * (len(labels) - len(given))  # the baseline that is always there
         best = [
-            having(rule, found[f"{comparison.identity}/{label}"]["best"]["options"])
+            having(rule, found[study_name(comparison.identity, label)]["best"]["options"])
             for rule, label in zip(given, labels, strict=True)
-            if f"{comparison.identity}/{label}" in found
+            if study_name(comparison.identity, label) in found
         ]
         comparisons.append(replace(comparison, rules=list(best)))
     return replace(grid, comparisons=comparisons)
