@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import sympy.tensor.tensor  # noqa: F401  # with what sympy imports when it simplifies
 from numba import njit
 
 from sandbox.kernels import linear as linear
