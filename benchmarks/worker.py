@@ -26,17 +26,16 @@ if TYPE_CHECKING:
     from sandbox.runs.job import Job
 
 HERE = Path(__file__).parent
-ROUNDS = 5
+ROUNDS = 3
 ROWS = {
     "first run of a worker, `bptt` on Yin-Yang": ("yinyang", "bptt", "1"),
     "its second run, with another seed": ("yinyang", "bptt", "2"),
-    "first run of a worker, `hzo` on digits": ("digits", "hzo", "1"),
 }
 TARGET = "<= 0.30 s"
 WORDS = """\
 From the start of a job to its first training step: the folder, data, network, calibration, kernels from the disk, and
 the first evaluation on validation samples. The worker is forked from a process that has imported what a comparison
-preloads; kernels were compiled before. CPU times, medians of five processes.
+preloads; kernels were compiled before. CPU times, medians of three processes.
 {beside}"""
 
 

@@ -15,6 +15,7 @@ from sandbox.comparisons.linear import import_linear, linear_baseline, made_of, 
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.config.experiment import Experiment, RuleConfig
 from sandbox.config.identity import fingerprint, folder_name
+from sandbox.config.names import numbered
 from sandbox.config.registry import made, sources
 from sandbox.executors.base import Executor, run_all
 from sandbox.executors.pool import begin_imports
@@ -88,8 +89,7 @@ class Comparison:
             if rule in labels.values():
                 raise ValueError(f"rule {rule.name!r} is listed twice with the same options; give each once")
             name = rule.label if rule.label and rule.name != BASELINE else rule.name
-            count = sum(label == name or label.startswith(f"{name}#") for label in labels)
-            labels[name if count == 0 else f"{name}#{count + 1}"] = rule
+            labels[numbered(name, labels)] = rule
         first = self.experiment.seed
         found = {
             label: [

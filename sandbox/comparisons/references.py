@@ -35,6 +35,9 @@ YIN_YANG = (
     "Kriener, Goeltz & Petrovici 2022, doi 10.1145/3517343.3517380; README of lkriener/yin_yang_data_set at d59c1da"
 )
 MNIST1D = "Greydanus & Kobak 2024, arXiv 2011.14439; README of greydanus/mnist1d at 011d9be"
+NOTEBOOK = (
+    "Greydanus & Kobak 2024, arXiv 2011.14439; notebooks/mnist1d-classification.ipynb of greydanus/mnist1d at d53784"
+)
 REFERENCES: dict[str, tuple[Reference, ...]] = {
     "yinyang": (
         Reference("ANN 4-30-3, 300 epochs, 20 runs", 97.6, 1.5, YIN_YANG, "read"),
@@ -64,6 +67,8 @@ REFERENCES: dict[str, tuple[Reference, ...]] = {
         Reference("CNN", 94.0, None, MNIST1D, "read"),
         Reference("GRU", 91.0, None, MNIST1D, "read"),
         Reference("human expert", 96.0, None, MNIST1D, "read"),
+        Reference("MLP 40-100-100-10, 6000 steps, one run", 65.1, None, NOTEBOOK, "read"),
+        Reference("CNN of 25 channels, 6000 steps, one run", 92.3, None, NOTEBOOK, "read"),
     ),
     "randman": (
         Reference(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
+from itertools import count
 
 LONGEST = 60  # characters of a label
 UNFIT = re.compile(r"[^\w.=+,()# -]")
@@ -35,6 +37,18 @@ def fitting(text: str) -> str:
     '_folder_mine.py_sign lr=0.1'
     """
     return UNFIT.sub("_", text).lstrip(". ")[:LONGEST].rstrip() or "_"
+
+
+def numbered(name: str, taken: Container[str]) -> str:
+    """Return a name, or a label like it with the first number from 2 on that is free.
+
+    >>> numbered("bptt", []), numbered("bptt", ["bptt"]), numbered("own/mine.py:sign", ["own/mine.py:sign"])
+    ('bptt', 'bptt#2', 'own_mine.py_sign#2')
+    """
+    if name not in taken:
+        return name
+    short = fitting(name)[: LONGEST - 6]
+    return next(label for number in count(2) if (label := f"{short}#{number}") not in taken)
 
 
 def require_member(kind: str, name: str) -> None:

@@ -129,3 +129,13 @@ def test_paths_of_users_stay_allowed(path):
 def test_a_study_has_its_comparison_and_its_rule_back(task, rule):
     comparison = Comparison(Experiment(task=Choice(task))).identity
     assert study_parts(study_name(comparison, rule)) == (comparison, rule)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["own/mine.py:sign", "x" * 60, "x" * 58 + "yy", "bptt", "..:é"]), max_size=12))
+def test_rules_of_one_name_get_labels_of_their_own(names):
+    rules = [RuleConfig(name, {"lr": 1.0 + number}) for number, name in enumerate(names)]
+    found = Comparison(rules=rules).experiments()
+    made = [runs[0].rule for label, runs in found.items() if label != "readout_only"]
+    assert [(rule.name, rule.options) for rule in made] == [(rule.name, rule.options) for rule in rules]
+    assert len({runs[0].identity for runs in found.values()}) == len(found)
