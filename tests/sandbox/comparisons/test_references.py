@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import get_args
 
 import pytest
@@ -10,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.comparisons.references import REFERENCES, Mark, Reference, reference_lines, references, shown
+from sandbox.machine.files import read_json
 from sandbox.tasks import TASKS
 from tests.conftest import ROOT
 
+sys.path.insert(0, str(ROOT / "experiments"))
+import reference_points
+
+KEPT = read_json(reference_points.KEPT)
+ROWS = [(name, row) for name, found in KEPT.items() for row in found["rows"]]
 ALL = [(task, each) for task, found in REFERENCES.items() for each in found]
 
 
@@ -70,3 +77,26 @@ def test_what_was_not_read_says_so(monkeypatch):
 def test_the_readme_quotes_no_figure_that_was_not_read():
     text = (ROOT / "README.md").read_text()
     assert not [each for _, each in ALL if each.mark != "read" and f"{each.value:g}" in text]
+
+
+def test_every_anchor_was_run():
+    assert set(KEPT) == {path.stem for path in reference_points.CONFIGS.glob("*.yaml")}
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=[f"{name}, {row['rule']}" for name, row in ROWS])
+def test_a_kept_gap_is_that_of_its_accuracies_and_todays_reference(name, row):
+    plan, beside = reference_points.read(reference_points.CONFIGS / f"{name}.yaml")
+    known = {each.what: each for each in references(plan.experiment.task.name, plan.experiment.task.options)}
+    assert reference_points.row(row["rule"], row["accuracies"], known[beside[row["rule"]]]) == row
+    assert len(row["accuracies"]) == (1 if row["rule"] == reference_points.LINEAR else plan.seeds)
+
+
+def test_the_kept_table_is_that_of_the_kept_numbers():
+    assert reference_points.KEPT.with_suffix(".md").read_text() == reference_points.table(KEPT)
+
+
+def test_a_figure_that_nobody_published_is_refused(tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text("beside: {bptt: a dream}\nexperiment: {task: {name: randman}}\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: no published figure 'a dream' for this task; there are \[\]"):
+        reference_points.read(config)
