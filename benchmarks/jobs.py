@@ -60,7 +60,7 @@ def main() -> None:
         f"{60 * runs / one:.1f}",
         f"{60 * runs / two:.1f}",
         f"{ratio:.2f}",
-        ">= 1.70",
+        ">= 1.80",
     )
     rows = table(("what", "`--jobs 1`", "`--jobs 2`", "ratio", "target"), [row])
     put("A comparison on two processes", f"{WORDS}\n{rows}\n\n{machine('torch', 'learning-rule-sandbox')}")

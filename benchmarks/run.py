@@ -22,6 +22,7 @@ PLAN = {  # scripts, with what they are given: the seconds on two quiet cores; w
     "network": 75,
     "zero_order steps": 55,
     "start": 180,
+    "worker": 30,
     "plain_torch": 50,
     "synapses": 30,
     "threads": 15,

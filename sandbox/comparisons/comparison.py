@@ -17,6 +17,7 @@ from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_
 from sandbox.comparisons.variants import row_of
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.identity import fingerprint, folder_name
+from sandbox.config.names import numbered
 from sandbox.config.registry import made, sources
 from sandbox.config.rule import RuleConfig
 from sandbox.executors.base import Executor, run_all
@@ -110,8 +111,7 @@ class Comparison:
                 raise ValueError(f"rule {rule.name!r} is listed twice with the same options; give each once")
             name = rule.label if rule.label and rule.name != BASELINE else rule.name
             name = name if rule.variant is None else f"{name} {rule.variant}"
-            count = sum(label == name or label.startswith(f"{name}#") for label in labels)
-            labels[name if count == 0 else f"{name}#{count + 1}"] = rule
+            labels[numbered(name, labels)] = rule
         first = self.experiment.seed
         found = {
             label: [

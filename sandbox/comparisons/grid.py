@@ -23,6 +23,7 @@ from sandbox.comparisons.comparison import (
 )
 from sandbox.comparisons.ranking import make_overall
 from sandbox.config.identity import fingerprint, folder_name
+from sandbox.config.names import fitting, require_label
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import made, sources
 from sandbox.executors.base import Executor, run_all
@@ -44,7 +45,7 @@ class Grid:
         name: first part of the folder's name, "grid" by default.
 
     Raises:
-        ValueError: for no comparison, or for the same one twice.
+        ValueError: for no comparison, for the same one twice, or for a name that cannot be part of a file name.
     """
 
     comparisons: list[Comparison]
@@ -52,6 +53,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        require_label("name", self.name)
         places = [comparison.identity for comparison in self.comparisons]
         if not places:
             raise ValueError("comparisons=[]: give at least one")
@@ -87,8 +89,8 @@ def read_grid(name: str) -> Grid:
         raise ValueError(f"{path} holds no comparison: write `experiment`, `rules` and `seeds`, or `comparisons`")
     content.pop("executor", None)  # where its runs are made: `executor_of`
     if "comparisons" not in content:
-        return Grid([from_dict(Comparison, content)], path.stem)
-    return grid_from(content, path.stem)
+        return Grid([from_dict(Comparison, content)], fitting(path.stem))
+    return grid_from(content, fitting(path.stem))
 
 
 def executor_of(name: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,12 +10,12 @@ from typing import Any
 from rules.errors import unknown
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.table import BASELINE
+from sandbox.config.names import fitting
 from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
 from sandbox.machine.plain_yaml import parse_yaml
 
 PARTS = ("objective", "credit", "plasticity")
-UNFIT = re.compile(r"[^\w.=+,()# -]")  # what a label may not contain
 
 
 def swept(comparison: Comparison, sweeps: Sequence[str]) -> Comparison:
@@ -98,5 +97,4 @@ def varied(rule: RuleConfig, settings: Sequence[tuple[list[str], Any]]) -> RuleC
         else:
             others[path[0]] = value
         words.append(f"{path[-1]}={value.name if isinstance(value, Choice) else value}")
-    label = UNFIT.sub("_", " ".join(words))[:60].rstrip()
-    return replace(rule, options=options, **others, label=label)
+    return replace(rule, options=options, **others, label=fitting(" ".join(words)))

@@ -20,6 +20,7 @@ from rules.plasticity import PLASTICITIES
 from rules.recipes import CREDITS, RULES
 from rules.schedules import SCHEDULES
 from rules.views import VIEWS
+from sandbox.config.names import require_member
 from sandbox.config.sources import sources as sources
 from sandbox.machine.files import bytes_of
 from sandbox.microscope import REFERENCES
@@ -94,11 +95,12 @@ def find(kind: str, name: str) -> Any:
     """
     module, colon, member = name.rpartition(":")
     if colon:
+        require_member(kind, name)
         try:
             return getattr(
                 _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module), member
             )
-        except (ImportError, AttributeError, FileNotFoundError, SyntaxError) as error:
+        except (ImportError, AttributeError, OSError, SyntaxError) as error:
             raise ValueError(
                 f"{kind} {name!r} cannot be loaded ({error}); write package.module:Name of something that "
                 "Python can import from here, or path/to/file.py:Name"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,9 +13,8 @@ from rules.objectives import Sum
 from rules.options import built
 from rules.recipes import RULES, LearningRule
 from sandbox.config.losses import OPTIONS, Answers, completed
+from sandbox.config.names import require_label
 from sandbox.config.registry import Choice, find
-
-LABEL = re.compile(r"[\w.=+,()#-][\w.=+,()# -]{0,59}")  # of a rule; part of the name of a folder
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,8 @@ class RuleConfig:
         if self.epochs is not None and self.epochs < 1:
             raise ValueError(f"epochs={self.epochs}: give a whole number, at least 1, or leave it out")
         for name in ("label", "variant"):
-            if (given := getattr(self, name)) is not None and not LABEL.fullmatch(given):
-                raise ValueError(
-                    f"{name}={given!r} is part of the name of a folder: give up to 60 letters, digits, spaces and any "
-                    "of . = + , ( ) # - _"
-                )
+            if (given := getattr(self, name)) is not None:
+                require_label(name, given)
         kinds = {tuple(sorted(each.options)) for each in self.searched}
         if len(kinds) > 1:
             raise ValueError(f"searched: every search has the same options, and these have {sorted(kinds)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from sandbox.runs.folder import PATIENCE
 from sandbox.runs.run import run
 from sandbox.tasks import TASKS
 
-KERNELS = ("numba", "sympy", "sandbox.kernels.sequence", "sandbox.kernels.launch.compiled")  # sequences need them
+KERNELS = ("sympy.tensor.tensor", "sandbox.kernels.preloaded")  # the first with what sympy imports late
 
 
 def imports(experiment: Experiment) -> tuple[str, ...]:
@@ -27,7 +28,8 @@ def imports(experiment: Experiment) -> tuple[str, ...]:
     ('sandbox.runs.run',)
     """
     task = TASKS.get(experiment.task.name)
-    kernels = () if experiment.kernels == "plain" else KERNELS
+    asked = experiment.kernels if experiment.kernels != "auto" else os.environ.get("SANDBOX_KERNELS")
+    kernels = () if asked == "plain" else KERNELS
     return ("sandbox.runs.run", *kernels, *(() if task is None else task.imports))
 
 

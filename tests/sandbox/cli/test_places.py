@@ -18,7 +18,8 @@ from sandbox import Choice, Experiment, Task
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.config.experiment import NetworkConfig
-from sandbox.config.rule import LABEL, RuleConfig
+from sandbox.config.names import LABEL
+from sandbox.config.rule import RuleConfig
 from sandbox.runs import index
 from sandbox.runs.run import run
 from tests.sandbox.config.test_identity import NASTY

@@ -14,6 +14,7 @@ from sandbox import Choice, Experiment
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid
 from sandbox.config.identity import KEPT, SHORT, folder_name
+from sandbox.config.names import fitting
 from sandbox.config.rule import RuleConfig
 from sandbox.tuning.tuning import Tuning
 
@@ -92,11 +93,11 @@ def test_names_that_were_safe_stay_the_same(experiment, name):
 def test_every_kind_of_folder_is_a_direct_child(text, tmp_path):
     experiment = Experiment(task=Choice(text))
     comparison = Comparison(experiment)
-    grid = Grid([comparison], name=text)
+    grid = Grid([comparison], name=fitting(text))
     for name in (experiment.identity, comparison.identity, grid.identity, Tuning(grid).identity):
         (tmp_path / name).mkdir()
         assert (tmp_path / name).resolve().parent == tmp_path
-    for study in Tuning(Grid([Comparison(rules=[RuleConfig(label="..")])])).studies(tmp_path):
+    for study in Tuning(grid).studies(tmp_path):
         assert study.folder.resolve().parent == tmp_path / "studies"
 
 

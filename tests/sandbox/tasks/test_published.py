@@ -111,7 +111,13 @@ def test_without_the_reset_the_gradient_of_bptt_explodes(name):
 
 
 @pytest.mark.parametrize(
-    "path", [*RESULTS.glob("cue_accumulation_*/table.txt"), RESULTS / "nearness" / "nearness.md"], ids=str
+    "path",
+    [
+        *RESULTS.glob("cue_accumulation_*/table.txt"),
+        RESULTS / "nearness" / "nearness.md",
+        RESULTS / "anchors" / "anchors.md",
+    ],
+    ids=str,
 )
 def test_the_documented_rows_are_those_that_were_printed(path):
     documented = (ROOT / "docs" / "results.md").read_text()

@@ -23,6 +23,7 @@ from sandbox.comparisons.table import operations
 from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
 from sandbox.report import write_report
+from sandbox.report.tuning import means, place, title
 from sandbox.runs import folder as folders
 from sandbox.runs.run import run
 from sandbox.tasks import Task, YinYang
@@ -355,6 +356,39 @@ def test_rules_that_cannot_be_tuned_are_named_first(tmp_path):
     signed = replace(TINY, task=Choice("mnist1d"))
     with pytest.raises(ValueError, match=r"1 of 2 rules do not fit mnist1d:\n  binary_stochastic: the input runs from"):
         tune(Tuning(Grid([Comparison(signed, ["binary_stochastic"])])), tmp_path / "u")
+
+
+OWN = """
+import rules
+from rules.spaces import Range
+
+
+def sign(lr=0.01):
+    return rules.make("bptt", lr=lr)
+
+
+sign.space = {"lr": Range(1e-3, 1e-1, log=True)}
+"""
+
+
+def test_a_rule_in_a_folder_keeps_its_name(tmp_path, monkeypatch):
+    """Its name has a slash, and so has the name of a study between comparison and rule."""
+    monkeypatch.setattr("sandbox.tuning.tuning.run_all", in_this_process)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.py").write_text(OWN)
+    rule = "own/mine.py:sign"
+    comparison = Comparison(replace(TINY, epochs=1), [rule], seeds=1)
+    facts = tune(Tuning(Grid([comparison]), trials=1), tmp_path / "t")
+    assert {place(facts, name) for name in facts["studies"]} == {
+        (comparison.identity, "yinyang", rule),
+        (comparison.identity, "yinyang", "readout_only"),
+    }
+    assert list(means(facts)) == [rule, "readout_only"]
+    assert title(facts) == "tuning 2 rules on yinyang: 1 trials for each"
+    assert rule in write_report(tmp_path / "t").html.read_text()
+    (best,) = read_grid(str(tmp_path / "t" / "tuned.yaml")).comparisons
+    assert [each.name for each in best.rules] == [rule, "readout_only"]
 
 
 @pytest.mark.parametrize(
