@@ -26,20 +26,25 @@ class Headline(NamedTuple):
 def forms(runs: Runs) -> Forms:
     """Return the runs of each row that has variants, by the names of these."""
     found: Forms = {}
-    for label, each in runs.items():
-        variant = rule_of(each[0]).get("variant")
-        if variant is not None:
-            found.setdefault(row_of(label, variant), {})[str(variant)] = in_order(each)
+    for label, row in row_of_each(runs).items():
+        if row != label:
+            found.setdefault(row, {})[str(rule_of(runs[label][0])["variant"])] = in_order(runs[label])
     return found
 
 
-def row_of(label: str, variant: str) -> str:
-    """Return the label of the row in which a variant is shown.
+def row_of_each(runs: Runs) -> dict[str, str]:
+    """Return the row of each label."""
+    variants = {label: rule_of(found[0]).get("variant") for label, found in runs.items()}
+    return {label: row_of(label, each) for label, each in variants.items()}
+
+
+def row_of(label: str, variant: str | None) -> str:
+    """Return the label of the row in which a variant is shown, or the label itself for a rule without variants.
 
     >>> row_of("hzo adam", "adam")
     'hzo'
     """
-    return label.removesuffix(f" {variant}")
+    return label if variant is None else label.removesuffix(f" {variant}")
 
 
 def headline(runs: Runs) -> Headline:
@@ -49,29 +54,29 @@ def headline(runs: Runs) -> Headline:
     with the highest mean validation is taken, of equal ones the first. The test set has no say. The choice is part of
     the procedure, so that its error is in the intervals.
     """
-    found: dict[str, list[FinishedRun]] = {}
-    taken: dict[str, list[str]] = {}
     variants = forms(runs)
-    for label, each in runs.items():
-        variant = rule_of(each[0]).get("variant")
-        row = label if variant is None else row_of(label, variant)
-        if row in variants and row not in found:
-            taken[row] = _preferred(variants[row])
-            found[row] = [variants[row][name][n]._replace(rule=row) for n, name in enumerate(taken[row])]
-        elif variant is None:
-            found[row] = list(each)
-    return Headline(found, taken)
+    taken = {row: _preferred(found) for row, found in variants.items()}
+    rows = {
+        row: [variants[row][name][n]._replace(rule=row) for n, name in enumerate(taken[row])]
+        if row in variants
+        else list(runs[row])
+        for row in dict.fromkeys(row_of_each(runs).values())
+    }
+    return Headline(rows, taken)
 
 
 def _preferred(variants: Mapping[str, Sequence[FinishedRun]]) -> list[str]:
     """Return the variant that is taken for each seed."""
     first = next(iter(variants.values()))
     of: Sequence[Hashable] = searches_of(first) or [run.seed for run in first]
-    heights = {
-        name: dict(zip(dict.fromkeys(of), block_means([score(run.result["validation"]) for run in each], of), strict=True))
-        for name, each in variants.items()
-    }
+    heights = {name: _validation(each, of) for name, each in variants.items()}
     return [max(heights, key=lambda name: heights[name][block]) for block in of]
+
+
+def _validation(runs: Sequence[FinishedRun], of: Sequence[Hashable]) -> dict[Hashable, float]:
+    """Return the mean validation of each replicate."""
+    means = block_means([score(run.result["validation"]) for run in runs], of)
+    return dict(zip(dict.fromkeys(of), means, strict=True))
 
 
 def variants_of(runs: Runs, of: Sequence[Hashable] | None) -> dict[str, list[dict[str, Any]]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rules.contract import Cost
-from rules.spaces import Space, space_of
+from rules.spaces import Space, space_with
 from sandbox.comparisons.admission import unfit
 from sandbox.config.experiment import Experiment
 from sandbox.config.identity import fingerprint, folder_name
@@ -82,9 +82,9 @@ class Study:
 
     @property
     def space(self) -> Space:
-        """The search space that its rule declares, without options that a plasticity of its own does not take."""
+        """The search space of its rule and optimizer, without options that a plasticity of its own does not take."""
         rule = self.experiment.rule
-        declared = space_of(rule.name, find("rule", rule.name))
+        declared = space_with(rule.name, find("rule", rule.name), rule.options)
         return {
             name: each
             for name, each in declared.items()
