@@ -82,7 +82,7 @@ class Study:
 
     @property
     def space(self) -> Space:
-        """The search space that its rule declares, without options that a plasticity of its own does not take."""
+        """The search space of its rule and optimizer, without options that a plasticity of its own does not take."""
         rule = self.experiment.rule
         declared = space_with(rule.name, find("rule", rule.name), rule.options)
         return {

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.machine import files
-from sandbox.report import shape, write_report
+from sandbox.report import tables, write_report
 from sandbox.report.tuning import figures, means, place, stepped, title
 from tests.conftest import ROOT
 from tests.sandbox.report.folders import write_tuning
@@ -80,7 +80,7 @@ def test_a_tuning_of_an_earlier_version_is_shown(tmp_path):
 @pytest.mark.parametrize("name", ["demo", "paper"])
 def test_committed_tunings_have_the_shape_of_one(name):
     found = files.read_json(ROOT / "experiments" / "results" / name / "tuning.json", files.GROWN)
-    shape.tuning(found, "tuning.json")
+    tables.tuning(found, "tuning.json")
     assert figures(found)[0].name == "tuning"
 
 
@@ -98,4 +98,4 @@ def test_a_search_that_no_command_writes_is_refused(tmp_path, change, message):
     found = write_tuning(tmp_path / "t")
     change(next(iter(found["studies"].values())))
     with pytest.raises(ValueError, match=message):
-        shape.tuning(found, "tuning.json")
+        tables.tuning(found, "tuning.json")

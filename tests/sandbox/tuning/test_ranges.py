@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.contract import Cost
+from rules.spaces import RATES as RATES_OF
 from rules.spaces import Options, Range
 from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
@@ -144,10 +145,18 @@ def test_options_that_a_plasticity_does_not_take_are_not_searched(tmp_path):
     assert "momentum" not in Study("a/spsa/0", adam, 1, 1, tmp_path).space
 
 
+def test_a_rule_is_searched_in_the_space_of_its_optimizer(tmp_path):
+    for name, names in (("adam", {"lr"}), ("sgd", {"lr", "momentum"})):
+        rule = replace(TINY, rule=RuleConfig("hzo", {"optimizer": name}))
+        found = Study("a/hzo/0", rule, 1, 1, tmp_path).space
+        assert {"lr", "momentum"} & set(found) == names
+        assert found["lr"] == RATES_OF[name]
+
+
 def test_a_rule_without_anything_to_search_is_refused(tmp_path):
-    still = replace(TINY, rule=RuleConfig("spsa", plasticity=Choice("tests.sandbox.tuning.test_ranges:still")))
-    with pytest.raises(ValueError, match="rule 'spsa' has no option to search: its own plasticity takes none of"):
-        Study("a/spsa/0", still, 1, 1, tmp_path)
+    still = replace(TINY, rule=RuleConfig("bptt", plasticity=Choice("tests.sandbox.tuning.test_ranges:still")))
+    with pytest.raises(ValueError, match="rule 'bptt' has no option to search: its own plasticity takes none of"):
+        Study("a/bptt/0", still, 1, 1, tmp_path)
 
 
 def still():
