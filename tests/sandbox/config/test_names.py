@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, grid_from, read_grid
 from sandbox.comparisons.sweep import varied
-from sandbox.config.experiment import Experiment, RuleConfig
+from sandbox.config.experiment import Experiment
 from sandbox.config.names import LONGEST, fitting, require_label, require_member
 from sandbox.config.registry import Choice, find
+from sandbox.config.rule import RuleConfig
+from sandbox.report.tuning import place
 from tests.sandbox.config.test_identity import NASTY
 
 BAD = [
