@@ -75,7 +75,7 @@ class Comparison:
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}: give at least 1, and 5 or more for an interval worth printing")
         searches = {len(rule.searched) for rule in self.configs}
-        if searches != {0} and BASELINE not in {rule.name for rule in self.configs}:
+        if any(searches) and BASELINE not in {rule.name for rule in self.configs}:
             raise ValueError(
                 f"rules were searched, and the baseline {BASELINE}, which is added, was not: list it with as many "
                 "searches; `sandbox tune` writes it into tuned.yaml"
@@ -85,7 +85,7 @@ class Comparison:
                 f"rules of {sorted(searches)} searches: give each rule equally many, or none has an interval that "
                 "includes the error of tuning"
             )
-        if searches != {0} and any(self.seeds % number for number in searches if number):
+        if any(self.seeds % number for number in searches if number):
             raise ValueError(f"seeds={self.seeds} after {max(searches)} searches: give equally many seeds to each")
         if self.seeds > MOST_SEEDS or self.experiment.seed + self.seeds > 2**63:
             raise ValueError(f"seeds={self.seeds}: give at most {MOST_SEEDS}, and none beyond 63 bits")

@@ -148,7 +148,7 @@ def stepped(studies: Sequence[dict[str, Any]]) -> Curve:
 
     >>> study = {"trials": [{"operations": 10}, {"operations": 90}], "best_so_far": [1.0, 2.0]}
     >>> stepped([study, {"trials": [{"operations": 100}], "best_so_far": [5.0]}])
-    Curve(x=[2.0], seeds=[[2.0], [5.0]])
+    Curve(x=[2.0], seeds=[[2.0], [5.0]], band=())
     """
     spent = [list(itertools.accumulate(trial[SPENT] for trial in study["trials"])) for study in studies]
     first = max(each[0] for each in spent)

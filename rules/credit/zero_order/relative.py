@@ -79,4 +79,4 @@ def norm(signal: Tensor) -> Tensor:
 
 def squared(norms: Sequence[Tensor]) -> list[float]:
     """Return the squares of norms as numbers, with one wait for the device."""
-    return [value**2 for value in torch.stack([each.to(norms[0]) for each in norms]).tolist()] if norms else []
+    return [float(each) ** 2 for each in torch.stack([each.to(norms[0]) for each in norms]).cpu()] if norms else []

@@ -379,13 +379,12 @@ def test_a_rule_in_a_folder_keeps_its_name(tmp_path, monkeypatch):
     (tmp_path / "own" / "mine.py").write_text(OWN)
     rule = "own/mine.py:sign"
     comparison = Comparison(replace(TINY, epochs=1), [rule], seeds=1)
-    facts = tune(Tuning(Grid([comparison]), trials=1), tmp_path / "t")
+    facts = tune(Tuning(Grid([comparison]), trials=1, searches=2), tmp_path / "t")
     assert {place(facts, name) for name in facts["studies"]} == {
-        (comparison.identity, "yinyang", rule),
-        (comparison.identity, "yinyang", "readout_only"),
+        (comparison.identity, "yinyang", each, search) for each in (rule, "readout_only") for search in (0, 1)
     }
     assert list(means(facts)) == [rule, "readout_only"]
-    assert title(facts) == "tuning 2 rules on yinyang: 1 trials for each"
+    assert title(facts) == "tuning 2 rules on yinyang: 2 searches of 1 trials for each"
     assert rule in write_report(tmp_path / "t").html.read_text()
     (best,) = read_grid(str(tmp_path / "t" / "tuned.yaml")).comparisons
     assert [each.name for each in best.rules] == [rule, "readout_only"]
