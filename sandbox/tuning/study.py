@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from rules.contract import Cost
 from rules.spaces import Space, space_with
 from sandbox.comparisons.admission import unfit
 from sandbox.config.experiment import Experiment
 from sandbox.config.identity import fingerprint, folder_name
-from sandbox.config.registry import find
+from sandbox.config.registry import find, sources
 from sandbox.executors.base import Progress, free
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
@@ -26,6 +26,7 @@ from sandbox.tuning.storage import FILES, SQLITE, opened
 from sandbox.tuning.summary import best_of, complete, summary
 from sandbox.tuning.trial import TUNED, tunable, validated
 
+LONG = 50  # runs of a study that has a process of its own
 STUDIES = "studies"  # in the folder of a tuning: the folders of their locks
 FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
 
@@ -46,8 +47,6 @@ class Study:
         sampler: a name in `sandbox.tuning.sampling.SAMPLERS`.
     """
 
-    alone: ClassVar[bool] = True  # hundreds of trials: a process of its own costs nothing beside them
-
     name: str
     experiment: Experiment
     trials: int
@@ -64,6 +63,11 @@ class Study:
                 f"rule {self.experiment.rule.title!r} has no option to search: its own plasticity takes none of those "
                 "that it declares; leave the rule out, or the plasticity"
             )
+
+    @property
+    def alone(self) -> bool:
+        """Whether it names code of the user's own, or is so long that a process of its own costs nothing beside it."""
+        return self.trials * self.seeds >= LONG or bool(sources(asdict(self.experiment)))
 
     @property
     def preload(self) -> tuple[str, ...]:

@@ -81,10 +81,11 @@ class Unchanged:
         modules: those of its modules that are looked at; all by default.
         complete: returns what a call would give, from the module, its input and the product; by default the product.
 
-    >>> model, x = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 1)), torch.ones(1, 2)
+    >>> model, x = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.0), nn.Linear(3, 1)), torch.ones(1, 2)
     >>> products = Unchanged(model, [x])
     >>> with products.noting():
     ...     first = model(x)
+    >>> model[1].p = 1.0
     >>> with products.recalling():  # the second layer has another input
     ...     second = model(x)
     >>> float(products.saved())
