@@ -1,6 +1,7 @@
 """One short run of every recipe on digits gives the bits that were recorded by an earlier layout of the code.
 
-`python -m tests.slow.test_recorded_runs` records anew, beside the machine: sums of floats depend on its instructions.
+`python -m tests.slow.test_recorded_runs` records anew for the machine that it runs on: sums of floats depend on its
+instructions. What other machines recorded stays.
 """
 
 from __future__ import annotations
@@ -59,17 +60,18 @@ def digests(recipe: str, out: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_short_run_gives_the_recorded_bits(recipe, tmp_path):
-    recorded = json.loads(RECORD.read_text())
-    if recorded["machine"] != machine():
-        pytest.skip(f"recorded with {recorded['machine']}, this is {machine()}: other roundings")
-    assert digests(recipe, tmp_path) == recorded["runs"][recipe]
+    recorded = next((each["runs"] for each in json.loads(RECORD.read_text()) if each["machine"] == machine()), {})
+    if recipe not in recorded:
+        pytest.skip(f"not recorded with {machine()}, and others round otherwise")
+    assert digests(recipe, tmp_path) == recorded[recipe]
 
 
 def record() -> None:
     with tempfile.TemporaryDirectory() as place:
         torch.set_num_threads(1)
         runs = {recipe: digests(recipe, Path(place) / str(n)) for n, recipe in enumerate(RECIPES)}
-    RECORD.write_text(json.dumps({"machine": machine(), "runs": runs}, indent=1) + "\n")
+    others = [each for each in json.loads(RECORD.read_text()) if each["machine"] != machine()]
+    RECORD.write_text(json.dumps([*others, {"machine": machine(), "runs": runs}], indent=1) + "\n")
 
 
 if __name__ == "__main__":
