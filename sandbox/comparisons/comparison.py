@@ -13,6 +13,7 @@ from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.coinciding import coinciding
 from sandbox.comparisons.condition import damage, require_names
 from sandbox.comparisons.linear import import_linear, linear_baseline, made_of, scale_beside
+from sandbox.comparisons.references import published
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
 from sandbox.comparisons.variants import row_of
 from sandbox.config.experiment import Experiment, NetworkConfig
@@ -249,7 +250,8 @@ class Planned(NamedTuple):
         firsts = {label: found[0] for label, found in self.comparison.experiments().items() if label in runs}
         trained = {label: found[0].result["parameters_trained"] for label, found in runs.items()}
         same = coinciding(firsts, self.data, trained)
-        table = make_table(task, runs, scale, unfit=self.unfit, revisions=made, coincides=same)
+        known = published(self.comparison.experiment)
+        table = make_table(task, runs, scale, unfit=self.unfit, revisions=made, coincides=same, published=known)
         made_with = folders.provenance(self.data.checksum, code)
         others = made_of(rows) - {self.data.checksum}
         if others and scale.why is None:  # the linear model is that of the runs, whose data are no longer here

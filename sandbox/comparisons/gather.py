@@ -11,6 +11,7 @@ from typing import Any
 
 from sandbox.comparisons.coinciding import coincided
 from sandbox.comparisons.linear import scale_beside
+from sandbox.comparisons.references import published
 from sandbox.comparisons.table import BASELINE, make_table
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.given import Given
@@ -89,7 +90,15 @@ def gather(
     runs = with_marks(sound.runs, checksum if data is None else data.checksum, code)
     scale = scale_beside(done, first.task.name, data)
     same = coincided(done)
-    return make_table(first.task.name, runs, scale, damaged=damaged, revisions=revisions, coincides=same)
+    return make_table(
+        first.task.name,
+        runs,
+        scale,
+        damaged=damaged,
+        revisions=revisions,
+        coincides=same,
+        published=published(first),
+    )
 
 
 def _require_pairs(folder: Path, runs: Mapping[str, Sequence[FinishedRun]], damaged: Mapping[str, str]) -> None:

@@ -25,7 +25,8 @@ DAGGER = "\u2020"  # marks rules whose runs are not strictly comparable
 def notes(table: Table) -> list[str]:
     """Return what a reader must know to trust the table; empty where there is nothing to know."""
     found = needed(table)
-    return [*_evidence(table), *([] if found is None else [found]), *_searched(table), *_same(table), *_runs(table)]
+    more = [] if found is None else [found]
+    return [*_evidence(table), *more, *_searched(table), *_same(table), *_runs(table), *table.get("published", [])]
 
 
 def cautions(table: Table) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from rules.options import built
+from sandbox.config.experiment import Experiment
+from sandbox.config.given import Given
 from sandbox.tasks import TASKS
 
 Mark = Literal["read", "given", "recalled"]
@@ -113,6 +115,12 @@ def reference_lines(task: str, options: Mapping[str, Any] | None = None) -> list
     return [
         f"published: {each.what}: {shown(each)} ({each.source}{_doubt(each)})" for each in references(task, options)
     ]
+
+
+def published(experiment: Experiment) -> list[str]:
+    """Return what is published for the task of an experiment; nothing for data that were given as arrays."""
+    task = experiment.task
+    return [] if isinstance(task, Given) else reference_lines(task.name, task.options)
 
 
 def shown(reference: Reference) -> str:

@@ -25,12 +25,13 @@ def make_table(
     unfit: Mapping[str, str] | None = None,
     revisions: Mapping[str, int] | None = None,
     coincides: Mapping[str, str] | None = None,
+    published: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Build the table: accuracies in percent, intervals, paired differences with verdicts, and costs.
 
     On a task without classes, `accuracy` and `accuracies` hold what the table's `measure` says, R2 or F1, in percent.
     Every rule has the same seeds. `damaged` folders, `unfit` rules and the code `revisions` go into the notes; rules
-    that coincide (`sandbox.comparisons.coinciding`) are shown as one.
+    that coincide (`sandbox.comparisons.coinciding`) are shown as one. `published` figures for the task stand below.
     """
     rows = make_rows(runs, coincides)
     seeds = [run.seed for run in in_order(next(iter(runs.values())))]
@@ -45,6 +46,7 @@ def make_table(
         "seeds": seeds,
         "answers": answers_of(runs),
         "coincides": dict(coincides or {}),
+        "published": list(published),
         "damaged": dict(damaged or {}),
         "unfit": dict(unfit or {}),
         "revisions": dict(revisions or {}),

@@ -50,6 +50,7 @@ TABLE = having(
         "seeds?": every(whole, least=1),
         "answers?": maybe(count),
         "coincides?": named(word),
+        "published?": every(word),
         "damaged?": named(word),
         "unfit?": named(word),
         "revisions?": named(count),
