@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-anchors constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,10 @@ evidence: $(READY) ## the comparisons that the README quotes, into experiments/r
 	$(BIN)/python experiments/nearness.py
 	$(BIN)/python experiments/anchors.py
 	$(MAKE) evidence-anchors
+
+evidence-paper: $(READY) ## tune and run the presets paper and quick, some hours, into experiments/results/; goes on where it was stopped
+	$(BIN)/python experiments/paper.py tune
+	$(BIN)/python experiments/paper.py run
 
 evidence-anchors: $(READY) ## runs beside published figures, into experiments/results/anchors/
 	$(BIN)/python experiments/reference_points.py

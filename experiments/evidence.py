@@ -52,14 +52,14 @@ def main(names: list[str]) -> None:
         keep(name, folder, text, f"python experiments/evidence.py {name.partition('/')[0]}")
 
 
-def grid() -> list[tuple[str, Path, str]]:
-    """Run the preset as `sandbox compare --preset paper` does; return the ranking, and each of its comparisons."""
-    preset = read_grid(GRID)
+def grid(name: str = GRID) -> list[tuple[str, Path, str]]:
+    """Run a preset as `sandbox compare --preset` does; return the ranking, and each of its comparisons."""
+    preset = read_grid(name)
     folder = RUNS / preset.identity
     overall = run_grid(preset, folder, jobs=2)
     parts: dict[str, dict[str, Any]] = overall["tables"]
-    tables = [(f"{GRID}/{table['task']}", folder / name, format_table(table)) for name, table in parts.items()]
-    return [(GRID, folder, format_overall(overall)), *tables]
+    tables = [(f"{name}/{table['task']}", folder / part, format_table(table)) for part, table in parts.items()]
+    return [(name, folder, format_overall(overall)), *tables]
 
 
 def keep(name: str, folder: Path, text: str, command: str) -> Path:

@@ -1,10 +1,11 @@
-"""The big grid: every rule that fits on six tasks, each tuned anew for every seed, under two optimizers.
+"""The grids that come as presets: every rule that fits on six tasks, and eight rows with more searches on three.
 
-python experiments/paper.py tune [TASK ...]    # settings into results/paper/TASK/; about 15 minutes a task
-python experiments/paper.py grid               # the presets paper and quick from these, the runs, tables and figures
+python experiments/paper.py tune [--grids GRID ...] [--tasks TASK ...]    # settings into results/GRID/TASK/
+python experiments/paper.py run [--grids GRID ...]                        # presets from these, the runs, tables and figures
 
-Both continue where they were stopped. Each seed is a replicate of the whole procedure: a search of its own, on a
-validation set of its own, and then a run. `bptt again` is `bptt` tuned once more: their difference is the resolution.
+GRID is paper or quick, both by default. Both commands continue where they were stopped. Each rule is tuned and run
+under each optimizer. A replicate of the whole procedure is a search of tuning, on a validation set of its own, with the
+seeds that learn by what it found. `bptt again` is `bptt` tuned once more: their difference is the resolution.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from evidence import HERE, RUNS, grid, keep
 
@@ -25,119 +26,137 @@ from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import read_json, write_atomically, write_json
 from sandbox.machine.plain_yaml import dump_yaml, read_yaml
-from sandbox.tuning.tuning import Tuning, tune
+from sandbox.tuning.plan import Tuning
+from sandbox.tuning.tuning import tune
 
-KEPT = HERE / "results" / "paper"
-SEEDS = 13  # of a rule; as many searches
+FILES = HERE / "grid"  # what the runs of each task share
 TRIALS = 4  # of a search
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adam"},
     "sgd": {"optimizer": "sgd", "momentum": 0.9},
 }
 PLAIN = {"optimizer": "sgd", "momentum": 0.0}  # for feedback that follows the weights
-GRID = HERE / "grid"
-TASKS = ("yinyang", "mnist1d", "randman", "store_recall", "sequential_mnist", "nmnist_small")  # files in GRID
 
 LAYERED = {"times": "shared"}  # probes of all steps at once
+ONE_BIT = {"binarise_input": False}
 DEVICES = ("binary_stochastic", "binary_stochastic_ideal", "bptt_on_memristor")  # which bring their own plasticity
-RULES: dict[str, tuple[str, dict[str, Any]]] = {  # flat rules take about as many forward passes a step, 16
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # flat rules take about as many forward passes a step, 8
     "bptt": ("bptt", {}),
     "bptt again": ("bptt", {}),
     "bptt window 1": ("bptt", {"window": 1}),
-    **{name: (name, {}) for name in ("tet", "tcl", "stcl", "supcon_per_step", *DEVICES)},
+    **{name: (name, {}) for name in ("tet", "tcl", "stcl", "supcon_per_step", "bptt_on_memristor")},
+    **{name: (name, ONE_BIT) for name in ("binary_stochastic", "binary_stochastic_ideal")},
     **{name: (name, LAYERED) for name in ("hzo", "layerwise_zo", "sequential_local")},
-    "spsa": ("spsa", {"draws": 8}),
-    "node_perturbation": ("node_perturbation", {"draws": 8, "noise": "float32"}),
-    "forward_gradient": ("forward_gradient", {"draws": 4}),
+    "spsa": ("spsa", {"draws": 4}),
+    "node_perturbation": ("node_perturbation", {"draws": 4, "noise": "float32"}),
+    "forward_gradient": ("forward_gradient", {"draws": 2}),
     "coordinate_wise": ("coordinate_wise", {}),
-    "evolution_strategy": ("evolution_strategy", {"population": 16}),
+    "evolution_strategy": ("evolution_strategy", {"population": 8}),
     **{name: (name, {}) for name in ("fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror")},
     **{name: (name, {}) for name in ("kolen_pollack", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "sltt")},
     **{name: (name, {}) for name in ("decolle", "three_factor", "readout_only")},
 }
-QUICK_TASKS = ("yinyang", "randman", "store_recall")
-QUICK_RULES = ("bptt", "bptt again", "bptt window 1", "eprop", "dfa", "hzo", "node_perturbation", "readout_only")
-HEADS = {
-    "paper": "Every rule that fits on six tasks, thirteen seeds, each with settings from a search of its own.",
-    "quick": "Eight rows of the grid `paper` on three of its tasks, with the same settings and seeds.",
+
+
+class Plan(NamedTuple):
+    """A grid: its tasks, which are files in `FILES`, its rows, the searches of each rule, and all their seeds."""
+
+    about: str
+    tasks: tuple[str, ...]
+    rows: tuple[str, ...]
+    searches: int
+    seeds: int
+
+
+PLANS = {
+    "paper": Plan(
+        "Every rule that fits on six tasks, five searches of each under two optimizers, two seeds of each search.",
+        ("yinyang", "mnist1d", "randman", "store_recall", "sequential_mnist", "nmnist_small"),
+        tuple(ROWS),
+        5,
+        10,
+    ),
+    "quick": Plan(
+        "Eight rows on three tasks, thirteen searches of each under two optimizers, so that pairs can be told apart.",
+        ("yinyang", "randman", "store_recall"),
+        ("bptt", "bptt again", "bptt window 1", "eprop", "dfa", "hzo", "node_perturbation", "readout_only"),
+        13,
+        13,
+    ),
 }
 
 
-def planned(task: str) -> Comparison:
-    """Return the comparison on a task before tuning: each rule under each optimizer, where it has one."""
-    experiment: Experiment = from_dict(Experiment, read_yaml(GRID / f"{task}.yaml"))
-    return Comparison(experiment, list(rules()), SEEDS)
+def planned(name: str, task: str) -> Comparison:
+    """Return the comparison of a grid on a task, before tuning."""
+    plan = PLANS[name]
+    experiment: Experiment = from_dict(Experiment, read_yaml(FILES / f"{task}.yaml"))
+    return Comparison(experiment, list(rules(plan.rows)), plan.seeds)
 
 
-def rules() -> Iterable[RuleConfig]:
-    """Yield every rule of the grid."""
-    for label, (name, options) in RULES.items():
-        called = None if label == name else label
+def rules(rows: Iterable[str]) -> Iterable[RuleConfig]:
+    """Yield the rules of some rows, under each optimizer if they have one."""
+    for row in rows:
+        name, options = ROWS[row]
+        label = None if row == name else row
         if name in DEVICES:
             bits = Choice("stochastic_binary") if name.startswith("binary") else None
-            yield RuleConfig(name, dict(options), readout=bits, label=called)
-        else:
-            for variant, optimizer in OPTIMIZERS.items():
-                given = PLAIN if (name, variant) == ("kolen_pollack", "sgd") else optimizer
-                yield RuleConfig(name, {**options, **given}, variant=variant, label=called)
+            yield RuleConfig(name, dict(options), readout=bits, label=label)
+            continue
+        for variant, optimizer in OPTIMIZERS.items():
+            given = PLAIN if (name, variant) == ("kolen_pollack", "sgd") else optimizer
+            yield RuleConfig(name, {**options, **given}, variant=variant, label=label)
 
 
-def tuned(task: str, jobs: int) -> None:
-    """Tune all rules on a task, and keep settings and trials."""
+def tuned(name: str, task: str, jobs: int) -> None:
+    """Tune all rules of a grid on a task, and keep settings and trials."""
     begun = time.perf_counter()
-    tuning = Tuning(Grid([planned(task)], f"paper-{task}"), TRIALS, searches=SEEDS)
+    tuning = Tuning(Grid([planned(name, task)], f"{name}-{task}"), TRIALS, searches=PLANS[name].searches)
     folder = RUNS / tuning.identity
     tune(tuning, folder, jobs=jobs, skip_unfit=True)
-    minutes = (time.perf_counter() - begun) / 60
-    place = KEPT / task
+    minutes = round((time.perf_counter() - begun) / 60, 1)
+    place = HERE / "results" / name / task
     place.mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder / "tuned.yaml", place)
-    shutil.copy(folder / "tuning.json", place)
-    made = read_json(folder / "provenance.json")
-    command = f"python experiments/paper.py tune {task}"
-    write_json(place / "tuning_provenance.json", {"command": command, "minutes": round(minutes, 1), **made})
-    print(f"{task}: {minutes:.1f} minutes", flush=True)
+    for file in ("tuned.yaml", "tuning.json"):
+        shutil.copy(folder / file, place)
+    command = f"python experiments/paper.py tune --grids {name} --tasks {task}"
+    made = {"command": command, "minutes": minutes, **read_json(folder / "provenance.json")}
+    write_json(place / "tuning_provenance.json", made)
+    print(f"{name}, {task}: {minutes} minutes", flush=True)
 
 
-def presets() -> None:
-    """Write the presets `paper` and `quick` from the settings that were kept."""
-    kept = {task: read_yaml(KEPT / task / "tuned.yaml") for task in TASKS}
-    write_preset("paper", list(kept.values()))
-    write_preset("quick", [only(kept[task], QUICK_RULES) for task in QUICK_TASKS])
+def write_preset(name: str) -> None:
+    """Write the preset of a grid from the settings that were kept."""
+    plan, kept = PLANS[name], HERE / "results" / name
+    content = {"name": name, "comparisons": [read_yaml(kept / task / "tuned.yaml") for task in plan.tasks]}
+    made = f"Made by `python experiments/paper.py run --grids {name}` from experiments/results/{name}/*/tuned.yaml."
+    body = dump_yaml(content, default_flow_style=None, width=120)
+    write_atomically(PRESETS / f"{name}.yaml", f"# {plan.about}\n# {made}\n{body}")
 
 
-def only(comparison: dict[str, Any], rows: tuple[str, ...]) -> dict[str, Any]:
-    """Return the content of a comparison with some of its rows."""
-    return {**comparison, "rules": [rule for rule in comparison["rules"] if rule.get("label", rule["name"]) in rows]}
-
-
-def write_preset(name: str, comparisons: list[dict[str, Any]]) -> None:
-    """Write a grid that comes with the project."""
-    head = (
-        f"# {HEADS[name]}\n# Made by `python experiments/paper.py grid` from experiments/results/paper/*/tuned.yaml.\n"
-    )
-    body = dump_yaml({"name": name, "comparisons": comparisons}, default_flow_style=None, width=120)
-    write_atomically(PRESETS / f"{name}.yaml", head + body)
+def run(name: str) -> None:
+    """Run the preset of a grid, and keep what the pages quote."""
+    write_preset(name)
+    begun = time.perf_counter()
+    done = grid(name)
+    minutes = round((time.perf_counter() - begun) / 60, 1)
+    for part, folder, text in done:  # stored last, so that no run sees a revision with changed files
+        kept = keep(part, folder, text, f"python experiments/paper.py run --grids {name}")
+        write_json(kept / "provenance.json", {**read_json(kept / "provenance.json"), "minutes_of_all": minutes})
 
 
 def main() -> None:
-    parser = ArgumentParser(description="tune, or run, the big grid")
-    parser.add_argument("part", choices=("tune", "grid"))
-    parser.add_argument("tasks", nargs="*", default=list(TASKS), help="to tune; all by default")
-    parser.add_argument("--jobs", type=int, default=2, help="number of processes")
+    parser = ArgumentParser(description="tune or run the grids that come as presets")
+    parser.add_argument("what", choices=("tune", "run"))
+    parser.add_argument("--grids", nargs="+", choices=[*PLANS], default=[*PLANS], help="both by default")
+    parser.add_argument("--tasks", nargs="+", help="to tune; all by default")
+    parser.add_argument("--jobs", type=int, default=2, help="number of processes of tuning")
     given = parser.parse_args()
-    if given.part == "tune":
-        for task in given.tasks:
-            tuned(task, given.jobs)
-        return
-    presets()
-    begun = time.perf_counter()
-    done = grid("paper")
-    minutes = round((time.perf_counter() - begun) / 60, 1)
-    for name, folder, text in done:
-        kept = keep(name, folder, text, "python experiments/paper.py grid")
-        made = read_json(kept / "provenance.json")
-        write_json(kept / "provenance.json", {**made, "minutes_of_all": minutes})
+    for name in given.grids:
+        if given.what == "run":
+            run(name)
+            continue
+        for task in given.tasks or PLANS[name].tasks:
+            tuned(name, task, given.jobs)
 
 
 if __name__ == "__main__":
