@@ -1,7 +1,7 @@
 """The grids that come as presets: every rule that fits on six tasks, and eight rows with more searches on three.
 
 python experiments/paper.py tune [--grids GRID ...] [--tasks TASK ...]    # settings into results/GRID/TASK/
-python experiments/paper.py run [--grids GRID ...]                        # presets from these, the runs, tables and figures
+python experiments/paper.py run [--grids GRID ...]                        # presets from these, runs, tables, figures
 
 GRID is paper or quick, both by default. Both commands continue where they were stopped. Each rule is tuned and run
 under each optimizer. A replicate of the whole procedure is a search of tuning, on a validation set of its own, with the
