@@ -22,6 +22,11 @@ MANY = 0.1  # share of ties above which a reader should know
 DAGGER = "\u2020"  # marks rules whose runs are not strictly comparable
 
 
+def head(table: Table) -> list[str]:
+    """Return what stands above a table: whether its intervals contain the error of tuning."""
+    return list(_replicates(table))
+
+
 def notes(table: Table) -> list[str]:
     """Return what a reader must know to trust the table; empty where there is nothing to know."""
     found = needed(table)
@@ -31,7 +36,7 @@ def notes(table: Table) -> list[str]:
 
 def cautions(table: Table) -> list[str]:
     """Return the notes that a ranking repeats: what intervals are over, and which runs are not as they should be."""
-    return [*_evidence(table), *_runs(table)]
+    return [*head(table), *_evidence(table), *_runs(table)]
 
 
 def _evidence(table: Table) -> Iterator[str]:
@@ -44,7 +49,6 @@ def _evidence(table: Table) -> Iterator[str]:
     few = next((row["verdict"] for row in table["rows"] if (row.get("verdict") or "").startswith(FEW)), None)
     if few is not None:
         yield f"no verdicts, only intervals: {few}"
-    yield from _replicates(table)
 
 
 def _replicates(table: Table) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from sandbox.comparisons.cells import as_interval, columns, decided, operations
 from sandbox.comparisons.contents import distinct, linear_name, noun, shown
 from sandbox.comparisons.linear import Scale
-from sandbox.comparisons.notes import DAGGER, notes
+from sandbox.comparisons.notes import DAGGER, head, notes
 from sandbox.comparisons.rows import BASELINE, answers_of, make_rows
 from sandbox.machine.text import line
 from sandbox.runs.finished import FinishedRun, in_order
@@ -56,11 +56,11 @@ def make_table(
 def format_table(table: dict[str, Any]) -> str:
     """Return the table as text with the accuracies at smaller budgets, and its notes."""
     text = [columns(_lines(table)), *_variants(table), *_budgets(table)]
-    return "\n".join([*text, *map(line, notes(table))])
+    return "\n".join([*map(line, head(table)), *text, *map(line, notes(table))])
 
 
 def _lines(table: dict[str, Any]) -> list[Sequence[str]]:
-    head = (
+    titles = (
         "rule",
         f"test {noun(table)} % [95 %]",
         f"over {table['baseline']}",
@@ -71,7 +71,7 @@ def _lines(table: dict[str, Any]) -> list[Sequence[str]]:
         "trained",
         "operations",
     )
-    lines: list[Sequence[str]] = [head]
+    lines: list[Sequence[str]] = [titles]
     for row in distinct(table)["rows"]:
         lines.append(
             (
@@ -87,7 +87,7 @@ def _lines(table: dict[str, Any]) -> list[Sequence[str]]:
             )
         )
     if table["linear"] is not None:
-        lines.append((linear_name(table), f"{table['linear']:.2f}", *["-"] * (len(head) - 2)))
+        lines.append((linear_name(table), f"{table['linear']:.2f}", *["-"] * (len(titles) - 2)))
     return lines
 
 
@@ -97,8 +97,8 @@ def _variants(table: dict[str, Any]) -> list[str]:
     names = list(dict.fromkeys(each["variant"] for row in rows for each in row["variants"]))
     if not rows:
         return []
-    head = ("rule", *(f"{name}: test {noun(table)} %" for name in names), "taken by validation")
-    lines: list[Sequence[str]] = [head]
+    titles = ("rule", *(f"{name}: test {noun(table)} %" for name in names), "taken by validation")
+    lines: list[Sequence[str]] = [titles]
     for row in rows:
         found = {each["variant"]: each for each in row["variants"]}
         cells = (str(as_interval(found[name]["accuracy"])) if name in found else "-" for name in names)

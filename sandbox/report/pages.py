@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sandbox.comparisons.cells import as_interval
 from sandbox.comparisons.comparison import compared_runs
 from sandbox.comparisons.contents import distinct, linear_name, noun, replicates, shown
-from sandbox.comparisons.notes import cautions, notes
+from sandbox.comparisons.notes import cautions, head, notes
 from sandbox.comparisons.ranking import left_out
 from sandbox.comparisons.variants import headline
 from sandbox.comparisons.verdicts import sentences
@@ -87,7 +87,7 @@ def _report_comparison(folder: Path) -> Report:
     ]
     facts = {
         "table": table,
-        "notes": notes(whole),
+        "notes": [*head(whole), *notes(whole)],
         "over": replicates(table),
         "further_costs": [name for name in priced["rows"][0]["cost"] if name not in COUNTS],
         "priced": priced,

@@ -139,7 +139,7 @@ def test_rules_that_coincide_are_one_row_and_one_comparison():
     assert rows["hzo"]["p_adjusted"] == rows["hzo"]["p"]  # one comparison, not two
     assert rows["layerwise_zo"]["verdict"] is None
     text = format_table(table)
-    assert text.splitlines()[2].startswith("hzo = layerwise_zo ")
+    assert text.splitlines()[3].startswith("hzo = layerwise_zo ")
     assert not any(line.startswith("layerwise_zo") for line in text.splitlines()[:6])
     assert "hzo = layerwise_zo: the same gradients on this network, so they are one row; means as they were" in text
     assert "(hzo beside layerwise_zo, the same gradients tuned twice: on average 1.00" in text
