@@ -15,7 +15,7 @@ from sandbox.comparisons.condition import damage, require_names
 from sandbox.comparisons.linear import import_linear, linear_baseline, made_of, scale_beside
 from sandbox.comparisons.references import published
 from sandbox.comparisons.table import BASELINE, as_interval, format_table, make_table
-from sandbox.comparisons.variants import row_of
+from sandbox.comparisons.variants import require_variants, row_of
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.names import numbered
@@ -107,12 +107,15 @@ class Comparison:
         if BASELINE not in {rule.name for rule in rules}:
             rules.append(RuleConfig(BASELINE))
         labels: dict[str, RuleConfig] = {}
+        rows: dict[str, list[RuleConfig]] = {}
         for rule in rules:
             if rule in labels.values():
                 raise ValueError(f"rule {rule.name!r} is listed twice with the same options; give each once")
             name = rule.label if rule.label and rule.name != BASELINE else rule.name
+            rows.setdefault(name, []).append(rule)
             name = name if rule.variant is None else f"{name} {rule.variant}"
             labels[numbered(name, labels)] = rule
+        require_variants(rows, labels)
         first = self.experiment.seed
         found = {
             label: [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sandbox.comparisons.cells import plain
 from sandbox.comparisons.settings import rule_of, searches_of
+from sandbox.config.rule import RuleConfig
 from sandbox.measures import score
 from sandbox.runs.finished import FinishedRun, in_order
 from sandbox.statistics import block_means, interval
@@ -30,6 +32,27 @@ def forms(runs: Runs) -> Forms:
         if row != label:
             found.setdefault(row, {})[str(rule_of(runs[label][0])["variant"])] = in_order(runs[label])
     return found
+
+
+def require_variants(rows: Mapping[str, Sequence[RuleConfig]], labels: Container[str]) -> None:
+    """Raise ValueError for rules that cannot be variants of one row.
+
+    Args:
+        rows: the rules of each row.
+        labels: those of all runs.
+    """
+    for row, found in rows.items():
+        names = [rule.variant for rule in found]
+        if set(names) == {None}:
+            continue
+        if None in names or len(set(names)) < len(names) or len({rule.name for rule in found}) > 1:
+            listed = ", ".join(f"{rule.name} ({rule.variant or 'without a variant'})" for rule in found)
+            raise ValueError(
+                f"the row {row!r} has {listed}: its variants are of one rule, each with a name of its own; give the "
+                "others a label"
+            )
+        if any(f"{row} {name}#2" in labels for name in names):
+            raise ValueError(f"a label is that of a variant of {row!r}; give the rule another label")
 
 
 def row_of_each(runs: Runs) -> dict[str, str]:
@@ -70,7 +93,12 @@ def _preferred(variants: Mapping[str, Sequence[FinishedRun]]) -> list[str]:
     first = next(iter(variants.values()))
     of: Sequence[Hashable] = searches_of(first) or [run.seed for run in first]
     heights = {name: _validation(each, of) for name, each in variants.items()}
-    return [max(heights, key=lambda name: heights[name][block]) for block in of]
+    return [max(heights, key=lambda name: _comparable(heights[name][block])) for block in of]
+
+
+def _comparable(height: float) -> float:
+    """Return a validation that can be compared: a variant without one is never taken where another has one."""
+    return -math.inf if math.isnan(height) else height
 
 
 def _validation(runs: Sequence[FinishedRun], of: Sequence[Hashable]) -> dict[Hashable, float]:

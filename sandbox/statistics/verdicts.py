@@ -40,10 +40,10 @@ def verdicts(
 
     A rule is above or below where the two-sided p of Wilcoxon's signed ranks, adjusted by Holm for all rules, is under
     5 %. The direction is that of the same ranks. One diverged seed moves a mean far and a rank little: where the mean
-    has the other sign, there is no direction but a warning, and where its interval holds 0, the verdict says so. With
-    so few pairs that even unanimous ones could not get there, the verdict is "too few seeds", with the number needed;
-    a value that is not finite allows no verdict. With `of`, pairs are means over blocks of seeds, one block for each
-    search of tuning: these are independent.
+    has the other sign, a warning stands in place of a direction, and where its interval holds 0, the verdict says so.
+    With so few pairs that even unanimous ones could not get there, the verdict is "too few seeds", with the number
+    needed; a value that is not finite allows no verdict. With `of`, pairs are means over blocks of seeds, one block for
+    each search of tuning: these are independent.
 
     Args:
         reference: one number for each seed.
@@ -149,7 +149,7 @@ def _not_finite(values: Sequence[float], than: str) -> str | None:
 
 
 def _no_verdict(p: float, pairs: int, comparisons: int, than: str, what: str) -> str | None:
-    """Say why there is no direction; None where there is one."""
+    """Say why a verdict has no direction; None where it has one."""
     if pairs < enough(comparisons):
         needed = f"at least {enough(comparisons)} are needed"
         return f"{FEW} {what}: with {pairs} no difference can reach p < {LEVEL}; {needed}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -129,3 +131,29 @@ def test_a_comparison_with_variants_is_run_verified_gathered_and_reported(place)
         [100 * runs[f"bptt {name}"][n].result["test"]["accuracy"] for n, name in enumerate(taken)], rel=1e-12
     )
     assert write_report(folder).html.exists()
+
+
+def test_a_variant_whose_validation_is_no_number_is_not_taken():
+    runs = two_forms("bptt", ([900] * 3, [700] * 3), ([math.nan] * 3, [1] * 3))
+    assert headline(runs).taken == {"bptt": ["sgd"] * 3}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [RuleConfig("bptt", {"lr": 0.1}, variant="adam"), RuleConfig("bptt", {"lr": 0.2})],
+        [RuleConfig("bptt", {"lr": 0.1}, variant="adam"), RuleConfig("bptt", {"lr": 0.2}, variant="adam")],
+        [RuleConfig("bptt", variant="adam"), RuleConfig("tet", variant="sgd", label="bptt")],
+        [RuleConfig("readout_only", {"lr": 0.1}, variant="adam"), "readout_only"],
+    ],
+)
+def test_rules_that_are_not_variants_of_one_row_are_refused(rules):
+    """Otherwise one of them would be missing from the table."""
+    with pytest.raises(ValueError, match="its variants are of one rule, each with a name of its own"):
+        Comparison(rules=rules).experiments()
+
+
+def test_a_label_like_a_variant_is_refused():
+    rules = [RuleConfig("tet", label="bptt adam"), RuleConfig("bptt", variant="adam")]
+    with pytest.raises(ValueError, match="a label is that of a variant of 'bptt'; give the rule another label"):
+        Comparison(rules=rules).experiments()

@@ -100,7 +100,7 @@ def require_size(name: str, value: float | None, relative: bool) -> None:
     if value is not None:
         require_number(name, value)
     elif not relative:
-        raise ValueError(f"relative=False without {name}: there is no default in absolute units, so give {name} too")
+        raise ValueError(f"relative=False without {name}: absolute units have no default, so give {name} too")
 
 
 def require_rank(rank: int | None) -> None:

@@ -1,0 +1,41 @@
+"""The grids of `experiments/paper.py` are made of rules and settings that exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def paper():
+    """The script, as a module."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        spec = importlib.util.spec_from_file_location("paper", FOLDER / "paper.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(FOLDER))
+    return module
+
+
+@pytest.mark.parametrize(("grid", "task"), [("paper", "yinyang"), ("paper", "store_recall"), ("quick", "randman")])
+def test_every_run_of_a_grid_can_be_made(paper, grid, task):
+    comparison = paper.planned(grid, task)
+    found = comparison.experiments()
+    for first, *_ in found.values():
+        first.check()
+    rows = {first.rule.row for first, *_ in found.values()}
+    assert rows <= set(paper.PLANS[grid].rows)
+    assert {"bptt", "bptt again", "bptt window 1", "readout_only"} <= rows
+    assert comparison.seeds % paper.PLANS[grid].searches == 0
+
+
+def test_every_task_of_a_grid_has_its_file(paper):
+    for plan in paper.PLANS.values():
+        assert all((paper.FILES / f"{task}.yaml").exists() for task in plan.tasks)
