@@ -10,10 +10,11 @@ seeds that learn by what it found. `bptt again` is `bptt` tuned once more: their
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from evidence import HERE, RUNS, grid, keep
@@ -30,7 +31,8 @@ from sandbox.tuning.plan import Tuning
 from sandbox.tuning.tuning import tune
 
 FILES = HERE / "grid"  # what the runs of each task share
-TRIALS = 4  # of a search
+TRIALS = 4  # of a search, one in each quarter of a range
+COORDINATES = 4  # for 8 forward passes and one of the weights as they are
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adam"},
     "sgd": {"optimizer": "sgd", "momentum": 0.9},
@@ -40,7 +42,11 @@ PLAIN = {"optimizer": "sgd", "momentum": 0.0}  # for feedback that follows the w
 LAYERED = {"times": "shared"}  # probes of all steps at once
 ONE_BIT = {"binarise_input": False}
 CONTRAST = ("tcl", "stcl", "supcon_per_step")  # every step of a sample with every other: left out for many steps
-MANY_STEPS = ("randman", "sequential_mnist")  # on store_recall they do not fit
+LEFT_OUT = {  # for their cost, many times that of any other rule of the task; what does not fit leaves itself out
+    "randman": CONTRAST,
+    "sequential_mnist": CONTRAST,
+    "nmnist_small": ("uoro",),  # a trace of each of 90,000 weights and sample
+}
 DEVICES = ("binary_stochastic", "binary_stochastic_ideal", "bptt_on_memristor")  # which bring their own plasticity
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # flat rules take about as many forward passes a step, 8
     "bptt": ("bptt", {}),
@@ -52,7 +58,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # flat rules take about as many
     "spsa": ("spsa", {"draws": 4}),
     "node_perturbation": ("node_perturbation", {"draws": 4, "noise": "float32"}),
     "forward_gradient": ("forward_gradient", {"draws": 2}),
-    "coordinate_wise": ("coordinate_wise", {}),
+    "coordinate_wise": ("coordinate_wise", {}),  # of COORDINATES weights a step
     "evolution_strategy": ("evolution_strategy", {"population": 8}),
     **{name: (name, {}) for name in ("fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror")},
     **{name: (name, {}) for name in ("kolen_pollack", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "sltt")},
@@ -92,14 +98,17 @@ def planned(name: str, task: str) -> Comparison:
     """Return the comparison of a grid on a task, before tuning."""
     plan = PLANS[name]
     experiment: Experiment = from_dict(Experiment, read_yaml(FILES / f"{task}.yaml"))
-    rows = [row for row in plan.rows if task not in MANY_STEPS or row not in CONTRAST]
-    return Comparison(experiment, list(rules(rows)), plan.seeds)
+    return Comparison(experiment, list(rules(name, task, experiment)), plan.seeds)
 
 
-def rules(rows: Iterable[str]) -> Iterable[RuleConfig]:
-    """Yield the rules of some rows, under each optimizer if they have one."""
-    for row in rows:
+def rules(grid_: str, task: str, experiment: Experiment) -> Iterator[RuleConfig]:
+    """Yield the rules of a grid on a task, under each optimizer if they have one."""
+    for row in PLANS[grid_].rows:
+        if row in LEFT_OUT.get(task, ()):
+            continue
         name, options = ROWS[row]
+        if name == "coordinate_wise":
+            options = {"sparsity": math.ceil(1e6 * (1 - COORDINATES / weights(experiment))) / 1e6}
         label = None if row == name else row
         if name in DEVICES:
             bits = Choice("stochastic_binary") if name.startswith("binary") else None
@@ -110,10 +119,17 @@ def rules(rows: Iterable[str]) -> Iterable[RuleConfig]:
             yield RuleConfig(name, {**options, **given}, variant=variant, label=label)
 
 
+def weights(experiment: Experiment) -> int:
+    """Return the number of weights of the network."""
+    data = experiment.load()
+    return sum(each.numel() for each in experiment.network.make(data.shape, data.outputs, 0).parameters())
+
+
 def tuned(name: str, task: str, jobs: int) -> None:
     """Tune all rules of a grid on a task, and keep settings and trials."""
     begun = time.perf_counter()
-    tuning = Tuning(Grid([planned(name, task)], f"{name}-{task}"), TRIALS, searches=PLANS[name].searches)
+    part = Grid([planned(name, task)], f"{name}-{task}")
+    tuning = Tuning(part, TRIALS, searches=PLANS[name].searches, sampler="stratified")
     folder = RUNS / tuning.identity
     tune(tuning, folder, jobs=jobs, skip_unfit=True)
     minutes = round((time.perf_counter() - begun) / 60, 1)

@@ -59,6 +59,18 @@ class Range:
         """The smallest and the largest value."""
         return self.low, self.high
 
+    def at(self, share: float) -> float:
+        """Return the value at a share of the range, from 0 to 1, in a logarithmic range of its decades.
+
+        >>> round(Range(1e-3, 1e-1, log=True).at(0.5), 6)
+        0.01
+        """
+        if self.log:
+            found = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
+        else:
+            found = self.low * (1 - share) + self.high * share
+        return min(max(found, self.low), self.high)  # rounding
+
     def end_near(self, value: float) -> End | None:
         """Return the end of which a value is within a tenth of the range, in a logarithmic range of its decades.
 

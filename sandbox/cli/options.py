@@ -165,7 +165,7 @@ COMMANDS: dict[str, Command] = {
                 int,
                 "3",
             ),
-            Option("--sampler", "how trials are proposed: tpe, or random", "tpe", str, "tpe"),
+            Option("--sampler", "how trials are proposed: tpe, random, or stratified", "tpe", str, "tpe"),
             Option("--jobs", "number of processes, each with one search at a time", 2, int, "2"),
             EXECUTOR,
             EXECUTOR_OPTIONS,

@@ -1,4 +1,4 @@
-"""Validation accuracy at several budgets: parts of the epochs, and as many operations as the cheapest rule needs."""
+"""Validation accuracy at several budgets: of epochs, and as many operations as the cheapest rule needs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sandbox.comparisons.cells import operations, plain
 from sandbox.runs.finished import FinishedRun
 from sandbox.statistics import block_means, interval
 
-PARTS = {"quarter": 0.25, "half": 0.5, "whole": 1.0}  # of the epochs of a rule, rounded up
 SAME = 1 + 1e-9  # operations that differ by rounding alone are equal
 
 
 def budgets(
     runs: Mapping[str, Sequence[FinishedRun]], of: Sequence[int] | None = None
 ) -> dict[str, dict[str, Any] | None]:
-    """Return the validation accuracy of each rule with a part of its epochs, and at equal operations [%].
+    """Return the validation accuracy of each rule after its first epoch, half and all, and at equal operations [%].
 
+    Half of an odd number of epochs is rounded up, so that with three of them it is two.
     `operations` is the accuracy after the last epoch that ends within the operations of the rule that needs fewest in
-    all; null for a rule whose first epoch needs more. A rule that learned for one epoch has no parts, and null.
+    all; null for a rule whose first epoch needs more. A rule that learned for one epoch has null.
 
     Args:
         runs: of each rule, by its label.
@@ -34,7 +34,8 @@ def _of_rule(runs: Sequence[FinishedRun], least: float, of: Sequence[int] | None
     last = min(run.epochs[-1] for run in runs)
     if last < 2:
         return None
-    found = {name: [_at(run, math.ceil(part * last)) for run in runs] for name, part in PARTS.items()}
+    epochs = {"first": 1, "half": math.ceil(last / 2), "whole": last}
+    found = {name: [_at(run, epoch) for run in runs] for name, epoch in epochs.items()}
     found["operations"] = [_within(run, least) for run in runs]
     return {
         name: None if None in values else plain(interval(block_means([v for v in values if v is not None], of)))

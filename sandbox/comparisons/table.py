@@ -112,7 +112,7 @@ def _budgets(table: dict[str, Any]) -> list[str]:
     rows = [row for row in distinct(table)["rows"] if row.get("budgets")]
     if not rows:
         return []
-    parts = {"quarter": "1/4 of epochs", "half": "1/2", "whole": "all", "operations": "at equal operations"}
+    parts = {"first": "1 epoch", "half": "half", "whole": "all", "operations": "at equal operations"}
     lines = [(f"validation {noun(table)} %", *parts.values())]
     for row in rows:
         found = [row["budgets"].get(part) for part in parts]

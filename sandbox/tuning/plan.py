@@ -28,7 +28,7 @@ class Tuning:
         seeds: runs over which a trial is averaged, 1 by default.
         searches: independent searches, 3 by default; a comparison of what they find has the error of tuning in its
             intervals if there are at least 2.
-        sampler: "tpe", by default, or "random".
+        sampler: "tpe", by default, "random", or "stratified", for few trials (`sandbox.tuning.sampling.stratum`).
 
     Raises:
         ValueError: for trials, seeds or searches below 1, an unknown sampler, and rules that were searched already.

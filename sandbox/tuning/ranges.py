@@ -18,12 +18,12 @@ def looks(trials: int) -> set[int]:
     """Return after which numbers of trials ranges may grow.
 
     They are fixed in advance, so that every rule has the same number of trials whether its ranges grow or not, and a
-    fifth of the trials is left after the last one. The best of fewer than two trials says nothing.
+    fifth of the trials is left after the last one. The best of fewer than three trials says nothing.
 
-    >>> sorted(looks(20)), looks(3), looks(2)
-    ([8, 12, 16], {2}, set())
+    >>> sorted(looks(20)), looks(4), looks(3)
+    ([8, 12, 16], {3}, set())
     """
-    return {trials * tenths // 10 for tenths in LOOKS} - {0, 1}
+    return {trials * tenths // 10 for tenths in LOOKS} - {0, 1, 2}
 
 
 def grown(space: Space, best: Mapping[str, Any], admits: Admits) -> Space:

@@ -21,7 +21,7 @@ from sandbox.runs.job import imports
 from sandbox.tasks.base import Dataset
 from sandbox.tuning import ranges
 from sandbox.tuning.folds import foldable, folded
-from sandbox.tuning.sampling import SAMPLERS, optuna_, quiet, suggested
+from sandbox.tuning.sampling import SAMPLERS, optuna_, quiet, stratum, suggested
 from sandbox.tuning.storage import FILES, SQLITE, opened
 from sandbox.tuning.summary import best_of, complete, summary
 from sandbox.tuning.trial import TUNED, tunable, validated
@@ -128,6 +128,8 @@ class Study:
         before, space = self._spaces(done, data)
         name = self.sampler if before == space else "random"
         study.sampler = SAMPLERS[name](optuna_(), self.proposal_seed(len(done)))
+        if name == "stratified":
+            study.enqueue_trial(stratum(space, len(done), self.trials, self.order_seed))
         trial = study.ask()
         trial.set_user_attr("within", ranges.within(space))
         tried = [validated(each, data) for each in self.runs(suggested(trial, ranges.added(before, space)))]
@@ -158,6 +160,11 @@ class Study:
     def proposal_seed(self, trial: int) -> int:
         """Return the sampler's seed for a trial, which depends on nothing but the study's name and the trial."""
         return int(fingerprint([self.name, trial]), 16)
+
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order of a stratified search, which depends on nothing but the study's name."""
+        return int(fingerprint([self.name, "order"]), 16)
 
     def summary(self, study: Any) -> dict[str, Any]:
         """Return what the search tried and found; see `sandbox.tuning.summary`."""

@@ -173,11 +173,11 @@ def test_accuracy_at_several_budgets():
     base = [run_of("readout_only", n, 700 + n, curve=(0.1, 0.3, 0.35)) for n in range(3)]
     table = table_of({"readout_only": base, "bptt": longer})
     heights = {name: each[0] for name, each in rows_of(table)["bptt"]["budgets"].items()}
-    assert heights == pytest.approx({"quarter": 40.0, "half": 50.0, "whole": 70.0, "operations": 50.0})
+    assert heights == pytest.approx({"first": 40.0, "half": 50.0, "whole": 70.0, "operations": 50.0})
     heights = {name: each[0] for name, each in rows_of(table)["readout_only"]["budgets"].items()}
-    assert heights == pytest.approx({"quarter": 30.0, "half": 30.0, "whole": 35.0, "operations": 35.0})
+    assert heights == pytest.approx({"first": 30.0, "half": 30.0, "whole": 35.0, "operations": 35.0})
     text = format_table(table)
-    assert "validation accuracy %  1/4 of epochs         1/2                   all" in text
+    assert "validation accuracy %  1 epoch               half                  all" in text
     assert "at equal operations" in text
 
 

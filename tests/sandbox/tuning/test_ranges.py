@@ -15,7 +15,7 @@ from rules.spaces import Options, Range
 from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
 from sandbox.tuning import ranges, study
-from sandbox.tuning.sampling import SAMPLERS, optuna_
+from sandbox.tuning.sampling import SAMPLERS, optuna_, stratum
 from sandbox.tuning.storage import opened
 from sandbox.tuning.study import Study
 from sandbox.tuning.trial import Tried
@@ -98,6 +98,43 @@ def edges(first, grown):
     """The ends of what each growth of a range added at its upper end."""
     highs = [first[1], *(each["within"][1] for each in grown)]
     return list(zip(highs, highs[1:], strict=False))
+
+
+def test_a_stratified_search_has_a_trial_in_each_part_of_a_range(tmp_path, monkeypatch):
+    """Twelve trials over four decades: three in each, and six of each momentum, in an order of its own by search."""
+    monkeypatch.setattr(ranges, "looks", lambda trials: set())
+    hzo, orders = replace(TINY, rule=RuleConfig("hzo")), []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        one = search(
+            tmp_path / name,
+            monkeypatch,
+            nearness(1.0),
+            sampler="stratified",
+            trials=12,
+            name=f"{name}/hzo/0",
+            experiment=hzo,
+        )
+        options = [trial["options"] for trial in one["trials"]]
+        orders.append([each["lr"] for each in options])
+        low, high = (math.log(end) for end in one["within"]["lr"])
+        parts = sorted(int(12 * (math.log(each["lr"]) - low) / (high - low)) for each in options)
+        assert parts == list(range(12))
+        assert sorted(each["momentum"] for each in options) == [0.0] * 6 + [0.9] * 6
+    assert orders[0] != orders[1]
+
+
+@given(trials=st.integers(1, 40), seed=st.integers(0, 2**63), at=st.floats(-200, 200), width=st.floats(0.1, 100))
+@settings(deadline=None)
+def test_strata_of_any_range_lie_in_it_and_miss_no_part(trials, seed, at, width):
+    span = Range(10**at, 10 ** (at + width), log=True)
+    space = {"lr": span, "momentum": Options((0.0, 0.5, 0.9))}
+    found = [stratum(space, n, trials, seed) for n in range(trials)]
+    assert all(span.low <= each["lr"] <= span.high for each in found)
+    shares = sorted((math.log10(each["lr"]) - at) / width for each in found)
+    assert all(n - 1e-6 <= trials * share <= n + 1 + 1e-6 for n, share in enumerate(shares))  # of logarithms to 200
+    counts = [[each["momentum"] for each in found].count(value) for value in (0.0, 0.5, 0.9)]
+    assert max(counts) - min(counts) <= 1
 
 
 @pytest.mark.parametrize(("sampler", "same"), [("random", True), ("tpe", False)])

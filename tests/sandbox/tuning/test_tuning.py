@@ -218,7 +218,7 @@ def test_a_folder_of_an_earlier_version_is_not_continued(tmp_path):
     [
         ({"searches": 0}, "searches=0: give a whole number, at least 1"),
         ({"searches": 10**6}, "searches=1000000: give at most 100000"),
-        ({"sampler": "tpee"}, "unknown sampler 'tpee'; nearest: 'tpe'; valid: random, tpe"),
+        ({"sampler": "tpee"}, "unknown sampler 'tpee'; nearest: 'tpe'; valid: random, stratified, tpe"),
     ],
 )
 def test_an_impossible_budget_is_refused(budget, message):
@@ -310,7 +310,10 @@ def test_the_command_line_names_what_it_leaves_out(tmp_path, capsys, monkeypatch
         (["tune", "papr"], "unknown preset 'papr'; nearest: 'paper'; valid: demo, paper, path/to/grid.yaml"),
         (["tune", "demo", "--trials", "0"], "trials=0: give a whole number, at least 1"),
         (["tune", "demo", "--searches", "0"], "searches=0: give a whole number, at least 1"),
-        (["tune", "demo", "--sampler", "grid"], "unknown sampler 'grid'; nearest: 'random'; valid: random, tpe"),
+        (
+            ["tune", "demo", "--sampler", "grid"],
+            "unknown sampler 'grid'; nearest: 'stratified'; valid: random, stratified, tpe",
+        ),
         (["tune", "demo", "--jobs", "0"], "jobs=0: give the number of processes"),
     ],
 )
