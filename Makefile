@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ evidence-paper: $(READY) ## tune and run the presets paper and quick, some hours
 
 evidence-anchors: $(READY) ## runs beside published figures, into experiments/results/anchors/
 	$(BIN)/python experiments/reference_points.py
+
+evidence-kills: $(READY) ## the tests of killed processes with twenty kills each, into experiments/results/kills.json
+	$(BIN)/python experiments/kills.py
 
 lint: $(READY) ## ruff, and mypy in strict mode
 	$(BIN)/ruff check .

@@ -24,6 +24,25 @@ if "SANDBOX_KEY" not in os.environ:  # and not the key of whoever runs the tests
 os.environ["SANDBOX_SYNAPSES"] = "dense"  # the same bits on every machine; tests/sandbox/synapses weighs by events
 
 
+class AtOnce:
+    """Names a failure, and a test of minutes, at once: a run of the slow tier may be cut off before its summary."""
+
+    LONG = 60.0  # [s]
+
+    def __init__(self, config):
+        self.config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed or report.duration > self.LONG:
+            said = f"{report.outcome} after {report.duration:.0f} s: {report.nodeid} ({report.when})"
+            self.config.get_terminal_writer().line(f"\n{said}")
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # a process of xdist, whose reports the first one gets
+        config.pluginmanager.register(AtOnce(config))
+
+
 @pytest.hookimpl(trylast=True)  # of those that are left
 def pytest_collection_modifyitems(items):
     """Tests of minutes first, dealt to both halves of the list: each process begins with its own, and no one is last.

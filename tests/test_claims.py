@@ -1,4 +1,4 @@
-"""Sentences about verdicts in README, documentation and notebooks are those that the committed results give."""
+"""Verdicts and tables in README, documentation and notebooks are those that the committed results give."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 
 import pytest
 
+from sandbox.comparisons.markdown import markdown
 from sandbox.comparisons.verdicts import sentences
 from sandbox.machine.files import read_json
 from tests.conftest import ROOT
 
 MARKED = re.compile(r"<!-- verdicts: (?P<path>\S+) -->\n(?P<lines>.*?)<!-- end -->", re.DOTALL)
+TABLE = re.compile(r"<!-- table: (?P<path>\S+) -->\n(?P<lines>.*?)<!-- end -->", re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
 
 
@@ -38,6 +40,15 @@ def test_verdicts_on_pages_are_those_of_the_results(page):
     text = text_of(page)
     assert unfounded(text, ROOT) == []
     assert text.count("<!-- verdicts:") == len(MARKED.findall(text)), "a marker without its end, or without a path"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_tables_on_pages_are_those_of_the_results(page):
+    """`python experiments/pages.py` writes them anew."""
+    text = text_of(page)
+    found = TABLE.findall(text)
+    assert [path for path, lines in found if lines.strip() != markdown(read_json(ROOT / path))] == []
+    assert text.count("<!-- table:") == len(found), "a marker without its end, or without a path"
 
 
 def test_a_sentence_that_the_results_do_not_give_is_found(tmp_path):

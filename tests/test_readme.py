@@ -17,6 +17,7 @@ from sandbox.comparisons.comparison import as_interval
 from sandbox.machine.files import read_json
 from sandbox.statistics import Interval
 from tests.conftest import ROOT
+from tests.speed import within
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(python|bash)\n(.*?)```", README, flags=re.DOTALL)
@@ -53,7 +54,7 @@ def test_everything_in_it_works_in_order(tmp_path):
                 stated = SAID.search(line)
                 assert stated, f"how long does it take? {line}"
                 busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # other tests run beside this one
-                assert minutes <= 2 * busy * float(stated[1]), f"{line} took {minutes:.2f} min"
+                assert within(minutes, 2 * busy * float(stated[1])), f"{line} took {minutes:.2f} min"
     assert commands == 11
     assert len(sandbox.load(tmp_path / "runs" / "digits")) == 8
 
@@ -64,18 +65,6 @@ def test_the_numbers_are_those_of_the_evidence(name):
     for row in table["rows"]:
         assert str(as_interval(row["accuracy"])) in RESULTS, (name, row["rule"])
     assert f"{table['linear']:.2f}" in RESULTS
-
-
-def test_the_ranking_is_that_of_the_evidence():
-    overall = read_json(ROOT / "experiments" / "results" / "paper" / "overall.json")
-    order = sorted(
-        overall["tasks"], key=lambda name: ["yinyang", "mnist1d", "digits", "mnist"].index(overall["tasks"][name])
-    )
-    for row in overall["rows"]:
-        accuracies = " | ".join(f"{row['accuracies'][name][0]:.2f}" for name in order)
-        verdict = (row["verdict"] or "–").partition(" readout_only")[0].removesuffix(" from")
-        assert f"| `{row['rule']}` | {as_interval(row['score'])} | {verdict} | {accuracies} |" in RESULTS, row["rule"]
-    assert " | ".join(f"{overall['tables'][name]['linear']:.2f}" for name in order) in RESULTS
 
 
 @pytest.mark.parametrize("name", ["temporal_digits", "temporal_cifar10_head"])

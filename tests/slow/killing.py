@@ -1,12 +1,15 @@
-"""What tests that kill share: a command started, finished, and the workers that it has."""
+"""What tests that kill share: a command started, finished, the workers that it has, and how many kills there are."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
+
+KILLS = int(os.environ.get("KILLS", "6"))  # of each test; 20 in `make evidence-kills`
 
 
 def start(*words: str) -> subprocess.Popen:

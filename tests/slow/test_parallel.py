@@ -151,7 +151,7 @@ def same(one: Path, other: Path, tolerance: float = CLOSE) -> None:
 
 
 @pytest.mark.slow(minutes=2)
-@pytest.mark.parametrize("rule", ["bptt", "tcl", "spsa"])
+@pytest.mark.parametrize("rule", ["tcl", "spsa"])
 def test_torchrun_learns_what_one_process_learns(tmp_path, rule):
     one, two = (run(tmp_path, count, f"by {count}", rule=rule) for count in (1, 2))
     same(one, two)
@@ -160,7 +160,7 @@ def test_torchrun_learns_what_one_process_learns(tmp_path, rule):
 
 
 @pytest.mark.slow(minutes=3)
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3)])
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, before, after):
     one = run(tmp_path, 1, "whole")
     folder = stopped(tmp_path, before, "stopped")

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from sandbox.executors import make
+from sandbox.executors import ray as executor_ray
 from sandbox.executors.base import run_all
 from tests.sandbox.executors.conformance import Conformance
 from tests.slow.chain import chains, killing, started
+from tests.slow.killing import KILLS
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow(minutes=1.5), pytest.mark.usefixtures("by_itself")]
@@ -30,6 +32,7 @@ def cluster(by_itself) -> Iterator:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, **SMALL}
+    os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 lets its workers wait for whatever else runs
     found = Cluster(initialize_head=True, head_node_args=head)
     found.add_node(num_cpus=2, **SMALL)
     yield found
@@ -53,35 +56,36 @@ def connected(cluster) -> Iterator:
 
 @pytest.mark.usefixtures("connected")
 class TestRay(Conformance):
-    test_a_job_whose_worker_is_killed_is_taken_up = None  # twenty kills below
+    test_a_job_whose_worker_is_killed_is_taken_up = None  # many kills below
     test_the_status_of_each_job = None  # read from the folder, as TestSlurm has it
 
     def executor(self, jobs):
         return make("ray", jobs)
 
 
-def test_jobs_and_failures(tmp_path, cluster):
+def test_jobs_and_failures(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(executor_ray, "RESTARTS", 1)  # a worker of Ray takes seconds to start
     jobs, steps = chains(tmp_path, 2, pause=0.1), []
     harmed = [job for harm in ("die", "raise", "exit") for job in chains(tmp_path / harm, 1, harm=harm)]
     errors = ran([*harmed, *jobs], tmp_path, lambda *counts: steps.append(counts), address=cluster.address)
     assert errors == {
-        harmed[0].folder: "its worker was killed 6 times (out of memory?)",
+        harmed[0].folder: executor_ray.KILLED,
         harmed[1].folder: "ValueError: half is enough",
         harmed[2].folder: "SystemExit: 3",
     }
-    assert len(harmed[0].processes) == 6
+    assert len(harmed[0].processes) == 2
     assert "half is enough" in (harmed[1].folder / "error.txt").read_text()
     assert [job.result for job in jobs] == [job.expected for job in jobs]
     assert os.getpid() not in {pid for job in jobs for pid in job.processes}
     assert max(done for done, _ in steps) >= 40
 
 
-def test_twenty_kills_of_workers(tmp_path, cluster):
-    jobs = chains(tmp_path, 6, steps=40)
-    with killing(jobs, 20, random.Random(0)) as killed:
+def test_kills_of_workers(tmp_path, cluster):
+    jobs = chains(tmp_path, KILLS // 3, steps=40)
+    with killing(jobs, KILLS, random.Random(0)) as killed:
         errors = ran(jobs, tmp_path, address=cluster.address)
     assert errors == {}
-    assert len(killed) == 20
+    assert len(killed) == KILLS
     assert [job.result for job in jobs] == [job.expected for job in jobs]
 
 

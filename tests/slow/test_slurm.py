@@ -19,6 +19,7 @@ from sandbox.executors.base import run_all
 from tests.sandbox.executors.conformance import Conformance
 from tests.slow import slurm
 from tests.slow.chain import chains, killing, started
+from tests.slow.killing import KILLS
 
 pytestmark = [
     pytest.mark.slow(minutes=1.5),
@@ -56,7 +57,7 @@ def ran(jobs, folder, *seen, **options):
 
 
 class TestSlurm(Conformance):
-    test_a_job_whose_worker_is_killed_is_taken_up = None  # twenty kills below
+    test_a_job_whose_worker_is_killed_is_taken_up = None  # many kills below
     test_cancelling_ends_everything = None  # Ctrl-C below
     test_the_caller_alone_notes_states = None  # more jobs than an array takes, below
 
@@ -110,12 +111,12 @@ def test_a_node_that_does_not_see_the_folder(hidden):
     assert "every node must see the run folders" in errors[job.folder]
 
 
-def test_twenty_kills_of_workers(tmp_path):
-    jobs = chains(tmp_path, 6, steps=40)
-    with killing(jobs, 20, random.Random(0)) as killed:
+def test_kills_of_workers(tmp_path):
+    jobs = chains(tmp_path, KILLS // 3, steps=40)
+    with killing(jobs, KILLS, random.Random(0)) as killed:
         errors = ran(jobs, tmp_path)
     assert errors == {}
-    assert len(killed) == 20
+    assert len(killed) == KILLS
     assert [job.result for job in jobs] == [job.expected for job in jobs]
 
 

@@ -13,6 +13,7 @@ from sandbox.executors import claims
 from sandbox.executors.claims import DONE, FAILED, FREE, HELD, Link, Pulse, Watch, add, beating, claim, newest, pulse
 from sandbox.executors.worker import TakenOver
 from sandbox.machine.host import me
+from tests.speed import within
 
 FORK = multiprocessing.get_context("fork" if os.name != "nt" else "spawn")
 GONE = me()._replace(pid=2**22 + 7)  # above the largest number of a process on Linux
@@ -277,4 +278,4 @@ def test_fifty_claims_a_second(tmp_path):
     for n in range(100):
         assert newest(tmp_path / str(n)) is None
         assert claim(tmp_path / str(n), None).end(DONE)
-    assert 100 / (time.perf_counter() - began) > 50
+    assert within(time.perf_counter() - began, 100 / 50)

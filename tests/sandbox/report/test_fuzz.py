@@ -17,6 +17,7 @@ from sandbox.machine import files
 from sandbox.report import pages, write_report
 from tests.sandbox.report.folders import write_grid, write_tuning
 from tests.sandbox.report.test_report import add_fewer_steps, write_comparison
+from tests.speed import within
 
 VALUES = (
     *(
@@ -38,7 +39,7 @@ VALUES = (
     *([], {}, [[]], [None], {"": None}, {"a": {"b": 1}}, 10**400),
 )
 LIMIT = 5.0  # [s] of one report
-TRIALS = {"comparison": 100, "run": 250, "grid": 250, "tuning": 250}  # a comparison has twelve runs and takes longest
+TRIALS = {"comparison": 50, "run": 125, "grid": 125, "tuning": 125}  # a comparison has twelve runs and takes longest
 FILES = ("table.json", "overall.json", "tuning.json", "provenance.json", "result.json", "metrics.jsonl", "timing.json")
 
 
@@ -92,7 +93,7 @@ def attempt(folder):
         said = None
     except (ValueError, FileNotFoundError) as error:  # the command line prints these without a traceback
         said = str(error)
-    assert time.perf_counter() - begun < LIMIT
+    assert within(time.perf_counter() - begun, LIMIT)
     return said
 
 
