@@ -32,7 +32,7 @@ def cluster(by_itself) -> Iterator:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, **SMALL}
-    os.environ["RAY_worker_niceness"] = "0"  # Ray's 15 lets its workers wait for whatever else runs
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  (Ray's 15 lets its workers wait for whatever else runs)
     found = Cluster(initialize_head=True, head_node_args=head)
     found.add_node(num_cpus=2, **SMALL)
     yield found
