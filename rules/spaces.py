@@ -128,7 +128,9 @@ SLOPE = Range(1e-3, 3.0, log=True)  # of SGD on a gradient
 NOISY = Range(3e-4, 3.0, log=True)  # of SGD on an estimate whose noise grows with the number of weights
 RATES = {"adam": RATE, "sgd": SLOPE, "rmsprop": RATE}
 STEP = Range(3e-2, 3.0, log=True)  # in units of the rms of what is perturbed; 0.3 is the default across spikes
-PULSE = Range(1e-4, 8e-2, log=True)  # step of a device, in units of its range
+PULSE = Range(1e-4, 8e-2, log=True, least=1e-5, most=1.0)  # step of a device, in units of its range
+# Of a device that writes gradients, pulse after pulse: the finer, the more of them, and the longer an update takes.
+WRITING = Range(1e-3, 8e-2, log=True, least=1e-3, most=1.0)
 MOMENTUM = Options((0.0, 0.9))
 FOLLOWING = ("kolen_pollack",)  # rules whose feedback gets the updates of the weights
 MIRROR = Range(1e-3, 1e-1, log=True)  # of feedback that learns from noise, a step
@@ -141,7 +143,7 @@ SPACES: dict[str, Space] = {
     "supcon_per_step": {"lr": RATE, "weight": Range(1e-2, 1.0, log=True)},
     "binary_stochastic": {"pulse": PULSE},
     "binary_stochastic_ideal": {"pulse": PULSE},
-    "bptt_on_memristor": {"lr": Range(1e-2, 1.0, log=True), "pulse": PULSE},
+    "bptt_on_memristor": {"lr": Range(1e-2, 1.0, log=True, most=10.0), "pulse": WRITING},
     "hzo": {"lr": SLOPE, "momentum": MOMENTUM},
     "layerwise_zo": {"lr": SLOPE, "momentum": MOMENTUM},
     "sequential_local": {"lr": SLOPE, "momentum": MOMENTUM},

@@ -162,6 +162,16 @@ def end_of(found):
     return high / (high / low) ** 0.1
 
 
+def test_a_pulse_never_grows_so_fine_that_an_update_takes_minutes(tmp_path, monkeypatch):
+    """An update writes its change over the step of a pulse, pulse after pulse."""
+    writing = replace(TINY, rule=RuleConfig("bptt_on_memristor"))
+    many = lambda options: math.log(options["lr"] / options["pulse"])  # noqa: E731
+    found = search(tmp_path, monkeypatch, many, experiment=writing, name="a/bptt_on_memristor/0")
+    assert found["grown"]
+    ends = found["within"]
+    assert ends["lr"][1] / ends["pulse"][0] <= 10 / 1e-3
+
+
 def test_a_growth_that_the_rule_refuses_leaves_the_option_at_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(Study, "_admits", lambda self, options, data: False)
     found = search(tmp_path, monkeypatch, nearness(1e6), trials=10)
