@@ -128,7 +128,7 @@ SLOPE = Range(1e-3, 3.0, log=True)  # of SGD on a gradient
 NOISY = Range(3e-4, 3.0, log=True)  # of SGD on an estimate whose noise grows with the number of weights
 RATES = {"adam": RATE, "sgd": SLOPE, "rmsprop": RATE}
 STEP = Range(3e-2, 3.0, log=True)  # in units of the rms of what is perturbed; 0.3 is the default across spikes
-PULSE = Range(1e-4, 8e-2, log=True, least=1e-5, most=1.0)  # step of a device, in units of its range
+PULSE = Range(1e-4, 8e-2, log=True, most=1.0)  # step of a device, in units of its range
 # Of a device that writes gradients, pulse after pulse: the finer, the more of them, and the longer an update takes.
 WRITING = Range(1e-3, 8e-2, log=True, least=1e-3, most=1.0)
 MOMENTUM = Options((0.0, 0.9))
