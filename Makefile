@@ -28,19 +28,20 @@ peers: $(READY) ## the libraries of spiking networks that tests/peers compares w
 
 export SANDBOX_DATA ?= $(abspath ../shared/data)
 PYTEST := $(BIN)/python -m pytest
+ROOMS := $(addprefix tests/sandbox/,runs config executors comparisons tuning cli)  # whose fast tests `make coverage` runs
 
 demo: $(READY) ## three rules and a frozen layer, two tasks, eight seeds: tables, a ranking and HTML reports, in half a minute
 	$(BIN)/sandbox compare --preset demo --out runs
 
 test: $(READY) ## fast tests, doctests
-	$(PYTEST) -m "not slow" -n 2 --dist worksteal
+	$(PYTEST) -m "not slow" -n 2 --dist worksteal $(if $(COVERED),$(ROOMS:%=--ignore=%))
 
 test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes
-	$(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=25
+	$(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=60
 
 coverage: $(READY) ## branches of the rooms that keep, read and judge runs, by the fast tests of these and the command line
 	$(BIN)/coverage erase
-	$(PYTEST) -m "not slow" -n 2 --dist worksteal -q --cov --cov-report= tests/sandbox/{runs,config,executors,comparisons,tuning,cli}
+	$(PYTEST) -m "not slow" -n 2 --dist worksteal -q --cov --cov-report= $(ROOMS)
 	$(BIN)/coverage report
 
 evidence-coverage: $(READY) ## the same with the slow tests of clusters and kills, counts into experiments/results/coverage.json

@@ -15,8 +15,10 @@ import shutil
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import optuna
 from evidence import HERE, RUNS, grid, keep
 
 from sandbox.comparisons.comparison import Comparison
@@ -28,6 +30,7 @@ from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import read_json, write_atomically, write_json
 from sandbox.machine.plain_yaml import dump_yaml, read_yaml
 from sandbox.tuning.plan import Tuning
+from sandbox.tuning.storage import opened
 from sandbox.tuning.tuning import tune
 
 FILES = HERE / "grid"  # what the runs of each task share
@@ -127,12 +130,11 @@ def weights(experiment: Experiment) -> int:
 
 def tuned(name: str, task: str, jobs: int) -> None:
     """Tune all rules of a grid on a task, and keep settings and trials."""
-    begun = time.perf_counter()
     part = Grid([planned(name, task)], f"{name}-{task}")
     tuning = Tuning(part, TRIALS, searches=PLANS[name].searches, sampler="stratified")
     folder = RUNS / tuning.identity
     tune(tuning, folder, jobs=jobs, skip_unfit=True)
-    minutes = round((time.perf_counter() - begun) / 60, 1)
+    minutes = round(spent(tuning, folder) / 60 / jobs, 1)
     place = HERE / "results" / name / task
     place.mkdir(parents=True, exist_ok=True)
     for file in ("tuned.yaml", "tuning.json"):
@@ -141,6 +143,13 @@ def tuned(name: str, task: str, jobs: int) -> None:
     made = {"command": command, "minutes": minutes, **read_json(folder / "provenance.json")}
     write_json(place / "tuning_provenance.json", made)
     print(f"{name}, {task}: {minutes} minutes", flush=True)
+
+
+def spent(tuning: Tuning, folder: Path) -> float:
+    """Return the seconds of all trials, whenever they were run."""
+    kept = opened(tuning.studies(folder)[0].storage, folder)
+    studies = (optuna.load_study(study_name=study.stored, storage=kept) for study in tuning.studies(folder))
+    return sum(trial.duration.total_seconds() for study in studies for trial in study.trials if trial.duration)
 
 
 def write_preset(name: str) -> None:

@@ -27,7 +27,7 @@ os.environ["SANDBOX_SYNAPSES"] = "dense"  # the same bits on every machine; test
 class AtOnce:
     """Names a failure, and a test of minutes, at once: a run of the slow tier may be cut off before its summary."""
 
-    LONG = 60.0  # [s]
+    LONG = 30.0  # [s]
 
     def __init__(self, config):
         self.config = config
