@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,30 @@ from rules.spaces import Range, Space
 RANDOM = 4  # random trials before the sampler uses earlier results
 
 # Each returns a sampler of Optuna from the module and a seed.
-SAMPLERS: dict[str, Callable[[Any, int], Any]] = {
+DRAWN: dict[str, Callable[[Any, int], Any]] = {
     "random": lambda optuna, seed: optuna.samplers.RandomSampler(seed=seed),
-    "stratified": lambda optuna, seed: optuna.samplers.RandomSampler(seed=seed),  # of what `stratum` leaves open
     "tpe": lambda optuna, seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM),
 }
+
+
+STRATIFIED = "stratified"
+SAMPLERS = (*DRAWN, STRATIFIED)
+
+
+def given(optuna: Any, options: Mapping[str, Any]) -> Any:
+    """Return a sampler of Optuna that proposes these options."""
+
+    class Given(optuna.samplers.BaseSampler):  # type: ignore[misc]
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+            return {}
+
+        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+            return {}
+
+        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
+            return options[param_name]
+
+    return Given()
 
 
 def stratum(space: Space, trial: int, trials: int, seed: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from sandbox.runs.job import imports
 from sandbox.tasks.base import Dataset
 from sandbox.tuning import ranges
 from sandbox.tuning.folds import foldable, folded
-from sandbox.tuning.sampling import SAMPLERS, optuna_, quiet, stratum, suggested
+from sandbox.tuning.sampling import DRAWN, STRATIFIED, given, optuna_, quiet, stratum, suggested
 from sandbox.tuning.storage import FILES, SQLITE, opened
 from sandbox.tuning.summary import best_of, complete, summary
 from sandbox.tuning.trial import TUNED, tunable, validated
@@ -127,9 +127,10 @@ class Study:
         """Run the next trial; where a range has grown, a random one in what was added."""
         before, space = self._spaces(done, data)
         name = self.sampler if before == space else "random"
-        study.sampler = SAMPLERS[name](optuna_(), self.proposal_seed(len(done)))
-        if name == "stratified":
-            study.enqueue_trial(stratum(space, len(done), self.trials, self.order_seed))
+        if name == STRATIFIED:
+            study.sampler = given(optuna_(), stratum(space, len(done), self.trials, self.order_seed))
+        else:
+            study.sampler = DRAWN[name](optuna_(), self.proposal_seed(len(done)))
         trial = study.ask()
         trial.set_user_attr("within", ranges.within(space))
         tried = [validated(each, data) for each in self.runs(suggested(trial, ranges.added(before, space)))]
