@@ -79,6 +79,17 @@ class CrossEntropy(Objective):
         y = labels_by_step(run, batch, self.ignore_index)
         return per_step(F.cross_entropy, wide(run.output), y, **self.options(run))
 
+    def each_by_step(self, run: Run, batch: Batch) -> Tensor | None:
+        """Return `by_step` of every sample alone, `[B]`; None if classes have weights or a sample has no step."""
+        if self.weight is not None:
+            return None
+        y = labels_by_step(run, batch, self.ignore_index)
+        steps = (y != self.ignore_index).sum(0)
+        if not bool(steps.all()):
+            return None
+        losses = per_step(F.cross_entropy, wide(run.output), y, reduction="none", **self.options(run))
+        return losses.view(y.shape).sum(0) / steps
+
     def shares_by_step(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
         """Return what `Objective.shares` wants, for `by_step`: the divisor is that of the whole batch."""
 
@@ -172,6 +183,9 @@ class RateCrossEntropy(CrossEntropy):
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         return self.by_step(run, batch)
+
+    def each(self, run: Run, batch: Batch) -> Tensor | None:
+        return self.each_by_step(run, batch)
 
 
 @dataclass(frozen=True)

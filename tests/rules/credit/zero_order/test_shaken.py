@@ -313,6 +313,32 @@ def test_a_weighted_mean_and_samples_that_are_left_out_have_no_short_cut():
     assert OBJECTIVES["ce_mean"]().each(run, batch).shape == (6,)
 
 
+@pytest.mark.parametrize("given", ["y", "targets", "some targets", "lengths"])
+def test_the_loss_at_every_step_of_each_sample(given):
+    """1e-6: what the loss of a batch of this sample alone is in float32."""
+    run, objective = Run(inputs(4, 6, 2).float()), OBJECTIVES["ce_rate"]()
+    targets = torch.randint(0, 2, (4, 6), generator=torch.Generator().manual_seed(0))
+    batch = Batch(X, Y) if given in ("y", "lengths") else Batch(X, targets=targets)
+    if given == "some targets":
+        batch.targets[:3, ::2] = -100
+    if given == "lengths":
+        batch = batch._replace(lengths=torch.tensor([1, 2, 3, 4, 4, 2]))
+    found = objective.each(run, batch)
+    for n in range(6):
+        one = {name: part[n : n + 1] for name in ("y", "lengths") if (part := getattr(batch, name)) is not None}
+        one |= {} if batch.targets is None else {"targets": batch.targets[:, n : n + 1]}
+        alone = objective(Run(run.output[:, n : n + 1]), Batch(X[:, n : n + 1], **one))
+        torch.testing.assert_close(found[n], alone, rtol=1e-6, atol=1e-6)
+
+
+def test_the_loss_at_every_step_has_no_short_cut_for_samples_without_a_step():
+    targets = torch.zeros(4, 6, dtype=torch.int64)
+    targets[:, 2] = -100
+    run = Run(inputs(4, 6, 2))
+    assert OBJECTIVES["ce_rate"]().each(run, Batch(X, targets=targets)) is None
+    assert OBJECTIVES["ce_rate"](weight=(1.0, 2.0)).each(run, Batch(X, Y)) is None
+
+
 def test_a_short_cut_is_not_inherited_by_another_loss():
     class Doubled(type(OBJECTIVES["ce_mean"]())):
         def __call__(self, run, batch):
