@@ -1,7 +1,7 @@
 """The grids that come as presets: every rule that fits on six tasks, and eight rows with more searches on three.
 
-python experiments/paper.py tune [--grids GRID ...] [--tasks TASK ...]    # settings into results/GRID/TASK/
-python experiments/paper.py run [--grids GRID ...]                        # presets from these, runs, tables, figures
+python experiments/paper.py tune [--grids GRID ...] [--tasks TASK ...]    # settings into results/GRID/TASK/, presets
+python experiments/paper.py run [--grids GRID ...]                        # runs, tables, figures of the presets
 
 GRID is paper or quick, both by default. Both commands continue where they were stopped. Each rule is tuned and run
 under each optimizer. A replicate of the whole procedure is a search of tuning, on a validation set of its own, with the
@@ -152,18 +152,22 @@ def spent(tuning: Tuning, folder: Path) -> float:
     return sum(trial.duration.total_seconds() for study in studies for trial in study.trials if trial.duration)
 
 
-def write_preset(name: str) -> None:
-    """Write the preset of a grid from the settings that were kept."""
+def is_tuned(name: str) -> bool:
+    """Tell whether the settings of every task of a grid were kept."""
+    return all((HERE / "results" / name / task / "tuned.yaml").exists() for task in PLANS[name].tasks)
+
+
+def preset(name: str) -> str:
+    """Return the text of the preset of a grid, from the settings that were kept."""
     plan, kept = PLANS[name], HERE / "results" / name
-    content = {"name": name, "comparisons": [read_yaml(kept / task / "tuned.yaml") for task in plan.tasks]}
-    made = f"Made by `python experiments/paper.py run --grids {name}` from experiments/results/{name}/*/tuned.yaml."
-    body = dump_yaml(content, default_flow_style=None, width=120)
-    write_atomically(PRESETS / f"{name}.yaml", f"# {plan.about}\n# {made}\n{body}")
+    tuned_ = [{**read_yaml(kept / task / "tuned.yaml"), "seeds": plan.seeds} for task in plan.tasks]
+    content = {"name": name, "comparisons": tuned_}
+    made = f"Made by `python experiments/paper.py tune --grids {name}` from experiments/results/{name}/*/tuned.yaml."
+    return f"# {plan.about}\n# {made}\n{dump_yaml(content, default_flow_style=None, width=120)}"
 
 
 def run(name: str) -> None:
     """Run the preset of a grid, and keep what the pages quote."""
-    write_preset(name)
     begun = time.perf_counter()
     done = grid(name)
     minutes = round((time.perf_counter() - begun) / 60, 1)
@@ -185,6 +189,8 @@ def main() -> None:
             continue
         for task in given.tasks or PLANS[name].tasks:
             tuned(name, task, given.jobs)
+        if is_tuned(name):
+            write_atomically(PRESETS / f"{name}.yaml", preset(name))
 
 
 if __name__ == "__main__":

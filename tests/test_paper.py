@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.comparisons.grid import PRESETS
+
 FOLDER = Path(__file__).parents[1] / "experiments"
 
 
@@ -34,6 +36,13 @@ def test_every_run_of_a_grid_can_be_made(paper, grid, task):
     assert rows <= set(paper.PLANS[grid].rows)
     assert {"bptt", "bptt again", "bptt window 1", "readout_only"} <= rows
     assert comparison.seeds % paper.PLANS[grid].searches == 0
+
+
+@pytest.mark.parametrize("grid", ["paper", "quick"])
+def test_a_preset_is_what_tuning_found(paper, grid):
+    """Once every task of the grid has its settings."""
+    if paper.is_tuned(grid):
+        assert (PRESETS / f"{grid}.yaml").read_text() == paper.preset(grid)
 
 
 def test_every_task_of_a_grid_has_its_file(paper):

@@ -18,6 +18,6 @@ def normal_like(value: Tensor, rng: torch.Generator, dtype: torch.dtype = torch.
     return draws.normal(value.shape, rng, value.new_empty(0, dtype=dtype)).to(value.dtype)
 
 
-# Bytes of probes at a time on a CPU. Of 4, 8, 16 and 32 MB, 16 were fastest for convolutions and recurrent cells on a core
-# with 32 MB of cache, by half beside 4, and no worse elsewhere: fewer make more calls, more do not fit.
+# Bytes of probes at a time on a CPU. Of 4, 8, 16 and 32 MB, 16 were fastest for convolutions and recurrent cells on a
+# core with 32 MB of cache, by half beside 4, and no worse elsewhere: fewer make more calls, more do not fit.
 WORKING_SET = 2**24
