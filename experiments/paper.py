@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import optuna
 from evidence import HERE, RUNS, grid, keep
 
 from sandbox.comparisons.comparison import Comparison
@@ -30,7 +29,7 @@ from sandbox.config.rule import RuleConfig
 from sandbox.machine.files import read_json, write_atomically, write_json
 from sandbox.machine.plain_yaml import dump_yaml, read_yaml
 from sandbox.tuning.plan import Tuning
-from sandbox.tuning.storage import opened
+from sandbox.tuning.storage import SQLITE, opened
 from sandbox.tuning.tuning import tune
 
 FILES = HERE / "grid"  # what the runs of each task share
@@ -134,7 +133,7 @@ def tuned(name: str, task: str, jobs: int) -> None:
     tuning = Tuning(part, TRIALS, searches=PLANS[name].searches, sampler="stratified")
     folder = RUNS / tuning.identity
     tune(tuning, folder, jobs=jobs, skip_unfit=True)
-    minutes = round(spent(tuning, folder) / 60 / jobs, 1)
+    minutes = round(spent(folder) / 60 / jobs, 1)
     place = HERE / "results" / name / task
     place.mkdir(parents=True, exist_ok=True)
     for file in ("tuned.yaml", "tuning.json"):
@@ -145,11 +144,11 @@ def tuned(name: str, task: str, jobs: int) -> None:
     print(f"{name}, {task}: {minutes} minutes", flush=True)
 
 
-def spent(tuning: Tuning, folder: Path) -> float:
+def spent(folder: Path) -> float:
     """Return the seconds of all trials, whenever they were run."""
-    kept = opened(tuning.studies(folder)[0].storage, folder)
-    studies = (optuna.load_study(study_name=study.stored, storage=kept) for study in tuning.studies(folder))
-    return sum(trial.duration.total_seconds() for study in studies for trial in study.trials if trial.duration)
+    kept = opened(SQLITE, folder)
+    trials = (trial for study in kept.get_all_studies() for trial in kept.get_all_trials(study._study_id))
+    return sum(trial.duration.total_seconds() for trial in trials if trial.duration)
 
 
 def is_tuned(name: str) -> bool:
