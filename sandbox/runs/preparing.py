@@ -20,24 +20,24 @@ from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.runs import attempts
 from sandbox.synapses import using
-from sandbox.tasks.base import Dataset, Samples
+from sandbox.tasks.base import SPLITS, Dataset, Samples
 from sandbox.tasks.encode import check_sequence
 from sandbox.tasks.loader import Loader
 
-_LAST: dict[tuple[str, str, str | None], Dataset] = {}
+_LAST: dict[tuple[str, str, str | None, tuple[str, ...]], Dataset] = {}
 
 
-def loaded(experiment: Experiment, data_dir: str | None) -> Dataset:
-    """Load the data of a task; a worker that runs it again with another seed or rule takes them from memory.
+def loaded(experiment: Experiment, data_dir: str | None, splits: tuple[str, ...] = SPLITS) -> Dataset:
+    """Load the data of a task, with these splits checked; a worker that needs them again takes them from memory.
 
     Only a worker, which lives no longer than a comparison, and no task of the user's: those may load other data later.
     """
     if multiprocessing.parent_process() is None or ":" in experiment.task.name:
-        return experiment.load(data_dir)
-    key = (experiment.task.name, repr(experiment.task.options), data_dir)
+        return experiment.load(data_dir, splits)
+    key = (experiment.task.name, repr(experiment.task.options), data_dir, splits)
     if key not in _LAST:
         _LAST.clear()  # those of one task at a time: a set may be large
-        _LAST[key] = experiment.load(data_dir)
+        _LAST[key] = experiment.load(data_dir, splits)
     return _LAST[key]
 
 

@@ -20,7 +20,7 @@ DRAWN: dict[str, Callable[[Any, int], Any]] = {
 
 
 STRATIFIED = "stratified"
-SAMPLERS = (*DRAWN, STRATIFIED)
+SAMPLERS = tuple(sorted((*DRAWN, STRATIFIED)))
 
 
 def given(optuna: Any, options: Mapping[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
 from sandbox.runs.folder import PATIENCE
 from sandbox.runs.job import imports
+from sandbox.runs.preparing import loaded
 from sandbox.tasks.base import Dataset
 from sandbox.tuning import ranges
 from sandbox.tuning.folds import foldable, folded
@@ -109,9 +110,11 @@ class Study:
             study = optuna_().load_study(study_name=self.stored, storage=opened(self.storage, self.root))
             fence()
             _abandon(study)
-            data = self.load()
             done = complete(study)
             progress(len(done), self.trials)
+            if len(done) >= self.trials:
+                return
+            data = self.load()
             while len(done) < self.trials:
                 self._try(study, done, data, fence)
                 done = complete(study)
@@ -120,7 +123,7 @@ class Study:
     def load(self) -> Dataset:
         """Return the data of the search: the training and validation sets of its own, and no test set."""
         experiment = attached(self.experiment, self.root)
-        data = tunable(experiment.load(self.data_dir, TUNED))
+        data = tunable(loaded(experiment, self.data_dir, TUNED))
         return folded(data, self.search) if foldable(experiment.make_task()) else data
 
     def _try(self, study: Any, done: list[Any], data: Dataset, fence: Callable[[], None]) -> None:
