@@ -25,6 +25,7 @@ from sandbox.config.rule import RuleConfig
 from sandbox.report import write_report
 from sandbox.report.tuning import means, place, title
 from sandbox.runs import folder as folders
+from sandbox.runs import preparing
 from sandbox.runs.run import run
 from sandbox.tasks import Task, YinYang
 from sandbox.tuning import study
@@ -82,6 +83,30 @@ def test_searches_have_their_own_proposals_seeds_and_validation_samples(whole, t
     (x, _), (other, _) = (each.load().validation for each in studies)
     assert not {tuple(row) for row in x.tolist()} & {tuple(row) for row in other.tolist()}
     assert all(len(each.load().test) == 0 for each in studies)
+
+
+def test_a_worker_loads_the_data_of_a_task_once_for_all_searches(tmp_path, monkeypatch):
+    """Outside of a worker, and for a task of the user's own, each search loads them anew."""
+    asked = []
+    load = YinYang.load
+    monkeypatch.setattr(YinYang, "load", lambda self, data_dir: asked.append(self) or load(self, data_dir))
+    monkeypatch.setattr(preparing, "_LAST", {})
+    first, second = Tuning(Grid([Comparison(TINY, ["bptt"], seeds=1)]), trials=1, searches=2).studies(tmp_path)[:2]
+    assert not torch.equal(first.load().validation.x, second.load().validation.x)
+    assert len(asked) == 2
+    monkeypatch.setattr(preparing.multiprocessing, "parent_process", object)
+    kept = [each.load() for each in (first, second, second)]
+    assert len(asked) == 3
+    assert torch.equal(kept[1].train.x, kept[2].train.x)
+    assert torch.equal(kept[0].validation.x, first.load().validation.x)
+
+
+def test_a_search_that_is_done_loads_no_data(whole, monkeypatch):
+    folder, _ = whole
+    monkeypatch.setattr(Study, "load", lambda self: pytest.fail("loaded"))
+    seen = []
+    PLAN.studies(folder)[0].work(lambda done, total: seen.append((done, total)))
+    assert seen == [(4, 4)]
 
 
 def test_each_trial_says_what_it_cost(whole, tmp_path):
