@@ -66,8 +66,8 @@ def _number(height: float | None) -> str:
 
 
 def _grid(lines: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells, the first of them the head."""
-    head, *rest = ("| " + " | ".join(cells) + " |" for cells in lines)
+    """Return rows of cells, the first of them the head; a bar in a name does not end its cell."""
+    head, *rest = ("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
     text = "\n".join([head, "|" + " --- |" * len(lines[0]), *rest])
     while "|  |" in text:
         text = text.replace("|  |", "| |")
