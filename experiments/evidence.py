@@ -1,6 +1,6 @@
-"""Run every comparison of this folder and the preset `paper`; store tables, figures and provenance in results/.
+"""Run every comparison of this folder; store tables, figures and provenance in results/.
 
-python experiments/evidence.py [NAME ...]      # all, or some of the configurations in this folder, or paper
+python experiments/evidence.py [NAME ...]      # all, or some of the configurations in this folder
 """
 
 from __future__ import annotations
@@ -8,20 +8,16 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from sandbox.comparisons.comparison import Comparison, compare, format_table
-from sandbox.comparisons.grid import read_grid, run_grid
-from sandbox.comparisons.ranking import format_overall
 from sandbox.config.reading import from_dict
 from sandbox.machine.files import read_json, write_json
 from sandbox.report import write_report
 
 HERE = Path(__file__).parent
 RUNS = Path("runs") / "evidence"
-GRID = "paper"
 KEPT = (
     "curves",
     "cost",
@@ -46,20 +42,8 @@ def main(names: list[str]) -> None:
             folder = RUNS / plan.identity
             title = config.read_text().splitlines()[0][2:]
             done.append((config.stem, folder, f"{title}\n\n{format_table(compare(plan, folder, jobs=2))}"))
-    if not names or GRID in names:
-        done += grid()
     for name, folder, text in done:  # stored last, so that no run sees a revision with changed files
-        keep(name, folder, text, f"python experiments/evidence.py {name.partition('/')[0]}")
-
-
-def grid(name: str = GRID) -> list[tuple[str, Path, str]]:
-    """Run a preset as `sandbox compare --preset` does; return the ranking, and each of its comparisons."""
-    preset = read_grid(name)
-    folder = RUNS / preset.identity
-    overall = run_grid(preset, folder, jobs=2)
-    parts: dict[str, dict[str, Any]] = overall["tables"]
-    tables = [(f"{name}/{table['task']}", folder / part, format_table(table)) for part, table in parts.items()]
-    return [(name, folder, format_overall(overall)), *tables]
+        keep(name, folder, text, f"python experiments/evidence.py {name}")
 
 
 def keep(name: str, folder: Path, text: str, command: str) -> Path:

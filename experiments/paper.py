@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evidence import HERE, RUNS, grid, keep
+from evidence import HERE, RUNS, keep
 
-from sandbox.comparisons.comparison import Comparison
-from sandbox.comparisons.grid import PRESETS, Grid
+from sandbox.comparisons.comparison import Comparison, format_table
+from sandbox.comparisons.grid import PRESETS, Grid, read_grid, run_grid
+from sandbox.comparisons.ranking import format_overall
 from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
 from sandbox.config.registry import Choice
@@ -69,27 +70,34 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # flat rules take about as many
 
 
 class Plan(NamedTuple):
-    """A grid: its tasks, which are files in `FILES`, its rows, the searches of each rule, and all their seeds."""
+    """A grid: its tasks, which are files in `FILES`, its rows, the searches of each rule, and seeds.
+
+    The draws of a search depend on all that is known of a comparison when it is tuned, the number of seeds among it:
+    `seeds` stay what they were, so that tuning can be repeated, and `runs` of them are run.
+    """
 
     about: str
     tasks: tuple[str, ...]
     rows: tuple[str, ...]
     searches: int
     seeds: int
+    runs: int
 
 
 PLANS = {
     "paper": Plan(
-        "Every rule that fits on six tasks, five searches of each under two optimizers, two seeds of each search.",
+        "Every rule that fits on six tasks, five searches of each under two optimizers, one seed for each search.",
         ("yinyang", "mnist1d", "randman", "store_recall", "sequential_mnist", "nmnist_small"),
         tuple(ROWS),
         5,
         10,
+        5,
     ),
     "quick": Plan(
         "Eight rows on three tasks, thirteen searches of each under two optimizers, so that pairs can be told apart.",
         ("yinyang", "randman", "store_recall"),
         ("bptt", "bptt again", "bptt window 1", "eprop", "dfa", "hzo", "node_perturbation", "readout_only"),
+        13,
         13,
         13,
     ),
@@ -159,16 +167,26 @@ def is_tuned(name: str) -> bool:
 def preset(name: str) -> str:
     """Return the text of the preset of a grid, from the settings that were kept."""
     plan, kept = PLANS[name], HERE / "results" / name
-    tuned_ = [{**read_yaml(kept / task / "tuned.yaml"), "seeds": plan.seeds} for task in plan.tasks]
+    tuned_ = [{**read_yaml(kept / task / "tuned.yaml"), "seeds": plan.runs} for task in plan.tasks]
     content = {"name": name, "comparisons": tuned_}
     made = f"Made by `python experiments/paper.py tune --grids {name}` from experiments/results/{name}/*/tuned.yaml."
     return f"# {plan.about}\n# {made}\n{dump_yaml(content, default_flow_style=None, width=120)}"
 
 
+def finished(name: str) -> list[tuple[str, Path, str]]:
+    """Run a preset as `sandbox compare --preset` does; return the ranking, and each of its comparisons."""
+    preset = read_grid(name)
+    folder = RUNS / preset.identity
+    overall = run_grid(preset, folder, jobs=2)
+    parts: dict[str, dict[str, Any]] = overall["tables"]
+    tables = [(f"{name}/{table['task']}", folder / part, format_table(table)) for part, table in parts.items()]
+    return [(name, folder, format_overall(overall)), *tables]
+
+
 def run(name: str) -> None:
     """Run the preset of a grid, and keep what the pages quote."""
     begun = time.perf_counter()
-    done = grid(name)
+    done = finished(name)
     minutes = round((time.perf_counter() - begun) / 60, 1)
     for part, folder, text in done:  # stored last, so that no run sees a revision with changed files
         kept = keep(part, folder, text, f"python experiments/paper.py run --grids {name}")
