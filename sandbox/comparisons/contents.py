@@ -8,6 +8,7 @@ from typing import Any
 
 from sandbox.comparisons.resolution import Resolution, resolution
 from sandbox.comparisons.settings import blocks
+from sandbox.config.rule import LINEAR
 from sandbox.measures import NAMES
 
 Table = Mapping[str, Any]
@@ -20,7 +21,7 @@ def noun(table: Table) -> str:
 
 def linear_name(table: Table) -> str:
     """Return what the linear baseline is called."""
-    return "linear regression" if table.get("measure") == "r2" else "linear classifier"
+    return LINEAR[table.get("measure") == "r2"]
 
 
 def distinct(table: Table) -> dict[str, Any]:

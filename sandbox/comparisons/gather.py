@@ -75,6 +75,11 @@ def gather(
         raise ValueError(
             f"{folder} holds no run of {BASELINE}, the baseline of every table; run it with the same seeds"
         )
+    if f"{BASELINE}#2" in places:
+        raise ValueError(
+            f"{folder} holds runs of {BASELINE} in several settings, such as numbers of epochs, and a table has one "
+            f"baseline. Give one of these instead:\n{_commands(configs)}"
+        )
     sound = sort_out(places)
     damaged |= sound.damaged
     _require_pairs(folder, sound.runs, damaged)

@@ -16,14 +16,16 @@ def needed(table: Table) -> str | None:
     """Return a note on the pairs of rules that are over a point apart and not told apart; None without such pairs.
 
     It names those that need the fewest replicates for a paired t-test with a power of 80 %, with Bonferroni's
-    correction for all pairs, but no fewer than Wilcoxon's test needs; that test needs about a twentieth more.
+    correction for all pairs, but no fewer than Wilcoxon's test needs, and more than there are, which were not enough;
+    that test needs about a twentieth more.
     """
     found = _open(table)
     said = []
     for (a, b), differences in sorted(found.items(), key=lambda pair: -abs(effect_size(pair[1])))[:NAMED]:
         with suppress(ValueError):  # more than anybody runs
             wished, pairs = sum(differences) / len(differences), _pairs(table)
-            said.append((max(enough(pairs), seeds_needed(differences, wished, comparisons=pairs)), f"{a} from {b}"))
+            count = seeds_needed(differences, wished, comparisons=pairs)
+            said.append((max(enough(pairs), len(differences) + 1, count), f"{a} from {b}"))
     if not said:
         return None
     (first, which), *others = said

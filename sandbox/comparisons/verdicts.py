@@ -8,6 +8,7 @@ from typing import Any
 from sandbox.comparisons.contents import distinct, shown
 from sandbox.comparisons.resolution import SMALL
 from sandbox.statistics import FEW
+from sandbox.statistics.verdicts import BY_RANKS
 
 SAME = "not distinguishable"  # how a verdict begins where a rule and the reference are not told apart
 
@@ -61,8 +62,8 @@ def standing(verdicts: Mapping[str, str], baseline: str) -> str:
 
 
 def on_side(verdicts: Mapping[str, str], side: str) -> list[str]:
-    """Return the rules that are above, or below, the reference."""
-    return [rule for rule, words in verdicts.items() if words.startswith(side)]
+    """Return the rules that are above, or below, the reference, without those whose mean says less than the ranks."""
+    return [rule for rule, words in verdicts.items() if words.startswith(side) and BY_RANKS not in words]
 
 
 def named(found: list[str], verdicts: Mapping[str, str]) -> str:
@@ -92,11 +93,11 @@ def _sentence(where: str, verdicts: Mapping[str, str], baseline: str) -> str:
 
 def _exceptions(overall: Mapping[str, Any]) -> list[str]:
     """Name, task by task, the rules that are above the baseline on all tasks together and are not there."""
-    above = [row["rule"] for row in overall["rows"] if (row["verdict"] or "").startswith("above")]
+    above = on_side({row["rule"]: row["verdict"] or "" for row in overall["rows"]}, "above")
     lines = []
     for name, task in overall["tasks"].items():
         there = {row["rule"]: row.get("verdict") or "" for row in overall["tables"][name]["rows"]}
-        off = [rule for rule in above if not there.get(rule, "").startswith("above")]
+        off = [rule for rule in above if rule not in on_side(there, "above")]
         if off:
             lines.append(f"not above it on {task}: {', '.join(off)}")
     return lines if len(overall["tasks"]) > 1 else []

@@ -16,6 +16,8 @@ from sandbox.config.losses import OPTIONS, Answers, completed
 from sandbox.config.names import require_label
 from sandbox.config.registry import Choice, find
 
+LINEAR = ("linear classifier", "linear regression")  # rows that tables have of their own
+
 
 @dataclass(frozen=True)
 class Search:
@@ -68,7 +70,8 @@ class RuleConfig:
         label: what the rule is called in tables and folders; its name by default.
 
     Raises:
-        ValueError: for a label that cannot be part of a file name, and for searches of different options.
+        ValueError: for a label that cannot be part of a file name or is the name of another rule, and for searches of
+            different options or of one number.
 
     >>> sorted(RuleConfig("bptt", regularisers=[Choice("rate_l1", {"weight": 0.1})]).make().needs)
     ['gradient', 'labels', 'layers']
@@ -94,9 +97,14 @@ class RuleConfig:
         for name in ("label", "variant"):
             if (given := getattr(self, name)) is not None:
                 require_label(name, given)
+        if self.label in LINEAR or (self.label in RULES and self.label != self.name):
+            raise ValueError(f"label={self.label!r} is the name of another row or rule: give one of its own")
         kinds = {tuple(sorted(each.options)) for each in self.searched}
         if len(kinds) > 1:
             raise ValueError(f"searched: every search has the same options, and these have {sorted(kinds)}")
+        numbers = [each.number for each in self.searched]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"searched: each search has a number of its own, and these have {numbers}")
         if self.searched and self.search is not None:
             raise ValueError("searched and search: the first is for a comparison, the second for its runs")
 

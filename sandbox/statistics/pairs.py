@@ -129,7 +129,7 @@ def seeds_needed(differences: Sequence[float], wished: float, power: float = 0.8
             f"{len(differences)} differences, wished={wished}: give at least {FEWEST}, and a wished that is not 0"
         )
     spread = float(np.std(differences, ddof=1))
-    if spread == 0:
+    if spread <= 10.0**-DIGITS * 100:  # percentages that are equal but for their last digits
         return FEWEST
 
     def shown(n: int) -> bool:

@@ -18,6 +18,8 @@ Blocks = Sequence[Hashable] | None
 ROUNDING = 1e-6  # of a count that was kept as a percentage in float64, for up to 10^9 answers
 FEW = "too few"  # how a verdict begins where pairs are too few for one
 
+BY_RANKS = "by ranks, but the interval of the mean holds 0"  # in a verdict that is none
+
 
 class Verdict(NamedTuple):
     """The verdict on one rule against a reference, among all rules that were compared with it."""
@@ -163,5 +165,5 @@ def _direction(ranks: float, difference: Interval, than: str) -> str:
         mean = "neither" if difference.mean == 0 else "below" if ranks > 0 else "above"
         return f"no direction against {than}: the ranks say {side}, the mean says {mean}: look at the runs"
     if difference.low <= 0 <= difference.high:
-        return f"{side} {than} by ranks, but the interval of the mean holds 0: look at the runs"
+        return f"{side} {than} {BY_RANKS}: look at the runs"
     return f"{side} {than}"

@@ -14,6 +14,7 @@ from sandbox.runs.preparing import evaluation, own_process, prepare
 from sandbox.tasks.base import Dataset
 
 TUNED = ("train", "validation")  # the splits that tuning looks at
+LEAST = -1e6  # of R2: as if errors were a thousand times the spread of the targets
 
 
 def tunable(data: Dataset) -> Dataset:
@@ -31,9 +32,12 @@ class Tried(NamedTuple):
 def validated(experiment: Experiment, data: Dataset) -> Tried:
     """Learn, and return the measure of the validation samples, by which models are selected, with the cost.
 
-    Where learning diverges it is 0, and -100, the least that is told apart, for R2, which has no lower bound.
+    Where learning diverges it is 0, and for R2, which has no lower bound, the least that is told apart.
+
+    Raises:
+        ValueError: the rule or the model raised it, at weights that are finite.
     """
-    worst, cost = -1.0 if data.measure == "r2" else 0.0, Cost()
+    worst, cost = LEAST if data.measure == "r2" else 0.0, Cost()
     with warnings.catch_warnings(), own_process(experiment):
         warnings.simplefilter("ignore")
         trainer, train = prepare(experiment, data)
@@ -42,7 +46,8 @@ def validated(experiment: Experiment, data: Dataset) -> Tried:
                 cost += info.cost
             found = score(trainer.evaluate(evaluation(experiment, data.validation, "validation")))
             return Tried(100 * (worst if math.isnan(found) else max(found, worst)), cost)
-        except (NonFinite, ValueError):
-            if trainer.steps == 0:  # not divergence, but a mistake in the configuration
+        except (NonFinite, ValueError) as error:
+            finite = all(bool(p.isfinite().all()) for p in trainer.parameters.values())
+            if trainer.steps == 0 or (finite and not isinstance(error, NonFinite)):  # a mistake, not divergence
                 raise
             return Tried(100 * worst, cost)

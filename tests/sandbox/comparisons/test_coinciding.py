@@ -11,6 +11,7 @@ import rules
 from sandbox.comparisons.coinciding import coinciding
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.gather import gather
+from sandbox.comparisons.rows import borne_out
 from sandbox.comparisons.table import format_table
 from sandbox.comparisons.verify import verify
 from sandbox.config.rule import RuleConfig, Search
@@ -109,6 +110,32 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("coinciding") / "c"
     layered = [RuleConfig(name, {"lr": 0.1}) for name in LAYERED[:2]]
     return folder, compare(Comparison(replace(TINY, epochs=1), layered, seeds=1), folder)
+
+
+def warm():
+    """BPTT for as many steps as are compared, then another way."""
+    recipe = rules.make("bptt")
+    return replace(recipe, credit=Turning(recipe.credit, 1.0))
+
+
+class Turning(Scaled):
+    """Another rule's credit, then its opposite."""
+
+    def assign(self, model, objective, batch, state, rng):
+        credit = self.inner.assign(model, objective, batch, state, rng)
+        self.factor -= 0.4  # 0.6 in the first batch would be seen
+        return credit if self.factor > 0 else credit._replace(grads={n: -g for n, g in credit.grads.items()})
+
+
+def test_results_tell_rules_apart_that_begin_alike(tmp_path):
+    """The row of a rule that turns round after the batches that were compared stays its own."""
+    turning = RuleConfig("tests.sandbox.comparisons.test_coinciding:warm", label="turning")
+    assert coinciding(plans(RuleConfig("bptt"), turning), DATA) == {"turning": "bptt"}
+    same = {"b": "a"}
+    heights = {"a": [90.0, 91.0, 93.0], "b": [90.0, 91.3, 92.6]}
+    assert borne_out(same, heights) == same
+    assert borne_out(same, {**heights, "b": [10.0, 12.0, 11.0]}) == {}
+    assert borne_out(same, {"a": [90.0, 91.0], "b": [10.0, 12.0]}) == same  # too few to say
 
 
 def test_a_comparison_keeps_what_coincides_and_verify_holds(compared):

@@ -314,6 +314,10 @@ def test_a_table_wants_one_experiment_and_the_baseline(mine, tmp_path):
         shutil.rmtree(path)
     with pytest.raises(ValueError, match="no run of readout_only, the baseline of every table"):
         gather(mine)
+    for epochs in (1, 2):
+        run(replace(ONE, rule=RuleConfig("readout_only"), epochs=epochs), mine / f"readout_only-{epochs}")
+    with pytest.raises(ValueError, match="holds runs of readout_only in several settings, such as numbers of epochs"):
+        gather(mine)
     run(replace(ONE, batch_size=100), mine / "other")
     with pytest.raises(ValueError, match="holds runs of 2 different experiments; a table compares runs") as error:
         gather(mine)

@@ -143,7 +143,7 @@ def test_a_variant_whose_validation_is_no_number_is_not_taken():
     [
         [RuleConfig("bptt", {"lr": 0.1}, variant="adam"), RuleConfig("bptt", {"lr": 0.2})],
         [RuleConfig("bptt", {"lr": 0.1}, variant="adam"), RuleConfig("bptt", {"lr": 0.2}, variant="adam")],
-        [RuleConfig("bptt", variant="adam"), RuleConfig("tet", variant="sgd", label="bptt")],
+        [RuleConfig("bptt", variant="adam", label="one"), RuleConfig("tet", variant="sgd", label="one")],
         [RuleConfig("readout_only", {"lr": 0.1}, variant="adam"), "readout_only"],
     ],
 )

@@ -11,6 +11,7 @@ from sandbox.comparisons.resolution import SMALL, resolution
 from sandbox.comparisons.verdicts import sentences, standing, verdicts_of
 from sandbox.machine.files import read_json
 from sandbox.statistics import interval
+from sandbox.statistics.verdicts import BY_RANKS
 from tests.conftest import ROOT
 
 
@@ -25,6 +26,7 @@ def table(verdicts):
         ({}, "on digits: base alone"),
         ({"a": "too few searches: with 3 no difference"}, "on digits: too few searches for verdicts against base"),
         ({"a": "above base"}, "on digits: a is above base"),
+        ({"a": f"above base {BY_RANKS}: look"}, "on digits: no rule is above base; no verdict on a"),
         ({"a": f"above base{SMALL}"}, "on digits: a is above base, by less than the table's resolution"),
         (
             {"a": "above base", "b": f"above base{SMALL}", "c": "below base"},

@@ -51,6 +51,13 @@ def test_forms_of_one_row_have_runs_of_their_own():
             "searched: every search has the same options",
         ),
         (lambda: RuleConfig("bptt", searched=[Search()], search=Search()), "the first is for a comparison"),
+        (
+            lambda: RuleConfig("bptt", searched=[Search(number=n) for n in (0, 1, 1)]),
+            r"each search has a number of its own, and these have \[0, 1, 1\]",
+        ),
+        (lambda: RuleConfig("bptt", label="readout_only"), "label='readout_only' is the name of another row or rule"),
+        (lambda: RuleConfig("spsa", label="bptt"), "label='bptt' is the name of another row or rule"),
+        (lambda: RuleConfig("bptt", label="linear classifier"), "'linear classifier' is the name of another row"),
         (lambda: Experiment(rule=searched("bptt", 0.1)), "a run has the options of one search"),
         (lambda: Experiment(rule=RuleConfig("bptt", readout=BITS)), "set network.readout"),
         (

@@ -141,6 +141,9 @@ def test_seeds_needed_find_what_was_wished_for_as_often_as_promised():
         assert (power > 0.8 - 0.02) if enough else (power < 0.8 + 0.02)
     assert seeds_needed(differences, 0.8, comparisons=10) > n
     assert seeds_needed([1.0, 1.0, 1.0], 0.5) == 3
+    assert (
+        seeds_needed([100 * (n + 10) / 300 - 100 * n / 300 for n in (170, 181, 190, 200)], 10 / 3) == 3
+    )  # to rounding
 
 
 @pytest.mark.parametrize(
