@@ -75,9 +75,10 @@ def gather(
         raise ValueError(
             f"{folder} holds no run of {BASELINE}, the baseline of every table; run it with the same seeds"
         )
-    if f"{BASELINE}#2" in places:
+    lengths = sorted({experiment.epochs for experiment in configs.values() if experiment.rule.row == BASELINE})
+    if len(lengths) > 1:
         raise ValueError(
-            f"{folder} holds runs of {BASELINE} in several settings, such as numbers of epochs, and a table has one "
+            f"{folder} holds runs of {BASELINE} of {' and '.join(map(str, lengths))} epochs, and a table has one "
             f"baseline. Give one of these instead:\n{_commands(configs)}"
         )
     sound = sort_out(places)

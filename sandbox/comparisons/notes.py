@@ -91,9 +91,9 @@ def _same(table: Table) -> Iterator[str]:
         others = [other for other in table["rows"] if other.get("coincides") == row["rule"]]
         if others:
             each = ", ".join(f"{one['rule']} {one['accuracy'][0]:.2f}" for one in (row, *others))
+            means = "means as they were tuned" if row.get("searches") else "means"
             yield (
-                f"{shown(table, row['rule'])}: the same gradients on this network, so they are one row; means as they "
-                f"were tuned: {each}"
+                f"{shown(table, row['rule'])}: the same gradients on this network, so they are one row; {means}: {each}"
             )
     found = resolution_of(table)
     if found is not None:

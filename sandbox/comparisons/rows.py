@@ -42,7 +42,8 @@ def make_rows(runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding |
     accuracies = {label: [100 * score(run.result["test"]) for run in found] for label, found in runs.items()}
     searches = {label: searches_of(found) for label, found in runs.items()}
     of = blocks(list(searches.values()))
-    replicates = {label: block_means(values, of) for label, values in accuracies.items()}
+    comparable = {label for label, found in searches.items() if found is None or of is not None}
+    replicates = {label: block_means(accuracies[label], of) for label in comparable}
     coincides = borne_out(rows_that_coincide(every, coincides or {}), replicates)
     others = {label: values for label, values in accuracies.items() if label != BASELINE and label not in coincides}
     verdict = verdicts(accuracies[BASELINE], others, BASELINE, of, answers_of(runs))
@@ -95,13 +96,18 @@ def borne_out(same: Mapping[str, str], results: Mapping[str, Sequence[float]]) -
 
     Args:
         same: the first rule, by the label of each rule that has the same gradients.
-        results: of each rule, one for each replicate.
+        results: of each rule, one for each replicate; without rules of one search, whose error all seeds share.
 
     >>> borne_out({"b": "a", "c": "a"}, {"a": [90.0, 91.0, 92.0], "b": [90.1, 91.0, 91.8], "c": [9.0, 10.0, 12.0]})
     {'b': 'a'}
     """
-    apart = {rule: interval(np.subtract(results[rule], results[first]).tolist(), 0.99) for rule, first in same.items()}
-    return {rule: first for rule, first in same.items() if not (apart[rule].low > 0 or apart[rule].high < 0)}
+    apart = {
+        rule: interval(np.subtract(results[rule], results[first]).tolist(), 0.99)
+        for rule, first in same.items()
+        if {rule, first} <= results.keys()
+    }
+    refuted = {rule for rule, found in apart.items() if found.low > 0 or found.high < 0}
+    return {rule: first for rule, first in same.items() if rule not in refuted}
 
 
 def again_of(

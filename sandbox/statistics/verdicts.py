@@ -17,7 +17,6 @@ from sandbox.statistics.ranks import SignedRanks, signed_ranks
 Blocks = Sequence[Hashable] | None
 ROUNDING = 1e-6  # of a count that was kept as a percentage in float64, for up to 10^9 answers
 FEW = "too few"  # how a verdict begins where pairs are too few for one
-
 BY_RANKS = "by ranks, but the interval of the mean holds 0"  # in a verdict that is none
 
 

@@ -316,7 +316,7 @@ def test_a_table_wants_one_experiment_and_the_baseline(mine, tmp_path):
         gather(mine)
     for epochs in (1, 2):
         run(replace(ONE, rule=RuleConfig("readout_only"), epochs=epochs), mine / f"readout_only-{epochs}")
-    with pytest.raises(ValueError, match="holds runs of readout_only in several settings, such as numbers of epochs"):
+    with pytest.raises(ValueError, match="holds runs of readout_only of 1 and 2 epochs, and a table has one baseline"):
         gather(mine)
     run(replace(ONE, batch_size=100), mine / "other")
     with pytest.raises(ValueError, match="holds runs of 2 different experiments; a table compares runs") as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sandbox.comparisons.contents import resolution_of
+from sandbox.comparisons.contents import distinct, resolution_of
 from sandbox.comparisons.table import format_table
 from sandbox.measures import answers
 from sandbox.statistics import block_means, interval, verdicts
@@ -143,6 +143,18 @@ def test_rules_that_coincide_are_one_row_and_one_comparison():
     assert not any(line.startswith("layerwise_zo") for line in text.splitlines()[:6])
     assert "hzo = layerwise_zo: the same gradients on this network, so they are one row; means as they were" in text
     assert "(hzo beside layerwise_zo, the same gradients tuned twice: on average 1.00" in text
+
+
+@pytest.mark.parametrize(("searches", "rows"), [(16, 3), (1, 2)])
+def test_results_tell_rules_apart_but_for_the_chance_of_one_search(searches, rows):
+    """Every seed of a rule that was searched once has the error of that search, on one side."""
+    runs = {
+        "hzo": searched("hzo", OURS, searches),
+        "layerwise_zo": searched("layerwise_zo", [k - 40 for k in OURS], searches),
+        "readout_only": searched("readout_only", BASE, searches),
+    }
+    table = table_of(runs, coincides={"layerwise_zo": "hzo"})
+    assert len(distinct(table)["rows"]) == rows
 
 
 def test_ranks_are_of_whole_numbers_of_answers():
