@@ -29,8 +29,9 @@ def model(name: str = "tanh", seed: int = 0) -> nn.Module:
         from sandbox.neurons import LIF, LeakyIntegrator
 
         return build((6,), 3, [8], LIF(tau_mem=5.0), LeakyIntegrator(tau_mem=5.0), 1.0, seed).double()
-    middle = rules.StochasticBits() if name == "bits" else nn.Tanh()
-    return nn.Sequential(nn.Linear(6, 8), middle, nn.Linear(8, 3)).double()
+    if name == "bits":
+        return nn.Sequential(nn.Linear(6, 8), rules.StochasticBits(), nn.Linear(8, 3), rules.StochasticBits()).double()
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
 
 
 def batches(sizes=SIZES, scale: float = 1.0) -> list[tuple[torch.Tensor, torch.Tensor]]:
