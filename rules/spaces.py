@@ -16,7 +16,8 @@ from rules.optional import space_said
 End = Literal["low", "high"]
 NEAR = 0.1  # share of a range that is near an end
 GROWTH = 0.5  # share of a range by which it grows
-SMALLEST, LARGEST = sys.float_info.min, sys.float_info.max
+SMALLEST, LARGEST = sys.float_info.min, sys.float_info.max / 2  # so that a range has a width
+PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,11 @@ class Range:
     most: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"a range from {self.low} to {self.high}: give two finite numbers, the smaller one first")
+        if not (self.low < self.high and max(abs(self.low), abs(self.high)) <= LARGEST):
+            raise ValueError(
+                f"a range from {self.low} to {self.high}: give two finite numbers, the smaller one first, and none "
+                f"beyond {LARGEST:.1g}"
+            )
         if self.log and self.low <= 0:
             raise ValueError(f"a logarithmic range from {self.low}: give a lower end above 0")
         if (self.least is not None and self.low < self.least) or (self.most is not None and self.high > self.most):
@@ -107,13 +111,24 @@ class Range:
 
 @dataclass(frozen=True)
 class Options:
-    """A choice between a few values; raises ValueError for fewer than two."""
+    """A choice between a few values: numbers, texts, truth values or None.
+
+    Raises:
+        ValueError: for fewer than two values, and for a value that a file of results could not give back, such as a
+            tuple.
+    """
 
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
         if len(self.values) < 2:
             raise ValueError(f"options {self.values}: give at least two to choose from")
+        odd = [value for value in self.values if not isinstance(value, PLAIN)]
+        if odd:
+            raise ValueError(
+                f"options with {odd[0]!r}: give numbers, texts, truth values or None; a recipe can look anything else up "
+                "by its name"
+            )
 
     @property
     def ends(self) -> tuple[Any, ...]:
@@ -179,7 +194,7 @@ def space_of(name: str, maker: Callable[..., Any]) -> Space:
     """Return the search space of a named rule, or the attribute `space` of a user-defined recipe.
 
     Raises:
-        ValueError: for a rule that has neither.
+        ValueError: for a rule that has neither, and for a space of anything but `Range` and `Options`.
 
     >>> from rules.recipes import RULES
     >>> sorted(space_of("hzo", RULES["hzo"]))
@@ -191,6 +206,14 @@ def space_of(name: str, maker: Callable[..., Any]) -> Space:
             f"rule {name!r} declares no search space: give its recipe an attribute, "
             "`recipe.space = {'lr': rules.spaces.Range(1e-3, 1e-1, log=True)}`"
         )
+    if not isinstance(found, Mapping):
+        raise ValueError(f"rule {name!r} declares space = {found!r}: give a dict of options")
+    for option, each in found.items():
+        if not isinstance(each, (Range, Options)):
+            raise ValueError(
+                f"rule {name!r} declares space[{option!r}] = {each!r}: give rules.spaces.Range(low, high) for numbers, "
+                "or rules.spaces.Options((one, another))"
+            )
     return dict(found)
 
 

@@ -118,6 +118,8 @@ def found_lines(facts: dict[str, Any]) -> list[str]:
     for name, found in facts["studies"].items():
         lines.append(f"  {name}: {found['best']['validation']:.2f} % with {found['best']['options']}")
         lines += [f"    {note}" for note in notes([search_of(found)])]
+        if len({trial["validation"] for trial in found["trials"]}) == 1 < len(found["trials"]):
+            lines.append("    all its trials ended alike, so nothing was chosen, and the first is kept")
     return [*lines, *([ONE_SEARCH] if facts["budget"]["searches"] == 1 else [])]
 
 

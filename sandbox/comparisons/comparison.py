@@ -20,7 +20,7 @@ from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.names import numbered
 from sandbox.config.registry import made, sources
-from sandbox.config.rule import RuleConfig
+from sandbox.config.rule import FIRST_SEED, RuleConfig
 from sandbox.executors.base import Executor, run_all
 from sandbox.executors.pool import begin_imports
 from sandbox.machine import files
@@ -62,7 +62,8 @@ class Comparison:
         seeds: number of seeds of each rule, 5 by default.
 
     Raises:
-        ValueError: for fewer than one seed, and for rules of different numbers of searches, which the baseline has too.
+        ValueError: for fewer than one seed, and for rules of different numbers of searches, which the baseline has too, and
+            for rules that were searched, with seeds of tuning.
     """
 
     experiment: Experiment = field(default_factory=Experiment)
@@ -88,6 +89,11 @@ class Comparison:
             )
         if any(self.seeds % number for number in searches if number):
             raise ValueError(f"seeds={self.seeds} after {max(searches)} searches: give equally many seeds to each")
+        if any(searches) and self.experiment.seed + self.seeds > FIRST_SEED:
+            raise ValueError(
+                f"seed={self.experiment.seed}, seeds={self.seeds}: tuning has the seeds from {FIRST_SEED} on, and what it "
+                "found is compared on others; give smaller ones"
+            )
         if self.seeds > MOST_SEEDS or self.experiment.seed + self.seeds > 2**63:
             raise ValueError(f"seeds={self.seeds}: give at most {MOST_SEEDS}, and none beyond 63 bits")
 

@@ -81,7 +81,7 @@ def gather(
             f"{folder} holds runs of {BASELINE} of {' and '.join(map(str, lengths))} epochs, and a table has one "
             f"baseline. Give one of these instead:\n{_commands(configs)}"
         )
-    sound = sort_out(places)
+    sound = sort_out(dict(sorted(places.items(), key=lambda found: (found[0] == BASELINE, found[0]))))
     damaged |= sound.damaged
     _require_pairs(folder, sound.runs, damaged)
     done = [run for found in sound.runs.values() for run in found]

@@ -48,12 +48,19 @@ def _evidence(table: Table) -> Iterator[str]:
         yield f"no intervals: {count} {kind} cannot show a spread; give at least {FEWEST}"
     few = next((row["verdict"] for row in table["rows"] if (row.get("verdict") or "").startswith(FEW)), None)
     if few is not None:
-        yield f"no verdicts, only intervals: {few}"
+        yield f"no verdicts{', only intervals' if count >= FEWEST else ''}: {few}"
 
 
 def _replicates(table: Table) -> Iterator[str]:
     """Say whether the error of tuning is in the intervals; nothing in tables that do not know."""
     if any("searches" not in row for row in table["rows"]):
+        return
+    elsewhere = [row["rule"] for row in table["rows"] if (row.get("settings") or {}).get("elsewhere")]
+    if elsewhere:
+        yield (
+            f"settings of {', '.join(elsewhere)} were searched on another task, network or length: the error of tuning "
+            "them for this one is not in the interval"
+        )
         return
     found, of = [row["searches"] for row in table["rows"] if row["searches"] is not None], blocks_of(table)
     if of is not None:

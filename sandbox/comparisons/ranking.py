@@ -164,7 +164,7 @@ def scale_of_scores(overall: Mapping[str, Any]) -> list[str]:
     ]
     return [
         "score: percent of the way from chance to the best rule of each task (100: its mean; single seeds may score "
-        f"more), interquartile mean over {len(tables)} tasks and their {overall.get('over', 'seeds')}, "
+        f"more), interquartile mean over {len(tables)} task{'s' if len(tables) > 1 else ''} and their {overall.get('over', 'seeds')}, "
         f"{overall['pairs']} in all; chance and the best mean are taken as known, and all scores move with them{zero}",
         *resolved,
     ]

@@ -70,10 +70,12 @@ def make_rows(runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding |
 def together(variants: Mapping[str, Sequence[FinishedRun]]) -> dict[str, Any]:
     """Return the settings of the variants of a rule, each name followed by that of the variant."""
     each = {variant: settings_of(runs) for variant, runs in variants.items()}
-    return {
+    elsewhere = sum(found.get("elsewhere", 0) for found in each.values())
+    by_name = {
         key: {f"{name} ({variant})": value for variant, found in each.items() for name, value in found[key].items()}
         for key in ("searched", "fixed", "at_end")
     }
+    return {**by_name, **({"elsewhere": elsewhere} if elsewhere else {})}
 
 
 def rows_that_coincide(runs: Mapping[str, Sequence[FinishedRun]], coincides: Coinciding) -> dict[str, str]:

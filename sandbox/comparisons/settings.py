@@ -9,6 +9,7 @@ from typing import Any
 
 from rules.recipes import RULES
 from rules.spaces import SPACES
+from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
 from sandbox.config.rule import Search
 from sandbox.runs.finished import FinishedRun
@@ -38,17 +39,20 @@ def settings_of(runs: Sequence[FinishedRun]) -> dict[str, Any]:
     """Return what was searched for a rule and within which values, what was fixed, and what ended at an end.
 
     `fixed` has the options that decide how the rule learns (`rules.spaces.SPACES`) and that no search varied;
-    `at_end` has the number of searches in which an option lies near an end of its range.
+    `at_end` has the number of searches in which an option lies near an end of its range; `elsewhere`, where
+    there are such, is the number of searches that were made on another task, network or length.
     """
     searches = {search.number: search for run in runs if (search := _search(run)) is not None}.values()
     ends = [name for search in searches for name in search.at_end]
     searched = {name: _widest([search.within[name] for search in searches]) for name in _searched(searches)}
     rule: Mapping[str, Any] = rule_of(runs[0])
     name = str(rule.get("name", runs[0].rule))
+    elsewhere = sum(search.setting not in (None, _setting(runs[0])) for search in searches)
     return {
         "searched": searched,
         "fixed": {each: _value(name, rule, each) for each in _decisive(name, rule) if each not in searched},
         "at_end": {each: ends.count(each) for each in searched if each in ends},
+        **({"elsewhere": elsewhere} if elsewhere else {}),
     }
 
 
@@ -87,6 +91,14 @@ def rule_of(run: FinishedRun) -> dict[str, Any]:
     """Return the rule of a run as its configuration has it; empty where that is not known."""
     found = run.config.get("rule")
     return found if isinstance(found, dict) else {}
+
+
+def _setting(run: FinishedRun) -> str | None:
+    """Return what the rule of a run learned on; None where this version cannot read its configuration."""
+    try:
+        return str(from_dict(Experiment, run.config).setting)
+    except ValueError:
+        return None
 
 
 def _search(run: FinishedRun) -> Search | None:

@@ -35,10 +35,9 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
         return [_sentence(f"on {found['task']}", verdicts_of(found), found["baseline"])]
     each = [line for table in found["tables"].values() for line in sentences(table)]
     tasks = list(found["tasks"].values())
-    if not tasks:
+    if len(tasks) < 2:
         return each
-    where = f"on {tasks[0]}" if len(tasks) == 1 else f"on these {len(tasks)} tasks together"
-    whole = _sentence(where, verdicts_of(found), found["baseline"])
+    whole = _sentence(f"on these {len(tasks)} tasks together", verdicts_of(found), found["baseline"])
     return [*each, "; ".join([whole, *_exceptions(found)])]
 
 
@@ -100,4 +99,4 @@ def _exceptions(overall: Mapping[str, Any]) -> list[str]:
         off = [rule for rule in above if rule not in on_side(there, "above")]
         if off:
             lines.append(f"not above it on {task}: {', '.join(off)}")
-    return lines if len(overall["tasks"]) > 1 else []
+    return lines

@@ -18,7 +18,7 @@ from rules.schedules import Schedule
 from rules.updates import Updates
 from rules.views import View
 from sandbox.config.given import CHECKSUM, Given, choice_of
-from sandbox.config.identity import changed, digest, folder_name
+from sandbox.config.identity import changed, digest, fingerprint, folder_name
 from sandbox.config.losses import BY_STEP, answers_of, require_rewards
 from sandbox.config.microscope import MicroscopeConfig
 from sandbox.config.registry import Choice, find
@@ -205,6 +205,12 @@ class Experiment:
     def digest(self) -> str:
         """The whole hash of the configuration, without its label: the identity ends with its first eight digits."""
         return digest(replace(self, rule=replace(self.rule, label=None)))
+
+    @property
+    def setting(self) -> str:
+        """A hash of what a rule learns on and how long, without the rule and the seed: what tuning was for."""
+        parts = (self.task, self.encoder, self.augment, self.network, self.schedule)
+        return fingerprint([*parts, self.epochs, self.batch_size, self.accumulate, self.clip, self.precision])
 
     def check(self) -> None:
         """Raise ValueError for a misspelt name or option, or a device that is not here, before anything is written."""

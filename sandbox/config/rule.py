@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from sandbox.config.registry import Choice, find
 
 LINEAR = ("linear classifier", "linear regression")  # rows that tables have of their own
 
+FIRST_SEED = 1000  # of tuning; comparisons of what it found use smaller ones
+
 
 @dataclass(frozen=True)
 class Search:
@@ -29,9 +31,11 @@ class Search:
         at_end: options whose range ended near what was found, in spite of being extended.
         trials: number of trials.
         number: which of the searches of this rule, from 0.
+        setting: `Experiment.setting` where it searched; None where that is not known.
 
     Raises:
-        ValueError: for an option that was found and not searched, or the other way round.
+        ValueError: for an option that was found and not searched, or the other way round, and for a value that was not
+            found where it was searched.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -39,6 +43,7 @@ class Search:
     at_end: list[str] = field(default_factory=list)
     trials: int = 1
     number: int = 0
+    setting: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -47,6 +52,12 @@ class Search:
             raise ValueError(f"within={sorted(self.within)}: a search has the same options in all parts, unlike {odd}")
         if self.trials < 1 or self.number < 0:
             raise ValueError(f"trials={self.trials}, number={self.number}: give at least 1 trial, and count from 0")
+        for name, value in self.options.items():
+            if value is not None and not _inside(value, self.within[name]):
+                raise ValueError(
+                    f"{name}={value!r} in within={self.within[name]}: give two numbers around it, or two values or more "
+                    "of which it is one"
+                )
 
 
 @dataclass(frozen=True)
@@ -193,6 +204,12 @@ class RuleConfig:
         rule = completed(rule, given, every, None if named else answers, recipe)
         penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
         return replace(rule, objective=Sum((rule.objective, *penalties))) if penalties else rule
+
+
+def _inside(value: Any, within: Sequence[Any]) -> bool:
+    """Return whether a value is one of a choice, or between the ends of a range."""
+    numbers = len(within) == 2 and all(type(each) in (int, float) for each in (value, *within))
+    return (value in within and len(within) > 1) or (numbers and within[0] < value < within[1])
 
 
 def _without(options: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

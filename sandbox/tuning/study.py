@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rules.contract import Cost
-from rules.spaces import Space, space_with
+from rules.spaces import Range, Space, space_with
 from sandbox.comparisons.admission import unfit
 from sandbox.config.experiment import Experiment
 from sandbox.config.identity import fingerprint, folder_name
 from sandbox.config.registry import find, sources
+from sandbox.config.rule import FIRST_SEED, RuleConfig
 from sandbox.executors.base import Progress, free
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
@@ -29,7 +30,6 @@ from sandbox.tuning.trial import TUNED, tunable, validated
 
 LONG = 50  # runs of a study that has a process of its own
 STUDIES = "studies"  # in the folder of a tuning: the folders of their locks
-FIRST_SEED = 1000  # of tuning; no comparison here uses these seeds
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,7 @@ class Study:
     @property
     def space(self) -> Space:
         """The search space of its rule and optimizer, without options that a plasticity of its own does not take."""
-        rule = self.experiment.rule
-        declared = space_with(rule.name, find("rule", rule.name), rule.options)
-        return {
-            name: each
-            for name, each in declared.items()
-            if rule.having({name: each.ends[0]}) != rule.having({name: each.ends[-1]})
-        }
+        return searchable(self.experiment.rule)
 
     @property
     def has_result(self) -> bool:
@@ -173,6 +167,25 @@ class Study:
     def summary(self, study: Any) -> dict[str, Any]:
         """Return what the search tried and found; see `sandbox.tuning.summary`."""
         return {"search": self.search, **summary(complete(study), self.space)}
+
+
+def searchable(rule: RuleConfig) -> Space:
+    """Return the search space of a rule and its optimizer, without what a plasticity of its own does not take."""
+    declared = space_with(rule.name, find("rule", rule.name), rule.options)
+    return {
+        name: each
+        for name, each in declared.items()
+        if rule.having({name: each.ends[0]}) != rule.having({name: each.ends[-1]})
+    }
+
+
+def corners(experiment: Experiment) -> dict[str, Experiment]:
+    """Return a run of a rule at the ends of each option that is searched, and inside of its range, by what it is."""
+    return {
+        f"{name}={value}": replace(experiment, rule=experiment.rule.having({name: value}))
+        for name, each in searchable(experiment.rule).items()
+        for value in (*each.ends, *([each.at(1 / 3)] if isinstance(each, Range) else []))
+    }
 
 
 def _abandon(study: Any) -> None:

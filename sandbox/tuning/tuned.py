@@ -33,22 +33,23 @@ def tuned(tuning: Tuning, found: Mapping[str, dict[str, Any]]) -> Grid:
     """
     comparisons = []
     for comparison in tuning.grid.comparisons:
-        labels = list(comparison.experiments())
-        given = comparison.configs + [RuleConfig(BASELINE)] * (len(labels) - len(comparison.configs))
+        experiments = comparison.experiments()
+        given = comparison.configs + [RuleConfig(BASELINE)] * (len(experiments) - len(comparison.configs))
         rules = []
-        for rule, label in zip(given, labels, strict=True):
-            name = f"{comparison.identity}/{label}"
-            searched = [search_of(found[f"{name}/{n}"]) for n in range(tuning.searches) if f"{name}/{n}" in found]
+        for rule, (label, runs) in zip(given, experiments.items(), strict=True):
+            name, setting = f"{comparison.identity}/{label}", runs[0].setting
+            names = [f"{name}/{n}" for n in range(tuning.searches)]
+            searched = [search_of(found[each], setting) for each in names if each in found]
             rules += [replace(rule, searched=searched)] if searched else []
         seeds = math.ceil(comparison.seeds / tuning.searches) * tuning.searches
         comparisons.append(replace(comparison, rules=list(rules), seeds=seeds))
     return replace(tuning.grid, comparisons=comparisons)
 
 
-def search_of(study: Mapping[str, Any]) -> Search:
-    """Return a search in the form that a comparison has, from its `summary`."""
+def search_of(study: Mapping[str, Any], setting: str | None = None) -> Search:
+    """Return a search in the form that a comparison has, from its `summary` and the setting of its experiment."""
     found = {name: study[name] for name in ("within", "at_end")}
-    return Search(study["best"]["options"], **found, trials=len(study["trials"]), number=study["search"])
+    return Search(study["best"]["options"], **found, trials=len(study["trials"]), number=study["search"], setting=setting)
 
 
 def as_yaml(grid: Grid, tuning: Tuning) -> str:

@@ -13,10 +13,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rules.spaces import SPACES
 from sandbox import executors
 from sandbox.comparisons.admission import Unfit, unfit
 from sandbox.comparisons.comparison import BASELINE, Progress, check_names, with_arrays
 from sandbox.config.registry import sources
+from sandbox.config.rule import FIRST_SEED
 from sandbox.executors.base import Executor, run_all
 from sandbox.machine import files
 from sandbox.runs import folder as folders
@@ -27,7 +29,7 @@ from sandbox.tuning import storage as storages
 from sandbox.tuning.folds import foldable, require_dealable
 from sandbox.tuning.plan import Tuning
 from sandbox.tuning.sampling import RANDOM, optuna_, quiet
-from sandbox.tuning.study import FIRST_SEED, STUDIES
+from sandbox.tuning.study import STUDIES, corners
 from sandbox.tuning.trial import TUNED, tunable
 from sandbox.tuning.tuned import as_yaml, tuned
 
@@ -131,6 +133,11 @@ def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[st
                 refused.append(f"task {comparison.experiment.task.name!r}: {error}")
         measures[comparison.identity] = data.measure
         reasons = unfit(plans, data)
+        for label in (label for label, first in plans.items() if first.rule.name not in SPACES and label not in reasons):
+            odd = unfit(corners(plans[label]), data)  # those of named rules were tried by tests
+            if odd:
+                where, why = next(iter(odd.items()))
+                reasons[label] = f"with {where}, in its space: {why}"
         if reasons and (not skip or BASELINE in {plans[label].rule.row for label in reasons}):
             others = [label for label in plans if label not in reasons]
             refused.append(str(Unfit(comparison.experiment.task.name, reasons, others)))

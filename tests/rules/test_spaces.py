@@ -34,6 +34,13 @@ def test_a_stranger_says_it_itself():
 
     with pytest.raises(ValueError, match=r"rule 'a:b' declares no search space: give its recipe an attribute, `recipe"):
         space_of("a:b", recipe)
+    for space, message in (
+        ({"lr": (0.01, 0.1)}, r"declares space\['lr'\] = \(0.01, 0.1\): give rules.spaces.Range\(low, high\) for numbers"),
+        ([("lr", Range(1.0, 2.0))], r"declares space = \[.*: give a dict of options"),
+    ):
+        recipe.space = space
+        with pytest.raises(ValueError, match=message):
+            space_of("a:b", recipe)
     recipe.space = {"lr": Range(1.0, 2.0)}
     assert space_of("a:b", recipe) == {"lr": Range(1.0, 2.0)}
 
@@ -45,7 +52,10 @@ def test_a_stranger_says_it_itself():
         (lambda: Range(0.0, 1.0, log=True), "a logarithmic range from 0.0: give a lower end above 0"),
         (lambda: Range(0.0, 1.0, most=0.9), "a range from 0.0 to 1.0 in bounds from None to 0.9: give ends inside"),
         (lambda: Range(0.0, 1.0, least=0.1), "a range from 0.0 to 1.0 in bounds from 0.1 to None: give ends inside"),
+        (lambda: Range(-1e308, 1e308), "the smaller one first, and none beyond 9e[+]307"),
+        (lambda: Range(0.0, math.inf), "a range from 0.0 to inf: give two finite numbers"),
         (lambda: Options((1,)), r"options \(1,\): give at least two to choose from"),
+        (lambda: Options(((1, 2), (3, 4))), r"options with \(1, 2\): give numbers, texts, truth values or None"),
     ],
 )
 def test_impossible_spaces_are_refused(make, message):
@@ -130,7 +140,7 @@ def test_a_range_grows_at_one_end_by_its_share_up_to_its_bound(found, end, by):
 
 @pytest.mark.parametrize("log", [True, False])
 def test_the_widest_range_stays_finite(log):
-    found = Range(1e-300 if log else -1e308, 1e308, log)
+    found = Range(1e-300 if log else -8e307, 8e307, log)
     for _ in range(3):
         found = found.beyond("high").beyond("low")
     assert all(map(math.isfinite, found.ends))

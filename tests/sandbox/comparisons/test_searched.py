@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.comparisons.comparison import Comparison, compare
 from sandbox.comparisons.gather import gather
+from sandbox.comparisons.notes import head
 from sandbox.comparisons.sweep import swept
 from sandbox.comparisons.verify import verify
 from sandbox.config.registry import Choice
@@ -103,3 +104,17 @@ def test_what_a_search_found_goes_wherever_it_was_put():
 def test_what_does_not_go_together_with_searches_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_searches_on_another_task_are_said(tmp_path):
+    def rules(setting):
+        found = [Search({"lr": 0.1}, {"lr": [1e-3, 1.0]}, number=n, setting=setting) for n in range(2)]
+        return [RuleConfig(name, searched=found) for name in ("bptt", "readout_only")]
+
+    longer = replace(SHORT, epochs=2)
+    assert replace(SHORT, seed=5, rule=RuleConfig("spsa")).setting == SHORT.setting != longer.setting
+    (here,) = head(compare(Comparison(SHORT, rules(SHORT.setting), seeds=2), tmp_path / "here", jobs=1))
+    assert here == "intervals and verdicts are over 2 searches of tuning with 1 seed each, so the error of tuning is in them"
+    (there,) = head(compare(Comparison(SHORT, rules(longer.setting), seeds=2), tmp_path / "there", jobs=1))
+    assert there.startswith("settings of bptt, readout_only were searched on another task, network or length: ")
+    assert {each.state for found in verify(tmp_path / "there").values() for each in found} == {HOLDS}

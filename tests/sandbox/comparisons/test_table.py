@@ -74,7 +74,7 @@ def test_two_searches_show_no_spread():
 
 def test_settings_say_what_was_searched_fixed_and_at_an_end():
     ours = [
-        run_of("hzo", n, k, search=found(n, 0.1 + n, at_end=["lr"] if n < 3 else []), options={"lr": 0.1 + n})
+        run_of("hzo", n, k, search=found(n, (1 + n) / 16, at_end=["lr"] if n < 3 else []), options={"lr": (1 + n) / 16})
         for n, k in enumerate(OURS)
     ]
     table = table_of({"readout_only": searched("readout_only", BASE, 16), "hzo": ours})

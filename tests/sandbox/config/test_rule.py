@@ -44,6 +44,10 @@ def test_forms_of_one_row_have_runs_of_their_own():
     [
         (lambda: Search({"lr": 0.1}, {}), r"a search has the same options in all parts, unlike \['lr'\]"),
         (lambda: Search({"lr": 0.1}, LR, ["momentum"]), r"unlike \['momentum'\]"),
+        (lambda: Search({"lr": 2.0}, LR), r"lr=2.0 in within=\[0.001, 1.0\]: give two numbers around it, or two values"),
+        (lambda: Search({"lr": 0.1}, {"lr": [1.0, 1e-3]}), "give two numbers around it"),
+        (lambda: Search({"kind": "c"}, {"kind": ["a", "b"]}), "kind='c' in within"),
+        (lambda: Search({"kind": "a"}, {"kind": ["a"]}), "or two values or more of which it is one"),
         (lambda: RuleConfig(variant="a/b"), "variant='a/b' is part of the name of a folder"),
         (lambda: Search(trials=0), "give at least 1 trial"),
         (
@@ -67,6 +71,10 @@ def test_forms_of_one_row_have_runs_of_their_own():
         (
             lambda: Comparison(rules=[searched("bptt", 0.1, 0.2), searched("readout_only", 0.1, 0.2)], seeds=3),
             "seeds=3 after 2 searches: give equally many seeds to each",
+        ),
+        (
+            lambda: Comparison(Experiment(seed=998), [searched("bptt", 0.1), searched("readout_only", 0.1)], seeds=3),
+            "seed=998, seeds=3: tuning has the seeds from 1000 on",
         ),
     ],
 )

@@ -40,7 +40,7 @@ WHOLE = Experiment(
         credit=Choice("bptt"),
         plasticity=Choice("adam"),
         regularisers=[Choice("rate_l1")],
-        search=Search({"lr": 0.1}, {"lr": [0.01, "1"]}, ["lr"]),
+        search=Search({"lr": 0.1}, {"lr": [0.01, 1.0]}, ["lr"]),
         label="mine",
     ),
     microscope=MicroscopeConfig(references=["bptt", Choice("differences")]),

@@ -21,7 +21,7 @@ from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, read_grid
 from sandbox.comparisons.table import operations
 from sandbox.config.registry import Choice
-from sandbox.config.rule import RuleConfig
+from sandbox.config.rule import FIRST_SEED, RuleConfig
 from sandbox.report import write_report
 from sandbox.report.tuning import means, place, title
 from sandbox.runs import folder as folders
@@ -32,7 +32,7 @@ from sandbox.tuning import study
 from sandbox.tuning.plan import Tuning, begun, fresh
 from sandbox.tuning.sampling import optuna_
 from sandbox.tuning.storage import opened
-from sandbox.tuning.study import FIRST_SEED, Study
+from sandbox.tuning.study import Study
 from sandbox.tuning.trial import TUNED, tunable, validated
 from sandbox.tuning.tuned import as_yaml, tuned
 from sandbox.tuning.tuning import tune
@@ -222,6 +222,8 @@ def test_several_comparisons_are_a_grid_again(tmp_path):
     again = read_grid(str(tmp_path / "two.yaml"))
     assert again.name == "pair"
     assert [each.seeds for each in again.comparisons] == [2, 6]
+    for each in again.comparisons:
+        assert {search.setting for rule in each.configs for search in rule.searched} == {each.experiment.setting}
     assert all(run.rule.options["lr"] == 0.98 for each in again.comparisons for run in each.experiments()["bptt"])
     note = "#     search 2: lr = 0.98 is near an end of 0.1 to 1 after the last trial; better values may lie outside"
     assert note in (tmp_path / "two.yaml").read_text()
@@ -284,7 +286,7 @@ def test_the_report_shows_budget_and_curves(whole):
 
 
 def test_what_ends_near_an_end_is_said_on_the_command_line():
-    search = {"search": 1, "within": {"lr": [0.1, 1.0]}, "at_end": ["lr"], "trials": [{}]}
+    search = {"search": 1, "within": {"lr": [0.1, 1.0]}, "at_end": ["lr"], "trials": [{"validation": 50.0}]}
     study = {**search, "best": {"validation": 50.0, "options": {"lr": 0.98}}}
     lines = found_lines({"studies": {"c/bptt/1": study}, "budget": {"searches": 1}})
     assert lines == [
@@ -293,6 +295,11 @@ def test_what_ends_near_an_end_is_said_on_the_command_line():
         "one search: the error of tuning is not in the intervals of a comparison; --searches 3 puts it there",
     ]
     assert found_lines({"studies": {"c/bptt/1": {**study, "at_end": []}}, "budget": {"searches": 2}}) == lines[:1]
+    alike = {**study, "at_end": [], "trials": [{"validation": 50.0}] * 2}
+    assert found_lines({"studies": {"c/bptt/1": alike}, "budget": {"searches": 2}}) == [
+        lines[0],
+        "    all its trials ended alike, so nothing was chosen, and the first is kept",
+    ]
 
 
 def test_the_page_says_how_to_tune_again(whole, tmp_path):
@@ -397,6 +404,22 @@ def sign(lr=0.01):
 
 sign.space = {"lr": Range(1e-3, 1e-1, log=True)}
 """
+
+
+@pytest.mark.parametrize(
+    ("option", "space", "message"),
+    [
+        ("draws", "Range(1, 3)", "with draws=1.66.*, in its space: .*draws.* whole number"),
+        ("speed", "Range(1, 3)", "with speed=1, in its space: unknown option .* 'speed'; valid: lr, draws"),
+        ("lr", "Range(-1.0, 1.0)", "with lr=-1.0, in its space: .*lr"),
+    ],
+)
+def test_a_space_that_the_rule_cannot_take_is_refused_before_the_first_trial(option, space, message, tmp_path):
+    own = f"import rules\nfrom rules.spaces import Range\ndef mine(lr=0.1, draws=1):\n    return rules.make('spsa', lr=lr, draws=draws)\nmine.space = {{{option!r}: {space}}}\n"
+    (tmp_path / "mine.py").write_text(own)
+    comparison = Comparison(replace(TINY, epochs=1), [f"{tmp_path}/mine.py:mine"], seeds=1)
+    with pytest.raises(ValueError, match=message):
+        tune(Tuning(Grid([comparison]), trials=1, searches=1), tmp_path / "t")
 
 
 def test_a_rule_in_a_folder_keeps_its_name(tmp_path, monkeypatch):
