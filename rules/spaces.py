@@ -126,8 +126,8 @@ class Options:
         odd = [value for value in self.values if not isinstance(value, PLAIN)]
         if odd:
             raise ValueError(
-                f"options with {odd[0]!r}: give numbers, texts, truth values or None; a recipe can look anything else up "
-                "by its name"
+                f"options with {odd[0]!r}: give numbers, texts, truth values or None; a recipe can look anything else "
+                "up by its name"
             )
 
     @property

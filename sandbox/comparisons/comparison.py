@@ -62,8 +62,8 @@ class Comparison:
         seeds: number of seeds of each rule, 5 by default.
 
     Raises:
-        ValueError: for fewer than one seed, and for rules of different numbers of searches, which the baseline has too, and
-            for rules that were searched, with seeds of tuning.
+        ValueError: for fewer than one seed, for rules of different numbers of searches, which the baseline has too, and
+            for seeds that tuning had.
     """
 
     experiment: Experiment = field(default_factory=Experiment)
@@ -91,8 +91,8 @@ class Comparison:
             raise ValueError(f"seeds={self.seeds} after {max(searches)} searches: give equally many seeds to each")
         if any(searches) and self.experiment.seed + self.seeds > FIRST_SEED:
             raise ValueError(
-                f"seed={self.experiment.seed}, seeds={self.seeds}: tuning has the seeds from {FIRST_SEED} on, and what it "
-                "found is compared on others; give smaller ones"
+                f"seed={self.experiment.seed}, seeds={self.seeds}: tuning has the seeds from {FIRST_SEED} on, and "
+                "what it found is compared on others; give smaller ones"
             )
         if self.seeds > MOST_SEEDS or self.experiment.seed + self.seeds > 2**63:
             raise ValueError(f"seeds={self.seeds}: give at most {MOST_SEEDS}, and none beyond 63 bits")

@@ -162,10 +162,11 @@ def scale_of_scores(overall: Mapping[str, Any]) -> list[str]:
         for task, table in tables
         if (found := resolution_of(table)) is not None
     ]
+    tasks = f"{len(tables)} tasks" if len(tables) > 1 else "1 task"
     return [
         "score: percent of the way from chance to the best rule of each task (100: its mean; single seeds may score "
-        f"more), interquartile mean over {len(tables)} task{'s' if len(tables) > 1 else ''} and their {overall.get('over', 'seeds')}, "
-        f"{overall['pairs']} in all; chance and the best mean are taken as known, and all scores move with them{zero}",
+        f"more), interquartile mean over {tasks} and their {overall.get('over', 'seeds')}, {overall['pairs']} in all; "
+        f"chance and the best mean are taken as known, and all scores move with them{zero}",
         *resolved,
     ]
 

@@ -55,8 +55,8 @@ class Search:
         for name, value in self.options.items():
             if value is not None and not _inside(value, self.within[name]):
                 raise ValueError(
-                    f"{name}={value!r} in within={self.within[name]}: give two numbers around it, or two values or more "
-                    "of which it is one"
+                    f"{name}={value!r} in within={self.within[name]}: give two numbers around it, or two values or "
+                    "more of which it is one"
                 )
 
 

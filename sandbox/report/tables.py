@@ -33,7 +33,9 @@ ROW = having(
         "changed?": every(word),
         "searches?": maybe(every(count)),
         "variants?": every(VARIANT),
-        "settings?": having({"searched": named(every(plain)), "fixed": named(plain), "at_end": named(count), "elsewhere?": count}),
+        "settings?": having(
+            {"searched": named(every(plain)), "fixed": named(plain), "at_end": named(count), "elsewhere?": count}
+        ),
         "again?": maybe(word),
         "coincides?": maybe(word),
         "budgets?": maybe(named(maybe(INTERVAL))),

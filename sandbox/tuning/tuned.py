@@ -49,7 +49,9 @@ def tuned(tuning: Tuning, found: Mapping[str, dict[str, Any]]) -> Grid:
 def search_of(study: Mapping[str, Any], setting: str | None = None) -> Search:
     """Return a search in the form that a comparison has, from its `summary` and the setting of its experiment."""
     found = {name: study[name] for name in ("within", "at_end")}
-    return Search(study["best"]["options"], **found, trials=len(study["trials"]), number=study["search"], setting=setting)
+    return Search(
+        study["best"]["options"], **found, trials=len(study["trials"]), number=study["search"], setting=setting
+    )
 
 
 def as_yaml(grid: Grid, tuning: Tuning) -> str:

@@ -133,9 +133,9 @@ def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[st
                 refused.append(f"task {comparison.experiment.task.name!r}: {error}")
         measures[comparison.identity] = data.measure
         reasons = unfit(plans, data)
-        for label in (label for label, first in plans.items() if first.rule.name not in SPACES and label not in reasons):
-            odd = unfit(corners(plans[label]), data)  # those of named rules were tried by tests
-            if odd:
+        for label, first in plans.items():
+            own = first.rule.name not in SPACES and label not in reasons  # spaces of named rules were tried by tests
+            if own and (odd := unfit(corners(first), data)):
                 where, why = next(iter(odd.items()))
                 reasons[label] = f"with {where}, in its space: {why}"
         if reasons and (not skip or BASELINE in {plans[label].rule.row for label in reasons}):

@@ -35,7 +35,10 @@ def test_a_stranger_says_it_itself():
     with pytest.raises(ValueError, match=r"rule 'a:b' declares no search space: give its recipe an attribute, `recipe"):
         space_of("a:b", recipe)
     for space, message in (
-        ({"lr": (0.01, 0.1)}, r"declares space\['lr'\] = \(0.01, 0.1\): give rules.spaces.Range\(low, high\) for numbers"),
+        (
+            {"lr": (0.01, 0.1)},
+            r"declares space\['lr'\] = \(0.01, 0.1\): give rules.spaces.Range\(low, high\) for numbers",
+        ),
         ([("lr", Range(1.0, 2.0))], r"declares space = \[.*: give a dict of options"),
     ):
         recipe.space = space

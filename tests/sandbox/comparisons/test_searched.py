@@ -114,7 +114,10 @@ def test_searches_on_another_task_are_said(tmp_path):
     longer = replace(SHORT, epochs=2)
     assert replace(SHORT, seed=5, rule=RuleConfig("spsa")).setting == SHORT.setting != longer.setting
     (here,) = head(compare(Comparison(SHORT, rules(SHORT.setting), seeds=2), tmp_path / "here", jobs=1))
-    assert here == "intervals and verdicts are over 2 searches of tuning with 1 seed each, so the error of tuning is in them"
+    assert (
+        here
+        == "intervals and verdicts are over 2 searches of tuning with 1 seed each, so the error of tuning is in them"
+    )
     (there,) = head(compare(Comparison(SHORT, rules(longer.setting), seeds=2), tmp_path / "there", jobs=1))
     assert there.startswith("settings of bptt, readout_only were searched on another task, network or length: ")
     assert {each.state for found in verify(tmp_path / "there").values() for each in found} == {HOLDS}

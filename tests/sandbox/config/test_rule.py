@@ -44,7 +44,10 @@ def test_forms_of_one_row_have_runs_of_their_own():
     [
         (lambda: Search({"lr": 0.1}, {}), r"a search has the same options in all parts, unlike \['lr'\]"),
         (lambda: Search({"lr": 0.1}, LR, ["momentum"]), r"unlike \['momentum'\]"),
-        (lambda: Search({"lr": 2.0}, LR), r"lr=2.0 in within=\[0.001, 1.0\]: give two numbers around it, or two values"),
+        (
+            lambda: Search({"lr": 2.0}, LR),
+            r"lr=2.0 in within=\[0.001, 1.0\]: give two numbers around it, or two values",
+        ),
         (lambda: Search({"lr": 0.1}, {"lr": [1.0, 1e-3]}), "give two numbers around it"),
         (lambda: Search({"kind": "c"}, {"kind": ["a", "b"]}), "kind='c' in within"),
         (lambda: Search({"kind": "a"}, {"kind": ["a"]}), "or two values or more of which it is one"),

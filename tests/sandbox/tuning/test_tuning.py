@@ -415,9 +415,9 @@ sign.space = {"lr": Range(1e-3, 1e-1, log=True)}
     ],
 )
 def test_a_space_that_the_rule_cannot_take_is_refused_before_the_first_trial(option, space, message, tmp_path):
-    own = f"import rules\nfrom rules.spaces import Range\ndef mine(lr=0.1, draws=1):\n    return rules.make('spsa', lr=lr, draws=draws)\nmine.space = {{{option!r}: {space}}}\n"
-    (tmp_path / "mine.py").write_text(own)
-    comparison = Comparison(replace(TINY, epochs=1), [f"{tmp_path}/mine.py:mine"], seeds=1)
+    own = OWN.replace("lr=0.01", "lr=0.1, draws=1").replace('"bptt", lr=lr', '"spsa", lr=lr, draws=draws')
+    (tmp_path / "mine.py").write_text(f"{own.partition('sign.space')[0]}sign.space = {{{option!r}: {space}}}\n")
+    comparison = Comparison(replace(TINY, epochs=1), [f"{tmp_path}/mine.py:sign"], seeds=1)
     with pytest.raises(ValueError, match=message):
         tune(Tuning(Grid([comparison]), trials=1, searches=1), tmp_path / "t")
 
