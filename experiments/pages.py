@@ -1,4 +1,4 @@
-"""Write the tables that pages quote, between their markers, from the results that the markers name.
+"""Write the tables and verdicts that pages quote, between their markers, from the results that the markers name.
 
 python experiments/pages.py
 """
@@ -9,18 +9,24 @@ import re
 from pathlib import Path
 
 from sandbox.comparisons.markdown import markdown
+from sandbox.comparisons.verdicts import sentences
 from sandbox.machine.files import read_json
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-MARKED = re.compile(r"(?P<begin><!-- table: (?P<path>\S+) -->\n)(?P<lines>.*?)(?P<end><!-- end -->)", re.DOTALL)
+MARKED = re.compile(
+    r"(?P<begin><!-- (?P<what>table|verdicts): (?P<path>\S+) -->\n)(?P<lines>.*?)(?P<end><!-- end -->)", re.DOTALL
+)
 
 
 def filled(text: str) -> str:
-    """Return a page with every marked table written anew."""
+    """Return a page with every marked table, and all marked verdicts, written anew."""
 
     def one(found: re.Match[str]) -> str:
-        return f"{found['begin']}\n{markdown(read_json(ROOT / found['path']))}\n\n{found['end']}"
+        results = read_json(ROOT / found["path"])
+        verdicts = "\n".join(f"- {said}." for said in sentences(results))
+        lines = markdown(results) if found["what"] == "table" else verdicts
+        return f"{found['begin']}\n{lines}\n\n{found['end']}"
 
     return MARKED.sub(one, text)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +33,7 @@ from sandbox.tuning.storage import SQLITE, opened
 from sandbox.tuning.tuning import tune
 
 FILES = HERE / "grid"  # what the runs of each task share
+JOBS = 2  # processes of runs
 TRIALS = 4  # of a search, one in each quarter of a range
 COORDINATES = 4  # for 8 forward passes and one of the weights as they are
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -177,7 +177,7 @@ def finished(name: str) -> list[tuple[str, Path, str]]:
     """Run a preset as `sandbox compare --preset` does; return the ranking, and each of its comparisons."""
     preset = read_grid(name)
     folder = RUNS / preset.identity
-    overall = run_grid(preset, folder, jobs=2)
+    overall = run_grid(preset, folder, jobs=JOBS)
     parts: dict[str, dict[str, Any]] = overall["tables"]
     tables = [(f"{name}/{table['task']}", folder / part, format_table(table)) for part, table in parts.items()]
     return [(name, folder, format_overall(overall)), *tables]
@@ -185,12 +185,11 @@ def finished(name: str) -> list[tuple[str, Path, str]]:
 
 def run(name: str) -> None:
     """Run the preset of a grid, and keep what the pages quote."""
-    begun = time.perf_counter()
-    done = finished(name)
-    minutes = round((time.perf_counter() - begun) / 60, 1)
-    for part, folder, text in done:  # stored last, so that no run sees a revision with changed files
+    for part, folder, text in finished(name):  # stored last, so that no run sees a revision with changed files
         kept = keep(part, folder, text, f"python experiments/paper.py run --grids {name}")
-        write_json(kept / "provenance.json", {**read_json(kept / "provenance.json"), "minutes_of_all": minutes})
+        seconds = sum(read_json(path)["seconds"] for path in folder.rglob("timing.json"))  # of runs, whenever they were
+        minutes = round(seconds / 60 / JOBS, 1)
+        write_json(kept / "provenance.json", {**read_json(kept / "provenance.json"), "minutes": minutes})
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from rules import RULES
 from sandbox.comparisons.grid import PRESETS, read_grid
+from sandbox.comparisons.variants import row_of
 from sandbox.machine.files import read_json
 
 FOLDER = Path(__file__).parents[1] / "experiments"
@@ -41,15 +42,10 @@ def test_every_run_of_a_grid_can_be_made(paper, grid, task):
     assert comparison.seeds % paper.PLANS[grid].searches == 0
 
 
-def test_the_paper_is_tuned(paper):
-    assert paper.is_tuned("paper")
-
-
 @pytest.mark.parametrize("grid", ["paper", "quick"])
 def test_a_preset_is_what_tuning_found(paper, grid):
-    """Once every task of the grid has its settings."""
-    if paper.is_tuned(grid):
-        assert (PRESETS / f"{grid}.yaml").read_text() == paper.preset(grid)
+    assert paper.is_tuned(grid)
+    assert (PRESETS / f"{grid}.yaml").read_text() == paper.preset(grid)
 
 
 def test_the_paper_has_every_rule_but_the_oracle_of_the_online_ones(paper):
@@ -57,7 +53,7 @@ def test_the_paper_has_every_rule_but_the_oracle_of_the_online_ones(paper):
     assert {name for name, _ in paper.ROWS.values()} == set(RULES) - {"rtrl"}
 
 
-@pytest.mark.parametrize("grid", ["paper"])
+@pytest.mark.parametrize("grid", ["paper", "quick"])
 def test_every_search_had_the_budget_and_the_preset_has_its_best(paper, grid):
     """A search that stood alone on a task has a rule of the preset, and the other way round."""
     plan = paper.PLANS[grid]
@@ -76,3 +72,17 @@ def test_every_search_had_the_budget_and_the_preset_has_its_best(paper, grid):
 def test_every_task_of_a_grid_has_its_file(paper):
     for plan in paper.PLANS.values():
         assert all((paper.FILES / f"{task}.yaml").exists() for task in plan.tasks)
+
+
+@pytest.mark.parametrize("grid", ["paper", "quick"])
+def test_the_committed_tables_have_every_row_that_fits(paper, grid):
+    overall = read_json(RESULTS / grid / "overall.json")
+    assert list(overall["tables"].values()) == [
+        read_json(RESULTS / grid / task / "table.json") for task in sorted(paper.PLANS[grid].tasks)
+    ]
+    for table in overall["tables"].values():
+        task = table["task"]
+        unfit = {name.partition("/")[2] for name in read_json(RESULTS / grid / task / "tuning.json")["unfit"]}
+        planned = paper.planned(grid, task).experiments().items()
+        fit = {row_of(label, first.rule.variant) for label, (first, *_) in planned if label not in unfit}
+        assert {row["rule"] for row in table["rows"]} == fit

@@ -61,12 +61,12 @@ def make_overall(tables: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 def _rows(tables: Mapping[str, dict[str, Any]], ranked: Sequence[str], baseline: str) -> list[dict[str, Any]]:
     """Return the row of each rule that every task has."""
     scores = {rule: {name: _scores(table, rule) for name, table in tables.items()} for rule in ranked}
-    pooled = {rule: [score for found in each.values() for score in found] for rule, each in scores.items()}
+    pooled = _pooled(tables, ranked)
     of, each_of = _blocks(tables), [blocks_of(table) for table in tables.values()]
     coincides, again = ({rule: _everywhere(tables, rule, key) for rule in ranked} for key in ("coincides", "again"))
     others = {rule: found for rule, found in pooled.items() if rule != baseline and coincides[rule] is None}
     verdict = verdicts(pooled[baseline], others, baseline, of)
-    resolved = resolution(pooled, {rule: first for rule, first in again.items() if first in pooled}, of)
+    resolved = _resolution(tables, ranked)
     rows = []
     for rule in ranked:
         strata = [block_means(found, blocks) for found, blocks in zip(scores[rule].values(), each_of, strict=True)]
@@ -85,6 +85,18 @@ def _rows(tables: Mapping[str, dict[str, Any]], ranked: Sequence[str], baseline:
             }
         )
     return rows
+
+
+def _pooled(tables: Mapping[str, dict[str, Any]], rules: Sequence[str]) -> dict[str, list[float]]:
+    """Return the scores of rules on all tasks, one task after the other."""
+    return {rule: [score for table in tables.values() for score in _scores(table, rule)] for rule in rules}
+
+
+def _resolution(tables: Mapping[str, dict[str, Any]], rules: Sequence[str]) -> Resolution | None:
+    """Return the resolution of the scores; None where no rule is on every task twice."""
+    twice = {rule: _everywhere(tables, rule, "again") for rule in rules}
+    again = {rule: first for rule, first in twice.items() if first is not None and first in rules}
+    return resolution(_pooled(tables, rules), again, _blocks(tables))
 
 
 def _concluded(found: Any, resolved: Resolution | None) -> dict[str, Any]:
@@ -157,11 +169,11 @@ def scale_of_scores(overall: Mapping[str, Any]) -> list[str]:
     tables = [(task, overall["tables"][name]) for name, task in overall["tasks"].items()]
     others = [f"{noun(table)} on {task}" for task, table in tables if noun(table) != "accuracy"]
     zero = f"; chance is 0 for {' and '.join(others)}" if others else ""
-    resolved = [
-        f"resolution on {task}: {found.points:.2f} points"
-        for task, table in tables
-        if (found := resolution_of(table)) is not None
-    ]
+    whole = _resolution(
+        {name: overall["tables"][name] for name in overall["tasks"]}, [row["rule"] for row in overall["rows"]]
+    )
+    each = {"of the scores": whole, **{f"on {task}": resolution_of(table) for task, table in tables}}
+    resolved = [f"resolution {what}: {found.points:.2f} points" for what, found in each.items() if found is not None]
     tasks = f"{len(tables)} tasks" if len(tables) > 1 else "1 task"
     return [
         "score: percent of the way from chance to the best rule of each task (100: its mean; single seeds may score "

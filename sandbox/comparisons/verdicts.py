@@ -91,12 +91,17 @@ def _sentence(where: str, verdicts: Mapping[str, str], baseline: str) -> str:
 
 
 def _exceptions(overall: Mapping[str, Any]) -> list[str]:
-    """Name, task by task, the rules that are above the baseline on all tasks together and are not there."""
+    """Name, task by task, the rules that are above the baseline on all tasks together and are not there.
+
+    A rule that coincides with another on a task has its verdict; where nothing can be decided, no rule is named.
+    """
     above = on_side({row["rule"]: row["verdict"] or "" for row in overall["rows"]}, "above")
     lines = []
     for name, task in overall["tasks"].items():
-        there = {row["rule"]: row.get("verdict") or "" for row in overall["tables"][name]["rows"]}
-        off = [rule for rule in above if rule not in on_side(there, "above")]
+        rows = {row["rule"]: row for row in overall["tables"][name]["rows"]}
+        there = {rule: rows[row.get("coincides") or rule].get("verdict") or "" for rule, row in rows.items()}
+        decided = not undecided(verdicts_of(overall["tables"][name]))
+        off = [rule for rule in above if decided and rule not in on_side(there, "above")]
         if off:
             lines.append(f"not above it on {task}: {', '.join(off)}")
     return lines

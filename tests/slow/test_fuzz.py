@@ -28,9 +28,9 @@ def test_equations_through_the_whole_compiler():
 def test_kernels_against_the_plain_loop(tmp_path, monkeypatch):
     """The library, user-written steps and equations; a case in fifty may magnify a single rounding as much."""
     monkeypatch.setenv("SANDBOX_KERNEL_CACHE", str(tmp_path))
-    agreed, ties = kernels.compared(structures=24, cases=44, seed=1)
-    assert agreed + ties == 1056
-    assert ties <= 21
+    agreed, ties = kernels.compared(structures=12, cases=44, seed=1)
+    assert agreed + ties == 528
+    assert ties <= 10
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -266,7 +266,7 @@ def test_misspelt_grids_are_answered(content, message):
 
 
 def test_the_presets_are_these():
-    assert set(presets()) == {"demo", "paper"}
+    assert set(presets()) == {"demo", "paper", "quick"}
 
 
 def test_the_demo_holds_the_best_of_its_tuning():

@@ -77,7 +77,7 @@ def test_a_tuning_of_an_earlier_version_is_shown(tmp_path):
     assert "the error of tuning is not in the intervals" in report.html.read_text()
 
 
-@pytest.mark.parametrize("name", ["demo", "paper"])
+@pytest.mark.parametrize("name", ["demo", "paper/yinyang", "paper/nmnist_small", "quick/randman"])
 def test_committed_tunings_have_the_shape_of_one(name):
     found = files.read_json(ROOT / "experiments" / "results" / name / "tuning.json", files.GROWN)
     tables.tuning(found, "tuning.json")

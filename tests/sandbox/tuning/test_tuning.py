@@ -339,7 +339,7 @@ def test_the_command_line_names_what_it_leaves_out(tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tune", "papr"], "unknown preset 'papr'; nearest: 'paper'; valid: demo, paper, path/to/grid.yaml"),
+        (["tune", "papr"], "unknown preset 'papr'; nearest: 'paper'; valid: demo, paper, quick, path/to/grid.yaml"),
         (["tune", "demo", "--trials", "0"], "trials=0: give a whole number, at least 1"),
         (["tune", "demo", "--searches", "0"], "searches=0: give a whole number, at least 1"),
         (
