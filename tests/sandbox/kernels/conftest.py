@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import pytest
@@ -16,9 +17,11 @@ DOUBLE = torch.float64
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
-    """A folder for kernels that nobody has filled before."""
+    """A folder for kernels that nobody has filled before, one for all processes of xdist."""
+    several = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "kernels" if several else tmp_path_factory.mktemp("kernels")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SANDBOX_KERNEL_CACHE", str(tmp_path_factory.mktemp("kernels")))
+        patch.setenv("SANDBOX_KERNEL_CACHE", str(folder))
         yield
 
 
