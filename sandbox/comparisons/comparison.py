@@ -116,7 +116,9 @@ class Comparison:
         rows: dict[str, list[RuleConfig]] = {}
         for rule in rules:
             if rule in labels.values():
-                raise ValueError(f"rule {rule.name!r} is listed twice with the same options; give each once")
+                raise ValueError(
+                    f"rule {rule.name!r} is listed twice with the same options; give each once, or a label"
+                )
             name = rule.label if rule.label and rule.name != BASELINE else rule.name
             rows.setdefault(name, []).append(rule)
             name = name if rule.variant is None else f"{name} {rule.variant}"

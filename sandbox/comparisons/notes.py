@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
+from sandbox.comparisons.chance import above_chance
 from sandbox.comparisons.contents import (
     Table,
     blocks_of,
@@ -30,8 +32,21 @@ def head(table: Table) -> list[str]:
 def notes(table: Table) -> list[str]:
     """Return what a reader must know to trust the table; empty where there is nothing to know."""
     found = needed(table)
-    more = [] if found is None else [found]
+    guesses = at_chance(table)
+    more = [guesses] if guesses is not None else [] if found is None else [found]
     return [*_evidence(table), *more, *_searched(table), *_same(table), *_runs(table), *table.get("published", [])]
+
+
+def at_chance(table: Table) -> str | None:
+    """Return a note that no rule is above chance, where that is so; differences of such rules are those of guesses."""
+    if table.get("chance") is None:
+        return None
+    above, test = above_chance(table)
+    return (
+        None
+        if above
+        else f"no rule is above chance, {table['chance']:.2f} % ({test}): differences are those of guesses"
+    )
 
 
 def cautions(table: Table) -> list[str]:
@@ -85,11 +100,18 @@ def _searched(table: Table) -> Iterator[str]:
         return
     for row in rows:
         settings, count = row["settings"], len(set(row.get("searches") or ()))
+        found = [f"{name} {_within(values)}" for name, values in settings["searched"].items()]
         fixed = [f"{name} fixed at {value}" for name, value in settings["fixed"].items() if value is not None]
-        if fixed:
-            yield f"{row['rule']}: {', '.join(fixed)}, not searched"
+        searched = f"searched {', '.join(found)}" if found else "nothing searched"
+        yield f"{row['rule']}: {searched}{'; not searched: ' if fixed else ''}{', '.join(fixed)}"
         for name, times in settings["at_end"].items():
-            yield f"{row['rule']}: {name} lies at an end of its range in {times} of {count} searches"
+            yield f"{row['rule']}: {name} lies near an end of its range in {times} of {count} searches"
+
+
+def _within(values: list[Any]) -> str:
+    """Return where an option was searched: the ends of a range, or all values of a choice."""
+    numbers = len(values) == 2 and all(type(each) in (int, float) for each in values)
+    return f"{values[0]:.3g} to {values[1]:.3g}" if numbers else f"of {', '.join(map(str, values))}"
 
 
 def _same(table: Table) -> Iterator[str]:

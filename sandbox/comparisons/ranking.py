@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -133,11 +134,25 @@ def format_overall(overall: dict[str, Any]) -> str:
     if overall["not_on_all"]:
         text.append(line(f"not ranked, since not on every task: {', '.join(overall['not_on_all'])}"))
     text += map(line, left_out(overall))
+    text += map(line, partly_the_same(overall))
     if overall["rows"]:
         text += map(line, sentences(overall))
     for name, task in overall["tasks"].items():
         text += [line(f"{task}: {note}") for note in cautions(overall["tables"][name])]
     return "\n".join(text)
+
+
+def partly_the_same(overall: Mapping[str, Any]) -> list[str]:
+    """Say which rows have the gradients of another on some of the tasks and not on all, where they are one row."""
+    tables = [overall["tables"][name] for name in overall["tasks"]]
+    found = []
+    for rule in (row["rule"] for row in overall["rows"] if row.get("coincides") is None):
+        firsts = Counter(first for table in tables if (first := _row(table, rule).get("coincides")) is not None)
+        found += [
+            f"{rule} has the gradients of {first} on {times} of {len(tables)} tasks: not two findings there"
+            for first, times in firsts.items()
+        ]
+    return found
 
 
 def left_out(overall: Mapping[str, Any]) -> list[str]:
@@ -178,7 +193,8 @@ def scale_of_scores(overall: Mapping[str, Any]) -> list[str]:
     return [
         "score: percent of the way from chance to the best rule of each task (100: its mean; single seeds may score "
         f"more), interquartile mean over {tasks} and their {overall.get('over', 'seeds')}, {overall['pairs']} in all; "
-        f"chance and the best mean are taken as known, and all scores move with them{zero}",
+        f"chance and the best mean are taken as known, and all scores move with them{zero}; verdicts "
+        "and resolution are of means of differences",
         *resolved,
     ]
 

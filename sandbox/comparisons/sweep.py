@@ -10,7 +10,7 @@ from typing import Any
 from rules.errors import unknown
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.table import BASELINE
-from sandbox.config.names import fitting
+from sandbox.config.names import of_a_row
 from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
 from sandbox.machine.plain_yaml import parse_yaml
@@ -97,4 +97,4 @@ def varied(rule: RuleConfig, settings: Sequence[tuple[list[str], Any]]) -> RuleC
         else:
             others[path[0]] = value
         words.append(f"{path[-1]}={value.name if isinstance(value, Choice) else value}")
-    return replace(rule, options=options, **others, label=fitting(" ".join(words)))
+    return replace(rule, options=options, **others, label=of_a_row(" ".join(words)))

@@ -7,6 +7,7 @@ from collections.abc import Container
 from itertools import count
 
 LONGEST = 60  # characters of a label
+BETWEEN = {" = ": "=", ", ": ","}  # what stands between rules in tables, and what a label may have in its place
 UNFIT = re.compile(r"[^\w.=+,()# -]")
 LABEL = re.compile(r"[\w=+,()#-](?:[\w.=+,()# -]{0,58}[\w.=+,()#-])?")
 
@@ -37,6 +38,18 @@ def fitting(text: str) -> str:
     '_folder_mine.py_sign lr=0.1'
     """
     return UNFIT.sub("_", text).lstrip(". ")[:LONGEST].rstrip() or "_"
+
+
+def of_a_row(text: str) -> str:
+    """Return a label as near to any text as the label of a rule can be, which a table may put beside others.
+
+    >>> of_a_row("bptt sizes=[3, 4]")
+    'bptt sizes=_3,4_'
+    """
+    for part, instead in BETWEEN.items():
+        while part in text:
+            text = text.replace(part, instead)
+    return fitting(text)
 
 
 def numbered(name: str, taken: Container[str]) -> str:

@@ -13,7 +13,7 @@ from rules.objectives import Sum
 from rules.options import built
 from rules.recipes import RULES, LearningRule
 from sandbox.config.losses import OPTIONS, Answers, completed
-from sandbox.config.names import require_label
+from sandbox.config.names import BETWEEN, of_a_row, require_label
 from sandbox.config.registry import Choice, find
 
 LINEAR = ("linear classifier", "linear regression")  # rows that tables have of their own
@@ -108,6 +108,11 @@ class RuleConfig:
         for name in ("label", "variant"):
             if (given := getattr(self, name)) is not None:
                 require_label(name, given)
+                if parts := [part for part in BETWEEN if part in given]:
+                    raise ValueError(
+                        f"{name}={given!r} holds {parts[0]!r}, which stands between rules in tables: take "
+                        f"{of_a_row(given)!r}"
+                    )
         if self.label in LINEAR or (self.label in RULES and self.label != self.name):
             raise ValueError(f"label={self.label!r} is the name of another row or rule: give one of its own")
         kinds = {tuple(sorted(each.options)) for each in self.searched}

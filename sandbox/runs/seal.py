@@ -29,7 +29,7 @@ EVIDENCE = (
     *("test.json", "timing.json"),
 )
 ENDS = ("overall.json", "table.json", "tuning.json")  # what a grid, a comparison or a tuning ends with
-WHOLE = ("config.yaml", "provenance.json", *ENDS)
+WHOLE = ("config.yaml", "provenance.json", "tuned.yaml", *ENDS)
 OURS = re.compile(r"s-?\d+-[0-9a-f]{8}$")  # how a folder's name ends that a run was given by its identity
 CHUNK = 1 << 20
 
@@ -57,13 +57,13 @@ def write_seal(folder: Path, identity: str | None = None, coming: Mapping[str, s
 
 
 def write_sealed(folder: Path, contents: Mapping[str, Any]) -> None:
-    """Write what a comparison, a grid or a tuning ends with, as JSON, and before that its seal.
+    """Write what a comparison, a grid or a tuning ends with, and before that its seal.
 
     Args:
         folder: of the comparison, the grid or the tuning.
-        contents: of each file, by name: `provenance.json`, and the member of ENDS last.
+        contents: of each file, by name, as text or as what becomes JSON: the member of ENDS last.
     """
-    texts = {name: files.as_json(content) for name, content in contents.items()}
+    texts = {name: each if isinstance(each, str) else files.as_json(each) for name, each in contents.items()}
     sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
     files.write_json(folder / NAME, {"files": {"config.yaml": _sha256(folder / "config.yaml"), **sums}, "identity": ""})
     for name, text in texts.items():

@@ -76,7 +76,8 @@ def _comments(grid: Grid, tuning: Tuning) -> Iterator[str]:
         for rule in comparison.configs:
             if rule.searched:
                 names = ", ".join(rule.searched[0].options)
-                yield f"  {rule.title}: searched {names}; fixed {said(fixed(rule)) or 'nothing'}"
+                form = "" if rule.variant is None else f" {rule.variant}"
+                yield f"  {rule.title}{form}: searched {names}; fixed {said(fixed(rule)) or 'nothing'}"
                 yield from (f"    {note}" for note in notes(rule.searched))
 
 

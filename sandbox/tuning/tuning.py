@@ -111,9 +111,9 @@ def tune(
             "unfit": left_out,
             "studies": found,
         }
-        files.write_atomically(folder / "tuned.yaml", as_yaml(tuned(tuning, found), tuning))
+        settings = as_yaml(tuned(tuning, found), tuning)
         made_with = folders.provenance("see the tasks", sources(asdict(tuning)))
-        write_sealed(folder, {"provenance.json": made_with, "tuning.json": facts})
+        write_sealed(folder, {"tuned.yaml": settings, "provenance.json": made_with, "tuning.json": facts})
     return facts
 
 
@@ -137,7 +137,10 @@ def _admitted(tuning: Tuning, data_dir: str | None, skip: bool) -> tuple[dict[st
             own = first.rule.name not in SPACES and label not in reasons  # spaces of named rules were tried by tests
             if own and (odd := unfit(corners(first), data)):
                 where, why = next(iter(odd.items()))
-                reasons[label] = f"with {where}, in its space: {why}"
+                refused.append(
+                    f"rule {label!r} does not take what its space has, {where}: {why}. Whole numbers and texts are a "
+                    "choice, rules.spaces.Options((1, 2, 4))"
+                )
         if reasons and (not skip or BASELINE in {plans[label].rule.row for label in reasons}):
             others = [label for label in plans if label not in reasons]
             refused.append(str(Unfit(comparison.experiment.task.name, reasons, others)))

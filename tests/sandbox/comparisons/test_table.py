@@ -84,9 +84,9 @@ def test_settings_say_what_was_searched_fixed_and_at_an_end():
         "at_end": {"lr": 3},
     }
     text = format_table(table)
-    assert "hzo: momentum fixed at 0.9, not searched" in text
-    assert "hzo: lr lies at an end of its range in 3 of 16 searches" in text
-    assert "readout_only: " not in text
+    assert "hzo: searched lr 0.001 to 1; not searched: momentum fixed at 0.9" in text
+    assert "hzo: lr lies near an end of its range in 3 of 16 searches" in text
+    assert "readout_only: searched lr 0.001 to 1\n" in text
 
 
 def test_a_rule_that_is_there_again_gives_the_resolution():

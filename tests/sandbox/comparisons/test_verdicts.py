@@ -7,6 +7,8 @@ import math
 import pytest
 
 from sandbox.comparisons.chance import above_chance
+from sandbox.comparisons.notes import at_chance
+from sandbox.comparisons.ranking import partly_the_same
 from sandbox.comparisons.resolution import SMALL, resolution
 from sandbox.comparisons.verdicts import sentences, standing, verdicts_of
 from sandbox.machine.files import read_json
@@ -58,6 +60,19 @@ def test_exceptions_are_told_task_by_task():
     )
 
 
+def test_rows_that_coincide_on_some_tasks_are_named():
+    one, two = (table({"a": "above base", "b": "above base"}) for _ in range(2))
+    one["rows"][1]["coincides"] = "a"
+    overall = {
+        **table({"a": "above base", "b": "above base"}),
+        "tables": {"x": one, "y": two},
+        "tasks": {"x": 1, "y": 2},
+    }
+    assert partly_the_same(overall) == ["b has the gradients of a on 1 of 2 tasks: not two findings there"]
+    two["rows"][1]["coincides"] = overall["rows"][1]["coincides"] = "a"
+    assert partly_the_same(overall) == []
+
+
 @pytest.mark.parametrize("grid", ["paper", "quick"])
 def test_the_committed_ranking_is_told_as_its_rows_say(grid):
     """Counted here by the first word of each verdict."""
@@ -105,6 +120,15 @@ def scored(accuracies, chance=10.0):
         for rule, found in accuracies.items()
     ]
     return {"chance": chance, "rows": rows}
+
+
+def test_a_table_without_a_rule_above_chance_says_so():
+    up, down = [11.0 + n for n in range(8)], [9.0 - n / 10 for n in range(8)]
+    assert at_chance(scored({"up": up, "down": down})) is None
+    assert at_chance({**scored({"up": up}), "chance": None}) is None
+    assert at_chance(scored({"down": down})).startswith(
+        "no rule is above chance, 10.00 % (one-sided signed ranks over seeds"
+    )
 
 
 def test_chance_is_tested_one_sided_with_holm():

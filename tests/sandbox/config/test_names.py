@@ -13,7 +13,7 @@ from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, grid_from, read_grid
 from sandbox.comparisons.sweep import varied
 from sandbox.config.experiment import Experiment
-from sandbox.config.names import LONGEST, fitting, require_label, require_member
+from sandbox.config.names import LONGEST, fitting, of_a_row, require_label, require_member
 from sandbox.config.registry import Choice, find
 from sandbox.config.rule import RuleConfig
 from sandbox.report.tuning import place
@@ -66,7 +66,7 @@ def test_the_name_of_a_grid_too(text):
 
 @pytest.mark.parametrize("text", GOOD)
 def test_ordinary_ones_are_taken(text):
-    assert RuleConfig(label=text).title == text
+    assert RuleConfig(label=of_a_row(text)).title == of_a_row(text)
     assert Grid([Comparison()], name=text).identity.startswith(text)
 
 
@@ -81,7 +81,13 @@ def test_what_is_taken_is_one_part_of_a_path_and_what_is_advised_is_taken(text):
     else:
         assert fitting(text) == text
         assert PurePosixPath(text).parts == (text,) == PureWindowsPath(text).parts
-        assert "/" not in Experiment(rule=RuleConfig(label=text)).identity
+        assert "/" not in Experiment(rule=RuleConfig(label=of_a_row(text))).identity
+
+
+@pytest.mark.parametrize(("text", "instead"), [("hzo = bptt", "hzo=bptt"), ("not above, bptt", "not above,bptt")])
+def test_a_label_that_reads_as_two_rules_is_refused(text, instead):
+    with pytest.raises(ValueError, match=f"stands between rules in tables: take '{instead}'"):
+        RuleConfig(label=text)
 
 
 @given(st.text("abc/.:é ", min_size=1, max_size=80), TEXTS)

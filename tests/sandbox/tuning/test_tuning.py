@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import re
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from sandbox.cli.options import BAD_INPUT, OK
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid, read_grid
 from sandbox.comparisons.table import operations
+from sandbox.comparisons.verify import verify
 from sandbox.config.registry import Choice
 from sandbox.config.rule import FIRST_SEED, RuleConfig
 from sandbox.report import write_report
@@ -27,6 +29,7 @@ from sandbox.report.tuning import means, place, title
 from sandbox.runs import folder as folders
 from sandbox.runs import preparing
 from sandbox.runs.run import run
+from sandbox.runs.verify import FAILS, HOLDS
 from sandbox.tasks import Task, YinYang
 from sandbox.tuning import study
 from sandbox.tuning.plan import Tuning, begun, fresh
@@ -285,6 +288,18 @@ def test_the_report_shows_budget_and_curves(whole):
     assert "2 searches of 4 trials" in report.html.read_text()
 
 
+def test_an_edited_setting_is_found(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "t")
+    assert {found.state for found in verify(tmp_path / "t")["."]} == {HOLDS}
+    path = tmp_path / "t" / "tuned.yaml"
+    path.write_text(re.sub(r"lr: [\d.e-]+", "lr: 0.0123", path.read_text(), count=1))
+    (seal,) = (found for found in verify(tmp_path / "t")["."] if found.what == "seal")
+    assert (seal.state, seal.why) == (
+        FAILS,
+        "tuned.yaml is not the file that the run left at its end: it was edited or exchanged",
+    )
+
+
 def test_what_ends_near_an_end_is_said_on_the_command_line():
     search = {"search": 1, "within": {"lr": [0.1, 1.0]}, "at_end": ["lr"], "trials": [{"validation": 50.0}]}
     study = {**search, "best": {"validation": 50.0, "options": {"lr": 0.98}}}
@@ -409,9 +424,13 @@ sign.space = {"lr": Range(1e-3, 1e-1, log=True)}
 @pytest.mark.parametrize(
     ("option", "space", "message"),
     [
-        ("draws", "Range(1, 3)", "with draws=1.66.*, in its space: .*draws.* whole number"),
-        ("speed", "Range(1, 3)", "with speed=1, in its space: unknown option .* 'speed'; valid: lr, draws"),
-        ("lr", "Range(-1.0, 1.0)", "with lr=-1.0, in its space: .*lr"),
+        ("draws", "Range(1, 3)", "does not take what its space has, draws=1.66.*: .*draws.* whole number.*Options"),
+        (
+            "speed",
+            "Range(1, 3)",
+            "does not take what its space has, speed=1: unknown option .* 'speed'; valid: lr, draws",
+        ),
+        ("lr", "Range(-1.0, 1.0)", "does not take what its space has, lr=-1.0: .*lr"),
     ],
 )
 def test_a_space_that_the_rule_cannot_take_is_refused_before_the_first_trial(option, space, message, tmp_path):
