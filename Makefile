@@ -36,8 +36,8 @@ demo: $(READY) ## three rules and a frozen layer, two tasks, eight seeds: tables
 test: $(READY) ## fast tests, doctests
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal $(if $(COVERED),$(ROOMS:%=--ignore=%))
 
-test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes
-	$(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=60
+test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes; a third of the cases of large families
+	SHARE=3 $(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=60
 
 coverage: $(READY) ## branches of the rooms that keep, read and judge runs, by the fast tests of these and the command line
 	$(BIN)/coverage erase
@@ -62,7 +62,7 @@ evidence: $(READY) ## the comparisons that the README quotes, into experiments/r
 	$(BIN)/python experiments/anchors.py
 	$(MAKE) evidence-anchors
 
-evidence-paper: $(READY) ## tune and run the presets paper and quick, some hours, into experiments/results/; goes on where it was stopped
+evidence-paper: $(READY) ## tune and run the presets paper and quick, five hours, into experiments/results/; goes on where it was stopped
 	$(BIN)/python experiments/paper.py tune
 	$(BIN)/python experiments/paper.py run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -43,8 +44,47 @@ def pytest_configure(config):
         config.pluginmanager.register(AtOnce(config))
 
 
+SHARE = int(os.environ.get("SHARE", "1"))  # of a large family of slow cases, one in so many
+LARGE = 6  # cases
+
+
+def in_turn(items, share, first):
+    """Return items without those slow cases of large families whose turn is not now.
+
+    A family is a parametrised test. One in `share` of its slow cases is kept, from the one numbered `first` on, so that
+    each has its turn. Tests that say how many minutes they take are all kept.
+    """
+    families = {}
+    for item in items:
+        marks = list(item.iter_markers("slow"))
+        if marks and hasattr(item, "callspec") and not any("minutes" in mark.kwargs for mark in marks):
+            families.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    idle = {
+        item
+        for family in families.values()
+        if len(family) > LARGE
+        for number, item in enumerate(family)
+        if (number - first) % share
+    }
+    return [item for item in items if item not in idle]
+
+
+def turn():
+    """Return a number of the commit: all processes, and everybody who runs this commit, have the same cases."""
+    said = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    return int(said.stdout.strip() or "0", 16)
+
+
 @pytest.hookimpl(trylast=True)  # of those that are left
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if SHARE > 1:
+        kept = in_turn(items, SHARE, turn() % SHARE)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+    order(items)
+
+
+def order(items):
     """Tests of minutes first, dealt to both halves of the list: each process begins with its own, and no one is last.
 
     Those that must not run side by side (`by_itself`) begin the first half, so that one process has them all.

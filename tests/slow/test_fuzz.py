@@ -38,7 +38,7 @@ def test_kernels_against_the_plain_loop(tmp_path, monkeypatch):
 def test_recurrent_cells_and_circuits_against_the_plain_loop(kind, tmp_path, monkeypatch):
     """With second derivatives, several errors at once, no cells, no steps and half precision, which kernels refuse."""
     monkeypatch.setenv("SANDBOX_KERNEL_CACHE", str(tmp_path))
-    found = networks.compared(kind, cases=80, seed=1)
-    assert found.agreed >= 45
-    assert 0 < found.refused <= 35
-    assert found.ties <= 4
+    found = networks.compared(kind, cases=40, seed=1)
+    assert found.agreed >= 22
+    assert 0 < found.refused <= 18
+    assert found.ties <= 2
