@@ -144,9 +144,9 @@ def format_overall(overall: dict[str, Any]) -> str:
 
 def partly_the_same(overall: Mapping[str, Any]) -> list[str]:
     """Say which rows have the gradients of another on some of the tasks and not on all, where they are one row."""
-    tables = [overall["tables"][name] for name in overall["tasks"]]
-    found = []
-    for rule in (row["rule"] for row in overall["rows"] if row.get("coincides") is None):
+    tables, found = list(_ranked_in(overall).values()), []
+    whole = {row["rule"] for row in overall["rows"] if row.get("coincides")}  # on every task
+    for rule in (rule for rule in _rules_of(overall) if rule not in whole):
         firsts = Counter(first for table in tables if (first := _row(table, rule).get("coincides")) is not None)
         found += [
             f"{rule} has the gradients of {first} on {times} of {len(tables)} tasks: not two findings there"
@@ -184,9 +184,7 @@ def scale_of_scores(overall: Mapping[str, Any]) -> list[str]:
     tables = [(task, overall["tables"][name]) for name, task in overall["tasks"].items()]
     others = [f"{noun(table)} on {task}" for task, table in tables if noun(table) != "accuracy"]
     zero = f"; chance is 0 for {' and '.join(others)}" if others else ""
-    whole = _resolution(
-        {name: overall["tables"][name] for name in overall["tasks"]}, [row["rule"] for row in overall["rows"]]
-    )
+    whole = _resolution(_ranked_in(overall), _rules_of(overall))
     each = {"of the scores": whole, **{f"on {task}": resolution_of(table) for task, table in tables}}
     resolved = [f"resolution {what}: {found.points:.2f} points" for what, found in each.items() if found is not None]
     tasks = f"{len(tables)} tasks" if len(tables) > 1 else "1 task"
@@ -215,6 +213,17 @@ def _seeds(table: dict[str, Any]) -> list[float]:
 
 def _has(table: dict[str, Any], rule: str) -> bool:
     return any(row["rule"] == rule for row in table["rows"])
+
+
+def _ranked_in(overall: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the tables of the tasks that a ranking is over."""
+    return {name: overall["tables"][name] for name in overall["tasks"]}
+
+
+def _rules_of(overall: Mapping[str, Any]) -> list[str]:
+    """Return the rules of a ranking that its tables have: all, but in a file that was edited."""
+    tables = _ranked_in(overall).values()
+    return [row["rule"] for row in overall["rows"] if all(_has(table, row["rule"]) for table in tables)]
 
 
 def _row(table: dict[str, Any], rule: str) -> dict[str, Any]:

@@ -389,7 +389,9 @@ def test_a_comparison_pairs_seeds_and_always_has_the_baselines(tmp_path):
     assert text.splitlines()[0] == "settings given, none searched: tuning error not in the interval"
     assert text.splitlines()[6:] == [
         "no intervals: 2 seeds cannot show a spread; give at least 3",
-        "no verdicts, only intervals: too few seeds: with 2 no difference can reach p < 0.05; at least 6 are needed",
+        "no verdicts: too few seeds: with 2 no difference can reach p < 0.05; at least 6 are needed",
+        "no rule is above chance, 33.33 % (by means, since there are too few seeds for a test): differences are those of "
+        "guesses",
     ]
     assert {row["folder"].split("/")[0] for row in index.rows(tmp_path)} == {"c"}
     assert [row["status"] for row in index.rows(tmp_path)] == ["done"] * 4
