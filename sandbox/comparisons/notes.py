@@ -31,9 +31,8 @@ def head(table: Table) -> list[str]:
 
 def notes(table: Table) -> list[str]:
     """Return what a reader must know to trust the table; empty where there is nothing to know."""
-    found = needed(table)
-    guesses = at_chance(table)
-    more = [guesses] if guesses is not None else [] if found is None else [found]
+    found = at_chance(table) or needed(table)
+    more = [] if found is None else [found]
     return [*_evidence(table), *more, *_searched(table), *_same(table), *_runs(table), *table.get("published", [])]
 
 
@@ -42,11 +41,9 @@ def at_chance(table: Table) -> str | None:
     if table.get("chance") is None:
         return None
     above, test = above_chance(table)
-    return (
-        None
-        if above
-        else f"no rule is above chance, {table['chance']:.2f} % ({test}): differences are those of guesses"
-    )
+    if above:
+        return None
+    return f"no rule is above chance, {table['chance']:.2f} % ({test}): differences are those of guesses"
 
 
 def cautions(table: Table) -> list[str]:

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.slow(minutes=2),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc"),
 ]
-RUNS = 100  # 200 runs and 30 kills took twice as long
+RUNS = 100
 KILLS = 18
 PLAN = f"""\
 seeds: {RUNS // 2}
