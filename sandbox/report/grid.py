@@ -39,9 +39,10 @@ def _ranking(overall: dict[str, Any]) -> Figure:
 
 
 def ranking_message(overall: dict[str, Any]) -> str:
-    """Name the first rule, and count those above the baseline."""
+    """Name the rule of the highest score, and count those above the baseline."""
     tasks = len(overall["tasks"])
-    first = f"{overall['rows'][0]['rule']} ranks first on {f'these {tasks} tasks' if tasks > 1 else 'this task'}"
+    where = f"these {tasks} tasks" if tasks > 1 else "this task"
+    first = f"{overall['rows'][0]['rule']} has the highest score on {where}"
     return f"{first}; {standing(verdicts_of(overall), overall['baseline'])}"
 
 

@@ -80,6 +80,7 @@ def _dots(content: figures.Dots, title: str) -> Figure:
             axes.plot(seeds, [row + 0.2] * len(seeds), "o", color=look(number)["color"], **FAINT)
         _draw_mean(axes, number, row, mean, across=True)
     axes.set_yticks(range(len(content.means)), [plain(rule) for rule in content.means])
+    figure.set_size_inches(SIZE[0], max(SIZE[1], 1.6 + 0.19 * len(content.means)))  # so that names do not touch
     axes.set_ylim(len(content.means) - 0.5, -0.5)
     line_ = content.line
     handles = [] if line_ is None else [axes.axvline(line_.at, label=plain(line_.label), **DOTTED)]

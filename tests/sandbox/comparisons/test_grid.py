@@ -193,7 +193,7 @@ def test_verdicts_of_tasks_stand_beside_that_of_all():
         "on these 2 tasks together: ours is above readout_only; not above it on u: ours",
     ]
     assert all(sentence in format_overall(overall) for sentence in sentences(overall))
-    assert ranking_message(overall) == "ours ranks first on these 2 tasks; ours is above readout_only"
+    assert ranking_message(overall) == "ours has the highest score on these 2 tasks; ours is above readout_only"
 
 
 def test_rules_that_coincide_everywhere_have_one_rank():
