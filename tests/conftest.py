@@ -49,23 +49,20 @@ LARGE = 6  # cases
 
 
 def in_turn(items, share, first):
-    """Return items without those slow cases of large families whose turn is not now.
+    """Return items without those slow tests whose turn is not now.
 
-    A family is a parametrised test. One in `share` of its slow cases is kept, from the one numbered `first` on, so that
-    each has its turn. Tests that say how many minutes they take are all kept.
+    Of a large family, a parametrised test of many slow cases, one case in `share` is kept, of all other slow tests
+    together one in two, from the one numbered `first` on, so that each has its turn. `slow(always=True)` is kept.
     """
     families = {}
     for item in items:
         marks = list(item.iter_markers("slow"))
-        if marks and hasattr(item, "callspec") and not any("minutes" in mark.kwargs for mark in marks):
+        if marks and not any(mark.kwargs.get("always") for mark in marks):
             families.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    idle = {
-        item
-        for family in families.values()
-        if len(family) > LARGE
-        for number, item in enumerate(family)
-        if (number - first) % share
-    }
+    large = [family for family in families.values() if len(family) > LARGE]
+    others = [item for family in families.values() if len(family) <= LARGE for item in family]
+    groups = [(share, family) for family in large] + [(2, others)]
+    idle = {item for each, group in groups for number, item in enumerate(group) if (number - first) % each}
     return [item for item in items if item not in idle]
 
 
@@ -78,7 +75,7 @@ def turn():
 @pytest.hookimpl(trylast=True)  # of those that are left
 def pytest_collection_modifyitems(config, items):
     if SHARE > 1:
-        kept = in_turn(items, SHARE, turn() % SHARE)
+        kept = in_turn(items, SHARE, turn())
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
     order(items)

@@ -29,7 +29,7 @@ def test_it_can_be_read_in_one_sitting():
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.slow(minutes=4)
+@pytest.mark.slow(minutes=4, always=True)
 def test_everything_in_it_works_in_order(tmp_path):
     """Commands and code, each in the folder where the one before it worked; commands within twice their minutes."""
     tools = Path(sys.executable).parent
