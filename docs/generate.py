@@ -17,7 +17,7 @@ import sandbox
 from rules.recipes import RULES
 from sandbox.cli import manual
 from sandbox.cli.options import COMMANDS, EXIT_CODES
-from sandbox.neurons import NEURONS
+from sandbox.neurons import IN_BRIAN2, NEURONS
 from sandbox.tasks import TASKS
 
 DOCS = Path(__file__).parent
@@ -133,8 +133,10 @@ def neurons_page() -> str:
         [
             "# Neurons",
             "",
-            f"The {len(NEURONS)} neurons (`sandbox list neurons`). Each is checked against Brian2, step by step, and",
-            "in the limit of small steps against SciPy's solution of its equations: `sandbox validate lif`.",
+            f"The {len(NEURONS)} neurons (`sandbox list neurons`). {len(IN_BRIAN2)} have equations, and are checked",
+            "against Brian2, step by step, and in the limit of small steps against SciPy's solution: `sandbox validate",
+            "lif`. The others see a whole sequence, count spikes or are published as steps; each names what it is",
+            "checked against.",
             "",
             "| neuron | what it is |",
             "| --- | --- |",

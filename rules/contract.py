@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -418,7 +419,14 @@ class Holding(CreditRule):
 class MissingNeed(ValueError):
     """Raised when a rule needs something that the model or the batch does not offer."""
 
-    def __init__(self, rule: str, model: str, missing: Iterable[str], offered: Iterable[str]) -> None:
-        lines = [f"  {need}: {NEEDS[need]}; {REMEDIES[need]}" for need in sorted(missing)]
+    def __init__(
+        self,
+        rule: str,
+        model: str,
+        missing: Iterable[str],
+        offered: Iterable[str],
+        reasons: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        lines = [f"  {need}: {NEEDS[need]}; {reasons.get(need, REMEDIES[need])}" for need in sorted(missing)]
         has = ", ".join(sorted(offered)) or "nothing"
         super().__init__(f"{rule} needs what {model} does not offer (it offers: {has}):\n" + "\n".join(lines))

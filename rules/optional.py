@@ -5,7 +5,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 
 | object | attribute | if it is missing |
 | --- | --- | --- |
-| model | `offers`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
+| model | `offers`, `lacks`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
 | module | `puts_out_bits`, `turned_inside`, `only_weighs`, `run`, `pairs`, `repeats` | see `Part` |
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
@@ -40,6 +40,7 @@ class Model(Protocol):
     """Optional attributes of a model; a plain `nn.Module` has none of them."""
 
     offers: frozenset[str]  # keys of NEEDS; see the function `offers` for the defaults
+    lacks: dict[str, str]  # keys of NEEDS that are not offered because of a part, and why; empty by default
     layers: Sequence[nn.Module]  # each callable alone on a sequence; the children of an nn.Sequential by default
     shape: tuple[int, ...]  # of one sample at one step; by default inputs are used as they are
     keywords: frozenset[str]  # which of "carry" and "record" `forward` accepts; read off its signature by default
@@ -252,6 +253,16 @@ def offers(model: nn.Module) -> frozenset[str]:
         return frozenset({"gradient", "features"} | ({"carry"} if takes(model, "carry") else set()))
     layered = frozenset({"gradient", "features", "layers"})
     return layered | {"bits"} if puts_out_bits(model) else layered
+
+
+def lacks(model: nn.Module) -> dict[str, str]:
+    """Return why a model does not offer what some rules need, by key of NEEDS; empty by default.
+
+    >>> lacks(nn.Linear(1, 1))
+    {}
+    """
+    said = getattr(plain(model), "lacks", None)
+    return {str(need): str(why) for need, why in said.items()} if isinstance(said, Mapping) else {}
 
 
 def layers_of(model: nn.Module) -> list[nn.Module] | None:

@@ -29,7 +29,7 @@ from rules.models.admission import admit, warn_unasked
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
-from rules.optional import method_of, offers, tissue
+from rules.optional import lacks, method_of, offers, tissue
 from rules.parallel import admit_team, divided, require_alike
 from rules.preparing import admitted_precision, lazy, require_known, require_whole, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
@@ -387,7 +387,7 @@ class Trainer:
         missing = self.rule.needs - offered
         if missing:
             rule = f"the rule ({type(self.rule.objective).__name__} x {type(self.rule.credit).__name__})"
-            raise MissingNeed(rule, type(self.model).__name__, missing, offered)
+            raise MissingNeed(rule, type(self.model).__name__, missing, offered, lacks(self.model))
 
     def _admit(self, item: Any) -> Batch:
         """Return a loader's item as a finite batch on the model's device and in its dtype."""

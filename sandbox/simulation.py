@@ -15,25 +15,24 @@ from sandbox.events import WORD, Events, packed, recorded
 from sandbox.kernels.attempt import attempt, attempt_bits, left
 from sandbox.machine.memory import available
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.stepping import advance, check_resolution, loop, rest, variables
+from sandbox.neurons.cell import Cell, variables
+from sandbox.neurons.stepping import check_resolution, rest
 
 
 def sequence(
-    neuron: Neuron, currents: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
+    neuron: Cell, currents: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
 ) -> tuple[tuple[Tensor, ...], Any]:
-    """Run all steps of a neuron, in a kernel if there is one for it (`sandbox.kernels`).
+    """Run all steps of cells: of a neuron in a kernel if there is one for it (`sandbox.kernels`).
 
     Returns the output, each recorded variable, and, if `centred`, membrane minus threshold before the reset, all
     `[T, ...]`; and the last state.
     """
-    fused = attempt(neuron, currents, state, dt, record, centred)
-    if fused is not None:
-        return fused
-    return loop(lambda current, carry: advance(neuron, current, carry, dt, record, centred), currents, state)
+    fused = attempt(neuron, currents, state, dt, record, centred) if isinstance(neuron, Neuron) else None
+    return neuron.respond(currents, state, dt, record, centred) if fused is None else fused
 
 
 def scan(
-    neuron: Neuron, currents: Tensor, state: Any = None, dt: float = 1.0, generator: torch.Generator | None = None
+    neuron: Cell, currents: Tensor, state: Any = None, dt: float = 1.0, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Any]:
     """Run a neuron over a sequence of currents.
 
@@ -115,7 +114,7 @@ class Trajectory:
 
 
 def simulate(
-    neuron: Neuron,
+    neuron: Cell,
     currents: Tensor,
     dt: float = 1.0,
     record: str | Sequence[str] = ("v",),
@@ -151,7 +150,7 @@ def simulate(
     tensor([10, 21])
     """
     start = admitted(neuron, currents, state, dt, generator)
-    valid = variables(start)
+    valid = neuron.recordable(start)
     asked = (record,) if isinstance(record, str) else tuple(record)
     names = tuple(name for name in asked if name not in (EVENTS, SPIKES))  # spikes are there in either form
     for name in names:
@@ -168,17 +167,22 @@ def simulate(
 
 
 @torch.no_grad()
-def _in_parts(neuron: Neuron, currents: Tensor, state: Any, dt: float, names: tuple[str, ...]) -> Trajectory:
+def _in_parts(neuron: Cell, currents: Tensor, state: Any, dt: float, names: tuple[str, ...]) -> Trajectory:
     """Run a few steps at a time, and pack their spikes."""
+    name = type(neuron).__name__
     if not neuron.spiking:
-        name = type(neuron).__name__
         raise ValueError(f"{name} has graded outputs, which are not events: record variables, such as record=('v',)")
+    if neuron.levels > 1:
+        raise ValueError(f"{name} puts out up to {neuron.levels} spikes a step, which are not events: record='spikes'")
     steps, shape = len(currents), currents.shape[1:]
     parts, kept, begin = [], [currents.new_empty(currents.shape) for _ in names], 0
-    fused = not left(currents)  # of the whole, so that a short last part is rounded as the others
+    fused = isinstance(neuron, Neuron) and not left(
+        currents
+    )  # of the whole, so that a short last part is rounded as the others
     while begin < steps:
-        piece = currents[begin : begin + _length(shape, fused and not names and not neuron.draws)]
-        results = attempt_bits(neuron, piece, state, dt, names) if fused else None
+        length = _length(shape, fused and not names and not neuron.draws) if neuron.causal else steps
+        piece = currents[begin : begin + length]
+        results = attempt_bits(neuron, piece, state, dt, names) if fused else None  # type: ignore[arg-type]
         if fused and results is None:  # no kernel: shorter parts
             fused = False
             continue
@@ -199,7 +203,7 @@ def _length(shape: torch.Size, bits: bool) -> int:
     return max(1, BITS // (WORD * -(-cells // WORD) or 1) if bits else PART // max(1, cells))
 
 
-def require_room(neuron: Neuron, currents: Tensor, names: Sequence[str], events: bool) -> None:
+def require_room(neuron: Cell, currents: Tensor, names: Sequence[str], events: bool) -> None:
     """Raise MemoryError for a recording that is larger than the memory that is free."""
     arrays = len(names) + (not events)
     wanted = arrays * currents.numel() * currents.element_size()
@@ -214,7 +218,7 @@ def require_room(neuron: Neuron, currents: Tensor, names: Sequence[str], events:
     )
 
 
-def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator: torch.Generator | None) -> Any:
+def admitted(neuron: Cell, currents: Tensor, state: Any, dt: float, generator: torch.Generator | None) -> Any:
     """Return the state to start from, after checks of currents, state and dt; torch.compile skips the checks."""
     if torch.compiler.is_compiling():
         return rest(neuron, currents, generator) if state is None else state
@@ -222,9 +226,9 @@ def admitted(neuron: Neuron, currents: Tensor, state: Any, dt: float, generator:
     return rest(neuron, currents, generator) if state is None else check_state(neuron, state, currents[0])
 
 
-def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
+def check_currents(neuron: Cell, currents: Tensor, dt: float) -> None:
     """Raise ValueError for invalid currents or dt; warn if dt is too long for the neuron's dynamics."""
-    if not isinstance(neuron, Neuron):
+    if not isinstance(neuron, Cell):
         raise ValueError(f"the neuron is {neuron!r:.60}; wanted a neuron, such as sandbox.LIF()")
     if not isinstance(currents, Tensor):
         raise ValueError(
@@ -246,10 +250,10 @@ def check_currents(neuron: Neuron, currents: Tensor, dt: float) -> None:
     require_fields(neuron, currents.shape[1:])
 
 
-def require_fields(neuron: Neuron, shape: Sequence[int]) -> None:
+def require_fields(neuron: Cell, shape: Sequence[int]) -> None:
     """Raise ValueError for a field of the neuron that is a tensor and does not fit cells of this shape."""
     for name, value in vars(neuron).items():
-        if isinstance(value, Tensor) and value.ndim:
+        if isinstance(value, Tensor) and value.ndim and name not in neuron.shared:
             try:
                 fits = torch.broadcast_shapes(value.shape, tuple(shape)) == tuple(shape)
             except RuntimeError:
@@ -261,8 +265,12 @@ def require_fields(neuron: Neuron, shape: Sequence[int]) -> None:
                 )
 
 
-def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:
+def check_state(neuron: Cell, state: Any, current: Tensor) -> Any:
     """Return the state if it fits this neuron and current; raise ValueError otherwise."""
+    if not neuron.causal:
+        raise ValueError(
+            f"{type(neuron).__name__} sees the whole sequence at once, so that none continues from a state: state=None"
+        )
     wanted = neuron.initial_state(current.shape, current)
     if type(state) is not type(wanted):
         raise ValueError(
@@ -270,12 +278,12 @@ def check_state(neuron: Neuron, state: Any, current: Tensor) -> Any:
             "as neuron.initial_state(shape, like) gives"
         )
     for name in variables(state):
-        value, fitting = getattr(state, name), current.dtype
-        if name == "wait" and value.dtype == wide_dtype(current):
-            fitting = value.dtype  # steps are counted in float32 at least
-        if value.shape != current.shape or value.dtype != fitting:
+        value, fitting = getattr(state, name), getattr(wanted, name)
+        fitting = current if fitting is None else fitting
+        narrow = value.dtype not in (fitting.dtype, wide_dtype(current) if name == "wait" else fitting.dtype)
+        if value.shape != fitting.shape or narrow:  # steps of a refractory period are counted in float32 at least
             raise ValueError(
                 f"state.{name} is {value.dtype} of shape {tuple(value.shape)}; the currents want "
-                f"{current.dtype} of shape {tuple(current.shape)}"
+                f"{fitting.dtype} of shape {tuple(fitting.shape)}"
             )
     return state

@@ -13,7 +13,7 @@ from rules.errors import unknown
 from sandbox.circuits.connection import Connection, Port
 from sandbox.kernels.circuit import Wire
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.stepping import variables
+from sandbox.neurons.cell import variables
 from sandbox.simulation import require_fields
 
 
@@ -64,6 +64,8 @@ class Circuit:
         name = type(self.neuron).__name__
         if not self.neuron.spiking:
             raise ValueError(f"{name} never fires, and cells of a circuit are connected by spikes; use LIF() instead")
+        if self.neuron.levels > 1:
+            raise ValueError(f"{name} puts out up to {self.neuron.levels} spikes in a step, and a circuit knows one")
         require_fields(self.neuron, (self.n,))
         for group, cells in self.groups.items():
             if not isinstance(cells, slice) or cells.indices(self.n) != (cells.start or 0, cells.stop, 1):

@@ -18,8 +18,8 @@ from sandbox.circuits.step import initial, reset, threshold, variable, whole
 from sandbox.events import Events
 from sandbox.kernels.circuit import Bodies, Wire, attempt
 from sandbox.neurons.base import Neuron
+from sandbox.neurons.cell import variables
 from sandbox.neurons.dice import following
-from sandbox.neurons.stepping import variables
 from sandbox.simulation import EVENTS, SPIKES, Trajectory, admitted, require_room
 
 

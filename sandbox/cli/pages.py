@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from textwrap import dedent
 from typing import Any
 
-from sandbox.neurons import Neuron
+from sandbox.neurons import Cell, Neuron
 
 SECTIONS = ("Args:", "Attributes:", "Raises:")  # Markdown needs an empty line before an indented block
 
@@ -26,8 +26,8 @@ def page(name: str, member: Any) -> str:
         parts.append(_parameters(member))
     elif inspect.isfunction(member):  # a recipe
         parts.append(_options(member))
-    if isinstance(member, type) and issubclass(member, Neuron):
-        parts += [_brian2(member()), _presets(member)]
+    if isinstance(member, type) and issubclass(member, Cell):
+        parts += [_checked(member()), _presets(member)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -45,7 +45,7 @@ def _prose(text: str) -> str:
 
 
 def _parameters(member: Any) -> str:
-    neuron = isinstance(member, type) and issubclass(member, Neuron)
+    neuron = isinstance(member, type) and issubclass(member, Cell)
     units, above = (member.units, member.above) if neuron else ({}, {})
     rows = [
         f"| `{f.name}` | {_default(member, f)} | {units.get(f.name, 'ms' if f.name.startswith('t_') else '')} | "
@@ -71,6 +71,13 @@ def _default(member: Any, field: Field[Any]) -> str:
     return "required" if field.default_factory is MISSING else f"`{field.default_factory()!r}`"
 
 
+def _checked(cell: Cell) -> str:
+    """Return what Brian2 runs, or what else the cell is checked against."""
+    if isinstance(cell, Neuron) and cell.equations:
+        return _brian2(cell)
+    return f"## Checked against\n\n{cell.reference[0].upper()}{cell.reference[1:]}: it has no equations for Brian2."
+
+
 def _brian2(neuron: Neuron) -> str:
     lines = [dedent(neuron.equations).strip()]
     for label, text in (
@@ -84,7 +91,7 @@ def _brian2(neuron: Neuron) -> str:
     return "\n".join(["## In Brian2", "", "```", *lines, "```"])
 
 
-def _presets(member: type[Neuron]) -> str:
+def _presets(member: type[Cell]) -> str:
     if not member.presets:
         return ""
     names = list(next(iter(member.presets.values())))

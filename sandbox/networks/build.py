@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from rules.seeds import seeded
 from sandbox.networks.calibration import norms, populated
 from sandbox.networks.network import Layer, Network, Population, Residual
-from sandbox.neurons import LIF, LeakyIntegrator, Neuron
+from sandbox.neurons import LIF, Cell, LeakyIntegrator
 from sandbox.synapses import EventLinear, Sparse
 
 PART = re.compile(
@@ -30,8 +31,8 @@ def build(
     shape: tuple[int, ...],
     classes: int,
     hidden: Sequence[int | str] = (100,),
-    neuron: Neuron | None = None,
-    readout: Neuron | None = None,
+    neuron: Cell | None = None,
+    readout: Cell | None = None,
     dt: float = 1.0,
     seed: int = 0,
 ) -> Network:
@@ -73,16 +74,17 @@ def build(
     layers: list[nn.Module] = []
     size = shape
     for number, description in enumerate(hidden):
-        layer, size = _part(str(description), size, neuron, dt, seeded(seed, "pattern", number))
+        drawn = seeded(seed, "pattern", number), seeded(seed, "cells", number)
+        layer, size = _part(str(description), size, neuron, dt, *drawn)
         layers.append(layer)
-    layers.append(_dense(size, EventLinear(math.prod(size), classes), readout, dt))
+    layers.append(_dense(size, EventLinear(math.prod(size), classes), readout, dt, seeded(seed, "cells", len(hidden))))
     network = Network(layers, shape)
     initialise(network, torch.Generator().manual_seed(seed))
     return network
 
 
 def _part(
-    description: str, size: tuple[int, ...], neuron: Neuron, dt: float, rng: torch.Generator
+    description: str, size: tuple[int, ...], neuron: Cell, dt: float, rng: torch.Generator, cells: torch.Generator
 ) -> tuple[nn.Module, tuple[int, ...]]:
     found = PART.fullmatch(description) if description.isascii() else None
     if found is None or int(found["width"]) == 0 or (found["kind"] and (found["recurrent"] or found["percent"])):
@@ -91,19 +93,19 @@ def _part(
     if found["kind"] is None:
         recurrent = EventLinear(width, width, bias=False) if found["recurrent"] else None
         synapse = _synapse(description, math.prod(size), width, found["percent"], not normed, rng)
-        return _dense(size, synapse, neuron, dt, recurrent), (width,)
+        return _dense(size, synapse, neuron, dt, cells, recurrent), (width,)
     if len(size) != 3:
         raise ValueError(f"layer {description!r} is a convolution and needs an image (C, H, W); its input is {size}")
     kernel, pool = int(found["kernel"]), int(found["pool"] or 1)
     out = (width, size[1] // pool, size[2] // pool)
     if kernel % 2 == 0 or min(out) == 0:
         raise ValueError(f"layer {description!r}: use an odd kernel, and a pool no larger than the image {size}")
-    first = _conv(size[0], width, kernel, pool, neuron, dt, normed)
+    first = _conv(size[0], width, kernel, pool, neuron, dt, normed, cells)
     if found["kind"] == "c":
         return first, out
     same = size[0] == width and pool == 1
     shortcut = None if same else nn.Sequential(nn.Conv2d(size[0], width, 1, bias=False), nn.AvgPool2d(pool))
-    return Residual([first, _conv(width, width, kernel, 1, neuron, dt, normed)], shortcut), out
+    return Residual([first, _conv(width, width, kernel, 1, neuron, dt, normed, cells)], shortcut), out
 
 
 def _synapse(
@@ -117,22 +119,31 @@ def _synapse(
 
 
 def _dense(
-    size: tuple[int, ...], synapse: nn.Module, neuron: Neuron, dt: float, recurrent: nn.Linear | None = None
+    size: tuple[int, ...],
+    synapse: nn.Module,
+    neuron: Cell,
+    dt: float,
+    rng: torch.Generator,
+    recurrent: nn.Linear | None = None,
 ) -> Layer:
     parts: list[nn.Module] = [] if len(size) == 1 else [nn.Flatten()]
     parts.append(synapse)
     if synapse.bias is None:  # normalisation has its own
         parts.append(nn.BatchNorm1d(synapse.out_features))
-    return Layer(parts[0] if len(parts) == 1 else nn.Sequential(*parts), Population(neuron, dt, recurrent))
+    width: Any = synapse.out_features
+    cells = Population(neuron, dt, recurrent, rng, width)
+    return Layer(parts[0] if len(parts) == 1 else nn.Sequential(*parts), cells)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, pool: int, neuron: Neuron, dt: float, normed: bool) -> Layer:
+def _conv(
+    inputs: int, outputs: int, kernel: int, pool: int, neuron: Cell, dt: float, normed: bool, rng: torch.Generator
+) -> Layer:
     parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not normed)]
     if pool > 1:
         parts.append(nn.AvgPool2d(pool))
     if normed:  # after the pool, so that the current that reaches the neurons has the intended spread
         parts.append(nn.BatchNorm2d(outputs))
-    return Layer(nn.Sequential(*parts), Population(neuron, dt))
+    return Layer(nn.Sequential(*parts), Population(neuron, dt, None, rng, outputs))
 
 
 def initialise(network: Network, rng: torch.Generator) -> None:
@@ -142,7 +153,10 @@ def initialise(network: Network, rng: torch.Generator) -> None:
             neuron = layer.cells.neuron
             scale = 3 * neuron.rheobase / math.sqrt(0.02 if number else 1.0)
             sparse = {id(m.weight): len(m.weight) / m.out_features for m in layer.modules() if isinstance(m, Sparse)}
+            learned = {id(p) for p in layer.cells.learned.parameters()} if layer.cells.learned else set()
             for name, p in layer.named_parameters():
+                if id(p) in learned:
+                    continue
                 inputs = sparse.get(id(p), p[0].numel() if p.ndim > 1 else 0)
                 if not inputs:
                     p.zero_()

@@ -15,8 +15,10 @@ from rules.spikes.surrogate import generator_of_pass
 from rules.synapses import weights_of
 from sandbox.kernels.attempt import attempt_linearised, attempt_recurrent
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.learnable import Learned, learnables
-from sandbox.neurons.stepping import advance, check_resolution, differentiable, loop, rest
+from sandbox.neurons.cell import Cell
+from sandbox.neurons.learnable import Learned, learns
+from sandbox.neurons.loop import advance, loop
+from sandbox.neurons.stepping import check_resolution, differentiable, rest
 from sandbox.simulation import sequence
 
 
@@ -38,18 +40,35 @@ class Population(nn.Module):
         neuron: the parameters of the neurons.
         dt: time step [ms].
         recurrent: weights from the population to itself; None for none.
+        generator: random generator of the tensors that the cells learn; None for torch's global one.
+        channels: number of channels, for cells that learn a value for each; None if that is not known.
+
+    Raises:
+        ValueError: for recurrent weights of cells that see the whole sequence at once.
     """
 
-    def __init__(self, neuron: Neuron, dt: float, recurrent: nn.Linear | None = None) -> None:
+    def __init__(
+        self,
+        neuron: Cell,
+        dt: float,
+        recurrent: nn.Linear | None = None,
+        generator: torch.Generator | None = None,
+        channels: int | None = None,
+    ) -> None:
         super().__init__()
         check_resolution(neuron, dt)
+        if recurrent is not None and not neuron.causal:
+            raise ValueError(
+                f"{type(neuron).__name__} sees the whole sequence at once and cannot hear its own output: use a layer "
+                "without recurrent weights, or SlidingPSN"
+            )
         self.neuron = neuron
-        self.learned = Learned(neuron) if learnables(neuron) else None
+        self.learned = Learned(neuron, generator, channels) if learns(neuron) else None
         self.dt = dt
         self.recurrent = recurrent
 
-    def present(self) -> Neuron:
-        """Return the neuron with the present values of its learned parameters."""
+    def present(self) -> Cell:
+        """Return the cells with the present values of its learned parameters."""
         return self.neuron if self.learned is None else self.learned()
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
@@ -72,7 +91,7 @@ class Population(nn.Module):
         Returns: The output, the carry, and the derivatives `[..., T, B, ...]`.
         """
         neuron, (state, heard) = self.present(), carry
-        if neuron.draws:
+        if neuron.draws or not isinstance(neuron, Neuron):
             return None
         found = attempt_linearised(neuron, self.recurrent, currents, state, heard, self.dt)
         if found is None:
@@ -96,14 +115,20 @@ class Population(nn.Module):
             (output, *rest), state = sequence(neuron, currents, state, dt, centred=record)
             return output, (state, None), rest[0] if rest else None
 
-        fused = attempt_recurrent(neuron, recurrent, currents, state, heard, dt, record)
-        if fused is not None:
-            (output, *rest), state = fused
-            return output, (state, output[-1]), rest[0] if rest else None
+        if isinstance(neuron, Neuron):
+            fused = attempt_recurrent(neuron, recurrent, currents, state, heard, dt, record)
+            if fused is not None:
+                (output, *rest), state = fused
+                return output, (state, output[-1]), rest[0] if rest else None
 
         def one(current: Tensor, carry: Any) -> tuple[tuple[Tensor, ...], Any]:
             state, heard = carry
-            shown, state = advance(neuron, current + recurrent(heard), state, dt, centred=record)
+            current = current + recurrent(heard)
+            if isinstance(neuron, Neuron):
+                shown, state = advance(neuron, current, state, dt, centred=record)
+            else:
+                rows, state = neuron.respond(current[None], state, dt, centred=record)
+                shown = tuple(row[0] for row in rows)
             return shown, (state, shown[0])
 
         (output, *rest), carry = loop(one, currents, (state, heard))
@@ -127,11 +152,11 @@ class Layer(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`gradient` if the neuron is differentiable, and `bits` if it also spikes."""
+        """`gradient` if the cells are differentiable, and `bits` if they also put out zeros and ones."""
         neuron = self.cells.neuron
         if not neuron.differentiable:
             return frozenset()
-        return frozenset({"gradient", "bits"} if neuron.spiking else {"gradient"})
+        return frozenset({"gradient", "bits"} if neuron.spiking and neuron.levels == 1 else {"gradient"})
 
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x).output
@@ -219,8 +244,31 @@ class Network(nn.Module):
     def offers(self) -> frozenset[str]:
         """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not fire."""
         *hidden, readout = (part.offers for part in self.stack)
-        shared = frozenset.intersection(*hidden, readout | {"bits"}) | {"layers", "carry"}
-        return shared | {"cells"} if all(isinstance(part, Layer) for part in self.stack) else shared
+        shared = frozenset.intersection(*hidden, readout | {"bits"})
+        return shared | {"layers"} | ({"carry", "cells"} - self.lacks.keys())
+
+    @property
+    def lacks(self) -> dict[str, str]:
+        """What this network does not offer to rules because of its parts, and why."""
+        cells = {name: module.neuron for name, module in self.named_modules() if isinstance(module, Population)}
+        found = {}
+        if any(isinstance(part, Residual) for part in self.stack):
+            found["cells"] = "it has residual blocks, which are no layers of a synapse and cells"
+        for name, cell in cells.items():
+            kind = type(cell).__name__
+            if cell.levels > 1:
+                found["bits"] = f"{name} is made of {kind}, which puts out up to {cell.levels} spikes in a step"
+            if not isinstance(cell, Neuron) or cell.shared:
+                found["cells"] = (
+                    f"{name} is made of {kind}, which does not run each cell by itself step by step; use another "
+                    "neuron, such as lif, or a rule such as bptt"
+                )
+            if not cell.causal:
+                found["carry"] = (
+                    f"{name} is made of {kind}, which sees the whole sequence at once; use a causal neuron, such as "
+                    "sliding_psn or lif, or a rule that takes whole sequences, such as bptt"
+                )
+        return found
 
     @property
     def stack(self) -> list[Part]:

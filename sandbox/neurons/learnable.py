@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sandbox.neurons.base import Neuron
+from sandbox.neurons.cell import Cell
 
 
 class Learnable(float):
@@ -39,16 +39,21 @@ def learnable(initial: float, shape: tuple[int, ...] = ()) -> Learnable:
 
 
 class Learned(nn.Module):
-    """The learnable parameters of a neuron, each stored as an unconstrained `raw` that starts at zero.
+    """The learned parameters of a cell: numbers marked as `learnable`, and the tensors that it draws itself.
+
+    Each number is stored as an unconstrained `raw` that starts at zero:
 
         bounded from below    value = bound + (initial - bound) exp(raw)
         free                  value = initial + |initial| raw       (|initial| = 1 where it is 0)
 
-    The bounds are those of the neuron's `above`: time constants and resistances stay above 0, a threshold stays above
-    its reset. Calling the module returns the neuron with the present values in its fields.
+    The bounds are those of the cell's `above`: time constants and resistances stay above 0, a threshold stays above its
+    reset. Tensors, such as the filter of a parallel neuron (`Cell.drawn`), are stored as they are, in `values`. Calling
+    the module returns the cell with the present values in its fields.
 
     Args:
-        neuron: a neuron, some of whose fields are marked with `learnable`.
+        neuron: a cell, some of whose fields are marked with `learnable` or hold tensors that it draws.
+        generator: random generator of the tensors; None for torch's global one.
+        channels: number of channels of the layer; None if that is not known.
 
     Raises:
         ValueError: for an initial value that is not above its bound.
@@ -59,7 +64,7 @@ class Learned(nn.Module):
     (['raw.tau_mem'], 10.0)
     """
 
-    def __init__(self, neuron: Neuron) -> None:
+    def __init__(self, neuron: Cell, generator: torch.Generator | None = None, channels: int | None = None) -> None:
         super().__init__()
         self.neuron = neuron
         marked = learnables(neuron)
@@ -69,10 +74,14 @@ class Learned(nn.Module):
             if low is not None and not value > low:
                 raise ValueError(f"{name}={value!r} must start above {bound}{f' = {low}' * isinstance(bound, str)}")
         self.raw = nn.ParameterDict({name: nn.Parameter(torch.zeros(v.shape)) for name, v in marked.items()})
+        drawn = neuron.drawn(generator, channels)
+        given = {name: torch.as_tensor(value) for name in drawn if (value := getattr(neuron, name)) is not None}
+        drawn.update({name: value.detach().clone() for name, value in given.items()})
+        self.values = nn.ParameterDict({name: nn.Parameter(value) for name, value in drawn.items()})
 
-    def forward(self) -> Neuron:
-        """Return the neuron with the present values."""
-        now: Neuron = replace(self.neuron, **{name: self._value(name) for name in self.raw})
+    def forward(self) -> Cell:
+        """Return the cell with the present values."""
+        now: Cell = replace(self.neuron, **{name: self._value(name) for name in self.raw}, **self.values)
         return now
 
     def _value(self, name: str) -> Any:
@@ -87,7 +96,12 @@ class Learned(nn.Module):
         return low + (initial - start) * torch.exp(self.raw[name])
 
 
-def learnables(neuron: Neuron) -> dict[str, Learnable]:
+def learns(neuron: Cell) -> bool:
+    """Return whether a cell has learned parameters."""
+    return bool(learnables(neuron)) or bool(neuron.shared)
+
+
+def learnables(neuron: Cell) -> dict[str, Learnable]:
     """Return the fields marked as learnable, by name."""
     values = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
     return {name: value for name, value in values.items() if isinstance(value, Learnable)}

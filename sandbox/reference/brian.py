@@ -13,9 +13,19 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron
+from sandbox.neurons.cell import Cell
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.reference.need import brian2
 from sandbox.simulation import Trajectory
+
+
+def with_equations(cell: Cell) -> Neuron:
+    """Return a cell that Brian2 can run; raise ValueError for one without equations."""
+    if isinstance(cell, Neuron) and cell.equations:
+        return cell
+    raise ValueError(
+        f"{type(cell).__name__} has no equations for Brian2; it is checked against {cell.reference}: sandbox.validate"
+    )
 
 
 def run_brian2(
@@ -35,7 +45,7 @@ def run_brian2(
     Returns: A `Trajectory`, as from `sandbox.simulate`.
 
     Raises:
-        ValueError: with Brian2's message, for a wrong unit or an unknown name in the equations; and for an `exact`
+        ValueError: for a neuron without equations; with Brian2's message, for a wrong unit or an unknown name in the equations; and for an `exact`
             scheme whose closed form divides by zero.
 
     >>> from sandbox import LIF
@@ -44,6 +54,7 @@ def run_brian2(
     4
     """
     b2 = brian2()
+    with_equations(neuron)
     currents = currents.detach().to(torch.float64)
     steps, cells = currents.shape
     with plain_numpy(), proof_reading(neuron):

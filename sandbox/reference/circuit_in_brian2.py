@@ -15,7 +15,7 @@ from sandbox.events import Events
 from sandbox.kernels.circuit import Wire
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import rest
-from sandbox.reference.brian import base, drawn, evolving, plain_numpy, refractoriness, unit
+from sandbox.reference.brian import base, drawn, evolving, plain_numpy, refractoriness, unit, with_equations
 from sandbox.reference.need import brian2
 
 
@@ -64,7 +64,7 @@ def circuit_objects(circuit: Circuit, currents: Tensor, dt: float, state: Any = 
 
 def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
     b2 = brian2()
-    neuron = circuit.neuron
+    neuron = with_equations(circuit.neuron)
     own: dict[str, Any] = {}
     physical: dict[str, Any] = {}
     for name in (field.name for field in fields(neuron) if field.name in neuron.units):

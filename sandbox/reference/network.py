@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rules.forward import fold
 from sandbox.networks.network import Layer, Network
 from sandbox.neurons.stepping import rest
-from sandbox.reference.brian import plain_numpy
+from sandbox.reference.brian import plain_numpy, with_equations
 from sandbox.reference.circuit import Dense, circuit
 from sandbox.reference.need import brian2
 from sandbox.reference.network_report import NetworkReport, report
@@ -150,12 +150,13 @@ def _dense(name: str, part: nn.Module) -> Dense:
             "nn.Linear, can be converted; write a convolution as the nn.Linear that does the same"
         )
     cells = part.cells
+    neuron = with_equations(cells.present())
     bias = torch.zeros(synapse.out_features, dtype=torch.float64)
     for linear in (synapse, cells.recurrent):
         if linear is not None and linear.bias is not None:
             bias = bias + linear.bias
     recurrent = None if cells.recurrent is None else cells.recurrent.weight.numpy()
-    return Dense(name, cells.present(), synapse.weight.numpy(), bias.numpy(), recurrent)
+    return Dense(name, neuron, synapse.weight.numpy(), bias.numpy(), recurrent)
 
 
 def _recorded(monitor: Any, steps: int, samples: int, dt: float) -> Tensor:

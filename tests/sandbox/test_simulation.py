@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sandbox.simulation
-from sandbox import LIF, NEURONS, Events, LeakyIntegrator, Trajectory, simulate
+from sandbox import LIF, Events, LeakyIntegrator, Trajectory, simulate
 from sandbox.kernels import using
+from sandbox.neurons import IN_BRIAN2
 from tests.conftest import ROOT
 
-SPIKING = [name for name, kind in NEURONS.items() if kind.spiking]
+SPIKING = [name for name, kind in IN_BRIAN2.items() if kind.spiking]
 
 
 def driven(neuron, shape, dtype=torch.float64):
@@ -37,7 +38,7 @@ CASES = [
 def test_events_are_the_spikes_of_a_dense_recording(name, mode, monkeypatch):
     monkeypatch.setattr(sandbox.simulation, "PART", 300)  # parts of 10 steps
     monkeypatch.setattr(sandbox.simulation, "BITS", 7 * 64)  # parts of 7 steps
-    neuron = NEURONS[name]()
+    neuron = IN_BRIAN2[name]()
     dt = min(1.0, neuron.fastest / 2)
     currents = driven(neuron, (45, 5, 6))
     with using(mode):

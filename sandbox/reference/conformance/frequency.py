@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.stepping import loop
+from sandbox.neurons.loop import loop
 from sandbox.reference.conformance.convergence import Array
 from sandbox.reference.conformance.evidence import Evidence, Response
 from sandbox.reference.conformance.report import Check, skipped, within

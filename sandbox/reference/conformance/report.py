@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sandbox.neurons.base import Neuron
+from sandbox.neurons.cell import Cell
 from sandbox.reference.conformance.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def skipped(name: str, tier: str, reason: str) -> Check:
 
 @dataclass(frozen=True)
 class ConformanceReport:
-    """Comparison of a neuron with Brian2 and SciPy; prints as a table.
+    """Comparison of a neuron with Brian2 and SciPy, or with its formula; prints as a table.
 
     `checks` has every check of every tier. `differences` has the largest absolute difference of each variable from
     Brian2, in its own unit, up to the first divergence of a chaotic cell. `fi_curve` has the rates under the noisy
     currents.
     """
 
-    neuron: Neuron
+    neuron: Cell
     dt: float  # [ms]
     duration: float  # [ms]
     cells: int  # of each stimulus
@@ -126,7 +126,7 @@ class ConformanceReport:
     def __str__(self) -> str:
         rows = [
             f"{self.neuron}",
-            f"  {self.cells} cells, {self.duration:g} ms at dt = {self.dt:g} ms, scheme '{self.neuron.method}', "
+            f"  {self.cells} cells, {self.duration:g} ms at dt = {self.dt:g} ms, {self._scheme}"
             f"stimuli: {', '.join(self.stimuli)}",
         ]
         for name, difference in self.differences.items():
@@ -137,7 +137,13 @@ class ConformanceReport:
                 f"at another step (largest shift {self.largest_shift} steps)"
             )
         rows += [f"  {line}" for line in self.table().splitlines()]
-        return "\n".join([*rows, f"  {'agrees with Brian2' if self.passed else 'DOES NOT AGREE with Brian2'}"])
+        other = self.neuron.reference
+        return "\n".join([*rows, f"  agrees with {other}" if self.passed else f"  DOES NOT AGREE with {other}"])
+
+    @property
+    def _scheme(self) -> str:
+        method = getattr(self.neuron, "method", None)
+        return "" if method is None else f"scheme '{method}', "
 
 
 def short(value: float | None) -> str:

@@ -94,5 +94,9 @@ def rheobase(neuron: Neuron) -> float:
 
 
 def strengths(neuron: Neuron, cells: int) -> Tensor:
-    """Return mean currents `[cells]` [nA], from half the rheobase to three times the rheobase."""
-    return rheobase(neuron) * torch.linspace(0.5, 3.0, cells, dtype=torch.float64)
+    """Return mean currents `[cells]` [nA], from about half the rheobase to three times the rheobase.
+
+    No multiple is a simple fraction, with which a membrane may reach the threshold exactly at the end of a step, where
+    rounding decides whether it fires.
+    """
+    return rheobase(neuron) * torch.linspace(0.5005, 3.003, cells, dtype=torch.float64)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.stepping import loop, rest
+from sandbox.neurons.loop import loop
+from sandbox.neurons.stepping import rest
 from sandbox.simulation import Trajectory, simulate
 
 

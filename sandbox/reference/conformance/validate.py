@@ -12,8 +12,9 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.fields import admit
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.stepping import variables
+from sandbox.neurons.cell import Cell, variables
 from sandbox.reference.conformance.evidence import Evidence
+from sandbox.reference.conformance.formula import FORMULA, formula_report
 from sandbox.reference.conformance.report import Check, ConformanceReport
 from sandbox.reference.conformance.stimuli import STIMULI, all_currents
 from sandbox.reference.conformance.trial import Trial
@@ -25,7 +26,7 @@ TIERS = ("same_scheme", "float32", "limit")
 
 
 def validate(
-    neuron: Neuron,
+    neuron: Cell,
     currents: Tensor | None = None,
     *,
     dt: float = 0.1,
@@ -36,13 +37,16 @@ def validate(
     tolerance: float = 1e-9,
     tiers: Sequence[str] | None = None,
 ) -> ConformanceReport:
-    """Check a neuron against Brian2 and SciPy.
+    """Check a neuron against Brian2 and SciPy, and a cell without equations against its published formula.
 
         same_scheme   Brian2 with the same scheme and dt, in float64: every variable within `tolerance` of its largest
                       value, no spike at another step; threshold at equality, reset order, refractory period, units
         float32       the voltage RMSE and the spike distance between float32 and float64
         limit         against SciPy as dt shrinks by five halvings: the error falls with the order of the scheme (slope
                       within 0.15), spike times and f-I curves converge, the response to a sine wave is the linear one
+
+        formula       of cells without equations alone, such as PSN: outputs and membranes against the formula in NumPy
+                      and float64, single steps against the whole sequence
 
     The same stored currents drive both sides: a step, a ramp, noise, a sine wave, silence and saturation. A cell in
     which perturbations of 1e-12 outgrow the tolerance is chaotic; it is compared up to its first divergence, and the
@@ -60,7 +64,8 @@ def validate(
         seed: of the noise.
         record: names of the variables to compare; None for all in the equations.
         tolerance: largest allowed difference, relative to the largest value of a variable; 1e-9 by default.
-        tiers: of "same_scheme", "float32", "limit"; None for all, or for the first alone if currents are given.
+        tiers: of "same_scheme", "float32", "limit"; None for all that apply, or for the first alone if currents are
+            given.
 
     Returns: A report that prints as a table; `passed` is the verdict.
 
@@ -83,10 +88,15 @@ def validate(
             f"duration={duration:g} ms is {duration / dt:.3g} steps of dt={dt:g} ms: give at least {SHORTEST} steps, "
             f"duration={SHORTEST * dt:g}, and enough for a spike"
         )
-    tiers = tiers or (TIERS if currents is None else TIERS[:1])
-    for tier in tiers:
-        if tier not in TIERS:
-            raise unknown("tier", tier, TIERS)
+    asked = tiers or (TIERS if currents is None else TIERS[:1])
+    for tier in asked:
+        if tier not in (*TIERS, FORMULA):
+            raise unknown("tier", tier, (*TIERS, FORMULA))
+    if not isinstance(neuron, Neuron) or not neuron.equations:
+        if currents is not None:
+            check_currents(neuron, currents, dt)
+        return formula_report(neuron, currents, dt, cells, seed, tolerance, tuple(tiers or ()))
+    tiers = [tier for tier in asked if tier != FORMULA]
     if currents is None:
         stimuli, currents = tuple(STIMULI), all_currents(neuron, cells, max(round(duration / dt), 1), dt, seed)
     else:

@@ -9,15 +9,16 @@ import torch
 
 from rules import Trainer
 from rules.spikes.surrogate import Surrogate, differentiating
-from sandbox import LIF, NEURONS, Circuit, Connection, CubaLIF, Sparse, simulate_circuit
+from sandbox import LIF, Circuit, Connection, CubaLIF, Sparse, simulate_circuit
 from sandbox.kernels import using
+from sandbox.neurons import IN_BRIAN2
 
 from .conftest import DOUBLE, wired
 
 # factors of the currents of neurons that would not fire in the first 60 steps, and run for all 300
 LATE = {"alpha_lif": 3, "qif": 3, "eif": 3, "hodgkin_huxley": 3, "traub_miles": 20}
 LEARNING = [
-    pytest.param(name, marks=pytest.mark.slow) for name, cls in NEURONS.items() if cls.spiking and cls.differentiable
+    pytest.param(name, marks=pytest.mark.slow) for name, cls in IN_BRIAN2.items() if cls.spiking and cls.differentiable
 ]
 
 
@@ -51,7 +52,7 @@ def agree(circuit, currents, dt, **how):
 @pytest.mark.parametrize("name", LEARNING)
 def test_every_kind_of_connection_through_every_neuron(name):
     dt = {"hodgkin_huxley": 0.02, "traub_miles": 0.02}.get(name, 0.5)
-    circuit, currents = wired(NEURONS[name](), dt=dt)
+    circuit, currents = wired(IN_BRIAN2[name](), dt=dt)
     agree(circuit, LATE[name] * currents if name in LATE else currents[:60], dt)
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from rules.spikes.surrogate import differentiating
 from sandbox import (
     LIF,
-    NEURONS,
     AdEx,
     Circuit,
     Connection,
@@ -26,12 +25,13 @@ from sandbox import (
 )
 from sandbox.kernels import using
 from sandbox.kernels.launch import circuit_loop
+from sandbox.neurons import IN_BRIAN2
 from sandbox.simulation import simulate
 
 from .conftest import CELLS, DOUBLE, wired
 
 BOTH = pytest.mark.parametrize("mode", ["plain", "numba"])
-SPIKING = {name: cls for name, cls in NEURONS.items() if cls.spiking}
+SPIKING = {name: cls for name, cls in IN_BRIAN2.items() if cls.spiking}
 FINE = {"hodgkin_huxley": 0.02, "traub_miles": 0.02}  # steps in ms, where half a millisecond is too long
 
 

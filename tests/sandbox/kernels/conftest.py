@@ -10,7 +10,7 @@ import torch
 
 from sandbox import simulate
 from sandbox.kernels import using
-from sandbox.neurons.stepping import variables
+from sandbox.neurons.cell import variables
 
 DOUBLE = torch.float64
 

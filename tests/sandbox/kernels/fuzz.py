@@ -20,10 +20,10 @@ from torch import Tensor
 from rules.spikes.surrogate import SURROGATES, Surrogate, differentiating, reset_signal
 from sandbox import simulate
 from sandbox.kernels import using
-from sandbox.neurons import NEURONS
+from sandbox.neurons import IN_BRIAN2
 from sandbox.neurons.base import Neuron
+from sandbox.neurons.cell import variables
 from sandbox.neurons.firing import RESETS
-from sandbox.neurons.stepping import variables
 from sandbox.reference import from_brian2
 from sandbox.reference.compiler.neuron import CompiledNeuron
 
@@ -170,7 +170,7 @@ def structure(seed: int, number: int) -> Structure:
     surrogate = Surrogate(rng.choice(SMOOTH))
     kind = number % 4
     if kind < 2:
-        neuron: Neuron = NEURONS[sorted(NEURONS)[(number // 4 * 2 + kind) % len(NEURONS)]]()
+        neuron: Neuron = IN_BRIAN2[sorted(IN_BRIAN2)[(number // 4 * 2 + kind) % len(IN_BRIAN2)]]()
         changes: dict[str, Any] = {"surrogate": surrogate} if hasattr(neuron, "surrogate") else {}
         names = {f.name for f in fields(neuron)}  # type: ignore[arg-type]
         if "reset" in names:

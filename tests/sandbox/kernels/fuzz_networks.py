@@ -21,7 +21,7 @@ from sandbox import Circuit, Connection, Sparse, simulate_circuit
 from sandbox.kernels import using
 from sandbox.networks.network import Population
 from sandbox.neurons import ALIF, LIF, AdEx, CubaLIF, EscapeLIF, Izhikevich
-from sandbox.neurons.stepping import variables
+from sandbox.neurons.cell import variables
 from sandbox.synapses import EventLinear
 
 from .fuzz import LAYOUTS, NOISE, ROUNDING, TIE

@@ -15,15 +15,15 @@ from sandbox.kernels.launch import compiled
 from sandbox.kernels.launch.registered import STRUCTURES
 from sandbox.kernels.trace.adjoint import slopes
 from sandbox.kernels.trace.kinds import KINDS, Kind
-from sandbox.neurons import ALIF, LIF, NEURONS, QIF, AdEx, AlphaLIF, CobaLIF, CubaLIF, EscapeLIF, StochasticBinary
+from sandbox.neurons import ALIF, IN_BRIAN2, LIF, QIF, AdEx, AlphaLIF, CobaLIF, CubaLIF, EscapeLIF, StochasticBinary
 from sandbox.neurons.firing import RESETS
 
 from .conftest import DOUBLE, agree, answer, driven
 
-EVERY = [pytest.param(cls(), id=name) for name, cls in NEURONS.items()]
+EVERY = [pytest.param(cls(), id=name) for name, cls in IN_BRIAN2.items()]
 CHANNELS = ("adex", "eif", "hodgkin_huxley", "traub_miles", "morris_lecar", "coba_lif")  # they have exponentials
 COMMON = ("triangle",)
-RESET = [pytest.param(cls(), id=name) for name, cls in NEURONS.items() if cls().reset_code]
+RESET = [pytest.param(cls(), id=name) for name, cls in IN_BRIAN2.items() if cls().reset_code]
 DETERMINISTIC = [
     pytest.param(name, marks=[] if name in COMMON else [pytest.mark.slow])
     for name, shape in SURROGATES.items()
@@ -52,7 +52,7 @@ QUICK = ("lif", "alif", "cuba_lif", "adex", "izhikevich", "escape_lif", "leaky_i
 
 @pytest.mark.parametrize(
     "neuron",
-    [pytest.param(cls(), id=name, marks=[pytest.mark.slow] * (name not in QUICK)) for name, cls in NEURONS.items()],
+    [pytest.param(cls(), id=name, marks=[pytest.mark.slow] * (name not in QUICK)) for name, cls in IN_BRIAN2.items()],
 )
 def test_every_neuron_in_double_precision(neuron, request):
     """Bit for bit where there is arithmetic alone; exponentials are within two units in the last place."""
@@ -157,7 +157,7 @@ def learned_cell(neuron, spread):
 
 
 LEARNED = [
-    pytest.param(cls(), id=name, marks=[] if name == "lif" else [pytest.mark.slow]) for name, cls in NEURONS.items()
+    pytest.param(cls(), id=name, marks=[] if name == "lif" else [pytest.mark.slow]) for name, cls in IN_BRIAN2.items()
 ]
 
 

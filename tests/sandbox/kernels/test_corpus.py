@@ -13,9 +13,10 @@ import torch
 
 from sandbox.kernels import plans
 from sandbox.kernels.unsupported import Unsupported
-from sandbox.neurons import NEURONS
+from sandbox.neurons import IN_BRIAN2
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.stepping import body_of, variables
+from sandbox.neurons.cell import variables
+from sandbox.neurons.stepping import body_of
 
 ROOT = Path(__file__).parents[3]
 WITHOUT: dict[str, str] = {}  # neurons without a kernel, by name: the reason, as `auto` logs it
@@ -37,17 +38,17 @@ def hold(name, neuron, dt=0.05):
     assert reason(neuron, dt) == WITHOUT.get(name), name
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", IN_BRIAN2)
 def test_every_neuron_of_the_library(name):
-    hold(name, NEURONS[name]())
+    hold(name, IN_BRIAN2[name]())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NEURONS if name != "alpha_lif"])  # SymPy takes 7 s
+@pytest.mark.parametrize("name", [name for name in IN_BRIAN2 if name != "alpha_lif"])  # SymPy takes 7 s
 def test_every_neuron_of_the_library_from_its_equations(name):
     from tests.sandbox.reference.test_compiler import compiled
 
-    hold(f"{name}, compiled", compiled(NEURONS[name]()))
+    hold(f"{name}, compiled", compiled(IN_BRIAN2[name]()))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from sandbox import scan, simulate
 from sandbox.kernels import linear, plans, using
 from sandbox.kernels.launch import backends, ops
 from sandbox.kernels.unsupported import Unsupported
-from sandbox.neurons import LIF, NEURONS, LeakyIntegrator
+from sandbox.neurons import IN_BRIAN2, LIF, LeakyIntegrator
 from sandbox.neurons.base import decay
 from sandbox.neurons.stepping import body_of
 
@@ -137,7 +137,7 @@ def test_the_factor_is_read_off_the_graph():
     "cell",
     [
         *(Bent(how=how) for how in ("square", "gated", "above", "stopped", "divided")),
-        *(cls() for cls in NEURONS.values() if cls.spiking),
+        *(cls() for cls in IN_BRIAN2.values() if cls.spiking),
         LIF(reset="none"),
     ],
     ids=lambda cell: getattr(cell, "how", type(cell).__name__),

@@ -12,7 +12,7 @@ from rules.spikes.surrogate import differentiating
 from sandbox.kernels import source, using
 from sandbox.kernels.trace.derived import STEADY, derived
 from sandbox.networks.network import Population
-from sandbox.neurons import LIF, NEURONS, EscapeLIF
+from sandbox.neurons import IN_BRIAN2, LIF, EscapeLIF
 from tests.rules.credit.online.nets import compiled
 
 from .conftest import DOUBLE, driven
@@ -24,7 +24,7 @@ DT = 0.1  # [ms], which resolves every neuron here
 
 
 def cases():
-    for name, neuron in NEURONS.items():
+    for name, neuron in IN_BRIAN2.items():
         if neuron().differentiable and not neuron.draws:
             yield pytest.param(neuron(), id=name, marks=[] if name in QUICK else [pytest.mark.slow])
     yield pytest.param(LIF(reset="subtract", t_refractory=1.0), id="refractory", marks=[pytest.mark.slow])

@@ -14,7 +14,7 @@ from sandbox import build, scan, simulate
 from sandbox.kernels import using
 from sandbox.kernels.launch import compiled
 from sandbox.machine.compiled import settled
-from sandbox.neurons import LIF, NEURONS, EscapeLIF, LeakyIntegrator, LIFState, learnable
+from sandbox.neurons import IN_BRIAN2, LIF, EscapeLIF, LeakyIntegrator, LIFState, learnable
 
 from .conftest import DOUBLE, answer, driven
 
@@ -89,7 +89,7 @@ def test_torch_compile_knows_one_neuron_from_another(rng):
     "neuron",
     [
         pytest.param(cls(), id=name, marks=[] if name in ("lif", "adex") else [pytest.mark.slow])
-        for name, cls in NEURONS.items()
+        for name, cls in IN_BRIAN2.items()
     ],
 )
 def test_second_derivatives_are_those_of_the_plain_loop(neuron, rng):

@@ -15,7 +15,7 @@ from sandbox import build
 from sandbox.kernels import recurrent, using
 from sandbox.kernels.launch import recurrent_ops
 from sandbox.networks.network import Population
-from sandbox.neurons import ALIF, LIF, NEURONS, EscapeLIF
+from sandbox.neurons import ALIF, IN_BRIAN2, LIF, EscapeLIF
 from sandbox.neurons.learnable import learnable
 from sandbox.synapses import EventLinear
 
@@ -24,7 +24,7 @@ from .conftest import DOUBLE, driven
 QUICK = ("lif",)
 SPIKING = [
     pytest.param(cls(), id=name, marks=[pytest.mark.slow] * (name not in QUICK))
-    for name, cls in NEURONS.items()
+    for name, cls in IN_BRIAN2.items()
     if cls.differentiable and name != "qif"  # whose upstroke takes longer
 ]
 DT = 0.25

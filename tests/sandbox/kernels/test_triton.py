@@ -18,7 +18,7 @@ from sandbox.kernels.plans import planned
 from sandbox.kernels.write.emit import Variant
 from sandbox.kernels.write.triton_words import FUNCTIONS, WIDTH, Triton
 from sandbox.machine import compiled as compiled_loops
-from sandbox.neurons import LIF, NEURONS, AdEx, EscapeLIF
+from sandbox.neurons import IN_BRIAN2, LIF, AdEx, EscapeLIF
 from sandbox.neurons.stepping import body_of
 from tests.conftest import ROOT
 
@@ -91,7 +91,7 @@ def test_every_kind_of_node_is_compiled(dtype, nothing_kept):
 @pytest.mark.slow
 @installed
 @compiling
-@pytest.mark.parametrize("neuron", [pytest.param(cls(), id=name) for name, cls in NEURONS.items()])
+@pytest.mark.parametrize("neuron", [pytest.param(cls(), id=name) for name, cls in IN_BRIAN2.items()])
 def test_every_neuron_is_compiled(neuron, nothing_kept):
     state = neuron.initial_state((1,), torch.zeros(1, dtype=DOUBLE))
     body = partial(body_of, (), False)

@@ -14,7 +14,7 @@ from sandbox.kernels.launch import triton_call
 from sandbox.kernels.write import triton_words
 from sandbox.kernels.write.triton_words import WIDTH
 from sandbox.networks.network import Population
-from sandbox.neurons import ALIF, LIF, NEURONS, AdEx, EscapeLIF, StochasticBinary
+from sandbox.neurons import ALIF, IN_BRIAN2, LIF, AdEx, EscapeLIF, StochasticBinary
 from sandbox.neurons.firing import RESETS
 
 from .conftest import DOUBLE, agree, answer, driven
@@ -29,7 +29,8 @@ by_triton = partial(held, mode="triton", exact=False)  # the interpreter before 
 
 def quick(names):
     return [
-        pytest.param(cls(), id=name, marks=[] if name in names else [pytest.mark.slow]) for name, cls in NEURONS.items()
+        pytest.param(cls(), id=name, marks=[] if name in names else [pytest.mark.slow])
+        for name, cls in IN_BRIAN2.items()
     ]
 
 

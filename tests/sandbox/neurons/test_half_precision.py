@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rules.steps import wide_dtype
-from sandbox.neurons import LIF, NEURONS, EscapeLIF, StochasticBinary
+from sandbox.neurons import IN_BRIAN2, LIF, EscapeLIF, StochasticBinary
 from sandbox.neurons.firing import spike
 from sandbox.neurons.stepping import rest
 from sandbox.simulation import scan
@@ -18,7 +18,7 @@ from sandbox.simulation import scan
 HALF = [torch.bfloat16, torch.float16]
 WAITING = [
     name
-    for name, cell in NEURONS.items()
+    for name, cell in IN_BRIAN2.items()
     if "t_refractory" in {f.name for f in fields(cell) if f.init} and cell(t_refractory=1.0).refractory is None
 ]
 
@@ -50,7 +50,7 @@ def test_a_refractory_period_has_its_steps_in_every_dtype(period, dt, dtype):
 @pytest.mark.parametrize("name", WAITING)
 def test_every_cell_that_waits_counts_in_half_precision(name, dtype):
     """No neuron may fire twice within its period, nor be silenced for ever by a counter that does not count down."""
-    cell = NEURONS[name](t_refractory=30.0)
+    cell = IN_BRIAN2[name](t_refractory=30.0)
     waiting = rest(cell, torch.zeros(1, 1, dtype=dtype))
     assert waiting.wait.dtype == torch.float32
     counter = waiting._replace(wait=torch.full((1,), 300.0))

@@ -18,8 +18,8 @@ from sandbox import build, scan, simulate
 from sandbox.neurons import (
     ALIF,
     EIF,
+    IN_BRIAN2,
     LIF,
-    NEURONS,
     QIF,
     AdEx,
     AlphaLIF,
@@ -37,10 +37,10 @@ from sandbox.neurons import (
     TwoCompartment,
     learnable,
 )
+from sandbox.neurons.cell import variables
 from sandbox.neurons.dice import DRAWS, following
-from sandbox.neurons.stepping import variables
 
-EVERY = [pytest.param(cls(), id=name) for name, cls in NEURONS.items()]
+EVERY = [pytest.param(cls(), id=name) for name, cls in IN_BRIAN2.items()]
 DOUBLE = torch.float64
 
 
@@ -133,7 +133,7 @@ def test_numbers_of_numpy_are_taken():
 
 
 def learnables():
-    for name, cls in NEURONS.items():
+    for name, cls in IN_BRIAN2.items():
         for f in fields(cls):
             if f.name in cls.units:
                 yield pytest.param(cls(), f.name, id=f"{name}-{f.name}")

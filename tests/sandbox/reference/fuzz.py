@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from sandbox.neurons import NEURONS
+from sandbox.neurons import IN_BRIAN2
 from sandbox.reference import from_brian2
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.compile import _read
@@ -14,7 +14,7 @@ ATOMS = ["v", "w", "a", "tau", "current", "1", "2.5", "1e3", "10*mV", "5*ms", "x
 CALLS = ["exp", "sin", "log", "sqrt", "clip", "int", "exprel", "rand", "open", "eval", "__import__", "abs"]
 OPERATORS = ["+", "-", "*", "/", "**", "//", "%", "<", "==", " and ", " or ", "@", "<<", "."]
 JUNK = ["'s'", "[v]", "{v}", "lambda: v", "v.real", "v[0]", ":=", "\x00", "µ", "#", "(", ")", ";", "\n", ":", "9**9**9"]
-MODELS = [str(neuron.equations) for neuron in NEURONS.values()]
+MODELS = [str(neuron.equations) for neuron in IN_BRIAN2.values()]
 
 
 def expression(rng: random.Random, depth: int) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sandbox import LIF, NEURONS, Circuit, Connection, CubaLIF, from_brian2, simulate_circuit
+from sandbox import LIF, Circuit, Connection, CubaLIF, from_brian2, simulate_circuit
 from sandbox.kernels import using
+from sandbox.neurons import IN_BRIAN2
 from sandbox.reference.circuit_in_brian2 import run_circuit
 from tests.sandbox.circuits.conftest import CELLS, DOUBLE, wired
 
 FINE = {"hodgkin_huxley": 0.02, "traub_miles": 0.02}
 QUICK = ("lif",)
 SPIKING = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name, cls in NEURONS.items() if cls.spiking
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name, cls in IN_BRIAN2.items() if cls.spiking
 ]
 
 
@@ -31,7 +32,7 @@ def agree(circuit, currents, dt, state=None):
 def test_every_neuron_with_every_kind_of_connection(name, tmp_path, monkeypatch):
     monkeypatch.setenv("SANDBOX_KERNEL_CACHE", str(tmp_path))
     dt = FINE.get(name, 0.5)
-    circuit, currents = wired(NEURONS[name](), dt=dt)
+    circuit, currents = wired(IN_BRIAN2[name](), dt=dt)
     assert len(agree(circuit, currents[:, 0], dt).step) or name == "traub_miles"
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from rules.spikes.surrogate import differentiating
-from sandbox.neurons import NEURONS, learnable
+from sandbox.neurons import IN_BRIAN2, learnable
+from sandbox.neurons.cell import variables
 from sandbox.neurons.learnable import Learned
-from sandbox.neurons.stepping import variables
 from sandbox.reference import from_brian2, noisy_currents, validate
 from sandbox.simulation import scan, simulate
 
@@ -55,11 +55,11 @@ def largest_difference(ours, other, record):
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "alpha_lif")) for name in NEURONS],  # SymPy takes 7 s
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "alpha_lif")) for name in IN_BRIAN2],  # SymPy takes 7 s
 )
 def test_compiled_equals_hand_written(name, rng):
     """200 noisy steps in float64; 1e-12 of the largest value leaves room for a thousand roundings."""
-    neuron = NEURONS[name]()
+    neuron = IN_BRIAN2[name]()
     again = compiled(neuron)
     record = tuple(n for n in variables(again.initial_state((1,), torch.zeros(1))) if n != "wait")
     currents = noisy_currents(neuron, cells=7, steps=200, dt=0.1)
@@ -125,7 +125,7 @@ def test_gradients_are_finite_differences_where_nothing_fires(recipe, rng):
 @pytest.mark.parametrize("name", ["lif", "alif", "cuba_lif", "adex", "izhikevich"])
 def test_gradients_through_spikes_are_those_of_the_hand_written_neuron(name, detach, rng):
     """The surrogate sees the same distance to threshold, and the reset is differentiated, or not, alike."""
-    neuron = NEURONS[name]()
+    neuron = IN_BRIAN2[name]()
     again = compiled(neuron)
     found = []
     for cell in (neuron, again):
@@ -246,7 +246,7 @@ def test_tensors_of_one_per_cell():
 
 def test_a_library_neuron_loses_no_field():
     """The helper above takes every field that has a unit."""
-    assert {f.name for f in fields(compiled(NEURONS["lif"]()))} >= {
+    assert {f.name for f in fields(compiled(IN_BRIAN2["lif"]()))} >= {
         "tau_mem",
         "r",
         "v_leak",
@@ -258,7 +258,7 @@ def test_a_library_neuron_loses_no_field():
 
 def test_exprel_survives_where_its_quotient_is_singular():
     """At -40 and -55 mV the rates of the squid axon are 0 / 0; near them a quotient in floats has lost eight digits."""
-    neuron = NEURONS["hodgkin_huxley"]()
+    neuron = IN_BRIAN2["hodgkin_huxley"]()
     again = compiled(neuron)
     v = torch.tensor([-40.0, -40.0 + 1e-8, -40.0 - 3e-6, -55.0, -55.0 + 1e-7], dtype=torch.float64)
     gates = {"m": torch.full_like(v, 0.1), "h": torch.full_like(v, 0.5), "n": torch.full_like(v, 0.4)}

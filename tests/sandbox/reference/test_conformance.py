@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox import LIF, NEURONS, LeakyIntegrator, simulate, validate
+from sandbox import LIF, LeakyIntegrator, simulate, validate
 from sandbox.cli.validation import validate_all
 from sandbox.kernels import using
-from sandbox.neurons import CubaLIF, FitzHughNagumo
+from sandbox.neurons import IN_BRIAN2, CubaLIF, FitzHughNagumo
 from sandbox.reference.brian import run_brian2, unit
 from sandbox.reference.conformance.convergence import convergence, halvings
 from sandbox.reference.conformance.stimuli import STIMULI, all_currents
@@ -49,11 +49,11 @@ QUICK = ("adex", "leaky_integrator")  # LIF is above, and in the examples of `va
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in NEURONS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in IN_BRIAN2]
 )
 def test_every_neuron_agrees_with_brian2_and_with_float32(name):
     """A short run; the slow tier has the second of twenty cells and the limit."""
-    report = validate(NEURONS[name](), duration=30.0, cells=4, tiers=TIERS[:2])
+    report = validate(IN_BRIAN2[name](), duration=30.0, cells=4, tiers=TIERS[:2])
     assert report.passed, report.table()
 
 
@@ -191,7 +191,7 @@ def test_the_whole_library_agrees_in_all_tiers(tmp_path):
 
     began = time.process_time()
     with using("auto"):
-        reports = validate_all({name: Choice(name) for name in NEURONS}, jobs=1, duration=200.0, cells=8)
+        reports = validate_all({name: Choice(name) for name in IN_BRIAN2}, jobs=1, duration=200.0, cells=8)
     write_page(reports, tmp_path / "page.html")
     assert {name: report.table() for name, report in reports.items() if not report.passed} == {}
     assert time.process_time() - began < 300

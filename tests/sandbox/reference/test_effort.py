@@ -8,7 +8,7 @@ import brian2 as b2
 import pytest
 import sympy
 
-from sandbox.neurons import NEURONS
+from sandbox.neurons import IN_BRIAN2
 from sandbox.reference import from_brian2
 from sandbox.reference.compiler import effort, grammar
 from tests.sandbox.reference import fuzz
@@ -61,7 +61,7 @@ def test_a_linear_system_can_choose_another_scheme():
 
 def test_models_of_the_literature_are_far_from_the_bound(monkeypatch):
     monkeypatch.setattr(effort, "MOST_TERMS", 60)
-    for text in [neuron.equations for neuron in NEURONS.values()] + [
+    for text in [neuron.equations for neuron in IN_BRIAN2.values()] + [
         case.model["equations"] for case in MODELS.values()
     ]:
         effort.check(grammar.equations(text))

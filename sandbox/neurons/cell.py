@@ -1,0 +1,198 @@
+"""The base class of cells: parameters, and a response to a whole sequence of currents."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, fields
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from rules.errors import unknown
+from rules.fields import admit, hints_of
+from rules.spikes.surrogate import Surrogate
+
+Value = Any  # a float, or a tensor that broadcasts against the cells: a learned parameter
+C = TypeVar("C", bound="Cell")
+LONGEST = 1e9  # ms of a refractory period, eleven days: its steps are counted
+
+
+class Cell(ABC):
+    """Base class of cells: a frozen dataclass of parameters that maps a sequence of currents to a sequence of outputs.
+
+    A `Neuron` does it step by step, and may have the equations that Brian2 runs. Other cells may see the whole sequence
+    at once; then `causal` is False, and no sequence continues from their last state.
+
+    Attributes:
+        equations: the equations Brian2 runs; empty for a cell that is checked against something else.
+        reference: what the cell is checked against.
+        causal: whether an output depends on no later input.
+        levels: the largest number of spikes in a step; more than 1 for cells that count.
+        unit: output of a single spike.
+        units: the unit of each parameter and variable.
+        above: lower bound of each bounded parameter, a number or the name of another parameter.
+        choices: the valid values of fields that hold a name.
+        draws: random numbers that are used in each step, by name: "uniform" or "normal".
+        published_dt: the time step [ms] that its source uses, at which no warning calls it too long; None for none.
+        shared: fields that hold a tensor which is not one value for each cell.
+        presets: published sets of parameters, by name.
+        preset_currents: for each preset, a constant current [nA] that shows its firing pattern.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # every member is a dataclass
+
+    equations: ClassVar[str] = ""
+    reference: ClassVar[str] = "Brian2"
+    units: ClassVar[dict[str, str]]
+    spiking: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = True
+    spontaneous: ClassVar[bool] = False  # True if the cell fires in half of the steps without input
+    above: ClassVar[Mapping[str, float | str]] = {}
+    choices: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    draws: ClassVar[Mapping[str, str]] = {}
+    published_dt: ClassVar[float | None] = None
+    shared: ClassVar[frozenset[str]] = frozenset()
+    presets: ClassVar[Mapping[str, Mapping[str, float]]] = {}
+    preset_currents: ClassVar[Mapping[str, float]] = {}
+
+    causal: bool = True
+    levels: int = 1
+    t_refractory: float = 0.0  # [ms]
+
+    def __post_init__(self) -> None:
+        _admit(self)
+
+    @classmethod
+    def preset(cls: type[C], name: str, **changes: Any) -> C:
+        """Return the cell with a published set of parameters.
+
+        Args:
+            name: a key of `presets`.
+            **changes: fields that differ from the preset.
+
+        Raises:
+            ValueError: for an unknown preset; lists the valid ones.
+
+        >>> from sandbox.neurons import Izhikevich
+        >>> Izhikevich.preset("FS").a
+        0.1
+        """
+        if name not in cls.presets:
+            raise unknown(f"preset of {cls.__name__}", name, cls.presets)
+        return cls(**{**cls.presets[name], **changes})
+
+    @abstractmethod
+    def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
+        """Return the resting state of cells of this shape, with the dtype and device of `like`."""
+
+    @abstractmethod
+    def respond(
+        self, currents: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
+    ) -> tuple[tuple[Tensor, ...], Any]:
+        """Run a sequence.
+
+        Args:
+            currents: `[T, ...]` [nA], constant within each step.
+            state: the state before the first step.
+            dt: time step [ms].
+            record: names of variables to return.
+            centred: also return membrane minus threshold before the reset.
+
+        Returns: The output, each variable, and membrane minus threshold if asked for, all `[T, ...]`; and the last
+        state.
+        """
+
+    def step(self, current: Tensor, state: Any, dt: float) -> tuple[Tensor, Any]:
+        """Take one time step.
+
+        Args:
+            current: input current `[...]` [nA], constant within the step.
+            state: the state before the step, of `initial_state` or of the step before.
+            dt: time step [ms].
+
+        Returns: The output `[...]` and the next state.
+        """
+        (output,), after = self.respond(current[None], state, dt)
+        return output[0], after
+
+    def drawn(self, generator: torch.Generator | None, channels: int | None) -> dict[str, Tensor]:
+        """Return the initial values of the fields that are learned tensors, by name; none by default.
+
+        Args:
+            generator: random generator; None for torch's global one.
+            channels: number of channels of the layer, its first axis behind the batch; None if that is not known.
+        """
+        return {}
+
+    @property
+    def longest(self) -> int | None:
+        """Greatest number of steps of a sequence; None for no limit."""
+        return getattr(self, "steps", None)
+
+    def recordable(self, state: Any) -> list[str]:
+        """Return the names of the variables that a simulation can record."""
+        return variables(state)
+
+    @property
+    def unit(self) -> float:
+        """Output of a single spike."""
+        return 1.0
+
+    @property
+    def swing(self) -> Value:
+        """Voltage scale of the surrogate [mV]: from rest to threshold if there is a threshold."""
+        return 1.0
+
+    @property
+    def rheobase(self) -> Value:
+        """Constant current [nA] at which the cell begins to fire, approximately; a typical one if it never fires."""
+        current: Value = self.swing / getattr(self, "r", 1.0)
+        return current
+
+    @property
+    def fastest(self) -> float:
+        """Shortest time constant [ms]."""
+        times = [f.name for f in fields(self) if f.name.startswith("tau")]
+        return min((smallest(getattr(self, name)) for name in times), default=math.inf)
+
+
+def variables(state: Any) -> list[str]:
+    """Return the names of the per-cell variables in a state."""
+    return [name for name, value in state._asdict().items() if value is not None and name != "key"]
+
+
+def smallest(value: Value) -> float:
+    """Return a parameter as a plain number; the smallest entry of a learned one."""
+    return float(value.detach().min()) if isinstance(value, Tensor) else float(value)
+
+
+def _admit(cell: Cell) -> None:
+    """Convert a surrogate's name and NumPy numbers; raise ValueError for an invalid parameter."""
+    if isinstance(getattr(cell, "surrogate", None), str):  # from a configuration file
+        object.__setattr__(cell, "surrogate", Surrogate(cell.surrogate))  # type: ignore[attr-defined]
+    hints = {name: hint for name, hint in hints_of(type(cell)).items() if hint in (float, int, bool, str)}
+    for f in fields(cell):
+        value = getattr(cell, f.name)
+        if isinstance(value, Tensor) or f.name not in hints:  # a tensor is a learned parameter
+            continue
+        found = admit(f.name, value, hints[f.name])
+        if found is not value:
+            object.__setattr__(cell, f.name, found)
+    for name, valid in cell.choices.items():
+        if getattr(cell, name) not in valid:
+            raise unknown(name, getattr(cell, name), valid)
+    for name, low in cell.above.items():
+        value = getattr(cell, name)
+        if not isinstance(low, str) and not (torch.as_tensor(value) > low).all():
+            unit = cell.units.get(name, "1")
+            what = "time constant in ms" if unit == "ms" else "number" if unit == "1" else f"number in {unit}"
+            raise ValueError(
+                f"{name}={value}: give a {'positive ' if low == 0 else ''}{what}{'' if low == 0 else f' above {low:g}'}"
+            )
+    if not 0 <= cell.t_refractory <= LONGEST:
+        raise ValueError(f"t_refractory={cell.t_refractory}: give a period in ms, 0 for none, {LONGEST:g} at most")
+    if getattr(cell, "seed", 0) < 0:
+        raise ValueError(f"seed={cell.seed}: give a whole number, at least 0")  # type: ignore[attr-defined]

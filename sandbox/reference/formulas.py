@@ -1,0 +1,142 @@
+"""The published formulas of cells without equations for Brian2, in NumPy, one number after the other.
+
+They share no code with `sandbox.neurons`: validation compares the two (`sandbox.validate`). `dt` plays a part only
+where a formula names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sandbox.neurons import ASN, CPLIF, GLIF, ILIF, KLIF, NASN, NILIF, PSN, MaskedPSN, SlidingPSN
+
+Array = NDArray[np.float64]
+Formula = Callable[[Any, Array, float], tuple[Array, Array]]  # cell, currents [T, N], dt -> outputs, membranes [T, N]
+
+
+def parallel(cell: PSN, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return `v[t] = sum_j W[t, j] x[j]`, and spikes where it reaches the threshold of the step."""
+    weight, threshold = tensors(cell)
+    v = np.zeros_like(x)
+    for t in range(len(x)):
+        for j in range(len(x)):
+            v[t] += weight[t, j] * x[j]
+    return (v >= threshold[: len(x), None]).astype(float), v
+
+
+def masked(cell: MaskedPSN, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return the same with inputs outside of the last `order` weakened by `1 - masked`."""
+    weight, threshold = tensors(cell)
+    v = np.zeros_like(x)
+    for t in range(len(x)):
+        for j in range(len(x)):
+            v[t] += weight[t, j] * x[j] * (1.0 if j <= t < j + cell.order else 1 - cell.masked)
+    return (v >= threshold[: len(x), None]).astype(float), v
+
+
+def sliding(cell: SlidingPSN, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return `v[t] = sum_i W[i] x[t - k + 1 + i]`, without inputs before the first."""
+    weight, threshold = tensors(cell)
+    v = np.zeros_like(x)
+    for t in range(len(x)):
+        for i in range(cell.order):
+            if t - cell.order + 1 + i >= 0:
+                v[t] += weight[i] * x[t - cell.order + 1 + i]
+    return (v >= threshold).astype(float), v
+
+
+def counted(cell: Any, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return counts of `U = H + X, S = clip(round(U), alpha, alpha + D), H = beta (U - S)`, as published."""
+    alpha = float(np.asarray(getattr(cell, "alpha", 0.0)))
+    if getattr(cell, "window", "ceiling") == "ceiling":
+        alpha = float(np.ceil(alpha))
+    h, rows, v = np.zeros(x.shape[1:]), [], []
+    for current in x:
+        u = h + current
+        s = np.clip(np.rint(u), alpha, alpha + cell.levels)
+        h = cell.beta * (u - s)
+        rows.append(s / cell.levels if isinstance(cell, (NILIF, NASN)) else s)
+        v.append(u - s)
+    return np.stack(rows), np.stack(v)
+
+
+def scaled(cell: KLIF, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return spikes of the rectified membrane `max(0, k (v + (x - v) dt / tau))`, which is reset to 0."""
+    k, tau = float(cell.k), float(cell.tau_mem)
+    v, rows, membranes = np.zeros(x.shape[1:]), [], []
+    for current in x:
+        f = np.maximum(0.0, k * (v + (current - v) * dt / tau))
+        s = (f >= cell.v_threshold).astype(float)
+        v = f * (1 - s)
+        rows.append(s)
+        membranes.append(v)
+    return np.stack(rows), np.stack(membranes)
+
+
+def by_channel(cell: CPLIF, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return spikes of `v + (x - v) p + b`, with `p` the softmax of the weights of all cells, reset to 0."""
+    count = x.shape[-1]
+    weight = np.zeros(count) if cell.weight is None else cell.weight.detach().double().numpy()
+    bias = np.zeros(count) if cell.bias is None else cell.bias.detach().double().numpy()
+    p = np.exp(weight) / np.exp(weight).sum()
+    v, rows, membranes = np.zeros(x.shape[1:]), [], []
+    for current in x:
+        h = v + (current - v) * p + bias
+        s = (h >= cell.v_threshold).astype(float)
+        v = h * (1 - s)
+        rows.append(s)
+        membranes.append(v)
+    return np.stack(rows), np.stack(membranes)
+
+
+def gated(cell: GLIF, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return spikes of the gated membrane, from which those of the step before are subtracted."""
+    logits = cell.logits if cell.logits is not None else cell.drawn(seeded(cell), None)["logits"]
+    values = 1 / (1 + np.exp(-logits.detach().double().numpy()))
+    alpha, beta, gamma, tau, threshold, decay, subreset = values[:7]
+    v, s, rows, membranes = np.zeros(x.shape[1:]), np.zeros(x.shape[1:]), [], []
+    for t, current in enumerate(x):
+        leak = 1 - alpha * (1 - tau)
+        v = (
+            leak * v * (1 - gamma * s)
+            - (1 - alpha) * decay
+            + (1 - beta * (1 - values[7 + t])) * current
+            - (1 - gamma) * subreset * s
+        )
+        s = (v >= threshold).astype(float)
+        rows.append(s)
+        membranes.append(v)
+    return np.stack(rows), np.stack(membranes)
+
+
+def tensors(cell: Any) -> tuple[Array, Array]:
+    """Return weight and threshold of a parallel neuron; those that it draws where none are given."""
+    drawn = cell.drawn(seeded(cell), None)
+    given = [drawn[n] if getattr(cell, n) is None else getattr(cell, n) for n in ("weight", "v_threshold")]
+    weight, threshold = (np.asarray(value.detach() if hasattr(value, "detach") else value, float) for value in given)
+    return weight, threshold
+
+
+def seeded(cell: Any) -> Any:
+    """Return the generator of a cell's own seed."""
+    import torch
+
+    return torch.Generator().manual_seed(cell.seed)
+
+
+FORMULAS: dict[type, Formula] = {
+    PSN: parallel,
+    MaskedPSN: masked,
+    SlidingPSN: sliding,
+    ILIF: counted,
+    NILIF: counted,
+    ASN: counted,
+    NASN: counted,
+    KLIF: scaled,
+    CPLIF: by_channel,
+    GLIF: gated,
+}
