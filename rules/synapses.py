@@ -33,12 +33,22 @@ SYNAPSES = (nn.Linear, _ConvNd, Patterned)  # one weight, one output of weighted
 WEIGHTED = (*SYNAPSES, nn.RNNBase)  # all modules whose products are counted; an RNN has several weights
 
 
+class Constants(nn.ParameterDict):
+    """Learned constants of cells, such as time constants or filters over time: no weights between signals.
+
+    >>> weights_of(Constants({"filter": nn.Parameter(torch.zeros(3, 3))}))
+    []
+    """
+
+
 def weights_of(module: nn.Module) -> list[nn.Parameter]:
     """Return the weights that a module owns itself: parameters of two axes or more, and those of a pattern.
 
     >>> [tuple(p.shape) for p in weights_of(nn.Linear(2, 3))]
     [(3, 2)]
     """
+    if isinstance(module, Constants):
+        return []
     return [
         p
         for name, p in module.named_parameters(recurse=False)

@@ -18,7 +18,7 @@ from rules.forward import join, map_tensors, pieces, run_model
 from rules.generators import Globals
 from rules.metering import Meter
 from rules.models.continuing import require_carry
-from rules.optional import offers, takes
+from rules.optional import lacks, offers, takes
 from rules.spikes.surrogate import Surrogate, differentiating
 
 
@@ -141,6 +141,8 @@ class BPTT(CreditRule):
         if piece is None:
             return run_model(model, batch, record)
         if not takes(model, "carry"):
+            if "carry" in (why := lacks(model)):
+                raise MissingNeed(str(self), type(model).__name__, {"carry"}, offers(model), why)
             raise ValueError(
                 f"window and checkpoint run a sequence piece by piece, and {type(model).__name__}.forward takes no "
                 "carry: let forward(x, carry=None) return rules.Run(output, carry), or leave both None"

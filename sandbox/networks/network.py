@@ -271,6 +271,11 @@ class Network(nn.Module):
         return found
 
     @property
+    def keywords(self) -> frozenset[str]:
+        """What `forward` accepts from rules: a carry only where a sequence can be continued."""
+        return frozenset({"record"} | ({"carry"} - self.lacks.keys()))
+
+    @property
     def stack(self) -> list[Part]:
         """The layers, first to last."""
         return list(self.layers)  # type: ignore[arg-type]  # ModuleList is not generic

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rules.contract import Batch, Run
 from rules.draws import normal
 from rules.forward import run_model
-from rules.optional import offers, plain, shape_of, takes
+from rules.optional import lacks, offers, plain, shape_of, takes
 from rules.seeds import seeded
 from rules.spikes.surrogate import current_pass
 
@@ -59,6 +59,11 @@ class NoisyReadout(nn.Module):
     def offers(self) -> frozenset[str]:
         """What the model inside offers."""
         return offers(self.inner)
+
+    @property
+    def lacks(self) -> dict[str, str]:
+        """Why the model inside does not offer what some rules need."""
+        return lacks(self.inner)
 
     @property
     def keywords(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rules.synapses import Constants
 from sandbox.neurons.cell import Cell
 
 
@@ -73,11 +74,11 @@ class Learned(nn.Module):
             low = getattr(neuron, bound) if isinstance(bound, str) else bound
             if low is not None and not value > low:
                 raise ValueError(f"{name}={value!r} must start above {bound}{f' = {low}' * isinstance(bound, str)}")
-        self.raw = nn.ParameterDict({name: nn.Parameter(torch.zeros(v.shape)) for name, v in marked.items()})
+        self.raw = Constants({name: nn.Parameter(torch.zeros(v.shape)) for name, v in marked.items()})
         drawn = neuron.drawn(generator, channels)
         given = {name: torch.as_tensor(value) for name in drawn if (value := getattr(neuron, name)) is not None}
         drawn.update({name: value.detach().clone() for name, value in given.items()})
-        self.values = nn.ParameterDict({name: nn.Parameter(value) for name, value in drawn.items()})
+        self.values = Constants({name: nn.Parameter(value) for name, value in drawn.items()})
 
     def forward(self) -> Cell:
         """Return the cell with the present values."""

@@ -27,13 +27,13 @@ class Ended(NamedTuple):
 class Past(NamedTuple):
     """State of cells that remember their last inputs."""
 
-    past: Tensor  # [order - 1, ...] inputs [nA], the newest last; zeros before the first step
+    past: Tensor  # [..., order - 1] inputs [nA], the newest last; zeros before the first step
 
 
 class PlacedPast(NamedTuple):
     """State of cells that remember their last inputs, and whose filter depends on the step."""
 
-    past: Tensor  # [order - 1, ...] inputs [nA], the newest last; zeros before the first step
+    past: Tensor  # [..., order - 1] inputs [nA], the newest last; zeros before the first step
     at: Tensor  # number of the next step, int64
 
 
@@ -216,7 +216,7 @@ class MaskedPSN(Parallel):
         """Return a past without input, at step 0; an empty state for a cell that is not causal."""
         if not self.causal:
             return Whole()
-        return PlacedPast(like.new_zeros((self.order - 1, *shape)), torch.zeros((), dtype=torch.int64))
+        return PlacedPast(like.new_zeros((*shape, self.order - 1)), torch.zeros((), dtype=torch.int64))
 
     def filtered(self, currents: Tensor, state: Any, weight: Tensor, v_threshold: Tensor) -> tuple[Tensor, Any]:
         """Return membrane minus threshold, one product over the steps at hand."""
@@ -231,9 +231,9 @@ class MaskedPSN(Parallel):
                 f"step {begin + steps} of a {type(self).__name__} with steps={self.steps}: its filter has no more; "
                 "build it for longer sequences, or use SlidingPSN"
             )
-        seen = torch.cat([state.past, currents])
+        seen = after_past(state.past, currents)
         rows = pad(weight * mask, (self.order - 1, 0))[begin : begin + steps, begin : begin + len(seen)]
-        after = PlacedPast(seen[steps:], state.at + steps)
+        after = PlacedPast(seen[steps:].movedim(0, -1), state.at + steps)
         return product(rows, seen, v_threshold[begin : begin + steps]), after
 
 
@@ -283,24 +283,29 @@ class SlidingPSN(Parallel):
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Past:
         """Return a past without input."""
-        return Past(like.new_zeros((self.order - 1, *shape)))
+        return Past(like.new_zeros((*shape, self.order - 1)))
 
     def filtered(self, currents: Tensor, state: Any, weight: Tensor, v_threshold: Tensor) -> tuple[Tensor, Any]:
         """Return membrane minus threshold, by a banded matrix or a convolution."""
         steps = len(currents)
-        seen = torch.cat([state.past, currents])
+        seen = after_past(state.past, currents)
         if self.by == "gemm":
             u = product(banded(weight, steps), seen, v_threshold.expand(steps))
         else:
             rows = conv1d(seen.flatten(1).t()[:, None], weight[None, None])[:, 0]
             u = rows.t().reshape(currents.shape) - v_threshold
-        return u, Past(seen[steps:])
+        return u, Past(seen[steps:].movedim(0, -1))
 
 
 def product(weight: Tensor, currents: Tensor, v_threshold: Tensor) -> Tensor:
     """Return `weight @ currents - v_threshold` over time: `[T, S]`, `[S, ...]` and `[T]` give `[T, ...]`."""
     flat = torch.addmm(-v_threshold[:, None], weight, currents.flatten(1) if currents.ndim > 1 else currents[:, None])
     return flat.reshape(len(weight), *currents.shape[1:])
+
+
+def after_past(past: Tensor, currents: Tensor) -> Tensor:
+    """Return the inputs `[order - 1 + T, ...]`, those before the sequence first."""
+    return torch.cat([past.movedim(-1, 0), currents])
 
 
 def banded(weight: Tensor, steps: int) -> Tensor:

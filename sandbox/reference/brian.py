@@ -45,8 +45,8 @@ def run_brian2(
     Returns: A `Trajectory`, as from `sandbox.simulate`.
 
     Raises:
-        ValueError: for a neuron without equations; with Brian2's message, for a wrong unit or an unknown name in the equations; and for an `exact`
-            scheme whose closed form divides by zero.
+        ValueError: for a neuron without equations; with Brian2's message, for a wrong unit or an unknown name in the
+            equations; and for an `exact` scheme whose closed form divides by zero.
 
     >>> from sandbox import LIF
     >>> run = run_brian2(LIF(tau_mem=10.0), torch.full((50, 1), 1.5, dtype=torch.float64), dt=1.0)

@@ -18,7 +18,7 @@ from rules.fields import check_fields
 from rules.forward import join, map_tensors, pieces, require_tensor, run_model
 from rules.metering import Meter
 from rules.models.admission import UnfitModel
-from rules.optional import offers, takes
+from rules.optional import lacks, offers, takes
 from rules.spikes.bits import and_not, bernoulli, is_bits, xor
 from rules.spikes.surrogate import Surrogate, differentiating
 
@@ -207,7 +207,7 @@ class BinaryStochastic(CreditRule):
         elif not spiked and len(run.traces) > 1:
             missing = {"bits"}
         if missing:
-            raise MissingNeed(type(self).__name__, type(model).__name__, missing, offers(model) - missing)
+            raise MissingNeed(type(self).__name__, type(model).__name__, missing, offers(model) - missing, lacks(model))
 
     def _require_bits(self, model: nn.Module, output: Tensor, drawn: Sequence[Drawn]) -> None:
         """Raise UnfitModel for an output that is not made of bits, whose error would never be 0."""
@@ -226,7 +226,13 @@ class BinaryStochastic(CreditRule):
 
 
 def _steps(model: nn.Module, batch: Batch) -> Iterator[Run]:
-    """Yield the run step by step if the model takes a carry, so that no error travels back in time."""
+    """Yield the run step by step if the model takes a carry, so that no error travels back in time.
+
+    Raises:
+        MissingNeed: for a model whose parts see the whole sequence at once.
+    """
+    if "carry" in (why := lacks(model)):
+        raise MissingNeed("BinaryStochastic", type(model).__name__, {"carry"}, offers(model), why)
     carry = batch.carry
     for piece in pieces(batch, 1) if takes(model, "carry") else (batch,):
         run = run_model(model, piece._replace(carry=carry), frozenset({"layers"}))

@@ -16,7 +16,7 @@ from rules.forward import leaves, map_tensors
 from rules.models.admission import UnfitModel
 from rules.models.readout import watched
 from rules.optional import plain
-from rules.synapses import synapses
+from rules.synapses import Constants, synapses
 
 FACTORS = {  # of autograd's nodes that sum products over units: which of their inputs are multiplied
     "Mm": (0, 1),
@@ -45,7 +45,8 @@ def require_inside(model: nn.Module, batch: Batch, inner: bool) -> None:
     """Raise UnfitModel if an error goes back through a trainable weight that is used outside of a synapse's call.
 
     The graph of a pass is searched for products of a signal that wants an error with a tensor that is made of
-    parameters alone. A gain, one number for each entry of a signal, does not count as one.
+    parameters alone. A gain, one number for each entry of a signal, does not count as one, and neither do the constants
+    of cells (`rules.synapses.Constants`).
 
     Args:
         model: the model.
@@ -54,6 +55,7 @@ def require_inside(model: nn.Module, batch: Batch, inner: bool) -> None:
     """
     inside = [part for part in plain(model).modules() if isinstance(part, INSIDE)] if inner else []
     kept = {id(p) for part in inside for p in part.parameters()}
+    kept |= {id(p) for part in plain(model).modules() if isinstance(part, Constants) for p in part.parameters()}
     names = {id(p): name for name, p in plain(model).named_parameters()}
     for found in used_outside(plain(model), batch):
         if found - kept:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import Batch, MissingNeed, Run
 from rules.forward import fold, run_model
-from rules.optional import CellLayer, cells_of, folded_of, layers_of, offers, plain
+from rules.optional import CellLayer, cells_of, folded_of, lacks, layers_of, offers, plain
 from rules.synapses import is_synapse
 
 # one unit in, one unit out, in the same order
@@ -172,7 +172,8 @@ def stages(model: nn.Module) -> Chain:
     any other module with weights inside is one block. A model whose layers are all bare weights is one block as a
     whole, because what it does between them is unknown.
 
-    Raises MissingNeed for a model that offers no layers, ValueError for one without weights.
+    Raises MissingNeed for a model that offers no layers or whose layers see the whole sequence at once, ValueError for
+    one without weights.
 
     >>> [stage.name for stage in stages(nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))).stages]
     ['0', '2']
@@ -182,6 +183,8 @@ def stages(model: nn.Module) -> Chain:
     layers = layers_of(inner)
     if "layers" not in offers(inner) or layers is None:
         raise MissingNeed("a layered zero-order rule", type(inner).__name__, {"layers"}, offers(inner) - {"layers"})
+    if "carry" in (why := lacks(inner)):
+        raise MissingNeed("a layered zero-order rule", type(inner).__name__, {"carry"}, offers(inner), why)
     parts = [plain(part) for part in layers]
     if not sequential and all(is_synapse(part) for part in parts):
         steps: tuple[Step, ...] = (Block(type(inner).__name__, inner, whole=True),)
