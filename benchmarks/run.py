@@ -40,6 +40,7 @@ LONG = {  # the others, each with its command
         "freed_memory",
         "jobs",
         "ledger",
+        "parallel_cells",
         "memristor",
         "microscope",
         "plots",

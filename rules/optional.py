@@ -5,7 +5,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 
 | object | attribute | if it is missing |
 | --- | --- | --- |
-| model | `offers`, `lacks`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
+| model | `offers`, `lacks`, `begin_epoch`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
 | module | `puts_out_bits`, `turned_inside`, `only_weighs`, `run`, `pairs`, `repeats` | see `Part` |
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
@@ -44,6 +44,10 @@ class Model(Protocol):
     layers: Sequence[nn.Module]  # each callable alone on a sequence; the children of an nn.Sequential by default
     shape: tuple[int, ...]  # of one sample at one step; by default inputs are used as they are
     keywords: frozenset[str]  # which of "carry" and "record" `forward` accepts; read off its signature by default
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what depends on the progress of training, before epoch number `epoch`, from 0; nothing by default."""
+        ...
 
     def find_layers(self, x: Any) -> None:
         """Make `layers` ready, from one input; nothing by default."""
@@ -263,6 +267,13 @@ def lacks(model: nn.Module) -> dict[str, str]:
     """
     said = getattr(plain(model), "lacks", None)
     return {str(need): str(why) for need, why in said.items()} if isinstance(said, Mapping) else {}
+
+
+def begin_epoch(model: nn.Module, epoch: int, epochs: int) -> None:
+    """Tell a model that epoch number `epoch` of `epochs` begins, if it wants to know."""
+    method = method_of(plain(model), "begin_epoch")
+    if method is not None and takes_arguments(method, "epoch", "epochs"):
+        method(epoch, epochs)
 
 
 def layers_of(model: nn.Module) -> list[nn.Module] | None:

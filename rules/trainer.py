@@ -29,7 +29,7 @@ from rules.models.admission import admit, warn_unasked
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
-from rules.optional import lacks, method_of, offers, tissue
+from rules.optional import begin_epoch, lacks, method_of, offers, tissue
 from rules.parallel import admit_team, divided, require_alike
 from rules.preparing import admitted_precision, lazy, require_known, require_whole, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
@@ -270,14 +270,17 @@ class Trainer:
             loader: yields `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes. If it has
                 `set_epoch(epoch)`, that is called at the start of each epoch. If it has `iterate(start)`, a resumed
                 epoch begins there; otherwise batches are read and dropped.
-            epochs: number of epochs, 1 by default.
+            epochs: number of epochs, 1 by default. A model with `begin_epoch(epoch, epochs)`, which changes with the
+                progress of training, is told this number and those before.
 
         Raises:
             ValueError: for an empty loader.
         """
         if not self.model.training and "deterministic" not in self.rule.credit.relies_on:
             self.model.train()
+        total = self.epoch + epochs
         for _ in range(epochs):
+            begin_epoch(self.model, self.epoch, total)
             if (set_epoch := method_of(loader, "set_epoch")) is not None:
                 set_epoch(self.epoch)
             whole = self.position == 0

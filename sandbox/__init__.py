@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sandbox.config.rule import RuleConfig as RuleConfig
     from sandbox.events import Events as Events
     from sandbox.microscope import Microscope as Microscope
+    from sandbox.networks.binary_inference import binary_inference as binary_inference
     from sandbox.networks.build import build as build
     from sandbox.networks.calibration import calibrate as calibrate
     from sandbox.networks.calibration import firing_report as firing_report
@@ -33,12 +34,23 @@ if TYPE_CHECKING:
     from sandbox.networks.network import Residual as Residual
     from sandbox.networks.noisy import NoisyReadout as NoisyReadout
     from sandbox.neurons import ALIF as ALIF
+    from sandbox.neurons import ASN as ASN
+    from sandbox.neurons import CPLIF as CPLIF
     from sandbox.neurons import EIF as EIF
+    from sandbox.neurons import GLIF as GLIF
+    from sandbox.neurons import ILIF as ILIF
+    from sandbox.neurons import KLIF as KLIF
     from sandbox.neurons import LIF as LIF
+    from sandbox.neurons import MSLIF as MSLIF
+    from sandbox.neurons import NASN as NASN
     from sandbox.neurons import NEURONS as NEURONS
+    from sandbox.neurons import NILIF as NILIF
+    from sandbox.neurons import PLIF as PLIF
+    from sandbox.neurons import PSN as PSN
     from sandbox.neurons import QIF as QIF
     from sandbox.neurons import AdEx as AdEx
     from sandbox.neurons import AlphaLIF as AlphaLIF
+    from sandbox.neurons import Cell as Cell
     from sandbox.neurons import CobaLIF as CobaLIF
     from sandbox.neurons import CubaLIF as CubaLIF
     from sandbox.neurons import EscapeLIF as EscapeLIF
@@ -48,9 +60,11 @@ if TYPE_CHECKING:
     from sandbox.neurons import LeakyIntegrator as LeakyIntegrator
     from sandbox.neurons import Learned as Learned
     from sandbox.neurons import LIFState as LIFState
+    from sandbox.neurons import MaskedPSN as MaskedPSN
     from sandbox.neurons import MorrisLecar as MorrisLecar
     from sandbox.neurons import Neuron as Neuron
     from sandbox.neurons import ResonateAndFire as ResonateAndFire
+    from sandbox.neurons import SlidingPSN as SlidingPSN
     from sandbox.neurons import StochasticBinary as StochasticBinary
     from sandbox.neurons import TraubMiles as TraubMiles
     from sandbox.neurons import TwoCompartment as TwoCompartment
@@ -76,8 +90,11 @@ __version__ = own_version()
 
 _HOMES = {
     "ALIF": "sandbox.neurons",
+    "ASN": "sandbox.neurons",
     "AdEx": "sandbox.neurons",
     "AlphaLIF": "sandbox.neurons",
+    "CPLIF": "sandbox.neurons",
+    "Cell": "sandbox.neurons",
     "Choice": "sandbox.config.registry",
     "Circuit": "sandbox.circuits",
     "CobaLIF": "sandbox.neurons",
@@ -92,27 +109,37 @@ _HOMES = {
     "Events": "sandbox.events",
     "Experiment": "sandbox.config.experiment",
     "FitzHughNagumo": "sandbox.neurons",
+    "GLIF": "sandbox.neurons",
     "HodgkinHuxley": "sandbox.neurons",
+    "ILIF": "sandbox.neurons",
     "Izhikevich": "sandbox.neurons",
+    "KLIF": "sandbox.neurons",
     "LIF": "sandbox.neurons",
     "LIFState": "sandbox.neurons",
     "Layer": "sandbox.networks.network",
     "LazySplit": "sandbox.tasks",
     "LeakyIntegrator": "sandbox.neurons",
     "Learned": "sandbox.neurons",
+    "MSLIF": "sandbox.neurons",
+    "MaskedPSN": "sandbox.neurons",
     "Microscope": "sandbox.microscope",
     "MorrisLecar": "sandbox.neurons",
+    "NASN": "sandbox.neurons",
     "NEURONS": "sandbox.neurons",
+    "NILIF": "sandbox.neurons",
     "Network": "sandbox.networks.network",
     "NetworkConfig": "sandbox.config.experiment",
     "Neuron": "sandbox.neurons",
     "NoisyReadout": "sandbox.networks.noisy",
+    "PLIF": "sandbox.neurons",
+    "PSN": "sandbox.neurons",
     "Population": "sandbox.networks.network",
     "QIF": "sandbox.neurons",
     "Residual": "sandbox.networks.network",
     "ResonateAndFire": "sandbox.neurons",
     "RuleConfig": "sandbox.config.rule",
     "Samples": "sandbox.tasks",
+    "SlidingPSN": "sandbox.neurons",
     "Sparse": "sandbox.synapses",
     "Split": "sandbox.tasks",
     "StochasticBinary": "sandbox.neurons",
@@ -121,6 +148,7 @@ _HOMES = {
     "Trajectory": "sandbox.simulation",
     "TraubMiles": "sandbox.neurons",
     "TwoCompartment": "sandbox.neurons",
+    "binary_inference": "sandbox.networks.binary_inference",
     "build": "sandbox.networks.build",
     "calibrate": "sandbox.networks.calibration",
     "compare": "sandbox.comparisons.comparison",

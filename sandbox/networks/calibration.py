@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import Batch
 from rules.diagnostics.health import firing_rates
+from rules.forward import looking
 from rules.generators import Globals
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
@@ -31,6 +32,7 @@ def norms(module: nn.Module) -> list[_BatchNorm]:
 def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float]:
     """Scale the weights layer by layer until a batch makes each spiking layer fire with probability `rate` per step.
 
+    Of cells that count, `rate` is the share of the spikes that they could put out.
     A layer without spikes is scaled to outputs of standard deviation 1. A layer of stochastic binary units is scaled
     until the standard deviation of its membranes is the width of the logistic. In a layer with batch normalisation the
     gain of the normalisation is scaled, and its running statistics become those of the batch. Recurrent weights are not
@@ -81,7 +83,8 @@ def _calibrate(network: Network, x: Tensor, rate: float) -> None:
         if neuron.spontaneous:
             scaled(float(neuron.swing) / max(float(_drive(network, layer, x).std()), 1e-6))
         elif neuron.spiking:
-            _bisect(lambda factor, scaled=scaled: float(wide(scaled(factor)).mean()) - rate)  # type: ignore[misc]
+            most = _most(layer)
+            _bisect(lambda k, scaled=scaled, most=most: float(wide(scaled(k)).mean()) / most - rate)  # type: ignore[misc]
         else:
             scaled(1 / max(float(scaled(1.0).std()), 1e-6))
     _settle(network, x)
@@ -103,6 +106,8 @@ def _settle(network: Network, x: Tensor) -> None:
 def firing_report(network: nn.Module, x: Tensor) -> dict[str, float]:
     """Return the probability of a spike per neuron and step on a batch, for each spiking layer.
 
+    Of cells that count it is the mean number of spikes over the largest.
+
     Args:
         network: the network.
         x: a batch `[T, B, *shape]`, already encoded.
@@ -115,12 +120,25 @@ def firing_report(network: nn.Module, x: Tensor) -> dict[str, float]:
     {'layers.0': 0.0}
     """
     rates = firing_rates(network, Batch(x))
-    spiking = [name for name, module in network.named_modules() if isinstance(module, Layer) and _fires(module)]
-    return {name: rates[f"{name}.cells"] for name in spiking}
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, Layer)}
+    return {
+        name: rates[f"{name}.cells"] if layer.cells.neuron.levels == 1 else _counted(network, layer, x)
+        for name, layer in layers.items()
+        if layer.cells.neuron.spiking
+    }
 
 
-def _fires(layer: Layer) -> bool:
-    return layer.cells.neuron.spiking
+def _counted(network: nn.Module, layer: Layer, x: Tensor) -> float:
+    """Return the share of its largest number of spikes that a counting layer puts out, in evaluation mode."""
+    seen: list[Tensor] = []
+    with torch.no_grad(), looking(network, {layer.cells: lambda module, inputs, output: seen.append(output[0])}):
+        network(x)
+    return float(wide(seen[0]).mean()) / _most(layer)
+
+
+def _most(layer: Layer) -> float:
+    """Return the largest output of a spiking cell."""
+    return layer.cells.neuron.unit * layer.cells.neuron.levels
 
 
 def _output(network: Network, layer: Layer, x: Tensor) -> Tensor:

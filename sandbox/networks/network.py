@@ -67,6 +67,12 @@ class Population(nn.Module):
         self.dt = dt
         self.recurrent = recurrent
 
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Let cells change that depend on the progress of training: annealed masks (`sandbox.MaskedPSN`)."""
+        self.neuron = self.neuron.at_epoch(epoch, epochs)
+        if self.learned is not None:
+            self.learned.neuron = self.neuron
+
     def present(self) -> Cell:
         """Return the cells with the present values of its learned parameters."""
         return self.neuron if self.learned is None else self.learned()
@@ -269,6 +275,12 @@ class Network(nn.Module):
                     "sliding_psn or lif, or a rule that takes whole sequences, such as bptt"
                 )
         return found
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Tell all populations that an epoch begins."""
+        for module in self.modules():
+            if isinstance(module, Population):
+                module.begin_epoch(epoch, epochs)
 
     @property
     def keywords(self) -> frozenset[str]:

@@ -118,6 +118,10 @@ class Cell(ABC):
         (output,), after = self.respond(current[None], state, dt)
         return output[0], after
 
+    def at_epoch(self: C, epoch: int, epochs: int) -> C:
+        """Return the cell of a training epoch, from 0; by default itself."""
+        return self
+
     def drawn(self, generator: torch.Generator | None, channels: int | None) -> dict[str, Tensor]:
         """Return the initial values of the fields that are learned tensors, by name; none by default.
 

@@ -159,15 +159,13 @@ class Adaptive(Counting):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.alpha, Tensor) and not abs(self.alpha) <= FURTHEST:
-            raise ValueError(
-                f"alpha={self.alpha}: give the lower end of the window, from {-FURTHEST:g} to {FURTHEST:g}"
-            )
+            raise ValueError(f"alpha={self.alpha}: give the window's lower end, from {-FURTHEST:g} to {FURTHEST:g}")
         if self.alpha_scale is not None and not self.alpha_scale >= 0:
             raise ValueError(f"alpha_scale={self.alpha_scale}: give a factor of at least 0, or None")
 
     def counted(self, u: Tensor) -> Tensor:
         """Return the number of spikes for membranes `u`."""
-        alpha = torch.as_tensor(self.alpha).to(u)
+        alpha = torch.as_tensor(self.alpha, dtype=u.dtype, device=u.device)
         cells = u[0].numel() if u.ndim > 1 else u.numel()
         a = 1 / math.sqrt(max(cells, 1) * self.levels) if self.alpha_scale is None else self.alpha_scale
         low = alpha.detach() + a * (alpha - alpha.detach())  # the gradient of alpha, times a

@@ -14,6 +14,7 @@ from torch.nn.functional import conv1d, pad
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.cell import Cell
+from sandbox.neurons.filtering import filtered as filtered_by
 
 
 class Whole(NamedTuple):
@@ -148,7 +149,7 @@ class PSN(Parallel):
     def filtered(self, currents: Tensor, state: Any, weight: Tensor, v_threshold: Tensor) -> tuple[Tensor, Any]:
         """Return membrane minus threshold, one product over all steps."""
         require_length(self, currents)
-        return product(weight, currents, v_threshold), Ended()
+        return filtered_by(weight, currents, v_threshold), Ended()
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class MaskedPSN(Parallel):
 
     At `masked` = 1 the cell is causal and runs step by step too, at most `steps` of them. Below 1 it still sees the
     whole sequence. `annealed` cells begin at 0 and are masked more and more by the training loop
-    (`sandbox.at_epoch`); until `annealed` is false again they count as not causal.
+    (`rules.Trainer.fit`, told of all epochs at once); until `annealed` is false again they count as not causal.
 
     Args:
         steps: length T of every sequence; at `masked` = 1 the greatest length.
@@ -224,7 +225,7 @@ class MaskedPSN(Parallel):
         mask = ones.tril() * ones.triu(1 - self.order)
         if not self.causal:
             require_length(self, currents)
-            return product(weight * (self.masked * mask + (1 - self.masked)), currents, v_threshold), Ended()
+            return filtered_by(weight * (self.masked * mask + (1 - self.masked)), currents, v_threshold), Ended()
         begin, steps = int(state.at), len(currents)
         if begin + steps > self.steps:
             raise ValueError(
@@ -234,7 +235,7 @@ class MaskedPSN(Parallel):
         seen = after_past(state.past, currents)
         rows = pad(weight * mask, (self.order - 1, 0))[begin : begin + steps, begin : begin + len(seen)]
         after = PlacedPast(seen[steps:].movedim(0, -1), state.at + steps)
-        return product(rows, seen, v_threshold[begin : begin + steps]), after
+        return filtered_by(rows, seen, v_threshold[begin : begin + steps]), after
 
 
 @dataclass(frozen=True)
@@ -290,17 +291,11 @@ class SlidingPSN(Parallel):
         steps = len(currents)
         seen = after_past(state.past, currents)
         if self.by == "gemm":
-            u = product(banded(weight, steps), seen, v_threshold.expand(steps))
+            u = filtered_by(banded(weight, steps), seen, v_threshold.expand(steps))
         else:
             rows = conv1d(seen.flatten(1).t()[:, None], weight[None, None])[:, 0]
             u = rows.t().reshape(currents.shape) - v_threshold
         return u, Past(seen[steps:].movedim(0, -1))
-
-
-def product(weight: Tensor, currents: Tensor, v_threshold: Tensor) -> Tensor:
-    """Return `weight @ currents - v_threshold` over time: `[T, S]`, `[S, ...]` and `[T]` give `[T, ...]`."""
-    flat = torch.addmm(-v_threshold[:, None], weight, currents.flatten(1) if currents.ndim > 1 else currents[:, None])
-    return flat.reshape(len(weight), *currents.shape[1:])
 
 
 def after_past(past: Tensor, currents: Tensor) -> Tensor:

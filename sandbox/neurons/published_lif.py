@@ -216,7 +216,7 @@ class CPLIF(Resetting):
                     f"CPLIF has {found} {name}, and the cells have {count} channels: {tuple(current.shape)}"
                 )
         shape = (count, *[1] * (current.ndim - 1 - axis))
-        p: Value = 1 / count if self.weight is None else torch.softmax(self.weight, 0).to(current).reshape(shape)
+        p: Value = 1 / count if self.weight is None else torch.softmax(self.weight.to(current), 0).reshape(shape)
         shift = 0.0 if self.bias is None else self.bias.to(current).reshape(shape)
         v = state.v + (affine(current, self.r, self.v_leak) - state.v) * p + shift
         return LIFState(held(state.wait, state.v, v), state.wait)
