@@ -17,6 +17,7 @@ from rules.optional import plain, takes, tallying
 from rules.spikes.bits import is_trits
 from rules.synapses import SYNAPSES, Patterned, Product, counted, transposed
 
+COUNTED = 16  # spikes in an entry, at most; more are a graded signal, such as pixels of 8 bits
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -26,8 +27,8 @@ class Work(NamedTuple):
     layer: str
     dense: float
     multiplied: float  # pairs with neither zero, in layers with real-valued input
-    accumulated: float  # pairs with neither zero, in layers whose input is -1, 0 or 1
-    spikes: float  # share of nonzero inputs
+    accumulated: float  # pairs with neither zero, in layers whose input is -1, 0 or 1; each spike, where inputs count
+    spikes: float  # share of nonzero inputs; of inputs that count, the mean number of spikes
     note: str = ""  # why the layer could not be counted; all numbers are 0 then
 
 
@@ -102,11 +103,35 @@ def _count(counts: _Counts, module: Any, inputs: tuple[Any, ...], output: Any) -
     if isinstance(module, Product):
         counts.effective += float(((given[0] != 0).double() @ (given[1] != 0).double()).sum())
     else:
-        counts.effective += every if whole else _effective(module, given[0] != 0)
+        spikes = None if whole else spikes_in(given[0])
+        counts.effective += every if whole else _effective(module, (given[0] != 0) if spikes is None else spikes)
+        counts.events += float((given[0] != 0).sum() if spikes is None else spikes.sum(dtype=torch.float64))
+        counts.inputs += given[0].numel()
+        counts.graded |= spikes is None
+        return
     for each in given:
         counts.events += int(each.count_nonzero())
         counts.inputs += each.numel()
-    counts.graded |= whole or not all(is_trits(each) for each in given)
+    counts.graded |= not all(is_trits(each) for each in given)
+
+
+def spikes_in(x: Tensor) -> Tensor | None:
+    """Return the number of spikes behind every entry of a signal; None for a graded one.
+
+    Entries of a signal that counts are whole multiples, up to 16, of the smallest: those of `ILIF` are integers, those
+    of `NILIF` quarters, and their scale can be part of the weights.
+
+    >>> spikes_in(torch.tensor([0.25, 0.0, 0.75])).tolist(), spikes_in(torch.tensor([0.3, 0.5]))
+    ([1.0, 0.0, 3.0], None)
+    """
+    if is_trits(x):
+        return x.abs()
+    size = x.abs()
+    unit = size[size > 0].min()
+    counts = size / unit
+    if float(counts.max()) > COUNTED + 0.5 or not torch.allclose(counts, counts.round(), rtol=0, atol=1e-4):
+        return None
+    return counts.round()
 
 
 def dense(x: Tensor) -> Tensor:

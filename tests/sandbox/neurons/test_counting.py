@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rules
-from sandbox import Circuit, binary_inference, build, scan, simulate
-from sandbox.neurons import ASN, ILIF, NASN, NILIF, LeakyIntegrator, learnable
+from rules.diagnostics.work import work
+from sandbox import Circuit, binary_inference, build, calibrate, firing_report, scan, simulate
+from sandbox.neurons import ASN, GLIF, ILIF, KLIF, NASN, NILIF, PSN, LeakyIntegrator, learnable
 
 
 def drawn(*shape, seed=0, by=3.0, dtype=torch.float64):
@@ -22,8 +24,6 @@ def drawn(*shape, seed=0, by=3.0, dtype=torch.float64):
 @pytest.mark.parametrize("window", ["ceiling", "fractional"])
 def test_a_window_at_zero_is_the_cell_without_one(plain, adaptive, window):
     """Outputs and states, bit for bit, and the gradients of the input."""
-    from dataclasses import replace
-
     adaptive = replace(adaptive, window=window)
     x = drawn(20, 50, dtype=torch.float32)
     given = [x.clone().requires_grad_() for _ in range(2)]
@@ -166,3 +166,24 @@ def test_rules_that_draw_bits_refuse_counts():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [ILIF, NILIF])
+def test_the_cost_of_a_count_is_its_spikes(make):
+    """Accumulations behind a counting layer are those of its binary inference: spikes times the weights of each."""
+    net = build((4,), 3, (20,), make(), seed=1)
+    x = torch.rand(6, 5, 4, generator=torch.Generator().manual_seed(0))
+    bits = binary_inference(net, x).bits[0]
+    behind = work(net, x)[1]
+    assert behind.multiplied == 0
+    assert behind.accumulated == pytest.approx(float(bits.sum()) * 3 / 5)
+    assert behind.spikes == pytest.approx(4 * float(bits.mean()))
+
+
+@pytest.mark.parametrize("make", [ILIF, NILIF, NASN, PSN, GLIF, KLIF])
+def test_rates_of_cells_that_count_are_shares(make):
+    """`calibrate` brings them to the share that was asked for, to 0.01."""
+    net = build((4,), 3, (200,), make(), seed=0)
+    report = calibrate(net, torch.rand(16, 30, 4, generator=torch.Generator().manual_seed(0)), rate=0.1)
+    assert report == {"layers.0": pytest.approx(0.1, abs=0.01)}
+    assert firing_report(net, torch.zeros(16, 2, 4))["layers.0"] <= 0.25  # of a threshold below 0

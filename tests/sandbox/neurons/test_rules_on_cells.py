@@ -1,0 +1,129 @@
+"""Every named rule trains a network of each new kind of cell, or refuses it by the name of the cell."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+
+import pytest
+import torch
+
+import rules
+from rules import RULES, Batch, Trainer
+from rules.models.admission import UnfitModel
+from rules.spikes.surrogate import differentiating
+from sandbox import build
+from sandbox.neurons import ASN, CPLIF, ILIF, PSN, LeakyIntegrator, MaskedPSN, SlidingPSN, StochasticBinary
+
+CELLS = {
+    "psn": PSN(4),
+    "masked_psn": MaskedPSN(4, 2),
+    "sliding_psn": SlidingPSN(2),
+    "ilif": ILIF(),
+    "asn": ASN(),
+    "cplif": CPLIF(),
+}
+NEVER = {  # rules that cannot train a kind of cell, by what they need
+    "cells": ["rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "sltt", "decolle", "three_factor"],
+    "carry": ["hzo", "layerwise_zo", "sequential_local", "binary_stochastic", "binary_stochastic_ideal"],
+    "bits": ["binary_stochastic", "binary_stochastic_ideal"],
+}
+REFUSED = {
+    "psn": [*NEVER["cells"], *NEVER["carry"]],
+    "masked_psn": NEVER["cells"],
+    "sliding_psn": NEVER["cells"],
+    "ilif": NEVER["bits"],
+    "asn": [*NEVER["bits"], *NEVER["cells"]],
+    "cplif": NEVER["cells"],
+}
+X, Y = torch.rand(4, 6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def network(kind, rule="bptt"):
+    readout = StochasticBinary() if "binary_stochastic" in rule else LeakyIntegrator()
+    return build((4,), 3, (8, 6), CELLS[kind], readout, seed=1)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_every_rule_learns_or_says_why_not(kind):
+    """ASN is refused by online rules for its learned alpha, as any neuron with a learned constant."""
+    refused = []
+    for rule in RULES:
+        net = network(kind, rule)
+        before = copy.deepcopy(net.state_dict())
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                trainer = Trainer(net, rule, seed=0)
+                for _ in range(3):
+                    info = trainer.step(Batch(X, Y))
+        except (rules.MissingNeed, UnfitModel) as error:
+            refused.append((rule, str(error)))
+            continue
+        assert torch.isfinite(torch.tensor(info.loss)), rule
+        moved = [name for name, value in net.state_dict().items() if not torch.equal(value, before[name])]
+        assert moved, rule
+    assert sorted(rule for rule, _ in refused) == sorted(REFUSED[kind])
+    named = rf"is made of {type(CELLS[kind]).__name__}|layers\.0\.cells\.learned"
+    assert [text for _, text in refused if not re.search(named, text)] == []
+
+
+@pytest.mark.parametrize("kind", ["psn", "sliding_psn", "asn", "cplif"])
+def test_the_constants_of_cells_are_learned_too(kind):
+    """By BPTT, by feedback, by perturbations of weights, and with the numbers that autograd gives."""
+    for rule in ("bptt", "dfa", "spsa", "forward_gradient"):
+        net = network(kind)
+        before = {name: p.detach().clone() for name, p in net.named_parameters() if "learned" in name}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = Trainer(net, rule, seed=0)
+            for _ in range(5):
+                trainer.step(Batch(X, Y))
+        assert [name for name, p in net.named_parameters() if name in before and not torch.equal(p, before[name])], rule
+
+
+def test_bptt_through_a_filter_is_finite_differences():
+    """Smooth, in float64: the loss is differentiable, and BPTT's gradient of every parameter is its slope."""
+    for kind in ("psn", "masked_psn", "sliding_psn", "cplif"):
+        net = network(kind).double()
+        batch = Batch(X.double(), Y)
+        credit = rules.BPTT(smooth=True, detach_reset=False).assign(
+            net, rules.OBJECTIVES["ce_mean"](), batch, (), torch.Generator().manual_seed(0)
+        )
+        for name, p in net.named_parameters():
+            if "learned" not in name:
+                continue
+            step = torch.zeros_like(p)
+            step.view(-1)[0] = 1e-6
+            losses = []
+            for sign in (1, -1):
+                moved = copy.deepcopy(net)
+                with torch.no_grad():
+                    moved.get_parameter(name).add_(sign * step)
+                with differentiating(smooth=True, detach_reset=False):
+                    losses.append(float(rules.OBJECTIVES["ce_mean"]()(moved(batch.x), batch).detach()))
+            slope = (losses[0] - losses[1]) / 2e-6
+            assert float(credit.grads[name].view(-1)[0]) == pytest.approx(slope, abs=1e-7), (kind, name)
+
+
+def test_an_annealed_mask_follows_the_epochs_and_survives_a_resume():
+    """`Trainer.fit` tells the network which epoch begins; a trainer that goes on in the middle ends with the same bits."""
+
+    def trainer():
+        net = build((4,), 3, (8,), MaskedPSN(4, 2, masked=0.0, annealed=True), seed=1)
+        return Trainer(net, "bptt", seed=0)
+
+    loader = [(X, Y), (X, Y)]
+    whole, seen = trainer(), []
+    for _ in whole.fit(loader, 17):
+        seen.append(whole.model.layers[0].cells.neuron.masked)
+    assert seen[::2][:4] == [0.0, 0.5, 1.0, 1.0]
+    first, second = trainer(), trainer()
+    steps = first.fit(loader, 17)
+    for _ in range(3):
+        next(steps)
+    second.load_state_dict(first.state_dict())
+    list(second.fit(loader, 17 - second.epoch))
+    for name, value in second.model.state_dict().items():
+        assert torch.equal(value, whole.model.state_dict()[name]), name
