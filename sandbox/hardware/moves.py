@@ -1,0 +1,108 @@
+"""Accesses to memory tensor by tensor, E_mem = sum of reads e_r + writes e_w: in SRAM if a tensor fits, else in DRAM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sandbox.hardware.plans import Plan
+from sandbox.hardware.stores import Memory, Store
+from sandbox.hardware.workload import WORD, Layer
+
+
+class Move(NamedTuple):
+    """What an engine reads and writes of one tensor [bits], and how large the tensor is."""
+
+    engine: str
+    tensor: str
+    size: float  # bits that are kept at the same time
+    reads: float
+    writes: float
+    store: Store  # where it is if it fits
+    added: bool = False  # by the learning rule, so that it is no operand of the three engines
+
+    def place(self, memory: Memory, buffer: int) -> Store:
+        """Return where the tensor is, given a buffer in bytes."""
+        return self.store if self.size <= 8 * buffer else memory.dram
+
+    def energy(self, memory: Memory, buffer: int) -> float:
+        """Return the energy of all accesses."""
+        place = self.place(memory, buffer)
+        return place.reading(self.reads) + place.writing(self.writes)
+
+
+def kept_steps(layer: Layer, plan: Plan) -> float:
+    """Return the number of steps whose membranes and spikes are kept until errors come."""
+    whole = {"steps": layer.steps, "sampled": min(plan.sampled or layer.steps, layer.steps)}
+    return float(whole.get(plan.state, 1))
+
+
+def state_bits(layer: Layer, plan: Plan) -> float:
+    """Return the bits that a rule keeps of one layer for learning, at most.
+
+    Of each cell and kept step a membrane and its derivative of 16 bits, a spike and a mask; of each trace and each
+    synapse 16 bits; of a spike its time in 16 bits; of probes a seed of 64 bits.
+    """
+    cells = layer.batch * layer.cells
+    if plan.state == "seed":
+        return 64.0
+    if plan.state == "spikes":
+        return cells * layer.steps * layer.fires * WORD
+    traces = plan.traces * layer.batch * layer.afferents + plan.cell_traces * cells
+    eligible = plan.eligibility * layer.batch * layer.parameters
+    return kept_steps(layer, plan) * cells * (2 * WORD + 2) + WORD * (traces + eligible)
+
+
+def moves(layer: Layer, plan: Plan, memory: Memory, last: bool = True) -> Iterator[Move]:
+    """Yield the accesses of one layer in one update.
+
+    Weights are read once in each pass, gradients of weights are read and written at every step with weight gradients;
+    membranes and spikes are written forward and read again backward. Which tensors move how often is our reading of
+    the description of SATA (arXiv 2204.05422), for all rules.
+
+    Args:
+        layer: its sizes.
+        plan: of the learning rule.
+        memory: of the core.
+        last: whether this is the last layer, for rules that train no other.
+    """
+    over = plan.over(layer.steps)
+    rows = layer.batch * layer.steps
+    passes, kept = 1 + over.probes, kept_steps(layer, plan) / layer.steps
+    weights, cells = layer.parameters * layer.bits, rows * layer.cells
+    wide = WORD if layer.graded else 1
+    entering = rows * layer.afferents
+    source = memory.activation if layer.graded else memory.spike
+    kernel = layer.parameters * WORD
+    yield Move("forward", "weights", weights, passes * weights, 0.0, memory.weight)
+    yield Move("forward", "inputs", kept * entering * wide, passes * entering * wide, 0.0, source)
+    yield Move("forward", "membranes", kept * cells * WORD, *[passes * cells * WORD] * 2, memory.membrane)
+    yield Move("forward", "spikes", kept * cells, 0.0, passes * cells, memory.mask)
+    if over.backward:
+        errors = over.backward * cells
+        down = layer.passes and plan.down
+        yield Move("backward", "weights", weights, weights * down, 0.0, memory.weight)
+        yield Move("backward", "membranes", kept * cells * WORD, errors * WORD, 0.0, memory.membrane)
+        yield Move("backward", "spikes", 2 * kept * cells, 2 * errors, 0.0, memory.mask)
+        yield Move("backward", "errors", kept * cells * WORD, *[errors * WORD] * 2, memory.activation)
+    if over.weight and (last or not plan.last):
+        graded = layer.graded or not over.spiking
+        read, bits = over.weight * entering, WORD if graded else 1
+        yield Move(
+            "weight", "inputs", kept * entering * bits, read * bits, 0.0, memory.activation if graded else memory.spike
+        )
+        yield Move("weight", "errors", kept * cells * WORD, over.weight * cells * WORD, 0.0, memory.activation)
+        yield Move("weight", "gradients", kernel, *[over.weight * layer.steps * kernel] * 2, memory.weight)
+    yield from _added(layer, plan, memory)
+
+
+def _added(layer: Layer, plan: Plan, memory: Memory) -> Iterator[Move]:
+    """Yield the accesses to traces, each read and written at every step."""
+    held = {
+        "traces": plan.traces * layer.batch * layer.afferents + plan.cell_traces * layer.batch * layer.cells,
+        "eligibilities": plan.eligibility * layer.batch * layer.parameters,
+    }
+    for tensor, numbers in held.items():
+        if numbers:
+            bits = float(numbers * WORD)
+            yield Move("weight", tensor, bits, *[layer.steps * bits] * 2, memory.activation, added=True)
