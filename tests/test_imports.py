@@ -46,7 +46,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.recipes", "rules.updates", "rules.preparing", "rules.team"],
     ["rules.evaluation", "rules.loading", "rules.parallel", "rules.windows"],
     ["rules.trainer"],
-    ["rules.check"],
+    ["rules.check", "rules.federated"],
     ["rules"],  # the public face
     ["sandbox.machine", "sandbox.statistics", "sandbox.measures", "sandbox.events"],
     ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],

@@ -99,7 +99,7 @@ class Simulation:
         return ANCHOR * sum(each.work for each in self.passes)
 
 
-def simulate_chip(workload: Workload, chip: Chip = Chip()) -> Simulation:  # noqa: B008 -- frozen
+def simulate_chip(workload: Workload, chip: Chip = Chip()) -> Simulation:
     """Simulate one update by backpropagation through all steps.
 
     The channels that an engine puts out are divided among cores, so that each core holds its own part of the weights
@@ -123,7 +123,7 @@ def simulate_chip(workload: Workload, chip: Chip = Chip()) -> Simulation:  # noq
     )
 
 
-def speed_up(workload: Workload, chip: Chip = Chip()) -> float:  # noqa: B008 -- frozen
+def speed_up(workload: Workload, chip: Chip = Chip()) -> float:
     """Return how many times faster an update is on all cores than on one of them."""
     return simulate_chip(workload, replace(chip, cores=1)).cycles / simulate_chip(workload, chip).cycles
 

@@ -45,7 +45,7 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
         ValueError: for a model without synapses.
 
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    >>> found = measure(net, Batch(torch.ones(1, 5, 4), torch.arange(5) % 3))
+    >>> found = measure(net, Batch(torch.full((1, 5, 4), 0.5), torch.arange(5) % 3))
     >>> [(layer.name, layer.macs, layer.graded, layer.passes) for layer in found.layers]
     [('0', 160, True, False), ('2', 120, True, True)]
     """
@@ -95,11 +95,9 @@ class _Seen:
         """Return the layer of a module that was called on batches of `held` samples."""
         weight = module.weight.detach()
         there = float((weight != 0).double().mean())
+        inputs, outputs = _channels(module)
         if isinstance(module, Patterned):
-            inputs, outputs = module.in_features, module.out_features
             there *= weight.numel() / (inputs * outputs)
-        else:
-            inputs, outputs = weight.shape[1], weight.shape[0]
         batch = held if self.rows % held == 0 else 1
         return Layer(
             name,
@@ -127,7 +125,7 @@ def _hook(found: dict[str, _Seen], name: str) -> Callable[..., None]:
         x, seen = dense(inputs[0].detach()), found.setdefault(name, _Seen())
         spatial = max(_weight(module).ndim - 2, 0)
         seen.places, seen.sources = tuple(output.shape[-spatial:])[:spatial], tuple(x.shape[-spatial:])[:spatial]
-        seen.rows += output.numel() // (_outputs(module) * prod(seen.places))
+        seen.rows += output.numel() // (_channels(module)[1] * prod(seen.places))
         seen.inputs, seen.active = seen.inputs + x.numel(), seen.active + int(x.count_nonzero())
         seen.graded |= not is_trits(x)
         seen.passes |= inputs[0].requires_grad
@@ -146,8 +144,11 @@ def _weight(module: Any) -> Tensor:
     return found
 
 
-def _outputs(module: Any) -> int:
-    return int(module.out_features if isinstance(module, Patterned) else module.weight.shape[0])
+def _channels(module: Any) -> tuple[int, int]:
+    """Return the channels that enter, of one group, and that leave."""
+    patterned = isinstance(module, Patterned)
+    outputs, inputs = (module.out_features, module.in_features) if patterned else module.weight.shape[:2]
+    return int(inputs), int(outputs)
 
 
 def _plane(sizes: tuple[int, ...]) -> tuple[int, int]:

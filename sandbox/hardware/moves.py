@@ -1,4 +1,4 @@
-"""Accesses to memory tensor by tensor, E_mem = sum of reads e_r + writes e_w: in SRAM if a tensor fits, else in DRAM."""
+"""Accesses to memory tensor by tensor, E_mem = sum (reads e_r + writes e_w): in SRAM if it fits, else in DRAM."""
 
 from __future__ import annotations
 
@@ -67,32 +67,31 @@ def moves(layer: Layer, plan: Plan, memory: Memory, last: bool = True) -> Iterat
         last: whether this is the last layer, for rules that train no other.
     """
     over = plan.over(layer.steps)
-    rows = layer.batch * layer.steps
-    passes, kept = 1 + over.probes, kept_steps(layer, plan) / layer.steps
-    weights, cells = layer.parameters * layer.bits, rows * layer.cells
-    wide = WORD if layer.graded else 1
-    entering = rows * layer.afferents
-    source = memory.activation if layer.graded else memory.spike
-    kernel = layer.parameters * WORD
+    rows, kept = layer.batch * layer.steps, kept_steps(layer, plan) / layer.steps
+    weights, cells, entering = layer.parameters * layer.bits, rows * layer.cells, rows * layer.afferents
+    membranes = cells * WORD
+
+    def inputs(engine: str, graded: bool, times: float) -> Move:
+        bits = entering * (WORD if graded else 1)
+        return Move(engine, "inputs", kept * bits, times * bits, 0.0, memory.activation if graded else memory.spike)
+
+    passes = 1 + over.probes
     yield Move("forward", "weights", weights, passes * weights, 0.0, memory.weight)
-    yield Move("forward", "inputs", kept * entering * wide, passes * entering * wide, 0.0, source)
-    yield Move("forward", "membranes", kept * cells * WORD, *[passes * cells * WORD] * 2, memory.membrane)
+    yield inputs("forward", layer.graded, passes)
+    yield Move("forward", "membranes", kept * membranes, passes * membranes, passes * membranes, memory.membrane)
     yield Move("forward", "spikes", kept * cells, 0.0, passes * cells, memory.mask)
     if over.backward:
-        errors = over.backward * cells
-        down = layer.passes and plan.down
+        errors, down = over.backward * membranes, layer.passes and plan.down
         yield Move("backward", "weights", weights, weights * down, 0.0, memory.weight)
-        yield Move("backward", "membranes", kept * cells * WORD, errors * WORD, 0.0, memory.membrane)
-        yield Move("backward", "spikes", 2 * kept * cells, 2 * errors, 0.0, memory.mask)
-        yield Move("backward", "errors", kept * cells * WORD, *[errors * WORD] * 2, memory.activation)
+        yield Move("backward", "membranes", kept * membranes, errors, 0.0, memory.membrane)
+        yield Move("backward", "spikes and masks", 2 * kept * cells, 2 * over.backward * cells, 0.0, memory.mask)
+        yield Move("backward", "errors", kept * membranes, errors, errors, memory.activation)
     if over.weight and (last or not plan.last):
-        graded = layer.graded or not over.spiking
-        read, bits = over.weight * entering, WORD if graded else 1
-        yield Move(
-            "weight", "inputs", kept * entering * bits, read * bits, 0.0, memory.activation if graded else memory.spike
-        )
-        yield Move("weight", "errors", kept * cells * WORD, over.weight * cells * WORD, 0.0, memory.activation)
-        yield Move("weight", "gradients", kernel, *[over.weight * layer.steps * kernel] * 2, memory.weight)
+        gradients = layer.parameters * WORD
+        summed = over.weight * layer.steps * gradients
+        yield inputs("weight", layer.graded or not over.spiking, over.weight)
+        yield Move("weight", "errors", kept * membranes, over.weight * membranes, 0.0, memory.activation)
+        yield Move("weight", "gradients", gradients, summed, summed, memory.weight)
     yield from _added(layer, plan, memory)
 
 
@@ -105,4 +104,4 @@ def _added(layer: Layer, plan: Plan, memory: Memory) -> Iterator[Move]:
     for tensor, numbers in held.items():
         if numbers:
             bits = float(numbers * WORD)
-            yield Move("weight", tensor, bits, *[layer.steps * bits] * 2, memory.activation, added=True)
+            yield Move("weight", tensor, bits, layer.steps * bits, layer.steps * bits, memory.activation, added=True)

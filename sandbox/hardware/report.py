@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rules.errors import unknown
@@ -122,6 +122,7 @@ def estimate(
     updates: float = 1.0,
     buffer: int | None = None,
     dram: bool | None = None,
+    title: str = "a plan of one's own",
 ) -> Report:
     """Estimate the energy of learning from one batch.
 
@@ -133,6 +134,7 @@ def estimate(
         updates: of the weights for each batch, 1 by default.
         buffer: bytes of SRAM that a tensor has to fit into; that of the hardware by default.
         dram: whether to include accesses to DRAM; by default as the hardware says.
+        title: name of a plan, for the report.
 
     Raises:
         NoEstimate: for a rule without a formula.
@@ -144,7 +146,7 @@ def estimate(
     [5.2, 12.3, 5.2]
     """
     found = _member("hardware", hardware, HARDWARE)
-    plan, name = (rule, "a plan of one's own") if isinstance(rule, Plan) else (plan_of(rule), rule)
+    plan, name = (rule, title) if isinstance(rule, Plan) else (plan_of(rule), rule)
     update = None if optimizer is None else _member("optimizer", optimizer, OPTIMIZERS)
     held = (found.memory.buffer if found.memory else None) if buffer is None else buffer
     drawn = found.dram if dram is None else dram

@@ -129,8 +129,8 @@ class Workload:
     Raises:
         ValueError: for no layer.
 
-    >>> Workload((Layer("hidden", 700, 128, 100, spikes=0.05), Layer("out", 128, 20, 100, spikes=0.1))).rates
-    (0.0511..., 1.0)
+    >>> Workload((Layer("hidden", 300, 100, 100, spikes=0.1), Layer("out", 100, 100, 100, spikes=0.5))).rates
+    (0.2, 1.0)
     """
 
     layers: tuple[Layer, ...]

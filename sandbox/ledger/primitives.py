@@ -39,7 +39,7 @@ class Primitives:
 
     @property
     def soma_backward(self) -> float:
-        """One step of a neuron with a surrogate derivative, back: a multiplexer, two additions, four multiplications."""
+        """One step of a neuron and its surrogate derivative, back: a multiplexer, 2 additions, 4 multiplications."""
         return self.multiplex + 2 * self.add + 4 * self.multiply
 
 

@@ -1,6 +1,7 @@
 """Energy of one update of a network, engine by engine, estimated as counts times named constants, not measured.
 
-E_FP = T d C K r_s e_AC + T K e_soma_fp,    E_BP = T_b d C K r_g e_MAC + T_b K e_soma_bp,    E_WG = T_w d C K r_s r_g e_AC'
+E_FP = T d C K r_s e_AC + T K e_soma_fp,    E_BP = T_b d C K r_g e_MAC + T_b K e_soma_bp,
+E_WG = T_w d C K r_s r_g e_AC'
 """
 
 from __future__ import annotations
