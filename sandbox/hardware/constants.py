@@ -22,6 +22,7 @@ class Skips(NamedTuple):
     backward: bool = False  # where the error is zero
     weight_spikes: bool = False  # of weight gradients where the input is zero
     weight_errors: bool = False  # where the error is zero
+    gradients: bool = False  # accesses to gradients that no sample of the batch adds to
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ NEUROMC_MEMORY = Memory(
 )
 CODE = (
     'the preset "NeuroMC" of SpikingJelly\'s operation counter (16 bits, 32 nm), read in its code; it names Nature '
-    "Communications s41467-026-70586-x"
+    "Communications s41467-026-70586-x; for trends only, SpikingJelly #734 says"
 )
 
 NEUROMC = Hardware(
@@ -108,7 +109,7 @@ NEUROMC_SPARSE = Hardware(
     add=PRIMITIVES.add,
     multiply=PRIMITIVES.multiply,
     root=PRIMITIVES.root,
-    skips=Skips(True, True, True, True),
+    skips=Skips(True, True, True, True, True),
     memory=NEUROMC_MEMORY,
 )
 
@@ -150,7 +151,7 @@ HOROWITZ = Hardware(
     add=CMOS_45NM.ac,
     multiply=CMOS_45NM.mac - CMOS_45NM.ac,
     root=None,
-    skips=Skips(True, True, True, True),
+    skips=Skips(True, True, True, True, True),
     memory=None,
 )
 

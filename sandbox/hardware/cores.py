@@ -91,7 +91,7 @@ class Simulation:
         """Share of the products that the engines could have made: one engine at a time, or all if they overlap."""
         engines = len({each.engine for each in self.passes}) if self.chip.overlapped else 1
         could = self.cycles * self.chip.cores * self.chip.rows * self.chip.columns * engines
-        return sum(each.work for each in self.passes) / could
+        return sum(each.work for each in self.passes) / could if could else 0.0  # nothing but zeros, all skipped
 
     @property
     def anchored(self) -> float:
@@ -124,8 +124,9 @@ def simulate_chip(workload: Workload, chip: Chip = Chip()) -> Simulation:
 
 
 def speed_up(workload: Workload, chip: Chip = Chip()) -> float:
-    """Return how many times faster an update is on all cores than on one of them."""
-    return simulate_chip(workload, replace(chip, cores=1)).cycles / simulate_chip(workload, chip).cycles
+    """Return how many times faster an update is on all cores than on one of them; 1 if it takes no time."""
+    one, many = (simulate_chip(workload, each).cycles for each in (replace(chip, cores=1), chip))
+    return one / many if many else 1.0
 
 
 def _pass(layer: Layer, engine: str, product: Product, chip: Chip) -> Pass:

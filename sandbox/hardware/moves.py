@@ -33,7 +33,7 @@ class Move(NamedTuple):
 
 def kept_steps(layer: Layer, plan: Plan) -> float:
     """Return the number of steps whose membranes and spikes are kept until errors come."""
-    whole = {"steps": layer.steps, "sampled": min(plan.sampled or layer.steps, layer.steps)}
+    whole = {"steps": layer.steps, "sampled": min(plan.window or plan.sampled or layer.steps, layer.steps)}
     return float(whole.get(plan.state, 1))
 
 
@@ -53,18 +53,24 @@ def state_bits(layer: Layer, plan: Plan) -> float:
     return kept_steps(layer, plan) * cells * (2 * WORD + 2) + WORD * (traces + eligible)
 
 
-def moves(layer: Layer, plan: Plan, memory: Memory, last: bool = True) -> Iterator[Move]:
+def touched(layer: Layer, plan: Plan) -> float:
+    """Return the share of gradients that a step adds to, 1 - (1 - r_s r_g)^B, if zeros are independent: ours."""
+    return float(1 - (1 - layer.spikes * plan.gating(layer)) ** layer.batch)
+
+
+def moves(layer: Layer, plan: Plan, memory: Memory, last: bool = True, gradients: float = 1.0) -> Iterator[Move]:
     """Yield the accesses of one layer in one update.
 
-    Weights are read once in each pass, gradients of weights are read and written at every step with weight gradients;
-    membranes and spikes are written forward and read again backward. Which tensors move how often is our reading of
-    the description of SATA (arXiv 2204.05422), for all rules.
+    Weights are read once in each pass, gradients of weights are read and written at every step that has any; membranes
+    and spikes are written forward and read again backward. Which tensors move how often is our reading of the
+    description of SATA (arXiv 2204.05422), for all rules.
 
     Args:
         layer: its sizes.
         plan: of the learning rule.
         memory: of the core.
         last: whether this is the last layer, for rules that train no other.
+        gradients: share of them that are accessed at a step, 1 by default: all.
     """
     over = plan.over(layer.steps)
     rows, kept = layer.batch * layer.steps, kept_steps(layer, plan) / layer.steps
@@ -87,11 +93,11 @@ def moves(layer: Layer, plan: Plan, memory: Memory, last: bool = True) -> Iterat
         yield Move("backward", "spikes and masks", 2 * kept * cells, 2 * over.backward * cells, 0.0, memory.mask)
         yield Move("backward", "errors", kept * membranes, errors, errors, memory.activation)
     if over.weight and (last or not plan.last):
-        gradients = layer.parameters * WORD
-        summed = over.weight * layer.steps * gradients
+        held = layer.parameters * WORD
+        summed = over.weight * layer.steps * gradients * held
         yield inputs("weight", layer.graded or not over.spiking, over.weight)
         yield Move("weight", "errors", kept * membranes, over.weight * membranes, 0.0, memory.activation)
-        yield Move("weight", "gradients", gradients, summed, summed, memory.weight)
+        yield Move("weight", "gradients", held, summed, summed, memory.weight)
     yield from _added(layer, plan, memory)
 
 

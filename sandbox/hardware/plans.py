@@ -52,6 +52,7 @@ class Plan:
             travel in time.
         state: what is kept for learning, a key of KEPT.
         sampled: k, the steps with errors and weight gradients, in place of the shares of the schedule; None for those.
+        window: steps that are kept at the same time, where all of them have errors; None for all or for k.
         down: whether errors go down through as many pairs as there are weights.
         direct: products of a hidden cell with all outputs at every step that bring it an error, `n_out` each.
         traces: low-pass filters of each input, one multiply-accumulate a step each.
@@ -68,6 +69,7 @@ class Plan:
     schedule: Schedule = ALL
     state: str = "steps"
     sampled: int | None = None
+    window: int | None = None
     down: bool = True
     direct: int = 0
     traces: int = 0
@@ -99,6 +101,8 @@ TWO_VIEWS = Schedule(backward=2.0, weight=2.0, probes=1.0, recursion=True)
 DEEP = "errors of each step go down through the weights where there are several hidden layers"
 HEAD = "its projection head is not counted"
 
+EVENTS = "accesses to memory are those of steps"
+
 FAMILIES: dict[str, Plan] = {  # after the table of the specification, whatever a named rule does
     "forward": Plan(Schedule(backward=0.0, weight=0.0), "seed"),
     "bptt": BPTT,
@@ -106,7 +110,7 @@ FAMILIES: dict[str, Plan] = {  # after the table of the specification, whatever 
     "ottt": OTTT,
     "eprop": EPROP,
     "dfa": Plan(Schedule(), direct=1, down=False),
-    "eventprop": Plan(state="spikes", adjoint=1, arriving=fired, gating=always),
+    "eventprop": Plan(state="spikes", adjoint=1, arriving=fired, gating=always, note=EVENTS),
     "stdp": Plan(LOCAL, "cells", traces=1, cell_traces=1, gating=fired),
     "three_factor_local": Plan(LOCAL, "cells", traces=1, cell_traces=1),
     "probing": PROBING,
@@ -190,10 +194,4 @@ def plan_of(name: str, credit: Any = None) -> Plan:
     if name in PROBES:
         found = replace(found, schedule=replace(found.schedule, probes=float(PROBES[name](credit))))
     window = getattr(credit, "window", None)
-    return found if window is None else replace(found, state="sampled", note=_windowed(found.note, window))
-
-
-def _windowed(note: str, window: int) -> str:
-    return "; ".join(
-        part for part in (note, f"window of {window} steps: all steps have errors, a window is kept") if part
-    )
+    return found if window is None else replace(found, state="sampled", window=window)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rules.errors import unknown
 from sandbox.hardware.constants import HARDWARE, Hardware
-from sandbox.hardware.moves import moves, state_bits
+from sandbox.hardware.moves import moves, state_bits, touched
 from sandbox.hardware.operations import operations
 from sandbox.hardware.optimizers import OPTIMIZERS, Update
 from sandbox.hardware.plans import KEPT, Plan, plan_of
@@ -17,6 +17,7 @@ from sandbox.hardware.workload import Layer, Workload
 
 ENGINES = ("forward", "backward", "weight", "optimizer")
 KINDS = ("compute", "memory")
+USUAL = (1.0, 10.0)  # [pJ] for each multiply-accumulate of a dense update with memory: wide around the anchor
 
 
 class Entry(NamedTuple):
@@ -77,6 +78,12 @@ class Report:
         ]
         return self.total / sum(done)
 
+    @property
+    def unusual(self) -> bool:
+        """Whether a dense update with memory takes less than 1 pJ, or more than 10, for each multiply-accumulate."""
+        dense = self.hardware.unit == "pJ" and self.includes["memory"] and not any(self.hardware.skips)
+        return dense and self.includes["backward"] and not USUAL[0] <= self.per_mac <= USUAL[1]
+
     def facts(self) -> dict[str, Any]:
         """Return everything as plain data."""
         spikes, errors = self.workload.rates
@@ -97,6 +104,8 @@ class Report:
             "state": KEPT[self.plan.state],
             "state_bytes": self.state_bytes,
             "note": self.plan.note,
+            "per_mac": self.per_mac,
+            "unusual": self.unusual,
             "entries": [each._asdict() for each in self.entries],
             "total": self.total,
         }
@@ -183,7 +192,8 @@ def _memory(
         return
     near = dict.fromkeys(ENGINES[:3], 0.0)
     far = dict.fromkeys(ENGINES[:3], 0.0)
-    for move in moves(layer, plan, memory, last):
+    share = touched(layer, plan) if hardware.skips.gradients else 1.0
+    for move in moves(layer, plan, memory, last, share):
         if move.place(memory, buffer) is memory.dram:
             far[move.engine] += dram * move.energy(memory, buffer)
         elif move.added or not hardware.streamed:
@@ -219,6 +229,9 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"covers: {report.hardware.covers}"
     yield "included: " + ", ".join(f"{what} {_word(told[what])}" for what in told)
     yield f"rates: r_s = {spikes:.4g}, r_g = {errors:.4g} ({report.workload.source})"
+    yield f"for each multiply-accumulate, zeros included: {report.per_mac:.3g} {report.hardware.unit}" + (
+        f", which is unusual: {USUAL[0]:g} to {USUAL[1]:g} are expected" if report.unusual else ""
+    )
     yield f"kept for learning: {report.state_bytes:,.0f} bytes, {KEPT[report.plan.state]}"
     if report.plan.note:
         yield f"note: {report.plan.note}"
