@@ -54,10 +54,9 @@ def workload_of(
     plan_of(name)  # raises before anything is loaded
     kept = own_checkpoint(folder, experiment)
     if kept is None:
-        raise ValueError(
-            f"{folder} has no checkpoint.pt, so the weights that the run learned, and what they fire, are not known: "
-            f"`{command('resume', folder)}` writes one"
-        )
+        ended = (folder / "result.json").exists()
+        remedy = folders.again(folder) if ended else f"`{command('resume', folder)}` writes one"
+        raise ValueError(f"{folder} has no checkpoint.pt, so its weights and its spikes are not known; {remedy}")
     with own_process(experiment):
         trainer, train = prepare(experiment, loaded(experiment, data_dir))
         batch: Batch = fitted(next(iter(train)), trainer.model, next(trainer.model.parameters()))
