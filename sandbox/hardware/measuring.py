@@ -33,7 +33,8 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
     r_s is the share of inputs that are not zero, r_g the share of errors at the output of a synapse that are not zero
     in the gradient of the loss, whatever rule is used later. A layer whose input is constant in time is counted at
     every step. Transposed convolutions, recurrent modules of torch and products of two activities are left out, and
-    named in `source`. The spikes of a layer are taken from the input of the next one, if that has as many.
+    named in `source`. The spikes of a layer are taken from the input of the next one, if that has as many. Cells are
+    counted before pooling, and of a convolution in groups the inputs of one.
 
     Args:
         model: any `nn.Module`; its `nn.Linear`, convolutions and sparse synapses become layers.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from rules import Batch
+from rules import RULES, Batch, make
 from rules.diagnostics.work import work
 from sandbox import build
 from sandbox.hardware import estimate, measure
@@ -73,6 +73,13 @@ def test_the_model_and_the_dice_are_left_alone(net):
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
     assert not any(module._forward_hooks for module in net.modules())
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_loss_of_every_rule_passes_back(name):
+    found = measure(build((1, 8, 8), 3, (8,)), Batch(X, Y), make(name).objective)
+    assert "and one back" in found.source
+    assert all((layer.steps, layer.batch) == (T, B) for layer in found.layers)
 
 
 def test_what_is_not_counted_is_named():
