@@ -31,10 +31,11 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
     """Return the workload of a model on a batch, and leave the model as it was.
 
     r_s is the share of inputs that are not zero, r_g the share of errors at the output of a synapse that are not zero
-    in the gradient of the loss, whatever rule is used later. A layer whose input is constant in time is counted at
-    every step. Transposed convolutions, recurrent modules of torch and products of two activities are left out, and
-    named in `source`. The spikes of a layer are taken from the input of the next one, if that has as many. Cells are
-    counted before pooling, and of a convolution in groups the inputs of one.
+    in the gradient of the loss, whatever rule is used later. A loss of several views of a sample has all of them in the
+    batch. A layer whose input is constant in time is counted at every step. Transposed convolutions, recurrent modules
+    of torch and products of two activities are left out, and named in `source`. The spikes of a layer are taken from
+    the input of the next one, if that has as many. Cells are counted before pooling, and of a convolution in groups the
+    inputs of one.
 
     Args:
         model: any `nn.Module`; its `nn.Linear`, convolutions and sparse synapses become layers.
@@ -55,9 +56,10 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
     taken = {name: m for name, m in counted(inner).items() if is_synapse(m) and not transposed(m)}
     handles = [module.register_forward_hook(_hook(found, name)) for name, module in taken.items()]
     batch = batch._replace(x=map_tensors(lambda leaf: leaf.contiguous(), batch.x))  # no step shares memory with another
-    loss = OBJECTIVES["ce_mean"]() if objective is None else objective
+    loss, rng = OBJECTIVES["ce_mean"]() if objective is None else objective, seeded(0, "workload")
     try:
-        with untouched(inner, loss.module()), differentiating(generator=seeded(0, "workload")), torch.enable_grad():
+        with untouched(inner, loss.module()), differentiating(generator=rng), torch.enable_grad():
+            batch = loss.views(batch, rng)
             run = run_model(inner, batch, loss.needs)
             back = run.output.requires_grad
             if back:

@@ -97,7 +97,6 @@ OSTL = Plan(GRADED, "synapses", eligibility=1)
 EPROP = Plan(replace(LOCAL, spiking=False), "synapses", direct=1, eligibility=1)
 DFA = Plan(BPTT.schedule, direct=1, down=False)
 PROBING = Plan(Schedule(backward=0.0, weight=0.0, probes=1.0), "seed", nudges=True)
-TWO_VIEWS = Schedule(backward=2.0, weight=2.0, probes=1.0, recursion=True)
 DEEP = "errors of each step go down through the weights where there are several hidden layers"
 HEAD = "its projection head is not counted"
 
@@ -124,7 +123,7 @@ PLANS: dict[str, Plan | str] = {  # of every name in rules.RULES; a sentence say
     "bptt": BPTT,
     "tet": BPTT,
     "tcl": replace(BPTT, note=HEAD),
-    "stcl": replace(BPTT, schedule=TWO_VIEWS, note=HEAD),
+    "stcl": replace(BPTT, note=f"{HEAD}; a workload by hand needs both views of a sample in its batch"),
     "supcon_per_step": replace(BPTT, note=HEAD),
     "binary_stochastic": DEVICES,
     "binary_stochastic_ideal": DEVICES,
