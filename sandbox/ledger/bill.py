@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from rules import Cost, StepInfo
-from sandbox.ledger.energy import NEUROMC, Engines, Training
+from sandbox.ledger.training import NEUROMC, Engines, Training
 
 
 class Share(NamedTuple):
