@@ -12,7 +12,7 @@ from rules.credit.zero_order import HZO, LayerwiseZO, SequentialLocal
 from rules.objectives import OBJECTIVES
 from rules.spikes.surrogate import Surrogate
 from sandbox import LIF, LeakyIntegrator, build
-from sandbox.neurons import NEURONS
+from sandbox.neurons import CPLIF, GLIF, ILIF, KLIF, NASN, NEURONS, MaskedPSN, SlidingPSN
 from tests.rules.credit.zero_order.nets import assign, dice, error, flat, inputs
 
 NEURON = LIF(tau_mem=2.0, surrogate=Surrogate("sigmoid"))
@@ -34,6 +34,17 @@ def sequence(*shape):
 def test_smooth_spikes_are_surrogate_gradients(rule, cut, hidden):
     """P4.15, recurrent and normalised layers included."""
     assert error(rule(smooth=True, cut=cut), network(hidden), sequence(), SMOOTH) < 1e-6
+
+
+@pytest.mark.parametrize("rule", [HZO, SequentialLocal, LayerwiseZO])
+@pytest.mark.parametrize(
+    "cells",
+    [SlidingPSN(3), MaskedPSN(T, 3), ILIF(), NASN(alpha=-1.0), CPLIF(), GLIF(T), KLIF(surrogate=Surrogate("sigmoid"))],
+    ids=lambda cells: type(cells).__name__,
+)
+def test_cells_that_filter_and_count(rule, cells):
+    """A filter's past, a membrane of counts and constants of channels go on from probe to probe."""
+    assert error(rule(smooth=True), network(neuron=cells), sequence(), SMOOTH) < 1e-6
 
 
 def test_a_static_input_is_weighed_once():
