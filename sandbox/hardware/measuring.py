@@ -32,10 +32,10 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
 
     r_s is the share of inputs that are not zero, r_g the share of errors at the output of a synapse that are not zero
     in the gradient of the loss, whatever rule is used later. A loss of several views of a sample has all of them in the
-    batch. A layer whose input is constant in time is counted at every step. Transposed convolutions, recurrent modules
-    of torch and products of two activities are left out, and named in `source`. The spikes of a layer are taken from
-    the input of the next one, if that has as many. Cells are counted before pooling, and of a convolution in groups the
-    inputs of one.
+    batch. Integers of cells that count are numbers here, for which training multiplies. A layer whose input is constant
+    in time is counted at every step. Transposed convolutions, recurrent modules of torch and products of two activities
+    are left out, and named in `source`. The spikes of a layer are taken from the input of the next one, if that has as
+    many. Cells are counted before pooling, and of a convolution in groups the inputs of one.
 
     Args:
         model: any `nn.Module`; its `nn.Linear`, convolutions and sparse synapses become layers.
@@ -73,8 +73,11 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
             f"{type(inner).__name__} calls no nn.Linear, convolution or sparse synapse, so there is no work to count: "
             "build the workload by hand from sandbox.hardware.Layer"
         )
-    held, normed = samples(batch), _normed(inner)
-    layers = [seen.layer(name, taken[name], held, bits, name in normed) for name, seen in found.items()]
+    held, normed, reaches = samples(batch), _normed(inner), _reaches(inner)
+    layers = [
+        _reaching(seen.layer(name, taken[name], held, bits, name in normed), reaches.get(name))
+        for name, seen in found.items()
+    ]
     missing = [f"{name} ({type(m).__name__})" for name, m in counted(inner).items() if name not in found]
     source = (MEASURED if back else FORWARD) + (f"; not counted: {', '.join(missing)}" if missing else "")
     return Workload(tuple(_firing(layers)), run.output.shape[-1], source)
@@ -168,6 +171,21 @@ def _normed(model: nn.Module) -> set[str]:
             last = f"{prefix}.{name}".lstrip(".") if is_synapse(child) else last
             found |= {last} if last and isinstance(child, _BatchNorm) else set()
     return found
+
+
+def _reaches(model: nn.Module) -> dict[str, Callable[[int], int | None]]:
+    """Return, by name of a synapse, how many steps the cells behind it weigh for one output, where they say so."""
+    found: dict[str, Callable[[int], int | None]] = {}
+    for prefix, part in model.named_modules():
+        cells, synapse = getattr(part, "cells", None), getattr(part, "synapse", None)
+        if isinstance(cells, nn.Module) and isinstance(synapse, nn.Module) and callable(getattr(cells, "reach", None)):
+            inside = [name for name, module in synapse.named_modules() if is_synapse(module)]
+            found |= {".".join(filter(None, (prefix, "synapse", name))): cells.reach for name in inside}
+    return found
+
+
+def _reaching(layer: Layer, reach: Callable[[int], int | None] | None) -> Layer:
+    return layer if reach is None else replace(layer, reach=reach(layer.steps))
 
 
 def _firing(layers: list[Layer]) -> list[Layer]:

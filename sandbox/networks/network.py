@@ -73,6 +73,10 @@ class Population(nn.Module):
         if self.learned is not None:
             self.learned.neuron = self.neuron
 
+    def reach(self, steps: int) -> int | None:
+        """Return how many steps a parallel cell weighs for one output; None for cells with a state."""
+        return self.neuron.reach(steps)
+
     def present(self) -> Cell:
         """Return the cells with the present values of its learned parameters."""
         return self.neuron if self.learned is None else self.learned()

@@ -131,6 +131,10 @@ class Cell(ABC):
         """
         return {}
 
+    def reach(self, steps: int) -> int | None:
+        """Return how many steps a cell weighs for one output, in sequences of `steps`; None for a cell with a state."""
+        return None
+
     @property
     def longest(self) -> int | None:
         """Greatest number of steps of a sequence; None for no limit."""

@@ -50,6 +50,10 @@ class Parallel(Cell):
     shared: ClassVar[frozenset[str]] = frozenset({"weight", "v_threshold"})
     reference: ClassVar[str] = "its formula in float64, and SpikingJelly"
 
+    def reach(self, steps: int) -> int:
+        """Return how many steps a cell weighs for one output: all that its filter sees."""
+        return min(getattr(self, "order", steps), steps) if self.causal else steps
+
     @abstractmethod
     def filtered(self, currents: Tensor, state: Any, weight: Tensor, v_threshold: Tensor) -> tuple[Tensor, Any]:
         """Return membrane minus threshold `[T, ...]` [mV], and the state after the last step."""

@@ -10,8 +10,9 @@ from torch import nn
 
 from rules import RULES, Batch, make
 from rules.diagnostics.work import work
-from sandbox import build
+from sandbox import LIF, build
 from sandbox.hardware import estimate, measure
+from sandbox.neurons import PSN, MaskedPSN, SlidingPSN
 
 B, T = 5, 6
 X = torch.rand(T, B, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 3
@@ -119,3 +120,9 @@ def test_a_model_without_synapses_is_refused():
 
     with pytest.raises(ValueError, match="Bare calls no nn.Linear, convolution or sparse synapse, so there is no work"):
         measure(Bare(), Batch(torch.rand(T, B, 3), Y))
+
+
+@pytest.mark.parametrize(("cells", "reach"), [(PSN(6), 6), (MaskedPSN(6, 2), 2), (SlidingPSN(3), 3), (LIF(), None)])
+def test_parallel_cells_say_how_far_they_see(cells, reach):
+    found = measure(build((4,), 3, (5,), cells), Batch(torch.rand(6, 2, 4), torch.tensor([0, 1])))
+    assert [layer.reach for layer in found.layers] == [reach, None]
