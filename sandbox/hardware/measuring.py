@@ -180,7 +180,8 @@ def _reaches(model: nn.Module) -> dict[str, Callable[[int], int | None]]:
         cells, synapse = getattr(part, "cells", None), getattr(part, "synapse", None)
         if isinstance(cells, nn.Module) and isinstance(synapse, nn.Module) and callable(getattr(cells, "reach", None)):
             inside = [name for name, module in synapse.named_modules() if is_synapse(module)]
-            found |= {".".join(filter(None, (prefix, "synapse", name))): cells.reach for name in inside}
+            reach: Any = cells.reach
+            found |= {".".join(filter(None, (prefix, "synapse", name))): reach for name in inside}
     return found
 
 
