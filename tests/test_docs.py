@@ -40,6 +40,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "choose",
     "online",
     "hardware",
+    "cells",
     "results",
     "gallery",
     "faq",
