@@ -67,7 +67,7 @@ def binary_inference(network: Network, x: Tensor) -> BinaryRun:
     """
     norms = (nn.BatchNorm1d, nn.BatchNorm2d)
     if network.training and any(isinstance(module, norms) for module in network.modules()):
-        raise ValueError("batch normalisation is no constant of a network in training: call network.eval() first")
+        raise ValueError("batch normalisation follows the batch while a network trains: call network.eval() first")
     kept: list[Tensor] = []
     before: Counting | None = None
     x = x.reshape(*x.shape[:2], *network.shape)

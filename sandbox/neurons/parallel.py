@@ -73,7 +73,7 @@ class Parallel(Cell):
         return (self.surrogate.spike(u), *shown, *([u] if centred else [])), after
 
     def recordable(self, state: Any) -> list[str]:
-        """Return the membrane, which is no part of the state."""
+        """Return the membrane, although no state holds it."""
         return ["v"]
 
     def _tensors(self) -> tuple[Tensor, Tensor]:
