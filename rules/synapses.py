@@ -36,7 +36,7 @@ WEIGHTED = (*SYNAPSES, nn.RNNBase)  # all modules whose products are counted; an
 class Constants(nn.ParameterDict):
     """Learned constants of cells, such as time constants or filters over time: no weights between signals.
 
-    >>> weights_of(Constants({"filter": nn.Parameter(torch.zeros(3, 3))}))
+    >>> weights_of(Constants({"filter": nn.Linear(3, 3).weight}))
     []
     """
 

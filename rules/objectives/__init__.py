@@ -1,6 +1,7 @@
 """Objectives: losses on a run of a model. Imports the contract, views and processes."""
 
 from rules.contract import Objective
+from rules.objectives.distillation import SelfEnsemble
 from rules.objectives.fitted import Huber, MeanSquaredError, MultiLabelCrossEntropy
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.objectives.readout import (
@@ -36,6 +37,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "bce": MultiLabelCrossEntropy,
     "temporal_contrast": TemporalContrast,
     "siamese_temporal_contrast": SiameseTemporalContrast,
+    "self_ensemble": SelfEnsemble,
 }
 
 REGULARISERS: dict[str, type[Objective]] = {

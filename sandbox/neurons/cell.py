@@ -167,6 +167,24 @@ class Cell(ABC):
         return min((smallest(getattr(self, name)) for name in times), default=math.inf)
 
 
+def admit_tensor(cell: Cell, name: str, *shape: int | None) -> None:
+    """Make a tensor of a field that is not None; raise ValueError for another shape, where None stands for any size."""
+    value = getattr(cell, name)
+    if value is None:
+        return
+    wanted = tuple("any" if size is None else size for size in shape)
+    kind = type(cell).__name__
+    try:
+        made = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.get_default_dtype())
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{kind}.{name}={value!r:.60}: give a tensor of shape {wanted}, or None") from None
+    fits = made.ndim == len(shape) and all(size in (None, n) for size, n in zip(shape, made.shape, strict=True))
+    if not fits:
+        raise ValueError(f"{kind}.{name} has shape {tuple(made.shape)}; wanted {wanted}")
+    if made is not value:
+        object.__setattr__(cell, name, made)
+
+
 def variables(state: Any) -> list[str]:
     """Return the names of the per-cell variables in a state."""
     return [name for name, value in state._asdict().items() if value is not None and name != "key"]

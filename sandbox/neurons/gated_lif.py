@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate, reset_signal
 from sandbox.neurons.base import Neuron
+from sandbox.neurons.cell import admit_tensor
 
 ROWS = ("alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset")  # of GLIF.logits, then conduct
 
@@ -71,9 +72,7 @@ class GLIF(Neuron):
         for name in ("steps", "channels"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give a whole number, at least 1")
-        wanted = (len(ROWS) + self.steps, self.channels or 1)
-        if self.logits is not None and tuple(self.logits.shape) != wanted:
-            raise ValueError(f"GLIF.logits has shape {tuple(self.logits.shape)}; wanted {wanted}")
+        admit_tensor(self, "logits", len(ROWS) + self.steps, self.channels or 1)
 
     def drawn(self, generator: torch.Generator | None, channels: int | None) -> dict[str, Tensor]:
         """Return the initial logits."""

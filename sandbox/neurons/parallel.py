@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
 from rules.spikes.surrogate import Surrogate
-from sandbox.neurons.cell import Cell
+from sandbox.neurons.cell import Cell, admit_tensor
 from sandbox.neurons.filtering import filtered as filtered_by
 
 
@@ -136,8 +136,8 @@ class PSN(Parallel):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least_one(self, "steps")
-        require_shape(self, "weight", (self.steps, self.steps))
-        require_shape(self, "v_threshold", (self.steps,))
+        admit_tensor(self, "weight", self.steps, self.steps)
+        admit_tensor(self, "v_threshold", self.steps)
 
     def drawn(self, generator: torch.Generator | None, channels: int | None) -> dict[str, Tensor]:
         """Return the initial weight and threshold."""
@@ -201,8 +201,8 @@ class MaskedPSN(Parallel):
         require_at_least_one(self, "steps", "order")
         if not 0 <= self.masked <= 1:
             raise ValueError(f"masked={self.masked}: give the strength of the mask, from 0 (none) to 1")
-        require_shape(self, "weight", (self.steps, self.steps))
-        require_shape(self, "v_threshold", (self.steps,))
+        admit_tensor(self, "weight", self.steps, self.steps)
+        admit_tensor(self, "v_threshold", self.steps)
 
     @property
     def causal(self) -> bool:  # type: ignore[override]
@@ -279,8 +279,8 @@ class SlidingPSN(Parallel):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least_one(self, "order")
-        require_shape(self, "weight", (self.order,))
-        require_shape(self, "v_threshold", ())
+        admit_tensor(self, "weight", self.order)
+        admit_tensor(self, "v_threshold")
 
     def drawn(self, generator: torch.Generator | None, channels: int | None) -> dict[str, Tensor]:
         """Return the initial weight and threshold, which are not random."""
@@ -334,11 +334,3 @@ def require_at_least_one(cell: Any, *names: str) -> None:
     for name in names:
         if getattr(cell, name) < 1:
             raise ValueError(f"{name}={getattr(cell, name)}: give a whole number, at least 1")
-
-
-def require_shape(cell: Any, name: str, shape: tuple[int, ...]) -> None:
-    """Raise ValueError for a tensor of another shape; None stands for the initial one."""
-    value = getattr(cell, name)
-    if value is not None and tuple(torch.as_tensor(value).shape) != shape:
-        found = tuple(torch.as_tensor(value).shape)
-        raise ValueError(f"{type(cell).__name__}.{name} has shape {found}; wanted {shape}")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Value, affine, full
+from sandbox.neurons.cell import admit_tensor
 from sandbox.neurons.firing import Resetting, held, idle
 from sandbox.neurons.learnable import learnable
 from sandbox.neurons.lif import LIF, LIFState
@@ -187,11 +188,7 @@ class CPLIF(Resetting):
         if self.channels is not None and self.channels < 1:
             raise ValueError(f"channels={self.channels}: give a whole number, at least 1")
         for name in ("weight", "bias"):
-            value = getattr(self, name)
-            if value is not None and (value.ndim != 1 or len(value) != (self.channels or len(value))):
-                raise ValueError(
-                    f"CPLIF.{name} has shape {tuple(value.shape)}; wanted ({self.channels or 'channels'},)"
-                )
+            admit_tensor(self, name, self.channels)
 
     def drawn(self, generator: torch.Generator | None, channels: int | None) -> dict[str, Tensor]:
         """Return the initial weight and bias."""

@@ -85,6 +85,17 @@ def binary_cross_entropy(scores, y):
     return total / len(y)
 
 
+def divergence(o):
+    """KL(softmax(mean_t o) || softmax(o[t])), mean over steps and samples."""
+    total = 0.0
+    for b in range(o.shape[1]):
+        taught = np.exp(o[:, b].mean(0)) / np.exp(o[:, b].mean(0)).sum()
+        for step in o[:, b]:
+            shown = np.exp(step) / np.exp(step).sum()
+            total += sum(p * math.log(p / q) for p, q in zip(taught, shown, strict=True))
+    return total / o[..., 0].size
+
+
 ORACLES = {
     "ce_mean": lambda o, y: cross_entropy(sum(o) / len(o), y),
     "ce_sum": lambda o, y: cross_entropy(sum(o), y),
@@ -99,6 +110,7 @@ ORACLES = {
     "van_rossum": van_rossum,
     "bit_error": lambda o, y: sum(squared(s, y, 1, 0) * s.shape[1] for s in o) / len(o) / 2,
     "bce_probabilities": lambda o, y: sum(binary_cross_entropy(s, y) for s in o) / len(o),
+    "self_ensemble": lambda o, y: cross_entropy(sum(o) / len(o), y) / 2 + divergence(o) / 2,
 }
 
 EVIDENCE = {  # what each takes for the scores of the classes, where it is not the mean

@@ -207,6 +207,7 @@ class TestSpikingJelly:
         (lambda: CPLIF().drawn(None, None), "CPLIF has a time constant for each channel: say how many"),
         (lambda: scan(GLIF(3), torch.zeros(4, 1)), "step 4 of a GLIF with steps=3: build it for longer sequences"),
         (lambda: GLIF(3, logits=torch.zeros(9, 1)), r"GLIF.logits has shape \(9, 1\); wanted \(10, 1\)"),
+        (lambda: CPLIF(weight="x"), "CPLIF.weight='x': give a tensor of shape .'any',., or None"),
         (lambda: GLIF(0), "steps=0: give a whole number"),
         (lambda: validate(type("Own", (NILIF,), {})()), "Own has neither equations for Brian2 nor a formula here"),
     ],
