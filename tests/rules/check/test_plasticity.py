@@ -7,7 +7,7 @@ import pytest
 from rules.check.plasticity import CHECKS, check_plasticity
 from rules.plasticity import PLASTICITIES
 from rules.plasticity.memristor import DEVICES, Memristor
-from tests.rules.check.broken_plasticity import BROKEN, Recipe
+from tests.rules.check.broken_plasticity import BROKEN, Latent, Recipe, Steps
 
 POSITIONAL = {  # what a device needs of a positional store, where it is not the usual
     "reram_sb": {"base": 64, "digits": 2, "period": 20},  # write noise of 56 steps, and of 75
@@ -22,7 +22,7 @@ POSITIONAL = {  # what a device needs of a positional store, where it is not the
 def test_every_named_plasticity_keeps_the_contract(name):
     report = check_plasticity(PLASTICITIES[name]())
     assert report.passed, str(report)
-    assert len(report.results) == len(CHECKS) >= 8
+    assert len(report.results) == len(CHECKS) >= 9
 
 
 @pytest.mark.parametrize("store", ["accumulate_and_carry", "positional"])
@@ -38,8 +38,9 @@ def test_pulse_trains_passed_on_at_once_keep_it():
     assert report.passed, str(report)
 
 
-def test_the_good_twin_of_the_broken_ones_keeps_it():
-    report = check_plasticity(Recipe())
+@pytest.mark.parametrize("kind", [Steps, Latent])
+def test_the_good_twin_of_the_broken_ones_keeps_it(kind):
+    report = check_plasticity(Recipe(kind))
     assert report.passed, str(report)
 
 
