@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
-from rules.plasticity.projected.projection import Memory, Storage
+from rules.plasticity.projected.projection import Factor, Memory, Storage
 from rules.plasticity.projected.quantiser import Group, Scale, quantised, scale_of
 from rules.plasticity.projected.recipe import Projected
 from rules.plasticity.projected.straight import inside
@@ -54,14 +56,22 @@ class Levels(Projected):
         if not 1 <= self.bits <= 8:
             raise ValueError(f"bits={self.bits}: give a whole number from 1 to 8")
 
-    def show(self, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
-        return quantised(latent, scale_of(latent, self.scale, self.per), self.bits, out)
+    def init(self, latents: Sequence[Tensor], rates: Sequence[float], factor: Factor | None) -> list[Memory]:
+        return [{"gamma": scale_of(latent, self.scale, self.per)} for latent in latents]
 
-    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory) -> Tensor:
-        gamma = scale_of(latent, self.scale, self.per)
+    def advance(self, memories: Sequence[Memory], latents: Sequence[Tensor], rates: Sequence[float]) -> list[Memory]:
+        return self.init(latents, rates, None)
+
+    def show(self, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
+        return quantised(latent, memory["gamma"], self.bits, out)
+
+    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
+        gamma = memory["gamma"]
+        unit = gamma.where(gamma != 0, 1)
         if self.gradient == "scaled":
-            return gradient / gamma.where(gamma != 0, 1)
-        return inside(gradient, latent, gamma)
+            return torch.div(gradient, unit, out=out)
+        relative = torch.div(latent, unit, out=out)
+        return inside(gradient, relative, relative)
 
     def storage(self, latent: Tensor) -> Storage:
         if self.scale == "none":

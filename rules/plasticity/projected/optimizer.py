@@ -101,24 +101,38 @@ class ProjectedOptimizer(Eager, Tissue):
                 loss = closure()
         held = self._held()
         rates = [self._rate(p) for p in held]
-        gradients, shown = [p.grad for p in held], [p.data for p in held]
-        try:
-            for p in held:
-                state = self.state[p]
-                if p.grad is not None:
-                    p.grad = self.projection.pull(p.grad, state["latent"], state["memory"])
-                p.data = state["latent"]  # no copy: the inner optimizer works on the latent weights themselves
+        with self._pulled(held):
             self.inner.step()
-            for p in held:
-                self.state[p]["latent"] = p.data
-        finally:
-            for p, gradient, weights in zip(held, gradients, shown, strict=True):
-                p.data, p.grad = weights, gradient
         memories = self.projection.advance(*self._remembered(held), rates)
         for p, memory in zip(held, memories, strict=True):
             self.state[p]["memory"] = memory
             self._show(p)
         return loss
+
+    @contextmanager
+    def _pulled(self, held: list[nn.Parameter]) -> Iterator[None]:
+        """Put latent weights and their gradients in the place of the shown ones; a block that raises puts them back.
+
+        Nothing is copied: the inner optimizer works on the latent weights themselves, and the gradients take the place
+        of the shown weights, which are computed anew.
+        """
+        gradients, shown = [p.grad for p in held], [p.data for p in held]
+        try:
+            for p, weights in zip(held, shown, strict=True):
+                state = self.state[p]
+                if p.grad is not None:
+                    p.grad = self.projection.pull(p.grad, state["latent"], state["memory"], out=weights)
+                p.data = state["latent"]
+            yield
+            for p in held:
+                self.state[p]["latent"] = p.data
+        except BaseException:
+            for p, weights in zip(held, shown, strict=True):
+                self.projection.show(self.state[p]["latent"], self.state[p]["memory"], out=weights)
+            raise
+        finally:
+            for p, gradient, weights in zip(held, gradients, shown, strict=True):
+                p.data, p.grad = weights, gradient
 
     def held(self, p: nn.Parameter) -> Tensor:
         """Return the latent weights of a parameter; of one that is not projected, what the inner optimizer holds."""

@@ -53,8 +53,11 @@ class Projection(ABC):
         """
         return list(memories)
 
-    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory) -> Tensor:
-        """Return the gradient of the latent weights, from that of the shown ones; the same by default."""
+    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
+        """Return the gradient of the latent weights, from that of the shown ones; the same by default.
+
+        `out` may be used for it, and is not read by anyone else.
+        """
         return gradient
 
     def storage(self, latent: Tensor) -> Storage:

@@ -34,11 +34,11 @@ class Sign(Projected):
     with_ends: ClassVar[bool] = False
 
     def show(self, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
-        alpha = scale_of(latent)
-        return torch.where(latent >= 0, alpha, -alpha, out=out)
+        positive = torch.add(latent, 0.0, out=out)  # -0 becomes 0
+        return torch.copysign(scale_of(latent), positive, out=positive)
 
-    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory) -> Tensor:
-        return inside(gradient, latent)
+    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
+        return inside(gradient, latent, out)
 
     def storage(self, latent: Tensor) -> Storage:
         return Storage(1, len(latent))

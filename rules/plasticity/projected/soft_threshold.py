@@ -13,6 +13,7 @@ from rules.fields import at_least
 from rules.plasticity.projected.inner import Inner
 from rules.plasticity.projected.projection import Factor, Memory
 from rules.plasticity.projected.recipe import Projected
+from rules.plasticity.projected.straight import away_from_zero
 from rules.plasticity.projected.thresholds import lats, pgh, s_lats
 
 MU = 1e-4  # our choice, the usual size of a penalty on weights
@@ -110,9 +111,8 @@ class SoftThreshold(Projected):
     def show(self, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
         return soft(latent, memory["threshold"], out)
 
-    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory) -> Tensor:
-        there = int(torch.count_nonzero(latent))  # of weights that are not exactly 0, nearly always all
-        return gradient if there == latent.numel() else gradient.where(latent != 0, 0)
+    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
+        return away_from_zero(gradient, latent, out)
 
     def _window(self) -> tuple[int, int | None]:
         """Return the first update at which the threshold rises, and the first at which it no longer does."""
