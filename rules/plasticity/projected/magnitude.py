@@ -22,7 +22,7 @@ class Magnitude(Projected):
 
         sparsity (1 - (1 - (t - begin) / (end - begin))^3)
 
-    A pruned weight gets no gradient and is shown as 0.
+    A pruned weight is shown as 0 for good; its latent weight keeps moving, which shows nowhere.
 
     Args:
         sparsity: share of the weights that is pruned in the end, from 0 to below 1.
@@ -84,10 +84,6 @@ class Magnitude(Projected):
         if mask is None:
             return latent.clone() if out is None else out.copy_(latent)
         return torch.mul(latent, mask, out=out)
-
-    def pull(self, gradient: Tensor, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
-        mask = memory["mask"]
-        return gradient if mask is None else torch.mul(gradient, mask, out=out)
 
     def _pruned(self, memories: Sequence[Memory], latents: Sequence[Tensor], target: float) -> list[Memory]:
         """Return the memories with masks that leave out a share of the weights, those pruned before among them."""

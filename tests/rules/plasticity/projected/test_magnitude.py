@@ -52,13 +52,17 @@ def test_the_gradual_curve_is_cubic_and_masks_only_grow():
         before = (p == 0).detach()
 
 
-def test_a_pruned_weight_gets_no_gradient():
+def test_a_pruned_weight_stays_so_whatever_its_gradient_and_the_others_learn():
     p = weight(4, 4)
-    optimizer = Magnitude(0.5, inner=SGD(0.1))([p])
-    held, pruned = optimizer.held(p).clone(), (p == 0).detach()
-    stepped(optimizer, p, torch.ones(4, 4))
-    assert torch.equal(optimizer.held(p)[pruned], held[pruned])
-    assert torch.allclose(optimizer.held(p)[~pruned], held[~pruned] - 0.1)
+    optimizer = Magnitude(0.5, end=4, inner=SGD(0.1))([p])
+    for _ in range(4):
+        stepped(optimizer, p, torch.zeros(4, 4))
+    before, pruned = p.detach().clone(), (p == 0).detach()
+    assert int(pruned.sum()) == 8
+    for _ in range(3):
+        stepped(optimizer, p, torch.where(pruned, -1e3, 1.0))
+    assert not p[pruned].any()
+    assert torch.allclose(p[~pruned], before[~pruned] - 0.3)
 
 
 def test_training_keeps_the_sparsity():
