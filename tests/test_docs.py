@@ -37,6 +37,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "rule",
     "neuron",
     "device",
+    "compress",
     "choose",
     "online",
     "results",
@@ -76,7 +77,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 12
+    assert len(WITH_CODE) == 13
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

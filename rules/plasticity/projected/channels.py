@@ -23,7 +23,7 @@ def prune_channels(module: nn.Sequential, keep: Mapping[str, Sequence[int] | Ten
         keep: the feature maps that stay, by the name of the convolution.
 
     Raises:
-        ValueError: for a name that is no convolution of the chain, no map that stays, an index out of range, a
+        ValueError: for a name that belongs to none of its convolutions, no map that stays, an index out of range, a
             convolution in groups, another module with parameters, or maps that nothing in the chain reads.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))

@@ -24,9 +24,10 @@ class SoftThreshold(Projected):
     """Soft-thresholded weights, `w = sign(theta) max(|theta| - d, 0)`, whose threshold d rises with the learning rate.
 
     The gradient passes straight to theta, also where w is 0, except where theta is exactly 0. After each update at the
-    learning rate eta the threshold rises by `mu eta`. With SGD and active weights one update is then one of
-    ISTA on the loss plus `mu |w|`; with Adam that reading is a heuristic. All matrices are pruned by default, the first
-    and the last too. The threshold rises as well in steps without a gradient.
+    learning rate eta the threshold rises by `mu eta`, also in steps without a gradient. With SGD and active weights one
+    update is then one of ISTA on the loss plus `mu |w|`. With momentum m weights move by eta / (1 - m) on average, so
+    that the penalty is that of `mu (1 - m)`; with Adam the reading is a heuristic. All matrices are pruned by default,
+    the first and the last too.
 
     Either `mu` is given, or the threshold at the end, `final`, with the number of updates, `steps`. Then
     `d = final * (sum of eta so far) / (sum of eta planned)`, where the Trainer hands over the schedule that is planned.
@@ -141,10 +142,12 @@ class SoftThreshold(Projected):
         total: float = memory["total"]
         if self.final is None or last is None:
             return gone * (MU if self.mu is None else self.mu)
+        if self.schedule == "rate" and not total:  # a group that does not learn is not pruned either
+            return 0.0
         if n >= last:
             return self.final
         if self.schedule == "rate":
-            return self.final * min(1.0, gone / total) if total else 0.0
+            return self.final * min(1.0, gone / total)
         progress = max(0.0, (n - first) / (last - first))
         if self.schedule == "lats":
             return self.final * lats(progress, self.epochs or 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rules.check.plasticity import CHECKS, check_plasticity
-from rules.plasticity import PLASTICITIES
+from rules.plasticity import PLASTICITIES, Levels, Magnitude, Sign, SoftThreshold
 from rules.plasticity.memristor import DEVICES, Memristor
 from tests.rules.check.broken_plasticity import BROKEN, Latent, Recipe, Steps
 
@@ -30,6 +30,29 @@ def test_every_named_plasticity_keeps_the_contract(name):
 def test_every_device_keeps_it_in_every_store(device, store):
     options = POSITIONAL.get(device, {"period": 10}) if store == "positional" else {}
     report = check_plasticity(Memristor(device, store, store_options=options))
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(
+    "plasticity",
+    [
+        SoftThreshold(final=0.02, steps=20, start=0.1, stop=0.8),
+        SoftThreshold(final=0.02, steps=20, schedule="s_lats"),
+        SoftThreshold(final=0.02, schedule="fixed"),
+        SoftThreshold(mu=0.1, inner="memristor"),
+        Levels(bits=1, scale="percentile", per="layer"),
+        Levels(bits=8, gradient="scaled"),
+        Levels(bits=3, inner="memristor"),
+        Sign(inner={"name": "sgd", "options": {"momentum": 0.9}}),
+        Sign(inner="memristor"),
+        Magnitude(0.5, begin=3, end=9, every=2, scope="global"),
+        Magnitude(0.5, inner="memristor"),
+        Magnitude(0.5, inner=Levels(bits=4)),
+    ],
+    ids=str,
+)
+def test_projections_keep_it_whatever_moves_their_latent_weights(plasticity):
+    report = check_plasticity(plasticity)
     assert report.passed, str(report)
 
 

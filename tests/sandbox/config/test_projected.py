@@ -29,6 +29,8 @@ def test_options_and_rates_reach_it():
     rule = RuleConfig(plasticity=Choice("levels", {"bits": 4}))
     assert rule.make().plasticity == Levels(bits=4)
     assert rule.having({"lr": 0.02}).make().plasticity == Levels(bits=4, lr=0.02)
+    kept = RuleConfig(plasticity=Choice("sign", {"keep": ["layers.1.*"], "ends": True}))
+    assert kept.make().plasticity.keep == ("layers.1.*",)
     inner = {"name": "sgd", "options": {"momentum": 0.5}}
     assert RuleConfig(plasticity=Choice("sign", {"inner": inner})).make().plasticity.recipe() == SGD(momentum=0.5)
 

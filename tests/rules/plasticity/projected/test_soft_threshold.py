@@ -98,6 +98,30 @@ def test_the_threshold_ends_at_exactly_its_end_under_any_schedule(factor):
     assert max(b - a for a, b in zip(found, found[1:])) < 3 * 0.07 / 1000 + 1e-6 or factor is not None
 
 
+@pytest.mark.parametrize("size", [0.5, 2.0])
+def test_at_other_rates_than_planned_it_is_at_most_its_end_and_reaches_it_with_the_last_update(size):
+    p = weight(2, 2)
+    optimizer = SoftThreshold(final=0.1, steps=10, lr=1.0)([p])
+    optimizer.param_groups[0]["lr"] = size
+    found = []
+    for _ in range(12):
+        stepped(optimizer, p, torch.zeros(2, 2))
+        found.append(optimizer.state[p]["memory"]["threshold"])
+    expected = [min(0.1, 0.01 * size * n) for n in range(1, 10)]
+    assert found == pytest.approx([*expected, 0.1, 0.1, 0.1])
+    assert found[-3:] == [0.1] * 3
+
+
+def test_a_group_that_does_not_learn_is_not_pruned():
+    p, q = weight(2, 2), weight(2, 2, seed=1)
+    before = p.detach().clone()
+    optimizer = SoftThreshold(final=10.0, steps=2, lr=0.1)([{"params": [p], "lr": 0.0}, {"params": [q]}])
+    for _ in range(2):
+        stepped(optimizer, q, torch.zeros(2, 2))
+    assert torch.equal(p, before)
+    assert not q.any()
+
+
 def test_under_a_cosine_it_follows_the_closed_form():
     """S-LATS to 1e-3 at a thousand updates."""
     found = thresholds(SoftThreshold(final=1.0, steps=1000), rules.Cosine(1000).factor, 1000)

@@ -31,6 +31,14 @@ def test_the_score_is_the_numerical_rank():
     assert feature_scores(spikes).tolist() == [0.0, 1.0, 12.0]
 
 
+def test_rounding_adds_nothing_to_the_rank():
+    """A large map that fires in two steps of three: in float32 its second singular value would be above 1e-6."""
+    rows, columns = torch.rand(96, generator=RNG) < 0.7, torch.rand(96, generator=RNG) < 0.7
+    spikes = torch.zeros(3, 1, 1, 96, 96)
+    spikes[:2, 0, 0] = torch.outer(rows.float(), columns.float())
+    assert feature_scores(spikes).tolist() == [1.0]
+
+
 @pytest.mark.parametrize("relative", [False, True])
 def test_the_score_is_invariant_to_permutations_and_to_scale(relative):
     spikes = (torch.rand(3, 5, 6, 10, 8, generator=RNG) < 0.1).float()
