@@ -44,6 +44,7 @@ LONG = {  # the others, each with its command
         "memristor",
         "microscope",
         "plots",
+        "projected",
         "zero_order probes",
     )
 } | {

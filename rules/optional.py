@@ -10,8 +10,10 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | its `cells` | `recurrent`, `rest`, `advance`, `unpacked`, `packed` | online rules refuse it; see `Cells` |
-| optimizer | `reading`, `spent`, `held`, `bounds` | those of ideal weights; see `Tissue` |
+| optimizer | `reading`, `spent`, `held`, `bounds`, `shown` | those of ideal weights; see `Tissue` |
 | plasticity | `seeded` | it draws no random numbers; see `Seeded` |
+| plasticity | `informed` | it is called with parameters alone; see `Informed` |
+| plasticity | `over` | it does not depend on the length of the training; see `Spanning` |
 | part of an objective | `reseed` | it draws no random numbers of its own; see `Reseeded` |
 | loader | `set_epoch`, `iterate` | it is read from the beginning; see `Epochs`, `Resumable` |
 | credit rule | `feedback` | it has no feedback weights; see `Feedback` |
@@ -142,8 +144,12 @@ class Tissue:
         """Return the lower and the upper bound of `held(p)`; None for an unbounded parameter."""
         return None
 
+    def shown(self, p: nn.Parameter) -> Tensor:
+        """Return what a parameter shows of what is held; where that is computed, it is computed anew."""
+        return p.detach()
 
-CLAUSES = ("reading", "spent", "held", "bounds")
+
+CLAUSES = ("reading", "spent", "held", "bounds", "shown")
 
 
 def tissue(optimizer: torch.optim.Optimizer) -> Tissue:
@@ -176,6 +182,24 @@ class Seeded(Protocol):
 
     def seeded(self, seed: int) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
         """Return the same plasticity with this seed, unless it already has one."""
+        ...
+
+
+class Informed(Protocol):
+    """A plasticity that treats parameters by their names, or follows the planned schedule of the learning rate."""
+
+    def informed(
+        self, parameters: Iterable[tuple[str, nn.Parameter]], factor: Callable[[int], float] | None
+    ) -> torch.optim.Optimizer:
+        """Return the optimizer; `factor` gives the factor of the learning rate at each update, None for a constant."""
+        ...
+
+
+class Spanning(Protocol):
+    """A plasticity that depends on how many updates the training has."""
+
+    def over(self, updates: int) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+        """Return the same plasticity for so many updates, if that was left open."""
         ...
 
 

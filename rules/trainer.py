@@ -210,7 +210,11 @@ class Trainer:
         plasticity = self.rule.plasticity
         if (reseeded := method_of(plasticity, "seeded")) is not None:  # its devices follow this trainer's seed
             plasticity = reseeded(derived(self.seed, "devices"))
-        self._optimizer = plasticity(self.parameters.values())
+        schedule = self.updates.schedule
+        if (informed := method_of(plasticity, "informed")) is not None:
+            self._optimizer = informed(self.parameters.items(), None if schedule is None else schedule.factor)
+        else:
+            self._optimizer = plasticity(self.parameters.values())
         start = self.rule.credit.init(self.model, seeded(self.seed, "rule's state"))
         self.state = self._first = start  # safe to share: rules replace their state
 

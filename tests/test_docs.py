@@ -37,6 +37,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "rule",
     "neuron",
     "device",
+    "compress",
     "choose",
     "online",
     "hardware",
@@ -78,7 +79,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 14
+    assert len(WITH_CODE) == 15
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

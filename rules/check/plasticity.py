@@ -26,7 +26,8 @@ def check_plasticity(plasticity: Plasticity) -> Report:
     """Check a plasticity against the contract on two small parameters; takes about a second.
 
     Optional methods of the optimizer are used if it has them: `held(p)` and `bounds(p)`, the weights without noise and
-    their bounds; `reading(model, generator, elapsed)`, a context with the weights after drift.
+    their bounds; `shown(p)`, what of them a parameter shows; `reading(model, generator, elapsed)`, a context with the
+    weights after drift.
 
     Args:
         plasticity: any recipe for a `torch.optim.Optimizer`, called with parameters.
@@ -113,8 +114,8 @@ def resumes_bit_exactly(plasticity: Plasticity) -> None:
 def heeds_a_scheduler(plasticity: Plasticity) -> None:
     """Check that learning stops when a schedule sets the learning rate to 0, and continues when it rises again."""
     net, optimizer = _made(plasticity)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: float(epoch > 0))
     still, rest = _made(plasticity)
+    scheduler, _ = (torch.optim.lr_scheduler.LambdaLR(each, lambda n: float(n > 0)) for each in (optimizer, rest))
     at_zero = same(_path(net, optimizer), _path(still, rest, gradient=torch.zeros_like))
     require(at_zero, "weights moved by gradients while the schedule had set lr to 0")
     scheduler.step()
@@ -151,6 +152,16 @@ def moves_against_the_gradient(plasticity: Plasticity) -> None:
         )
 
 
+def shows_what_it_holds(plasticity: Plasticity) -> None:
+    """Check that after every step the parameters are what the optimizer states that it shows of what it holds."""
+    net, optimizer = _made(plasticity)
+    for seed in range(12):
+        for p in net.parameters():
+            stated = tissue(optimizer).shown(p)
+            require(torch.equal(p, stated), f"after {seed} steps a parameter is not what `shown` states")
+        _drive(net, optimizer, partial(_noise, seed))
+
+
 CHECKS: dict[str, Callable[[Plasticity], None]] = {
     "plain data": plain_data,
     "stays within bounds": stays_within_bounds,
@@ -160,6 +171,7 @@ CHECKS: dict[str, Callable[[Plasticity], None]] = {
     "heeds a scheduler": heeds_a_scheduler,
     "heeds groups": heeds_groups,
     "moves against the gradient": moves_against_the_gradient,
+    "shows what it holds": shows_what_it_holds,
 }
 
 

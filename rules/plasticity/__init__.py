@@ -5,7 +5,17 @@ Imports the contract and its optional clauses.
 
 from rules.plasticity.descent import SGD, Adam, RMSprop
 from rules.plasticity.memristor import Memristor
+from rules.plasticity.projected import Levels, Magnitude, Sign, SoftThreshold
 
-PLASTICITIES = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop, "memristor": Memristor}
+PLASTICITIES = {
+    "adam": Adam,
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "memristor": Memristor,
+    "soft_threshold": SoftThreshold,
+    "levels": Levels,
+    "sign": Sign,
+    "magnitude": Magnitude,
+}
 
-__all__ = ["PLASTICITIES", "SGD", "Adam", "Memristor", "RMSprop"]
+__all__ = ["PLASTICITIES", "SGD", "Adam", "Levels", "Magnitude", "Memristor", "RMSprop", "Sign", "SoftThreshold"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ import torch
 from rules import Batch, Trainer
 from rules.batches import moved
 from rules.generators import Globals
+from rules.optional import method_of
+from rules.recipes import LearningRule
 from rules.seeds import derived
 from rules.team import ALONE, Team
 from sandbox.config.experiment import Experiment
@@ -60,13 +63,15 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     if isinstance(inner, Network) and experiment.network.rate is not None:
         first: Batch = next(iter(train))
         calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
+    steps = experiment.epochs * len(train)
+    schedule = experiment.make_schedule(steps)
     trainer = Trainer(
         network,
-        experiment.make_rule(data),
+        spanning(experiment.make_rule(data), steps // experiment.accumulate),
         seed=experiment.seed,
         health=experiment.health,
         confirm=experiment.confirm,
-        schedule=experiment.make_schedule(experiment.epochs * len(train)),
+        schedule=schedule,
         clip=experiment.clip,
         accumulate=experiment.accumulate,
         precision=experiment.precision,
@@ -74,6 +79,12 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     )
     trainer.begin(next(iter(train)))
     return trainer, train
+
+
+def spanning(rule: LearningRule, updates: int) -> LearningRule:
+    """Return a rule whose plasticity knows how many updates the run has, if it depends on that."""
+    over = method_of(rule.plasticity, "over")
+    return rule if over is None else replace(rule, plasticity=over(updates))
 
 
 def asked(trainer: Trainer) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from rules.plasticity import SGD, SoftThreshold
+from rules.plasticity.projected import ProjectedOptimizer
+
 LR = 0.01
 
 
@@ -110,6 +113,43 @@ class Uphill(Steps):
         return group["lr"] * p.grad
 
 
+class Latent(ProjectedOptimizer):
+    """A good one: a soft threshold before latent weights."""
+
+    def __init__(self, params):
+        super().__init__(params, SoftThreshold(mu=0.1), SGD(LR))
+
+
+class LosesItsLatent(Latent):
+    """Goes on from the weights that were shown."""
+
+    def load_state_dict(self, state):
+        before = {p: p.detach().clone() for p in self._held()}
+        super().load_state_dict(state)
+        for p, shown in before.items():
+            self.state[p]["latent"].copy_(shown)
+            self._show(p)
+
+
+class StartsItsThresholdAgain(Latent):
+    """Remembers the latent weights and not how far the threshold had risen."""
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        for p in self._held():
+            self.state[p]["memory"] = {**self.state[p]["memory"], "threshold": 0.0, "sum": 0.0}
+            self._show(p)
+
+
+class ShowsItsLatent(Latent):
+    """Hands the latent weights to the model."""
+
+    also = frozenset({"rests at zero gradient"})  # what it says of a reading is not what is read
+
+    def _show(self, p):
+        p.data.copy_(self.state[p]["latent"])
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The recipe of any of the above, good or broken."""
@@ -136,8 +176,9 @@ BROKEN = {
     "stays within bounds": [Recipe(LeavesItsBounds)],
     "rests at zero gradient": [Recipe(Fades)],
     "own generator": [Recipe(GlobalDice), Recipe(UnseededDice)],
-    "resumes bit-exactly": [Recipe(ForgetsItsDice)],
+    "resumes bit-exactly": [Recipe(ForgetsItsDice), Recipe(LosesItsLatent), Recipe(StartsItsThresholdAgain)],
     "heeds a scheduler": [Recipe(DeafToSchedules)],
     "heeds groups": [Recipe(DeafToGroups)],
     "moves against the gradient": [Recipe(Uphill)],
+    "shows what it holds": [Recipe(ShowsItsLatent)],
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rules.check.plasticity import CHECKS, check_plasticity
-from rules.plasticity import PLASTICITIES
+from rules.plasticity import PLASTICITIES, Levels, Magnitude, Sign, SoftThreshold
 from rules.plasticity.memristor import DEVICES, Memristor
-from tests.rules.check.broken_plasticity import BROKEN, Recipe
+from tests.rules.check.broken_plasticity import BROKEN, Latent, Recipe, Steps
 
 POSITIONAL = {  # what a device needs of a positional store, where it is not the usual
     "reram_sb": {"base": 64, "digits": 2, "period": 20},  # write noise of 56 steps, and of 75
@@ -22,7 +22,7 @@ POSITIONAL = {  # what a device needs of a positional store, where it is not the
 def test_every_named_plasticity_keeps_the_contract(name):
     report = check_plasticity(PLASTICITIES[name]())
     assert report.passed, str(report)
-    assert len(report.results) == len(CHECKS) >= 8
+    assert len(report.results) == len(CHECKS) >= 9
 
 
 @pytest.mark.parametrize("store", ["accumulate_and_carry", "positional"])
@@ -33,13 +33,37 @@ def test_every_device_keeps_it_in_every_store(device, store):
     assert report.passed, str(report)
 
 
+@pytest.mark.parametrize(
+    "plasticity",
+    [
+        SoftThreshold(final=0.02, steps=20, start=0.1, stop=0.8),
+        SoftThreshold(final=0.02, steps=20, schedule="s_lats"),
+        SoftThreshold(final=0.02, schedule="fixed"),
+        SoftThreshold(mu=0.1, inner="memristor"),
+        Levels(bits=1, scale="percentile", per="layer"),
+        Levels(bits=8, gradient="scaled"),
+        Levels(bits=3, inner="memristor"),
+        Sign(inner={"name": "sgd", "options": {"momentum": 0.9}}),
+        Sign(inner="memristor"),
+        Magnitude(0.5, begin=3, end=9, every=2, scope="global"),
+        Magnitude(0.5, inner="memristor"),
+        Magnitude(0.5, inner=Levels(bits=4)),
+    ],
+    ids=str,
+)
+def test_projections_keep_it_whatever_moves_their_latent_weights(plasticity):
+    report = check_plasticity(plasticity)
+    assert report.passed, str(report)
+
+
 def test_pulse_trains_passed_on_at_once_keep_it():
     report = check_plasticity(Memristor("reram_sb", "direct", train=31))
     assert report.passed, str(report)
 
 
-def test_the_good_twin_of_the_broken_ones_keeps_it():
-    report = check_plasticity(Recipe())
+@pytest.mark.parametrize("kind", [Steps, Latent])
+def test_the_good_twin_of_the_broken_ones_keeps_it(kind):
+    report = check_plasticity(Recipe(kind))
     assert report.passed, str(report)
 
 

@@ -1,0 +1,76 @@
+"""Latent weights that learn and projected ones that are shown: the base class of their recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+from torch import nn
+
+from rules.fields import at_least, check_fields
+from rules.optional import method_of
+from rules.plasticity.projected.inner import Inner, Recipe, moved_by
+from rules.plasticity.projected.optimizer import ProjectedOptimizer
+from rules.plasticity.projected.projection import Factor, Projection
+
+Own = TypeVar("Own", bound="Projected")
+
+
+@dataclass(frozen=True)
+class Projected(Projection):
+    """A plasticity that moves latent weights and shows a projection of them; builds a `ProjectedOptimizer`.
+
+    Inherit from it, define `show`, and what else applies. Weight matrices and kernels are projected, that is parameters
+    of two dimensions or more; dimension 0 is that of the outputs.
+
+    Args:
+        inner: moves the latent weights: a name in `rules.plasticity.projected.INNER`, `{"name": ..., "options":
+            {...}}`, or any plasticity; None for `usual`, that of the class.
+        lr: learning rate of the inner plasticity; None for its own.
+        ends: whether the first and the last weight matrix are projected too; None for `with_ends`, that of the class.
+        keep: names, or patterns as in `fnmatch`, of parameters that stay as they are.
+
+    Raises:
+        ValueError: for an unknown inner plasticity or option, and for a negative rate. When used, if nothing is left to
+            project, for a pattern that matches nothing, and for patterns where parameters have no names.
+    """
+
+    usual: ClassVar[Inner] = "adam"
+    with_ends: ClassVar[bool] = True
+
+    _: KW_ONLY
+    inner: Inner | None = None
+    lr: float | None = None
+    ends: bool | None = None
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        at_least(0, self, "lr")
+        self.recipe()
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError for settings that do not fit together; nothing by default."""
+
+    def recipe(self) -> Recipe:
+        """Return the plasticity of the latent weights, at the learning rate given."""
+        return moved_by(self.usual if self.inner is None else self.inner, self.lr)
+
+    def seeded(self: Own, seed: int) -> Own:
+        """Return a copy whose inner plasticity has this seed, if it draws random numbers."""
+        inner = self.recipe()
+        follow = method_of(inner, "seeded")
+        return self if follow is None else replace(self, inner=follow(seed), lr=None)
+
+    def __call__(self, parameters: Iterable[Any]) -> ProjectedOptimizer:
+        return self._made(parameters, None)
+
+    def informed(self, parameters: Iterable[tuple[str, nn.Parameter]], factor: Factor | None) -> ProjectedOptimizer:
+        """Return the optimizer of named parameters, for a planned schedule of the learning rate."""
+        return self._made(parameters, factor)
+
+    def _made(self, parameters: Iterable[Any], factor: Factor | None) -> ProjectedOptimizer:
+        ends = self.with_ends if self.ends is None else self.ends
+        return ProjectedOptimizer(parameters, self, self.recipe(), ends, self.keep, factor)

@@ -1,0 +1,65 @@
+"""Projected plasticities in a configuration: they replace that of a rule, and a run knows their length."""
+
+from __future__ import annotations
+
+import pytest
+
+from rules.plasticity import SGD, Levels, SoftThreshold
+from sandbox.config.experiment import Experiment, NetworkConfig
+from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
+from sandbox.runs.preparing import prepare
+
+
+def small(plasticity, **options):
+    network = NetworkConfig(hidden=[8, 8])
+    rule = RuleConfig("bptt", plasticity=plasticity)
+    return Experiment(
+        task=Choice("yinyang", {"train": 100, "validation": 20, "test": 20}),
+        encoder=Choice("constant", {"steps": 4}),
+        network=network,
+        rule=rule,
+        epochs=2,
+        batch_size=50,
+        **options,
+    )
+
+
+def test_options_and_rates_reach_it():
+    rule = RuleConfig(plasticity=Choice("levels", {"bits": 4}))
+    assert rule.make().plasticity == Levels(bits=4)
+    assert rule.having({"lr": 0.02}).make().plasticity == Levels(bits=4, lr=0.02)
+    kept = RuleConfig(plasticity=Choice("sign", {"keep": ["layers.1.*"], "ends": True}))
+    assert kept.make().plasticity.keep == ("layers.1.*",)
+    inner = {"name": "sgd", "options": {"momentum": 0.5}}
+    assert RuleConfig(plasticity=Choice("sign", {"inner": inner})).make().plasticity.recipe() == SGD(momentum=0.5)
+
+
+def test_a_threshold_lasts_as_long_as_the_run():
+    """Two epochs of two steps, whose rate falls along a cosine."""
+    experiment = small(Choice("soft_threshold", {"final": 0.25}), schedule=Choice("cosine"))
+    trainer, loader = prepare(experiment, experiment.load(None))
+    assert trainer.optimizer.projection == SoftThreshold(final=0.25, steps=4)
+    for _ in trainer.fit(loader, 2):
+        pass
+    assert {state["memory"]["threshold"] for state in trainer.optimizer.state.values()} == {0.25}
+
+
+def test_accumulated_steps_are_one_update():
+    experiment = small(Choice("soft_threshold", {"final": 0.25}), accumulate=2)
+    trainer, _ = prepare(experiment, experiment.load(None))
+    assert trainer.optimizer.projection.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (Choice("levels", {"bits": 9}), "bits=9: give a whole number from 1 to 8"),
+        (Choice("levels", {"bit": 4}), "unknown option of plasticity 'levels' 'bit'; nearest: 'bits'"),
+        (Choice("level"), "unknown plasticity 'level'; nearest: 'levels'"),
+        (Choice("magnitude", {"sparsity": 1.0}), "sparsity=1.0"),
+    ],
+)
+def test_mistakes_are_named(choice, message):
+    with pytest.raises(ValueError, match=message):
+        small(choice).check()
