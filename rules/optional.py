@@ -24,7 +24,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, TypeVar, cast
@@ -189,9 +189,18 @@ class Informed(Protocol):
     """A plasticity that treats parameters by their names, or follows the planned schedule of the learning rate."""
 
     def informed(
-        self, parameters: Iterable[tuple[str, nn.Parameter]], factor: Callable[[int], float] | None
+        self,
+        parameters: Iterable[tuple[str, nn.Parameter]],
+        factor: Callable[[int], float] | None,
+        weights: Collection[str],
     ) -> torch.optim.Optimizer:
-        """Return the optimizer; `factor` gives the factor of the learning rate at each update, None for a constant."""
+        """Return the optimizer.
+
+        Args:
+            parameters: all that learn, with their names.
+            factor: gives the factor of the learning rate at each update; None for a constant.
+            weights: names of those that weigh signals, as `rules.synapses.weights_in` finds them.
+        """
         ...
 
 

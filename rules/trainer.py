@@ -38,6 +38,7 @@ from rules.schedules import Schedule
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
 from rules.state import from_plain, to_plain
+from rules.synapses import weights_in
 from rules.team import ALONE, Team
 from rules.threads import CROWDING
 from rules.untouched import untouched
@@ -212,7 +213,8 @@ class Trainer:
             plasticity = reseeded(derived(self.seed, "devices"))
         schedule = self.updates.schedule
         if (informed := method_of(plasticity, "informed")) is not None:
-            self._optimizer = informed(self.parameters.items(), None if schedule is None else schedule.factor)
+            factor = None if schedule is None else schedule.factor
+            self._optimizer = informed(self.parameters.items(), factor, weights_in(self.model).keys())
         else:
             self._optimizer = plasticity(self.parameters.values())
         start = self.rule.credit.init(self.model, seeded(self.seed, "rule's state"))

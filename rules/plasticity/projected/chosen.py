@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -40,7 +40,9 @@ def unnamed(parameters: Iterable[Any]) -> tuple[list[Any], list[Entry]]:
     return plain, entries
 
 
-def chosen(entries: Sequence[Entry], ends: bool, keep: Sequence[str]) -> list[nn.Parameter]:
+def chosen(
+    entries: Sequence[Entry], ends: bool, keep: Sequence[str], weights: Collection[str] | None = None
+) -> list[nn.Parameter]:
     """Return the parameters to project: those of two dimensions or more, less the ends and what is kept.
 
     The first and the last are those of the order in which parameters are given, which is that of the model. A single
@@ -50,6 +52,7 @@ def chosen(entries: Sequence[Entry], ends: bool, keep: Sequence[str]) -> list[nn
         entries: all parameters with their names, None where they have none.
         ends: whether the first and the last matrix are projected too.
         keep: names, or patterns of `fnmatch`, of parameters that stay as they are.
+        weights: names of those that weigh signals, without constants of cells; None for all of two dimensions or more.
 
     Raises:
         ValueError: if nothing is left to project, for a pattern that matches nothing, and for patterns without names.
@@ -67,7 +70,11 @@ def chosen(entries: Sequence[Entry], ends: bool, keep: Sequence[str]) -> list[nn
     for pattern in keep:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise unknown("parameter in keep", pattern, names)
-    found = [(name, p) for name, p in entries if p.ndim >= 2 and not (name or "").startswith(OWN)]
+    found = [
+        (name, p)
+        for name, p in entries
+        if p.ndim >= 2 and not (name or "").startswith(OWN) and (weights is None or name in weights)
+    ]
     if not found:
         raise ValueError("no parameter has two dimensions or more, so that there is nothing to project")
     if not ends and len(found) == 2:

@@ -127,3 +127,16 @@ def test_an_annealed_mask_follows_the_epochs_and_survives_a_resume():
     list(second.fit(loader, 17 - second.epoch))
     for name, value in second.model.state_dict().items():
         assert torch.equal(value, whole.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("plasticity", ["levels", "sign", "soft_threshold", "magnitude"])
+def test_filters_of_cells_are_not_projected(plasticity):
+    """They weigh no signal of another cell: weights of synapses are projected, the first and the last matrix known."""
+    net = network("psn")
+    options = {"final": 0.5, "steps": 9, "ends": False} if plasticity == "soft_threshold" else {"ends": False}
+    options |= {"sparsity": 0.5, "begin": 0} if plasticity == "magnitude" else {}
+    rule = rules.compose("ce_mean", "bptt", plasticity, plasticity_options=options)
+    trainer = Trainer(net, rule, seed=0)
+    trainer.step(Batch(X, Y))
+    held = {id(p) for p in trainer.optimizer.state if "latent" in trainer.optimizer.state[p]}
+    assert [name for name, p in net.named_parameters() if id(p) in held] == ["layers.1.synapse.weight"]
