@@ -192,13 +192,12 @@ class ProjectedOptimizer(Eager, Tissue):
         if found != wanted:
             raise ValueError(f"the state is of {found or 'another optimizer'}, and this is {wanted}: build that one")
         self._require_fitting(state_dict)
-        latents = {p: self.state[p] for p in self._held()}
         super().load_state_dict({key: state_dict[key] for key in ("state", "param_groups")})
         self.inner.load_state_dict(state_dict["inner"])
         self.param_groups = self.inner.param_groups
         for p, i in self._numbers(state_dict):
             # torch casts what it loads to the parameter's dtype; masks must stay masks
-            self.state[p] = _copied(state_dict["state"][i], latents[p]["latent"].device)
+            self.state[p] = _copied(state_dict["state"][i], p.device)
             self._show(p)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -34,6 +34,15 @@ def test_training_keeps_exactly_two_values_in_each_channel():
         assert all(len(row.unique()) == 2 for row in p.detach())
 
 
+def test_a_product_is_a_sum_with_signs_times_one_scale():
+    p = weight(6, 20)
+    Sign()([p])
+    spikes = (torch.rand(20, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    alpha = p.detach().abs()[:, 0]
+    counts = ((p.detach() > 0) & (spikes > 0)).sum(1) - ((p.detach() < 0) & (spikes > 0)).sum(1)
+    assert torch.allclose(p.detach() @ spikes, alpha * counts, atol=1e-6)
+
+
 def test_zero_of_either_sign_counts_as_positive():
     p = nn.Parameter(torch.tensor([[0.0, -0.0, -1.0, 1.0]]))
     Sign()([p])
