@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def test_there_are_thirteen():
-    assert len(NOTEBOOKS) == 13
+def test_there_are_fourteen():
+    assert len(NOTEBOOKS) == 14
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
