@@ -17,21 +17,23 @@ from sandbox.neurons import PLIF
 NONE = "none"
 PRUNABLE = ("or", "add")  # joins with a silent shortcut that are the branch alone
 WIDTHS = (64, 128, 256, 512)
+AT_ONCE = 2.0  # the current at which a neuron at rest fires in its first step
 
 
 @dataclass(frozen=True)
 class Size:
-    """Channels of each stage, and the stem: its kernel and stride, a pool behind it, and the width it averages to."""
+    """Channels of each stage, stem (kernel, stride, a pool behind it, the width it averages to), and initial gains."""
 
     widths: tuple[int, ...] = WIDTHS
     kernel: int = 3
     stride: int = 1
     pool: bool = False
     side: int | None = None
+    gain: float = 1.0
 
 
 SIZES: dict[int | str, Size] = {
-    "tiny": Size((16, 32)),
+    "tiny": Size((16, 32), gain=AT_ONCE),
     "mnist": Size(),
     "cifar10": Size(),
     "cifar10_dvs": Size(stride=2, pool=True, side=48),
@@ -63,7 +65,8 @@ def orrc_resnet(
     Args:
         shape: of an image `(C, H, W)`.
         classes: number of outputs.
-        size: "mnist", "cifar10", "cifar10_dvs", "dvs_gesture", or "tiny", which is ours: two stages.
+        size: "mnist", "cifar10", "cifar10_dvs", "dvs_gesture", or "tiny", which is ours: two stages, and
+            initial gains of 2, so that neurons fire within a few steps.
         connect: "or"; "add" or "none" (no shortcuts) to compare with.
         backbone: axis of the gates of branches, "time", "channel" or "space"; None for no gates.
         shortcut: axis of the gates of shortcuts; None for no gates.
@@ -89,12 +92,16 @@ def orrc_resnet(
     inputs = chosen.widths[0]
     for width in chosen.widths:
         if width == inputs:
-            parts += pair(width, width, 1, backbone, steps)
+            parts += pair(width, width, 1, chosen.gain, backbone, steps)
         else:
-            branch = pair(inputs, width, 2, backbone, steps)
-            way = None if connect == NONE else gated(convolved(inputs, width, 1, 2), width, shortcut, True, steps)
+            branch = pair(inputs, width, 2, chosen.gain, backbone, steps)
+            way = (
+                None
+                if connect == NONE
+                else gated(convolved(inputs, width, 1, 2, scale=chosen.gain), width, shortcut, True, steps)
+            )
             parts.append(Joined(branch, way, JOINS["or" if connect == NONE else connect]))
-        parts += pair(width, width, 1, backbone, steps)
+        parts += pair(width, width, 1, chosen.gain, backbone, steps)
         inputs = width
     return drawn(Stack([*parts, averaged(inputs, classes)], shape), seed)
 
@@ -108,13 +115,17 @@ def stem(channels: int, size: Size) -> list[nn.Module]:
     """Return what stands in front of the first stage."""
     first: list[nn.Module] = [] if size.side is None else [Stateless(nn.AdaptiveAvgPool2d(size.side))]
     last: list[nn.Module] = [Stateless(nn.MaxPool2d(3, 2, 1))] if size.pool else []
-    return [*first, spiking(convolved(channels, size.widths[0], size.kernel, size.stride), neuron()), *last]
+    return [
+        *first,
+        spiking(convolved(channels, size.widths[0], size.kernel, size.stride, scale=size.gain), neuron()),
+        *last,
+    ]
 
 
-def pair(inputs: int, width: int, stride: int, axis: str | None, steps: int | None) -> list[nn.Module]:
+def pair(inputs: int, width: int, stride: int, gain: float, axis: str | None, steps: int | None) -> list[nn.Module]:
     """Return two convolutions with neurons, the second one gated."""
-    first = spiking(convolved(inputs, width, 3, stride), neuron())
-    return [first, *gated(convolved(width, width, 3), width, axis, False, steps)]
+    first = spiking(convolved(inputs, width, 3, stride, scale=gain), neuron())
+    return [first, *gated(convolved(width, width, 3, scale=gain), width, axis, False, steps)]
 
 
 def gated(synapse: nn.Module, width: int, axis: str | None, binary: bool, steps: int | None) -> list[nn.Module]:

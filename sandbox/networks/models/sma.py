@@ -28,10 +28,11 @@ class Size:
     attended: tuple[int, ...]
     dense: tuple[int, ...]
     side: int  # that maps are averaged to in front of the dense layers
+    gain: float = 1.0  # of normalisations, at first
 
 
 SIZES: dict[int | str, Size] = {
-    "tiny": Size((8, 16), (1,), (), 1),
+    "tiny": Size((8, 16), (1,), (), 1, gain=2.0),  # a current of 2 makes a neuron fire in its first step
     "vgg8": Size((64, 128, 256, 512, 512), (1, 2), (2048, 1024), 3),
 }
 
@@ -52,7 +53,7 @@ def sma_vgg(
     """Build a spiking VGG with multiscale attention between convolution and normalisation of its middle blocks.
 
     A block is a 3 x 3 convolution, normalisation, LIF neurons, and a maximum over 2 x 2 places. "tiny" is ours: 8 and
-    16 channels, attention in the second block, and one dense layer.
+    16 channels, attention in the second block, one dense layer, and initial gains of 2.
 
     Args:
         shape: of a frame `(C, H, W)`.
@@ -84,7 +85,7 @@ def sma_vgg(
     parts: list[nn.Module] = []
     inputs = shape[0]
     for number, width in enumerate(chosen.widths):
-        synapse = convolved(inputs, width, 3, bias=True)
+        synapse = convolved(inputs, width, 3, bias=True, scale=chosen.gain)
         if attention and number in chosen.attended:
             sma = MultiscaleAttention(width, steps, reduction=reduction, time_reduction=time_reduction, zoneout=zoned)
             parts += [Stateless(synapse[0]), sma, spiking(synapse[1], neuron())]
