@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sandbox.neurons import CPLIF as CPLIF
     from sandbox.neurons import EIF as EIF
     from sandbox.neurons import GLIF as GLIF
+    from sandbox.neurons import IF as IF
     from sandbox.neurons import ILIF as ILIF
     from sandbox.neurons import KLIF as KLIF
     from sandbox.neurons import LIF as LIF
@@ -111,6 +112,7 @@ _HOMES = {
     "FitzHughNagumo": "sandbox.neurons",
     "GLIF": "sandbox.neurons",
     "HodgkinHuxley": "sandbox.neurons",
+    "IF": "sandbox.neurons",
     "ILIF": "sandbox.neurons",
     "Izhikevich": "sandbox.neurons",
     "KLIF": "sandbox.neurons",

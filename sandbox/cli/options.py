@@ -232,6 +232,24 @@ COMMANDS: dict[str, Command] = {
             TRUST,
         ),
     ),
+    "prune": Command(
+        "sandbox.cli.pruning:prune",
+        "remove shortcuts that have fallen silent from the model of a run; outputs stay the same bit for bit",
+        "sandbox prune runs/FOLDER",
+        (),
+        (
+            Option("folder", "a run with a model that has gates, such as orrc_resnet", shown="RUN"),
+            Option(
+                "--rate",
+                "spikes per neuron and step below which a shortcut is silent; 0 for those that never fired",
+                1e-6,
+                float,
+                "1e-6",
+            ),
+            DATA,
+            TRUST,
+        ),
+    ),
     "validate": Command(
         "sandbox.cli.checks:validate",
         "check a neuron against Brian2 and SciPy",

@@ -25,6 +25,7 @@ from sandbox.config.sources import sources as sources
 from sandbox.machine.files import bytes_of
 from sandbox.microscope import REFERENCES
 from sandbox.networks.models import MODELS
+from sandbox.networks.zoneout import ZONEOUTS
 from sandbox.neurons import NEURONS
 from sandbox.tasks import TASKS
 from sandbox.tasks.encode import ENCODERS
@@ -43,6 +44,7 @@ REGISTRIES: dict[str, Mapping[str, Any]] = {
     "views": VIEWS,
     "neuron": NEURONS,
     "model": MODELS,
+    "zoneout": ZONEOUTS,
     "reference": REFERENCES,
     "tracker": TRACKERS,
 }

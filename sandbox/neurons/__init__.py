@@ -17,7 +17,7 @@ from sandbox.neurons.learnable import Learned, learnable
 from sandbox.neurons.lif import LIF, LIFState
 from sandbox.neurons.morris_lecar import MorrisLecar, MorrisLecarState
 from sandbox.neurons.parallel import PSN, Ended, MaskedPSN, Past, PlacedPast, SlidingPSN, Whole
-from sandbox.neurons.published_lif import CPLIF, KLIF, MSLIF, PLIF
+from sandbox.neurons.published_lif import CPLIF, IF, KLIF, MSLIF, PLIF
 from sandbox.neurons.qif import QIF, QIFState
 from sandbox.neurons.resonate_and_fire import ResonateAndFire, ResonateAndFireState
 from sandbox.neurons.stochastic_binary import StochasticBinary, StochasticBinaryState
@@ -43,6 +43,7 @@ NEURONS: dict[str, type[Cell]] = {
     "traub_miles": TraubMiles,
     "fitzhugh_nagumo": FitzHughNagumo,
     "morris_lecar": MorrisLecar,
+    "if": IF,
     "plif": PLIF,
     "ms_lif": MSLIF,
     "klif": KLIF,
@@ -67,6 +68,7 @@ __all__ = [
     "CPLIF",
     "EIF",
     "GLIF",
+    "IF",
     "ILIF",
     "IN_BRIAN2",
     "KLIF",

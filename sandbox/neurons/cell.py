@@ -195,6 +195,11 @@ def smallest(value: Value) -> float:
     return float(value.detach().min()) if isinstance(value, Tensor) else float(value)
 
 
+def _exceeds(value: Value, low: float) -> bool:
+    """Return whether a number, or every entry of a tensor, is above a bound; a number without making a tensor of it."""
+    return value > low if isinstance(value, (float, int)) else bool((torch.as_tensor(value) > low).all())
+
+
 def _admit(cell: Cell) -> None:
     """Convert a surrogate's name and NumPy numbers; raise ValueError for an invalid parameter."""
     if isinstance(getattr(cell, "surrogate", None), str):  # from a configuration file
@@ -213,7 +218,7 @@ def _admit(cell: Cell) -> None:
     for name, low in cell.above.items():
         value = getattr(cell, name)
         learned = isinstance(value, Tensor) and torch._C._are_functorch_transforms_active()  # has no readable value
-        if not isinstance(low, str) and not learned and not (torch.as_tensor(value) > low).all():
+        if not isinstance(low, str) and not learned and not _exceeds(value, low):
             unit = cell.units.get(name, "1")
             what = "time constant in ms" if unit == "ms" else "number" if unit == "1" else f"number in {unit}"
             raise ValueError(

@@ -60,6 +60,40 @@ class PLIF(LIF):
 
 
 @dataclass(frozen=True)
+class IF(LIF):
+    """Integrate-and-fire without a leak: `v <- v + (dt / tau_mem) r current`, then spike and reset as `LIF`.
+
+    Args:
+        tau_mem: time in which `r current` is added once to the membrane [ms], 1 by default.
+        r: membrane resistance [MOhm].
+        v_leak: potential before the first step [mV].
+        v_threshold: threshold [mV].
+        v_reset: potential after a spike [mV].
+        reset: "to_value", "subtract" or "none", as `LIF`.
+        t_refractory: refractory period [ms]; 0 for none.
+        strict: fire only where v > v_threshold, not at equality.
+        surrogate: surrogate gradient of the spike.
+
+    >>> cell = IF()
+    >>> spikes, state = cell.step(torch.tensor([0.5, 1.0]), cell.initial_state((2,), torch.zeros(1)), dt=1.0)
+    >>> spikes.tolist(), state.v.tolist()
+    ([0.0, 1.0], [0.5, 0.0])
+
+    Reference: Lapicque 1907; in this form in Fang et al. 2021 (arXiv 2102.04159), from the authors' code.
+    """
+
+    tau_mem: float = 1.0
+
+    equations: ClassVar[str] = "dv/dt = r * current / tau_mem : volt (unless refractory)"
+    method: ClassVar[str] = "euler"
+
+    def integrate(self, current: Tensor, state: LIFState, dt: float) -> LIFState:
+        """Return the membrane after one step; refractory cells are clamped."""
+        v = state.v + affine(current, self.r) * (dt / self.tau_mem)
+        return LIFState(held(state.wait, state.v, v), state.wait)
+
+
+@dataclass(frozen=True)
 class MSLIF(LIF):
     """The LIF of MS-ResNet, at dt = 1: `v <- 0.25 v + current`, spike where v > 0.5, then reset to 0.
 

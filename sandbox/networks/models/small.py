@@ -1,4 +1,4 @@
-"""Ready-made networks: convolutional and recurrent spiking ones, and two models without neurons or time."""
+"""Small networks: convolutional and recurrent spiking ones, and two models without neurons or time."""
 
 from __future__ import annotations
 
@@ -163,11 +163,3 @@ def drawn(model: nn.Sequential, gain: float, seed: int) -> nn.Sequential:
     orthogonal_(model, rng, gain)
     orthogonal_(model[-1], rng)
     return model
-
-
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "convolutional": convolutional,
-    "recurrent": recurrent,
-    "perceptron": perceptron,
-    "normalised": normalised,
-}

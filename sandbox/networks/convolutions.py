@@ -1,0 +1,89 @@
+"""What the residual models share: convolutions with normalisation, their read-out, and their initial weights."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from rules.errors import unknown
+from sandbox.networks.network import Layer, Population
+from sandbox.networks.parts import Stack, Stateless
+from sandbox.neurons import Cell
+
+Size = TypeVar("Size")
+
+
+def convolved(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, *, bias: bool = False, scale: float = 1.0
+) -> nn.Sequential:
+    """Return a padded convolution and a batch normalisation over batch, time and space.
+
+    Args:
+        inputs: channels that enter.
+        outputs: channels that leave.
+        kernel: width of the kernel, odd.
+        stride: of the convolution, 1 by default.
+        bias: whether the convolution has one.
+        scale: initial gain of the normalisation, 1 by default.
+    """
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias)
+    norm = nn.BatchNorm2d(outputs)
+    nn.init.constant_(norm.weight, scale)
+    return nn.Sequential(convolution, norm)
+
+
+def spiking(synapse: nn.Module, neuron: Cell) -> Layer:
+    """Return a layer of neurons, at steps of 1 ms, behind a synapse."""
+    return Layer(synapse, Population(neuron, 1.0))
+
+
+def averaged(features: int, classes: int, dropout: float = 0.0) -> Stateless:
+    """Return the read-out: a global average over space and a dense layer, at every step.
+
+    The published networks average over time before the dense layer. That is the mean over time of this output, as the
+    loss `ce_mean` takes it.
+    """
+    between = [nn.Dropout(dropout)] if dropout else []
+    return Stateless(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *between, nn.Linear(features, classes)))
+
+
+def drawn(model: Stack, seed: int) -> Stack:
+    """Return the model with weights of convolutions and dense layers drawn from a seed, as in the published networks.
+
+    Convolutions: normal with a variance of `2 / fan_out` (He et al. 2015, arXiv 1502.01852). Dense layers: uniform
+    within `1 / sqrt(fan_in)`. Biases: uniform within the same bound. Normalisations stay as they are.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if not isinstance(module, (nn.Conv2d, nn.Linear)):
+                continue
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            if isinstance(module, nn.Conv2d):
+                module.weight.normal_(0, math.sqrt(2 / module.weight[:, 0].numel()), generator=rng)
+            else:
+                module.weight.uniform_(-bound, bound, generator=rng)
+            if module.bias is not None:
+                module.bias.uniform_(-bound, bound, generator=rng)
+    return model
+
+
+def require_image(shape: tuple[int, ...]) -> None:
+    """Raise ValueError for samples that are not images."""
+    if len(shape) != 3:
+        raise ValueError(
+            f"shape={tuple(shape)}: this model takes images (C, H, W); the task digits makes them with the "
+            "option {image: true}"
+        )
+
+
+def sized(what: str, name: int | str, sizes: dict[int | str, Size]) -> Size:
+    """Return the member of a table of sizes; raise ValueError for an unknown one, with the valid ones."""
+    if name not in sizes:
+        if isinstance(name, str) and name.isdecimal() and int(name) in sizes:  # as a command line gives it
+            return sizes[int(name)]
+        raise unknown(what, str(name), list(map(str, sizes)))
+    return sizes[name]
