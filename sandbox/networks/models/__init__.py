@@ -1,4 +1,7 @@
-"""Ready-made models, by the name that a configuration uses: small ones, and spiking residual networks."""
+"""Ready-made models, by the name that a configuration uses: small ones, and spiking residual networks.
+
+Imports networks and neurons.
+"""
 
 from __future__ import annotations
 
