@@ -27,14 +27,15 @@ class Levels(Projected):
         scale: gamma: "mean" of the magnitudes, "max", "percentile", the larger magnitude of the first and the last
             percentile, or "none" for 1, the quantiser without rescaling.
         per: one gamma for each output "channel", as in the authors' code, or for the "layer", as in the paper.
-        gradient: "inside" passes it where `|w| <= gamma`, as the text of the paper says of rescaled weights; "scaled"
-            divides it by gamma and passes it everywhere, as the authors' code does.
+        gradient: "unit" passes it as it is; "inside" passes it where `|w| <= gamma`, as the text of the paper says of
+            rescaled weights; "scaled" divides it by gamma and passes it everywhere, as the authors' code does.
 
     Raises:
         ValueError: for bits outside of 1 to 8.
 
     Limits: the mean clips some 42 % of normally distributed weights, so that at 8 bits the error is larger than without
-    rescaling. The authors' learning rates belong to "scaled", where initial weights of 5e-4 multiply it by 4000.
+    rescaling, and with "inside" these weights no longer learn (`tests/slow/test_few_bits.py` shows what that costs).
+    The authors' learning rates belong to "scaled", where initial weights of 5e-4 multiply it by 4000.
 
     >>> import torch
     >>> p = torch.nn.Parameter(torch.tensor([[0.1, -0.3]]))
@@ -50,7 +51,7 @@ class Levels(Projected):
     bits: int = 4
     scale: Scale = "mean"
     per: Group = "channel"
-    gradient: Literal["inside", "scaled"] = "inside"
+    gradient: Literal["unit", "inside", "scaled"] = "unit"
 
     def check(self) -> None:
         if not 1 <= self.bits <= 8:
@@ -66,6 +67,8 @@ class Levels(Projected):
         return quantised(latent, memory["gamma"], self.bits, out)
 
     def pull(self, gradient: Tensor, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
+        if self.gradient == "unit":
+            return gradient
         gamma = memory["gamma"]
         unit = gamma.where(gamma != 0, 1)
         if self.gradient == "scaled":

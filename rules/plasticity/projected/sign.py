@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,8 +18,14 @@ from rules.plasticity.projected.straight import inside
 class Sign(Projected):
     """Weights of one bit, `alpha sign(theta)` with `alpha = mean |theta|` of each output channel, and sign(0) = 1.
 
-    The gradient passes where `|theta| <= 1`; alpha is a constant for it. The first and the last weight matrix stay in
-    full precision by default.
+    Alpha is a constant for the gradient. The first and the last weight matrix stay in full precision by default.
+
+    Args:
+        gradient: "unit" passes it as it is; "inside" where `|theta| <= 1`, as is usual for binary networks whose
+            weights start within that range. Weights of `sandbox.build` often start beyond it, and would not learn.
+
+    Raises:
+        ValueError: for another gradient.
 
     >>> p = torch.nn.Parameter(torch.tensor([[0.1, -0.3], [0.0, 1.0]]))
     >>> optimizer = Sign()([p])
@@ -33,12 +39,14 @@ class Sign(Projected):
 
     with_ends: ClassVar[bool] = False
 
+    gradient: Literal["unit", "inside"] = "unit"
+
     def show(self, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
         positive = torch.add(latent, 0.0, out=out)  # -0 becomes 0
         return torch.copysign(scale_of(latent), positive, out=positive)
 
     def pull(self, gradient: Tensor, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
-        return inside(gradient, latent, out)
+        return gradient if self.gradient == "unit" else inside(gradient, latent, out)
 
     def storage(self, latent: Tensor) -> Storage:
         return Storage(1, len(latent))

@@ -116,13 +116,20 @@ def test_where_rescaling_helps():
 
 def test_the_gradient_passes_inside_of_gamma_its_ends_included():
     p = nn.Parameter(torch.tensor([[2.0, -2.0, 0.5, 1.0]]))
-    optimizer = Levels(bits=4, scale="max", inner=PLAIN)([p])
+    optimizer = Levels(bits=4, scale="max", gradient="inside", inner=PLAIN)([p])
     stepped(optimizer, p, torch.ones(1, 4))
     assert torch.allclose(optimizer.held(p), torch.tensor([[1.9, -2.1, 0.4, 0.9]]))
     q = nn.Parameter(torch.tensor([[2.0, 0.5, 0.5, 1.0]]))  # gamma is 1
-    optimizer = Levels(bits=4, inner=PLAIN)([q])
+    optimizer = Levels(bits=4, gradient="inside", inner=PLAIN)([q])
     stepped(optimizer, q, torch.ones(1, 4))
     assert torch.allclose(optimizer.held(q), torch.tensor([[2.0, 0.4, 0.4, 0.9]]))
+
+
+def test_by_default_the_gradient_passes_as_it_is():
+    p = nn.Parameter(torch.tensor([[2.0, 0.5, 0.5, 1.0]]))  # gamma is 1
+    optimizer = Levels(bits=4, inner=PLAIN)([p])
+    stepped(optimizer, p, torch.ones(1, 4))
+    assert torch.allclose(optimizer.held(p), torch.tensor([[1.9, 0.4, 0.4, 0.9]]))
 
 
 def test_the_gradient_of_the_authors_code_is_divided_by_gamma():

@@ -51,9 +51,16 @@ def test_zero_of_either_sign_counts_as_positive():
 
 def test_the_gradient_passes_where_the_latent_weight_is_at_most_one():
     p = nn.Parameter(torch.tensor([[1.0, -1.0, 1.0001, -2.0, 0.3]]))
-    optimizer = Sign(inner=PLAIN)([p])
+    optimizer = Sign("inside", inner=PLAIN)([p])
     stepped(optimizer, p, torch.ones(1, 5))
     assert torch.allclose(optimizer.held(p), torch.tensor([[0.9, -1.1, 1.0001, -2.0, 0.2]]))
+
+
+def test_by_default_it_passes_everywhere():
+    p = nn.Parameter(torch.tensor([[1.0, -2.0, 0.3]]))
+    optimizer = Sign(inner=PLAIN)([p])
+    stepped(optimizer, p, torch.ones(1, 3))
+    assert torch.allclose(optimizer.held(p), torch.tensor([[0.9, -2.1, 0.2]]))
 
 
 def test_storage_is_a_bit_a_weight_and_a_scale_a_channel():
