@@ -172,6 +172,8 @@ def test_random_zoneout_replaces_as_many():
         (lambda: MultiscaleAttention(8, 4, kernels=()), "give at least one, all odd"),
         (lambda: MultiscaleAttention(8, 0), "steps=0: give the number of steps"),
         (lambda: MultiscaleAttention(8, 4).run(torch.zeros(3, 1, 8, 2, 2)), "has weights for each of 4 steps, and the"),
+        (lambda: MultiscaleAttention(8, 4, reduction=0), "reduction=0, time_reduction=4: give factors of at least 1"),
+        (lambda: MultiscaleAttention(8, 4, time_reduction=0.5), "time_reduction=0.5: give factors of at least 1"),
         (lambda: AZO(steps=0), "steps=0"),
         (lambda: AZO(channels=-1), "channels=-1"),
     ],
