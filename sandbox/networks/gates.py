@@ -42,7 +42,8 @@ class Gate(Whole):
         kernel: of the convolution of the space gate, 3 by default.
 
     Raises:
-        ValueError: for an unknown axis, a time gate without steps, and in a call for another number of steps.
+        ValueError: for an unknown axis, a time gate without steps, a reduction below 1, and in a call for another
+            number of steps.
 
     >>> gate = Gate("channel", spiking=True, channels=16)
     >>> gate(torch.rand(4, 2, 16, 3, 3)).shape
@@ -66,6 +67,8 @@ class Gate(Whole):
             raise unknown("axis of a gate", axis, AXES)
         if axis == "time" and steps is None:
             raise ValueError("a gate over time has weights for each step: give the number of steps, as in steps=4")
+        if reduction is not None and reduction < 1:
+            raise ValueError(f"reduction={reduction}: give a factor of at least 1, or None for the usual one")
         super().__init__(steps if axis == "time" else None)
         self.axis = axis
         self.pooled = AXES[axis].pooled

@@ -49,7 +49,7 @@ class MultiscaleAttention(Whole):
         zoneout: applied in training; None for none.
 
     Raises:
-        ValueError: for an even kernel, no kernel, and in a call for another number of steps.
+        ValueError: for an even kernel, no kernel, a reduction below 1, and in a call for another number of steps.
 
     >>> block = MultiscaleAttention(channels=8, steps=4)
     >>> block(torch.rand(4, 2, 8, 5, 5)).shape
@@ -72,6 +72,8 @@ class MultiscaleAttention(Whole):
         super().__init__(steps)
         if not kernels or any(kernel % 2 == 0 for kernel in kernels):
             raise ValueError(f"kernels={tuple(kernels)}: give at least one, all odd, as in (1, 3, 5, 7)")
+        if not (reduction >= 1 and time_reduction >= 1):
+            raise ValueError(f"reduction={reduction}, time_reduction={time_reduction}: give factors of at least 1")
         scale = 1.0 if spiking else 0.5  # of tdBN, half a threshold of 1, as in MS-ResNet
         self.scales = nn.ModuleList(convolved(channels, channels, kernel, bias=True, scale=scale) for kernel in kernels)
         self.fires = nn.ModuleList(Population(PLIF(tau_mem=2.0), 1.0) for _ in kernels) if spiking else None

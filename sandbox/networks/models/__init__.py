@@ -1,7 +1,4 @@
-"""Ready-made models, by the name that a configuration uses: small ones, and spiking residual networks.
-
-Imports networks and neurons.
-"""
+"""Ready-made models by name, small ones and spiking residual networks. Imports parts, gates and neurons."""
 
 from __future__ import annotations
 

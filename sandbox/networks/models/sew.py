@@ -68,7 +68,7 @@ def sew_resnet(
     Returns: A model whose mean output over time is the published read-out.
 
     Raises:
-        ValueError: for an unknown depth or join, and a shape other than that of an image.
+        ValueError: for an unknown depth or join, and a shape that is not an image.
 
     >>> import torch
     >>> sew_resnet((1, 8, 8), 10)(torch.rand(1, 2, 1, 8, 8).expand(4, 2, 1, 8, 8)).output.shape

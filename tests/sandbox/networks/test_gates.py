@@ -104,6 +104,7 @@ def test_sizes_inside():
             lambda: Gate("spac", False, 8),
             "unknown axis of a gate 'spac'; nearest: 'space'; valid: time, channel, space",
         ),
+        (lambda: Gate("channel", False, 8, reduction=0), "reduction=0: give a factor of at least 1"),
         (lambda: Gate("time", False, 8), "a gate over time has weights for each step: give the number of steps"),
         (lambda: Gate("time", True, 8, 4).run(torch.zeros(6, 1, 8, 2, 2)), "Gate has weights for each of 4 steps"),
     ],

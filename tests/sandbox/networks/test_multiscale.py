@@ -127,6 +127,13 @@ def test_the_choice_depends_on_neither_the_order_of_the_batch_nor_chance():
     assert time[first.steps].sum(1).max() <= time[kept].sum(1).min()
 
 
+def test_channels_are_weighed_within_the_chosen_steps_alone():
+    """Channel 1 has the least attention in step 1, which is chosen, and the most in all steps together."""
+    time = torch.tensor([[2.0], [1.0]])
+    channel = torch.tensor([[[0.0, 9.0]], [[3.0, 1.0]]])
+    assert AZO(steps=2, channels=2).places(time, channel) == Places(torch.tensor([1]), torch.tensor([1]))
+
+
 def test_errors_go_to_what_is_copied_and_not_to_what_is_overwritten():
     term = drawn(4, 2, 3).requires_grad_()
     given = drawn(4, 2, 3, seed=1)
@@ -165,6 +172,8 @@ def test_random_zoneout_replaces_as_many():
         (lambda: MultiscaleAttention(8, 4, kernels=()), "give at least one, all odd"),
         (lambda: MultiscaleAttention(8, 0), "steps=0: give the number of steps"),
         (lambda: MultiscaleAttention(8, 4).run(torch.zeros(3, 1, 8, 2, 2)), "has weights for each of 4 steps, and the"),
+        (lambda: MultiscaleAttention(8, 4, reduction=0), "reduction=0, time_reduction=4: give factors of at least 1"),
+        (lambda: MultiscaleAttention(8, 4, time_reduction=0.5), "time_reduction=0.5: give factors of at least 1"),
         (lambda: AZO(steps=0), "steps=0"),
         (lambda: AZO(channels=-1), "channels=-1"),
     ],
