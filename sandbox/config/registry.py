@@ -25,7 +25,7 @@ from sandbox.config.sources import sources as sources
 from sandbox.machine.files import bytes_of
 from sandbox.microscope import REFERENCES
 from sandbox.networks.models import MODELS
-from sandbox.networks.zoneout import ZONEOUTS
+from sandbox.networks.zoneout import AZO, ZONEOUTS
 from sandbox.neurons import NEURONS
 from sandbox.tasks import TASKS
 from sandbox.tasks.encode import ENCODERS
@@ -35,7 +35,7 @@ from sandbox.tracking.base import Tracker
 REGISTRIES: dict[str, Mapping[str, Any]] = {
     "rule": RULES,
     "objective": OBJECTIVES,
-    "regulariser": REGULARISERS,
+    "regulariser": {**REGULARISERS, "azo": AZO},
     "credit": CREDITS,
     "plasticity": PLASTICITIES,
     "schedule": SCHEDULES,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rules.contract import SeesAhead
+from rules.contract import Objective, SeesAhead
 from rules.fields import check_fields
 from rules.objectives import Sum
 from rules.options import built
@@ -15,6 +15,7 @@ from rules.recipes import RULES, LearningRule
 from sandbox.config.losses import OPTIONS, Answers, completed
 from sandbox.config.names import BETWEEN, of_a_row, require_label
 from sandbox.config.registry import Choice, find
+from sandbox.networks.zoneout import ZoneOut
 
 LINEAR = ("linear classifier", "linear regression")  # rows that tables have of their own
 
@@ -70,7 +71,7 @@ class RuleConfig:
         objective: replaces the loss.
         credit: replaces the gradient estimator.
         plasticity: replaces the optimizer.
-        regularisers: penalties that are added to the loss.
+        regularisers: penalties that are added to the loss; `azo` regularises the pass forward of attention instead.
         epochs: in a comparison, in place of the experiment's, so that rules can be compared at equal cost.
         readout: in a comparison, in place of the network's, for a rule that needs another one, such as one of bits.
         variant: in a comparison, which of several forms of one row this is, such as the name of its optimizer; the row
@@ -207,8 +208,15 @@ class RuleConfig:
         given = {kind: choice.make(kind) for kind, choice in parts.items() if choice is not None}
         named = self.objective is not None or "objective" in self.options
         rule = completed(rule, given, every, None if named else answers, recipe)
-        penalties = tuple(choice.make("regulariser") for choice in self.regularisers)
+        penalties = tuple(each for each in self._regularisers() if isinstance(each, Objective))
         return replace(rule, objective=Sum((rule.objective, *penalties))) if penalties else rule
+
+    def zoneouts(self) -> tuple[ZoneOut, ...]:
+        """Return the regularisers that change the pass forward of a model, and not the loss."""
+        return tuple(each for each in self._regularisers() if isinstance(each, ZoneOut))
+
+    def _regularisers(self) -> list[Any]:
+        return [choice.make("regulariser") for choice in self.regularisers]
 
 
 def _inside(value: Any, within: Sequence[Any]) -> bool:

@@ -104,3 +104,15 @@ class MultiscaleAttention(Whole):
     def forward(self, x: Tensor) -> Tensor:
         features = self.features(x)
         return torch.stack(self.terms(features, *self.attention(features))).sum(0)
+
+
+def regularise(model: nn.Module, zoneout: ZoneOut) -> None:
+    """Let all multiscale attention of a model use a zoneout in training; raise ValueError for a model without any."""
+    found = [module for module in model.modules() if isinstance(module, MultiscaleAttention)]
+    if not found:
+        raise ValueError(
+            f"{type(zoneout).__name__} replaces terms of multiscale attention, and {type(model).__name__} has none: "
+            "models with it are sma_vgg and sma_resnet"
+        )
+    for module in found:
+        module.zoneout = zoneout

@@ -19,6 +19,7 @@ from rules.seeds import derived
 from rules.team import ALONE, Team
 from sandbox.config.experiment import Experiment
 from sandbox.networks.calibration import calibrate
+from sandbox.networks.multiscale import regularise
 from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
 from sandbox.runs import attempts
@@ -60,6 +61,8 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
     train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
     inner = network.inner if isinstance(network, NoisyReadout) else network
+    for zoneout in experiment.rule.zoneouts():
+        regularise(inner, zoneout)
     if isinstance(inner, Network) and experiment.network.rate is not None:
         first: Batch = next(iter(train))
         calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)

@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from sandbox.networks.multiscale import MultiscaleAttention
+from sandbox.config.registry import Choice
+from sandbox.config.rule import RuleConfig
+from sandbox.networks.models import sma_vgg
+from sandbox.networks.multiscale import MultiscaleAttention, regularise
 from sandbox.networks.zoneout import AZO, ZONEOUTS, Places, RandomZoneOut, ZoneOut, zoned
 
 T, B, C, SIDE = 8, 3, 8, 5
@@ -185,3 +188,18 @@ def test_mistakes_are_named(make, message):
 
 def test_zoneouts_are_made_of_one_base():
     assert all(issubclass(kind, ZoneOut) for kind in ZONEOUTS.values())
+
+
+def test_a_rule_regularises_attention_by_name():
+    """`regularisers: [azo]` of a configuration sets the zoneout of the model; a model without attention is refused."""
+    config = RuleConfig("bptt", regularisers=[Choice("azo", {"steps": 2}), Choice("rate_l1", {"weight": 0.1})])
+    (zoneout,) = config.zoneouts()
+    assert zoneout == AZO(steps=2)
+    assert type(config.make().objective).__name__ == "Sum"
+    net = sma_vgg((1, 8, 8), 3, steps=4)
+    regularise(net, zoneout)
+    assert {m.zoneout for m in net.modules() if isinstance(m, MultiscaleAttention)} == {zoneout}
+    with pytest.raises(
+        ValueError, match="AZO replaces terms of multiscale attention, and Linear has none: models with"
+    ):
+        regularise(torch.nn.Linear(1, 1), zoneout)
