@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,9 @@ evidence-anchors: $(READY) ## runs beside published figures, into experiments/re
 
 evidence-kills: $(READY) ## the tests of killed processes with twenty kills each, into experiments/results/kills.json
 	$(BIN)/python experiments/kills.py
+
+evidence-few-bits: $(READY) ## four bits and one bit beside full precision, into experiments/results/few_bits.json
+	$(BIN)/python experiments/few_bits.py
 
 lint: $(READY) ## ruff, and mypy in strict mode
 	$(BIN)/ruff check .
