@@ -11,7 +11,7 @@ from rules.contract import Batch, Run
 from rules.diagnostics.latency import Latency
 from rules.errors import unknown
 from rules.forward import run_model, samples
-from rules.optional import offers
+from rules.optional import lacks, offers
 from rules.recipes import LearningRule
 
 
@@ -30,7 +30,8 @@ def evaluated(
         rule: its objective says what is measured, its credit how the model is asked.
         batches: with labels.
         rng: source of every random draw.
-        steps: numbers of time steps at which to report the result of the first steps alone.
+        steps: numbers of time steps at which to report the result of the first steps alone; left out for models that
+            see the whole sequence at once.
         inference: a mode in the credit's `inferences`; the first of them if None.
     """
     objective, credit = rule.objective, rule.credit
@@ -41,7 +42,8 @@ def evaluated(
     def infer(batch: Batch, record: bool | frozenset[str]) -> Run:
         return credit.infer(lambda shown: run_model(model, shown, record), batch, mode, rng)
 
-    measure, latency = objective.measure(), Latency(steps, objective)
+    whole = "carry" in lacks(model)  # its first steps depend on later ones, and are no answer of their own
+    measure, latency = objective.measure(), Latency(() if whole else steps, objective)
     look = bool(latency.steps) and "layers" in offers(model)
     seen = answered = 0
     loss = 0.0

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rules.optional import Tissue
+from rules.optional import method_of
 from rules.recipes import LearningRule
 from rules.seeds import derived, seeded
 from rules.trainer import StepInfo, Trainer
@@ -131,9 +131,9 @@ class Federation:
             return
         for trainer, loader in zip(self.trainers, self.loaders, strict=True):
             trainer.begin(next(trainer.rest_of(loader, 0)))
-            if isinstance(trainer.optimizer, Tissue):
+            if method_of(trainer.optimizer, "held") is not None:
                 raise ValueError(
-                    f"{type(trainer.optimizer).__name__} holds weights in devices, which an average cannot set: use a "
+                    f"{type(trainer.optimizer).__name__} holds weights of its own, which an average cannot set: use a "
                     "rule with ideal weights, such as rules.make('bptt')"
                 )
         for trainer in self.trainers[1:]:

@@ -5,8 +5,9 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 
 | object | attribute | if it is missing |
 | --- | --- | --- |
-| model | `offers`, `lacks`, `begin_epoch`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
-| module | `puts_out_bits`, `turned_inside`, `only_weighs`, `run`, `pairs`, `repeats` | see `Part` |
+| model | `offers`, `lacks`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
+| module | `puts_out_bits`, `spike_unit`, `turned_inside`, `only_weighs`, `run`, `pairs`, `repeats` | see `Part` |
+| module | `begin_epoch` | it does not change with the progress of training; see `Part` |
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | its `cells` | `recurrent`, `rest`, `advance`, `unpacked`, `packed` | online rules refuse it; see `Cells` |
@@ -24,7 +25,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, TypeVar, cast
@@ -47,10 +48,6 @@ class Model(Protocol):
     shape: tuple[int, ...]  # of one sample at one step; by default inputs are used as they are
     keywords: frozenset[str]  # which of "carry" and "record" `forward` accepts; read off its signature by default
 
-    def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Change what depends on the progress of training, before epoch number `epoch`, from 0; nothing by default."""
-        ...
-
     def find_layers(self, x: Any) -> None:
         """Make `layers` ready, from one input; nothing by default."""
         ...
@@ -70,9 +67,14 @@ class Part(Protocol):
     """Optional attributes of a module inside a model."""
 
     puts_out_bits: bool  # zeros and ones through rules.Surrogate; False by default
+    spike_unit: float | None  # output of a single spike of cells that count; None by default, for any other part
     turned_inside: bool  # weights inside see the batch first, [B, T, ...]; False by default
     only_weighs: ClassVar[bool]  # in the class with `forward`: that is W x + b, no more; True for torch's own synapses
     repeats: Hashable  # all that its products depend on beside the shapes of its input; None by default: anything
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Change what depends on the progress of training, before epoch number `epoch`, from 0; nothing by default."""
+        ...
 
     def pairs(self, inputs: tuple[Any, ...], output: Any) -> int:
         """Return the multiply-accumulates of a call; by default those of `nn.Linear`, convolutions and `nn.RNN`."""
@@ -192,14 +194,15 @@ class Informed(Protocol):
         self,
         parameters: Iterable[tuple[str, nn.Parameter]],
         factor: Callable[[int], float] | None,
-        weights: Collection[str],
+        weights: Mapping[str, nn.Parameter],
     ) -> torch.optim.Optimizer:
         """Return the optimizer.
 
         Args:
             parameters: all that learn, with their names.
             factor: gives the factor of the learning rate at each update; None for a constant.
-            weights: names of those that weigh signals, as `rules.synapses.weights_in` finds them.
+            weights: those of the model that weigh signals, in its order, frozen ones too and a shared one under each of
+                its names (`rules.synapses.weights_in_order`).
         """
         ...
 
@@ -303,10 +306,11 @@ def lacks(model: nn.Module) -> dict[str, str]:
 
 
 def begin_epoch(model: nn.Module, epoch: int, epochs: int) -> None:
-    """Tell a model that epoch number `epoch` of `epochs` begins, if it wants to know."""
-    method = method_of(plain(model), "begin_epoch")
-    if method is not None and takes_arguments(method, "epoch", "epochs"):
-        method(epoch, epochs)
+    """Tell all parts of a model that epoch number `epoch` of `epochs` begins, if they want to know."""
+    for part in model.modules():
+        method = method_of(part, "begin_epoch")
+        if method is not None and takes_arguments(method, "epoch", "epochs"):
+            method(epoch, epochs)
 
 
 def layers_of(model: nn.Module) -> list[nn.Module] | None:
@@ -380,6 +384,16 @@ def turned_inside(module: nn.Module) -> bool:
 def declares_product(kind: type | None) -> bool:
     """Return whether a class whose method is used leaves a call at `W x + b`: torch's own do, others may declare it."""
     return kind is None or kind.__module__.startswith("torch.nn.modules.") or vars(kind).get("only_weighs") is True
+
+
+def unit_of(part: nn.Module) -> float | None:
+    """Return the output of a single spike of a part whose cells count; None for any other.
+
+    >>> unit_of(nn.Linear(1, 1)) is None
+    True
+    """
+    said = getattr(part, "spike_unit", None)
+    return float(said) if isinstance(said, float) else None
 
 
 def puts_out_bits(model: nn.Module) -> bool:

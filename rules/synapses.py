@@ -66,6 +66,17 @@ def weights_in(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in owned}
 
 
+def weights_in_order(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return all weights inside a model by name, frozen ones too, and a shared one under each of its names.
+
+    >>> layer = nn.Linear(1, 1)
+    >>> list(weights_in_order(nn.Sequential(layer, nn.Tanh(), layer)))
+    ['0.weight', '2.weight']
+    """
+    owned = {id(p) for module in model.modules() for p in weights_of(module)}
+    return {name: p for name, p in model.named_parameters(remove_duplicate=False) if id(p) in owned}
+
+
 class Product(nn.Module):
     """The product of two activities, such as queries and keys, as a module, so that it is counted and looked at.
 

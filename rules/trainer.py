@@ -25,7 +25,7 @@ from rules.evaluation import evaluated
 from rules.forward import samples
 from rules.generators import Globals
 from rules.loading import begun_anew, rest_of
-from rules.models.admission import admit, warn_unasked
+from rules.models.admission import UnfitModel, admit, warn_unasked
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
@@ -38,7 +38,7 @@ from rules.schedules import Schedule
 from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
 from rules.state import from_plain, to_plain
-from rules.synapses import weights_in
+from rules.synapses import weights_in_order
 from rules.team import ALONE, Team
 from rules.threads import CROWDING
 from rules.untouched import untouched
@@ -214,7 +214,7 @@ class Trainer:
         schedule = self.updates.schedule
         if (informed := method_of(plasticity, "informed")) is not None:
             factor = None if schedule is None else schedule.factor
-            self._optimizer = informed(self.parameters.items(), factor, weights_in(self.model).keys())
+            self._optimizer = informed(self.parameters.items(), factor, weights_in_order(self.model))
         else:
             self._optimizer = plasticity(self.parameters.values())
         start = self.rule.credit.init(self.model, seeded(self.seed, "rule's state"))
@@ -405,6 +405,11 @@ class Trainer:
             self._require(offers(self.model))
         batch = fitted(batch, self.model, next(self.model.parameters()))
         require_own_carry(batch)
+        if batch.lengths is not None and "carry" in (why := lacks(self.model)):
+            raise UnfitModel(
+                f"the batch has lengths, and {type(self.model).__name__} would see what stands behind the end of a "
+                f"sequence: {why['carry']}; or hand over sequences of one length each, without lengths"
+            )
         check_input(batch, self.steps + 1)
         return batch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +14,10 @@ from rules.contract import Batch
 from rules.forward import looking
 from rules.forward import samples as samples_of
 from rules.metering import pairs, shown
-from rules.optional import plain, takes, tallying
+from rules.optional import plain, takes, tallying, unit_of
 from rules.spikes.bits import is_trits
 from rules.synapses import SYNAPSES, Patterned, Product, counted, transposed
 
-COUNTED = 16  # spikes in an entry, at most; more are a graded signal, such as pixels of 8 bits
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -60,7 +60,10 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
     batch = x if isinstance(x, Batch) else Batch(x)
     counts: dict[str, _Counts] = {}
     model = plain(model)
-    with looking(model, {module: _counting(counts, name) for name, module in counted(model).items()}):
+    units: dict[int, tuple[Tensor, float]] = {}  # of signals that count, by their storage, which they keep alive
+    hooks = {part: _saying(units, unit) for part in model.modules() if (unit := unit_of(part)) is not None}
+    hooks |= {module: _counting(counts, name, units) for name, module in counted(model).items()}
+    with looking(model, hooks):
         model(batch.x, **({"carry": batch.carry} if takes(model, "carry") else {}))
     samples = samples_of(batch) if samples is None else samples
     return [each.row(name, samples) for name, each in counts.items()]
@@ -81,20 +84,33 @@ class _Counts:
         return Work(name, self.dense / samples, multiplied / samples, accumulated / samples, self.events / self.inputs)
 
 
-def _counting(counts: dict[str, _Counts], name: str) -> Any:
+def _saying(units: dict[int, tuple[Tensor, float]], unit: float) -> Any:
+    """Return a hook that notes what the output of a spike is in a signal."""
+
+    def hook(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        signal = output[0] if isinstance(output, tuple) else output
+        if isinstance(signal, Tensor):
+            units[signal.untyped_storage().data_ptr()] = (signal, unit)
+
+    return hook
+
+
+def _counting(counts: dict[str, _Counts], name: str, units: Mapping[int, tuple[Tensor, float]]) -> Any:
     """Return a hook that counts a module's calls; nothing that only counts may stop a run."""
 
     def hook(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
         found = counts.setdefault(name, _Counts())
         try:
-            _count(found, module, inputs, output)
+            _count(found, module, inputs, output, units)
         except Exception as error:
             found.note = f"{type(module).__name__} could not be counted: {type(error).__name__}: {error}"
 
     return tallying(hook)
 
 
-def _count(counts: _Counts, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _count(
+    counts: _Counts, module: Any, inputs: tuple[Any, ...], output: Any, units: Mapping[int, tuple[Tensor, float]]
+) -> None:
     given = [dense(shown(each).detach()) for each in inputs if isinstance(each, (Tensor, PackedSequence))]
     whole = isinstance(module, nn.RNNBase) or transposed(module) or not isinstance(module, (*SYNAPSES, Product))
     every = pairs(module, inputs, output)
@@ -103,7 +119,8 @@ def _count(counts: _Counts, module: Any, inputs: tuple[Any, ...], output: Any) -
     if isinstance(module, Product):
         counts.effective += float(((given[0] != 0).double() @ (given[1] != 0).double()).sum())
     else:
-        spikes = None if whole else spikes_in(given[0])
+        _, unit = units.get(given[0].untyped_storage().data_ptr(), (None, None))
+        spikes = None if whole else spikes_in(given[0], unit)
         counts.effective += every if whole else _effective(module, (given[0] != 0) if spikes is None else spikes)
         counts.events += float((given[0] != 0).sum() if spikes is None else spikes.sum(dtype=torch.float64))
         counts.inputs += given[0].numel()
@@ -115,23 +132,19 @@ def _count(counts: _Counts, module: Any, inputs: tuple[Any, ...], output: Any) -
     counts.graded |= not all(is_trits(each) for each in given)
 
 
-def spikes_in(x: Tensor) -> Tensor | None:
+def spikes_in(x: Tensor, unit: float | None = None) -> Tensor | None:
     """Return the number of spikes behind every entry of a signal; None for a graded one.
 
-    Entries of a signal that counts are whole multiples, up to 16, of the smallest: those of `ILIF` are integers, those
-    of `NILIF` quarters, and their scale can be part of the weights.
+    Args:
+        x: the signal.
+        unit: output of a single spike of the cells that made it, where they count; otherwise spikes are -1, 0 and 1.
 
-    >>> spikes_in(torch.tensor([0.25, 0.0, 0.75])).tolist(), spikes_in(torch.tensor([0.3, 0.5]))
+    >>> spikes_in(torch.tensor([0.25, 0.0, 0.75]), unit=0.25).tolist(), spikes_in(torch.tensor([0.3, 0.5]))
     ([1.0, 0.0, 3.0], None)
     """
-    if is_trits(x):
-        return x.abs()
-    size = x.abs()
-    unit = size[size > 0].min()
-    counts = size / unit
-    if float(counts.max()) > COUNTED + 0.5 or not torch.allclose(counts, counts.round(), rtol=0, atol=1e-4):
-        return None
-    return counts.round()
+    if unit is not None:
+        return (x.abs() / unit).round()
+    return x.abs() if is_trits(x) else None
 
 
 def dense(x: Tensor) -> Tensor:

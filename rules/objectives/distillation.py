@@ -14,6 +14,7 @@ from rules.fields import check_fields
 from rules.objectives.labels import labels
 from rules.objectives.readout import MeanCrossEntropy
 from rules.steps import counted, mean, wide
+from rules.untouched import untouched
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,9 @@ class SelfEnsemble(MeanCrossEntropy):
         """Return the teacher's logits `[B, classes]`, without gradient."""
         if self.teacher is None:
             return mean(run.output, batch.lengths).detach()
-        training = self.teacher.training
-        self.teacher.eval()
-        try:
-            with torch.no_grad():
-                answer = self.teacher(batch.x)
-        finally:
-            self.teacher.train(training)
+        with untouched(self.teacher):  # as it was afterwards: modes of all parts, buffers, membranes that it keeps
+            self.teacher.eval()
+            answer = self.teacher(batch.x)
         output = answer.output if isinstance(answer, Run) else answer
         said = output if output.ndim == 2 else mean(output, batch.lengths)
         if said.shape[-1] != run.output.shape[-1]:

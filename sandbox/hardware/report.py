@@ -215,7 +215,8 @@ def _lines(report: Report) -> Iterator[str]:
     engines = ENGINES if report.optimizer else ENGINES[:3]
     width = max(len("layer"), *(len(layer.name) for layer in report.workload.layers))
     scale, unit = (1e-6, "uJ") if report.hardware.unit == "pJ" else (1.0, report.hardware.unit)
-    yield f"{report.hardware.name}, {report.rule}: energy of one update, estimated, not measured [{unit}]"
+    title = "energy of one batch with one update, estimated, not measured"
+    yield f"{report.hardware.name}, {report.rule}: {title} [{unit}]"
     heads = [f"{engine} {kind}" for engine in engines for kind in KINDS]
     yield "  ".join([f"{'layer':<{width}}", *heads, "total"])
     for name in (*(layer.name for layer in report.workload.layers), None):

@@ -65,9 +65,9 @@ def binary_inference(network: Network, x: Tensor) -> BinaryRun:
 
     Reference: Zhou et al. 2026 (arXiv 2604.12365); the order of spikes within a step is free, and ours.
     """
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
-    if network.training and any(isinstance(module, norms) for module in network.modules()):
-        raise ValueError("batch normalisation follows the batch while a network trains: call network.eval() first")
+    varying = (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+    if network.training and any(isinstance(module, varying) for module in network.modules()):
+        raise ValueError("batch normalisation and dropout vary while a network trains: call network.eval() first")
     kept: list[Tensor] = []
     before: Counting | None = None
     x = x.reshape(*x.shape[:2], *network.shape)
@@ -80,11 +80,11 @@ def binary_inference(network: Network, x: Tensor) -> BinaryRun:
         currents = fold(part.synapse, x) if before is None else summed(part.synapse, x, before)
         cell = deployed(part.cells.present())
         (x,), _ = sequence(cell, currents, rest(cell, currents), part.cells.dt)
-        before = cell if isinstance(cell, Counting) else None
+        output, before = x, cell if isinstance(cell, Counting) else None
         if before is not None:
             x = thermometer((x / before.unit - before.offset).round(), before.levels)
             kept.append(x)
-    return BinaryRun(x, tuple(kept))
+    return BinaryRun(output, tuple(kept))
 
 
 def deployed(cell: Cell) -> Cell:
@@ -95,6 +95,13 @@ def deployed(cell: Cell) -> Cell:
 def summed(synapse: nn.Module, bits: Tensor, cell: Counting) -> Tensor:
     """Return the currents `[T, B, ...]` of a synapse that weighs the bits of a cell one by one."""
     nothing = torch.zeros_like(bits[:1])
+    third = (torch.arange(nothing[0, :1].numel(), device=bits.device) % 3).reshape(nothing[0, :1].shape)
+    one, other = ((third == number).to(bits).expand_as(nothing) for number in (0, 1))
+    parts, together = fold(synapse, one) + fold(synapse, other) - fold(synapse, nothing), fold(synapse, one + other)
+    if not torch.allclose(parts, together, rtol=1e-3, atol=1e-4):
+        raise ValueError(
+            f"{type(synapse).__name__} is not affine in its input: behind it a count is not the sum of its spikes"
+        )
     weighed = (fold(synapse, bits) - fold(synapse, nothing)).unflatten(0, (-1, cell.levels)).sum(1)
     currents: Tensor = weighed * cell.unit + fold(synapse, nothing + cell.unit * cell.offset)
     return currents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -66,12 +67,27 @@ class Population(nn.Module):
         self.learned = Learned(neuron, generator, channels) if learns(neuron) else None
         self.dt = dt
         self.recurrent = recurrent
+        for name, value in neuron.progress().items():  # saved with the parameters
+            self.register_buffer(name, torch.tensor(value))
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Let cells change that depend on the progress of training: annealed masks (`sandbox.MaskedPSN`)."""
-        self.neuron = self.neuron.at_epoch(epoch, epochs)
-        if self.learned is not None:
-            self.learned.neuron = self.neuron
+        for name, value in self.neuron.at_epoch(epoch, epochs).progress().items():
+            self._buffers[name].fill_(value)  # type: ignore[union-attr]
+        self._follow()
+
+    def _follow(self) -> None:
+        """Let the cells have what the buffers say, which a checkpoint may have filled."""
+        now = {name: float(self._buffers[name]) for name in self.neuron.progress()}  # type: ignore[arg-type]
+        if now != self.neuron.progress():
+            self.neuron = replace(self.neuron, **now)
+            if self.learned is not None:
+                self.learned.neuron = self.neuron
+
+    @property
+    def spike_unit(self) -> float | None:
+        """Output of a single spike of cells that count; None for all others."""
+        return self.neuron.unit if self.neuron.levels > 1 else None
 
     def reach(self, steps: int) -> int | None:
         """Return how many steps a parallel cell weighs for one output; None for cells with a state."""
@@ -79,6 +95,8 @@ class Population(nn.Module):
 
     def present(self) -> Cell:
         """Return the cells with the present values of its learned parameters."""
+        if self._buffers:
+            self._follow()
         return self.neuron if self.learned is None else self.learned()
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
@@ -279,12 +297,6 @@ class Network(nn.Module):
                     "sliding_psn or lif, or a rule that takes whole sequences, such as bptt"
                 )
         return found
-
-    def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Tell all populations that an epoch begins."""
-        for module in self.modules():
-            if isinstance(module, Population):
-                module.begin_epoch(epoch, epochs)
 
     @property
     def keywords(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rules.contract import Batch, Run
 from rules.draws import normal
 from rules.forward import run_model
-from rules.optional import begin_epoch, lacks, offers, plain, shape_of, takes
+from rules.optional import lacks, offers, plain, shape_of, takes
 from rules.seeds import seeded
 from rules.spikes.surrogate import current_pass
 
@@ -64,10 +64,6 @@ class NoisyReadout(nn.Module):
     def lacks(self) -> dict[str, str]:
         """Why the model inside does not offer what some rules need."""
         return lacks(self.inner)
-
-    def begin_epoch(self, epoch: int, epochs: int) -> None:
-        """Tell the model inside."""
-        begin_epoch(self.inner, epoch, epochs)
 
     @property
     def keywords(self) -> frozenset[str]:

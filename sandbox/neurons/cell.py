@@ -122,6 +122,10 @@ class Cell(ABC):
         """Return the cell of a training epoch, from 0; by default itself."""
         return self
 
+    def progress(self) -> dict[str, float]:
+        """Return the fields that `at_epoch` changes, with their present values; none by default."""
+        return {}
+
     def drawn(self, generator: torch.Generator | None, channels: int | None) -> dict[str, Tensor]:
         """Return the initial values of the fields that are learned tensors, by name; none by default.
 

@@ -166,7 +166,7 @@ class Adaptive(Counting):
     def counted(self, u: Tensor) -> Tensor:
         """Return the number of spikes for membranes `u`."""
         alpha = torch.as_tensor(self.alpha, dtype=u.dtype, device=u.device)
-        cells = u[0].numel() if u.ndim > 1 else u.numel()
+        cells = u.shape[1:].numel() if u.ndim > 1 else u.numel()
         a = 1 / math.sqrt(max(cells, 1) * self.levels) if self.alpha_scale is None else self.alpha_scale
         low = alpha.detach() + a * (alpha - alpha.detach())  # the gradient of alpha, times a
         if self.window == "ceiling":

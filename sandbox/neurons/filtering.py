@@ -54,6 +54,8 @@ class Filtered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         weight, x = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for gradients of gradients
+            return error @ x.t(), weight.t() @ error, -error.sum(1), None
         error = error.contiguous()
         into, back, by = ctx.needs_input_grad[:3]
         blocks = blocked(error, ctx.columns), blocked(x, ctx.columns).transpose(1, 2)

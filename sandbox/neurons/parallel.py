@@ -16,6 +16,8 @@ from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.cell import Cell, admit_tensor
 from sandbox.neurons.filtering import filtered as filtered_by
 
+PIECE = 256  # steps of a banded matrix
+
 
 class Whole(NamedTuple):
     """State of cells before a sequence that they see at once: nothing."""
@@ -58,6 +60,10 @@ class Parallel(Cell):
     def filtered(self, currents: Tensor, state: Any, weight: Tensor, v_threshold: Tensor) -> tuple[Tensor, Any]:
         """Return membrane minus threshold `[T, ...]` [mV], and the state after the last step."""
 
+    def thresholds(self, state: Any, v_threshold: Tensor, steps: int) -> Tensor:
+        """Return the thresholds of the steps from a state on; a single one as it is."""
+        return v_threshold
+
     def respond(
         self, currents: Tensor, state: Any, dt: float, record: tuple[str, ...] = (), centred: bool = False
     ) -> tuple[tuple[Tensor, ...], Any]:
@@ -69,7 +75,7 @@ class Parallel(Cell):
             )
         weight, v_threshold = (value.to(currents) for value in self._tensors())
         u, after = self.filtered(currents, state, weight, v_threshold)
-        shown = [u + column(v_threshold[: len(u)] if v_threshold.ndim else v_threshold, u) for _ in record]
+        shown = [u + column(self.thresholds(state, v_threshold, len(u)), u) for _ in record]
         return (self.surrogate.spike(u), *shown, *([u] if centred else [])), after
 
     def recordable(self, state: Any) -> list[str]:
@@ -210,8 +216,23 @@ class MaskedPSN(Parallel):
         return self.masked == 1 and not self.annealed
 
     def at_epoch(self, epoch: int, epochs: int) -> MaskedPSN:
-        """Return the cell of an epoch, from 0: `masked = min(1, 8 epoch / (epochs - 1))` if it is annealed."""
-        return replace(self, masked=min(1.0, 8 * epoch / max(epochs - 1, 1))) if self.annealed else self
+        """Return the cell of an epoch, from 0: `masked = min(1, 8 epoch / (epochs - 1))` if it is annealed.
+
+        Raises:
+            ValueError: for a single epoch, in which an annealed mask would never close.
+        """
+        if not self.annealed:
+            return self
+        if epochs < 2:
+            raise ValueError(
+                "an annealed mask closes over several epochs, and training has 1: call fit once with all epochs, as in "
+                "fit(loader, epochs=20), or take annealed=False"
+            )
+        return replace(self, masked=min(1.0, 8 * epoch / (epochs - 1)))
+
+    def progress(self) -> dict[str, float]:
+        """Return how far an annealed mask has closed."""
+        return {"masked": self.masked} if self.annealed else {}
 
     def drawn(self, generator: torch.Generator | None, channels: int | None) -> dict[str, Tensor]:
         """Return the initial weight and threshold."""
@@ -239,7 +260,12 @@ class MaskedPSN(Parallel):
         seen = after_past(state.past, currents)
         rows = pad(weight * mask, (self.order - 1, 0))[begin : begin + steps, begin : begin + len(seen)]
         after = PlacedPast(seen[steps:].movedim(0, -1), state.at + steps)
-        return filtered_by(rows, seen, v_threshold[begin : begin + steps]), after
+        return filtered_by(rows, seen, self.thresholds(state, v_threshold, steps)), after
+
+    def thresholds(self, state: Any, v_threshold: Tensor, steps: int) -> Tensor:
+        """Return the thresholds of the steps from a state on."""
+        begin = int(state.at) if isinstance(state, PlacedPast) else 0
+        return v_threshold[begin : begin + steps]
 
 
 @dataclass(frozen=True)
@@ -295,7 +321,12 @@ class SlidingPSN(Parallel):
         steps = len(currents)
         seen = after_past(state.past, currents)
         if self.by == "gemm":
-            u = filtered_by(banded(weight, steps), seen, v_threshold.expand(steps))
+            parts = []
+            for begin in range(0, steps, PIECE):  # so that the work grows with the steps, and not with their square
+                length = min(PIECE, steps - begin)
+                given = seen[begin : begin + length + self.order - 1]
+                parts.append(filtered_by(banded(weight, length), given, v_threshold.expand(length)))
+            u = parts[0] if len(parts) == 1 else torch.cat(parts)
         else:
             rows = conv1d(seen.flatten(1).t()[:, None], weight[None, None])[:, 0]
             u = rows.t().reshape(currents.shape) - v_threshold

@@ -85,9 +85,12 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
 
 
 def spanning(rule: LearningRule, updates: int) -> LearningRule:
-    """Return a rule whose plasticity knows how many updates the run has, if it depends on that."""
+    """Return a rule whose plasticity knows how many updates the run has, if it depends on that.
+
+    A rule that learns inside of sequences makes several in each batch, as many as there are windows: it has to be told.
+    """
     over = method_of(rule.plasticity, "over")
-    return rule if over is None else replace(rule, plasticity=over(updates))
+    return rule if over is None or rule.every is not None else replace(rule, plasticity=over(updates))
 
 
 def asked(trainer: Trainer) -> dict[str, Any]:

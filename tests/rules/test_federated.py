@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import rules
 from rules import Trainer, make
 from rules.federated import Federation, divide
 from sandbox import build
@@ -133,3 +134,13 @@ def test_shares_are_disjoint_and_complete():
 def test_refusals(ask, message):
     with using("dense"), pytest.raises(ValueError, match=message):
         ask()
+
+
+def test_an_optimizer_that_holds_weights_of_its_own_is_refused_whatever_it_inherits():
+    class Latent(torch.optim.SGD):
+        def held(self, p):
+            return p.detach()
+
+    rule = rules.LearningRule(rules.OBJECTIVES["ce_mean"](), rules.BPTT(), lambda ps: Latent(ps, lr=0.1))
+    with pytest.raises(ValueError, match="weights"):
+        list(Federation(nn.Linear(4, 3), rule, [[(torch.rand(1, 5, 4), torch.arange(5) % 3)]] * 2).rounds())

@@ -11,12 +11,33 @@ from torch import Tensor, nn
 
 from rules.errors import unknown
 
+APART = (  # modules that treat every feature map by itself
+    nn.Identity,
+    nn.Flatten,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    nn.Upsample,
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Hardtanh,
+)
+
 
 def prune_channels(module: nn.Sequential, keep: Mapping[str, Sequence[int] | Tensor]) -> nn.Sequential:
     """Return a smaller copy of a chain of layers, without some feature maps of its convolutions.
 
     The rows of a convolution, the entries of the batch normalisation behind it, and the columns of the next convolution
-    or linear layer go together. Everything else in the chain must have no parameters.
+    or linear layer go together. Everything else in the chain must treat feature maps one by one: activations, pooling
+    and dropout of torch.
 
     Args:
         module: `nn.Sequential` of `Conv2d`, `BatchNorm2d`, `Linear` and modules without parameters.
@@ -24,7 +45,7 @@ def prune_channels(module: nn.Sequential, keep: Mapping[str, Sequence[int] | Ten
 
     Raises:
         ValueError: for a name that belongs to none of its convolutions, no map that stays, an index out of range, a
-            convolution in groups, another module with parameters, or maps that nothing in the chain reads.
+            convolution in groups, another module, or maps that nothing in the chain reads.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
     >>> prune_channels(net, {"0": [0, 2]})
@@ -61,8 +82,11 @@ def prune_channels(module: nn.Sequential, keep: Mapping[str, Sequence[int] | Ten
         elif isinstance(part, nn.BatchNorm2d):
             if maps is not None:
                 _normalise(part, maps[0])
-        elif any(True for _ in part.parameters()):
-            raise ValueError(f"layer {name!r} is a {type(part).__name__}: this function prunes convolutions in a chain")
+        elif (maps is not None and not isinstance(part, APART)) or any(True for _ in part.parameters()):
+            kind = type(part).__name__
+            raise ValueError(
+                f"layer {name!r} is a {kind}, which may mix feature maps: only chains without it are pruned"
+            )
     if maps is not None:
         raise ValueError("the last convolution gives the output of the chain: leave it out of keep")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -41,7 +41,7 @@ def unnamed(parameters: Iterable[Any]) -> tuple[list[Any], list[Entry]]:
 
 
 def chosen(
-    entries: Sequence[Entry], ends: bool, keep: Sequence[str], weights: Collection[str] | None = None
+    entries: Sequence[Entry], ends: bool, keep: Sequence[str], weights: Mapping[str, nn.Parameter] | None = None
 ) -> list[nn.Parameter]:
     """Return the parameters to project: those of two dimensions or more, less the ends and what is kept.
 
@@ -52,7 +52,8 @@ def chosen(
         entries: all parameters with their names, None where they have none.
         ends: whether the first and the last matrix are projected too.
         keep: names, or patterns of `fnmatch`, of parameters that stay as they are.
-        weights: names of those that weigh signals, without constants of cells; None for all of two dimensions or more.
+        weights: those that weigh signals, in the order of the model, without constants of cells, with frozen ones, and
+            a shared one under each of its names; None for all parameters of two dimensions or more.
 
     Raises:
         ValueError: if nothing is left to project, for a pattern that matches nothing, and for patterns without names.
@@ -70,19 +71,22 @@ def chosen(
     for pattern in keep:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise unknown("parameter in keep", pattern, names)
+    known = None if weights is None else {id(p) for p in weights.values()}
     found = [
         (name, p)
         for name, p in entries
-        if p.ndim >= 2 and not (name or "").startswith(OWN) and (weights is None or name in weights)
+        if p.ndim >= 2 and not (name or "").startswith(OWN) and (known is None or id(p) in known)
     ]
+    order = [p for _, p in found] if weights is None else [p for p in weights.values() if p.ndim >= 2]
     if not found:
         raise ValueError("no parameter has two dimensions or more, so that there is nothing to project")
-    if not ends and len(found) == 2:
+    outer = () if ends or len(order) == 1 or len(found) == 1 else (id(order[0]), id(order[-1]))
+    inside = [(name, p) for name, p in found if id(p) not in outer]
+    if not inside and len(order) == 2:
         raise ValueError(
             "ends=False leaves nothing to project: the model has two weight matrices, the first and the last; give "
             "ends=True"
         )
-    inside = found if ends or len(found) == 1 else found[1:-1]
     left = [p for name, p in inside if not any(fnmatchcase(name or "", pattern) for pattern in keep)]
     if not left:
         raise ValueError(f"keep={list(keep)} leaves nothing to project: leave some patterns out, or give ends=True")

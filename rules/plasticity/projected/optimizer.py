@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, overload
 
@@ -37,7 +37,7 @@ class ProjectedOptimizer(Eager, Tissue):
         ends: whether the first and the last weight matrix are projected too, True by default.
         keep: names, or patterns as in `fnmatch`, of parameters that stay as they are; none by default.
         factor: planned factor of the learning rate at each update; None where no plan is known.
-        weights: names of the parameters that weigh signals; None for all of two dimensions or more.
+        weights: those that weigh signals, in the order of the model; None for all of two dimensions or more.
 
     Attributes:
         inner: the optimizer that the inner plasticity has made.
@@ -65,7 +65,7 @@ class ProjectedOptimizer(Eager, Tissue):
         ends: bool = True,
         keep: Sequence[str] = (),
         factor: Factor | None = None,
-        weights: Collection[str] | None = None,
+        weights: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         self.projection, self.keep, self.factor = projection, keep, factor
         plain, entries = unnamed([params] if isinstance(params, Tensor) else params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
@@ -69,13 +69,13 @@ class Projected(Projection):
         return self._made(parameters, None)
 
     def informed(
-        self, parameters: Iterable[tuple[str, nn.Parameter]], factor: Factor | None, weights: Collection[str]
+        self, parameters: Iterable[tuple[str, nn.Parameter]], factor: Factor | None, weights: Mapping[str, nn.Parameter]
     ) -> ProjectedOptimizer:
         """Return the optimizer of named parameters, for a planned schedule of the learning rate."""
         return self._made(parameters, factor, weights)
 
     def _made(
-        self, parameters: Iterable[Any], factor: Factor | None, weights: Collection[str] | None = None
+        self, parameters: Iterable[Any], factor: Factor | None, weights: Mapping[str, nn.Parameter] | None = None
     ) -> ProjectedOptimizer:
         ends = self.with_ends if self.ends is None else self.ends
         return ProjectedOptimizer(parameters, self, self.recipe(), ends, self.keep, factor, weights)

@@ -38,8 +38,8 @@ def test_a_table_for_each_set_of_constants(run, capsys):
     code, out, _ = call(capsys, "ledger", run, "--hardware", "neuromc, sata")
     assert code == OK
     first, second = out.strip().split("\n\n")
-    assert first.startswith("neuromc, spsa: energy of one update, estimated, not measured [uJ]")
-    assert second.startswith("sata, spsa: energy of one update, estimated, not measured [unit of SATA")
+    assert first.startswith("neuromc, spsa: energy of one batch with one update, estimated, not measured [uJ]")
+    assert second.startswith("sata, spsa: energy of one batch with one update, estimated, not measured [unit of SATA")
     assert "included: backward no, memory yes, dram no, optimizer momentum" in first
     assert "measured in one pass forward and one back" in second
 

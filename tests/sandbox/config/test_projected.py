@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from rules.plasticity import SGD, Levels, SoftThreshold
 from sandbox.config.experiment import Experiment, NetworkConfig
@@ -63,3 +66,12 @@ def test_accumulated_steps_are_one_update():
 def test_mistakes_are_named(choice, message):
     with pytest.raises(ValueError, match=message):
         small(choice).check()
+
+
+def test_a_rule_that_learns_inside_of_sequences_has_to_say_how_often():
+    """Each batch has several updates then, and a plan of batches would close the threshold too early."""
+    plasticity = Choice("soft_threshold", {"final": 0.25})
+    inside = RuleConfig("ottt", {"every": 2}, plasticity=plasticity)
+    experiment = replace(small(plasticity), rule=inside)
+    with pytest.raises(ValueError, match="the threshold depends on the number of updates: give steps"):
+        prepare(experiment, experiment.load(None))[0].step((torch.rand(4, 2, 4), torch.tensor([0, 1])))

@@ -187,3 +187,29 @@ def test_rates_of_cells_that_count_are_shares(make):
     report = calibrate(net, torch.rand(16, 30, 4, generator=torch.Generator().manual_seed(0)), rate=0.1)
     assert report == {"layers.0": pytest.approx(0.1, abs=0.01)}
     assert firing_report(net, torch.zeros(16, 2, 4))["layers.0"] <= 0.25  # of a threshold below 0
+
+
+def test_counts_are_those_of_the_cells_and_not_guessed():
+    """All cells at their largest count are four spikes each; pixels of sixteen grey values are no spikes."""
+    net = build((1,), 3, (10,), ILIF(), seed=1)
+    with torch.no_grad():
+        net.layers[0].synapse.weight.fill_(9.0)
+        net.layers[1].synapse.weight.fill_(1.0)
+    found = work(net, torch.ones(1, 1, 1))[1]
+    assert (found.accumulated, found.spikes) == (4 * 10 * 3, 4)
+    pixels = torch.arange(17.0).reshape(1, 1, 17) / 16
+    first = work(build((17,), 3, (10,), ILIF(levels=32), seed=1), pixels)[0]
+    assert (first.multiplied, first.accumulated) == (16 * 10, 0)
+
+
+def test_a_batch_without_samples():
+    assert scan(ASN(), torch.zeros(5, 0, 3))[0].shape == (5, 0, 3)
+
+
+def test_a_counting_read_out_and_a_synapse_that_is_not_affine():
+    net = build((4,), 3, (5,), ILIF(), ILIF(), seed=1)
+    x = torch.rand(2, 1, 4)
+    assert torch.allclose(binary_inference(net, x).output, net(x).output)
+    net.layers[1].synapse = torch.nn.Sequential(torch.nn.LayerNorm(5), net.layers[1].synapse)
+    with pytest.raises(ValueError, match="Sequential is not affine in its input: behind it a count is not the sum"):
+        binary_inference(net, 9 * x)

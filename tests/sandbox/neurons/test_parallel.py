@@ -190,3 +190,29 @@ def test_what_networks_of_them_offer():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_what_is_recorded_goes_on_with_the_thresholds_of_its_steps():
+    cell = MaskedPSN(6, 2, weight=drawn(6, 6), v_threshold=torch.arange(1.0, 7.0).double())
+    x = drawn(6, CELLS)
+    whole = simulate(cell, x).v
+    _, state = scan(cell, x[:2])
+    assert torch.allclose(simulate(cell, x[2:], state=state).v, whole[2:], rtol=0, atol=1e-12)
+
+
+def test_a_long_sequence_is_filtered_in_pieces():
+    """The same numbers as a convolution, and no matrix of all steps: 16,000 squared would take 2 GB in float64."""
+    x = drawn(16_000, 1)
+    found = [simulate(SlidingPSN(5, by=by, weight=drawn(5)), x).v for by in ("gemm", "conv")]
+    assert torch.allclose(*found, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cells", [64, 65_536])
+def test_gradients_of_gradients(cells):
+    """Of products in blocks and surrogates in pieces as of small ones: the second derivative of sum((W x)^2)."""
+    x = drawn(8, cells).requires_grad_()
+    cell = PSN(8, weight=drawn(8, 8), v_threshold=torch.zeros(8, dtype=torch.float64))
+    u, _ = cell.filtered(x, None, cell.weight, cell.v_threshold)
+    (slope,) = torch.autograd.grad(u.square().sum(), x, create_graph=True)
+    (bent,) = torch.autograd.grad(slope.sum(), x)
+    assert torch.allclose(bent, 2 * (cell.weight.T @ cell.weight).sum(0)[:, None].expand_as(x), rtol=1e-9)

@@ -140,3 +140,41 @@ def test_filters_of_cells_are_not_projected(plasticity):
     trainer.step(Batch(X, Y))
     held = {id(p) for p in trainer.optimizer.state if "latent" in trainer.optimizer.state[p]}
     assert [name for name, p in net.named_parameters() if id(p) in held] == ["layers.1.synapse.weight"]
+
+
+def test_the_mask_is_in_the_state_and_reaches_networks_inside_of_others():
+    """A checkpoint evaluates as the trainer did; a network inside of a module of one's own is told of epochs too."""
+
+    class Mine(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = build((4,), 3, (8,), MaskedPSN(4, 2, masked=0.0, annealed=True), seed=1)
+
+        def forward(self, x):
+            return self.net(x).output
+
+    first, second = (Trainer(Mine(), "bptt", seed=0) for _ in range(2))
+    steps = first.fit([(X, Y)], 33)
+    for _ in range(3):
+        next(steps)
+    assert first.model.net.layers[0].cells.present().masked == 0.5
+    second.load_state_dict(first.state_dict())
+    assert second.evaluate([(X, Y)]) == first.evaluate([(X, Y)])
+    with pytest.raises(
+        ValueError, match="an annealed mask closes over several epochs, and training has 1: call fit onc"
+    ):
+        next(Trainer(Mine(), "bptt").fit([(X, Y)]))
+
+
+def test_first_steps_of_a_cell_that_looks_ahead_are_no_answers():
+    """`steps` of `evaluate` reports prefixes of the output, which are none where they depend on later inputs."""
+    found = Trainer(network("psn"), "bptt").evaluate([(X, Y)], steps=(1, 2))
+    assert set(found) == {"accuracy", "loss", "samples"} | ({"ties"} & set(found))
+    assert "accuracy_at_1" in Trainer(network("sliding_psn"), "bptt").evaluate([(X, Y)], steps=(1, 2))
+
+
+def test_padding_is_refused_where_it_would_be_seen():
+    batch = Batch(X, Y, lengths=torch.tensor([4, 3, 2, 4, 4, 1]))
+    with pytest.raises(UnfitModel, match="the batch has lengths, and Network would see what stands behind the end"):
+        Trainer(network("psn"), "bptt").step(batch)
+    Trainer(network("sliding_psn"), "bptt").step(batch)

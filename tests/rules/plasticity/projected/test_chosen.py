@@ -94,3 +94,18 @@ def test_lazy_models_are_projected_at_their_first_batch():
     made = rules.Trainer(model, rules.compose("ce_mean", "bptt", "sign", plasticity_options={"ends": True}))
     made.step(next(batches(1)))
     assert projected(made) == ["0.weight", "2.weight"]
+
+
+@pytest.mark.parametrize("kind", ["frozen", "tied"])
+def test_the_first_and_the_last_are_those_of_the_model(kind):
+    """Whether they learn, or are shared: of four matrices the two in the middle are projected."""
+    layers = [nn.Linear(4, 4) for _ in range(4)]
+    if kind == "tied":
+        layers[3].weight = layers[0].weight
+    model = nn.Sequential(*layers)
+    if kind == "frozen":
+        layers[0].weight.requires_grad_(False)
+    made = rules.Trainer(model, rules.compose("ce_mean", "bptt", "sign"))
+    made.step((torch.rand(5, 4), torch.tensor([0, 1, 2, 3, 0])))
+    held = {id(p) for p in made.optimizer.state if "latent" in made.optimizer.state[p]}
+    assert [name for name, p in model.named_parameters() if id(p) in held] == ["1.weight", "2.weight"]

@@ -48,7 +48,7 @@ def test_without_a_projection_it_is_the_inner_optimizer_to_the_bit(inner):
 
 def test_a_step_is_gradient_at_the_shown_weights_then_mask_then_inner_then_projection():
     p = nn.Parameter(torch.tensor([[1.5, -0.2], [0.4, 0.1]]))
-    optimizer = Sign(inner=PLAIN)([p])
+    optimizer = Sign("inside", inner=PLAIN)([p])
     assert torch.equal(p, torch.tensor([[0.85, -0.85], [0.25, 0.25]]))  # the first projection, at construction
     p.square().sum().backward()
     assert torch.equal(p.grad, 2 * p)  # the credit differentiates what the model holds

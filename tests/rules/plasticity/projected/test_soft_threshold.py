@@ -29,7 +29,7 @@ class LinearInTime(SoftThreshold):
 def thresholds(plasticity, factor, count):
     """The threshold after each of so many updates, at rates along a schedule."""
     p = weight(2, 2)
-    optimizer = plasticity.informed([("w", p)], factor, {"w"})
+    optimizer = plasticity.informed([("w", p)], factor, {"w": p})
     found, start = [], optimizer.param_groups[0]["lr"]
     for n in range(count):
         optimizer.param_groups[0]["lr"] = (1.0 if factor is None else factor(n)) * start
@@ -215,7 +215,7 @@ def test_the_fixed_point_is_that_of_ista():
 
     def learned(factor, plasticity):
         p = nn.Parameter(start.clone())
-        optimizer = plasticity.informed([("w", p)], factor, {"w"})
+        optimizer = plasticity.informed([("w", p)], factor, {"w": p})
         for n in range(steps):
             optimizer.param_groups[0]["lr"] = rate * (1.0 if factor is None else factor(n))
             stepped(optimizer, p, gradient(p.detach()[0])[None])

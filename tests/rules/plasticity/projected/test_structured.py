@@ -148,3 +148,10 @@ def test_the_network_itself_stays_as_it_was():
 def test_what_cannot_be_pruned_is_refused(act, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         act()
+
+
+@pytest.mark.parametrize("mixing", [nn.ChannelShuffle(2), nn.GroupNorm(2, 4, affine=False), nn.Softmax2d()])
+def test_modules_that_mix_maps_are_refused(mixing):
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), mixing, nn.Conv2d(4, 2, 3))
+    with pytest.raises(ValueError, match=f"layer '1' is a {type(mixing).__name__}, which may mix feature maps"):
+        prune_channels(net, {"0": [0, 1]})
