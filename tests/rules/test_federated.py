@@ -127,7 +127,7 @@ def test_shares_are_disjoint_and_complete():
         (lambda: Federation(spiking(), "bptt", [[], iter([])]), "worker 1 is an iterator, which can be read only once"),
         (
             lambda: next(Federation(spiking(), "bptt_on_memristor", [batches(own) for own in divide(N, 2)]).rounds()),
-            "holds weights in devices, which an average cannot set",
+            "holds weights of its own, which an average cannot set",
         ),
     ],
 )
