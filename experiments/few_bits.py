@@ -59,13 +59,14 @@ def accuracy(plasticity: str, seed: int, epochs: int, **options: Any) -> float:
 
 def main() -> int:
     torch.set_num_threads(1)
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     found: dict[str, list[float]] = {}
     for name, (plasticity, options) in VARIANTS.items():
         found[name] = [round(accuracy(plasticity, seed, EPOCHS, **options), 2) for seed in range(SEEDS)]
         print(f"{name:15} {' '.join(f'{each:.1f}' for each in found[name])}  mean {statistics.mean(found[name]):.2f} %")
     made = {
         "command": "make evidence-few-bits",
-        "revision": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "revision": revision,
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "epochs": EPOCHS,
         "samples": SAMPLES,
