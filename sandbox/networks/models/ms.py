@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
+from rules.errors import unknown
 from sandbox.networks.convolutions import averaged, convolved, drawn, require_image, sized, spiking
 from sandbox.networks.joins import add
 from sandbox.networks.network import Population
@@ -33,8 +35,16 @@ DEPTHS: dict[int | str, Size] = {
 }
 
 
+AROUND = ("pair", "each")
+
+
 def ms_resnet(
-    shape: tuple[int, int, int] = (3, 224, 224), classes: int = 1000, depth: int | str = "tiny", *, seed: int = 0
+    shape: tuple[int, int, int] = (3, 224, 224),
+    classes: int = 1000,
+    depth: int | str = "tiny",
+    *,
+    around: Literal["pair", "each"] = "pair",
+    seed: int = 0,
 ) -> Stack:
     """Build an MS-ResNet: neurons come first, and what the shortcut adds is real.
 
@@ -49,30 +59,39 @@ def ms_resnet(
         classes: number of outputs.
         depth: "tiny", 18, 34 or 104. A later paper's table prints 78.37 million parameters for 104 layers; those of the
             authors' code, and of this model, are 77,350,504.
+        around: "pair", a shortcut around every two convolutions, as published; "each", one around every convolution, as
+            in Bi-Real nets, which suits weights of one bit. Both have as many parameters.
         seed: of the initial weights.
 
     Returns: A model whose mean output over time is the published read-out.
 
     Raises:
-        ValueError: for an unknown depth, and a shape that is not an image.
+        ValueError: for an unknown depth or kind of shortcut, and a shape that is not an image.
 
     >>> import torch
     >>> ms_resnet((1, 8, 8), 10)(torch.rand(1, 2, 1, 8, 8).expand(4, 2, 1, 8, 8)).output.shape
     torch.Size([4, 2, 10])
 
-    Reference: Hu et al. 2024 (arXiv 2112.08954), from the authors' code.
+    Reference: Hu et al. 2024 (arXiv 2112.08954), from the authors' code; shortcuts around each convolution after Liu et
+    al. 2018 (arXiv 1808.00278, recalled), our reading of "multiple shortcuts" in the abstract of arXiv 2508.12609.
     """
     require_image(shape)
+    if around not in AROUND:
+        raise unknown("around", around, AROUND)
     size = sized("depth", depth, DEPTHS)
     parts = stem(shape[0], size)
     inputs = size.widths[0]
     for count, width in zip(size.blocks, size.widths, strict=True):
         for number in range(count):
-            branch: list[nn.Module] = [
-                fires(),
-                spiking(convolved(inputs, width, 3, 1 + (not number), scale=SCALE), MSLIF()),
-            ]
-            parts.append(block(branch, inputs, width, not number, size.deep))
+            halves = not number
+            last = Stateless(convolved(width, width, 3, scale=0.0))
+            if around == "each":
+                first = Stateless(convolved(inputs, width, 3, 1 + halves, scale=0.0))
+                parts.append(block([fires(), first], inputs, width, halves, size.deep))
+                parts.append(block([fires(), last], width, width, False, size.deep))
+            else:
+                middle = spiking(convolved(inputs, width, 3, 1 + halves, scale=SCALE), MSLIF())
+                parts.append(block([fires(), middle, last], inputs, width, halves, size.deep))
             inputs = width
     return drawn(Stack([*parts, fires(), averaged(inputs, classes, 0.2 if size.deep else 0.0)], shape), seed)
 
@@ -95,11 +114,10 @@ def fires() -> Neurons:
 
 def block(branch: list[nn.Module], inputs: int, width: int, halves: bool, deep: bool) -> Joined:
     """Return a block: a branch, whose last convolution starts with a gain of 0, and the shortcut that fits it."""
-    last = Stateless(convolved(width, width, 3, scale=0.0))
     if not halves:
-        return Joined([*branch, last], [], add)
+        return Joined(branch, [], add)
     if deep:
         way = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), *convolved(inputs, width, 1, scale=SCALE))
     else:
         way = convolved(inputs, width, 1, 2, scale=SCALE)
-    return Joined([*branch, last], [Stateless(way)], add)
+    return Joined(branch, [Stateless(way)], add)

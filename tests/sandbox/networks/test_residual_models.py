@@ -248,7 +248,9 @@ def test_the_gradient_passes_inert_blocks_unchanged():
 def test_membrane_shortcuts_are_all_that_new_blocks_do():
     for inputs, halves in ((8, False), (4, True)):
         stride = 2 if halves else 1
-        block = ms_block([fires(), spiking(convolved(inputs, 8, 3, stride), MSLIF())], inputs, 8, halves, False)
+        last = Stateless(convolved(8, 8, 3, scale=0.0))
+        branch = [fires(), spiking(convolved(inputs, 8, 3, stride), MSLIF()), last]
+        block = ms_block(branch, inputs, 8, halves, False)
         x = drawn(T, B, inputs, 4, 4) - 0.5
         wanted = block.shortcut[0].run(x).output if halves else x
         assert torch.equal(block.run(x).output, wanted)
@@ -412,3 +414,25 @@ def test_mistakes_are_named(make, message):
 def test_a_depth_may_be_a_word_as_on_a_command_line():
     with torch.device("meta"):
         assert len(list(sew_resnet(depth="34").parameters())) == len(list(sew_resnet(depth=34).parameters()))
+
+
+def test_a_shortcut_around_each_convolution():
+    """As many parameters as around pairs; every convolution behind the stem sees zeros and ones, or a shortcut does."""
+    counts = {
+        (around, depth): sum(p.numel() for p in ms_resnet((1, 16, 16), 10, depth, around=around).parameters())
+        for around in ("pair", "each")
+        for depth in ("tiny", 18)
+    }
+    assert counts["pair", "tiny"] == counts["each", "tiny"]
+    assert counts["pair", 18] == counts["each", 18]
+    net, seen = ms_resnet((1, 8, 8), 10, around="each", seed=1), []
+    for part in net.modules():
+        if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3):
+            part.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+    net(torch.rand(4, 3, 1, 8, 8))
+    assert len(seen) == 1 + 4
+    assert all(set(x.unique().tolist()) <= {0.0, 1.0} for x in seen[1:])
+    with pytest.raises(ValueError, match="unknown around 'all'"):
+        ms_resnet((1, 8, 8), 10, around="all")
