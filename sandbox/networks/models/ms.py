@@ -84,7 +84,7 @@ def ms_resnet(
     for count, width in zip(size.blocks, size.widths, strict=True):
         for number in range(count):
             halves = not number
-            last = Stateless(convolved(width, width, 3, scale=0.0))
+            last = ending(width)
             if around == "each":
                 first = Stateless(convolved(inputs, width, 3, 1 + halves, scale=0.0))
                 parts.append(block([fires(), first], inputs, width, halves, size.deep))
@@ -110,6 +110,11 @@ def stem(channels: int, size: Size) -> list[nn.Module]:
 def fires() -> Neurons:
     """Return neurons in front of a convolution."""
     return Neurons(Population(MSLIF(), 1.0))
+
+
+def ending(width: int) -> Stateless:
+    """Return the last convolution of a branch, whose gain starts at 0."""
+    return Stateless(convolved(width, width, 3, scale=0.0))
 
 
 def block(branch: list[nn.Module], inputs: int, width: int, halves: bool, deep: bool) -> Joined:

@@ -168,7 +168,8 @@ def sma_resnet(
                     zoneout=zoned,
                 )
                 middle = [Stateless(first[0]), sma, spiking(first[1], MSLIF())]
-            parts.append(ms.block([ms.fires(), *middle], inputs, width, not number, size.deep))
+            branch = [ms.fires(), *middle, ms.ending(width)]
+            parts.append(ms.block(branch, inputs, width, not number, size.deep))
             inputs = width
     return drawn(Stack([*parts, ms.fires(), averaged(inputs, classes, 0.2 if size.deep else 0.0)], shape), seed)
 
@@ -177,7 +178,14 @@ def found(zoneout: str | Mapping[str, Any] | None) -> ZoneOut | None:
     """Return the zoneout of a name, or of a name with options; raise ValueError for an unknown one."""
     if zoneout is None:
         return None
+    if not isinstance(zoneout, (str, Mapping)):
+        raise ValueError(
+            f"zoneout={zoneout!r}: give a name of {', '.join(ZONEOUTS)}, or {{'name': ..., 'options': ...}}"
+        )
     given: dict[str, Any] = {"name": zoneout} if isinstance(zoneout, str) else dict(zoneout)
+    for key in given:
+        if key not in ("name", "options"):
+            raise unknown("key of zoneout", key, ("name", "options"))
     name = str(given.get("name"))
     if name not in ZONEOUTS:
         raise unknown("zoneout", name, ZONEOUTS)

@@ -203,3 +203,15 @@ def test_a_rule_regularises_attention_by_name():
         ValueError, match="AZO replaces terms of multiscale attention, and Linear has none: models with"
     ):
         regularise(torch.nn.Linear(1, 1), zoneout)
+
+
+@pytest.mark.parametrize(
+    ("zoneout", "message"),
+    [
+        ({"name": "azo", "optoins": {}}, "unknown key of zoneout 'optoins'"),
+        (3, "zoneout=3: give a name of azo, random"),
+    ],
+)
+def test_a_zoneout_that_cannot_be_read_is_refused(zoneout, message):
+    with pytest.raises(ValueError, match=message):
+        sma_vgg((1, 8, 8), 3, steps=4, zoneout=zoneout)
