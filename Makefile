@@ -36,7 +36,7 @@ demo: $(READY) ## three rules and a frozen layer, two tasks, eight seeds: tables
 test: $(READY) ## fast tests, doctests
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal $(if $(COVERED),$(ROOMS:%=--ignore=%))
 
-test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes; half of it in turn, a third of large families
+test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes, a third of it in turn
 	SHARE=3 $(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=60
 
 coverage: $(READY) ## branches of the rooms that keep, read and judge runs, by the fast tests of these and the command line

@@ -51,8 +51,8 @@ LARGE = 6  # cases
 def in_turn(items, share, first):
     """Return items without those slow tests whose turn is not now.
 
-    Of a large family, a parametrised test of many slow cases, one case in `share` is kept, of all other slow tests
-    together one in two, from the one numbered `first` on, so that each has its turn. `slow(always=True)` is kept.
+    One slow test in `share` is kept, from the one numbered `first` on, so that each has its turn; the same is done for
+    the cases of each large family, a parametrised test of many slow ones. `slow(always=True)` is kept.
     """
     families = {}
     for item in items:
@@ -61,8 +61,7 @@ def in_turn(items, share, first):
             families.setdefault(item.nodeid.partition("[")[0], []).append(item)
     large = [family for family in families.values() if len(family) > LARGE]
     others = [item for family in families.values() if len(family) <= LARGE for item in family]
-    groups = [(share, family) for family in large] + [(2, others)]
-    idle = {item for each, group in groups for number, item in enumerate(group) if (number - first) % each}
+    idle = {item for group in (*large, others) for number, item in enumerate(group) if (number - first) % share}
     return [item for item in items if item not in idle]
 
 

@@ -1,4 +1,4 @@
-"""The slow tier has a third of the cases of large families and half of all other slow tests; each has its turn."""
+"""The slow tier has a third of the cases of each large family and of all other slow tests; each has its turn."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def test_every_case_has_its_turn():
     turns = [in_turn([*many, *others, *kept], 3, first) for first in range(6)]
     ran = Counter(each.nodeid for found in turns for each in found)
     assert {ran[each.nodeid] for each in many} == {2}
-    assert {ran[each.nodeid] for each in others} == {3}
+    assert {ran[each.nodeid] for each in others} == {2}
     assert {ran[each.nodeid] for each in kept} == {6}
-    assert {len(found) for found in turns} == {3 + 4 + 11, 4 + 4 + 11}
+    assert {len(found) for found in turns} <= {3 + 2 + 11, 3 + 3 + 11, 4 + 3 + 11}
