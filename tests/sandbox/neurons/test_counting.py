@@ -121,14 +121,14 @@ def test_the_window_follows_the_data(mean, window):
     net = build((1,), 1, (200,), ASN(beta=0.0, window=window))
     cells = net.layers[0].cells
     alpha = cells.learned.raw["alpha"]
-    optimizer = torch.optim.Adam([alpha], lr=0.02)
+    optimizer = torch.optim.Adam([alpha], lr=0.05)
 
     def loss():
         u = mean + torch.randn(1, 20, 200, generator=rng)
         return (cells(u)[0] - u).square().mean()
 
     still, lows = float(loss()), []
-    for _ in range(800):
+    for _ in range(1500):
         optimizer.zero_grad()
         loss().backward()
         optimizer.step()
