@@ -165,7 +165,7 @@ class Adaptive(Counting):
 
     def counted(self, u: Tensor) -> Tensor:
         """Return the number of spikes for membranes `u`."""
-        alpha = torch.as_tensor(self.alpha, dtype=u.dtype, device=u.device)
+        alpha = torch.as_tensor(self.alpha, dtype=u.dtype, device=u.device).clamp(-FURTHEST, FURTHEST)
         cells = u.shape[1:].numel() if u.ndim > 1 else u.numel()
         a = 1 / math.sqrt(max(cells, 1) * self.levels) if self.alpha_scale is None else self.alpha_scale
         low = alpha.detach() + a * (alpha - alpha.detach())  # the gradient of alpha, times a
@@ -179,7 +179,7 @@ class Adaptive(Counting):
     @property
     def offset(self) -> Value:
         """The least number of spikes in a step, a whole one."""
-        return torch.as_tensor(self.alpha).detach().ceil()
+        return torch.as_tensor(self.alpha).detach().clamp(-FURTHEST, FURTHEST).ceil()
 
 
 @dataclass(frozen=True)

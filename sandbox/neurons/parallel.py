@@ -109,7 +109,7 @@ class PSN(Parallel):
         v = weight currents,    spike where v[t] >= v_threshold[t]
 
     `weight` `[T, T]` and `v_threshold` `[T]` are learned, and shared by the cells of a layer. All steps are one matrix
-    product, and so is the gradient, `weight' (error g(v - v_threshold))`. There is no reset and no state, so that a
+    product, and so is the gradient, `weight' (error g(v - v_threshold))`. Nothing is reset or kept, so that a
     sequence must have exactly `steps` steps, and none continues from another.
 
     Args:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from rules import Batch
 from rules.batches import fitted
+from rules.plasticity.projected import ProjectedOptimizer
 from sandbox.config.experiment import Experiment
 from sandbox.hardware.measuring import measure
 from sandbox.hardware.optimizers import name_of
@@ -66,4 +69,9 @@ def workload_of(
             raise unreadable(folder / "checkpoint.pt", f"{type(error).__name__}: {error}") from error
         found = measure(trainer.model, batch, trainer.rule.objective, bits)
         credit = trainer.rule.credit if rule is None else None
-        return Asked(found, name, plan_of(name, credit), name_of(trainer.optimizer))
+        return Asked(found, name, plan_of(name, credit), name_of(moving(trainer.optimizer)))
+
+
+def moving(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the optimizer that moves weights: of projected ones the inner one, of the latent weights."""
+    return moving(optimizer.inner) if isinstance(optimizer, ProjectedOptimizer) else optimizer

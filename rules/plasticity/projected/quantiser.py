@@ -43,7 +43,7 @@ def quantised(weight: Tensor, gamma: Tensor, bits: int, out: Tensor | None = Non
         gamma ((2 / s) round((s / 2) (clamp(w / gamma, -1, 1) + 1)) - 1),    s = 2^bits - 1
 
     The two ends are exactly gamma, and the levels are exactly symmetric: the last steps are `(k - s / 2) / (s / 2)`.
-    There is no level at 0. Where gamma is 0, so are the weights.
+    No level lies at 0. Where gamma is 0, so are the weights.
 
     >>> quantised(torch.tensor([-2.0, -0.4, 0.1, 0.9]), torch.tensor(1.0), bits=2)
     tensor([-1.0000, -0.3333,  0.3333,  1.0000])

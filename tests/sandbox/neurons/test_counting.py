@@ -213,3 +213,8 @@ def test_a_counting_read_out_and_a_synapse_that_is_not_affine():
     net.layers[1].synapse = torch.nn.Sequential(torch.nn.LayerNorm(5), net.layers[1].synapse)
     with pytest.raises(ValueError, match="Sequential is not affine in its input: behind it a count is not the sum"):
         binary_inference(net, 9 * x)
+
+
+def test_a_learned_window_stays_in_its_range():
+    cell = ASN(alpha=torch.tensor(-700.0))
+    assert float(cell.counted(torch.tensor([-9999.0]))) == -128 == float(cell.offset)
