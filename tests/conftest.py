@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -99,6 +101,26 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+def seed():
+    """Seed the global generators, which what is drawn without a generator of its own is drawn from."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collectstart(collector):
+    """The same cases of parametrised tests in every run, and in every process."""
+    if isinstance(collector, pytest.Module):
+        seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """The same numbers whatever ran before."""
+    seed()
 
 
 @pytest.fixture(autouse=True)

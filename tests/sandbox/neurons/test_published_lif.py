@@ -54,8 +54,8 @@ def test_a_validation_compares_with_the_formula(name):
         ASN(alpha=-1.5, window="fractional"),
         ASN(3, 0.5, alpha=-1.5),
         KLIF(k=1.7, tau_mem=3.0),
-        CPLIF(channels=60, weight=torch.randn(60), bias=0.1 * torch.randn(60)),
-        GLIF(steps=9, logits=torch.randn(16, 1)),
+        CPLIF(channels=60, weight=drawn(60), bias=0.1 * drawn(60, seed=1)),
+        GLIF(steps=9, logits=drawn(16, 1)),
     ],
     ids=lambda cell: type(cell).__name__,
 )
