@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sandbox.networks.build import build as build
     from sandbox.networks.calibration import calibrate as calibrate
     from sandbox.networks.calibration import firing_report as firing_report
+    from sandbox.networks.models.making import make_model as make_model
     from sandbox.networks.network import Layer as Layer
     from sandbox.networks.network import Network as Network
     from sandbox.networks.network import Population as Population
@@ -158,6 +159,7 @@ _HOMES = {
     "from_brian2": "sandbox.reference",
     "learnable": "sandbox.neurons",
     "load": "sandbox.runs.rows",
+    "make_model": "sandbox.networks.models.making",
     "run": "sandbox.runs.run",
     "scan": "sandbox.simulation",
     "simulate": "sandbox.simulation",

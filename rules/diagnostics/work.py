@@ -37,7 +37,8 @@ def work(model: nn.Module, x: Tensor | Batch, samples: int | None = None) -> lis
 
     Biases, pooling and normalisation are left out; a layer that is called at every step counts every call. In `nn.RNN`,
     `nn.LSTM`, `nn.GRU` and transposed convolutions all pairs count as multiplied, because zeros are not seen there. Of
-    `rules.Product` the pairs are those of two activities. A layer that cannot be counted says why in `note`.
+    `rules.Product` the pairs are those of two activities, and count as accumulated if one of them is -1, 0 or 1. A
+    layer that cannot be counted says why in `note`.
 
     Args:
         model: the network.
@@ -129,7 +130,7 @@ def _count(
     for each in given:
         counts.events += int(each.count_nonzero())
         counts.inputs += each.numel()
-    counts.graded |= not all(is_trits(each) for each in given)
+    counts.graded |= not any(is_trits(each) for each in given)  # one of them selects what of the other is added up
 
 
 def spikes_in(x: Tensor, unit: float | None = None) -> Tensor | None:

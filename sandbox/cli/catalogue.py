@@ -9,17 +9,24 @@ from pathlib import Path
 from typing import Any
 
 MEMORY = "memory"  # the key of the steps to remember, at most
+SIZES = "sizes"  # the key of the numbers of parameters of models
 COPY = Path(__file__).with_name("catalogue.json")  # a test compares it with the registries
 
 
 def read() -> dict[str, dict[str, str]]:
     """Return the sentence of every name, by kind, from the copy."""
-    return {kind: known for kind, known in _copy().items() if kind != MEMORY}
+    return {kind: known for kind, known in _copy().items() if kind not in (MEMORY, SIZES)}
 
 
 def memory() -> dict[str, int]:
     """Return the time steps that each task wants remembered, at most, with its defaults, from the copy."""
     found: dict[str, int] = _copy()[MEMORY]
+    return found
+
+
+def sizes() -> dict[str, dict[str, int]]:
+    """Return the number of parameters of every size of the models that have sizes, from the copy."""
+    found: dict[str, dict[str, int]] = _copy()[SIZES]
     return found
 
 
@@ -48,6 +55,13 @@ def remembered() -> dict[str, int]:
     return {name: steps for name, task in TASKS.items() if (steps := task().memory) is not None}
 
 
+def counted() -> dict[str, dict[str, int]]:
+    """Return the number of parameters of every size of the models that have sizes, from the table."""
+    from sandbox.networks.models.published import facts
+
+    return facts()
+
+
 def summary(member: Any) -> str:
     """Return the first line of a docstring; for a device, its law and the parameters that differ from its defaults."""
     from rules.plasticity.memristor.device import Device
@@ -61,4 +75,4 @@ def summary(member: Any) -> str:
 
 
 if __name__ == "__main__":
-    COPY.write_text(json.dumps({**made(), MEMORY: remembered()}, indent=1, ensure_ascii=False) + "\n")
+    COPY.write_text(json.dumps({**made(), MEMORY: remembered(), SIZES: counted()}, indent=1, ensure_ascii=False) + "\n")

@@ -33,8 +33,11 @@ def list_(given: Any) -> int:
         return pages(kinds, given)
     facts: dict[str, Any] = {kind: known[kind] for kind in kinds}
     memory = catalogue.memory() if "task" in kinds else {}
+    sizes = catalogue.sizes() if "model" in kinds else {}
     found = index.rows(Path(given.out)) if given.kind is None else []
     shown = {kind: _remembering(members, memory) if kind == "task" else members for kind, members in facts.items()}
+    if sizes:
+        shown["model"] = _sized(shown["model"], sizes)
     text = "\n\n".join(
         f"{HEADINGS.get(kind, kind)}\n"
         + "\n".join(f"  {name:<{max(map(len, members))}}  {sentence}" for name, sentence in members.items())
@@ -42,7 +45,8 @@ def list_(given: Any) -> int:
     )
     if found:
         text += f"\n\nruns in {given.out}\n" + format_runs(found)
-    say(given, {**facts, **({"memory": memory} if memory else {}), "runs": found}, text)
+    more = {"memory": memory, "sizes": sizes}
+    say(given, {**facts, **{key: value for key, value in more.items() if value}, "runs": found}, text)
     return OK
 
 
@@ -51,6 +55,16 @@ def _remembering(tasks: dict[str, str], memory: dict[str, int]) -> dict[str, str
     width = len(f"{max(memory.values()):,}")
     shown = {name: f"{memory[name]:,}" if name in memory else "-" for name in tasks}
     return {name: f"{shown[name]:>{width}}  {sentence}" for name, sentence in tasks.items()}
+
+
+def _sized(models: dict[str, str], sizes: dict[str, dict[str, int]]) -> dict[str, str]:
+    """Return the sentences of models, and below those with sizes a line with the parameters of each."""
+    indent = "\n" + " " * (4 + max(map(len, models)))
+    shown = dict(models)
+    for name, known in sizes.items():
+        counts = "; ".join(f"{size}: {count:,}" for size, count in known.items())
+        shown[name] += f"{indent}parameters  {counts}"
+    return shown
 
 
 def kind_of(name: str, kinds: list[str]) -> str:

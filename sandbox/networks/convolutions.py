@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from sandbox.networks.parts import Stack, Stateless
 from sandbox.neurons import Cell
 
 Size = TypeVar("Size")
+Draw = Callable[[Any, torch.Generator], None]
 
 
 def convolved(
@@ -50,38 +52,75 @@ def averaged(features: int, classes: int, dropout: float = 0.0) -> Stateless:
     return Stateless(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *between, nn.Linear(features, classes)))
 
 
-def drawn(model: Stack, seed: int) -> Stack:
-    """Return the model with weights of convolutions and dense layers drawn from a seed, as in the published networks.
+def residual(module: Any, rng: torch.Generator) -> None:
+    """Draw a module as the residual networks do; biases are uniform within `1 / sqrt(fan_in)`.
 
     Convolutions: normal with a variance of `2 / fan_out` (He et al. 2015, arXiv 1502.01852). Dense layers: uniform
-    within `1 / sqrt(fan_in)`. Biases: uniform within the same bound. Normalisations stay as they are.
+    within `1 / sqrt(fan_in)`.
+    """
+    if isinstance(module, nn.Linear):
+        uniform(module, rng)
+        return
+    module.weight.normal_(0, math.sqrt(2 / module.weight[:, 0].numel()), generator=rng)
+    if module.bias is not None:
+        bound = 1 / math.sqrt(module.weight[0].numel())
+        module.bias.uniform_(-bound, bound, generator=rng)
+
+
+def uniform(module: Any, rng: torch.Generator) -> None:
+    """Draw weights and biases uniformly within `1 / sqrt(fan_in)`, as torch does by default."""
+    bound = 1 / math.sqrt(module.weight[0].numel())
+    module.weight.uniform_(-bound, bound, generator=rng)
+    if module.bias is not None:
+        module.bias.uniform_(-bound, bound, generator=rng)
+
+
+def transformer(module: Any, rng: torch.Generator) -> None:
+    """Draw a module as the transformers do: convolutions as torch by default, dense layers narrow and without offset.
+
+    Dense layers: normal with a standard deviation of 0.02, cut at +-2.
+    """
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02, generator=rng)
+        nn.init.zeros_(module.bias)
+    else:
+        uniform(module, rng)
+
+
+def drawn(model: Stack, seed: int, draw: Draw = residual) -> Stack:
+    """Return the model with the weights of its convolutions and dense layers drawn from a seed.
+
+    Args:
+        model: its normalisations stay as they are.
+        seed: of the weights.
+        draw: draws those of one module.
     """
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if not isinstance(module, (nn.Conv2d, nn.Linear)):
-                continue
-            bound = 1 / math.sqrt(module.weight[0].numel())
-            if isinstance(module, nn.Conv2d):
-                module.weight.normal_(0, math.sqrt(2 / module.weight[:, 0].numel()), generator=rng)
-            else:
-                module.weight.uniform_(-bound, bound, generator=rng)
-            if module.bias is not None:
-                module.bias.uniform_(-bound, bound, generator=rng)
+            if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.Linear)):
+                draw(module, rng)
     return model
 
 
-def require_image(shape: tuple[int, ...]) -> None:
-    """Raise ValueError for samples that are not images."""
+def require_image(shape: tuple[int, ...], patch: int = 1) -> None:
+    """Raise ValueError for samples that are not images, or whose sides are no multiples of a patch."""
     if len(shape) != 3:
         raise ValueError(
             f"shape={tuple(shape)}: this model takes images (C, H, W); the task digits makes them with the "
             "option {image: true}"
         )
+    if any(side < 1 or side % patch for side in shape[1:]):
+        raise ValueError(
+            f"shape={tuple(shape)}: patches of {patch} x {patch} do not divide an image of {shape[1]} x {shape[2]}; "
+            f"crop or pad its sides to multiples of {patch}, or choose another size of the model"
+        )
 
 
-def sized(what: str, name: int | str, sizes: dict[int | str, Size]) -> Size:
-    """Return the member of a table of sizes; raise ValueError for an unknown one, with the valid ones."""
+def sized(what: str, name: int | str | Size, sizes: dict[int | str, Size]) -> Size:
+    """Return the member of a table of sizes, or a size as it is; raise ValueError for an unknown name."""
+    if not isinstance(name, (int, str)):
+        return name
     if name not in sizes:
         if isinstance(name, str) and name.isdecimal() and int(name) in sizes:  # as a command line gives it
             return sizes[int(name)]

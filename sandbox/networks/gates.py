@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rules.errors import unknown
 from sandbox.networks.network import Population
 from sandbox.networks.parts import Whole
-from sandbox.neurons import PLIF
+from sandbox.networks.populations import lif
 
 
 class Axis(NamedTuple):
@@ -72,7 +72,7 @@ class Gate(Whole):
         super().__init__(steps if axis == "time" else None)
         self.axis = axis
         self.pooled = AXES[axis].pooled
-        self.fires = Population(PLIF(tau_mem=2.0), 1.0) if spiking else None
+        self.fires = Population(lif(), 1.0) if spiking else None
         if axis == "space":
             self.weigh: nn.Module = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
         else:

@@ -11,8 +11,8 @@ from rules.forward import fold
 from sandbox.networks.convolutions import convolved
 from sandbox.networks.network import Population
 from sandbox.networks.parts import Whole
+from sandbox.networks.populations import lif
 from sandbox.networks.zoneout import ZoneOut, zoned
-from sandbox.neurons import PLIF
 
 
 class Weights(nn.Module):
@@ -76,7 +76,7 @@ class MultiscaleAttention(Whole):
             raise ValueError(f"reduction={reduction}, time_reduction={time_reduction}: give factors of at least 1")
         scale = 1.0 if spiking else 0.5  # of tdBN, half a threshold of 1, as in MS-ResNet
         self.scales = nn.ModuleList(convolved(channels, channels, kernel, bias=True, scale=scale) for kernel in kernels)
-        self.fires = nn.ModuleList(Population(PLIF(tau_mem=2.0), 1.0) for _ in kernels) if spiking else None
+        self.fires = nn.ModuleList(Population(lif(), 1.0) for _ in kernels) if spiking else None
         self.channel = Weights(channels, max(1, channels // reduction), len(kernels))
         self.time = Weights(steps, max(1, int(steps // time_reduction)), len(kernels))
         self.zoneout = zoneout

@@ -1,4 +1,4 @@
-"""Ready-made models by name, small ones and spiking residual networks. Imports parts, gates and neurons."""
+"""Ready-made models by name: small ones, spiking residual networks and transformers. Imports parts and neurons."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from torch import nn
 
 from sandbox.networks.models.ms import ms_resnet
 from sandbox.networks.models.orrc import orrc_resnet
+from sandbox.networks.models.qkformer import qkformer
 from sandbox.networks.models.sew import sew_event_net, sew_resnet
 from sandbox.networks.models.sma import sma_resnet, sma_vgg
 from sandbox.networks.models.small import ACTIVATIONS, convolutional, normalised, perceptron, recurrent
+from sandbox.networks.models.snn_vit import snn_vit
+from sandbox.networks.models.spikformer import spikformer
+from sandbox.networks.models.spikingformer import spikingformer, spikingformer_cml
+from sandbox.networks.models.svformer import svformer
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "convolutional": convolutional,
@@ -21,8 +26,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "sew_event_net": sew_event_net,
     "ms_resnet": ms_resnet,
     "orrc_resnet": orrc_resnet,
+    "syna_resnet": orrc_resnet,  # the name in the title of its paper
     "sma_vgg": sma_vgg,
     "sma_resnet": sma_resnet,
+    "spikformer": spikformer,
+    "spikingformer": spikingformer,
+    "spikingformer_cml": spikingformer_cml,
+    "qkformer": qkformer,
+    "snn_vit": snn_vit,
+    "svformer": svformer,
 }
 
 __all__ = [
@@ -33,9 +45,15 @@ __all__ = [
     "normalised",
     "orrc_resnet",
     "perceptron",
+    "qkformer",
     "recurrent",
     "sew_event_net",
     "sew_resnet",
     "sma_resnet",
     "sma_vgg",
+    "snn_vit",
+    "spikformer",
+    "spikingformer",
+    "spikingformer_cml",
+    "svformer",
 ]

@@ -12,7 +12,7 @@ from sandbox.networks.gates import Gate
 from sandbox.networks.joins import JOINS
 from sandbox.networks.network import Population
 from sandbox.networks.parts import Joined, Neurons, Stack, Stateless
-from sandbox.neurons import PLIF
+from sandbox.networks.populations import lif
 
 NONE = "none"
 PRUNABLE = ("or", "add")  # joins with a silent shortcut that are the branch alone
@@ -106,30 +106,25 @@ def orrc_resnet(
     return drawn(Stack([*parts, averaged(inputs, classes)], shape), seed)
 
 
-def neuron() -> PLIF:
-    """Return the LIF of these networks, `v <- v + (current - v) / 2`, whose time constant is not learned."""
-    return PLIF(tau_mem=2.0)
-
-
 def stem(channels: int, size: Size) -> list[nn.Module]:
     """Return what stands in front of the first stage."""
     first: list[nn.Module] = [] if size.side is None else [Stateless(nn.AdaptiveAvgPool2d(size.side))]
     last: list[nn.Module] = [Stateless(nn.MaxPool2d(3, 2, 1))] if size.pool else []
     return [
         *first,
-        spiking(convolved(channels, size.widths[0], size.kernel, size.stride, scale=size.gain), neuron()),
+        spiking(convolved(channels, size.widths[0], size.kernel, size.stride, scale=size.gain), lif()),
         *last,
     ]
 
 
 def pair(inputs: int, width: int, stride: int, gain: float, axis: str | None, steps: int | None) -> list[nn.Module]:
     """Return two convolutions with neurons, the second one gated."""
-    first = spiking(convolved(inputs, width, 3, stride, scale=gain), neuron())
+    first = spiking(convolved(inputs, width, 3, stride, scale=gain), lif())
     return [first, *gated(convolved(width, width, 3, scale=gain), width, axis, False, steps)]
 
 
 def gated(synapse: nn.Module, width: int, axis: str | None, binary: bool, steps: int | None) -> list[nn.Module]:
     """Return a convolution and its neurons, with a gate between them unless the axis is None."""
     if axis is None:
-        return [spiking(synapse, neuron())]
-    return [Stateless(synapse), Gate(axis, binary, width, steps), Neurons(Population(neuron(), 1.0))]
+        return [spiking(synapse, lif())]
+    return [Stateless(synapse), Gate(axis, binary, width, steps), Neurons(Population(lif(), 1.0))]

@@ -8,13 +8,11 @@ from typing import Any
 from torch import nn
 
 from rules.errors import unknown
-from rules.spikes.surrogate import Surrogate
 from sandbox.networks.convolutions import averaged, convolved, drawn, require_image, sized, spiking
 from sandbox.networks.joins import JOINS
 from sandbox.networks.parts import Joined, Stack, Stateless
+from sandbox.networks.populations import SIGMOID
 from sandbox.neurons import IF, PLIF
-
-SIGMOID = Surrogate("sigmoid", alpha=4.0)  # of later releases of SpikingJelly; early ones had 1
 
 
 @dataclass(frozen=True)

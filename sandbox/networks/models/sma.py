@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from rules.errors import unknown
-from rules.options import built
 from sandbox.networks.convolutions import averaged, convolved, drawn, require_image, sized, spiking
 from sandbox.networks.models import ms
 from sandbox.networks.multiscale import MultiscaleAttention
+from sandbox.networks.named import named
 from sandbox.networks.parts import Stack, Stateless
+from sandbox.networks.populations import lif
 from sandbox.networks.zoneout import ZONEOUTS, ZoneOut
-from sandbox.neurons import MSLIF, PLIF
+from sandbox.neurons import MSLIF
 
 ATTENDED = 2  # blocks of each stage of a residual network, from the first on
 
@@ -88,17 +88,12 @@ def sma_vgg(
         synapse = convolved(inputs, width, 3, bias=True, scale=chosen.gain)
         if attention and number in chosen.attended:
             sma = MultiscaleAttention(width, steps, reduction=reduction, time_reduction=time_reduction, zoneout=zoned)
-            parts += [Stateless(synapse[0]), sma, spiking(synapse[1], neuron())]
+            parts += [Stateless(synapse[0]), sma, spiking(synapse[1], lif())]
         else:
-            parts.append(spiking(synapse, neuron()))
+            parts.append(spiking(synapse, lif()))
         parts.append(Stateless(nn.MaxPool2d(2)))
         inputs = width
     return drawn(Stack([*parts, *dense(inputs, classes, chosen, dropout)], shape), seed)
-
-
-def neuron() -> PLIF:
-    """Return the LIF of these networks, `v <- v + (current - v) / 2`, whose time constant is not learned."""
-    return PLIF(tau_mem=2.0)
 
 
 def dense(channels: int, classes: int, size: Size, dropout: float) -> list[nn.Module]:
@@ -109,7 +104,7 @@ def dense(channels: int, classes: int, size: Size, dropout: float) -> list[nn.Mo
     parts: list[nn.Module] = []
     inputs = channels * size.side**2
     for units in size.dense:
-        parts.append(spiking(nn.Sequential(*front, nn.Linear(inputs, units)), neuron()))
+        parts.append(spiking(nn.Sequential(*front, nn.Linear(inputs, units)), lif()))
         front, inputs = [nn.Dropout(dropout)], units
     return [*parts, Stateless(nn.Sequential(*front, nn.Linear(inputs, classes)))]
 
@@ -176,18 +171,4 @@ def sma_resnet(
 
 def found(zoneout: str | Mapping[str, Any] | None) -> ZoneOut | None:
     """Return the zoneout of a name, or of a name with options; raise ValueError for an unknown one."""
-    if zoneout is None:
-        return None
-    if not isinstance(zoneout, (str, Mapping)):
-        raise ValueError(
-            f"zoneout={zoneout!r}: give a name of {', '.join(ZONEOUTS)}, or {{'name': ..., 'options': ...}}"
-        )
-    given: dict[str, Any] = {"name": zoneout} if isinstance(zoneout, str) else dict(zoneout)
-    for key in given:
-        if key not in ("name", "options"):
-            raise unknown("key of zoneout", key, ("name", "options"))
-    name = str(given.get("name"))
-    if name not in ZONEOUTS:
-        raise unknown("zoneout", name, ZONEOUTS)
-    made: ZoneOut = built("zoneout", name, ZONEOUTS[name], given.get("options", {}))
-    return made
+    return None if zoneout is None else named("zoneout", zoneout, ZONEOUTS)

@@ -25,9 +25,22 @@ from sandbox.networks.models.ms import fires
 from sandbox.networks.models.sew import block as sew_block
 from sandbox.networks.network import Population
 from sandbox.networks.parts import Joined, Neurons, Stack, Stateless, Whole
+from tests.sandbox.networks.deep import (
+    SHAPE,
+    B,
+    T,
+    drawn,
+    lively,
+    outputs,
+    require_causality,
+    require_continuation,
+    require_finite_gradients,
+    require_independent_samples,
+    require_no_state_left,
+    require_silence,
+    seen,
+)
 
-T, B = 4, 3
-SHAPE = (1, 8, 8)
 CAUSAL = {
     "sew add": lambda: sew_resnet(SHAPE, 10),
     "sew iand": lambda: sew_resnet(SHAPE, 10, connect="iand"),
@@ -41,49 +54,6 @@ WHOLE = {
     "sma resnet": lambda: sma_resnet(SHAPE, 10, steps=T),
 }
 EVERY = CAUSAL | WHOLE
-
-
-def drawn(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def lively(model, seed=0):
-    """Draw gains and offsets of normalisations, so that every layer fires, and evaluate."""
-    rng = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.8, 1.8, generator=rng)
-            nn.init.uniform_(module.bias, 0.4, 1.2, generator=rng)
-    model(drawn(T, 16, *SHAPE, seed=seed))  # running statistics
-    return model.eval()
-
-
-def seen(model, x):
-    """Return the values that enter every convolution, by name."""
-    found = {}
-
-    def watch(name):
-        return lambda module, inputs: found.setdefault(name, set()).update(inputs[0].unique().tolist())
-
-    convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    handles = [module.register_forward_pre_hook(watch(name)) for name, module in convolutions]
-    model(x)
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-def outputs(model, x, kind):
-    """Return what every part of a kind puts out, by name."""
-    found = {}
-    parts = [(name, part) for name, part in model.named_modules() if isinstance(part, kind)]
-    for name, part in parts:
-        run = part.run
-        part.run = lambda x, carry=None, record=False, run=run, name=name: found.setdefault(name, run(x, carry))
-    model(x)
-    for _, part in parts:
-        del part.run
-    return {name: run.output for name, run in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -126,12 +96,7 @@ def test_a_published_size_runs(make):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_weight_learns_from_the_loss(name):
-    """Nowhere is a gradient missing; it may be 0 in front of a gain that starts at 0."""
-    model = EVERY[name]()
-    run = model(drawn(T, B, *SHAPE))
-    assert run.output.shape == (T, B, 10)
-    run.output.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert require_finite_gradients(EVERY[name]()).shape == (T, B, 10)
 
 
 @pytest.mark.parametrize("name", ["sew add", "ms", "orrc", "sma vgg"])
@@ -145,34 +110,22 @@ def test_the_trainer_lowers_the_loss(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_sample_does_not_depend_on_its_batch(name):
-    """To rounding, because products of other sizes may be summed in another order: 1e-5 of outputs around 1."""
-    model, x = lively(EVERY[name]()), drawn(T, B, *SHAPE, seed=1)
-    torch.testing.assert_close(model(x).output[:, :1], model(x[:, :1]).output, atol=1e-5, rtol=1e-5)
+    require_independent_samples(EVERY[name]())
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_pass_leaves_no_state_behind(name):
-    model, x = lively(EVERY[name]()), drawn(T, B, *SHAPE, seed=1)
-    assert torch.equal(model(x).output, model(x).output)
+    require_no_state_left(EVERY[name]())
 
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_a_sequence_continues_from_its_carry(name):
-    model, x = lively(CAUSAL[name]()), drawn(T, B, *SHAPE, seed=1)
-    whole = model(x)
-    first = model(x[:2])
-    assert torch.equal(torch.cat([first.output, model(x[2:], first.carry).output]), whole.output)
-    assert not torch.equal(model(x[2:]).output, whole.output[2:])  # the state matters
-    assert "carry" in model.offers
+    require_continuation(CAUSAL[name]())
 
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_no_step_sees_a_later_one(name):
-    model, x = lively(CAUSAL[name]()), drawn(T, B, *SHAPE, seed=1)
-    other = x.clone()
-    other[2:] = drawn(2, B, *SHAPE, seed=2)
-    assert torch.equal(model(x).output[:2], model(other).output[:2])
-    assert not torch.equal(model(x).output[2:], model(other).output[2:])
+    require_causality(CAUSAL[name]())
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -187,11 +140,7 @@ def test_models_that_see_the_whole_sequence_say_so(name):
 
 @pytest.mark.parametrize("name", [*CAUSAL, "orrc gated"])
 def test_without_input_and_offsets_nothing_fires(name):
-    model = EVERY[name]().eval()
-    for module in model.modules():
-        if isinstance(getattr(module, "bias", None), nn.Parameter):
-            nn.init.zeros_(module.bias)
-    assert not model(torch.zeros(T, B, *SHAPE)).output.any()
+    require_silence(EVERY[name]())
 
 
 @pytest.mark.parametrize("name", ["sew add", "ms", "orrc"])
