@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sandbox.inspection.inspecting import Inspection, of_papers
-from sandbox.ledger.energy import inference
+from sandbox.inspection.operands import Operand
+from sandbox.inspection.papers import of_papers
+from sandbox.ledger.energy import Constants, inference
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,17 +16,17 @@ COLOURS = {"silent": "0.8", "binary": "#0072B2", "ternary": "#56B4E9", "integer"
 WIDTH, ROW, EDGE = 9.0, 0.24, 1.3  # [inch]
 
 
-def drawn(found: Inspection) -> Figure:
+def drawn(operands: Sequence[Operand], constants: Constants, title: str) -> Figure:
     """Draw the rate of every input in the colour of its alphabet, and beside it both energies."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    names = [each.layer for each in found.operands]
+    names = [each.layer for each in operands]
     places = range(len(names))
     figure = Figure(figsize=(WIDTH, EDGE + ROW * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     kinds = []
-    for place, each in zip(places, found.operands, strict=True):
+    for place, each in zip(places, operands, strict=True):
         high = 0.8 / len(each.rates)
         for number, (rate, alphabet) in enumerate(zip(each.rates, each.alphabets, strict=True)):
             at = place + (number - (len(each.rates) - 1) / 2) * high
@@ -35,12 +37,12 @@ def drawn(found: Inspection) -> Figure:
     left.set_xlim(0, 1)
     left.set_xlabel("share of inputs that are not 0")
     left.legend(handles=[Patch(color=c, label=k) for k, c in COLOURS.items() if k in kinds], fontsize=7)
-    papers = [of_papers(each, found.constants) * 1e-6 for each in found.operands]
-    ours = [inference([each.work], found.constants) * 1e-6 for each in found.operands]
+    papers = [of_papers(each, constants) * 1e-6 for each in operands]
+    ours = [inference([each.work], constants) * 1e-6 for each in operands]
     right.barh([p - 0.2 for p in places], papers, 0.4, color="0.25", label="papers' formula")
     right.barh([p + 0.2 for p in places], ours, 0.4, color="0.65", label="pairs without a zero")
     right.set_xlabel("energy of one sample, estimated [µJ]")
     right.legend(fontsize=7)
-    if found.title:
-        figure.suptitle(found.title, fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=9)
     return figure

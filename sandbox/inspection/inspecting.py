@@ -12,6 +12,7 @@ from rules.contract import Batch
 from rules.diagnostics.health import firing_rates
 from rules.optional import plain
 from sandbox.inspection.operands import Operand, operands
+from sandbox.inspection.papers import of_papers
 from sandbox.ledger.energy import CMOS_45NM, Constants, inference
 
 
@@ -112,7 +113,7 @@ class Inspection:
         """Draw the rate and the alphabet at every weight beside its energy; return a matplotlib figure."""
         from sandbox.inspection.drawing import drawn
 
-        return drawn(self)
+        return drawn(self.operands, self.constants, self.title)
 
 
 def inspect(model: nn.Module, x: Tensor | Batch, constants: Constants = CMOS_45NM, title: str = "") -> Inspection:
@@ -127,6 +128,7 @@ def inspect(model: nn.Module, x: Tensor | Batch, constants: Constants = CMOS_45N
     Raises:
         ValueError: for a model in which nothing is weighted.
 
+    >>> import torch
     >>> from sandbox import build
     >>> found = inspect(build((4,), 3, (8,)), 20 * torch.rand(5, 2, 4))
     >>> [each.alphabets[0].kind for each in found.operands], found.parameters
@@ -150,24 +152,6 @@ def inspect(model: nn.Module, x: Tensor | Batch, constants: Constants = CMOS_45N
         constants,
         title,
     )
-
-
-def of_papers(operand: Operand, constants: Constants = CMOS_45NM) -> float:
-    """Return the energy [pJ] of a layer by the papers' formula.
-
-        input of 0 and 1: E_AC rate pairs,    otherwise: E_MAC pairs
-
-    A rate of 1 multiplies, and biases count as operations of the same kind.
-
-    >>> first = operands(nn.Linear(512, 1000), Batch(torch.rand(1, 1, 512)))[0]
-    >>> of_papers(first) == 4.6 * 513_000
-    True
-    """
-    bits = [rate for rate, each in zip(operand.rates, operand.alphabets, strict=True) if each.spikes]
-    whole = len(operand.rates) == 1 and bits == [1.0]
-    if not bits or whole:
-        return constants.mac * (operand.pairs + operand.biases)
-    return constants.ac * (min(bits) * operand.pairs + operand.biases)
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

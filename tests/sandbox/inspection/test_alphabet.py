@@ -24,8 +24,8 @@ def test_multiples_of_a_unit(counts, unit):
     sizes = {abs(n) for n in counts} - {0}
     if not sizes:
         assert found == Alphabet("silent")
-    elif unit == 1:
-        kind = "integer" if max(sizes) > 1 else "ternary" if min(counts) < 0 else "binary"
+    elif all(float(n * unit).is_integer() for n in sizes):
+        kind = "integer" if max(sizes) * unit > 1 else "ternary" if min(counts) < 0 else "binary"
         assert (found.kind, found.unit) == (kind, 1)
     elif len(sizes) == 1:
         assert found.kind == ("ternary" if min(counts) < 0 else "binary")

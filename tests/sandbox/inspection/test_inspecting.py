@@ -13,8 +13,8 @@ from rules.diagnostics.work import Work
 from rules.synapses import Product
 from sandbox import build
 from sandbox.inspection import Alphabet, inspect
-from sandbox.inspection.inspecting import of_papers
 from sandbox.inspection.operands import Operand, operands
+from sandbox.inspection.papers import of_papers
 from sandbox.neurons import LIF, NILIF, LeakyIntegrator
 
 BITS, REAL = Alphabet("binary", 1.0, 1.0), Alphabet("real", 1.0, 2.0)
@@ -78,7 +78,7 @@ def test_operands_are_what_hooks_see():
         assert each.biases == made / 2
         bits = set(given.tolist()) <= {0.0, 1.0}
         assert each.alphabets[0].spikes == bits
-    assert [each.alphabets[0].kind for each in found] == ["real", "integer", "binary"]  # pooled spikes are whole / 4
+    assert [each.alphabets[0].kind for each in found] == ["real", "binary", "binary"]
 
 
 def test_cells_that_count():
@@ -96,7 +96,7 @@ class Attention(nn.Module):
         self.q, self.k, self.meet = nn.Linear(4, 4), nn.Linear(4, 4), Product()
 
     def forward(self, x):
-        return self.meet((self.q(x) > 0).float(), (self.k(x) > 0).float().mT)
+        return self.meet((self.q(x) > 0).float(), (self.k(x) > 0).float().mT).flatten(2)
 
 
 def test_products_of_activities():
