@@ -1,16 +1,17 @@
 """Record what the authors' code of spiking transformers puts out, for the tests beside this file.
 
-    python tests/sandbox/networks/published/record.py FOLDER
+    python tests/sandbox/networks/published/record.py FOLDER [CASE ...]
 
-FOLDER has checkouts of the repositories in `CASES`, by their names. SpikingJelly 0.0.0.0.12, which they are written for,
-has to be importable. CuPy is not needed: neurons run in SpikingJelly's torch backend. Of timm, einops and torchinfo,
-stand-ins are enough, because the models use them to register names, draw weights and print.
+FOLDER has clones of the repositories in `CASES`, by their names, bare or not. SpikingJelly 0.0.0.0.12, which they are
+written for, has to be importable, and 0.0.0.0.14 for SVFormer. CuPy is not needed: neurons run in SpikingJelly's torch
+backend. Of timm, einops, torchinfo and slowfast, stand-ins are enough: the models register names, draw weights and print
+with them.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import logging
 import subprocess
 import sys
 import types
@@ -78,54 +79,81 @@ CASES = {  # repository, file, class, arguments, shape of the input of two sampl
         (2, 3, 32, 32),
     ),
 }
+VIDEO = {
+    "UNIFORMER": {
+        "DEPTH": [1, 1, 2, 1],
+        "EMBED_DIM": [16, 24, 32, 48],
+        "HEAD_DIM": 8,
+        "MLP_RATIO": 2,
+        "T": 4,
+        **dict.fromkeys(("QKV_BIAS", "SPLIT", "STD", "QKV_SCALE", "REPRESENTATION_SIZE"), None),
+        **dict.fromkeys(("DROPOUT_RATE", "ATTENTION_DROPOUT_RATE", "DROP_DEPTH_RATE"), 0.0),
+    },
+    "MODEL": {"NUM_CLASSES": 10, "USE_CHECKPOINT": False, "CHECKPOINT_NUM": [0] * 4},
+    "DATA": {"TRAIN_CROP_SIZE": 64, "INPUT_CHANNEL_NUM": [3], "NUM_FRAMES": 4},
+}
+CASES["svformer"] = (
+    *("SVFormer", "slowfast/models/uniformer2d_psnn_try.py", "Uniformer2d_psnn_try"),
+    VIDEO,
+    (2, 3, 4, 64, 64),  # [B, C, T, H, W]
+)
 SEED = 7
 
 
-def stand_ins():
+def stand_ins(neuron):
     """Put stand-ins of libraries that the models import into place, and neurons into SpikingJelly's torch backend."""
-    from spikingjelly.clock_driven import neuron
-
-    for name in ("MultiStepLIFNode", "MultiStepParametricLIFNode"):
-        kind = getattr(neuron, name)
+    for name in ("MultiStepLIFNode", "MultiStepParametricLIFNode", "ParametricLIFNode"):
+        kind = getattr(neuron, name, None)
 
         def made(*args, kind=kind, backend=None, **options):
             return kind(*args, backend="torch", **options)
 
         setattr(neuron, name, made)
+    neuron.GatedLIFNode = type("GatedLIFNode", (), {})  # asked for in isinstance alone
+    layers = {"to_2tuple": lambda n: (n, n), "trunc_normal_": nn.init.trunc_normal_, "DropPath": nn.Identity}
+    registry = types.SimpleNamespace(register=lambda: lambda kind: kind)
     members = {
         "timm": {},
         "timm.models": {"create_model": None},
-        "timm.models.layers": {
-            "to_2tuple": lambda n: (n, n),
-            "trunc_normal_": nn.init.trunc_normal_,
-            "DropPath": nn.Identity,
-        },
+        "timm.models.layers": layers,
         "timm.models.registry": {"register_model": lambda f: f},
         "timm.models.vision_transformer": {"_cfg": dict},
         "einops": {},
         "einops.layers": {},
         "einops.layers.torch": {"Rearrange": None},
         "torchinfo": {"summary": None},
+        "slowfast": {},
+        "slowfast.utils": {"logging": logging},
+        "slowfast.utils.logging": {"get_logger": logging.getLogger},
+        "published": {"__path__": []},
+        "published.build": {"MODEL_REGISTRY": registry},
     }
     for name, attributes in members.items():
         sys.modules[name] = types.ModuleType(name)
         vars(sys.modules[name]).update(attributes)
+    sys.modules["slowfast.utils"].logging = sys.modules["slowfast.utils.logging"]
 
 
-def loaded(path, name):
-    """Return a class of a file."""
-    spec = importlib.util.spec_from_file_location("published", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
+def git(repository, *words):
+    return subprocess.run(["git", "-C", str(repository), *words], capture_output=True, text=True, check=True).stdout
 
 
-def record(folder, name):
+def built(repository, file, kind, arguments):
+    """Return a model of a file."""
+    module = types.ModuleType("published.model")
+    module.__package__ = "published"
+    sys.modules["published.model"] = module
+    exec(compile(git(repository, "show", f"HEAD:{file}"), file, "exec"), vars(module))
+    if "UNIFORMER" not in arguments:
+        return getattr(module, kind)(**arguments, norm_layer=partial(nn.LayerNorm, eps=1e-6))
+    module.TN = arguments["DATA"]["NUM_FRAMES"]
+    return getattr(module, kind)(types.SimpleNamespace(**{k: types.SimpleNamespace(**v) for k, v in arguments.items()}))
+
+
+def record(folder, name, reset_net):
     """Run one case sample by sample, since QKFormer mixes those of a batch, and write its numbers."""
-    from spikingjelly.clock_driven.functional import reset_net
-
     repository, file, kind, arguments, shape = CASES[name]
-    model = loaded(folder / repository / file, kind)(**arguments, norm_layer=partial(nn.LayerNorm, eps=1e-6))
+    model = built(folder / repository, file, kind, arguments)
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     model.double().eval()
     model.load_state_dict(tensors(shapes, SEED))
@@ -136,21 +164,32 @@ def record(folder, name):
     logits = torch.cat(outputs)
     torch.nn.functional.cross_entropy(logits, torch.arange(len(x))).backward()
     slopes = {key: float(p.grad.norm()) for key, p in model.named_parameters() if p.grad is not None}
-    commit = subprocess.run(
-        ["git", "-C", str(folder / repository), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    facts = {"repository": repository, "commit": commit, "file": file, "class": kind, "arguments": arguments}
+    facts = {"repository": repository, "commit": git(folder / repository, "rev-parse", "HEAD").strip(), "file": file}
+    facts |= {"class": kind, "arguments": arguments, "seed": SEED, "shapes": shapes, "input": shape}
     np.savez_compressed(
         HERE / f"{name}.npz",
         logits=logits.detach().numpy(),
         names=np.array(list(slopes)),
         slopes=np.array(list(slopes.values())),
-        facts=json.dumps({**facts, "seed": SEED, "shapes": shapes, "input": shape}),
+        facts=json.dumps(facts),
     )
     print(name, logits[0].tolist())
 
 
+def main(folder, *names):
+    """Record the cases that the installed SpikingJelly can run, or those that are named."""
+    try:
+        from spikingjelly.activation_based import functional, neuron  # from 0.0.0.0.13 on
+
+        possible = ["svformer"]
+    except ImportError:
+        from spikingjelly.clock_driven import functional, neuron
+
+        possible = [name for name in CASES if name != "svformer"]
+    stand_ins(neuron)
+    for name in names or possible:
+        record(Path(folder), name, functional.reset_net)
+
+
 if __name__ == "__main__":
-    stand_ins()
-    for case in sys.argv[2:] or CASES:
-        record(Path(sys.argv[1]), case)
+    main(*sys.argv[1:])

@@ -15,9 +15,10 @@ import torch
 
 import rules
 from sandbox import make_model
-from sandbox.networks.models import qkformer, spikformer, spikingformer, spikingformer_cml
+from sandbox.networks.models import qkformer, spikformer, spikingformer, spikingformer_cml, svformer
 from sandbox.networks.models.qkformer import Size as Stages
 from sandbox.networks.models.spikformer import Size
+from sandbox.networks.models.svformer import Size as Frames
 from sandbox.networks.published_weights import load_published, published_names
 from tests.sandbox.networks.published.formula import given, tensors
 
@@ -38,6 +39,7 @@ CASES = {
     "spikformer_dvs": lambda shape: spikformer(shape, 10, Size(2, 32, 4, scale=0.25)),
     "qkformer_imagenet": lambda shape: qkformer(shape, 10, Stages((16, 32, 64), (1, 2, 1), 4, pools_early=True)),
     "qkformer_cifar10": lambda shape: qkformer(shape, 10, Stages((16, 32, 64), (1, 1, 2), 8, "small")),
+    "svformer": lambda shape: svformer(shape, 10, Frames((16, 24, 32, 48), (1, 1, 2, 1), head=8, scale=8**-0.5), 4),
     "qkformer_dvs": lambda shape: qkformer(shape, 10, Stages((64, 128), (1, 1), 16, "events", ratio=1)),
 }
 WHOLE = {
@@ -56,7 +58,10 @@ def recorded(name):
         found = {key: file[key] for key in file.files}
     facts = json.loads(str(found["facts"]))
     x = given(facts["input"], facts["seed"])
-    x = x.expand(facts["arguments"].get("T", 4), *x.shape) if x.ndim == 4 else x.transpose(0, 1)
+    if x.ndim == 4:
+        x = x.expand(facts["arguments"].get("T", 4), *x.shape)
+    else:
+        x = x.movedim(2, 0) if name == "svformer" else x.transpose(0, 1)
     return found, tensors(facts["shapes"], facts["seed"]), x
 
 
@@ -74,9 +79,19 @@ def test_outputs_and_gradients_are_those_of_the_authors_code(name):
         rules.BPTT(detach_reset=True).assign(model, rules.OBJECTIVES["ce_mean"](), batch, (), torch.Generator()).grads
     )
     ours = published_names(model, family(name), state)
-    norms = [float(grads[ours[theirs]].norm()) for theirs in found["names"]]
+    norms = [norm(grads, ours, theirs) for theirs in found["names"]]
     np.testing.assert_allclose(norms, found["slopes"], rtol=1e-8, atol=1e-14)
-    assert len(norms) == len(grads)
+    assert len(grads) == len(norms) + 2 * sum("attn.qkv" in each or "attn.norm1" in each for each in found["names"])
+
+
+def norm(grads, ours, theirs):
+    """The norm of the gradient of a tensor of the authors; of time constants, `raw` is minus their `w`."""
+    prefix, _, part = theirs.rpartition(".")
+    several = prefix.endswith(("attn.qkv", "attn.norm1"))
+    names = (
+        [f"{prefix}[{n}].{part}" for n in range(3)] if several else [f"{prefix}.raw.tau_mem" if part == "w" else theirs]
+    )
+    return float(torch.cat([grads[ours[name]].flatten() for name in names]).norm())
 
 
 def test_recordings_are_small_and_say_where_they_are_from():
@@ -84,7 +99,7 @@ def test_recordings_are_small_and_say_where_they_are_from():
         assert path.stat().st_size < 100_000
         facts = json.loads(str(np.load(path)["facts"]))
         assert len(facts["commit"]) == 40
-        assert facts["repository"] in ("Spikingformer", "Spikingformer-CML", "spikformer", "QKFormer")
+        assert facts["repository"] in ("Spikingformer", "Spikingformer-CML", "spikformer", "QKFormer", "SVFormer")
 
 
 def test_names_are_mapped():
