@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sandbox.config.registry import Choice as Choice
     from sandbox.config.rule import RuleConfig as RuleConfig
     from sandbox.events import Events as Events
+    from sandbox.inspection import inspect as inspect
     from sandbox.microscope import Microscope as Microscope
     from sandbox.networks.binary_inference import binary_inference as binary_inference
     from sandbox.networks.build import build as build
@@ -157,6 +158,7 @@ _HOMES = {
     "compare": "sandbox.comparisons.comparison",
     "firing_report": "sandbox.networks.calibration",
     "from_brian2": "sandbox.reference",
+    "inspect": "sandbox.inspection",
     "learnable": "sandbox.neurons",
     "load": "sandbox.runs.rows",
     "make_model": "sandbox.networks.models.making",

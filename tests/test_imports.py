@@ -51,7 +51,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["sandbox.machine", "sandbox.statistics", "sandbox.measures", "sandbox.events"],
     ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],
     ["sandbox.events"],
-    ["sandbox.kernels", "sandbox.microscope", "sandbox.hardware"],
+    ["sandbox.kernels", "sandbox.microscope", "sandbox.hardware", "sandbox.inspection"],
     ["sandbox.simulation"],
     ["sandbox.networks", "sandbox.circuits"],
     ["sandbox.reference", "sandbox.config"],

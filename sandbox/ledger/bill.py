@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
 from rules import Cost, StepInfo
+from rules.plasticity.projected import ProjectedOptimizer, model_size
+from rules.plasticity.projected.export import FULL
 from sandbox.ledger.training import NEUROMC, Engines, Training
 
 
@@ -25,7 +30,8 @@ class Bill:
 
     `cost` is counted at every step. The share of synaptic operations without a zero is measured at health checks, in a
     pass of their own, and applies to the steps up to the next check. Bytes are those of the first step, as defined in
-    `rules.diagnostics.footprint`.
+    `rules.diagnostics.footprint`. The size is that of the model as it is stored now: parameters of 32 bits, those that
+    a projected plasticity holds at its bits, with its scales.
 
     >>> bill = Bill()
     >>> bill.add(StepInfo(1, 0, 0.5, Cost(synaptic_operations=100)))
@@ -39,6 +45,8 @@ class Bill:
     share: Share = ALL
     multiplied: float = 0.0
     accumulated: float = 0.0
+    model_bits: int = 0
+    nonzero_parameters: int = 0
 
     def add(self, info: StepInfo) -> None:
         """Count one step."""
@@ -51,6 +59,15 @@ class Bill:
         self.cost += info.cost
         self.multiplied += self.share.multiplied * info.cost.synaptic_operations
         self.accumulated += self.share.accumulated * info.cost.synaptic_operations
+
+    def size(self, model: nn.Module, optimizer: object) -> None:
+        """Note how large a model is at present."""
+        parameters = list(model.parameters())
+        if isinstance(optimizer, ProjectedOptimizer):
+            self.model_bits = model_size(model, optimizer).bits
+        else:
+            self.model_bits = FULL * sum(p.numel() for p in parameters)
+        self.nonzero_parameters = sum(int(torch.count_nonzero(p)) for p in parameters)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to continue counting, as dicts and numbers."""
@@ -69,6 +86,8 @@ class Bill:
             "effective_multiplications": round(self.multiplied),
             "effective_accumulations": round(self.accumulated),
             "state_bytes": self.state_bytes,
+            "model_bits": self.model_bits,
+            "nonzero_parameters": self.nonzero_parameters,
             "energy_nanojoules": spent.total * 1e-3,
         }
 

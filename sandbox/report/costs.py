@@ -21,13 +21,18 @@ class Price(NamedTuple):
     key: str  # in the table
     name: str  # on the axis
     unit: str = ""
+    when: str = " during learning"
 
     @property
     def label(self) -> str:
         """The name of the axis."""
-        return f"{self.name} during learning" + (f" [{self.unit}]" if self.unit else "")
+        return self.name + self.when + (f" [{self.unit}]" if self.unit else "")
 
 
+SIZES = {  # of what was learned
+    "model_bits": Price("model_bits", "model bits", when=""),
+    "nonzero_parameters": Price("nonzero_parameters", "nonzero parameters", when=""),
+}
 PRICES = {
     "cost": Price("synaptic_operations", "synaptic operations", "multiply-accumulates"),
     "evaluations": Price("layer_evaluations", "layer evaluations", "one layer on a whole batch"),
@@ -67,10 +72,11 @@ def with_measured(table: dict[str, Any], runs: Sequence[FinishedRun]) -> dict[st
 
 def prices(table: dict[str, Any]) -> list[Price]:
     """List the costs of the printed figures, then every other cost that is not 0 for all rules."""
-    known = {price.key: price for price in PRICES.values()}
-    keys = [*known, *(key for key in table["rows"][0]["cost"] if key not in known)]
+    printed = [price.key for price in PRICES.values()]
+    known = {price.key: price for price in [*PRICES.values(), *SIZES.values()]}
+    keys = [*printed, *(key for key in table["rows"][0]["cost"] if key not in printed)]
     counted = [key for key in keys if any(_paid(table, key).values())]
-    return [known.get(key) or Price(key, key.replace("_", " ")) for key in counted] or [known[keys[0]]]
+    return [known.get(key) or Price(key, key.replace("_", " ")) for key in counted] or [known[printed[0]]]
 
 
 def message(table: dict[str, Any], price: Price) -> str:

@@ -80,6 +80,7 @@ class Book:
     def note(self, epoch: int, validation: dict[str, float]) -> None:
         """Write the epoch's line, then a checkpoint, then pass the line to the trackers."""
         self._fence()
+        self.bill.size(self.trainer.model, self.trainer.optimizer)
         line = {
             "epoch": epoch,
             "step": self.trainer.steps,

@@ -7,19 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from rules import Trainer
 from rules.batches import fitted
-from sandbox.config.experiment import Experiment
 from sandbox.machine import files
 from sandbox.machine.tensors import read_tensors
 from sandbox.machine.text import command
 from sandbox.networks.pruning import RATE, Pruned, gated, prune_silent, remove
 from sandbox.runs import folder as folders
-from sandbox.runs.checkpoint import packed, unreadable
-from sandbox.runs.continuing import own_checkpoint
-from sandbox.runs.preparing import evaluation, loaded, own_process, prepare
-from sandbox.runs.trust import require_trust
-from sandbox.tasks.base import Dataset
+from sandbox.runs.checkpoint import packed
+from sandbox.runs.preparing import evaluation, loaded, own_process
+from sandbox.runs.trained import admitted, trained
 
 MODEL, FACTS = "pruned.pt", "pruned.json"
 
@@ -40,9 +36,9 @@ def prune_run(folder: Path, data_dir: str | None = None, trust: bool = False, ra
         RunFailed: for a checkpoint that cannot be read or does not fit the model.
         FolderInUse: for a folder that another process is writing to.
     """
-    experiment = _admitted(folder, trust)
+    experiment = admitted(folder, trust)
     with folders.locked(folder), own_process(experiment):
-        trainer, data = _trained(folder, experiment, data_dir)
+        trainer, _, data = trained(folder, experiment, data_dir, gated)
         train = evaluation(experiment, data.train, "training samples")
         first = next(trainer.model.parameters())
         found = prune_silent(trainer.model, _Fitted(train, trainer.model, first), rate)
@@ -63,7 +59,7 @@ def read_pruned(folder: Path, data_dir: str | None = None, trust: bool = False) 
     Raises:
         ValueError: for a folder without a pruned model.
     """
-    experiment = _admitted(folder, trust)
+    experiment = admitted(folder, trust)
     if not (folder / MODEL).exists():
         raise ValueError(f"{folder} has no {MODEL}; `{command('prune', folder)}` writes one")
     state: dict[str, Any] = read_tensors(folder / MODEL)
@@ -83,27 +79,3 @@ class _Fitted:
 
     def __iter__(self) -> Any:
         return (fitted(batch, self.model, self.like) for batch in self.loader)
-
-
-def _admitted(folder: Path, trust: bool) -> Experiment:
-    """Return the experiment of a run folder, if its code may be run."""
-    require_trust(folder, folders.read_config(folder, "run"), trust)
-    experiment: Experiment = folders.load(Experiment, folder)
-    return experiment
-
-
-def _trained(folder: Path, experiment: Experiment, data_dir: str | None) -> tuple[Trainer, Dataset]:
-    """Return the trainer of a run with the weights of its last checkpoint, and its data."""
-    kept = own_checkpoint(folder, experiment)
-    if kept is None:
-        ended = (folder / "result.json").exists()
-        remedy = folders.again(folder) if ended else f"`{command('resume', folder)}` writes one"
-        raise ValueError(f"{folder} has no checkpoint.pt, so its weights are not known; {remedy}")
-    data = loaded(experiment, data_dir)
-    trainer, _ = prepare(experiment, data)
-    gated(trainer.model)  # raises before the whole data set is run
-    try:
-        trainer.load_state_dict(kept["trainer"])
-    except Exception as error:  # of another model, or damaged
-        raise unreadable(folder / "checkpoint.pt", f"{type(error).__name__}: {error}") from error
-    return trainer, data

@@ -102,7 +102,7 @@ def test_a_run_without_a_checkpoint_says_so(run, tmp_path, capsys):
     (bare / "checkpoint.pt").unlink()
     code, _, err = call(capsys, "ledger", bare)
     assert code == BAD_INPUT
-    assert "has no checkpoint.pt, so its weights and its spikes are not known" in err
+    assert "has no checkpoint.pt, so its weights are not known" in err
     assert err.endswith("; remove it and run the experiment again\n")
     (bare / "result.json").unlink()
     _, _, err = call(capsys, "ledger", bare)

@@ -12,6 +12,8 @@ from rules import Cost, Health, StepInfo, Trainer, make
 from rules import processes as gathering
 from rules.diagnostics.footprint import Footprint
 from rules.diagnostics.work import Work
+from rules.plasticity import Adam, Levels, Magnitude, Sign
+from rules.plasticity.projected import Projected
 from sandbox import build
 from sandbox.ledger import NEUROMC, SCHEDULES, Bill, Schedule, Synapses, learning, training
 
@@ -142,6 +144,31 @@ def test_a_run_of_the_trainer_fills_the_bill():
     assert 0 < facts["effective_accumulations"] < 4 * 5 * B * 12 * 4
     assert facts["state_bytes"] > 5 * B * 12 * 4
     assert facts["energy_nanojoules"] > 0
+
+
+@pytest.mark.parametrize(
+    ("plasticity", "bits", "nonzero"),
+    [
+        (Adam(), 32 * (96 + 12 + 48 + 4), 160),
+        (Levels(bits=4, ends=True), 4 * 96 + 32 * 12 + 4 * 48 + 32 * 4 + 32 * 16, 160),
+        (Sign(ends=True), 96 + 32 * 12 + 48 + 32 * 4 + 32 * 16, 160),
+        (Magnitude(0.75, ends=True), 32 * 160, 36 + 16),
+    ],
+    ids=["adam", "levels", "sign", "magnitude"],
+)
+def test_the_size_of_a_model(plasticity, bits, nonzero):
+    """8-12-4 with biases: a scale for each output, biases in full; zeros take their bits."""
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 4))
+    optimizer = plasticity([*model.named_parameters()] if isinstance(plasticity, Projected) else model.parameters())
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    bill = Bill()
+    bill.size(model, optimizer)
+    assert (bill.model_bits, bill.nonzero_parameters) == (bits, nonzero)
+    again = Bill()
+    again.load_state_dict(bill.state_dict())
+    assert again.facts() == bill.facts()
 
 
 def test_bytes_between_processes_are_counted(monkeypatch):

@@ -1,0 +1,10 @@
+"""What a model computes with: signals at every weight, operations, firing rates and energy, for one batch.
+
+Imports rules and ledger.
+"""
+
+from sandbox.inspection.alphabet import Alphabet, alphabet_of
+from sandbox.inspection.inspecting import Inspection, inspect
+from sandbox.inspection.operands import Operand, operands
+
+__all__ = ["Alphabet", "Inspection", "Operand", "alphabet_of", "inspect", "operands"]

@@ -1,0 +1,59 @@
+"""The model of a run with the weights of its last checkpoint, for tools that look at it or change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from rules import Trainer
+from sandbox.config.experiment import Experiment
+from sandbox.machine.text import command
+from sandbox.runs import folder as folders
+from sandbox.runs.checkpoint import unreadable
+from sandbox.runs.continuing import own_checkpoint
+from sandbox.runs.preparing import loaded, prepare
+from sandbox.runs.trust import require_trust
+from sandbox.tasks.base import Dataset
+from sandbox.tasks.loader import Loader
+
+
+def admitted(folder: Path, trust: bool) -> Experiment:
+    """Return the experiment of a run folder, if its code may be run."""
+    require_trust(folder, folders.read_config(folder, "run"), trust)
+    experiment: Experiment = folders.load(Experiment, folder)
+    return experiment
+
+
+def trained(
+    folder: Path,
+    experiment: Experiment,
+    data_dir: str | None = None,
+    check: Callable[[nn.Module], object] = lambda model: None,
+) -> tuple[Trainer, Loader, Dataset]:
+    """Return the trainer of a run with the weights of its last checkpoint, its training batches, and its data.
+
+    Args:
+        folder: of the run, finished or not; nothing is written into it.
+        experiment: of that folder.
+        data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default.
+        check: raises for a model that the caller has no use for, before weights are loaded.
+
+    Raises:
+        ValueError: for a folder without a checkpoint.
+        RunFailed: for a checkpoint that cannot be read or does not fit the model.
+    """
+    kept = own_checkpoint(folder, experiment)
+    if kept is None:
+        ended = (folder / "result.json").exists()
+        remedy = folders.again(folder) if ended else f"`{command('resume', folder)}` writes one"
+        raise ValueError(f"{folder} has no checkpoint.pt, so its weights are not known; {remedy}")
+    data = loaded(experiment, data_dir)
+    trainer, train = prepare(experiment, data)
+    check(trainer.model)
+    try:
+        trainer.load_state_dict(kept["trainer"])
+    except Exception as error:  # of another model, or damaged
+        raise unreadable(folder / "checkpoint.pt", f"{type(error).__name__}: {error}") from error
+    return trainer, train, data
