@@ -15,7 +15,7 @@ from sandbox.networks.network import Layer, Population
 from sandbox.networks.parts import Neurons
 from sandbox.neurons import NEURONS, PLIF, Cell
 
-ALPHA = 4.0  # of later releases of SpikingJelly; early ones had 1
+ALPHA = 4.0  # of SpikingJelly 0.0.0.0.12, which the transformers name; early releases had 1
 SIGMOID = Surrogate("sigmoid", alpha=ALPHA)
 HALF = 0.5  # threshold of neurons behind attention
 

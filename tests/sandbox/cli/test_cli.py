@@ -139,6 +139,17 @@ def test_tasks_are_listed_with_the_steps_that_they_want_remembered(capsys):
     assert json.loads(out)["memory"]["delayed_xor"] == 141
 
 
+def test_models_are_listed_with_the_parameters_of_their_sizes(capsys):
+    code, out, _ = call(capsys, "list", "models")
+    lines = out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.split()[:1] == ["qkformer"])
+    assert code == OK
+    assert lines[place + 1].split("; ")[1:3] == ["hst-10-384: 16,473,688", "hst-10-512: 29,079,336"]
+    assert "parameters" not in lines[1]  # `convolutional` has no sizes
+    _, out, _ = call(capsys, "list", "models", "--json")
+    assert json.loads(out)["sizes"]["spikformer"]["8-512"] == 29_689_384
+
+
 def test_one_of_a_kind_is_shown_with_its_page(capsys):
     code, out, _ = call(capsys, "list", "rules", "eprop")
     assert code == OK
@@ -338,6 +349,7 @@ def test_the_list_is_that_of_the_registries():
     """`make docs` writes the copy anew."""
     assert catalogue.read() == catalogue.made()
     assert catalogue.memory() == catalogue.remembered()
+    assert catalogue.sizes() == catalogue.counted()
 
 
 def test_an_interruption_names_the_folder(tmp_path, capsys, monkeypatch):

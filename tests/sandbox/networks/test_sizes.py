@@ -99,6 +99,23 @@ def test_a_tiny_model_is_made_for_digits_where_nothing_is_given(name):
     assert out.shape[1:] == (B, 10)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size"), [(name, size) for name in TRANSFORMERS for size in PUBLISHED[name] if size != "tiny"]
+)
+def test_published_sizes_take_the_data_that_they_are_for(name, size):
+    """Shapes alone, without numbers."""
+    known = PUBLISHED[name][size]
+    with torch.device("meta"):
+        out = make_model(name, size).eval()(torch.zeros(known.steps, 1, *known.shape)).output
+    assert out.shape == (1 if name == "svformer" else known.steps, 1, known.classes)
+
+
+def test_fewer_steps_than_saccadic_attention_is_built_for():
+    model, x = make_model("snn_vit", steps=T).eval(), drawn(T, B, *SHAPE)
+    assert torch.equal(model(x[:2]).output, model(x).output[:2])
+
+
 def test_both_names_of_a_model_are_the_same():
     one, two = make_model("syna_resnet", seed=3), make_model("orrc_resnet", seed=3)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
@@ -128,6 +145,7 @@ def test_sizes_of_ones_own():
         (lambda: make_model("svformer", "ucf101", shape=(3, 112, 112)), "patches of 32 x 32 do not divide"),
         (lambda: make_model("spikformer", shape=(64,)), r"shape=\(64,\): this model takes images \(C, H, W\)"),
         (lambda: make_model("spikformer", neuron="lief"), "unknown neuron 'lief'; nearest: 'lif'"),
+        (lambda: spikformer(SHAPE, 10, neuron=3), "neuron=3: give a name of lif, cuba_lif, "),
         (
             lambda: make_model("spikformer", neuron={"name": "lif", "option": {}}),
             "unknown key of neuron 'option'; nearest: 'options'",

@@ -1,0 +1,234 @@
+"""Weights of published files of spiking transformers, read into the models of this package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from rules.errors import unknown
+from sandbox.networks.parts import Stack
+from sandbox.neurons.learnable import Learned
+
+UNUSED = re.compile(r"(block\.\d+\.norm[12]|norm)\.(weight|bias)|pos_embed")  # declared by the authors, never called
+READ = (nn.Conv2d, nn.Conv3d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Linear, Learned)
+TAU = "raw.tau_mem"  # 1 / sigmoid(w) = 1 + exp(-w) of the authors is 1 + exp(raw) here
+
+Slot = tuple[str, ...]  # the names that a module has in different files of the authors
+
+
+def load_published(model: Stack, family: str, state: Mapping[str, Tensor]) -> None:
+    """Copy published weights into a model of the same size.
+
+    Modules are taken in the order in which a signal passes them, and each has one of a few names:
+
+        spikformer      patch_embed.proj_conv, .proj_conv1, ... or .block1_conv, ...; .rpe_conv
+                        block.i.attn.q_conv or .q_linear, k, v, proj; block.i.mlp.fc1_conv or .fc1_linear, 2
+        spikingformer   patch_embed.proj_conv, .proj1_conv, ... or .block0_conv, ...
+                        block.i.attn.q_conv, k, v, proj; block.i.mlp.mlp1_conv, 2
+        qkformer        patch_embed1.proj_conv, .proj1_conv, ..., .proj_res_conv
+                        stage1.i.tssa.q_conv, k, proj; stage1.i.mlp.fc1_conv or .mlp1_conv, 2
+                        patch_embed2.proj3_conv or .proj_conv, .proj4_conv, .proj_res_conv, and so on
+                        in the last stage .attn. or .ssa., with v
+        svformer        patch_embed1.proj, patch_embed2.in_lif and .proj, ...; blocks1.i.act1, .conv1, .attn, .conv2;
+                        blocks3.i.attn.in_lif, .qkv, .q_lif, ..., .proj_lif, .proj; blocks1.i.mlp.act1, .fc1, ...
+                        lplif, lpDWConv, lpPWConv, lpBN, lif_bf_head, dwconv_bf_head, dwconv_bn
+        all             head
+
+    and a normalisation has `bn` in place of `conv` or `linear`, or is called `norm`. Dense layers and convolutions over
+    tokens `[out, in]` and `[out, in, 1]` become 1 x 1 convolutions, one for queries, keys and values three, and `w` of
+    parametric neurons their time constant. Normalisations that the authors declare and never call are left out:
+    `block.i.norm1`, `block.i.norm2`, `norm`, `pos_embed`.
+
+    Args:
+        model: of `spikformer`, `spikingformer`, `spikingformer_cml`, `qkformer` or `svformer`.
+        family: "spikformer", "spikingformer" (both with CML or without), "qkformer" or "svformer".
+        state: tensors by the authors' names, as `torch.load` returns them, or one of its entries.
+
+    Raises:
+        ValueError: for an unknown family, a name that is missing or that no module has, and a tensor of another shape;
+            the first one is named, and the model stays as it was.
+
+    >>> from sandbox import make_model
+    >>> load_published(make_model("spikingformer"), "spikingformer", {"head.weight": torch.zeros(10, 32)})
+    Traceback (most recent call last):
+    ...
+    ValueError: published weights have 11 convolutions, normalisations and dense layers by the names of the family ...
+    """
+    pairs = matched(model, family, state)
+    with torch.no_grad():
+        for ours, theirs, _ in pairs:
+            ours.copy_(theirs.reshape(ours.shape))
+
+
+def published_names(model: Stack, family: str, state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the names of this package for those of the authors, of all tensors that `load_published` copies.
+
+    Queries, keys and values in one tensor have three names, such as `attn.qkv[0].weight`.
+    """
+    ours = {id(tensor): name for name, tensor in tensors(model).items()}
+    return {name: ours[id(tensor)] for tensor, _, name in matched(model, family, state)}
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers of a model, as they are."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def matched(model: Stack, family: str, state: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor, str]]:
+    """Return each tensor of a model with the published one and its name."""
+    if family not in FAMILIES:
+        raise unknown("family of published weights", family, FAMILIES)
+    state = divided(state) if family == "svformer" else state
+    left = {name for name in state if not UNUSED.fullmatch(name)}
+    found: list[tuple[Tensor, Tensor, str]] = []
+    own = [(name, module) for name, module in model.named_modules() if isinstance(module, READ)]
+    slots = list(FAMILIES[family](state))
+    if len(slots) != len(own):
+        raise ValueError(
+            f"published weights have {len(slots)} convolutions, normalisations and dense layers by the names of the "
+            f"family {family!r}, and the model {len(own)}: build it with the size that they are of"
+        )
+    for slot, (name, module) in zip(slots, own, strict=True):
+        part = TAU if isinstance(module, Learned) else "weight"
+        prefix = next((each for each in slot if f"{each}.{part}" in state), None)
+        if prefix is None:
+            raise ValueError(
+                f"published weights lack {' or '.join(slot)}, for {name} of the model: give those of the family "
+                f"{family!r}"
+            )
+        for part, tensor in (*module.named_parameters(), *module.named_buffers()):
+            theirs = f"{prefix}.{part}"
+            if theirs not in state:
+                if part == "num_batches_tracked":
+                    continue
+                raise ValueError(
+                    f"published weights lack {theirs}, for {name}.{part} of the model: see its option bias"
+                )
+            if state[theirs].shape != tensor.shape and flat(state[theirs]) != flat(tensor):
+                raise ValueError(
+                    f"{theirs} of the published weights has shape {tuple(state[theirs].shape)}, and {name}.{part} of "
+                    f"the model {tuple(tensor.shape)}: build it with the size, shape and classes that they are of"
+                )
+            left.discard(theirs)
+            found.append((tensor, state[theirs], theirs))
+    extra = sorted(name for name in left if not name.endswith("num_batches_tracked"))
+    if extra:
+        raise ValueError(f"the model has nothing for {extra[0]} of the published weights: see its options")
+    return found
+
+
+def flat(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of a weight of tokens, without axes of length 1 behind inputs and outputs."""
+    head, tail = tuple(tensor.shape[:2]), tensor.shape[2:]
+    return head if all(size == 1 for size in tail) else (*head, *tail)
+
+
+def both(*prefixes: str) -> Iterator[Slot]:
+    """Yield the slots of weights and of their normalisation, from names that end before `_conv`."""
+    yield tuple(f"{prefix}_{kind}" for prefix in prefixes for kind in ("conv", "linear"))
+    yield tuple(f"{prefix}_bn" for prefix in prefixes)
+
+
+def spikformer_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
+    """Yield the slots of Spikformer, with CML or without."""
+    at = "patch_embed."
+    for n in range(4):
+        number = str(n or "")
+        for kind in ("conv", "bn"):
+            yield f"{at}proj_{kind}{number}", f"{at}block{n + 1}_{kind}"
+    yield from both(f"{at}rpe")
+    yield from blocks_slots(state)
+
+
+def spikingformer_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
+    """Yield the slots of Spikingformer, with CML or without."""
+    for n in range(5):
+        yield from both(f"patch_embed.proj{n or ''}", f"patch_embed.block{n}")
+    yield from blocks_slots(state)
+
+
+def blocks_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
+    """Yield the slots of blocks and read-out."""
+    for block in range(count(state, "block")):
+        at = f"block.{block}."
+        for name in ("q", "k", "v", "proj"):
+            yield from both(f"{at}attn.{name}")
+        yield from feed_forward_slots(at)
+    yield ("head",)
+
+
+def feed_forward_slots(at: str) -> Iterator[Slot]:
+    """Yield the slots of a feed-forward part."""
+    for n in (1, 2):
+        yield from both(f"{at}mlp.fc{n}", f"{at}mlp.mlp{n}")
+
+
+def qkformer_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
+    """Yield the slots of QKFormer; its first stage has two to four convolutions."""
+    stages = 3 if count(state, "stage3") else 2
+    first = [f"proj{n or ''}" for n in range(4) if f"patch_embed1.proj{n or ''}_conv.weight" in state]
+    for stage in range(1, stages + 1):
+        at = f"patch_embed{stage}."
+        for name in [*first, "proj_res"] if stage == 1 else ["proj3", "proj4", "proj_res"]:
+            yield from both(*(f"{at}{each}" for each in ((name, "proj") if name == "proj3" and stage > 1 else (name,))))
+        for block in range(count(state, f"stage{stage}")):
+            inside = f"stage{stage}.{block}."
+            for name in ("q", "k", "proj") if stage < stages else ("q", "k", "v", "proj"):
+                yield from both(*(f"{inside}{kind}.{name}" for kind in ("tssa", "attn", "ssa")))
+            yield from feed_forward_slots(inside)
+    yield ("head",)
+
+
+def svformer_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
+    """Yield the slots of SVFormer, with a neuron for each of its time constants."""
+    for stage in range(1, 5):
+        names = ["proj", "norm"] if stage == 1 else ["in_lif", "proj", "norm"]
+        yield from ((f"patch_embed{stage}.{name}",) for name in names)
+        for block in range(count(state, f"blocks{stage}")):
+            inside = f"blocks{stage}.{block}."
+            near, far = ("act1", "conv1", "attn", "conv2", "norm2"), ("attn.in_lif", *projected(), *ENDING)
+            yield from ((f"{inside}{name}",) for name in (near if stage < 3 else far))
+            yield from ((f"{inside}mlp.{name}",) for name in ("act1", "fc1", "norm1", "act2", "fc2", "norm2"))
+    last = ("lplif", "lpDWConv", "lpPWConv", "lpBN", "lif_bf_head", "dwconv_bf_head", "dwconv_bn", "head")
+    yield from ((name,) for name in last)
+
+
+ENDING = ("attn.proj_lif", "attn.proj", "attn.norm2")
+
+
+def projected() -> Iterator[str]:
+    """Yield the names of queries, keys and values: a dense layer, its normalisation and a neuron for each."""
+    for number, name in enumerate("qkv"):
+        yield from (f"attn.qkv[{number}]", f"attn.norm1[{number}]", f"attn.{name}_lif")
+
+
+def divided(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of SVFormer with queries, keys and values apart, and time constants as they are kept here."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        prefix, _, part = name.rpartition(".")
+        if part == "w":
+            found[f"{prefix}.{TAU}"] = -tensor
+        elif prefix.endswith(("attn.qkv", "attn.norm1")) and tensor.ndim:
+            width = len(state[prefix.replace("norm1", "qkv") + ".bias"]) // 3
+            parts = tensor.unflatten(0, (-1, 3, width))  # [T, 3, D] of normalisations, [1, 3, D] of weights
+            found |= {f"{prefix}[{n}].{part}": parts[:, n].flatten(0, 1) for n in range(3)}
+        else:
+            found[name] = tensor
+    return found
+
+
+def count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Return the number of blocks whose names begin with a prefix."""
+    return len({name.split(".")[1] for name in state if name.startswith(f"{prefix}.")})
+
+
+FAMILIES: dict[str, Callable[[Mapping[str, Tensor]], Iterator[Slot]]] = {
+    "spikformer": spikformer_slots,
+    "spikingformer": spikingformer_slots,
+    "qkformer": qkformer_slots,
+    "svformer": svformer_slots,
+}
