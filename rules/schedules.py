@@ -56,7 +56,7 @@ class Cosine(Schedule):
     Args:
         updates: number of updates in all; None for those of the whole training, in an experiment.
         low: factor at the end, 0 by default.
-        warm_up: updates of the linear rise, 0 by default.
+        warm_up: updates of the linear rise, 0 by default; a number below 1 is their share of all updates.
 
     Raises:
         ValueError: for a number out of range, or a rise that is not shorter than the whole; when used, for `updates`
@@ -70,11 +70,12 @@ class Cosine(Schedule):
 
     updates: int | None = None
     low: float = 0.0
-    warm_up: int = 0
+    warm_up: float = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
-        require_count("warm_up", self.warm_up, 0)
+        if not (0 <= self.warm_up < 1 or (float(self.warm_up).is_integer() and self.warm_up >= 0)):
+            raise ValueError(f"warm_up={self.warm_up}: give a whole number of updates, or a share of all below 1")
         if not 0 <= self.low <= 1:
             raise ValueError(f"low={self.low}: give a factor between 0 and 1")
         if self.updates is not None and not self.updates > self.warm_up:
@@ -86,9 +87,10 @@ class Cosine(Schedule):
     def factor(self, update: int) -> float:
         if self.updates is None:
             raise ValueError("a cosine needs its length: Cosine(updates=1000)")
-        if update < self.warm_up:
-            return rise(update, self.warm_up)
-        done = min(1.0, (update - self.warm_up) / (self.updates - self.warm_up))
+        rising = self.warm_up if self.warm_up >= 1 else round(self.warm_up * self.updates)
+        if update < rising:
+            return rise(update, rising)
+        done = min(1.0, (update - rising) / (self.updates - rising))
         return self.low + (1 - self.low) * (1 + math.cos(math.pi * done)) / 2
 
 
@@ -125,7 +127,7 @@ class StepDecay(Schedule):
         return float(self.gamma ** ((update - self.warm_up) // self.every))
 
 
-def rise(update: int, updates: int) -> float:
+def rise(update: int, updates: float) -> float:
     """Return the factor of a linear rise."""
     return min(1.0, (update + 1) / updates)
 

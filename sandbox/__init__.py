@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sandbox.comparisons.comparison import compare as compare
     from sandbox.config.experiment import Experiment as Experiment
     from sandbox.config.experiment import NetworkConfig as NetworkConfig
+    from sandbox.config.published import recipe as recipe
     from sandbox.config.registry import Choice as Choice
     from sandbox.config.rule import RuleConfig as RuleConfig
     from sandbox.events import Events as Events
@@ -162,6 +163,7 @@ _HOMES = {
     "learnable": "sandbox.neurons",
     "load": "sandbox.runs.rows",
     "make_model": "sandbox.networks.models.making",
+    "recipe": "sandbox.config.published",
     "run": "sandbox.runs.run",
     "scan": "sandbox.simulation",
     "simulate": "sandbox.simulation",
