@@ -179,6 +179,17 @@ def method_of(subject: Any, name: str) -> Callable[..., Any] | None:
     return found if callable(found) else None
 
 
+class Limited(Protocol):
+    """A module whose learned constants act within a range only."""
+
+    def at_limits(self) -> Mapping[str, str]:
+        """Return, by name of a parameter of this module, what lies at an end of its range, in words; most often none.
+
+        For example `{"raw.alpha": "alpha is 140, clipped to -128..128"}`.
+        """
+        ...
+
+
 class Seeded(Protocol):
     """A plasticity that draws random numbers, from a seed that the Trainer provides."""
 

@@ -41,6 +41,13 @@ class Constants(nn.ParameterDict):
     """
 
 
+class Changes(Constants):
+    """Constants that are stored as changes from 0 on, in units of the initial value: 1 is a change of its own size.
+
+    Rules that perturb parameters take 1 for the size of each, which its entries do not show.
+    """
+
+
 def weights_of(module: nn.Module) -> list[nn.Parameter]:
     """Return the weights that a module owns itself: parameters of two axes or more, and those of a pattern.
 

@@ -154,6 +154,7 @@ class Adaptive(Counting):
     alpha_scale: float | None
     window: str
 
+    within: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (-FURTHEST, FURTHEST)}
     choices: ClassVar[dict[str, Any]] = {"window": {"ceiling": None, "fractional": None}}
 
     def __post_init__(self) -> None:
