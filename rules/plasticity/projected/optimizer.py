@@ -16,6 +16,7 @@ from rules.plasticity.eager import Eager
 from rules.plasticity.projected.chosen import chosen, unnamed
 from rules.plasticity.projected.inner import Recipe
 from rules.plasticity.projected.projection import Factor, Projection
+from rules.plasticity.projected.written import Print, prints, written
 
 
 class ProjectedOptimizer(Eager, Tissue):
@@ -26,9 +27,10 @@ class ProjectedOptimizer(Eager, Tissue):
         \theta_{t+1} = \text{inner}(\theta_t,\, \text{pull}(g, \theta_t)), \qquad
         w_{t+1} = \text{show}(\theta_{t+1})
 
-    `p.data` always holds the shown weights w, so that any credit differentiates what the model computes with; anything
-    else written to it is lost at the next step. Momentum and weight decay of the inner optimizer act on the latent
-    weights. Both optimizers share their groups, so a schedule reaches the inner one.
+    `p.data` always holds the shown weights w, so that any credit differentiates what the model computes with. Weights
+    that are loaded or calibrated before the first update become the latent ones; later they are refused. Momentum and
+    weight decay of the inner optimizer act on the latent weights. Both optimizers share their groups, so a schedule
+    reaches the inner one. A frozen parameter, `requires_grad_(False)`, stays as it is shown.
 
     Args:
         params: parameters or groups of them, each alone or as (name, parameter).
@@ -44,7 +46,7 @@ class ProjectedOptimizer(Eager, Tissue):
 
     Raises:
         ValueError: if nothing is left to project, for a pattern to keep that matches nothing, or a state of another
-            projection.
+            projection. In a step, if somebody else has written to projected weights since the last one.
 
     >>> from rules.plasticity import SGD, Sign
     >>> p = nn.Parameter(torch.tensor([[0.3, -0.1]]))
@@ -68,8 +70,12 @@ class ProjectedOptimizer(Eager, Tissue):
         weights: Mapping[str, nn.Parameter] | None = None,
     ) -> None:
         self.projection, self.keep, self.factor = projection, keep, factor
+        self._updated = False  # whether a step was made
+        self._prints: dict[nn.Parameter, Print] = {}  # of what was shown last
+        self._names: dict[nn.Parameter, str] = {}
         plain, entries = unnamed([params] if isinstance(params, Tensor) else params)
         held = chosen(entries, ends, keep, weights) if entries else []  # torch refuses an empty list below
+        self._names |= {p: name for name, p in entries if name is not None}
         with torch.no_grad():
             for p in held:  # before the inner optimizer sees them: it may write them to devices
                 p.copy_(projection.latent(p.detach()))
@@ -77,7 +83,7 @@ class ProjectedOptimizer(Eager, Tissue):
         super().__init__(self.inner.param_groups, self.inner.defaults)
         self.param_groups = self.inner.param_groups
         self._begun = True
-        self._hold(held)
+        self._hold(held, [p.detach().clone() for p in held])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Move more parameters; those of two dimensions or more are projected, unless their name is to be kept."""
@@ -85,10 +91,11 @@ class ProjectedOptimizer(Eager, Tissue):
             super().add_param_group(param_group)
             return
         (plain,), entries = unnamed([param_group])
+        self._names |= {p: name for name, p in entries if name is not None}
         matrices = any(p.ndim >= 2 for _, p in entries)
         held = chosen(entries, True, self.keep) if matrices else []
         self.inner.add_param_group(plain)
-        self._hold(held)
+        self._hold(held, [p.detach().clone() for p in held])
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -101,15 +108,44 @@ class ProjectedOptimizer(Eager, Tissue):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self.settle()
+        self.require_shown()
         held = self._held()
         rates = [self._rate(p) for p in held]
         with self._pulled(held):
             self.inner.step()
         memories = self.projection.advance(*self._remembered(held), rates)
         for p, memory in zip(held, memories, strict=True):
-            self.state[p]["memory"] = memory
+            if p.requires_grad:
+                self.state[p]["memory"] = memory
             self._show(p)
+        self._note(held)
         return loss
+
+    def settle(self) -> None:
+        """Before the first update, take weights that somebody else has written for latent ones."""
+        if self._updated or method_of(self.inner, "held") is not None or not (found := set(self._written())):
+            return
+        with torch.no_grad():
+            for p in found:
+                p.copy_(self.projection.latent(p.detach()))
+        held = self._held()
+        self._hold(held, [p.detach().clone() if p in found else self.state[p]["latent"] for p in held])
+
+    def require_shown(self) -> None:
+        """Raise ValueError if somebody else has written to projected weights since they were shown."""
+        if found := self._written():
+            names = [self._names.get(p, f"a parameter of shape {tuple(p.shape)}") for p in found]
+            raise ValueError(
+                f"{', '.join(names[:4])}: changed by somebody else since {type(self.projection).__name__} has shown "
+                "them; the latent weights behind them would undo that. Make a new Trainer, or optimizer, of the "
+                "changed model"
+            )
+
+    def _written(self) -> list[nn.Parameter]:
+        """Return the projected parameters that somebody else has written to."""
+        held = self._held()
+        return written(held, [self._prints[p] for p in held], self.shown)
 
     @contextmanager
     def _pulled(self, held: list[nn.Parameter]) -> Iterator[None]:
@@ -123,7 +159,8 @@ class ProjectedOptimizer(Eager, Tissue):
             for p, weights in zip(held, shown, strict=True):
                 state = self.state[p]
                 if p.grad is not None:
-                    p.grad = self.projection.pull(p.grad, state["latent"], state["memory"], out=weights)
+                    pulled = self.projection.pull(p.grad, state["latent"], state["memory"], out=weights)
+                    p.grad = pulled if p.requires_grad else None
                 p.data = state["latent"]
             yield
             for p in held:
@@ -199,18 +236,24 @@ class ProjectedOptimizer(Eager, Tissue):
             # torch casts what it loads to the parameter's dtype; masks must stay masks
             self.state[p] = _copied(state_dict["state"][i], p.device)
             self._show(p)
+        self._note(self._held())
 
     def __getstate__(self) -> dict[str, Any]:
-        mine = ("projection", "keep", "factor", "inner", "_begun")
+        mine = ("projection", "keep", "factor", "inner", "_begun", "_updated", "_prints", "_names")
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in mine}}
 
-    def _hold(self, held: list[nn.Parameter]) -> None:
-        """Take the values of parameters for latent weights, and show their projection."""
-        latents = [p.detach().clone() for p in held]
+    def _hold(self, held: list[nn.Parameter], latents: list[Tensor]) -> None:
+        """Begin with these latent weights, and show their projection."""
         memories = self.projection.init(latents, [self._rate(p) for p in held], self.factor)
         for p, latent, memory in zip(held, latents, memories, strict=True):
             self.state[p] = {"latent": latent, "memory": memory}
             self._show(p)
+        self._note(held, updated=self._updated)
+
+    def _note(self, held: list[nn.Parameter], updated: bool = True) -> None:
+        """Note what was shown, so that other values can be told from it."""
+        self._prints |= dict(zip(held, prints(held), strict=True))
+        self._updated = updated
 
     @torch.no_grad()
     def _show(self, p: nn.Parameter) -> None:
