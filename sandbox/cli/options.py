@@ -227,7 +227,9 @@ COMMANDS: dict[str, Command] = {
             ),
             Option("--buffer", "bytes of SRAM that a tensor has to fit into", None, int | None, "BYTES"),
             Option("--dram", "whether to count DRAM; by default as the constants say", None, bool | None, "true"),
-            Option("--bits", "of a weight", 16, int, "16"),
+            Option(
+                "--bits", "of all weights; by default those of the run's plasticity, and 16", None, int | None, "16"
+            ),
             DATA,
             TRUST,
         ),

@@ -291,7 +291,7 @@ def test_a_report_says_what_it_depends_on(name):
     assert "estimated, not measured" in text
     assert facts["includes"]["optimizer"] == "sgd"
     assert facts["rates"]["r_s"] == 0.05
-    assert facts["layers"]["hidden"] == {"r_s": 0.05, "r_g": 0.2, "d_w": 1.0, "macs": 8_960_000}
+    assert facts["layers"]["hidden"] == {"r_s": 0.05, "r_g": 0.2, "d_w": 1.0, "bits": 16, "macs": 8_960_000}
     assert facts["unit"] == found.hardware.unit
 
 
