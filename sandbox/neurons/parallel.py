@@ -50,7 +50,7 @@ class Parallel(Cell):
 
     units: ClassVar[dict[str, str]] = {"weight": "Mohm", "v_threshold": "mV", "v": "mV", "current": "nA"}
     shared: ClassVar[frozenset[str]] = frozenset({"weight", "v_threshold"})
-    reference: ClassVar[str] = "its formula in float64, and SpikingJelly"
+    reference: ClassVar[str] = "its formula in NumPy and float64"
 
     def reach(self, steps: int) -> int:
         """Return how many steps a cell weighs for one output: all that its filter sees."""
