@@ -59,7 +59,20 @@ class Report:
     updates: float = 1.0
 
     def sum(self, engine: str | None = None, kind: str | None = None, layer: str | None = None) -> float:
-        """Return the energy of an engine, a kind or a layer, or of several of these; of everything by default."""
+        """Return the energy of an engine, a kind or a layer, or of several of these; of everything by default.
+
+        Args:
+            engine: of ENGINES; that of an optimizer that is not included is 0.
+            kind: "compute" or "memory".
+            layer: name of a layer.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        layers = [each.name for each in self.workload.layers]
+        for what, name, valid in (("engine", engine, ENGINES), ("kind", kind, KINDS), ("layer", layer, layers)):
+            if name is not None and name not in valid:
+                raise unknown(what, name, valid)
         wanted = (layer, engine, kind)
         return sum(
             each.energy for each in self.entries if all(w in (None, e) for w, e in zip(wanted, each, strict=False))

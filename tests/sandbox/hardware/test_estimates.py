@@ -330,3 +330,18 @@ def test_gradients_move_where_a_sample_adds_to_them():
     less = [estimate(alone(some), NO_TIME, each).sum("weight", "memory") for each in (every, near)]
     all_of_them = 100 * 700 * 128 * 2 * near.memory.weight.reading(16)
     assert less[0] - less[1] == pytest.approx(all_of_them * 0.95**10)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"engine": "forwards"}, "unknown engine 'forwards'; nearest: 'forward'"),
+        ({"kind": "computing"}, "unknown kind 'computing'; nearest: 'compute'"),
+        ({"layer": "hiden"}, "unknown layer 'hiden'; nearest: 'hidden'"),
+    ],
+)
+def test_a_sum_of_nothing_is_refused(names, message):
+    found = estimate(Workload((Layer("hidden", 4, 4, 2),)))
+    assert found.sum("optimizer") == 0.0
+    with pytest.raises(ValueError, match=message):
+        found.sum(**names)
