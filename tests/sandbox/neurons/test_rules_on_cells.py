@@ -216,3 +216,21 @@ def test_a_constant_that_is_not_learned_is_not_looked_at():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert not any(each.kind == "at its bounds" for each in Trainer(net, "bptt", seed=0).step((X, Y)).health)
+
+
+def test_a_network_whose_mask_has_closed_settles_into_causal_cells():
+    kinds = (MaskedPSN(4, 2, annealed=True), MaskedPSN(4, 2), MaskedPSN(4, 2, masked=0.5))
+    trained, causal, half = (build((4,), 3, (8,), cell, seed=0) for cell in kinds)
+    for _ in Trainer(trained, "bptt", seed=0, health=Health(every=0)).fit([(X, Y)], 3):
+        pass
+    causal.load_state_dict(trained.state_dict())
+    assert torch.equal(causal(X).output, trained(X).output)
+    assert "carry" in causal.offers
+    with pytest.raises(RuntimeError, match="masked is 1 in the state, and 0.5 in this MaskedPSN: .* with masked=1"):
+        half.load_state_dict(trained.state_dict())
+
+
+def test_an_online_rule_says_on_the_command_line_too_what_a_constant_is():
+    with pytest.raises(UnfitModel, match=r"--network.neuron.options='\{alpha: NUMBER\}'"):
+        Trainer(build((4,), 3, (8,), ASN()), "eprop", seed=0).step((X, Y))
+    Trainer(build((4,), 3, (8,), ASN(alpha=0.0)), "eprop", seed=0, health=Health(every=0)).step((X, Y))
