@@ -294,7 +294,7 @@ class Network(nn.Module):
         cells = {name: module.neuron for name, module in self.named_modules() if isinstance(module, Population)}
         found = {}
         if any(isinstance(part, Residual) for part in self.stack):
-            found["cells"] = "it has residual blocks, which are no layers of a synapse and cells"
+            found["cells"] = "it has residual blocks, which are not layers of a synapse and cells"
         for name, cell in cells.items():
             kind = type(cell).__name__
             if cell.levels > 1:

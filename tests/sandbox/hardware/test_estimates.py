@@ -153,7 +153,7 @@ EVERY = Workload(tuple(Layer(str(n), 256, 256, 100, spikes=0.1, errors=0.5) for 
 
 
 def test_the_order_of_local_rules_turns_where_few_steps_are_sampled():
-    """It is no law for all k: with weight gradients at every step a local rule takes more than errors at one step."""
+    """Not for every k: with weight gradients at every step a local rule takes more than errors at one step."""
     one = estimate(EVERY, "sampled", "neuromc").sum(kind="compute")
     assert estimate(EVERY, "three_factor_local", "neuromc").sum(kind="compute") > one
 
