@@ -105,7 +105,7 @@ def shown(workload: Workload, model: nn.Module, optimizer: torch.optim.Optimizer
 
     def narrowed(layer: Layer) -> Layer:
         p = plain(model).get_parameter(f"{layer.name}.weight")
-        bits = optimizer.projection.storage(optimizer.held(p)).bits if p in optimizer.state else WORD
+        bits = optimizer.storage(p).bits if p in optimizer.state else WORD
         return replace(layer, bits=min(WORD, bits))
 
     return replace(workload, layers=tuple(narrowed(layer) for layer in workload.layers))

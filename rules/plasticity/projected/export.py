@@ -71,7 +71,7 @@ def model_size(model: nn.Module, optimizer: ProjectedOptimizer) -> ModelSize:
         if p not in optimizer.state:
             bits += FULL * p.numel()
             continue
-        storage = optimizer.projection.storage(optimizer.state[p]["latent"])
+        storage = optimizer.storage(p)
         bits += storage.bits * p.numel() + FULL * storage.scales
         weights += p.numel()
         nonzero += int(torch.count_nonzero(optimizer.shown(p)))

@@ -22,8 +22,8 @@ class Projected(Projection):
     """A plasticity that moves latent weights and shows a projection of them; builds a `ProjectedOptimizer`.
 
     Inherit from it, define `show`, and what else applies. Weight matrices and kernels are projected, that is parameters
-    of two dimensions or more that the Trainer names as weights, without learned constants of cells; dimension 0 is that
-    of the outputs.
+    of two dimensions or more that the Trainer names as weights, without learned constants of cells. Dimension 0 is that
+    of the outputs; the Trainer turns transposed convolutions, where it is that of the inputs.
 
     Args:
         inner: moves the latent weights: a name in `rules.plasticity.projected.INNER`, `{"name": ..., "options":

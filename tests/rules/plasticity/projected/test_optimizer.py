@@ -15,6 +15,7 @@ from torch import nn
 import rules
 from rules.plasticity import SGD, Adam, Levels, Magnitude, Memristor, Sign, SoftThreshold
 from rules.plasticity.projected import Projected, ProjectedOptimizer
+from rules.synapses import weights_in_order
 from tests.rules.plasticity.projected.small import FOUR, PLAIN, batches, net, stepped, trainer, weight
 
 EACH = pytest.mark.parametrize("name", FOUR)
@@ -325,3 +326,26 @@ def test_a_frozen_weight_stays_as_it_is_shown_and_the_others_go_on(name):
     assert torch.equal(frozen, before[0])
     assert torch.equal(made.optimizer.held(frozen), before[2])
     assert not torch.equal(free, before[1])
+
+
+@pytest.mark.parametrize("name", [name for name in FOUR if name != "magnitude"])
+def test_a_transposed_convolution_is_projected_by_its_outputs(name):
+    """As the convolution with the same weights turned, whose axis 0 is that of the outputs; to the bit."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        turned, plain = nn.ConvTranspose2d(3, 5, 2), nn.Conv2d(3, 5, 2)
+        gradients = [torch.randn(5, 3, 2, 2) for _ in range(3)]
+    with torch.no_grad():
+        plain.weight.copy_(turned.weight.transpose(0, 1))
+    plasticity = replace(FOUR[name], ends=True)
+    ours, theirs = (
+        plasticity.informed([("weight", module.weight)], None, weights_in_order(module)) for module in (turned, plain)
+    )
+    for gradient in gradients:
+        stepped(ours, turned.weight, gradient.transpose(0, 1).contiguous())
+        stepped(theirs, plain.weight, gradient)
+        assert torch.equal(turned.weight.transpose(0, 1), plain.weight)
+    assert ours.storage(turned.weight) == theirs.storage(plain.weight)
+    again = plasticity.informed([("weight", turned.weight)], None, weights_in_order(turned))
+    again.load_state_dict(ours.state_dict())
+    assert torch.equal(again.held(turned.weight), ours.held(turned.weight))
