@@ -48,7 +48,7 @@ def measure(model: nn.Module, batch: Any, objective: Objective | None = None, bi
         ValueError: for a model without synapses.
 
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    >>> found = measure(net, Batch(torch.full((1, 5, 4), 0.5), torch.arange(5) % 3))
+    >>> found = measure(net, (torch.full((1, 5, 4), 0.5), torch.arange(5) % 3))
     >>> [(layer.name, layer.macs, layer.graded, layer.passes) for layer in found.layers]
     [('0', 160, True, False), ('2', 120, True, True)]
     """
