@@ -16,7 +16,7 @@ from rules.plasticity.projected import Projected
 
 BATCH, TARGET = 128, "<= 1.3"
 NAMES: dict[str, Projected] = {
-    "soft thresholds": SoftThreshold(),
+    "soft thresholds": SoftThreshold(mu=1e-4),
     "levels, 4 bits": Levels(bits=4, ends=True),
     "signs": Sign(ends=True),
     "masks by magnitude": Magnitude(0.9),

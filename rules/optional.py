@@ -11,7 +11,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | its `cells` | `recurrent`, `rest`, `advance`, `unpacked`, `packed` | online rules refuse it; see `Cells` |
-| optimizer | `reading`, `spent`, `held`, `bounds`, `shown` | those of ideal weights; see `Tissue` |
+| optimizer | `reading`, `spent`, `held`, `bounds`, `shown`, `settle` | those of ideal weights; see `Tissue` |
 | plasticity | `seeded` | it draws no random numbers; see `Seeded` |
 | plasticity | `informed` | it is called with parameters alone; see `Informed` |
 | plasticity | `over` | it does not depend on the length of the training; see `Spanning` |
@@ -150,8 +150,11 @@ class Tissue:
         """Return what a parameter shows of what is held; where that is computed, it is computed anew."""
         return p.detach()
 
+    def settle(self) -> None:
+        """Take over what was loaded into the parameters before the first update."""
 
-CLAUSES = ("reading", "spent", "held", "bounds", "shown")
+
+CLAUSES = ("reading", "spent", "held", "bounds", "shown", "settle")
 
 
 def tissue(optimizer: torch.optim.Optimizer) -> Tissue:
@@ -177,6 +180,17 @@ def method_of(subject: Any, name: str) -> Callable[..., Any] | None:
     """
     found = getattr(subject, name, None)
     return found if callable(found) else None
+
+
+class Limited(Protocol):
+    """A module whose learned constants act within a range only."""
+
+    def at_limits(self) -> Mapping[str, str]:
+        """Return, by name of a parameter of this module, what lies at an end of its range, in words; most often none.
+
+        For example `{"raw.alpha": "alpha is 140, clipped to -128..128"}`.
+        """
+        ...
 
 
 class Seeded(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -102,6 +103,18 @@ def _described(value: Any) -> str:
         "code; keep dicts, lists or tuples of tensors, Python's numbers, strings and None (the state of a rule may "
         "also hold NamedTuples of classes that occur in what its `init` returns)"
     )
+
+
+def copied_to(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return a copy of nested dicts with their tensors on a device."""
+    return {
+        key: value.detach().to(device, copy=True)
+        if isinstance(value, Tensor)
+        else copied_to(value, device)
+        if isinstance(value, dict)
+        else copy.copy(value)
+        for key, value in state.items()
+    }
 
 
 def _restored(plain: Any, known: dict[str, type[Any]]) -> Any:

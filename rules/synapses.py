@@ -41,6 +41,13 @@ class Constants(nn.ParameterDict):
     """
 
 
+class Changes(Constants):
+    """Constants that are stored as changes from 0 on, in units of the initial value: 1 is a change of its own size.
+
+    Rules that perturb parameters take 1 for the size of each, which its entries do not show.
+    """
+
+
 def weights_of(module: nn.Module) -> list[nn.Parameter]:
     """Return the weights that a module owns itself: parameters of two axes or more, and those of a pattern.
 
@@ -66,7 +73,13 @@ def weights_in(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad and id(p) in owned}
 
 
-def weights_in_order(model: nn.Module) -> dict[str, nn.Parameter]:
+class Weights(dict[str, nn.Parameter]):
+    """Weights by name; `inputs_first` are those whose axis 0 is that of the inputs, and axis 1 that of the outputs."""
+
+    inputs_first: frozenset[nn.Parameter] = frozenset()
+
+
+def weights_in_order(model: nn.Module) -> Weights:
     """Return all weights inside a model by name, frozen ones too, and a shared one under each of its names.
 
     >>> layer = nn.Linear(1, 1)
@@ -74,7 +87,9 @@ def weights_in_order(model: nn.Module) -> dict[str, nn.Parameter]:
     ['0.weight', '2.weight']
     """
     owned = {id(p) for module in model.modules() for p in weights_of(module)}
-    return {name: p for name, p in model.named_parameters(remove_duplicate=False) if id(p) in owned}
+    found = Weights((name, p) for name, p in model.named_parameters(remove_duplicate=False) if id(p) in owned)
+    found.inputs_first = frozenset(p for module in model.modules() if transposed(module) for p in weights_of(module))
+    return found
 
 
 class Product(nn.Module):

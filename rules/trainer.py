@@ -223,6 +223,7 @@ class Trainer:
     def step(self, batch: Any) -> StepInfo:
         """Learn from one batch: `(x, y)`, `rules.Batch`, or what else `rules.batches.as_batch` takes."""
         self.begin(batch)
+        tissue(self.optimizer).settle()
         if next(self.model.parameters()).device.type == "cpu":
             CROWDING.watch()
         admitted, due = self._admit(batch), self.monitor.due(self.steps)
@@ -329,6 +330,8 @@ class Trainer:
             ValueError: for an unknown inference mode, missing labels, or an empty loader.
         """
         rng = seeded(self.seed, "evaluation")
+        if self._optimizer is not None:
+            tissue(self._optimizer).settle()
         with (
             self.team.alone(),
             untouched(self.model, self.rule.objective.module(), seed=derived(self.seed, "evaluation", "globals")),

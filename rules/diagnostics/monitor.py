@@ -31,7 +31,7 @@ KINDS = {
     "vanishing": "the gradient of a parameter is tiny compared with the largest",
     "exploding": "a gradient or a weight is many times as large as at the first check",
     "never updated": "a parameter is the same as at the first check",
-    "at its bounds": "most devices of a parameter can go no further",
+    "at its bounds": "most devices of a parameter, or a learned constant of cells, can go no further",
     "not checked": "the model or a part of it cannot be looked at",
 }
 
@@ -102,6 +102,7 @@ class Monitor:
             *self._growth(parameters, credit),
             *self._rest(parameters, credit),
             *bounded(parameters, optimizer, self.settings.bounded),
+            *limited(model, parameters),
         ]
         new = tuple(each for each in found if (each.kind, each.where) not in self.present)
         self.present = {(each.kind, each.where) for each in found}
@@ -201,3 +202,20 @@ def bounded(parameters: dict[str, nn.Parameter], optimizer: Any, share: float) -
                 f"{stuck:.0%} of its devices are at a bound",
                 "lower the learning rate or the scale of the weights, or use a device or a store of a wider range",
             )
+
+
+def limited(model: nn.Module, parameters: dict[str, nn.Parameter]) -> Iterator[Finding]:
+    """Yield learned constants of cells at an end of the range in which they act; see `rules.optional.Limited`."""
+    names = {id(p): name for name, p in parameters.items()}
+    for module in model.modules():
+        said = method_of(module, "at_limits")
+        for own, what in said().items() if said is not None else ():
+            p = module.get_parameter(own)
+            if id(p) in names:
+                yield Finding(
+                    "at its bounds",
+                    names[id(p)],
+                    rms(p),
+                    what,
+                    "begin again with a lower learning rate, or with a number that is not learned",
+                )

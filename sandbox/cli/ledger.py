@@ -38,5 +38,12 @@ def _estimate(asked: Asked, name: str, given: Any) -> Report:
     if given.optimizer is None and optimizer and OPTIMIZERS[optimizer].root and HARDWARE[name].root is None:
         optimizer = None
     return estimate(
-        asked.workload, asked.plan, name, title=asked.rule, optimizer=optimizer, buffer=given.buffer, dram=given.dram
+        asked.workload,
+        asked.plan,
+        name,
+        title=asked.rule,
+        optimizer=optimizer,
+        updates=asked.updates,
+        buffer=given.buffer,
+        dram=given.dram,
     )

@@ -227,7 +227,9 @@ COMMANDS: dict[str, Command] = {
             ),
             Option("--buffer", "bytes of SRAM that a tensor has to fit into", None, int | None, "BYTES"),
             Option("--dram", "whether to count DRAM; by default as the constants say", None, bool | None, "true"),
-            Option("--bits", "of a weight", 16, int, "16"),
+            Option(
+                "--bits", "of all weights; by default those of the run's plasticity, and 16", None, int | None, "16"
+            ),
             DATA,
             TRUST,
         ),
@@ -276,7 +278,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "validate": Command(
         "sandbox.cli.checks:validate",
-        "check a neuron against Brian2 and SciPy",
+        "check a neuron against Brian2 and SciPy, or against its formula",
         "sandbox validate lif --duration 200 --tiers same_scheme",
         (),
         (
@@ -284,7 +286,13 @@ COMMANDS: dict[str, Command] = {
             Option("--tiers", "some of same_scheme, float32, limit; all by default", None, list[str] | None, "NAMES"),
             Option("--options", "parameters of the neuron, such as '{tau_mem: 10.0}'", {}, dict[str, Any], "OPTIONS"),
             Option("--dt", "time step [ms]", 0.1, float, "0.1"),
-            Option("--duration", "biological time of each stimulus [ms]", 1000.0, float, "1000"),
+            Option(
+                "--duration",
+                "biological time of each stimulus [ms]; of cells without equations 200 steps by default",
+                None,
+                float | None,
+                "1000",
+            ),
             Option("--cells", "cells of each stimulus, each with its own current", 20, int, "20"),
             Option("--seed", "seed of the noise in the currents", 0, int, "0"),
             Option("--html", "write one page for all neurons to this file", None, str | None, "FILE"),

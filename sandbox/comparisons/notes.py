@@ -33,7 +33,8 @@ def notes(table: Table) -> list[str]:
     """Return what a reader must know to trust the table; empty where there is nothing to know."""
     found = at_chance(table) or needed(table)
     more = [] if found is None else [found]
-    return [*_evidence(table), *more, *_searched(table), *_same(table), *_runs(table), *table.get("published", [])]
+    told = [*_evidence(table), *more, *_numbered(table), *_searched(table), *_same(table), *_runs(table)]
+    return [*told, *table.get("published", [])]
 
 
 def at_chance(table: Table) -> str | None:
@@ -88,6 +89,11 @@ def _replicates(table: Table) -> Iterator[str]:
         yield "one search of tuning for each rule: tuning error not in the interval"
     else:
         yield "rules do not share their searches seed by seed: tuning error not in the interval"
+
+
+def _numbered(table: Table) -> Iterator[str]:
+    """Say what a row with a number at its name is, such as `bptt#2`."""
+    yield from (f"{label} is {differs}" for label, differs in table.get("differs", {}).items())
 
 
 def _searched(table: Table) -> Iterator[str]:

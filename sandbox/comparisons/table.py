@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sandbox.comparisons.apart import apart
 from sandbox.comparisons.cells import as_interval, columns, decided, operations
 from sandbox.comparisons.contents import distinct, linear_name, noun, shown
 from sandbox.comparisons.linear import Scale
@@ -35,6 +36,7 @@ def make_table(
     """
     rows = make_rows(runs, coincides)
     seeds = [run.seed for run in in_order(next(iter(runs.values())))]
+    differs = apart(runs)
     return {
         "task": task,
         "baseline": BASELINE,
@@ -43,6 +45,7 @@ def make_table(
         "measure": scale.measure,
         **({} if scale.why is None else {"without_linear": scale.why}),
         "rows": rows,
+        **({"differs": differs} if differs else {}),
         "seeds": seeds,
         "answers": answers_of(runs),
         "coincides": dict(coincides or {}),

@@ -14,6 +14,7 @@ from rules.options import built
 from rules.recipes import RULES, LearningRule
 from sandbox.config.losses import OPTIONS, Answers, completed
 from sandbox.config.names import BETWEEN, of_a_row, require_label
+from sandbox.config.rates import rated
 from sandbox.config.registry import Choice, find
 from sandbox.networks.zoneout import ZoneOut
 
@@ -70,7 +71,8 @@ class RuleConfig:
         options: options of the rule, such as {lr: 0.01}.
         objective: replaces the loss.
         credit: replaces the gradient estimator.
-        plasticity: replaces the optimizer.
+        plasticity: replaces the optimizer; its learning rate is its own option `lr`, or that of `options`; without
+            both, a projected one has the rate that the rule has with that optimizer.
         regularisers: penalties that are added to the loss; `azo` regularises the pass forward of attention instead.
         epochs: in a comparison, in place of the experiment's, so that rules can be compared at equal cost.
         readout: in a comparison, in place of the network's, for a rule that needs another one, such as one of bits.
@@ -206,6 +208,8 @@ class RuleConfig:
             )
         parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
         given = {kind: choice.make(kind) for kind, choice in parts.items() if choice is not None}
+        if self.plasticity is not None:
+            given["plasticity"] = rated(given["plasticity"], self.plasticity.options, rule, recipe, options)
         named = self.objective is not None or "objective" in self.options
         rule = completed(rule, given, every, None if named else answers, recipe)
         penalties = tuple(each for each in self._regularisers() if isinstance(each, Objective))

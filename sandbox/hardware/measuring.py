@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rules.contract import Batch, Objective
+from rules.batches import as_batch
+from rules.contract import Objective
 from rules.diagnostics.work import dense
 from rules.forward import map_tensors, run_model, samples
 from rules.objectives import OBJECTIVES
@@ -27,7 +28,7 @@ MEASURED = "measured in one pass forward and one back of autograd"
 FORWARD = "r_s measured in one pass forward; r_g = 1, because no error came back"
 
 
-def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, bits: int = WORD) -> Workload:
+def measure(model: nn.Module, batch: Any, objective: Objective | None = None, bits: int = WORD) -> Workload:
     """Return the workload of a model on a batch, and leave the model as it was.
 
     r_s is the share of inputs that are not zero, r_g the share of errors at the output of a synapse that are not zero
@@ -39,7 +40,7 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
 
     Args:
         model: any `nn.Module`; its `nn.Linear`, convolutions and sparse synapses become layers.
-        batch: input and labels.
+        batch: input and labels: `rules.Batch`, `(x, y)`, or what else `rules.batches.as_batch` takes.
         objective: the loss of the pass back, the cross-entropy of the mean output by default.
         bits: of a weight, 16 by default.
 
@@ -47,7 +48,7 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
         ValueError: for a model without synapses.
 
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
-    >>> found = measure(net, Batch(torch.full((1, 5, 4), 0.5), torch.arange(5) % 3))
+    >>> found = measure(net, (torch.full((1, 5, 4), 0.5), torch.arange(5) % 3))
     >>> [(layer.name, layer.macs, layer.graded, layer.passes) for layer in found.layers]
     [('0', 160, True, False), ('2', 120, True, True)]
     """
@@ -55,6 +56,7 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
     found: dict[str, _Seen] = {}
     taken = {name: m for name, m in counted(inner).items() if is_synapse(m) and not transposed(m)}
     handles = [module.register_forward_hook(_hook(found, name)) for name, module in taken.items()]
+    batch = as_batch(batch)
     batch = batch._replace(x=map_tensors(lambda leaf: leaf.contiguous(), batch.x))  # no step shares memory with another
     loss, rng = OBJECTIVES["ce_mean"]() if objective is None else objective, seeded(0, "workload")
     try:
@@ -70,7 +72,7 @@ def measure(model: nn.Module, batch: Batch, objective: Objective | None = None, 
             handle.remove()
     if not found:
         raise ValueError(
-            f"{type(inner).__name__} calls no nn.Linear, convolution or sparse synapse, so there is no work to count: "
+            f"{type(inner).__name__} calls no nn.Linear, convolution or sparse synapse, so no work can be counted: "
             "build the workload by hand from sandbox.hardware.Layer"
         )
     held, normed, reaches = samples(batch), _normed(inner), _reaches(inner)

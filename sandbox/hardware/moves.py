@@ -19,7 +19,7 @@ class Move(NamedTuple):
     reads: float
     writes: float
     store: Store  # where it is if it fits
-    added: bool = False  # by the learning rule, so that it is no operand of the three engines
+    added: bool = False  # by the learning rule, so that none of the three engines has it as an operand
 
     def place(self, memory: Memory, buffer: int) -> Store:
         """Return where the tensor is, given a buffer in bytes."""

@@ -44,6 +44,7 @@ class Report:
         dram: whether accesses to DRAM are included.
         buffer: bytes of SRAM that a tensor has to fit into.
         state_bytes: what the rule keeps for learning, at most.
+        updates: of the weights for each batch.
     """
 
     hardware: Hardware
@@ -55,9 +56,23 @@ class Report:
     dram: bool
     buffer: int | None
     state_bytes: float
+    updates: float = 1.0
 
     def sum(self, engine: str | None = None, kind: str | None = None, layer: str | None = None) -> float:
-        """Return the energy of an engine, a kind or a layer, or of several of these; of everything by default."""
+        """Return the energy of an engine, a kind or a layer, or of several of these; of everything by default.
+
+        Args:
+            engine: of ENGINES; that of an optimizer that is not included is 0.
+            kind: "compute" or "memory".
+            layer: name of a layer.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        layers = [each.name for each in self.workload.layers]
+        for what, name, valid in (("engine", engine, ENGINES), ("kind", kind, KINDS), ("layer", layer, layers)):
+            if name is not None and name not in valid:
+                raise unknown(what, name, valid)
         wanted = (layer, engine, kind)
         return sum(
             each.energy for each in self.entries if all(w in (None, e) for w, e in zip(wanted, each, strict=False))
@@ -98,9 +113,16 @@ class Report:
             "buffer_bytes": self.buffer,
             "rates": {"r_s": spikes, "r_g": errors, "source": self.workload.source},
             "layers": {
-                layer.name: {"r_s": layer.spikes, "r_g": layer.errors, "d_w": layer.weights, "macs": layer.macs}
+                layer.name: {
+                    "r_s": layer.spikes,
+                    "r_g": layer.errors,
+                    "d_w": layer.weights,
+                    "bits": layer.bits,
+                    "macs": layer.macs,
+                }
                 for layer in self.workload.layers
             },
+            "updates": self.updates,
             "state": KEPT[self.plan.state],
             "state_bytes": self.state_bytes,
             "note": self.plan.note,
@@ -166,7 +188,7 @@ def estimate(
         entries += _memory(layer, plan, found, held, drawn, last)
         entries += [] if update is None or (plan.last and not last) else _updated(layer, update, found, updates)
     kept = sum(state_bits(layer, plan) for layer in workload.layers) / 8
-    return Report(found, name, plan, workload, tuple(entries), optimizer, drawn, held, kept)
+    return Report(found, name, plan, workload, tuple(entries), optimizer, drawn, held, kept, updates)
 
 
 def _member(kind: str, name: Any, valid: dict[str, Any]) -> Any:
@@ -215,7 +237,7 @@ def _lines(report: Report) -> Iterator[str]:
     engines = ENGINES if report.optimizer else ENGINES[:3]
     width = max(len("layer"), *(len(layer.name) for layer in report.workload.layers))
     scale, unit = (1e-6, "uJ") if report.hardware.unit == "pJ" else (1.0, report.hardware.unit)
-    title = "energy of one batch with one update, estimated, not measured"
+    title = f"energy of one batch with {_updates(report.updates)}, estimated, not measured"
     yield f"{report.hardware.name}, {report.rule}: {title} [{unit}]"
     heads = [f"{engine} {kind}" for engine in engines for kind in KINDS]
     yield "  ".join([f"{'layer':<{width}}", *heads, "total"])
@@ -223,6 +245,7 @@ def _lines(report: Report) -> Iterator[str]:
         parts = [report.sum(engine, kind, name) for engine in engines for kind in KINDS]
         cells = [f"{part * scale:>{len(head)}.4g}" for part, head in zip(parts, heads, strict=True)]
         yield "  ".join([f"{name or 'all':<{width}}", *cells, f"{report.sum(layer=name) * scale:.4g}"])
+    yield f"bits of weights: {_bits(report.workload)}"
     spikes, errors = report.workload.rates
     told = report.includes
     yield f"estimator: {report.hardware.estimator}"
@@ -236,6 +259,24 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"kept for learning: {report.state_bytes:,.0f} bytes, {KEPT[report.plan.state]}"
     if report.plan.note:
         yield f"note: {report.plan.note}"
+
+
+def _updates(count: float) -> str:
+    """Return how many updates of the weights there are for a batch, in words.
+
+    >>> _updates(1.0), _updates(0.25), _updates(3.0)
+    ('one update', 'a share of 0.25 of an update', '3 updates')
+    """
+    if count == 1:
+        return "one update"
+    return f"{count:g} updates" if count > 1 else f"a share of {count:.3g} of an update"
+
+
+def _bits(workload: Workload) -> str:
+    """Return of how many bits the weights are, layer by layer where they differ."""
+    every = {layer.bits for layer in workload.layers}
+    each = ", ".join(f"{layer.name} {layer.bits}" for layer in workload.layers)
+    return f"{every.pop()} each" if len(every) == 1 else each
 
 
 def _word(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -53,7 +54,8 @@ def binary_inference(network: Network, x: Tensor) -> BinaryRun:
     Returns: The output and the bits of every counting layer.
 
     Raises:
-        ValueError: for a residual block or a recurrent layer, and in training mode with batch normalisation.
+        ValueError: for another module than a `Network`, one without a counting layer, a residual block or a recurrent
+            layer, another shape of input, and in training mode with batch normalisation.
 
     >>> from sandbox import build
     >>> from sandbox.neurons import ILIF
@@ -65,6 +67,13 @@ def binary_inference(network: Network, x: Tensor) -> BinaryRun:
 
     Reference: Zhou et al. 2026 (arXiv 2604.12365); the order of spikes within a step is free, and ours.
     """
+    if not isinstance(network, Network):
+        raise ValueError(
+            f"{type(network).__name__} is not a network of sandbox.build, whose cells say how they count: give one"
+        )
+    wanted = ", ".join(map(str, network.shape))
+    if x.ndim < 3 or prod(x.shape[2:]) != prod(network.shape):
+        raise ValueError(f"x has shape {tuple(x.shape)}: give time, samples and the input, [T, B, {wanted}]")
     varying = (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
     if network.training and any(isinstance(module, varying) for module in network.modules()):
         raise ValueError("batch normalisation and dropout vary while a network trains: call network.eval() first")
@@ -84,6 +93,11 @@ def binary_inference(network: Network, x: Tensor) -> BinaryRun:
         if before is not None:
             x = thermometer((x / before.unit - before.offset).round(), before.levels)
             kept.append(x)
+    if not kept:
+        raise ValueError(
+            "no layer of this network counts (ILIF, NILIF, ASN, NASN), so that it hands on what it was trained with: "
+            "call network(x)"
+        )
     return BinaryRun(output, tuple(kept))
 
 

@@ -84,6 +84,19 @@ class Population(nn.Module):
             if self.learned is not None:
                 self.learned.neuron = self.neuron
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Read a state, of cells too that were still changing: what they had reached must be what these cells have."""
+        *_, errors = others
+        for name in set(self.neuron.changing) - set(self.neuron.progress()):
+            reached, mine = state_dict.pop(prefix + name, None), getattr(self.neuron, name)
+            if reached is not None and float(reached) != mine:
+                errors.append(
+                    f"{prefix}{name} is {float(reached):g} in the state, and {mine:g} in this "
+                    f"{type(self.neuron).__name__}: train until it is that, or build the cell with {name}="
+                    f"{float(reached):g}"
+                )
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
     @property
     def spike_unit(self) -> float | None:
         """Output of a single spike of cells that count; None for all others."""
@@ -281,7 +294,7 @@ class Network(nn.Module):
         cells = {name: module.neuron for name, module in self.named_modules() if isinstance(module, Population)}
         found = {}
         if any(isinstance(part, Residual) for part in self.stack):
-            found["cells"] = "it has residual blocks, which are no layers of a synapse and cells"
+            found["cells"] = "it has residual blocks, which are not layers of a synapse and cells"
         for name, cell in cells.items():
             kind = type(cell).__name__
             if cell.levels > 1:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch
+from rules.batches import as_batch
 from rules.forward import as_run, looking
 from rules.metering import pairs
 from rules.synapses import is_synapse
 from sandbox.networks.gates import Gate
+from sandbox.networks.network import Population
 from sandbox.networks.parts import Joined
 
 RATE = 1e-6  # spikes per neuron and step below which a shortcut counts as silent
@@ -100,21 +101,24 @@ def _gates(module: nn.Module) -> bool:
     return any(isinstance(inner, Gate) and inner.fires is not None for inner in module.modules())
 
 
-def prune_silent(model: nn.Module, loader: Iterable[Batch], rate: float = RATE) -> Pruned:
+def prune_silent(model: nn.Module, loader: Iterable[Any], rate: float = RATE) -> Pruned:
     """Remove shortcuts whose output is silent on a data set: convolution, normalisation, spiking gate and neurons.
 
     Args:
         model: stays as it is; it is run in evaluation mode.
-        loader: the training samples in batches, in the same order with the same noise whenever it is read.
+        loader: the training samples in batches, `rules.Batch`, `(x, y)` or x alone, in the same order with the same
+            noise whenever it is read.
         rate: spikes per neuron and step below which a shortcut counts as silent, 1e-6 by default; 0 for those alone
             that never fired. `Pruned` says which of them did fire.
 
     Returns: The pruned copy and what it saves.
 
     Raises:
-        ValueError: for a model without gated shortcuts, a rate below 0, no samples, a join that is not its branch alone
-            where the shortcut is silent, and a shortcut that fired and without which an output is another.
+        ValueError: for a model without gated shortcuts, one that does not end in neurons, a rate below 0, no samples, a
+            join that is not its branch alone where the shortcut is silent, and a shortcut that fired and without which
+            an output is another.
 
+    >>> from rules import Batch
     >>> from sandbox.networks.models import orrc_resnet
     >>> net = orrc_resnet((1, 8, 8), 3, shortcut="channel")
     >>> _ = nn.init.zeros_(net.parts[5].shortcut[1].weigh[2].weight)  # the gate stays shut
@@ -144,7 +148,10 @@ def prune_silent(model: nn.Module, loader: Iterable[Batch], rate: float = RATE) 
 
 def remove(model: nn.Module, names: Iterable[str]) -> None:
     """Remove the shortcuts of these blocks, in place; raise ValueError where the join needs them."""
-    for name in names:
+    gone = list(names)
+    for name in gone:
+        if any(name.startswith(f"{other}.shortcut.") for other in gone):  # went with the shortcut around it
+            continue
         block: Any = model.get_submodule(name)
         spikes = torch.tensor([0.0, 1.0])
         if not torch.equal(block.join(spikes, torch.zeros(2)), spikes):
@@ -168,7 +175,7 @@ class _Seen:
 
 
 def _watched(
-    model: nn.Module, blocks: dict[str, Joined], loader: Iterable[Batch]
+    model: nn.Module, blocks: dict[str, Joined], loader: Iterable[Any]
 ) -> tuple[list[Tensor], dict[str, _Seen]]:
     """Return the outputs on a data set, and what each shortcut and the whole model ("") have done."""
     seen = {name: _Seen() for name in ("", *blocks)}
@@ -177,6 +184,11 @@ def _watched(
     for name, block in blocks.items():
         assert block.shortcut is not None
         last: Any = block.shortcut[-1]
+        if not isinstance(getattr(last, "cells", None), Population):
+            raise ValueError(
+                f"the shortcut of {name} ends in a {type(last).__name__}, and whether it is silent shows in the spikes "
+                "of neurons: put neurons at its end, as orrc_resnet does"
+            )
         hooks[last.cells] = lambda module, inputs, output, of=seen[name]: _count(of, output[0])
         owners |= dict.fromkeys(block.shortcut.modules(), name)
     for module in model.modules():
@@ -197,15 +209,15 @@ def _work(seen: list[_Seen], module: nn.Module, inputs: Any, output: Tensor) -> 
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, loader: Iterable[Batch], hooks: dict[nn.Module, Any]) -> Iterator[Tensor]:
+def _outputs(model: nn.Module, loader: Iterable[Any], hooks: dict[nn.Module, Any]) -> Iterator[Tensor]:
     """Yield the output of every batch, in evaluation mode."""
     for batch in loader:
         with looking(model, hooks):
-            output = as_run(model(batch.x)).output
+            output = as_run(model(as_batch(batch).x)).output
         yield output
 
 
-def _require_same(model: nn.Module, loader: Iterable[Batch], before: list[Tensor], fired: list[str]) -> None:
+def _require_same(model: nn.Module, loader: Iterable[Any], before: list[Tensor], fired: list[str]) -> None:
     """Raise ValueError unless the outputs are those of before, bit for bit."""
     after = _outputs(model, loader, {})
     wrong = sum(int((a != b).flatten(2).any(2).any(0).sum()) for a, b in zip(before, after, strict=True))

@@ -34,6 +34,8 @@ class Cell(ABC):
         unit: output of a single spike.
         units: the unit of each parameter and variable.
         above: lower bound of each bounded parameter, a number or the name of another parameter.
+        within: the range to which a cell clips a learned parameter, by name.
+        changing: fields that `at_epoch` may change, for cells that follow the progress of training.
         choices: the valid values of fields that hold a name.
         draws: random numbers that are used in each step, by name: "uniform" or "normal".
         published_dt: the time step [ms] that its source uses, at which no warning calls it too long; None for none.
@@ -51,6 +53,8 @@ class Cell(ABC):
     differentiable: ClassVar[bool] = True
     spontaneous: ClassVar[bool] = False  # True if the cell fires in half of the steps without input
     above: ClassVar[Mapping[str, float | str]] = {}
+    within: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    changing: ClassVar[tuple[str, ...]] = ()
     choices: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     draws: ClassVar[Mapping[str, str]] = {}
     published_dt: ClassVar[float | None] = None

@@ -37,7 +37,7 @@ class Counting(Neuron):
     beta: float
 
     units: ClassVar[dict[str, str]] = {"beta": "1", "alpha": "1", "v": "1", "current": "nA"}
-    reference: ClassVar[str] = "its formula in float64, and SpikingJelly"
+    reference: ClassVar[str] = "its formula in NumPy and float64"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,6 +154,7 @@ class Adaptive(Counting):
     alpha_scale: float | None
     window: str
 
+    within: ClassVar[dict[str, tuple[float, float]]] = {"alpha": (-FURTHEST, FURTHEST)}
     choices: ClassVar[dict[str, Any]] = {"window": {"ceiling": None, "fractional": None}}
 
     def __post_init__(self) -> None:

@@ -65,7 +65,7 @@ class GLIF(Neuron):
 
     units: ClassVar[dict[str, str]] = {"v": "mV", "spike": "1", "current": "nA"}
     shared: ClassVar[frozenset[str]] = frozenset({"logits"})
-    reference: ClassVar[str] = "its formula in float64, and SpikingJelly"
+    reference: ClassVar[str] = "its formula in NumPy and float64"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.synapses import Constants
+from rules.synapses import Changes, Constants
 from sandbox.neurons.cell import Cell
 
 
@@ -74,7 +74,7 @@ class Learned(nn.Module):
             low = getattr(neuron, bound) if isinstance(bound, str) else bound
             if low is not None and not value > low:
                 raise ValueError(f"{name}={value!r} must start above {bound}{f' = {low}' * isinstance(bound, str)}")
-        self.raw = Constants({name: nn.Parameter(torch.zeros(v.shape)) for name, v in marked.items()})
+        self.raw = Changes({name: nn.Parameter(torch.zeros(v.shape)) for name, v in marked.items()})
         drawn = neuron.drawn(generator, channels)
         given = {name: torch.as_tensor(value) for name in drawn if (value := getattr(neuron, name)) is not None}
         drawn.update({name: value.detach().clone() for name, value in given.items()})
@@ -84,6 +84,17 @@ class Learned(nn.Module):
         """Return the cell with the present values."""
         now: Cell = replace(self.neuron, **{name: self._value(name) for name in self.raw}, **self.values)
         return now
+
+    def at_limits(self) -> dict[str, str]:
+        """Return the learned numbers that have reached an end of their range (`Cell.within`), in words."""
+        kind, found = type(self.neuron).__name__, {}
+        for name in [name for name in self.neuron.within if name in self.raw]:
+            low, high = self.neuron.within[name]
+            value = self._value(name).detach()
+            furthest = float(value.flatten()[value.abs().argmax()])
+            if not low < furthest < high:
+                found[f"raw.{name}"] = f"{name} of {kind} is {furthest:.4g}, and is clipped to {low:g}..{high:g}"
+        return found
 
     def _value(self, name: str) -> Any:
         initial: float | Tensor = float(getattr(self.neuron, name))

@@ -17,6 +17,8 @@ from sandbox.neurons.cell import Cell, admit_tensor
 from sandbox.neurons.filtering import filtered as filtered_by
 
 PIECE = 256  # steps of a banded matrix
+STEPS = 16  # of a sequence, by default
+USUAL = ", as by default"
 
 
 class Whole(NamedTuple):
@@ -41,7 +43,7 @@ class PlacedPast(NamedTuple):
 
 
 class Parallel(Cell):
-    """Base class: `v = weight * currents`, a filter, and a spike where `v >= v_threshold`; there is no reset."""
+    """Base class: `v = weight * currents`, a filter, and a spike where `v >= v_threshold`; without a reset."""
 
     weight: Any
     v_threshold: Any
@@ -50,7 +52,7 @@ class Parallel(Cell):
 
     units: ClassVar[dict[str, str]] = {"weight": "Mohm", "v_threshold": "mV", "v": "mV", "current": "nA"}
     shared: ClassVar[frozenset[str]] = frozenset({"weight", "v_threshold"})
-    reference: ClassVar[str] = "its formula in float64, and SpikingJelly"
+    reference: ClassVar[str] = "its formula in NumPy and float64"
 
     def reach(self, steps: int) -> int:
         """Return how many steps a cell weighs for one output: all that its filter sees."""
@@ -113,7 +115,7 @@ class PSN(Parallel):
     sequence must have exactly `steps` steps, and none continues from another.
 
     Args:
-        steps: length T of every sequence.
+        steps: length T of every sequence, 16 by default.
         weight: of the filter [MOhm]; None for the initial one, uniform in +-1 / sqrt(T).
         v_threshold: of each step [mV]; None for the initial one, 1.
         surrogate: surrogate gradient of the spike.
@@ -131,7 +133,7 @@ class PSN(Parallel):
     threshold.
     """
 
-    steps: int = 16
+    steps: int = STEPS
     weight: Any = None
     v_threshold: Any = None
     surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
@@ -171,7 +173,8 @@ class MaskedPSN(Parallel):
 
     At `masked` = 1 the cell is causal and runs step by step too, at most `steps` of them. Below 1 it still sees the
     whole sequence. `annealed` cells begin at 0 and are masked more and more by the training loop
-    (`rules.Trainer.fit`, told of all epochs at once); until `annealed` is false again they count as not causal.
+    (`rules.Trainer.fit`, told of all epochs at once); until `annealed` is false again they count as not causal. The
+    state of a network whose mask has closed can be loaded into one of causal cells.
 
     Args:
         steps: length T of every sequence; at `masked` = 1 the greatest length.
@@ -184,8 +187,8 @@ class MaskedPSN(Parallel):
         seed: of the initial weight where the cell is not part of a layer.
 
     Raises:
-        ValueError: for more steps than `steps`; below `masked` = 1, for any other number and for a sequence that
-            continues.
+        ValueError: for an order above `steps`; for more steps than `steps`; below `masked` = 1, for any other number
+            and for a sequence that continues.
 
     >>> MaskedPSN(steps=4, order=2).causal, MaskedPSN(steps=4, order=2, masked=0.5).causal
     (True, False)
@@ -193,7 +196,7 @@ class MaskedPSN(Parallel):
     Reference: Fang et al. 2023 (arXiv 2304.12760); schedule and initial values from the authors' code.
     """
 
-    steps: int = 16
+    steps: int = STEPS
     order: int = 4
     masked: float = 1.0
     annealed: bool = False
@@ -202,9 +205,16 @@ class MaskedPSN(Parallel):
     surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
     seed: int = 0
 
+    changing: ClassVar[tuple[str, ...]] = ("masked",)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least_one(self, "steps", "order")
+        if self.order > self.steps:
+            raise ValueError(
+                f"order={self.order} of {self.steps} steps: a step sees no more inputs than the sequence has; give at "
+                f"most order={self.steps}, or more steps"
+            )
         if not 0 <= self.masked <= 1:
             raise ValueError(f"masked={self.masked}: give the strength of the mask, from 0 (none) to 1")
         admit_tensor(self, "weight", self.steps, self.steps)
@@ -356,7 +366,8 @@ def require_length(cell: Any, currents: Tensor) -> None:
     if len(currents) != cell.steps:
         raise ValueError(
             f"{type(cell).__name__}(steps={cell.steps}) got {len(currents)} steps: it sees a whole sequence, so that "
-            f"all must have {cell.steps}; build it with steps={len(currents)}, or use SlidingPSN"
+            f"all must have {cell.steps}{USUAL * (cell.steps == STEPS)}; build it with steps={len(currents)}, or use "
+            "SlidingPSN"
         )
 
 

@@ -157,7 +157,7 @@ class KLIF(Resetting):
     reset: str = "to_value"
     surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
 
-    reference: ClassVar[str] = "its formula in float64, and SpikingJelly"
+    reference: ClassVar[str] = "its formula in NumPy and float64"
     units: ClassVar[dict[str, str]] = {**LIF.units, "k": "1"}
     above: ClassVar[dict[str, float | str]] = {"tau_mem": 0.0, "r": 0.0, "v_threshold": "v_reset"}
 

@@ -11,6 +11,7 @@ from rules.credit.online.sites import Site
 from rules.forward import require_tensor, run_model
 from rules.models.admission import UnfitModel
 from rules.optional import plain, shape_of
+from rules.synapses import Changes
 
 
 def arranged(model: nn.Module, batch: Batch) -> Tensor:
@@ -33,6 +34,14 @@ def arranged(model: nn.Module, batch: Batch) -> Tensor:
     return x.reshape(*x.shape[:2], *shape)
 
 
+def as_options(model: nn.Module, names: list[str]) -> str:
+    """Return how a command says that numbers of cells are constants; empty where none of these is one."""
+    changes = {id(p) for part in model.modules() if isinstance(part, Changes) for p in part.parameters(recurse=False)}
+    own = sorted({name.rpartition(".")[2] for name in names if id(model.get_parameter(name)) in changes})
+    given = ", ".join(f"{name}: NUMBER" for name in own)
+    return f"; on the command line, numbers in their place do: --network.neuron.options='{{{given}}}'" if own else ""
+
+
 def require_learned(model: nn.Module, places: list[Site]) -> None:
     """Raise UnfitModel for a model with trainable parameters that no trace belongs to, such as constants of cells."""
     known = {name for site in places for name in site.parameters()}
@@ -42,4 +51,5 @@ def require_learned(model: nn.Module, places: list[Site]) -> None:
             f"{', '.join(left[:4])}{' and others' * (len(left) > 4)} of {type(plain(model)).__name__} would stay as "
             "they are, because traces belong to the weights of synapses: rules.make('bptt') trains them, and "
             f"model.get_parameter({left[0]!r}).requires_grad_(False) says that they are constants"
+            f"{as_options(plain(model), left)}"
         )

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from rules.synapses import Changes
+
 ACROSS_SPIKES = 0.3  # of the rms: a step large enough to change some spikes
 SMOOTH = 1e-2  # of the rms: a difference has a bias of its square, far below the error of any number of draws
 LEAST = 1e-3  # of the rms of all parameters, for those that have no size of their own yet
@@ -33,7 +35,8 @@ def scales_of(parameters: Mapping[str, Tensor], modules: Iterable[nn.Module]) ->
     """Return the scale of each parameter's perturbations, the rms of its entries.
 
     A bias has the scale of the weights of its module: both are added to the same sums, and many biases begin at zero.
-    No scale is below `LEAST` times the rms of all parameters together, and all are 1 where every parameter is zero.
+    Learned constants of cells that are stored as changes from 0 on (`rules.synapses.Changes`) have the scale 1. No
+    other scale is below `LEAST` times the rms of all parameters together, and all are 1 where every parameter is zero.
 
     Args:
         parameters: those that are perturbed, by name.
@@ -45,18 +48,26 @@ def scales_of(parameters: Mapping[str, Tensor], modules: Iterable[nn.Module]) ->
     >>> scales_of(dict(layer.named_parameters()), [layer])
     {'weight': 3.0, 'bias': 3.0}
     """
-    weights = weights_of_biases(modules)
+    held = list(modules)
+    weights, changes = weights_of_biases(held), changes_in(held)
+    units = {name: 1.0 for name, p in parameters.items() if id(p) in changes}
+    parameters = {name: p for name, p in parameters.items() if name not in units}
     measured: dict[str, Sequence[Tensor]] = {name: weights.get(id(p), [p]) for name, p in parameters.items()}
     distinct = {id(p): p for tensors in (*measured.values(), parameters.values()) for p in tensors}
     squares = dict(zip(distinct, squared([norm(p) for p in distinct.values()]), strict=True))
 
     def rms(tensors: Iterable[Tensor]) -> float:
-        held = list(tensors)
-        return math.sqrt(sum(squares[id(p)] for p in held) / max(1, sum(p.numel() for p in held)))
+        each = list(tensors)
+        return math.sqrt(sum(squares[id(p)] for p in each) / max(1, sum(p.numel() for p in each)))
 
     every = rms(parameters.values())
     found = {name: max(rms(tensors), LEAST * every) for name, tensors in measured.items()}
-    return {name: scale or 1.0 for name, scale in found.items()}
+    return {name: scale or 1.0 for name, scale in found.items()} | units
+
+
+def changes_in(modules: Iterable[nn.Module]) -> set[int]:
+    """Return the ids of the parameters that are changes of constants, in units of their own."""
+    return {id(p) for module in modules if isinstance(module, Changes) for p in module.parameters(recurse=False)}
 
 
 def weights_of_biases(modules: Iterable[nn.Module]) -> dict[int, list[Tensor]]:

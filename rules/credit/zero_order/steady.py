@@ -6,11 +6,25 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+SHOWN = 4  # names in the message
+
 
 def refuse_unsteady(model: nn.Module) -> None:
     """Raise ValueError for a model that a pass changes, or whose result changes from pass to pass."""
+    norms = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None)
+    ]
+    if len(norms) > 1:
+        raise ValueError(
+            f"{', '.join(norms[:SHOWN])}{f' and {len(norms) - SHOWN} more' if len(norms) > SHOWN else ''} are batch "
+            "normalisation in training mode, whose statistics every probe would change, and which couples the samples: "
+            "put them all in evaluation mode, [m.eval() for m in model.modules() if isinstance(m, "
+            "torch.nn.modules.batchnorm._BatchNorm)], or use nn.GroupNorm or nn.LayerNorm"
+        )
     for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+        if name in norms:
             raise ValueError(
                 f"{name} is batch normalisation in training mode, whose statistics every probe would change, and "
                 f"which couples the samples: put it in evaluation mode, model.get_submodule({name!r}).eval(), or use "

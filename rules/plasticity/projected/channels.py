@@ -44,8 +44,9 @@ def prune_channels(module: nn.Sequential, keep: Mapping[str, Sequence[int] | Ten
         keep: the feature maps that stay, by the name of the convolution.
 
     Raises:
-        ValueError: for a name that belongs to none of its convolutions, no map that stays, an index out of range, a
-            convolution in groups, another module, or maps that nothing in the chain reads.
+        ValueError: for a module that is not an `nn.Sequential`, a name that belongs to none of its convolutions, no map
+            that stays, an index out of range, a convolution in groups, another module, or maps that nothing in the
+            chain reads.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
     >>> prune_channels(net, {"0": [0, 2]})
@@ -58,6 +59,11 @@ def prune_channels(module: nn.Sequential, keep: Mapping[str, Sequence[int] | Ten
 
     Reference: Wei et al. 2025 (arXiv 2502.05905), who leave the maps of the last convolution as they are.
     """
+    if not isinstance(module, nn.Sequential):
+        raise ValueError(
+            f"{type(module).__name__} is not an nn.Sequential, so what reads which feature maps is not known: give a "
+            "chain of layers as nn.Sequential"
+        )
     found = copy.deepcopy(module)
     convolutions = [name for name, part in found.named_children() if isinstance(part, nn.Conv2d)]
     for name in keep:

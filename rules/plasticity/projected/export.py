@@ -26,12 +26,20 @@ class ModelSize(NamedTuple):
 def exported(model: Model, optimizer: ProjectedOptimizer) -> Model:
     """Return a plain copy of a model whose parameters are the shown weights; its outputs are equal bit for bit.
 
+    Args:
+        model: that was trained.
+        optimizer: that projects some of its parameters, `trainer.optimizer`.
+
+    Raises:
+        ValueError: for another optimizer, one of another model, and weights that somebody else has written.
+
     >>> from rules.plasticity import Sign
     >>> net = nn.Linear(2, 3)
     >>> plain = exported(net, Sign()(net.parameters()))
     >>> torch.equal(plain.weight, net.weight)
     True
     """
+    require_of(optimizer, model)
     found = copy.deepcopy(model)
     copies = dict(found.named_parameters())
     with torch.no_grad():
@@ -46,21 +54,41 @@ def model_size(model: nn.Module, optimizer: ProjectedOptimizer) -> ModelSize:
 
     Args:
         model: whose parameters are counted, each once; buffers are not.
-        optimizer: that projects some of them.
+        optimizer: that projects some of them, `trainer.optimizer`.
+
+    Raises:
+        ValueError: as `exported`.
 
     >>> from rules.plasticity import Levels
     >>> net = nn.Linear(8, 4)
     >>> model_size(net, Levels(bits=2)(net.parameters()))
     ModelSize(bits=320, full=1152, weights=32, nonzero=32)
     """
+    require_of(optimizer, model)
     bits = full = weights = nonzero = 0
     for p in model.parameters():
         full += FULL * p.numel()
         if p not in optimizer.state:
             bits += FULL * p.numel()
             continue
-        storage = optimizer.projection.storage(optimizer.state[p]["latent"])
+        storage = optimizer.storage(p)
         bits += storage.bits * p.numel() + FULL * storage.scales
         weights += p.numel()
         nonzero += int(torch.count_nonzero(optimizer.shown(p)))
     return ModelSize(bits, full, weights, nonzero)
+
+
+def require_of(optimizer: ProjectedOptimizer, model: nn.Module) -> None:
+    """Raise ValueError for an optimizer that projects no weight of a model, or does not show what it holds."""
+    if not isinstance(optimizer, ProjectedOptimizer):
+        raise ValueError(
+            f"{type(optimizer).__name__} projects no weights: give the optimizer of a projected plasticity, "
+            "trainer.optimizer, or optimizer = Levels(bits=4)(model.parameters())"
+        )
+    if not any(p in optimizer.state for p in model.parameters()):
+        raise ValueError(
+            f"none of the weights that this optimizer projects belong to the {type(model).__name__}: give the model "
+            "that it trains"
+        )
+    optimizer.settle()
+    optimizer.require_shown()

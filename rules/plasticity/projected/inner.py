@@ -16,7 +16,13 @@ from rules.plasticity.memristor import Memristor
 Recipe: TypeAlias = Callable[..., torch.optim.Optimizer]
 Inner: TypeAlias = str | dict[str, Any] | Callable[..., Any]
 
-INNER: dict[str, Callable[..., Recipe]] = {"adam": Adam, "sgd": SGD, "rmsprop": RMSprop, "memristor": Memristor}
+
+def sgd(*, lr: float = 1e-2, momentum: float = 0.9, weight_decay: float = 0.0) -> SGD:
+    """Return SGD with the momentum that rules have with it (`rules.recipes.optimizers.MOMENTUM`)."""
+    return SGD(lr, momentum, weight_decay)
+
+
+INNER: dict[str, Callable[..., Recipe]] = {"adam": Adam, "sgd": sgd, "rmsprop": RMSprop, "memristor": Memristor}
 KEYS = ("name", "options")
 
 

@@ -74,10 +74,11 @@ class Magnitude(Projected):
         return self._pruned(blank, latents, self.target(0))
 
     def advance(self, memories: Sequence[Memory], latents: Sequence[Tensor], rates: Sequence[float]) -> list[Memory]:
-        before = memories[0]["updates"] if memories else 0
-        later: list[Memory] = [{**memory, "updates": memory["updates"] + 1} for memory in memories]
-        target = self.target(before + 1)
-        return self._pruned(later, latents, target) if target > self.target(before) else later
+        before = [memory["updates"] for memory in memories]  # fewer where a parameter was frozen
+        now = max(before, default=0) + 1
+        later: list[Memory] = [{**memory, "updates": now} for memory in memories]
+        target = self.target(now)
+        return self._pruned(later, latents, target) if any(self.target(n) < target for n in before) else later
 
     def show(self, latent: Tensor, memory: Memory, out: Tensor | None = None) -> Tensor:
         mask = memory["mask"]

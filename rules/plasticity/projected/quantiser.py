@@ -43,13 +43,17 @@ def quantised(weight: Tensor, gamma: Tensor, bits: int, out: Tensor | None = Non
         gamma ((2 / s) round((s / 2) (clamp(w / gamma, -1, 1) + 1)) - 1),    s = 2^bits - 1
 
     The two ends are exactly gamma, and the levels are exactly symmetric: the last steps are `(k - s / 2) / (s / 2)`.
-    No level lies at 0. Where gamma is 0, so are the weights.
+    No level lies at 0. Where gamma is 0, so are the weights. Half
+    precision is quantised in float32, and rounded.
 
     >>> quantised(torch.tensor([-2.0, -0.4, 0.1, 0.9]), torch.tensor(1.0), bits=2)
     tensor([-1.0000, -0.3333,  0.3333,  1.0000])
 
     Reference: Wei et al. 2025 (arXiv 2502.05905), from the paper.
     """
+    if weight.dtype in (torch.float16, torch.bfloat16):  # whose own products are off by a level of 8 bits
+        exact = quantised(weight.float(), gamma.float(), bits)
+        return exact.to(weight.dtype) if out is None else out.copy_(exact)
     half = (2**bits - 1) / 2
     found = torch.mul(weight, half / torch.where(gamma == 0, 1, gamma), out=out)
     return found.add_(half).clamp_(0, 2 * half).round_().sub_(half).div_(half).mul_(gamma)

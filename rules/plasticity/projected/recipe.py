@@ -22,13 +22,13 @@ class Projected(Projection):
     """A plasticity that moves latent weights and shows a projection of them; builds a `ProjectedOptimizer`.
 
     Inherit from it, define `show`, and what else applies. Weight matrices and kernels are projected, that is parameters
-    of two dimensions or more that the Trainer names as weights, without learned constants of cells; dimension 0 is that
-    of the outputs.
+    of two dimensions or more that the Trainer names as weights, without learned constants of cells. Dimension 0 is that
+    of the outputs; the Trainer turns transposed convolutions, where it is that of the inputs.
 
     Args:
         inner: moves the latent weights: a name in `rules.plasticity.projected.INNER`, `{"name": ..., "options":
             {...}}`, or any plasticity; None for `usual`, that of the class.
-        lr: learning rate of the inner plasticity; None for its own.
+        lr: learning rate of the inner plasticity; None for its own, which in a configuration is that of the rule.
         ends: whether the first and the last weight matrix are projected too; None for `with_ends`, that of the class.
         keep: names, or patterns as in `fnmatch`, of parameters that stay as they are.
 
@@ -58,6 +58,14 @@ class Projected(Projection):
     def recipe(self) -> Recipe:
         """Return the plasticity of the latent weights, at the learning rate given."""
         return moved_by(self.usual if self.inner is None else self.inner, self.lr)
+
+    @property
+    def unrated(self) -> str | None:
+        """Name of the inner plasticity if its learning rate was left open; None if it was given, or is an object's."""
+        inner = self.usual if self.inner is None else self.inner
+        named: Any = {"name": inner} if isinstance(inner, str) else inner
+        open_ = self.lr is None and isinstance(named, dict) and "lr" not in named.get("options", {})
+        return str(named["name"]) if open_ else None
 
     def seeded(self: Own, seed: int) -> Own:
         """Return a copy whose inner plasticity has this seed, if it draws random numbers."""

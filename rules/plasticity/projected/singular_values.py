@@ -62,24 +62,24 @@ def dense_scores(spikes: Tensor, eps: float = EPS, relative: bool = False) -> Te
     return _ranks(spikes.double().permute(2, 0, 1), eps, relative)
 
 
-def kept(scores: Tensor, share: float) -> Tensor:
-    """Return the indices that stay when a share of the features is pruned, `ceil((1 - share) F)` of them, in order.
+def kept(scores: Tensor, pruned: float) -> Tensor:
+    """Return the indices that stay when a share of the features is pruned, `ceil((1 - pruned) F)` of them, in order.
 
     Of equal scores the first stay.
 
     Args:
         scores: `[F]`.
-        share: of the features that are pruned, from 0 to below 1.
+        pruned: share of the features that go, from 0 to below 1.
 
     Raises:
-        ValueError: for a share outside of [0, 1).
+        ValueError: for a share `pruned` outside of [0, 1).
 
     >>> kept(torch.tensor([2.0, 0.0, 3.0, 2.0]), 0.5)
     tensor([0, 2])
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"share={share}: give the share of the features that is pruned, from 0 to below 1")
-    count = math.ceil(round((1 - share) * len(scores), 9))  # 1 - 0.9 is a little more than 0.1
+    if not 0 <= pruned < 1:
+        raise ValueError(f"pruned={pruned}: give the share of the features that goes, from 0 to below 1")
+    count = math.ceil(round((1 - pruned) * len(scores), 9))  # 1 - 0.9 is a little more than 0.1
     return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 

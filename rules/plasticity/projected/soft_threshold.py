@@ -16,8 +16,6 @@ from rules.plasticity.projected.recipe import Projected
 from rules.plasticity.projected.straight import away_from_zero
 from rules.plasticity.projected.thresholds import lats, pgh, s_lats
 
-MU = 1e-4  # our choice, the usual size of a penalty on weights
-
 
 @dataclass(frozen=True)
 class SoftThreshold(Projected):
@@ -29,13 +27,13 @@ class SoftThreshold(Projected):
     that the penalty is that of `mu (1 - m)`; with Adam the reading is a heuristic. All matrices are pruned by default,
     the first and the last too.
 
-    Either `mu` is given, or the threshold at the end, `final`, with the number of updates, `steps`. Then
+    One of two is given: `mu`, or the threshold at the end, `final`, with the number of updates, `steps`. Then
     `d = final * (sum of eta so far) / (sum of eta planned)`, where the Trainer hands over the schedule that is planned.
     Elsewhere the plan is a constant rate. If the rates differ from the plan, d is at most `final`, and the last update
     sets it to `final`.
 
     Args:
-        mu: coefficient of the penalty; None for 1e-4, our choice, or for what `final` gives.
+        mu: coefficient of the penalty; None for what `final` gives.
         final: threshold at the end.
         steps: number of updates in all; None for those of the whole training, in an experiment.
         schedule: of the threshold; "rate" follows the learning rate; "s_lats", "lats" and "pgh" are the authors' closed
@@ -47,8 +45,8 @@ class SoftThreshold(Projected):
         beta: scale of the penalty at the end, above 0, for "pgh".
 
     Raises:
-        ValueError: for a negative number, and for settings that do not fit together. When used, for `steps` left open
-            where they are needed.
+        ValueError: for a negative number, and for settings that do not fit together. When used, without `mu` and
+            `final`, and for `steps` left open where they are needed.
 
     >>> p = torch.nn.Parameter(torch.tensor([[0.5, -0.05]]))
     >>> optimizer = SoftThreshold(mu=1.0, lr=0.1)([p])
@@ -61,7 +59,7 @@ class SoftThreshold(Projected):
     early stop is ours.
     """
 
-    usual: ClassVar[Inner] = {"name": "sgd", "options": {"momentum": 0.9}}  # the theory is of SGD
+    usual: ClassVar[Inner] = "sgd"  # the theory is of SGD
 
     mu: float | None = None
     final: float | None = None
@@ -96,6 +94,12 @@ class SoftThreshold(Projected):
         return torch.sign(weight) * (weight.abs() + self.final)
 
     def init(self, latents: Sequence[Tensor], rates: Sequence[float], factor: Factor | None) -> list[Memory]:
+        if self.mu is None and self.final is None and latents:
+            size = float(torch.cat([latent.flatten() for latent in latents]).float().square().mean().sqrt())
+            raise ValueError(
+                "soft_threshold without mu and final: give final, the threshold at the end, beside weights with an "
+                f"rms of {size:.2g} here, or mu, the penalty on their magnitude"
+            )
         if self.schedule == "fixed":
             return [{"threshold": self.final} for _ in latents]
         first, last = self._window()
@@ -141,7 +145,7 @@ class SoftThreshold(Projected):
         gone: float = memory["sum"]
         total: float = memory["total"]
         if self.final is None or last is None:
-            return gone * (MU if self.mu is None else self.mu)
+            return gone * (self.mu or 0.0)
         if self.schedule == "rate" and not total:  # a group that does not learn is not pruned either
             return 0.0
         if n >= last:

@@ -68,8 +68,13 @@ class ConformanceReport:
 
     @property
     def passed(self) -> bool:
-        """True if no check failed."""
-        return all(check.passed is not False for check in self.checks)
+        """True if no check failed, and one applied."""
+        return self.checked and all(check.passed is not False for check in self.checks)
+
+    @property
+    def checked(self) -> bool:
+        """Whether a check applied."""
+        return any(check.passed is not None for check in self.checks)
 
     @property
     def tiers(self) -> tuple[str, ...]:
@@ -137,8 +142,13 @@ class ConformanceReport:
                 f"at another step (largest shift {self.largest_shift} steps)"
             )
         rows += [f"  {line}" for line in self.table().splitlines()]
-        other = self.neuron.reference
-        return "\n".join([*rows, f"  agrees with {other}" if self.passed else f"  DOES NOT AGREE with {other}"])
+        return "\n".join([*rows, f"  {self._verdict}"])
+
+    @property
+    def _verdict(self) -> str:
+        if not self.checked:
+            return "NOTHING WAS CHECKED, because no tier that was asked for applies: leave tiers out"
+        return f"{'agrees' if self.passed else 'DOES NOT AGREE'} with {self.neuron.reference}"
 
     @property
     def _scheme(self) -> str:

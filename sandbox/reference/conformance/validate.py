@@ -21,6 +21,7 @@ from sandbox.reference.conformance.trial import Trial
 from sandbox.simulation import check_currents
 
 GIVEN = ("currents",)  # in place of the stimuli; whether they make a neuron fire is for who gives them
+LONG = 1000.0  # ms of a stimulus
 SHORTEST = 10  # steps of a stimulus: the step begins after a tenth of the time
 TIERS = ("same_scheme", "float32", "limit")
 
@@ -30,7 +31,7 @@ def validate(
     currents: Tensor | None = None,
     *,
     dt: float = 0.1,
-    duration: float = 1000.0,
+    duration: float | None = None,
     cells: int = 20,
     seed: int = 0,
     record: tuple[str, ...] | None = None,
@@ -45,8 +46,8 @@ def validate(
         limit         against SciPy as dt shrinks by five halvings: the error falls with the order of the scheme (slope
                       within 0.15), spike times and f-I curves converge, the response to a sine wave is the linear one
 
-        formula       of cells without equations alone, such as PSN: outputs and membranes against the formula in NumPy
-                      and float64, single steps against the whole sequence
+        formula       of cells without equations alone, such as PSN, in place of same_scheme: outputs and membranes
+                      against the formula in NumPy and float64, single steps against the whole sequence
 
     The same stored currents drive both sides: a step, a ramp, noise, a sine wave, silence and saturation. A cell in
     which perturbations of 1e-12 outgrow the tolerance is chaotic; it is compared up to its first divergence, and the
@@ -59,7 +60,8 @@ def validate(
         neuron: the neuron to check.
         currents: `[T, N]` [nA] instead of the stimuli; None for the stimuli.
         dt: time step [ms], 0.1 by default.
-        duration: of each stimulus [ms], 1000 by default.
+        duration: of each stimulus [ms], 1000 by default. Cells without equations have 200 steps by default, and those
+            with a greatest number of steps no more than that.
         cells: number of cells for each stimulus, 20 by default.
         seed: of the noise.
         record: names of the variables to compare; None for all in the equations.
@@ -67,7 +69,7 @@ def validate(
         tiers: of "same_scheme", "float32", "limit"; None for all that apply, or for the first alone if currents are
             given.
 
-    Returns: A report that prints as a table; `passed` is the verdict.
+    Returns: A report that prints as a table; `passed` is the verdict. Where no check applies, it is False.
 
     Raises:
         ValueError: for bad input, and with Brian2's message if the units of the equations do not fit.
@@ -79,7 +81,9 @@ def validate(
     from sandbox.reference.brian import evolving
 
     began = time.perf_counter()
-    dt, duration, cells = admit("dt", dt, float), admit("duration", duration, float), admit("cells", cells, int)
+    asked_for = None if duration is None else admit("duration", duration, float)
+    dt, cells = admit("dt", dt, float), admit("cells", cells, int)
+    duration = LONG if asked_for is None else asked_for
     for name, value in {"dt": dt, "duration": duration, "cells": cells}.items():
         if not value > 0:
             raise ValueError(f"{name}={value}: give a number above 0")
@@ -95,7 +99,7 @@ def validate(
     if not isinstance(neuron, Neuron) or not neuron.equations:
         if currents is not None:
             check_currents(neuron, currents, dt)
-        return formula_report(neuron, currents, dt, cells, seed, tolerance, tuple(tiers or ()))
+        return formula_report(neuron, currents, dt, cells, seed, tolerance, tuple(tiers or ()), asked_for)
     tiers = [tier for tier in asked if tier != FORMULA]
     if currents is None:
         stimuli, currents = tuple(STIMULI), all_currents(neuron, cells, max(round(duration / dt), 1), dt, seed)

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, FAILED, OK
-from sandbox.hardware import HARDWARE
+from sandbox.hardware import HARDWARE, OPTIMIZERS
 from sandbox.machine import files
 from sandbox.runs.checkpoint import read_checkpoint, write_checkpoint
 
@@ -70,6 +70,60 @@ def test_adam_is_left_out_where_it_has_no_price(run, capsys):
     code, _, err = call(capsys, *words, "--optimizer", "adam")
     assert code == BAD_INPUT
     assert "sata has no price of a square root, which Adam needs" in err
+
+
+FEW = {"name": "levels", "options": {"bits": 4, "lr": 0.01}}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A run with weights of four bits between its ends, and an update after every second batch."""
+    root = tmp_path_factory.mktemp("few")
+    words = ["--rule", "bptt", f"--rule.plasticity={json.dumps(FEW)}", "--accumulate=2", "--network.hidden=[8, 8]"]
+    assert main(["run", *TINY[:2], "--epochs=1", *words, "--out", str(root)]) == OK
+    return next(path for path in root.iterdir() if path.is_dir())
+
+
+def facts(capsys, run, *words):
+    return json.loads(call(capsys, "ledger", run, "--json", *words)[1])[0]
+
+
+def test_weights_of_few_bits_are_charged_as_such(few, capsys):
+    """Additions in the forward engine are b / 16 of those of 16 bits; the other engines work as before."""
+    ours, wide = facts(capsys, few), facts(capsys, few, "--bits", "16")
+    assert [layer["bits"] for layer in ours["layers"].values()] == [16, 4, 16]
+    energy = {
+        (each["layer"], each["engine"], each["kind"]): each["energy"] for found in (ours,) for each in found["entries"]
+    }
+    for each in wide["entries"]:
+        key = each["layer"], each["engine"], each["kind"]
+        narrow = key[0] == "layers.1.synapse" and (key[1] == "forward" or key[1:] == ("backward", "memory"))
+        assert (energy[key] < each["energy"]) if narrow else energy[key] == each["energy"]
+    assert (
+        "bits of weights: layers.0.synapse 16, layers.1.synapse 4, layers.2.synapse 16"
+        in (call(capsys, "ledger", few)[1])
+    )
+    assert "bits of weights: 2 each" in call(capsys, "ledger", few, "--bits", "2")[1]
+
+
+def test_the_inner_optimizer_is_priced_for_the_share_of_an_update(few, capsys):
+    """Of latent weights, by Adam: half of an update a batch, as accumulate=2 asks."""
+    ours = facts(capsys, few)
+    assert (ours["includes"]["optimizer"], ours["updates"]) == ("adam", 0.5)
+    spent = sum(e["energy"] for e in ours["entries"] if (e["engine"], e["kind"]) == ("optimizer", "compute"))
+    weights = 4 * 8 + 8 * 8 + 8 * 3
+    assert spent == pytest.approx(weights * 0.5 * OPTIMIZERS["adam"].operations(HARDWARE["neuromc"]))
+    assert "energy of one batch with a share of 0.5 of an update, estimated" in call(capsys, "ledger", few)[1]
+
+
+def test_updates_inside_of_a_sequence_are_all_counted(tmp_path, capsys):
+    root = tmp_path / "runs"
+    words = ["--rule", "ottt", "--rule.options={every: 3}"]
+    assert main(["run", *TINY, *words, "--out", str(root)]) == OK
+    (run,) = (path for path in root.iterdir() if path.is_dir())
+    capsys.readouterr()
+    assert facts(capsys, run)["updates"] == 2  # of 4 steps, 3 and 1
+    assert facts(capsys, run, "--rule", "bptt")["updates"] == 1
 
 
 def test_nothing_is_written(run, capsys):

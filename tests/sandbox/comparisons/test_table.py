@@ -215,3 +215,15 @@ def test_seeds_that_would_tell_rules_apart_are_in_the_notes():
     assert rows_of(table)["bptt"]["verdict"] == "not distinguishable from readout_only"
     (note,) = [line for line in format_table(table).splitlines() if line.startswith("over 1 point apart")]
     assert "seeds would tell readout_only from bptt" in note
+
+
+def test_a_row_with_a_number_says_by_what_it_differs():
+    """The seeds, the labels and what searches found tell no rows apart."""
+    runs = {
+        "bptt": [run_of("bptt", seed, 900) for seed in range(2)],
+        "bptt#2": [run_of("bptt#2", seed, 910, name="bptt", options={"window": 3}) for seed in range(2)],
+        "readout_only": [run_of("readout_only", seed, 800) for seed in range(2)],
+    }
+    table = table_of(runs)
+    assert "bptt#2 is bptt with rule.options.window=3" in format_table(table).splitlines()
+    assert "differs" not in table_of({"bptt": runs["bptt"], "readout_only": runs["readout_only"]})

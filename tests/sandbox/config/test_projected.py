@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rules.plasticity import SGD, Levels, SoftThreshold
+from rules.plasticity import SGD, Levels, Memristor, SoftThreshold
+from rules.plasticity.projected import Projected
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
@@ -30,19 +31,39 @@ def small(plasticity, **options):
 
 def test_options_and_rates_reach_it():
     rule = RuleConfig(plasticity=Choice("levels", {"bits": 4}))
-    assert rule.make().plasticity == Levels(bits=4)
+    assert rule.make().plasticity == Levels(bits=4, lr=0.005)
     assert rule.having({"lr": 0.02}).make().plasticity == Levels(bits=4, lr=0.02)
     kept = RuleConfig(plasticity=Choice("sign", {"keep": ["layers.1.*"], "ends": True}))
     assert kept.make().plasticity.keep == ("layers.1.*",)
     inner = {"name": "sgd", "options": {"momentum": 0.5}}
-    assert RuleConfig(plasticity=Choice("sign", {"inner": inner})).make().plasticity.recipe() == SGD(momentum=0.5)
+    assert RuleConfig(plasticity=Choice("sign", {"inner": inner})).make().plasticity.recipe() == SGD(0.05, momentum=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "choice", "rate"),
+    [
+        ("bptt", {}, Choice("levels"), 0.005),  # Adam, as the rule has it
+        ("bptt", {"lr": 0.02}, Choice("levels"), 0.02),
+        ("bptt", {"lr": 0.02}, Choice("levels", {"lr": 0.03}), 0.03),
+        ("bptt", {"lr": 0.02}, Choice("levels", {"inner": {"name": "adam", "options": {"lr": 0.04}}}), 0.04),
+        ("bptt", {}, Choice("soft_threshold", {"mu": 0.1}), 0.05),  # of rules whose own optimizer is another
+        ("spsa", {}, Choice("soft_threshold", {"mu": 0.1}), 0.01),
+        ("spsa", {}, Choice("sign"), 0.005),
+        ("bptt", {}, Choice("sgd"), 0.01),  # its own
+        ("bptt", {"lr": 0.02}, Choice("sgd"), 0.02),
+        ("bptt", {}, Choice("sign", {"inner": "memristor"}), Memristor().lr),
+    ],
+)
+def test_the_rate_is_its_own_or_that_of_the_rule(name, options, choice, rate):
+    made = RuleConfig(name, options, plasticity=choice).make().plasticity
+    assert (made.recipe() if isinstance(made, Projected) else made).lr == rate
 
 
 def test_a_threshold_lasts_as_long_as_the_run():
     """Two epochs of two steps, whose rate falls along a cosine."""
     experiment = small(Choice("soft_threshold", {"final": 0.25}), schedule=Choice("cosine"))
     trainer, loader = prepare(experiment, experiment.load(None))
-    assert trainer.optimizer.projection == SoftThreshold(final=0.25, steps=4)
+    assert trainer.optimizer.projection == SoftThreshold(final=0.25, steps=4, lr=0.05)
     for _ in trainer.fit(loader, 2):
         pass
     assert {state["memory"]["threshold"] for state in trainer.optimizer.state.values()} == {0.25}

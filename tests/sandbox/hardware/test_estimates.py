@@ -153,7 +153,7 @@ EVERY = Workload(tuple(Layer(str(n), 256, 256, 100, spikes=0.1, errors=0.5) for 
 
 
 def test_the_order_of_local_rules_turns_where_few_steps_are_sampled():
-    """It is no law for all k: with weight gradients at every step a local rule takes more than errors at one step."""
+    """Not for every k: with weight gradients at every step a local rule takes more than errors at one step."""
     one = estimate(EVERY, "sampled", "neuromc").sum(kind="compute")
     assert estimate(EVERY, "three_factor_local", "neuromc").sum(kind="compute") > one
 
@@ -291,7 +291,7 @@ def test_a_report_says_what_it_depends_on(name):
     assert "estimated, not measured" in text
     assert facts["includes"]["optimizer"] == "sgd"
     assert facts["rates"]["r_s"] == 0.05
-    assert facts["layers"]["hidden"] == {"r_s": 0.05, "r_g": 0.2, "d_w": 1.0, "macs": 8_960_000}
+    assert facts["layers"]["hidden"] == {"r_s": 0.05, "r_g": 0.2, "d_w": 1.0, "bits": 16, "macs": 8_960_000}
     assert facts["unit"] == found.hardware.unit
 
 
@@ -330,3 +330,18 @@ def test_gradients_move_where_a_sample_adds_to_them():
     less = [estimate(alone(some), NO_TIME, each).sum("weight", "memory") for each in (every, near)]
     all_of_them = 100 * 700 * 128 * 2 * near.memory.weight.reading(16)
     assert less[0] - less[1] == pytest.approx(all_of_them * 0.95**10)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"engine": "forwards"}, "unknown engine 'forwards'; nearest: 'forward'"),
+        ({"kind": "computing"}, "unknown kind 'computing'; nearest: 'compute'"),
+        ({"layer": "hiden"}, "unknown layer 'hiden'; nearest: 'hidden'"),
+    ],
+)
+def test_a_sum_of_nothing_is_refused(names, message):
+    found = estimate(Workload((Layer("hidden", 4, 4, 2),)))
+    assert found.sum("optimizer") == 0.0
+    with pytest.raises(ValueError, match=message):
+        found.sum(**names)

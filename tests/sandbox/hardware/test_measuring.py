@@ -118,7 +118,7 @@ def test_a_model_without_synapses_is_refused():
         def forward(self, x):
             return x
 
-    with pytest.raises(ValueError, match="Bare calls no nn.Linear, convolution or sparse synapse, so there is no work"):
+    with pytest.raises(ValueError, match="Bare calls no nn.Linear, convolution or sparse synapse, so no work can"):
         measure(Bare(), Batch(torch.rand(T, B, 3), Y))
 
 
@@ -126,3 +126,10 @@ def test_a_model_without_synapses_is_refused():
 def test_parallel_cells_say_how_far_they_see(cells, reach):
     found = measure(build((4,), 3, (5,), cells), Batch(torch.rand(6, 2, 4), torch.tensor([0, 1])))
     assert [layer.reach for layer in found.layers] == [reach, None]
+
+
+def test_a_batch_may_be_a_pair():
+    net, x = build((4,), 3, (5,)), torch.rand(T, B, 4)
+    assert measure(net, (x, Y)) == measure(net, Batch(x, Y))
+    with pytest.raises(ValueError, match="this objective needs labels"):
+        measure(net, x)

@@ -106,12 +106,35 @@ def test_a_loader_that_changes_its_samples_is_found_out():
         prune_silent(net, Changing())
 
 
+def ending_in_a_gate():
+    net = network()
+    (block,) = gated(net).values()
+    del block.shortcut[-1]
+    return net
+
+
+@pytest.mark.parametrize("item", [lambda x: (x, torch.zeros(5)), lambda x: x], ids=["pairs", "inputs"])
+def test_batches_are_what_a_loader_yields(item):
+    found = prune_silent(network(), [item(batch.x) for batch in batches()])
+    assert (found.removed, found.samples) == (("parts.5",), 10)
+
+
+def test_a_shortcut_inside_a_removed_one_goes_with_it():
+    net = network()
+    (block,) = gated(net).values()
+    inner = Joined([nn.Identity()], [nn.Identity()], block.join)
+    block.shortcut.insert(0, inner)
+    remove(net, ["parts.5", "parts.5.shortcut.0"])
+    assert places(net)[0].shortcut is None
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: prune_silent(sew_resnet(SHAPE), batches()), "Stack has no gated shortcut, .*a gate is a neuron on a"),
         (lambda: prune_silent(nn.Linear(1, 1), batches()), "models that have some are orrc_resnet with shortcut="),
         (lambda: prune_silent(orrc_resnet(SHAPE, backbone="channel"), batches()), "has no gated shortcut"),
+        (lambda: prune_silent(ending_in_a_gate(), batches()), "the shortcut of parts.5 ends in a Gate, .* put neurons"),
         (lambda: prune_silent(network(), []), "the loader yields no samples"),
         (lambda: prune_silent(network(), batches(), rate=-1.0), "rate=-1.0: give spikes per neuron and step"),
         (lambda: remove(sew_resnet(SHAPE, connect="iand"), ["parts.3"]), "parts.3 joins its branches by iand"),

@@ -148,6 +148,10 @@ def test_rules_that_draw_bits_refuse_counts():
         rules.Trainer(build((4,), 3, (5,), ILIF(), LeakyIntegrator()), "binary_stochastic")
 
 
+def counting():
+    return build((4,), 2, (3,), ILIF())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -160,6 +164,13 @@ def test_rules_that_draw_bits_refuse_counts():
         (lambda: ASN(window="floor"), "unknown window 'floor'"),
         (lambda: simulate(ILIF(), torch.ones(4, 1), record="events"), "up to 4 spikes a step, which are not events"),
         (lambda: Circuit(ILIF(), 3), "ILIF puts out up to 4 spikes in a step, and a circuit knows one"),
+        (lambda: binary_inference(torch.nn.Linear(4, 3), torch.ones(2, 1, 4)), "Linear is not a network of sandbox"),
+        (
+            lambda: binary_inference(build((4,), 2, (3,)), torch.ones(2, 1, 4)),
+            r"no layer of this network counts \(ILIF",
+        ),
+        (lambda: binary_inference(counting(), torch.ones(2, 1, 5)), r"x has shape \(2, 1, 5\): .*\[T, B, 4\]"),
+        (lambda: binary_inference(counting(), torch.ones(2, 4)), r"x has shape \(2, 4\): give time, samples and the"),
         (lambda: binary_inference(build((1, 4, 4), 2, ("3x3",), ILIF()), torch.ones(2, 1, 1, 4, 4)), "Residual"),
     ],
 )

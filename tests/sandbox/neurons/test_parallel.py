@@ -41,7 +41,7 @@ def test_the_filter_of_a_leaky_membrane_is_a_lif_without_reset():
 
 
 @settings(deadline=None, max_examples=40)
-@given(order=st.integers(1, T + 2), at=st.integers(0, T - 1), seed=st.integers(0, 99))
+@given(order=st.integers(1, T), at=st.integers(0, T - 1), seed=st.integers(0, 99))
 def test_a_full_mask_hides_what_is_late_and_what_is_old(order, at, seed):
     cell = MaskedPSN(T, order, weight=drawn(T, T, seed=seed))
     x = drawn(T, CELLS, seed=seed)
@@ -78,7 +78,7 @@ def test_single_steps_pieces_and_products_agree(order, cut, seed, kind):
     """All spikes are the same: all at once, in two pieces, step by step, and for a convolution in place of a matrix."""
     x = drawn(T, 2, 3, seed=seed)
     if kind == "masked":
-        cells = [MaskedPSN(T, order, weight=drawn(T, T, seed=seed))]
+        cells = [MaskedPSN(T, min(order, T), weight=drawn(T, T, seed=seed))]
     else:
         cells = [SlidingPSN(order, by=by, weight=drawn(order, seed=seed)) for by in ("gemm", "conv")]
     whole, _ = scan(cells[0], x)
@@ -180,6 +180,8 @@ def test_what_networks_of_them_offer():
         (lambda: scan(MaskedPSN(4, 2), torch.zeros(5, 1)), "step 5 of a MaskedPSN with steps=4: its filter has no mo"),
         (lambda: scan(MaskedPSN(4, 2, 0.5), torch.zeros(1, 1)), r"MaskedPSN\(steps=4\) got 1 steps: it sees a whole"),
         (lambda: MaskedPSN(4, 2, 1.5), "masked=1.5: give the strength of the mask, from 0"),
+        (lambda: MaskedPSN(4, 5), "order=5 of 4 steps: .* give at most order=4, or more steps"),
+        (lambda: scan(PSN(), torch.zeros(4, 1)), "all must have 16, as by default; build it with steps=4"),
         (lambda: PSN(0), "steps=0: give a whole number, at least 1"),
         (lambda: SlidingPSN(0), "order=0: give a whole number, at least 1"),
         (lambda: PSN(4, weight=torch.zeros(3, 4)), r"PSN.weight has shape \(3, 4\); wanted \(4, 4\)"),

@@ -220,3 +220,34 @@ def test_bad_input(make, message):
 def test_the_width_of_the_surrogate_is_the_papers():
     assert MSLIF().surrogate == Surrogate("rect", alpha=0.5)
     assert LIF().published_dt is None
+
+
+def test_a_cell_without_equations_is_validated_for_the_time_that_was_asked():
+    """One that sees a whole sequence has the length of its own, one with a greatest length no more than that."""
+    steps = {
+        cell: round(validate(cell, dt=0.5, duration=20.0, cells=2).duration / 0.5)
+        for cell in (ILIF(), PSN(steps=16), MaskedPSN(steps=64, order=2), MaskedPSN(steps=8, order=2))
+    }
+    assert list(steps.values()) == [40, 16, 40, 8]
+    assert round(validate(ILIF(), cells=2).duration / 0.1) == 200
+
+
+def test_a_validation_that_checked_nothing_does_not_pass():
+    report = validate(ILIF(), tiers=("limit",))
+    assert not report.passed
+    assert str(report).endswith("NOTHING WAS CHECKED, because no tier that was asked for applies: leave tiers out")
+    assert [check.verdict for check in report.checks] == ["skip"]
+
+
+@pytest.mark.parametrize(
+    ("tiers", "names"),
+    [
+        (("same_scheme",), {"formula", "same_scheme"}),  # whose place the formula takes
+        (("float32",), {"float32", "formula"}),  # and that cells fired
+        (("formula", "limit"), {"formula", "limit"}),
+    ],
+)
+def test_a_cell_without_equations_has_the_tiers_that_were_asked_for(tiers, names):
+    report = validate(ILIF(), tiers=tiers)
+    assert {check.tier for check in report.checks} == names
+    assert str(report).endswith("  agrees with its formula in NumPy and float64")

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import rules
-from rules import RULES, Batch, Trainer
+from rules import RULES, Batch, Health, Trainer
 from rules.models.admission import UnfitModel
 from rules.spikes.surrogate import differentiating
 from sandbox import build
-from sandbox.neurons import ASN, CPLIF, ILIF, PSN, LeakyIntegrator, MaskedPSN, SlidingPSN, StochasticBinary
+from sandbox.neurons import ASN, CPLIF, ILIF, PLIF, PSN, LeakyIntegrator, MaskedPSN, SlidingPSN, StochasticBinary
 
 CELLS = {
     "psn": PSN(4),
@@ -37,6 +37,7 @@ REFUSED = {
     "asn": [*NEVER["bits"], *NEVER["cells"]],
     "cplif": NEVER["cells"],
 }
+PERTURBING = ("spsa", "forward_gradient", "evolution_strategy", "coordinate_wise")
 X, Y = torch.rand(4, 6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
 
 
@@ -178,3 +179,58 @@ def test_padding_is_refused_where_it_would_be_seen():
     with pytest.raises(UnfitModel, match="the batch has lengths, and Network would see what stands behind the end"):
         Trainer(network("psn"), "bptt").step(batch)
     Trainer(network("sliding_psn"), "bptt").step(batch)
+
+
+@pytest.mark.parametrize("name", PERTURBING)
+@pytest.mark.parametrize("cell", [ASN(), PLIF()], ids=["asn", "plif"])
+def test_perturbations_leave_learned_constants_where_they_act(name, cell):
+    """In their own units they move less than 10 in ten updates; in those of weights they moved by tens or more."""
+    net = build((4,), 3, (20,), cell, seed=0)
+    trainer = Trainer(net, name, seed=0, health=Health(every=0))
+    for _ in range(10):
+        trainer.step((X, Y))
+    (raw,) = (p for p_name, p in net.named_parameters() if ".raw." in p_name)
+    assert float(raw.detach().abs()) < 10
+
+
+@pytest.mark.parametrize(("raw", "told"), [(127.9, False), (128.0, True), (-200.0, True)])
+def test_a_window_at_the_end_of_its_range_is_said(raw, told):
+    net = build((4,), 3, (20,), ASN(), seed=0)
+    with torch.no_grad():
+        net.layers[0].cells.learned.raw["alpha"].fill_(raw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = Trainer(net, "bptt", seed=0).step((X, Y)).health
+    where = [each.where for each in found if each.kind == "at its bounds"]
+    assert where == ["layers.0.cells.learned.raw.alpha"] * told
+    said = f"alpha of ASN is {raw:g}, and is clipped to -128..128; begin again with a lower learning rate"
+    assert any(said in str(each) for each in found) == told
+
+
+def test_a_constant_that_is_not_learned_is_not_looked_at():
+    net = build((4,), 3, (20,), ASN(), seed=0)
+    raw = net.layers[0].cells.learned.raw["alpha"]
+    with torch.no_grad():
+        raw.fill_(300.0)
+    raw.requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert not any(each.kind == "at its bounds" for each in Trainer(net, "bptt", seed=0).step((X, Y)).health)
+
+
+def test_a_network_whose_mask_has_closed_settles_into_causal_cells():
+    kinds = (MaskedPSN(4, 2, annealed=True), MaskedPSN(4, 2), MaskedPSN(4, 2, masked=0.5))
+    trained, causal, half = (build((4,), 3, (8,), cell, seed=0) for cell in kinds)
+    for _ in Trainer(trained, "bptt", seed=0, health=Health(every=0)).fit([(X, Y)], 3):
+        pass
+    causal.load_state_dict(trained.state_dict())
+    assert torch.equal(causal(X).output, trained(X).output)
+    assert "carry" in causal.offers
+    with pytest.raises(RuntimeError, match="masked is 1 in the state, and 0.5 in this MaskedPSN: .* with masked=1"):
+        half.load_state_dict(trained.state_dict())
+
+
+def test_an_online_rule_says_on_the_command_line_too_what_a_constant_is():
+    with pytest.raises(UnfitModel, match=r"--network.neuron.options='\{alpha: NUMBER\}'"):
+        Trainer(build((4,), 3, (8,), ASN()), "eprop", seed=0).step((X, Y))
+    Trainer(build((4,), 3, (8,), ASN(alpha=0.0)), "eprop", seed=0, health=Health(every=0)).step((X, Y))

@@ -121,6 +121,8 @@ class Layered(CreditRule):
     def init(self, model: nn.Module, rng: torch.Generator) -> bool:
         """Return False: the model has not yet been verified to be the sequence of its layers.
 
+        Later the state is True, and the names of the segments of whose gain it has warned.
+
         Warns of what this rule does not move.
         """
         warn_of_unmoved(self, model)
@@ -155,8 +157,9 @@ class Layered(CreditRule):
         cost += Cost(error_operations=lab.compared, multiplications=lab.compared)
         products = transport.weight_operations  # every process forms them all, and they are counted once
         cost = whole(cost) + lab.drawn + Cost(weight_operations=products, multiplications=products)
-        info = {"probes": float(summed(torch.tensor(lab.probes))), **report_gains(lab.gains)}
-        return Credit(own | grads, True, loss, cost, info=info)
+        gains, told = report_gains(lab.gains, state[1:] if isinstance(state, tuple) else ())
+        info = {"probes": float(summed(torch.tensor(lab.probes))), **gains}
+        return Credit(own | grads, (True, *told), loss, cost, info=info)
 
 
 def output_error(objective: Objective, run: Run, batch: Batch) -> tuple[float, Tensor, dict[str, Tensor]]:

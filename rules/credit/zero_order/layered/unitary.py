@@ -72,14 +72,18 @@ def semi_orthogonal(rows: int, columns: int, rng: torch.Generator) -> Tensor:
     return turned if rows >= columns else turned.T
 
 
-def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+def report_gains(
+    gains: Mapping[str, tuple[float, int]], told: tuple[str, ...]
+) -> tuple[dict[str, float], tuple[str, ...]]:
     """Return, for each segment, the gain per layer, `(|J| / sqrt(min(units in, units out)))^(1 / layers)`.
 
-    Warns once for every segment whose gain is outside [0.8, 1.25].
+    Warns of every segment whose gain is outside [0.8, 1.25], except of those that were `told` of before; returns with
+    the gains the names of all of them.
     """
     each = {f"gain {name}": total ** (1 / layers) for name, (total, layers) in gains.items()}
     for name, value in each.items():
-        if not LOWEST <= value <= HIGHEST:
+        if not LOWEST <= value <= HIGHEST and name not in told:
+            told = (*told, name)
             side = "below" if value < LOWEST else "above"
             warnings.warn(
                 f"layers {name.removeprefix('gain ')} have a gain of {value:.2g} each, {side} [{LOWEST}, {HIGHEST}]: "
@@ -88,7 +92,7 @@ def report_gains(gains: Mapping[str, tuple[float, int]]) -> dict[str, float]:
                 HealthWarning,
                 stacklevel=3,
             )
-    return each
+    return each, told
 
 
 @dataclass(frozen=True)

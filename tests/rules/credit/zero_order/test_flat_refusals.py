@@ -102,6 +102,14 @@ def test_models_that_do_not_stand_still(rule, stage, message):
     assert assign(rule(), model.eval(), inputs(5, 3)).grads
 
 
+def test_all_normalisations_are_named_at_once():
+    parts = [part for _ in range(6) for part in (nn.Linear(4, 4), nn.BatchNorm1d(4))]
+    with pytest.raises(
+        ValueError, match=r"1, 3, 5, 7 and 2 more are batch normalisation in training mode, .*put them all"
+    ):
+        assign(SPSA(), drawn(nn.Sequential(*parts)).train(), inputs(5, 4))
+
+
 class Moody(nn.Module):
     """Gives NaN from its second pass on."""
 

@@ -17,6 +17,7 @@ from rules.credit.zero_order import SPSA, CoordinateWise, EvolutionStrategy, For
 from rules.credit.zero_order.flat.asking import Asking
 from rules.credit.zero_order.relative import ACROSS_SPIKES, LEAST, SMOOTH, scales_of
 from rules.objectives.temporal_contrast import TemporalContrast
+from rules.synapses import Changes, Constants
 from tests.rules.credit.zero_order.nets import QUADRATIC, assign, dice, drawn, flat, inputs, mlp, rms_of
 
 RULES = {
@@ -63,6 +64,18 @@ def test_what_has_no_size_of_its_own():
     rnn = nn.RNN(2, 3)
     both = torch.cat([p.flatten() for n, p in rnn.named_parameters() if n.startswith("weight")])
     assert scales(rnn)["bias_hh_l0"] == pytest.approx(float(both.detach().square().mean().sqrt()))
+
+
+def test_changes_of_constants_have_the_unit_one_at_every_size():
+    """Stored from 0 on, they would have the smallest scale of all, and the largest noise."""
+    model = mlp([3, 4, 2])
+    before = scales(model)
+    model.raw = Changes({"tau": nn.Parameter(torch.zeros(()))})
+    model.values = Constants({"filter": nn.Parameter(torch.full((4,), 0.5))})
+    assert scales(model) == before | {"raw.tau": 1.0, "values.filter": 0.5}
+    with torch.no_grad():
+        model.raw["tau"].fill_(30.0)
+    assert scales(model)["raw.tau"] == 1.0
 
 
 def larger(model, factors):

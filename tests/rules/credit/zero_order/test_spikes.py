@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from rules.objectives import OBJECTIVES
 from rules.spikes.surrogate import Surrogate
 from sandbox import LIF, LeakyIntegrator, build
 from sandbox.neurons import CPLIF, GLIF, ILIF, KLIF, NASN, NEURONS, MaskedPSN, SlidingPSN
-from tests.rules.credit.zero_order.nets import assign, dice, error, flat, inputs
+from tests.rules.credit.zero_order.nets import QUADRATIC, assign, dice, error, flat, inputs
 
 NEURON = LIF(tau_mem=2.0, surrogate=Surrogate("sigmoid"))
 SMOOTH = BPTT(smooth=True, detach_reset=False)
@@ -121,6 +123,18 @@ def test_spikes_have_no_slope():
         credit = assign(HZO(step=1e-3), network((5,)), sequence())
     assert not credit.grads["layers.0.synapse.weight"].any()
     assert credit.grads["layers.1.synapse.weight"].any()
+
+
+def test_gains_are_warned_of_once_in_a_run():
+    model, state = network((5,)), False
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for seed in range(3):
+            with torch.no_grad():
+                model.layers[1].synapse.weight.mul_(1.1)  # so that the words are others
+            state = HZO(step=1e-3).assign(model, QUADRATIC, Batch(sequence()), state, dice(seed)).state
+    assert sum("have a gain of" in str(each.message) for each in caught) == 1
+    assert state == (True, "gain 1..2")
 
 
 def test_noisy_neurons_meet_the_same_noise_in_both_halves_of_a_pair():

@@ -18,12 +18,12 @@ def projected(made):
 
 
 def test_ends_stay_in_full_precision_where_the_sources_say_so():
-    assert projected(trainer(SoftThreshold())) == ["0.weight", "2.weight", "4.weight"]
+    assert projected(trainer(SoftThreshold(mu=0.1))) == ["0.weight", "2.weight", "4.weight"]
     assert projected(trainer(Magnitude())) == ["0.weight", "2.weight", "4.weight"]
     assert projected(trainer(Levels())) == ["2.weight"]
     assert projected(trainer(Sign())) == ["2.weight"]
     assert projected(trainer(Sign(ends=True))) == ["0.weight", "2.weight", "4.weight"]
-    assert projected(trainer(SoftThreshold(ends=False))) == ["2.weight"]
+    assert projected(trainer(SoftThreshold(mu=0.1, ends=False))) == ["2.weight"]
 
 
 def test_kernels_are_projected_and_norms_are_not():

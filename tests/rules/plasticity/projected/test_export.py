@@ -26,12 +26,26 @@ def test_an_exported_model_puts_out_the_same_bits(name):
     assert not torch.equal(plain(x), made.model(x))
 
 
-def test_an_exported_model_is_projected_even_where_someone_wrote_over_the_model():
+def test_an_exported_model_is_projected_where_weights_were_loaded_and_refused_where_they_were_written_later():
     made = trainer(Levels(bits=2))
-    before = made.model[2].weight.detach().clone()
+    other = trainer(Levels(bits=2), model=net(seed=4)).model
+    made.model.load_state_dict(net(seed=4).state_dict())
+    assert torch.equal(exported(made.model, made.optimizer)[2].weight, other[2].weight)
+    made.step(next(batches(1)))
     with torch.no_grad():
         made.model[2].weight.fill_(9.0)
-    assert torch.equal(exported(made.model, made.optimizer)[2].weight, before)
+    for act in (exported, model_size):
+        with pytest.raises(ValueError, match="2.weight: changed by somebody else"):
+            act(made.model, made.optimizer)
+
+
+@pytest.mark.parametrize("act", [exported, model_size])
+def test_an_optimizer_that_projects_nothing_of_a_model_is_refused(act):
+    model = net()
+    with pytest.raises(ValueError, match="SGD projects no weights: give the optimizer of a projected plasticity"):
+        act(model, torch.optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(ValueError, match="none of the weights .* belong to the Sequential: give the model that it"):
+        act(model, Levels()(net().parameters()))
 
 
 def test_the_size_is_quantised_weights_scales_and_the_rest():
@@ -40,8 +54,6 @@ def test_the_size_is_quantised_weights_scales_and_the_rest():
     size = model_size(model, Levels(bits=4)(model.parameters()))
     assert size.full == full
     assert size.bits == full - 144 * 32 + 144 * 4 + 12 * 32
-    size = model_size(model, Levels(bits=4, per="layer", ends=True)(net().parameters()))
-    assert size.bits == full  # an optimizer of another model
 
 
 @pytest.mark.parametrize(

@@ -156,3 +156,14 @@ def test_a_mean_clips_what_the_docstring_says():
     w = weight(200, 200).detach()
     assert float((w.abs() > scale_of(w, "mean", "layer")).float().mean()) == pytest.approx(0.42, abs=0.01)
     assert math.isclose(1 / 2.5e-4, 4000)  # mean of |U(-5e-4, 5e-4)|
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_takes_the_level_that_float32_takes_at_eight_bits(dtype):
+    """Within the rounding of the value itself, `eps` of its size; products in half precision were off by a level."""
+    held = weight(64, 64, size=1.0).detach().to(dtype)
+    gamma = scale_of(held)
+    exact = quantised(held.float(), gamma.float(), 8)
+    for found in (quantised(held, gamma, 8), quantised(held, gamma, 8, out=torch.empty_like(held))):
+        assert found.dtype == dtype
+        assert torch.equal(found, exact.to(dtype))

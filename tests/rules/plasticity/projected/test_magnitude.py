@@ -97,3 +97,15 @@ def test_no_sparsity_prunes_nothing():
     before = p.detach().clone()
     Magnitude(0.0)([p])
     assert torch.equal(p, before)
+
+
+def test_a_weight_that_was_frozen_while_pruning_ended_is_pruned_when_it_learns_again():
+    early, late = weight(4, 5), weight(4, 5, seed=1)
+    optimizer = Magnitude(0.5, begin=1, end=3, inner=SGD(0.1))([early, late])
+    early.requires_grad_(False)
+    for _ in range(4):
+        optimizer.step()
+    assert (int((early == 0).sum()), int((late == 0).sum())) == (0, 10)
+    early.requires_grad_(True)
+    optimizer.step()
+    assert (int((early == 0).sum()), int((late == 0).sum())) == (10, 10)

@@ -15,6 +15,7 @@ from torch import nn
 import rules
 from rules.plasticity import SGD, Adam, Levels, Magnitude, Memristor, Sign, SoftThreshold
 from rules.plasticity.projected import Projected, ProjectedOptimizer
+from rules.synapses import weights_in_order
 from tests.rules.plasticity.projected.small import FOUR, PLAIN, batches, net, stepped, trainer, weight
 
 EACH = pytest.mark.parametrize("name", FOUR)
@@ -254,3 +255,97 @@ def test_the_rate_goes_on_to_the_inner_plasticity_whatever_names_it():
     assert isinstance(SoftThreshold().recipe(), SGD)
     assert isinstance(Levels().recipe(), Adam)
     assert isinstance(Levels()([weight(2, 2)]), ProjectedOptimizer)
+
+
+@EACH
+def test_weights_loaded_before_the_first_update_are_those_that_learn(name):
+    """As if the trainer had been made of the loaded model: to the bit."""
+    late, early, other = net(), net(seed=5), net(seed=5)
+    ours, theirs = trainer(FOUR[name], model=late), trainer(FOUR[name], model=early)
+    late.load_state_dict(other.state_dict())
+    for batch in batches(4):
+        ours.step(batch)
+        theirs.step(batch)
+    assert alike(weights(late), weights(early))
+
+
+def test_weights_written_through_data_are_noticed_and_evaluated_as_they_are_shown():
+    model = net()
+    made = trainer(Levels(bits=1), model=model)
+    model[2].weight.data.normal_(generator=torch.Generator().manual_seed(3))
+    wanted = Levels(bits=1)([nn.Parameter(model[2].weight.detach().clone())]).param_groups[0]["params"][0]
+    made.evaluate(batches(1))
+    assert torch.equal(model[2].weight, wanted)
+    assert torch.equal(made.optimizer.shown(model[2].weight), wanted)
+
+
+@pytest.mark.parametrize("write", [lambda p: p.data.mul_(2), lambda p: setattr(p, "data", p.data.flip(1))])
+@EACH
+def test_weights_written_later_are_refused_by_name_and_nothing_is_changed(name, write):
+    model = net()
+    made = trainer(FOUR[name], model=model)
+    for batch in batches(5):
+        made.step(batch)
+    write(model[2].weight)
+    before = weights(model)
+    with pytest.raises(ValueError, match="2.weight: changed by somebody else since .* Make a new Trainer"):
+        made.step(next(batches(1)))
+    assert alike(weights(model), before)
+
+
+def test_weights_written_beside_devices_are_refused_at_once():
+    model = net()
+    made = trainer(Sign(inner="memristor"), model=model)
+    with torch.no_grad():
+        model[2].weight.mul_(2)
+    with pytest.raises(ValueError, match="2.weight: changed by somebody else"):
+        made.step(next(batches(1)))
+
+
+def test_what_is_written_and_put_back_is_not_refused():
+    """As rules that perturb weights do; also after sums that were made on another number of threads."""
+    made = trainer(Levels(bits=3, lr=0.01), "spsa")
+    for batch in batches(3):
+        made.step(batch)
+    made.optimizer._prints = dict.fromkeys(made.optimizer._prints, (0.0, 0.0))
+    made.step(next(batches(1)))
+
+
+@EACH
+def test_a_frozen_weight_stays_as_it_is_shown_and_the_others_go_on(name):
+    model = net()
+    made = trainer(replace(FOUR[name], ends=True), model=model)
+    items = list(batches(12))
+    for batch in items[:4]:
+        made.step(batch)
+    frozen, free = model[2].weight.requires_grad_(False), model[0].weight
+    before = frozen.clone(), free.detach().clone(), made.optimizer.held(frozen).clone()
+    frozen.grad = torch.ones_like(frozen)  # left over from a pass of before
+    for batch in items[4:]:
+        made.step(batch)
+    assert torch.equal(frozen, before[0])
+    assert torch.equal(made.optimizer.held(frozen), before[2])
+    assert not torch.equal(free, before[1])
+
+
+@pytest.mark.parametrize("name", [name for name in FOUR if name != "magnitude"])
+def test_a_transposed_convolution_is_projected_by_its_outputs(name):
+    """As the convolution with the same weights turned, whose axis 0 is that of the outputs; to the bit."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        turned, plain = nn.ConvTranspose2d(3, 5, 2), nn.Conv2d(3, 5, 2)
+        gradients = [torch.randn(5, 3, 2, 2) for _ in range(3)]
+    with torch.no_grad():
+        plain.weight.copy_(turned.weight.transpose(0, 1))
+    plasticity = replace(FOUR[name], ends=True)
+    ours, theirs = (
+        plasticity.informed([("weight", module.weight)], None, weights_in_order(module)) for module in (turned, plain)
+    )
+    for gradient in gradients:
+        stepped(ours, turned.weight, gradient.transpose(0, 1).contiguous())
+        stepped(theirs, plain.weight, gradient)
+        assert torch.equal(turned.weight.transpose(0, 1), plain.weight)
+    assert ours.storage(turned.weight) == theirs.storage(plain.weight)
+    again = plasticity.informed([("weight", turned.weight)], None, weights_in_order(turned))
+    again.load_state_dict(ours.state_dict())
+    assert torch.equal(again.held(turned.weight), ours.held(turned.weight))

@@ -15,6 +15,7 @@ from torch import nn
 import rules
 from rules.plasticity import SGD, SoftThreshold
 from rules.plasticity.projected import lats, pgh, s_lats, soft
+from rules.recipes.optimizers import MOMENTUM
 from tests.rules.plasticity.projected.small import PLAIN, batches, stepped, trainer, weight
 
 
@@ -266,3 +267,15 @@ def test_a_schedule_without_a_known_length_is_refused_when_it_is_used(options):
         trainer(SoftThreshold(**options))
     assert trainer(SoftThreshold(**options).over(10)).optimizer.projection.steps == 10
     assert SoftThreshold(final=0.1, steps=5).over(10).steps == 5
+
+
+def test_without_a_penalty_and_a_threshold_it_asks_and_says_how_large_weights_are():
+    with pytest.raises(ValueError, match=r"give final, .* weights with an rms of 0.5 here, or mu"):
+        SoftThreshold()([torch.nn.Parameter(torch.full((2, 2), 0.5))])
+
+
+def test_the_usual_inner_plasticity_is_the_one_called_sgd():
+    """With one momentum, that of the rules with SGD; another is an option."""
+    assert SoftThreshold(mu=0.1).recipe() == SoftThreshold(mu=0.1, inner="sgd").recipe() == SGD(1e-2, momentum=0.9)
+    assert MOMENTUM["sgd"] == 0.9
+    assert SoftThreshold(inner={"name": "sgd", "options": {"momentum": 0.0}}).recipe() == SGD(1e-2)
