@@ -11,7 +11,7 @@ from rules.metering import pairs
 from rules.synapses import counted
 from sandbox import NEURONS, make_model
 from sandbox.ledger.energy import inference
-from sandbox.networks.attention import Attention, SelfAttention
+from sandbox.networks.attention import Attention, SaccadicGate, SelfAttention
 from sandbox.networks.feed_forward import GroupMean, Repeated
 from sandbox.networks.models.qkformer import qkformer
 from sandbox.networks.models.snn_vit import snn_vit
@@ -246,6 +246,20 @@ def test_the_order_of_products_changes_nothing(order):
     one, two = (lively(spikformer(SHAPE, 10, order=each)) for each in ("kv", order))
     x = drawn(T, B, *SHAPE, seed=1)
     assert torch.equal(one(x).output, two(x).output)
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_new_saccadic_attention_looks_where_a_head_has_fired_now(version):
+    """The matrix over time is the identity, and the threshold one spike; with keys, one that any token has answered."""
+    model, gates = snn_vit(SHAPE, 10, version=version), 0
+    for gate in (module for module in model.modules() if isinstance(module, SaccadicGate)):
+        q, v, k = ((drawn(T, B, 4, 8, 5, seed=seed) < 0.1).float() for seed in range(3))
+        signals = (q, v) if version == "2" else (q, v, k)
+        fired = gate.cells(gate.drive * gate.currents(*signals))[0]
+        wanted = (q.sum(3, keepdim=True) > 0) & ((k.sum((3, 4), keepdim=True) > 0) | (version == "2"))
+        assert torch.equal(fired, wanted.float())
+        gates += 1
+    assert gates == 2
 
 
 def test_later_frames_have_weights_of_their_own_and_the_body_of_svformer_is_causal():
