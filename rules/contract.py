@@ -184,6 +184,10 @@ class Objective(ABC):
         """Return the batch that the model sees; Siamese objectives stack views along B."""
         return batch
 
+    def examined(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """Return the batch whose loss an evaluation reports: by default the views of learning."""
+        return self.views(batch, rng)
+
     def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
         """Return the evidence for each class, `[B, classes]`; the largest entry is the predicted class.
 

@@ -50,7 +50,7 @@ def evaluated(
     for batch in batches:
         if batch.y is None and batch.targets is None:
             raise ValueError("evaluate needs labels: let the loader yield (x, y)")
-        views = objective.views(batch, rng)
+        views = objective.examined(batch, rng)
         run = infer(views, (look and views is batch) or objective.needs)
         plain = run if views is batch else infer(batch, look)
         answers, truth = objective.answers(plain, batch)

@@ -3,28 +3,19 @@
 from rules.contract import Objective
 from rules.objectives.distillation import SelfEnsemble
 from rules.objectives.fitted import Huber, MeanSquaredError, MultiLabelCrossEntropy
+from rules.objectives.mixing import Mixed
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.objectives.readout import (
-    TET,
+    CROSS_ENTROPIES,
     CountError,
-    LastCrossEntropy,
-    MaxCrossEntropy,
-    MeanCrossEntropy,
     MembraneError,
-    RateCrossEntropy,
-    SumCrossEntropy,
 )
 from rules.objectives.regularisers import MembranePenalty, RateBand, RateL1, RatePenalty, Sum
 from rules.objectives.spike_timing import FirstSpikeCrossEntropy, FirstSpikeError, VanRossum
 from rules.objectives.temporal_contrast import SiameseTemporalContrast, TemporalContrast
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    "ce_mean": MeanCrossEntropy,
-    "ce_sum": SumCrossEntropy,
-    "ce_rate": RateCrossEntropy,
-    "tet": TET,
-    "ce_max_mem": MaxCrossEntropy,
-    "ce_last": LastCrossEntropy,
+    **CROSS_ENTROPIES,
     "mse_count": CountError,
     "mse_membrane": MembraneError,
     "ce_ttfs": FirstSpikeCrossEntropy,
@@ -38,6 +29,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "temporal_contrast": TemporalContrast,
     "siamese_temporal_contrast": SiameseTemporalContrast,
     "self_ensemble": SelfEnsemble,
+    "mixed": Mixed,
 }
 
 REGULARISERS: dict[str, type[Objective]] = {

@@ -37,6 +37,10 @@ class Around(Objective):
         """Return the views of the wrapped objective."""
         return self.inner.views(batch, rng)
 
+    def examined(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """Return that of the wrapped objective."""
+        return self.inner.examined(batch, rng)
+
     def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
         """Return the scores of the wrapped objective."""
         return self.inner.scores(run) if lengths is None else self.inner.scores(run, lengths)

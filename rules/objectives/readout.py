@@ -38,21 +38,26 @@ class CrossEntropy(Objective):
     Args:
         weight: of each class; the mean over samples is weighted by that of their class. None for equal weights.
         ignore_index: a class whose samples, or steps, are left out; -100 by default.
+        label_smoothing: share of the target that is spread over all classes, 0 by default. A loss that is reported has
+            it, too.
 
     Raises:
-        ValueError: when called, for labels that are missing or do not fit the output, and for weights that are not one
-            for each class.
+        ValueError: for smoothing outside 0 to 1 and, when called, for labels that are missing or do not fit the output,
+            and for weights that are not one for each class.
 
-    Reference: `torch.nn.functional.cross_entropy`, which defines both options.
+    Reference: `torch.nn.functional.cross_entropy`, which defines the options.
     """
 
     weight: tuple[float, ...] | None = field(default=None, kw_only=True)
     ignore_index: int = field(default=IGNORED, kw_only=True)
+    label_smoothing: float = field(default=0.0, kw_only=True)
 
     needs: ClassVar[frozenset[str]] = LABELS
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"label_smoothing={self.label_smoothing}: give a share, from 0 to 1")
         if self.weight is not None:  # a list, as in a configuration file
             object.__setattr__(self, "weight", tuple(self.weight))
             if not self.weight or min(self.weight) < 0:
@@ -72,7 +77,7 @@ class CrossEntropy(Objective):
         y = labels(run, batch, self.ignore_index)
         if self.weight is not None or bool((y == self.ignore_index).any()):
             return None
-        return F.cross_entropy(self.scores(run, batch.lengths), y, reduction="none")
+        return F.cross_entropy(self.scores(run, batch.lengths), y, reduction="none", **self.options(run))
 
     def by_step(self, run: Run, batch: Batch) -> Tensor:
         """Return the mean over all steps that count of the cross-entropy of each."""
@@ -129,15 +134,16 @@ class CrossEntropy(Objective):
 
     def options(self, run: Run) -> dict[str, Any]:
         """Return the options for `torch.nn.functional.cross_entropy`."""
+        found = {"ignore_index": self.ignore_index, "label_smoothing": self.label_smoothing}
         if self.weight is None:
-            return {"ignore_index": self.ignore_index}
+            return found
         if len(self.weight) != run.output.shape[2]:
             raise ValueError(
                 f"weight has {len(self.weight)} numbers, and the output {run.output.shape[2]} classes: give one for "
                 f"each class, as in weight={(1.0,) * run.output.shape[2]}"
             )
         weight = torch.tensor(self.weight, dtype=wide_dtype(run.output), device=run.output.device)
-        return {"ignore_index": self.ignore_index, "weight": weight}
+        return {**found, "weight": weight}
 
 
 @dataclass(frozen=True)
@@ -330,3 +336,13 @@ class MembraneError(Objective):
         output = wide(run.output)
         target = wanted(output[0], labels(run, batch), self.on, self.off)
         return F.mse_loss(output, target.expand_as(output))
+
+
+CROSS_ENTROPIES: dict[str, type[CrossEntropy]] = {
+    "ce_mean": MeanCrossEntropy,
+    "ce_sum": SumCrossEntropy,
+    "ce_rate": RateCrossEntropy,
+    "tet": TET,
+    "ce_max_mem": MaxCrossEntropy,
+    "ce_last": LastCrossEntropy,
+}

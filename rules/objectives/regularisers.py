@@ -168,6 +168,9 @@ class Sum(Objective):
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         return self.terms[0].views(batch, rng)
 
+    def examined(self, batch: Batch, rng: torch.Generator) -> Batch:
+        return self.terms[0].examined(batch, rng)
+
     def scores(self, run: Run, lengths: Tensor | None = None) -> Tensor:
         return self.terms[0].scores(run) if lengths is None else self.terms[0].scores(run, lengths)
 

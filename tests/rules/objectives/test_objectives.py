@@ -111,6 +111,7 @@ ORACLES = {
     "bit_error": lambda o, y: sum(squared(s, y, 1, 0) * s.shape[1] for s in o) / len(o) / 2,
     "bce_probabilities": lambda o, y: sum(binary_cross_entropy(s, y) for s in o) / len(o),
     "self_ensemble": lambda o, y: cross_entropy(sum(o) / len(o), y) / 2 + divergence(o) / 2,
+    "mixed": lambda o, y: cross_entropy(sum(o) / len(o), y),
 }
 
 EVIDENCE = {  # what each takes for the scores of the classes, where it is not the mean
