@@ -8,7 +8,7 @@ from sandbox import make_model
 from sandbox.networks.models.published import PUBLISHED
 from tests.slow.test_spiking_resnets import digits, trained, whole  # noqa: F401 -- a fixture
 
-pytestmark = [pytest.mark.slow(minutes=3), pytest.mark.timeout(1200), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow(minutes=5), pytest.mark.timeout(1200), pytest.mark.filterwarnings("ignore")]
 TRANSFORMERS = ("spikformer", "spikingformer", "spikingformer_cml", "qkformer", "snn_vit", "svformer")
 
 

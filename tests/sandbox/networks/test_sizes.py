@@ -104,9 +104,9 @@ def test_a_tiny_model_is_made_for_digits_where_nothing_is_given(name):
     ("name", "size"), [(name, size) for name in TRANSFORMERS for size in PUBLISHED[name] if size != "tiny"]
 )
 def test_published_sizes_take_the_data_that_they_are_for(name, size):
-    """Shapes alone, without numbers."""
+    """Shapes alone, without numbers, where nothing that neurons learn has to be looked at."""
     known = PUBLISHED[name][size]
-    with torch.device("meta"):
+    with torch.device("cpu" if name in ("snn_vit", "svformer") else "meta"), torch.no_grad():
         out = make_model(name, size).eval()(torch.zeros(known.steps, 1, *known.shape)).output
     assert out.shape == (1 if name == "svformer" else known.steps, 1, known.classes)
 

@@ -9,10 +9,9 @@ from torch import nn
 import rules
 from rules.metering import pairs
 from rules.synapses import counted
-from sandbox import NEURONS, make_model, scan
+from sandbox import NEURONS, make_model
 from sandbox.ledger.energy import inference
-from sandbox.networks.attention import Attention, SelfAttention
-from sandbox.networks.embeddings import downsampled, halving
+from sandbox.networks.attention import Attention, SaccadicGate, SelfAttention
 from sandbox.networks.feed_forward import GroupMean, Repeated
 from sandbox.networks.models.qkformer import qkformer
 from sandbox.networks.models.snn_vit import snn_vit
@@ -21,8 +20,7 @@ from sandbox.networks.models.spikingformer import spikingformer, spikingformer_c
 from sandbox.networks.models.svformer import svformer
 from sandbox.networks.network import Layer, Population
 from sandbox.networks.over_time import TimeNorm
-from sandbox.networks.parts import Joined, Neurons, Stack
-from sandbox.networks.populations import transformer_neurons
+from sandbox.networks.parts import Joined, Stack
 from tests.sandbox.networks.deep import (
     SHAPE,
     B,
@@ -152,18 +150,6 @@ def test_weights_of_models_that_add_currents_see_bits_but_for_the_first(name, gr
     assert all(each == BITS for each in values[graded:])
 
 
-def test_pools_see_bits_or_with_cml_currents():
-    for make, bits in ((spikingformer, True), (spikingformer_cml, False)):
-        model, found = lively(make(SHAPE, 10)), []
-        for module in model.modules():
-            if isinstance(module, nn.MaxPool2d):
-                module.register_forward_pre_hook(
-                    lambda _, inputs, found=found: found.append(set(inputs[0].unique().tolist()))
-                )
-        model(drawn(T, B, *SHAPE))
-        assert [each <= BITS for each in found] == [bits, bits]
-
-
 def test_without_the_neuron_in_front_queries_would_see_numbers():
     """The test above is able to fail."""
     model = awake("spikingformer")
@@ -262,6 +248,20 @@ def test_the_order_of_products_changes_nothing(order):
     assert torch.equal(one(x).output, two(x).output)
 
 
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_new_saccadic_attention_looks_where_a_head_has_fired_now(version):
+    """The matrix over time is the identity, and the threshold one spike; with keys, one that any token has answered."""
+    model, gates = snn_vit(SHAPE, 10, version=version), 0
+    for gate in (module for module in model.modules() if isinstance(module, SaccadicGate)):
+        q, v, k = ((drawn(T, B, 4, 8, 5, seed=seed) < 0.1).float() for seed in range(3))
+        signals = (q, v) if version == "2" else (q, v, k)
+        fired = gate.cells(gate.drive * gate.currents(*signals))[0]
+        wanted = (q.sum(3, keepdim=True) > 0) & ((k.sum((3, 4), keepdim=True) > 0) | (version == "2"))
+        assert torch.equal(fired, wanted.float())
+        gates += 1
+    assert gates == 2
+
+
 def test_later_frames_have_weights_of_their_own_and_the_body_of_svformer_is_causal():
     model, x = lively(svformer(SHAPE, 10)), drawn(T, B, *SHAPE, seed=1)
     for module in model.modules():
@@ -281,60 +281,6 @@ def test_parameters_of_svformer_are_affine_in_its_steps():
         for steps in (1, 8):
             model = make_model("svformer", "ucf101", steps=steps)
             assert sum(p.numel() for p in model.parameters()) == 130_304 * steps + 11_716_748
-
-
-# --- pools of currents ---
-
-
-def test_pools_of_currents_and_of_spikes_agree_in_a_first_step_only():
-    cells = transformer_neurons(None).usual
-    u = 4 * drawn(6, 2, 3, 8, 8)
-    pool = halving()
-
-    def pooled(x):
-        return pool(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-    before, after = scan(cells, pooled(u))[0], pooled(scan(cells, u)[0])
-    assert torch.equal(before[0], after[0])
-    assert not torch.equal(before, after)
-
-
-@pytest.mark.parametrize(("cml", "place"), [(False, 1), (True, 2)])
-def test_errors_reach_the_first_spike_or_the_largest_current(cml, place):
-    u = torch.tensor([[0.0, 3.0, 5.0]]).reshape(1, 1, 1, 1, 3).requires_grad_()
-    out = routed(cml, u)  # windows of the columns 0, 1 and 1, 2
-    assert out[..., 1] == 1
-    out[..., 1].sum().backward()
-    assert u.grad.flatten().nonzero().flatten().tolist() == [place]
-
-
-@pytest.mark.parametrize(("cml", "place"), [(False, 1), (True, 2)])
-def test_in_a_silent_window_errors_reach_the_first_place_or_the_largest_current(cml, place):
-    u = torch.tensor([[0.0, 0.3, 0.6]]).reshape(1, 1, 1, 1, 3).requires_grad_()
-    out = routed(cml, u)
-    assert not out.any()
-    out[..., 1].sum().backward()
-    assert u.grad.flatten().nonzero().flatten().tolist() == [place]
-
-
-def routed(cml, u):
-    """Pool spikes, or currents, of a map whose convolution is the identity."""
-    for part in downsampled(nn.Identity(), 1, True, transformer_neurons(None), cml):
-        u = part.run(u).output
-    return u
-
-
-def test_pools_of_currents_leave_a_quarter_of_the_neurons():
-    found = {}
-    for make in (spikingformer, spikingformer_cml):
-        model, sizes = make(SHAPE, 10), []
-        for part in model.parts:
-            if isinstance(part, Neurons):
-                part.cells.register_forward_hook(lambda _, inputs, out, sizes=sizes: sizes.append(out[0][0, 0].numel()))
-        model(drawn(T, B, *SHAPE))
-        found[make] = sizes
-    assert found[spikingformer][:2] == found[spikingformer_cml][:2]
-    assert found[spikingformer][2:] == [4 * n for n in found[spikingformer_cml][2:]]
 
 
 # --- neurons ---

@@ -94,6 +94,17 @@ def test_gradients_are_those_of_a_loop_by_hand(name):
     assert sum(bool(gradient.any()) for gradient in found.values()) > 0.9 * len(found)
 
 
+@pytest.mark.parametrize("name", PLAIN[:-1])
+def test_gradients_with_recomputed_states_are_the_same(name):
+    model = still(make_model(name)).double()
+    batch, loss = rules.Batch(drawn(T, B, *SHAPE).double(), torch.arange(B)), rules.OBJECTIVES["ce_mean"]()
+    whole, again = (
+        rules.BPTT(checkpoint=steps).assign(model, loss, batch, (), torch.Generator()).grads for steps in (None, 2)
+    )
+    for where, gradient in whole.items():
+        torch.testing.assert_close(again[where], gradient, msg=lambda m, where=where: f"{where}: {m}")
+
+
 def by_hand(cells):
     """The LIF of these models, `v + (i - v) / tau`, its reset detached, and the surrogates as the papers give them."""
     unit = cells.neuron.v_threshold
