@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.cameras import read
+from sandbox.cameras import events_of, read
 from sandbox.cameras.aedat import aedat2, aedat3
 from sandbox.cameras.clock import unturned
 from sandbox.cameras.evt3 import decoded
@@ -183,6 +183,11 @@ def test_names_of_other_libraries_are_known(tmp_path):
     path = tmp_path / "rows.npz"
     np.savez(path, timestamps=[5, 4], x=[1, 0], y=[0, 1], polarity=[-1, 1])
     assert rows_of(read(path, sensor=(2, 2))) == [(4, 0, 1, 1), (5, 1, 0, 0)]
+
+
+def test_events_of_one_time_keep_their_order():
+    found = events_of([9] + [4] * 300, range(301), [0] * 301, [1] * 301, sensor=(1, 301))
+    assert found.x.tolist() == [*range(1, 301), 0]
 
 
 def test_events_between_two_times():
