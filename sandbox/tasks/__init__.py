@@ -9,6 +9,8 @@ from sandbox.tasks.flips import label_flips
 from sandbox.tasks.fsdd import FSDD
 from sandbox.tasks.mnist import MNIST, MNISTSample
 from sandbox.tasks.mnist1d import MNIST1D
+from sandbox.tasks.moving_digits_events import MovingDigitsEvents
+from sandbox.tasks.moving_digits_video import MovingDigitsVideo
 from sandbox.tasks.nmnist import NMNIST, NMNISTSmall
 from sandbox.tasks.pattern_generation import PatternGeneration
 from sandbox.tasks.randman import Randman
@@ -33,6 +35,8 @@ TASKS: dict[str, type[Task]] = {
     "sequential_mnist": SequentialMNIST,
     "nmnist": NMNIST,
     "nmnist_small": NMNISTSmall,
+    "moving_digits_events": MovingDigitsEvents,
+    "moving_digits_video": MovingDigitsVideo,
 }
 
 __all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task", "label_flips"]
