@@ -17,7 +17,7 @@ from sandbox.cameras import Events
 from sandbox.cameras.simulator import simulated
 from sandbox.tasks.base import Dataset, Task, at_least_one
 from sandbox.tasks.dataset import SPLITS
-from sandbox.tasks.events import Recordings
+from sandbox.tasks.events import Recordings, Steps
 from sandbox.tasks.generated import require_seed
 from sandbox.tasks.moving_digits import LOOK, SIDE, Source, Still, stills
 
@@ -52,7 +52,7 @@ class Simulated(Recordings):
     """
 
     def __init__(self, still: Still, task: MovingDigitsEvents, split: int) -> None:
-        super().__init__(torch.from_numpy(still[1]), task.steps, task.duration)
+        super().__init__(torch.from_numpy(still[1]), Steps(task.steps, task.duration))
         self.still, self.task, self.split = still, task, split
         self.on, self.off = task.thresholds()
 

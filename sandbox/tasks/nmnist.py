@@ -20,7 +20,7 @@ from sandbox.cameras import Events
 from sandbox.cameras.nmnist import SENSOR, parse
 from sandbox.tasks.archives import located
 from sandbox.tasks.base import Dataset, Task, at_least_one
-from sandbox.tasks.events import Recordings
+from sandbox.tasks.events import Recordings, Steps
 from sandbox.tasks.files import card_folder, read_card, read_file
 
 NAME = re.compile(r"\d+\.bin")
@@ -37,8 +37,8 @@ class Files(Recordings):
     """Recordings in files, one each, which are read when they are needed."""
 
     def __init__(self, paths: list[Path], steps: int, duration: float) -> None:
-        super().__init__(torch.tensor([int(path.parent.name) for path in paths]), steps, duration)
-        self.paths = paths
+        super().__init__(torch.tensor([int(path.parent.name) for path in paths]), Steps(steps, duration))
+        self.paths, self.settings = paths, f"{steps} {duration}"
 
     def events(self, row: int) -> Events:
         """Read a file."""
@@ -48,15 +48,15 @@ class Files(Recordings):
     def parts(self) -> Iterator[Tensor]:
         """Yield names and sizes of all files in place of their events, and the settings."""
         said = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in self.paths)
-        yield torch.tensor(list(f"{said}\n{self.steps} {self.duration}".encode()), dtype=torch.uint8)
+        yield torch.tensor(list(f"{said}\n{self.settings}".encode()), dtype=torch.uint8)
 
 
 class Together(Recordings):
     """Recordings in memory, one behind the other; those of number k are `offsets[k]:offsets[k + 1]`."""
 
     def __init__(self, events: Events, offsets: Tensor, y: Tensor, steps: int, duration: float) -> None:
-        super().__init__(y, steps, duration)
-        self.whole, self.offsets = events, offsets
+        super().__init__(y, Steps(steps, duration))
+        self.whole, self.offsets, self.settings = events, offsets, torch.tensor([steps, duration], dtype=torch.float64)
 
     def events(self, row: int) -> Events:
         """Return the events of one recording."""
@@ -69,7 +69,7 @@ class Together(Recordings):
         start, end = int(self.offsets[0]), int(self.offsets[-1])
         t, x, y, p, _ = self.whole
         yield from (torch.from_numpy(part[start:end].astype(np.int64)) for part in (x, y, p, t))
-        yield from (self.offsets, self.y, torch.tensor([self.steps, self.duration], dtype=torch.float64))
+        yield from (self.offsets, self.y, self.settings)
 
 
 @dataclass(frozen=True)
