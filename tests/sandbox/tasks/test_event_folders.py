@@ -70,6 +70,12 @@ def test_files_of_other_formats_are_found(pictures):
     assert x.sum((1, 2, 3, 4)).tolist() == [29.0] * 10
 
 
+def test_recordings_are_in_the_order_of_their_numbers(tmp_path):
+    for number in (10, 9, 100):
+        (tmp_path / f"cifar10_cat_{number}.aedat").touch()
+    assert [path.stem for path in listed(tmp_path, 3)] == ["cifar10_cat_9", "cifar10_cat_10", "cifar10_cat_100"]
+
+
 def test_a_class_without_all_recordings_is_refused(pictures):
     (pictures / "cifar10-dvs" / "dog" / "cifar10_dog_3.aedat").unlink()
     with pytest.raises(ValueError, match=r"dog has 9 recordings that end in .*; wanted 10.*unpack dog.zip again"):

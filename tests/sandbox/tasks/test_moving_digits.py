@@ -11,9 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rules.views import VIEWS
+from sandbox.config.experiment import Experiment
+from sandbox.config.registry import Choice
 from sandbox.tasks import TASKS
 from sandbox.tasks.checked import checked
-from sandbox.tasks.moving_digits_events import MovingDigitsEvents, shifted
+from sandbox.tasks.moving_digits_events import MovingDigitsEvents, Simulated, shifted
 from sandbox.tasks.moving_digits_video import STEPS_OF, MovingDigitsVideo, moved
 from tests.conftest import WHOLE_MNIST
 from tests.sandbox.cameras.test_simulator import loop
@@ -102,6 +105,8 @@ def test_a_few_pixels_are_those_of_a_loop(monkeypatch):
     for row in range(3):
         found = data.train.events(row)
         patch = slice(15, 19)
+        assert seen["light"].min() == 0.2  # the background
+        assert 0.9 < seen["light"].max() <= 1
         wanted = loop(*(seen["light"][:, patch, patch], seen["times"], *(seen[k][patch, patch] for k in ("on", "off"))))
         here = (found.x >= 15) & (found.x < 19) & (found.y >= 15) & (found.y < 19)
         ours_ = Counter(zip((found.x[here] - 15).tolist(), (found.y[here] - 15).tolist(), found.p[here].tolist()))
@@ -149,6 +154,12 @@ def test_checksums_follow_seed_and_options(make):
     made = [make(seed=seed, steps=steps).load().checksum for seed, steps in ((0, 5), (0, 5), (1, 5), (0, 6))]
     assert made[0] == made[1]
     assert len(set(made)) == 3
+
+
+def test_the_same_digit_moves_differently_in_each_split():
+    still = MovingDigitsEvents().load().train.still
+    first, second = (Simulated(still, MovingDigitsEvents(), split).events(0) for split in (0, 1))
+    assert first.t.tolist() != second.t.tolist()
 
 
 def test_samples_are_those_that_models_take():
@@ -206,3 +217,14 @@ def test_all_of_mnist():
 def test_bad_options_are_named(make, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         make()
+
+
+def test_an_experiment_shows_them_through_views_of_events():
+    augment = Choice("events", {"shift": 1, "cutout": 6, "flip": False})
+    plan = Experiment(task=Choice("moving_digits_events"), encoder=Choice("as_recorded"), augment=augment)
+    view = plan.augmentation()
+    assert view == VIEWS["events"](shift=1, cutout=6, flip=False)[0]
+    x, _ = MovingDigitsEvents(train=4).load().train.take(torch.arange(4), torch.Generator())
+    seen = view(x.transpose(0, 1), torch.Generator().manual_seed(0))
+    assert seen.shape == (10, 4, 2, 34, 34)
+    assert (seen.sum((0, 2, 3, 4)) <= x.sum((1, 2, 3, 4))).all()
