@@ -33,25 +33,26 @@ def decoded(words: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     >>> t.tolist(), x.tolist(), y.tolist(), p.tolist()
     ([4098, 4098], [7, 10], [5, 5], [1, 1])
     """
-    kind, value = words >> BITS, (words & 0xFFF).astype(np.int64)
-    place = np.arange(len(words))
+    kind, value = (words >> BITS).astype(np.uint8), words & np.uint16(0xFFF)
+    event = np.flatnonzero((kind == SINGLE) | (kind == TWELVE) | (kind == EIGHT))
+    place = np.arange(len(words), dtype=np.int32)
 
-    def last(which: int) -> NDArray[np.int64]:
+    def last(which: int) -> NDArray[np.int32]:
         """Return the place of the last word of a type, up to each event; -1 for none."""
-        return np.maximum.accumulate(np.where(kind == which, place, -1))[event]
+        return np.maximum.accumulate(np.where(kind == which, place, np.int32(-1)))[event]
 
-    grouped = (kind == TWELVE) | (kind == EIGHT)
-    event = np.flatnonzero(grouped | (kind == SINGLE))
-    single = kind[event] == SINGLE
     row, base, low, high = last(ROW), last(BASE), last(LOW), last(HIGH)
-    width = np.where(kind == TWELVE, 12, np.where(kind == EIGHT, 8, 0))
-    passed = np.cumsum(width) - width  # pixels of all groups before a word
-    pixels = np.where(single, 1, np.where(kind[event] == EIGHT, value[event] & 0xFF, value[event]))
+    type_, held = kind[event], value[event]
+    single = type_ == SINGLE
     known = (row >= 0) & (high >= 0) & (single | (base >= 0))
-    which, bit = np.nonzero((pixels[:, None] >> np.arange(12) & 1).astype(bool) & known[:, None])
-    start = np.where(single, value[event] & 0x7FF, (value[base] & 0x7FF) + passed[event] - passed[base])
-    polarity = np.where(single, value[event], value[base]) >> 11
+    pixels = np.where(known, np.where(single, 1, np.where(type_ == EIGHT, held & 0xFF, held)), 0).astype(np.uint16)
+    which, bit = np.nonzero(pixels[:, None] >> np.arange(12, dtype=np.uint16) & np.uint16(1))
+    passed = np.cumsum(12 * (kind == TWELVE) + 8 * (kind == EIGHT))  # pixels of all groups up to a word, and its own
+    width = np.where(type_ == TWELVE, 12, 8)
+    offset = np.where(single, 0, passed[event] - width - passed[base])
+    head = np.where(single, held, value[base])  # column and polarity
     upper = np.zeros(len(words), np.int64)
-    upper[kind == HIGH] = unturned(value[kind == HIGH], BITS)
+    upper[kind == HIGH] = unturned(value[kind == HIGH].astype(np.int64), BITS)
     t = upper[high] << BITS | np.where(low >= 0, value[low], 0)
-    return t[which], start[which] + bit, value[row[which]] & 0x7FF, polarity[which]
+    x = (head & 0x7FF) + offset
+    return t[which], x[which] + bit, value[row[which]] & 0x7FF, head[which] >> 11
