@@ -22,6 +22,7 @@ LINE = re.compile(rb"#[^\r\n\x00-\x08\x0e-\x1f]*\r?\n")
 END = b"#!END-HEADER\r\n"  # of AEDAT 3.1
 PACKET = struct.Struct("<hhiiiiii")  # type, source, size, offset of the time, turns, capacity, number, valid
 POLARITY = 1  # type of a packet
+EVENT = 8  # bytes of its events
 CHIPS = {"DVS128": (128, 128), "DAVIS240": (180, 240), "DAVIS346": (260, 346), "DAVIS640": (480, 640)}
 
 
@@ -103,6 +104,8 @@ def aedat3(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
                 f"{name} announces a packet of {capacity} events of {size} bytes and has {len(content) - place} bytes "
                 "more: it is truncated or damaged; copy it again"
             )
+        if kind == POLARITY and size != EVENT:
+            raise ValueError(f"{name} has polarities of {size} bytes; wanted {EVENT}: it is damaged; copy it again")
         if kind == POLARITY:
             words = np.frombuffer(content, "<u4", 2 * number, place).reshape(-1, 2).astype(np.int64)
             parts.append(np.stack([words[:, 0], words[:, 1] | turns << 31]))

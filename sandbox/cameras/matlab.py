@@ -30,7 +30,9 @@ def mat(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
     Raises:
         ValueError: with the name of the file, for other variables or shapes, and as `events_of` does.
 
-    Reference: See et al. 2020, arXiv 2005.04319, for the order of taxels as in tonic (read, not used); `dat2mat.m`.
+    Reference: See et al. 2020, arXiv 2005.04319, for the order of taxels as in tonic (read, not used), which states for
+    the authors' archive the checksum sha256:825bb5a64753fff4a2a2c32e3497fa8a951d9c94993e03ba25a057e17d83b884 (not
+    checked here); `dat2mat.m`.
     """
     if content.startswith(b"MATLAB 7.3"):
         raise ValueError(f"{name} is a MATLAB file of version 7.3; save it with the option '-v7'")

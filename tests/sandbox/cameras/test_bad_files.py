@@ -29,6 +29,10 @@ CUT = {
     "b.aedat": (writers.aedat3(ROWS)[:-1], "announces a packet of 2 events of 8 bytes and has 15 bytes more"),
     "c.aedat": (writers.aedat3(ROWS)[:-20], "ends inside the header of a packet: it is truncated; copy it again"),
     "d.aedat": (writers.aedat3(ROWS)[:40], "has no line #!END-HEADER: it is truncated in its header; copy it again"),
+    "damaged.aedat": (
+        writers.aedat3(ROWS, width=2),
+        "has polarities of 2 bytes; wanted 8: it is damaged; copy it again",
+    ),
     "e.dat": (writers.dat(ROWS)[:-1], "ends 7 bytes into a word of 8: it is truncated; copy it again"),
     "f.dat": (writers.dat([])[:-1], "ends behind its header: it is truncated; copy it again"),
     "g.raw": (writers.evt2(ROWS)[:-1], "ends 3 bytes into a word of 4: it is truncated; copy it again"),

@@ -28,7 +28,7 @@ def aedat2_davis(rows, other=()):
     return b"#!AER-DAT2.0\r\n" + DAVIS_LINE + data + b"".join(struct.pack(">Ii", word, 0) for word in other)
 
 
-def aedat3(rows, invalid=(), turns=0, camera=b"DVS128", size=3):
+def aedat3(rows, invalid=(), turns=0, camera=b"DVS128", size=3, width=8):
     """Packets of three events each, a packet of another type among them."""
     head = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: " + camera + b"\r\n#!END-HEADER\r\n"
     special = struct.pack("<hhiiiiii", 0, 1, 8, 4, turns, 1, 1, 1) + struct.pack("<II", 0xFFFFFFFF, 1)
@@ -37,7 +37,7 @@ def aedat3(rows, invalid=(), turns=0, camera=b"DVS128", size=3):
     packets = []
     for start in range(0, len(words), size):
         part = words[start : start + size]
-        header = struct.pack("<hhiiiiii", 1, 1, 8, 4, turns, len(part), len(part), len(part))
+        header = struct.pack("<hhiiiiii", 1, 1, width, 4, turns, len(part), len(part), len(part))
         packets.append(header + b"".join(struct.pack("<II", *word) for word in part))
     return head + special.join(packets)
 
