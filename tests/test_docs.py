@@ -32,6 +32,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "quickstart",
     "concepts",
     "data",
+    "events",
     "networks",
     "circuits",
     "rule",
@@ -79,7 +80,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 15
+    assert len(WITH_CODE) == 16
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

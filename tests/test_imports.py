@@ -48,7 +48,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.trainer"],
     ["rules.check", "rules.federated"],
     ["rules"],  # the public face
-    ["sandbox.machine", "sandbox.statistics", "sandbox.measures", "sandbox.events"],
+    ["sandbox.machine", "sandbox.statistics", "sandbox.measures", "sandbox.events", "sandbox.cameras"],
     ["sandbox.neurons", "sandbox.synapses", "sandbox.executors", "sandbox.tracking", "sandbox.ledger", "sandbox.tasks"],
     ["sandbox.events"],
     ["sandbox.kernels", "sandbox.microscope", "sandbox.hardware", "sandbox.inspection"],

@@ -2,6 +2,7 @@
 
 from rules.views.base import Compose, Identity, View
 from rules.views.colour import ColourJitter
+from rules.views.events import OneOf, Rotation
 from rules.views.images import Cutout, RandomCrop, RandomFlip
 from rules.views.pairs import VIEWS
 from rules.views.spikes import ChannelJitter, EventDrop, Roll, TimeShift
@@ -18,9 +19,11 @@ __all__ = [
     "EventDrop",
     "FeatureDrop",
     "Identity",
+    "OneOf",
     "RandomCrop",
     "RandomFlip",
     "Roll",
+    "Rotation",
     "StepDrop",
     "TimeShift",
     "View",

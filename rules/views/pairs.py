@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rules.views.base import Compose, Identity, View
 from rules.views.colour import ColourJitter
+from rules.views.events import OneOf, Rotation
 from rules.views.images import Cutout, RandomCrop, RandomFlip
 from rules.views.spikes import ChannelJitter, EventDrop, Roll, TimeShift
 from rules.views.times import StepDrop
@@ -51,6 +52,36 @@ def spikes(*, shift: int = 2, steps: int = 1, drop: float = 0.1, reach: int = 1,
     return Roll(shift), Compose(strong)
 
 
+def events(
+    *, flip: bool = True, shift: int = 5, degrees: float = 15.0, cutout: int = 8, drop: float = 0.1, swap: float = 0.0
+) -> Pair:
+    """Build a pair of equal views of event frames `[T, B, 2, H, W]`: flipped, then one of several changes.
+
+    Each sample is mirrored with probability 1/2, and then rolled, rotated, cut out, thinned, or left as it is, each as
+    likely; 0 or False leaves a change out. Where left and right tell the class, as for gestures, say `flip=False`; for
+    frames of 34 x 34 use `shift=2, cutout=6`.
+
+    Args:
+        flip: whether to swap left and right.
+        shift: of `Roll` [pixel].
+        degrees: of `Rotation`.
+        cutout: side of the hole [pixel].
+        drop: probability of `EventDrop`.
+        swap: probability of swapping the polarities, by `ChannelJitter`.
+
+    >>> events(flip=False, cutout=0, drop=0.0)[0]
+    OneOf(views=(Identity(), Roll(shift=5), Rotation(degrees=15.0)))
+
+    Reference: after Li, Kim, Park, Geller & Panda 2022 (arXiv 2203.06145), a flip and one change of several, and Gu et
+    al. 2021 (arXiv 2106.05836), the drop of events; both recalled, not read, and the numbers are our choice.
+    """
+    changes: tuple[View, ...] = (Identity(),) + (Roll(shift),) * bool(shift) + (Rotation(degrees),) * bool(degrees)
+    changes += (Cutout(cutout),) * bool(cutout) + (EventDrop(drop),) * bool(drop)
+    first = (RandomFlip(),) * bool(flip) + (ChannelJitter(swap=swap),) * bool(swap)
+    one = Compose((*first, OneOf(changes))) if first else OneOf(changes)
+    return one, one
+
+
 def vector(*, noise: float = 0.1, drop: float = 0.1) -> Pair:
     """Build a pair of views that add noise; the second also drops features.
 
@@ -83,6 +114,7 @@ def same() -> Pair:
 VIEWS: dict[str, Callable[..., Pair]] = {
     "image": image,
     "spikes": spikes,
+    "events": events,
     "vector": vector,
     "time": time,
     "same": same,

@@ -16,10 +16,11 @@ from sandbox.runs.finished import FinishedRun
 from sandbox.tasks.base import Dataset
 from sandbox.tasks.events import Recordings
 from sandbox.tasks.generated import Generated
+from sandbox.tasks.moving_digits_video import Videos
 from sandbox.tasks.randman import Timed
 from sandbox.tasks.splits import Samples, Split
 
-MADE = (Split, Generated, Recordings, Timed)  # samples at hand; those of a user may take hours to read
+MADE = (Split, Generated, Recordings, Timed, Videos)  # samples at hand; those of a user may take hours to read
 MOST = 20_000_000  # numbers of samples that are made when they are needed
 LEAST = 20  # samples, however large
 

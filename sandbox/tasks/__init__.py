@@ -2,13 +2,17 @@
 
 from sandbox.tasks.base import ArrayTask, Dataset, LazySplit, Samples, Split, Task
 from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head
+from sandbox.tasks.cifar10_dvs import CIFAR10DVS
 from sandbox.tasks.cue_accumulation import CueAccumulation
 from sandbox.tasks.delayed_xor import DelayedXOR
 from sandbox.tasks.digits import Digits
+from sandbox.tasks.dvs_gesture import DVSGesture
 from sandbox.tasks.flips import label_flips
 from sandbox.tasks.fsdd import FSDD
 from sandbox.tasks.mnist import MNIST, MNISTSample
 from sandbox.tasks.mnist1d import MNIST1D
+from sandbox.tasks.moving_digits_events import MovingDigitsEvents
+from sandbox.tasks.moving_digits_video import MovingDigitsVideo
 from sandbox.tasks.nmnist import NMNIST, NMNISTSmall
 from sandbox.tasks.pattern_generation import PatternGeneration
 from sandbox.tasks.randman import Randman
@@ -33,6 +37,10 @@ TASKS: dict[str, type[Task]] = {
     "sequential_mnist": SequentialMNIST,
     "nmnist": NMNIST,
     "nmnist_small": NMNISTSmall,
+    "cifar10_dvs": CIFAR10DVS,
+    "dvs_gesture": DVSGesture,
+    "moving_digits_events": MovingDigitsEvents,
+    "moving_digits_video": MovingDigitsVideo,
 }
 
 __all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task", "label_flips"]

@@ -1,43 +1,67 @@
-"""Recordings of event cameras: events counted in steps of time, none of them lost."""
+"""Recordings of event cameras: events counted in frames when they are needed, none of them lost."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sandbox.cameras import Events, by_number, by_time, in_windows
 from sandbox.tasks.splits import Samples
 
-POLARITIES = 2  # darker, brighter
+Framing: TypeAlias = Callable[[Events], NDArray[np.float32]]  # to [steps, 2, height, width]
 
 
-class Events(NamedTuple):
-    """The events of one recording, each an array `[n]`."""
+@dataclass(frozen=True)
+class Steps:
+    """Frames of fixed length from time 0; events after the last frame belong to it.
 
-    x: NDArray[Any]  # column
-    y: NDArray[Any]  # row
-    p: NDArray[Any]  # polarity, 0 for darker and 1 for brighter
-    t: NDArray[Any]  # time [us]
-
-
-def count(events: Events, steps: int, duration: float, side: int) -> NDArray[np.float32]:
-    """Count events by step, polarity and pixel, `[steps, 2, side, side]`.
-
-    Step k has the events of `k duration <= t < (k + 1) duration`, with the duration in ms. Those after the last step
-    belong to it, so that the sum is the number of events.
-
-    >>> late = Events(x=np.array([0, 1]), y=np.array([1, 1]), p=np.array([0, 1]), t=np.array([1999, 9000]))
-    >>> count(late, steps=3, duration=2.0, side=2).sum((1, 2, 3)).tolist()
-    [1.0, 0.0, 1.0]
+    Args:
+        steps: number of time steps.
+        duration: of a step [ms].
     """
-    step = np.minimum(events.t // (1000 * duration), steps - 1).astype(np.int64)
-    place = ((step * POLARITIES + events.p) * side + events.y) * side + events.x
-    found = np.bincount(place, minlength=steps * POLARITIES * side * side)
-    return found.reshape(steps, POLARITIES, side, side).astype(np.float32)
+
+    steps: int
+    duration: float
+
+    def __call__(self, events: Events) -> NDArray[np.float32]:
+        return by_time(events, round(1000 * self.duration), steps=self.steps, start=0)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A fixed number of frames of a whole recording.
+
+    Args:
+        steps: number of frames.
+        by: "number" for frames with the same number of events, "time" for frames of the same length.
+        pool: side of the squares of pixels that are added up.
+    """
+
+    steps: int
+    by: Literal["number", "time"]
+    pool: int = 1
+
+    def __call__(self, events: Events) -> NDArray[np.float32]:
+        found = by_number(events, steps=self.steps) if self.by == "number" else in_windows(events, self.steps)
+        return pooled(found, self.pool)
+
+
+def pooled(frames: NDArray[Any], side: int) -> NDArray[Any]:
+    """Add up squares of pixels: `[..., height, width]` to `[..., height / side, width / side]`; no count is lost.
+
+    >>> pooled(np.ones((1, 2, 4, 4)), 2).tolist()
+    [[[[4.0, 4.0], [4.0, 4.0]], [[4.0, 4.0], [4.0, 4.0]]]]
+    """
+    *first, height, width = frames.shape
+    squares: NDArray[Any] = frames.reshape(*first, height // side, side, width // side, side).sum((-3, -1))
+    return squares
 
 
 class Recordings(Samples):
@@ -45,13 +69,11 @@ class Recordings(Samples):
 
     Args:
         y: the class of each recording, `[n]` int64.
-        steps: number of time steps.
-        duration: of a step [ms].
-        side: pixels of a row, and of a column.
+        framing: makes frames of events.
     """
 
-    def __init__(self, y: Tensor, steps: int, duration: float, side: int) -> None:
-        self.y, self.steps, self.duration, self.side = y, steps, duration, side
+    def __init__(self, y: Tensor, framing: Framing) -> None:
+        self.y, self.framing = y, framing
 
     def __len__(self) -> int:
         return len(self.y)
@@ -61,6 +83,6 @@ class Recordings(Samples):
         """Return the events of one recording."""
 
     def take(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return counts `[n, steps, 2, side, side]` and classes of the recordings with these numbers."""
-        counts = [count(self.events(row), self.steps, self.duration, self.side) for row in rows.tolist()]
+        """Return counts `[n, steps, 2, height, width]` and classes of the recordings with these numbers."""
+        counts = [self.framing(self.events(row)) for row in rows.tolist()]
         return torch.from_numpy(np.stack(counts)), self.y[rows]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +15,14 @@ import yaml
 from torch import Tensor
 
 from rules.fields import check_fields
+from rules.steps import SLACK
+from sandbox.cameras import Events
+from sandbox.cameras.nmnist import SENSOR, parse
 from sandbox.tasks.archives import located
 from sandbox.tasks.base import Dataset, Task, at_least_one
-from sandbox.tasks.events import Events, Recordings
+from sandbox.tasks.events import Recordings, Steps
 from sandbox.tasks.files import card_folder, read_card, read_file
 
-SIDE = 34  # pixels
-EVENT = 5  # bytes
-OVERFLOW = 240  # as a row: no event, the clock has passed another 2^13 us
-TURN = 2**13  # [us]
 NAME = re.compile(r"\d+\.bin")
 FOLDERS = ("Train", "Test")
 VALIDATION = 5000  # the last of the 60,000 training recordings
@@ -33,36 +33,12 @@ ADVICE = (
 )
 
 
-def parse(content: bytes, name: str) -> Events:
-    """Parse events of 40 bits: column, row, polarity (1 bit) and time in us (23 bits, high byte first).
-
-    Raises ValueError with the name of the file for a length that is not a multiple of 5, or a pixel outside.
-
-    >>> parse(bytes([3, 7, 0x80, 0x01, 0x02]), "one event").t.tolist()
-    [258]
-    """
-    if not content or len(content) % EVENT:
-        raise ValueError(
-            f"{name} has {len(content)} bytes; wanted {EVENT} for each event: it is truncated; unpack its archive again"
-        )
-    x, y, high, middle, low = np.frombuffer(content, np.uint8).reshape(-1, EVENT).T.astype(np.int64)
-    passed = np.cumsum(y == OVERFLOW) * TURN
-    t, kept = ((high & 0x7F) << 16 | middle << 8 | low) + passed, y != OVERFLOW
-    found = Events(x[kept], y[kept], (high >> 7)[kept], t[kept])
-    if len(found.x) and max(found.x.max(), found.y.max()) >= SIDE:
-        raise ValueError(
-            f"{name} has an event at column {found.x.max()}, row {found.y.max()} or beyond, and the camera of N-MNIST "
-            f"{SIDE} of each: it is a different file; unpack the archive of N-MNIST again"
-        )
-    return found
-
-
 class Files(Recordings):
     """Recordings in files, one each, which are read when they are needed."""
 
     def __init__(self, paths: list[Path], steps: int, duration: float) -> None:
-        super().__init__(torch.tensor([int(path.parent.name) for path in paths]), steps, duration, SIDE)
-        self.paths = paths
+        super().__init__(torch.tensor([int(path.parent.name) for path in paths]), Steps(steps, duration))
+        self.paths, self.settings = paths, f"{steps} {duration}"
 
     def events(self, row: int) -> Events:
         """Read a file."""
@@ -72,26 +48,28 @@ class Files(Recordings):
     def parts(self) -> Iterator[Tensor]:
         """Yield names and sizes of all files in place of their events, and the settings."""
         said = "\n".join(f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in self.paths)
-        yield torch.tensor(list(f"{said}\n{self.steps} {self.duration}".encode()), dtype=torch.uint8)
+        yield torch.tensor(list(f"{said}\n{self.settings}".encode()), dtype=torch.uint8)
 
 
 class Together(Recordings):
     """Recordings in memory, one behind the other; those of number k are `offsets[k]:offsets[k + 1]`."""
 
     def __init__(self, events: Events, offsets: Tensor, y: Tensor, steps: int, duration: float) -> None:
-        super().__init__(y, steps, duration, SIDE)
-        self.whole, self.offsets = events, offsets
+        super().__init__(y, Steps(steps, duration))
+        self.whole, self.offsets, self.settings = events, offsets, torch.tensor([steps, duration], dtype=torch.float64)
 
     def events(self, row: int) -> Events:
         """Return the events of one recording."""
         start, end = self.offsets[row : row + 2].tolist()
-        return Events(*(part[start:end] for part in self.whole))
+        t, x, y, p = (part[start:end] for part in self.whole[:4])
+        return Events(t, x, y, p, SENSOR)
 
     def parts(self) -> Iterator[Tensor]:
         """Yield the events, where each recording begins, the classes, and the settings."""
         start, end = int(self.offsets[0]), int(self.offsets[-1])
-        yield from (torch.from_numpy(part[start:end].astype(np.int64)) for part in self.whole)
-        yield from (self.offsets, self.y, torch.tensor([self.steps, self.duration], dtype=torch.float64))
+        t, x, y, p, _ = self.whole
+        yield from (torch.from_numpy(part[start:end].astype(np.int64)) for part in (x, y, p, t))
+        yield from (self.offsets, self.y, self.settings)
 
 
 @dataclass(frozen=True)
@@ -106,6 +84,8 @@ class _Counted(Task):
         at_least_one(steps=self.steps)
         if not 0.001 <= self.duration <= 1000:
             raise ValueError(f"duration={self.duration} ms: give the length of a step, from 0.001 to 1000 ms")
+        if abs(1000 * self.duration - round(1000 * self.duration)) > SLACK:
+            raise ValueError(f"duration={self.duration} ms: give a whole number of us, such as {self.duration:.3f} ms")
 
     @property
     def memory(self) -> int:
@@ -120,7 +100,7 @@ class NMNIST(_Counted):
     Read from the official folders `Train` and `Test`, each with a folder for every digit, in `nmnist/` of a data
     folder. The validation set is the last 5,000 training recordings by number. Files are read when they are needed.
     Events are counted in steps of `duration`; none is lost, because those after the last step belong to it
-    (`sandbox.tasks.events`). A recording lasts about 310 ms, which the defaults cover. How much memory is needed was
+    (`sandbox.cameras.by_time`). A recording lasts about 310 ms, which the defaults cover. How much memory is needed was
     measured on `NMNISTSmall` alone.
 
     Args:
@@ -135,8 +115,8 @@ class NMNIST(_Counted):
     >>> NMNIST(steps=17, duration=20.0).memory
     17
 
-    Reference: Orchard, Jayawant, Cohen & Thakor 2015, doi 10.3389/fnins.2015.00437. The format, with its marks of
-    overflow at row 240, is that read by tonic (`read_mnist_file`, code read, not used).
+    Reference: Orchard, Jayawant, Cohen & Thakor 2015, doi 10.3389/fnins.2015.00437; `sandbox.cameras.nmnist` for the
+    format.
     """
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
@@ -185,7 +165,7 @@ class NMNISTSmall(_Counted):
         card = read_card("nmnist_small")._replace(name="nmnist-small")
         content = read_file(card, card.files[0].name, data_dir)
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            whole = {part: Events(*(file[f"{part}_{name}"] for name in "xypt")) for part in ("train", "test")}
+            whole = {part: _held(file, part) for part in ("train", "test")}
             offsets, labels = (
                 {part: torch.from_numpy(file[f"{part}_{name}"]).long() for part in whole}
                 for name in ("offsets", "labels")
@@ -204,3 +184,9 @@ class NMNISTSmall(_Counted):
         )
         train, validation, test = splits
         return Dataset(train, validation, test, classes=10, sequence=True)
+
+
+def _held(file: Any, part: str) -> Events:
+    """Return the events of all recordings of a part, one behind the other."""
+    t, x, y, p = (file[f"{part}_{name}"] for name in "txyp")
+    return Events(t, x, y, p, SENSOR)

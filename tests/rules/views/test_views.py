@@ -22,18 +22,21 @@ from rules.views import (
     EventDrop,
     FeatureDrop,
     Identity,
+    OneOf,
     RandomCrop,
     RandomFlip,
     Roll,
+    Rotation,
     StepDrop,
     TimeShift,
 )
 
 STRONG = ColourJitter(0.8, 0.8, 0.8, 0.4)
-IMAGES = [RandomCrop(3), RandomFlip(), Cutout(4), STRONG]
+IMAGES = [RandomCrop(3), RandomFlip(), Cutout(4), STRONG, Rotation(90.0)]
 VECTORS = [AdditiveNoise(0.3), FeatureDrop(0.5)]
 TIMES = [StepDrop(0.5)]
 SPIKES = [Roll(3), TimeShift(2), EventDrop(0.3), ChannelJitter(2, 0.5)]
+CHOICES = [OneOf((Identity(), Roll(3), EventDrop(0.3)))]
 STILL = [*IMAGES, *VECTORS, Roll(3), ChannelJitter(2, 0.5)]  # one draw for all steps of an image
 
 
@@ -45,7 +48,7 @@ def random_input(view, steps: int = 5, samples: int = 24, seed: int = 0) -> torc
     """Images for image views, event images for spikes, vectors for vectors."""
     if view in IMAGES:
         return torch.rand(steps, samples, 3, 8, 9, generator=dice(seed))
-    if view in SPIKES:
+    if view in [*SPIKES, *CHOICES]:
         return (torch.rand(steps, samples, 2, 8, 9, generator=dice(seed)) < 0.3).float()
     return torch.rand(steps, samples, 12, generator=dice(seed))
 
@@ -54,7 +57,7 @@ def every(views):
     return pytest.mark.parametrize("view", views, ids=lambda view: type(view).__name__)
 
 
-@every([*IMAGES, *VECTORS, *SPIKES, *TIMES])
+@every([*IMAGES, *VECTORS, *SPIKES, *TIMES, *CHOICES])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shape_and_dtype_stay_and_the_input_is_not_changed(view, dtype):
     x = random_input(view).to(dtype)
@@ -65,7 +68,7 @@ def test_shape_and_dtype_stay_and_the_input_is_not_changed(view, dtype):
     assert not seen.equal(x)
 
 
-@every([*IMAGES, *VECTORS, *SPIKES, *TIMES])
+@every([*IMAGES, *VECTORS, *SPIKES, *TIMES, *CHOICES])
 def test_the_dice_alone_decide(view):
     x = random_input(view)
     state = torch.get_rng_state()
@@ -76,7 +79,7 @@ def test_the_dice_alone_decide(view):
     assert not view(x, dice(2)).equal(first)
 
 
-@every([*IMAGES, *VECTORS, *SPIKES, *TIMES])
+@every([*IMAGES, *VECTORS, *SPIKES, *TIMES, *CHOICES])
 def test_every_sample_has_its_own_draw(view):
     x = random_input(view, samples=1).repeat(1, 24, *[1] * (random_input(view).ndim - 2))
     seen = view(x, dice())
@@ -302,6 +305,7 @@ def test_composition_is_one_after_the_other():
 SHOWN = {  # pair -> an input for it, and the options that suit it
     "image": (torch.rand(1, 6, 1, 8, 8, generator=dice()).expand(4, -1, -1, -1, -1), {"padding": 1, "cutout": 4}),
     "spikes": ((torch.rand(4, 6, 20, generator=dice()) < 0.4).float(), {}),
+    "events": ((torch.rand(4, 9, 2, 12, 12, generator=dice()) < 0.3).float(), {}),
     "vector": (torch.rand(1, 6, 10, generator=dice()).expand(4, -1, -1), {}),
     "time": (torch.rand(4, 6, 10, generator=dice()) + 0.1, {"drop": 0.5}),
     "same": (torch.rand(4, 6, 10, generator=dice()), {}),
@@ -326,6 +330,10 @@ def test_pairs_are_what_they_say():
     assert VIEWS["image"]() == (Compose(crop), strong)
     assert VIEWS["image"](padding=0, flip=False, jitter=0.0, cutout=0) == (Compose(()), Compose(()))
     assert VIEWS["same"]() == (Identity(), Identity())
+    changes = (Identity(), Roll(5), Rotation(15.0), Cutout(8), EventDrop(0.1))
+    assert VIEWS["events"]() == (Compose((RandomFlip(), OneOf(changes))),) * 2
+    assert VIEWS["events"](swap=0.5)[0].views[1] == ChannelJitter(swap=0.5)
+    assert VIEWS["events"](flip=False, shift=0, degrees=0.0, cutout=0, drop=0.0)[0] == OneOf((Identity(),))
 
 
 @pytest.mark.parametrize(
@@ -350,6 +358,13 @@ def test_pairs_are_what_they_say():
         (lambda: FeatureDrop(1.1), r"FeatureDrop\(probability=1.1\): give a probability between 0 and 1"),
         (lambda: Compose([Identity()]), r"give a tuple of views, such as \(RandomCrop\(4\), RandomFlip\(\)\)"),
         (lambda: Compose((3,)), "give a tuple of views"),
+        (lambda: Rotation(181.0), r"Rotation\(degrees=181.0\): give degrees between 0 and 180"),
+        (lambda: Rotation(-1.0), "give degrees between 0 and 180"),
+        (
+            lambda: OneOf(()),
+            r"OneOf\(views=\(\)\): give a tuple of views, such as \(Roll\(5\), Rotation\(15.0\), Cutout",
+        ),
+        (lambda: OneOf([Identity()]), "give a tuple of views"),
     ],
 )
 def test_bad_settings_are_refused_with_the_remedy(make, message):

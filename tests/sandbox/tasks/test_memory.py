@@ -218,6 +218,10 @@ def test_the_later_half_of_randman_tells_the_class():
         ("fsdd", "fsdd", {}, 64, False, 0.92),
         ("sequential_mnist", "mnist", {"train": 6000}, 14, False, 0.74),
         ("sequential_mnist", "mnist", {"train": 6000}, 28, False, 0.86),
+        ("moving_digits_video", "", {"train": 2000}, 10, True, 0.25),
+        ("moving_digits_video", "", {"train": 2000}, 10, False, 0.44),
+        ("moving_digits_events", "", {}, 10, True, 0.84),
+        ("moving_digits_events", "", {}, 10, False, 0.755),
     ],
 )
 def test_what_later_steps_tell_is_as_their_pages_say(name, file, options, steps, summed, wanted):

@@ -1,0 +1,20 @@
+"""Import a package that only some formats need, or report how to install it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def module(name: str, what: str) -> Any:
+    """Return a module; raise ImportError with the command that installs it.
+
+    >>> module("json", "JSON").__name__
+    'json'
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as missing:
+        raise ImportError(
+            f"{what} needs {name}, which is not installed: pip install 'learning-rule-sandbox[cameras]'"
+        ) from missing
