@@ -64,12 +64,13 @@ def quantise_and_prune(
     Args:
         network: layers without residual blocks; it stays as it is.
         rule: with a plasticity that projects weights, such as `Levels(bits=4)`.
-        loader: of training batches, which can be read again and again, such as a list.
+        loader: of training batches, which can be read again and again, such as a list or a DataLoader.
         share: of the maps of a layer that are removed, from 0 to below 1: one number for every convolution but the
             last, or a number by the name of the layer, such as "layers.1". What stays is rounded up.
         epochs: of training before the pruning.
         finetuning: epochs afterwards.
-        batches: how many of the loader's batches the maps are scored on, its first; 5 as in the authors' code.
+        batches: how many of the loader's batches the maps are scored on, the first that it yields; 5 as in the authors'
+            code.
         score: of spikes `[T, B, F, H, W]`, one number for each map, higher for those to be kept.
         schedule: of the learning rate in each of the two trainings; one that is left open, such as `rules.Cosine()`,
             takes their length, and then the loader needs `len`.
@@ -109,7 +110,7 @@ def quantise_and_prune(
     first = _begun(whole, rule, loader, epochs, schedule, seed)
     _learn(first, loader, epochs)
     quantised = exported(whole, _projecting(first))
-    scores = score_maps(quantised, islice(loader, batches), score)
+    scores = score_maps(quantised, _first(first, loader, batches), score)
     keep = {name: kept(scores[name], each) for name, each in shares.items()}
 
     small = prune_maps(_latent(whole, _projecting(first)), keep)
@@ -264,8 +265,14 @@ def _begun(
     """Return a trainer that is ready for its first step."""
     planned = None if schedule is None else schedule.over(epochs * len(loader))
     trainer = Trainer(network, rule, seed=seed, schedule=planned)
-    trainer.begin(next(iter(loader)))
+    for item in _first(trainer, loader, 1):
+        trainer.begin(item)
     return trainer
+
+
+def _first(trainer: Trainer, loader: Any, count: int) -> list[Any]:
+    """Return some batches, in an order that follows the trainer's seed."""
+    return list(islice(trainer.rest_of(loader, 0), count))
 
 
 def _learn(trainer: Trainer, loader: Any, epochs: int) -> None:

@@ -178,6 +178,25 @@ def test_another_score_and_another_quantiser():
     assert {len(row.unique()) for row in found.model.layers[1].synapse[0].weight.flatten(1)} == {2}
 
 
+class Shuffled:
+    """Batches in an order of torch's global generator."""
+
+    def __iter__(self):
+        return iter([LOADER[n] for n in torch.randperm(len(LOADER))])
+
+
+def test_the_order_of_a_loader_follows_the_seed():
+    network, state = net(), torch.get_rng_state()
+    first, again, other = (
+        quantise_and_prune(network, RULE, Shuffled(), 0.5, epochs=1, finetuning=1, batches=1, seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.scores["layers.0"], again.scores["layers.0"])
+    assert torch.equal(first.model(LOADER[0][0]).output, again.model(LOADER[0][0]).output)
+    assert not torch.equal(first.scores["layers.0"], other.scores["layers.0"])
+
+
 def test_cells_that_learn_single_numbers_are_pruned():
     found = run(net(neuron=LIF(tau_mem=learnable(2.0))), finetuning=1)
     assert found.model.layers[0].synapse[0].out_channels == 3
