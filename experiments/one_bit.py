@@ -168,28 +168,29 @@ def main() -> int:
     began = time.perf_counter()
     tried = search()
     rates = {name: float(max(each, key=lambda rate: each[rate])) for name, each in tried.items()}
-    print(*(f"{name}: {each}" for name, each in tried.items()), sep="\n")
+    print(*(f"{name}: {each}" for name, each in tried.items()), sep="\n", flush=True)
     found: dict[str, list[list[float]]] = {name: [] for name in ROWS}
-    taught = []
+    taught: list[float] = []
+    made: dict[str, Any] = {}
     for seed in range(SEEDS):
         taught.append(accuracies(teacher(seed, SAMPLES, EPOCHS), *images("test", TESTED), 1)[0])
         for name, row in ROWS.items():
             found[name].append(accuracies(learned(row, seed, rates), *images("test", TESTED), row.steps))
             print(f"seed {seed}  {name:40} {' '.join(f'{each:.2f}' for each in found[name][-1])} %", flush=True)
-    made = {
-        "command": "make evidence-one-bit",
-        "revision": revision,
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "minutes": round((time.perf_counter() - began) / 60, 1),
-        "samples": SAMPLES,
-        "epochs": EPOCHS,
-        "validation accuracy at learning rates [%]": tried,
-        "learning rates": rates,
-        "test accuracy of the teachers [%]": taught,
-        "test accuracy [%]: of the mean over steps, of each step": found,
-        "differences [points]": differences(found),
-    }
-    write_json(ROOT / "experiments" / "results" / "one_bit.json", made)
+        made = {
+            "command": "make evidence-one-bit",
+            "revision": revision,
+            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            "minutes": round((time.perf_counter() - began) / 60, 1),
+            "samples": SAMPLES,
+            "epochs": EPOCHS,
+            "validation accuracy at learning rates [%]": tried,
+            "learning rates": rates,
+            "test accuracy of the teachers [%]": taught,
+            "test accuracy [%]: of the mean over steps, of each step": found,
+            "differences [points]": differences(found),
+        }
+        write_json(ROOT / "experiments" / "results" / "one_bit.json", made)  # with the seeds so far
     for name, each in made["differences [points]"].items():
         print(f"{name:50} {each['mean']:6.2f} [{each['low']:.2f}, {each['high']:.2f}]")
     return 0
