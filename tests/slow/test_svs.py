@@ -84,7 +84,7 @@ def agreements(samples):
 
 @pytest.mark.parametrize("samples", [4, 16, 128])
 def test_scores_of_two_batches_agree_but_no_better_than_magnitudes_of_membranes(samples):
-    """A gap of 0.1 in favour of ranks was expected. With few samples ranks have ties, and agree less."""
+    """A gap of 0.1 in favour of ranks was expected; over few samples both agree less."""
     ranks, magnitudes = agreements(samples)
     for seed, a, b in zip(SEEDS, ranks, magnitudes):
         print(f"{samples} samples, seed {seed}: ranks {' '.join(f'{each:.3f}' for each in a)}", end="   ")
