@@ -26,60 +26,77 @@ EVENT = 8  # bytes of its events
 CHIPS = {"DVS128": (128, 128), "DAVIS240": (180, 240), "DAVIS346": (260, 346), "DAVIS640": (480, 640)}
 
 
-def aedat(path: Path, name: str, sensor: Sensor | None = None) -> Events:
+def aedat(path: Path, name: str, sensor: Sensor | None = None, chip: str | None = None) -> Events:
     """Read an AEDAT file of any of these versions.
 
     Args:
         path: of the file.
         name: of the file, for messages.
         sensor: height and width [pixel]; None for those of the camera that the header names.
+        chip: of AEDAT 2, one of `CHIPS`, which says where an address has its column and row; None for that of the
+            header, or the DVS128 without one. Other versions need none.
 
     Raises:
-        ValueError: with the name of the file, for other versions, files that are cut off, and as `events_of` does.
+        ValueError: with the name of the file, for other versions, unknown chips, addresses that a chip does not write,
+            files that are cut off, and as `events_of` does.
         ImportError: for AEDAT 4 without the package aedat.
     """
     with open(path, "rb") as file:
         first = file.readline(80)
     version = first.removeprefix(MAGIC).strip().decode("latin-1") if first.startswith(MAGIC) else ""
-    if version == "4.0":
-        return aedat4(path, name, sensor)
-    if version not in ("2.0", "3.1"):
+    if version not in ("2.0", "3.1", "4.0"):
         raise ValueError(
             f"{name} begins with {first[:16]!r}; wanted '#!AER-DAT2.0', '#!AER-DAT3.1' or '#!AER-DAT4.0': "
             + ("convert it with DV" if version else "it is a different file, or AEDAT 1, which has no such line")
         )
-    return (aedat2 if version == "2.0" else aedat3)(path.read_bytes(), name, sensor)
+    if version == "2.0":
+        return aedat2(path.read_bytes(), name, sensor, chip)
+    if chip is not None:
+        raise ValueError(
+            f"{name}: chip={chip!r}, but AEDAT {version} has the same addresses for all chips: leave it out"
+        )
+    return aedat4(path, name, sensor) if version == "4.0" else aedat3(path.read_bytes(), name, sensor)
 
 
-def aedat2(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
+def aedat2(content: bytes, name: str, sensor: Sensor | None = None, chip: str | None = None) -> Events:
     """Parse AEDAT 2: addresses and times [us] of 32 bits each, high byte first.
 
     Without a line on another chip the camera is the DVS128, whose address has a row (bits 14 to 8), a mirrored column
-    (7 to 1) and the polarity (bit 0: 0 for brighter). That of a DAVIS has a row (30 to 22), a mirrored column (21 to
-    12) and the polarity (bit 11: 1 for brighter); its other events, with bit 31 or 10, are left out. Rows count from
-    the bottom, as in jAER.
+    (7 to 1) and the polarity (bit 0: 0 for brighter); external events, with bit 15, are left out, and bits above it
+    are refused. That of a DAVIS has a row (30 to 22), a mirrored column (21 to 12) and the polarity (bit 11: 1 for
+    brighter); its other events, with bit 31 or 10, are left out. v2e writes addresses of a DAVIS and names no chip.
+    Rows count from the bottom, as in jAER.
 
     Reference: `dat2mat.m` and `mat2dat.m` of the CAVIAR project, which the authors of CIFAR10-DVS name, for the
     DVS128 (read, not used); iniVation's page gives its polarity the other way round.
     """
     lines, place = _header(content)
     named = re.search(rb"AEChip:?\s*(?:\S*\.)?(\w+)", b"".join(lines))
-    chip = named[1].decode() if named else "DVS128"
-    known = _chip(chip)
-    if known is None and sensor is None:
-        raise ValueError(f"{name} was recorded by the chip {chip}; wanted one of {', '.join(CHIPS)}")
+    recorded = named[1].decode() if named else "DVS128"
+    known = _chip(recorded if chip is None else str(chip))
+    if known is None:
+        given = f"{name} was recorded by the chip {recorded}" if chip is None else f"{name}: chip={chip!r}"
+        raise ValueError(
+            f"{given}; wanted one of {', '.join(CHIPS)}, of which addresses are "
+            "known: if it writes those of another, give it as chip='DAVIS346'"
+        )
     if over := (len(content) - place) % 8:
         raise ValueError(f"{name} ends {over} bytes into an event of 8: it is truncated; copy it again")
     words = np.frombuffer(content, ">i4", offset=place).reshape(-1, 2).astype(np.int64)
     address, t = words[:, 0] & 0xFFFFFFFF, words[:, 1]
-    height, width = known or sensor or CHIPS["DVS128"]
-    if chip.upper().startswith("DAVIS"):
-        change = (address >> 31 == 0) & (address >> 10 & 1 == 0)
-        address, t = address[change], t[change]
+    davis, width = known.startswith("DAVIS"), CHIPS[known][1]
+    if not davis and (more := address[address >> 16 > 0]).size:
+        raise ValueError(
+            f"{name} has addresses of more than 16 bits, the first {more[0]:#x}, which the {known} does not write: it "
+            "is of another camera, or of v2e, which names none: give it, such as chip='DAVIS346', or 'DAVIS240'"
+        )
+    change = (address >> 31 == 0) & (address >> 10 & 1 == 0) if davis else address >> 15 == 0
+    address, t = address[change], t[change]
+    if davis:
         x, y, p = width - 1 - (address >> 12 & 0x3FF), address >> 22 & 0x1FF, address >> 11 & 1
     else:
         x, y, p = width - 1 - (address >> 1 & 0x7F), address >> 8 & 0x7F, 1 - (address & 1)
-    return events_of(t, x, y, p, sensor or (height, width), name)
+    return events_of(t, x, y, p, CHIPS[known] if sensor is None else sensor, name)
 
 
 def aedat3(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
@@ -113,7 +130,8 @@ def aedat3(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
     data, t = np.concatenate(parts, 1) if parts else np.zeros((2, 0), np.int64)
     valid = data & 1 == 1
     data, t = data[valid], t[valid]
-    found = sensor or _chip(source.strip().decode("latin-1"))
+    known = _chip(source.strip().decode("latin-1"))
+    found = CHIPS[known] if sensor is None and known else sensor
     return events_of(t, data >> 17, data >> 2 & 0x7FFF, data >> 1 & 1, found, name)
 
 
@@ -133,7 +151,7 @@ def aedat4(path: Path, name: str, sensor: Sensor | None = None) -> Events:
         raise ValueError(f"{name} cannot be read ({error}): it is truncated or damaged; copy it again") from error
     whole: Any = np.concatenate(parts) if parts else {part: np.zeros(0, np.int64) for part in ("t", "x", "y", "on")}
     size = (streams[key]["height"], streams[key]["width"])
-    return events_of(whole["t"], whole["x"], whole["y"], whole["on"], sensor or size, name)
+    return events_of(whole["t"], whole["x"], whole["y"], whole["on"], size if sensor is None else sensor, name)
 
 
 def _kinds(decoder: Any) -> str:
@@ -151,6 +169,6 @@ def _header(content: bytes) -> tuple[list[bytes], int]:
     return lines, place
 
 
-def _chip(name: str) -> Sensor | None:
-    """Return the size of the sensor of a chip, by the beginning of its name."""
-    return next((size for chip, size in CHIPS.items() if name.upper().startswith(chip)), None)
+def _chip(name: str) -> str | None:
+    """Return the one of `CHIPS` with which a name begins, "DAVIS346" for "Davis346blue"."""
+    return next((chip for chip in CHIPS if re.match(rf"{chip}(?!\d)", name, re.IGNORECASE)), None)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sandbox.cameras.events import Events, Sensor, events_of
+from sandbox.cameras.events import LARGEST, Events, Sensor, events_of, require_sensor, whole
 from sandbox.cameras.need import module
 
 NAMES = {  # what arrays and columns of them are called
@@ -39,7 +39,7 @@ def npy(content: bytes, name: str, sensor: Sensor | None = None, order: str = "t
         raise ValueError(f"{name} is an archive of arrays: rename it to .npz")
     if rows.dtype.names:
         return _named(rows.dtype.names, rows.__getitem__, name, sensor)
-    if sorted(order) != sorted("txyp"):
+    if not isinstance(order, str) or sorted(order) != sorted("txyp"):
         raise ValueError(f"order={order!r}: give the letters t, x, y and p in the order of the columns")
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise ValueError(f"{name} has an array of shape {rows.shape} without names of columns; wanted [n, 4]")
@@ -63,8 +63,8 @@ def npz(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
         raise ValueError(f"{name} is a single array: rename it to .npy")
     with found:
         if sensor is None and "sensor" in found:
-            sensor = (int(found["sensor"][0]), int(found["sensor"][1]))
-        return _named(found.files, found.__getitem__, name, sensor)
+            sensor = require_sensor(_item(found, "sensor", name), name)
+        return _named(found.files, lambda key: _item(found, key, name), name, sensor)
 
 
 def hdf5(path: Path, name: str, sensor: Sensor | None = None) -> Events:
@@ -95,8 +95,8 @@ def hdf5(path: Path, name: str, sensor: Sensor | None = None) -> Events:
             fields = held.dtype.names if isinstance(held, h5py.Dataset) else list(held)
             rows = held[()] if isinstance(held, h5py.Dataset) else held
             if sensor is None and {"height", "width"} <= set(file.attrs):
-                sensor = (int(file.attrs["height"]), int(file.attrs["width"]))
-            offset = int(file["t_offset"][()]) if "t_offset" in file else 0
+                sensor = require_sensor([np.squeeze(file.attrs[key]) for key in ("height", "width")], name)
+            offset = _offset(file["t_offset"], name) if "t_offset" in file else 0
             return _named(fields, lambda key: rows[key][()], name, sensor, offset)
     except OSError as error:  # of h5py, for truncated files and for compression it does not know
         raise ValueError(f"{name} cannot be read ({error}): it is truncated, or compressed by a plug-in") from error
@@ -107,7 +107,8 @@ def _places(h5py: Any, file: Any) -> list[str]:
     found: list[str] = []
 
     def look(place: str, item: Any) -> None:
-        fields = item.dtype.names or () if isinstance(item, h5py.Dataset) else list(item)
+        group = not isinstance(item, h5py.Dataset)
+        fields = [key for key in item if hasattr(item.get(key), "dtype")] if group else item.dtype.names or ()
         if not _missing(fields):
             found.append(place)
 
@@ -116,12 +117,34 @@ def _places(h5py: Any, file: Any) -> list[str]:
     return found
 
 
+def _offset(held: Any, name: str) -> int:
+    """Return the one number that is added to all times."""
+    values = np.ravel(held[()]) if hasattr(held, "dtype") else np.zeros(0)
+    if values.size != 1:
+        raise ValueError(f"{name}: t_offset has {values.size} numbers; wanted one, in us")
+    return int(whole(values, "time in t_offset", name)[0])
+
+
 def _loaded(content: bytes, name: str) -> Any:
     """Return what NumPy reads from bytes, without running any code in them."""
     try:
         return np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{name} cannot be read ({error}): it is truncated, damaged or has objects in it") from error
+    except Exception as error:  # NumPy raises many kinds for damaged files
+        raise _damaged(name, error) from error
+
+
+def _item(archive: Any, key: str, name: str) -> NDArray[Any]:
+    """Return an array of an archive, which NumPy reads only now."""
+    try:
+        found: NDArray[Any] = archive[key]
+    except Exception as error:  # as for whole files
+        raise _damaged(name, error) from error
+    return found
+
+
+def _damaged(name: str, error: Exception) -> ValueError:
+    """Return the error for a file that NumPy does not read."""
+    return ValueError(f"{name} cannot be read ({error}): it is truncated, damaged or has objects in it")
 
 
 def _missing(fields: Collection[str]) -> list[str]:
@@ -136,4 +159,10 @@ def _named(
     if missing := _missing(fields):
         raise ValueError(f"{name} has {', '.join(fields)}; {WANTED}, and {', '.join(missing)} is missing")
     found = {key: get(next(each for each in names if each in fields)) for key, names in NAMES.items()}
-    return events_of(found["t"] + offset if offset else found["t"], found["x"], found["y"], found["p"], sensor, name)
+    t = found["t"]
+    if offset and t.size:
+        t = whole(t, "time", name)
+        if not -LARGEST <= int(t.min()) + offset <= int(t.max()) + offset < LARGEST:
+            raise ValueError(f"{name}: a time and t_offset, {offset} us, are together more than 63 bits; it is damaged")
+        t = t + offset
+    return events_of(t, found["x"], found["y"], found["p"], sensor, name)

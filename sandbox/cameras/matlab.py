@@ -41,9 +41,9 @@ def mat(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
     except Exception as error:  # SciPy raises many kinds for damaged files
         raise ValueError(f"{name} cannot be read ({error}): it is truncated or damaged; copy it again") from error
     if "spiketrain" in found:
-        return _touches(found["spiketrain"], name, sensor or (TAXELS, TAXELS))
+        return _touches(found["spiketrain"], name, (TAXELS, TAXELS) if sensor is None else sensor)
     if "out1" in found:
-        return _converted(found["out1"], name, sensor or DVS128)
+        return _converted(found["out1"], name, DVS128 if sensor is None else sensor)
     names = ", ".join(key for key in found if not key.startswith("__")) or "none"
     raise ValueError(f"{name} has the variables {names}; wanted spiketrain (ST-MNIST) or out1 (dat2mat)")
 
@@ -53,7 +53,7 @@ def _touches(spikes: Any, name: str, sensor: Sensor) -> Events:
     if spikes.ndim != 2 or len(spikes) != TAXELS**2 + 1:
         raise ValueError(f"{name}: spiketrain has shape {spikes.shape}; wanted {TAXELS**2 + 1} rows")
     moment, taxel = np.nonzero(spikes[:-1].T)
-    t = np.round(spikes[-1, moment] * 1e6)
+    t = np.round(spikes[-1, moment].astype(np.float64) * 1e6)
     return events_of(t, taxel % TAXELS, taxel // TAXELS, spikes[taxel, moment], sensor, name)
 
 

@@ -36,4 +36,4 @@ def parse(content: bytes, name: str, sensor: Sensor | None = SENSOR) -> Events:
     x, y, high, middle, low = np.frombuffer(content, np.uint8).reshape(-1, EVENT).T.astype(np.int64)
     passed = np.cumsum(y == OVERFLOW) * TURN
     t, kept = ((high & 0x7F) << 16 | middle << 8 | low) + passed, y != OVERFLOW
-    return events_of(t[kept], x[kept], y[kept], (high >> 7)[kept], sensor or SENSOR, name)
+    return events_of(t[kept], x[kept], y[kept], (high >> 7)[kept], SENSOR if sensor is None else sensor, name)

@@ -21,6 +21,7 @@ from sandbox.cameras.evt3 import decoded as evt3
 
 CHANGES = (0x00, 0x0C)  # types of events in DAT files that are changes of brightness: Event2d, EventCD
 PLUGINS = {"gen31": (480, 640), "gen41": (720, 1280)}  # sensors by the plugin that recorded, where nothing else says it
+DIGITS = 9  # of a height or width; `int` refuses thousands
 TIME_HIGH = 8  # type of a word of EVT 2
 
 
@@ -60,7 +61,7 @@ def sensor_of(keys: dict[str, str]) -> Sensor | None:
     if match := re.fullmatch(r"(\d+)x(\d+)", keys.get("geometry", "")):
         said |= {"width": match[1], "height": match[2]}
     height, width = said.get("height", ""), said.get("width", "")
-    if height.isdigit() and width.isdigit():
+    if all(size.isdecimal() and len(size) <= DIGITS for size in (height, width)):
         return int(height), int(width)
     plugin = re.search("|".join(PLUGINS), keys.get("plugin_name", ""))
     return PLUGINS[plugin[0]] if plugin else None
@@ -92,7 +93,8 @@ def dat(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
     words = _words(content, place + 2, 8, name).view("<u4").reshape(-1, 2)
     data = words[:, 1].astype(np.int64)
     t = unturned(words[:, 0].astype(np.int64), 32)
-    return events_of(t, data & 0x3FFF, data >> 14 & 0x3FFF, data >> 28 > 0, sensor or sensor_of(keys), name)
+    found = sensor_of(keys) if sensor is None else sensor
+    return events_of(t, data & 0x3FFF, data >> 14 & 0x3FFF, data >> 28 > 0, found, name)
 
 
 def raw(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
@@ -123,7 +125,7 @@ def raw(content: bytes, name: str, sensor: Sensor | None = None) -> Events:
         t, x, y, p = evt2(_words(content, place, 4, name).view("<u4"))
     else:
         t, x, y, p = evt3(_words(content, place, 2, name).view("<u2"))
-    return events_of(t, x, y, p, sensor or sensor_of(keys), name)
+    return events_of(t, x, y, p, sensor_of(keys) if sensor is None else sensor, name)
 
 
 def evt2(words: NDArray[Any]) -> tuple[NDArray[Any], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,12 @@ SUFFIXES: dict[str, Format] = {
     ".h5": HDF5,
     ".hdf5": HDF5,
 }
+PACKED = {  # how compressed files begin
+    b"\x1f\x8b\x08": ("gzip", "gunzip"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\xfd7zXZ": ("xz", "unxz"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+}
 
 
 def read(path: Path | str, *, sensor: Sensor | None = None, checksum: str | None = None, **options: Any) -> Events:
@@ -47,11 +54,12 @@ def read(path: Path | str, *, sensor: Sensor | None = None, checksum: str | None
         path: of the file; its suffix, one of `SUFFIXES`, names the format.
         sensor: height and width of the camera [pixel]; None for what the file says, or what the format implies.
         checksum: of the file, "md5:" or "sha256:" and hexadecimal digits; None for no check.
-        options: of single formats: `order="txyp"` of the columns in `.npy`.
+        options: of single formats: `order="txyp"` of the columns in `.npy`, `chip="DAVIS346"` of AEDAT 2.
 
     Raises:
-        ValueError: for a suffix that is not known, a file that begins as one of another format, is empty, cut off or
-            damaged, has another checksum, or has events that cannot be (`events_of`).
+        ValueError: for a suffix that is not known, a file that begins as one of another format, is compressed, empty,
+            cut off or damaged, has another checksum, or has events that cannot be (`events_of`); for an option that
+            the format does not have, and a sensor that is not a height and a width.
         FileNotFoundError: if there is no file.
         ImportError: for AEDAT 4 without the package aedat, and for HDF5 without h5py.
 
@@ -63,9 +71,12 @@ def read(path: Path | str, *, sensor: Sensor | None = None, checksum: str | None
     path = Path(path)
     known = SUFFIXES.get(path.suffix.lower())
     if known is None:
+        packed = path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst") and Path(path.stem).suffix.lower() in SUFFIXES
         raise ValueError(
-            f"{path}: the suffix {path.suffix or '(none)'} is not that of a recording; wanted {', '.join(SUFFIXES)}"
+            f"{path}: the suffix {path.suffix or '(none)'} is not that of a recording; "
+            + (f"decompress it to {path.stem}" if packed else f"wanted {', '.join(SUFFIXES)}")
         )
+    _require_options(path, known, options)
     with open(path, "rb") as file:
         begin = file.read(16)
     _require(path, known, begin)
@@ -87,18 +98,29 @@ def check(path: Path, checksum: str) -> None:
         raise ValueError(f"{path} is truncated or a different file: expected {kind} {wanted}, found {made.hexdigest()}")
 
 
+def _require_options(path: Path, known: Format, options: dict[str, Any]) -> None:
+    """Raise ValueError for an option that the reader of a format does not have."""
+    has = list(inspect.signature(known.read).parameters)[3:]  # behind content, name and sensor
+    for option in options:
+        if option not in has:
+            raise ValueError(f"{path}: {known.name} has no option {option!r}; wanted {', '.join(has) or 'none'}")
+
+
 def _require(path: Path, known: Format, begin: bytes) -> None:
     """Raise ValueError unless a file begins as its format does."""
     if not begin:
         raise ValueError(f"{path} is empty: copy it again")
     if known.magic and begin.startswith(known.magic):
         return
+    packed = next((how for magic, how in PACKED.items() if begin.startswith(magic)), None)
+    if packed is not None:
+        raise ValueError(f"{path} is compressed by {packed[0]}: decompress it first, by {packed[1]}")
     other = next((form for form in SUFFIXES.values() if form.magic and begin.startswith(form.magic)), None)
     if other is not None:
         ends = " or ".join(suffix for suffix, form in SUFFIXES.items() if form.magic == other.magic)
         raise ValueError(
             f"{path} begins with {other.magic!r}, the magic bytes of {other.name}, and ends in {path.suffix}: rename "
-            f"it to end in {ends}"
+            f"it to end in {ends}" + (", or unpack it, if it is another archive" if other.read is npz else "")
         )
     if known.magic:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import struct
@@ -163,6 +164,8 @@ def test_arrays_of_another_shape(tmp_path):
         read(tmp_path / "a.npy", **INSIDE)
     with pytest.raises(ValueError, match=r"order='abcd': give the letters t, x, y and p in the order of the columns"):
         read(tmp_path / "a.npy", order="abcd", **INSIDE)
+    with pytest.raises(ValueError, match=r"order=4: give the letters t, x, y and p in the order of the columns"):
+        read(tmp_path / "a.npy", order=4, **INSIDE)
     np.savez(tmp_path / "b.npz", t=[1], x=[1], label=[1])
     with pytest.raises(ValueError, match=r"has t, x, label; wanted t, x, y and p, and y, p is missing"):
         read(tmp_path / "b.npz", **INSIDE)
@@ -202,6 +205,15 @@ def test_an_hdf5_file_without_events(tmp_path):
         ),
         (([1], [1.5], [2], [1]), "a column is 1.5; wanted whole numbers"),
         (([np.nan], [1], [2], [1]), "a time is nan; wanted whole numbers"),
+        (([0.0, np.inf], [1, 1], [2, 2], [1, 1]), "a time is inf; wanted whole numbers"),
+        (([1e30], [1], [2], [1]), "a time is 1e+30; wanted at most 63 bits"),
+        (([1], [-1e30], [2], [1]), "a column is -1e+30; wanted at most 63 bits"),
+        (([1j], [1], [2], [1]), "a time is of type complex128; wanted whole numbers"),
+        (([1], [1], [2], ["1"]), "polarities are of type <U1; wanted 0 and 1, or -1 and 1"),
+        (([1], [1], [2], [1j]), "polarities are of type complex128; wanted 0 and 1, or -1 and 1"),
+        (([1], [1], [2], [None]), "polarities are of type object; wanted 0 and 1, or -1 and 1"),
+        (([[1], [2, 3]], [1], [2], [1]), "t cannot be read as an array (setting an array element with a sequence"),
+        (([[1, 2], [3, 4]], [1] * 4, [2] * 4, [1] * 4), "t has shape (2, 2); wanted [n], a number for each event"),
         ((["a"], [1], [2], [1]), "a time is of type <U1; wanted whole numbers"),
         ((np.array([2**63], np.uint64), [1], [2], [1]), "a time is 9223372036854775808; wanted at most 63 bits"),
         (
@@ -215,6 +227,17 @@ def test_an_hdf5_file_without_events(tmp_path):
 def test_events_that_cannot_be(arrays, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         events_of(*arrays, sensor=(6, 4))
+
+
+def test_what_is_compressed(tmp_path):
+    whole = writers.evt3(ROWS)
+    refused(tmp_path, "a.raw", gzip.compress(whole), "a.raw is compressed by gzip: decompress it first, by gunzip")
+    refused(tmp_path, "a.bin", gzip.compress(writers.nmnist(ROWS)), "a.bin is compressed by gzip: decompress it first")
+    refused(tmp_path, "a.npy", b"BZh91AY", "a.npy is compressed by bzip2: decompress it first, by bunzip2")
+    refused(
+        tmp_path, "a.raw.gz", gzip.compress(whole), "the suffix .gz is not that of a recording; decompress it to a.raw"
+    )
+    refused(tmp_path, "a.raw", writers.npz(ROWS), "rename it to end in .npz, or unpack it, if it is another archive")
 
 
 def test_negative_times_of_a_file_name_it(tmp_path):

@@ -155,6 +155,31 @@ def test_what_is_no_change_of_brightness_is_left_out():
     assert rows_of(aedat3(writers.aedat3(rows, invalid=[(7, 1, 1, 1)]), "some")) == rows
     found = aedat2(writers.aedat2_davis(rows, other=[1 << 31 | 20 << 22, 1 << 10]), "some")
     assert rows_of(found) == rows
+    external = struct.pack(">IiIi", 1 << 15, 7, 1 << 15 | 20 << 8 | 1, 8)
+    assert rows_of(aedat2(writers.aedat2(rows) + external, "some")) == rows
+
+
+@pytest.mark.parametrize(("chip", "height", "width"), [("DAVIS346", 260, 346), ("davis240C", 180, 240)])
+def test_a_chip_can_be_named_for_files_that_name_none(chip, height, width, tmp_path):
+    path = tmp_path / "simulated.aedat"
+    rows = [(5, width - 1, height - 1, 1), (6, 11, 0, 0)]
+    path.write_bytes(writers.aedat2_v2e(rows, height, width))
+    found = read(path, chip=chip)
+    assert rows_of(found) == [(t, x, height - 1 - y, p) for t, x, y, p in rows]  # rows from the bottom
+    assert found.sensor == (height, width)
+
+
+@pytest.mark.parametrize("kind", ["u2", "u4", "i4", "u8", "f4"])
+def test_an_offset_does_not_wrap_times_of_few_bits(kind, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "recording.h5"
+    for offset in (2**16 - 2, 2**32 - 2, 2**40, -3):
+        with h5py.File(path, "w") as file:
+            for name, values in {"t": [3, 65_535 if kind == "u2" else 2**17], "x": [1, 1], "y": [2, 2]}.items():
+                file[f"events/{name}"] = np.array(values, kind)
+            file["events/p"] = [0, 1]
+            file["t_offset"] = offset
+        assert read(path, sensor=(9, 9)).t.tolist() == [3 + offset, (65_535 if kind == "u2" else 2**17) + offset]
 
 
 def test_both_files_of_a_recording_of_cifar10_dvs_are_the_same(tmp_path):

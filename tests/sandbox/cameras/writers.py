@@ -28,6 +28,13 @@ def aedat2_davis(rows, other=()):
     return b"#!AER-DAT2.0\r\n" + DAVIS_LINE + data + b"".join(struct.pack(">Ii", word, 0) for word in other)
 
 
+def aedat2_v2e(rows, height, width):
+    """As v2e writes a DAVIS, whose pixels count from the upper left: no line names the chip."""
+    words = [(height - 1 - y) << 22 | (width - 1 - x) << 12 | p << 11 for _, x, y, p in rows]
+    data = b"".join(struct.pack(">ii", word, row[0]) for word, row in zip(words, rows, strict=True))
+    return b"#!AER-DAT2.0\r\n# Timestamps tick is 1 us\r\n" + data
+
+
 def aedat3(rows, invalid=(), turns=0, camera=b"DVS128", size=3, width=8):
     """Packets of three events each, a packet of another type among them."""
     head = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: " + camera + b"\r\n#!END-HEADER\r\n"
