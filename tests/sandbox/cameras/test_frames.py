@@ -13,6 +13,7 @@ from sandbox.cameras import by_number, by_time, events_of, frames, in_windows
 
 FAST = settings(deadline=None, max_examples=60)
 SENSOR = (3, 4)
+EMPTY = "no events to count in frames: the recording, or this part of it, is empty; leave it out"
 EVENT = st.tuples(st.integers(0, 500), st.integers(0, 3), st.integers(0, 2), st.integers(0, 1))
 ROWS = st.lists(EVENT, min_size=1, max_size=30)
 
@@ -90,11 +91,34 @@ def test_frames_from_the_first_event_ignore_when_a_recording_begins(rows, later)
         (lambda e: by_number(e, 0), "number=0: give a whole number, at least 1"),
         (lambda e: by_number(e, steps=3), "steps=3: the recording has 2 events; give as many frames or fewer"),
         (lambda e: in_windows(e, 0), "steps=0: give a whole number, at least 1"),
+        (lambda e: by_time(e, 2.5), "window=2.5: give a whole number, at least 1"),
+        (lambda e: by_time(e, 2**70), f"window={2**70}: give a whole number, at least 1, of at most 62 bits"),
+        (lambda e: by_time(e, 1, start=-(10**30)), "us: give a whole number of at most 62 bits, or None"),
+        (lambda e: by_time(e, 1, start=0.5), "start=0.5 us: give a whole number of at most 62 bits, or None"),
+        (lambda e: by_time(e.between(8, 9), 1), EMPTY + "; or give start and steps, for frames of zeros"),
+        (lambda e: by_time(e.between(8, 9), 1, steps=2), EMPTY),
+        (lambda e: by_time(e.between(8, 9), 1, start=8), EMPTY),
+        (lambda e: by_number(e.between(8, 9), 1), EMPTY),
+        (lambda e: by_number(e.between(8, 9), steps=1), "steps=1: the recording has 0 events"),
+        (lambda e: in_windows(e.between(8, 9), 1), EMPTY),
     ],
 )
 def test_bad_windows_are_named(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call(made([(5, 0, 0, 1), (6, 1, 1, 0)]))
+
+
+def test_times_of_few_bits_do_not_wrap():
+    found = made([(250, 0, 0, 1), (254, 1, 1, 0)])
+    narrow = found._replace(t=found.t.astype(np.uint8))
+    assert np.array_equal(by_time(narrow, 400, start=-300), by_time(found, 400, start=-300))
+    assert by_time(found, 400, start=-300).sum((1, 2, 3)).tolist() == [0, 2]
+
+
+def test_an_empty_part_has_frames_of_zeros_where_these_are_said():
+    found = by_time(made([(5, 0, 0, 1)]).between(8, 9), 1, start=8, steps=2)
+    assert found.shape == (2, 2, *SENSOR)
+    assert not found.any()
 
 
 def test_frames_that_do_not_fit_into_memory_are_refused(monkeypatch):
