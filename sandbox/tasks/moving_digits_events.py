@@ -24,6 +24,8 @@ from sandbox.tasks.moving_digits import LOOK, SIDE, Source, Still, stills
 CORNERS = 3  # of the path, as N-MNIST's three saccades
 FINE = 2  # frames a pixel of the path, from which the camera is simulated
 LEAST = 0.01  # of a threshold [ln units]
+DIMMEST = 1e-6  # background, beside 1 for ink
+FARTHEST = 50  # reach [pixel]
 
 
 def shifted(image: NDArray[Any], down: float, right: float, side: int) -> NDArray[np.float64]:
@@ -100,8 +102,8 @@ class MovingDigitsEvents(Task):
         threshold: mean change of log brightness that fires, of both polarities [ln units].
         mismatch: standard deviation of thresholds over pixels [ln units].
         noise: rate of noise events of a pixel [Hz].
-        reach: distance of the corners of the triangle from its centre [pixel].
-        background: brightness where there is no ink, beside 1 for full ink.
+        reach: distance of the corners of the triangle from its centre [pixel], at most 50.
+        background: brightness where there is no ink, beside 1 for full ink, at least 1e-6.
         digits: "mnist_sample", the thousand digits that come with the project, which need no file, or "mnist".
         train: number of recordings to learn from; None for all.
         seed: of the camera and the paths, 0 by default.
@@ -141,8 +143,21 @@ class MovingDigitsEvents(Task):
                 f"threshold={self.threshold} with mismatch={self.mismatch}: give a threshold of at least {LEAST}, and "
                 "a mismatch of at least 0, such as a tenth of it"
             )
-        if not 0 < self.background < 1:
-            raise ValueError(f"background={self.background}: give a brightness above 0, and below 1, that of ink")
+        if self.reach > FARTHEST:
+            raise ValueError(
+                f"reach={self.reach}: give at most {FARTHEST} pixels; memory and time of a recording grow with its cube"
+            )
+        if not DIMMEST <= self.background < 1:
+            raise ValueError(
+                f"background={self.background}: give a brightness above 0, at least {DIMMEST:g}, and below 1, that of "
+                "ink"
+            )
+        if (contrast := -float(np.log(self.background))) <= self.threshold:
+            raise ValueError(
+                f"threshold={self.threshold} with background={self.background}: from the background to ink, log "
+                f"brightness moves by {contrast:.3g}, and no pixel of mean threshold fires: give a lower threshold, or "
+                "a darker background"
+            )
         if not 0 <= self.noise <= 1000:
             raise ValueError(f"noise={self.noise} Hz: give a rate from 0 to 1000 Hz")
 

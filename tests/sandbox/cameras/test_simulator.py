@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,9 +103,49 @@ LIGHT = np.array([1.0, 4.0]).reshape(2, 1, 1)
         (lambda: simulated(LIGHT, np.array([0, 1]), 0, 1), "on=0: give a threshold above 0"),
         (lambda: simulated(LIGHT, np.array([0, 1]), 1, [[-0.1]]), "off=-0.1: give a threshold above 0"),
         (lambda: simulated(LIGHT, np.array([0, 1]), 1, 1, noise=2.0), "noise=2.0 Hz: give a rate of at least 0, and a"),
-        (lambda: simulated(LIGHT, np.array([0, 1]), 2, 2), "simulated events: no events"),
+        (
+            lambda: simulated(LIGHT, np.array([0, 1]), 2, 3),
+            "no pixel fires: from the first frame on, log brightness rises by 1.39 and falls by 0 at most, and "
+            "thresholds are at least 2 (on) and 3 (off): give lower thresholds, or frames of more contrast",
+        ),
+        (lambda: simulated(LIGHT * [[[np.inf]]], np.array([0, 1]), 1, 1), "brightness is inf at most; wanted finite"),
+        (lambda: simulated(LIGHT[:, :0], np.array([0, 1]), 1, 1), "brightness has shape (2, 0, 1)"),
+        (lambda: simulated(LIGHT + 0j, np.array([0, 1]), 1, 1), "brightness is of type complex128; wanted an array of"),
+        (
+            lambda: simulated(LIGHT, np.array([0, 1]), [1, 2], 1),
+            "on has shape (2,); give a number, or one for each pixel",
+        ),
+        (
+            lambda: simulated(torch.tensor(LIGHT, requires_grad=True), np.array([0, 1]), 1, 1),
+            "for a tensor give brightness.detach().cpu().numpy()",
+        ),
+        (
+            lambda: simulated(LIGHT, np.array([2, 1], np.uint64), 1, 1),
+            "times do not rise, or are not whole numbers; wanted the us of each frame",
+        ),
+        (
+            lambda: simulated(LIGHT, np.array([0, 1]), 1e-300, 1),
+            "there would be 1.4e+300 events or more; wanted 33554432 at most: give higher thresholds",
+        ),
+        (
+            lambda: simulated(LIGHT, np.array([0, 1000]), 1, 1, noise=1e15, dice=np.random.default_rng(0)),
+            "there would be 1e+12 events or more; wanted 33554432 at most",
+        ),
     ],
 )
 def test_what_cannot_be_simulated_is_named(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+def test_tensors_are_simulated_as_arrays_are():
+    found = simulated(torch.tensor(LIGHT), torch.tensor([0, 1000]), torch.tensor(0.4), torch.tensor([[0.4]]))
+    assert found.t.tolist() == [288, 577, 865]  # as in the docstring
+
+
+def test_times_of_few_bits_do_not_wrap():
+    light = np.concatenate([LIGHT, LIGHT[1:]])
+    narrow, wide = (simulated(light, np.array([0, 200, 250], kind), 0.4, 0.4) for kind in (np.uint8, np.int64))
+    assert narrow.t.tolist() == wide.t.tolist() == [57, 115, 173]
+    found = simulated(LIGHT, np.array([-30_000, 30_000], np.int16), 1.3, 1.3)
+    assert found.t.tolist() == [math.floor(-30_000 + 60_000 * 1.3 / math.log(4))]

@@ -205,7 +205,15 @@ def test_all_of_mnist():
             "threshold=0.0 with mismatch=0.03: give a threshold of at least 0.01",
         ),
         (lambda: MovingDigitsEvents(mismatch=-1.0), "threshold=0.3 with mismatch=-1.0: give a threshold"),
-        (lambda: MovingDigitsEvents(background=0.0), "background=0.0: give a brightness above 0, and below 1"),
+        (lambda: MovingDigitsEvents(background=0.0), "background=0.0: give a brightness above 0, at least 1e-06, and"),
+        (lambda: MovingDigitsEvents(background=1e-300), "background=1e-300: give a brightness above 0, at least 1e-06"),
+        (
+            lambda: MovingDigitsEvents(threshold=100.0),
+            "threshold=100.0 with background=0.2: from the background to ink, log brightness moves by 1.61, and no "
+            "pixel of mean threshold fires: give a lower threshold, or a darker background",
+        ),
+        (lambda: MovingDigitsEvents(background=0.999999), "threshold=0.3 with background=0.999999: from the backgr"),
+        (lambda: MovingDigitsEvents(reach=200), "reach=200: give at most 50 pixels; memory and time of a recording"),
         (lambda: MovingDigitsEvents(noise=-1.0), "noise=-1.0 Hz: give a rate from 0 to 1000 Hz"),
         (lambda: MovingDigitsEvents(train=0), "train=0: give a whole number, at least 1"),
         (
