@@ -26,6 +26,7 @@ CLASSES = 11  # numbered from 1 in the tables
 HELD = 3  # the last persons for training by number, who are for validation
 TRIALS = {"train": "trials_to_train.txt", "test": "trials_to_test.txt"}
 HEADER = ["class", "startTime_usec", "endTime_usec"]
+NUMBER = re.compile(r"[0-9]{1,18}")  # of at most 63 bits
 PERSON = re.compile(r"user(\d+)_\w+\.aedat")
 ADVICE = (
     "Fetch DvsGesture.tar.gz from https://research.ibm.com/interactive/dvsgesture and unpack it, so that there is "
@@ -188,7 +189,7 @@ def gestures(path: Path) -> list[Gesture]:
     head, *rows = list(csv.reader(table.read_text().splitlines())) or [[]]
     found = []
     for number, row in enumerate(rows, start=2):
-        fits = len(row) == 3 and all(value.strip().isdigit() for value in row)
+        fits = len(row) == 3 and all(NUMBER.fullmatch(value.strip()) for value in row)
         label, start, end = (int(value) for value in row) if fits else (0, 0, 0)
         if not (1 <= label <= CLASSES and start < end):
             raise ValueError(

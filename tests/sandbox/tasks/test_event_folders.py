@@ -163,6 +163,8 @@ def test_lists_and_tables_with_something_else_are_refused(hands):
         ("class,startTime_usec,endTime_usec\n12,0,5\n", "line 2: '12,0,5'; wanted a class from 1 to 11"),
         ("class,startTime_usec,endTime_usec\n1,7,5\n", "line 2: '1,7,5'; wanted a class from 1 to 11, and two times"),
         ("class,startTime_usec,endTime_usec\n1,a,5\n", "line 2: '1,a,5'"),
+        ("class,startTime_usec,endTime_usec\n1,\u00b2,5\n", "line 2: '1,\u00b2,5'"),
+        (f"class,startTime_usec,endTime_usec\n1,2,{'9' * 5000}\n", "line 2: '1,2,999"),
         ("label,from,to\n1,0,5\n", "begins with 'label,from,to'; wanted class,startTime_usec,endTime_usec"),
         ("class,startTime_usec,endTime_usec\n", "and rows below"),
         ("", "begins with ''; wanted class"),
