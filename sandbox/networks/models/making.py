@@ -58,6 +58,8 @@ def make_model(
         raise unknown("model with sizes", name, PUBLISHED)
     if str(size) not in PUBLISHED[name]:
         raise unknown(f"size of {name!r}", str(size), PUBLISHED[name])
+    if classes is not None and (not isinstance(classes, int) or classes < 1):
+        raise ValueError(f"classes={classes!r}: give the number of outputs, at least 1")
     if steps is not None and steps < 1:
         raise ValueError(f"steps={steps}: give the number of steps of a sequence, at least 1")
     usual = PUBLISHED[name][str(size)]

@@ -171,7 +171,10 @@ def test_a_rectangle_is_cut_off_at_edges():
         (lambda: Mixed("ce_men"), "unknown loss of Mixed 'ce_men'; nearest: 'ce_mean'"),
         (lambda: Mixed(TET(), label_smoothing=0.1), "label_smoothing belongs to a loss by name"),
         (lambda: MeanCrossEntropy(label_smoothing=1.5), "label_smoothing=1.5: give a share, from 0 to 1"),
-        (lambda: Mixed().views(Batch(X.expand(5, *X.shape[1:]), Y, lengths=Y + 1), rng()), "different lengths: use the loss itself"),
+        (
+            lambda: Mixed().views(Batch(X.expand(5, *X.shape[1:]), Y, lengths=Y + 1), rng()),
+            "different lengths: use the loss itself",
+        ),
         (lambda: Mixed().views(Batch(X, torch.zeros(6, 2)), rng()), r"one class for each sample, y \[B\]"),
         (lambda: Mixed().views(Batch(torch.rand(4, 6, 3), Y), rng()), "CutMix wants images"),
         (lambda: Mixed().views(Batch(torch.rand(6, 2, 8, 8), Y), rng()), r"6 samples.*axis 1.*set timed to False"),
