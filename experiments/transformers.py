@@ -37,7 +37,7 @@ from sandbox.tasks.splits import Split
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "transformers.json"
-SEEDS, SEARCHED, RATES, BATCH = 3, 100, (0.003, 0.01, 0.03), 25
+SEEDS, SEARCHED, RATES, BATCH = 3, 100, (0.01, 0.03, 0.1), 25
 VIDEO = "moving_digits_video"
 CHANNELS = (24, 40, 72)  # of the CNN: its parameters are within 10 % of those of both transformers
 Part = Literal["train", "validation", "test"]
@@ -55,7 +55,7 @@ class Setting:
 
 
 SETTINGS = {
-    "cifar10_head": Setting(4, (1500, 500, 1000), 2, 1),
+    "cifar10_head": Setting(4, (1500, 500, 1000), 3, 1),
     "moving_digits_events": Setting(
         4, (600, 500, 1000), 4, 2, {"steps": 4, "digits": "mnist", "train": 600, "duration": 75.0, "reach": 2}
     ),
