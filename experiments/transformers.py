@@ -40,6 +40,9 @@ KEPT = ROOT / "experiments" / "results" / "transformers.json"
 SEEDS, SEARCHED, RATES, BATCH = 3, 100, (0.01, 0.03, 0.1), 25
 VIDEO = "moving_digits_video"
 CHANNELS = (24, 40, 72)  # of the CNN: its parameters are within 10 % of those of both transformers
+BESIDE = {"spikingformer": "cnn", "qkformer": "cnn", "spikingformer_cml": "spikingformer"}
+LONGER = 16  # epochs on events, once for each model, to see whether differences are those of short runs
+ALLOWED = 2.0  # points that a transformer may be behind the CNN
 Part = Literal["train", "validation", "test"]
 
 
@@ -137,16 +140,41 @@ def started() -> dict[str, Any]:
 
 def differences(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
     """Return paired differences [points], each a mean with its interval of 95 %, of what has all seeds."""
-    pairs = [(task, a, b) for task, _ in ORDER for a, b in (("spikingformer", "cnn"), ("qkformer", "cnn"))]
-    pairs += [(task, "spikingformer_cml", "spikingformer") for task in SETTINGS]
     made = {}
-    for task, a, b in pairs:
-        one, other = found.get(task, {}).get(a, []), found.get(task, {}).get(b, [])
+    for task, a in ORDER:
+        b = BESIDE.get(a)
+        one, other = found.get(task, {}).get(a, []), found.get(task, {}).get(b or "", [])
         if len(one) == len(other) == SEEDS:
-            made[f"{task}: {a} - {b}"] = {
-                key: round(value, 2) for key, value in paired(one, other).difference._asdict().items()
-            }
+            each = paired(one, other).difference._asdict()
+            made[f"{task}: {a} - {b}"] = {key: round(value, 2) for key, value in each.items()}
     return made
+
+
+def verdict(gap: dict[str, float], allowed: float) -> str:
+    """Return whether an interval lies above, or below, minus so many points."""
+    if gap["low"] > -allowed:
+        return "yes"
+    return "no" if gap["high"] < -allowed else "open"
+
+
+def table(kept: dict[str, Any]) -> str:
+    """Return the table of the documentation."""
+    lines = [
+        "| task | model | parameters | learning rate | test accuracy [%] | beside | difference [points] | keeps up |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for task, name in sorted(ORDER, key=lambda each: list(SETTINGS).index(each[0])):
+        found = kept["test accuracy [%]"][task][name]
+        row = [f"`{task}`", f"`{name}`", f"{kept['parameters'][task][name]:,}", f"{kept['learning rate'][task][name]}"]
+        row += [", ".join(f"{each:.1f}" for each in found)]
+        gap = kept["differences [points]"].get(f"{task}: {name} - {BESIDE.get(name)}")
+        if gap:
+            asked = verdict(gap, ALLOWED) if BESIDE[name] == "cnn" else ""
+            row += [f"`{BESIDE[name]}`", f"{gap['mean']:.1f} [{gap['low']:.1f}, {gap['high']:.1f}]", asked]
+        else:
+            row += ["", "", ""]
+        lines.append(" | ".join(["", *row, ""]).strip())
+    return "\n".join(lines)
 
 
 def search(kept: dict[str, Any], task: str, name: str) -> float:
@@ -177,8 +205,14 @@ def main() -> int:
             kept["differences [points]"] = differences(kept["test accuracy [%]"])
             write_json(KEPT, kept)
         print(f"{task:21} {name:24} lr {rate:<6} {' '.join(f'{each:.1f}' for each in found)} %", flush=True)
-    for pair, each in kept["differences [points]"].items():
-        print(f"{pair}: {each['mean']:.1f} [{each['low']:.1f}, {each['high']:.1f}]")
+    late = kept.setdefault(f"validation accuracy on events after {LONGER} epochs [%]", {})
+    for name in ("cnn", "spikingformer", "qkformer"):
+        if name not in late:
+            rate = kept["learning rate"]["moving_digits_events"][name]
+            late[name] = accuracy("moving_digits_events", name, SEARCHED, rate, LONGER, "validation")
+            write_json(KEPT, kept)
+    print(table(kept))
+    print(f"events after {LONGER} epochs, seed {SEARCHED}, validation: {late}")
     return 0
 
 
