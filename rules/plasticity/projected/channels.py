@@ -65,12 +65,31 @@ def prune_channels(module: nn.Sequential, keep: Mapping[str, Sequence[int] | Ten
             "chain of layers as nn.Sequential"
         )
     found = copy.deepcopy(module)
-    convolutions = [name for name, part in found.named_children() if isinstance(part, nn.Conv2d)]
+    take_maps(list(found.named_children()), keep)
+    return found
+
+
+def take_maps(parts: Sequence[tuple[str, nn.Module]], keep: Mapping[str, Sequence[int] | Tensor]) -> None:
+    """Take feature maps out of modules that follow one another, in place; see `prune_channels`.
+
+    Args:
+        parts: modules in the order of the forward pass, by name; what treats maps one by one may be left out.
+        keep: the feature maps that stay, by the name of the convolution.
+
+    Raises:
+        ValueError: as `prune_channels`.
+
+    >>> first, last = nn.Conv2d(1, 4, 3), nn.Linear(4, 2)
+    >>> take_maps([("first", first), ("last", last)], {"first": [0, 3]})
+    >>> first.out_channels, last
+    (2, Linear(in_features=2, out_features=2, bias=True))
+    """
+    convolutions = [name for name, part in parts if isinstance(part, nn.Conv2d)]
     for name in keep:
         if name not in convolutions:
             raise unknown("convolution", name, convolutions)
     maps: tuple[Tensor, int] | None = None  # that stay, and how many there were
-    for name, part in found.named_children():
+    for name, part in parts:
         if isinstance(part, nn.Conv2d):
             if (maps is not None or name in keep) and part.groups > 1:
                 raise ValueError(f"layer {name!r} convolves in {part.groups} groups: only whole ones can be pruned")
@@ -88,14 +107,13 @@ def prune_channels(module: nn.Sequential, keep: Mapping[str, Sequence[int] | Ten
         elif isinstance(part, nn.BatchNorm2d):
             if maps is not None:
                 _normalise(part, maps[0])
-        elif (maps is not None and not isinstance(part, APART)) or any(True for _ in part.parameters()):
+        elif maps is not None and not isinstance(part, APART):
             kind = type(part).__name__
             raise ValueError(
                 f"layer {name!r} is a {kind}, which may mix feature maps: only chains without it are pruned"
             )
     if maps is not None:
         raise ValueError("the last convolution gives the output of the chain: leave it out of keep")
-    return found
 
 
 def _indices(name: str, keep: Sequence[int] | Tensor, count: int) -> Tensor:

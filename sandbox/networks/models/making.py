@@ -51,6 +51,10 @@ def make_model(
     ValueError: unknown size of 'spikformer' '8-521'; nearest: '8-512'; valid: tiny, 8-384, 8-512, 8-768, 4-256, ...
     """
     if name not in PUBLISHED:
+        if name in MODELS:
+            raise ValueError(
+                f"{name} has no sizes by name: call sandbox.networks.models.{MODELS[name].__name__} itself"
+            )
         raise unknown("model with sizes", name, PUBLISHED)
     if str(size) not in PUBLISHED[name]:
         raise unknown(f"size of {name!r}", str(size), PUBLISHED[name])

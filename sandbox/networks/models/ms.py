@@ -35,7 +35,7 @@ DEPTHS: dict[int | str, Size] = {
 }
 
 
-AROUND = ("pair", "each")
+AROUND = ("pair", "each", "none")
 
 
 def ms_resnet(
@@ -43,7 +43,7 @@ def ms_resnet(
     classes: int = 1000,
     depth: int | str = "tiny",
     *,
-    around: Literal["pair", "each"] = "pair",
+    around: Literal["pair", "each", "none"] = "pair",
     seed: int = 0,
 ) -> Stack:
     """Build an MS-ResNet: neurons come first, and what the shortcut adds is real.
@@ -60,7 +60,9 @@ def ms_resnet(
         depth: "tiny", 18, 34 or 104. A later paper's table prints 78.37 million parameters for 104 layers; those of the
             authors' code, and of this model, are 77,350,504.
         around: "pair", a shortcut around every two convolutions, as published; "each", one around every convolution, as
-            in Bi-Real nets, which suits weights of one bit. Both have as many parameters.
+            in Bi-Real nets, which suits weights of one bit. Both have as many parameters. "none", ours, to compare
+            with: the same convolutions one after the other, without the 1 x 1 convolutions of shortcuts; all gains
+            start at 0.5, because a branch that starts at 0 would pass on nothing.
         seed: of the initial weights.
 
     Returns: A model whose mean output over time is the published read-out.
@@ -84,14 +86,16 @@ def ms_resnet(
     for count, width in zip(size.blocks, size.widths, strict=True):
         for number in range(count):
             halves = not number
-            last = ending(width)
-            if around == "each":
+            if around == "none":
+                first = Stateless(convolved(inputs, width, 3, 1 + halves, scale=SCALE))
+                parts += [fires(), first, fires(), Stateless(convolved(width, width, 3, scale=SCALE))]
+            elif around == "each":
                 first = Stateless(convolved(inputs, width, 3, 1 + halves, scale=0.0))
                 parts.append(block([fires(), first], inputs, width, halves, size.deep))
-                parts.append(block([fires(), last], width, width, False, size.deep))
+                parts.append(block([fires(), ending(width)], width, width, False, size.deep))
             else:
                 middle = spiking(convolved(inputs, width, 3, 1 + halves, scale=SCALE), MSLIF())
-                parts.append(block([fires(), middle, last], inputs, width, halves, size.deep))
+                parts.append(block([fires(), middle, ending(width)], inputs, width, halves, size.deep))
             inputs = width
     return drawn(Stack([*parts, fires(), averaged(inputs, classes, 0.2 if size.deep else 0.0)], shape), seed)
 

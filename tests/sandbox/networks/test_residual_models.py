@@ -385,3 +385,19 @@ def test_a_shortcut_around_each_convolution():
     assert all(set(x.unique().tolist()) <= {0.0, 1.0} for x in seen[1:])
     with pytest.raises(ValueError, match="unknown around 'all'"):
         ms_resnet((1, 8, 8), 10, around="all")
+
+
+@pytest.mark.parametrize("depth", ["tiny", 18])
+def test_without_shortcuts_the_same_convolutions_follow_one_another(depth):
+    """Those of the others, behind the stem on zeros and ones, and no block that adds anything."""
+    bare, other = (ms_resnet((1, 16, 16), 10, depth, around=around) for around in ("none", "each"))
+    assert not [part for part in bare.modules() if isinstance(part, Joined)]
+    convolutions = [
+        [tuple(p.weight.shape) for p in model.modules() if isinstance(p, nn.Conv2d) and p.kernel_size != (1, 1)]
+        for model in (bare, other)
+    ]
+    assert convolutions[0] == convolutions[1]
+    for name, values in seen(lively(ms_resnet(SHAPE, 10, depth, around="none")), drawn(T, B, *SHAPE)).items():
+        assert (values <= {0.0, 1.0}) == (not name.startswith("parts.0.")), name
+    gains = {p.weight.unique().tolist()[0] for p in bare.modules() if isinstance(p, nn.BatchNorm2d)}
+    assert gains == {0.5}

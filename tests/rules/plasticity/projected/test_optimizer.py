@@ -349,3 +349,10 @@ def test_a_transposed_convolution_is_projected_by_its_outputs(name):
     again = plasticity.informed([("weight", turned.weight)], None, weights_in_order(turned))
     again.load_state_dict(ours.state_dict())
     assert torch.equal(again.held(turned.weight), ours.held(turned.weight))
+
+
+@pytest.mark.parametrize("inner", [Magnitude(0.9), SoftThreshold(mu=0.1)], ids=["magnitude", "soft_threshold"])
+@pytest.mark.parametrize("outer", [Levels, Sign])
+def test_what_shows_no_zeros_goes_inside_of_what_prunes(inner, outer):
+    with pytest.raises(ValueError, match=rf"prunes weights, and {outer.__name__} shows no zeros: put it outside"):
+        outer(inner=inner)
