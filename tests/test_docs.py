@@ -158,13 +158,21 @@ def test_the_page_on_choosing_names_every_rule():
     assert all(f"](rules/{name}.md)" in PAGES["choose"] for name in RULES)
 
 
+CREDITS = {name: recipe().credit for name, recipe in RULES.items()}
+ONLINE = {
+    name: credit.online if isinstance(credit, rules.Spatial) else credit
+    for name, credit in CREDITS.items()
+    if isinstance(credit, (rules.Online, rules.Spatial))
+}
+
+
 def test_the_page_on_online_rules_says_what_each_drops():
     """Rows of its first table: what a rule leaves out of the gradient and claims by default."""
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGES["online"].splitlines()]
     said = {re.search(r"`(\w+)`", row[0])[1]: row for row in rows if len(row) == 5 and row[0].startswith("[")}
-    assert said.keys() == {name for name, recipe in RULES.items() if isinstance(recipe().credit, rules.Online)}
+    assert said.keys() == ONLINE.keys()
     for name, (_, trace, signal, dropped, claim) in said.items():
-        credit = RULES[name]().credit
+        credit = ONLINE[name]
         assert f"`{credit.trace}`" in trace
         assert f"`{credit.signal}`" in signal
         assert set(re.findall(r"`(\w+)`", dropped)) == credit.detaches, name
@@ -184,8 +192,7 @@ def test_the_page_on_online_rules_says_which_signals_each_takes():
 def test_the_page_on_choosing_has_one_row_for_each_online_rule():
     rows = [line for line in PAGES["choose"].splitlines() if line.startswith("| ")]
     named = [name for line in rows for name in re.findall(r"\]\(rules/(\w+)\.md\)", line)]
-    online = {name for name, recipe in RULES.items() if isinstance(recipe().credit, rules.Online)}
-    assert sorted(name for name in named if name in online) == sorted(online)
+    assert sorted(name for name in named if name in ONLINE) == sorted(ONLINE)
 
 
 def test_a_docstring_becomes_markdown():

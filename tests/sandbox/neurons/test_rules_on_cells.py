@@ -26,8 +26,8 @@ CELLS = {
     "cplif": CPLIF(),
 }
 NEVER = {  # rules that cannot train a kind of cell, by what they need
-    "cells": ["rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "sltt", "decolle", "three_factor"],
-    "carry": ["hzo", "layerwise_zo", "sequential_local", "binary_stochastic", "binary_stochastic_ideal"],
+    "cells": ["rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle", "three_factor"],
+    "carry": ["sltt", "hzo", "layerwise_zo", "sequential_local", "binary_stochastic", "binary_stochastic_ideal"],
     "bits": ["binary_stochastic", "binary_stochastic_ideal"],
 }
 REFUSED = {
