@@ -46,7 +46,7 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
     Returns: The firing rates after calibration, as in `firing_report`.
 
     Raises:
-        ValueError: for a rate outside (0, 1), and for a model with branches, or another that is not a network of layers.
+        ValueError: for a rate outside (0, 1), and for a model with branches, or any that `sandbox.build` has not made.
 
     >>> from sandbox import build
     >>> net = build((4,), 3, hidden=(30,), seed=0)
