@@ -45,13 +45,19 @@ LONG = {  # the others, each with its command
         "microscope",
         "plots",
         "projected",
+        "transformers",
         "zero_order probes",
     )
 } | {
     "online": "python benchmarks/online.py 9 PYTHON  # an interpreter that has braintrace",
     "gpu": "make bench-gpu  # python benchmarks/gpu.py, with a CUDA device",
 }
-PEERS = {"neurons": "brian2", "network": "brian2", "compiled": "brian2"}  # without which a script measures nothing
+PEERS = {
+    "neurons": "brian2",
+    "network": "brian2",
+    "compiled": "brian2",
+    "transformers": "spikingjelly",
+}  # without which a script measures nothing
 
 
 def missing(name: str) -> str:

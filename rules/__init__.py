@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rules.credit.bptt import BPTT as BPTT
     from rules.credit.feedback.rule import Feedback as Feedback
     from rules.credit.online import Online as Online
+    from rules.credit.online import Spatial as Spatial
     from rules.credit.restricted import Partition as Partition
     from rules.credit.restricted import Restricted as Restricted
     from rules.diagnostics.health import Finding as Finding
@@ -87,6 +88,7 @@ _HOMES = {
     "Restricted": "rules.credit.restricted",
     "Run": "rules.contract",
     "Schedule": "rules.schedules",
+    "Spatial": "rules.credit.online",
     "StepDecay": "rules.schedules",
     "StepInfo": "rules.trainer",
     "StochasticBits": "rules.spikes.bits",

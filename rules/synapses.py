@@ -74,9 +74,13 @@ def weights_in(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class Weights(dict[str, nn.Parameter]):
-    """Weights by name; `inputs_first` are those whose axis 0 is that of the inputs, and axis 1 that of the outputs."""
+    """Weights by name; `inputs_first` are those whose axis 0 is that of the inputs, and axis 1 that of the outputs.
+
+    Of these, `grouped` are those of convolutions in groups, in which axis 1 is that of the outputs of a group.
+    """
 
     inputs_first: frozenset[nn.Parameter] = frozenset()
+    grouped: frozenset[nn.Parameter] = frozenset()
 
 
 def weights_in_order(model: nn.Module) -> Weights:
@@ -88,7 +92,9 @@ def weights_in_order(model: nn.Module) -> Weights:
     """
     owned = {id(p) for module in model.modules() for p in weights_of(module)}
     found = Weights((name, p) for name, p in model.named_parameters(remove_duplicate=False) if id(p) in owned)
-    found.inputs_first = frozenset(p for module in model.modules() if transposed(module) for p in weights_of(module))
+    turned = [module for module in model.modules() if transposed(module)]
+    found.inputs_first = frozenset(p for module in turned for p in weights_of(module))
+    found.grouped = frozenset(p for module in turned if int(module.groups) > 1 for p in weights_of(module))  # type: ignore[arg-type]
     return found
 
 

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from sandbox.reference import validate as validate
     from sandbox.runs.rows import load as load
     from sandbox.runs.run import run as run
+    from sandbox.runs.trained import read_model as read_model
     from sandbox.simulation import Trajectory as Trajectory
     from sandbox.simulation import scan as scan
     from sandbox.simulation import simulate as simulate
@@ -163,6 +164,7 @@ _HOMES = {
     "learnable": "sandbox.neurons",
     "load": "sandbox.runs.rows",
     "make_model": "sandbox.networks.models.making",
+    "read_model": "sandbox.runs.trained",
     "recipe": "sandbox.config.published",
     "run": "sandbox.runs.run",
     "scan": "sandbox.simulation",

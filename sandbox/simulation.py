@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from sandbox.kernels.attempt import attempt, attempt_bits, left
 from sandbox.machine.memory import available
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell, variables
+from sandbox.neurons.learnable import learnables
 from sandbox.neurons.stepping import check_resolution, rest
 
 
@@ -36,7 +38,9 @@ def scan(
 ) -> tuple[Tensor, Any]:
     """Run a neuron over a sequence of currents.
 
-    Warns if dt is longer than the neuron's fastest time constant.
+    Warns if dt is longer than the neuron's fastest time constant, and where gradients are wanted of a cell that learns
+    constants or tensors of its own: here they are those it starts with. `sandbox.Population` is a module that holds
+    them.
 
     Args:
         neuron: the neuron.
@@ -57,8 +61,23 @@ def scan(
     4
     """
     start = admitted(neuron, currents, state, dt, generator)
+    if currents.requires_grad and torch.is_grad_enabled():
+        _warn_of_fixed(neuron)
     (outputs,), end = sequence(neuron, currents, start, dt)
     return outputs, end
+
+
+def _warn_of_fixed(neuron: Cell) -> None:
+    """Warn of a cell whose learned constants no module holds."""
+    given = [name for name in neuron.shared if isinstance(getattr(neuron, name), Tensor)]
+    fixed = sorted({*learnables(neuron), *neuron.shared} - {*given})
+    if fixed:
+        warnings.warn(
+            f"{type(neuron).__name__} learns {', '.join(fixed)}, and scan has nowhere to keep that: it stays as it is. "
+            f"Put sandbox.Population({type(neuron).__name__}(...), dt=1.0) into your module and call that; it returns "
+            "the outputs, the state and the membrane",
+            stacklevel=3,
+        )
 
 
 EVENTS = "events"  # in `record`: spikes as pairs

@@ -34,6 +34,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "data",
     "events",
     "networks",
+    "training",
     "circuits",
     "rule",
     "neuron",
@@ -80,7 +81,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 16
+    assert len(WITH_CODE) == 17
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])
@@ -157,13 +158,21 @@ def test_the_page_on_choosing_names_every_rule():
     assert all(f"](rules/{name}.md)" in PAGES["choose"] for name in RULES)
 
 
+CREDITS = {name: recipe().credit for name, recipe in RULES.items()}
+ONLINE = {
+    name: credit.online if isinstance(credit, rules.Spatial) else credit
+    for name, credit in CREDITS.items()
+    if isinstance(credit, (rules.Online, rules.Spatial))
+}
+
+
 def test_the_page_on_online_rules_says_what_each_drops():
     """Rows of its first table: what a rule leaves out of the gradient and claims by default."""
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGES["online"].splitlines()]
     said = {re.search(r"`(\w+)`", row[0])[1]: row for row in rows if len(row) == 5 and row[0].startswith("[")}
-    assert said.keys() == {name for name, recipe in RULES.items() if isinstance(recipe().credit, rules.Online)}
+    assert said.keys() == ONLINE.keys()
     for name, (_, trace, signal, dropped, claim) in said.items():
-        credit = RULES[name]().credit
+        credit = ONLINE[name]
         assert f"`{credit.trace}`" in trace
         assert f"`{credit.signal}`" in signal
         assert set(re.findall(r"`(\w+)`", dropped)) == credit.detaches, name
@@ -183,8 +192,7 @@ def test_the_page_on_online_rules_says_which_signals_each_takes():
 def test_the_page_on_choosing_has_one_row_for_each_online_rule():
     rows = [line for line in PAGES["choose"].splitlines() if line.startswith("| ")]
     named = [name for line in rows for name in re.findall(r"\]\(rules/(\w+)\.md\)", line)]
-    online = {name for name, recipe in RULES.items() if isinstance(recipe().credit, rules.Online)}
-    assert sorted(name for name in named if name in online) == sorted(online)
+    assert sorted(name for name in named if name in ONLINE) == sorted(ONLINE)
 
 
 def test_a_docstring_becomes_markdown():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rules.fields import check_fields
 from rules.forward import join, map_tensors, pieces, run_model
 from rules.generators import Globals
 from rules.metering import Meter
+from rules.models.admission import warn_unused
 from rules.models.continuing import require_carry
 from rules.optional import lacks, offers, takes
 from rules.spikes.surrogate import Surrogate, differentiating
@@ -109,12 +109,7 @@ class BPTT(CreditRule):
         if grads.keys().isdisjoint(learned):
             raise MissingNeed(str(self), type(model).__name__, {"gradient"}, offers(model) - {"gradient"})
         if self.surrogate is not None and not context.used:
-            warnings.warn(
-                f"surrogate={self.surrogate} had no effect: {type(model).__name__} evaluates no "
-                "rules.Surrogate; build its neurons with one, or replace those of another library, "
-                "rules.adapt(model, surrogate='atan')",
-                stacklevel=2,
-            )
+            warn_unused(model, self.surrogate)
         return Credit(
             grads=grads,
             state=state,

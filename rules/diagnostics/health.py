@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import Batch, Credit
 from rules.forward import leaves, looking, pieces, run_model
@@ -37,12 +38,18 @@ class HealthWarning(UserWarning):
     """Warns of a problem that will keep a model from learning."""
 
 
-def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
+def firing_rates(model: nn.Module, batch: Batch, learning: bool = False) -> dict[str, float]:
     """Return the share of ones in the output of every module whose outputs are zeros and ones, by module name.
 
     Modules with a `weight`, those whose inputs were zeros and ones already, and those that return the output of a
     module inside them are left out. The model is run once in evaluation mode; its mode and the global generator are
     restored.
+
+    Args:
+        model: the network.
+        batch: its input.
+        learning: whether batch normalisations that are in training mode use the statistics of this batch, as they do
+            while the model learns; their running ones may not be settled yet.
 
     >>> import torch
     >>> class Step(nn.Module):
@@ -71,7 +78,10 @@ def firing_rates(model: nn.Module, batch: Batch) -> dict[str, float]:
         return hook
 
     watched = [(n, m) for n, m in model.named_modules() if n and not isinstance(getattr(m, "weight", None), Tensor)]
+    by_batch = [m for m in model.modules() if learning and isinstance(m, _BatchNorm) and m.training]
     with looking(model, {module: watch(name) for name, module in watched}):
+        for module in by_batch:
+            module.train()
         carry = batch.carry
         cut = takes(model, "carry") and len({len(leaf) for leaf in leaves(batch.x)}) == 1
         for piece in pieces(batch, PIECE) if cut else (batch,):

@@ -122,9 +122,9 @@ class Monitor:
 
     def _firing(self, model: nn.Module, batch: Batch) -> list[Finding]:
         try:
-            rates = firing_rates(model, batch)
+            rates = firing_rates(model, batch, learning=True)
         except Exception as error:  # nothing that only looks may stop a run
-            return [unchecked(type(model).__name__, f"in evaluation mode it raised {type(error).__name__}: {error}")]
+            return [unchecked(type(model).__name__, f"in a look it raised {type(error).__name__}: {error}")]
         return list(check_firing(rates, self.settings.silent, self.settings.saturated))
 
     def _asked(self, credit: Credit) -> bool:

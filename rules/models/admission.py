@@ -125,3 +125,12 @@ def warn_unasked(model: nn.Module, answers: Answers) -> None:
             ModelWarning,
             stacklevel=4,
         )
+
+
+def warn_unused(model: nn.Module, surrogate: object) -> None:
+    """Warn of a surrogate that replaced none, asked from the `assign` of a rule."""
+    warnings.warn(
+        f"surrogate={surrogate} had no effect: {type(model).__name__} evaluates no rules.Surrogate; build its neurons "
+        "with one, or replace those of another library, rules.adapt(model, surrogate='atan')",
+        stacklevel=3,
+    )

@@ -34,10 +34,12 @@ class Mixed(Around):
         cutmix: alpha of CutMix, 1 by default; 0 for none.
         share: probability of CutMix where both are on, 0.5 by default.
         label_smoothing: of the loss, where that is given by name; 0 by default.
+        timed: whether inputs have a time axis in front, `[T, B, ...]`; False for `[B, ...]`.
 
     Raises:
         ValueError: for a negative alpha, both at 0, a share outside 0 to 1, an unknown loss, and, when called, for
-            sequences of different length, for answers of each step, and for CutMix of samples that are no images.
+            sequences of different length, for answers of each step and labels that are not int64, for CutMix of
+            samples that are no images, and for inputs whose axis of samples has not as many as there are labels.
 
     >>> x, y = torch.zeros(5, 4, 1, 8, 8), torch.arange(4)
     >>> seen = Mixed(cutmix=0.0).views(Batch(x, y), torch.Generator().manual_seed(0))
@@ -53,8 +55,8 @@ class Mixed(Around):
     cutmix: float = 1.0
     share: float = 0.5
     label_smoothing: float = 0.0
+    timed: bool = True
 
-    needs: ClassVar[frozenset[str]] = LABELS
     timing: ClassVar[Literal["sequence", "step"]] = "sequence"  # one mixture for all of its steps
 
     def __post_init__(self) -> None:
@@ -77,10 +79,14 @@ class Mixed(Around):
             raise ValueError("label_smoothing belongs to a loss by name: give it to the objective itself")
         return self.loss
 
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        return self.inner.needs | LABELS
+
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return a mixed batch, whose `y [B, 3]` holds both classes and the weight of the first."""
         batch = self.inner.views(batch, rng)
-        if batch.lengths is not None:
+        if batch.lengths is not None and int(batch.lengths.min()) < len(batch.x):
             raise ValueError(
                 "Mixed mixes whole samples, and these sequences have different lengths: use the loss itself"
             )
@@ -88,14 +94,35 @@ class Mixed(Around):
             raise ValueError(
                 "Mixed wants one class for each sample, y [B]; for answers of each step use the loss itself"
             )
+        if batch.y.dtype != torch.int64:
+            raise ValueError(f"labels have dtype {batch.y.dtype}; Mixed wants class numbers, torch.int64: y.long()")
+        x = self._as_sequence(batch.x, len(batch.y))
         dice = np.random.default_rng(int(torch.randint(2**62, (), generator=rng, device=rng.device)))
         order = torch.from_numpy(dice.permutation(len(batch.y))).to(batch.y.device)
         pastes = self.cutmix > 0 and (not self.mixup or dice.random() < self.share)
         alpha = self.cutmix if pastes else self.mixup
         lam = float(dice.beta(alpha, alpha))
-        x, lam = (pasted if pastes else blended)(batch.x, order, lam, dice)
+        x, lam = (pasted if pastes else blended)(x, order, lam, dice)
         both = torch.stack([batch.y, batch.y[order]], 1).double()
-        return batch._replace(x=x, y=torch.cat([both, torch.full_like(both[:, :1], lam)], 1))
+        return batch._replace(x=x if self.timed else x[0], y=torch.cat([both, torch.full_like(both[:, :1], lam)], 1))
+
+    def _as_sequence(self, x: Any, samples: int) -> Tensor:
+        """Return the input as `[T, B, ...]`; raise ValueError where it cannot be mixed."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise ValueError(
+                "Mixed mixes one tensor of real numbers; for nested inputs and indices use the loss itself"
+            )
+        found = x if self.timed else x[None]
+        if found.ndim < 3 or found.shape[1] != samples:
+            raise ValueError(
+                f"the input {tuple(x.shape)} has not {samples} samples, as there are labels, "
+                + ("on axis 1, behind time: for inputs [B, ...] set timed to False" if self.timed else "on axis 0")
+            )
+        if self.cutmix and found.ndim < 4:
+            raise ValueError(
+                f"CutMix wants images, [..., height, width], and the input is {tuple(x.shape)}: set cutmix to 0"
+            )
+        return found
 
     def examined(self, batch: Batch, rng: torch.Generator) -> Batch:
         return self.inner.examined(batch, rng)
@@ -131,18 +158,12 @@ def halves(batch: Batch) -> list[tuple[float, Batch]]:
 
 def blended(x: Tensor, order: Tensor, lam: float, dice: Any) -> tuple[Tensor, float]:
     """Return `lam x + (1 - lam) x[order]`, and lam."""
-    require_numbers(x)
     steps = x if x.stride(0) else x[:1]  # an input that is constant in time stays so
     return (lam * steps + (1 - lam) * steps[:, order]).expand(x.shape), lam
 
 
 def pasted(x: Tensor, order: Tensor, lam: float, dice: Any) -> tuple[Tensor, float]:
     """Return x with a rectangle of x[order], and the share of x that is left."""
-    require_numbers(x)
-    if x.ndim < 4:
-        raise ValueError(
-            f"CutMix wants images, [T, B, ..., height, width], and the input is {tuple(x.shape)}: set cutmix to 0"
-        )
     height, width = x.shape[-2:]
     cut = math.sqrt(1 - lam)
     top, bottom = edges(height, cut, int(dice.integers(height)))
@@ -161,9 +182,3 @@ def edges(length: int, cut: float, centre: int) -> tuple[int, int]:
     """
     half = int(length * cut) // 2
     return max(centre - half, 0), min(centre + half, length)
-
-
-def require_numbers(x: Any) -> None:
-    """Raise ValueError for input that cannot be mixed."""
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise ValueError("Mixed mixes one tensor of real numbers; use the loss itself for nested inputs and indices")

@@ -8,7 +8,7 @@ from typing import Any
 from rules.contract import CreditRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
-from rules.credit.online import Online
+from rules.credit.online import Online, Spatial
 from rules.credit.zero_order import (
     HZO,
     SPSA,
@@ -119,6 +119,7 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "coordinate_wise": CoordinateWise,
     "evolution_strategy": EvolutionStrategy,
     "online": Online,
+    "spatial": Spatial,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rules.credit.online import Online
+from rules.credit.online import Online, Spatial
 from rules.objectives import OBJECTIVES
 from rules.plasticity import Adam
 from rules.recipes.base import LearningRule, Loss, pick, timed
@@ -136,8 +136,12 @@ def sltt(
     surrogate: str | Surrogate | None = None,
     weight_decay: float = 0.0,
 ) -> LearningRule:
-    """SLTT: the input of the step times errors backpropagated within the step, without any trace, Adam."""
-    return online(Online("step", signal, surrogate=surrogate), lr, objective, weight_decay)
+    """SLTT: errors backpropagated within the step, without any trace; for any model with a carry, Adam.
+
+    Another signal than "symmetric" wants layers of cells, as the other online rules do.
+    """
+    credit = Spatial(surrogate) if signal == "symmetric" else Online("step", signal, surrogate=surrogate)
+    return online(credit, lr, objective, weight_decay)
 
 
 @timed
@@ -164,9 +168,9 @@ def three_factor(
     return online(credit, lr, objective, weight_decay)
 
 
-def online(credit: Online, lr: float, objective: Loss, weight_decay: float) -> LearningRule:
+def online(credit: Online | Spatial, lr: float, objective: Loss, weight_decay: float) -> LearningRule:
     """Build an online rule: its credit with Adam, which shrinks weights as adaptive feedback shrinks."""
-    if credit.signal == "adaptive":
+    if isinstance(credit, Online) and credit.signal == "adaptive":
         if weight_decay:
             raise ValueError(
                 f"weight_decay={weight_decay} with signal='adaptive', which sets it to decay / lr: leave it out"

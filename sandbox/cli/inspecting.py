@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sandbox.cli.options import OK
 from sandbox.cli.printing import say
@@ -15,6 +13,7 @@ from sandbox.config.registry import Choice, find
 from sandbox.inspection import Inspection, inspect
 from sandbox.machine import files
 from sandbox.machine.text import line
+from sandbox.networks.calibration import settle
 from sandbox.networks.models.making import make_model
 from sandbox.networks.models.published import PUBLISHED
 from sandbox.runs.inspected import inspect_run
@@ -73,20 +72,8 @@ def _of_model(given: Any) -> Inspection:
         f"the same at each of {steps} steps"
     )
     x = noise.expand(steps, *noise.shape[1:])
-    normalise(model, x)
+    settle(model, x)
     return inspect(model, x, title=title)
-
-
-def normalise(model: nn.Module, x: Tensor) -> None:
-    """Set the running statistics of all normalisations to those of one input; leave the model in evaluation mode."""
-    before = {module: module.momentum for module in model.modules() if isinstance(module, _BatchNorm)}
-    for module in before:
-        module.momentum = 1.0
-    with torch.no_grad():
-        model.train()(x)
-    for module, momentum in before.items():
-        module.momentum = momentum
-    model.eval()
 
 
 def _drawn(found: Inspection, form: str) -> bytes:

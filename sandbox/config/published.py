@@ -8,7 +8,7 @@ from typing import Any
 
 from rules.errors import unknown
 from sandbox.config.experiment import Experiment, NetworkConfig
-from sandbox.config.registry import Choice
+from sandbox.config.registry import Choice, find
 from sandbox.config.rule import RuleConfig
 from sandbox.networks.models import MODELS
 
@@ -62,6 +62,7 @@ class Recipe:
         batch_size: int | None = None,
         steps: int | None = None,
         rule: str = "bptt",
+        encoder: Choice | None = None,
         seed: int = 0,
         **options: Any,
     ) -> Experiment:
@@ -71,26 +72,27 @@ class Recipe:
         whatever the batch; a smaller batch or a smaller model may want another one.
 
         Args:
-            task: a name, a `Choice` or a task.
+            task: a name, a `Choice` or a task; a task by name gives images where it has the choice.
             size: of the model, that of the paper by default.
             epochs: those of the paper by default.
             batch_size: that of the paper by default.
             steps: those of the paper by default.
             rule: a rule that is told a loss and an optimizer.
+            encoder: of samples; by default the same image at every step. Sequences want `Choice("as_recorded")`.
             seed: of the run.
             options: of the model, such as `neuron`.
 
         Raises:
             ValueError: for names and numbers that an `Experiment` refuses.
         """
-        length = steps or self.steps
+        length = self.steps if steps is None else steps
         plasticity: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.optimizer == "sgd":
             plasticity["momentum"] = self.momentum
         schedule = {"low": self.low / self.lr, "warm_up": self.warm_up / self.epochs}
         return Experiment(
-            task=task if not isinstance(task, str) else Choice(task),
-            encoder=Choice("constant", {"steps": length}),
+            task=_of_images(task) if isinstance(task, str) else task,
+            encoder=Choice("constant", {"steps": length}) if encoder is None else encoder,
             network=NetworkConfig(
                 hidden=NetworkConfig().hidden,
                 model=Choice(self.model, {**self._sized(size or self.size, length), **options}),
@@ -102,8 +104,8 @@ class Recipe:
                 plasticity=Choice(self.optimizer, plasticity),
             ),
             schedule=Choice("cosine", schedule),
-            epochs=epochs or self.epochs,
-            batch_size=batch_size or self.batch,
+            epochs=self.epochs if epochs is None else epochs,
+            batch_size=self.batch if batch_size is None else batch_size,
             clip=self.clip,
             seed=seed,
         )
@@ -115,10 +117,21 @@ class Recipe:
         return {**given, "steps": steps} if "steps" in taken else given
 
 
+def _of_images(task: str) -> Choice:
+    """Return a task by name, with images for samples if that is an option."""
+    return Choice(task, {"image": True} if "image" in inspect.signature(find("task", task)).parameters else {})
+
+
 MIXED = {"mixup": 0.8, "cutmix": 1.0, "label_smoothing": 0.1}
 _SPIKFORMER: dict[str, Any] = {
     "optimizer": "adam", "lr": 5e-4, "low": 1e-5, "weight_decay": 0.05, "epochs": 310, "warm_up": 20, "steps": 4,
     "loss": "mixed", "loss_options": MIXED,
+}  # fmt: skip
+_CIFAR: dict[str, Any] = {
+    "weight_decay": 0.06, "warm_up": 20, "low": 1e-5, "loss": "mixed",
+    "loss_options": {"mixup": 0.5, "cutmix": 0.0, "label_smoothing": 0.1},
+    "missing": "random augmentation; mixing ended after 200 of 410 epochs, and goes on here; the last 10 epochs were "
+    "at the lowest rate, which the cosine reaches at their end here",
 }  # fmt: skip
 AUGMENTED = "random augmentation of images; the batch of one device is given here, and their number is not known"
 RECIPES: dict[str, Recipe] = {
@@ -126,20 +139,19 @@ RECIPES: dict[str, Recipe] = {
         "spikformer", "8-512", batch=24, missing=AUGMENTED, source="the authors' settings file", **_SPIKFORMER
     ),
     "spikingformer_imagenet": Recipe(
-        "spikingformer", "8-512", batch=24, source="the authors' settings file",
-        missing=AUGMENTED + "; its size is that of Spikformer's file, which is not known to hold here", **_SPIKFORMER,
+        "spikingformer", "8-768", batch=36, source="the authors' settings file, imagenet.yml", missing=AUGMENTED,
+        **_SPIKFORMER,
     ),
     "spikingformer_cifar10": Recipe(
-        "spikingformer", "4-384", "adam", 5e-4, 400, 64, 4, "the authors' settings file", weight_decay=0.06,
-        missing="warm-up, augmentation and mixing are not known to us",
+        "spikingformer", "4-384", "adam", 5e-4, 410, 64, 4, "the authors' settings file, cifar10.yml", **_CIFAR,
     ),
     "qkformer_imagenet": Recipe(
-        "qkformer", "hst-10-768", "adam", 1.2e-3, 200, 512, 4, "the authors' settings file and logs",
-        weight_decay=0.05, warm_up=5, missing="random augmentation of magnitude 9; no mixing",
+        "qkformer", "hst-10-768", "adam", 1.35e-3, 200, 576, 4, "the authors' settings file and log", low=1e-6,
+        weight_decay=0.05, warm_up=5, loss_options={"label_smoothing": 0.1},
+        missing="random augmentation of magnitude 9; no mixing",
     ),
     "qkformer_cifar10": Recipe(
-        "qkformer", "4-384", "adam", 1e-3, 400, 64, 4, "the authors' settings file and logs", weight_decay=0.06,
-        missing="warm-up and augmentation are not known to us",
+        "qkformer", "4-384", "adam", 1e-3, 410, 64, 4, "the authors' settings file, cifar10.yml, and log", **_CIFAR,
     ),
     "svformer_ucf101": Recipe(
         "svformer", "ucf101", "adam", 6e-3, 600, 64, 16, "the authors' settings file and log", low=1e-6,
@@ -173,6 +185,6 @@ def recipe(name: str) -> Recipe:
     >>> found.network.model.options, found.rule.plasticity.options
     ({'size': 'tiny'}, {'lr': 0.0005, 'weight_decay': 0.06})
     """
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
+    if not isinstance(name, str) or name not in RECIPES:
+        raise unknown("recipe", str(name), RECIPES)
     return RECIPES[name]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Kind = Literal["silent", "binary", "ternary", "integer", "real"]
+Kind = Literal["silent", "binary", "ternary", "integer", "real", "not finite"]
 MOST = 1024  # the largest whole number that still counts as one of an alphabet
 EXACT = 1e-5  # relative: of a whole multiple of a unit in float32, after a sum of some 100 terms
 
@@ -16,7 +16,7 @@ class Alphabet(NamedTuple):
     """The kind of values that a signal takes.
 
     `silent` is 0 alone, `binary` 0 and 1, `ternary` -1, 0 and 1, `integer` whole numbers; each times `unit`. All others
-    are `real`.
+    are `real`, and a signal with NaN or infinities is `not finite`.
     """
 
     kind: Kind
@@ -50,6 +50,8 @@ def alphabet_of(x: Tensor) -> Alphabet:
     ('real', 'binary')
     """
     sizes = x.detach().abs().flatten().double()
+    if not bool(sizes.isfinite().all()):
+        return Alphabet("not finite")
     sizes = sizes[sizes > 0]
     if not sizes.numel():
         return Alphabet("silent")
@@ -72,6 +74,8 @@ def joined(a: Alphabet, b: Alphabet) -> Alphabet:
     >>> joined(Alphabet("binary", 1.0, 1.0), Alphabet("silent")).kind
     'binary'
     """
+    if "not finite" in (a.kind, b.kind):
+        return Alphabet("not finite")
     if "silent" in (a.kind, b.kind):
         return a if b.kind == "silent" else b
     largest, unit = max(a.largest, b.largest), min(a.unit, b.unit)

@@ -12,7 +12,14 @@ from sandbox.ledger.energy import Constants, inference
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = {"silent": "0.8", "binary": "#0072B2", "ternary": "#56B4E9", "integer": "#E69F00", "real": "#D55E00"}
+COLOURS = {
+    "silent": "0.8",
+    "binary": "#0072B2",
+    "ternary": "#56B4E9",
+    "integer": "#E69F00",
+    "real": "#D55E00",
+    "not finite": "black",
+}
 WIDTH, ROW, EDGE = 9.0, 0.24, 1.3  # [inch]
 
 

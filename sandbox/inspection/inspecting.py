@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch
 from rules.diagnostics.health import firing_rates
+from rules.forward import leaves, looking, run_model, samples, shapes
+from rules.metering import Meter
 from rules.optional import plain
 from sandbox.inspection.operands import Operand, operands
 from sandbox.inspection.papers import of_papers
@@ -29,6 +32,8 @@ class Inspection:
     Args:
         operands: weights and products, in the order of first calls.
         rates: spikes per cell and step of all modules that put out zeros and ones, by name.
+        outside: multiply-accumulates of products outside of modules, which no row has: of attention in `nn.Transformer`
+            and of functions such as `F.linear`.
         parameters: of the whole model.
         buffers: numbers that are kept beside parameters, such as running means.
         constants: energy of an operation.
@@ -37,6 +42,7 @@ class Inspection:
 
     operands: tuple[Operand, ...]
     rates: dict[str, float]
+    outside: float
     parameters: int
     buffers: int
     constants: Constants = CMOS_45NM
@@ -75,6 +81,7 @@ class Inspection:
                 for each in self.operands
             ],
             "rates": self.rates,
+            "pairs_outside": self.outside,
             "papers_picojoules": self.papers,
             "ours_picojoules": self.ours,
             "constants": {"mac": self.constants.mac, "ac": self.constants.ac, "source": self.constants.source},
@@ -99,6 +106,11 @@ class Inspection:
         lines += [f"{self.parameters:,} parameters, {self.buffers:,} numbers in buffers", ""]
         lines += _aligned(rows)
         lines += ["", f"E: estimated arithmetic of one sample [uJ], not measured; {self.constants.source}"]
+        if self.outside:
+            lines += [
+                f"not in the table, nor in any sum: {self.outside:,.0f} pairs of products outside of modules, such as "
+                "attention of nn.Transformer; write products of activities as rules.Product"
+            ]
         if self.rates:
             lines += ["", "spikes per cell and step"]
             width = max(map(len, self.rates))
@@ -126,7 +138,7 @@ def inspect(model: nn.Module, x: Tensor | Batch, constants: Constants = CMOS_45N
         title: first line of the table.
 
     Raises:
-        ValueError: for a model in which nothing is weighted.
+        ValueError: for an empty input, and for a model in which nothing is weighted.
 
     >>> import torch
     >>> from sandbox import build
@@ -138,6 +150,8 @@ def inspect(model: nn.Module, x: Tensor | Batch, constants: Constants = CMOS_45N
     NeuroBench (arXiv 2304.04640) for `ours`.
     """
     batch = x if isinstance(x, Batch) else Batch(x)
+    if not all(leaf.numel() for leaf in leaves(batch.x)):
+        raise ValueError(f"the input is empty, {shapes(batch.x)}: give at least one step of one sample")
     found = tuple(operands(model, batch))
     if not found:
         raise ValueError(
@@ -147,11 +161,19 @@ def inspect(model: nn.Module, x: Tensor | Batch, constants: Constants = CMOS_45N
     return Inspection(
         found,
         firing_rates(model, batch),
+        _outside(plain(model), batch),
         sum(p.numel() for p in model.parameters()),
         sum(b.numel() for b in model.buffers()),
         constants,
         title,
     )
+
+
+def _outside(model: nn.Module, batch: Batch) -> float:
+    """Return the multiply-accumulates of one sample that no module shows."""
+    with torch.no_grad(), looking(model, {}), Meter(model) as meter:
+        run_model(model, batch)
+    return meter.outside.synaptic_operations / samples(batch)
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -46,7 +46,7 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
     Returns: The firing rates after calibration, as in `firing_report`.
 
     Raises:
-        ValueError: for a rate outside (0, 1).
+        ValueError: for a rate outside (0, 1), and for a model with branches, or any that `sandbox.build` has not made.
 
     >>> from sandbox import build
     >>> net = build((4,), 3, hidden=(30,), seed=0)
@@ -56,6 +56,12 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
     """
     if not 0 < rate < 1:
         raise ValueError(f"rate={rate}: give a firing probability per step between 0 and 1")
+    if not isinstance(network, Network):
+        raise ValueError(
+            f"calibrate scales the layers of a network of `sandbox.build`, one after the other, and this is a "
+            f"{type(network).__name__}; where it has normalisations, they scale its currents once their statistics are "
+            "those of a batch: sandbox.networks.calibration.settle(model, x)"
+        )
     modes = {module: module.training for module in network.modules()}
     network.train()
     try:
@@ -87,20 +93,37 @@ def _calibrate(network: Network, x: Tensor, rate: float) -> None:
             _bisect(lambda k, scaled=scaled, most=most: float(wide(scaled(k)).mean()) / most - rate)  # type: ignore[misc]
         else:
             scaled(1 / max(float(scaled(1.0).std()), 1e-6))
-    _settle(network, x)
+    settle(network, x)
 
 
-def _settle(network: Network, x: Tensor) -> None:
-    """Set the running statistics of normalisations to those of this batch alone."""
-    found = norms(network)
+def settle(model: nn.Module, x: Tensor) -> None:
+    """Set the running statistics of all batch normalisations to those of one input; nothing else changes.
+
+    Args:
+        model: any module.
+        x: its input, such as `[T, B, ...]`.
+
+    >>> norm = nn.BatchNorm1d(1)
+    >>> settle(norm, torch.tensor([[1.0], [5.0]]))
+    >>> norm.running_mean, norm.running_var
+    (tensor([3.]), tensor([8.]))
+    """
+    found = norms(model)
     momenta = [norm.momentum for norm in found]
+    modes = {module: module.training for module in model.modules()}
+    model.train()
     for norm in found:
         norm.reset_running_stats()
         norm.momentum = None  # None means a cumulative mean, here over a single batch
-    if found:
-        network(x)
-    for norm, momentum in zip(found, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        if found:
+            with torch.no_grad(), Globals(derived(0, "calibration")).inside():
+                model(x)
+    finally:
+        for norm, momentum in zip(found, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def firing_report(network: nn.Module, x: Tensor) -> dict[str, float]:

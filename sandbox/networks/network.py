@@ -35,7 +35,8 @@ class Part(Protocol):
 class Population(nn.Module):
     """Neurons of one kind, driven by a current and, if recurrent, by their own output of the step before.
 
-    Fields of the neuron that are marked as `learnable` become parameters of this module.
+    Fields of the neuron that are marked as `learnable` become parameters of this module. A call returns the outputs
+    `[T, ...]`, the state at the end, and the membrane if that was asked for.
 
     Args:
         neuron: the parameters of the neurons.

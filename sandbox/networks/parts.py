@@ -15,7 +15,7 @@ from sandbox.networks.network import Part, Population
 
 NO_CHAIN = (
     "it is a stack of parts, such as blocks with branches, and no chain of layers; use a rule that takes whole models, "
-    "such as bptt; SLTT on it is bptt with window=1"
+    "such as bptt or sltt"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,8 @@ def load_published(model: Stack, family: str, state: Mapping[str, Tensor]) -> No
     Args:
         model: of `spikformer`, `spikingformer`, `spikingformer_cml`, `qkformer` or `svformer`.
         family: "spikformer", "spikingformer" (both with CML or without), "qkformer" or "svformer".
-        state: tensors by the authors' names, as `torch.load` returns them, or one of its entries.
+        state: tensors by the authors' names. Files of `torch.load` may hold them under an entry, such as "state_dict"
+            or "model", which is to be given; a `module.` in front of all names is left out.
 
     Raises:
         ValueError: for an unknown family, a name that is missing or that no module has, and a tensor of another shape;
@@ -55,7 +57,7 @@ def load_published(model: Stack, family: str, state: Mapping[str, Tensor]) -> No
     >>> load_published(make_model("spikingformer"), "spikingformer", {"head.weight": torch.zeros(10, 32)})
     Traceback (most recent call last):
     ...
-    ValueError: published weights have 11 convolutions, normalisations and dense layers by the names of the family ...
+    ValueError: the names of the family 'spikingformer' in these 1 tensors are those of a model of 11 convolutions, ...
     """
     pairs = matched(model, family, state)
     with torch.no_grad():
@@ -81,6 +83,7 @@ def matched(model: Stack, family: str, state: Mapping[str, Tensor]) -> list[tupl
     """Return each tensor of a model with the published one and its name."""
     if family not in FAMILIES:
         raise unknown("family of published weights", family, FAMILIES)
+    state = bare(state)
     state = divided(state) if family == "svformer" else state
     left = {name for name in state if not UNUSED.fullmatch(name)}
     found: list[tuple[Tensor, Tensor, str]] = []
@@ -88,8 +91,9 @@ def matched(model: Stack, family: str, state: Mapping[str, Tensor]) -> list[tupl
     slots = list(FAMILIES[family](state))
     if len(slots) != len(own):
         raise ValueError(
-            f"published weights have {len(slots)} convolutions, normalisations and dense layers by the names of the "
-            f"family {family!r}, and the model {len(own)}: build it with the size that they are of"
+            f"the names of the family {family!r} in these {len(state)} tensors are those of a model of {len(slots)} "
+            f"convolutions, normalisations and dense layers, and this model has {len(own)}: build it with the size "
+            f"that they are of, or give the weights of that family; the first name here is {next(iter(state))!r}"
         )
     for slot, (name, module) in zip(slots, own, strict=True):
         part = TAU if isinstance(module, Learned) else "weight"
@@ -118,6 +122,19 @@ def matched(model: Stack, family: str, state: Mapping[str, Tensor]) -> list[tupl
     if extra:
         raise ValueError(f"the model has nothing for {extra[0]} of the published weights: see its options")
     return found
+
+
+def bare(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return tensors by name, without a `module.` in front; raise ValueError for anything else."""
+    if not state:
+        raise ValueError("there are no weights: give the tensors by the authors' names")
+    odd = [name for name, each in state.items() if not isinstance(each, Tensor)]
+    if odd:
+        inner = [name for name in odd if isinstance(state[name], Mapping)]
+        advice = f"give what is under {inner[0]!r}" if inner else "give the tensors alone"
+        raise ValueError(f"{odd[0]!r} is not a tensor but a {type(state[odd[0]]).__name__}: {advice}")
+    front = "module." if all(name.startswith("module.") for name in state) else ""
+    return {name.removeprefix(front): tensor for name, tensor in state.items()}
 
 
 def flat(tensor: Tensor) -> tuple[int, ...]:

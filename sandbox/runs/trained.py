@@ -13,7 +13,7 @@ from sandbox.machine.text import command
 from sandbox.runs import folder as folders
 from sandbox.runs.checkpoint import unreadable
 from sandbox.runs.continuing import own_checkpoint
-from sandbox.runs.preparing import loaded, prepare
+from sandbox.runs.preparing import loaded, own_process, prepare
 from sandbox.runs.trust import require_trust
 from sandbox.tasks.base import Dataset
 from sandbox.tasks.loader import Loader
@@ -57,3 +57,25 @@ def trained(
     except Exception as error:  # of another model, or damaged
         raise unreadable(folder / "checkpoint.pt", f"{type(error).__name__}: {error}") from error
     return trainer, train, data
+
+
+def read_model(folder: Path | str, data_dir: str | None = None, trust: bool = False) -> nn.Module:
+    """Return the model of a run with the weights of its last checkpoint, in evaluation mode; projected ones as shown.
+
+    For a teacher, for exports, and for answers to other data. Nothing is written into the folder.
+
+    Args:
+        folder: of the run, finished or not.
+        data_dir: folder of the data sets, which say the shape of the model.
+        trust: whether to run code that the folder names although it was not made here.
+
+    Raises:
+        ValueError: for a folder that is not that of a run, or has no checkpoint.
+        RunFailed: for a checkpoint that cannot be read or does not fit the model.
+
+    >>> model = read_model("runs/FOLDER")  # doctest: +SKIP
+    """
+    experiment = admitted(Path(folder), trust)
+    with own_process(experiment):
+        trainer, _, _ = trained(Path(folder), experiment, data_dir)
+        return trainer.model.eval()

@@ -103,6 +103,10 @@ def test_lazy_layers_under_every_rule(rule):
         with pytest.raises(rules.contract.MissingNeed, match="cells: layers made of `synapse` and `cells`"):
             trainer(lazy(), rule)
         return
+    if "carry" in rules.make(rule).needs:
+        with pytest.raises(rules.contract.MissingNeed, match="carry: `forward"):
+            trainer(lazy(), rule)
+        return
     model = lazy()
     assert trainer(model, rule).step(static()).loss > 0
     assert not any(isinstance(p, nn.UninitializedParameter) for p in model.parameters())

@@ -68,7 +68,7 @@ def recipe(name: str, team=None, net: str | None = None):
 
 
 def walk(team):
-    return {name: recipe(name, team) for name in rules.RULES if "cells" not in rules.make(name).needs}
+    return {name: recipe(name, team) for name in rules.RULES if not {"cells", "carry"} & rules.make(name).needs}
 
 
 def spiking(team):

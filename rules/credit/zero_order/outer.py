@@ -69,7 +69,7 @@ def require_outer_products(rule: CreditRule, model: nn.Module, batch: Batch) -> 
         if true is None or not (name in formed or name in synaptic):
             continue
         mine = formed.get(name, torch.zeros(()))  # of a module that is never called: its weight is used elsewhere
-        if float((mine - true).norm()) > APART * float(true.norm()):
+        if float((mine.detach() - true).norm()) > APART * float(true.norm()):
             raise UnfitModel(
                 f"{type(rule).__name__} forms the gradient of {name} from the input of its module and the error at its "
                 f"output, and in {type(model).__name__} autograd finds another one: the module computes more than "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -47,6 +47,8 @@ class Magnitude(Projected):
     end: int | None = None
     every: int = 1
     scope: Literal["layer", "global"] = "layer"
+
+    prunes: ClassVar[bool] = True
 
     def check(self) -> None:
         at_least(0, self, "begin")

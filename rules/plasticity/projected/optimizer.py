@@ -79,6 +79,12 @@ class ProjectedOptimizer(Eager, Tissue):
         self._inputs_first = weights.inputs_first if isinstance(weights, Weights) else frozenset()
         held = chosen(entries, ends, keep, weights) if entries else []  # torch refuses an empty list below
         self._names |= {p: name for name, p in entries if name is not None}
+        grouped = weights.grouped if isinstance(weights, Weights) else frozenset()
+        if wrong := [self._names[p] for p in held if p in grouped]:
+            raise ValueError(
+                f"{wrong[0]} is that of a transposed convolution in groups, which has no axis of outputs: leave it "
+                f"out, keep=({wrong[0]!r},)"
+            )
         with torch.no_grad():
             for p in held:  # before the inner optimizer sees them: it may write them to devices
                 self._begin(p)

@@ -39,6 +39,7 @@ class Projected(Projection):
 
     usual: ClassVar[Inner] = "adam"
     with_ends: ClassVar[bool] = True
+    prunes: ClassVar[bool] = False  # whether some weights are shown as 0
 
     _: KW_ONLY
     inner: Inner | None = None
@@ -49,7 +50,12 @@ class Projected(Projection):
     def __post_init__(self) -> None:
         check_fields(self)
         at_least(0, self, "lr")
-        self.recipe()
+        inner = self.recipe()
+        if isinstance(inner, Projected) and inner.prunes and not self.prunes:
+            raise ValueError(
+                f"inner={self.inner!r} prunes weights, and {type(self).__name__} shows no zeros: put it outside, as in "
+                "Magnitude(0.9, inner=Levels(bits=4))"
+            )
         self.check()
 
     def check(self) -> None:

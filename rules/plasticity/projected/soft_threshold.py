@@ -60,6 +60,7 @@ class SoftThreshold(Projected):
     """
 
     usual: ClassVar[Inner] = "sgd"  # the theory is of SGD
+    prunes: ClassVar[bool] = True
 
     mu: float | None = None
     final: float | None = None

@@ -51,9 +51,15 @@ def make_model(
     ValueError: unknown size of 'spikformer' '8-521'; nearest: '8-512'; valid: tiny, 8-384, 8-512, 8-768, 4-256, ...
     """
     if name not in PUBLISHED:
+        if name in MODELS:
+            raise ValueError(
+                f"{name} has no sizes by name: call sandbox.networks.models.{MODELS[name].__name__} itself"
+            )
         raise unknown("model with sizes", name, PUBLISHED)
     if str(size) not in PUBLISHED[name]:
         raise unknown(f"size of {name!r}", str(size), PUBLISHED[name])
+    if classes is not None and (not isinstance(classes, int) or classes < 1):
+        raise ValueError(f"classes={classes!r}: give the number of outputs, at least 1")
     if steps is not None and steps < 1:
         raise ValueError(f"steps={steps}: give the number of steps of a sequence, at least 1")
     usual = PUBLISHED[name][str(size)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -141,6 +142,22 @@ def test_inputs_that_are_constant_in_time_stay_so():
         assert mixed.views(Batch(X.expand(7, *X.shape[1:]), Y), rng()).x.stride(0) == 0
 
 
+def test_inputs_without_time_are_mixed_as_those_of_one_step():
+    for mixed in (Mixed(mixup=0.0), Mixed(cutmix=0.0)):
+        timed = mixed.views(Batch(X, Y), rng(5))
+        alone = dataclasses.replace(mixed, timed=False).views(Batch(X[0], Y), rng(5))
+        assert torch.equal(timed.x[0], alone.x)
+        assert torch.equal(timed.y, alone.y)
+
+
+def test_what_the_inner_loss_needs_is_asked_for():
+    assert Mixed().needs == MeanCrossEntropy().needs
+    contrast = OBJECTIVES["temporal_contrast"]()
+    assert Mixed(contrast).needs == contrast.needs | {"labels"}
+    whole = Batch(X.expand(4, *X.shape[1:]), Y, lengths=torch.full((6,), 4))
+    assert Mixed().views(whole, rng()).x.shape == whole.x.shape
+
+
 def test_a_rectangle_is_cut_off_at_edges():
     assert [edges(8, 1.0, centre) for centre in (0, 4, 7)] == [(0, 4), (0, 8), (3, 8)]
 
@@ -154,9 +171,16 @@ def test_a_rectangle_is_cut_off_at_edges():
         (lambda: Mixed("ce_men"), "unknown loss of Mixed 'ce_men'; nearest: 'ce_mean'"),
         (lambda: Mixed(TET(), label_smoothing=0.1), "label_smoothing belongs to a loss by name"),
         (lambda: MeanCrossEntropy(label_smoothing=1.5), "label_smoothing=1.5: give a share, from 0 to 1"),
-        (lambda: Mixed().views(Batch(X, Y, lengths=Y + 1), rng()), "different lengths: use the loss itself"),
+        (
+            lambda: Mixed().views(Batch(X.expand(5, *X.shape[1:]), Y, lengths=Y + 1), rng()),
+            "different lengths: use the loss itself",
+        ),
         (lambda: Mixed().views(Batch(X, torch.zeros(6, 2)), rng()), r"one class for each sample, y \[B\]"),
-        (lambda: Mixed(mixup=0.0).views(Batch(torch.rand(4, 6, 3), Y), rng()), "CutMix wants images"),
+        (lambda: Mixed().views(Batch(torch.rand(4, 6, 3), Y), rng()), "CutMix wants images"),
+        (lambda: Mixed().views(Batch(torch.rand(6, 2, 8, 8), Y), rng()), r"6 samples.*axis 1.*set timed to False"),
+        (lambda: Mixed(cutmix=0.0).views(Batch(torch.rand(6, 6), Y), rng()), "behind time"),
+        (lambda: Mixed(timed=False).views(Batch(torch.rand(4, 2, 8, 8), Y), rng()), "6 samples.*on axis 0"),
+        (lambda: Mixed().views(Batch(X, Y.float() + 0.5), rng()), "torch.float32; Mixed wants class numbers"),
         (lambda: Mixed(cutmix=0.0).views(Batch((X, X), Y), rng()), "one tensor of real numbers"),
     ],
 )

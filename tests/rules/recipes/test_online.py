@@ -22,7 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
 def test_every_signal_learns_under_every_recipe_that_has_the_option(name, signal):
     model = sandbox.build((5,), 3, ("6r",), seed=0)
     trainer = rules.Trainer(model, rules.make(name, signal=signal), health=rules.Health(every=0))
-    assert trainer.rule.credit.signal == signal
+    credit = trainer.rule.credit
+    assert (credit.online if isinstance(credit, rules.Spatial) else credit).signal == signal
     before = [p.clone() for p in model.parameters()]
     trainer.step((4 * torch.rand(9, 4, 5), torch.arange(4) % 3))
     assert any(not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))

@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
-from torch import nn
 
 from sandbox.cli import main
-from sandbox.cli.inspecting import normalise
 from sandbox.cli.options import BAD_INPUT, OK
 
 
@@ -59,20 +56,6 @@ def test_a_run(run, capsys):
     assert "5 samples of the validation set of yinyang" in out
     assert "layers.0.synapse" in out
     assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-
-
-def test_statistics_of_one_input():
-    """Mean and variance of each channel over the batch; in the next layer those of what training mode passes on."""
-    first, second = nn.BatchNorm2d(3, momentum=0.2), nn.BatchNorm2d(3, momentum=None)
-    model = nn.Sequential(first, nn.ReLU(), second)
-    x = 3 + 2 * torch.rand(4, 3, 5, 5)
-    normalise(model, x)
-    assert (first.momentum, second.momentum, model.training) == (0.2, None, False)
-    variances, means = torch.var_mean(x, (0, 2, 3))
-    assert torch.allclose(first.running_mean, means)
-    assert torch.allclose(first.running_var, variances)
-    passed = torch.relu(nn.functional.batch_norm(x, None, None, training=True))
-    assert torch.allclose(second.running_mean, passed.mean((0, 2, 3)), atol=1e-6)
 
 
 @pytest.mark.parametrize(

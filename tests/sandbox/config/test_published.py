@@ -25,9 +25,7 @@ def test_sizes_and_steps_are_those_of_published_models(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_tiny_model_takes_a_step(name):
     """With as many steps as the paper, on a hundred digits; the rate after the rise is the paper's."""
-    experiment = recipe(name).experiment(
-        Choice("digits", {"image": True}), size="tiny", epochs=20, batch_size=10, steps=4
-    )
+    experiment = recipe(name).experiment("digits", size="tiny", epochs=20, batch_size=10, steps=4)
     data = experiment.load(None)
     trainer, loader = prepare(experiment, data)
     info = trainer.step(next(iter(loader)))
@@ -47,9 +45,24 @@ def test_what_was_given_goes_to_model_and_rule():
     )
     assert (found.rule.name, found.seed, found.encoder.options) == ("dfa", 7, {"steps": 2})
     assert found.network.model == Choice("spikingformer", {"size": "tiny", "neuron": "plif"})
-    assert found.epochs == 400
+    assert found.epochs == 410
     assert make_model("spikingformer", "tiny", neuron="plif") is not None
     assert issubclass(type(found.make_task()), Task)
+
+
+def test_a_recipe_of_videos_runs_on_videos():
+    task = Choice("moving_digits_video", {"train": 20, "validation": 20, "test": 20})
+    found = recipe("svformer_ucf101").experiment(
+        task, size="tiny", epochs=1, batch_size=4, encoder=Choice("as_recorded"), steps=10
+    )
+    trainer, loader = prepare(found, found.load(None))
+    assert math.isfinite(trainer.step(next(iter(loader))).loss)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "steps"])
+def test_zero_is_not_the_papers(name):
+    with pytest.raises(ValueError, match="0"):
+        recipe("spikformer_imagenet").experiment("digits", size="tiny", **{name: 0}).check()
 
 
 def test_bad_input():

@@ -148,6 +148,27 @@ def test_a_figure_has_a_bar_for_every_input():
     assert sum(widths) == pytest.approx((found.papers + found.ours) * 1e-6)
 
 
+def test_products_outside_of_modules_are_said():
+    """Of an encoder layer of width 8: projections of attention 4 x 8 x 8 a token and its products, by hand."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0)
+    found = inspect(nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), torch.rand(5, 1, 8))
+    seen = sum(each.pairs for each in found.operands)
+    assert seen + found.outside == 5 * 2 * 8 * 16 + 5 * 4 * 8 * 8 + 2 * 5 * 5 * 8
+    assert f"{found.outside:,.0f} pairs of products outside of modules" in str(found)
+    assert inspect(build((4,), 3, (8,)), torch.rand(5, 2, 4)).outside == 0
+
+
+def test_numbers_that_are_not_finite_are_said():
+    x = torch.rand(2, 1, 4)
+    x[1, 0, 2] = torch.nan
+    assert inspect(nn.Linear(4, 3), x).operands[0].alphabet == "not finite"
+
+
+def test_an_empty_input_is_refused():
+    with pytest.raises(ValueError, match=r"the input is empty, \(0, 1, 4\): give at least one step"):
+        inspect(nn.Linear(4, 3), torch.rand(0, 1, 4))
+
+
 def test_bad_input():
     with pytest.raises(
         ValueError, match="Tanh called no layer with weights on this input, so nothing can be inspected"

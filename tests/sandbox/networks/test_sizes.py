@@ -130,6 +130,9 @@ def test_sizes_of_ones_own():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: make_model("spikformer", classes=0), "classes=0: give the number of outputs, at least 1"),
+        (lambda: make_model("spikformer", classes="10"), "classes='10': give the number of outputs"),
+        (lambda: make_model("convolutional"), "convolutional has no sizes by name: call sandbox.networks.models.conv"),
         (lambda: make_model("spikeformer"), "unknown model with sizes 'spikeformer'; nearest: 'spikformer'; valid: "),
         (lambda: make_model("spikformer", "8-521"), "unknown size of 'spikformer' '8-521'; nearest: '8-512'; valid: "),
         (lambda: make_model("sew_resnet", 20), "unknown size of 'sew_resnet' '20'; .*valid: tiny, 18, 34"),

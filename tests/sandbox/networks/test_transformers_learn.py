@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
 
 import pytest
 import torch
 from torch import nn
 
 import rules
-import sandbox
+from rules.forward import map_tensors
 from sandbox import make_model
 from sandbox.networks.network import Population
 from tests.sandbox.networks.deep import SHAPE, B, T, drawn, lively
 
 PLAIN = ("spikformer", "spikingformer", "spikingformer_cml", "qkformer", "snn_vit", "svformer")
+OTHERS = ("spikformer", "spikingformer_cml", "qkformer", "snn_vit")
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -54,27 +55,43 @@ def test_a_step_from_forward_passes_alone(name):
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", PLAIN[:-1])
-def test_spatial_credit_is_a_window_of_one_step(name):
-    """SLTT wants a chain of layers, and says what gives its gradient elsewhere."""
-    model, batch = make_model(name), (drawn(T, B, *SHAPE), torch.arange(B))
-    with pytest.raises(rules.MissingNeed, match="SLTT.*is bptt with window=1"):
-        rules.Trainer(model, "sltt", seed=0).step(batch)
-    rule = replace(rules.make("bptt", objective="tet"), credit=rules.BPTT(window=1))
-    assert rules.Trainer(still(model), rule, seed=0, confirm=False, health=None).step(batch).loss > 0
+@pytest.mark.parametrize("name", [*PLAIN[:-1], "ms_resnet", "sew_resnet"])
+@pytest.mark.parametrize("training", [False, True], ids=["evaluating", "training"])
+def test_sltt_is_a_loop_by_hand_whose_state_is_detached(name, training):
+    """In float64; in training too, where a normalisation has the statistics of each step and each sequence."""
+    model = still(make_model(name, shape=SHAPE)).double().train(training)
+    x, y = drawn(T, B, *SHAPE).double(), torch.arange(B)
+    before = copy.deepcopy(model.state_dict())
+    rule = rules.make("sltt", objective="ce_rate")
+    found = rule.credit.assign(model, rule.objective, rules.Batch(x, y), (), torch.Generator())
+    model.load_state_dict(before)  # running statistics
+    carry, total = None, 0.0
+    for step in x:
+        run = model(step[None], carry)
+        carry = map_tensors(torch.Tensor.detach, run.carry)
+        loss = nn.functional.cross_entropy(run.output[0], y) / T
+        loss.backward()
+        total += float(loss)
+    assert found.loss == pytest.approx(total, rel=1e-12)
+    for where, p in model.named_parameters():
+        torch.testing.assert_close(found.grads[where], p.grad, msg=lambda m, where=where: f"{where}: {m}")
+    assert sum(bool(gradient.any()) for gradient in found.grads.values()) > 0.9 * len(found.grads)
 
 
-def test_a_window_of_one_step_is_sltt_on_a_chain():
-    net = sandbox.build((4,), 3, (6, 5), sandbox.LIF(tau_mem=3.0), seed=1).double()
-    batch = rules.Batch(3 * drawn(7, 5, 4).double(), torch.arange(5) % 3)
-    sltt, loss = rules.make("sltt").credit, rules.OBJECTIVES["tet"]()
-    found = [
-        credit.assign(net, loss, batch, credit.init(net, torch.Generator()), torch.Generator()).grads
-        for credit in (sltt, rules.BPTT(window=1))
-    ]
-    for name, gradient in found[0].items():
-        assert gradient.any()
-        torch.testing.assert_close(found[1][name], gradient)
+@pytest.mark.parametrize("name", ["spikingformer", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
+def test_sltt_lowers_the_loss(name):
+    y = torch.arange(12) % 3
+    x = (drawn(3, *SHAPE)[y] + 0.1 * drawn(12, *SHAPE, seed=1)).expand(T, 12, *SHAPE)
+    trainer = rules.Trainer(make_model(name), rules.make("sltt", lr=0.02), seed=0, health=None, confirm=False)
+    losses = [trainer.step((x, y)).loss for _ in range(6)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_sltt_refuses_a_model_that_sees_whole_sequences():
+    with pytest.raises(
+        rules.MissingNeed, match=r"carry: .*is a \w+, which sees the whole sequence at once; build the model without it"
+    ):
+        rules.Trainer(make_model("svformer"), "sltt", seed=0)
 
 
 @pytest.mark.parametrize("name", PLAIN)

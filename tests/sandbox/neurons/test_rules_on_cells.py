@@ -13,8 +13,9 @@ import rules
 from rules import RULES, Batch, Health, Trainer
 from rules.models.admission import UnfitModel
 from rules.spikes.surrogate import differentiating
-from sandbox import build
-from sandbox.neurons import ASN, CPLIF, ILIF, PLIF, PSN, LeakyIntegrator, MaskedPSN, SlidingPSN, StochasticBinary
+from sandbox import build, scan
+from sandbox.neurons import ASN, CPLIF, ILIF, LIF, PLIF, PSN, LeakyIntegrator, MaskedPSN, SlidingPSN, StochasticBinary
+from sandbox.neurons.learnable import learnable
 
 CELLS = {
     "psn": PSN(4),
@@ -25,8 +26,8 @@ CELLS = {
     "cplif": CPLIF(),
 }
 NEVER = {  # rules that cannot train a kind of cell, by what they need
-    "cells": ["rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "sltt", "decolle", "three_factor"],
-    "carry": ["hzo", "layerwise_zo", "sequential_local", "binary_stochastic", "binary_stochastic_ideal"],
+    "cells": ["rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle", "three_factor"],
+    "carry": ["sltt", "hzo", "layerwise_zo", "sequential_local", "binary_stochastic", "binary_stochastic_ideal"],
     "bits": ["binary_stochastic", "binary_stochastic_ideal"],
 }
 REFUSED = {
@@ -234,3 +235,18 @@ def test_an_online_rule_says_on_the_command_line_too_what_a_constant_is():
     with pytest.raises(UnfitModel, match=r"--network.neuron.options='\{alpha: NUMBER\}'"):
         Trainer(build((4,), 3, (8,), ASN()), "eprop", seed=0).step((X, Y))
     Trainer(build((4,), 3, (8,), ASN(alpha=0.0)), "eprop", seed=0, health=Health(every=0)).step((X, Y))
+
+
+@pytest.mark.parametrize("cell", [PSN(4), ASN(), LIF(tau_mem=learnable(5.0))], ids=["psn", "asn", "lif"])
+def test_a_scan_says_that_it_does_not_teach_a_cell(cell):
+    """Only where a gradient is asked for."""
+    x = torch.rand(4, 2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan(cell, x)
+    with pytest.warns(UserWarning, match=rf"{type(cell).__name__} learns .*sandbox.Population"):
+        scan(cell, x.requires_grad_())
+    given = torch.randn(4, 4, requires_grad=True), torch.zeros(4, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scan(PSN(4, *given), x)

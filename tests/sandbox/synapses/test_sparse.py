@@ -154,7 +154,7 @@ def network(place):
     return net
 
 
-MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "sltt", "decolle", "three_factor"}
+MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle", "three_factor"}
 FEEDBACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}
 REFUSES = MATRICES | FEEDBACK | {"binary_stochastic", "binary_stochastic_ideal"}
 QUICK = ("bptt", "node_perturbation", "hzo", "spsa", "dfa", "eprop", "binary_stochastic")

@@ -349,3 +349,23 @@ def test_a_transposed_convolution_is_projected_by_its_outputs(name):
     again = plasticity.informed([("weight", turned.weight)], None, weights_in_order(turned))
     again.load_state_dict(ours.state_dict())
     assert torch.equal(again.held(turned.weight), ours.held(turned.weight))
+
+
+@pytest.mark.parametrize("inner", [Magnitude(0.9), SoftThreshold(mu=0.1)], ids=["magnitude", "soft_threshold"])
+@pytest.mark.parametrize("outer", [Levels, Sign])
+def test_what_shows_no_zeros_goes_inside_of_what_prunes(inner, outer):
+    with pytest.raises(ValueError, match=rf"prunes weights, and {outer.__name__} shows no zeros: put it outside"):
+        outer(inner=inner)
+
+
+def test_a_transposed_convolution_in_groups_is_left_out_or_refused():
+    model = nn.Sequential(nn.ConvTranspose2d(4, 4, 1, groups=2), nn.Flatten(), nn.Linear(4, 3))
+    rule = replace(rules.make("bptt"), plasticity=Sign(ends=True))
+    with pytest.raises(
+        ValueError, match=r"0.weight is that of a transposed convolution in groups.*keep=\('0.weight',\)"
+    ):
+        rules.Trainer(model, rule)
+    kept = replace(rule, plasticity=Sign(ends=True, keep=("0.weight",)))
+    before = model[0].weight.detach().clone()
+    rules.Trainer(model, kept)
+    assert torch.equal(model[0].weight, before)

@@ -136,8 +136,8 @@ def test_names_are_mapped():
         ),
         (
             lambda state: state.update({"block.2.attn.q_conv.weight": torch.zeros(1)}),
-            "published weights have 47 convolutions, normalisations and dense layers by the names of the family "
-            "'spikingformer', and the model 35: build it with the size that they are of",
+            "the names of the family 'spikingformer' in these .* tensors are those of a model of 47 convolutions, "
+            "normalisations and dense layers, and this model has 35: build it with the size that they are of",
         ),
     ],
 )
@@ -149,6 +149,24 @@ def test_the_first_mismatch_is_named_and_nothing_is_changed(change, message):
     with pytest.raises(ValueError, match=message):
         load_published(model, "spikingformer", state)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "message"),
+    [
+        (lambda state: {"model": state, "epoch": 3}, "'model' is not a tensor but a dict: give what is under 'model'"),
+        (lambda state: {"epoch": 3}, "'epoch' is not a tensor but a int: give the tensors alone"),
+        (lambda state: {}, "there are no weights: give the tensors by the authors' names"),
+        (lambda state: {"net." + name: each for name, each in state.items()}, "the first name here is 'net."),
+    ],
+)
+def test_files_hold_weights_in_other_ways(wrapped, message):
+    _, state, x = recorded("spikingformer_cifar10")
+    model = CASES["spikingformer_cifar10"](tuple(x.shape[2:]))
+    with pytest.raises(ValueError, match=message):
+        load_published(model, "spikingformer", wrapped(state))
+    load_published(model, "spikingformer", {"module." + name: each for name, each in state.items()})
+    assert torch.equal(model.parts[-1].module[2].weight, state["head.weight"].float())
 
 
 def test_an_unknown_family_is_named():
