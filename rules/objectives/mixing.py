@@ -17,6 +17,8 @@ from rules.objectives.around import Around
 from rules.objectives.labels import LABELS
 from rules.objectives.readout import CROSS_ENTROPIES
 
+IMAGES = 5  # axes: time, samples, channels, height, width
+
 
 @dataclass(frozen=True)
 class Mixed(Around):
@@ -31,7 +33,7 @@ class Mixed(Around):
     Args:
         loss: "ce_mean", "ce_sum", "ce_rate", "tet", "ce_max_mem" or "ce_last"; in Python also such an objective itself.
         mixup: alpha of mixup, 0.8 by default; 0 for none.
-        cutmix: alpha of CutMix, 1 by default; 0 for none.
+        cutmix: alpha of CutMix; 0 for none, and None, the default, for 1 in images `[T, B, C, H, W]` and 0 in others.
         share: probability of CutMix where both are on, 0.5 by default.
         label_smoothing: of the loss, where that is given by name; 0 by default.
         timed: whether inputs have a time axis in front, `[T, B, ...]`; False for `[B, ...]`.
@@ -52,7 +54,7 @@ class Mixed(Around):
 
     loss: str | Objective = "ce_mean"
     mixup: float = 0.8
-    cutmix: float = 1.0
+    cutmix: float | None = None
     share: float = 0.5
     label_smoothing: float = 0.0
     timed: bool = True
@@ -62,9 +64,9 @@ class Mixed(Around):
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("mixup", "cutmix"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)}: give alpha of a Beta distribution, or 0 for none")
-        if not self.mixup and not self.cutmix:
+        if not self.mixup and self.cutmix == 0:
             raise ValueError("mixup=0, cutmix=0: nothing would be mixed; use the loss itself, or give one of them")
         if not 0 <= self.share <= 1:
             raise ValueError(f"share={self.share}: give a probability")
@@ -99,8 +101,11 @@ class Mixed(Around):
         x = self._as_sequence(batch.x, len(batch.y))
         dice = np.random.default_rng(int(torch.randint(2**62, (), generator=rng, device=rng.device)))
         order = torch.from_numpy(dice.permutation(len(batch.y))).to(batch.y.device)
-        pastes = self.cutmix > 0 and (not self.mixup or dice.random() < self.share)
-        alpha = self.cutmix if pastes else self.mixup
+        cutmix = float(x.ndim >= IMAGES) if self.cutmix is None else self.cutmix
+        if not self.mixup and not cutmix:
+            raise ValueError(f"mixup=0: CutMix is for images, and the input is {tuple(batch.x.shape)}: give mixup too")
+        pastes = cutmix > 0 and (not self.mixup or dice.random() < self.share)
+        alpha = cutmix if pastes else self.mixup
         lam = float(dice.beta(alpha, alpha))
         x, lam = (pasted if pastes else blended)(x, order, lam, dice)
         both = torch.stack([batch.y, batch.y[order]], 1).double()

@@ -158,6 +158,14 @@ def test_what_the_inner_loss_needs_is_asked_for():
     assert Mixed().views(whole, rng()).x.shape == whole.x.shape
 
 
+def test_vectors_are_blended_alone_by_default():
+    x = torch.rand(4, 6, 3)
+    for seed in range(20):
+        seen = Mixed().views(Batch(x, torch.arange(6)), rng(seed))
+        lam, partner = float(seen.y[0, 2]), seen.y[:, 1].long()
+        assert torch.equal(seen.x, lam * x + (1 - lam) * x[:, partner])
+
+
 def test_a_rectangle_is_cut_off_at_edges():
     assert [edges(8, 1.0, centre) for centre in (0, 4, 7)] == [(0, 4), (0, 8), (3, 8)]
 
@@ -176,7 +184,8 @@ def test_a_rectangle_is_cut_off_at_edges():
             "different lengths: use the loss itself",
         ),
         (lambda: Mixed().views(Batch(X, torch.zeros(6, 2)), rng()), r"one class for each sample, y \[B\]"),
-        (lambda: Mixed().views(Batch(torch.rand(4, 6, 3), Y), rng()), "CutMix wants images"),
+        (lambda: Mixed(cutmix=1.0).views(Batch(torch.rand(4, 6, 3), Y), rng()), "CutMix wants images"),
+        (lambda: Mixed(mixup=0.0).views(Batch(torch.rand(4, 6, 3), Y), rng()), "mixup=0: CutMix is for images"),
         (lambda: Mixed().views(Batch(torch.rand(6, 2, 8, 8), Y), rng()), r"6 samples.*axis 1.*set timed to False"),
         (lambda: Mixed(cutmix=0.0).views(Batch(torch.rand(6, 6), Y), rng()), "behind time"),
         (lambda: Mixed(timed=False).views(Batch(torch.rand(4, 2, 8, 8), Y), rng()), "6 samples.*on axis 0"),
