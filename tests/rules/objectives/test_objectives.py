@@ -446,4 +446,4 @@ def test_an_objective_is_plain_frozen_data(kind):
 
 def test_the_registry_is_what_the_specification_names():
     assert list(READOUTS) == list(ORACLES)
-    assert all("labels" in kind.needs for kind in READOUTS.values())
+    assert all("labels" in kind().needs for kind in READOUTS.values())
