@@ -86,7 +86,7 @@ CODE = (
 
 NEUROMC = Hardware(
     name="neuromc",
-    estimator="dense counts: zeros take as much as other numbers",
+    estimator="dense counts: zeros of spikes and errors take as much as other numbers, weights that are 0 nothing",
     unit="pJ",
     source=CODE,
     covers="operations, registers and SRAM; no DRAM unless asked, no network on chip",
