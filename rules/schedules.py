@@ -75,11 +75,13 @@ class Cosine(Schedule):
     def __post_init__(self) -> None:
         check_fields(self)
         if not (0 <= self.warm_up < 1 or (float(self.warm_up).is_integer() and self.warm_up >= 0)):
-            raise ValueError(f"warm_up={self.warm_up}: give a whole number of updates, or a share of all below 1")
+            raise ValueError(f"warm_up={self.warm_up:g}: give a whole number of updates, or a share of all below 1")
         if not 0 <= self.low <= 1:
             raise ValueError(f"low={self.low}: give a factor between 0 and 1")
         if self.updates is not None and not self.updates > self.warm_up:
-            raise ValueError(f"updates={self.updates}, warm_up={self.warm_up}: the rise must be shorter than the whole")
+            raise ValueError(
+                f"updates={self.updates}, warm_up={self.warm_up:g}: the rise must be shorter than the whole"
+            )
 
     def over(self, updates: int) -> Schedule:
         return replace(self, updates=updates) if self.updates is None else self

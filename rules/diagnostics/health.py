@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -79,15 +80,26 @@ def firing_rates(model: nn.Module, batch: Batch, learning: bool = False) -> dict
 
     watched = [(n, m) for n, m in model.named_modules() if n and not isinstance(getattr(m, "weight", None), Tensor)]
     by_batch = [m for m in model.modules() if learning and isinstance(m, _BatchNorm) and m.training]
-    with looking(model, {module: watch(name) for name, module in watched}):
-        for module in by_batch:
-            module.train()
+    with looking(model, {module: watch(name) for name, module in watched}), _by_batch(by_batch):
         carry = batch.carry
         cut = takes(model, "carry") and len({len(leaf) for leaf in leaves(batch.x)}) == 1
         for piece in pieces(batch, PIECE) if cut else (batch,):
             returned.clear()
             carry = run_model(model, piece._replace(carry=carry)).carry
     return {name: ones / all_ for name, (ones, all_) in counts.items() if name not in graded and all_}
+
+
+@contextmanager
+def _by_batch(norms: list[_BatchNorm]) -> Iterator[None]:
+    """Let normalisations use the statistics of each batch, and keep no trace of it."""
+    kept = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.train().track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm, before in zip(norms, kept, strict=True):
+            norm.track_running_stats = before
 
 
 def _first_tensor(values: Any) -> Tensor | None:
