@@ -10,6 +10,7 @@ from sandbox.cli.options import COMMANDS, JSON
 NAMED = (  # have a `name`
     *("task", "encoder", "augment", "rule", "schedule"),
     *("network.neuron", "network.readout", "network.model"),
+    *("rule.objective", "rule.credit", "rule.plasticity"),
 )
 LISTS = ("rules", "network.hidden", "tiers", "microscope.references", "health.stop")  # a single item is allowed
 EXPERIMENT = (  # settings of an experiment that are written without `experiment.` in a comparison
@@ -49,6 +50,8 @@ def understood(words: Sequence[str], command: str) -> list[str]:
     ['--rules=[bptt,hzo]', '--rule=spsa']
     >>> understood(["--data_dir", "x", "--batch-size=8"], "run")
     ['--data-dir=x', '--batch_size=8']
+    >>> understood(["--rule.plasticity", "sign", "--rule.objective={name: tet}"], "run")
+    ['--rule.plasticity.name=sign', '--rule.objective={name: tet}']
     """
     words = [_named(word, command) for word in words]
     if command not in ("run", "compare", "validate"):
