@@ -97,7 +97,7 @@ class Spatial(CreditRule):
                 for name, g in zip(parameters, slopes, strict=False):
                     if g is not None:
                         grads[name] = grads[name] + g if name in grads else g
-                total += float(loss)
+                total += float(loss.detach())
         if grads.keys().isdisjoint(learned):
             raise MissingNeed(str(self), type(model).__name__, {"gradient"}, offers(model) - {"gradient"})
         if surrogate is not None and not context.used:
