@@ -29,7 +29,7 @@ def simulated(
     straight line. Whenever `L >= r + on`, the pixel fires a brighter event and r rises by `on`; whenever `L <= r -
     off`, a darker event, and r falls by `off`; what is at most 1e-9 thresholds short counts. Times are where the line
     crosses the level, rounded down to us. Noise is an event of either polarity, at a uniform time, of all pixels
-    independently (Poisson), and leaves r alone. There is no refractory time, no finite bandwidth, no leak.
+    independently (Poisson), and leaves r alone. Refractory times, bandwidth and leaks are left out.
 
     Args:
         brightness: frames `[K, height, width]`, above 0 and finite, at least 2.

@@ -112,7 +112,7 @@ class SelfAttention(Attention):
 class TokenGate(Attention):
     """Query-key attention over tokens (QKTA): `a = SN(sum over channels of q)`, output `a k`.
 
-    Each head has one gate for each token. There is no product of matrices, and work and memory are linear in N.
+    Each head has one gate for each token. It takes sums and not products of matrices: work and memory are linear in N.
 
     Reference: Zhou et al. 2024 (arXiv 2403.16552), from the authors' code.
     """

@@ -133,6 +133,15 @@ def bare(state: Mapping[str, Any]) -> dict[str, Tensor]:
         inner = [name for name in odd if isinstance(state[name], Mapping)]
         advice = f"give what is under {inner[0]!r}" if inner else "give the tensors alone"
         raise ValueError(f"{odd[0]!r} is not a tensor but a {type(state[odd[0]]).__name__}: {advice}")
+    for name, tensor in state.items():
+        if tensor.layout is not torch.strided or tensor.device.type == "meta":
+            raise ValueError(
+                f"{name} is a {tensor.layout} tensor on {tensor.device}: give dense ones that hold numbers"
+            )
+        if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
+            raise ValueError(f"{name} has dtype {tensor.dtype}: give real numbers, unpacked if they were quantised")
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} holds NaN or infinities: the file is damaged, or its training has diverged")
     front = "module." if all(name.startswith("module.") for name in state) else ""
     return {name.removeprefix(front): tensor for name, tensor in state.items()}
 

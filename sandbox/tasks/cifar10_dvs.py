@@ -58,7 +58,7 @@ class CIFAR10DVS(Task):
     """CIFAR10-DVS as counts of events `[n, steps, 2, 128, 128]`: 8,000 / 1,000 / 1,000 recordings.
 
     Read from a folder for every class in `cifar10-dvs/` of a data folder: the `.aedat` files of the authors, or the
-    same in AEDAT 4 or as `.mat`. There is no official split. As is usual, the last tenth of each class by number is for
+    same in AEDAT 4 or as `.mat`. The authors name no split. As is usual, the last tenth of each class by number is for
     testing; of the other nine the last is for validation, so that results on 9,000 are not comparable. Files are read
     when they are needed, and every event is counted. Tested with files that our tests write, not with the data set.
 

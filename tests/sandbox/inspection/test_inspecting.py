@@ -40,7 +40,7 @@ def test_spikingformer_8_512_by_the_papers_formula():
 
 
 def test_attention_takes_the_smaller_rate_of_keys_and_values():
-    """T h N d^2 (min(r_k, r_v) + r_q), for q (k^T v): the product of keys and values is no longer binary."""
+    """T h N d^2 (min(r_k, r_v) + r_q), for q (k^T v): the product of keys and values has integers."""
     base, q, k, v = 25_690_112, 0.3, 0.1, 0.2
     first = operand(base, (BITS, k), (BITS, v))
     second = operand(base, (BITS, q), (Alphabet("integer", 1.0, 9.0), 0.8))

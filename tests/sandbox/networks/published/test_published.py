@@ -156,6 +156,16 @@ def test_the_first_mismatch_is_named_and_nothing_is_changed(change, message):
     [
         (lambda state: {"model": state, "epoch": 3}, "'model' is not a tensor but a dict: give what is under 'model'"),
         (lambda state: {"epoch": 3}, "'epoch' is not a tensor but a int: give the tensors alone"),
+        (
+            lambda state: state | {"head.weight": state["head.weight"].to(torch.int8)},
+            "head.weight has dtype torch.int8",
+        ),
+        (
+            lambda state: state | {"head.weight": state["head.weight"] * torch.nan},
+            "head.weight holds NaN or infinities",
+        ),
+        (lambda state: state | {"head.weight": state["head.weight"].to_sparse()}, "head.weight is a torch.sparse_coo"),
+        (lambda state: state | {"head.weight": state["head.weight"].to("meta")}, "on meta: give dense ones"),
         (lambda state: {}, "there are no weights: give the tensors by the authors' names"),
         (lambda state: {"net." + name: each for name, each in state.items()}, "the first name here is 'net."),
     ],
