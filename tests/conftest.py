@@ -46,6 +46,7 @@ def pytest_configure(config):
         config.pluginmanager.register(AtOnce(config))
 
 
+MOST_LEFT = 2 * 2**30  # bytes; two processes hold at most 12 GB each on a machine of 24
 SHARE = int(os.environ.get("SHARE", "1"))  # of a large family of slow cases, one in so many
 LARGE = 6  # cases
 
@@ -127,6 +128,21 @@ def pytest_runtest_setup():
 def one_thread():
     """Two test processes on two cores: one thread each, so that sums have one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def what_stays():
+    """Two processes share the memory of the machine: one that grows by gigabytes ends the other without a word."""
+    before = resident()
+    yield
+    grown = resident() - before
+    assert grown < MOST_LEFT, f"{grown / 2**30:.1f} GB stay in memory after this test: free what it holds"
+
+
+def resident():
+    """Return the bytes that this process has in memory; 0 where the system does not say."""
+    said = Path("/proc/self/statm")
+    return int(said.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") if said.exists() else 0
 
 
 @pytest.fixture

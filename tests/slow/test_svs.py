@@ -33,8 +33,13 @@ PRUNED = LAYERS[:2]  # the maps of the last convolution stay
 
 
 @lru_cache
+def mnist():
+    return TASKS["mnist"]().load()
+
+
+@lru_cache
 def images(split, start, count):
-    part = getattr(TASKS["mnist"]().load(), split)
+    part = getattr(mnist(), split)
     x = part.x[start : start + count].reshape(1, count, 1, 28, 28).expand(STEPS, -1, -1, -1, -1)
     return x, part.y[start : start + count]
 
