@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from rules.contract import Run
 from rules.errors import unknown
 from rules.synapses import Product
-from sandbox.networks.network import Population
-from sandbox.networks.parts import through
+from sandbox.networks.network import Part, Population, renamed, through
 
 ORDERS = ("kv", "qk", "cheaper")
 SCALE = 0.125  # of the currents of self-attention, whatever the width of a head
 
 
-class Attention(nn.Module, ABC):
+class Attention(Part):
     """Base class of attention: signals made of maps `[T, B, C, H, W]`, and neurons that they drive together.
 
     A token is a place, and the channels are divided among heads: `[T, B, heads, C / heads, H W]`.
@@ -30,8 +29,6 @@ class Attention(nn.Module, ABC):
         cells: the neurons behind attention.
         drive: factor of their currents.
     """
-
-    offers = frozenset({"gradient"})
 
     def __init__(
         self, sources: Mapping[str, Sequence[nn.Module]], heads: int, cells: Population, drive: float = 1.0
@@ -55,11 +52,12 @@ class Attention(nn.Module, ABC):
         starts = [None] * (len(self.sources) + 1) if carry is None else carry
         *before, start = starts
         parts: list[Any] = list(self.sources.values())
-        runs = [through(each, x, begin) for each, begin in zip(parts, before, strict=True)]
+        runs = [through(each, x, begin, record) for each, begin in zip(parts, before, strict=True)]
         signals = [run.output.flatten(3).unflatten(2, (self.heads, -1)) for run in runs]
         spikes, end, _ = self.cells(self.drive * self.currents(*signals), start)
         output = self.shown(spikes, *signals).reshape(runs[0].output.shape)
-        return Run(output, (*(run.carry for run in runs), end))
+        told = [renamed(f"sources.{name}", run.traces) for name, run in zip(self.sources, runs, strict=True)]
+        return Run(output, (*(run.carry for run in runs), end), tuple(trace for each in told for trace in each))
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rules.contract import Run, Trace
 from rules.forward import fold
 from sandbox.networks.convolutions import convolved
 from sandbox.networks.network import Population
@@ -83,10 +85,19 @@ class MultiscaleAttention(Whole):
 
     def features(self, x: Tensor) -> Tensor:
         """Return what each scale puts out, `[scales, T, B, C, H, W]`."""
-        currents = [fold(scale, x) for scale in self.scales]
-        if self.fires is None:
-            return torch.relu(torch.stack(currents))
-        return torch.stack([cells(current)[0] for cells, current in zip(self.fires, currents, strict=True)])
+        return torch.stack([trace.post for trace in self.traces(x)])
+
+    def traces(self, x: Tensor, record: bool = False) -> tuple[Trace, ...]:
+        """Return a trace of each convolution, with the membrane if `record` asks for it and it drives neurons."""
+        found = []
+        for number, scale in enumerate(self.scales):
+            current = fold(scale, x)
+            if self.fires is None:
+                post, u = torch.relu(current), None
+            else:
+                post, _, u = self.fires[number](current, None, record)
+            found.append(Trace(f"scales.{number}.0.weight", x, post if u is None else u, post))
+        return tuple(found)
 
     def attention(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return weights of steps `[scales, T, B]` and of channels `[scales, T, B, C]`, which sum to 1 over scales."""
@@ -102,8 +113,15 @@ class MultiscaleAttention(Whole):
         return [zoned(term, places) for term, places in zip(weighed, chosen, strict=True)]
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.features(x)
-        return torch.stack(self.terms(features, *self.attention(features))).sum(0)
+        return self.run(x).output
+
+    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        """Run a whole sequence; the traces are those of the convolutions."""
+        self.require_steps(x)
+        traces = self.traces(x, record)
+        features = torch.stack([trace.post for trace in traces])
+        output = torch.stack(self.terms(features, *self.attention(features))).sum(0)
+        return Run(output, None, traces if record else ())
 
 
 def regularise(model: nn.Module, zoneout: ZoneOut) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,24 @@ from sandbox.neurons.stepping import check_resolution, differentiable, rest
 from sandbox.simulation import sequence
 
 
-class Part(Protocol):
-    """A stage of a network: runs a sequence from a carry, and declares what it offers to rules."""
+class Part(nn.Module, ABC):
+    """A stage of a network, which declares what it offers to rules.
+
+    `forward(x)` maps a sequence `[T, B, ...]` to a sequence from rest, as rules call it. `run` continues from a carry
+    and can record. A trace whose `u` is its `post` belongs to a weight without neurons, so far (`through`).
+    """
 
     @property
-    def offers(self) -> frozenset[str]: ...
+    def offers(self) -> frozenset[str]:
+        """What the part offers to rules, keys of `rules.NEEDS`."""
+        return frozenset({"gradient"})
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run: ...
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x).output
+
+    @abstractmethod
+    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        """Run a sequence from a carry; with `record`, return the traces of its weights."""
 
 
 class Population(nn.Module):
@@ -180,12 +192,8 @@ class Population(nn.Module):
         return f"{self.neuron}, dt={self.dt}"
 
 
-class Layer(nn.Module):
-    """A synapse, applied at every step, and the population it drives.
-
-    `forward(x)` maps a sequence `[T, B, ...]` to a sequence from rest, as rules call it. `run` continues from a carry
-    and can record.
-    """
+class Layer(Part):
+    """A synapse, applied at every step, and the population it drives."""
 
     def __init__(self, synapse: nn.Module, cells: Population) -> None:
         super().__init__()
@@ -200,9 +208,6 @@ class Layer(nn.Module):
             return frozenset()
         return frozenset({"gradient", "bits"} if neuron.spiking and neuron.levels == 1 else {"gradient"})
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(x).output
-
     def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
         """Run a sequence from a carry; the traces are those of the feed-forward and the recurrent weight."""
         return self.respond(x, fold(self.synapse, x), carry, record)
@@ -214,15 +219,15 @@ class Layer(nn.Module):
         if u is None:
             return Run(output, end)
         owned = {id(p) for part in self.synapse.modules() for p in weights_of(part)}
-        weight = next(name for name, p in self.synapse.named_parameters() if id(p) in owned)
-        traces: tuple[Trace, ...] = (Trace(f"synapse.{weight}", x, u, output),)
+        weight = next((f"synapse.{name}" for name, p in self.synapse.named_parameters() if id(p) in owned), "")
+        traces: tuple[Trace, ...] = (Trace(weight, x, u, output),)
         if start[1] is not None:
             heard = torch.cat([start[1][None], output[:-1]])
             traces += (Trace("cells.recurrent.weight", heard, u, output),)
         return Run(output, end, traces)
 
 
-class Residual(nn.Module):
+class Residual(Part):
     """Layers whose last population also receives the block's input as a current.
 
     The sum is taken before the neuron, so that spikes stay binary; this is a choice of ours. `shortcut` maps the input
@@ -244,17 +249,15 @@ class Residual(nn.Module):
         """The layers, first to last."""
         return list(self.layers)  # type: ignore[arg-type]  # ModuleList is not generic
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.run(x).output
-
     def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
         """Run a sequence from a carry, which has one entry for each layer inside."""
         *inner, last = self.stack
-        starts = [None] * len(self.layers) if carry is None else list(carry)
-        body = chain("layers", inner, x, starts[:-1], record)
+        *starts, start = [None] * len(self.layers) if carry is None else carry
+        body = through(inner, x, starts, record)
         currents = fold(last.synapse, body.output) + fold(self.shortcut, x)
-        end = last.respond(body.output, currents, starts[-1], record)
-        return Run(end.output, (*body.carry, end.carry), body.traces + renamed(f"layers.{len(inner)}", end.traces))
+        end = last.respond(body.output, currents, start, record)
+        traces = body.traces + renamed(str(len(inner)), end.traces)
+        return Run(end.output, (*body.carry, end.carry), renamed("layers", traces))
 
 
 class Network(nn.Module):
@@ -335,22 +338,34 @@ class Network(nn.Module):
             )
         if not x.is_floating_point():
             raise TypeError(f"input has dtype {x.dtype}; this network wants floating point: x.float()")
-        starts = [None] * len(self.layers) if carry is None else list(carry)
-        return chain("layers", self.stack, x.reshape(*x.shape[:2], *self.shape), starts, record)
+        run = through(self.layers, x.reshape(*x.shape[:2], *self.shape), carry, record)
+        return run._replace(traces=renamed("layers", run.traces))
 
 
-def chain(prefix: str, stack: Sequence[Part], x: Tensor, starts: Sequence[Any], record: bool) -> Run:
-    """Run parts one after the other; the name of a trace includes the place of its part."""
+def through(parts: Iterable[nn.Module], x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    """Run parts one after the other from a carry, which has one entry for each.
+
+    The name of a trace includes the place of its part. Neurons that are a part record a trace without a name: it
+    becomes that of the weight before them, if this has no neurons yet. Without a weight before them it stays so, for
+    whoever calls.
+    """
+    stack = [cast("Part", part) for part in parts]
     ends: list[Any] = []
-    traces: tuple[Trace, ...] = ()
-    for number, (part, start) in enumerate(zip(stack, starts, strict=True)):
+    traces: list[Trace] = []
+    for number, (part, start) in enumerate(zip(stack, carry or [None] * len(stack), strict=True)):
         run = part.run(x, start, record)
         x = run.output
         ends.append(run.carry)
-        traces += renamed(f"{prefix}.{number}", run.traces)
-    return Run(x, tuple(ends), traces)
+        driving = traces[-1] if traces else None
+        for trace in run.traces:
+            if trace.weight or driving is None:
+                traces += renamed(str(number), (trace,))
+            elif driving.u is driving.post:
+                traces = [each for each in traces if each is not driving]
+                traces.append(driving._replace(u=trace.u, post=trace.post))
+    return Run(x, tuple(ends), tuple(traces))
 
 
 def renamed(prefix: str, traces: tuple[Trace, ...]) -> tuple[Trace, ...]:
-    """Return the traces with a prefix before their names."""
-    return tuple(trace._replace(weight=f"{prefix}.{trace.weight}") for trace in traces)
+    """Return the traces with a prefix before their names; a trace without a name stays without."""
+    return tuple(trace._replace(weight=f"{prefix}.{trace.weight}" if trace.weight else "") for trace in traces)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rules.contract import Run, Trace
 from sandbox.networks.attention import SelfAttention
 from sandbox.networks.convolutions import drawn, require_image, sized, transformer
 from sandbox.networks.joins import add
@@ -63,8 +65,14 @@ class VideoReadout(Whole):
         self.dense = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.dense(self.weigh(x.movedim(0, 2)))
-        return y[None]
+        return self.run(x).output
+
+    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        """Run a whole sequence, to an output of one step; the trace is that of the dense layer."""
+        self.require_steps(x)
+        pre = self.weigh(x.movedim(0, 2))[None]
+        output = self.dense(pre)
+        return Run(output, None, (Trace("dense.weight", pre, output, output),) if record else ())
 
 
 def svformer(

@@ -134,7 +134,7 @@ def test_models_that_see_the_whole_sequence_say_so(name):
     assert "carry" not in model.offers
     assert "carry" not in model.keywords
     assert "sees the whole sequence at once" in model.lacks["carry"]
-    with pytest.raises(rules.MissingNeed, match="layers: .*is a stack of parts"):
+    with pytest.raises(rules.MissingNeed, match="cells: .*is a stack of parts"):
         rules.Trainer(model, rules.make("eprop"), seed=0).step((drawn(T, B, *SHAPE), torch.arange(B)))
 
 

@@ -126,18 +126,27 @@ class Cells(Step):
 
 @dataclass(frozen=True)
 class Block(Step):
-    """A module with weights inside that cannot be taken apart, such as a residual block; or a whole model."""
+    """A module with weights inside that cannot be taken apart, such as a residual block; or a whole model.
+
+    If it is `folded`, it is applied at every step of `[T, B, ...]`.
+    """
 
     name: str
     module: nn.Module
     whole: bool = False
+    folded: bool = False
 
-    timeless = False
     pointwise = False
 
     def __call__(self, x: Tensor) -> Tensor:
-        y: Tensor = run_model(self.module, Batch(x)).output if self.whole else self.module(x)
+        if self.whole:
+            return run_model(self.module, Batch(x)).output
+        y: Tensor = fold(self.module, x) if self.folded else self.module(x)
         return y
+
+    @property
+    def timeless(self) -> bool:  # type: ignore[override]
+        return self.folded
 
     @property
     def weighted(self) -> bool:
@@ -215,9 +224,9 @@ def opened(name: str, module: nn.Module, folded: bool) -> Iterator[Step]:
             yield from weighing
             yield Cells(f"{name}.cells", module, layer)
         else:
-            yield Block(name, module)
+            yield Block(name, module, folded=folded)
     else:
-        yield Block(name, module)
+        yield Block(name, module, folded=folded)
 
 
 def cut(steps: tuple[Step, ...], weigh: int, end: int) -> int:

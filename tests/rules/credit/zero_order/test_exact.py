@@ -144,6 +144,39 @@ def test_residual_blocks(rule, cut):
     assert error(type(rule)(cut=cut), model, inputs(5, 3)) < 1e-8
 
 
+class Each(nn.Module):
+    """A block that is applied at every step."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    @property
+    def folded(self):
+        return self.block
+
+    def forward(self, x):
+        return self.block(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=ids)
+def test_a_block_of_every_step(rule):
+    """Two convolutions beside each other, which take no time axis."""
+    model = drawn(nn.Sequential(Each(Beside()), nn.Tanh(), nn.Flatten(2), nn.Linear(2 * 9, 2)))
+    assert error(rule, model, inputs(3, 4, 1, 3, 3)) < 1e-8
+
+
+class Beside(nn.Module):
+    """The sum of two convolutions of the same image."""
+
+    def __init__(self):
+        super().__init__()
+        self.near, self.far = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(1, 2, 1)
+
+    def forward(self, x):
+        return self.near(x) + torch.tanh(self.far(x))
+
+
 def test_a_block_counts_every_weight_inside():
     model = drawn(nn.Sequential(nn.Linear(3, 4), Skip(4, 2)))
     units_inside = 3 + 2 + 2
