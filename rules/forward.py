@@ -39,7 +39,7 @@ def as_run(returned: Any) -> Run:
 
 
 def run_model(model: nn.Module, batch: Batch, record: bool | frozenset[str] = False) -> Run:
-    """Run a model on a batch; `carry` and `record` are passed if its `forward` accepts them.
+    """Run a model on a batch; `carry`, `lengths` and `record` are passed if its `forward` accepts them.
 
     Args:
         model: any `nn.Module`.
@@ -64,8 +64,9 @@ def run_model(model: nn.Module, batch: Batch, record: bool | frozenset[str] = Fa
 
 
 def called(model: nn.Module, batch: Batch, record: bool = False) -> Run:
-    """Call a model, with the batch's carry if it takes one."""
+    """Call a model, with the batch's carry and lengths if it takes them."""
     keywords: dict[str, Any] = {"carry": batch.carry} if takes(model, "carry") else {}
+    keywords |= {"lengths": batch.lengths} if batch.lengths is not None and takes(model, "lengths") else {}
     keywords |= {"record": True} if record else {}
     try:
         returned = model(batch.x, **keywords)

@@ -46,7 +46,7 @@ class Model(Protocol):
     lacks: dict[str, str]  # keys of NEEDS that are not offered because of a part, and why; empty by default
     layers: Sequence[nn.Module]  # each callable alone on a sequence; the children of an nn.Sequential by default
     shape: tuple[int, ...]  # of one sample at one step; by default inputs are used as they are
-    keywords: frozenset[str]  # which of "carry" and "record" `forward` accepts; read off its signature by default
+    keywords: frozenset[str]  # of "carry", "lengths" and "record", those that `forward` accepts; by default read off it
 
     def find_layers(self, x: Any) -> None:
         """Make `layers` ready, from one input; nothing by default."""
@@ -352,7 +352,7 @@ def shape_of(model: nn.Module) -> tuple[int, ...] | None:
 def keywords_of(model: nn.Module) -> frozenset[str] | None:
     """Return the keywords that a model declares for its `forward`; None to use its signature instead."""
     said = getattr(model, "keywords", None)
-    return said if isinstance(said, frozenset) and said <= {"carry", "record"} else None
+    return said if isinstance(said, frozenset) and said <= {"carry", "lengths", "record"} else None
 
 
 @lru_cache(maxsize=256)

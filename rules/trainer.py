@@ -29,7 +29,7 @@ from rules.models.admission import UnfitModel, admit, warn_unasked
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
-from rules.optional import begin_epoch, lacks, method_of, offers, tissue
+from rules.optional import begin_epoch, lacks, method_of, offers, takes, tissue
 from rules.parallel import admit_team, divided, require_alike
 from rules.preparing import admitted_precision, lazy, require_known, require_whole, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
@@ -408,7 +408,7 @@ class Trainer:
             self._require(offers(self.model))
         batch = fitted(batch, self.model, next(self.model.parameters()))
         require_own_carry(batch)
-        if batch.lengths is not None and "carry" in (why := lacks(self.model)):
+        if batch.lengths is not None and "carry" in (why := lacks(self.model)) and not takes(self.model, "lengths"):
             raise UnfitModel(
                 f"the batch has lengths, and {type(self.model).__name__} would see what stands behind the end of a "
                 f"sequence: {why['carry']}; or hand over sequences of one length each, without lengths"

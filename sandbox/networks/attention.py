@@ -47,12 +47,12 @@ class Attention(Part):
     def shown(self, spikes: Tensor, *signals: Tensor) -> Tensor:
         """Return the output `[T, B, heads, d, N]`, from the spikes of the neurons and the signals."""
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Run a sequence from a carry, which has an entry for each signal and one for the neurons."""
         starts = [None] * (len(self.sources) + 1) if carry is None else carry
         *before, start = starts
         parts: list[Any] = list(self.sources.values())
-        runs = [through(each, x, begin, record) for each, begin in zip(parts, before, strict=True)]
+        runs = [through(each, x, begin, record, lengths) for each, begin in zip(parts, before, strict=True)]
         signals = [run.output.flatten(3).unflatten(2, (self.heads, -1)) for run in runs]
         spikes, end, _ = self.cells(self.drive * self.currents(*signals), start)
         output = self.shown(spikes, *signals).reshape(runs[0].output.shape)

@@ -87,6 +87,12 @@ def transformer(module: Any, rng: torch.Generator) -> None:
         uniform(module, rng)
 
 
+def xavier(module: Any, rng: torch.Generator) -> None:
+    """Draw weights uniformly within `sqrt(6 / (fan_in + fan_out))` (Glorot & Bengio 2010), biases as torch does."""
+    uniform(module, rng)
+    nn.init.xavier_uniform_(module.weight, generator=rng)
+
+
 def drawn(model: Stack, seed: int, draw: Draw = residual) -> Stack:
     """Return the model with the weights of its convolutions and dense layers drawn from a seed.
 
@@ -98,7 +104,7 @@ def drawn(model: Stack, seed: int, draw: Draw = residual) -> Stack:
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.Linear)):
+            if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
                 draw(module, rng)
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Join = Callable[[Tensor, Tensor], Tensor]
@@ -20,6 +21,11 @@ def add(a: Tensor, b: Tensor) -> Tensor:
 def both(a: Tensor, b: Tensor) -> Tensor:
     """Return `a b`, the logical AND of spikes."""
     return a * b
+
+
+def beside(a: Tensor, b: Tensor) -> Tensor:
+    """Return the channels of the shortcut `b`, and behind them those of the branch `a`, along axis 2."""
+    return torch.cat([b, a], 2)
 
 
 def iand(a: Tensor, b: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class MultiscaleAttention(Whole):
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x).output
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Run a whole sequence; the traces are those of the convolutions."""
         self.require_steps(x)
         traces = self.traces(x, record)

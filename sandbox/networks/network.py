@@ -27,8 +27,9 @@ from sandbox.simulation import sequence
 class Part(nn.Module, ABC):
     """A stage of a network, which declares what it offers to rules.
 
-    `forward(x)` maps a sequence `[T, B, ...]` to a sequence from rest, as rules call it. `run` continues from a carry
-    and can record. A trace whose `u` is its `post` belongs to a weight without neurons, so far (`through`).
+    `forward(x)` maps a sequence `[T, B, ...]` to a sequence from rest, as rules call it. `run` continues from a carry,
+    can record, and hears how many steps of each sequence count, which matters to parts that mix steps. A trace whose
+    `u` is its `post` belongs to a weight without neurons, so far (`through`).
     """
 
     @property
@@ -40,8 +41,15 @@ class Part(nn.Module, ABC):
         return self.run(x).output
 
     @abstractmethod
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
-        """Run a sequence from a carry; with `record`, return the traces of its weights."""
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
+        """Run a sequence from a carry; with `record`, return the traces of its weights.
+
+        Args:
+            x: `[T, B, ...]`.
+            carry: of the step before; None for rest.
+            record: whether to return traces.
+            lengths: `[B]`, steps that count; None for all.
+        """
 
 
 class Population(nn.Module):
@@ -208,7 +216,7 @@ class Layer(Part):
             return frozenset()
         return frozenset({"gradient", "bits"} if neuron.spiking and neuron.levels == 1 else {"gradient"})
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Run a sequence from a carry; the traces are those of the feed-forward and the recurrent weight."""
         return self.respond(x, fold(self.synapse, x), carry, record)
 
@@ -249,7 +257,7 @@ class Residual(Part):
         """The layers, first to last."""
         return list(self.layers)  # type: ignore[arg-type]  # ModuleList is not generic
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Run a sequence from a carry, which has one entry for each layer inside."""
         *inner, last = self.stack
         *starts, start = [None] * len(self.layers) if carry is None else carry
@@ -342,7 +350,9 @@ class Network(nn.Module):
         return run._replace(traces=renamed("layers", run.traces))
 
 
-def through(parts: Iterable[nn.Module], x: Tensor, carry: Any = None, record: bool = False) -> Run:
+def through(
+    parts: Iterable[nn.Module], x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None
+) -> Run:
     """Run parts one after the other from a carry, which has one entry for each.
 
     The name of a trace includes the place of its part. Neurons that are a part record a trace without a name: it
@@ -353,7 +363,7 @@ def through(parts: Iterable[nn.Module], x: Tensor, carry: Any = None, record: bo
     ends: list[Any] = []
     traces: list[Trace] = []
     for number, (part, start) in enumerate(zip(stack, carry or [None] * len(stack), strict=True)):
-        run = part.run(x, start, record)
+        run = part.run(x, start, record, lengths)
         x = run.output
         ends.append(run.carry)
         driving = traces[-1] if traces else None

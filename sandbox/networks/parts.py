@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -33,7 +33,7 @@ class Stateless(Part):
         """The module that is applied at every step."""
         return self.module
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Apply the module at every step; once, if the input is constant in time (`rules.forward.fold`)."""
         if not record:
             return Run(fold(self.module, x))
@@ -49,7 +49,7 @@ class Neurons(Part):
         super().__init__()
         self.cells = cells
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Run the neurons on the currents `[T, B, ...]` [nA]; their trace has no name."""
         output, end, u = self.cells(x, carry, record)
         return Run(output, end, () if u is None else (Trace("", x, u, output),))
@@ -62,7 +62,12 @@ class Whole(Part):
 
     Args:
         steps: number of steps that it is built for; None for any.
+
+    Attributes:
+        masks: whether steps behind the end of a sequence change nothing before it, where `lengths` are given.
     """
+
+    masks: ClassVar[bool] = False
 
     def __init__(self, steps: int | None) -> None:
         super().__init__()
@@ -78,7 +83,7 @@ class Whole(Part):
                 f"the model with steps={len(x)}, or encode {self.steps} steps"
             )
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Run a whole sequence."""
         self.require_steps(x)
         return Run(self(x))
@@ -99,17 +104,17 @@ class Joined(Part):
         self.shortcut = None if shortcut is None else nn.ModuleList(shortcut)
         self.join = join
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Run both branches from the carry, which is a pair; the last trace is that of the branch.
 
         Neurons that begin a branch record traces without names, which are first.
         """
         first, second = (None, None) if carry is None else carry
-        a = through(self.branch, x, first, record)
+        a = through(self.branch, x, first, record, lengths)
         told = renamed("branch", a.traces)
         if self.shortcut is None:
             return Run(a.output, (a.carry, ()), told)
-        b = through(self.shortcut, x, second, record)
+        b = through(self.shortcut, x, second, record, lengths)
         told = tuple(sorted(renamed("shortcut", b.traces) + told, key=lambda trace: trace.weight != ""))
         return Run(self.join(a.output, b.output), (a.carry, b.carry), told)
 
@@ -166,8 +171,10 @@ class Stack(nn.Module):
 
     @property
     def keywords(self) -> frozenset[str]:
-        """What `forward` accepts from rules: a carry only where a sequence can be continued."""
-        return frozenset({"record"} | ({"carry"} - self.lacks.keys()))
+        """What `forward` accepts from rules: a carry where a sequence can be continued, lengths where parts mask."""
+        mixing = [part for part in self.modules() if isinstance(part, Whole)]
+        masked = {"lengths"} if mixing and all(part.masks for part in mixing) else set()
+        return frozenset({"record"} | masked | ({"carry"} - self.lacks.keys()))
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Tell all populations that an epoch begins."""
@@ -175,13 +182,13 @@ class Stack(nn.Module):
             if isinstance(module, Population):
                 module.begin_epoch(epoch, epochs)
 
-    def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def forward(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(self.shape):
             raise ValueError(
                 f"input has shape {tuple(x.shape)}; this model wants [T, B, {', '.join(map(str, self.shape))}], time "
                 "first: encode a static batch with sandbox.tasks.encode, turn batch-first data with x.transpose(0, 1)"
             )
-        run = through(self.parts, x.reshape(*x.shape[:2], *self.shape), carry, record)
+        run = through(self.parts, x.reshape(*x.shape[:2], *self.shape), carry, record, lengths)
         named = [trace for trace in renamed("parts", run.traces) if trace.weight]
         kept = [trace for trace in named[:-1] if trace.u is not trace.post]
         return run._replace(traces=(*kept, *named[-1:]))

@@ -1,4 +1,4 @@
-"""Ready-made models by name: small ones, spiking residual networks and transformers. Imports parts and neurons."""
+"""Ready-made models by name: small ones, residual networks, and transformers of images, video and speech."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sandbox.networks.models.sew import sew_event_net, sew_resnet
 from sandbox.networks.models.sma import sma_resnet, sma_vgg
 from sandbox.networks.models.small import ACTIVATIONS, convolutional, normalised, perceptron, recurrent
 from sandbox.networks.models.snn_vit import snn_vit
+from sandbox.networks.models.spikcommander import spikcommander
+from sandbox.networks.models.spikescr import spikescr
 from sandbox.networks.models.spikformer import spikformer
 from sandbox.networks.models.spikingformer import spikingformer, spikingformer_cml
 from sandbox.networks.models.svformer import svformer
@@ -35,6 +37,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "qkformer": qkformer,
     "snn_vit": snn_vit,
     "svformer": svformer,
+    "spikescr": spikescr,
+    "spikcommander": spikcommander,
 }
 
 __all__ = [
@@ -52,6 +56,8 @@ __all__ = [
     "sma_resnet",
     "sma_vgg",
     "snn_vit",
+    "spikcommander",
+    "spikescr",
     "spikformer",
     "spikingformer",
     "spikingformer_cml",

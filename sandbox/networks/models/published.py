@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 IMAGENET: tuple[Shape, int, int] = ((3, 224, 224), 1000, 4)  # shape, classes, steps
 CIFAR10: tuple[Shape, int, int] = ((3, 32, 32), 10, 4)
 CIFAR10_DVS: tuple[Shape, int, int] = ((2, 128, 128), 10, 16)
+SHD: tuple[Shape, int, int] = ((140,), 20, 100)  # 700 channels in bins of five
+SSC: tuple[Shape, int, int] = ((140,), 35, 100)
 SMALL: tuple[Shape, int, int] = ((1, 8, 8), 10, 4)  # digits
 
 
@@ -74,6 +76,14 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         **sizes({"2-256": 1_504_138}, CIFAR10_DVS),
     },
     "snn_vit": {**sizes({"tiny": 34_002}, SMALL), **sizes({"8-384": 15_176_168, "8-512": 26_775_816}, IMAGENET)},
+    "spikescr": {
+        **sizes({"tiny": 27_776, "shd": 261_632}, SHD),
+        **sizes({"ssc": 3_302_400, "ssc-1": 1_709_824}, SSC),
+    },
+    "spikcommander": {
+        **sizes({"tiny": 16_580, "shd": 190_664}, SHD),
+        **sizes({"ssc-1": 1_120_368, "ssc-2": 2_127_328, "gsc-1": 1_120_688, "gsc-2": 2_127_968}, SSC),
+    },
     "svformer": {**sizes({"tiny": 24_851}, SMALL), **sizes({"ucf101": 13_801_612}, ((3, 224, 224), 101, 16))},
 }
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rules.contract import Run, Trace
 from sandbox.networks.attention import SelfAttention
 from sandbox.networks.convolutions import drawn, require_image, sized, transformer
-from sandbox.networks.joins import add
+from sandbox.networks.joins import add, beside
 from sandbox.networks.over_time import TimeNorm
 from sandbox.networks.parts import Joined, Stack, Stateless, Whole
 from sandbox.networks.populations import Given, Kind, kind_of
@@ -67,7 +66,7 @@ class VideoReadout(Whole):
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x).output
 
-    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
         """Run a whole sequence, to an output of one step; the trace is that of the dense layer."""
         self.require_steps(x)
         pre = self.weigh(x.movedim(0, 2))[None]
@@ -125,11 +124,6 @@ def svformer(
     side = (shape[1] // chosen.patch, shape[2] // chosen.patch)
     parts += [cells.fires(2 * fourth), VideoReadout(2 * fourth, fourth, steps, side, classes)]
     return drawn(Stack(parts, shape), seed, transformer)
-
-
-def beside(a: Tensor, b: Tensor) -> Tensor:
-    """Return the channels of the shortcut `b` and behind them those of the branch `a`."""
-    return torch.cat([b, a], 2)
 
 
 @dataclass(frozen=True)
