@@ -18,6 +18,7 @@ from sandbox.tasks.pattern_generation import PatternGeneration
 from sandbox.tasks.randman import Randman
 from sandbox.tasks.sequential_mnist import SequentialMNIST
 from sandbox.tasks.store_recall import StoreRecall
+from sandbox.tasks.ucr import BasicMotions, JapaneseVowels
 from sandbox.tasks.yinyang import YinYang
 
 TASKS: dict[str, type[Task]] = {
@@ -41,6 +42,8 @@ TASKS: dict[str, type[Task]] = {
     "dvs_gesture": DVSGesture,
     "moving_digits_events": MovingDigitsEvents,
     "moving_digits_video": MovingDigitsVideo,
+    "japanese_vowels": JapaneseVowels,
+    "basic_motions": BasicMotions,
 }
 
 __all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task", "label_flips"]
