@@ -1,7 +1,7 @@
 """Objectives: losses on a run of a model. Imports the contract, views and processes."""
 
 from rules.contract import Objective
-from rules.objectives.distillation import SelfEnsemble
+from rules.objectives.distillation import CurriculumDistillation, SelfEnsemble
 from rules.objectives.fitted import Huber, MeanSquaredError, MultiLabelCrossEntropy
 from rules.objectives.mixing import Mixed
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
@@ -30,6 +30,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "siamese_temporal_contrast": SiameseTemporalContrast,
     "self_ensemble": SelfEnsemble,
     "mixed": Mixed,
+    "kdcl": CurriculumDistillation,
 }
 
 REGULARISERS: dict[str, type[Objective]] = {

@@ -1,4 +1,4 @@
-"""Learning from a teacher: another network, or the mean of the same one over time."""
+"""Every step of a network drawn to its own mean, or to a teacher."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from rules.contract import Batch, Run
 from rules.fields import check_fields
+from rules.objectives.distillation.teachers import answered
 from rules.objectives.labels import labels
 from rules.objectives.readout import MeanCrossEntropy
 from rules.steps import counted, mean, wide
-from rules.untouched import untouched
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,8 @@ class SelfEnsemble(MeanCrossEntropy):
         """Return the teacher's logits `[B, classes]`, without gradient."""
         if self.teacher is None:
             return mean(run.output, batch.lengths).detach()
-        with untouched(self.teacher):  # as it was afterwards: modes of all parts, buffers, membranes that it keeps
-            self.teacher.eval()
-            answer = self.teacher(batch.x)
-        output = answer.output if isinstance(answer, Run) else answer
-        said = output if output.ndim == 2 else mean(output, batch.lengths)
-        if said.shape[-1] != run.output.shape[-1]:
-            raise ValueError(
-                f"the teacher knows {said.shape[-1]} classes, and the network {run.output.shape[-1]}: give one that "
-                "was trained on the same classes"
-            )
-        return said
+        output = answered(self.teacher, run, batch).output
+        return mean(output, batch.lengths if len(output) == len(run.output) else None)
 
     def drawn(self, run: Run, batch: Batch) -> Tensor:
         """Return tau^2 times the divergence from the teacher, mean over steps, of each sample `[B]`."""

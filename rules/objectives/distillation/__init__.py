@@ -1,0 +1,6 @@
+"""Learning from a teacher: another network, or the same one. Imports the read-out's objectives and `rules.forward`."""
+
+from rules.objectives.distillation.kdcl import CurriculumDistillation
+from rules.objectives.distillation.self_ensemble import SelfEnsemble
+
+__all__ = ["CurriculumDistillation", "SelfEnsemble"]

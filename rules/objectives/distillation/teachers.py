@@ -1,0 +1,43 @@
+"""Teachers: modules that an objective runs on the same batch, counted and never trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rules.contract import Batch, Run
+from rules.forward import called, map_tensors
+from rules.untouched import untouched
+
+
+def answered(teacher: nn.Module, run: Run, batch: Batch) -> Run:
+    """Return what a teacher says to a batch, without gradient: its output, `[T, B, classes]`, and its traces.
+
+    It is run in evaluation mode and from rest, and is afterwards as it was: modes of all parts, buffers, membranes that
+    it keeps. It may take and give another number of steps than the network.
+
+    Raises:
+        ValueError: for a teacher of other classes, one that gives another number of samples, and lengths that do not
+            suit its steps.
+    """
+    asked = Batch(batch.x, lengths=batch.lengths)
+    with untouched(teacher), torch.no_grad():
+        teacher.eval()
+        said = called(teacher, asked)
+    if said.output.shape[-1] != run.output.shape[-1]:
+        raise ValueError(
+            f"the teacher knows {said.output.shape[-1]} classes, and the network {run.output.shape[-1]}: give one that "
+            "was trained on the same classes"
+        )
+    if said.output.shape[1] != run.output.shape[1]:
+        raise ValueError(
+            f"the teacher answers for {said.output.shape[1]} samples, and the network for {run.output.shape[1]}: "
+            "arrays are time-first, [T, B, classes]; for a teacher that takes [B, T, ...] write "
+            "rules.adapt(teacher, batch_first=True)"
+        )
+    if batch.lengths is not None and len(said.output) not in (1, len(run.output)):
+        raise ValueError(
+            f"the teacher answers at {len(said.output)} steps, and the network at {len(run.output)}: the lengths of "
+            "the batch cannot suit both; leave them out, or let both have as many steps"
+        )
+    return Run(said.output.detach(), None, map_tensors(Tensor.detach, said.traces))

@@ -1,0 +1,155 @@
+"""Distillation over time steps: its terms against torch's own, what a teacher may be, and sums of steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+import rules
+from rules import Batch, Run
+from rules.objectives.distillation import CurriculumDistillation
+from sandbox import make_model
+from sandbox.networks.rebinned import Rebinned, rebin
+
+T, B, C = 5, 7, 3
+Y = torch.arange(B) % C
+X = torch.rand(T, B, 4, generator=torch.Generator().manual_seed(0))
+
+
+def output(seed, steps=T):
+    return torch.randn(steps, B, C, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Says(nn.Module):
+    """A teacher that says the same to everything."""
+
+    def __init__(self, said):
+        super().__init__()
+        self.said = nn.Parameter(said)
+
+    def forward(self, x):
+        return self.said
+
+
+@pytest.mark.parametrize("tau", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [T, 9], ids=["as many steps", "more steps"])
+def test_the_loss_is_that_of_the_authors(tau, steps):
+    """CE of the summed probabilities, a second softmax inside, and half of tau^2 KL, mean over the batch."""
+    mine, theirs = output(1), output(2, steps)
+    p, q = (torch.softmax(each, -1).sum(0) for each in (mine, theirs))
+    kl = F.kl_div(torch.log_softmax(p / tau, -1), torch.softmax(q / tau, -1), reduction="batchmean")
+    wanted = F.cross_entropy(p, Y) + 0.5 * tau**2 * kl
+    loss = CurriculumDistillation(Says(theirs), temperature=tau)
+    batch = Batch(X, Y)
+    torch.testing.assert_close(loss(Run(mine), batch), wanted)
+    torch.testing.assert_close(loss.each(Run(mine), batch).mean(), wanted)
+    torch.testing.assert_close(loss.reported(Run(mine), batch), F.cross_entropy(p, Y))
+
+
+def test_nothing_is_drawn_to_a_teacher_that_says_the_same():
+    mine, batch = output(1), Batch(X, Y)
+    fit = CurriculumDistillation()(Run(mine), batch)
+    torch.testing.assert_close(CurriculumDistillation(Says(mine.clone()))(Run(mine), batch), fit)
+    torch.testing.assert_close(CurriculumDistillation(Says(output(2)), share=0.0)(Run(mine), batch), fit)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 8))
+def test_the_divergence_is_never_negative(seed, steps):
+    drawn = CurriculumDistillation(Says(output(seed, steps))).drawn(Run(output(seed + 1)), Batch(X, Y))
+    assert bool((drawn >= -1e-12).all())  # rounding of probabilities around 1
+
+
+def test_the_teacher_learns_nothing_and_its_work_is_counted():
+    teacher, network = nn.Sequential(nn.Linear(4, C), nn.Dropout(0.5)), nn.Sequential(nn.Linear(4, C))
+    costs = []
+    for known in (teacher, None):
+        rule = rules.LearningRule(CurriculumDistillation(known), rules.BPTT(), rules.make("bptt").plasticity)
+        costs.append(rules.Trainer(network, rule, health=None).step((X, Y)).cost.synaptic_operations)
+    assert costs[0] - costs[1] == T * B * 4 * C
+    assert all(p.grad is None for p in teacher.parameters())
+    assert teacher.training
+
+
+def test_steps_behind_the_end_are_not_summed():
+    mine, theirs, lengths = output(1), output(2), torch.arange(B) % T + 1
+    loss, batch = CurriculumDistillation(Says(theirs)), Batch(X, Y, lengths=lengths)
+    before = loss(Run(mine), batch)
+    for each in (mine, theirs):
+        each[torch.arange(T)[:, None] >= lengths] = 7.0
+    torch.testing.assert_close(CurriculumDistillation(Says(theirs))(Run(mine), batch), before)
+
+
+@pytest.mark.parametrize(
+    ("make", "batch", "message"),
+    [
+        (lambda: CurriculumDistillation(share=-1.0), None, "share=-1.0: give the weight of the divergence"),
+        (lambda: CurriculumDistillation(temperature=0.0), None, "temperature=0.0: give a number above 0"),
+        (lambda: CurriculumDistillation(Says(torch.zeros(T, B, C + 1))), Batch(X, Y), "the teacher knows 4 classes"),
+        (lambda: CurriculumDistillation(Says(torch.zeros(T, B + 1, C))), Batch(X, Y), "answers for 8 samples"),
+        (
+            lambda: CurriculumDistillation(Says(torch.zeros(9, B, C))),
+            Batch(X, Y, lengths=torch.full((B,), 3)),
+            "the teacher answers at 9 steps, and the network at 5: the lengths",
+        ),
+    ],
+)
+def test_teachers_and_options_that_do_not_fit(make, batch, message):
+    with pytest.raises(ValueError, match=message):
+        make()(Run(output(1).float()), batch)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 10**6))
+def test_sums_of_steps_lose_no_event(factor, bins, seed):
+    x = (torch.rand(factor * bins, 2, 3, generator=torch.Generator().manual_seed(seed)) < 0.3).float()
+    summed = rebin(x, factor)
+    assert summed.shape == (bins, 2, 3)
+    assert torch.equal(summed.sum(0), x.sum(0))
+    assert torch.equal(rebin(summed, bins), rebin(x, factor * bins))
+
+
+def test_weights_of_many_steps_run_at_few():
+    network = make_model("spikescr", shape=(4,), classes=C).eval()
+    fine, coarse = Rebinned(network, 1), Rebinned(network, 3)
+    x = (torch.rand(12, B, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    assert torch.equal(fine(x).output, network(x).output)
+    assert torch.equal(coarse(x).output, network(rebin(x, 3)).output)
+    assert torch.equal(fine(x).output, fine(x).output)  # nothing is left of a pass
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: rebin(x, 0), "12 steps cannot be summed by 0"),
+        (lambda x: rebin(x, 5), "12 steps cannot be summed by 5: give a whole number that divides them"),
+        (lambda x: Rebinned(nn.Linear(4, 3), 0), "factor=0: give the number of steps"),
+        (lambda x: Rebinned(nn.Linear(4, 3), 3)(x, lengths=torch.ones(2)), "lengths cannot suit both"),
+    ],
+)
+def test_steps_that_cannot_be_summed(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(torch.zeros(12, 2, 4))
+
+
+def test_a_student_of_few_steps_learns_from_a_teacher_of_many():
+    """Both see the same batch, each in bins of its own; the student begins with the teacher's weights."""
+    rng = torch.Generator().manual_seed(0)
+    shown = torch.rand(C, 12, 1, 6, generator=rng) < 0.4
+    y = torch.arange(30) % C
+    x = (shown[y].squeeze(2).transpose(0, 1) & (torch.rand(12, 30, 6, generator=rng) < 0.8)).float()
+    teacher = Rebinned(make_model("spikescr", shape=(6,), classes=C, dropout=0.0), 1)
+    first = rules.Trainer(teacher, rules.make("bptt", objective="kdcl", lr=0.01), health=None, seed=0)
+    list(first.fit([(x, y)], 30))
+    student = Rebinned(make_model("spikescr", shape=(6,), classes=C, dropout=0.0, seed=1), 3)
+    student.load_state_dict(teacher.state_dict())
+    rule = rules.make("bptt", lr=0.01)
+    rule = rules.LearningRule(CurriculumDistillation(teacher), rule.credit, rule.plasticity)
+    second = rules.Trainer(student, rule, health=None, seed=0)
+    infos = list(second.fit([(x, y)], 30))
+    assert infos[-1].loss < infos[0].loss
+    assert second.evaluate([(x, y)])["accuracy"] > 0.9
