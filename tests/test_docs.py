@@ -34,6 +34,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "data",
     "events",
     "networks",
+    "speech",
     "training",
     "circuits",
     "rule",
@@ -81,7 +82,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 17
+    assert len(WITH_CODE) == 18
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

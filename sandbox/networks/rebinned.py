@@ -24,7 +24,7 @@ def rebin(x: Tensor, factor: int) -> Tensor:
     """
     if factor < 1 or len(x) % factor:
         raise ValueError(f"{len(x)} steps cannot be summed by {factor}: give a whole number that divides them")
-    summed: Tensor = x.unflatten(0, (-1, factor)).sum(1)  # type: ignore[no-untyped-call]
+    summed: Tensor = x.unflatten(0, (-1, factor)).sum(1)
     return summed
 
 
