@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from rules.contract import Batch, Run, Trace
-from rules.last_weight import last_trace, watched
+from rules.last_weight import last_trace, watched, weighs
 from rules.optional import find_layers, offers, plain, recorder_of, takes, turned_inside
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
+from rules.traces import alone, gathered
 from rules.untouched import untouched
 
 
@@ -134,7 +135,8 @@ def traced(model: nn.Module, x: Any) -> bool:
     Not if its layers cannot be found; nor for a plain `nn.Sequential`, whose read-out may lie inside a stage.
     """
     if sequential(inner := plain(model)):
-        return any(recorder_of(stage) is not None for stage in inner.children())
+        stages = [stage for stage in inner.children() if recorder_of(stage) is not None or [*stage.parameters()]]
+        return any(map(recorder_of, stages)) and (recorder_of(stages[-1]) is not None or weighs(stages[-1]))
     if not takes(model, "record"):
         return False
     try:
@@ -216,16 +218,20 @@ def steps_from(batch: Batch, start: int, size: int) -> Batch:
 def record_sequential(model: nn.Sequential, x: Tensor) -> Run:
     """Run stage by stage; a weighted stage and the unweighted ones behind it make one trace.
 
-    A stage with `run(x, carry, record) -> Run` has traces of its own.
+    A stage with `run(x, carry, record) -> Run` has traces of its own. Its weights that drive no neurons leave none, but
+    for the last of all.
     """
     traces: list[Trace] = []
+    loose: list[Trace] = []
     for name, stage in model._modules.items():  # named_children() would skip the second use of a stage
         assert stage is not None
         recorder = recorder_of(stage)
         if recorder is not None:
             run = recorder(x, None, True)
             x = run.output
-            traces += [trace._replace(weight=f"{name}.{trace.weight}") for trace in run.traces]
+            known = list(map(id, traces))
+            traces = gathered(traces, run.traces, name)
+            loose += [trace for trace in traces if id(trace) not in known and alone(trace)]
             continue
         weighted = isinstance(getattr(stage, "weight", None), nn.Parameter)
         pre, x = x, stage(x)
@@ -233,6 +239,8 @@ def record_sequential(model: nn.Sequential, x: Tensor) -> Run:
             traces.append(Trace(f"{name}.weight", pre, x, x))
         elif traces:
             traces[-1] = traces[-1]._replace(post=x)
+    dropped = {id(trace) for trace in loose} - {id(trace) for trace in traces[-1:]}
+    traces = [trace for trace in traces if trace.weight and id(trace) not in dropped]
     timed = [trace if trace.post.ndim > 2 else Trace(trace.weight, *(a[None] for a in trace[1:])) for trace in traces]
     return as_run(x)._replace(traces=tuple(timed))
 

@@ -20,6 +20,7 @@ from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
 from rules.diagnostics.monitor import Health, Monitor
 from rules.diagnostics.nonfinite import check_credit, check_input
+from rules.diagnostics.normalised import warn_of_lag
 from rules.diagnostics.work import Work
 from rules.evaluation import evaluated
 from rules.forward import samples
@@ -141,6 +142,7 @@ class Trainer:
         self.globals = Globals(derived(seed, "globals"))
         self.monitor = Monitor(health or Health())
         self.steps = 0  # steps taken in total
+        self._lagged = False  # whether it has warned of statistics
         self.epoch = 0  # epochs completed
         self.position = 0  # batches completed in the current epoch
         self.answers: Answers | None = None  # what the model was asked before its first step
@@ -329,6 +331,7 @@ class Trainer:
         Raises:
             ValueError: for an unknown inference mode, missing labels, or an empty loader.
         """
+        self._lagged = self._lagged or (self.steps > 0 and warn_of_lag(self.model))
         rng = seeded(self.seed, "evaluation")
         if self._optimizer is not None:
             tissue(self._optimizer).settle()

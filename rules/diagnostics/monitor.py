@@ -19,6 +19,7 @@ from rules.diagnostics.health import (
     firing_rates,
     rms,
 )
+from rules.diagnostics.normalised import without_effect
 from rules.diagnostics.work import Work, work
 from rules.errors import unknown
 from rules.fields import check_fields
@@ -95,10 +96,12 @@ class Monitor:
         Raises Unhealthy for kinds in `stop`.
         """
         worked, uncounted = _work(model, batch)
+        idle = without_effect(model)
+        felt = {name: p for name, p in parameters.items() if name not in idle}
         found = [
             *uncounted,
             *self._firing(model, batch),
-            *(check_credit(parameters, credit, self.settings.vanishing) if self._asked(credit) else ()),
+            *(check_credit(felt, credit, self.settings.vanishing) if self._asked(credit) else ()),
             *self._growth(parameters, credit),
             *self._rest(parameters, credit),
             *bounded(parameters, optimizer, self.settings.bounded),

@@ -58,8 +58,8 @@ def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
     elif answers.independent is False:
         found["independent"] = (
             f"{name} mixes the samples of a batch{where}: a change of one sample changed the outputs of others. "
-            f"{SAMPLES}: for a batch-first model write model = rules.adapt(model, batch_first=True); for normalisation "
-            "over the batch use nn.GroupNorm or nn.LayerNorm"
+            f"{SAMPLES}: for a batch-first model write model = rules.adapt(model, batch_first=True); put "
+            "normalisations over the batch into evaluation mode, or use nn.GroupNorm or nn.LayerNorm"
         )
     if answers.input_kept is False:
         found["input"] = (

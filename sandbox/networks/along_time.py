@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from rules.contract import Run, Trace
 from rules.steps import counted
 from rules.synapses import Product
-from sandbox.networks.network import Population, renamed, through
+from sandbox.networks.attention import of_sources
+from sandbox.networks.network import Population, through
 from sandbox.networks.parts import Whole
 
 BASE = 10_000.0  # of the wavelengths of rotated positions
@@ -138,8 +139,7 @@ class StepAttention(Whole):
         q, k, v = (each.permute(1, 2, 0, 3) for each in (q, masked(k, lengths), v))  # [B, heads, T, d]
         made: Tensor = self.mixed(self.scores(q, k.mT), v)
         spikes, _, _ = self.cells(made.permute(2, 0, 1, 3) / math.sqrt(q.shape[-1]))
-        told = [renamed(f"sources.{name}", run.traces) for name, run in zip(self.sources, runs, strict=True)]
-        return Run(spikes.flatten(2), None, tuple(trace for each in told for trace in each))
+        return Run(spikes.flatten(2), None, of_sources(self.sources, runs) if record else ())
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"

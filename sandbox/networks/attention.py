@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Run
+from rules.contract import Run, Trace
 from rules.errors import unknown
 from rules.synapses import Product
+from rules.traces import alone
 from sandbox.networks.network import Part, Population, renamed, through
 
 ORDERS = ("kv", "qk", "cheaper")
@@ -56,11 +57,17 @@ class Attention(Part):
         signals = [run.output.flatten(3).unflatten(2, (self.heads, -1)) for run in runs]
         spikes, end, _ = self.cells(self.drive * self.currents(*signals), start)
         output = self.shown(spikes, *signals).reshape(runs[0].output.shape)
-        told = [renamed(f"sources.{name}", run.traces) for name, run in zip(self.sources, runs, strict=True)]
-        return Run(output, (*(run.carry for run in runs), end), tuple(trace for each in told for trace in each))
+        return Run(output, (*(run.carry for run in runs), end), of_sources(self.sources, runs))
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"
+
+
+def of_sources(names: Iterable[str], runs: Sequence[Run]) -> tuple[Trace, ...]:
+    """Return the traces of the neurons of all signals; those behind attention are not driven by one weight of them."""
+    told = (renamed(f"sources.{name}", run.traces) for name, run in zip(names, runs, strict=True))
+    found = [trace for each in told for trace in each if not alone(trace)]
+    return tuple(sorted(found, key=lambda trace: trace.weight != ""))
 
 
 class SelfAttention(Attention):

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.contract import Batch
 from rules.diagnostics.health import firing_rates
+from rules.diagnostics.normalised import batches_until_settled
 from rules.forward import looking
 from rules.generators import Globals
 from rules.seeds import derived, seeded
@@ -99,6 +100,8 @@ def _calibrate(network: Network, x: Tensor, rate: float) -> None:
 def settle(model: nn.Module, x: Tensor) -> None:
     """Set the running statistics of all batch normalisations to those of one input; nothing else changes.
 
+    Their counters then say that enough batches were followed (`rules.diagnostics.normalised.lagging`).
+
     Args:
         model: any module.
         x: its input, such as `[T, B, ...]`.
@@ -122,6 +125,8 @@ def settle(model: nn.Module, x: Tensor) -> None:
     finally:
         for norm, momentum in zip(found, momenta, strict=True):
             norm.momentum = momentum
+            if momentum and norm.num_batches_tracked is not None:  # as after so many batches, for `lagging`
+                norm.num_batches_tracked.fill_(batches_until_settled(momentum))
         for module, mode in modes.items():
             module.training = mode
 

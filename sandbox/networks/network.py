@@ -15,6 +15,7 @@ from rules.contract import Local, Run, Trace
 from rules.forward import fold
 from rules.spikes.surrogate import generator_of_pass
 from rules.synapses import weights_of
+from rules.traces import entering, gathered, name_of, presynaptic
 from sandbox.kernels.attempt import attempt_linearised, attempt_recurrent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell
@@ -29,7 +30,7 @@ class Part(nn.Module, ABC):
 
     `forward(x)` maps a sequence `[T, B, ...]` to a sequence from rest, as rules call it. `run` continues from a carry,
     can record, and hears how many steps of each sequence count, which matters to parts that mix steps. A trace whose
-    `u` is its `post` belongs to a weight without neurons, so far (`through`).
+    `u` is its `post` belongs to a weight without neurons, so far, and one without a name to neurons without a weight.
     """
 
     @property
@@ -217,8 +218,18 @@ class Layer(Part):
         return frozenset({"gradient", "bits"} if neuron.spiking and neuron.levels == 1 else {"gradient"})
 
     def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
-        """Run a sequence from a carry; the traces are those of the feed-forward and the recurrent weight."""
-        return self.respond(x, fold(self.synapse, x), carry, record)
+        """Run a sequence from a carry; the traces are those of the last feed-forward and the recurrent weight."""
+        if not record:
+            return self.respond(x, fold(self.synapse, x), carry, record)
+        with entering(self.synapse) as entered:
+            currents = fold(self.synapse, x)
+        run = self.respond(x, currents, carry, record)
+        if not (entered and run.traces):
+            return run
+        synapse, signal = entered[-1]
+        pre = presynaptic(signal, x)
+        first = run.traces[0]._replace(weight=name_of(synapse, self), pre=x if pre is None else pre)
+        return run._replace(traces=(first, *run.traces[1:]))
 
     def respond(self, x: Tensor, currents: Tensor, carry: Any, record: bool) -> Run:
         """Run the population on `currents`, which the synapse computed from `x`."""
@@ -334,20 +345,25 @@ class Network(nn.Module):
         return list(self.layers)  # type: ignore[arg-type]  # ModuleList is not generic
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
-        if not isinstance(x, Tensor):
-            raise TypeError(
-                f"input is a {type(x).__name__}; this network takes one tensor [T, B, ...]: join several inputs, as in "
-                "torch.cat([x1, x2], -1)"
-            )
-        if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(self.shape):
-            raise ValueError(
-                f"input has shape {tuple(x.shape)}; this network wants [T, B, {', '.join(map(str, self.shape))}], time "
-                "first: encode a static batch with sandbox.tasks.encode, turn batch-first data with x.transpose(0, 1)"
-            )
-        if not x.is_floating_point():
-            raise TypeError(f"input has dtype {x.dtype}; this network wants floating point: x.float()")
-        run = through(self.layers, x.reshape(*x.shape[:2], *self.shape), carry, record)
+        run = through(self.layers, admitted(x, self.shape), carry, record)
         return run._replace(traces=renamed("layers", run.traces))
+
+
+def admitted(x: Any, shape: tuple[int, ...]) -> Tensor:
+    """Return an input as `[T, B, *shape]`; raise TypeError or ValueError, with a remedy, for any other."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"input is a {type(x).__name__}; this network takes one tensor [T, B, ...]: join several inputs, as in "
+            "torch.cat([x1, x2], -1)"
+        )
+    if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(shape):
+        raise ValueError(
+            f"input has shape {tuple(x.shape)}; this network wants [T, B, {', '.join(map(str, shape))}], time "
+            "first: encode a static batch with sandbox.tasks.encode, turn batch-first data with x.transpose(0, 1)"
+        )
+    if not x.is_floating_point():
+        raise TypeError(f"input has dtype {x.dtype}; this network wants floating point: x.float()")
+    return x.reshape(*x.shape[:2], *shape)
 
 
 def through(
@@ -355,24 +371,18 @@ def through(
 ) -> Run:
     """Run parts one after the other from a carry, which has one entry for each.
 
-    The name of a trace includes the place of its part. Neurons that are a part record a trace without a name: it
-    becomes that of the weight before them, if this has no neurons yet. Without a weight before them it stays so, for
-    whoever calls.
+    The name of a trace includes the place of its part. Neurons that are a part of their own record a trace without a
+    name, and follow the weight before them (`rules.traces.gathered`).
     """
     stack = [cast("Part", part) for part in parts]
     ends: list[Any] = []
     traces: list[Trace] = []
+    heard = {} if lengths is None else {"lengths": lengths}
     for number, (part, start) in enumerate(zip(stack, carry or [None] * len(stack), strict=True)):
-        run = part.run(x, start, record, lengths)
+        run = part.run(x, start, record, **heard)
         x = run.output
         ends.append(run.carry)
-        driving = traces[-1] if traces else None
-        for trace in run.traces:
-            if trace.weight or driving is None:
-                traces += renamed(str(number), (trace,))
-            elif driving.u is driving.post:
-                traces = [each for each in traces if each is not driving]
-                traces.append(driving._replace(u=trace.u, post=trace.post))
+        traces = gathered(traces, run.traces, str(number))
     return Run(x, tuple(ends), tuple(traces))
 
 

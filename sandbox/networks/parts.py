@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from rules.contract import Run, Trace
 from rules.forward import fold
-from rules.synapses import is_synapse
+from rules.last_weight import Use, last_trace, watched
+from rules.optional import recorder_of
+from rules.traces import alone, entering, name_of, presynaptic
 from sandbox.networks.joins import Join
-from sandbox.networks.network import Part, Population, renamed, through
+from sandbox.networks.network import Part, Population, admitted, renamed, through
 
 NO_LAYERS = (
     "it is a stack of parts, such as blocks with branches, which are not all layers of a synapse and cells; use a rule "
@@ -39,7 +39,10 @@ class Stateless(Part):
             return Run(fold(self.module, x))
         with entering(self.module) as entered:
             output = fold(self.module, x)
-        return Run(output, None, traces(self, entered, output))
+        pre = presynaptic(entered[-1][1], x) if entered else None
+        if pre is None:
+            return Run(output)
+        return Run(output, None, (Trace(name_of(entered[-1][0], self), pre, output, output),))
 
 
 class Neurons(Part):
@@ -105,9 +108,9 @@ class Joined(Part):
         self.join = join
 
     def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
-        """Run both branches from the carry, which is a pair; the last trace is that of the branch.
+        """Run both branches from the carry, which is a pair.
 
-        Neurons that begin a branch record traces without names, which are first.
+        Traces of neurons that begin a branch come first, without names, and a weight without neurons last.
         """
         first, second = (None, None) if carry is None else carry
         a = through(self.branch, x, first, record, lengths)
@@ -115,7 +118,9 @@ class Joined(Part):
         if self.shortcut is None:
             return Run(a.output, (a.carry, ()), told)
         b = through(self.shortcut, x, second, record, lengths)
-        told = tuple(sorted(renamed("shortcut", b.traces) + told, key=lambda trace: trace.weight != ""))
+        told = tuple(
+            sorted(renamed("shortcut", b.traces) + told, key=lambda trace: (trace.weight != "") + alone(trace))
+        )
         return Run(self.join(a.output, b.output), (a.carry, b.carry), told)
 
     def extra_repr(self) -> str:
@@ -129,20 +134,28 @@ class Stack(nn.Module):
     the next call to continue the sequence, if no part sees the whole of it.
 
     Pass `record=True` for traces: of the last weight in front of each population, and of the read-out. The neurons that
-    begin a block are those of the weight before it, to whose current the shortcut adds. Neurons without a weight of
-    their own, behind a product of attention, and those inside a part that sees the whole sequence leave no trace.
+    begin a block are those of the weight before it, to whose current the shortcut adds; a weight that drives two
+    populations has two traces. Neurons without a weight of their own leave none: those behind a product of attention,
+    and those behind other neurons. Parts that see the whole sequence tell of those weights that they want to.
 
     Args:
         parts: first to last.
         shape: of one sample at one step.
 
     Raises:
-        ValueError: in a call, for input of another number of axes or channels, and for another number of steps than a
-            part was built for.
+        TypeError: for a part that cannot be run over time; in a call, for input that is not one floating tensor.
+        ValueError: in a call, for input of another number of axes or channels, for another number of steps than a part
+            was built for, and for the carry of another model.
     """
 
     def __init__(self, parts: Sequence[nn.Module], shape: tuple[int, ...]) -> None:
         super().__init__()
+        for number, part in enumerate(parts):
+            if recorder_of(part) is None:
+                raise TypeError(
+                    f"part {number} is a {type(part).__name__}, which has no run(x, carry, record): wrap a module "
+                    "without memory in Stateless(...), neurons in Neurons(Population(...)), and unpack an nn.Sequential"
+                )
         self.parts = nn.ModuleList(parts)
         self.shape = tuple(shape)
 
@@ -161,12 +174,17 @@ class Stack(nn.Module):
         """What this model does not offer to rules, and why."""
         found = dict.fromkeys(("cells", "bits"), NO_LAYERS)
         for name, module in self.named_modules():
-            ahead = isinstance(module, Whole) or (isinstance(module, Population) and not module.neuron.causal)
-            if ahead:
-                found["carry"] = (
-                    f"{name} is a {type(module).__name__}, which sees the whole sequence at once; build the model "
-                    "without it, or use a rule that takes whole sequences, such as bptt"
-                )
+            if isinstance(module, Population) and not module.neuron.causal:
+                kind = f"made of {type(module.neuron).__name__}"
+                remedy = "use a causal neuron, such as sliding_psn or lif"
+            elif isinstance(module, Whole):
+                kind, remedy = f"a {type(module).__name__}", "build the model without it"
+            else:
+                continue
+            found["carry"] = (
+                f"{name} is {kind}, which sees the whole sequence at once; {remedy}, or use a rule that takes whole "
+                "sequences, such as bptt"
+            )
         return found
 
     @property
@@ -183,38 +201,25 @@ class Stack(nn.Module):
                 module.begin_epoch(epoch, epochs)
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
-        if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(self.shape):
+        x = admitted(x, self.shape)
+        if carry is not None and (not isinstance(carry, tuple) or len(carry) != len(self.parts)):
             raise ValueError(
-                f"input has shape {tuple(x.shape)}; this model wants [T, B, {', '.join(map(str, self.shape))}], time "
-                "first: encode a static batch with sandbox.tasks.encode, turn batch-first data with x.transpose(0, 1)"
+                f"the carry is not one of this model, whose {len(self.parts)} parts have an entry each: pass on "
+                "run.carry of the call before, or None"
             )
-        run = through(self.parts, x.reshape(*x.shape[:2], *self.shape), carry, record, lengths)
+        if not record:
+            return through(self.parts, x, carry, False, lengths)
+        with watched(self) as uses:
+            run = through(self.parts, x, carry, True, lengths)
+        return run._replace(traces=self._told(run, uses))
+
+    def _told(self, run: Run, uses: list[Use]) -> tuple[Trace, ...]:
+        """Return the traces of populations, and that of the read-out, from those of the parts."""
+        every = dict(self.named_parameters(remove_duplicate=False))
+        first = {id(p): name for name, p in self.named_parameters()}  # of modules that are used twice
         named = [trace for trace in renamed("parts", run.traces) if trace.weight]
-        kept = [trace for trace in named[:-1] if trace.u is not trace.post]
-        return run._replace(traces=(*kept, *named[-1:]))
-
-
-@contextmanager
-def entering(module: nn.Module) -> Iterator[list[tuple[str, Tensor]]]:
-    """Collect the names of synapses inside a module, `""` for itself, with what enters them, in this context."""
-    entered: list[tuple[str, Tensor]] = []
-
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda synapse, inputs: entered.append((name, inputs[0]))
-
-    handles = [part.register_forward_pre_hook(hook(name)) for name, part in module.named_modules() if is_synapse(part)]
-    try:
-        yield entered
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def traces(part: Stateless, entered: list[tuple[str, Tensor]], output: Tensor) -> tuple[Trace, ...]:
-    """Return the trace of the last weight of a part, without neurons; none if it has no weight."""
-    if not entered:
-        return ()
-    name, folded = entered[-1]
-    pre = folded.reshape(-1, output.shape[1], *folded.shape[1:])  # one step, if the input is constant in time
-    weight = ".".join(filter(None, ("module", name, "weight")))
-    return (Trace(weight, pre.expand(len(output), *pre.shape[1:]), output, output),)
+        named = [trace._replace(weight=first[id(every[trace.weight])]) for trace in named]
+        driving = tuple(trace for trace in named if not alone(trace))
+        if named and named[-1].post is run.output:
+            return (*driving, named[-1]) if alone(named[-1]) else driving
+        return (*driving, last_trace(self, uses, run, turned=False))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rules.contract import Run, Trace
 from rules.errors import unknown
 from sandbox.networks.along_time import masked
+from sandbox.networks.attention import of_sources
 from sandbox.networks.network import Population, renamed, through
 from sandbox.networks.parts import Whole
 
@@ -95,7 +96,7 @@ class TemporalGates(Whole):
         """Run whole sequences `[T, B, D]`."""
         parts: list[Any] = list(self.sources.values())
         runs = [through(each, x, None, record, lengths) for each in parts]
-        told = [renamed(f"sources.{name}", run.traces) for name, run in zip(self.sources, runs, strict=True)]
+        told = [of_sources(self.sources, runs)]
         q, k, v = (run.output.unflatten(-1, (self.heads, -1)) for run in runs)  # [T, B, heads, d]
         gates = [cells(sums)[0] for cells, sums in self.gated(masked(q + k, lengths), lengths)]
         open_ = sum((gate * v for gate in gates), torch.zeros_like(v))

@@ -35,8 +35,8 @@ def require_outer_products(rule: CreditRule, model: nn.Module, batch: Batch) -> 
     entered: list[Tensor] = []
     calls: list[tuple[nn.Module, Tensor, Tensor]] = []
 
-    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        entered.append(inputs[0].detach())
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        entered.append(next(iter((*args, *kwargs.values()))).detach())
 
     def behind(module: nn.Module, inputs: tuple[Any, ...], z: Tensor) -> Tensor:
         calls.append((module, entered.pop(), z))
@@ -44,7 +44,7 @@ def require_outer_products(rule: CreditRule, model: nn.Module, batch: Batch) -> 
 
     parts = list(synapses(model).values())
     with untouched(model), torch.enable_grad(), differentiating(generator=seeded(0, "outer products")):
-        handles = [part.register_forward_pre_hook(before, prepend=True) for part in parts]
+        handles = [part.register_forward_pre_hook(before, prepend=True, with_kwargs=True) for part in parts]
         handles += [part.register_forward_hook(behind) for part in parts]
         try:
             output = run_model(model, batch).output

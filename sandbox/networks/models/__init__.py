@@ -1,4 +1,4 @@
-"""Ready-made models by name: small ones, residual networks, and transformers of images, video and speech."""
+"""Ready-made models by name: of images, video and speech. Imports parts and neurons."""
 
 from __future__ import annotations
 

@@ -96,6 +96,11 @@ def divergence(o):
     return total / o[..., 0].size
 
 
+def chances(o):
+    """The probabilities of every step, summed."""
+    return sum(np.exp(step) / np.exp(step).sum(-1, keepdims=True) for step in o)
+
+
 ORACLES = {
     "ce_mean": lambda o, y: cross_entropy(sum(o) / len(o), y),
     "ce_sum": lambda o, y: cross_entropy(sum(o), y),
@@ -112,6 +117,7 @@ ORACLES = {
     "bce_probabilities": lambda o, y: sum(binary_cross_entropy(s, y) for s in o) / len(o),
     "self_ensemble": lambda o, y: cross_entropy(sum(o) / len(o), y) / 2 + divergence(o) / 2,
     "mixed": lambda o, y: cross_entropy(sum(o) / len(o), y),
+    "kdcl": lambda o, y: cross_entropy(chances(o), y),
 }
 
 EVIDENCE = {  # what each takes for the scores of the classes, where it is not the mean
@@ -121,6 +127,7 @@ EVIDENCE = {  # what each takes for the scores of the classes, where it is not t
     "mse_count": lambda o: o.sum(0),
     "ce_ttfs": lambda o: -first_times(o),
     "mse_ttfs": lambda o: -first_times(o),
+    "kdcl": lambda o: chances(o),
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import rules
 from rules.contract import Batch
@@ -19,6 +20,7 @@ from rules.synapses import synapses
 from sandbox import LIF, make_model
 from sandbox.networks.attention import Attention
 from sandbox.networks.gates import Gate
+from sandbox.networks.joins import add
 from sandbox.networks.models import ms_resnet, sew_resnet
 from sandbox.networks.models.qkformer import Size as Stages
 from sandbox.networks.models.qkformer import qkformer
@@ -27,6 +29,7 @@ from sandbox.networks.models.spikformer import TWO, Size, spikformer
 from sandbox.networks.models.spikingformer import spikingformer
 from sandbox.networks.multiscale import MultiscaleAttention
 from sandbox.networks.network import Layer, Population
+from sandbox.networks.parts import Joined, Neurons, Stack, Stateless
 from tests.rules.credit.zero_order.nets import error, inputs
 from tests.sandbox.networks.deep import SHAPE, B, T, drawn, lively
 
@@ -235,3 +238,185 @@ def test_differences_of_single_weights_are_those_of_whole_passes():
     assert quick.cost.layer_evaluations_done < whole.cost.layer_evaluations_done
     for name, gradient in quick.grads.items():
         torch.testing.assert_close(gradient, whole.grads[f"model.{name}"], atol=1e-9, rtol=1e-9)
+
+
+def cells():
+    return Population(LIF(tau_mem=2.0), 1.0)
+
+
+class Scaled(nn.Module):
+    """A read-out with a weight of its own, which is no layer of torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(drawn(6, 3))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+class Attending(nn.Module):
+    """A read-out with attention of torch, which uses weights without calling them."""
+
+    def __init__(self):
+        super().__init__()
+        self.among, self.out = nn.MultiheadAttention(6, 1), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.out(self.among(x[None], x[None], x[None])[0][0])
+
+
+X = 5 * drawn(4, 4, 6) - 2
+
+
+def stack(*parts):
+    """Two hidden layers of six neurons, and more parts."""
+    return Stack(
+        [Stateless(nn.Linear(6, 6)), Neurons(cells()), Stateless(nn.Linear(6, 6)), Neurons(cells()), *parts], (6,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("behind", "weight"),
+    [
+        ([Stateless(Scaled())], "parts.4.module.weight"),
+        ([Stateless(Attending())], "parts.4.module.out.weight"),
+        ([Stateless(nn.Linear(6, 3)), Stateless(nn.Softmax(1))], "parts.4.module.weight"),
+    ],
+)
+def test_the_last_trace_is_that_of_the_read_out_whatever_it_is(behind, weight):
+    """Its input are the features, and never those of a hidden layer."""
+    model = stack(*behind)
+    run = run_model(model, Batch(X), record=True)
+    assert [trace.weight for trace in run.traces] == ["parts.0.module.weight", "parts.2.module.weight", weight]
+    signal = X
+    for part in model.layers[:4]:
+        signal = part(signal)
+    if weight != "parts.4.module.out.weight":
+        assert torch.equal(run.traces[-1].pre, signal)
+
+
+@pytest.mark.parametrize("name", ["spikingformer", "sew_resnet", "snn_vit"])
+def test_its_layers_in_a_sequential_tell_the_same(name):
+    model, x = made(name), drawn(T, B, *SHAPE, seed=1)
+    ours, theirs = (run_model(each, Batch(x), record=True).traces for each in (model, nn.Sequential(*model.layers)))
+    assert [trace.weight.removeprefix("parts.") for trace in ours] == [trace.weight for trace in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
+
+
+class Tokens(nn.Module):
+    """A dense layer of each of four tokens, which it moves into the batch, or in front of it."""
+
+    def __init__(self, front=False):
+        super().__init__()
+        self.weigh, self.front = nn.Linear(2, 2), front
+
+    def forward(self, x):
+        if self.front:
+            return self.weigh(x.unflatten(1, (4, 2)).transpose(0, 1)).transpose(0, 1).flatten(1)
+        return self.weigh(x.reshape(-1, 2)).reshape(x.shape)
+
+
+@pytest.mark.parametrize("front", [False, True])
+@pytest.mark.parametrize("samples", [3, 4])
+def test_weights_of_tokens_leave_no_trace(front, samples):
+    """They see other rows than steps and samples, also where there are as many tokens as steps or samples."""
+    model = Stack([Stateless(Tokens(front)), Neurons(cells()), Stateless(nn.Linear(8, 3))], (8,))
+    run = model(drawn(4, samples, 8), record=True)
+    assert [trace.weight for trace in run.traces] == ["parts.2.module.weight"]
+    assert torch.equal(run.output, model(drawn(4, samples, 8)).output)
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+def test_layered_rules_refuse_tokens_in_the_batch(steps):
+    """Also where there are as many tokens as steps of an input that is constant in time."""
+    model = Stack([Stateless(Tokens()), Neurons(cells()), Stateless(nn.Linear(8, 3))], (8,)).double()
+    x = drawn(1, 2, 8).double().expand(steps, 2, 8)
+    with pytest.raises(ValueError, match="it must be used on"):
+        rules.Trainer(model, "hzo", seed=0, health=None).step((x, torch.arange(2)))
+
+
+def test_a_weight_of_the_shortcut_drives_the_neurons_behind_a_branch_that_fires():
+    block = Joined([Stateless(nn.Linear(6, 6)), Neurons(cells())], [Stateless(nn.Linear(6, 6))], add)
+    model = Stack([Stateless(nn.Linear(6, 6)), block, Neurons(cells()), Stateless(nn.Linear(6, 3))], (6,))
+    with watched(model) as (_, fired):
+        posts = {trace.weight: trace.post for trace in model(X, record=True).traces}
+    assert posts["parts.1.branch.0.module.weight"] is fired["parts.1.branch.1.cells"]
+    assert posts["parts.1.shortcut.0.module.weight"] is fired["parts.2.cells"]
+
+
+def test_names_are_those_of_parameters_however_modules_are_shared_or_parametrised():
+    tied = nn.Linear(6, 6)
+    normed = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))
+    pruned = prune.identity(nn.Linear(6, 3), "weight")
+    parts = [Stateless(tied), Neurons(cells()), Stateless(tied), Neurons(cells()), Layer(normed, cells())]
+    model = Stack([*parts, Stateless(pruned)], (6,))
+    names = [trace.weight for trace in model(X, record=True).traces]
+    assert set(names) <= dict(model.named_parameters()).keys()
+    assert names[:2] == ["parts.0.module.weight"] * 2
+
+
+class ByKeyword(nn.Linear):
+    def forward(self, input):
+        return super().forward(input=input)
+
+
+class Calling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = ByKeyword(6, 6)
+
+    def forward(self, x):
+        return self.inner(input=x)
+
+
+def test_synapses_may_be_called_by_keyword():
+    model = Stack([Stateless(Calling()), Neurons(cells()), Stateless(nn.Linear(6, 3))], (6,))
+    assert model(X, record=True).traces[0].weight == "parts.0.module.inner.weight"
+    rules.Trainer(model, "hzo", seed=0, health=None).step((X, torch.arange(4) % 3))
+
+
+def test_differences_of_a_module_that_is_used_twice_leave_it_as_it_was():
+    """Both uses move with its weight; as by whole passes of a copy whose uses are two modules of one parameter."""
+    tied, other = nn.Linear(6, 6), nn.Linear(6, 6)
+    twice = nn.Sequential(tied, nn.Tanh(), tied, nn.Tanh(), nn.Linear(6, 3)).double()
+    other.weight, other.bias = tied.weight, tied.bias
+    apart = nn.Sequential(tied, nn.Tanh(), other, nn.Tanh(), twice[4])
+    rule, loss, batch = (
+        CoordinateWise(step=0.1),
+        rules.OBJECTIVES["ce_mean"](),
+        Batch(X[0].double(), torch.arange(4) % 3),
+    )
+    one, two = (
+        rule.assign(each, loss, batch, rule.init(each, torch.Generator()), torch.Generator()).grads
+        for each in (twice, apart)
+    )
+    assert one.keys() == two.keys()
+    for name, gradient in one.items():
+        torch.testing.assert_close(gradient, two[name], atol=1e-9, rtol=1e-9)  # rounding over twice the step
+    assert twice(X[0].double()).isfinite().all()
+    rules.Trainer(twice, "coordinate_wise", seed=0, health=None).step((X.double(), torch.arange(4) % 3))
+    assert twice(X[0].double()).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: Stack([nn.Linear(6, 6)], (6,)), TypeError, "part 0 is a Linear, which has no run.*wrap a module"),
+        (lambda: stack(nn.Sequential()), TypeError, "part 4 is a Sequential.*unpack an nn.Sequential"),
+        (lambda: stack(Stateless(nn.Linear(6, 3)))({"x": X}), TypeError, "input is a dict; this network takes one"),
+        (lambda: stack(Stateless(nn.Linear(6, 3)))(X.long()), TypeError, "input has dtype torch.int64"),
+        (lambda: stack(Stateless(nn.Linear(6, 3)))(X, (None,)), ValueError, "the carry is not one of this model"),
+        (
+            lambda: rules.Trainer(
+                make_model("spikingformer", neuron={"name": "psn", "options": {"steps": 4}}), "sltt", seed=0
+            ),
+            rules.MissingNeed,
+            "is made of PSN, which sees the whole sequence at once; use a causal neuron, such as sliding_psn",
+        ),
+    ],
+)
+def test_parts_and_inputs_that_do_not_fit(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()

@@ -20,7 +20,7 @@ def weights(model):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_seed_decides_the_weights(name):
-    shape = (20,) if name == "recurrent" else (3, 16, 16)
+    shape = (20,) if name in ("recurrent", "spikescr", "spikcommander") else (3, 16, 16)
     first, same, other = (MODELS[name](shape, 4, seed=seed) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True))
     assert not torch.equal(weights(first)[0], weights(other)[0])

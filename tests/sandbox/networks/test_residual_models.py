@@ -351,7 +351,7 @@ def test_integrate_and_fire_adds_up():
             lambda: orrc_resnet(SHAPE, shortcut="time", steps=4)(drawn(3, 2, *SHAPE)),
             "Gate has weights for each of 4 steps, and the input has 3",
         ),
-        (lambda: sew_resnet(SHAPE)(drawn(2, 3, 1, 4, 4)), r"input has shape \(2, 3, 1, 4, 4\); this model wants"),
+        (lambda: sew_resnet(SHAPE)(drawn(2, 3, 1, 4, 4)), r"input has shape \(2, 3, 1, 4, 4\); this network wants"),
         (lambda: Whole(-1), "steps=-1: give the number of steps"),
     ],
 )

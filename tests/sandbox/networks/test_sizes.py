@@ -94,9 +94,10 @@ def test_tiny_transformers_are_small(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_tiny_model_is_made_for_digits_where_nothing_is_given(name):
-    out = make_model(name, seed=2)(drawn(T, B, *SHAPE)).output
-    assert out.shape[1:] == (B, 10)
+def test_a_tiny_model_is_made_for_digits_or_speech_where_nothing_is_given(name):
+    shape, classes = ((140,), 20) if name in ("spikescr", "spikcommander") else (SHAPE, 10)
+    out = make_model(name, seed=2)(drawn(T, B, *shape)).output
+    assert out.shape[1:] == (B, classes)
 
 
 @pytest.mark.slow
@@ -172,7 +173,7 @@ def test_sizes_of_ones_own():
         ),
         (
             lambda: make_model("spikformer")(drawn(2, 3, 1, 4, 4)),
-            r"input has shape \(2, 3, 1, 4, 4\); this model wants",
+            r"input has shape \(2, 3, 1, 4, 4\); this network wants",
         ),
     ],
 )

@@ -170,4 +170,10 @@ class Joined(nn.Module):
             name if name in own and name.startswith("objective.") else f"model.{name}": value
             for name, value in values.items()
         }
-        return torch.func.functional_call(self, known, (call,))
+        given = {id(own[name]): value for name, value in known.items()}
+        places: dict[tuple[int, str], tuple[str, int]] = {}  # one of a module that is used twice
+        for name, p in self.named_parameters(remove_duplicate=False):
+            owner, _, attribute = name.rpartition(".")
+            places.setdefault((id(self.get_submodule(owner)), attribute), (name, id(p)))
+        every = {name: given[number] for name, number in places.values() if number in given}
+        return torch.func.functional_call(self, every, (call,), tie_weights=False)

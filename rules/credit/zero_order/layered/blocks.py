@@ -30,12 +30,12 @@ def intercepted(module: nn.Module, watch: Callable[[int, nn.Module, Tensor, Tens
     """Call `watch(number, weight, pre, z)` at every use of a weight inside; its result, if not None, replaces z."""
     number = 0
 
-    def hook(weight: nn.Module, inputs: tuple[Any, ...], z: Tensor) -> Tensor | None:
+    def hook(weight: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], z: Tensor) -> Tensor | None:
         nonlocal number
         number += 1
-        return watch(number - 1, weight, inputs[0], z)
+        return watch(number - 1, weight, next(iter((*args, *kwargs.values()))), z)
 
-    handles = [part.register_forward_hook(hook) for part in module.modules() if is_synapse(part)]
+    handles = [part.register_forward_hook(hook, with_kwargs=True) for part in module.modules() if is_synapse(part)]
     try:
         yield
     finally:

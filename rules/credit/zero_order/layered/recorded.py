@@ -81,6 +81,8 @@ def record(chain: Chain, x: Tensor) -> Recorded:
     stages = chain.stages
     kept = {p for stage in stages for p in (stage.weigh, stage.weigh + 1, stage.node)} | {len(chain.steps)}
     for position, step in enumerate(chain.steps):
+        if isinstance(step, Block) and x.ndim > 2 and len(x) > 1 and x.stride(0) == 0:
+            x = x.contiguous()  # a block runs all steps, so that rows inside are those of steps and samples
         if position in kept:
             made.values[position] = x
         made.shapes.append(x.shape)
