@@ -106,6 +106,7 @@ def svformer(
         ValueError: for an unknown size or neuron, a frame that patches do not divide, and in a call for another number
             of steps.
 
+    >>> import torch
     >>> svformer((1, 8, 8), 10)(torch.rand(4, 2, 1, 8, 8)).output.shape
     torch.Size([1, 2, 10])
 
