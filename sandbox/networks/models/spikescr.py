@@ -89,9 +89,8 @@ def spikescr(
     build = builder(shape, chosen.width, chosen.heads, neuron, cell(), dropout, seed)
     parts = build.along(Along(shape[0], chosen.width, 3))
     for _ in range(chosen.depth):
-        parts.append(
-            Joined([attending(build, chosen.heads), *build.dense(chosen.width, chosen.width, bias=True)], [], add)
-        )
+        projected = build.dense(chosen.width, chosen.width, bias=True)
+        parts.append(Joined([attending(build, chosen.heads), *build.dropped(), *projected], [], add))
         for inner in (feed_forward(build, chosen), convolving(build, chosen.kernel), feed_forward(build, chosen)):
             parts.append(Joined(inner, [], add))
     return drawn(Stack([*parts, *build.dropped(), build.readout(classes)], shape), seed, xavier)
