@@ -77,8 +77,8 @@ class TemporalGates(Whole):
             raise unknown("view", wrong[0], VIEWS)
         if not views or any(size % 2 == 0 for size in kernel) or reach < 0:
             raise ValueError(
-                f"views={tuple(views)}, kernel={kernel}, reach={reach}: give at least one view, odd sizes, and a number "
-                "of steps of at least 0"
+                f"views={tuple(views)}, kernel={kernel}, reach={reach}: give at least one view, odd sizes, and a "
+                "number of steps of at least 0"
             )
         self.sources = nn.ModuleDict({name: nn.ModuleList(parts) for name, parts in sources.items()})
         self.heads, self.reach, self.views = heads, reach, frozenset(views)
