@@ -84,9 +84,9 @@ def spikescr(
     keys walk over the samples of a batch in place of time; here they walk over time.
     """
     chosen = sized("size", size, SIZES)
+    build = builder(shape, chosen.width, chosen.heads, neuron, cell(), dropout, seed)
     if chosen.width // chosen.heads % 2:
         raise ValueError(f"width={chosen.width}, heads={chosen.heads}: give heads with an even number of channels")
-    build = builder(shape, chosen.width, chosen.heads, neuron, cell(), dropout, seed)
     parts = build.along(Along(shape[0], chosen.width, 3))
     for _ in range(chosen.depth):
         projected = build.dense(chosen.width, chosen.width, bias=True)
