@@ -191,7 +191,8 @@ class Stack(nn.Module):
     def keywords(self) -> frozenset[str]:
         """What `forward` accepts from rules: a carry where a sequence can be continued, lengths where parts mask."""
         mixing = [part for part in self.modules() if isinstance(part, Whole)]
-        masked = {"lengths"} if mixing and all(part.masks for part in mixing) else set()
+        ahead = any(isinstance(part, Population) and not part.neuron.causal for part in self.modules())
+        masked = {"lengths"} if mixing and not ahead and all(part.masks for part in mixing) else set()
         return frozenset({"record"} | masked | ({"carry"} - self.lacks.keys()))
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:

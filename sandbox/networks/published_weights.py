@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rules.errors import unknown
+from sandbox.networks.along_time import BASE
 from sandbox.networks.parts import Stack
+from sandbox.networks.published_slots import FAMILIES
 from sandbox.neurons.learnable import Learned
 
 UNUSED = re.compile(r"(block\.\d+\.norm[12]|norm)\.(weight|bias)|pos_embed")  # declared by the authors, never called
-READ = (nn.Conv2d, nn.Conv3d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Linear, Learned)
+READ = (*(nn.Conv1d, nn.Conv2d, nn.Conv3d), *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), nn.Linear, Learned)
 TAU = "raw.tau_mem"  # 1 / sigmoid(w) = 1 + exp(-w) of the authors is 1 + exp(raw) here
-
-Slot = tuple[str, ...]  # the names that a module has in different files of the authors
+RATES = re.compile(r"blocks\.\d+\.attn\.rotary_emb\.freqs")  # of rotated positions
 
 
 def load_published(model: Stack, family: str, state: Mapping[str, Tensor]) -> None:
@@ -36,16 +37,24 @@ def load_published(model: Stack, family: str, state: Mapping[str, Tensor]) -> No
         svformer        patch_embed1.proj, patch_embed2.in_lif and .proj, ...; blocks1.i.act1, .conv1, .attn, .conv2;
                         blocks3.i.attn.in_lif, .qkv, .q_lif, ..., .proj_lif, .proj; blocks1.i.mlp.act1, .fc1, ...
                         lplif, lpDWConv, lpPWConv, lpBN, lif_bf_head, dwconv_bf_head, dwconv_bn
+        spikescr        spike_embed.conv, .bn; blocks.i.attn.q_conv, .q_bn, k, v, proj; blocks.i.mlp1.fc1_conv, 2, mlp2
+                        blocks.i.conformer_module.pw1.conv, .bn1, .dw.conv, .bn2, .pw2.conv, .bn3, .gsu.proj_conv
+        spikcommander   see.pwconv.conv, .dwconv.conv, .bn1, .linear, .bn2, or spike_embed. in the authors' checkpoints
+                        blocks.i.attn.q_conv, .q_bn, k, v, mattn, proj, .v_pw, .v_dw.conv
+                        blocks.i.scrmlp.pw1.conv, .bn1, .fc1_linear, .fc1_bn, .dw.conv, ..., or blocks.i.mlp.
         all             head
 
     and a normalisation has `bn` in place of `conv` or `linear`, or is called `norm`. Dense layers and convolutions over
     tokens `[out, in]` and `[out, in, 1]` become 1 x 1 convolutions, one for queries, keys and values three, and `w` of
     parametric neurons their time constant. Normalisations that the authors declare and never call are left out:
-    `block.i.norm1`, `block.i.norm2`, `norm`, `pos_embed`.
+    `block.i.norm1`, `block.i.norm2`, `norm`, `pos_embed`. So are the rates of rotated positions of SpikeSCR,
+    `blocks.i.attn.rotary_emb.freqs`, which must be those of this package.
 
     Args:
-        model: of `spikformer`, `spikingformer`, `spikingformer_cml`, `qkformer` or `svformer`.
-        family: "spikformer", "spikingformer" (both with CML or without), "qkformer" or "svformer".
+        model: of `spikformer`, `spikingformer`, `spikingformer_cml`, `qkformer`, `svformer`, `spikescr` or
+            `spikcommander`.
+        family: "spikformer", "spikingformer" (both with CML or without), "qkformer", "svformer", "spikescr" or
+            "spikcommander".
         state: tensors by the authors' names. Files of `torch.load` may hold them under an entry, such as "state_dict"
             or "model", which is to be given; a `module.` in front of all names is left out.
 
@@ -84,7 +93,7 @@ def matched(model: Stack, family: str, state: Mapping[str, Tensor]) -> list[tupl
     if family not in FAMILIES:
         raise unknown("family of published weights", family, FAMILIES)
     state = bare(state)
-    state = divided(state) if family == "svformer" else state
+    state = ADAPTED[family](state) if family in ADAPTED else state
     left = {name for name in state if not UNUSED.fullmatch(name)}
     found: list[tuple[Tensor, Tensor, str]] = []
     own = [(name, module) for name, module in model.named_modules() if isinstance(module, READ)]
@@ -152,85 +161,6 @@ def flat(tensor: Tensor) -> tuple[int, ...]:
     return head if all(size == 1 for size in tail) else (*head, *tail)
 
 
-def both(*prefixes: str) -> Iterator[Slot]:
-    """Yield the slots of weights and of their normalisation, from names that end before `_conv`."""
-    yield tuple(f"{prefix}_{kind}" for prefix in prefixes for kind in ("conv", "linear"))
-    yield tuple(f"{prefix}_bn" for prefix in prefixes)
-
-
-def spikformer_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
-    """Yield the slots of Spikformer, with CML or without."""
-    at = "patch_embed."
-    for n in range(4):
-        number = str(n or "")
-        for kind in ("conv", "bn"):
-            yield f"{at}proj_{kind}{number}", f"{at}block{n + 1}_{kind}"
-    yield from both(f"{at}rpe")
-    yield from blocks_slots(state)
-
-
-def spikingformer_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
-    """Yield the slots of Spikingformer, with CML or without."""
-    for n in range(5):
-        yield from both(f"patch_embed.proj{n or ''}", f"patch_embed.block{n}")
-    yield from blocks_slots(state)
-
-
-def blocks_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
-    """Yield the slots of blocks and read-out."""
-    for block in range(count(state, "block")):
-        at = f"block.{block}."
-        for name in ("q", "k", "v", "proj"):
-            yield from both(f"{at}attn.{name}")
-        yield from feed_forward_slots(at)
-    yield ("head",)
-
-
-def feed_forward_slots(at: str) -> Iterator[Slot]:
-    """Yield the slots of a feed-forward part."""
-    for n in (1, 2):
-        yield from both(f"{at}mlp.fc{n}", f"{at}mlp.mlp{n}")
-
-
-def qkformer_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
-    """Yield the slots of QKFormer; its first stage has two to four convolutions."""
-    stages = 3 if count(state, "stage3") else 2
-    first = [f"proj{n or ''}" for n in range(4) if f"patch_embed1.proj{n or ''}_conv.weight" in state]
-    for stage in range(1, stages + 1):
-        at = f"patch_embed{stage}."
-        for name in [*first, "proj_res"] if stage == 1 else ["proj3", "proj4", "proj_res"]:
-            yield from both(*(f"{at}{each}" for each in ((name, "proj") if name == "proj3" and stage > 1 else (name,))))
-        for block in range(count(state, f"stage{stage}")):
-            inside = f"stage{stage}.{block}."
-            for name in ("q", "k", "proj") if stage < stages else ("q", "k", "v", "proj"):
-                yield from both(*(f"{inside}{kind}.{name}" for kind in ("tssa", "attn", "ssa")))
-            yield from feed_forward_slots(inside)
-    yield ("head",)
-
-
-def svformer_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
-    """Yield the slots of SVFormer, with a neuron for each of its time constants."""
-    for stage in range(1, 5):
-        names = ["proj", "norm"] if stage == 1 else ["in_lif", "proj", "norm"]
-        yield from ((f"patch_embed{stage}.{name}",) for name in names)
-        for block in range(count(state, f"blocks{stage}")):
-            inside = f"blocks{stage}.{block}."
-            near, far = ("act1", "conv1", "attn", "conv2", "norm2"), ("attn.in_lif", *projected(), *ENDING)
-            yield from ((f"{inside}{name}",) for name in (near if stage < 3 else far))
-            yield from ((f"{inside}mlp.{name}",) for name in ("act1", "fc1", "norm1", "act2", "fc2", "norm2"))
-    last = ("lplif", "lpDWConv", "lpPWConv", "lpBN", "lif_bf_head", "dwconv_bf_head", "dwconv_bn", "head")
-    yield from ((name,) for name in last)
-
-
-ENDING = ("attn.proj_lif", "attn.proj", "attn.norm2")
-
-
-def projected() -> Iterator[str]:
-    """Yield the names of queries, keys and values: a dense layer, its normalisation and a neuron for each."""
-    for number, name in enumerate("qkv"):
-        yield from (f"attn.qkv[{number}]", f"attn.norm1[{number}]", f"attn.{name}_lif")
-
-
 def divided(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights of SVFormer with queries, keys and values apart, and time constants as they are kept here."""
     found: dict[str, Tensor] = {}
@@ -247,14 +177,20 @@ def divided(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Return the number of blocks whose names begin with a prefix."""
-    return len({name.split(".")[1] for name in state if name.startswith(f"{prefix}.")})
+def without_rates(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of SpikeSCR without the rates of rotated positions; raise ValueError if they are not ours."""
+    for name in filter(RATES.fullmatch, state):
+        theirs = state[name].double().flatten()
+        ours = BASE ** (-torch.arange(len(theirs), device=theirs.device, dtype=torch.float64) / len(theirs))
+        if not torch.allclose(theirs, ours, rtol=1e-2, atol=0):
+            raise ValueError(
+                f"{name} of the published weights is {theirs.tolist()}, and the model turns pairs of channels by "
+                f"{ours.tolist()} a step: they were made with another base of rotations, which it does not have"
+            )
+    return {name: tensor for name, tensor in state.items() if not RATES.fullmatch(name)}
 
 
-FAMILIES: dict[str, Callable[[Mapping[str, Tensor]], Iterator[Slot]]] = {
-    "spikformer": spikformer_slots,
-    "spikingformer": spikingformer_slots,
-    "qkformer": qkformer_slots,
-    "svformer": svformer_slots,
+ADAPTED: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
+    "svformer": divided,
+    "spikescr": without_rates,
 }

@@ -13,10 +13,16 @@ from sandbox.networks.parts import Stateless
 from sandbox.networks.populations import Given, Kind, kind_of, lif
 from sandbox.neurons import PLIF
 
+ALPHA = 5.0  # of the surrogate of both papers
+
 
 def cell(rest: float = 0.0) -> PLIF:
-    """Return the LIF of these models, `v <- v - (v - rest) / 2 + current`, which fires at 1 and falls back to rest."""
-    return lif(r=2.0, v_leak=rest, v_reset=rest, surrogate=Surrogate("atan", alpha=5.0))
+    """Return the LIF of these models, `v <- v - (v - rest) / 2 + current`, which fires at 1 and falls back to rest.
+
+    The surrogate of a library neuron sees the membrane in units of its distance from rest to threshold, and that of the
+    papers in units of 1.
+    """
+    return lif(r=2.0, v_leak=rest, v_reset=rest, surrogate=Surrogate("atan", alpha=ALPHA * (1 - rest)))
 
 
 @dataclass(frozen=True)

@@ -84,14 +84,13 @@ def spikescr(
     keys walk over the samples of a batch in place of time; here they walk over time.
     """
     chosen = sized("size", size, SIZES)
+    build = builder(shape, chosen.width, chosen.heads, neuron, cell(), dropout, seed)
     if chosen.width // chosen.heads % 2:
         raise ValueError(f"width={chosen.width}, heads={chosen.heads}: give heads with an even number of channels")
-    build = builder(shape, chosen.width, chosen.heads, neuron, cell(), dropout, seed)
     parts = build.along(Along(shape[0], chosen.width, 3))
     for _ in range(chosen.depth):
-        parts.append(
-            Joined([attending(build, chosen.heads), *build.dense(chosen.width, chosen.width, bias=True)], [], add)
-        )
+        projected = build.dense(chosen.width, chosen.width, bias=True)
+        parts.append(Joined([attending(build, chosen.heads), *build.dropped(), *projected], [], add))
         for inner in (feed_forward(build, chosen), convolving(build, chosen.kernel), feed_forward(build, chosen)):
             parts.append(Joined(inner, [], add))
     return drawn(Stack([*parts, *build.dropped(), build.readout(classes)], shape), seed, xavier)

@@ -14,6 +14,7 @@ from sandbox.networks.network import Population
 from sandbox.networks.over_time import TimeNorm
 from sandbox.networks.parts import Stateless
 from sandbox.networks.populations import HALF, kind_of, lif, transformer_neurons
+from tests.sandbox.networks.deep import Largest
 
 T, B, H, D = 3, 2, 2, 4
 
@@ -129,20 +130,6 @@ class Given(nn.Module):
 
     def run(self, x, carry=None, record=False):
         return Stateless(nn.Identity()).run(self.signal)
-
-
-class Largest(torch.overrides.TorchFunctionMode):
-    """The number of entries of the largest tensor that any function returns."""
-
-    def __init__(self):
-        super().__init__()
-        self.entries = 0
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        made = func(*args, **(kwargs or {}))
-        if isinstance(made, torch.Tensor):
-            self.entries = max(self.entries, made.numel())
-        return made
 
 
 @pytest.mark.parametrize("kind", ["token", "saccadic", "self", "self by tokens"])

@@ -5,7 +5,7 @@
 FOLDER has clones of the repositories in `CASES`, by their names, bare or not. SpikingJelly 0.0.0.0.12, which they are
 written for, has to be importable, and 0.0.0.0.14 for SVFormer. CuPy is not needed: neurons run in SpikingJelly's torch
 backend. Of timm, einops, torchinfo and slowfast, stand-ins are enough: the models register names, draw weights and print
-with them.
+with them. `record_speech.py` records models of speech, whose code has defects that it repairs.
 """
 
 from __future__ import annotations

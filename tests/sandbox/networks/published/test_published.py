@@ -15,8 +15,18 @@ import torch
 
 import rules
 from sandbox import make_model
-from sandbox.networks.models import qkformer, spikformer, spikingformer, spikingformer_cml, svformer
+from sandbox.networks.models import (
+    qkformer,
+    spikcommander,
+    spikescr,
+    spikformer,
+    spikingformer,
+    spikingformer_cml,
+    svformer,
+)
 from sandbox.networks.models.qkformer import Size as Stages
+from sandbox.networks.models.spikcommander import Size as Views
+from sandbox.networks.models.spikescr import Size as Steps
 from sandbox.networks.models.spikformer import Size
 from sandbox.networks.models.svformer import Size as Frames
 from sandbox.networks.published_weights import load_published, published_names
@@ -42,10 +52,22 @@ CASES = {
     "svformer": lambda shape: svformer(shape, 10, Frames((16, 24, 32, 48), (1, 1, 2, 1), head=8, scale=8**-0.5), 4),
     "qkformer_dvs": lambda shape: qkformer(shape, 10, Stages((64, 128), (1, 1), 16, "events", ratio=1)),
 }
+SPEECH = {
+    "spikescr_shd": lambda shape: spikescr(shape, 5, Steps(1, 16, 2, 1, 7)),
+    "spikescr_ssc": lambda shape: spikescr(shape, 5, Steps(2, 16, 2, 4, 7)),
+    "spikcommander_shd": lambda shape: spikcommander(shape, 5, Views(1, 16, 2, 1, (9, 1), True, 3, 7)),
+    "spikcommander_ssc": lambda shape: spikcommander(shape, 5, Views(2, 16, 2, 4, (7, 1), False, 3, 7)),
+    "spikcommander_gsc": lambda shape: spikcommander(shape, 5, Views(1, 16, 2, 4, (9, 3), False, 3, 7)),
+}
 WHOLE = {
     "spikingformer_4_256": lambda shape: make_model("spikingformer", "4-256"),
     "qkformer_4_384": lambda shape: make_model("qkformer", "4-384"),
 }
+
+REPOSITORIES = (
+    *("Spikingformer", "Spikingformer-CML", "spikformer", "QKFormer", "SVFormer"),
+    *("SpikeSCR", "SCommander"),
+)
 
 
 def family(name):
@@ -53,27 +75,33 @@ def family(name):
 
 
 def recorded(name):
-    """What was recorded, the weights and the input `[T, B, C, H, W]` of a case."""
+    """What was recorded, the weights and the input `[T, B, ...]` of a case."""
     with np.load(HERE / f"{name}.npz") as file:
         found = {key: file[key] for key in file.files}
     facts = json.loads(str(found["facts"]))
     x = given(facts["input"], facts["seed"])
-    if x.ndim == 4:
+    if x.ndim == 3:
+        x = x.transpose(0, 1)
+    elif x.ndim == 4:
         x = x.expand(facts["arguments"].get("T", 4), *x.shape)
     else:
         x = x.movedim(2, 0) if name == "svformer" else x.transpose(0, 1)
     return found, tensors(facts["shapes"], facts["seed"]), x
 
 
-@pytest.mark.parametrize("name", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in WHOLE)])
+@pytest.mark.parametrize("name", [*CASES, *SPEECH, *(pytest.param(name, marks=pytest.mark.slow) for name in WHOLE)])
 def test_outputs_and_gradients_are_those_of_the_authors_code(name):
-    """In float64, where no spike depends on rounding; theirs sample by sample, ours as one batch."""
+    """In float64, where no spike depends on rounding; theirs sample by sample, ours as one batch.
+
+    Of models of speech at every step, of the others on average over time.
+    """
     found, state, x = recorded(name)
-    model = (CASES | WHOLE)[name](tuple(x.shape[2:])).double().eval()
+    model = (CASES | SPEECH | WHOLE)[name](tuple(x.shape[2:])).double().eval()
     load_published(model, family(name), state)
     batch = rules.Batch(x, torch.arange(x.shape[1]))
-    logits = model(x).output.mean(0)
-    assert torch.equal(logits.argmax(1), torch.from_numpy(found["logits"]).argmax(1))
+    output = model(x).output
+    logits = output if name in SPEECH else output.mean(0)
+    assert torch.equal(logits.argmax(-1), torch.from_numpy(found["logits"]).argmax(-1))
     np.testing.assert_allclose(logits.detach(), found["logits"], atol=1e-10)
     grads = (
         rules.BPTT(detach_reset=True).assign(model, rules.OBJECTIVES["ce_mean"](), batch, (), torch.Generator()).grads
@@ -99,7 +127,7 @@ def test_recordings_are_small_and_say_where_they_are_from():
         assert path.stat().st_size < 100_000
         facts = json.loads(str(np.load(path)["facts"]))
         assert len(facts["commit"]) == 40
-        assert facts["repository"] in ("Spikingformer", "Spikingformer-CML", "spikformer", "QKFormer", "SVFormer")
+        assert facts["repository"] in REPOSITORIES
 
 
 def test_names_are_mapped():
@@ -188,3 +216,42 @@ def test_dense_projections_need_biases():
     _, state, x = recorded("spikformer_cifar10")
     with pytest.raises(ValueError, match="the model has nothing for block.0.attn.k_linear.bias .*: see its options"):
         load_published(spikformer(tuple(x.shape[2:]), 10, SMALL), "spikformer", state)
+
+
+def test_checkpoints_of_spikcommander_have_other_names_than_its_code():
+    """The names of `spikcommder.py`, and those of the files under `checkpoints` of the same repository."""
+    _, state, x = recorded("spikcommander_ssc")
+    models = [SPEECH["spikcommander_ssc"](tuple(x.shape[2:])).double().eval() for _ in range(2)]
+    older = {name.replace("see.", "spike_embed.").replace(".scrmlp.", ".mlp."): each for name, each in state.items()}
+    assert not any("see" in name or "scrmlp" in name for name in older)
+    for model, named in zip(models, (state, older), strict=True):
+        load_published(model, "spikcommander", named)
+    assert torch.equal(models[0](x).output, models[1](x).output)
+
+
+def test_rates_of_rotations_are_not_copied_and_have_to_be_ours():
+    """As `rotary-embedding-torch` saves them: `1 / 10000^(2 i / d)` for d = 8 channels of a head."""
+    _, state, x = recorded("spikescr_ssc")
+    model = SPEECH["spikescr_ssc"](tuple(x.shape[2:]))
+    rates = torch.tensor([1.0, 0.1, 0.01, 0.001])
+    names = [f"blocks.{block}.attn.rotary_emb.freqs" for block in range(2)]
+    load_published(model, "spikescr", state | dict.fromkeys(names, rates))
+    assert len(published_names(model, "spikescr", state | dict.fromkeys(names, rates))) == len(state)
+    with pytest.raises(
+        ValueError, match=r"blocks.1.attn.rotary_emb.freqs of .* is \[2.0, 0.2.*turns pairs .*\[1.0, 0.1"
+    ):
+        load_published(model, "spikescr", state | {names[0]: rates, names[1]: 2 * rates})
+
+
+@pytest.mark.parametrize("name", ["spikescr_shd", "spikcommander_shd"])
+def test_models_of_speech_are_loaded_whole_or_not_at_all(name):
+    _, state, x = recorded(name)
+    model = SPEECH[name](tuple(x.shape[2:]))
+    with pytest.raises(ValueError, match=r"published weights lack blocks.0.attn.k_conv, for parts.\d.branch.*key"):
+        load_published(
+            model, family(name), {each: t for each, t in state.items() if each != "blocks.0.attn.k_conv.weight"}
+        )
+    with pytest.raises(ValueError, match="the model has nothing for blocks.0.gate of the published weights"):
+        load_published(model, family(name), state | {"blocks.0.gate": torch.zeros(1)})
+    with pytest.raises(ValueError, match="and this model has .*: build it with the size that they are of"):
+        load_published(SPEECH[name.replace("shd", "ssc")](tuple(x.shape[2:])), family(name), state)
