@@ -71,7 +71,8 @@ def spikcommander(
         b, a = halves of SN(BN(W2 SN(BN(W1 x))))
 
     Neurons leak towards 0.5, start there and are reset to it, so that one at rest fires at a current of 0.5. The model
-    sees the whole sequence at once, and takes `lengths` where sequences are padded. "tiny" is ours.
+    sees the whole sequence at once, and takes `lengths` where sequences are padded; in training, means and variances of
+    normalisations include the padding, as in the authors' code. "tiny" is ours.
 
     Args:
         shape: `(channels,)` of one step.

@@ -59,7 +59,8 @@ def spikescr(
         C(x) = SN(a SN(BN(W SN(b)))),    a, b = halves of BN(W2 SN(BN(depthwise(SN(BN(W1 x))))))
 
     Nothing depends on the number of steps, so that weights learned at many steps run at few. It sees the whole sequence
-    at once, and takes `lengths` where sequences are padded. "tiny" is ours.
+    at once, and takes `lengths` where sequences are padded; in training, means and variances of normalisations include
+    the padding, as in the authors' code. "tiny" is ours.
 
     Args:
         shape: `(channels,)` of one step.

@@ -128,7 +128,7 @@ class Given(nn.Module):
         super().__init__()
         self.signal = signal
 
-    def run(self, x, carry=None, record=False):
+    def run(self, x, carry=None, record=False, lengths=None):
         return Stateless(nn.Identity()).run(self.signal)
 
 

@@ -116,7 +116,7 @@ def test_the_objects_are_brian2s():
 class Delayed(Layer):
     """Its output comes a step late."""
 
-    def run(self, x, carry=None, record=False):
+    def run(self, x, carry=None, record=False, lengths=None):
         run = super().run(x, carry, record)
         return run._replace(output=torch.cat([torch.zeros_like(run.output[:1]), run.output[:-1]]))
 
