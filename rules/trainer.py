@@ -20,7 +20,7 @@ from rules.diagnostics.footprint import Footprint, footprint, watching
 from rules.diagnostics.health import Finding, HealthWarning
 from rules.diagnostics.monitor import Health, Monitor
 from rules.diagnostics.nonfinite import check_credit, check_input
-from rules.diagnostics.normalised import warn_of_lag
+from rules.diagnostics.normalised import said_of_lag
 from rules.diagnostics.work import Work
 from rules.evaluation import evaluated
 from rules.forward import samples
@@ -331,7 +331,9 @@ class Trainer:
         Raises:
             ValueError: for an unknown inference mode, missing labels, or an empty loader.
         """
-        self._lagged = self._lagged or (self.steps > 0 and warn_of_lag(self.model))
+        if self.steps and not self._lagged and (said := said_of_lag(self.model)):
+            self._lagged = True
+            warnings.warn(said, HealthWarning, stacklevel=2)
         rng = seeded(self.seed, "evaluation")
         if self._optimizer is not None:
             tissue(self._optimizer).settle()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-
-from rules.diagnostics.health import HealthWarning
 
 LAG = 0.01  # share of the initial statistics above which evaluation is not that of the weights
 
@@ -67,17 +64,15 @@ def lagging(model: nn.Module) -> dict[str, float]:
     return found
 
 
-def warn_of_lag(model: nn.Module) -> bool:
-    """Warn of statistics that have followed too few batches for evaluation; return whether there are any."""
+def said_of_lag(model: nn.Module) -> str | None:
+    """Return a sentence on statistics that have followed too few batches for evaluation; None if there are none."""
     found = lagging(model)
-    if found:
-        name, share = max(found.items(), key=lambda each: each[1])
-        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        warnings.warn(
-            f"the running statistics of {name}{others} have followed so few batches that the initial ones weigh "
-            f"{share:.0%}: in evaluation the model is another than the one that learned, and may be at chance. Train "
-            "longer, or let them follow inputs: sandbox.networks.calibration.settle(model, x)",
-            HealthWarning,
-            stacklevel=3,
-        )
-    return bool(found)
+    if not found:
+        return None
+    name, share = max(found.items(), key=lambda each: each[1])
+    others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return (
+        f"the running statistics of {name}{others} have followed so few batches that the initial ones weigh "
+        f"{share:.0%}: in evaluation the model is another than the one that learned, and may be at chance. Train "
+        "longer, or let them follow inputs: sandbox.networks.calibration.settle(model, x)"
+    )

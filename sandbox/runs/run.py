@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from rules import HealthWarning, NonFinite, Trainer, Unhealthy
 from rules.batches import fitted
+from rules.diagnostics.normalised import said_of_lag
 from rules.team import ALONE, Team
 from sandbox.config.experiment import Experiment
 from sandbox.config.registry import made
@@ -226,6 +227,8 @@ def _learn(
                 how.progress(info.step, total)
     except (NonFinite, Unhealthy) as error:
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
+    if (lag := said_of_lag(trainer.model)) is not None:
+        tqdm.write(line(f"health at step {trainer.steps} of {folder.name}: {lag}"), file=sys.stderr)
     how.fence()
     files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))

@@ -107,3 +107,27 @@ def test_a_run_that_was_refused_for_its_code_goes_on_when_that_is_mended(own, tm
     run(replace(own, rule=RuleConfig("hzo")), folder)
     assert not (folder / "refused.txt").exists()
     assert [row["status"] for row in index.rows(folder.parent)] == ["done"]
+
+
+NORM = """
+from torch import nn
+
+class Normed(nn.Module):
+    def __init__(self, inputs, classes):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.last(self.norm(self.first(x.flatten(0, 1))).unflatten(0, x.shape[:2]))
+
+def normed(shape, classes, *, seed):
+    return Normed(shape[0], classes)
+"""
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(1, True), (40, False)])
+def test_a_run_says_that_statistics_lag_behind(epochs, said, tmp_path, capsys):
+    (tmp_path / "norm.py").write_text(NORM)
+    network = NetworkConfig(model=Choice(f"{tmp_path}/norm.py:normed"), rate=None)
+    run(replace(TINY, network=network, epochs=epochs), tmp_path / "run")
+    assert ("running statistics of" in capsys.readouterr().err) == said
