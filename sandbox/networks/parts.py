@@ -145,7 +145,8 @@ class Stack(nn.Module):
     Raises:
         TypeError: for a part that cannot be run over time; in a call, for input that is not one floating tensor.
         ValueError: in a call, for input of another number of axes or channels, for another number of steps than a part
-            was built for, and for the carry of another model.
+            was built for, for the carry of another model, and for lengths where no part, or not every part that mixes
+            steps, leaves out what is behind them.
     """
 
     def __init__(self, parts: Sequence[nn.Module], shape: tuple[int, ...]) -> None:
@@ -207,6 +208,11 @@ class Stack(nn.Module):
             raise ValueError(
                 f"the carry is not one of this model, whose {len(self.parts)} parts have an entry each: pass on "
                 "run.carry of the call before, or None"
+            )
+        if lengths is not None and "lengths" not in self.keywords:
+            raise ValueError(
+                "lengths were given, and this model has no part that leaves out steps behind the end of a sequence: "
+                "leave them out where no part looks ahead, or hand over sequences of one length each"
             )
         if not record:
             return through(self.parts, x, carry, False, lengths)

@@ -52,7 +52,7 @@ class TemporalGates(Whole):
         projections: the parts P1 and P2.
         reach: w, steps on both sides of the window.
         kernel: steps, and channels of a head, that the convolution of the value weighs; both odd.
-        views: which views are used; the others add nothing.
+        views: which views are used. Without "local" and "global" P1 sees zeros, and its offsets may still fire.
 
     Raises:
         ValueError: for an unknown view, none, or an even kernel.

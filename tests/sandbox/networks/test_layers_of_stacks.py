@@ -245,7 +245,7 @@ def cells():
 
 
 class Scaled(nn.Module):
-    """A read-out with a weight of its own, which is no layer of torch."""
+    """A read-out with a weight of its own."""
 
     def __init__(self):
         super().__init__()
@@ -408,6 +408,11 @@ def test_differences_of_a_module_that_is_used_twice_leave_it_as_it_was():
         (lambda: stack(Stateless(nn.Linear(6, 3)))({"x": X}), TypeError, "input is a dict; this network takes one"),
         (lambda: stack(Stateless(nn.Linear(6, 3)))(X.long()), TypeError, "input has dtype torch.int64"),
         (lambda: stack(Stateless(nn.Linear(6, 3)))(X, (None,)), ValueError, "the carry is not one of this model"),
+        (
+            lambda: stack(Stateless(nn.Linear(6, 3)))(X, lengths=torch.full((4,), 2)),
+            ValueError,
+            "lengths were given, and this model has no part that leaves out steps",
+        ),
         (
             lambda: rules.Trainer(
                 make_model("spikingformer", neuron={"name": "psn", "options": {"steps": 4}}), "sltt", seed=0
