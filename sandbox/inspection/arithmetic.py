@@ -18,19 +18,35 @@ from rules.optional import method_of, plain, recorder_of
 from rules.synapses import Product, is_synapse
 from sandbox.inspection.alphabet import alphabet_of
 
-EXPONENTIALS = frozenset("exp exp2 expm1 log log2 log1p _softmax _log_softmax sigmoid tanh erf gelu silu".split())
-DIVISIONS = frozenset("div reciprocal sqrt rsqrt mean var native_layer_norm native_group_norm".split())
+EXPONENTIALS = frozenset(
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log1p",
+        "_softmax",
+        "_log_softmax",
+        "sigmoid",
+        "tanh",
+        "erf",
+        "gelu",
+        "silu",
+    ]
+)
+DIVISIONS = frozenset(["div", "reciprocal", "sqrt", "rsqrt", "mean", "var", "native_layer_norm", "native_group_norm"])
 SCALINGS = frozenset(["mul"])
-MATRICES = frozenset("mm bmm addmm baddbmm".split())
-WHOLE = ("silent", "binary", "ternary", "integer")
+MATRICES = frozenset(["mm", "bmm", "addmm", "baddbmm"])
+WHOLE = dict.fromkeys(["silent", "binary", "ternary", "integer"], "whole")  # multiples of a unit
 
 
 @dataclass(frozen=True)
 class Arithmetic:
     """What one attention module computes outside of its synapses and neurons, by kind, as names of torch's operators.
 
-    Multiplications are those of two numbers neither of which is a bit, a whole number or a power of two. Additions,
-    comparisons, and operators that move numbers need no mention.
+    A product is a multiplication unless one factor is made of bits, or is a power of two, or all are whole multiples of
+    a unit. Additions, comparisons, and operators that move numbers need no mention.
 
     Args:
         module: name of the module.
@@ -119,15 +135,26 @@ class _Operators(TorchDispatchMode):
             exponentials.add(plain_name)
         elif plain_name in DIVISIONS:
             divisions.add(plain_name)
-        elif (plain_name in SCALINGS or plain_name in MATRICES) and not any(map(_shifts, args)):
+        elif (plain_name in SCALINGS or plain_name in MATRICES) and _multiplies(args):
             multiplications.add(plain_name)
 
 
-def _shifts(factor: Any) -> bool:
-    """Return whether a product with a factor is a sum, a mask or a shift: bits, whole numbers, powers of two."""
-    if isinstance(factor, Tensor):
-        return factor.dtype == torch.bool or alphabet_of(factor).kind in WHOLE
-    return isinstance(factor, (int, float)) and factor != 0 and math.frexp(abs(factor))[0] == 0.5
+def _multiplies(factors: Sequence[Any]) -> bool:
+    """Return whether a product is more than sums, masks and shifts.
+
+    It is not where a factor is made of bits or a power of two, and where all are whole multiples of a unit.
+    """
+    kinds = [_kind(factor) for factor in factors if isinstance(factor, (Tensor, int, float))]
+    return "bits" not in kinds and "real" in kinds
+
+
+def _kind(factor: Tensor | float) -> str:
+    if not isinstance(factor, Tensor):
+        return "bits" if factor == 0 or math.frexp(abs(factor))[0] == 0.5 else "real"
+    if factor.dtype == torch.bool:
+        return "bits"
+    alphabet = alphabet_of(factor)
+    return "bits" if alphabet.spikes else WHOLE.get(alphabet.kind, "real")
 
 
 @contextmanager

@@ -114,11 +114,11 @@ class Inspection:
         lines = [self.title] if self.title else []
         lines += [f"{self.parameters:,} parameters, {self.buffers:,} numbers in buffers", ""]
         lines += _aligned(rows)
-        each = [f"{energy * 1e-6 / self.steps:.4g}" for energy in (self.papers, self.ours)]
+        means = [f"{energy * 1e-6 / self.steps:.4g}" for energy in (self.papers, self.ours)]
         lines += [
             "",
             f"E: estimated arithmetic of one sample [uJ], not measured; {self.constants.source}",
-            f"mean of its {self.steps} steps, or tokens: {each[0]} uJ by the papers' formula, {each[1]} uJ by ours",
+            f"mean of its {self.steps} steps, or tokens: {means[0]} uJ by the papers' formula, {means[1]} uJ by ours",
         ]
         if self.outside:
             lines += [

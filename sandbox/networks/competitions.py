@@ -91,7 +91,7 @@ class Winners(nn.Module):
         hard = self.won(scores.detach(), allowed)
         if not (torch.is_grad_enabled() and scores.requires_grad):
             return hard
-        soft = self.soft(scores, allowed)
+        soft: Tensor = self.soft(scores, allowed)
         return hard + (soft - soft.detach())  # the difference is exactly 0
 
     def won(self, scores: Tensor, allowed: Tensor) -> Tensor:

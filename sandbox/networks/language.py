@@ -93,7 +93,8 @@ class TokenModel(nn.Module):
         blocks: first to last; all causal or none.
         size: of the model.
         vocabulary: number of tokens.
-        classes: outputs; None for the vocabulary, scored by the embeddings themselves.
+        classes: outputs; None for the vocabulary.
+        tied: whether the scores of a vocabulary are products with the embeddings themselves.
         spike_steps: S, steps that each token is shown.
         code: neurons that turn a current into a rate, for objectives that compare rates with a teacher's numbers;
             None for a model whose spikes are no code.
@@ -111,6 +112,7 @@ class TokenModel(nn.Module):
         size: Size,
         vocabulary: int,
         classes: int | None = None,
+        tied: bool = True,
         spike_steps: int = 1,
         code: Population | None = None,
         threshold: float = 1.0,
@@ -126,13 +128,13 @@ class TokenModel(nn.Module):
         self.code, self.threshold = code, threshold
         self.norm = nn.LayerNorm(size.width)
         self.head = nn.Linear(size.width, vocabulary if classes is None else classes, bias=False)
-        if classes is None:
+        if classes is None and tied:
             self.head.weight = self.tokens.weight
 
     @property
     def causal(self) -> bool:
         """Whether a token sees itself and those before alone."""
-        return all(block.attention.causal for block in self.blocks)
+        return all(part.causal for part in self.modules() if isinstance(part, TokenAttention))
 
     @property
     def offers(self) -> frozenset[str]:
@@ -166,7 +168,8 @@ class TokenModel(nn.Module):
     def coded(self, current: Tensor) -> Tensor:
         """Return the mean output of neurons under a constant current `[...]`, over the spike steps of a token."""
         assert self.code is not None
-        return self.code(current.expand(self.spike_steps, *current.shape))[0].mean(0)
+        rates: Tensor = self.code(current.expand(self.spike_steps, *current.shape))[0].mean(0)
+        return rates
 
     def check(self, x: Tensor, start: int, lengths: Tensor | None) -> None:
         """Raise TypeError or ValueError for an input that is not text of this model."""

@@ -105,7 +105,8 @@ class TokenAttention(nn.Module):
 
     def divided(self, signal: Tensor) -> Tensor:
         """Return `[S, B, L, D]` as `[S, B, heads, L, d]`."""
-        return signal.unflatten(-1, (self.heads, -1)).transpose(2, 3)
+        found: Tensor = signal.unflatten(-1, (self.heads, -1)).transpose(2, 3)
+        return found
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """Return `scale q k'`."""

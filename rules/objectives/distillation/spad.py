@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -53,17 +53,17 @@ class SpikeAwareDistillation(nn.Module, Objective):
         L = 0.2 EA + 0.1 SAA + 0.1 SFA + 0.3 STA + 0.3 HTA
 
         EA    mean (e - e')^2                                                       embeddings
-        SAA   mean over layers of  g mean (a - rate(theta a' / max a'))^2 + (1 - g) mean over queries of |n(a) - n(a')|^2
+        SAA   mean over layers of  g mean (a - rate(theta a' / max a'))^2 + (1 - g) mean of |n(a) - n(a')|^2
         SFA   mean over layers of  g mean (r - rate(h'))^2 + (1 - g) mean (h - h')^2
         STA   tau^2 KL(softmax(o' / tau) || softmax(o / tau)) of every token
         HTA   cross-entropy of every token
 
     Primes mark the teacher. `rate(current)` is the mean rate of the student's own neurons under a constant current
-    (`RateCode`), theta the current at which they fire at once, `max` that of a query, and `n` divides the attention of a
-    query by its sum. `e`, `a`, `r` and `h` are the student's internals "embedding", "attention.k", "rate.k" and
-    "hidden.k"; each layer is compared with the teacher's layer at the same relative depth. Where heads differ in number,
-    their means are compared. The teacher is run in evaluation mode, nothing trains it, and its work is counted. Tokens
-    that are left out, or behind the end of a text, do not count, and a batch has the mean over those that do.
+    (`RateCode`), theta the current at which they fire at once, `max` that of a query, and `n` divides the attention of
+    a query by its sum. `e`, `a`, `r` and `h` are the student's internals "embedding", "attention.k", "rate.k" and
+    "hidden.k"; each layer is compared with the teacher's layer at the same relative depth. Where heads differ in
+    number, their means are compared. The teacher is run in evaluation mode, nothing trains it, and its work is counted.
+    Tokens that are left out, or behind the end of a text, do not count; a batch has the mean over those that do.
 
     Without a teacher the loss is the cross-entropy alone, with weight 1.
 
@@ -78,17 +78,17 @@ class SpikeAwareDistillation(nn.Module, Objective):
         seed: of the projector's weights.
 
     Raises:
-        ValueError: for an unknown term, a weight below 0, a share outside 0 to 1, a temperature that is not above 0 and,
-            when called, for a teacher of other tokens or another width, or internals that are missing.
+        ValueError: for an unknown term, a weight below 0, a share outside 0 to 1, a temperature that is not above 0,
+            and, when called, for a teacher of other tokens or another width, or internals that are missing.
 
     >>> run = Run(torch.zeros(3, 2, 4))
     >>> batch = Batch(torch.zeros(3, 2, dtype=torch.int64), targets=torch.zeros(3, 2, dtype=torch.int64))
     >>> round(float(SpikeAwareDistillation()(run, batch)), 4)  # ln 4
     1.3863
 
-    Reference: Guo et al. 2026 (arXiv 2605.13859), known to us from two third-party readings: the terms and their weights
-    are given as the paper's, `share`, `temperature` and the projector as those of a third-party implementation. What is
-    compared with the rate of a stream, and layers and heads of other number, is our reconstruction.
+    Reference: Guo et al. 2026 (arXiv 2605.13859), known to us from two third-party readings: the terms and their
+    weights are given as the paper's, `share`, `temperature` and the projector as those of a third-party implementation.
+    What is compared with the rate of a stream, and layers and heads of other number, is our reconstruction.
     """
 
     timing: ClassVar[Literal["sequence", "step"]] = "sequence"
@@ -157,7 +157,7 @@ class SpikeAwareDistillation(nn.Module, Objective):
         taught = answered(self.teacher, run, batch)
         if self.inside:
             self.require_internals(run, taught)
-        made = {
+        made: dict[str, Callable[[Run, Run, Batch], Tensor]] = {
             "embedding": self.of_embedding,
             "attention": self.of_attention,
             "hidden": self.of_hidden,
@@ -178,7 +178,6 @@ class SpikeAwareDistillation(nn.Module, Objective):
 
     def of_attention(self, run: Run, taught: Run, batch: Batch) -> Tensor:
         """Return the mean over layers of both comparisons of attention (SAA)."""
-        code: RateCode = run.internals["code"]
         losses = []
         for shown, wanted in paired("attention", run, taught):
             a, b = (shown, wanted) if shown.shape[2] == wanted.shape[2] else (shown.mean(2), wanted.mean(2))
@@ -187,22 +186,33 @@ class SpikeAwareDistillation(nn.Module, Objective):
                     f"attention of the network is {tuple(shown.shape)}, and of the teacher {tuple(wanted.shape)}: both "
                     "tell [L, B, heads, keys] for the same text"
                 )
-            most = b.amax(-1, keepdim=True).clamp(min=torch.finfo(b.dtype).tiny)
-            rates = apart((a, code.rate(code.threshold * b / most)), batch)
             numbers = weighed((normalised(a) - normalised(b)).square().sum(-1), batch)
-            losses.append(self.share * rates + (1 - self.share) * numbers)
+            most = b.amax(-1, keepdim=True).clamp(min=torch.finfo(b.dtype).tiny)
+            losses.append(self.shared(run, a, b / most, numbers, batch, relative=True))
         return torch.stack(losses).mean()
 
     def of_hidden(self, run: Run, taught: Run, batch: Batch) -> Tensor:
         """Return the mean over layers of both comparisons of the stream (SFA)."""
-        code: RateCode = run.internals["code"]
         losses = []
-        pairs = zip(paired("rate", run, taught, "hidden"), paired("hidden", run, taught), strict=True)
-        for (rate, driving), (shown, wanted) in pairs:
-            rates = apart(self.projected(rate, code.rate(driving)), batch)
+        rates = layers("rate", run) if self.share > 0 else [None] * len(layers("hidden", run))
+        for rate, (shown, wanted) in zip(rates, paired("hidden", run, taught), strict=True):
             numbers = apart(self.projected(shown, wanted), batch)
-            losses.append(self.share * rates + (1 - self.share) * numbers)
+            losses.append(self.shared(run, rate, wanted, numbers, batch))
         return torch.stack(losses).mean()
+
+    def shared(
+        self, run: Run, rate: Tensor | None, driving: Tensor, numbers: Tensor, batch: Batch, relative: bool = False
+    ) -> Tensor:
+        """Return both comparisons of a layer: rates with those of the code for a current, and numbers.
+
+        A `relative` current is given in units of that at which neurons fire at once.
+        """
+        if self.share == 0 or rate is None:
+            return numbers
+        code: RateCode = run.internals["code"]
+        wanted = code.rate(code.threshold * driving if relative else driving)
+        pair = (rate, wanted) if relative else self.projected(rate, wanted)
+        return self.share * apart(pair, batch) + (1 - self.share) * numbers
 
     def of_outputs(self, run: Run, taught: Run, batch: Batch) -> Tensor:
         """Return tau^2 times the divergence from the teacher, mean over tokens (STA)."""
@@ -224,18 +234,25 @@ class SpikeAwareDistillation(nn.Module, Objective):
 
     def require_internals(self, run: Run, taught: Run) -> None:
         """Raise ValueError if student or teacher do not tell what is compared."""
-        rates = {"attention", "hidden"} & set(self.inside)
-        for who, told, more in (("network", run, {"code"} if rates else set()), ("teacher", taught, set())):
+        rates = [] if self.share == 0 else [name for name in ("attention", "hidden") if name in self.inside]
+        coded = {"code"} if rates else set()
+        coded |= {"rate"} if "hidden" in rates else set()
+        for who, told, more in (("network", run, coded), ("teacher", taught, set())):
             known = {name.split(".")[0] for name in told.internals}
             for name in sorted({*self.inside, *more} - known):
+                other = (
+                    "compare numbers alone: share=0"
+                    if name in coded
+                    else f"leave the term out: weights={{'{name}': 0}}"
+                )
                 raise ValueError(
                     f"the {who} does not tell {name!r}, which SpAD compares: let it return rules.Run(output, "
-                    f"internals={{{name!r}: ...}}), or leave the term out: weights={{'{name}': 0}}"
+                    f"internals={{{name!r}: ...}}), or {other}"
                 )
 
 
 def weighted(given: Mapping[str, float]) -> Terms:
-    """Return weights, those of the paper where nothing is given; raise ValueError for an unknown term or one below 0."""
+    """Return the weights, those of the paper by default; raise ValueError for an unknown term or one below 0."""
     for name, value in given.items():
         if name not in Terms._fields:
             raise unknown("term", name, Terms._fields)
@@ -259,9 +276,8 @@ def projector(inputs: int, outputs: int, seed: int) -> Projector:
 
 def layers(name: str, run: Run) -> list[Tensor]:
     """Return an internal of every layer, first to last."""
-    return [
-        run.internals[f"{name}.{number}"] for number in range(sum(key.startswith(f"{name}.") for key in run.internals))
-    ]
+    count = sum(key.startswith(f"{name}.") for key in run.internals)
+    return [run.internals[f"{name}.{number}"] for number in range(count)]
 
 
 def paired(name: str, run: Run, taught: Run, other: str | None = None) -> list[tuple[Tensor, Tensor]]:

@@ -58,6 +58,7 @@ def bispikclm(
     spike_steps: int = 4,
     form: Literal["bits", "integers"] = "bits",
     attention_threshold: float | None = None,
+    tied: bool = True,
     neuron: Given = None,
     seed: int = 0,
 ) -> TokenModel:
@@ -80,6 +81,7 @@ def bispikclm(
         form: whether the projection sees the bits of neurons behind `A V`, or the whole numbers themselves.
         attention_threshold: common spikes of a query and a key at which attention fires at once; None for half the root
             of the channels of a head.
+        tied: whether tokens are scored by their embeddings; rules that need a module for each weight want False.
         neuron: a neuron, its name in `sandbox list neurons`, or `{"name": ..., "options": {...}}`; None for the LIF of
             the paper.
         seed: of the initial weights.
@@ -113,7 +115,7 @@ def bispikclm(
     blocks = [_block(chosen, cells, form, neuron is None) for _ in range(chosen.depth)]
     threshold = THRESHOLD if neuron is None else cells.gain
     code = cells.population(chosen.width)
-    model = TokenModel(blocks, chosen, classes, spike_steps=spike_steps, code=code, threshold=threshold)
+    model = TokenModel(blocks, chosen, classes, None, tied, spike_steps, code, threshold)
     return drawn(model, seed, threshold if neuron is None else 3 * threshold)
 
 

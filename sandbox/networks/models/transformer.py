@@ -1,4 +1,4 @@
-"""A transformer of numbers, not of spikes: a causal language model in the layout of OPT, to teach and to compare with."""
+"""A transformer of numbers, not of spikes: a causal language model in the layout of OPT, as teacher and baseline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPREAD = 0.02  # of initial weights, as GPT-2 and OPT draw them
 
 
 def transformer(
-    shape: tuple[int, ...] = (), classes: int = 64, size: str | Size = "tiny", *, seed: int = 0
+    shape: tuple[int, ...] = (), classes: int = 64, size: str | Size = "tiny", *, tied: bool = True, seed: int = 0
 ) -> TokenModel:
     """Build a causal transformer: softmax attention and two dense layers with ReLU, each behind a normalisation.
 
@@ -37,6 +37,7 @@ def transformer(
         shape: `()`: a token is a whole number.
         classes: number of tokens, and of outputs.
         size: "tiny", "small", "opt-125m", or a `Size` of your own.
+        tied: whether tokens are scored by their embeddings; rules that need a module for each weight want False.
         seed: of the initial weights.
 
     Returns: A causal `TokenModel`.
@@ -51,11 +52,11 @@ def transformer(
     """
     require_tokens(shape, classes)
     chosen = sized("size", size, SIZES)
-    model = TokenModel([_block(chosen) for _ in range(chosen.depth)], chosen, classes)
+    model = TokenModel([_block(chosen) for _ in range(chosen.depth)], chosen, classes, tied=tied)
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)) and module is not model.head:
+            if isinstance(module, (nn.Linear, nn.Embedding)) and not (tied and module is model.head):
                 module.weight.normal_(0, SPREAD, generator=rng)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()

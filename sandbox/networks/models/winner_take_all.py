@@ -59,6 +59,7 @@ def we_spikingformer(
     ties: Ties = "lowest",
     temperature: float = 1.0,
     spike_steps: int = 1,
+    tied: bool = True,
     neuron: Given = None,
     seed: int = 0,
 ) -> TokenModel:
@@ -82,6 +83,8 @@ def we_spikingformer(
             one.
         temperature: of the softmax whose gradient winners take, and of "softmax".
         spike_steps: steps that each token is shown.
+        tied: whether as many classes as tokens are scored by the embeddings; rules that need a module for each weight
+            want False.
         neuron: a neuron, its name in `sandbox list neurons`, or `{"name": ..., "options": {...}}`; None for `nilif`,
             which puts out 0, 1/4, ... 1 in one step.
         seed: of the initial weights.
@@ -101,7 +104,7 @@ def we_spikingformer(
     """
     chosen = sized("size", size, SIZES)
     compete = competition(attention, top, ties, temperature)
-    return _built(shape, classes, chosen, vocabulary, compete, False, spike_steps, neuron, seed)
+    return _built(shape, classes, chosen, vocabulary, compete, False, spike_steps, tied, neuron, seed)
 
 
 def wd_spikingformer(
@@ -114,6 +117,7 @@ def wd_spikingformer(
     ties: Ties = "recent",
     temperature: float = 1.0,
     spike_steps: int = 1,
+    tied: bool = True,
     neuron: Given = None,
     seed: int = 0,
 ) -> TokenModel:
@@ -131,6 +135,7 @@ def wd_spikingformer(
         ties: as `we_spikingformer`, by default the most "recent".
         temperature: as `we_spikingformer`.
         spike_steps: steps that each token is shown.
+        tied: as `we_spikingformer`.
         neuron: as `we_spikingformer`.
         seed: of the initial weights.
 
@@ -151,7 +156,7 @@ def wd_spikingformer(
     """
     chosen = sized("size", size, SIZES)
     compete = competition(attention, top, ties, temperature)
-    return _built(shape, classes, chosen, None, compete, True, spike_steps, neuron, seed)
+    return _built(shape, classes, chosen, None, compete, True, spike_steps, tied, neuron, seed)
 
 
 def _built(
@@ -162,6 +167,7 @@ def _built(
     compete: nn.Module,
     causal: bool,
     spike_steps: int,
+    tied: bool,
     neuron: Given,
     seed: int,
 ) -> TokenModel:
@@ -169,7 +175,7 @@ def _built(
     cells = kind_of(neuron, NILIF(), seed=seed)
     blocks = [_block(size, cells, compete, causal, neuron is None) for _ in range(size.depth)]
     outputs = None if vocabulary is None else classes
-    model = TokenModel(blocks, size, vocabulary or classes, outputs, spike_steps)
+    model = TokenModel(blocks, size, vocabulary or classes, outputs, tied, spike_steps)
     return drawn(model, seed, 2 * cells.gain)
 
 
