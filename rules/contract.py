@@ -177,6 +177,15 @@ class Objective(ABC):
         """Return which part of a whole sequence the steps of a batch are: 1, or less if it is a window of one."""
         return 1.0
 
+    def amount(self, batch: Batch) -> float:
+        """Return how many answers the loss is a mean over: the samples by default, 1 where a batch has no answers.
+
+        It is how much a batch counts beside others whose gradients make one update.
+        """
+        if batch.y is not None:
+            return float(len(batch.y))
+        return 1.0 if batch.targets is None else float(batch.targets.shape[1])
+
     def each(self, run: Run, batch: Batch) -> Tensor | None:
         """Return the loss of every sample alone, `[B]`, if that is faster than one call for each; None otherwise.
 
