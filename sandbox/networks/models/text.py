@@ -45,16 +45,17 @@ def require_tokens(shape: tuple[int, ...], classes: int) -> None:
         raise ValueError(f"classes={classes}: give the number of tokens, at least 2")
 
 
-def drawn(model: TokenModel, seed: int, current: float) -> TokenModel:
+def drawn(model: TokenModel, seed: int, current: float, square: float = RATE) -> TokenModel:
     """Return a model with weights drawn from a seed, and a read-out whose first scores have a deviation of 1.
 
-    Currents have about a deviation of `current`: embeddings of tokens and places together, and dense layers whose input
-    has a mean square of 1/4. Biases are zero.
+    Currents have about a deviation of `current`: embeddings of tokens and places together, and what dense layers put
+    out. Biases are zero.
 
     Args:
         model: its normalisations stay as they are.
         seed: of the weights.
-        current: that lets a neuron fire at once.
+        current: for neurons one that lets them fire at once.
+        square: mean square of what enters a dense layer.
     """
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -64,7 +65,7 @@ def drawn(model: TokenModel, seed: int, current: float) -> TokenModel:
             if isinstance(module, nn.Embedding):
                 module.weight.normal_(0, current / math.sqrt(2), generator=rng)
             elif isinstance(module, nn.Linear) and module.weight is not model.tokens.weight:
-                deviation = current / math.sqrt(module.in_features * RATE)
+                deviation = current / math.sqrt(module.in_features * square)
                 if module is model.head:
                     deviation = 1 / math.sqrt(module.in_features)
                 module.weight.normal_(0, deviation, generator=rng)
