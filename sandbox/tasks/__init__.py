@@ -9,6 +9,8 @@ from sandbox.tasks.digits import Digits
 from sandbox.tasks.dvs_gesture import DVSGesture
 from sandbox.tasks.flips import label_flips
 from sandbox.tasks.fsdd import FSDD
+from sandbox.tasks.gsc import GSC
+from sandbox.tasks.heidelberg import SHD, SSC
 from sandbox.tasks.mnist import MNIST, MNISTSample
 from sandbox.tasks.mnist1d import MNIST1D
 from sandbox.tasks.moving_digits_events import MovingDigitsEvents
@@ -30,6 +32,9 @@ TASKS: dict[str, type[Task]] = {
     "cifar10": CIFAR10,
     "cifar10_head": CIFAR10Head,
     "fsdd": FSDD,
+    "shd": SHD,
+    "ssc": SSC,
+    "gsc": GSC,
     "cue_accumulation": CueAccumulation,
     "delayed_xor": DelayedXOR,
     "store_recall": StoreRecall,

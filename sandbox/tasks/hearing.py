@@ -42,9 +42,9 @@ class Scale(NamedTuple):
 class Ear:
     """A mel filter bank, and a neuron for each channel.
 
-    Each sound is scaled to the same loudness and cut into frames, whose energy in mel channels is taken in decibels above
-    a floor (`levels`), standardised, and read as it is or as spikes of integrate-and-fire neurons (`coded`). Steps
-    behind the end of a sound are zeros.
+    Each sound is scaled to the same loudness and cut into frames, whose energy in mel channels is taken in decibels
+    above a floor (`levels`), standardised, and read as it is or as spikes of integrate-and-fire neurons (`coded`).
+    Steps behind the end of a sound are zeros.
 
     Args:
         rate: of all sounds [Hz].

@@ -16,9 +16,7 @@ COMPRESSED = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 49: "GSM 6.1
 MOST_CHANNELS = 64
 RATES = (1_000, 384_000)  # [Hz] lowest and highest
 AGAIN = "fetch it again"
-WANTED = (
-    "wanted PCM of 8, 16, 24 or 32 bits, or floating point of 32 or 64: convert it, ffmpeg -i IN -c:a pcm_s16le OUT"
-)
+WANTED = "wanted PCM of 8, 16, 24 or 32 bits, or floating point of 32 or 64: convert it, ffmpeg -i OLD NEW"
 
 
 class Wav(NamedTuple):
