@@ -19,6 +19,7 @@ from sandbox.tasks.nmnist import NMNIST, NMNISTSmall
 from sandbox.tasks.pattern_generation import PatternGeneration
 from sandbox.tasks.randman import Randman
 from sandbox.tasks.sequential_mnist import SequentialMNIST
+from sandbox.tasks.spoken_espeak import SpokenEspeak
 from sandbox.tasks.store_recall import StoreRecall
 from sandbox.tasks.ucr import BasicMotions, JapaneseVowels
 from sandbox.tasks.yinyang import YinYang
@@ -35,6 +36,7 @@ TASKS: dict[str, type[Task]] = {
     "shd": SHD,
     "ssc": SSC,
     "gsc": GSC,
+    "spoken_espeak": SpokenEspeak,
     "cue_accumulation": CueAccumulation,
     "delayed_xor": DelayedXOR,
     "store_recall": StoreRecall,

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from rules.fields import check_fields
 from sandbox.tasks.archives import contents, located
-from sandbox.tasks.base import Dataset, Split, Task
+from sandbox.tasks.base import Dataset, Task
 from sandbox.tasks.files import MOST, card_folder
-from sandbox.tasks.hearing import Code, Ear, Scale
+from sandbox.tasks.hearing import Code, Ear, heard
 from sandbox.tasks.wav import parse_wav
 
 RATE = 8000  # [Hz] of all recordings
@@ -157,14 +157,7 @@ class FSDD(Task):
 
     def dataset(self, recordings: Sequence[Recording]) -> Dataset:
         """Encode recordings as spikes, and split them."""
-        ear, part = self.ear(), np.array([SPLITS[self.split](recording) for recording in recordings])
+        part = np.array([SPLITS[self.split](recording) for recording in recordings])
+        y = torch.tensor([recording.digit for recording in recordings])
         names = [f"{recording.digit}_{recording.speaker}_{recording.take}.wav" for recording in recordings]
-        level = ear.levels([recording.sound for recording in recordings], names)
-        coded = ear.coded(level, Scale.of(level.value, level.sounding & (part == TRAIN)[:, None]))
-        x, y = torch.from_numpy(coded).float(), torch.tensor([recording.digit for recording in recordings])
-        lengths = torch.from_numpy(level.sounding.sum(1)) if self.lengths else None
-        chosen = (torch.from_numpy(part == which) for which in (TRAIN, VALIDATION, TEST))
-        train, validation, test = (
-            Split(x[which], y[which], None if lengths is None else lengths[which]) for which in chosen
-        )
-        return Dataset(train, validation, test, classes=10, sequence=True)
+        return heard(self.ear(), [recording.sound for recording in recordings], names, y, part, self.lengths)

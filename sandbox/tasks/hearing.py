@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rules.fields import check_fields
-from sandbox.tasks.base import at_least_one
+from sandbox.tasks.base import Dataset, Split, at_least_one
 from sandbox.tasks.mel import Energy, integrate_and_fire, mel_energy, mel_filters
 
 Floats = NDArray[np.float64]
@@ -142,6 +144,27 @@ class Ear:
         """Return levels in deviations from the mean, or spikes, `[n, steps, channels]`, zeros behind the end."""
         heard = np.where(level.sounding[..., None], scale.score(level.value), 0)
         return heard if self.code == "levels" else integrate_and_fire(heard, self.threshold)
+
+
+def heard(
+    ear: Ear, sounds: Sequence[Floats], names: Sequence[str], y: Tensor, part: NDArray[np.int64], lengths: bool
+) -> Dataset:
+    """Return sounds as ten classes in three splits; those of part 0, for training, set the scale of channels.
+
+    Args:
+        ear: makes spikes or levels.
+        sounds: `[samples]` each.
+        names: of the sounds, for messages.
+        y: their classes, `[n]`.
+        part: to which each belongs, `[n]`: 0 training, 1 validation, 2 test.
+        lengths: whether splits say how many steps of each sound are frames of it.
+    """
+    level = ear.levels(sounds, names)
+    coded = ear.coded(level, Scale.of(level.value, level.sounding & (part == 0)[:, None]))
+    x, ends = torch.from_numpy(coded).float(), torch.from_numpy(level.sounding.sum(1))
+    chosen = (torch.from_numpy(part == which) for which in range(3))
+    train, validation, test = (Split(x[rows], y[rows], ends[rows] if lengths else None) for rows in chosen)
+    return Dataset(train, validation, test, classes=10, sequence=True)
 
 
 def as_loud(sound: Floats) -> Floats:
