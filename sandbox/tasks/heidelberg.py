@@ -111,6 +111,7 @@ class SHD(_Heidelberg):
         test = self.whole(self.file("test", data_dir), "test")
         y, who = tabled(path, self.classes, speakers=True)
         require_count(self.set, "train", len(y), path)
+        assert who is not None  # because speakers were asked for
         speakers = np.unique(who)
         if len(speakers) <= HELD:
             raise ValueError(

@@ -45,6 +45,9 @@ class SpokenEspeak(Task):
     once, in about half a minute, and kept as `spoken-espeak/espeak-ng-VERSION-WORDS.npz` in the user's cache; where
     espeak-ng is missing, such a file is read from any data folder.
 
+    The words are easy: a linear model of all 80 steps is right in all 540 digits for testing and in 98.5 % of the
+    commands, of the last 40 steps in 35 and 26 % (espeak-ng 1.51). It is a test of a pipeline, and no contest.
+
     Args:
         words: "digits", the default, zero to nine, or "commands": yes, no, up, down, left, right, on, off, stop, go,
             which are classes 0 to 9.

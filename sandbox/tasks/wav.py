@@ -133,5 +133,6 @@ def _samples(data: bytes, tag: int, bits: int, name: str) -> Floats:
     if bits == 24:
         wide = np.zeros((len(data) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        return wide.view("<i4")[:, 0] / 2**31
-    return np.frombuffer(data, f"<i{width}") / 2 ** (bits - 1)
+        bits, width, data = 32, 4, wide.tobytes()
+    scaled: Floats = np.frombuffer(data, f"<i{width}") / 2.0 ** (bits - 1)
+    return scaled

@@ -18,6 +18,7 @@ from sandbox.tasks.espeak import Utterance, installed, read, said, spoken
 from sandbox.tasks.files import VARIABLE, card_folder
 from sandbox.tasks.fsdd import FSDD
 from sandbox.tasks.spoken_espeak import ACCENTS, PITCHES, SPEEDS, VOICES, WORDS, SpokenEspeak
+from tests.sandbox.tasks.test_memory import right
 
 needs_program = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 FAKE = """#!{python} -SE
@@ -252,4 +253,6 @@ def test_all_that_espeak_says_is_on_the_card(tmp_path, monkeypatch):
     assert speech.checksum == known
     data = checked(SpokenEspeak().load(), "spoken_espeak")
     assert [len(split) for split in data[:3]] == [1440, 360, 540]
+    assert right(data, 80, False) == 1.0  # as the page says
+    assert right(data, 40, False) == pytest.approx(0.354, abs=0.01)  # the solver stops at a tolerance
     assert all(torch.equal(split.y.bincount(), torch.full((10,), len(split) // 10)) for split in data[:3])
