@@ -178,7 +178,7 @@ def test_lists_and_folders_with_something_else_are_named(folder):
     testing.write_text(good)
     for path in (root / "wow").iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match=r"wow has no recordings; wanted some of each of 35 words"):
+    with pytest.raises(ValueError, match=r"wow has no recordings; wanted some for each of 35 words"):
         GSC(**SMALL).load(folder)
 
 
@@ -192,9 +192,11 @@ def test_another_number_of_recordings_is_warned_of(folder):
 
 
 def test_checksums_follow_files_and_settings(folder):
-    made = [GSC(**SMALL, **o).load(folder).checksum for o in ({}, {}, {"low": 60.0}, {"lengths": True})]
+    made = [
+        GSC(**SMALL, **o).load(folder).checksum for o in ({}, {}, {"low": 60.0}, {"late": "cut"}, {"lengths": True})
+    ]
     assert made[0] == made[1]
-    assert len(set(made)) == 3
+    assert len(set(made)) == 4
     put(folder / "gsc" / "bed" / "a_nohash_0.wav", sound(0, 0))
     assert GSC(**SMALL).load(folder).checksum not in made
 
