@@ -130,7 +130,7 @@ def test_a_tone_keeps_frequency_and_amplitude(old, new):
         (header()[:19], "is not a WAV file (no chunk of its format)"),
         (header()[:36], "is not a WAV file (no chunk of its samples)"),
         (b"RIFF\0\0\0\0WAVEfmt \2\0\0\0\1\0data\0\0\0\0", "is not a WAV file (its header ends early)"),
-        (header(data=b""), "has 0 bytes of sound, 2 a sample; wanted some, and whole samples"),
+        (header(data=b""), "has 0 bytes of sound, 2 a sample; wanted some, and whole ones"),
         (header(data=bytes(7)), "has 7 bytes of sound, 2 a sample"),
         (header(size=80), "announces 40 samples and holds 4: fetch it again"),
         (
