@@ -93,7 +93,8 @@ class Trainer:
             (`rules.models.questions`); the answers are in `trainer.answers`. True by default.
         schedule: of the learning rate (`rules.schedules`); None keeps it.
         clip: largest norm of all gradients together; None for no bound.
-        accumulate: steps whose mean gradient makes one update of the weights, 1 by default.
+        accumulate: steps whose mean gradient makes one update of the weights, 1 by default; the mean is over all of
+            their answers, as in one batch.
         precision: "full", or "bf16" for passes in which matrix products are rounded to bfloat16 (torch.autocast).
         team: processes that learn this model together, `rules.Team()`; each is handed the same batches and learns from
             its share. By default this process learns alone, whatever torch.distributed does.
@@ -255,7 +256,8 @@ class Trainer:
                     health, worked = self._look(part, credit)
                 if alive is not None:
                     held = footprint(alive, credit.state)
-                self.updates.apply(self.optimizer, self.parameters, credit.grads, self.steps)
+                amount = self.rule.objective.amount(part) if self.updates.accumulate > 1 else 1.0
+                self.updates.apply(self.optimizer, self.parameters, credit.grads, self.steps, amount)
                 self.state = credit.state
                 spent += tissue(self.optimizer).spent() + Cost(bytes_communicated=traffic.bytes)
                 learned.append(credit)
@@ -383,12 +385,12 @@ class Trainer:
             with suppress(NotFound):
                 self._build()
         self.optimizer.load_state_dict(state["optimizer"])
-        self.updates.load_state_dict(state["updates"])
         self.state = from_plain(state["rule"], self._first)
         self.rng.set_state(state["rng"])
         self.globals.load_state_dict(state["globals"])
         self.seed = state["seed"]  # which the order of the next epochs and evaluations follow
         self.steps, self.epoch, self.position = state["position"]
+        self.updates.load_state_dict(state["updates"], self.steps % self.updates.accumulate)
         if "health" in state:  # absent in older states
             self.monitor.load_state_dict(state["health"])
 

@@ -3,6 +3,7 @@
 from sandbox.tasks.base import ArrayTask, Dataset, LazySplit, Samples, Split, Task
 from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head
 from sandbox.tasks.cifar10_dvs import CIFAR10DVS
+from sandbox.tasks.copying import Copying
 from sandbox.tasks.cue_accumulation import CueAccumulation
 from sandbox.tasks.delayed_xor import DelayedXOR
 from sandbox.tasks.digits import Digits
@@ -11,6 +12,7 @@ from sandbox.tasks.flips import label_flips
 from sandbox.tasks.fsdd import FSDD
 from sandbox.tasks.gsc import GSC
 from sandbox.tasks.heidelberg import SHD, SSC
+from sandbox.tasks.key_value_recall import KeyValueRecall
 from sandbox.tasks.mnist import MNIST, MNISTSample
 from sandbox.tasks.mnist1d import MNIST1D
 from sandbox.tasks.moving_digits_events import MovingDigitsEvents
@@ -21,6 +23,9 @@ from sandbox.tasks.randman import Randman
 from sandbox.tasks.sequential_mnist import SequentialMNIST
 from sandbox.tasks.spoken_espeak import SpokenEspeak
 from sandbox.tasks.store_recall import StoreRecall
+from sandbox.tasks.text.python_docs import PythonDocs
+from sandbox.tasks.text.shakespeare import TinyShakespeare
+from sandbox.tasks.text.text_file import TextFile
 from sandbox.tasks.ucr import BasicMotions, JapaneseVowels
 from sandbox.tasks.yinyang import YinYang
 
@@ -51,6 +56,11 @@ TASKS: dict[str, type[Task]] = {
     "moving_digits_video": MovingDigitsVideo,
     "japanese_vowels": JapaneseVowels,
     "basic_motions": BasicMotions,
+    "tiny_shakespeare": TinyShakespeare,
+    "python_docs": PythonDocs,
+    "text_file": TextFile,
+    "key_value_recall": KeyValueRecall,
+    "copying": Copying,
 }
 
 __all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task", "label_flips"]
