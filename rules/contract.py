@@ -78,6 +78,7 @@ class Batch(NamedTuple):
     carry: Any = None  # state to continue from: all that belongs to these samples, a rule's traces included
     targets: Tensor | None = None  # of each step: its class [T, B], a number or reward [T, B], or several [T, B, k]
     lengths: Tensor | None = None  # [B] number of steps that count, from the first; None for all
+    plain: Any = None  # x as it was before augmentation, for a teacher; None where that is x
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,8 @@ class Objective(ABC):
         if batch.y is None and batch.targets is not None:
             return rows(run.output, batch.lengths), rows(batch.targets, batch.lengths)
         assert batch.y is not None
-        return (self.scores(run) if batch.lengths is None else self.scores(run, batch.lengths)), batch.y
+        lengths = lengths_of(run, batch)
+        return (self.scores(run) if lengths is None else self.scores(run, lengths)), batch.y
 
     def measure(self) -> Measure:
         """Return a new measure of the answers: by default the accuracy, where truths are classes, otherwise nothing."""
@@ -269,6 +271,21 @@ def steps_of(x: Any) -> int:
     while not isinstance(x, Tensor):
         x = next(iter(x.values())) if isinstance(x, dict) else x[0]
     return len(x)
+
+
+def lengths_of(run: Run, batch: Batch) -> Tensor | None:
+    """Return how many steps of a run's output count, `[B]`: those of the batch, or as many bins as they reach into.
+
+    An output with fewer steps than its input, whose number divides theirs, has bins of several steps.
+
+    >>> whole = Batch(torch.zeros(6, 2, 1), lengths=torch.tensor([4, 5]))
+    >>> lengths_of(Run(torch.zeros(6, 2, 3)), whole).tolist(), lengths_of(Run(torch.zeros(3, 2, 3)), whole).tolist()
+    ([4, 5], [2, 3])
+    """
+    if batch.lengths is None:
+        return None
+    steps, bins = steps_of(batch.x), len(run.output)
+    return batch.lengths if bins >= steps or steps % bins else -(-batch.lengths // (steps // bins))
 
 
 def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:

@@ -212,6 +212,7 @@ def steps_from(batch: Batch, start: int, size: int) -> Batch:
         batch.y,
         targets=None if batch.targets is None else batch.targets[cut],
         lengths=None if batch.lengths is None else batch.lengths - start,
+        plain=map_tensors(lambda leaf: leaf[cut], batch.plain),
     )
 
 

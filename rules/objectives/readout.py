@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rules.contract import Batch, Objective, Run, steps_of
+from rules.contract import Batch, Objective, Run, lengths_of, steps_of
 from rules.fields import check_fields
 from rules.objectives.labels import (
     IGNORED,
@@ -81,14 +81,14 @@ class CrossEntropy(Objective):
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         y = labels(run, batch, self.ignore_index)
-        return F.cross_entropy(self.scores(run, batch.lengths), y, **self.options(run))
+        return F.cross_entropy(self.scores(run, lengths_of(run, batch)), y, **self.options(run))
 
     def each(self, run: Run, batch: Batch) -> Tensor | None:
         """Return the cross-entropy of every sample alone, `[B]`; None if classes have weights or some are left out."""
         y = labels(run, batch, self.ignore_index)
         if self.weight is not None or bool((y == self.ignore_index).any()):
             return None
-        return F.cross_entropy(self.scores(run, batch.lengths), y, reduction="none", **self.options(run))
+        return F.cross_entropy(self.scores(run, lengths_of(run, batch)), y, reduction="none", **self.options(run))
 
     def by_step(self, run: Run, batch: Batch) -> Tensor:
         """Return the mean over all steps that count of the cross-entropy of each."""

@@ -76,7 +76,7 @@ ACCEPT = Option(
     "go on where data, own code, revision or kernels have changed, and mark it in tables, instead of refusing",
     flag=True,
 )
-FOLDER = Option("folder", "a run, a comparison, a grid or a tuning", shown="FOLDER")
+FOLDER = Option("folder", "a run, a comparison, a grid, a tuning or a curriculum", shown="FOLDER")
 JSON = Option("--json", "print JSON for machines, and no progress bar", flag=True)
 HELP = (("--help", "show this help"), ("--help-all", "show every option, with its type and default"))
 
@@ -175,9 +175,29 @@ COMMANDS: dict[str, Command] = {
             SKIP,
         ),
     ),
+    "curriculum": Command(
+        "sandbox.cli.curriculum:curriculum",
+        "let a network of many time steps teach one of fewer, stage by stage",
+        "sandbox curriculum experiments/curriculum_fsdd.yaml --seed 1",
+        (
+            ("--stages BINS", "steps that are summed to one in each stage, such as '[1, 2, 4]'; they never fall"),
+            TASK,
+            ("--epochs N", "passes over the training samples in each stage"),
+            ("--seed N", "seed of everything that is random, 0 by default"),
+            ("--keep WHOSE", "weights that a stage hands on: best, those that were best on validation data, or last"),
+        ),
+        (
+            Option("file", "YAML file of a curriculum, which is code: what it names is imported", shown="CONFIG"),
+            OUT,
+            DATA,
+            TRACK,
+            ACCEPT,
+        ),
+        "sandbox.config.curriculum:Curriculum",
+    ),
     "resume": Command(
         "sandbox.cli.runs:resume",
-        "continue a stopped run, comparison, grid or tuning, bit for bit",
+        "continue a stopped run, comparison, grid, tuning or curriculum, bit for bit",
         "sandbox resume runs/FOLDER",
         (),
         (FOLDER, JOBS, EXECUTOR, EXECUTOR_OPTIONS, STORAGE, DATA, TRACK, SKIP, MIXED, ACCEPT, TRUST),

@@ -64,7 +64,13 @@ def write_report(folder: Path) -> Report:
     Raises:
         ValueError: the folder has no configuration, or is not finished yet.
     """
-    return REPORTS[folders.kind_of(folder)](folder)
+    kind = folders.kind_of(folder)
+    if kind not in REPORTS:
+        stages = ", ".join(sorted(path.parent.name for path in folder.glob("*/config.yaml")))
+        raise ValueError(
+            f"{folder} holds a {kind}, whose table is in curriculum.json; report one of its stages: {stages or 'none yet'}"
+        )
+    return REPORTS[kind](folder)
 
 
 def _report_comparison(folder: Path) -> Report:
@@ -157,6 +163,7 @@ def _report_run(folder: Path) -> Report:
         "credit": [figure.name for figure in looks],
         "noun": NAMES[run.measure],
         "measure": run.measure,
+        "parent": config.get("parent"),
     }
     printed = [replace(figure, plotted=False) for figure in figures]
     return _write(folder, "run.html", f"{task}: {run.rule} · seed {run.seed}", printed, facts)
