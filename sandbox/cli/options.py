@@ -178,7 +178,7 @@ COMMANDS: dict[str, Command] = {
     "curriculum": Command(
         "sandbox.cli.curriculum:curriculum",
         "let a network of many time steps teach one of fewer, stage by stage",
-        "sandbox curriculum experiments/curriculum_fsdd.yaml --seed 1",
+        "sandbox curriculum experiments/curricula/fsdd.yaml --seed 1",
         (
             ("--stages BINS", "steps that are summed to one in each stage, such as '[1, 2, 4]'; they never fall"),
             TASK,

@@ -33,7 +33,7 @@ def run(given: Any) -> int:
 
 
 def resume(given: Any) -> int:
-    """Continue the run, comparison, grid, tuning or curriculum in a folder; code that it names needs trust or to be made here."""
+    """Continue what a folder holds, a run or more; code that it names needs trust or to be made here."""
     folder = Path(given.folder)
     kind = folders.kind_of(folder)
     require_trust(folder, folders.read_config(folder), given.trust)

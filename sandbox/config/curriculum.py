@@ -1,4 +1,4 @@
-"""What a curriculum over time steps is: one experiment, in stages that see the same samples in fewer and fewer steps."""
+"""What a curriculum over time steps is: one experiment, in stages that see the same samples in ever fewer steps."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ class Parent:
     """A finished run whose weights a run begins with, whose model teaches it, or both.
 
     The teacher sees the batches of the run as they are before augmentation. It brings its own bins of time
-    (`NetworkConfig.rebin`), is run and counted, and is never trained or saved with the run: a resumed run reads it again.
+    (`NetworkConfig.rebin`), is run and counted, and is never trained, nor saved with the run, which reads it again.
 
     Args:
         folder: of the finished run. A relative one is looked for beside the folder of the run that it is the parent of,

@@ -208,8 +208,8 @@ class RuleConfig:
             able = [name for name, kind in OBJECTIVES.items() if "teacher" in inspect.signature(kind).parameters]
             named = "names no objective" if chosen is None else f"has the objective {chosen.name!r}, which takes none"
             raise ValueError(
-                f"parent.how: the parent is to teach, and rule {self.title!r} {named}: give one with a teacher, such as "
-                f"--rule.objective kdcl ({', '.join(able)}), or begin with its weights alone, --parent.how weights"
+                f"parent.how: the parent is to teach, and rule {self.title!r} {named}: give one with a teacher, such "
+                f"as --rule.objective kdcl ({', '.join(able)}), or begin with its weights alone, --parent.how weights"
             )
         return chosen
 

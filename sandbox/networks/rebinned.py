@@ -39,16 +39,16 @@ class Rebinned(nn.Module):
     """A model that sees its input in fewer steps, the sums over `factor` of them (`rebin`).
 
     Networks of several numbers of steps then learn from the same batches, and one can teach another (objective `kdcl`).
-    Weights are those of the model, `rebinned.model`, whatever the factor. With a factor of 1 it is the model. Steps behind
-    the end of a sequence count as zeros, and the model hears of its length in bins, the last of which may be cut.
+    Weights are those of the model, `rebinned.model`, whatever the factor. With a factor of 1 it is the model. Steps
+    behind the end of a sequence count as zeros, and the model hears of its length in bins, whole or not.
 
     Args:
         model: takes `[T / factor, B, ...]`.
         factor: steps that are summed.
 
     Raises:
-        ValueError: for a factor below 1; in a call, for a number of steps that it does not divide, and for lengths where
-            the model sees the whole sequence and takes none.
+        ValueError: for a factor below 1; in a call, for a number of steps that it does not divide, and for lengths
+            where the model sees the whole sequence and takes none.
 
     >>> import torch
     >>> from sandbox import make_model

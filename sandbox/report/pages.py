@@ -68,7 +68,8 @@ def write_report(folder: Path) -> Report:
     if kind not in REPORTS:
         stages = ", ".join(sorted(path.parent.name for path in folder.glob("*/config.yaml")))
         raise ValueError(
-            f"{folder} holds a {kind}, whose table is in curriculum.json; report one of its stages: {stages or 'none yet'}"
+            f"{folder} holds a {kind}, whose table is in curriculum.json; report one of its stages: "
+            f"{stages or 'none yet'}"
         )
     return REPORTS[kind](folder)
 

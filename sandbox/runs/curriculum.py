@@ -15,8 +15,8 @@ from rules.diagnostics.work import work
 from sandbox.config.curriculum import Curriculum
 from sandbox.config.experiment import Experiment
 from sandbox.config.parent import Parent
-from sandbox.config.registry import made
 from sandbox.config.reading import from_dict
+from sandbox.config.registry import made
 from sandbox.machine import files
 from sandbox.measures import measured, score
 from sandbox.networks.rebinned import Rebinned, rebin

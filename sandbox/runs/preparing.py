@@ -63,8 +63,8 @@ def prepare(
         parent: the model of the experiment's parent, whose weights it begins with, which teaches it, or both.
 
     Raises:
-        ValueError: for an encoder that does not fit the samples, weights of another network, a schedule or an accumulation that does not fit into
-            the run, and a model or a precision that the rule refuses.
+        ValueError: for an encoder that does not fit the samples, weights of another network, a schedule or an
+            accumulation that does not fit into the run, and a model or a precision that the rule refuses.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)

@@ -85,9 +85,9 @@ class Loader:
             drawn.restart(self._globals(epoch, place))
             with drawn.inside():
                 x, y = next(stream)
-                plain = x = self.encoder(x, rng)
+                x = self.encoder(x, rng)
+                plain = x if self.plain and self.augment is not None else None
                 x = x if self.augment is None else self.augment(x, rng)
-            plain = plain if self.plain and self.augment is not None else None
             lengths = None if self.split.lengths is None else self.split.lengths[rows].clamp(max=len(x))
             if self.split.by_step:
                 labels = None if self.split.labels is None else self.split.labels[rows]

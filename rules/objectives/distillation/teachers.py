@@ -14,7 +14,8 @@ def answered(teacher: nn.Module, run: Run, batch: Batch) -> Run:
     """Return what a teacher says to a batch, without gradient: its output, `[T, B, classes]`, traces and internals.
 
     It sees the batch as it was before augmentation. It is run in evaluation mode and from rest, and is afterwards as it
-    was: modes of all parts, buffers, membranes that it keeps. It may take and give another number of steps than the network.
+    was: modes of all parts, buffers, membranes that it keeps. It may take and give another number of steps than
+    the network.
 
     Raises:
         ValueError: for a teacher of other classes, one that gives another number of samples, and lengths that do not
