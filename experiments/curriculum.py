@@ -5,7 +5,7 @@ python experiments/curriculum.py                         # or `make evidence-cur
 `curricula/fsdd.yaml` over paired seeds: a small SpikeSCR on spoken digits at 40, 20 and 16 steps. The last stage is
 compared with the same network at 16 steps (40 % of those of the first) that learns from scratch for as many epochs as
 that stage, or as all stages together, and with one that begins with the same weights and has no teacher. All keep the
-epoch that was best on validation data. Nothing is tuned; weight and temperature of the teacher are those of the authors.
+epoch that was best on validation data. Nothing is tuned; weight and temperature of the teacher are the authors'.
 Runs are kept in `runs/evidence`, so that the script goes on where it was stopped.
 """
 
@@ -34,6 +34,7 @@ from sandbox.runs.run import run
 from sandbox.statistics import interval
 
 EPOCHS, SEEDS = 4, 5
+SHOWN = ("steps", "test", "validation", "sops", "operations")  # of a stage
 KEPT = HERE / "results" / "curriculum" / "curriculum.json"
 COMPARED = {  # a minus b
     "curriculum over scratch, epochs of the last stage": ("curriculum", "scratch, epochs of the last stage"),
@@ -69,9 +70,7 @@ def one(made: Curriculum, folder: Path) -> dict[str, Any]:
         "scratch, epochs of all stages": ran(replace(scratch, epochs=len(made.stages) * scratch.epochs), folder),
         "same weights, no teacher": ran(made.stage(last, before), folder),
         "fewer": found["fewer"],
-        "stages": [
-            {name: row[name] for name in ("steps", "test", "validation", "sops", "operations")} for row in stages
-        ],
+        "stages": [{name: row[name] for name in SHOWN} for row in stages],
     }
 
 
@@ -87,11 +86,8 @@ def main() -> int:
     began, found = time.perf_counter(), list[dict[str, Any]]()
     for seed in range(SEEDS):
         found.append(one(plan(seed), RUNS / "curriculum"))
-        print(
-            f"seed {seed}",
-            *(f"{a}: {found[-1][a]:.2f} %" for a in found[-1] if a not in ("fewer", "stages")),
-            sep="\n  ",
-        )
+        said = (f"{name}: {value:.2f} %" for name, value in found[-1].items() if isinstance(value, float))
+        print(f"seed {seed}", *said, sep="\n  ", flush=True)
         made = {
             "command": "make evidence-curriculum",
             "revision": revision,
