@@ -41,6 +41,7 @@ EXPERIMENT = (  # settings of an experiment that are written without `experiment
     "precision",
     "accumulate",
     "keep",
+    "parent",
 )
 
 
