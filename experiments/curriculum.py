@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 import yaml
-from evidence import HERE, RUNS
 
 from sandbox.config.curriculum import Curriculum
 from sandbox.config.experiment import Experiment
@@ -33,6 +32,8 @@ from sandbox.runs.inherited import resolved
 from sandbox.runs.run import run
 from sandbox.statistics import interval
 
+HERE = Path(__file__).parent
+RUNS = Path("runs") / "evidence"
 EPOCHS, SEEDS = 4, 5
 SHOWN = ("steps", "test", "validation", "sops", "operations")  # of a stage
 KEPT = HERE / "results" / "curriculum" / "curriculum.json"

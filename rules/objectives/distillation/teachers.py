@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Run, steps_of
 from rules.forward import called, map_tensors
+from rules.optional import lacks, takes
 from rules.untouched import untouched
 
 
@@ -19,8 +20,13 @@ def answered(teacher: nn.Module, run: Run, batch: Batch) -> Run:
 
     Raises:
         ValueError: for a teacher of other classes, one that gives another number of samples, and lengths that do not
-            suit its steps.
+            suit its steps, or that it cannot be told of.
     """
+    if batch.lengths is not None and "carry" in lacks(teacher) and not takes(teacher, "lengths"):
+        raise ValueError(
+            f"the batch has lengths, and the teacher, a {type(teacher).__name__}, would see what stands behind the end of "
+            "a sequence: give one that takes lengths, or sequences of one length each, without lengths"
+        )
     asked = Batch(batch.x if batch.plain is None else batch.plain, lengths=batch.lengths)
     with untouched(teacher), torch.no_grad():
         teacher.eval()

@@ -99,6 +99,11 @@ def test_steps_behind_the_end_are_not_summed():
             Batch(X, Y, lengths=torch.full((B,), 3)),
             "the teacher answers at 9 steps of 5: the lengths",
         ),
+        (
+            lambda: CurriculumDistillation(Rebinned(BothWays(), 1)),
+            Batch(X, Y, lengths=torch.full((B,), 3)),
+            "the teacher, a Rebinned, would see what stands behind the end",
+        ),
     ],
 )
 def test_teachers_and_options_that_do_not_fit(make, batch, message):
