@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from rules import Batch, Trainer
 from rules.batches import moved
+from rules.contract import steps_of
 from rules.generators import Globals
-from rules.optional import method_of
+from rules.optional import context_of, method_of
 from rules.recipes import LearningRule
 from rules.seeds import derived
 from rules.team import ALONE, Team
@@ -54,7 +56,7 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
 
     Raises:
         ValueError: for an encoder that does not fit the samples, a schedule or an accumulation that does not fit into
-            the run, and a model or a precision that the rule refuses.
+            the run, sequences that are too long for the model, and a model or a precision that the rule refuses.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
@@ -63,8 +65,9 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     inner = network.inner if isinstance(network, NoisyReadout) else network
     for zoneout in experiment.rule.zoneouts():
         regularise(inner, zoneout)
+    first: Batch = next(iter(train))
+    require_context(inner, first, experiment.task.name)
     if isinstance(inner, Network) and experiment.network.rate is not None:
-        first: Batch = next(iter(train))
         calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
     steps = experiment.epochs * len(train)
     schedule = experiment.make_schedule(steps)
@@ -80,8 +83,18 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
         precision=experiment.precision,
         team=team,
     )
-    trainer.begin(next(iter(train)))
+    trainer.begin(first)
     return trainer, train
+
+
+def require_context(model: nn.Module, batch: Batch, task: str) -> None:
+    """Raise ValueError for sequences of more steps than a model takes (`rules.optional.context_of`)."""
+    most, steps = context_of(model), steps_of(batch.x)
+    if most is not None and steps > most:
+        raise ValueError(
+            f"task {task!r} has sequences of {steps} steps, and {type(model).__name__} takes at most {most}: give the "
+            f"task context={most}, or the model a context of {steps}"
+        )
 
 
 def spanning(rule: LearningRule, updates: int) -> LearningRule:
