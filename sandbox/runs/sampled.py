@@ -13,7 +13,7 @@ from sandbox.runs import folder as folders
 from sandbox.runs.preparing import own_process
 from sandbox.runs.trained import admitted, trained
 from sandbox.tasks.base import Dataset
-from sandbox.tasks.text.tokenizers import Tokenizer, said
+from sandbox.tasks.text.tokenizers import said
 
 LENGTH, TEMPERATURE = 200, 0.8
 
@@ -68,9 +68,10 @@ def sample_run(
         raise ValueError("prompt='': give at least one character, whose follower the model can say, such as a letter")
     experiment = admitted(folder, trust)
     with own_process(experiment):
-        trainer, _, data = trained(folder, experiment, data_dir)
-        tokenizer = tokenizer_of(data, experiment.task.name)
-        require_same_data(folder, data)
+        name = experiment.task.name
+        trainer, _, data = trained(folder, experiment, data_dir, suits=lambda data: require_text(data, name, folder))
+        tokenizer = data.tokenizer
+        assert tokenizer is not None
         tokens, model, draws = tokenizer.encode(prompt), trainer.model.eval(), seeded(seed, "sampling")
         window = data.example[0].shape[1]
         with trainer.reading(draws), differentiating(generator=seeded(seed, "units"), evaluating=True):
@@ -80,21 +81,18 @@ def sample_run(
         return Sample(prompt, tokenizer.decode(found), said(tokenizer), streamed, trainer.steps, options)
 
 
-def tokenizer_of(data: Dataset, task: str) -> Tokenizer:
-    """Return the tokenizer of a data set; raise ValueError for a task that has none."""
+def require_text(data: Dataset, task: str, folder: Path) -> None:
+    """Raise ValueError for a task without a tokenizer, and for data that a run did not learn from.
+
+    Tokens of other data may stand for other characters.
+    """
     if data.tokenizer is None:
         raise ValueError(
             f"task {task!r} has no tokenizer, so that its models write no text: name a run of tiny_shakespeare, "
             "python_docs or text_file, or of a task of yours whose sandbox.Dataset has a tokenizer"
         )
-    return data.tokenizer
-
-
-def require_same_data(folder: Path, data: Dataset) -> None:
-    """Raise ValueError for data that a run did not learn from: their tokens may be other characters."""
-    before = attempts.read(folder).get("data_sha256")
-    if before not in (None, data.checksum):
+    if attempts.read(folder).get("data_sha256") not in (None, data.checksum):
         raise ValueError(
             f"{folder} learned from other data than are here now, whose tokens may stand for other characters: put the "
-            "file back, use the same Python for python_docs, or " + folders.again(folder)
+            f"file back, use the same Python for python_docs, or {folders.again(folder)}"
         )
