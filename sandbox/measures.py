@@ -65,7 +65,7 @@ def answers(parts: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def of_text(part: Mapping[str, Any]) -> dict[str, float]:
-    """Return perplexity and bits of a result; empty for a task that is no text.
+    """Return perplexity and bits of a result; empty for a task without text.
 
     >>> of_text({"accuracy": 0.5, "loss": 0.7, "perplexity": 2.0, "perplexity_low": 1.8, "bits_per_byte": 1.0})
     {'perplexity': 2.0, 'bits_per_byte': 1.0}

@@ -26,7 +26,7 @@ class Prediction(NamedTuple):
 
 
 def of_run(run: FinishedRun) -> Prediction | None:
-    """Return the table of a run, with intervals over the test text; None for a task that is no text."""
+    """Return the table of a run, with intervals over the test text; None for a task without text."""
     found = said_of_text(run.result["test"])
     return Prediction(tuple(found), {run.rule: list(found.values())}, OF_A_RUN) if found else None
 

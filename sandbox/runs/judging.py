@@ -25,7 +25,7 @@ def judged(
     Args:
         trainer: of the model.
         loader: of a split, in its order.
-        tokenizer: of the text; None for a task that is no text.
+        tokenizer: of the text; None for a task without text.
         steps: as in `Trainer.evaluate`.
         bounded: whether to add the bounds of their intervals, `perplexity_low` and so on; see `bounds`.
     """

@@ -59,7 +59,7 @@ def sample_run(
         trust: whether to run code that the folder names although it was not made here.
 
     Raises:
-        ValueError: for numbers out of range, a character that the tokenizer does not know, a task that is no text,
+        ValueError: for numbers out of range, a character that the tokenizer does not know, a task without text,
             other data than the run learned from, and a folder that is not that of a run or has no checkpoint.
         RunFailed: for a checkpoint that cannot be read or does not fit the model.
     """
