@@ -250,7 +250,7 @@ def _learn(
 
 
 def _look_once(
-    trainer: Trainer, test: Loader, steps: range, ledger: Path, tokenizer: Tokenizer | None
+    trainer: Trainer, test: Loader, steps: range, ledger: Path, tokenizer: Tokenizer | None = None
 ) -> dict[str, float]:
     """Evaluate on the test set.
 
