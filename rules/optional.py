@@ -364,7 +364,7 @@ def context_of(model: nn.Module) -> int | None:
 
     >>> context_of(nn.GRU(2, 2))
     """
-    found: int | None = getattr(model, "context", None)
+    found: int | None = getattr(plain(model), "context", None)
     return found if isinstance(found, int) else None
 
 

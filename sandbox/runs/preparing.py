@@ -55,18 +55,23 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     start from the same weights and see the same batches.
 
     Raises:
-        ValueError: for an encoder that does not fit the samples, a schedule or an accumulation that does not fit into
+        ValueError: for an encoder that does not fit the samples, tokens without a model that takes them, a schedule or an accumulation that does not fit into
             the run, sequences that are too long for the model, and a model or a precision that the rule refuses.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
+    if not data.shape and experiment.network.model is None:
+        raise ValueError(
+            f"task {experiment.task.name!r} has tokens, and layers of neurons take features: name a model that embeds "
+            "them, network.model, such as that of experiments/language/gru.py"
+        )
     network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
     train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
     inner = network.inner if isinstance(network, NoisyReadout) else network
     for zoneout in experiment.rule.zoneouts():
         regularise(inner, zoneout)
     first: Batch = next(iter(train))
-    require_context(inner, first, experiment.task.name)
+    require_context(network, first, experiment.task.name)
     if isinstance(inner, Network) and experiment.network.rate is not None:
         calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
     steps = experiment.epochs * len(train)
@@ -92,7 +97,7 @@ def require_context(model: nn.Module, batch: Batch, task: str) -> None:
     most, steps = context_of(model), steps_of(batch.x)
     if most is not None and steps > most:
         raise ValueError(
-            f"task {task!r} has sequences of {steps} steps, and {type(model).__name__} takes at most {most}: give the "
+            f"task {task!r} has sequences of {steps} steps, and the model takes at most {most}: give the "
             f"task context={most}, or the model a context of {steps}"
         )
 

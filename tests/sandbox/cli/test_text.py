@@ -148,6 +148,12 @@ def test_what_cannot_be_sampled_is_refused(words, message, run, capsys):
     assert out == ""
 
 
+def test_tokens_want_a_model_that_takes_them(tmp_path, capsys):
+    code, _, err = call(capsys, "run", "--task=copying", "--encoder.name=as_recorded", "--out", tmp_path)
+    assert code == BAD_INPUT
+    assert "task 'copying' has tokens, and layers of neurons take features: name a model that embeds them" in err
+
+
 def test_a_run_of_a_task_without_a_tokenizer_is_refused_by_name(tmp_path, capsys):
     words = ["run", "--task=yinyang", "--network.hidden=[3]", "--epochs=1", "--batch_size=2500", "--out", tmp_path]
     assert call(capsys, *words)[0] == OK
@@ -172,9 +178,14 @@ def test_blocks_that_are_longer_than_the_context_of_a_model_are_refused(text, tm
         "def short(shape, classes, *, seed):\n    return Short(nn.Embedding(classes, 4), nn.Linear(4, classes))\n"
     )
     network = {"model": {"name": f"{tmp_path / 'short.py'}:short"}, "rate": None}
-    message = "task 'text_file' has sequences of 16 steps, and Short takes at most 8: give the task context=8, or the"
-    with pytest.raises(ValueError, match=message):
-        run_experiment(from_dict(Experiment, settings(text, network=network)), tmp_path / "run")
+    message = (
+        "task 'text_file' has sequences of 16 steps, and the model takes at most 8: give the task context=8, or the"
+    )
+    for noise in (0.0, 0.1):  # also inside a wrapper
+        with pytest.raises(ValueError, match=message):
+            run_experiment(
+                from_dict(Experiment, settings(text, network={**network, "readout_noise": noise})), tmp_path / "run"
+            )
     fits = settings(text, network=network)
     fits["task"]["options"]["context"] = 8
     assert run_experiment(from_dict(Experiment, fits), tmp_path / "fits")["steps"] == 33
