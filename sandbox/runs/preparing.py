@@ -55,8 +55,8 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     start from the same weights and see the same batches.
 
     Raises:
-        ValueError: for an encoder that does not fit the samples, tokens without a model that takes them, a schedule or an accumulation that does not fit into
-            the run, sequences that are too long for the model, and a model or a precision that the rule refuses.
+        ValueError: for an encoder that does not fit the samples, tokens or sequences that the model does not take, a
+            schedule or an accumulation that does not fit into the run, and a model or a precision that the rule refuses.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
