@@ -56,7 +56,7 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
 
     Raises:
         ValueError: for an encoder that does not fit the samples, tokens or sequences that the model does not take, a
-            schedule or an accumulation that does not fit into the run, and a model or a precision that the rule refuses.
+            schedule or an accumulation that does not fit into the run, and what the rule refuses: a model, a precision.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)

@@ -10,6 +10,8 @@ from sandbox.tasks.digits import Digits
 from sandbox.tasks.dvs_gesture import DVSGesture
 from sandbox.tasks.flips import label_flips
 from sandbox.tasks.fsdd import FSDD
+from sandbox.tasks.gsc import GSC
+from sandbox.tasks.heidelberg import SHD, SSC
 from sandbox.tasks.key_value_recall import KeyValueRecall
 from sandbox.tasks.mnist import MNIST, MNISTSample
 from sandbox.tasks.mnist1d import MNIST1D
@@ -19,6 +21,7 @@ from sandbox.tasks.nmnist import NMNIST, NMNISTSmall
 from sandbox.tasks.pattern_generation import PatternGeneration
 from sandbox.tasks.randman import Randman
 from sandbox.tasks.sequential_mnist import SequentialMNIST
+from sandbox.tasks.spoken_espeak import SpokenEspeak
 from sandbox.tasks.store_recall import StoreRecall
 from sandbox.tasks.text.python_docs import PythonDocs
 from sandbox.tasks.text.shakespeare import TinyShakespeare
@@ -35,6 +38,10 @@ TASKS: dict[str, type[Task]] = {
     "cifar10": CIFAR10,
     "cifar10_head": CIFAR10Head,
     "fsdd": FSDD,
+    "shd": SHD,
+    "ssc": SSC,
+    "gsc": GSC,
+    "spoken_espeak": SpokenEspeak,
     "cue_accumulation": CueAccumulation,
     "delayed_xor": DelayedXOR,
     "store_recall": StoreRecall,

@@ -1,4 +1,4 @@
-"""Ready-made models by name: of images, video and speech. Imports parts and neurons."""
+"""Ready-made models by name: of images, video, speech and text. Imports parts and neurons."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from sandbox.networks.models.bispikclm import bispikclm
 from sandbox.networks.models.ms import ms_resnet
 from sandbox.networks.models.orrc import orrc_resnet
 from sandbox.networks.models.qkformer import qkformer
@@ -18,6 +19,8 @@ from sandbox.networks.models.spikescr import spikescr
 from sandbox.networks.models.spikformer import spikformer
 from sandbox.networks.models.spikingformer import spikingformer, spikingformer_cml
 from sandbox.networks.models.svformer import svformer
+from sandbox.networks.models.transformer import transformer
+from sandbox.networks.models.winner_take_all import wd_spikingformer, we_spikingformer
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "convolutional": convolutional,
@@ -39,11 +42,16 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "svformer": svformer,
     "spikescr": spikescr,
     "spikcommander": spikcommander,
+    "transformer": transformer,
+    "bispikclm": bispikclm,
+    "we_spikingformer": we_spikingformer,
+    "wd_spikingformer": wd_spikingformer,
 }
 
 __all__ = [
     "ACTIVATIONS",
     "MODELS",
+    "bispikclm",
     "convolutional",
     "ms_resnet",
     "normalised",
@@ -62,4 +70,7 @@ __all__ = [
     "spikingformer",
     "spikingformer_cml",
     "svformer",
+    "transformer",
+    "wd_spikingformer",
+    "we_spikingformer",
 ]
