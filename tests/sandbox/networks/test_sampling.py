@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rules import Run
+from rules.optional import context_of
+from sandbox.networks.models import MODELS
 from sandbox.networks.sampling import drawn, goes_on, sampled
 from tests.rules.test_perplexity import Letters
 
@@ -143,3 +145,16 @@ def test_outputs_that_are_no_numbers_are_refused():
 
     with pytest.raises(ValueError, match="the model puts out NaN, of which nothing can be drawn"):
         sampled(Broken(), torch.tensor([0]), 1, rng())
+
+
+def test_a_spiking_model_of_attention_writes_the_same_from_its_carry():
+    """Its places end at its context, up to which it reads every token once."""
+    model = MODELS["bispikclm"]((), 7, seed=0, size="tiny").eval()
+    most = context_of(model)
+    assert most == model.places.num_embeddings
+    assert goes_on(model, most)
+    assert not goes_on(model, most + 1)
+    prompt = torch.tensor([1, 2, 3])
+    one, other = (sampled(model, prompt, 25, rng(), stream=stream).tolist() for stream in (True, False))
+    assert one == other
+    assert len(sampled(model, torch.arange(most) % 7, 2, rng())) == 2  # its last tokens alone
