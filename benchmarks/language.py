@@ -147,9 +147,10 @@ WORDS = """\
 Forward and backward of BiSpikCLM with 5 blocks of 128 channels and 8 heads, 4 spike steps, on {batch} texts of
 {length} characters, in float32, SANDBOX_KERNELS=auto, one thread (OMP_NUM_THREADS=1). The other side has the same
 structure and weights in modules of SpikingJelly, and LIFNode(step_mode="m"), on a CPU in torch; the resets of both
-sides subtract the threshold, which is as that class has it, and not as the paper does. Outputs and the norms of all gradients are compared in float64 before anything is timed. Calls alternate in one
-process, {rounds} rounds; times are medians of CPU time, and the ratio is the median within a round. The process keeps
-freed memory (`sandbox.machine.memory`), for both sides.
+sides subtract the threshold, as that class does, and not threshold / beta, as the model's neuron does. Outputs and the
+norms of all gradients are compared in float64 before anything is timed. Calls alternate in one process, {rounds}
+rounds; times are medians of CPU time, and the ratio is the median within a round. The process keeps freed memory
+(`sandbox.machine.memory`), for both sides.
 """
 
 

@@ -26,6 +26,7 @@ from rules.evaluation import evaluated
 from rules.forward import samples
 from rules.generators import Globals
 from rules.loading import begun_anew, rest_of
+from rules.measures import Measure
 from rules.models.admission import UnfitModel, admit, warn_unasked
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
@@ -311,7 +312,11 @@ class Trainer:
                 warnings.warn(remark, stacklevel=2)
 
     def evaluate(
-        self, loader: Iterable[Any], steps: Iterable[int] = (), inference: str | None = None
+        self,
+        loader: Iterable[Any],
+        steps: Iterable[int] = (),
+        inference: str | None = None,
+        measure: Measure | None = None,
     ) -> dict[str, float]:
         """Return measures and mean loss over a loader, without learning and without using this trainer's generator.
 
@@ -329,6 +334,7 @@ class Trainer:
             steps: numbers of time steps, such as `range(1, T + 1)`, at which to report the result of the first steps
                 alone; see `rules.diagnostics.latency.Latency`. Empty by default.
             inference: a mode in the credit's `inferences`; the first of them by default.
+            measure: of the answers, such as `rules.perplexity.Perplexity()` for tokens; by default the objective's.
 
         Raises:
             ValueError: for an unknown inference mode, missing labels, or an empty loader.
@@ -348,7 +354,7 @@ class Trainer:
             begun_anew(loader, derived(self.seed, "evaluation", "loader")),
         ):
             self.model.eval()
-            return evaluated(self.model, self.rule, map(self._admit, loader), rng, steps, inference)
+            return evaluated(self.model, self.rule, map(self._admit, loader), rng, steps, inference, measure)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that a bit-exact continuation needs, the global generators' states included.

@@ -132,6 +132,11 @@ class TokenModel(nn.Module):
             self.head.weight = self.tokens.weight
 
     @property
+    def context(self) -> int:
+        """The longest text, what a carry stands for included."""
+        return self.size.context
+
+    @property
     def causal(self) -> bool:
         """Whether a token sees itself and those before alone."""
         return all(part.causal for part in self.modules() if isinstance(part, TokenAttention))

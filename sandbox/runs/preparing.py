@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from rules import Batch, Trainer
 from rules.batches import moved
+from rules.contract import steps_of
 from rules.generators import Globals
-from rules.optional import method_of
+from rules.optional import context_of, method_of
 from rules.recipes import LearningRule
 from rules.seeds import derived
 from rules.team import ALONE, Team
@@ -63,11 +64,17 @@ def prepare(
         parent: the model of the experiment's parent, whose weights it begins with, which teaches it, or both.
 
     Raises:
-        ValueError: for an encoder that does not fit the samples, weights of another network, a schedule or an
-            accumulation that does not fit into the run, and a model or a precision that the rule refuses.
+        ValueError: for an encoder that does not fit the samples, tokens or sequences that the model does not take,
+            weights of another network, a schedule or an accumulation that does not fit into the run, and what the rule
+            refuses: a model, a precision.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
+    if not data.shape and experiment.network.model is None:
+        raise ValueError(
+            f"task {experiment.task.name!r} has tokens, and layers of neurons take features: name a model that embeds "
+            "them, network.model, such as that of experiments/language/gru.py"
+        )
     network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
     heir = experiment.parent
     rule = experiment.make_rule(data, parent if heir is not None and heir.teaches else None)
@@ -82,12 +89,14 @@ def prepare(
     inner = core(network)
     for zoneout in experiment.rule.zoneouts():
         regularise(inner, zoneout)
+    first: Batch = next(iter(train))
+    binned = experiment.network.rebin
+    require_context(network, first, experiment.task.name, binned)
     if heir is not None and heir.bequeaths:
         assert parent is not None
         bequeath(core(parent), inner, heir.folder)
     elif isinstance(inner, Network) and experiment.network.rate is not None:
-        first: Batch = next(iter(train))
-        shown = rebin(first.x, experiment.network.rebin) if experiment.network.rebin > 1 else first.x
+        shown = rebin(first.x, binned) if binned > 1 else first.x
         calibrate(inner, moved(shown, experiment.device), experiment.network.rate)
     steps = experiment.epochs * len(train)
     schedule = experiment.make_schedule(steps)
@@ -103,7 +112,7 @@ def prepare(
         precision=experiment.precision,
         team=team,
     )
-    trainer.begin(next(iter(train)))
+    trainer.begin(first)
     return trainer, train
 
 
@@ -127,6 +136,16 @@ def bequeath(parent: nn.Module, network: nn.Module, folder: str) -> None:
 
 def _form(part: Any) -> str:
     return "missing" if part is None else str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__
+
+
+def require_context(model: nn.Module, batch: Batch, task: str, binned: int = 1) -> None:
+    """Raise ValueError for sequences of more steps than a model takes (`rules.optional.context_of`)."""
+    most, steps = context_of(core(model)), steps_of(batch.x) // binned
+    if most is not None and steps > most:
+        raise ValueError(
+            f"task {task!r} has sequences of {steps} steps, and the model takes at most {most}: give the "
+            f"task context={most}, or the model a context of {steps}"
+        )
 
 
 def spanning(rule: LearningRule, updates: int) -> LearningRule:

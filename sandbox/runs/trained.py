@@ -34,6 +34,7 @@ def trained(
     data_dir: str | None = None,
     check: Callable[[nn.Module], object] = lambda model: None,
     data: Dataset | None = None,
+    suits: Callable[[Dataset], object] = lambda data: None,
 ) -> tuple[Trainer, Loader, Dataset]:
     """Return the trainer of a run with the weights that it keeps so far, its training batches, and its data.
 
@@ -43,6 +44,7 @@ def trained(
         data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default.
         check: raises for a model that the caller has no use for, before weights are loaded.
         data: of its task, where they are here already.
+        suits: raises for data that the caller has no use for, before there is a model.
 
     Raises:
         ValueError: for a folder without a checkpoint.
@@ -54,6 +56,7 @@ def trained(
         remedy = folders.again(folder) if ended else f"`{command('resume', folder)}` writes one"
         raise ValueError(f"{folder} has no checkpoint.pt, so its weights are not known; {remedy}")
     data = loaded(experiment, data_dir) if data is None else data
+    suits(data)
     trainer, train = prepare(replace(experiment, parent=None), data)  # it has learned from its parent already
     check(trainer.model)
     try:

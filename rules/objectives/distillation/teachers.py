@@ -24,8 +24,8 @@ def answered(teacher: nn.Module, run: Run, batch: Batch) -> Run:
     """
     if batch.lengths is not None and "carry" in lacks(teacher) and not takes(teacher, "lengths"):
         raise ValueError(
-            f"the batch has lengths, and the teacher, a {type(teacher).__name__}, would see what stands behind the end of "
-            "a sequence: give one that takes lengths, or sequences of one length each, without lengths"
+            f"the batch has lengths, and the teacher, a {type(teacher).__name__}, would see what stands behind the end "
+            "of a sequence: give one that takes lengths, or sequences of one length each, without lengths"
         )
     asked = Batch(batch.x if batch.plain is None else batch.plain, lengths=batch.lengths)
     with untouched(teacher), torch.no_grad():

@@ -122,7 +122,7 @@ def bispikclm(
 def _block(size: Size, cells: Kind, form: str, own: bool) -> Block:
     width = size.width
     sources = {name: [cells.spiking(nn.Linear(width, width), width)] for name in ("query", "key", "value")}
-    front = again(cells, width, own) if form == "bits" else []
+    front = again(cells, width, 1.0 if own else None) if form == "bits" else []
     behind = [*front, cells.spiking(nn.Linear(width, width), width)]
     fires = Fires(cells.attends(size.heads))
     attention = TokenAttention(sources, size.heads, fires, behind, causal=True, scale=cells.drive)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sandbox.networks.language import TokenModel
 from sandbox.networks.parts import Stateless
 from sandbox.networks.populations import Kind
+from sandbox.neurons.counting import Counting
 
 RATE = 0.25  # mean square of what enters a layer of spikes, about that of the first pass
 
@@ -28,13 +29,19 @@ class Times(nn.Module):
         return f"{self.factor:g}"
 
 
-def again(cells: Kind, channels: int, own: bool) -> list[nn.Module]:
+def again(cells: Kind, channels: int, own: float | None) -> list[nn.Module]:
     """Return neurons that are driven by spikes of others, without weights.
 
-    A spike is a current of 1, at which neurons of the papers fire at once. For those of a user it is twice the current
-    at which they begin to fire.
+    Args:
+        cells: the neurons.
+        channels: of the signal.
+        own: current of a signal of 1, for the neurons of a paper; None for neurons of a user. A spike is then twice the
+            current at which they begin to fire, and neurons that count say what they heard.
     """
-    return [*([] if own else [Stateless(Times(2 * cells.gain))]), cells.fires(channels)]
+    cell = cells.usual
+    heard = 1 / cell.unit if isinstance(cell, Counting) else 2 * cells.gain
+    factor = heard if own is None else own
+    return [*([] if factor == 1 else [Stateless(Times(factor))]), cells.fires(channels)]
 
 
 def require_tokens(shape: tuple[int, ...], classes: int) -> None:

@@ -17,6 +17,7 @@ from sandbox.networks.parts import Stateless
 from sandbox.networks.populations import Given, Kind, kind_of
 from sandbox.networks.token_attention import TokenAttention
 from sandbox.neurons import NILIF
+from sandbox.neurons.counting import Counting
 
 Compete = Literal["wta", "top_k", "sparsemax", "softmax", "raw"]
 
@@ -66,7 +67,7 @@ def we_spikingformer(
     """Build a winner-take-all encoder spikingformer: every token sees the whole text.
 
         q, k, v = SN(LN(W h)),    h = SN(x)
-        A = winners of each row of s q k',    s the power of two next to 1 / sqrt(d)
+        A = winners of each row of s q k',    s the power of two next to 1 / sqrt(d), q and k counted in spikes
         x = x + LN(W_o SN(A v));    x = x + LN(W2 SN(LN(W1 SN(x))))        each block
 
     The stream is a membrane that adds up currents, so that every weight in a block sees spikes. It takes `lengths`
@@ -173,17 +174,18 @@ def _built(
 ) -> TokenModel:
     require_tokens(shape, classes if vocabulary is None else vocabulary)
     cells = kind_of(neuron, NILIF(), seed=seed)
-    blocks = [_block(size, cells, compete, causal, neuron is None) for _ in range(size.depth)]
+    blocks = [_block(size, cells, compete, causal) for _ in range(size.depth)]
     outputs = None if vocabulary is None else classes
     model = TokenModel(blocks, size, vocabulary or classes, outputs, tied, spike_steps)
     return drawn(model, seed, 2 * cells.gain)
 
 
-def _block(size: Size, cells: Kind, compete: nn.Module, causal: bool, own: bool) -> Block:
+def _block(size: Size, cells: Kind, compete: nn.Module, causal: bool) -> Block:
     width, inside = size.width, size.ratio * size.width
     sources = {name: [cells.spiking(_dense(width, width, cells), width)] for name in ("query", "key", "value")}
-    behind = [*again(cells, width, own), Stateless(_dense(width, width, cells))]
-    scale = 2.0 ** -round(math.log2(math.sqrt(width // size.heads)))
+    behind = [*again(cells, width, None), Stateless(_dense(width, width, cells))]
+    spike = cells.usual.unit if isinstance(cells.usual, Counting) else 1.0
+    scale = 2.0 ** -round(math.log2(math.sqrt(width // size.heads))) / spike**2
     attention = TokenAttention(sources, size.heads, compete, behind, causal, scale)
     feed = [
         cells.fires(width),
