@@ -13,6 +13,8 @@ from sandbox.networks.models import MODELS, normalised, perceptron
 from sandbox.runs.preparing import prepare
 from sandbox.tasks.base import Dataset, Split
 
+OTHER = {"s2m_former": ((4, 16), (5, 8, 8)), **dict.fromkeys(("recurrent", "spikescr", "spikcommander"), (20,))}
+
 
 def weights(model):
     return [p for p in model.parameters() if p.ndim > 1]
@@ -20,7 +22,7 @@ def weights(model):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_seed_decides_the_weights(name):
-    shape = (20,) if name in ("recurrent", "spikescr", "spikcommander") else (3, 16, 16)
+    shape = OTHER.get(name, (3, 16, 16))
     first, same, other = (MODELS[name](shape, 4, seed=seed) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True))
     assert not torch.equal(weights(first)[0], weights(other)[0])

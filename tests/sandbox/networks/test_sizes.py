@@ -14,6 +14,7 @@ from sandbox.networks.models.spikformer import Size, spikformer
 from tests.sandbox.networks.deep import SHAPE, B, T, drawn
 
 TRANSFORMERS = ("spikformer", "spikingformer", "spikingformer_cml", "qkformer", "snn_vit", "svformer")
+OTHER = {"spikescr": ((140,), 20), "spikcommander": ((140,), 20), "s2m_former": ((64 * 128 + 5 * 32 * 32,), 2)}
 IMAGE, FRAME, VIDEO = (3, 224, 224), (2, 128, 128), (3, 224, 224)
 
 
@@ -60,6 +61,10 @@ def parameters(*args, **options):
         (1_999_371, "qkformer", "2-256", {"classes": 11, "ratio": 4}),
         (13_801_612, "svformer", "ucf101", {}),
         (13_759_587, "svformer", "ucf101", {"classes": 60}),
+        (59_826, "s2m_former", "paper", {}),
+        (59_826, "s2m_former", "paper", {"shape": ((64, 256), (5, 32, 32))}),
+        (59_826, "s2m_former", "paper", {"shape": ((64, 12), (5, 32, 32)), "pool": 1}),
+        (59_826, "s2m_former", "paper", {"shape": (64 * 256 + 5 * 32 * 32,)}),
     ],
 )
 def test_transformers_have_their_published_number_of_parameters(count, name, size, options):
@@ -94,8 +99,8 @@ def test_tiny_transformers_are_small(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_tiny_model_is_made_for_digits_or_speech_where_nothing_is_given(name):
-    shape, classes = ((140,), 20) if name in ("spikescr", "spikcommander") else (SHAPE, 10)
+def test_a_tiny_model_is_made_for_digits_speech_or_an_eeg_where_nothing_is_given(name):
+    shape, classes = OTHER.get(name, (SHAPE, 10))
     out = make_model(name, seed=2)(drawn(T, B, *shape)).output
     assert out.shape[1:] == (B, classes)
 
