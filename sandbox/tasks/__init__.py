@@ -1,5 +1,7 @@
 """Tasks, one file each, with fixed splits and checksums; encoders to sequences. Imports `rules`."""
 
+from sandbox.tasks.attention_eeg import AttentionEEG
+from sandbox.tasks.auditory_attention import DTU, KUL
 from sandbox.tasks.base import ArrayTask, Dataset, LazySplit, Samples, Split, Task
 from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head
 from sandbox.tasks.cifar10_dvs import CIFAR10DVS
@@ -44,6 +46,9 @@ TASKS: dict[str, type[Task]] = {
     "moving_digits_video": MovingDigitsVideo,
     "japanese_vowels": JapaneseVowels,
     "basic_motions": BasicMotions,
+    "attention_eeg": AttentionEEG,
+    "kul": KUL,
+    "dtu": DTU,
 }
 
 __all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task", "label_flips"]
