@@ -1,6 +1,7 @@
 """S2M-Former with two views of simulated attention, beside one view and no fusion; writes results/attention_eeg/.
 
 python experiments/attention_eeg.py               # or `make evidence-attention`; goes on where it was stopped
+python experiments/attention_eeg.py longer        # each variant once, for more epochs, into longer.json
 
 Three paired seeds, each of data and of weights. Does the model of both views beat that of the better single view by
 five points, and does it lose without SGCM and MPTM? The model is "tiny", the spatial view has eight components, and
@@ -36,8 +37,9 @@ from sandbox.tasks.loader import Loader
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "attention_eeg" / "evidence.json"
+LONGER = KEPT.with_name("longer.json")
 SEEDS, SEARCHED, RATES = 3, 100, (0.003, 0.01, 0.03)
-EPOCHS, SEARCH_EPOCHS, BATCH, STEPS = 5, 2, 32, 4
+EPOCHS, SEARCH_EPOCHS, MORE_EPOCHS, BATCH, STEPS = 5, 2, 12, 32, 4
 TASK: dict[str, Any] = {"components": 8, "train": 40}
 SHAPES = {"spatial": (8, 128), "frequency": (5, 32, 32)}
 CLAIMED = 5.0  # points by which both views are to beat the better one
@@ -161,9 +163,21 @@ def verdicts(gaps: dict[str, Any]) -> dict[str, bool]:
     }
 
 
+def longer() -> None:
+    """Run each variant with seed 0 for more epochs at the learning rate that was found, and save."""
+    rates = read_json(KEPT)["learning rate"]
+    known = read_json(LONGER) if LONGER.exists() else {}
+    found = known["test accuracy [%]"] if known.get("epochs") == MORE_EPOCHS else {}
+    for name in VARIANTS:
+        if name not in found:
+            found[name] = accuracy(name, 0, rates[name], MORE_EPOCHS)
+            print(name, found[name], file=sys.stderr, flush=True)
+        command = "python experiments/attention_eeg.py longer"
+        write_json(LONGER, {"command": command, "epochs": MORE_EPOCHS, "seed": 0, "test accuracy [%]": found})
+
+
 def main() -> None:
     """Search, run and save, a run at a time."""
-    torch.set_num_threads(1)
     made = started()
     begun, before = time.process_time(), made["seconds of a core"]
 
@@ -194,4 +208,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    longer() if sys.argv[1:] == ["longer"] else main()

@@ -35,6 +35,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "events",
     "networks",
     "speech",
+    "brain_signals",
     "training",
     "circuits",
     "rule",
@@ -82,7 +83,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 18
+    assert len(WITH_CODE) == 19
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

@@ -14,6 +14,7 @@ from sandbox.inspection import Inspection, inspect
 from sandbox.machine import files
 from sandbox.machine.text import line
 from sandbox.networks.calibration import settle
+from sandbox.networks.inputs import features
 from sandbox.networks.models.making import make_model
 from sandbox.networks.models.published import PUBLISHED
 from sandbox.runs.inspected import inspect_run
@@ -65,7 +66,7 @@ def _of_model(given: Any) -> Inspection:
         if not shape:
             raise ValueError(f"--shape: say what {name} is to see, such as --shape '[3, 32, 32]'")
         model = Choice(name, given.options).make("model", shape=shape, classes=given.classes or CLASSES, seed=0)
-    noise = torch.rand(1, samples, *shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(1, samples, *features(shape), generator=torch.Generator().manual_seed(0))
     about = f"{name} {given.size or ''}".strip()
     title = (
         f"{about}: untrained, normalised by what it sees: {samples} samples of uniform noise of {shape}, "

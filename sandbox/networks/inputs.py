@@ -19,6 +19,15 @@ def several(shape: Sequence[Any]) -> bool:
     return any(isinstance(each, Sequence) for each in shape)
 
 
+def features(shape: Sequence[Any]) -> Shape:
+    """Return the shape of a sample as one tensor: of several inputs the number of all their features.
+
+    >>> features((3, 32, 32)), features(((64, 128), (5, 32, 32)))
+    ((3, 32, 32), (13312,))
+    """
+    return (sum(map(math.prod, shape)),) if several(shape) else tuple(shape)
+
+
 def joined(x: Any, shapes: Sequence[Shape]) -> Tensor:
     """Return several inputs `[T, B, *shape]` as `[T, B, features]`, one behind the other; such a tensor stays as it is.
 
@@ -32,7 +41,7 @@ def joined(x: Any, shapes: Sequence[Shape]) -> Tensor:
     torch.Size([4, 2, 21])
     """
     if isinstance(x, Tensor):
-        return admitted(x, (sum(map(math.prod, shapes)),))
+        return admitted(x, features(shapes))
     wanted = " and ".join(f"[T, B, {', '.join(map(str, shape))}]" for shape in shapes)
     if not isinstance(x, (tuple, list)):
         raise TypeError(f"input is a {type(x).__name__}; this model wants a tuple of {wanted}")

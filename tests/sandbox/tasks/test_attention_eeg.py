@@ -46,6 +46,18 @@ def test_the_ignored_talker_is_as_much_weaker():
     assert 0.3 < ratios[1] < 3
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_each_talker_is_seen_as_from_that_side(number):
+    """A response has one time course at all electrodes, times the topography of the talker's side."""
+    task = AttentionEEG(**SHORT)
+    found, side = task.sources(0, number), task.side(number)
+    assert side == number
+    for part, where in ((found.attended, topography(side)), (found.ignored, topography(1 - side))):
+        course = where @ part / (where @ where)
+        np.testing.assert_allclose(part, where[:, None] * course, atol=1e-12)
+        assert course.std() > 0.01
+
+
 def slope(x, low, high, rate=128):
     """The slope of the mean power over frequency, both on logarithmic axes."""
     power = (np.abs(np.fft.rfft(x)) ** 2).mean(tuple(range(x.ndim - 1)))

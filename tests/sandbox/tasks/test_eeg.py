@@ -120,6 +120,12 @@ def test_the_first_filters_find_the_sources_that_differ():
     assert (np.abs(through).max(1) > 10 * np.sort(np.abs(through), 1)[:, -2]).all()
 
 
+def test_loud_windows_count_no_more_than_others():
+    x, labels, _ = mixed()
+    loud = x * np.where(np.arange(len(x)) < 4, 100.0, 1.0)[:, None, None]
+    np.testing.assert_allclose(spatial_filters(loud, labels, 6), spatial_filters(x, labels, 6))
+
+
 def test_signals_against_an_average_can_be_filtered():
     x, labels, _ = mixed()
     found = spatial_filters(x - x.mean(1, keepdims=True), labels, 6)
