@@ -14,6 +14,7 @@ SPEC = importlib.util.spec_from_file_location("evidence_attention", ROOT / "expe
 evidence = sys.modules["evidence_attention"] = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(evidence)
 KEPT = read_json(ROOT / "experiments" / "results" / "attention_eeg" / "evidence.json")
+LONGER = read_json(ROOT / "experiments" / "results" / "attention_eeg" / "longer.json")
 FOUND, GAPS = KEPT["test accuracy [%]"], KEPT["differences [points]"]
 PAGE = (ROOT / "docs" / "brain_signals.md").read_text()
 
@@ -26,6 +27,7 @@ def test_three_paired_seeds_at_the_best_of_three_rates():
         assert searched[str(KEPT["learning rate"][name])] == max(searched.values())
     assert KEPT["settings"]["seed of the search"] not in range(3)
     assert KEPT["seconds of a core"] < 12 * 60
+    assert LONGER["epochs"] == evidence.MORE_EPOCHS
 
 
 def test_the_record_is_of_these_settings_and_models():
@@ -49,6 +51,7 @@ def test_the_page_has_these_numbers():
         assert cells[1] == f"{KEPT['parameters'][name]:,}"
         assert cells[2] == str(KEPT["learning rate"][name])
         assert cells[3] == ", ".join(f"{value:.1f}" for value in values)
+        assert cells[5] == f"{LONGER['test accuracy [%]'][name]:.1f}"
         if name != "both views":
             gap = GAPS[f"both views - {name}"]
             assert cells[4] == f"{gap['mean']:.1f} [{gap['low']:.1f}, {gap['high']:.1f}]"
@@ -68,5 +71,5 @@ def test_each_view_tells_something_of_its_own():
 @pytest.mark.slow(minutes=2)
 @pytest.mark.filterwarnings("ignore")
 def test_a_short_run_is_above_chance():
-    """The spatial view for one epoch; five standard errors of 500 windows are 11 points."""
+    """The spatial view for two epochs; five standard errors of 500 windows are 11 points."""
     assert evidence.accuracy("spatial view", 7, 0.01, 2) > 61
