@@ -21,6 +21,7 @@ NEEDS = {
     "features": "the input of the read-out at every step, recorded in a pass; of any nn.Module that says nothing else",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
     "carry": "`forward(x, carry)` continues a sequence from the carry of its run, and no step looks ahead",
+    "internals": "`run.internals`, what the model tells of its inside, such as attention, to be held to a teacher's",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
     "labels": "`batch.y`, the class of every sample, or `batch.targets`, one of every step",
 }
@@ -35,6 +36,8 @@ REMEDIES = {
     "cells": "build the model with sandbox.build, or give its layers `synapse`, `cells` and `respond` "
     "(rules.optional.CellLayer), and `offers = frozenset({'gradient', 'layers', 'cells'})`",
     "carry": "let forward(x, carry=None) return rules.Run(output, carry), as the models of sandbox.build do",
+    "internals": "let forward return rules.Run(output, carry, internals={'hidden.0': ..., 'attention.0': ...}) and "
+    "give the model `offers = frozenset({'gradient', 'internals'})`, as the models of text in sandbox.make_model do",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "
     "declares `offers = frozenset({'gradient', 'layers', 'bits'})`",
     "labels": "let the loader yield (x, y) or rules.Batch(x, y)",
@@ -64,6 +67,7 @@ class Run(NamedTuple):
     output: Tensor  # [T, B, classes]; a [B, classes] tensor counts as T = 1
     carry: Any = None  # state at the end; pass it to the next call to continue
     traces: tuple[Trace, ...] = ()
+    internals: Mapping[str, Any] = MappingProxyType({})  # what else a model tells, tensors [T, B, ...] by name
 
 
 class Batch(NamedTuple):
@@ -172,6 +176,15 @@ class Objective(ABC):
     def extent(self, batch: Batch) -> float:
         """Return which part of a whole sequence the steps of a batch are: 1, or less if it is a window of one."""
         return 1.0
+
+    def amount(self, batch: Batch) -> float:
+        """Return how many answers the loss is a mean over: the samples by default, 1 where a batch has no answers.
+
+        It is how much a batch counts beside others whose gradients make one update.
+        """
+        if batch.y is not None:
+            return float(len(batch.y))
+        return 1.0 if batch.targets is None else float(batch.targets.shape[1])
 
     def each(self, run: Run, batch: Batch) -> Tensor | None:
         """Return the loss of every sample alone, `[B]`, if that is faster than one call for each; None otherwise.

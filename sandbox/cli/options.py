@@ -276,6 +276,22 @@ COMMANDS: dict[str, Command] = {
             TRUST,
         ),
     ),
+    "sample": Command(
+        "sandbox.cli.sampling:sample",
+        "let the model of a run on text go on with a prompt; prints the text alone",
+        "sandbox sample runs/FOLDER --prompt 'ROMEO:' --length 200 --temperature 0.8",
+        (),
+        (
+            Option("folder", "a run of a task of text, such as tiny_shakespeare, finished or not", shown="RUN"),
+            Option("--prompt", "what the text begins with; the end of a line by default", "\n", str, "TEXT"),
+            Option("--length", "characters or bytes to write", 200, int, "200"),
+            Option("--temperature", "above 0; below 1 likely characters become likelier", 0.8, float, "0.8"),
+            Option("--top-k", "draw among so many likeliest characters alone", None, int | None, "K"),
+            Option("--seed", "of all draws", 0, int, "0"),
+            DATA,
+            TRUST,
+        ),
+    ),
     "validate": Command(
         "sandbox.cli.checks:validate",
         "check a neuron against Brian2 and SciPy, or against its formula",

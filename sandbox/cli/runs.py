@@ -14,7 +14,7 @@ from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.cli.remedies import code_of
 from sandbox.config.experiment import Experiment
 from sandbox.machine.text import line
-from sandbox.measures import NAMES, measured, score
+from sandbox.measures import NAMES, measured, said_of_text, score
 from sandbox.runs import attempts
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
@@ -94,6 +94,7 @@ def _lead(experiment: Experiment, folder: Path, given: Any, team: Team) -> int:
         [
             f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test "
             f"{NAMES[measured(result['test'])]} {percent(score(result['test']))} after {result['steps']} steps",
+            *(f"test {name}: {number}" for name, number in said_of_text(result["test"]).items()),
             *(line(f"health: {found}") for found in result["health"]),
             *map(line, elsewhen(folder)),
             f"folder: {folder}",

@@ -26,6 +26,7 @@ from sandbox.report import (
     interactive,
     latency,
     learning,
+    predicting,
     shape,
     standing,
     tables,
@@ -95,6 +96,7 @@ def _report_comparison(folder: Path) -> Report:
         "test_evaluations": max(run.test_evaluations for run in runs),
         "wall": {row["rule"]: row["cost"]["seconds"] for row in priced["rows"]},
         "measures": measured(runs),
+        "prediction": predicting.of_comparison(runs, replicates(table)),
         "credit": [figure.name for figure in looks],
         "noun": noun(table),
         "linear": linear_name(table),
@@ -154,6 +156,7 @@ def _report_run(folder: Path) -> Report:
     facts = {
         "run": run,
         "measures": [(measure, value(run, measure)) for measure in measured([run])],
+        "prediction": predicting.of_run(run),
         "credit": [figure.name for figure in looks],
         "noun": NAMES[run.measure],
         "measure": run.measure,

@@ -11,7 +11,7 @@ from typing import Any
 from rules import StepInfo, Trainer
 from sandbox.executors.base import free
 from sandbox.ledger import Bill
-from sandbox.measures import measured, score
+from sandbox.measures import measured, of_text, score
 from sandbox.microscope import journal
 from sandbox.microscope.look import Look
 from sandbox.runs.checkpoint import NAME, unreadable, write_checkpoint
@@ -87,6 +87,7 @@ class Book:
             "train_loss": self._loss / self._steps if self._steps else None,
             f"validation_{measured(validation)}": score(validation),
             "validation_loss": validation["loss"],
+            **{f"validation_{name}": value for name, value in of_text(validation).items()},
             **self.bill.facts(),
         }
         self._grown["metrics"].write(json.dumps(line) + "\n")

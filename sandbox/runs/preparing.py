@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from rules import Batch, Trainer
 from rules.batches import moved
+from rules.contract import steps_of
 from rules.generators import Globals
-from rules.optional import method_of
+from rules.optional import context_of, method_of
 from rules.recipes import LearningRule
 from rules.seeds import derived
 from rules.team import ALONE, Team
@@ -53,18 +55,24 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
     start from the same weights and see the same batches.
 
     Raises:
-        ValueError: for an encoder that does not fit the samples, a schedule or an accumulation that does not fit into
-            the run, and a model or a precision that the rule refuses.
+        ValueError: for an encoder that does not fit the samples, tokens or sequences that the model does not take, a
+            schedule or an accumulation that does not fit into the run, and what the rule refuses: a model, a precision.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
+    if not data.shape and experiment.network.model is None:
+        raise ValueError(
+            f"task {experiment.task.name!r} has tokens, and layers of neurons take features: name a model that embeds "
+            "them, network.model, such as that of experiments/language/gru.py"
+        )
     network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
     train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
     inner = network.inner if isinstance(network, NoisyReadout) else network
     for zoneout in experiment.rule.zoneouts():
         regularise(inner, zoneout)
+    first: Batch = next(iter(train))
+    require_context(network, first, experiment.task.name)
     if isinstance(inner, Network) and experiment.network.rate is not None:
-        first: Batch = next(iter(train))
         calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
     steps = experiment.epochs * len(train)
     schedule = experiment.make_schedule(steps)
@@ -80,8 +88,18 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
         precision=experiment.precision,
         team=team,
     )
-    trainer.begin(next(iter(train)))
+    trainer.begin(first)
     return trainer, train
+
+
+def require_context(model: nn.Module, batch: Batch, task: str) -> None:
+    """Raise ValueError for sequences of more steps than a model takes (`rules.optional.context_of`)."""
+    most, steps = context_of(model), steps_of(batch.x)
+    if most is not None and steps > most:
+        raise ValueError(
+            f"task {task!r} has sequences of {steps} steps, and the model takes at most {most}: give the "
+            f"task context={most}, or the model a context of {steps}"
+        )
 
 
 def spanning(rule: LearningRule, updates: int) -> LearningRule:

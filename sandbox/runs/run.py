@@ -31,11 +31,13 @@ from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
 from sandbox.runs.continuing import changed_since, continued, marked, require_sound
 from sandbox.runs.following import FINISHED, LEARN, facts, follow, packed
+from sandbox.runs.judging import judged
 from sandbox.runs.preparing import asked, evaluation, loaded, own_process, prepare
 from sandbox.runs.seal import write_seal
 from sandbox.runs.signs import FAILED, REFUSED
 from sandbox.tasks.encode import is_timed
 from sandbox.tasks.loader import Loader
+from sandbox.tasks.text.tokenizers import Tokenizer
 from sandbox.tracking import Tracker
 from sandbox.tracking.together import Tracked
 
@@ -210,7 +212,7 @@ def _learn(
     how.noted(folder, experiment, "running")  # not before: what was refused leaves nothing behind
     tracked.begin(book.metrics)
     if before is None:
-        book.note(epoch=0, validation=trainer.evaluate(validation))
+        book.note(epoch=0, validation=judged(trainer, validation, data.tokenizer))
     total = experiment.epochs * len(train)
     shown = train if microscope is None else microscope.watch(trainer, train, book.look)
     try:
@@ -221,7 +223,7 @@ def _learn(
                     tqdm.write(line(f"health at step {info.step} of {folder.name}: {finding}"), file=sys.stderr)
                 book.add(info)
                 if trainer.position == len(train):
-                    book.note(epoch=info.epoch + 1, validation=trainer.evaluate(validation))
+                    book.note(epoch=info.epoch + 1, validation=judged(trainer, validation, data.tokenizer))
                 elif info.step % experiment.checkpoint_steps == 0:
                     book.save()
                 how.progress(info.step, total)
@@ -241,13 +243,15 @@ def _learn(
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
         "steps": trainer.steps,
-        "train": trainer.evaluate(evaluation(experiment, data.train.first(HEAD), "training samples")),
-        "test": _look_once(trainer, test, seen, folder / "test.json"),
-        "validation": trainer.evaluate(validation),
+        "train": judged(trainer, evaluation(experiment, data.train.first(HEAD), "training samples"), data.tokenizer),
+        "test": _look_once(trainer, test, seen, folder / "test.json", data.tokenizer),
+        "validation": judged(trainer, validation, data.tokenizer),
     }
 
 
-def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
+def _look_once(
+    trainer: Trainer, test: Loader, steps: range, ledger: Path, tokenizer: Tokenizer | None = None
+) -> dict[str, float]:
     """Evaluate on the test set.
 
     The evaluation is counted in the file before it starts, so that one that is killed counts, too. A rule with several
@@ -255,7 +259,7 @@ def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> di
     """
     before = files.read_json(ledger)["evaluations"] if ledger.exists() else 0
     files.write_json(ledger, {"evaluations": before + 1})
-    found = trainer.evaluate(test, steps)
+    found = judged(trainer, test, tokenizer, steps, bounded=True)
     for mode in trainer.rule.credit.inferences[1:]:
         again = trainer.evaluate(test, inference=mode)
         found[f"{measured(again)}_{mode}"] = score(again)

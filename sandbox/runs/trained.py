@@ -31,6 +31,7 @@ def trained(
     experiment: Experiment,
     data_dir: str | None = None,
     check: Callable[[nn.Module], object] = lambda model: None,
+    suits: Callable[[Dataset], object] = lambda data: None,
 ) -> tuple[Trainer, Loader, Dataset]:
     """Return the trainer of a run with the weights of its last checkpoint, its training batches, and its data.
 
@@ -39,6 +40,7 @@ def trained(
         experiment: of that folder.
         data_dir: folder of the data sets; SANDBOX_DATA or the user's cache by default.
         check: raises for a model that the caller has no use for, before weights are loaded.
+        suits: raises for data that the caller has no use for, before there is a model.
 
     Raises:
         ValueError: for a folder without a checkpoint.
@@ -50,6 +52,7 @@ def trained(
         remedy = folders.again(folder) if ended else f"`{command('resume', folder)}` writes one"
         raise ValueError(f"{folder} has no checkpoint.pt, so its weights are not known; {remedy}")
     data = loaded(experiment, data_dir)
+    suits(data)
     trainer, train = prepare(experiment, data)
     check(trainer.model)
     try:

@@ -11,7 +11,7 @@ from rules.untouched import untouched
 
 
 def answered(teacher: nn.Module, run: Run, batch: Batch) -> Run:
-    """Return what a teacher says to a batch, without gradient: its output, `[T, B, classes]`, and its traces.
+    """Return what a teacher says to a batch, without gradient: its output, `[T, B, classes]`, traces and internals.
 
     It is run in evaluation mode and from rest, and is afterwards as it was: modes of all parts, buffers, membranes that
     it keeps. It may take and give another number of steps than the network.
@@ -40,4 +40,5 @@ def answered(teacher: nn.Module, run: Run, batch: Batch) -> Run:
             f"the teacher answers at {len(said.output)} steps, and the network at {len(run.output)}: the lengths of "
             "the batch cannot suit both; leave them out, or let both have as many steps"
         )
-    return Run(said.output.detach(), None, map_tensors(Tensor.detach, said.traces))
+    told = map_tensors(Tensor.detach, dict(said.internals))
+    return Run(said.output.detach(), None, map_tensors(Tensor.detach, said.traces), told)

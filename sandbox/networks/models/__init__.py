@@ -1,4 +1,4 @@
-"""Ready-made models by name: of images, video, speech and EEG. Imports parts and neurons."""
+"""Ready-made models by name: of images, video, speech, EEG and text. Imports parts and neurons."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from sandbox.networks.models.bispikclm import bispikclm
 from sandbox.networks.models.ms import ms_resnet
 from sandbox.networks.models.orrc import orrc_resnet
 from sandbox.networks.models.qkformer import qkformer
@@ -19,6 +20,8 @@ from sandbox.networks.models.spikescr import spikescr
 from sandbox.networks.models.spikformer import spikformer
 from sandbox.networks.models.spikingformer import spikingformer, spikingformer_cml
 from sandbox.networks.models.svformer import svformer
+from sandbox.networks.models.transformer import transformer
+from sandbox.networks.models.winner_take_all import wd_spikingformer, we_spikingformer
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "convolutional": convolutional,
@@ -41,11 +44,16 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "spikescr": spikescr,
     "spikcommander": spikcommander,
     "s2m_former": s2m_former,
+    "transformer": transformer,
+    "bispikclm": bispikclm,
+    "we_spikingformer": we_spikingformer,
+    "wd_spikingformer": wd_spikingformer,
 }
 
 __all__ = [
     "ACTIVATIONS",
     "MODELS",
+    "bispikclm",
     "convolutional",
     "ms_resnet",
     "normalised",
@@ -65,4 +73,7 @@ __all__ = [
     "spikingformer",
     "spikingformer_cml",
     "svformer",
+    "transformer",
+    "wd_spikingformer",
+    "we_spikingformer",
 ]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sandbox import make_model
+from sandbox.networks.inputs import features
 from sandbox.networks.models import MODELS
 from sandbox.networks.models.published import PUBLISHED
 from sandbox.networks.models.qkformer import Size as Stages
@@ -14,7 +15,6 @@ from sandbox.networks.models.spikformer import Size, spikformer
 from tests.sandbox.networks.deep import SHAPE, B, T, drawn
 
 TRANSFORMERS = ("spikformer", "spikingformer", "spikingformer_cml", "qkformer", "snn_vit", "svformer")
-OTHER = {"spikescr": ((140,), 20), "spikcommander": ((140,), 20), "s2m_former": ((64 * 128 + 5 * 32 * 32,), 2)}
 IMAGE, FRAME, VIDEO = (3, 224, 224), (2, 128, 128), (3, 224, 224)
 
 
@@ -99,10 +99,11 @@ def test_tiny_transformers_are_small(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_tiny_model_is_made_for_digits_speech_or_an_eeg_where_nothing_is_given(name):
-    shape, classes = OTHER.get(name, (SHAPE, 10))
-    out = make_model(name, seed=2)(drawn(T, B, *shape)).output
-    assert out.shape[1:] == (B, classes)
+def test_a_tiny_model_is_made_for_digits_speech_text_or_an_eeg_where_nothing_is_given(name):
+    known = PUBLISHED[name]["tiny"]
+    x = drawn(T, B, *features(known.shape)) if known.shape else torch.zeros(T, B, dtype=torch.int64)
+    assert known.shape in (SHAPE, (140,), (), ((64, 128), (5, 32, 32)))
+    assert make_model(name, seed=2)(x).output.shape[1:] == (B, known.classes)
 
 
 @pytest.mark.slow
