@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-curriculum evidence-transformers constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-transformers constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,9 @@ evidence-curriculum: $(READY) ## few steps after many, beside few from scratch, 
 
 evidence-transformers: $(READY) ## spiking transformers beside a CNN, and on video, into experiments/results/transformers.json
 	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/transformers.py
+
+evidence-attention: $(READY) ## two views of simulated attention beside one, into experiments/results/attention_eeg/
+	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/attention_eeg.py
 
 lint: $(READY) ## ruff, and mypy in strict mode
 	$(BIN)/ruff check .

@@ -35,6 +35,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "events",
     "networks",
     "speech",
+    "brain_signals",
     "language",
     "training",
     "circuits",
@@ -83,7 +84,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 19
+    assert len(WITH_CODE) == 20
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

@@ -14,6 +14,7 @@ from sandbox.inspection import Inspection, inspect
 from sandbox.machine import files
 from sandbox.machine.text import line
 from sandbox.networks.calibration import settle
+from sandbox.networks.inputs import features
 from sandbox.networks.language import TokenModel
 from sandbox.networks.models.making import make_model
 from sandbox.networks.models.published import PUBLISHED
@@ -70,7 +71,7 @@ def _of_model(given: Any) -> Inspection:
     about = f"{name} {given.size or ''}".strip()
     if isinstance(model, TokenModel):
         return _of_text(model, samples, steps, about)
-    noise = torch.rand(1, samples, *shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(1, samples, *features(shape), generator=torch.Generator().manual_seed(0))
     title = (
         f"{about}: untrained, normalised by what it sees: {samples} samples of uniform noise of {shape}, "
         f"the same at each of {steps} steps"

@@ -1,5 +1,7 @@
 """Tasks, one file each, with fixed splits and checksums; encoders to sequences. Imports `rules`."""
 
+from sandbox.tasks.attention_eeg import AttentionEEG
+from sandbox.tasks.auditory_attention import DTU, KUL
 from sandbox.tasks.base import ArrayTask, Dataset, LazySplit, Samples, Split, Task
 from sandbox.tasks.cifar10 import CIFAR10, CIFAR10Head
 from sandbox.tasks.cifar10_dvs import CIFAR10DVS
@@ -61,6 +63,9 @@ TASKS: dict[str, type[Task]] = {
     "text_file": TextFile,
     "key_value_recall": KeyValueRecall,
     "copying": Copying,
+    "attention_eeg": AttentionEEG,
+    "kul": KUL,
+    "dtu": DTU,
 }
 
 __all__ = ["TASKS", "ArrayTask", "Dataset", "LazySplit", "Samples", "Split", "Task", "label_flips"]

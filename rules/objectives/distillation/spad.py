@@ -1,4 +1,4 @@
-"""Spike-aware alignment distillation: a spiking language model held to a teacher's inside, in numbers and in rates."""
+"""Spike-aware alignment distillation: a spiking language model compared with its teacher, in numbers and in rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ready-made models by name: of images, video, speech and text. Imports parts and neurons."""
+"""Ready-made models by name: of images, video, speech, EEG and text. Imports parts and neurons."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sandbox.networks.models.bispikclm import bispikclm
 from sandbox.networks.models.ms import ms_resnet
 from sandbox.networks.models.orrc import orrc_resnet
 from sandbox.networks.models.qkformer import qkformer
+from sandbox.networks.models.s2m_former import s2m_former
 from sandbox.networks.models.sew import sew_event_net, sew_resnet
 from sandbox.networks.models.sma import sma_resnet, sma_vgg
 from sandbox.networks.models.small import ACTIVATIONS, convolutional, normalised, perceptron, recurrent
@@ -42,6 +43,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "svformer": svformer,
     "spikescr": spikescr,
     "spikcommander": spikcommander,
+    "s2m_former": s2m_former,
     "transformer": transformer,
     "bispikclm": bispikclm,
     "we_spikingformer": we_spikingformer,
@@ -59,6 +61,7 @@ __all__ = [
     "perceptron",
     "qkformer",
     "recurrent",
+    "s2m_former",
     "sew_event_net",
     "sew_resnet",
     "sma_resnet",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-Shape = tuple[int, ...]
+Shape = tuple[Any, ...]  # of one input; a tuple of shapes for several
 
 IMAGENET: tuple[Shape, int, int] = ((3, 224, 224), 1000, 4)  # shape, classes, steps
 CIFAR10: tuple[Shape, int, int] = ((3, 32, 32), 10, 4)
@@ -14,6 +14,7 @@ SSC: tuple[Shape, int, int] = ((140,), 35, 100)
 TEXT: tuple[Shape, int, int] = ((), 64, 64)  # tokens, of which there are as many as classes
 OPT: tuple[Shape, int, int] = ((), 50_272, 2048)
 BERT: tuple[Shape, int, int] = ((), 30_522, 512)
+EEG: tuple[Shape, int, int] = (((64, 128), (5, 32, 32)), 2, 4)  # two views of a second
 SMALL: tuple[Shape, int, int] = ((1, 8, 8), 10, 4)  # digits
 
 
@@ -103,6 +104,7 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         **sizes({"tiny": 113_024, "small": 836_864}, TEXT),
         **sizes({"bert-base": 108_936_192}, BERT),
     },
+    "s2m_former": sizes({"tiny": 14_170, "paper": 59_826}, EEG),
     "svformer": {**sizes({"tiny": 24_851}, SMALL), **sizes({"ucf101": 13_801_612}, ((3, 224, 224), 101, 16))},
 }
 
