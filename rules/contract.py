@@ -21,7 +21,7 @@ NEEDS = {
     "features": "the input of the read-out at every step, recorded in a pass; of any nn.Module that says nothing else",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
     "carry": "`forward(x, carry)` continues a sequence from the carry of its run, and no step looks ahead",
-    "internals": "`run.internals`, what the model tells of its inside, such as attention, for objectives that compare it with a teacher",
+    "internals": "`run.internals`, what the model tells of its inside, such as attention, beside its output",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
     "labels": "`batch.y`, the class of every sample, or `batch.targets`, one of every step",
 }
