@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -40,8 +41,18 @@ UNITS = [
 
 
 def machine() -> dict[str, str]:
-    """What the bits depend on beside the code."""
-    return {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()}
+    """What the bits depend on beside the code: libraries choose kernels and blocks by the processor."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "capability": capability, "processor": processor()}
+
+
+def processor() -> str:
+    """The vendor, family, model and cache of the processor; what platform says where there is no such table."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().split("\n\n")[0].splitlines() if table.exists() else []
+    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    kept = [found[name] for name in ("vendor_id", "cpu family", "model", "stepping", "cache size") if name in found]
+    return ", ".join(kept) or platform.processor()
 
 
 def digests(recipe: str, out: Path) -> dict[str, str]:

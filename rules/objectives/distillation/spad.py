@@ -140,6 +140,10 @@ class SpikeAwareDistillation(nn.Module, Objective):
         """Return the scores of all tokens that are not left out, and the right tokens."""
         return self.cross_entropy.answers(run, batch)
 
+    def amount(self, batch: Batch) -> float:
+        """Return the number of tokens that count."""
+        return self.cross_entropy.amount(batch)
+
     def forward(self, run: Run, batch: Batch) -> Tensor:
         if self.teacher is None:
             return self.cross_entropy(run, batch)

@@ -183,6 +183,7 @@ def test_tokens_that_do_not_count_change_nothing():
     torch.testing.assert_close(loss(run, batch), before)
     left = BATCH.targets.clone()
     left[behind] = -100
+    assert loss.amount(batch._replace(lengths=None, targets=left)) == loss.amount(batch) == float(lengths.sum())
     torch.testing.assert_close(
         loss.terms(run, batch._replace(lengths=None, targets=left)).soft, loss.terms(run, batch).soft
     )
