@@ -51,6 +51,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "faq",
     "illustrations/ranking",
     "illustrations/masked_pairs",
+    "illustrations/retrieval",
 ]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.DOTALL | re.MULTILINE)
 WITH_CODE = [name for name in WRITTEN if any(kind == "python" for kind, _, _ in BLOCK.findall(PAGES[name]))]
@@ -85,7 +86,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 20
+    assert len(WITH_CODE) == 21
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

@@ -17,7 +17,7 @@ def lines(text):
 
 
 def test_there_is_a_page_for_each_script():
-    assert NAMES == sorted(path.stem for path in FOLDER.glob("*.md")) == ["masked_pairs", "ranking"]
+    assert NAMES == sorted(path.stem for path in FOLDER.glob("*.md")) == ["masked_pairs", "ranking", "retrieval"]
 
 
 @pytest.mark.parametrize("name", NAMES)
