@@ -52,6 +52,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "illustrations/ranking",
     "illustrations/masked_pairs",
     "illustrations/retrieval",
+    "illustrations/dehazing",
 ]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.DOTALL | re.MULTILINE)
 WITH_CODE = [name for name in WRITTEN if any(kind == "python" for kind, _, _ in BLOCK.findall(PAGES[name]))]
@@ -86,7 +87,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 21
+    assert len(WITH_CODE) == 22
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

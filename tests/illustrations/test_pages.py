@@ -17,7 +17,11 @@ def lines(text):
 
 
 def test_there_is_a_page_for_each_script():
-    assert NAMES == sorted(path.stem for path in FOLDER.glob("*.md")) == ["masked_pairs", "ranking", "retrieval"]
+    assert (
+        NAMES
+        == sorted(path.stem for path in FOLDER.glob("*.md"))
+        == ["dehazing", "masked_pairs", "ranking", "retrieval"]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
