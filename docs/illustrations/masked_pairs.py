@@ -82,9 +82,9 @@ class MaskedPairs(rules.Objective):
         """Return the three terms of the loss."""
         eeg, logits, a, b = parts(run.output)
         wanted, words, gone_eeg, gone_words = batch.targets.split([CHANNELS, 1, 1, 1], -1)
-        there = gone_words[..., 0] > 0
         restored = ((eeg - wanted).square().mean(-1, keepdim=True) * gone_eeg).sum() / gone_eeg.sum().clamp(min=1)
-        said = F.cross_entropy(logits[there], words[..., 0][there].long())
+        said = F.cross_entropy(logits.flatten(0, 1), words.flatten().long(), reduction="none") @ gone_words.flatten()
+        said = said / gone_words.sum().clamp(min=1)  # a sample alone may have no hidden word
         similar, pairs = a @ b.T / self.temperature, torch.arange(len(a), device=a.device)
         contrast = (F.cross_entropy(similar, pairs) + F.cross_entropy(similar.T, pairs)) / 2
         return restored, said, contrast

@@ -100,7 +100,7 @@ def test_other_rules_find_sentences_beyond_chance(name, least):
 
 
 REFUSED = {
-    "node_perturbation": r"must be used on \[T, B, ...\]",
+    "node_perturbation": "MaskedPairs.* is not a mean over samples: .*use SPSA",
     "dfa": r"one row for each step of each sample.*rules.make\('fa'\)",
     "hzo": "needs what TwoStreams does not offer.*\n.*nn.Sequential.*rules.adapt",
     "readout_only": r"is not one module.*rules.Restricted\(rules.BPTT\(\), only=",
