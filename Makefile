@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-transformers constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-transformers constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,8 +78,14 @@ evidence-few-bits: $(READY) ## four bits and one bit beside full precision, into
 evidence-one-bit: $(READY) ## one bit: shortcuts, teachers, steps, stages, into experiments/results/one_bit.json
 	$(BIN)/python experiments/one_bit.py
 
+evidence-curriculum: $(READY) ## few steps after many, beside few from scratch, into experiments/results/curriculum/
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/curriculum.py
+
 evidence-transformers: $(READY) ## spiking transformers beside a CNN, and on video, into experiments/results/transformers.json
 	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/transformers.py
+
+evidence-attention: $(READY) ## two views of simulated attention beside one, into experiments/results/attention_eeg/
+	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/attention_eeg.py
 
 lint: $(READY) ## ruff, and mypy in strict mode
 	$(BIN)/ruff check .

@@ -45,6 +45,7 @@ LONG = {  # the others, each with its command
         "microscope",
         "plots",
         "projected",
+        "speech",
         "transformers",
         "zero_order probes",
     )

@@ -70,7 +70,7 @@ def fitted(batch: Batch, model: nn.Module, like: Tensor) -> Batch:
     >>> fitted(Batch(torch.ones(2, 3, dtype=torch.float64)), nn.Linear(3, 1), torch.ones(1)).x.dtype
     torch.float32
     """
-    parts = leaves((batch.x, batch.y, batch.targets, batch.lengths))
+    parts = leaves((batch.x, batch.y, batch.targets, batch.lengths, batch.plain))
     there = all(part.device == like.device for part in parts)
     if there and not any(part.is_floating_point() and part.dtype != like.dtype for part in parts):
         return batch

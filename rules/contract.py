@@ -21,6 +21,7 @@ NEEDS = {
     "features": "the input of the read-out at every step, recorded in a pass; of any nn.Module that says nothing else",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
     "carry": "`forward(x, carry)` continues a sequence from the carry of its run, and no step looks ahead",
+    "internals": "`run.internals`, what the model tells of its inside, such as attention, beside its output",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
     "labels": "`batch.y`, the class of every sample, or `batch.targets`, one of every step",
 }
@@ -35,6 +36,8 @@ REMEDIES = {
     "cells": "build the model with sandbox.build, or give its layers `synapse`, `cells` and `respond` "
     "(rules.optional.CellLayer), and `offers = frozenset({'gradient', 'layers', 'cells'})`",
     "carry": "let forward(x, carry=None) return rules.Run(output, carry), as the models of sandbox.build do",
+    "internals": "let forward return rules.Run(output, carry, internals={'hidden.0': ..., 'attention.0': ...}) and "
+    "give the model `offers = frozenset({'gradient', 'internals'})`, as the models of text in sandbox.make_model do",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "
     "declares `offers = frozenset({'gradient', 'layers', 'bits'})`",
     "labels": "let the loader yield (x, y) or rules.Batch(x, y)",
@@ -64,6 +67,7 @@ class Run(NamedTuple):
     output: Tensor  # [T, B, classes]; a [B, classes] tensor counts as T = 1
     carry: Any = None  # state at the end; pass it to the next call to continue
     traces: tuple[Trace, ...] = ()
+    internals: Mapping[str, Any] = MappingProxyType({})  # what else a model tells, tensors [T, B, ...] by name
 
 
 class Batch(NamedTuple):
@@ -74,6 +78,7 @@ class Batch(NamedTuple):
     carry: Any = None  # state to continue from: all that belongs to these samples, a rule's traces included
     targets: Tensor | None = None  # of each step: its class [T, B], a number or reward [T, B], or several [T, B, k]
     lengths: Tensor | None = None  # [B] number of steps that count, from the first; None for all
+    plain: Any = None  # x as it was before augmentation, for a teacher; None where that is x
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,15 @@ class Objective(ABC):
         """Return which part of a whole sequence the steps of a batch are: 1, or less if it is a window of one."""
         return 1.0
 
+    def amount(self, batch: Batch) -> float:
+        """Return how many answers the loss is a mean over: the samples by default, 1 where a batch has no answers.
+
+        It is how much a batch counts beside others whose gradients make one update.
+        """
+        if batch.y is not None:
+            return float(len(batch.y))
+        return 1.0 if batch.targets is None else float(batch.targets.shape[1])
+
     def each(self, run: Run, batch: Batch) -> Tensor | None:
         """Return the loss of every sample alone, `[B]`, if that is faster than one call for each; None otherwise.
 
@@ -211,7 +225,8 @@ class Objective(ABC):
                 "evaluate needs labels: let the loader yield (x, y), or let the objective say what is right without "
                 f"them: def answers(self, run, batch) of {type(self).__name__} returns rows and the class of each"
             )
-        return (self.scores(run) if batch.lengths is None else self.scores(run, batch.lengths)), batch.y
+        lengths = lengths_of(run, batch)
+        return (self.scores(run) if lengths is None else self.scores(run, lengths)), batch.y
 
     def measure(self) -> Measure:
         """Return a new measure of the answers: by default the accuracy, where truths are classes, otherwise nothing."""
@@ -264,6 +279,21 @@ def steps_of(x: Any) -> int:
     while not isinstance(x, Tensor):
         x = next(iter(x.values())) if isinstance(x, dict) else x[0]
     return len(x)
+
+
+def lengths_of(run: Run, batch: Batch) -> Tensor | None:
+    """Return how many steps of a run's output count, `[B]`: those of the batch, or as many bins as they reach into.
+
+    An output with fewer steps than its input, whose number divides theirs, has bins of several steps.
+
+    >>> whole = Batch(torch.zeros(6, 2, 1), lengths=torch.tensor([4, 5]))
+    >>> lengths_of(Run(torch.zeros(6, 2, 3)), whole).tolist(), lengths_of(Run(torch.zeros(3, 2, 3)), whole).tolist()
+    ([4, 5], [2, 3])
+    """
+    if batch.lengths is None:
+        return None
+    steps, bins = steps_of(batch.x), len(run.output)
+    return batch.lengths if bins >= steps or steps % bins else -(-batch.lengths // (steps // bins))
 
 
 def own_parameters(objective: Objective) -> dict[str, nn.Parameter]:

@@ -11,7 +11,8 @@ from rules.contract import Batch, Run
 from rules.diagnostics.latency import Latency
 from rules.errors import unknown
 from rules.forward import run_model, samples
-from rules.optional import lacks, offers
+from rules.measures import Measure
+from rules.optional import lacks, method_of, offers
 from rules.recipes import LearningRule
 
 
@@ -22,6 +23,7 @@ def evaluated(
     rng: torch.Generator,
     steps: Iterable[int],
     inference: str | None,
+    measure: Measure | None = None,
 ) -> dict[str, float]:
     """Return what `rules.Trainer.evaluate` does, in the mode in which the model is.
 
@@ -33,6 +35,7 @@ def evaluated(
         steps: numbers of time steps at which to report the result of the first steps alone; left out for models that
             see the whole sequence at once.
         inference: a mode in the credit's `inferences`; the first of them if None.
+        measure: of the answers, in place of the objective's.
     """
     objective, credit = rule.objective, rule.credit
     mode = credit.inferences[0] if inference is None else inference
@@ -43,7 +46,8 @@ def evaluated(
         return credit.infer(lambda shown: run_model(model, shown, record), batch, mode, rng)
 
     whole = "carry" in lacks(model)  # its first steps depend on later ones, and are no answer of their own
-    measure, latency = objective.measure(), Latency(() if whole else steps, objective)
+    measure = objective.measure() if measure is None else measure
+    see, latency = method_of(measure, "see"), Latency(() if whole else steps, objective)
     look = bool(latency.steps) and "layers" in offers(model)
     seen = answered = 0
     loss = 0.0
@@ -56,6 +60,8 @@ def evaluated(
             loss += float(objective.reported(run, views)) * len(truth)
         latency.add(plain, batch)
         measure.add(answers, truth)
+        if see is not None:
+            see(plain, batch)
         seen, answered = seen + samples(batch), answered + len(truth)
     if answered == 0:
         raise ValueError("the loader gave no sample to evaluate")

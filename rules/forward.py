@@ -212,6 +212,7 @@ def steps_from(batch: Batch, start: int, size: int) -> Batch:
         batch.y,
         targets=None if batch.targets is None else batch.targets[cut],
         lengths=None if batch.lengths is None else batch.lengths - start,
+        plain=map_tensors(lambda leaf: leaf[cut], batch.plain),
     )
 
 
@@ -272,7 +273,16 @@ def join(runs: list[Run]) -> Run:
         return runs[0]
     by_layer = zip(*(run.traces for run in runs), strict=True)
     traces = tuple(Trace(t[0].weight, *(torch.cat(a) for a in zip(*(p[1:] for p in t), strict=True))) for t in by_layer)
-    return Run(torch.cat([run.output for run in runs]), runs[-1].carry, traces)
+    told = {name: _joined([run.internals[name] for run in runs]) for name in runs[-1].internals}
+    told = {name: part for name, part in told.items() if part is not None}
+    return Run(torch.cat([run.output for run in runs]), runs[-1].carry, traces, told)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Return what pieces of a run tell as one; None for tensors that do not fit, as attention to more and more keys."""
+    if not isinstance(parts[-1], Tensor):
+        return parts[-1]
+    return torch.cat(parts) if len({part.shape[1:] for part in parts}) == 1 else None
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -114,7 +114,7 @@ class Meter:
         inside = [counted(root).values() for root in roots]
         self._layers = set(map(id, inside[0]))
         self._counted = list(dict.fromkeys(module for modules in inside for module in modules))
-        self._watchers = [Watcher(root, self._found) for root in roots if functional and watched(root)]
+        self._watchers = [Watcher(root, self._found, roots) for root in roots if functional and watched(root)]
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Meter:
@@ -188,10 +188,15 @@ class Meter:
 
 
 class Watcher:
-    """Watches torch's operators inside the calls of a module and its parts, but not inside those that are counted."""
+    """Watches torch's operators inside the calls of a module and its parts, but not inside those that are counted.
 
-    def __init__(self, root: nn.Module, report: Callable[[Tally], None]) -> None:
+    Nor inside of other modules that have a watcher of their own, such as a teacher that an objective calls.
+    """
+
+    def __init__(self, root: nn.Module, report: Callable[[Tally], None], roots: Sequence[nn.Module] = ()) -> None:
         self.root, self.report = root, report
+        inside = set(map(id, root.modules()))
+        self.others = [other for other in roots if id(other) not in inside]
         self.kind = kind_of(root)
         self.depth, self.calls, self.found = 0, 0, False
         self.watch = Watch(self._noted)
@@ -206,6 +211,9 @@ class Watcher:
             silent = id(part) in muted
             handles.append(part.register_forward_pre_hook(tallying(partial(self._enter, silent))))
             handles.append(part.register_forward_hook(tallying(partial(self._leave, silent)), always_call=True))
+        for other in self.others:
+            handles.append(other.register_forward_pre_hook(tallying(partial(self._mute, 1))))
+            handles.append(other.register_forward_hook(tallying(partial(self._mute, -1)), always_call=True))
         return handles
 
     def close(self) -> None:
@@ -218,6 +226,9 @@ class Watcher:
         """Keep whether there was anything to watch, if the module was called."""
         if self.calls:
             _FUNCTIONAL.setdefault(self.root, {})[self.kind] = self.found
+
+    def _mute(self, change: int, *call: Any) -> None:
+        self.watch.muted += change
 
     def _enter(self, silent: bool, module: nn.Module, inputs: Any) -> None:
         if self.depth == 0:

@@ -5,7 +5,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 
 | object | attribute | if it is missing |
 | --- | --- | --- |
-| model | `offers`, `lacks`, `layers`, `find_layers`, `shape`, `keywords`, `read` | see `Model` |
+| model | `offers`, `lacks`, `layers`, `find_layers`, `shape`, `keywords`, `read`, `context` | see `Model` |
 | module | `puts_out_bits`, `spike_unit`, `turned_inside`, `only_weighs`, `run`, `pairs`, `repeats` | see `Part` |
 | module | `begin_epoch` | it does not change with the progress of training; see `Part` |
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
@@ -17,6 +17,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | plasticity | `over` | it does not depend on the length of the training; see `Spanning` |
 | part of an objective | `reseed` | it draws no random numbers of its own; see `Reseeded` |
 | loader | `set_epoch`, `iterate` | it is read from the beginning; see `Epochs`, `Resumable` |
+| measure | `see` | it is given answers alone; see `Seeing` |
 | credit rule | `feedback` | it has no feedback weights; see `Feedback` |
 | recipe | `space` | it cannot be tuned; see `Searchable` |
 | forward hook | `tallies` | it may use the whole output; see `tallying` |
@@ -33,7 +34,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from rules.contract import NEEDS, Cost, Run
+from rules.contract import NEEDS, Batch, Cost, Run
 
 Reader = Callable[[Tensor, torch.Generator], Tensor]
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -46,6 +47,7 @@ class Model(Protocol):
     lacks: dict[str, str]  # keys of NEEDS that are not offered because of a part, and why; empty by default
     layers: Sequence[nn.Module]  # each callable alone on a sequence; the children of an nn.Sequential by default
     shape: tuple[int, ...]  # of one sample at one step; by default inputs are used as they are
+    context: int | None  # the most steps of a sequence, a carried one included; None by default: any number
     keywords: frozenset[str]  # of "carry", "lengths" and "record", those that `forward` accepts; by default read off it
 
     def find_layers(self, x: Any) -> None:
@@ -237,6 +239,14 @@ class Reseeded(Protocol):
         ...
 
 
+class Seeing(Protocol):
+    """A measure that looks at whole runs, in which it can tell samples and steps apart."""
+
+    def see(self, run: Run, batch: Batch) -> None:
+        """Add the run of a batch; called after `add`, which gets the answers."""
+        ...
+
+
 class Epochs(Protocol):
     """A loader that depends on the epoch; any other is the same in every epoch, or shuffles by itself."""
 
@@ -347,6 +357,15 @@ def shape_of(model: nn.Module) -> tuple[int, ...] | None:
     said = None if isinstance(model, nn.Sequential) else getattr(model, "shape", None)
     sizes = isinstance(said, (tuple, list)) and all(isinstance(size, int) for size in said)
     return tuple(said) if sizes else None  # type: ignore[arg-type]
+
+
+def context_of(model: nn.Module) -> int | None:
+    """Return the most steps that a model takes; None for any number.
+
+    >>> context_of(nn.GRU(2, 2))
+    """
+    found: int | None = getattr(plain(model), "context", None)
+    return found if isinstance(found, int) else None
 
 
 def keywords_of(model: nn.Module) -> frozenset[str] | None:

@@ -64,9 +64,9 @@ def cut(batch: Batch, start: int, count: int, total: int) -> Batch:
         return part.index_select(axis, rows.to(part.device))
 
     held = views * total
-    x = map_tensors(lambda leaf: some(leaf, sample_axis(leaf, held)), batch.x)
+    x, plain = (map_tensors(lambda leaf: some(leaf, sample_axis(leaf, held)), part) for part in (batch.x, batch.plain))
     answers = {name: None if (part := getattr(batch, name)) is None else some(part, AXES[name]) for name in AXES}
-    return batch._replace(x=x, **answers)
+    return batch._replace(x=x, plain=plain, **answers)
 
 
 @dataclass(frozen=True)

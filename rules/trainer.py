@@ -26,6 +26,7 @@ from rules.evaluation import evaluated
 from rules.forward import samples
 from rules.generators import Globals
 from rules.loading import begun_anew, rest_of
+from rules.measures import Measure
 from rules.models.admission import UnfitModel, admit, warn_unasked
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
@@ -93,7 +94,8 @@ class Trainer:
             (`rules.models.questions`); the answers are in `trainer.answers`. True by default.
         schedule: of the learning rate (`rules.schedules`); None keeps it.
         clip: largest norm of all gradients together; None for no bound.
-        accumulate: steps whose mean gradient makes one update of the weights, 1 by default.
+        accumulate: steps whose mean gradient makes one update of the weights, 1 by default; the mean is over all of
+            their answers, as in one batch.
         precision: "full", or "bf16" for passes in which matrix products are rounded to bfloat16 (torch.autocast).
         team: processes that learn this model together, `rules.Team()`; each is handed the same batches and learns from
             its share. By default this process learns alone, whatever torch.distributed does.
@@ -255,7 +257,8 @@ class Trainer:
                     health, worked = self._look(part, credit)
                 if alive is not None:
                     held = footprint(alive, credit.state)
-                self.updates.apply(self.optimizer, self.parameters, credit.grads, self.steps)
+                amount = self.rule.objective.amount(part) if self.updates.accumulate > 1 else 1.0
+                self.updates.apply(self.optimizer, self.parameters, credit.grads, self.steps, amount)
                 self.state = credit.state
                 spent += tissue(self.optimizer).spent() + Cost(bytes_communicated=traffic.bytes)
                 learned.append(credit)
@@ -309,7 +312,11 @@ class Trainer:
                 warnings.warn(remark, stacklevel=2)
 
     def evaluate(
-        self, loader: Iterable[Any], steps: Iterable[int] = (), inference: str | None = None
+        self,
+        loader: Iterable[Any],
+        steps: Iterable[int] = (),
+        inference: str | None = None,
+        measure: Measure | None = None,
     ) -> dict[str, float]:
         """Return measures and mean loss over a loader, without learning and without using this trainer's generator.
 
@@ -327,6 +334,7 @@ class Trainer:
             steps: numbers of time steps, such as `range(1, T + 1)`, at which to report the result of the first steps
                 alone; see `rules.diagnostics.latency.Latency`. Empty by default.
             inference: a mode in the credit's `inferences`; the first of them by default.
+            measure: of the answers, such as `rules.perplexity.Perplexity()` for tokens; by default the objective's.
 
         Raises:
             ValueError: for an unknown inference mode, missing labels, or an empty loader.
@@ -346,7 +354,7 @@ class Trainer:
             begun_anew(loader, derived(self.seed, "evaluation", "loader")),
         ):
             self.model.eval()
-            return evaluated(self.model, self.rule, map(self._admit, loader), rng, steps, inference)
+            return evaluated(self.model, self.rule, map(self._admit, loader), rng, steps, inference, measure)
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that a bit-exact continuation needs, the global generators' states included.
@@ -383,12 +391,12 @@ class Trainer:
             with suppress(NotFound):
                 self._build()
         self.optimizer.load_state_dict(state["optimizer"])
-        self.updates.load_state_dict(state["updates"])
         self.state = from_plain(state["rule"], self._first)
         self.rng.set_state(state["rng"])
         self.globals.load_state_dict(state["globals"])
         self.seed = state["seed"]  # which the order of the next epochs and evaluations follow
         self.steps, self.epoch, self.position = state["position"]
+        self.updates.load_state_dict(state["updates"], self.steps % self.updates.accumulate)
         if "health" in state:  # absent in older states
             self.monitor.load_state_dict(state["health"])
 

@@ -15,6 +15,13 @@ from rules.steps import power_of_two, wide
 class Updates:
     """Applies gradients to parameters; holds what has been accumulated since the last update.
 
+    The gradients of k steps are averaged as those of one batch of all their samples are:
+
+        g = sum_i n_i g_i / sum_i n_i
+
+    with n_i the answers that step i is a mean over (`Objective.amount`), so that samples or steps that are left out of
+    a loss do not make the others of their batch count more.
+
     Args:
         schedule: of the learning rate of every group; None keeps it.
         clip: largest norm of all gradients together; None for no bound.
@@ -32,22 +39,31 @@ class Updates:
         if schedule is not None:
             schedule.factor(0)  # raises for one whose length was left open
         self.schedule, self.clip, self.accumulate = schedule, clip, accumulate
-        self.pending: dict[str, Tensor] = {}
+        self.pending: dict[str, Tensor] = {}  # sum of n_i g_i / (n_1 accumulate)
+        self.first = 0.0  # n_1, 0 where nothing is pending
+        self.shares = 0.0  # sum of n_i / n_1
 
     def apply(
-        self, optimizer: torch.optim.Optimizer, parameters: dict[str, nn.Parameter], grads: dict[str, Tensor], step: int
+        self,
+        optimizer: torch.optim.Optimizer,
+        parameters: dict[str, nn.Parameter],
+        grads: dict[str, Tensor],
+        step: int,
+        amount: float = 1.0,
     ) -> None:
         """Take the gradients of step number `step`, counted from 0, and update the weights if it is time to.
 
-        An exception changes nothing.
+        `amount` is the number of answers that they are a mean over. An exception changes nothing.
         """
         total = grads
         if self.accumulate > 1:
-            total = {name: self._sum(name, g) for name, g in grads.items()}
-            total = {**{name: g for name, g in self.pending.items() if name not in grads}, **total}
+            first = self.first or amount
+            total, shares = self._sum(grads, amount / first), self.shares + amount / first
             if (step + 1) % self.accumulate:
-                self.pending = total
+                self.pending, self.first, self.shares = total, first, shares
                 return
+            if shares != self.accumulate:
+                total = {name: g * (self.accumulate / shares) for name, g in total.items()}
         for name, parameter in parameters.items():
             parameter.grad = total.get(name)
         try:
@@ -58,20 +74,33 @@ class Updates:
             optimizer.step()
         finally:
             optimizer.zero_grad(set_to_none=True)
-        self.pending = {}
+        self.pending, self.first, self.shares = {}, 0.0, 0.0
 
-    def _sum(self, name: str, g: Tensor) -> Tensor:
-        """Return what has been accumulated of a gradient, this one included."""
-        share = g / self.accumulate
-        return self.pending[name] + share if name in self.pending else share
+    def _sum(self, grads: dict[str, Tensor], weight: float) -> dict[str, Tensor]:
+        """Return what has been accumulated, these gradients included; where all count alike, they keep their bits."""
+        found = dict(self.pending)
+        for name, g in grads.items():
+            share = g / self.accumulate * weight
+            found[name] = found[name] + share if name in found else share
+        return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been accumulated."""
-        return dict(self.pending)
+        """Return what has been accumulated; empty where there is nothing."""
+        if not self.first:
+            return {}
+        return {"gradients": dict(self.pending), "first": self.first, "shares": self.shares}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what had been accumulated."""
-        self.pending = dict(state)
+    def load_state_dict(self, state: dict[str, Any], done: int) -> None:
+        """Restore what had been accumulated.
+
+        Args:
+            state: of `state_dict`. Those of earlier versions are the gradients alone, of steps that count alike.
+            done: steps since the last update.
+        """
+        if isinstance(state.get("gradients"), dict):
+            self.pending, self.first, self.shares = dict(state["gradients"]), state["first"], state["shares"]
+        else:
+            self.pending, self.first, self.shares = dict(state), 0.0, float(done)
 
 
 def clipped(parameters: Iterable[nn.Parameter], most: float) -> None:

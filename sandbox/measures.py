@@ -11,6 +11,12 @@ MOST = 10**9  # answers that are counted
 ROUNDING = 1e-6  # of a share in float64 times so many answers
 NAMES = {"accuracy": "accuracy", "r2": "R2", "f1": "F1"}  # of measures, in words
 
+TEXT = {  # of a result of a text, in words; each may have bounds, as in `perplexity_low` and `perplexity_high`
+    "perplexity": "perplexity",
+    "bits_per_character": "bits per character",
+    "bits_per_byte": "bits per byte",
+}
+
 
 def measured(part: Mapping[str, Any]) -> str:
     """Return the measure by which models are selected, in a result such as that of `Trainer.evaluate`.
@@ -56,3 +62,30 @@ def answers(parts: Sequence[Mapping[str, Any]]) -> int | None:
     counts = [score(part) * size for part in parts]
     whole = all(math.isfinite(count) and abs(count - round(count)) < ROUNDING for count in counts)
     return int(size) if whole else None
+
+
+def of_text(part: Mapping[str, Any]) -> dict[str, float]:
+    """Return perplexity and bits of a result; empty for a task without text.
+
+    >>> of_text({"accuracy": 0.5, "loss": 0.7, "perplexity": 2.0, "perplexity_low": 1.8, "bits_per_byte": 1.0})
+    {'perplexity': 2.0, 'bits_per_byte': 1.0}
+    """
+    return {name: number_of(part[name]) for name in TEXT if name in part}
+
+
+def said_of_text(part: Mapping[str, Any]) -> dict[str, str]:
+    """Return perplexity and bits of a result as text, with their intervals if it has them.
+
+    >>> said_of_text({"perplexity": 2.0, "perplexity_low": 1.8, "perplexity_high": 2.25, "bits_per_byte": 1.0})
+    {'perplexity': '2.00 [1.80, 2.25]', 'bits per byte': '1.00'}
+    """
+    found = {}
+    for name, value in of_text(part).items():
+        ends = [number_of(part[key]) for key in (f"{name}_low", f"{name}_high") if key in part]
+        found[TEXT[name]] = f"{value:.2f}" + (f" [{ends[0]:.2f}, {ends[1]:.2f}]" if len(ends) == 2 else "")
+    return found
+
+
+def number_of(value: Any) -> float:
+    """Return a number of a result; NaN for null."""
+    return math.nan if value is None else float(value)

@@ -36,6 +36,8 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "events",
     "networks",
     "speech",
+    "brain_signals",
+    "language",
     "training",
     "circuits",
     "rule",
@@ -87,7 +89,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 22
+    assert len(WITH_CODE) == 24
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

@@ -37,7 +37,10 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ],
     ["rules.draws", "rules.fields"],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],
-    ["rules.spikes", "rules.untouched", "rules.products", "rules.last_weight", "rules.local", "rules.traces"],
+    [
+        *("rules.spikes", "rules.untouched", "rules.products", "rules.last_weight", "rules.local", "rules.traces"),
+        "rules.perplexity",
+    ],
     ["rules.optional", "rules.weight_gradients"],
     ["rules.forward", "rules.metering", "rules.plasticity", "rules.spaces", "rules.schedules"],
     ["rules.models", "rules.batches", "rules.objectives"],

@@ -1,7 +1,7 @@
 """Objectives: losses on a run of a model. Imports the contract, views and processes."""
 
 from rules.contract import Objective
-from rules.objectives.distillation import CurriculumDistillation, SelfEnsemble
+from rules.objectives.distillation import CurriculumDistillation, SelfEnsemble, SpikeAwareDistillation
 from rules.objectives.fitted import Huber, MeanSquaredError, MultiLabelCrossEntropy
 from rules.objectives.mixing import Mixed
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
@@ -31,6 +31,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "self_ensemble": SelfEnsemble,
     "mixed": Mixed,
     "kdcl": CurriculumDistillation,
+    "spad": SpikeAwareDistillation,
 }
 
 REGULARISERS: dict[str, type[Objective]] = {

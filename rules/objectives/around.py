@@ -33,6 +33,10 @@ class Around(Objective):
         """Return that of the wrapped objective."""
         return self.inner.extent(batch)
 
+    def amount(self, batch: Batch) -> float:
+        """Return that of the wrapped objective."""
+        return self.inner.amount(batch)
+
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         """Return the views of the wrapped objective."""
         return self.inner.views(batch, rng)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rules.contract import Batch, Objective, Run, require_steps
+from rules.contract import Batch, Objective, Run, require_steps, steps_of
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.measures import Measure, MultiLabel, Regression
@@ -97,6 +97,14 @@ class Fitted(Objective):
         """Return further advice on answers that do not fit, such as class numbers."""
         classes = not (wanted.is_floating_point() or wanted.dtype == torch.bool)
         return '; for class numbers use rules.make("bptt", objective="ce_mean")' if classes else ""
+
+    def amount(self, batch: Batch) -> float:
+        """Return the number of samples, or, where every step is compared, of steps that count."""
+        if self.at != "step" and batch.targets is None:
+            return super().amount(batch)
+        if batch.lengths is not None:
+            return float(batch.lengths.clamp(max=steps_of(batch.x)).sum())
+        return super().amount(batch) * steps_of(batch.x)
 
     def measure(self) -> Measure:
         """Return a measure of R2 and RMSE."""

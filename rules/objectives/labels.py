@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rules.contract import Batch, Run
+from rules.contract import Batch, Run, lengths_of
 from rules.steps import counted
 
 LABELS = frozenset({"labels"})
@@ -66,9 +66,10 @@ def labels_by_step(run: Run, batch: Batch, ignore: int, some: bool = True) -> Te
     else:
         wanted = f"one number for each of {steps} steps and {samples} samples"
         found = _whole(batch.targets, (steps, samples), wanted, classes, ignore, some)
-    if batch.lengths is None:
+    lengths = lengths_of(run, batch)
+    if lengths is None:
         return found
-    found = torch.where(counted(run.output, batch.lengths), found, ignore)
+    found = torch.where(counted(run.output, lengths), found, ignore)
     return require_some(found, ignore) if some else found
 
 

@@ -109,7 +109,8 @@ class Mixed(Around):
         lam = float(dice.beta(alpha, alpha))
         x, lam = (pasted if pastes else blended)(x, order, lam, dice)
         both = torch.stack([batch.y, batch.y[order]], 1).double()
-        return batch._replace(x=x if self.timed else x[0], y=torch.cat([both, torch.full_like(both[:, :1], lam)], 1))
+        y = torch.cat([both, torch.full_like(both[:, :1], lam)], 1)
+        return batch._replace(x=x if self.timed else x[0], y=y, plain=None)
 
     def _as_sequence(self, x: Any, samples: int) -> Tensor:
         """Return the input as `[T, B, ...]`; raise ValueError where it cannot be mixed."""

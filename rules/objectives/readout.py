@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rules.contract import Batch, Objective, Run, steps_of
+from rules.contract import Batch, Objective, Run, lengths_of, steps_of
 from rules.fields import check_fields
 from rules.objectives.labels import (
     IGNORED,
@@ -68,21 +68,40 @@ class CrossEntropy(Objective):
         scores, y = super().answers(run, batch)
         return scores[y != self.ignore_index], y[y != self.ignore_index]
 
+    def amount(self, batch: Batch) -> float:
+        """Return the number of samples that are not left out, each with the weight of its class."""
+        return super().amount(batch) if batch.y is None else self.kept(batch.y)
+
+    def kept(self, y: Tensor) -> float:
+        """Return the number of labels that are not left out, each with the weight of its class."""
+        found = y[y != self.ignore_index]
+        if self.weight is None:
+            return float(len(found))
+        return float(torch.tensor(self.weight, dtype=torch.float64, device=y.device)[found].sum())
+
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         y = labels(run, batch, self.ignore_index)
-        return F.cross_entropy(self.scores(run, batch.lengths), y, **self.options(run))
+        return F.cross_entropy(self.scores(run, lengths_of(run, batch)), y, **self.options(run))
 
     def each(self, run: Run, batch: Batch) -> Tensor | None:
         """Return the cross-entropy of every sample alone, `[B]`; None if classes have weights or some are left out."""
         y = labels(run, batch, self.ignore_index)
         if self.weight is not None or bool((y == self.ignore_index).any()):
             return None
-        return F.cross_entropy(self.scores(run, batch.lengths), y, reduction="none", **self.options(run))
+        return F.cross_entropy(self.scores(run, lengths_of(run, batch)), y, reduction="none", **self.options(run))
 
     def by_step(self, run: Run, batch: Batch) -> Tensor:
         """Return the mean over all steps that count of the cross-entropy of each."""
         y = labels_by_step(run, batch, self.ignore_index)
         return per_step(F.cross_entropy, wide(run.output), y, **self.options(run))
+
+    def amount_by_step(self, batch: Batch) -> float:
+        """Return the number of steps that count in all samples, each with the weight of its class."""
+        y = batch.y if batch.targets is None else batch.targets
+        if y is None:
+            return super().amount(batch)
+        y = y.expand(steps_of(batch.x), y.shape[-1])
+        return self.kept(rows(y, batch.lengths))
 
     def each_by_step(self, run: Run, batch: Batch) -> Tensor | None:
         """Return `by_step` of every sample alone, `[B]`; None if classes have weights or a sample has no step."""
@@ -184,6 +203,9 @@ class RateCrossEntropy(CrossEntropy):
         """Return the classes at each step where the batch has targets alone; see `by_sample` where it has y too."""
         return self.by_sample(run, batch)
 
+    def amount(self, batch: Batch) -> float:
+        return self.amount_by_step(batch)
+
     def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
         return self.shares_by_step(batch)
 
@@ -227,6 +249,9 @@ class TET(CrossEntropy):
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the classes at each step where the batch has targets alone; see `by_sample` where it has y too."""
         return self.by_sample(run, batch)
+
+    def amount(self, batch: Batch) -> float:
+        return self.amount_by_step(batch)
 
     def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
         fit, steps = self.shares_by_step(batch), steps_of(batch.x)

@@ -140,7 +140,7 @@ class MembranePenalty(Objective):
 
 @dataclass(frozen=True)
 class Sum(Objective):
-    """The sum of several objectives; views, scores and measures are those of the first.
+    """The sum of several objectives; views, scores, measures and what counts are those of the first.
 
     >>> from rules.objectives.readout import MeanCrossEntropy
     >>> sorted(Sum((MeanCrossEntropy(), RateL1(1e-2))).needs)
@@ -164,6 +164,9 @@ class Sum(Objective):
     def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
         parts = [term.shares(batch) for term in self.terms]
         return lambda run, part: torch.stack([each(run, part) for each in parts]).sum()
+
+    def amount(self, batch: Batch) -> float:
+        return self.terms[0].amount(batch)
 
     def views(self, batch: Batch, rng: torch.Generator) -> Batch:
         return self.terms[0].views(batch, rng)

@@ -6,8 +6,8 @@ import importlib
 from typing import Any
 
 
-def module(name: str, what: str) -> Any:
-    """Return a module; raise ImportError with the command that installs it.
+def module(name: str, what: str, extra: str = "cameras") -> Any:
+    """Return a module of one of our extras; raise ImportError with the command that installs it.
 
     >>> module("json", "JSON").__name__
     'json'
@@ -16,5 +16,5 @@ def module(name: str, what: str) -> Any:
         return importlib.import_module(name)
     except ImportError as missing:
         raise ImportError(
-            f"{what} needs {name}, which is not installed: pip install 'learning-rule-sandbox[cameras]'"
+            f"{what} needs {name}, which is not installed: pip install 'learning-rule-sandbox[{extra}]'"
         ) from missing

@@ -14,8 +14,11 @@ from sandbox.inspection import Inspection, inspect
 from sandbox.machine import files
 from sandbox.machine.text import line
 from sandbox.networks.calibration import settle
+from sandbox.networks.inputs import features
+from sandbox.networks.language import TokenModel
 from sandbox.networks.models.making import make_model
 from sandbox.networks.models.published import PUBLISHED
+from sandbox.networks.streamed import Streamed
 from sandbox.runs.inspected import inspect_run
 
 OF_MODELS = ("size", "shape", "classes", "steps", "options")
@@ -65,8 +68,10 @@ def _of_model(given: Any) -> Inspection:
         if not shape:
             raise ValueError(f"--shape: say what {name} is to see, such as --shape '[3, 32, 32]'")
         model = Choice(name, given.options).make("model", shape=shape, classes=given.classes or CLASSES, seed=0)
-    noise = torch.rand(1, samples, *shape, generator=torch.Generator().manual_seed(0))
     about = f"{name} {given.size or ''}".strip()
+    if isinstance(model, TokenModel):
+        return _of_text(model, samples, steps, about)
+    noise = torch.rand(1, samples, *features(shape), generator=torch.Generator().manual_seed(0))
     title = (
         f"{about}: untrained, normalised by what it sees: {samples} samples of uniform noise of {shape}, "
         f"the same at each of {steps} steps"
@@ -74,6 +79,16 @@ def _of_model(given: Any) -> Inspection:
     x = noise.expand(steps, *noise.shape[1:])
     settle(model, x)
     return inspect(model, x, title=title)
+
+
+def _of_text(model: TokenModel, samples: int, steps: int, about: str) -> Inspection:
+    """Show a model of text random tokens."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randint(model.tokens.num_embeddings, (steps, samples), generator=rng)
+    title = f"{about}: untrained: {samples} samples of {steps} random tokens"
+    if not model.causal:
+        return inspect(model, x, title=title)
+    return inspect(Streamed(model), x, title=f"{title}, one after the other")
 
 
 def _drawn(found: Inspection, form: str) -> bytes:

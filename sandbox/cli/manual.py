@@ -52,7 +52,7 @@ def page(name: str) -> str:
 
 def deep(command: Command, name: str) -> str:
     """Return a note on how to see the settings of an experiment that the short help leaves out."""
-    prefix = "experiment." if command.config.endswith("Comparison") else ""
+    prefix = "experiment." if command.config.endswith(("Comparison", "Curriculum")) else ""
     return (
         f"Every setting of an experiment is an option too, such as --{prefix}encoder.options '{{steps: 10}}' or\n"
         f"--{prefix}microscope.every 100: see `sandbox {name} --help-all`."

@@ -76,7 +76,7 @@ ACCEPT = Option(
     "go on where data, own code, revision or kernels have changed, and mark it in tables, instead of refusing",
     flag=True,
 )
-FOLDER = Option("folder", "a run, a comparison, a grid or a tuning", shown="FOLDER")
+FOLDER = Option("folder", "a run, a comparison, a grid, a tuning or a curriculum", shown="FOLDER")
 JSON = Option("--json", "print JSON for machines, and no progress bar", flag=True)
 HELP = (("--help", "show this help"), ("--help-all", "show every option, with its type and default"))
 
@@ -175,9 +175,29 @@ COMMANDS: dict[str, Command] = {
             SKIP,
         ),
     ),
+    "curriculum": Command(
+        "sandbox.cli.curriculum:curriculum",
+        "let a network of many time steps teach one of fewer, stage by stage",
+        "sandbox curriculum experiments/curricula/fsdd.yaml --seed 1",
+        (
+            ("--stages BINS", "steps that are summed to one in each stage, such as '[1, 2, 4]'; they never fall"),
+            TASK,
+            ("--epochs N", "passes over the training samples in each stage"),
+            ("--seed N", "seed of everything that is random, 0 by default"),
+            ("--keep WHOSE", "weights that a stage hands on: best, those that were best on validation data, or last"),
+        ),
+        (
+            Option("file", "YAML file of a curriculum, which is code: what it names is imported", shown="CONFIG"),
+            OUT,
+            DATA,
+            TRACK,
+            ACCEPT,
+        ),
+        "sandbox.config.curriculum:Curriculum",
+    ),
     "resume": Command(
         "sandbox.cli.runs:resume",
-        "continue a stopped run, comparison, grid or tuning, bit for bit",
+        "continue a stopped run, comparison, grid, tuning or curriculum, bit for bit",
         "sandbox resume runs/FOLDER",
         (),
         (FOLDER, JOBS, EXECUTOR, EXECUTOR_OPTIONS, STORAGE, DATA, TRACK, SKIP, MIXED, ACCEPT, TRUST),
@@ -272,6 +292,22 @@ COMMANDS: dict[str, Command] = {
                 float,
                 "1e-6",
             ),
+            DATA,
+            TRUST,
+        ),
+    ),
+    "sample": Command(
+        "sandbox.cli.sampling:sample",
+        "let the model of a run on text go on with a prompt; prints the text alone",
+        "sandbox sample runs/FOLDER --prompt 'ROMEO:' --length 200 --temperature 0.8",
+        (),
+        (
+            Option("folder", "a run of a task of text, such as tiny_shakespeare, finished or not", shown="RUN"),
+            Option("--prompt", "what the text begins with; the end of a line by default", "\n", str, "TEXT"),
+            Option("--length", "characters or bytes to write", 200, int, "200"),
+            Option("--temperature", "above 0; below 1 likely characters become likelier", 0.8, float, "0.8"),
+            Option("--top-k", "draw among so many likeliest characters alone", None, int | None, "K"),
+            Option("--seed", "of all draws", 0, int, "0"),
             DATA,
             TRUST,
         ),

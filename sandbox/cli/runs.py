@@ -8,16 +8,18 @@ from typing import Any
 from rules.team import Team
 from sandbox import executors
 from sandbox.cli import comparisons
+from sandbox.cli import curriculum as curricula
 from sandbox.cli.executing import executor_of
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.cli.remedies import code_of
 from sandbox.config.experiment import Experiment
 from sandbox.machine.text import line
-from sandbox.measures import NAMES, measured, score
+from sandbox.measures import NAMES, measured, said_of_text, score
 from sandbox.runs import attempts
 from sandbox.runs import folder as folders
 from sandbox.runs.folder import load
+from sandbox.runs.inherited import resolved
 from sandbox.runs.job import Job, run_elsewhere
 from sandbox.runs.launched import launched, started
 from sandbox.runs.run import run as run_experiment
@@ -26,17 +28,19 @@ from sandbox.runs.trust import require_trust
 
 def run(given: Any) -> int:
     """Run one experiment."""
-    experiment: Experiment = given.made
+    experiment = resolved(given.made)
     return _run(experiment, Path(given.out) / experiment.identity, given, check=True)
 
 
 def resume(given: Any) -> int:
-    """Continue the run, comparison, grid or tuning in a folder; code that it names needs trust or to be made here."""
+    """Continue what a folder holds, a run or more; code that it names needs trust or to be made here."""
     folder = Path(given.folder)
     kind = folders.kind_of(folder)
     require_trust(folder, folders.read_config(folder), given.trust)
     if kind == "run":
         return _run(load(Experiment, folder), folder, given)
+    if kind == "curriculum":
+        return curricula.carry_on(folder, given)
     if started() > 1:
         raise ValueError(
             f"{folder} holds a {kind}, whose runs use processes of their own: give --jobs, and no torchrun"
@@ -94,6 +98,7 @@ def _lead(experiment: Experiment, folder: Path, given: Any, team: Team) -> int:
         [
             f"{experiment.task.name} with {experiment.rule.title}, seed {experiment.seed}: test "
             f"{NAMES[measured(result['test'])]} {percent(score(result['test']))} after {result['steps']} steps",
+            *(f"test {name}: {number}" for name, number in said_of_text(result["test"]).items()),
             *(line(f"health: {found}") for found in result["health"]),
             *map(line, elsewhen(folder)),
             f"folder: {folder}",

@@ -12,7 +12,15 @@ NAMED = (  # have a `name`
     *("network.neuron", "network.readout", "network.model"),
     *("rule.objective", "rule.credit", "rule.plasticity"),
 )
-LISTS = ("rules", "network.hidden", "tiers", "microscope.references", "health.stop")  # a single item is allowed
+LISTS = (
+    "rules",
+    "stages",
+    "network.hidden",
+    "tiers",
+    "microscope.references",
+    "health.stop",
+)  # a single item is allowed
+STAGES = ("rule", "seed")  # settings that are so written in a curriculum, beside those
 EXPERIMENT = (  # settings of an experiment that are written without `experiment.` in a comparison
     "task",
     "encoder",
@@ -32,6 +40,8 @@ EXPERIMENT = (  # settings of an experiment that are written without `experiment
     "clip",
     "precision",
     "accumulate",
+    "keep",
+    "parent",
 )
 
 
@@ -54,7 +64,9 @@ def understood(words: Sequence[str], command: str) -> list[str]:
     ['--rule.plasticity.name=sign', '--rule.objective={name: tet}']
     """
     words = [_named(word, command) for word in words]
-    if command not in ("run", "compare", "validate"):
+    if command == "curriculum" and words and not words[0].startswith("-"):
+        words = [f"--config={words[0]}", *words]  # the file is a setting, and an argument of the command
+    if command not in ("run", "compare", "curriculum", "validate"):
         return words
     flags = {"--help-all", "--json", *(option.name for option in COMMANDS[command].options if option.flag)}
     found, waiting, sweeps = [], list(words), list[str]()
@@ -94,11 +106,12 @@ def _named(word: str, command: str) -> str:
 
 def option(name: str, value: str, command: str) -> str:
     """Return one option with its value, spelled out."""
-    inner = name.removeprefix("experiment.") if command == "compare" else name
-    if command == "compare" and inner.split(".")[0] in EXPERIMENT:
+    within = {"compare": EXPERIMENT, "curriculum": (*EXPERIMENT, *STAGES)}.get(command, ())
+    inner = name.removeprefix("experiment.") if within else name
+    if inner.split(".")[0] in within:
         name = f"experiment.{inner}"
     bare = value.strip()
-    named = inner in NAMED and (command != "compare" or name != inner)  # a comparison has rules and no `rule`
+    named = inner in NAMED and (not within or name != inner)  # a comparison has rules and no `rule`
     if named and bare[:1] not in ("{", "[", "") and not bare.endswith((".yaml", ".yml")) and bare != "null":
         name = f"{name}.name"
     elif inner in LISTS and bare[:1] not in ("[", "") and bare != "null":

@@ -76,6 +76,11 @@ class Comparison:
         check_fields(self)
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}: give at least 1, and 5 or more for an interval worth printing")
+        if self.experiment.parent is not None:
+            raise ValueError(
+                "experiment.parent: the runs of a comparison begin anew; give a parent to each run, `sandbox run "
+                "--parent.folder FOLDER`, or compare what `sandbox curriculum` made"
+            )
         searches = {len(rule.searched) for rule in self.configs}
         if any(searches) and BASELINE not in {rule.name for rule in self.configs}:
             raise ValueError(

@@ -19,8 +19,9 @@ from sandbox.tasks.generated import Generated
 from sandbox.tasks.moving_digits_video import Videos
 from sandbox.tasks.randman import Timed
 from sandbox.tasks.splits import Samples, Split
+from sandbox.tasks.text.blocks import Blocks
 
-MADE = (Split, Generated, Recordings, Timed, Videos)  # samples at hand; those of a user may take hours to read
+MADE = (Split, Generated, Recordings, Timed, Videos, Blocks)  # samples at hand; those of a user may take hours to read
 MOST = 20_000_000  # numbers of samples that are made when they are needed
 LEAST = 20  # samples, however large
 
@@ -95,13 +96,16 @@ def linear_baseline(data: Dataset) -> float | None:
 
     A logistic regression for classes, one for each label where there are several, and least squares for values. It sees
     all steps of a sample at once. Where there is an answer at each step, and no class of whole samples, it has no
-    memory: it sees the input of that step alone. Of the samples of the project's own tasks that are made when they are
-    needed it takes the first, as many as have 20 million numbers together. None where other samples are not in
-    memory, or sequences are padded.
+    memory: it sees the input of that step alone. Of tokens it then knows the answer that is most frequent for each in
+    the training set, which is what a logistic regression of one input for each token comes to. Of the samples of the
+    project's own tasks that are made when they are needed it takes the first, as many as have 20 million numbers
+    together. None where other samples are not in memory, or sequences are padded.
     """
     if data.train.lengths is not None or not all(isinstance(part, MADE) for part in (data.train, data.test)):
         return None
     (x, y), (x_test, y_test) = (_rows(part) for part in (data.train, data.test))
+    if x.ndim == 1:
+        return _most_frequent(x, y, x_test, y_test)
     if data.target == "labels":
         return _labels(x, y, x_test, y_test)
     model = _scaled(_least_squares() if data.target == "values" else _logistic())
@@ -115,7 +119,7 @@ def import_linear() -> None:
 
 
 def _rows(part: Samples) -> tuple[Any, Any]:
-    """Return what a linear model sees of a split and its answers, as arrays with a row for each answer."""
+    """Return what a linear model sees of a split and its answers, with a row for each answer; a number for a token."""
     if isinstance(part, Split):
         x, y = part.x, part.y
     else:
@@ -127,7 +131,17 @@ def _rows(part: Samples) -> tuple[Any, Any]:
         x, y = x[kept], y[kept]
     elif part.labels is not None:
         y = part.labels[: len(x)]
-    return x.flatten(1).numpy(), y.numpy()
+    return (x if x.ndim == 1 else x.flatten(1)).numpy(), y.numpy()
+
+
+def _most_frequent(x: Any, y: Any, x_test: Any, y_test: Any) -> float:
+    """Return how often the most frequent answer to a token is right [%]; to a token never seen, the most frequent."""
+    import numpy as np
+
+    counts = np.zeros((1 + max(x.max(), x_test.max()), 1 + max(y.max(), y_test.max())), dtype=np.int64)
+    np.add.at(counts, (x, y), 1)
+    guess = np.where(counts.any(1), counts.argmax(1), counts.sum(0).argmax())
+    return 100 * float((guess[x_test] == y_test).mean())
 
 
 def _labels(x: Any, y: Any, x_test: Any, y_test: Any) -> float:

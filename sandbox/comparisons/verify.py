@@ -15,7 +15,7 @@ from sandbox.comparisons.rows import make_rows
 from sandbox.config.experiment import Experiment
 from sandbox.machine import files
 from sandbox.machine.text import said
-from sandbox.runs import seal
+from sandbox.runs import curriculum, seal
 from sandbox.runs.finished import by_rule, with_marks
 from sandbox.runs.folder import FORMAT, format_of, kind_of, load
 from sandbox.runs.verify import FAILS, HOLDS, OPEN, Finding, verify_run
@@ -159,6 +159,13 @@ def _tuned(folder: Path) -> tuple[str, str]:
     return HOLDS, "tuning.json: the best trials follow from all trials"
 
 
+def _stages(folder: Path) -> tuple[str, str]:
+    if not (folder / curriculum.NAME).exists():
+        return OPEN, "none yet: the curriculum is not finished"
+    wrong = curriculum.broken_stages(folder)
+    return (FAILS, "; ".join(wrong)) if wrong else (HOLDS, f"{curriculum.NAME} follows from its stages")
+
+
 def _follows(study: dict[str, Any]) -> bool:
     """Return whether the best trial of a search, and the best so far, follow from its trials."""
     values = [trial["validation"] for trial in study["trials"]]
@@ -187,4 +194,5 @@ WHOLE: dict[str, tuple[str, Callable[[Path], tuple[str, str]]]] = {
     "comparison": ("table", _table),
     "grid": ("ranking", _overall),
     "tuning": ("trials", _tuned),
+    "curriculum": ("stages", _stages),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from torch import nn
 
@@ -21,18 +22,21 @@ from sandbox.config.given import CHECKSUM, Given, choice_of
 from sandbox.config.identity import changed, digest, fingerprint, folder_name
 from sandbox.config.losses import BY_STEP, answers_of, require_rewards
 from sandbox.config.microscope import MicroscopeConfig
+from sandbox.config.parent import Parent
 from sandbox.config.registry import Choice, find
 from sandbox.config.rule import RuleConfig
 from sandbox.kernels.choice import MODES as KERNELS
 from sandbox.machine import devices
 from sandbox.networks.build import build
 from sandbox.networks.noisy import NoisyReadout
+from sandbox.networks.rebinned import Rebinned
 from sandbox.neurons import Neuron
 from sandbox.tasks.base import SPLITS, Dataset, Task
 from sandbox.tasks.checked import checked
 
 MOST_UNITS = 10_000_000  # of a layer, and samples of a batch
 GIVEN = ("shape", "classes", "seed")  # what every model is made from
+NOWHERE = "-"  # the folder of a parent that is known by its weights, in an identity
 MOST_THREADS = 1024  # a number that every system can start; runs go from machine to machine with it
 
 
@@ -49,6 +53,8 @@ class NetworkConfig:
         model: a function `(shape, classes, *, seed, ...)` that returns a module, by name or as
             path/to/file.py:function; the other settings then stay away, but for `rate: null`.
         readout_noise: standard deviation with which signals are read (`sandbox.NoisyReadout`).
+        rebin: steps of the task that are summed to one of the network (`sandbox.networks.rebinned`); `dt` is that of
+            the sums.
 
     Raises:
         ValueError: for a model together with settings of layers.
@@ -64,6 +70,7 @@ class NetworkConfig:
     rate: float | None = 0.4
     model: Choice | None = None
     readout_noise: float = 0.0
+    rebin: int = 1
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -78,7 +85,9 @@ class NetworkConfig:
             )
         if not self.readout_noise >= 0:
             raise ValueError(f"readout_noise={self.readout_noise}: give a standard deviation, at least 0")
-        kept = {"model", "readout_noise", *(["rate"] if self.rate is None else [])}
+        if self.rebin < 1:
+            raise ValueError(f"rebin={self.rebin}: give the number of steps that are summed to one, at least 1")
+        kept = {"model", "readout_noise", "rebin", *(["rate"] if self.rate is None else [])}
         given = [name for name in changed(self) if name not in kept]
         if self.model is not None and given:
             raise ValueError(
@@ -92,6 +101,7 @@ class NetworkConfig:
             network: nn.Module = build(shape, classes, self.hidden, *self.neurons(), self.dt, seed)
         else:
             network = self.model.make("model", shape=shape, classes=classes, seed=seed)
+        network = Rebinned(network, self.rebin) if self.rebin > 1 else network
         return NoisyReadout(network, self.readout_noise, seed=seed) if self.readout_noise else network
 
     def neurons(self) -> tuple[Neuron, Neuron]:
@@ -127,6 +137,9 @@ class Experiment:
         clip: largest norm of all gradients together; None for no bound.
         precision: 'full', or 'bf16' for passes in which matrix products are rounded to bfloat16.
         accumulate: steps whose mean gradient makes one update of the weights.
+        parent: a finished run to begin from; None to begin anew.
+        keep: whose weights the run ends with, is tested with and hands on: 'last', those of the last epoch, or 'best',
+            those of the first epoch that was best on validation data.
 
     Raises:
         ValueError: for a number out of range, an unknown device or precision, or a way of weighing input that depends
@@ -156,6 +169,8 @@ class Experiment:
     precision: str = "full"
     accumulate: int = 1
     kernels: str = "auto"
+    parent: Parent | None = None
+    keep: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", choice_of(self.task))
@@ -204,7 +219,10 @@ class Experiment:
     @property
     def digest(self) -> str:
         """The whole hash of the configuration, without its label: the identity ends with its first eight digits."""
-        return digest(replace(self, rule=replace(self.rule, label=None)))
+        parent = self.parent
+        if parent is not None and parent.sha256 is not None:  # wherever its folder is
+            parent = replace(parent, folder=NOWHERE)
+        return digest(replace(self, rule=replace(self.rule, label=None), parent=parent))
 
     @property
     def setting(self) -> str:
@@ -219,6 +237,8 @@ class Experiment:
         self.encoder.make("encoder")
         self.augmentation()
         self.rule.make(BY_STEP)  # a loss that suits is found with the data
+        if self.parent is not None and self.parent.teaches:
+            self.rule.require_teachable()
         self.find_schedule()
         if self.network.model is None:
             self.network.neurons()
@@ -244,18 +264,22 @@ class Experiment:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"task {self.task.name!r}: {error}") from error
 
-    def make_rule(self, data: Dataset) -> LearningRule:
+    def make_rule(self, data: Dataset, teacher: nn.Module | None = None) -> LearningRule:
         """Build the rule; its loss, unless the configuration names one, suits the answers of the data.
 
         That is cross-entropy of the mean output for a class of each sample, at every step for one of each step, the
         mean squared error for values, and the cross-entropy of each label where there are several; of every step, where
         the rule learns inside of a sequence.
 
+        Args:
+            data: of the task.
+            teacher: of the objective, which must take one; None for none.
+
         Raises:
-            ValueError: for a loss of the whole sequence in a rule that learns inside of it, and for values where a
-                rule learns from rewards.
+            ValueError: for a loss of the whole sequence in a rule that learns inside of it, for values where a rule
+                learns from rewards, and for a teacher that the objective does not take.
         """
-        rule = self.rule.make(answers_of(data))
+        rule = self.rule.make(answers_of(data), teacher)
         require_rewards(rule, data, self.task.name)
         return rule
 

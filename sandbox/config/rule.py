@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torch import nn
+
 from rules.contract import Objective, SeesAhead
 from rules.fields import check_fields
-from rules.objectives import Sum
+from rules.objectives import OBJECTIVES, Sum
 from rules.options import built
 from rules.recipes import RULES, LearningRule
 from sandbox.config.losses import OPTIONS, Answers, completed
@@ -183,22 +185,46 @@ class RuleConfig:
         blank = Search(dict.fromkeys(search.options), {name: [] for name in search.options}, trials=search.trials)
         return replace(self, options=_without(self.options, search.options), plasticity=part, search=blank)
 
-    def make(self, answers: Answers | None = None) -> LearningRule:
+    def make(self, answers: Answers | None = None, teacher: nn.Module | None = None) -> LearningRule:
         """Build the rule; where nobody named a loss, it suits the answers if these are given.
 
         Args:
             answers: kind of the answers, and whether there is one for each step; None keeps the loss of the recipe.
+            teacher: of the objective that the configuration names; None for none.
 
         Raises:
             SeesAhead: for a loss of the whole sequence in a rule that learns inside of it.
+            ValueError: for a teacher that no named objective takes.
         """
         try:
-            return self._made(answers)
+            return self._made(answers, teacher)
         except SeesAhead as error:
             raise SeesAhead(f"{error}\n{OPTIONS}") from error
 
-    def _made(self, answers: Answers | None) -> LearningRule:
+    def require_teachable(self) -> Choice:
+        """Return the objective of the configuration; raise ValueError for one that takes no teacher, or for none."""
+        chosen = self.objective or self._own_objective()
+        if chosen is None or "teacher" not in inspect.signature(find("objective", chosen.name)).parameters:
+            able = [name for name, kind in OBJECTIVES.items() if "teacher" in inspect.signature(kind).parameters]
+            named = "names no objective" if chosen is None else f"has the objective {chosen.name!r}, which takes none"
+            raise ValueError(
+                f"parent.how: the parent is to teach, and rule {self.title!r} {named}: give one with a teacher, such "
+                f"as --rule.objective kdcl ({', '.join(able)}), or begin with its weights alone, --parent.how weights"
+            )
+        return chosen
+
+    def _own_objective(self) -> Choice | None:
+        """Return the objective among the options of the rule; None without one."""
+        named = self.options.get("objective")
+        if isinstance(named, str):
+            return Choice(named)
+        return Choice(**named) if isinstance(named, Mapping) else None
+
+    def _made(self, answers: Answers | None, teacher: nn.Module | None = None) -> LearningRule:
         recipe, options = find("rule", self.name), dict(self.options)
+        taught = None if teacher is None else self.require_teachable().make("objective", teacher=teacher)
+        if taught is not None and self.objective is None:
+            options["objective"] = taught
         every = options.pop("every", None) if recipe in RULES.values() else None
         rule = built("rule", self.name, recipe, options)
         if not isinstance(rule, LearningRule):
@@ -208,6 +234,8 @@ class RuleConfig:
             )
         parts = {kind: getattr(self, kind) for kind in ("objective", "credit", "plasticity")}
         given = {kind: choice.make(kind) for kind, choice in parts.items() if choice is not None}
+        if taught is not None and self.objective is not None:
+            given["objective"] = taught
         if self.plasticity is not None:
             given["plasticity"] = rated(given["plasticity"], self.plasticity.options, rule, recipe, options)
         named = self.objective is not None or "objective" in self.options

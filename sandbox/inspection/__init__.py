@@ -4,7 +4,8 @@ Imports rules and ledger.
 """
 
 from sandbox.inspection.alphabet import Alphabet, alphabet_of
+from sandbox.inspection.arithmetic import Arithmetic, arithmetic
 from sandbox.inspection.inspecting import Inspection, inspect
 from sandbox.inspection.operands import Operand, operands
 
-__all__ = ["Alphabet", "Inspection", "Operand", "alphabet_of", "inspect", "operands"]
+__all__ = ["Alphabet", "Arithmetic", "Inspection", "Operand", "alphabet_of", "arithmetic", "inspect", "operands"]

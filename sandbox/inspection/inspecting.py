@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch
+from rules.contract import Batch, steps_of
 from rules.diagnostics.health import firing_rates
 from rules.forward import leaves, looking, run_model, samples, shapes
 from rules.metering import Meter
 from rules.optional import plain
+from sandbox.inspection.arithmetic import Arithmetic, arithmetic
 from sandbox.inspection.operands import Operand, operands
 from sandbox.inspection.papers import of_papers
 from sandbox.ledger.energy import CMOS_45NM, Constants, inference
@@ -38,6 +39,8 @@ class Inspection:
         buffers: numbers that are kept beside parameters, such as running means.
         constants: energy of an operation.
         title: what was inspected, on which input.
+        attention: arithmetic of attention modules, outside of neurons and synapses.
+        steps: of the input.
     """
 
     operands: tuple[Operand, ...]
@@ -47,6 +50,8 @@ class Inspection:
     buffers: int
     constants: Constants = CMOS_45NM
     title: str = ""
+    attention: tuple[Arithmetic, ...] = ()
+    steps: int = 1
 
     @property
     def papers(self) -> float:
@@ -81,9 +86,13 @@ class Inspection:
                 for each in self.operands
             ],
             "rates": self.rates,
+            "attention": [{"module": each.module, **each.found} for each in self.attention],
             "pairs_outside": self.outside,
             "papers_picojoules": self.papers,
             "ours_picojoules": self.ours,
+            "steps": self.steps,
+            "papers_picojoules_of_a_step": self.papers / self.steps,
+            "ours_picojoules_of_a_step": self.ours / self.steps,
             "constants": {"mac": self.constants.mac, "ac": self.constants.ac, "source": self.constants.source},
         }
 
@@ -105,7 +114,12 @@ class Inspection:
         lines = [self.title] if self.title else []
         lines += [f"{self.parameters:,} parameters, {self.buffers:,} numbers in buffers", ""]
         lines += _aligned(rows)
-        lines += ["", f"E: estimated arithmetic of one sample [uJ], not measured; {self.constants.source}"]
+        means = [f"{energy * 1e-6 / self.steps:.4g}" for energy in (self.papers, self.ours)]
+        lines += [
+            "",
+            f"E: estimated arithmetic of one sample [uJ], not measured; {self.constants.source}",
+            f"mean of its {self.steps} steps, or tokens: {means[0]} uJ by the papers' formula, {means[1]} uJ by ours",
+        ]
         if self.outside:
             lines += [
                 f"not in the table, nor in any sum: {self.outside:,.0f} pairs of products outside of modules, such as "
@@ -115,6 +129,9 @@ class Inspection:
             lines += ["", "spikes per cell and step"]
             width = max(map(len, self.rates))
             lines += [f"  {name:<{width}}  {rate:.3f}" for name, rate in self.rates.items()]
+        if self.attention:
+            lines += ["", "arithmetic of attention, outside of neurons and synapses"]
+            lines += [f"  {each}" for each in self.attention]
         lines += [f"{each.layer}: {each.work.note}" for each in self.operands if each.work.note]
         return "\n".join(lines)
 
@@ -166,6 +183,8 @@ def inspect(model: nn.Module, x: Tensor | Batch, constants: Constants = CMOS_45N
         sum(b.numel() for b in model.buffers()),
         constants,
         title,
+        tuple(arithmetic(model, batch)),
+        steps_of(batch.x),
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rules.contract import Batch, Run
 from rules.draws import normal
 from rules.forward import run_model
-from rules.optional import lacks, offers, plain, shape_of, takes
+from rules.optional import context_of, lacks, offers, plain, shape_of, takes
 from rules.seeds import seeded
 from rules.spikes.surrogate import current_pass
 
@@ -81,6 +81,11 @@ class NoisyReadout(nn.Module):
     def shape(self) -> tuple[int, ...] | None:
         """The shape of one sample at one time, if the model inside declares it."""
         return shape_of(plain(self.inner))
+
+    @property
+    def context(self) -> int | None:
+        """The most steps that the model inside takes, if there is such a number."""
+        return context_of(self.inner)
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
         found = run_model(self.inner, Batch(x, None, carry), record)

@@ -12,6 +12,7 @@ from rules.forward import fold
 from rules.last_weight import Use, last_trace, watched
 from rules.optional import recorder_of
 from rules.traces import alone, entering, name_of, presynaptic
+from sandbox.networks.inputs import joined, several
 from sandbox.networks.joins import Join
 from sandbox.networks.network import Part, Population, admitted, renamed, through
 
@@ -140,7 +141,8 @@ class Stack(nn.Module):
 
     Args:
         parts: first to last.
-        shape: of one sample at one step.
+        shape: of one sample at one step; those of several inputs, `((64, 128), (5, 32, 32))`, for a model that takes a
+            tuple of them, or one tensor with all their features (`sandbox.networks.inputs`).
 
     Raises:
         TypeError: for a part that cannot be run over time; in a call, for input that is not one floating tensor.
@@ -149,7 +151,7 @@ class Stack(nn.Module):
             steps, leaves out what is behind them.
     """
 
-    def __init__(self, parts: Sequence[nn.Module], shape: tuple[int, ...]) -> None:
+    def __init__(self, parts: Sequence[nn.Module], shape: tuple[Any, ...]) -> None:
         super().__init__()
         for number, part in enumerate(parts):
             if recorder_of(part) is None:
@@ -203,7 +205,7 @@ class Stack(nn.Module):
                 module.begin_epoch(epoch, epochs)
 
     def forward(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
-        x = admitted(x, self.shape)
+        x = joined(x, self.shape) if several(self.shape) else admitted(x, self.shape)
         if carry is not None and (not isinstance(carry, tuple) or len(carry) != len(self.parts)):
             raise ValueError(
                 f"the carry is not one of this model, whose {len(self.parts)} parts have an entry each: pass on "

@@ -126,6 +126,28 @@ def spikcommander_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
     yield ("head",)
 
 
+def s2m_former_slots(state: Mapping[str, Tensor]) -> Iterator[Slot]:
+    """Yield the slots of S2M-Former, of both branches, with its neurons that learn."""
+    for name in ("proj", "proj0", "proj1", "proj_res"):
+        yield from both(f"tem_token_embeddings.{name}")
+    for number in ("", "1", "2", "3"):
+        yield from single("fre_token_embeddings.", f"proj_conv{number}", f"proj_bn{number}")
+    yield from both("fre_token_embeddings.rpe")
+    signals = (each for n in "qkv" for each in (f"{n}_layer.0.conv", f"{n}_bn"))
+    attention = ("head_lif", "dw.0.conv", "dw_bn", *signals, "proj_conv.0.conv", "proj_bn")
+    mixer = ("lif1", "fc1", "head_conv", "head_conv_bn", "dw2.0.conv", "dw2_bn", "dw.0.conv", "dw_bn")
+    scales = (each for n in (1, 2, 3) for each in (f"dw{n}.0.conv", f"bn{n + 1}"))
+    convolutions = ("lif_head", "pw1.0.conv", "bn1", *scales)
+    for block in range(len({name.split(".")[2] for name in state if name.startswith("branchformer.blocks.")})):
+        at = f"branchformer.blocks.{block}."
+        for stage, (kind, parts) in enumerate((("attn", attention), ("conv", convolutions)), 1):
+            for view in ("tem", "fre"):
+                yield from single(f"{at}{view}_{kind}.", *parts)
+            yield from single(f"{at}mlp{stage}.", *mixer, "last_conv", "last_conv_bn", "fc2")
+            yield (f"{at}mlp{stage}_lif",)
+    yield from (("head_lif_last",), ("head",))
+
+
 def single(at: str, *names: str) -> Iterator[Slot]:
     """Yield slots of one name each, behind a prefix."""
     return several((at,), *names)
@@ -148,4 +170,5 @@ FAMILIES: dict[str, Callable[[Mapping[str, Tensor]], Iterator[Slot]]] = {
     "svformer": svformer_slots,
     "spikescr": spikescr_slots,
     "spikcommander": spikcommander_slots,
+    "s2m_former": s2m_former_slots,
 }

@@ -42,19 +42,22 @@ def load_published(model: Stack, family: str, state: Mapping[str, Tensor]) -> No
         spikcommander   see.pwconv.conv, .dwconv.conv, .bn1, .linear, .bn2, or spike_embed. in the authors' checkpoints
                         blocks.i.attn.q_conv, .q_bn, k, v, mattn, proj, .v_pw, .v_dw.conv
                         blocks.i.scrmlp.pw1.conv, .bn1, .fc1_linear, .fc1_bn, .dw.conv, ..., or blocks.i.mlp.
+        s2m_former      tem_token_embeddings.proj_conv, .proj0_conv, ...; fre_token_embeddings.proj_conv, ...
+                        branchformer.blocks.i.tem_attn.head_lif, .dw.0.conv, .q_layer.0.conv, ..., and fre_attn
+                        branchformer.blocks.i.mlp1.lif1, .fc1, ..., mlp1_lif, tem_conv.lif_head, ..., head_lif_last
         all             head
 
     and a normalisation has `bn` in place of `conv` or `linear`, or is called `norm`. Dense layers and convolutions over
     tokens `[out, in]` and `[out, in, 1]` become 1 x 1 convolutions, one for queries, keys and values three, and `w` of
-    parametric neurons their time constant. Normalisations that the authors declare and never call are left out:
-    `block.i.norm1`, `block.i.norm2`, `norm`, `pos_embed`. So are the rates of rotated positions of SpikeSCR,
-    `blocks.i.attn.rotary_emb.freqs`, which must be those of this package.
+    parametric neurons their time constant, of `CPLIF` its weight. Normalisations that the authors declare and never
+    call are left out: `block.i.norm1`, `block.i.norm2`, `norm`, `pos_embed`, and tables of positions, `.pe`. So are the
+    rates of rotated positions of SpikeSCR, `blocks.i.attn.rotary_emb.freqs`, which must be those of this package.
 
     Args:
-        model: of `spikformer`, `spikingformer`, `spikingformer_cml`, `qkformer`, `svformer`, `spikescr` or
-            `spikcommander`.
-        family: "spikformer", "spikingformer" (both with CML or without), "qkformer", "svformer", "spikescr" or
-            "spikcommander".
+        model: of `spikformer`, `spikingformer`, `spikingformer_cml`, `qkformer`, `svformer`, `spikescr`,
+            `spikcommander` or `s2m_former`.
+        family: "spikformer", "spikingformer" (both with CML or without), "qkformer", "svformer", "spikescr",
+            "spikcommander" or "s2m_former".
         state: tensors by the authors' names. Files of `torch.load` may hold them under an entry, such as "state_dict"
             or "model", which is to be given; a `module.` in front of all names is left out.
 
@@ -105,7 +108,7 @@ def matched(model: Stack, family: str, state: Mapping[str, Tensor]) -> list[tupl
             f"that they are of, or give the weights of that family; the first name here is {next(iter(state))!r}"
         )
     for slot, (name, module) in zip(slots, own, strict=True):
-        part = TAU if isinstance(module, Learned) else "weight"
+        part = next(iter(module.state_dict())) if isinstance(module, Learned) else "weight"
         prefix = next((each for each in slot if f"{each}.{part}" in state), None)
         if prefix is None:
             raise ValueError(
@@ -190,7 +193,21 @@ def without_rates(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if not RATES.fullmatch(name)}
 
 
+def by_channel(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of S2M-Former with those of its neurons as `CPLIF` names them, without tables of positions."""
+    neurons = {name.removesuffix(".w") for name in state if name.endswith(".w")}
+    found = {}
+    for name, tensor in state.items():
+        prefix, _, part = name.rpartition(".")
+        if prefix in neurons:
+            found[f"{prefix}.values.{'weight' if part == 'w' else part}"] = tensor
+        elif part != "pe":
+            found[name] = tensor
+    return found
+
+
 ADAPTED: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
     "svformer": divided,
     "spikescr": without_rates,
+    "s2m_former": by_channel,
 }

@@ -26,6 +26,7 @@ from sandbox.report import (
     interactive,
     latency,
     learning,
+    predicting,
     shape,
     standing,
     tables,
@@ -64,7 +65,14 @@ def write_report(folder: Path) -> Report:
     Raises:
         ValueError: the folder has no configuration, or is not finished yet.
     """
-    return REPORTS[folders.kind_of(folder)](folder)
+    kind = folders.kind_of(folder)
+    if kind not in REPORTS:
+        stages = ", ".join(sorted(path.parent.name for path in folder.glob("*/config.yaml")))
+        raise ValueError(
+            f"{folder} holds a {kind}, whose table is in curriculum.json; report one of its stages: "
+            f"{stages or 'none yet'}"
+        )
+    return REPORTS[kind](folder)
 
 
 def _report_comparison(folder: Path) -> Report:
@@ -95,6 +103,7 @@ def _report_comparison(folder: Path) -> Report:
         "test_evaluations": max(run.test_evaluations for run in runs),
         "wall": {row["rule"]: row["cost"]["seconds"] for row in priced["rows"]},
         "measures": measured(runs),
+        "prediction": predicting.of_comparison(runs, replicates(table)),
         "credit": [figure.name for figure in looks],
         "noun": noun(table),
         "linear": linear_name(table),
@@ -154,9 +163,11 @@ def _report_run(folder: Path) -> Report:
     facts = {
         "run": run,
         "measures": [(measure, value(run, measure)) for measure in measured([run])],
+        "prediction": predicting.of_run(run),
         "credit": [figure.name for figure in looks],
         "noun": NAMES[run.measure],
         "measure": run.measure,
+        "parent": config.get("parent"),
     }
     printed = [replace(figure, plotted=False) for figure in figures]
     return _write(folder, "run.html", f"{task}: {run.rule} · seed {run.seed}", printed, facts)

@@ -11,7 +11,7 @@ from typing import Any
 from rules import StepInfo, Trainer
 from sandbox.executors.base import free
 from sandbox.ledger import Bill
-from sandbox.measures import measured, score
+from sandbox.measures import measured, of_text, score
 from sandbox.microscope import journal
 from sandbox.microscope.look import Look
 from sandbox.runs.checkpoint import NAME, unreadable, write_checkpoint
@@ -33,6 +33,7 @@ class Book:
         batch_size: of a full batch.
         bound: what every checkpoint says about its run.
         fence: called before each write; it raises where another process has taken the run over.
+        best: whether to keep the state of the first epoch that was best on validation data, from the first on.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Book:
         batch_size: int,
         bound: Mapping[str, Any],
         fence: Callable[[], None] = free,
+        best: bool = False,
     ) -> None:
         self.trainer = trainer
         self.tracked = tracked
@@ -53,6 +55,8 @@ class Book:
         self._bound = dict(bound)
         self.bill = Bill()
         self.health: list[str] = []
+        self.best: dict[str, Any] | None = None  # epoch, measure on validation data, and state of the trainer
+        self._keeps_best = best
         self.saved = 0  # step of the newest checkpoint
         self._batch_size = batch_size
         self._fence = fence
@@ -87,10 +91,14 @@ class Book:
             "train_loss": self._loss / self._steps if self._steps else None,
             f"validation_{measured(validation)}": score(validation),
             "validation_loss": validation["loss"],
+            **{f"validation_{name}": value for name, value in of_text(validation).items()},
             **self.bill.facts(),
         }
         self._grown["metrics"].write(json.dumps(line) + "\n")
         self._loss, self._steps = 0.0, 0.0
+        found = score(validation)
+        if self._keeps_best and epoch and (self.best is None or found > self.best["score"]):
+            self.best = {"epoch": epoch, "score": found, "trainer": self.trainer.state_dict()}
         self.save()
         self.tracked.log(line, self.health)
 
@@ -109,6 +117,7 @@ class Book:
             "loss": self._loss,
             "steps": self._steps,
             "seconds": self.seconds,
+            **({} if self.best is None else {"best": self.best}),
         }
         state = {"trainer": self.trainer.state_dict(), "bound": self._bound, "book": book, **counted}
         write_checkpoint(self.checkpoint, state)
@@ -138,6 +147,7 @@ class Book:
             self.bill.load_state_dict(book["bill"])
             self.health, self._loss = book["health"], book["loss"]
             self._steps, self._spent = book["steps"], book["seconds"]
+            self.best = book.get("best")
         except Exception as error:  # of another model, or damaged
             raise unreadable(self.checkpoint, f"{type(error).__name__}: {error}") from error
         self._fence()

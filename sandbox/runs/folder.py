@@ -38,7 +38,7 @@ WHY = {
     2: "It would go on with other random numbers than it was begun with",
     3: "Its checkpoint does not say which run, code and data it belongs to",
 }
-KINDS = ("run", "comparison", "grid", "tuning")
+KINDS = ("run", "comparison", "grid", "tuning", "curriculum")
 
 
 class FolderInUse(RuntimeError):
@@ -181,7 +181,7 @@ def format_of(folder: Path) -> int:
 
 
 def kind_of(folder: Path) -> str:
-    """Return what a folder holds: `run`, `comparison`, `grid` or `tuning`."""
+    """Return what a folder holds: `run`, `comparison`, `grid`, `tuning` or `curriculum`."""
     read_config(folder)
     return str(_content(folder / "config.yaml")["kind"])
 

@@ -18,6 +18,7 @@ from sandbox.machine.plain_yaml import dump_yaml
 from sandbox.runs import attempts
 from sandbox.runs import folder as folders
 from sandbox.runs.arrays import attached
+from sandbox.runs.inherited import heritage, resolved
 from sandbox.runs.preparing import loaded, own_process, prepare
 from sandbox.tasks.base import Dataset
 
@@ -30,10 +31,10 @@ def follow(experiment: Experiment, folder: Path, data_dir: str | None, team: Tea
         warnings.simplefilter("ignore")  # the first process says the same
         if team.hear(b"") == LEARN:
             devices.require(experiment.device)
-            experiment = attached(experiment, folder)
+            experiment = resolved(attached(experiment, folder), folder)
             data = loaded(experiment, data_dir)
             team.require_same(facts(experiment, data, team))
-            trainer, train = prepare(experiment, data, team)
+            trainer, train = prepare(experiment, data, team, heritage(experiment, folder, data, data_dir))
             if state := team.hear(b""):
                 trainer.load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
             for _ in trainer.fit(train, experiment.epochs - trainer.epoch):

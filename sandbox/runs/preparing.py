@@ -9,11 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from rules import Batch, Trainer
 from rules.batches import moved
+from rules.contract import steps_of
 from rules.generators import Globals
-from rules.optional import method_of
+from rules.optional import context_of, method_of
 from rules.recipes import LearningRule
 from rules.seeds import derived
 from rules.team import ALONE, Team
@@ -22,6 +24,7 @@ from sandbox.networks.calibration import calibrate
 from sandbox.networks.multiscale import regularise
 from sandbox.networks.network import Network
 from sandbox.networks.noisy import NoisyReadout
+from sandbox.networks.rebinned import Rebinned, rebin
 from sandbox.runs import attempts
 from sandbox.synapses import using
 from sandbox.tasks.base import SPLITS, Dataset, Samples
@@ -45,32 +48,61 @@ def loaded(experiment: Experiment, data_dir: str | None, splits: tuple[str, ...]
     return _LAST[key]
 
 
-def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[Trainer, Loader]:
+def prepare(
+    experiment: Experiment, data: Dataset, team: Team = ALONE, parent: nn.Module | None = None
+) -> tuple[Trainer, Loader]:
     """Build the trainer and the loader of the training samples.
 
     Weights are drawn from the seed on the CPU, so that they are the same on every device, and moved; those of spiking
     networks are then scaled on the first batch, unless the configuration keeps them. Runs that differ only in the rule
     start from the same weights and see the same batches.
 
+    Args:
+        experiment: what is run.
+        data: of its task.
+        team: processes that learn together.
+        parent: the model of the experiment's parent, whose weights it begins with, which teaches it, or both.
+
     Raises:
-        ValueError: for an encoder that does not fit the samples, a schedule or an accumulation that does not fit into
-            the run, and a model or a precision that the rule refuses.
+        ValueError: for an encoder that does not fit the samples, tokens or sequences that the model does not take,
+            weights of another network, a schedule or an accumulation that does not fit into the run, and what the rule
+            refuses: a model, a precision.
     """
     encoder = experiment.encoder.make("encoder")
     check_sequence(encoder, data.sequence)
+    if not data.shape and experiment.network.model is None:
+        raise ValueError(
+            f"task {experiment.task.name!r} has tokens, and layers of neurons take features: name a model that embeds "
+            "them, network.model, such as that of experiments/language/gru.py"
+        )
     network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
-    train = Loader(data.train, encoder, experiment.batch_size, seed=experiment.seed, augment=experiment.augmentation())
-    inner = network.inner if isinstance(network, NoisyReadout) else network
+    heir = experiment.parent
+    rule = experiment.make_rule(data, parent if heir is not None and heir.teaches else None)
+    train = Loader(
+        data.train,
+        encoder,
+        experiment.batch_size,
+        seed=experiment.seed,
+        augment=experiment.augmentation(),
+        plain=bool(rule.objective.helpers()),
+    )
+    inner = core(network)
     for zoneout in experiment.rule.zoneouts():
         regularise(inner, zoneout)
-    if isinstance(inner, Network) and experiment.network.rate is not None:
-        first: Batch = next(iter(train))
-        calibrate(inner, moved(first.x, experiment.device), experiment.network.rate)
+    first: Batch = next(iter(train))
+    binned = experiment.network.rebin
+    require_context(network, first, experiment.task.name, binned)
+    if heir is not None and heir.bequeaths:
+        assert parent is not None
+        bequeath(core(parent), inner, heir.folder)
+    elif isinstance(inner, Network) and experiment.network.rate is not None:
+        shown = rebin(first.x, binned) if binned > 1 else first.x
+        calibrate(inner, moved(shown, experiment.device), experiment.network.rate)
     steps = experiment.epochs * len(train)
     schedule = experiment.make_schedule(steps)
     trainer = Trainer(
         network,
-        spanning(experiment.make_rule(data), steps // experiment.accumulate),
+        spanning(rule, steps // experiment.accumulate),
         seed=experiment.seed,
         health=experiment.health,
         confirm=experiment.confirm,
@@ -80,8 +112,40 @@ def prepare(experiment: Experiment, data: Dataset, team: Team = ALONE) -> tuple[
         precision=experiment.precision,
         team=team,
     )
-    trainer.begin(next(iter(train)))
+    trainer.begin(first)
     return trainer, train
+
+
+def core(network: nn.Module) -> nn.Module:
+    """Return the network inside of noise that it is read with, and of bins of time."""
+    inner = network.inner if isinstance(network, NoisyReadout) else network
+    return inner.model if isinstance(inner, Rebinned) else inner
+
+
+def bequeath(parent: nn.Module, network: nn.Module, folder: str) -> None:
+    """Copy the weights of a parent into a network; raise ValueError, which names the first that differs."""
+    theirs, mine = parent.state_dict(), network.state_dict()
+    odd = [name for name in (*theirs, *mine) if _form(theirs.get(name)) != _form(mine.get(name))]
+    if odd:
+        raise ValueError(
+            f"parent {folder} has the weights of another network: {odd[0]} is {_form(theirs.get(odd[0]))}, and here "
+            f"{_form(mine.get(odd[0]))}; give the network of the parent, or --parent.how teacher"
+        )
+    network.load_state_dict(theirs)
+
+
+def _form(part: Any) -> str:
+    return "missing" if part is None else str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__
+
+
+def require_context(model: nn.Module, batch: Batch, task: str, binned: int = 1) -> None:
+    """Raise ValueError for sequences of more steps than a model takes (`rules.optional.context_of`)."""
+    most, steps = context_of(core(model)), steps_of(batch.x) // binned
+    if most is not None and steps > most:
+        raise ValueError(
+            f"task {task!r} has sequences of {steps} steps, and the model takes at most {most}: give the "
+            f"task context={most}, or the model a context of {steps}"
+        )
 
 
 def spanning(rule: LearningRule, updates: int) -> LearningRule:

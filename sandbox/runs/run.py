@@ -31,11 +31,14 @@ from sandbox.runs.arrays import attached, keep
 from sandbox.runs.book import Book, RunFailed
 from sandbox.runs.continuing import changed_since, continued, marked, require_sound
 from sandbox.runs.following import FINISHED, LEARN, facts, follow, packed
+from sandbox.runs.inherited import heritage, resolved
+from sandbox.runs.judging import judged
 from sandbox.runs.preparing import asked, evaluation, loaded, own_process, prepare
 from sandbox.runs.seal import write_seal
 from sandbox.runs.signs import FAILED, REFUSED
 from sandbox.tasks.encode import is_timed
 from sandbox.tasks.loader import Loader
+from sandbox.tasks.text.tokenizers import Tokenizer
 from sandbox.tracking import Tracker
 from sandbox.tracking.together import Tracked
 
@@ -126,7 +129,7 @@ def _lead(experiment: Experiment, folder: Path, patience: float, active: list[Tr
         devices.require(experiment.device)
     with folders.locked(folder, patience, how.parents), own_process(experiment):
         folders.check_resumable(folder)
-        experiment = attached(experiment, folder)
+        experiment = resolved(attached(experiment, folder), folder)
         now = attempts.surroundings_of(experiment)
         folders.write_config(folder, "run", asdict(experiment))
         result = folder / "result.json"
@@ -194,13 +197,13 @@ def _learn(
     attempts.require_unchanged(folder, changed, how.accept_changes)
     marks = sorted({*marked(before), *changed})
     how.team.require_same(facts(experiment, data, how.team))
-    trainer, train = prepare(experiment, data, how.team)
+    trainer, train = prepare(experiment, data, how.team, heritage(experiment, folder, data, how.data_dir))
     files.write_json(folder / "model.json", asked(trainer))
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation = evaluation(experiment, data.validation, "validation")
     test = evaluation(experiment, data.test, "test")
     said = {"identity": experiment.identity, "config_sha256": experiment.digest, "changed": marks, **now}
-    book = Book(folder, trainer, tracked, experiment.batch_size, said, how.fence)
+    book = Book(folder, trainer, tracked, experiment.batch_size, said, how.fence, experiment.keep == "best")
     if before is None:
         book.begin()
     else:
@@ -210,7 +213,7 @@ def _learn(
     how.noted(folder, experiment, "running")  # not before: what was refused leaves nothing behind
     tracked.begin(book.metrics)
     if before is None:
-        book.note(epoch=0, validation=trainer.evaluate(validation))
+        book.note(epoch=0, validation=judged(trainer, validation, data.tokenizer))
     total = experiment.epochs * len(train)
     shown = train if microscope is None else microscope.watch(trainer, train, book.look)
     try:
@@ -221,18 +224,21 @@ def _learn(
                     tqdm.write(line(f"health at step {info.step} of {folder.name}: {finding}"), file=sys.stderr)
                 book.add(info)
                 if trainer.position == len(train):
-                    book.note(epoch=info.epoch + 1, validation=trainer.evaluate(validation))
+                    book.note(epoch=info.epoch + 1, validation=judged(trainer, validation, data.tokenizer))
                 elif info.step % experiment.checkpoint_steps == 0:
                     book.save()
                 how.progress(info.step, total)
     except (NonFinite, Unhealthy) as error:
         raise RunFailed(f"{error}. The last good checkpoint, after step {book.saved}, is {book.checkpoint}") from error
+    taken = trainer.steps
+    if book.best is not None:
+        trainer.load_state_dict(book.best["trainer"])
     if (lag := said_of_lag(trainer.model)) is not None:
-        tqdm.write(line(f"health at step {trainer.steps} of {folder.name}: {lag}"), file=sys.stderr)
+        tqdm.write(line(f"health at step {taken} of {folder.name}: {lag}"), file=sys.stderr)
     how.fence()
     files.write_json(folder / "timing.json", {"seconds": book.seconds, "peak_bytes": book.bill.peak_bytes})
     sample = next(iter(validation))
-    steps = len(sample.x) if is_timed(validation.encoder) else 1
+    steps = len(sample.x) // experiment.network.rebin if is_timed(validation.encoder) else 1
     seen = range(0) if data.test.by_step else range(1, steps + 1)  # answers of steps are not those of the first ones
     return {
         "cost": book.bill.facts(),
@@ -240,14 +246,17 @@ def _learn(
         "health": book.health,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
-        "steps": trainer.steps,
-        "train": trainer.evaluate(evaluation(experiment, data.train.first(HEAD), "training samples")),
-        "test": _look_once(trainer, test, seen, folder / "test.json"),
-        "validation": trainer.evaluate(validation),
+        "steps": taken,
+        **({} if book.best is None else {"kept_epoch": book.best["epoch"]}),
+        "train": judged(trainer, evaluation(experiment, data.train.first(HEAD), "training samples"), data.tokenizer),
+        "test": _look_once(trainer, test, seen, folder / "test.json", data.tokenizer),
+        "validation": judged(trainer, validation, data.tokenizer),
     }
 
 
-def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> dict[str, float]:
+def _look_once(
+    trainer: Trainer, test: Loader, steps: range, ledger: Path, tokenizer: Tokenizer | None = None
+) -> dict[str, float]:
     """Evaluate on the test set.
 
     The evaluation is counted in the file before it starts, so that one that is killed counts, too. A rule with several
@@ -255,7 +264,7 @@ def _look_once(trainer: Trainer, test: Loader, steps: range, ledger: Path) -> di
     """
     before = files.read_json(ledger)["evaluations"] if ledger.exists() else 0
     files.write_json(ledger, {"evaluations": before + 1})
-    found = trainer.evaluate(test, steps)
+    found = judged(trainer, test, tokenizer, steps, bounded=True)
     for mode in trainer.rule.credit.inferences[1:]:
         again = trainer.evaluate(test, inference=mode)
         found[f"{measured(again)}_{mode}"] = score(again)

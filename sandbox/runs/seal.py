@@ -28,7 +28,7 @@ EVIDENCE = (
     ),
     *("test.json", "timing.json"),
 )
-ENDS = ("overall.json", "table.json", "tuning.json")  # what a grid, a comparison or a tuning ends with
+ENDS = ("curriculum.json", "overall.json", "table.json", "tuning.json")  # what all but a run end with
 WHOLE = ("config.yaml", "provenance.json", "tuned.yaml", *ENDS)
 OURS = re.compile(r"s-?\d+-[0-9a-f]{8}$")  # how a folder's name ends that a run was given by its identity
 CHUNK = 1 << 20

@@ -10,7 +10,7 @@ STATUSES = ("running", "stopped", "done", "failed", "refused", "damaged")
 REFUSED, FAILED = "refused.txt", "error.txt"  # why the last attempt ended
 WRITTEN = (  # what a folder holds in which something was begun
     *("metrics.jsonl", "checkpoint.pt", "result.json", "test.json", FAILED),
-    *("table.json", "overall.json", "tuning.sqlite", "tuning.journal", "tuning.json"),
+    *("table.json", "overall.json", "tuning.sqlite", "tuning.journal", "tuning.json", "curriculum.json"),
 )
 
 

@@ -17,12 +17,14 @@ from sandbox.runs.arrays import attached
 from sandbox.runs.continuing import own_checkpoint
 from sandbox.runs.folder import FORMAT, format_of, load
 from sandbox.runs.growing import Growing
+from sandbox.runs.inherited import found, located
 from sandbox.runs.plausible import impossible
 from sandbox.tasks import TASKS
 from sandbox.tasks.files import offline
 
 OWN_TASKS = {f"{task.__module__}:{task.__qualname__}" for task in TASKS.values()}  # as a task object is written down
 Saved = Callable[[], dict[str, Any] | None]  # returns the checkpoint
+AS = {"weights": "weights", "teacher": "model as its teacher", "both": "weights, and its model as its teacher"}
 HOLDS, FAILS, OPEN = "ok", "WRONG", "-"  # how the line of a finding begins; the last is for what cannot be checked
 
 
@@ -65,6 +67,7 @@ def verify_run(folder: Path, data_dir: str | None = None) -> list[Finding]:
         "data": lambda folder, experiment: _data(folder, experiment, data_dir),
         "kernels": _kernels,
     }
+    checks |= {} if experiment.parent is None else {"parent": _parent}
     return [Finding(what, *_checked(check, folder, experiment)) for what, check in checks.items()]
 
 
@@ -172,6 +175,20 @@ def _data(folder: Path, experiment: Experiment, data_dir: str | None) -> tuple[s
     except (FileNotFoundError, ValueError, ImportError) as error:
         return OPEN, f"not here ({' '.join(str(error).split())})"
     return (HOLDS, "those that the run learned from") if found == kept else (FAILS, "not those the run learned from")
+
+
+def _parent(folder: Path, experiment: Experiment) -> tuple[str, str]:
+    """Return whether the run that this one began from is still the one that it began from."""
+    parent = experiment.parent
+    assert parent is not None
+    if parent.sha256 is None:
+        return FAILS, "config.yaml does not say which weights the run began from"
+    try:
+        place = located(parent, folder)
+    except ValueError as error:
+        return OPEN, f"not here ({said(error)})"
+    found(parent, folder)
+    return HOLDS, f"{place.name} is as when the run took over its {AS[parent.how]} ({parent.sha256[:8]})"
 
 
 def _kernels(folder: Path, experiment: Experiment) -> tuple[str, str]:

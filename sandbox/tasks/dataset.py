@@ -10,6 +10,7 @@ import torch
 from rules.seeds import seeded
 from sandbox.measures import MEASURES
 from sandbox.tasks.splits import Samples
+from sandbox.tasks.text.tokenizers import Tokenizer
 
 SPLITS = ("train", "validation", "test")
 Target = Literal["classes", "values", "labels"]
@@ -25,6 +26,7 @@ class Dataset(NamedTuple):
         classes: number of classes; None where answers are not classes.
         sequence: True if samples are sequences, `[n, T, *features]`; False by default.
         target: the kind of answer: "classes", by default, "values" for regression, or "labels" for several labels.
+        tokenizer: of a text, whose tokens the samples are; None for anything else.
     """
 
     train: Samples
@@ -33,6 +35,7 @@ class Dataset(NamedTuple):
     classes: int | None = None
     sequence: bool = False
     target: Target = "classes"
+    tokenizer: Tokenizer | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

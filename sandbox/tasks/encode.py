@@ -125,7 +125,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class AsRecorded:
-    """Use samples that are sequences already, time first: `[B, T, *f]` to `[T, B, *f]`, without a copy.
+    """Use samples that are sequences already, time first: `[B, T, *f]`, or tokens `[B, T]`, to `[T, B, *f]`; no copy.
 
     Args:
         steps: number of time steps to keep, from the first; None, the default, for all.
@@ -146,7 +146,7 @@ class AsRecorded:
             _steps(self.steps)
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        if x.ndim < 3:
+        if x.ndim < (3 if x.is_floating_point() else 2):
             raise ValueError(f"AsRecorded wants [batch, time, *features]; given was {list(x.shape)}")
         if self.steps is not None and self.steps > x.shape[1]:
             raise ValueError(f"steps={self.steps}: the samples have {x.shape[1]} time steps; give that or fewer")

@@ -36,6 +36,7 @@ class File(NamedTuple):
     name: str
     sha256: str
     size: int = MOST  # [bytes]
+    mirrored: str | None = None  # its name at the mirrors, if that is another
 
 
 class Card(NamedTuple):
@@ -56,7 +57,10 @@ def card_folder(name: str) -> Path:
 def read_card(name: str) -> Card:
     """Read a set's card."""
     content: dict[str, Any] = yaml.safe_load((card_folder(name) / "card.yaml").read_text())
-    files = tuple(File(entry["name"], entry["sha256"], entry.get("size", MOST)) for entry in content.get("files", []))
+    files = tuple(
+        File(entry["name"], entry["sha256"], entry.get("size", MOST), entry.get("mirrored"))
+        for entry in content.get("files", [])
+    )
     return Card(name, files, tuple(content.get("mirrors", [])))
 
 
@@ -138,10 +142,11 @@ def download(card: Card, entry: File, folder: Path) -> Path:
         if target.exists():  # another process was faster
             return target
         for mirror in card.mirrors:
+            url = mirror + (entry.mirrored or entry.name)
             try:
-                _fetch(mirror + entry.name, part, target, entry)
+                _fetch(url, part, target, entry)
             except (OSError, ValueError) as error:  # the errors of requests are OSErrors
-                complaints.append(f"  {mirror}{entry.name}: {error}")
+                complaints.append(f"  {url}: {error}")
             else:
                 return target
     raise FileNotFoundError(

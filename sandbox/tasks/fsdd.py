@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import math
 import re
-import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,9 +16,10 @@ from numpy.typing import NDArray
 
 from rules.fields import check_fields
 from sandbox.tasks.archives import contents, located
-from sandbox.tasks.base import Dataset, Split, Task, at_least_one
+from sandbox.tasks.base import Dataset, Task
 from sandbox.tasks.files import MOST, card_folder
-from sandbox.tasks.mel import integrate_and_fire, mel_energy, mel_filters
+from sandbox.tasks.hearing import Code, Ear, heard
+from sandbox.tasks.wav import parse_wav
 
 RATE = 8000  # [Hz] of all recordings
 NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
@@ -68,20 +66,14 @@ def read_recordings(path: Path, sha256: str | None = None, most: int = MOST) -> 
 def parse_recording(name: str, content: bytes) -> Recording:
     """Parse a WAV file named `{digit}_{speaker}_{index}.wav`; raise ValueError unless it is mono, 16 bits, 8 kHz."""
     digit, speaker, take = name.removesuffix(".wav").split("_")
-    try:
-        with wave.open(io.BytesIO(content)) as file:
-            found = file.getnchannels(), file.getsampwidth(), file.getframerate()
-            announced, samples = file.getnframes(), file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"{name} is not a WAV file ({error}): fetch it again") from error
-    if found != (1, 2, RATE):
+    wav = parse_wav(content, name)
+    found = wav.sound.shape[1], wav.bits, wav.rate
+    if found != (1, 16, RATE):
         raise ValueError(
-            f"{name} has {found[0]} channels of {8 * found[1]} bits at {found[2]} Hz; wanted 1 of 16 bits "
+            f"{name} has {found[0]} channels of {found[1]} bits at {found[2]} Hz; wanted 1 of 16 bits "
             f"at {RATE} Hz: fetch it again"
         )
-    if len(samples) != 2 * announced:
-        raise ValueError(f"{name} announces {announced} samples and holds {len(samples) // 2}: fetch it again")
-    return Recording(int(digit), speaker, int(take), np.frombuffer(samples, "<i2") / 2**15)
+    return Recording(int(digit), speaker, int(take), wav.mono)
 
 
 @dataclass(frozen=True)
@@ -111,6 +103,8 @@ class FSDD(Task):
         floor: noise floor [dB], relative to the mean power of the recording.
         threshold: of the neurons [standard deviations x steps].
         code: "spikes", the default, or "levels".
+        lengths: whether batches say how many steps of a recording are frames of it, so that silence behind its end does
+            not count; False by default.
 
     Raises:
         ValueError: for options out of range; in `load`, for recordings that are not those of release 1.0.10.
@@ -131,26 +125,14 @@ class FSDD(Task):
     steps: int = 64
     floor: float = -50.0  # [dB]
     threshold: float = 2.0  # [standard deviations x steps]
-    code: Literal["spikes", "levels"] = "spikes"
+    code: Code = "spikes"
+    lengths: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
-        at_least_one(channels=self.channels, steps=self.steps)
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}: give one of {', '.join(map(repr, SPLITS))}")
-        for name in ("frame", "hop"):
-            if not 1 <= getattr(self, name) <= 100:  # the shortest recording lasts 143 ms
-                raise ValueError(f"{name}={getattr(self, name)} ms: give 1 to 100 ms")
-        if not 0 <= self.low < self.high <= RATE / 2:
-            raise ValueError(
-                f"low={self.low} Hz, high={self.high} Hz: give 0 <= low < high <= {RATE // 2}; the "
-                f"recordings have {RATE} samples a second"
-            )
-        if not math.isfinite(self.floor):
-            raise ValueError(f"floor={self.floor} dB: give a number, such as -50")
-        if not 0 < self.threshold < math.inf:
-            raise ValueError(f"threshold={self.threshold} standard deviations x steps: give a number above 0")
-        self.filters()  # raises for channels that are too narrow
+        self.ear()  # raises for options out of range
 
     @property
     def memory(self) -> int:
@@ -162,15 +144,10 @@ class FSDD(Task):
         """Whether validation may take recordings for training: not where the voices of validation are new ones."""
         return self.split == "official"
 
-    def filters(self) -> NDArray[np.float64]:
-        """Return the filter bank, for frames padded to the next power of two, `[channels, frequencies]`."""
-        fft = 2 ** math.ceil(math.log2(self.samples(self.frame)))
-        return mel_filters(self.channels, fft, RATE, self.low, self.high)
-
-    @staticmethod
-    def samples(time: float) -> int:
-        """Return the number of samples in a time [ms]."""
-        return round(time * RATE / 1000)
+    def ear(self) -> Ear:
+        """Return what makes spikes or levels of recordings."""
+        settings = (self.channels, self.frame, self.hop, self.low, self.high, self.steps, self.floor, self.threshold)
+        return Ear(RATE, *settings, self.code)
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Read `fsdd/fsdd.tar.gz`, not unpacked, or `fsdd/recordings/` in a data folder."""
@@ -180,32 +157,7 @@ class FSDD(Task):
 
     def dataset(self, recordings: Sequence[Recording]) -> Dataset:
         """Encode recordings as spikes, and split them."""
-        frame, hop = self.samples(self.frame), self.samples(self.hop)
-        sounds = [as_loud(recording.sound) for recording in recordings]
-        energy, sounding = mel_energy(sounds, self.filters(), frame, hop, self.steps)
         part = np.array([SPLITS[self.split](recording) for recording in recordings])
-        level = standardised(10 * np.log10(energy + 10 ** (self.floor / 10)), sounding & (part == TRAIN)[:, None])
-        heard = np.where(sounding[..., None], level, 0)
-        coded = heard if self.code == "levels" else integrate_and_fire(heard, self.threshold)
-        x, y = torch.from_numpy(coded).float(), torch.tensor([recording.digit for recording in recordings])
-        chosen = (torch.from_numpy(part == which) for which in (TRAIN, VALIDATION, TEST))
-        train, validation, test = (Split(x[which], y[which]) for which in chosen)
-        return Dataset(train, validation, test, classes=10, sequence=True)
-
-
-def as_loud(sound: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale a sound to mean power 1; a sound below the last bit stays silent."""
-    amplitude = float(np.sqrt(np.mean(sound**2)))
-    return sound / max(amplitude, 2.0**-15)
-
-
-def standardised(level: NDArray[np.float64], heard: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Standardise levels `[n, steps, channels]` to mean 0 and deviation 1 in each channel.
-
-    Mean and deviation are those of the frames marked in `heard`, `[n, steps]`. A channel that never changes becomes
-    zero.
-    """
-    known = level[heard]  # [frames, channels]
-    spread = known.std(0)
-    score: NDArray[np.float64] = (level - known.mean(0)) / np.where(spread > 0, spread, 1)
-    return score
+        y = torch.tensor([recording.digit for recording in recordings])
+        names = [f"{recording.digit}_{recording.speaker}_{recording.take}.wav" for recording in recordings]
+        return heard(self.ear(), [recording.sound for recording in recordings], names, y, part, self.lengths)

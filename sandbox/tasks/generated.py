@@ -13,7 +13,7 @@ from torch import Tensor
 from sandbox.tasks.dataset import Dataset
 from sandbox.tasks.splits import Samples
 
-Trial: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"  # x [T, features] and the class at each step, [T] int64
+Trial: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"  # x [T, features], or tokens [T] int64, and classes [T] int64
 Draw: TypeAlias = Callable[[np.random.Generator], Trial]
 Label: TypeAlias = Callable[[np.random.Generator], int]
 LOOK = 64  # samples that stand for all others in a checksum
@@ -28,7 +28,8 @@ class Generated(Samples):
     trials for training would be those of another seed for validation.
 
     Args:
-        draw: returns one trial, x `[T, features]` and the class of each step `[T]`, from a generator.
+        draw: returns one trial, x `[T, features]`, or tokens `[T]` in int64, and the class of each step `[T]`, from a
+            generator.
         count: number of trials.
         seed: of the data.
         split: 0 for training, 1 for validation, 2 for test.
@@ -53,8 +54,8 @@ class Generated(Samples):
     def take(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the trials with these numbers, x `[n, T, features]` and y `[n, T]`; `rng` is not used."""
         trials = [self.draw(self._dice(row)) for row in rows.tolist()]
-        x, y = (np.stack(part) for part in zip(*trials, strict=True))
-        return torch.from_numpy(x).float(), torch.from_numpy(y)
+        x, y = (torch.from_numpy(np.stack(part)) for part in zip(*trials, strict=True))
+        return x if x.dtype == torch.int64 else x.float(), y
 
     def parts(self) -> Iterator[Tensor]:
         """Yield the first trials, the labels of all, and their number: all others come from the same code."""

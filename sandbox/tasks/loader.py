@@ -32,6 +32,7 @@ class Loader:
         shuffle: draw a new order in each epoch, the default; False for the order of the split.
         augment: a transformation of the encoded batch; None for none.
         purpose: what the batches are for; noise differs between purposes of one seed. "training" by default.
+        plain: whether batches also carry what was augmented as it was before, for a teacher; False by default.
 
     Raises:
         ValueError: for a batch size below 1.
@@ -53,11 +54,12 @@ class Loader:
         shuffle: bool = True,
         augment: Encoder | None = None,
         purpose: str = TRAINING,
+        plain: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: give a whole number, at least 1")
         self.split, self.encoder, self.batch_size, self.seed, self.shuffle = split, encoder, batch_size, seed, shuffle
-        self.augment, self.purpose = augment, purpose
+        self.augment, self.purpose, self.plain = augment, purpose, plain
         self.key = [] if purpose == TRAINING else [_number(purpose)]
         self.epoch = 0
 
@@ -84,13 +86,14 @@ class Loader:
             with drawn.inside():
                 x, y = next(stream)
                 x = self.encoder(x, rng)
+                plain = x if self.plain and self.augment is not None else None
                 x = x if self.augment is None else self.augment(x, rng)
             lengths = None if self.split.lengths is None else self.split.lengths[rows].clamp(max=len(x))
             if self.split.by_step:
                 labels = None if self.split.labels is None else self.split.labels[rows]
-                yield Batch(x, labels, targets=y.transpose(0, 1)[: len(x)], lengths=lengths)
+                yield Batch(x, labels, targets=y.transpose(0, 1)[: len(x)], lengths=lengths, plain=plain)
             else:
-                yield Batch(x, y, lengths=lengths)
+                yield Batch(x, y, lengths=lengths, plain=plain)
 
     def _rng(self, epoch: int, place: int) -> torch.Generator:
         return torch.Generator().manual_seed(self._seed(epoch, place))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 ROUNDING = 1e-9  # of a sum of thousands of shares of a threshold in float64; less than 1e-3, which would shift spikes
-CHUNK = 256  # sounds whose spectra are in memory at a time
+CHUNK = 256  # sounds whose spectra are in memory at a time, at most
+POINTS = 2**21  # of spectra in memory, as a rule: 16 bytes each
 
 
 def to_mel(hertz: Floats | float) -> Floats:
@@ -80,7 +81,8 @@ def mel_energy(sounds: Sequence[Floats], filters: Floats, frame: int, hop: int, 
     for row, sound in zip(padded, sounds, strict=True):
         row[: len(sound)] = sound[:length]
     fft = 2 * (filters.shape[1] - 1)
-    chunks = (padded[start : start + CHUNK] for start in range(0, len(padded), CHUNK))
+    rows = min(CHUNK, max(1, POINTS // (steps * filters.shape[1])))
+    chunks = (padded[start : start + rows] for start in range(0, len(padded), rows))
     energy = np.concatenate([power(chunk, frame, hop, fft) @ filters.T for chunk in chunks])
     whole = 1 + (np.array([len(sound) for sound in sounds]) - frame) // hop
     return Energy(energy, np.arange(steps) < whole[:, None])

@@ -15,7 +15,7 @@ import rules
 from rules import Trainer
 from rules.check.claims import same
 from rules.schedules import SCHEDULES, Cosine, StepDecay, WarmUp
-from rules.updates import clipped
+from rules.updates import Updates, clipped
 
 pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")
 X = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
@@ -90,6 +90,98 @@ def test_accumulated_steps_are_one_of_the_whole_batch():
         weights = copy.deepcopy(trainer.model.state_dict())
     assert close(weights, by_hand(2, clip=0.05, parts=3))
     assert close(weights, by_hand(2, clip=0.05))  # of the whole batch at once
+
+
+STEPS = torch.randn(5, 12, 4, generator=torch.Generator().manual_seed(1))  # [T, B, in]
+CLASSES = torch.where(torch.arange(60).view(5, 12) % 7 < torch.arange(12) % 5, torch.arange(60).view(5, 12) % 3, -100)
+CLASSES[0] = torch.arange(12) % 3  # every sample has an answer
+LENGTHS = torch.arange(12) % 5 + 1
+UNEVEN = {  # -> a loss, and one batch of everything; its parts have different numbers of answers
+    "samples left out": ("ce_mean", {}, rules.Batch(X, torch.where(torch.arange(12) % 11 < 4, Y, -100))),
+    "classes with weights": ("ce_mean", {"weight": (1.0, 5.0, 0.5)}, rules.Batch(X, (torch.arange(12) > 4).long())),
+    "steps left out": ("ce_rate", {}, rules.Batch(STEPS, targets=CLASSES)),
+    "steps with weights": ("ce_rate", {"weight": (1.0, 5.0, 0.5)}, rules.Batch(STEPS, targets=CLASSES)),
+    "a class of each sample at steps that count": ("ce_rate", {}, rules.Batch(STEPS, Y, lengths=LENGTHS)),
+    "steps that count": ("tet", {"lam": 0.0}, rules.Batch(STEPS, targets=CLASSES, lengths=LENGTHS)),
+    "numbers at steps that count": ("mse", {"at": "step"}, rules.Batch(STEPS, targets=STEPS[..., :3], lengths=LENGTHS)),
+    "numbers": ("mse", {}, rules.Batch(STEPS, X[:, :3])),
+}
+PARTS = [slice(0, 2), slice(2, 7), slice(7, 12)]  # of the samples
+
+
+def part_of(batch, rows):
+    def some(value, axis):
+        return None if value is None else value[(slice(None),) * axis + (rows,)]
+
+    time = batch.x.ndim - 2
+    return rules.Batch(some(batch.x, time), some(batch.y, 0), None, some(batch.targets, 1), some(batch.lengths, 0))
+
+
+def gradients(rule, batch):
+    net = model()
+    return rule.credit.assign(net, rule.objective, batch, (), torch.Generator()).grads
+
+
+def mean_of_means(rule, batch):
+    parts = [gradients(rule, part_of(batch, rows)) for rows in PARTS]
+    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}
+
+
+@pytest.mark.parametrize(("objective", "options", "batch"), UNEVEN.values(), ids=UNEVEN)
+def test_steps_of_uneven_batches_are_one_of_the_whole(objective, options, batch):
+    """In float64, where only the order of sums differs; a mean of means would be off in the first digits."""
+    rule = rules.compose(
+        objective, "bptt", "sgd", objective_options=options, plasticity_options={"lr": 0.1, "momentum": 0.9}
+    )
+    many, one = (Trainer(model().double(), rule, accumulate=k) for k in (3, 1))
+    for _ in range(2):
+        for rows in PARTS:
+            many.step(part_of(batch, rows))
+        one.step(batch)
+    found, whole = mean_of_means(rule, batch), gradients(rule, batch)
+    of_many, of_one = many.model.state_dict(), one.model.state_dict()
+    assert all(torch.allclose(of_many[name], of_one[name], rtol=1e-12, atol=1e-14) for name in of_one)
+    assert not all(torch.allclose(found[name], whole[name], rtol=1e-3) for name in whole)
+
+
+def test_steps_that_count_alike_keep_the_bits_of_a_plain_mean():
+    updates = Updates(None, None, 3)
+    weight = nn.Parameter(torch.zeros(50))
+    grads = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    for step, g in enumerate(grads):
+        updates.apply(torch.optim.SGD([weight], lr=1.0), {"weight": weight}, {"weight": g}, step, amount=7.0)
+    assert torch.equal(-weight.detach(), grads[0] / 3 + grads[1] / 3 + grads[2] / 3)
+
+
+@pytest.mark.parametrize("stop", range(1, 6))
+def test_uneven_batches_resume_exactly(stop):
+    rule = rules.compose("ce_rate", "bptt", "sgd", plasticity_options={"lr": 0.1, "momentum": 0.9})
+    whole, first, second = (Trainer(model(), rule, accumulate=3) for _ in range(3))
+    batches = [part_of(rules.Batch(STEPS, targets=CLASSES), rows) for rows in PARTS] * 2
+    for batch in batches:
+        whole.step(batch)
+    for batch in batches[:stop]:
+        first.step(batch)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    for batch in batches[stop:]:
+        second.step(batch)
+    assert same(whole.state_dict(), second.state_dict())
+
+
+def test_gradients_of_earlier_versions_are_steps_that_count_alike():
+    """Such a state has the gradients alone."""
+    trainer, other = (Trainer(model(), RULE, accumulate=3) for _ in range(2))
+    for part in range(2):
+        trainer.step((X[part::3], Y[part::3]))
+    state = trainer.state_dict()
+    state["updates"] = state["updates"]["gradients"]
+    other.load_state_dict(state)
+    for each in (trainer, other):
+        each.step((X[2::3], Y[2::3]))
+    assert same(trainer.state_dict(), other.state_dict())
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Run
+from rules.contract import Batch, Run, lengths_of
 from rules.fields import check_fields
 from rules.objectives.distillation.teachers import answered
 from rules.objectives.labels import labels
@@ -25,7 +25,7 @@ class CurriculumDistillation(CrossEntropy):
     `p` takes the place of logits, so that a second softmax is applied to it, as the authors do. In sequences of
     different length the steps that count are summed. Teacher and network may have different numbers of steps, as where
     each sees the same events in bins of its own (`sandbox.networks.rebinned`). The teacher is run in evaluation mode on
-    the same batch, nothing trains it, and its work is counted.
+    the same batch, as it was before augmentation, nothing trains it, and its work is counted.
 
     Args:
         teacher: a module; None for the cross-entropy alone, as in the first stage of a curriculum.
@@ -72,9 +72,8 @@ class CurriculumDistillation(CrossEntropy):
             return torch.zeros_like(run.output[0, :, 0])
         tau = self.temperature
         taught = answered(self.teacher, run, batch)
-        lengths = batch.lengths if len(taught.output) == len(run.output) else None
-        wanted = torch.log_softmax(self.scores(taught, lengths) / tau, -1)
-        shown = torch.log_softmax(self.scores(run, batch.lengths) / tau, -1)
+        wanted = torch.log_softmax(self.scores(taught, lengths_of(taught, batch)) / tau, -1)
+        shown = torch.log_softmax(self.scores(run, lengths_of(run, batch)) / tau, -1)
         return tau**2 * (wanted.exp() * (wanted - shown)).sum(-1)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rules.contract import Batch, Run
+from rules.contract import Batch, Run, lengths_of
 from rules.fields import check_fields
 from rules.objectives.distillation.teachers import answered
 from rules.objectives.labels import labels
@@ -67,9 +67,9 @@ class SelfEnsemble(MeanCrossEntropy):
     def taught(self, run: Run, batch: Batch) -> Tensor:
         """Return the teacher's logits `[B, classes]`, without gradient."""
         if self.teacher is None:
-            return mean(run.output, batch.lengths).detach()
-        output = answered(self.teacher, run, batch).output
-        return mean(output, batch.lengths if len(output) == len(run.output) else None)
+            return mean(run.output, lengths_of(run, batch)).detach()
+        taught = answered(self.teacher, run, batch)
+        return mean(taught.output, lengths_of(taught, batch))
 
     def drawn(self, run: Run, batch: Batch) -> Tensor:
         """Return tau^2 times the divergence from the teacher, mean over steps, of each sample `[B]`."""
@@ -77,14 +77,15 @@ class SelfEnsemble(MeanCrossEntropy):
         wanted = torch.log_softmax(wide(self.taught(run, batch)) / tau, -1)
         shown = torch.log_softmax(wide(run.output) / tau, -1)
         apart = (wanted.exp() * (wanted - shown)).sum(-1)  # [T, B]
-        if batch.lengths is None:
+        lengths = lengths_of(run, batch)
+        if lengths is None:
             return tau**2 * apart.mean(0)
-        there = counted(run.output, batch.lengths)
+        there = counted(run.output, lengths)
         return tau**2 * torch.where(there, apart, 0.0).sum(0) / there.sum(0)
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         y = labels(run, batch, self.ignore_index)
-        fit = F.cross_entropy(self.scores(run, batch.lengths), y, **self.options(run))
+        fit = F.cross_entropy(self.scores(run, lengths_of(run, batch)), y, **self.options(run))
         return (1 - self.lam) * fit + self.lam * self.drawn(run, batch)[y != self.ignore_index].mean()
 
     def each(self, run: Run, batch: Batch) -> Tensor | None:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Run
+from rules.contract import Batch, Run, steps_of
 from rules.forward import called, map_tensors
+from rules.optional import lacks, takes
 from rules.untouched import untouched
 
 
 def answered(teacher: nn.Module, run: Run, batch: Batch) -> Run:
-    """Return what a teacher says to a batch, without gradient: its output, `[T, B, classes]`, and its traces.
+    """Return what a teacher says to a batch, without gradient: its output, `[T, B, classes]`, traces and internals.
 
-    It is run in evaluation mode and from rest, and is afterwards as it was: modes of all parts, buffers, membranes that
-    it keeps. It may take and give another number of steps than the network.
+    It sees the batch as it was before augmentation. It is run in evaluation mode and from rest, and is afterwards as it
+    was: modes of all parts, buffers, membranes that it keeps. It may take and give another number of steps than
+    the network.
 
     Raises:
         ValueError: for a teacher of other classes, one that gives another number of samples, and lengths that do not
-            suit its steps.
+            suit its steps, or that it cannot be told of.
     """
-    asked = Batch(batch.x, lengths=batch.lengths)
+    if batch.lengths is not None and "carry" in lacks(teacher) and not takes(teacher, "lengths"):
+        raise ValueError(
+            f"the batch has lengths, and the teacher, a {type(teacher).__name__}, would see what stands behind the end "
+            "of a sequence: give one that takes lengths, or sequences of one length each, without lengths"
+        )
+    asked = Batch(batch.x if batch.plain is None else batch.plain, lengths=batch.lengths)
     with untouched(teacher), torch.no_grad():
         teacher.eval()
         said = called(teacher, asked)
@@ -35,9 +42,10 @@ def answered(teacher: nn.Module, run: Run, batch: Batch) -> Run:
             "arrays are time-first, [T, B, classes]; for a teacher that takes [B, T, ...] write "
             "rules.adapt(teacher, batch_first=True)"
         )
-    if batch.lengths is not None and len(said.output) not in (1, len(run.output)):
+    if batch.lengths is not None and steps_of(batch.x) % len(said.output):
         raise ValueError(
-            f"the teacher answers at {len(said.output)} steps, and the network at {len(run.output)}: the lengths of "
-            "the batch cannot suit both; leave them out, or let both have as many steps"
+            f"the teacher answers at {len(said.output)} steps of {steps_of(batch.x)}: the lengths of the batch cannot "
+            "be those of its answers; leave them out, or give a teacher whose steps are bins of theirs"
         )
-    return Run(said.output.detach(), None, map_tensors(Tensor.detach, said.traces))
+    told = map_tensors(Tensor.detach, dict(said.internals))
+    return Run(said.output.detach(), None, map_tensors(Tensor.detach, said.traces), told)

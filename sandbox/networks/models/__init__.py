@@ -1,4 +1,4 @@
-"""Ready-made models by name: of images, video and speech. Imports parts and neurons."""
+"""Ready-made models by name: of images, video, speech, EEG and text. Imports parts and neurons."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from torch import nn
 
+from sandbox.networks.models.bispikclm import bispikclm
 from sandbox.networks.models.ms import ms_resnet
 from sandbox.networks.models.orrc import orrc_resnet
 from sandbox.networks.models.qkformer import qkformer
+from sandbox.networks.models.s2m_former import s2m_former
 from sandbox.networks.models.sew import sew_event_net, sew_resnet
 from sandbox.networks.models.sma import sma_resnet, sma_vgg
 from sandbox.networks.models.small import ACTIVATIONS, convolutional, normalised, perceptron, recurrent
@@ -18,6 +20,8 @@ from sandbox.networks.models.spikescr import spikescr
 from sandbox.networks.models.spikformer import spikformer
 from sandbox.networks.models.spikingformer import spikingformer, spikingformer_cml
 from sandbox.networks.models.svformer import svformer
+from sandbox.networks.models.transformer import transformer
+from sandbox.networks.models.winner_take_all import wd_spikingformer, we_spikingformer
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "convolutional": convolutional,
@@ -39,11 +43,17 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "svformer": svformer,
     "spikescr": spikescr,
     "spikcommander": spikcommander,
+    "s2m_former": s2m_former,
+    "transformer": transformer,
+    "bispikclm": bispikclm,
+    "we_spikingformer": we_spikingformer,
+    "wd_spikingformer": wd_spikingformer,
 }
 
 __all__ = [
     "ACTIVATIONS",
     "MODELS",
+    "bispikclm",
     "convolutional",
     "ms_resnet",
     "normalised",
@@ -51,6 +61,7 @@ __all__ = [
     "perceptron",
     "qkformer",
     "recurrent",
+    "s2m_former",
     "sew_event_net",
     "sew_resnet",
     "sma_resnet",
@@ -62,4 +73,7 @@ __all__ = [
     "spikingformer",
     "spikingformer_cml",
     "svformer",
+    "transformer",
+    "wd_spikingformer",
+    "we_spikingformer",
 ]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-Shape = tuple[int, ...]
+Shape = tuple[Any, ...]  # of one input; a tuple of shapes for several
 
 IMAGENET: tuple[Shape, int, int] = ((3, 224, 224), 1000, 4)  # shape, classes, steps
 CIFAR10: tuple[Shape, int, int] = ((3, 32, 32), 10, 4)
 CIFAR10_DVS: tuple[Shape, int, int] = ((2, 128, 128), 10, 16)
 SHD: tuple[Shape, int, int] = ((140,), 20, 100)  # 700 channels in bins of five
 SSC: tuple[Shape, int, int] = ((140,), 35, 100)
+TEXT: tuple[Shape, int, int] = ((), 64, 64)  # tokens, of which there are as many as classes
+OPT: tuple[Shape, int, int] = ((), 50_272, 2048)
+BERT: tuple[Shape, int, int] = ((), 30_522, 512)
+EEG: tuple[Shape, int, int] = (((64, 128), (5, 32, 32)), 2, 4)  # two views of a second
 SMALL: tuple[Shape, int, int] = ((1, 8, 8), 10, 4)  # digits
 
 
@@ -84,6 +88,23 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         **sizes({"tiny": 16_580, "shd": 190_664}, SHD),
         **sizes({"ssc-1": 1_120_368, "ssc-2": 2_127_328, "gsc-1": 1_120_688, "gsc-2": 2_127_968}, SSC),
     },
+    "transformer": {
+        **sizes({"tiny": 112_384, "small": 834_304}, TEXT),
+        **sizes({"opt-125m": 125_239_296}, OPT),
+    },
+    "bispikclm": {
+        **sizes({"tiny": 111_872, "small": 832_256}, TEXT),
+        **sizes({"opt-125m": 125_200_896}, OPT),
+    },
+    "we_spikingformer": {
+        **sizes({"tiny": 113_024, "small": 836_864}, TEXT),
+        **sizes({"bert-base": 108_936_192}, BERT),
+    },
+    "wd_spikingformer": {
+        **sizes({"tiny": 113_024, "small": 836_864}, TEXT),
+        **sizes({"bert-base": 108_936_192}, BERT),
+    },
+    "s2m_former": sizes({"tiny": 14_170, "paper": 59_826}, EEG),
     "svformer": {**sizes({"tiny": 24_851}, SMALL), **sizes({"ucf101": 13_801_612}, ((3, 224, 224), 101, 16))},
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 
 import rules
 from rules import Batch, Run
+from rules.contract import lengths_of
 from rules.objectives.distillation import CurriculumDistillation
 from sandbox import make_model
 from sandbox.networks.rebinned import Rebinned, rebin
@@ -94,13 +97,59 @@ def test_steps_behind_the_end_are_not_summed():
         (
             lambda: CurriculumDistillation(Says(torch.zeros(9, B, C))),
             Batch(X, Y, lengths=torch.full((B,), 3)),
-            "the teacher answers at 9 steps, and the network at 5: the lengths",
+            "the teacher answers at 9 steps of 5: the lengths",
+        ),
+        (
+            lambda: CurriculumDistillation(Rebinned(BothWays(), 1)),
+            Batch(X, Y, lengths=torch.full((B,), 3)),
+            "the teacher, a Rebinned, would see what stands behind the end",
         ),
     ],
 )
 def test_teachers_and_options_that_do_not_fit(make, batch, message):
     with pytest.raises(ValueError, match=message):
         make()(Run(output(1).float()), batch)
+
+
+class BothWays(nn.Linear):
+    """Sees a whole sequence, and takes no lengths."""
+
+    lacks: ClassVar = {"carry": "it sees a sequence from both ends"}
+
+    def __init__(self):
+        super().__init__(4, C)
+
+
+def test_what_stands_behind_the_end_of_a_sequence_changes_nothing_in_bins():
+    """Every sample alone, cut to its own length and filled up to a whole bin, gives the loss of the batch."""
+    network, teacher = (make_model("spikescr", shape=(4,), classes=C, seed=n).eval() for n in (0, 1))
+    student, wise = Rebinned(network, 3), Rebinned(teacher, 2)
+    lengths = torch.tensor([12, 7, 6, 1, 8, 9, 3])
+    x = (torch.rand(12, B, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    loss = CurriculumDistillation(wise)
+    batch = Batch(x, Y, lengths=lengths)
+    run = student(x, lengths=lengths)
+    assert lengths_of(run, batch).tolist() == [4, 3, 2, 1, 3, 3, 1]
+    found = loss.each(run, batch)
+    for n, end in enumerate(lengths.tolist()):
+        short = torch.cat([x[:end, n : n + 1], torch.zeros(-end % 3, 1, 4)])
+        even = torch.cat([x[:end, n : n + 1], torch.zeros(-end % 2, 1, 4)])
+        p, q = (torch.softmax(m(each).output, -1).sum(0) for m, each in ((student, short), (wise, even)))
+        kl = F.kl_div(torch.log_softmax(p, -1), torch.softmax(q, -1), reduction="sum")
+        torch.testing.assert_close(found[n], F.cross_entropy(p, Y[n : n + 1]) + 0.5 * kl, rtol=1e-4, atol=1e-5)
+
+
+def test_the_teacher_sees_what_was_there_before_augmentation():
+    heard = []
+
+    class Listens(nn.Linear):
+        def forward(self, x):
+            heard.append(x)
+            return super().forward(x)
+
+    loss = CurriculumDistillation(Listens(4, C))
+    loss(Run(output(1).float()), Batch(X + 1, Y, plain=X))
+    assert torch.equal(heard[0], X)
 
 
 @settings(deadline=None, max_examples=30)
@@ -128,7 +177,8 @@ def test_weights_of_many_steps_run_at_few():
         (lambda x: rebin(x, 0), "12 steps cannot be summed by 0"),
         (lambda x: rebin(x, 5), "12 steps cannot be summed by 5: give a whole number that divides them"),
         (lambda x: Rebinned(nn.Linear(4, 3), 0), "factor=0: give the number of steps"),
-        (lambda x: Rebinned(nn.Linear(4, 3), 3)(x, lengths=torch.ones(2)), "lengths cannot suit both"),
+        (lambda x: rebin(x.long(), 3), "x is torch.int64: whole numbers are tokens"),
+        (lambda x: Rebinned(BothWays(), 3)(x, lengths=torch.ones(2)), "BothWays sees all bins of a sequence at once"),
     ],
 )
 def test_steps_that_cannot_be_summed(call, message):

@@ -35,6 +35,13 @@ def test_a_size_a_shape_and_options(capsys):
     assert found["papers_picojoules"] == pytest.approx(sum(each["papers_picojoules"] for each in found["layers"]))
 
 
+def test_a_model_of_several_inputs(capsys):
+    code, out, _ = call(capsys, "inspect", "s2m_former", "--samples", 2)
+    assert code == OK
+    assert "2 samples of uniform noise of ((64, 128), (5, 32, 32)), the same at each of 4 steps" in out
+    assert "14,170 parameters" in out
+
+
 def test_models_without_sizes(capsys):
     code, out, _ = call(capsys, "inspect", "convolutional", "--shape", "[1, 8, 8]", "--options", "{channels: [4, 8]}")
     assert code == OK

@@ -13,8 +13,10 @@ from rules.fields import hints_of
 from rules.plasticity.memristor import DEVICES, STORES
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.grid import Grid
+from sandbox.config.curriculum import Curriculum
 from sandbox.config.experiment import Experiment, NetworkConfig
 from sandbox.config.microscope import MicroscopeConfig
+from sandbox.config.parent import Parent
 from sandbox.config.registry import REGISTRIES, Choice
 from sandbox.config.rule import RuleConfig, Search
 from sandbox.tuning.tuning import Tuning
@@ -32,6 +34,8 @@ CONFIGS = {
     Comparison: {},
     Grid: {"comparisons": [Comparison()]},
     Tuning: {"grid": Grid([Comparison()])},
+    Parent: {"folder": "runs/first"},
+    Curriculum: {},
 }
 
 

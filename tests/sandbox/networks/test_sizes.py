@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sandbox import make_model
+from sandbox.networks.inputs import features
 from sandbox.networks.models import MODELS
 from sandbox.networks.models.published import PUBLISHED
 from sandbox.networks.models.qkformer import Size as Stages
@@ -60,6 +61,10 @@ def parameters(*args, **options):
         (1_999_371, "qkformer", "2-256", {"classes": 11, "ratio": 4}),
         (13_801_612, "svformer", "ucf101", {}),
         (13_759_587, "svformer", "ucf101", {"classes": 60}),
+        (59_826, "s2m_former", "paper", {}),
+        (59_826, "s2m_former", "paper", {"shape": ((64, 256), (5, 32, 32))}),
+        (59_826, "s2m_former", "paper", {"shape": ((64, 12), (5, 32, 32)), "pool": 1}),
+        (59_826, "s2m_former", "paper", {"shape": (64 * 256 + 5 * 32 * 32,)}),
     ],
 )
 def test_transformers_have_their_published_number_of_parameters(count, name, size, options):
@@ -94,10 +99,11 @@ def test_tiny_transformers_are_small(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_tiny_model_is_made_for_digits_or_speech_where_nothing_is_given(name):
-    shape, classes = ((140,), 20) if name in ("spikescr", "spikcommander") else (SHAPE, 10)
-    out = make_model(name, seed=2)(drawn(T, B, *shape)).output
-    assert out.shape[1:] == (B, classes)
+def test_a_tiny_model_is_made_for_digits_speech_text_or_an_eeg_where_nothing_is_given(name):
+    known = PUBLISHED[name]["tiny"]
+    x = drawn(T, B, *features(known.shape)) if known.shape else torch.zeros(T, B, dtype=torch.int64)
+    assert known.shape in (SHAPE, (140,), (), ((64, 128), (5, 32, 32)))
+    assert make_model(name, seed=2)(x).output.shape[1:] == (B, known.classes)
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ import torch
 from sandbox.comparisons.comparison import linear_baseline
 from sandbox.tasks import files, fsdd
 from sandbox.tasks.archives import contents
-from sandbox.tasks.fsdd import FSDD, NAME, Recording, parse_recording, read_recordings, standardised
+from sandbox.tasks.fsdd import FSDD, NAME, Recording, parse_recording, read_recordings
+from sandbox.tasks.hearing import Scale
 from sandbox.tasks.mel import integrate_and_fire
 
 DATA = os.environ.get("SANDBOX_DATA", "")
@@ -202,7 +203,7 @@ def test_levels_are_standardised_over_what_was_heard():
     level = np.random.default_rng(3).normal(5, 3, (4, 6, 2))
     level[..., 1] = 7
     heard = np.random.default_rng(4).random((4, 6)) < 0.5
-    score = standardised(level, heard)[heard]
+    score = Scale.of(level, heard).score(level)[heard]
     np.testing.assert_allclose([score[:, 0].mean(), score[:, 0].std()], [0, 1], atol=1e-12)
     assert not score[:, 1].any()
 

@@ -187,6 +187,7 @@ def test_every_task_says_how_far_back_it_wants_remembered(name):
 
 
 STATIC = ("yinyang", "digits", "mnist1d", "mnist", "mnist_sample", "cifar10", "cifar10_head", "pattern_generation")
+STATIC += ("attention_eeg", "kul", "dtu")
 
 
 def right(data, steps, summed):

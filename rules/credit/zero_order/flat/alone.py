@@ -38,9 +38,10 @@ def losses_alone(objective: Objective, run: Run, batch: Batch, copies: int = 1) 
         if known is not None:
             return known.to(run.output.dtype).view(copies, samples)
     inputs, form = tree_flatten(batch.x)
+    told = {name: part for name, part in run.internals.items() if isinstance(part, Tensor)}
     signals = [
         signal.reshape(len(signal), copies, samples, *signal.shape[2:])
-        for signal in (run.output, *(signal for trace in run.traces for signal in trace[1:]))
+        for signal in (run.output, *(signal for trace in run.traces for signal in trace[1:]), *told.values())
     ]
     answers = {name: part for name in AXES if (part := getattr(batch, name)) is not None}
     # Objectives read the values of labels to check them, which vmap does not allow: equal labels go together, outside.
@@ -57,7 +58,10 @@ def losses_alone(objective: Objective, run: Run, batch: Batch, copies: int = 1) 
             for n, trace in enumerate(run.traces)
         )
         asked = {"y": y} | dict(zip(inner, parts[len(inputs) :], strict=True))
-        return objective(Run(output, None, traces), Batch(tree_unflatten(parts[: len(inputs)], form), **asked))
+        internals = {**run.internals, **dict(zip(told, rest[3 * len(traces) :], strict=True))}
+        return objective(
+            Run(output, None, traces, internals), Batch(tree_unflatten(parts[: len(inputs)], form), **asked)
+        )
 
     def together(rows: Tensor, y: Tensor | None) -> Tensor:
         each = torch.func.vmap(lambda parts, shown: one(parts, shown, y), in_dims=(axes, 1))

@@ -193,7 +193,7 @@ def losses_of(asking: Asking, clean: Run, loss: float) -> Tensor | None:
     """Return the loss of every sample `[B]`; None where the objective has no quick one, or is not their mean."""
     objective = asking.objective
     quick = owner(type(objective), "each") is owner(type(objective), "__call__")
-    if not quick or {"layers", "features"} & objective.needs:
+    if not quick or {"layers", "features", "internals"} & objective.needs:
         return None
     alone = objective.each(Run(clean.output), asking.views)
     if alone is None or alone.shape != clean.output.shape[1:2]:

@@ -48,7 +48,7 @@ class Shaken:
         they have traces, losses are computed one after the other.
         """
         runs = self.runs(shakes)
-        if self.nodes.clean.traces:
+        if self.nodes.clean.traces or self.nodes.clean.internals:
             found = torch.cat([self.judged([run]) for run in (self.nodes.clean, *runs)])
         else:
             found = self.judged([self.nodes.clean, *runs])
@@ -114,7 +114,11 @@ class Shaken:
         self.asking.spent += Cost(**{**share, "layer_evaluations_done": 0})
         shown = iter([signal[:, 1:].flatten(1, 2) for signal in signals])
         traces = tuple(Trace(trace.weight, next(shown), next(shown), next(shown)) for trace in run.traces)
-        return Run(output[:, 1:].flatten(1, 2), None, traces)
+        told = {
+            name: part.unflatten(1, (copies, -1))[:, 1:].flatten(1, 2) if isinstance(part, Tensor) else part
+            for name, part in run.internals.items()
+        }
+        return Run(output[:, 1:].flatten(1, 2), None, traces, told)
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

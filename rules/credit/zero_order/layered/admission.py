@@ -16,7 +16,7 @@ def refuse(rule: CreditRule, model: nn.Module, objective: Objective, batch: Batc
     """Raise ValueError for a model whose result changes, an objective on hidden layers, several inputs, or a carry."""
     refuse_unsteady(model)
     require_tensor(batch.x, type(rule).__name__)
-    if {"layers", "features"} & objective.needs:
+    if {"layers", "features", "internals"} & objective.needs:
         raise ValueError(
             f"{objective} depends on hidden layers, but {type(rule).__name__} knows only the error at the output: "
             "use an objective of the output, or BPTT"

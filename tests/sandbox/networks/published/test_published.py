@@ -17,6 +17,7 @@ import rules
 from sandbox import make_model
 from sandbox.networks.models import (
     qkformer,
+    s2m_former,
     spikcommander,
     spikescr,
     spikformer,
@@ -25,6 +26,7 @@ from sandbox.networks.models import (
     svformer,
 )
 from sandbox.networks.models.qkformer import Size as Stages
+from sandbox.networks.models.s2m_former import Size as Tokens
 from sandbox.networks.models.spikcommander import Size as Views
 from sandbox.networks.models.spikescr import Size as Steps
 from sandbox.networks.models.spikformer import Size
@@ -59,6 +61,10 @@ SPEECH = {
     "spikcommander_ssc": lambda shape: spikcommander(shape, 5, Views(2, 16, 2, 4, (7, 1), False, 3, 7)),
     "spikcommander_gsc": lambda shape: spikcommander(shape, 5, Views(1, 16, 2, 4, (9, 3), False, 3, 7)),
 }
+EEG = {
+    "s2m_former_1s": lambda shape: s2m_former(shape, 2, Tokens(8, 32, 4)),
+    "s2m_former_short": lambda shape: s2m_former(shape, 2, Tokens(8, 32, 2), pool=1),
+}
 WHOLE = {
     "spikingformer_4_256": lambda shape: make_model("spikingformer", "4-256"),
     "qkformer_4_384": lambda shape: make_model("qkformer", "4-384"),
@@ -66,7 +72,7 @@ WHOLE = {
 
 REPOSITORIES = (
     *("Spikingformer", "Spikingformer-CML", "spikformer", "QKFormer", "SVFormer"),
-    *("SpikeSCR", "SCommander"),
+    *("SpikeSCR", "SCommander", "S2M-Former"),
 )
 
 
@@ -120,6 +126,27 @@ def norm(grads, ours, theirs):
         [f"{prefix}[{n}].{part}" for n in range(3)] if several else [f"{prefix}.raw.tau_mem" if part == "w" else theirs]
     )
     return float(torch.cat([grads[ours[name]].flatten() for name in names]).norm())
+
+
+@pytest.mark.parametrize("name", EEG)
+def test_outputs_and_gradients_of_two_views_are_those_of_the_authors_code(name):
+    """In float64; theirs with attention in blocks of tokens, and without rotary embedding (`record_eeg.py`)."""
+    with np.load(HERE / f"{name}.npz") as file:
+        found = {key: file[key] for key in file.files}
+    facts = json.loads(str(found["facts"]))
+    state = tensors(facts["shapes"], facts["seed"])
+    x = tuple(given(view, facts["seed"]).expand(facts["arguments"]["ts"], *view) for view in facts["input"])
+    model = EEG[name](tuple(tuple(each.shape[2:]) for each in x)).double().eval()
+    load_published(model, "s2m_former", state)
+    np.testing.assert_allclose(model(x).output[0].detach(), found["logits"], atol=1e-10)
+    batch, rule = rules.Batch(x, torch.arange(len(found["logits"])) % 2), rules.BPTT(detach_reset=True)
+    grads = rule.assign(model, rules.OBJECTIVES["ce_mean"](), batch, (), torch.Generator()).grads
+    ours = published_names(model, "s2m_former", state)
+    theirs = [each if each in ours else each.replace(".bias", ".values.bias") for each in found["names"]]
+    theirs = [f"{each[:-2]}.values.weight" if each.endswith(".w") else each for each in theirs]
+    norms = [float(grads[ours[each]].norm()) for each in theirs]
+    np.testing.assert_allclose(norms, found["slopes"], rtol=1e-8, atol=1e-14)
+    assert len(grads) == len(norms) == 159
 
 
 def test_recordings_are_small_and_say_where_they_are_from():

@@ -1,0 +1,82 @@
+"""Evaluations of a run: what the task is judged by, and of text perplexity and bits, with intervals on the test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rules import Trainer
+from rules.perplexity import Perplexity
+from sandbox.statistics import FEWEST, bootstrap
+from sandbox.tasks.loader import Loader
+from sandbox.tasks.text.tokenizers import Tokenizer
+
+PIECES = 100  # of a text, at most, that are drawn again
+
+
+def judged(
+    trainer: Trainer, loader: Loader, tokenizer: Tokenizer | None, steps: Iterable[int] = (), bounded: bool = False
+) -> dict[str, float]:
+    """Return what `Trainer.evaluate` does; of a text also `perplexity` and the bits for each character or byte.
+
+    Args:
+        trainer: of the model.
+        loader: of a split, in its order.
+        tokenizer: of the text; None for a task without text.
+        steps: as in `Trainer.evaluate`.
+        bounded: whether to add the bounds of their intervals, `perplexity_low` and so on; see `bounds`.
+    """
+    if tokenizer is None:
+        return trainer.evaluate(loader, steps)
+    measure = Perplexity(tokenizer.unit)
+    found = trainer.evaluate(loader, steps, measure=measure)
+    return {**found, **bounds(measure)} if bounded else found
+
+
+def bounds(measure: Perplexity) -> dict[str, float]:
+    """Return the bounds of the 95 % intervals of perplexity and bits over a text; none for fewer than three pieces.
+
+    Neighbouring blocks of a text are alike, so that blocks are no independent samples of it. The text is therefore cut
+    into at most 100 pieces of consecutive blocks, each with as many as the others to one, and pieces are drawn again
+    (`sandbox.statistics.bootstrap`). The statistic is the sum of the nats of the pieces by the number of their targets,
+    so that a last block that is not full counts for what it holds. The interval is about the text that the model was
+    tested on; it does not contain what another seed of training would do.
+
+    >>> even = Perplexity()
+    >>> even.nats, even.counts = [1.0, 2.0, 3.0, 2.0], [2, 2, 2, 2]
+    >>> {name: round(bound, 2) for name, bound in bounds(even).items() if "bits" in name}
+    {'bits_per_token_low': 0.72, 'bits_per_token_high': 2.16}
+    """
+    nats, counts = (np.array(part) for part in pieces(measure.nats, measure.counts))
+
+    def bits(places: Any, axis: int | None = None) -> Any:
+        rows = np.asarray(places, dtype=np.int64)
+        return nats[rows].sum(axis) / counts[rows].sum(axis) / math.log(2)
+
+    if len(nats) < FEWEST:
+        return {}
+    name, each = f"bits_per_{measure.unit}", nats / counts / math.log(2)
+    if np.ptp(each) == 0 or not np.isfinite(each).all():  # nothing to draw again, or no number
+        ends = {"low": float(each.min()), "high": float(each.max())}
+    else:
+        found = bootstrap(np.arange(len(nats)).tolist(), statistic=bits)
+        ends = {"low": found.low, "high": found.high}
+    return {
+        **{f"{name}_{end}": value for end, value in ends.items()},
+        **{f"perplexity_{end}": 2**value if value < 1000 else math.inf for end, value in ends.items()},
+    }
+
+
+def pieces(nats: Sequence[float], counts: Sequence[int], most: int = PIECES) -> tuple[list[float], list[int]]:
+    """Return the sums of consecutive blocks in at most so many pieces of a text; blocks without a target are left out.
+
+    >>> pieces([1.0, 2.0, 3.0, 4.0, 5.0], [1, 1, 1, 1, 0], most=2)
+    ([3.0, 7.0], [2, 2])
+    """
+    kept = [place for place, count in enumerate(counts) if count]
+    parts = [part for part in np.array_split(np.array(kept, dtype=np.int64), most) if len(part)]
+    of_nats, of_counts = np.array(nats), np.array(counts)
+    return [float(of_nats[part].sum()) for part in parts], [int(of_counts[part].sum()) for part in parts]
