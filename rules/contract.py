@@ -212,11 +212,19 @@ class Objective(ABC):
     def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the answers of a run and what would be right, one row each, for `measure`.
 
-        By default the scores and `batch.y`; where there is no y, every step that counts and its target.
+        By default the scores and `batch.y`; where there is no y, every step that counts and its target. An objective
+        without labels, such as one that compares pairs, says here what would be right.
+
+        Raises:
+            ValueError: by default, for a batch without labels.
         """
         if batch.y is None and batch.targets is not None:
             return rows(run.output, batch.lengths), rows(batch.targets, batch.lengths)
-        assert batch.y is not None
+        if batch.y is None:
+            raise ValueError(
+                "evaluate needs labels: let the loader yield (x, y), or let the objective say what is right without "
+                f"them: def answers(self, run, batch) of {type(self).__name__} returns rows and the class of each"
+            )
         lengths = lengths_of(run, batch)
         return (self.scores(run) if lengths is None else self.scores(run, lengths)), batch.y
 

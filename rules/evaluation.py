@@ -30,7 +30,7 @@ def evaluated(
     Args:
         model: the model.
         rule: its objective says what is measured, its credit how the model is asked.
-        batches: with labels.
+        batches: with labels, unless the objective's answers need none.
         rng: source of every random draw.
         steps: numbers of time steps at which to report the result of the first steps alone; left out for models that
             see the whole sequence at once.
@@ -52,8 +52,6 @@ def evaluated(
     seen = answered = 0
     loss = 0.0
     for batch in batches:
-        if batch.y is None and batch.targets is None:
-            raise ValueError("evaluate needs labels: let the loader yield (x, y)")
         views = objective.examined(batch, rng)
         run = infer(views, (look and views is batch) or objective.needs)
         plain = run if views is batch else infer(batch, look)

@@ -330,7 +330,7 @@ class Trainer:
         A process of a team evaluates the whole loader, alone: let `trainer.team.first` do it.
 
         Args:
-            loader: yields labelled batches.
+            loader: yields batches, with labels unless the objective's own `answers` need none.
             steps: numbers of time steps, such as `range(1, T + 1)`, at which to report the result of the first steps
                 alone; see `rules.diagnostics.latency.Latency`. Empty by default.
             inference: a mode in the credit's `inferences`; the first of them by default.

@@ -26,7 +26,8 @@ from sandbox.cli.words import understood
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = {path.stem: path.read_text() for path in sorted(DOCS.glob("*.md"))}
+FOLDERS = ("", "illustrations/")  # of pages that are written by hand
+PAGES = {folder + path.stem: path.read_text() for folder in FOLDERS for path in sorted(DOCS.glob(f"{folder}*.md"))}
 WRITTEN = [  # by hand; the others are generated and ignored by git
     "index",
     "quickstart",
@@ -50,6 +51,10 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "results",
     "gallery",
     "faq",
+    "illustrations/ranking",
+    "illustrations/masked_pairs",
+    "illustrations/retrieval",
+    "illustrations/dehazing",
 ]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', flags=re.DOTALL | re.MULTILINE)
 WITH_CODE = [name for name in WRITTEN if any(kind == "python" for kind, _, _ in BLOCK.findall(PAGES[name]))]
@@ -84,7 +89,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 20
+    assert len(WITH_CODE) == 24
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])
@@ -138,6 +143,7 @@ def test_links_lead_somewhere(name, generated):
         if link.startswith(("http:", "https:")):
             continue
         path, _, anchor = link.partition("#")
+        path = os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else ""
         target = next((folder / path for folder in (DOCS, generated) if path and (folder / path).exists()), None)
         assert target or not path, f"{name}.md: {link}"
         if anchor:
@@ -210,7 +216,7 @@ def texts():
     ignored = {"changelog", "cli", "contributing", "neurons", "security", "tasks"}
     pages = [path for path in DOCS.glob("*.md") if path.stem not in ignored]
     shown = [*(ROOT / "sandbox").glob("**/*.html"), *(ROOT / "sandbox").glob("**/*.md")]
-    for path in [*pages, *DOCS.glob("neurons/*.md"), ROOT / "README.md", *shown]:
+    for path in [*pages, *DOCS.glob("neurons/*.md"), *DOCS.glob("illustrations/*.md"), ROOT / "README.md", *shown]:
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             yield f"{path.relative_to(ROOT)}:{number}", line
     for name, text in {"overview": manual.overview(), **{name: manual.page(name) for name in COMMANDS}}.items():

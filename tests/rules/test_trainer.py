@@ -283,6 +283,26 @@ def test_empty_and_exhausted_loaders_are_refused():
         Trainer(nn.Linear(4, 3), rules.LearningRule(toy.Quadratic(), *_parts())).evaluate([blobs()[0]])
 
 
+class Sides(toy.Quadratic):
+    """Knows by itself what is right: the first output should be the larger one."""
+
+    def answers(self, run, batch):
+        return run.output.mean(0)[:, :2], torch.zeros(run.output.shape[1], dtype=torch.long)
+
+
+def test_an_objective_that_knows_what_is_right_is_evaluated_without_labels():
+    x = blobs()[0]
+    model, objective = nn.Linear(4, 3), Sides()
+    found = Trainer(model, rules.LearningRule(objective, *_parts())).evaluate([x, x[:10]])
+    output = torch.cat([model(x), model(x[:10])]).detach()
+    wanted = (output[:, 0] >= output[:, 1]).float().mean()
+    assert found["accuracy"] == pytest.approx(float(wanted))
+    assert found["samples"] == len(output)
+    losses = [float(objective(rules.Run(part[None]), rules.Batch(part))) for part in (output[:-10], output[-10:])]
+    mean = (losses[0] * len(x) + losses[1] * 10) / len(output)
+    assert found["loss"] == pytest.approx(mean, rel=1e-5)  # float32
+
+
 def _parts():
     rule = rules.make("bptt")
     return rule.credit, rule.plasticity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -123,10 +124,16 @@ def sample_axis(x: Tensor, samples: int) -> int:
 
 
 def require_mean(objective: Objective, together: float, alone: Tensor) -> None:
-    """Raise ValueError for an objective that is not the mean of its values for single samples.
+    """Raise ValueError for an objective that is not the mean of its values for single samples, or has none for some.
 
     The tolerance is the square root of the precision, well above the rounding errors of a sum of losses.
     """
+    if math.isfinite(together) and not bool((finite := alone.isfinite()).all()):
+        raise ValueError(
+            f"{objective} is {together:.6g} for the batch, and {float(alone[~finite][0])} for sample "
+            f"{int((~finite).nonzero()[0])} alone; NodePerturbation needs a loss of each sample: divide by a count "
+            "that may be 0 as in total / count.clamp(min=1), or use SPSA"
+        )
     mean, scale = float(alone.mean()), float(alone.abs().mean())
     if abs(mean - together) > torch.finfo(alone.dtype).eps ** 0.5 * max(scale, abs(together)):
         raise ValueError(

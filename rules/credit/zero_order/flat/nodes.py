@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from rules.contract import Cost
 from rules.credit.zero_order.draws import normal_like
@@ -78,12 +79,18 @@ class Nodes:
         return sum(call.z.numel() * call.z.element_size() for call in self.calls.values())
 
     def form(self, call: Call) -> str:
-        """Return how a use of a weight stacks time and batch; see `rows`."""
-        samples = self.samples
+        """Return how a use of a weight stacks time and batch; see `rows`.
+
+        Inputs may have different numbers of steps, and what has joined them the output's, or a single one.
+        """
+        samples, turned = self.samples, turned_inside(plain(self.asking.model))
         timed = [len(leaf) for leaf in leaves(self.asking.views.x) if sample_axis(leaf, samples)]
-        steps = max(len(self.clean.output), *timed, 1)
-        static = steps == 1 and len(call.z) == samples
-        return rows(call, 0 if static else 1, steps, samples, turned_inside(plain(self.asking.model)))
+        counts = {len(self.clean.output), *timed, 1}
+        shape = call.z.shape[1::-1] if turned else call.z.shape[:2]
+        known = not isinstance(call.module, _ConvNd) and call.z.ndim > 2 and shape[1] == samples and shape[0] in counts
+        steps = int(shape[0]) if known else max(counts)
+        static = max(counts) == 1 and len(call.z) == samples
+        return rows(call, 0 if static else 1, steps, samples, turned)
 
     def noise(self, seed: int) -> dict[int, Tensor]:
         """Return the noise of a seed at each use, in the shape of its output."""

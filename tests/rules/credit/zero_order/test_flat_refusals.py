@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
 from rules.check import toy
-from rules.contract import Batch, MissingNeed
+from rules.contract import Batch, MissingNeed, Objective
 from rules.credit.zero_order.flat.coordinate_wise import CoordinateWise
 from rules.credit.zero_order.flat.evolution import EvolutionStrategy
 from rules.credit.zero_order.flat.forward_gradient import ForwardGradient
@@ -153,6 +155,22 @@ def test_node_perturbation_wants_a_loss_of_each_sample(objective, message):
     batch = toy.batch()
     with pytest.raises(ValueError, match=f"(?s){message}.*use SPSA, or an objective that does not compare samples"):
         NodePerturbation().assign(toy.leaky(spiking=True), objective, batch, (), torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True)
+class OfOnes(Objective):
+    """The mean output of samples of class 1: of a sample of class 0 alone a division by zero."""
+
+    def __call__(self, run, batch):
+        return run.output.mean(0).sum(1) @ batch.y.double() / batch.y.sum()
+
+
+def test_node_perturbation_says_which_sample_has_no_loss_alone():
+    batch = toy.batch()._replace(y=torch.tensor([1, 1, 0, 1, 0]))
+    batch = batch._replace(x=batch.x[:, :5])
+    message = "OfOnes.* for the batch, and nan for sample 2 alone; .*total / count.clamp.min=1., or use SPSA"
+    with pytest.raises(ValueError, match=message):
+        NodePerturbation(1).assign(toy.leaky(spiking=True), OfOnes(), batch, (), torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("name", [*OBJECTIVES, "rate_l1", "membrane"])
