@@ -39,10 +39,11 @@ LONG = {  # the others, each with its command
         "first_result",
         "freed_memory",
         "jobs",
+        "language",
         "ledger",
-        "parallel_cells",
         "memristor",
         "microscope",
+        "parallel_cells",
         "plots",
         "projected",
         "speech",
@@ -58,6 +59,7 @@ PEERS = {
     "network": "brian2",
     "compiled": "brian2",
     "transformers": "spikingjelly",
+    "language": "spikingjelly",
 }  # without which a script measures nothing
 
 

@@ -45,6 +45,7 @@ def transformer(
     Raises:
         ValueError: for an unknown size, and a shape that is not that of tokens.
 
+    >>> import torch
     >>> transformer(classes=10)(torch.arange(6)[:, None]).output.shape
     torch.Size([6, 1, 10])
 
