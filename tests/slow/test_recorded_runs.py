@@ -47,7 +47,7 @@ def machine() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The vendor, family, model and cache of the processor; what platform says where there is no such table."""
+    """The vendor, family, model and cache of the processor; what `platform` says on systems without that table."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().split("\n\n")[0].splitlines() if table.exists() else []
     found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

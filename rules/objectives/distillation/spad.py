@@ -111,9 +111,8 @@ class SpikeAwareDistillation(nn.Module, Objective):
         if not temperature > 0:
             raise ValueError(f"temperature={temperature}: give a number above 0")
         self.share, self.temperature, self.ignore_index = share, temperature, ignore_index
-        self._teacher = (teacher,)  # in a tuple, so that it is no part of what is trained and saved
+        self._teacher = (teacher,)  # in a tuple, so that it is neither trained nor saved
         self.cross_entropy = RateCrossEntropy(ignore_index=ignore_index)
-        self.widths = widths
         differ = teacher is not None and widths is not None and widths[0] != widths[1]
         self.project: nn.Module = projector(*widths, seed) if differ and widths else nn.Identity()
 
