@@ -16,6 +16,7 @@ from sandbox.networks.models.text import again, drawn, require_tokens
 from sandbox.networks.populations import Given, Kind, kind_of
 from sandbox.networks.token_attention import Fires, TokenAttention
 from sandbox.neurons import PLIF
+from sandbox.neurons.learnable import learns
 
 BETA = 0.9  # share of the membrane that is kept
 THRESHOLD = 0.7
@@ -114,7 +115,7 @@ def bispikclm(
         cells = replace(cells, drive=cells.gain / needed)
     blocks = [_block(chosen, cells, form, neuron is None) for _ in range(chosen.depth)]
     threshold = THRESHOLD if neuron is None else cells.gain
-    code = cells.population(chosen.width)
+    code = None if learns(cells.usual) else cells.population(chosen.width)  # learned cells differ between layers
     model = TokenModel(blocks, chosen, classes, None, tied, spike_steps, code, threshold)
     return drawn(model, seed, threshold if neuron is None else 3 * threshold)
 

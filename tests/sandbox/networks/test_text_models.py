@@ -129,6 +129,13 @@ def test_a_stream_says_what_the_whole_text_says(name):
     torch.testing.assert_close(Streamed(model)(text()).output, whole.output)
 
 
+def test_neurons_that_learn_are_no_code_for_numbers():
+    model = bispikclm((), V, SMALL, neuron="plif")
+    assert "code" not in model(text()).internals
+    assert not [name for name, _ in model.named_parameters() if name.startswith("code")]
+    assert "code" in CAUSAL["bits"]()(text()).internals
+
+
 def test_raw_attention_remembers_one_matrix_a_head():
     model = CAUSAL["raw"]()
     run = model(text(steps=1))
