@@ -103,7 +103,9 @@ def nats(trainer: rules.Trainer, data: Dataset) -> float:
 def teacher(seed: int, data: Dataset, steps: int = STEPS) -> tuple[nn.Module, float]:
     """Return a transformer that has learnt from the text, and its validation loss [nats]."""
     model = transformer((), data.classes, SIZE, seed=seed)
-    return model, learned(model, rules.make("bptt", objective="ce_rate").objective, data, 0.005, steps, seed)[str(steps)]
+    return model, learned(model, rules.make("bptt", objective="ce_rate").objective, data, 0.005, steps, seed)[
+        str(steps)
+    ]
 
 
 def student(variant: Variant, seed: int, rate: float, data: Dataset, steps: int = STEPS) -> dict[str, float]:
