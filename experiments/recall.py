@@ -1,6 +1,6 @@
 """Attention with winners beside softmax and raw scores, on recall of values by their keys; writes results/recall/.
 
-python experiments/recall.py 8              # pairs, or 16; `make evidence-recall` runs both; goes on where it was stopped
+python experiments/recall.py 8           # pairs, or 16; `make evidence-recall` has both; goes on where it was stopped
 
 Does a decoder whose attention lets winners take all look up as well as one with softmax, and better than one without
 normalisation? Every kind has the same blocks, weights and steps. A pair of a key and its value is one token, so that
