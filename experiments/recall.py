@@ -45,7 +45,7 @@ class Recall(NamedTuple):
         return self.keys * VALUES + self.keys
 
 
-TASKS = {"8": Recall(8, 16, 16, 1000), "16": Recall(16, 32, 32, 1500)}
+TASKS = {"8": Recall(8, 16, 16, 1000), "16": Recall(16, 16, 32, 800)}
 
 
 def sequences(task: Recall, count: int, dice: np.random.Generator) -> rules.Batch:
