@@ -6,7 +6,7 @@ A BiSpikCLM of 108,000 weights learns the next character of Shakespeare: from th
 distillation (SpAD), with SpAD in 70 % of the steps, and from the teacher's outputs and the text without what SpAD
 compares inside. The teacher is a transformer of the same size that has learnt from the same text, one for each seed.
 The learning rate with and without a teacher is the best of two, with a seed that is not used again; every run has its
-own schedule, which ends with its last step. Three paired seeds. Weights, share and temperature of SpAD are the defaults;
+own schedule, which ends with its last step. Three paired seeds. Weights, share and temperature of SpAD are defaults;
 nothing else is searched.
 """
 
