@@ -27,7 +27,7 @@ from rules.forward import samples
 from rules.generators import Globals
 from rules.loading import begun_anew, rest_of
 from rules.measures import Measure
-from rules.models.admission import UnfitModel, admit, warn_unasked
+from rules.models.admission import UnfitModel, admit, admit_teachers, warn_unasked
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
@@ -138,7 +138,8 @@ class Trainer:
         require_alone(self.rule, accumulate, team)
         self._require(offers(model) | {"labels"})  # labels come with the batch, and are checked there
         if self.rule.objective.module() is not None:
-            self.rule = replace(self.rule, objective=copy.deepcopy(self.rule.objective))
+            teachers = {id(part): part for part in self.rule.objective.helpers()}  # which stay the caller's own
+            self.rule = replace(self.rule, objective=copy.deepcopy(self.rule.objective, teachers))
             reseed(self.rule.objective, seed)
         self.rng = seeded(seed, "rule")
         self.globals = Globals(derived(seed, "globals"))
@@ -192,6 +193,7 @@ class Trainer:
                 rule = self.rule.credit
                 answers = ask(self.model, admitted._replace(carry=None), training="deterministic" in rule.relies_on)
                 admit(rule, self.model, answers)
+                admit_teachers(self.rule.objective.helpers(), admitted)
                 if not answers.error:
                     rule.confirm(self.model, admitted)
                     if self.rule.every is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import is_dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -20,8 +23,8 @@ def untouched(*modules: nn.Module | None, seed: int = 0) -> Iterator[None]:
     """Run a block that may call modules, and put back whatever its passes changed.
 
     Put back are the mode of every part, one by one; buffers; and what parts keep in attributes, such as membranes,
-    also in lists and dicts, and the numbers of parameters, which some modules renormalise in a pass. Global generators
-    start from `seed` inside and are restored. Without gradient.
+    also in lists, tuples, dicts, deques and dataclasses, and the numbers of parameters, which some modules renormalise
+    in a pass. Global generators start from `seed` inside and are restored. Without gradient.
 
     Args:
         modules: whatever is called; None is skipped.
@@ -84,32 +87,52 @@ class _Tensor:
 
 
 class _Container:
-    """A list or dict, and what it held."""
+    """A list, tuple, dict, deque, or the attributes of a dataclass, and what it held."""
 
-    def __init__(self, held: list[Any] | dict[Any, Any], around: tuple[int, ...]) -> None:
+    def __init__(self, held: Any, around: tuple[int, ...]) -> None:
         self.held = held
         items = held.items() if isinstance(held, dict) else enumerate(held)
         self.items = [(key, _copied(value, (*around, id(held)))) for key, value in items]
 
     def original(self) -> Any:
         """Return the same object, with what it held then."""
-        self.held.clear()
-        for key, value in self.items:
-            if isinstance(self.held, dict):
-                self.held[key] = _original(value)
-            else:
-                self.held.append(_original(value))
+        before = [(key, _original(value)) for key, value in self.items]
+        if isinstance(self.held, dict):
+            self.held.clear()
+            self.held.update(before)
+        elif not isinstance(self.held, tuple):  # whose entries are the same, with their numbers of then
+            self.held.clear()
+            self.held.extend(value for _, value in before)
         return self.held
+
+
+class _Object:
+    """An object, and its attributes."""
+
+    def __init__(self, subject: Any, around: tuple[int, ...]) -> None:
+        self.subject, self.attributes = subject, _Container(vars(subject), (*around, id(subject)))
+
+    def original(self) -> Any:
+        """Return the same object, with its attributes of then."""
+        self.attributes.original()
+        return self.subject
 
 
 def _copied(value: Any, around: tuple[int, ...] = ()) -> Any:
     """Return a value, or what is needed to restore it; `around` are the containers that it is in."""
     if isinstance(value, Tensor) and type(value) in (Tensor, nn.Parameter) and value.layout is torch.strided:
         return _Tensor(value)
-    if type(value) in (list, dict) and id(value) not in around:
+    if id(value) in around:
+        return value
+    if type(value) in (list, dict, OrderedDict, defaultdict, deque) or isinstance(value, tuple):
         return _Container(value, around)
-    return value
+    return _Object(value, around) if type(value) is SimpleNamespace or _dataclass(value) else value
+
+
+def _dataclass(value: Any) -> bool:
+    """Return whether a value is an instance of a dataclass, with attributes, that is no module."""
+    return is_dataclass(value) and hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module))
 
 
 def _original(value: Any) -> Any:
-    return value.original() if isinstance(value, (_Tensor, _Container)) else value
+    return value.original() if isinstance(value, (_Tensor, _Container, _Object)) else value

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rules.contract import CreditRule
+from rules.batches import fitted
+from rules.contract import Batch, CreditRule
 from rules.models.adapted import Adapted
 from rules.models.peers import titles
-from rules.models.questions import Answers
+from rules.models.questions import Answers, ask
 from rules.optional import plain
 
+NEVER = frozenset({"copies", "ends"})  # what no rule can learn from, whatever it relies on
 SAMPLES = "arrays are time-first, [T, B, ...]"
 
 
@@ -25,7 +28,7 @@ class UnfitModel(ValueError):
 
 
 def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
-    """Return what is wrong with a model, by the keys of ANSWERS, each with what was seen and the remedy.
+    """Return what is wrong with a model, by the keys of ANSWERS and NEVER, each with what was seen and the remedy.
 
     >>> problems(nn.Linear(1, 1), Answers(stateless=True, deterministic=True, independent=True))
     {}
@@ -66,6 +69,16 @@ def problems(model: nn.Module, answers: Answers) -> dict[str, str]:
             f"{name} changes its input in place, so that a second pass sees other data: let forward begin with "
             "x = x.clone()"
         )
+    if answers.copies:
+        found["copies"] = (
+            f"{name} sees later inputs, and the answer at each step of this batch is the input of the next, so that it "
+            "would learn to copy it: use a causal model, or answers that are not in the input"
+        )
+    if answers.ends is False:
+        found["ends"] = (
+            f"what stands behind the end of a sequence changes outputs of {name} that count: let forward take lengths "
+            "and leave the rest out, or hand over sequences of one length each, without lengths"
+        )
     if answers.square and recurrent(model):
         found["square"] = (
             f"{name} takes the first axis of its input for samples, and this batch has as many steps as samples, so "
@@ -99,7 +112,7 @@ def admit(rule: CreditRule, model: nn.Module, answers: Answers) -> None:
     The message ends with how to go on regardless.
     """
     found = problems(model, answers)
-    relied = [text for key, text in found.items() if key in rule.relies_on]
+    relied = [text for key, text in found.items() if key in rule.relies_on | NEVER]
     if relied:
         raise UnfitModel(
             f"{type(rule).__name__} would learn something wrong: {'; '.join(relied)}. "
@@ -114,6 +127,21 @@ def admit(rule: CreditRule, model: nn.Module, answers: Answers) -> None:
             "time and samples in their order, and take its output: model = rules.adapt(model). Trainer(..., "
             "confirm=False) asks no questions"
         )
+
+
+def admit_teachers(teachers: Iterable[nn.Module], batch: Batch) -> None:
+    """Ask the teachers of an objective; raise UnfitModel for one whose answers are not those of its input.
+
+    It is run in evaluation mode, from rest, and put back, so that it may keep state and draw random numbers.
+    """
+    asked = batch._replace(x=batch.x if batch.plain is None else batch.plain, carry=None)
+    for teacher in teachers:
+        like = next(teacher.parameters(), None)
+        answers = ask(teacher, asked if like is None else fitted(asked, teacher, like))
+        found = problems(teacher, answers)
+        wrong = [text for key, text in found.items() if key in ("independent", "input", "ends")]
+        if wrong:
+            raise UnfitModel(f"the objective's teacher: {'; '.join(wrong)}. Trainer(..., confirm=False) asks nothing")
 
 
 def warn_unasked(model: nn.Module, answers: Answers) -> None:

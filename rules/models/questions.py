@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch
+from rules.contract import Batch, Run, lengths_of
 from rules.draws import normal
 from rules.forward import map_tensors, run_model
 from rules.models.peers import memories
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
+from rules.steps import counted
 from rules.untouched import untouched
+
+FEWEST = 4  # answers that are the next input, by which a batch is known to ask for it
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Answers:
     exchanged: bool = False
     square: bool = False  # as many steps as samples, and an output without time that takes the first axis for samples
     input_kept: bool | None = None  # a pass does not change its input in place
+    copies: bool | None = None  # an output sees the input of the next step, which is what it is to answer
+    ends: bool | None = None  # nothing behind the end of a sequence changes what counts; None without lengths
     where: str | None = None
     passes: int = 0
     error: str | None = None
@@ -46,7 +51,7 @@ class Answers:
 
 
 def ask(model: nn.Module, batch: Batch, *, training: bool = False) -> Answers:
-    """Ask a model in three to five passes without gradient, and leave it as it was.
+    """Ask a model in three to seven passes without gradient, and leave it as it was.
 
     Args:
         model: the model.
@@ -145,12 +150,39 @@ class Asked:
         if timed and steps > 2 and steps == lengthiest(self.batch.x):
             start, end = steps // 3, steps - steps // 3
             later = self.fresh(altered(self.batch.x, 0, slice(start, end), steps))
-            found = replace(
-                found, causal=close(first[:start], later[:start]), remembers=not close(first[end:], later[end:])
-            )
+            causal = close(first[:start], later[:start])
+            found = replace(found, causal=causal, remembers=not close(first[end:], later[end:]))
+            found = replace(found, copies=not causal and next_is_asked(self.batch))
+        if independent is not False and self.batch.lengths is not None:
+            found = replace(found, ends=self.of_ends())
         if independent is False:
             found = replace(found, exchanged=bool(found.causal and not found.remembers), where=self.mixing(axes[0]))
         return found
+
+    def of_ends(self) -> bool | None:
+        """Change what stands behind the ends of sequences, which are cut short for this, and see what else changes."""
+        steps, samples = lengthiest(self.batch.x), self.samples
+        if steps < 2:
+            return None
+        lengths = cast("Tensor", self.batch.lengths).clamp(max=steps - max(1, steps // 3))
+        there, whole = torch.arange(steps, device=lengths.device)[:, None] < lengths, self.batch
+        changed = altered(whole.x, 0, slice(0, steps), steps)
+
+        def beside(leaf: Tensor, other: Tensor) -> Tensor:
+            if leaf.shape[:2] != (steps, samples):
+                return leaf
+            return torch.where(there.view(steps, samples, *[1] * (leaf.ndim - 2)), leaf, other)
+
+        pairs = zip(leaves(whole.x), leaves(changed), strict=True)
+        mixed = {id(one): beside(one, other) for one, other in pairs}
+        self.batch = whole._replace(lengths=lengths)
+        try:
+            one = self.fresh(whole.x)
+            two = self.fresh(map_tensors(lambda leaf: mixed.get(id(leaf), leaf), whole.x))
+            ends = cast("Tensor", lengths_of(Run(one), self.batch))
+        finally:
+            self.batch = whole
+        return close(*(torch.where(counted(each, ends)[..., None], each.flatten(2), 0.0) for each in (one, two)))
 
     def mixing(self, axis: int) -> str | None:
         """Return the path of the first module in which another sample's change shows."""
@@ -230,6 +262,21 @@ def close(a: Tensor, b: Tensor) -> bool:
         return torch.equal(a, b)
     tolerance = torch.finfo(a.dtype).eps ** 0.5
     return bool(torch.allclose(a, b, rtol=0, atol=tolerance * float(a.abs().nan_to_num().max()), equal_nan=True))
+
+
+def next_is_asked(batch: Batch) -> bool:
+    """Return whether the answer at each step is the input of the next one; answers that are left out do not count.
+
+    >>> next_is_asked(Batch(torch.arange(6)[:, None], targets=torch.arange(1, 7)[:, None]))
+    True
+    """
+    x, asked = batch.x, batch.targets
+    if not isinstance(x, Tensor) or asked is None or x.shape != asked.shape or x.dtype != asked.dtype:
+        return False
+    kept = torch.ones_like(asked, dtype=torch.bool) if asked.is_floating_point() else asked >= 0
+    if batch.lengths is not None:
+        kept = kept & counted(asked, batch.lengths)
+    return int(kept[:-1].sum()) >= FEWEST and torch.equal(asked[:-1][kept[:-1]], x[1:][kept[:-1]])
 
 
 def axes_of_samples(x: Any, samples: int) -> tuple[int, ...]:

@@ -79,6 +79,14 @@ class CrossEntropy(Objective):
             return float(len(found))
         return float(torch.tensor(self.weight, dtype=torch.float64, device=y.device)[found].sum())
 
+    def averaged(self, losses: Tensor, y: Tensor) -> Tensor:
+        """Return the mean of losses `[B]` over the samples that are not left out, weighted by that of their class."""
+        kept = y != self.ignore_index
+        if self.weight is None:
+            return losses[kept].mean()
+        weight = torch.tensor(self.weight, dtype=losses.dtype, device=y.device)[y[kept]]
+        return (weight * losses[kept]).sum() / weight.sum()
+
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         y = labels(run, batch, self.ignore_index)
         return F.cross_entropy(self.scores(run, lengths_of(run, batch)), y, **self.options(run))

@@ -23,9 +23,10 @@ class CurriculumDistillation(CrossEntropy):
         CE(p(o), y) + share tau^2 KL(softmax(p(teacher) / tau) || softmax(p(o) / tau))
 
     `p` takes the place of logits, so that a second softmax is applied to it, as the authors do. In sequences of
-    different length the steps that count are summed. Teacher and network may have different numbers of steps, as where
-    each sees the same events in bins of its own (`sandbox.networks.rebinned`). The teacher is run in evaluation mode on
-    the same batch, as it was before augmentation, nothing trains it, and its work is counted.
+    different length the steps that count are summed, and where classes have weights, both means are weighted. Teacher
+    and network may have different numbers of steps, as where each sees the same events in bins of its own
+    (`sandbox.networks.rebinned`). The teacher is run in evaluation mode on the same batch, as it was before
+    augmentation, nothing trains it, and its work is counted.
 
     Args:
         teacher: a module; None for the cross-entropy alone, as in the first stage of a curriculum.
@@ -80,13 +81,12 @@ class CurriculumDistillation(CrossEntropy):
         fit = CrossEntropy.__call__(self, run, batch)
         if self.teacher is None or self.share == 0:
             return fit
-        kept = labels(run, batch, self.ignore_index) != self.ignore_index
-        return fit + self.share * self.drawn(run, batch)[kept].mean()
+        y = labels(run, batch, self.ignore_index)
+        return fit + self.share * self.averaged(self.drawn(run, batch), y)
 
     def each(self, run: Run, batch: Batch) -> Tensor | None:
-        """Return the loss of every sample alone, `[B]`; None if classes have weights or some are left out."""
-        fit = CrossEntropy.each(self, run, batch)
-        return None if fit is None else fit + self.share * self.drawn(run, batch)
+        """Return the loss of every sample alone, `[B]`; None with a teacher, and where `CrossEntropy` has none."""
+        return CrossEntropy.each(self, run, batch) if self.teacher is None else None
 
     def reported(self, run: Run, batch: Batch) -> Tensor:
         """Return the cross-entropy alone, which needs no teacher."""

@@ -27,7 +27,8 @@ class SelfEnsemble(MeanCrossEntropy):
     membranes kept (`BPTT(window=1)` cuts the gradient through it). Without a teacher its own mean output teaches every
     step, and no gradient passes through that mean. A teacher is any module that takes the same input; it is run in
     evaluation mode, nothing trains it, and its work is counted; it answers `[T, B, classes]`, a `Run` or `[B,
-    classes]`. In sequences of different length the steps that count are drawn.
+    classes]`. In sequences of different length the steps that count are drawn, and where classes have weights, both
+    means are weighted by those of the samples.
 
     Args:
         lam: weight of the teacher, 0 to 1, 0.5 by default.
@@ -86,11 +87,11 @@ class SelfEnsemble(MeanCrossEntropy):
     def __call__(self, run: Run, batch: Batch) -> Tensor:
         y = labels(run, batch, self.ignore_index)
         fit = F.cross_entropy(self.scores(run, lengths_of(run, batch)), y, **self.options(run))
-        return (1 - self.lam) * fit + self.lam * self.drawn(run, batch)[y != self.ignore_index].mean()
+        return (1 - self.lam) * fit + self.lam * self.averaged(self.drawn(run, batch), y)
 
     def each(self, run: Run, batch: Batch) -> Tensor | None:
-        """Return the loss of every sample alone, `[B]`; None if classes have weights or some are left out."""
-        fit = MeanCrossEntropy.each(self, run, batch)
+        """Return the loss of every sample alone, `[B]`; None with a teacher, and where `CrossEntropy` has none."""
+        fit = MeanCrossEntropy.each(self, run, batch) if self.teacher is None else None
         return None if fit is None else (1 - self.lam) * fit + self.lam * self.drawn(run, batch)
 
     def reported(self, run: Run, batch: Batch) -> Tensor:

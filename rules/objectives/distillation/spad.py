@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch, Objective, Run
+from rules.contract import Batch, Objective, Run, lengths_of
 from rules.errors import unknown
-from rules.objectives.distillation.projector import projector
+from rules.objectives.distillation.internals import (
+    INSIDE,
+    Counts,
+    layers,
+    normalised,
+    paired,
+    require_signals,
+    require_steps,
+)
+from rules.objectives.distillation.projector import Projector, projector
 from rules.objectives.distillation.rate_code import RateCode
 from rules.objectives.distillation.teachers import answered
 from rules.objectives.labels import IGNORED, LABELS, labels_by_step
 from rules.objectives.readout import RateCrossEntropy
-from rules.steps import counted, wide
-
-INSIDE = ("embedding", "attention", "hidden")  # terms that compare internals
+from rules.steps import wide
 
 
 class Terms(NamedTuple):
@@ -45,8 +53,9 @@ class SpikeAwareDistillation(nn.Module, Objective):
     (`RateCode`), theta the current at which they fire at once, `max` that of a query, and `n` divides the attention of
     a query by its sum. `e`, `a`, `r` and `h` are the student's internals "embedding", "attention.k", "rate.k" and
     "hidden.k"; each layer is compared with the teacher's layer at the same relative depth. Where heads differ in
-    number, their means are compared. The teacher is run in evaluation mode, nothing trains it, and its work is counted.
-    Tokens that are left out, or behind the end of a text, do not count; a batch has the mean over those that do.
+    number, their means are compared, and a single layer is compared with the teacher's last. The teacher is run in
+    evaluation mode, nothing trains it, and its work is counted. Tokens that are left out, or behind the end of a text,
+    count in no term; a batch has the mean over those that do, and of attention over the keys up to the end of a text.
 
     Without a teacher the loss is the cross-entropy alone, with weight 1.
 
@@ -57,12 +66,14 @@ class SpikeAwareDistillation(nn.Module, Objective):
         temperature: tau, above 0.
         widths: channels of the student and of the teacher, where these differ: embeddings, streams and rates then pass
             through a projector, which is trained with the student. None where they are equal.
-        ignore_index: token that is left out of the last two terms.
+        ignore_index: target of tokens that are left out.
         seed: of the projector's weights.
 
     Raises:
         ValueError: for an unknown term, a weight below 0, a share outside 0 to 1, a temperature that is not above 0,
-            and, when called, for a teacher of other tokens or another width, or internals that are missing.
+            and, when called, for a teacher of other tokens, steps or another width, internals that are missing or of
+            another shape, and attention below 0.
+        TypeError: for a teacher that is no module, and weights that are not named.
 
     >>> run = Run(torch.zeros(3, 2, 4))
     >>> batch = Batch(torch.zeros(3, 2, dtype=torch.int64), targets=torch.zeros(3, 2, dtype=torch.int64))
@@ -88,10 +99,12 @@ class SpikeAwareDistillation(nn.Module, Objective):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.weights = weighted(weights or {})
+        if teacher is not None and not isinstance(teacher, nn.Module):
+            raise TypeError(f"teacher={teacher!r}: give an nn.Module, which takes the same tokens")
+        self.weights = weighted({} if weights is None else weights)
         if not 0 <= share <= 1:
             raise ValueError(f"share={share}: give the share of rates, from 0 to 1")
-        if not temperature > 0:
+        if not 0 < temperature < math.inf:
             raise ValueError(f"temperature={temperature}: give a number above 0")
         self.share, self.temperature, self.ignore_index = share, temperature, ignore_index
         self._teacher = (teacher,)  # in a tuple, so that it is neither trained nor saved
@@ -141,28 +154,31 @@ class SpikeAwareDistillation(nn.Module, Objective):
         """Return the five losses, unweighted; 0 for those without a weight."""
         assert self.teacher is not None
         taught = answered(self.teacher, run, batch)
+        require_steps(run, taught)
         if self.inside:
             self.require_internals(run, taught)
-        made: dict[str, Callable[[Run, Run, Batch], Tensor]] = {
+        kept = labels_by_step(run, batch, self.ignore_index) != self.ignore_index
+        counts = Counts(kept, lengths_of(run, batch))
+        made: dict[str, Callable[[Run, Run, Counts], Tensor]] = {
             "embedding": self.of_embedding,
             "attention": self.of_attention,
             "hidden": self.of_hidden,
             "soft": self.of_outputs,
-            "hard": lambda run, taught, batch: self.cross_entropy(run, batch),
+            "hard": lambda run, taught, counts: self.cross_entropy(run, batch),
         }
         zero = run.output.new_zeros(())
         return Terms(
             **{
-                name: make(run, taught, batch) if getattr(self.weights, name) > 0 else zero
+                name: make(run, taught, counts) if getattr(self.weights, name) > 0 else zero
                 for name, make in made.items()
             }
         )
 
-    def of_embedding(self, run: Run, taught: Run, batch: Batch) -> Tensor:
+    def of_embedding(self, run: Run, taught: Run, counts: Counts) -> Tensor:
         """Return the mean squared error of the embeddings (EA)."""
-        return apart(self.projected(run.internals["embedding"], taught.internals["embedding"]), batch)
+        return counts.apart(*self.projected(run.internals["embedding"], taught.internals["embedding"]))
 
-    def of_attention(self, run: Run, taught: Run, batch: Batch) -> Tensor:
+    def of_attention(self, run: Run, taught: Run, counts: Counts) -> Tensor:
         """Return the mean over layers of both comparisons of attention (SAA)."""
         losses = []
         for shown, wanted in paired("attention", run, taught):
@@ -172,44 +188,41 @@ class SpikeAwareDistillation(nn.Module, Objective):
                     f"attention of the network is {tuple(shown.shape)}, and of the teacher {tuple(wanted.shape)}: both "
                     "tell [L, B, heads, keys] for the same text"
                 )
-            numbers = weighed((normalised(a) - normalised(b)).square().sum(-1), batch)
-            most = b.amax(-1, keepdim=True).clamp(min=torch.finfo(b.dtype).tiny)
-            losses.append(self.shared(run, a, b / most, numbers, batch, relative=True))
+            numbers = counts.mean((normalised(a) - normalised(b)).square().sum(-1))
+            rates = None
+            if self.share > 0:
+                code: RateCode = run.internals["code"]
+                most = b.amax(-1, keepdim=True).clamp(min=torch.finfo(b.dtype).tiny)
+                apart = (a - code.rate(code.threshold * b / most)).square().sum(-1)  # threshold: fires at once
+                rates = counts.mean(apart / counts.keys(a).view(1, -1, *[1] * (apart.ndim - 2)))
+            losses.append(self.shared(rates, numbers))
         return torch.stack(losses).mean()
 
-    def of_hidden(self, run: Run, taught: Run, batch: Batch) -> Tensor:
+    def of_hidden(self, run: Run, taught: Run, counts: Counts) -> Tensor:
         """Return the mean over layers of both comparisons of the stream (SFA)."""
         losses = []
-        rates = layers("rate", run) if self.share > 0 else [None] * len(layers("hidden", run))
-        for rate, (shown, wanted) in zip(rates, paired("hidden", run, taught), strict=True):
-            numbers = apart(self.projected(shown, wanted), batch)
-            losses.append(self.shared(run, rate, wanted, numbers, batch))
+        told = layers("rate", run) if self.share > 0 else [None] * len(layers("hidden", run))
+        for rate, (shown, wanted) in zip(told, paired("hidden", run, taught), strict=True):
+            numbers, rates = counts.apart(*self.projected(shown, wanted)), None
+            if rate is not None:
+                rates = counts.apart(*self.projected(rate, run.internals["code"].rate(wanted)))
+            losses.append(self.shared(rates, numbers))
         return torch.stack(losses).mean()
 
-    def shared(
-        self, run: Run, rate: Tensor | None, driving: Tensor, numbers: Tensor, batch: Batch, relative: bool = False
-    ) -> Tensor:
-        """Return both comparisons of a layer: rates with those of the code for a current, and numbers.
+    def shared(self, rates: Tensor | None, numbers: Tensor) -> Tensor:
+        """Return both comparisons of a layer together."""
+        return numbers if rates is None else self.share * rates + (1 - self.share) * numbers
 
-        A `relative` current is given in units of that at which neurons fire at once.
-        """
-        if self.share == 0 or rate is None:
-            return numbers
-        code: RateCode = run.internals["code"]
-        wanted = code.rate(code.threshold * driving if relative else driving)
-        pair = (rate, wanted) if relative else self.projected(rate, wanted)
-        return self.share * apart(pair, batch) + (1 - self.share) * numbers
-
-    def of_outputs(self, run: Run, taught: Run, batch: Batch) -> Tensor:
+    def of_outputs(self, run: Run, taught: Run, counts: Counts) -> Tensor:
         """Return tau^2 times the divergence from the teacher, mean over tokens (STA)."""
         tau = self.temperature
         wanted, shown = (torch.log_softmax(wide(each.output) / tau, -1) for each in (taught, run))
-        divergence = (wanted.exp() * (wanted - shown)).sum(-1)  # [L, B]
-        kept = labels_by_step(run, batch, self.ignore_index) != self.ignore_index
-        return tau**2 * divergence[kept].mean()
+        return tau**2 * counts.mean((wanted.exp() * (wanted - shown)).sum(-1))
 
     def projected(self, shown: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Return a signal of the student in the width of the teacher's, and that."""
+        if isinstance(self.project, Projector) and shown.shape[-1] != (inputs := self.project.path[0].in_features):
+            raise ValueError(f"the network has {shown.shape[-1]} channels, and widths say {inputs}: give its own first")
         found = self.project(shown)
         if found.shape != wanted.shape:
             raise ValueError(
@@ -235,46 +248,19 @@ class SpikeAwareDistillation(nn.Module, Objective):
                     f"the {who} does not tell {name!r}, which SpAD compares: let it return rules.Run(output, "
                     f"internals={{{name!r}: ...}}), or {other}"
                 )
+            require_signals(who, told)
 
 
 def weighted(given: Mapping[str, float]) -> Terms:
     """Return the weights, those of the paper by default; raise ValueError for an unknown term or one below 0."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"weights={given!r}: give a dict, such as {{'attention': 0.0}}")
     for name, value in given.items():
         if name not in Terms._fields:
             raise unknown("term", name, Terms._fields)
-        if not value >= 0:
-            raise ValueError(f"weights[{name!r}]={value}: give a weight of at least 0")
+        if not 0 <= value < math.inf:
+            raise ValueError(f"weights[{name!r}]={value}: give a finite weight of at least 0")
     found = Terms(**given)
     if not any(found):
         raise ValueError("all weights are 0: leave one above 0")
     return found
-
-
-def layers(name: str, run: Run) -> list[Tensor]:
-    """Return an internal of every layer, first to last."""
-    count = sum(key.startswith(f"{name}.") for key in run.internals)
-    return [run.internals[f"{name}.{number}"] for number in range(count)]
-
-
-def paired(name: str, run: Run, taught: Run, other: str | None = None) -> list[tuple[Tensor, Tensor]]:
-    """Return an internal of every layer of the student, with that of the teacher's layer at the same relative depth."""
-    shown, wanted = layers(name, run), layers(other or name, taught)
-    last = max(len(shown) - 1, 1)
-    return [(each, wanted[round(place * (len(wanted) - 1) / last)]) for place, each in enumerate(shown)]
-
-
-def weighed(losses: Tensor, batch: Batch) -> Tensor:
-    """Return the mean of losses `[L, B, ...]` over the steps that count."""
-    return losses.mean() if batch.lengths is None else losses[counted(losses, batch.lengths)].mean()
-
-
-def apart(pair: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-    """Return the mean squared error of two signals over the steps that count."""
-    shown, wanted = pair
-    return weighed((shown - wanted).square(), batch)
-
-
-def normalised(attention: Tensor) -> Tensor:
-    """Return attention whose rows add up to 1; a row of zeros stays one."""
-    total = attention.sum(-1, keepdim=True)
-    return attention / torch.where(total > 0, total, 1.0)

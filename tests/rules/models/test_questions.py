@@ -338,3 +338,80 @@ def test_an_input_that_is_changed_in_place_stays_the_callers():
     with pytest.warns(ModelWarning, match="changes its input in place"):
         Trainer(InPlace(), "bptt").begin((x, Y))
     assert torch.equal(x, X)
+
+
+class Ahead(nn.Module):
+    """A model of tokens that sees the whole text."""
+
+    def __init__(self, tokens=4):
+        super().__init__()
+        self.embedding, self.cells = nn.Embedding(tokens, 8), nn.GRU(8, 8, bidirectional=True)
+        self.readout = nn.Linear(16, tokens)
+
+    def forward(self, x):
+        return self.readout(self.cells(self.embedding(x))[0])
+
+
+def text(samples=3, steps=9):
+    tokens = torch.randint(4, (steps + 1, samples), generator=torch.Generator().manual_seed(0))
+    return Batch(tokens[:-1], targets=tokens[1:])
+
+
+def test_a_model_that_sees_the_answer_is_refused():
+    batch = text()
+    with pytest.raises(UnfitModel, match="Ahead sees later inputs, and the answer at each step .* use a causal model"):
+        Trainer(Ahead(), "bptt", health=None).step(batch)
+    some = torch.where(torch.arange(9)[:, None] < 4, -100, batch.targets)
+    with pytest.raises(UnfitModel, match="sees later inputs"):
+        Trainer(Ahead(), "bptt", health=None).step(batch._replace(targets=some))
+
+
+def test_other_answers_may_be_seen_from_both_ends_and_causal_models_may_be_asked_for_the_next_input():
+    batch = text()
+    ours = rules.make("bptt", objective="ce_rate")
+    Trainer(Ahead(), ours, health=None).step(batch._replace(targets=batch.x))  # copies of the same step
+    causal = nn.Sequential(nn.Embedding(4, 8), nn.Linear(8, 4))
+    trainer = Trainer(causal, ours, health=None)
+    trainer.step(batch)
+    assert trainer.answers.copies is False
+
+
+class Behind(nn.Module):
+    """A model that takes lengths, and heeds them or not."""
+
+    def __init__(self, heeds, pooled):
+        super().__init__()
+        self.heeds, self.pooled, self.last = heeds, pooled, nn.Linear(2, 3)
+
+    def forward(self, x, lengths=None):
+        there = torch.arange(len(x))[:, None] < lengths
+        mean = (x * there[..., None]).sum(0) / lengths[:, None] if self.heeds else x.mean(0)
+        return self.last(mean if self.pooled else x + mean)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_what_stands_behind_the_end_must_change_nothing(pooled):
+    rule = rules.make("bptt", objective="ce_mean")
+    batch = Batch(torch.rand(6, 4, 2), torch.arange(4) % 3, lengths=torch.tensor([6, 2, 4, 3]))
+    trainer = Trainer(Behind(True, pooled), rule, health=None)
+    trainer.step(batch)
+    assert trainer.answers.ends is True
+    with pytest.raises(UnfitModel, match="what stands behind the end of a sequence changes outputs of Behind"):
+        Trainer(Behind(False, pooled), rule, health=None).step(batch)
+    whole = batch._replace(lengths=torch.full((4,), 6))  # the first batch may have no padding at all
+    with pytest.raises(UnfitModel, match="what stands behind the end"):
+        Trainer(Behind(False, pooled), rule, health=None).step(whole)
+
+
+def test_attention_over_padding_is_refused():
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention, self.last = nn.MultiheadAttention(4, 1), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.last(self.attention(x, x, x)[0])
+
+    batch = Batch(torch.rand(6, 4, 4), torch.arange(4) % 3, lengths=torch.tensor([6, 2, 4, 3]))
+    with pytest.raises(UnfitModel, match="what stands behind the end"):
+        Trainer(Attends(), rules.make("bptt", objective="ce_mean"), health=None).step(batch)

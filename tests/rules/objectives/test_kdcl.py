@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import collections
+import copy
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -14,7 +17,8 @@ from torch.nn import functional as F
 import rules
 from rules import Batch, Run
 from rules.contract import lengths_of
-from rules.objectives.distillation import CurriculumDistillation
+from rules.models.admission import UnfitModel
+from rules.objectives.distillation import CurriculumDistillation, SelfEnsemble
 from sandbox import make_model
 from sandbox.networks.rebinned import Rebinned, rebin
 
@@ -49,7 +53,6 @@ def test_the_loss_is_that_of_the_authors(tau, steps):
     loss = CurriculumDistillation(Says(theirs), temperature=tau)
     batch = Batch(X, Y)
     torch.testing.assert_close(loss(Run(mine), batch), wanted)
-    torch.testing.assert_close(loss.each(Run(mine), batch).mean(), wanted)
     torch.testing.assert_close(loss.reported(Run(mine), batch), F.cross_entropy(p, Y))
 
 
@@ -130,7 +133,8 @@ def test_what_stands_behind_the_end_of_a_sequence_changes_nothing_in_bins():
     batch = Batch(x, Y, lengths=lengths)
     run = student(x, lengths=lengths)
     assert lengths_of(run, batch).tolist() == [4, 3, 2, 1, 3, 3, 1]
-    found = loss.each(run, batch)
+    found = CurriculumDistillation().each(run, batch) + 0.5 * loss.drawn(run, batch)
+    torch.testing.assert_close(loss(run, batch), found.mean())
     for n, end in enumerate(lengths.tolist()):
         short = torch.cat([x[:end, n : n + 1], torch.zeros(-end % 3, 1, 4)])
         even = torch.cat([x[:end, n : n + 1], torch.zeros(-end % 2, 1, 4)])
@@ -203,3 +207,119 @@ def test_a_student_of_few_steps_learns_from_a_teacher_of_many():
     infos = list(second.fit([(x, y)], 30))
     assert infos[-1].loss < infos[0].loss
     assert second.evaluate([(x, y)])["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("made", [CurriculumDistillation, SelfEnsemble])
+@pytest.mark.parametrize("weight", [None, (10.0, 1.0, 0.5)])
+def test_batches_in_parts_are_one_batch(made, weight):
+    """The mean over parts, each with its amount, is the loss of the whole, also where classes have weights."""
+    y = Y.clone()
+    y[2] = -100
+    mine, theirs = output(1), output(2)
+    whole = made(teacher=Says(theirs), weight=weight)
+    total = whole(Run(mine), Batch(X, y))
+    amounts, losses = [], []
+    for rows in (slice(0, 3), slice(3, B)):
+        part, batch = made(teacher=Says(theirs[:, rows]), weight=weight), Batch(X[:, rows], y[rows])
+        amounts.append(part.amount(batch))
+        losses.append(amounts[-1] * part(Run(mine[:, rows]), batch))
+    torch.testing.assert_close(sum(losses) / sum(amounts), total)
+
+
+@pytest.mark.parametrize("name", ["node_perturbation", "coordinate_wise"])
+@pytest.mark.parametrize("made", [CurriculumDistillation, SelfEnsemble])
+def test_rules_that_want_a_loss_of_each_sample_ask_the_teacher_for_each(name, made):
+    """The step is that of the same loss written without a fast way for single samples."""
+    teacher = nn.Linear(4, C)
+    steps = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, C))
+        rule = replace(rules.make(name), objective=made(teacher=teacher))
+        steps.append(rules.Trainer(model, rule, health=None, seed=0).step((X[0], Y)).loss)
+        wanted = float(made(teacher=teacher)(Run(model(X[0])[None]), Batch(X[:1], Y)))
+    assert steps[0] == steps[1]
+    assert abs(steps[0] - wanted) < 0.5 * wanted  # the loss of the step, in front of its update
+
+
+def test_a_batch_that_goes_on_from_a_carry_has_no_teacher():
+    batch = Batch(X, Y, carry=torch.zeros(1))
+    with pytest.raises(ValueError, match="goes on from a carry, and the teacher would begin anew"):
+        CurriculumDistillation(Says(output(2)))(Run(output(1)), batch)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_teacher_of_another_precision(dtype):
+    teacher, mine = nn.Linear(4, C), Run(output(1).float())
+    wanted = CurriculumDistillation(teacher)(mine, Batch(X, Y))
+    found = CurriculumDistillation(copy.deepcopy(teacher).to(dtype))(mine, Batch(X, Y))
+    torch.testing.assert_close(found.float(), wanted, rtol=1e-6 if dtype == torch.float64 else 1e-2, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (nn.Linear(5, C), "the teacher, a Linear, cannot take this batch: mat1 and mat2"),
+        (Says(torch.full((T, B, C), torch.nan)), "the teacher, a Says, puts out NaN"),
+    ],
+)
+def test_what_a_teacher_raises_names_it(teacher, message):
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        CurriculumDistillation(teacher)(Run(output(1).float()), Batch(X, Y))
+
+
+class BatchFirst(nn.Module):
+    """A teacher that takes [B, T, features]."""
+
+    def __init__(self):
+        super().__init__()
+        self.cells, self.last = nn.GRU(4, 6, batch_first=True), nn.Linear(6, C)
+
+    def forward(self, x):
+        return self.last(self.cells(x)[0])
+
+
+class Doubles(nn.Linear):
+    """A teacher that changes its input."""
+
+    def forward(self, x):
+        return super().forward(x.mul_(2))
+
+
+class Pools(nn.Linear):
+    """A teacher that averages over time."""
+
+    def forward(self, x):
+        return super().forward(x).mean(0)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "lengths", "message"),
+    [
+        (BatchFirst(), None, "teacher: BatchFirst takes samples for time .* rules.adapt"),
+        (Doubles(4, C), None, "teacher: Doubles changes its input in place"),
+        (
+            Pools(4, C),
+            torch.full((B,), 3),
+            "teacher: what stands behind the end of a sequence changes outputs of Pools",
+        ),
+    ],
+)
+def test_a_teacher_is_asked_before_the_first_step(teacher, lengths, message):
+    rule = replace(rules.make("bptt"), objective=CurriculumDistillation(teacher))
+    trainer = rules.Trainer(nn.Linear(4, C), rule, health=None)
+    with pytest.raises(UnfitModel, match=message):
+        trainer.step(Batch(X, Y, lengths=lengths))
+
+
+def test_a_teacher_that_keeps_state_in_a_tuple_is_left_as_it_was():
+    class Keeps(nn.Linear):
+        def forward(self, x):
+            self.mem[0].add_(1)
+            return super().forward(x) + self.mem[0]
+
+    teacher = Keeps(4, C)
+    teacher.mem = (torch.zeros(1), collections.deque([torch.zeros(1)]))
+    loss, mine = CurriculumDistillation(teacher), Run(output(1).float())
+    assert float(loss(mine, Batch(X, Y))) == float(loss(mine, Batch(X, Y)))
+    assert float(teacher.mem[0]) == 0

@@ -189,6 +189,53 @@ def test_tokens_that_do_not_count_change_nothing():
     )
 
 
+def only(rows, batch, *runs):
+    """The same with some samples alone."""
+    cut = [
+        run._replace(
+            output=run.output[:, rows],
+            internals={n: p[:, rows] if torch.is_tensor(p) else p for n, p in run.internals.items()},
+        )
+        for run in runs
+    ]
+    lengths = None if batch.lengths is None else batch.lengths[rows]
+    return Batch(batch.x[:, rows], targets=batch.targets[:, rows], lengths=lengths), *cut
+
+
+@pytest.mark.parametrize("lengths", [None, torch.tensor([L, 2, 3])])
+def test_batches_in_parts_are_one_batch(lengths):
+    """In every term the mean over parts, each with its amount, is that of the whole; -100 counts in none."""
+    left = BATCH.targets.clone()
+    left[1:, 0] = -100
+    left[0, 2] = -100
+    batch, run, taught = BATCH._replace(targets=left, lengths=lengths), told(0), told(1000)
+    whole = SpikeAwareDistillation(Says(taught))
+    parts = [only(rows, batch, run, taught) for rows in (slice(0, 1), slice(1, B))]
+    amounts = [whole.amount(part) for part, _, _ in parts]
+    found = [SpikeAwareDistillation(Says(theirs)).terms(mine, part) for part, mine, theirs in parts]
+    for name in Terms._fields:
+        mean = sum(n * getattr(each, name) for n, each in zip(amounts, found, strict=True)) / sum(amounts)
+        torch.testing.assert_close(mean, getattr(whole.terms(run, batch), name), msg=name)
+
+
+def test_padding_changes_no_term():
+    """A text alone, and the same with padding behind it, of a causal student and teacher."""
+    teacher, pupil = transformer((), V, Size(2, 8, 2, 2, 16), seed=1), student()
+    text = torch.randint(V, (6, 2), generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([text, torch.zeros(6, 2, dtype=torch.int64)])
+    loss = SpikeAwareDistillation(teacher)
+    alone = loss.terms(pupil(text), Batch(text, targets=text))
+    longer = Batch(padded, targets=padded, lengths=torch.tensor([6, 6]))
+    for one, other in zip(alone, loss.terms(pupil(padded), longer), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_single_layer_is_compared_with_the_last():
+    run, taught = told(0, layers=1), told(1000, layers=3)
+    found = SpikeAwareDistillation(Says(taught)).terms(run, BATCH)
+    np.testing.assert_allclose(numbers(found), loops(run, taught, pairs=((0, 2),)), rtol=1e-12)
+
+
 # --- rates ---
 
 
@@ -311,17 +358,62 @@ def test_a_run_is_resumed_to_the_bit_with_its_projector():
 # --- mistakes ---
 
 
+def turned(run):
+    """Internals with samples first."""
+    internals = {n: p.transpose(0, 1) if torch.is_tensor(p) else p for n, p in run.internals.items()}
+    return run._replace(internals=internals)
+
+
+def renamed(run, old, new):
+    """One internal under another name."""
+    return run._replace(internals={new if name == old else name: part for name, part in run.internals.items()})
+
+
+def changed(run, name, less):
+    """One internal with a number added."""
+    return run._replace(internals={**run.internals, name: run.internals[name] * 0 + less})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: SpikeAwareDistillation(weights={"atention": 1.0}), "unknown term 'atention'; nearest: 'attention'"),
-        (lambda: SpikeAwareDistillation(weights={"soft": -1.0}), r"weights\['soft'\]=-1.0: give a weight of at least"),
+        (
+            lambda: SpikeAwareDistillation(weights={"soft": -1.0}),
+            r"weights\['soft'\]=-1.0: give a finite weight of at l",
+        ),
         (lambda: SpikeAwareDistillation(weights=dict.fromkeys(Terms._fields, 0)), "all weights are 0: leave one above"),
         (lambda: SpikeAwareDistillation(share=2.0), "share=2.0: give the share of rates, from 0 to 1"),
         (lambda: SpikeAwareDistillation(temperature=0.0), "temperature=0.0: give a number above 0"),
         (
             lambda: SpikeAwareDistillation(Says(told(1, width=8)))(told(0), BATCH),
             r"the network has 6 channels and the teacher 8: give widths=\(6, 8\)",
+        ),
+        (lambda: SpikeAwareDistillation(temperature=np.inf), "temperature=inf: give a number above 0"),
+        (lambda: SpikeAwareDistillation(weights={"soft": np.inf}), r"weights\['soft'\]=inf: give a finite weight"),
+        (
+            lambda: SpikeAwareDistillation(Says(Run(told(1).output[-1:])), ONLY["soft"])(told(0), BATCH),
+            "the teacher answers at 1 of 5 tokens, and SpAD compares every token",
+        ),
+        (
+            lambda: SpikeAwareDistillation(Says(turned(told(1))))(told(0), BATCH),
+            r"embedding of the teacher is \[3, 5, 6\]; wanted time and samples first, as in its output, \[5, 3, chan",
+        ),
+        (
+            lambda: SpikeAwareDistillation(Says(renamed(told(1), "hidden.0", "hidden.2")))(told(0), BATCH),
+            "internals are hidden.1, hidden.2; wanted one a layer, from the first on: hidden.0, hidden.1",
+        ),
+        (
+            lambda: SpikeAwareDistillation(Says(renamed(told(1, layers=1), "hidden.0", "hidden")))(told(0), BATCH),
+            "internals are hidden; wanted one a layer, from the first on",
+        ),
+        (
+            lambda: SpikeAwareDistillation(Says(changed(told(1), "attention.1", -0.1)))(told(0), BATCH),
+            "attention.1 of the teacher has entries below 0 or infinite: tell weights of keys, not scores",
+        ),
+        (
+            lambda: SpikeAwareDistillation(Says(told(1, width=8)), widths=(8, 6)).double()(told(0), BATCH),
+            "the network has 6 channels, and widths say 8: give its own first",
         ),
         (
             lambda: SpikeAwareDistillation(Says(Run(drawn(0, L, B, V))))(told(0), BATCH),
@@ -356,3 +448,26 @@ def test_a_model_that_tells_nothing_is_refused_before_the_first_step():
     model = nn.Sequential(nn.Embedding(V, 8), nn.Linear(8, V))
     with pytest.raises(ValueError, match="internals: `run.internals`, what the model tells of its inside"):
         Trainer(model, rule(SpikeAwareDistillation(transformer((), V, Size(2, 8, 2)))), health=None).step(BATCH)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SpikeAwareDistillation("runs/teacher"), "teacher='runs/teacher': give an nn.Module"),
+        (lambda: SpikeAwareDistillation(weights=[1.0]), r"weights=\[1.0\]: give a dict, such as"),
+    ],
+)
+def test_what_is_no_teacher_and_what_are_no_weights(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_teacher_that_changes_is_heard_as_it_is_now():
+    """An objective with parameters is copied by the trainer, its teacher is not: a mean teacher stays one."""
+    teacher, pupil = transformer((), V, Size(2, 8, 2, 2, 16), seed=1), student()
+    trainer = Trainer(pupil, rule(SpikeAwareDistillation(teacher)), health=None)
+    assert trainer.rule.objective.teacher is teacher
+    before = float(trainer.rule.objective(pupil(TOKENS), BATCH))
+    with torch.no_grad():
+        teacher.tokens.weight.zero_()
+    assert float(trainer.rule.objective(pupil(TOKENS), BATCH)) != before
