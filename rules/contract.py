@@ -359,6 +359,10 @@ class CreditRule(ABC):
         """Raise ValueError for a model on which this rule would be wrong; asked before the first step."""
         return
 
+    def suits(self, objective: Objective) -> None:
+        """Raise ValueError for an objective that would have no effect; asked when a `LearningRule` is made."""
+        return
+
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters that this rule updates, by name; every trainable one by default."""
         return {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -448,6 +452,10 @@ class Holding(CreditRule):
     def confirm(self, model: nn.Module, batch: Batch) -> None:
         """Ask the wrapped rule."""
         self.credit.confirm(model, batch)
+
+    def suits(self, objective: Objective) -> None:
+        """Ask the wrapped rule."""
+        self.credit.suits(objective)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the parameters of the wrapped rule."""

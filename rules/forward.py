@@ -24,7 +24,8 @@ def as_run(returned: Any) -> Run:
     """Return the result of a model as a `Run` with output `[T, B, classes]`."""
     run = returned if isinstance(returned, Run) else Run(returned)
     if not isinstance(run.output, Tensor):
-        first = next(iter(returned)) if isinstance(returned, Mapping) and returned else 0
+        known = list(returned) if isinstance(returned, Mapping) else []
+        first = next((key for key in ("logits", "output") if key in known), known[0] if known else 0)
         raise TypeError(
             f"a model must return a tensor [T, B, classes] or [B, classes], or rules.Run; got {type(returned).__name__}"
             f": pick the output, as in model = rules.adapt(model, output={first!r})"

@@ -30,8 +30,9 @@ class LearningRule:
             window of a sequence may be shorter. The loss of a window is its share of the loss of the whole sequence.
 
     Raises:
-        ValueError: for an objective whose loss is not a sum over steps, if the credit or `every` need one; for an
-            `every` below 1, or with a credit that cannot go on from where a window ends.
+        ValueError: for an objective whose loss is not a sum over steps, if the credit or `every` need one, or with a
+            teacher, if the credit learns from rewards alone; for an `every` below 1, or with a credit that cannot go on
+            from where a window ends.
 
     >>> from rules.credit.bptt import BPTT
     >>> from rules.objectives import OBJECTIVES
@@ -48,6 +49,7 @@ class LearningRule:
     every: int | None = None
 
     def __post_init__(self) -> None:
+        self.credit.suits(self.objective)
         if self.every is None:
             if self.credit.timing == "step":
                 require_steps(self.objective)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -118,13 +119,23 @@ def heritage(experiment: Experiment, folder: Path, data: Dataset, data_dir: str 
 
 
 def require_alike(experiment: Experiment, theirs: Experiment, place: Path) -> None:
-    """Raise ValueError for a parent of another task, and for a teacher of another encoder."""
+    """Raise ValueError for a parent of another task, and a teacher of another encoder; warn of other options."""
     if theirs.task.name != experiment.task.name:
         raise ValueError(
             f"parent {place} has learned task {theirs.task.name!r}, and this run learns {experiment.task.name!r}: name "
             "a run of the same task"
         )
     assert experiment.parent is not None
+    mine, own = (dict(getattr(each.task, "options", {})) for each in (theirs, experiment))  # arrays have none
+    if mine != own:
+        apart = sorted(name for name in {*mine, *own} if mine.get(name) != own.get(name))
+        said = ", ".join(f"{name} {mine.get(name, 'by default')} and {own.get(name, 'by default')}" for name in apart)
+        warnings.warn(
+            f"parent {place} has learned task {theirs.task.name!r} with other options than this run's: {said}. It may "
+            "have seen what is tested here, or other numbers than it would be shown",
+            UserWarning,
+            stacklevel=3,
+        )
     if experiment.parent.teaches and theirs.encoder != experiment.encoder:
         raise ValueError(
             f"parent {place} has learned from sequences of encoder {theirs.encoder.name!r} {theirs.encoder.options}, "

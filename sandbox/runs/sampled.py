@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rules.optional import context_of
 from rules.seeds import seeded
 from rules.spikes.surrogate import differentiating
 from sandbox.networks.sampling import check, goes_on, sampled
@@ -46,7 +47,7 @@ def sample_run(
     """Let the model of a run, with the weights of its last checkpoint, go on with a text.
 
     See `sandbox.networks.sampling.sampled`. A model without a carry reads at most as many tokens as the blocks that it
-    was trained on have.
+    was trained on have, and so does one with a `context`, whose places behind the end of a block have learned nothing.
 
     Args:
         folder: of a run of a task with a tokenizer, finished or not; nothing is written into it.
@@ -74,9 +75,12 @@ def sample_run(
         assert tokenizer is not None
         tokens, model, draws = tokenizer.encode(prompt), trainer.model.eval(), seeded(seed, "sampling")
         window = data.example[0].shape[1]
+        total = len(tokens) + length
+        streamed = goes_on(model, total) and (context_of(model) is None or total <= window)
         with trainer.reading(draws), differentiating(generator=seeded(seed, "units"), evaluating=True):
-            found = sampled(model, tokens, length, draws, temperature=temperature, top_k=top_k, window=window)
-        streamed = goes_on(model, len(tokens) + length)
+            found = sampled(
+                model, tokens, length, draws, temperature=temperature, top_k=top_k, window=window, stream=streamed
+            )
         options = {"length": length, "temperature": temperature, "top_k": top_k, "seed": seed}
         return Sample(prompt, tokenizer.decode(found), said(tokenizer), streamed, trainer.steps, options)
 

@@ -131,6 +131,15 @@ class Online(CreditRule):
     def continues(self) -> Continues:  # type: ignore[override]  # the penalty compares rates of a whole call
         return "state" if self.rate else "traces"
 
+    def suits(self, objective: Objective) -> None:
+        """Raise ValueError for an objective with a teacher, if this rule learns from rewards and asks no loss."""
+        if self.signal == "reward" and objective.helpers():
+            raise ValueError(
+                f'signal="reward" learns from rewards and never asks its objective, so that the teacher of '
+                f"{type(objective).__name__} would teach nothing: use a rule that lowers a loss, such as "
+                'rules.make("eprop") or rules.make("bptt")'
+            )
+
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return the weights and biases of the synapses, and the recurrent weights."""
         found: dict[str, nn.Parameter] = {}

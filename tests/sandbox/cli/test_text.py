@@ -130,6 +130,23 @@ def test_one_candidate_writes_what_the_model_thinks_likeliest(run):
     assert found.step == 18
 
 
+def test_places_behind_the_end_of_a_block_have_learned_nothing(tmp_path):
+    """A model with places for more tokens than a block has reads its last ones anew, as one with a short context."""
+    (tmp_path / "cats.txt").write_text(LINES)
+    network = {"model": {"name": "transformer", "options": {"size": "tiny"}}, "rate": None}  # 128 places, blocks of 16
+    experiment = from_dict(Experiment, {**settings(tmp_path / "cats.txt"), "network": network, "epochs": 1})
+    run_experiment(experiment, tmp_path / "run", indexed=False)
+    assert sample_run(tmp_path / "run", "the c", length=11).streamed
+    longer = sample_run(tmp_path / "run", "the c", length=40, top_k=1)
+    assert not longer.streamed
+    model, letters = read_model(tmp_path / "run"), Characters.of(LINES)
+    tokens = letters.encode("the c")
+    with torch.no_grad():
+        for _ in range(40):
+            tokens = torch.cat([tokens, model(tokens[-16:, None]).output[-1, 0].argmax()[None]])
+    assert longer.text == letters.decode(tokens[5:])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

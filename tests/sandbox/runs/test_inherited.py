@@ -163,6 +163,14 @@ def test_parents_of_other_runs(parent, changed, message):
         begun("both", parent, **changed)
 
 
+@pytest.mark.parametrize("how", ["weights", "teacher", "both"])
+def test_a_parent_of_the_same_task_with_other_options_is_warned_of(how, parent):
+    """It may have learned from what is tested here."""
+    other = Choice("yinyang", {**TINY.task.options, "train": 70})
+    with pytest.warns(UserWarning, match="with other options than this run's: train 60 and 70. It may have seen"):
+        begun(how, parent, task=other)
+
+
 def test_a_parent_of_other_classes(tmp_path):
     """Both numbers are named."""
     task = Choice("randman", {"classes": 3, "units": 4, "steps": 6, "samples": 20})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+import rules
 from rules.contract import Batch
 from rules.credit.online import Online
+from rules.objectives.distillation import CurriculumDistillation, SelfEnsemble
 from sandbox.neurons import LIF
 from tests.rules.credit.online.nets import assigned, batch, distance, net
 
@@ -92,3 +96,10 @@ def test_classes_that_the_output_does_not_have_are_refused(answers):
     given = {"y": y} if answers == "y" else {"targets": y.expand(20, 3)}
     with pytest.raises(ValueError, match=r"labels run from 0 to 3, but the output has 3 classes: 0 to 2"):
         assigned(Online(signal="reward"), net(LIF(), (6,)), Batch(batch().x, **given))
+
+
+@pytest.mark.parametrize("objective", [CurriculumDistillation, SelfEnsemble])
+def test_a_teacher_whose_loss_nobody_asks_is_refused(objective):
+    with pytest.raises(ValueError, match='signal="reward" .* the teacher of .* would teach nothing'):
+        replace(rules.make("three_factor"), objective=objective(teacher=torch.nn.Linear(2, 3)))
+    replace(rules.make("bptt"), objective=objective(teacher=torch.nn.Linear(2, 3)))
