@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-recall evidence-transformers constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-recall evidence-transformers evidence-views constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -86,6 +86,9 @@ evidence-recall: $(READY) ## attention of winners beside softmax and raw scores,
 
 evidence-transformers: $(READY) ## spiking transformers beside a CNN, and on video, into experiments/results/transformers.json
 	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/transformers.py
+
+evidence-views: $(READY) ## three views of SpikCommander beside each alone, into experiments/results/views.json
+	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/views.py
 
 evidence-attention: $(READY) ## two views of simulated attention beside one, into experiments/results/attention_eeg/
 	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/attention_eeg.py

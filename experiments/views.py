@@ -1,0 +1,169 @@
+"""Three views of SpikCommander beside each alone, on spoken digits; writes results/views.json.
+
+python experiments/views.py                 # or `make evidence-views`; goes on where it was stopped
+
+Does attention with the local gate, the global gate and the value beat attention with one of them? And does the
+feed-forward part with context (SCR-MLP) beat the same part whose depthwise convolution weighs one step, and sees no
+neighbours in time? The model is "tiny", at 32 steps of 20 ms, for one core. The learning rate of each variant is the
+best of two on validation data, with a seed that is not used again; five paired seeds, of weights and of batches. All
+variants hold the same modules; weights that a view alone leaves out have no gradient, and are not counted as used.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+import rules
+from sandbox.machine.files import read_json, write_json
+from sandbox.networks.models import spikcommander
+from sandbox.networks.models.spikcommander import SIZES
+from sandbox.networks.parts import Stack
+from sandbox.networks.temporal_gates import VIEWS
+from sandbox.statistics import paired
+from sandbox.tasks.base import Dataset
+from sandbox.tasks.encode import AsRecorded
+from sandbox.tasks.fsdd import FSDD
+from sandbox.tasks.loader import Loader
+
+ROOT = Path(__file__).parent.parent
+KEPT = ROOT / "experiments" / "results" / "views.json"
+SEEDS, SEARCHED, RATES = 5, 100, (0.01, 0.03)
+EPOCHS, BATCH = 12, 50
+TASK = FSDD(hop=20.0, steps=32)
+CHANNELS, CLASSES = 40, 10
+
+
+class Variant(NamedTuple):
+    """Views of attention, and the steps that the feed-forward part weighs."""
+
+    views: tuple[str, ...] = VIEWS
+    context: int = SIZES["tiny"].context
+
+
+WHOLE = "three views"
+VARIANTS = {
+    WHOLE: Variant(),
+    "local alone": Variant(("local",)),
+    "global alone": Variant(("global",)),
+    "value alone": Variant(("value",)),
+    "three views, plain MLP": Variant(context=1),
+}
+
+
+@lru_cache(maxsize=1)
+def data() -> Dataset:
+    """Return the recordings as spikes."""
+    return TASK.load()
+
+
+def built(name: str, seed: int) -> Stack:
+    """Return a model."""
+    views, context = VARIANTS[name]
+    return spikcommander((CHANNELS,), CLASSES, replace(SIZES["tiny"], context=context), views=views, seed=seed)
+
+
+def used(name: str) -> int:
+    """Return the number of parameters that change the output: those that have a gradient other than zero."""
+    model = built(name, 0).eval()  # without units that are dropped
+    x = (torch.rand(TASK.steps, 20, CHANNELS, generator=torch.Generator().manual_seed(0)) < 0.15).float()
+    model(x).output.softmax(-1)[..., ::2].sum().backward()
+    return sum(p.numel() for p in model.parameters() if p.grad is not None and p.grad.any())
+
+
+def accuracy(name: str, seed: int, rate: float, part: str = "test", epochs: int = EPOCHS) -> float:
+    """Return the accuracy [%] on a split after some epochs of BPTT."""
+    loader = Loader(data().train, AsRecorded(), BATCH, seed=seed)
+    rule = rules.make("bptt", objective="kdcl", lr=rate)
+    schedule = rules.Cosine(epochs * len(loader))
+    trainer = rules.Trainer(built(name, seed), rule, seed=seed, schedule=schedule, health=None)
+    for _ in trainer.fit(loader, epochs):
+        pass
+    tested = Loader(getattr(data(), part), AsRecorded(), 300, shuffle=False, purpose="test")
+    return round(100 * trainer.evaluate(tested)["accuracy"], 2)
+
+
+def started() -> dict[str, Any]:
+    """Return what an earlier run of these settings found, or an empty record."""
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    settings = {
+        "task": f"{TASK}",
+        "size": "tiny",
+        "epochs": EPOCHS,
+        "batch": BATCH,
+        "learning rates": list(RATES),
+        "seed of the search": SEARCHED,
+    }
+    made: dict[str, Any] = {
+        "command": "make evidence-views",
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, one thread",
+        "settings": settings,
+        "parameters": {name: sum(p.numel() for p in built(name, 0).parameters()) for name in VARIANTS},
+        "parameters that are used": {name: used(name) for name in VARIANTS},
+        "validation accuracy in the search [%]": {},
+        "learning rate": {},
+        "test accuracy [%]": {},
+        "seconds of a core": 0.0,
+    }
+    if KEPT.exists() and (known := read_json(KEPT))["settings"] == settings:
+        made = known
+    made["revisions"] = sorted({*made.get("revisions", []), revision})
+    return made
+
+
+def differences(found: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return paired differences [points] between the whole model and every other, with intervals of 95 %."""
+    made = {}
+    for name, values in found.items():
+        if name != WHOLE and len(values) == len(found[WHOLE]) > 1:
+            each = paired(found[WHOLE], values).difference._asdict()
+            made[f"{WHOLE} - {name}"] = {key: round(value, 2) for key, value in each.items()}
+    return made
+
+
+def verdicts(gaps: dict[str, dict[str, float]]) -> dict[str, str]:
+    """Return for every difference whether its interval is above zero, below it, or has it inside."""
+    return {
+        name: "ahead" if gap["low"] > 0 else "behind" if gap["high"] < 0 else "not told apart"
+        for name, gap in gaps.items()
+    }
+
+
+def main() -> None:
+    """Search, run and save, a run at a time."""
+    torch.set_num_threads(1)
+    made = started()
+    begun, before = time.process_time(), made["seconds of a core"]
+
+    def save(*said: object) -> None:
+        made["differences [points]"] = differences(made["test accuracy [%]"])
+        made["verdicts"] = verdicts(made["differences [points]"])
+        made["seconds of a core"] = round(before + time.process_time() - begun, 1)
+        write_json(KEPT, made)
+        print(*said, file=sys.stderr, flush=True)
+
+    for name in VARIANTS:
+        searched = made["validation accuracy in the search [%]"].setdefault(name, {})
+        for rate in RATES:
+            if str(rate) not in searched:
+                searched[str(rate)] = accuracy(name, SEARCHED, rate, "validation")
+                save(name, rate, searched[str(rate)])
+        made["learning rate"][name] = max(RATES, key=lambda rate: searched[str(rate)])
+    for seed in range(SEEDS):
+        for name in VARIANTS:
+            known = made["test accuracy [%]"].setdefault(name, [])
+            if len(known) == seed:
+                known.append(accuracy(name, seed, made["learning rate"][name]))
+                save(name, seed, known[-1])
+
+
+if __name__ == "__main__":
+    main()
