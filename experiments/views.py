@@ -72,8 +72,8 @@ def built(name: str, seed: int) -> Stack:
 
 
 def used(name: str) -> int:
-    """Return the number of parameters that change the output: those that have a gradient other than zero."""
-    model = built(name, 0).eval()  # without units that are dropped
+    """Return the number of parameters in tensors that have a gradient other than zero."""
+    model = built(name, 0)  # in training mode: statistics that are not learned yet would leave it silent
     x = (torch.rand(TASK.steps, 20, CHANNELS, generator=torch.Generator().manual_seed(0)) < 0.15).float()
     model(x).output.softmax(-1)[..., ::2].sum().backward()
     return sum(p.numel() for p in model.parameters() if p.grad is not None and p.grad.any())
@@ -106,8 +106,8 @@ def started() -> dict[str, Any]:
         "command": "make evidence-views",
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, one thread",
         "settings": settings,
-        "parameters": {name: sum(p.numel() for p in built(name, 0).parameters()) for name in VARIANTS},
-        "parameters that are used": {name: used(name) for name in VARIANTS},
+        "parameters": {},
+        "parameters that are used": {},
         "validation accuracy in the search [%]": {},
         "learning rate": {},
         "test accuracy [%]": {},
@@ -115,6 +115,8 @@ def started() -> dict[str, Any]:
     }
     if KEPT.exists() and (known := read_json(KEPT))["settings"] == settings:
         made = known
+    made["parameters"] = {name: sum(p.numel() for p in built(name, 0).parameters()) for name in VARIANTS}
+    made["parameters that are used"] = {name: used(name) for name in VARIANTS}
     made["revisions"] = sorted({*made.get("revisions", []), revision})
     return made
 
