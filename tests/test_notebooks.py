@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def test_there_are_fifteen():
-    assert len(NOTEBOOKS) == 15
+def test_there_are_sixteen():
+    assert len(NOTEBOOKS) == 16
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
