@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-recall evidence-transformers evidence-views constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-recall evidence-spad evidence-transformers evidence-views constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,8 +81,12 @@ evidence-one-bit: $(READY) ## one bit: shortcuts, teachers, steps, stages, into 
 evidence-curriculum: $(READY) ## few steps after many, beside few from scratch, into experiments/results/curriculum/
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/curriculum.py
 
-evidence-recall: $(READY) ## attention of winners beside softmax and raw scores, into experiments/results/recall.json
-	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/recall.py
+evidence-recall: $(READY) ## attention of winners beside softmax and raw scores, into experiments/results/recall/
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/recall.py 8
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/recall.py 16
+
+evidence-spad: $(READY) ## a spiking language model with a teacher and without, into experiments/results/spad.json
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/spad.py
 
 evidence-transformers: $(READY) ## spiking transformers beside a CNN, and on video, into experiments/results/transformers.json
 	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/transformers.py

@@ -11,8 +11,6 @@ that is not used again. The level of responses in the task was chosen by linear 
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import sys
 import time
 from functools import lru_cache
@@ -21,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from provenance import continued, gap
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,7 +28,6 @@ import rules
 from sandbox.machine.files import read_json, write_json
 from sandbox.networks.models import s2m_former
 from sandbox.networks.parts import Stack
-from sandbox.statistics import paired
 from sandbox.tasks.attention_eeg import AttentionEEG
 from sandbox.tasks.base import Dataset
 from sandbox.tasks.encode import Constant
@@ -112,7 +110,6 @@ def flat(x: Any) -> Any:
 
 def started() -> dict[str, Any]:
     """Return what an earlier run of these settings found, or an empty record."""
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     settings = {
         "task": f"{AttentionEEG(**TASK)}",
         "size": "tiny",
@@ -123,20 +120,10 @@ def started() -> dict[str, Any]:
         "learning rates": list(RATES),
         "seed of the search": SEARCHED,
     }
-    made: dict[str, Any] = {
-        "command": "make evidence-attention",
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, one thread",
-        "settings": settings,
-        "parameters": {name: sum(p.numel() for p in built(name, 0).parameters()) for name in VARIANTS},
-        "validation accuracy in the search [%]": {},
-        "learning rate": {},
-        "test accuracy [%]": {},
-        "logistic regression [%]": {},
-        "seconds of a core": 0.0,
-    }
-    if KEPT.exists() and (known := read_json(KEPT))["settings"] == settings:
-        made = known
-    made["revisions"] = sorted({*made.get("revisions", []), revision})
+    fields = "validation accuracy in the search [%]", "learning rate", "test accuracy [%]", "logistic regression [%]"
+    made = continued(KEPT, "make evidence-attention", settings, *fields)
+    made["parameters"] = {name: sum(p.numel() for p in built(name, 0).parameters()) for name in VARIANTS}
+    made.setdefault("seconds of a core", 0.0)
     return made
 
 
@@ -147,11 +134,7 @@ def differences(found: dict[str, list[float]]) -> dict[str, Any]:
     others["the better single view"] = [
         max(each) for each in zip(found["spatial view"], found["frequency view"], strict=True)
     ]
-    made = {}
-    for name, values in others.items():
-        each = paired(whole, values).difference._asdict()
-        made[f"both views - {name}"] = {key: round(value, 2) for key, value in each.items()}
-    return made
+    return {f"both views - {name}": gap(whole, values) for name, values in others.items()}
 
 
 def verdicts(gaps: dict[str, Any]) -> dict[str, bool]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 import sys
 from pathlib import Path
+
+from provenance import origin
 
 if __name__ == "__main__":
     report = json.load(sys.stdin)
     total = report["totals"]
     counts = {
-        "command": "make evidence-coverage",
-        "revision": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        **origin("make evidence-coverage"),
         "rooms": sorted({"/".join(name.split("/")[:2]) for name in report["files"]}),
         "branches": total["num_branches"],
         "branches taken": total["covered_branches"],

@@ -11,8 +11,6 @@ Runs are kept in `runs/evidence`, so that the script goes on where it was stoppe
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -21,6 +19,7 @@ from typing import Any
 
 import torch
 import yaml
+from provenance import origin
 
 from sandbox.config.curriculum import Curriculum
 from sandbox.config.experiment import Experiment
@@ -83,16 +82,14 @@ def differences(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def main() -> int:
     torch.set_num_threads(1)
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    begun = origin("make evidence-curriculum")
     began, found = time.perf_counter(), list[dict[str, Any]]()
     for seed in range(SEEDS):
         found.append(one(plan(seed), RUNS / "curriculum"))
         said = (f"{name}: {value:.2f} %" for name, value in found[-1].items() if isinstance(value, float))
         print(f"seed {seed}", *said, sep="\n  ", flush=True)
         made = {
-            "command": "make evidence-curriculum",
-            "revision": revision,
-            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            **begun,
             "minutes": round((time.perf_counter() - began) / 60, 1),
             "epochs of a stage": EPOCHS,
             "test accuracy [%], and what the stages need, seed by seed": found,

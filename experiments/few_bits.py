@@ -8,15 +8,14 @@ training images, two steps each, and tested on the first 1,000 test images.
 
 from __future__ import annotations
 
-import platform
 import statistics
-import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from provenance import origin
 
 import rules
 from sandbox.machine.files import write_json
@@ -59,15 +58,13 @@ def accuracy(plasticity: str, seed: int, epochs: int, **options: Any) -> float:
 
 def main() -> int:
     torch.set_num_threads(1)
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    begun = origin("make evidence-few-bits")
     found: dict[str, list[float]] = {}
     for name, (plasticity, options) in VARIANTS.items():
         found[name] = [round(accuracy(plasticity, seed, EPOCHS, **options), 2) for seed in range(SEEDS)]
         print(f"{name:15} {' '.join(f'{each:.1f}' for each in found[name])}  mean {statistics.mean(found[name]):.2f} %")
     made = {
-        "command": "make evidence-few-bits",
-        "revision": revision,
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        **begun,
         "epochs": EPOCHS,
         "samples": SAMPLES,
         "test accuracy [%]": found,

@@ -6,12 +6,11 @@ python experiments/kills.py                               # or `make evidence-ki
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from provenance import origin
 
 from sandbox.machine.files import write_json
 
@@ -37,9 +36,7 @@ def main() -> int:
     watch = Watch()
     code = pytest.main(["-m", "slow", *(f"tests/slow/{name}" for name in TESTS)], plugins=[watch])
     made = {
-        "command": "make evidence-kills",
-        "revision": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        **origin("make evidence-kills"),
         "kills of each": KILLS,
         "tests": watch.found,
     }

@@ -11,8 +11,6 @@ shortcuts, and for both kinds of weights. Nothing else is tuned: weight and temp
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from provenance import origin
 from torch import nn
 
 import rules
@@ -164,7 +163,7 @@ def differences(found: dict[str, list[list[float]]]) -> dict[str, dict[str, floa
 
 def main() -> int:
     torch.set_num_threads(1)
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    begun = origin("make evidence-one-bit")
     began = time.perf_counter()
     tried = search()
     rates = {name: float(max(each, key=lambda rate: each[rate])) for name, each in tried.items()}
@@ -178,9 +177,7 @@ def main() -> int:
             found[name].append(accuracies(learned(row, seed, rates), *images("test", TESTED), row.steps))
             print(f"seed {seed}  {name:40} {' '.join(f'{each:.2f}' for each in found[name][-1])} %", flush=True)
         made = {
-            "command": "make evidence-one-bit",
-            "revision": revision,
-            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            **begun,
             "minutes": round((time.perf_counter() - began) / 60, 1),
             "samples": SAMPLES,
             "epochs": EPOCHS,

@@ -11,8 +11,6 @@ is not used again.
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,13 +21,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from provenance import continued, gap
 from torch import nn
 
 import rules
 from sandbox import make_model
-from sandbox.machine.files import read_json, write_json
+from sandbox.machine.files import write_json
 from sandbox.networks.models import convolutional
-from sandbox.statistics import paired
 from sandbox.tasks import TASKS
 from sandbox.tasks.encode import AsRecorded
 from sandbox.tasks.loader import Loader
@@ -117,25 +115,10 @@ def linear_of_the_average() -> float:
 
 def started() -> dict[str, Any]:
     """Return what an earlier run of these settings found, or an empty record."""
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     settings = {task: {**asdict(each), "samples": list(each.samples)} for task, each in SETTINGS.items()}
-    made: dict[str, Any] = {
-        "command": "make evidence-transformers",
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, one thread",
-        "settings": settings,
-        "batch": BATCH,
-        "learning rates": list(RATES),
-        "seed of the search": SEARCHED,
-        "parameters": {},
-        "validation accuracy in the search [%]": {},
-        "learning rate": {},
-        "test accuracy [%]": {},
-        "seconds": {},
-    }
-    if KEPT.exists() and (known := read_json(KEPT))["settings"] == settings:
-        made = known
-    made["revisions"] = sorted({*made.get("revisions", []), revision})
-    return made
+    fields = "parameters", "validation accuracy in the search [%]", "learning rate", "test accuracy [%]", "seconds"
+    made = continued(KEPT, "make evidence-transformers", settings, *fields)
+    return made | {"batch": BATCH, "learning rates": list(RATES), "seed of the search": SEARCHED}
 
 
 def differences(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
@@ -145,8 +128,7 @@ def differences(found: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
         b = BESIDE.get(a)
         one, other = found.get(task, {}).get(a, []), found.get(task, {}).get(b or "", [])
         if len(one) == len(other) == SEEDS:
-            each = paired(one, other).difference._asdict()
-            made[f"{task}: {a} - {b}"] = {key: round(value, 2) for key, value in each.items()}
+            made[f"{task}: {a} - {b}"] = gap(one, other)
     return made
 
 

@@ -13,25 +13,23 @@ as used.
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from provenance import continued, gap
 
 import rules
-from sandbox.machine.files import read_json, write_json
+from sandbox.machine.files import write_json
 from sandbox.networks.models import spikcommander
 from sandbox.networks.models.spikcommander import SIZES
 from sandbox.networks.parts import Stack
 from sandbox.networks.temporal_gates import VIEWS
-from sandbox.statistics import paired
 from sandbox.tasks.base import Dataset
 from sandbox.tasks.encode import AsRecorded
 from sandbox.tasks.fsdd import FSDD
@@ -96,42 +94,27 @@ def accuracy(voices: str, name: str, seed: int, rate: float, part: str = "test",
 
 def started() -> dict[str, Any]:
     """Return what an earlier run of these settings found, or an empty record."""
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     settings = {
-        "tasks": {voices: f"{task}" for voices, task in TASKS.items()},
+        "tasks": {voices: asdict(task) for voices, task in TASKS.items()},
         "size": "tiny",
         "epochs": EPOCHS,
         "batch": BATCH,
         "learning rates": list(RATES),
         "seed of the search": SEARCHED,
     }
-    made: dict[str, Any] = {
-        "command": "make evidence-views",
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, one thread",
-        "settings": settings,
-        "parameters": {},
-        "parameters that are used": {},
-        "validation accuracy in the search [%]": {},
-        "learning rate": {},
-        "test accuracy [%]": {voices: {} for voices in TASKS},
-        "seconds of a core": 0.0,
-    }
-    if KEPT.exists() and (known := read_json(KEPT))["settings"] == settings:
-        made = known
+    fields = "validation accuracy in the search [%]", "learning rate", "test accuracy [%]"
+    made = continued(KEPT, "make evidence-views", settings, *fields)
     made["parameters"] = {name: sum(p.numel() for p in built(name, 0).parameters()) for name in VARIANTS}
     made["parameters that are used"] = {name: used(name) for name in VARIANTS}
-    made["revisions"] = sorted({*made.get("revisions", []), revision})
+    made.setdefault("seconds of a core", 0.0)
     return made
 
 
 def differences(found: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Return paired differences [points] between the whole model and every other, with intervals of 95 %."""
-    made = {}
-    for name, values in found.items():
-        if name != WHOLE and len(values) == len(found[WHOLE]) == SEEDS:
-            each = paired(found[WHOLE], values).difference._asdict()
-            made[f"{WHOLE} - {name}"] = {key: round(value, 2) for key, value in each.items()}
-    return made
+    whole = found[WHOLE]
+    others = {name: values for name, values in found.items() if name != WHOLE and len(values) == SEEDS}
+    return {f"{WHOLE} - {name}": gap(whole, values) for name, values in others.items()}
 
 
 def verdicts(gaps: dict[str, dict[str, float]]) -> dict[str, str]:
@@ -164,7 +147,7 @@ def main() -> None:
                 save(name, rate, searched[str(rate)])
         made["learning rate"][name] = max(RATES, key=lambda rate: searched[str(rate)])
     for voices, seed, name in product(TASKS, range(SEEDS), VARIANTS):
-        known = made["test accuracy [%]"][voices].setdefault(name, [])
+        known = made["test accuracy [%]"].setdefault(voices, {}).setdefault(name, [])
         if len(known) == seed:
             known.append(accuracy(voices, name, seed, made["learning rate"][name]))
             save(voices, name, seed, known[-1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from rules import RULES
 from sandbox.comparisons.grid import PRESETS, read_grid
 from sandbox.comparisons.variants import row_of
 from sandbox.machine.files import read_json
+from tests.scripts import evidence
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 RESULTS = FOLDER / "results"
@@ -20,14 +19,7 @@ RESULTS = FOLDER / "results"
 @pytest.fixture(scope="module")
 def paper():
     """The script, as a module."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location("paper", FOLDER / "paper.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(FOLDER))
-    return module
+    return evidence("paper")
 
 
 @pytest.mark.parametrize(("grid", "task"), [("paper", "yinyang"), ("paper", "store_recall"), ("quick", "randman")])

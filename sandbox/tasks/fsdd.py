@@ -14,14 +14,14 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from rules.fields import check_fields
 from sandbox.tasks.archives import contents, located
-from sandbox.tasks.base import Dataset, Task
+from sandbox.tasks.base import Dataset
 from sandbox.tasks.files import MOST, card_folder
-from sandbox.tasks.hearing import Code, Ear, heard
+from sandbox.tasks.hearing import heard
+from sandbox.tasks.spoken import SpokenTask
 from sandbox.tasks.wav import parse_wav
 
-RATE = 8000  # [Hz] of all recordings
+RATE = SpokenTask.sampled  # [Hz] of all recordings
 NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
 ADVICE = (
     "Fetch v1.0.10.tar.gz from https://github.com/Jakobovski/free-spoken-digit-dataset/tags and name it fsdd.tar.gz, "
@@ -76,8 +76,8 @@ def parse_recording(name: str, content: bytes) -> Recording:
     return Recording(int(digit), speaker, int(take), wav.mono)
 
 
-@dataclass(frozen=True)
-class FSDD(Task):
+@dataclass(frozen=True, kw_only=True)
+class FSDD(SpokenTask):
     """The Free Spoken Digit Dataset as spikes `[n, steps, channels]` of 0 and 1, a step every `hop`; or as levels.
 
     Each recording is scaled to the same loudness, because some speakers were recorded 20 dB below others, and cut into
@@ -117,37 +117,16 @@ class FSDD(Task):
     """
 
     split: str = "official"
-    channels: int = 40
-    frame: float = 25.0  # [ms]
-    hop: float = 10.0  # [ms]
-    low: float = 50.0  # [Hz]
-    high: float = 4000.0  # [Hz]
-    steps: int = 64
-    floor: float = -50.0  # [dB]
-    threshold: float = 2.0  # [standard deviations x steps]
-    code: Code = "spikes"
-    lengths: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}: give one of {', '.join(map(repr, SPLITS))}")
-        self.ear()  # raises for options out of range
-
-    @property
-    def memory(self) -> int:
-        """All time steps, at most: a recording is over before, and silence follows in which the answer is asked."""
-        return self.steps
+        super().__post_init__()
 
     @property
     def exchangeable(self) -> bool:
         """Whether validation may take recordings for training: not where the voices of validation are new ones."""
         return self.split == "official"
-
-    def ear(self) -> Ear:
-        """Return what makes spikes or levels of recordings."""
-        settings = (self.channels, self.frame, self.hop, self.low, self.high, self.steps, self.floor, self.threshold)
-        return Ear(RATE, *settings, self.code)
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """Read `fsdd/fsdd.tar.gz`, not unpacked, or `fsdd/recordings/` in a data folder."""

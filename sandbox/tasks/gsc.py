@@ -7,18 +7,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rules.fields import check_fields
 from sandbox.tasks.archives import located
-from sandbox.tasks.base import Dataset, Samples, Task
+from sandbox.tasks.base import Dataset, Samples
 from sandbox.tasks.hearing import Code, Ear, Late, Scale
 from sandbox.tasks.published import require_count
+from sandbox.tasks.spoken import SpokenTask
 from sandbox.tasks.wav import parse_wav, resampled
 
 WORDS = (
@@ -92,8 +91,8 @@ class Heard(Samples):
         return torch.tensor(found)
 
 
-@dataclass(frozen=True)
-class GSC(Task):
+@dataclass(frozen=True, kw_only=True)
+class GSC(SpokenTask):
     """Google Speech Commands v0.02 as levels `[n, steps, channels]` of mel channels, or spikes: 35 words.
 
     Read from the unpacked archive in `gsc/` of a data folder: a folder for each word, `validation_list.txt` and
@@ -133,41 +132,21 @@ class GSC(Task):
     """
 
     channels: int = 140
-    frame: float = 25.0  # [ms]
-    hop: float = 10.0  # [ms]
-    low: float = 50.0  # [Hz]
     high: float = 8000.0  # [Hz]
     steps: int = 100
-    floor: float = -50.0  # [dB]
-    threshold: float = 2.0  # [standard deviations x steps]
     code: Code = "levels"
     fft: int = 2048
     rate: int = 16_000  # [Hz]
     late: Late = "refuse"
-    lengths: bool = False
-
-    imports: ClassVar[tuple[str, ...]] = ("scipy.signal",)
 
     def __post_init__(self) -> None:
-        check_fields(self)
         if not 2_000 <= self.rate <= 96_000:
             raise ValueError(f"rate={self.rate} Hz: give 2000 to 96000")
-        self.ear()  # raises for options out of range
-
-    @property
-    def memory(self) -> int:
-        """All time steps, at most: a word is over before, and silence follows in which the answer is asked."""
-        return self.steps
-
-    @property
-    def exchangeable(self) -> bool:
-        """False: validation recordings are of speakers who are not heard in training."""
-        return False
+        super().__post_init__()
 
     def ear(self) -> Ear:
         """Return what makes levels or spikes of recordings."""
-        settings = (self.channels, self.frame, self.hop, self.low, self.high, self.steps, self.floor, self.threshold)
-        return Ear(self.rate, *settings, self.code, self.fft)
+        return self.hearing(self.rate, self.fft)
 
     def load(self, data_dir: Path | str | None = None) -> Dataset:
         """List the recordings, and measure the scale of channels."""

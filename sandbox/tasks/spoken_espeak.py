@@ -6,20 +6,19 @@ import warnings
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import yaml
 
-from rules.fields import check_fields
-from sandbox.tasks.base import Dataset, Task
+from sandbox.tasks.base import Dataset
 from sandbox.tasks.espeak import Speech, Utterance, spoken
 from sandbox.tasks.files import card_folder
-from sandbox.tasks.hearing import Code, Ear, heard
+from sandbox.tasks.hearing import heard
+from sandbox.tasks.spoken import SpokenTask
 from sandbox.tasks.wav import resampled
 
-RATE = 8000  # [Hz] as the recordings of fsdd
 WORDS = {
     "digits": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     "commands": ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"),
@@ -34,8 +33,8 @@ SPEEDS = (130, 160, 190)  # [words a minute]
 PITCHES = (35, 65)
 
 
-@dataclass(frozen=True)
-class SpokenEspeak(Task):
+@dataclass(frozen=True, kw_only=True)
+class SpokenEspeak(SpokenTask):
     """Words spoken by the synthesiser espeak-ng, as spikes `[n, steps, channels]` or levels: 1,440 / 360 / 540.
 
     Thirteen voices (variants m1 to m8 and f1 to f5) say ten words with three accents, at three speeds and two pitches.
@@ -76,37 +75,7 @@ class SpokenEspeak(Task):
     """
 
     words: Literal["digits", "commands"] = "digits"
-    channels: int = 40
-    frame: float = 25.0  # [ms]
-    hop: float = 10.0  # [ms]
-    low: float = 50.0  # [Hz]
-    high: float = 4000.0  # [Hz]
     steps: int = 80
-    floor: float = -50.0  # [dB]
-    threshold: float = 2.0  # [standard deviations x steps]
-    code: Code = "spikes"
-    lengths: bool = False
-
-    imports: ClassVar[tuple[str, ...]] = ("scipy.signal",)
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        self.ear()  # raises for options out of range
-
-    @property
-    def memory(self) -> int:
-        """All time steps, at most: a word is over before, and silence follows in which the answer is asked."""
-        return self.steps
-
-    @property
-    def exchangeable(self) -> bool:
-        """False: validation words are of voices that are not heard in training."""
-        return False
-
-    def ear(self) -> Ear:
-        """Return what makes spikes or levels of words."""
-        settings = (self.channels, self.frame, self.hop, self.low, self.high, self.steps, self.floor, self.threshold)
-        return Ear(RATE, *settings, self.code)
 
     def plan(self) -> list[Utterance]:
         """Return all utterances: by split, voice, word, accent, speed and pitch."""
@@ -119,7 +88,7 @@ class SpokenEspeak(Task):
         plan = self.plan()
         speech = spoken(plan, self.words, data_dir)
         self._require(speech)
-        sounds = [resampled(sound / 2**15, speech.rate, RATE) for sound in speech.sounds]
+        sounds = [resampled(sound / 2**15, speech.rate, self.sampled) for sound in speech.sounds]
         part = np.array([next(k for k, voices in enumerate(VOICES) if one.voice in voices) for one in plan])
         y = torch.tensor([WORDS[self.words].index(one.word) for one in plan])
         return heard(self.ear(), sounds, [one.name for one in plan], y, part, self.lengths)

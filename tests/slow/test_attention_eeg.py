@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
 
 from sandbox.machine.files import read_json
+from tests import scripts
 from tests.conftest import ROOT
 
-SPEC = importlib.util.spec_from_file_location("evidence_attention", ROOT / "experiments" / "attention_eeg.py")
-evidence = sys.modules["evidence_attention"] = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(evidence)
+evidence = scripts.evidence("attention_eeg")
 KEPT = read_json(ROOT / "experiments" / "results" / "attention_eeg" / "evidence.json")
 LONGER = read_json(ROOT / "experiments" / "results" / "attention_eeg" / "longer.json")
 FOUND, GAPS = KEPT["test accuracy [%]"], KEPT["differences [points]"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
 import signal
-import sys
 import time
 from dataclasses import replace
 
@@ -17,9 +15,9 @@ from sandbox.machine.files import read_json
 from sandbox.statistics import interval
 from tests.conftest import ROOT
 from tests.sandbox.runs.test_run import same_files
+from tests.scripts import evidence
 from tests.slow.killing import KILLS, finish, only, start
 
-SPEC = importlib.util.spec_from_file_location("curriculum", ROOT / "experiments" / "curriculum.py")
 FOUND = json.loads((ROOT / "experiments" / "results" / "curriculum" / "curriculum.json").read_text())
 RUNS = FOUND["test accuracy [%], and what the stages need, seed by seed"]
 GAPS = FOUND["differences [points]"]
@@ -34,14 +32,8 @@ experiment:
 """
 
 
-def script():
-    sys.modules["curriculum"] = module = importlib.util.module_from_spec(SPEC)
-    SPEC.loader.exec_module(module)
-    return module
-
-
 def test_the_differences_follow_from_the_seeds():
-    curriculum = script()
+    curriculum = evidence("curriculum")
     assert len(RUNS) == curriculum.SEEDS >= 3
     for name, (a, b) in curriculum.COMPARED.items():
         wanted = interval([seed[a] - seed[b] for seed in RUNS])
@@ -69,7 +61,7 @@ def test_operations_fall_with_the_steps():
 @pytest.mark.skipif(not os.environ.get("SANDBOX_DATA"), reason="needs the recordings: set SANDBOX_DATA")
 def test_a_short_run_of_it(tmp_path):
     """Two stages of one epoch: both learn (chance is 10 %), the second one more, and costs fall."""
-    curriculum = script()
+    curriculum = evidence("curriculum")
     found = curriculum.one(replace(curriculum.plan(0, epochs=1), stages=[2, 5]), tmp_path)
     print({name: value for name, value in found.items() if isinstance(value, float)})
     assert found["fewer"]["steps"] == 0.6

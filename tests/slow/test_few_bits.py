@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import statistics
 
 import pytest
 
 from tests.conftest import ROOT, WHOLE_MNIST
+from tests.scripts import evidence
 
-SPEC = importlib.util.spec_from_file_location("few_bits", ROOT / "experiments" / "few_bits.py")
 FOUND = json.loads((ROOT / "experiments" / "results" / "few_bits.json").read_text())["test accuracy [%]"]
 
 
@@ -36,8 +35,7 @@ def test_a_short_run_of_it():
     Seeds differ by a point after so few epochs. "inside", as the paper's text may be read, keeps the 42 % of weights
     that are clipped from learning.
     """
-    few_bits = importlib.util.module_from_spec(SPEC)
-    SPEC.loader.exec_module(few_bits)
+    few_bits = evidence("few_bits")
     full = few_bits.accuracy("adam", 0, 4)
     four = few_bits.accuracy("levels", 0, 4, bits=4)
     inside = few_bits.accuracy("levels", 0, 4, bits=4, gradient="inside")

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import statistics
-import sys
 
 import pytest
 
 from sandbox.statistics import interval
 from tests.conftest import ROOT, WHOLE_MNIST
+from tests.scripts import evidence
 
-SPEC = importlib.util.spec_from_file_location("one_bit", ROOT / "experiments" / "one_bit.py")
 FOUND = json.loads((ROOT / "experiments" / "results" / "one_bit.json").read_text())
 RUNS = FOUND["test accuracy [%]: of the mean over steps, of each step"]
 GAPS = FOUND["differences [points]"]
 
 
-def script():
-    sys.modules["one_bit"] = module = importlib.util.module_from_spec(SPEC)  # its dataclass looks for itself there
-    SPEC.loader.exec_module(module)
-    return module
-
-
 def test_the_evidence_covers_every_row_and_its_differences_follow_from_it():
-    one_bit = script()
+    one_bit = evidence("one_bit")
     assert RUNS.keys() == one_bit.ROWS.keys()
     assert {len(runs) for runs in RUNS.values()} == {5}
     for name, (a, b) in one_bit.COMPARED.items():
@@ -68,7 +60,7 @@ def test_one_bit_is_further_than_five_points_behind_full_precision():
 @WHOLE_MNIST
 def test_a_short_run_of_it():
     """Seed 0, half of the images, six epochs: one bit learns, and shortcuts are behind, as in the evidence."""
-    one_bit = script()
+    one_bit = evidence("one_bit")
     found = {}
     for name in ("plain", "shortcuts", "plain, full precision"):
         row = one_bit.ROWS[name]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
 import torch
 
 from sandbox.machine.files import read_json
+from tests import scripts
 from tests.conftest import ROOT
 
-SPEC = importlib.util.spec_from_file_location("evidence_transformers", ROOT / "experiments" / "transformers.py")
-evidence = sys.modules["evidence_transformers"] = importlib.util.module_from_spec(SPEC)  # dataclasses look there
-SPEC.loader.exec_module(evidence)
+evidence = scripts.evidence("transformers")
 KEPT = read_json(ROOT / "experiments" / "results" / "transformers.json")
 FOUND, GAPS = KEPT["test accuracy [%]"], KEPT["differences [points]"]
 PAGE = (ROOT / "docs" / "networks.md").read_text()

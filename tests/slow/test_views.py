@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from sandbox.machine.files import read_json
 from sandbox.statistics import interval
+from tests import scripts
 from tests.conftest import ROOT
 
-SPEC = importlib.util.spec_from_file_location("evidence_views", ROOT / "experiments" / "views.py")
-evidence = sys.modules["evidence_views"] = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(evidence)
+evidence = scripts.evidence("views")
 KEPT = read_json(ROOT / "experiments" / "results" / "views.json")
 FOUND, GAPS = KEPT["test accuracy [%]"], KEPT["differences [points]"]
 PAGE = (ROOT / "docs" / "speech.md").read_text()
@@ -33,7 +31,7 @@ def test_paired_seeds_at_the_best_of_two_rates():
 
 
 def test_the_record_is_of_these_settings_and_models():
-    assert KEPT["settings"]["tasks"] == {voices: str(task) for voices, task in evidence.TASKS.items()}
+    assert KEPT["settings"]["tasks"] == {voices: asdict(task) for voices, task in evidence.TASKS.items()}
     for name, count in KEPT["parameters"].items():
         assert count == sum(p.numel() for p in evidence.built(name, 0).parameters())
         assert KEPT["parameters that are used"][name] == evidence.used(name) <= count

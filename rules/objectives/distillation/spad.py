@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Objective, Run
 from rules.errors import unknown
+from rules.objectives.distillation.projector import projector
 from rules.objectives.distillation.rate_code import RateCode
 from rules.objectives.distillation.teachers import answered
 from rules.objectives.labels import IGNORED, LABELS, labels_by_step
 from rules.objectives.readout import RateCrossEntropy
-from rules.seeds import seeded
 from rules.steps import counted, wide
 
 INSIDE = ("embedding", "attention", "hidden")  # terms that compare internals
@@ -28,23 +28,6 @@ class Terms(NamedTuple):
     hidden: Any = 0.1  # (SFA) of each layer, the stream as rates and as numbers
     soft: Any = 0.3  # (STA) divergence from the teacher's outputs
     hard: Any = 0.3  # (HTA) cross-entropy of the next token
-
-
-class Projector(nn.Module):
-    """A student's signal in the width of its teacher: `LayerNorm(W2 GELU(W1 x))` without biases.
-
-    >>> Projector(4, 6)(torch.ones(2, 4)).shape
-    torch.Size([2, 6])
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        dense = nn.Linear(inputs, outputs, bias=False), nn.Linear(outputs, outputs, bias=False)
-        self.path = nn.Sequential(dense[0], nn.GELU(), dense[1], nn.LayerNorm(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.path(x)
-        return found
 
 
 class SpikeAwareDistillation(nn.Module, Objective):
@@ -265,16 +248,6 @@ def weighted(given: Mapping[str, float]) -> Terms:
     if not any(found):
         raise ValueError("all weights are 0: leave one above 0")
     return found
-
-
-def projector(inputs: int, outputs: int, seed: int) -> Projector:
-    """Return a projector with weights drawn from a seed, uniform in `+-1 / sqrt(fan_in)`."""
-    made, rng = Projector(inputs, outputs), seeded(seed, "projector")
-    with torch.no_grad():
-        for p in made.parameters():
-            if p.ndim == 2:
-                p.uniform_(-(p.shape[1] ** -0.5), p.shape[1] ** -0.5, generator=rng)
-    return made
 
 
 def layers(name: str, run: Run) -> list[Tensor]:
