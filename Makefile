@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-recall evidence-spad evidence-transformers constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-recall evidence-spad evidence-transformers evidence-views constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,9 @@ evidence-spad: $(READY) ## a spiking language model with a teacher and without, 
 
 evidence-transformers: $(READY) ## spiking transformers beside a CNN, and on video, into experiments/results/transformers.json
 	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/transformers.py
+
+evidence-views: $(READY) ## three views of SpikCommander beside each alone, into experiments/results/views.json
+	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/views.py
 
 evidence-attention: $(READY) ## two views of simulated attention beside one, into experiments/results/attention_eeg/
 	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/attention_eeg.py
