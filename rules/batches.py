@@ -27,7 +27,7 @@ def as_batch(item: Any) -> Batch:
     | a list of sequences `[T_i, *in]` of different length | padded with zeros to `[T, B, *in]`; `lengths` has the T_i |
     | `PackedSequence` | unpacked, likewise |
     | sparse x | dense |
-    | x in uint8, such as images | divided by 255 |
+    | x in uint8, such as images | divided by 255; tokens are int64 or int32 |
     | x in bool | zeros and ones in torch's default dtype |
     | x in int8, int16, uint16, uint32 | int64; int32 and int64 stay, as tokens |
     | y in another integer dtype | int64 |
@@ -185,7 +185,7 @@ def _input(x: Any) -> Tensor:
         if found.numel() and int(found.max()) == 1:
             raise ValueError(
                 "x is torch.uint8 and holds nothing above 1, and uint8 is divided by 255, as images are: give spikes "
-                "and other bits as x.bool() or x.float()"
+                "and other bits as x.bool() or x.float(), and tokens as x.long()"
             )
         return found / 255
     if found.dtype == torch.bool:

@@ -103,7 +103,7 @@ class TokenModel(nn.Module):
     Raises:
         ValueError: for sizes below 1; in a call, for a text longer than the context or empty, unknown tokens, an input
             of other axes, and a text that is padding from the first token on.
-        TypeError: in a call, for input that is not a tensor of whole numbers.
+        TypeError: in a call, for input that is not a tensor of int32 or int64.
     """
 
     def __init__(
@@ -178,9 +178,11 @@ class TokenModel(nn.Module):
 
     def check(self, x: Tensor, start: int, lengths: Tensor | None) -> None:
         """Raise TypeError or ValueError for an input that is not text of this model."""
-        if not isinstance(x, Tensor) or x.is_floating_point() or x.is_complex():
-            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"input is {kind}; this model takes tokens [L, B] in whole numbers, such as torch.int64")
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        if kind not in (torch.int32, torch.int64):
+            scaled = "; where it was torch.uint8, it has been divided by 255, as pictures are"
+            scaled = scaled if kind == torch.float32 else ""
+            raise TypeError(f"input is {kind}; this model takes tokens [L, B] in torch.int64 or torch.int32{scaled}")
         if x.ndim != 2 or not x.numel():
             raise ValueError(f"input has shape {tuple(x.shape)}; this model takes tokens [L, B], time first")
         if start + len(x) > self.size.context:

@@ -39,7 +39,7 @@ def kul_trials(path: Path) -> list[Trial]:
             raise ValueError(f"{where}.attended_ear is {ear!r}; wanted 'L' or 'R'")
         rate = whole(entry(trial, "FileHeader.SampleRate", where), f"{where}.FileHeader.SampleRate")
         eeg = electrodes(entry(trial, "RawData.EegData", where), f"{where}.RawData.EegData", extra=0)
-        found.append(Trial(resampled(eeg, rate), EARS[ear], subject(path)))
+        found.append(Trial(resampled(eeg, rate), EARS[ear], subject(path), where))
     return found
 
 
@@ -63,8 +63,9 @@ def dtu_trials(path: Path) -> list[Trial]:
     for number, (signal, value) in enumerate(zip(signals, values, strict=True), 1):
         if value not in TALKERS:
             raise ValueError(f"{path}, data.event.eeg.value{{{number}}} is {value}; wanted 1 or 2")
-        eeg = electrodes(signal, f"{path}, data.eeg{{{number}}}", extra=None)
-        found.append(Trial(resampled(eeg, rate), TALKERS[int(value)], subject(path)))
+        where = f"{path}, data.eeg{{{number}}}"
+        eeg = electrodes(signal, where, extra=None)
+        found.append(Trial(resampled(eeg, rate), TALKERS[int(value)], subject(path), where))
     return found
 
 

@@ -18,7 +18,7 @@ BANDS: dict[str, Band] = {  # lowest and highest frequency [Hz], both included
     "beta": (14, 30),
     "gamma": (31, 50),
 }
-SMALLEST = 1e-12  # variance, in place of 0
+SMALLEST = 1e-12  # share of the variance of a signal, in place of a band without any
 
 
 def band_variances(x: Array, rate: float, bands: Sequence[Band]) -> Array:
@@ -56,5 +56,24 @@ def differential_entropy(variance: Array) -> Array:
 
     Reference: Shi, Jiao & Lu 2013, doi 10.1109/EMBC.2013.6611075, recalled.
     """
-    found: Array = 0.5 * np.log(2 * math.pi * math.e * np.maximum(variance, SMALLEST))
+    found: Array = 0.5 * np.log(2 * math.pi * math.e * variance)
     return found
+
+
+def band_entropies(x: Array, rate: float, bands: Sequence[Band]) -> Array:
+    """Return the differential entropy of signals within each band [nat], `[..., samples] -> [..., bands]`.
+
+    A band has at least 1e-12 of the variance of its signal, so that one without any has an entropy, too. In other
+    units, all entropies of a signal move by the same amount, the logarithm of their ratio.
+
+    Raises:
+        ValueError: for a signal that does not vary, and bands as `band_variances`.
+
+    >>> t = np.arange(128) / 128
+    >>> band_entropies(2 * np.sin(2 * np.pi * 10 * t), 128, [(8, 13), (14, 30)]).round(4).tolist()
+    [1.7655, -12.05]
+    """
+    whole = x.var(-1, keepdims=True)
+    if not (whole > 0).all():
+        raise ValueError("a signal has no variance, of which no entropy is finite: leave it out, or fill it in")
+    return differential_entropy(np.maximum(band_variances(x, rate, bands), SMALLEST * whole))

@@ -25,7 +25,7 @@ def spatial_filters(windows: Array, labels: NDArray[np.int64], components: int) 
         components: number of filters, at most that of the electrodes.
 
     Raises:
-        ValueError: for more components than electrodes, and for a class without windows.
+        ValueError: for more components than electrodes, a class without windows, and windows that do not vary.
 
     Reference: Ramoser, Mueller-Gerking & Pfurtscheller 2000, doi 10.1109/86.895946, recalled.
     """
@@ -49,6 +49,9 @@ def covariance(windows: Array) -> Array:
     """Return the mean of the covariances of windows, each divided by its trace, with a small ridge."""
     centred = windows - windows.mean(-1, keepdims=True)
     each = centred @ centred.transpose(0, 2, 1)
-    mean = (each / np.trace(each, axis1=1, axis2=2)[:, None, None]).mean(0)
+    whole = np.trace(each, axis1=1, axis2=2)
+    if still := int((whole == 0).sum()):
+        raise ValueError(f"{still} of {len(windows)} windows do not vary at any electrode: leave them out")
+    mean = (each / whole[:, None, None]).mean(0)
     ridge: Array = mean + RIDGE / len(mean) * np.eye(len(mean))
     return ridge

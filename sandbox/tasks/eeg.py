@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from rules.fields import check_fields
-from sandbox.tasks.bands import BANDS, Band, band_variances, differential_entropy
+from sandbox.tasks.bands import BANDS, Band, band_entropies
 from sandbox.tasks.base import Dataset, Split, Task, at_least_one
 from sandbox.tasks.csp import spatial_filters
 from sandbox.tasks.scalp import ELECTRODES, maps
@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 RATE = 128  # samples in a second
 SIDE = 32  # of a map
 ORDER = 4  # of the filter of the spatial view
+ROUNDING = 1e-12  # of a value that was resampled in float64, relative to it, with room
 View = Literal["both", "spatial", "frequency", "sequence"]
 Parts = tuple[Sequence["Trial"], Sequence["Trial"], Sequence["Trial"]]
 
@@ -31,6 +32,7 @@ class Trial(NamedTuple):
     eeg: Array  # [64, samples] at 128 Hz
     label: int  # 0 or 1
     subject: int = 0
+    name: str = "a trial"  # for messages
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class EEGTask(Task):
 
     The spatial view is filtered to a band and by common spatial patterns (`sandbox.tasks.csp`); the frequency view is
     the differential entropy in five bands (`sandbox.tasks.bands`) as maps of 32 x 32 (`sandbox.tasks.scalp`). Filters,
-    means and deviations are those of windows for training.
+    means and deviations are those of windows for training, so that the unit of a recording changes nothing. Windows in
+    which an electrode does not vary are refused, with the name of the trial.
 
     Args:
         window: length of a window [s]; the frequency view wants one that has frequencies in each band, such as 0.5.
@@ -63,9 +66,10 @@ class EEGTask(Task):
     def __post_init__(self) -> None:
         check_fields(self)
         at_least_one(components=self.components)
-        if not self.samples >= 1 or not 0 <= self.overlap < 1:
+        if not self.samples >= 2 or not 0 <= self.overlap < 1:
             raise ValueError(
-                f"window={self.window}, overlap={self.overlap}: give a length in seconds, and a share from 0 to below 1"
+                f"window={self.window}, overlap={self.overlap}: give a length in seconds, and a share from 0 to below "
+                f"1; a window has at least 2 of {RATE} samples a second"
             )
         if self.components > len(ELECTRODES):
             raise ValueError(f"components={self.components}: give at most {len(ELECTRODES)}, the number of electrodes")
@@ -106,7 +110,10 @@ class EEGTask(Task):
         return Dataset(train, validation, test, classes=2, sequence=self.view == "sequence")
 
     def windows(self, trials: Sequence[Trial]) -> tuple[Array, NDArray[np.int64]]:
-        """Return all windows `[n, 64, samples]` and their labels; raise ValueError for a trial shorter than one."""
+        """Return all windows `[n, 64, samples]` and their labels.
+
+        Raises ValueError for a trial shorter than a window, and for one with an electrode that does not vary in one.
+        """
         step = max(1, round(self.samples * (1 - self.overlap)))
         found: list[Array] = []
         labels: list[int] = []
@@ -118,7 +125,9 @@ class EEGTask(Task):
                     f"has {long}; make windows shorter"
                 )
             starts = range(0, long - self.samples + 1, step)
-            found += [trial.eeg[:, start : start + self.samples] for start in starts]
+            cut = [trial.eeg[:, start : start + self.samples] for start in starts]
+            require_signal(cut, trial.name)
+            found += cut
             labels += [trial.label] * len(starts)
         return np.stack(found), np.array(labels, np.int64)
 
@@ -139,9 +148,22 @@ class EEGTask(Task):
     def frequency(self, windows: Sequence[Array]) -> list[Array]:
         """Return the maps of each split, of entropies with a mean of 0 and a deviation of 1 at each electrode."""
         bands = list(BANDS.values())
-        found = [differential_entropy(band_variances(each, RATE, bands)).transpose(0, 2, 1) for each in windows]
+        found = [band_entropies(each, RATE, bands).transpose(0, 2, 1) for each in windows]
         mean, spread = found[0].mean(0), found[0].std(0)
-        return [maps((each - mean) / spread, SIDE) for each in found]
+        return [maps((each - mean) / np.where(spread > 0, spread, 1), SIDE) for each in found]
+
+
+def require_signal(windows: Sequence[Array], name: str) -> None:
+    """Raise ValueError for windows `[electrodes, samples]` of a trial in which an electrode does not vary."""
+    still = np.array([np.ptp(each, -1) <= ROUNDING * np.abs(each).max(-1) for each in windows])  # [n, electrodes]
+    if still.any():
+        which = np.flatnonzero(still.any(0))
+        more = f" and {len(which) - 1} more" if len(which) > 1 else ""
+        raise ValueError(
+            f"{name}: electrode {ELECTRODES[which[0]]}{more} (number {which[0] + 1} of {still.shape[1]}) has the same "
+            f"value throughout in {still.any(1).sum()} of {len(windows)} windows of {windows[0].shape[1]} samples: "
+            "fill it in from its neighbours, or leave that trial out"
+        )
 
 
 def arranged(views: Sequence[Array], view: View) -> Array:

@@ -172,7 +172,9 @@ def named(path: Path) -> list[str]:
     """Return the recordings in a list, in the order of their names; raise ValueError for anything else in it."""
     if not path.is_file():
         raise ValueError(f"{path} is missing: unpack the archive again")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [
+        line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()
+    ]
     odd = next((line for line in lines if not NAME.fullmatch(line)), None)
     if odd is not None or not lines:
         found = "no line" if odd is None else repr(odd[:80])

@@ -15,10 +15,12 @@ from torch import Tensor
 from rules.fields import check_fields
 from sandbox.tasks.base import Dataset, Split, at_least_one
 from sandbox.tasks.mel import Energy, integrate_and_fire, mel_energy, mel_filters
+from sandbox.tasks.wav import require_finite
 
 Floats = NDArray[np.float64]
 Code: TypeAlias = Literal["spikes", "levels"]
 Late: TypeAlias = Literal["refuse", "cut"]
+OFFSET = 0.5  # of the root of the mean power of a sound, from which its mean is taken out
 
 
 class Scale(NamedTuple):
@@ -46,7 +48,8 @@ class Ear:
 
     Each sound is scaled to the same loudness and cut into frames, whose energy in mel channels is taken in decibels
     above a floor (`levels`), standardised, and read as it is or as spikes of integrate-and-fire neurons (`coded`).
-    Steps behind the end of a sound are zeros.
+    Steps behind the end of a sound are zeros. A mean above half of the root of the mean power, as a microphone with an
+    offset leaves it, is taken out before; a smaller one, which makes a sound quieter by at most 1.25 dB, stays in it.
 
     Args:
         rate: of all sounds [Hz].
@@ -133,9 +136,13 @@ class Ear:
             )
 
     def levels(self, sounds: Sequence[Floats], names: Sequence[str], late: Late = "cut") -> Energy:
-        """Return the levels of sounds `[samples]` in decibels, `[n, steps, channels]`, and which frames are in them."""
+        """Return the levels of sounds `[samples]` in decibels, `[n, steps, channels]`, and which frames are in them.
+
+        Raises ValueError, with its name, for a sound as `require` says, and for one with values beyond `LOUDEST`.
+        """
         for sound, name in zip(sounds, names, strict=True):
             self.require(len(sound), name, late)
+            require_finite(sound, name)
         frame, hop = self.samples(self.frame), self.samples(self.hop)
         energy, sounding = mel_energy([as_loud(sound) for sound in sounds], self.filters(), frame, hop, self.steps)
         return Energy(10 * np.log10(energy + 10 ** (self.floor / 10)), sounding)
@@ -168,6 +175,16 @@ def heard(
 
 
 def as_loud(sound: Floats) -> Floats:
-    """Scale a sound to mean power 1; a sound below the last bit stays silent."""
-    amplitude = float(np.sqrt(np.mean(sound**2)))
-    return sound / max(amplitude, 2.0**-15)
+    """Scale a sound to mean power 1, without its mean where that is large; a sound below the last bit stays silent.
+
+    >>> as_loud(np.array([7.0, 9.0])), as_loud(np.array([2.0, -1.0])).round(2)
+    (array([-1.,  1.]), array([ 1.26, -0.63]))
+    """
+    if abs(sound.mean()) > OFFSET * amplitude(sound):
+        sound = sound - sound.mean()
+    return sound / max(amplitude(sound), 2.0**-15)
+
+
+def amplitude(sound: Floats) -> float:
+    """Return the root of the mean power of a sound."""
+    return float(np.sqrt(np.mean(sound**2)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from math import gcd
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,27 @@ Floats = NDArray[np.float64]
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # of the format in a header; others are compressed
 BITS = {PCM: (8, 16, 24, 32), FLOAT: (32, 64)}
 COMPRESSED = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 49: "GSM 6.10", 80: "MPEG", 85: "MP3"}
+SUBTYPE = bytes.fromhex("000000001000800000aa00389b71")  # a GUID of an extensible header, behind its format
+OTHERS = {  # how files begin that are sound, and no WAV file of this reader
+    b"RIFX": "RIFX, with the highest byte first",
+    b"RF64": "RF64, for sound of more than 4 GiB",
+    b"BW64": "BW64, for sound of more than 4 GiB",
+    b"riff": "Sony Wave64",
+    b"NIST_1A": "NIST SPHERE",
+    b"FORM": "AIFF",
+    b"fLaC": "FLAC",
+    b"OggS": "Ogg",
+    b"ID3": "MP3",
+}
+KINDS = (b"fmt ", b"data", b"LIST", b"fact", b"PEAK", b"bext", b"cue ", b"smpl", b"inst", b"JUNK", b"id3 ", b"iXML")
 MOST_CHANNELS = 64
 RATES = (1_000, 384_000)  # [Hz] lowest and highest
+LOUDEST = 2.0**31  # of floating point, which may hold whole numbers
+OPEN = 0x7FFF_0000  # bytes that a data chunk announces, from which on a stream did not know where it would end
+ENDLESS = -1  # in place of a number of bytes that is not known
 AGAIN = "fetch it again"
-WANTED = "wanted PCM of 8, 16, 24 or 32 bits, or floating point of 32 or 64: convert it, ffmpeg -i OLD NEW"
+CONVERT = "convert it, ffmpeg -i OLD NEW"
+WANTED = f"wanted PCM of 8, 16, 24 or 32 bits, or floating point of 32 or 64: {CONVERT}"
 
 
 class Wav(NamedTuple):
@@ -36,6 +53,10 @@ class Wav(NamedTuple):
 def parse_wav(content: bytes, name: str) -> Wav:
     """Parse a WAV file: PCM of 8, 16, 24 or 32 bits, or floating point, of any rate and number of channels.
 
+    Programs that write into a pipe, such as ffmpeg and sox, cannot know how long the sound will be, and announce 0
+    bytes, or 2^31 - 2^16 and more: such sound goes to the end of the file, without the rest of a sample there. The
+    format may stand behind the sound, and the byte that follows a chunk of odd size may be missing.
+
     Args:
         content: of the file.
         name: of the file, for messages.
@@ -43,18 +64,23 @@ def parse_wav(content: bytes, name: str) -> Wav:
     Raises:
         ValueError: with the name of the file, what was found and what is allowed, for anything that is not a WAV file,
             compressed sound, headers that contradict themselves, fewer samples than are announced, none at all, and
-            numbers that are not finite.
+            numbers that are not finite or beyond 2^31.
 
     >>> header = b"RIFF" + struct.pack("<I4s4sIHHIIHH", 40, b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16)
     >>> parse_wav(header + b"data" + struct.pack("<Ihh", 4, 2**14, -(2**15)), "two.wav").mono.tolist()
     [0.5, -1.0]
     """
-    chunks = _chunks(content, name)
-    if len(chunks.get(b"fmt ", b"")) < 16:
+    form, data, announced = _chunks(content, name)
+    if len(form) < 16:
         raise ValueError(f"{name} is not a WAV file (its header ends early): {AGAIN}")
-    tag, channels, rate, _, block, bits = struct.unpack("<HHIIHH", chunks[b"fmt "][:16])
-    if tag == EXTENSIBLE and len(chunks[b"fmt "]) >= 40:
-        (tag,) = struct.unpack("<H", chunks[b"fmt "][24:26])  # of the GUID, whose other bytes say nothing
+    tag, channels, rate, _, block, bits = struct.unpack("<HHIIHH", form[:16])
+    if tag == EXTENSIBLE and len(form) >= 40:
+        if form[26:40] != SUBTYPE:
+            raise ValueError(
+                f"{name} has samples in the format {form[24:40].hex()}, which is neither PCM nor floating point, but "
+                f"ambisonic sound, for one; {WANTED}"
+            )
+        (tag,) = struct.unpack("<H", form[24:26])
     if bits not in BITS.get(tag, ()):
         kind = {PCM: "PCM", FLOAT: "floating point"}.get(tag) or COMPRESSED.get(tag, f"format 0x{tag:04x}")
         raise ValueError(f"{name} has samples in {kind} of {bits} bits; {WANTED}")
@@ -63,7 +89,10 @@ def parse_wav(content: bytes, name: str) -> Wav:
             f"{name} has {channels} channels at {rate} Hz, and {block} bytes for {bits} bits of each; wanted 1 to "
             f"{MOST_CHANNELS} channels, {RATES[0]} to {RATES[1]} Hz, and {channels * bits // 8} bytes: {AGAIN}"
         )
-    data = chunks[b"data"]
+    if len(data) < announced:
+        raise ValueError(f"{name} announces {announced // block} samples and holds {len(data) // block}: {AGAIN}")
+    if announced == ENDLESS:
+        data = data[: len(data) // block * block]
     if not data or len(data) % block:
         raise ValueError(
             f"{name} has {len(data)} bytes of sound, {block} a sample; wanted some, and whole ones: {AGAIN}"
@@ -94,30 +123,69 @@ def resampled(sound: Floats, old: int, new: int) -> Floats:
     return found
 
 
-def _chunks(content: bytes, name: str) -> dict[bytes, bytes]:
-    """Return the first chunk of every kind; raise ValueError for another file, and for one that ends in a chunk."""
+def require_finite(sound: Floats, name: str) -> None:
+    """Raise ValueError, with a name, for sound with values that are no numbers, or beyond `LOUDEST`."""
+    largest = np.abs(sound).max(initial=0)
+    if not np.isfinite(largest):
+        raise ValueError(
+            f"{name} has samples that are NaN or infinite; wanted finite numbers: {AGAIN}, or leave it out"
+        )
+    if largest > LOUDEST:
+        raise ValueError(
+            f"{name} has samples up to {largest:g}; wanted -2^31 to 2^31 at most: divide it, or leave it out"
+        )
+
+
+class _Chunks(NamedTuple):
+    """What a file says of its sound."""
+
+    form: bytes
+    data: bytes
+    announced: int  # bytes of data; ENDLESS where the header did not know
+
+
+def _chunks(content: bytes, name: str) -> _Chunks:
+    """Return the first chunks of format and samples; raise ValueError for another file, and for one without them."""
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        said = "it is empty" if not content else f"it begins with {content[:12]!r}, not with RIFF and WAVE"
-        raise ValueError(f"{name} is not a WAV file ({said}): {AGAIN}")
+        _refuse(content, name)
     found: dict[bytes, bytes] = {}
-    place = 12
-    while place + 8 <= len(content) and b"data" not in found:
+    place, announced = 12, 0
+    while place + 8 <= len(content) and not {b"fmt ", b"data"} <= set(found):
         kind, size = struct.unpack("<4sI", content[place : place + 8])
-        found.setdefault(kind, content[place + 8 : place + 8 + size])
-        if kind == b"data" and len(found[kind]) < size:
-            raise ValueError(_cut(found, size, name))
-        place += 8 + size + size % 2
+        place += 8
+        if kind == b"data" and b"data" not in found:
+            announced = ENDLESS if _endless(content, place, size) else size
+        end = len(content) if kind == b"data" and announced == ENDLESS else place + size
+        found.setdefault(kind, content[place:end])
+        place = end + (size % 2 and content[end : end + 4] not in KINDS)
     if b"fmt " not in found or b"data" not in found:
         part = "samples" if b"fmt " in found else "format"
         raise ValueError(f"{name} is not a WAV file (no chunk of its {part}): {AGAIN}")
-    return found
+    return _Chunks(found[b"fmt "], found[b"data"], announced)
 
 
-def _cut(found: dict[bytes, bytes], size: int, name: str) -> str:
-    """Return what is wrong with a file that ends before its samples."""
-    block = struct.unpack("<H", found[b"fmt "][12:14])[0] if len(found.get(b"fmt ", b"")) >= 16 else 1
-    one = max(1, block)
-    return f"{name} announces {size // one} samples and holds {len(found[b'data']) // one}: {AGAIN}"
+def _refuse(content: bytes, name: str) -> NoReturn:
+    """Raise ValueError for a file that is no WAV file, with what to do."""
+    for begin, kind in OTHERS.items():
+        if content.startswith(begin):
+            raise ValueError(f"{name} is {kind}; wanted a file that begins with RIFF and WAVE: {CONVERT}")
+    said = "it is empty" if not content else f"it begins with {content[:12]!r}, not with RIFF and WAVE"
+    raise ValueError(f"{name} is not a WAV file ({said}): {AGAIN}")
+
+
+def _endless(content: bytes, place: int, size: int) -> bool:
+    """Return whether samples from a place on go to the end of the file, because whoever wrote it could not know more.
+
+    Where a size is 0 and other chunks follow up to the end of the file, there are no samples.
+    """
+    if size >= OPEN:
+        return place + size > len(content)
+    if size or place == len(content):
+        return False
+    while place + 8 <= len(content) and all(32 <= letter < 127 for letter in content[place : place + 4]):
+        (length,) = struct.unpack("<I", content[place + 4 : place + 8])
+        place += 8 + length + length % 2
+    return not len(content) <= place <= len(content) + 1
 
 
 def _samples(data: bytes, tag: int, bits: int, name: str) -> Floats:
@@ -125,8 +193,7 @@ def _samples(data: bytes, tag: int, bits: int, name: str) -> Floats:
     width = bits // 8
     if tag == FLOAT:
         found = np.frombuffer(data, f"<f{width}").astype(np.float64)
-        if not np.isfinite(found).all():
-            raise ValueError(f"{name} has samples that are NaN or infinite; wanted finite numbers: {AGAIN}")
+        require_finite(found, name)
         return found
     if bits == 8:  # without a sign, unlike all others
         return (np.frombuffer(data, np.uint8) - 128.0) / 128

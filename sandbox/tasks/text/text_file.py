@@ -12,8 +12,9 @@ from sandbox.tasks.text.base import Corpus, TextTask
 class TextFile(TextTask):
     """The next character, or byte, of a file of yours: the first 80 %, the next 10 % and the last 10 % of it.
 
-    Characters are those of UTF-8, ends of lines as they are in the file. A file of another encoding is refused, with
-    the place, unless `level` is "bytes".
+    Characters are those of UTF-8, ends of lines as they are in the file; a mark of UTF-8 (U+FEFF) at its beginning is
+    left out. A file of another encoding, and one with a NUL, is refused, with the place, unless `level` is "bytes":
+    then every byte of the file is a token, those of the mark included.
 
     Args:
         path: of the file.
@@ -22,7 +23,8 @@ class TextFile(TextTask):
         training: "random" blocks to learn from, the default, or "consecutive".
 
     Raises:
-        ValueError: for options out of range; in `load`, for a file that is empty, no UTF-8, or too short for a block.
+        ValueError: for options out of range; in `load`, for a file that is empty, no text in UTF-8, or too short for a
+            block.
         FileNotFoundError: in `load`, for a file that is not there.
 
     >>> TextFile("mine.txt", level="bytes").memory

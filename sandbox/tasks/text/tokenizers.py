@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 BYTES = 256
+WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 
 
 class Tokenizer(Protocol):
@@ -33,7 +34,7 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, tokens: Tensor) -> str:
-        """Return the text of tokens `[n]`."""
+        """Return the text of tokens `[n]`; raise TypeError or ValueError for what is no row of whole numbers."""
         ...
 
 
@@ -45,7 +46,9 @@ class Characters:
         alphabet: at least one character, each once.
 
     Raises:
-        ValueError: for an alphabet that is empty or has a character twice; in a call, for a character that it lacks.
+        ValueError: for an alphabet that is empty or has a character twice; in a call, for a character that it lacks,
+            and for tokens of other axes than `[n]` or out of range.
+        TypeError: in a call, for tokens that are no tensor of whole numbers.
 
     >>> letters = Characters.of("to be")
     >>> letters.alphabet, letters.encode("bet").tolist(), letters.decode(torch.tensor([1, 4, 0, 3, 4, 2]))
@@ -110,7 +113,9 @@ class Bytes:
     Bytes that are no UTF-8, which a model may put out, are decoded as U+FFFD.
 
     Raises:
-        ValueError: in a call, for half a surrogate pair, which UTF-8 cannot hold.
+        ValueError: in a call, for half a surrogate pair, which UTF-8 cannot hold, and for tokens of other axes than
+            `[n]` or out of range.
+        TypeError: in a call, for tokens that are no tensor of whole numbers.
 
     >>> Bytes().encode("né").tolist(), Bytes().decode(torch.tensor([110, 195, 169]))
     ([110, 195, 169], 'né')
@@ -173,7 +178,12 @@ def require_same(teacher: Tokenizer | None, student: Tokenizer | None) -> None:
 
 
 def _require_tokens(tokens: Tensor, size: int) -> None:
-    """Raise ValueError for tokens that are none of 0 to size - 1."""
+    """Raise TypeError for tokens that are no whole numbers, ValueError for other axes and any but 0 to size - 1."""
+    kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
+    if kind not in WHOLE:
+        raise TypeError(f"tokens are {kind}; wanted whole numbers [n], such as a tensor of torch.int64")
+    if tokens.ndim != 1:
+        raise ValueError(f"tokens have shape {tuple(tokens.shape)}; wanted [n]: decode one text after the other")
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < size:
         low, high = int(tokens.min()), int(tokens.max())
         raise ValueError(f"tokens run from {low} to {high}, and there are {size}: give numbers from 0 to {size - 1}")

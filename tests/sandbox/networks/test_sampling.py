@@ -14,6 +14,8 @@ from sandbox.networks.models import MODELS
 from sandbox.networks.sampling import drawn, goes_on, sampled
 from tests.rules.test_perplexity import Letters
 
+INF = float("inf")
+
 
 class Whole(nn.Module):
     """The same model without a carry, as plain torch: [L, B] to [L, B, tokens]; counts the tokens of its passes."""
@@ -128,6 +130,12 @@ def test_the_seed_alone_decides():
         ({"temperature": -1.0}, "temperature=-1.0: give a number above 0"),
         ({"temperature": float("nan")}, "temperature=nan: give a number above 0"),
         ({"top_k": 0}, "top_k=0: give the number of tokens that may be drawn, at least 1, or None for all"),
+        ({"window": 0}, "window=0: give the number of tokens that are read anew, at least 1, or None for all"),
+        ({"window": -3, "stream": False}, "window=-3: give the number of tokens that are read anew, at least 1"),
+        (
+            {"prompt": torch.zeros(1, 3).long()},
+            r"the prompt has shape \(1, 3\); wanted \[n\], one text: give prompt\[0\]",
+        ),
         ({"length": 0}, "length=0: give the number of tokens to draw, at least 1"),
         ({"prompt": torch.tensor([], dtype=torch.int64)}, "the prompt is empty: give at least one token"),
     ],
@@ -136,6 +144,37 @@ def test_what_cannot_be_drawn_is_refused(options, message):
     given_ = {"prompt": torch.tensor([0]), "length": 1, **options}
     with pytest.raises(ValueError, match=message):
         sampled(letters(), given_.pop("prompt"), given_.pop("length"), rng(), **given_)
+
+
+@pytest.mark.parametrize("name", ["length", "top_k", "window"])
+@pytest.mark.parametrize("value", [1.5, 2.0, True, "2"])
+def test_counts_are_whole_numbers(name, value):
+    options = {"length": 1, name: value}
+    with pytest.raises(TypeError, match=f"{name}={value!r}: give a whole number"):
+        sampled(letters(), torch.tensor([0]), options.pop("length"), rng(), **options)
+
+
+@pytest.mark.parametrize("top_k", [None, 1])
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (
+            [0.0, INF, 0.0],
+            r"the model puts out \+inf, of which nothing can be drawn: its weights or its inputs are too",
+        ),
+        ([-INF, INF, INF], r"the model puts out \+inf"),
+        ([INF, float("nan"), 0.0], "the model puts out NaN"),
+        ([-INF] * 3, "the model puts out -inf for every token, of which nothing can be drawn: leave one of them fin"),
+    ],
+)
+def test_logits_without_probabilities_are_refused(logits, message, top_k):
+    with pytest.raises(ValueError, match=message):
+        drawn(torch.tensor(logits), rng(), top_k=top_k)
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 2, 3])
+def test_a_token_of_minus_infinity_is_never_drawn(top_k):
+    assert {drawn(torch.tensor([-INF, 1.0, -INF]), rng(seed), top_k=top_k) for seed in range(20)} == {1}
 
 
 def test_outputs_that_are_no_numbers_are_refused():

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules import Batch, Meter
+from rules import Batch, Meter, Trainer, make
 from rules.credit.bptt import BPTT
 from rules.forward import run_model
 from rules.objectives.readout import RateCrossEntropy
@@ -241,6 +241,29 @@ def test_the_cost_of_a_stream_is_that_of_the_tokens_so_far():
 def test_what_cannot_be_text_is_said(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", ["bits", "wta", "transformer"])
+def test_tokens_of_another_type_are_refused(name):
+    model = CAUSAL[name]()
+    for kind in (torch.uint8, torch.int16, torch.bool, torch.float64, torch.complex64):
+        with pytest.raises(
+            TypeError, match=rf"input is {kind}; this model takes tokens .* in torch.int64 or torch.int32$"
+        ):
+            model(text().to(kind))
+    with pytest.raises(TypeError, match=r"input is list; this model takes tokens \[L, B\]"):
+        model(text().tolist())
+    torch.testing.assert_close(model(text().int()).output, model(text()).output)
+
+
+def test_bytes_that_were_scaled_as_pictures_are_named():
+    """A trainer divides uint8 by 255 before a model sees it."""
+    trainer = Trainer(CAUSAL["bits"](), make("bptt", objective="ce_rate"), health=None)
+    message = r"input is torch.float32; .* where it was torch.uint8, it has been divided by 255, as pictures are"
+    with pytest.raises(TypeError, match=message):
+        trainer.step(Batch(text().byte(), targets=text()))
+    with pytest.raises(ValueError, match=r"uint8 is divided by 255, .* x.float\(\), and tokens as x.long\(\)"):
+        trainer.step(Batch((text() > 3).byte(), targets=text()))
 
 
 def test_numbers_with_a_fraction_are_no_tokens():

@@ -227,6 +227,13 @@ def test_another_layout_of_dtu_is_named(tmp_path, changes, message):
         dtu_trials(path)
 
 
+def test_a_trial_of_zeros_is_named_with_its_file(tmp_path):
+    write_kul(tmp_path, listeners=(1, 2, 3), RawData={"EegData": np.zeros((512, 64))})
+    message = r"S1.mat, trials\{1\}.*electrode Fp1 and 63 more .* in 4 of 4 windows of 128 samples: fill it in from its"
+    with pytest.raises(ValueError, match=message):
+        KUL(components=4).load(tmp_path)
+
+
 def test_other_variables_and_damaged_files_are_named(tmp_path):
     savemat(tmp_path / "S1.mat", {"eeg": 1.0, "labels": 2.0})
     with pytest.raises(ValueError, match="S1.mat has the variables eeg, labels; wanted trials or preproc_trials"):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import digamma
 
 from sandbox.tasks.attention_eeg import AttentionEEG
-from sandbox.tasks.bands import BANDS, band_variances, differential_entropy
+from sandbox.tasks.bands import BANDS, band_entropies, band_variances, differential_entropy
 from sandbox.tasks.csp import covariance, spatial_filters
 from sandbox.tasks.eeg import EEGTask, Trial
 from sandbox.tasks.scalp import ELECTRODES, around, distances, interpolation, maps, mirrored, positions, projected
@@ -86,8 +89,13 @@ def test_entropy_of_white_noise_is_that_of_its_variance():
     assert whole.mean() == pytest.approx(0.5 * math.log(2 * math.pi * math.e * v), abs=0.02)  # bias 1 / n, error 1e-3
 
 
-def test_a_silent_electrode_has_a_finite_entropy():
-    assert np.isfinite(differential_entropy(band_variances(np.zeros((1, 128)), 128.0, [(1, 3)]))).all()
+def test_a_band_without_anything_has_the_least_share_of_its_signal():
+    tone = np.sin(2 * np.pi * 10 * np.arange(128) / 128)
+    found = band_entropies(np.stack([tone, 1e-6 * tone]), 128.0, [(8, 13), (31, 50)])
+    np.testing.assert_allclose(found[:, 0] - found[:, 1], 0.5 * math.log(1e12))
+    np.testing.assert_allclose(found[0] - found[1], math.log(1e6))
+    with pytest.raises(ValueError, match="a signal has no variance, of which no entropy is finite: leave it out, or"):
+        band_entropies(np.stack([tone, 0 * tone]), 128.0, [(1, 3)])
 
 
 # --- spatial filters ---
@@ -181,6 +189,44 @@ def test_views_are_scaled_by_windows_for_training():
     np.testing.assert_allclose(task.frequency([raw])[0], wanted)
 
 
+@settings(deadline=None, max_examples=15)
+@given(st.floats(1e-12, 1e12))
+def test_the_unit_of_a_recording_changes_nothing(unit):
+    """To 1e-5: entropies move by a logarithm, whose rounding is divided by a deviation, and samples are float32.
+
+    Recordings are in volts, microvolts, or steps of an amplifier; one in volts has variances of 1e-12 and less.
+    """
+    task = Made(components=5)
+    told, other = (
+        task.made(tuple([t._replace(eeg=f * t.eeg) for t in trials(n, seed=k)] for k, n in enumerate((4, 2, 2))))
+        for f in (1.0, unit)
+    )
+    for one, two in zip(told[:3], other[:3], strict=True):
+        torch.testing.assert_close(one.x, two.x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0])
+@pytest.mark.parametrize(
+    ("electrodes", "message"),
+    [
+        (
+            [5],
+            "S1.mat, trials{3}: electrode F5 (number 6 of 64) has the same value throughout in 1 of 2 windows of 128",
+        ),
+        (range(64), "S1.mat, trials{3}: electrode Fp1 and 63 more (number 1 of 64) has the same value throughout in 1"),
+    ],
+)
+def test_an_electrode_that_is_still_is_named(electrodes, message, value):
+    first, *rest = trials(4)
+    first.eeg[list(electrodes), :130] = value
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Made().made(([first._replace(name="S1.mat, trials{3}"), *rest], trials(2), trials(2)))
+
+
+def test_one_window_for_training_makes_finite_maps():
+    assert np.isfinite(Made().frequency([Made().windows(trials(1, 128))[0]])[0]).all()
+
+
 def test_nothing_of_other_splits_is_in_the_training_samples():
     class Other(Made):
         def load(self, data_dir=None):
@@ -205,6 +251,11 @@ def test_the_spatial_view_is_within_its_band():
         (
             lambda: Made(window=0.005),
             "window=0.005, overlap=0.0: give a length in seconds, and a share from 0 to below",
+        ),
+        (lambda: Made(window=1 / 128), "share from 0 to below 1; a window has at least 2 of 128 samples a second"),
+        (
+            lambda: spatial_filters(0 * mixed()[0], mixed()[1], 2),
+            "20 of 20 windows do not vary at any electrode: leave",
         ),
         (lambda: Made(window=math.inf), "window=inf"),
         (lambda: Made(overlap=1.0), "window=1.0, overlap=1.0: give"),

@@ -157,6 +157,14 @@ def test_silence_is_a_sample(folder):
     assert not everything(GSC(code="spikes", **SMALL).load(folder).test)[0][1].any()
 
 
+def test_a_list_of_windows_is_read(folder):
+    """With a mark of UTF-8 in front, and two bytes at each end of a line."""
+    before = GSC(**SMALL).load(folder).validation.names
+    path = folder / "gsc" / "validation_list.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert GSC(**SMALL).load(folder).validation.names == before
+
+
 def test_lists_and_folders_with_something_else_are_named(folder):
     root = folder / "gsc"
     testing = root / "testing_list.txt"

@@ -7,10 +7,12 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sandbox.tasks.checked import checked
 from sandbox.tasks.fsdd import FSDD, Recording
-from sandbox.tasks.hearing import Ear, Scale
+from sandbox.tasks.hearing import Ear, Scale, as_loud
 from sandbox.tasks.mel import mel_energy
 
 
@@ -57,6 +59,41 @@ def test_silence_is_heard_and_never_fires():
     scale = Scale.of(level.value[:1], level.sounding[:1])
     assert level.sounding[1].sum() == 9
     assert not ear.coded(level, scale)[1].any()
+
+
+@pytest.mark.parametrize("offset", [1.0, -0.3])
+def test_an_offset_is_not_loud(offset):
+    """A tone of 0.01 on an offset is as loud as the tone; a constant is silent, and a small mean stays to the bit."""
+    ear, tone = Ear(8000, steps=10), 0.01 * np.sin(2 * np.pi * 440 * np.arange(900) / 8000)
+    tone -= tone.mean()
+    moved, still, small = tone + offset, np.full(900, offset), tone + 0.001
+    level = ear.levels([tone, moved, still, np.zeros(900)], ["a"] * 4).value
+    np.testing.assert_allclose(level[1], level[0], atol=1e-6)  # [dB]; rounding of 1 + 0.01 in float64
+    np.testing.assert_array_equal(level[2], level[3])
+    np.testing.assert_array_equal(as_loud(small), small / np.sqrt(np.mean(small**2)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(-0.0099, 0.0099))
+def test_an_offset_makes_a_sound_quieter_by_a_decibel_and_a_quarter_at_most(offset):
+    tone = np.where(np.arange(800) % 2, 0.01, -0.01)
+    change = 20 * np.log10(as_loud(tone + offset).std())
+    assert -1.2501 < change < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1e300, "b.wav has samples up to 1e+300; wanted -2^31 to 2^31 at most: divide it, or leave it out"),
+        (-np.inf, "b.wav has samples that are NaN or infinite; wanted finite numbers"),
+        (np.nan, "b.wav has samples that are NaN or infinite"),
+    ],
+)
+def test_a_sound_whose_power_is_no_number_is_named(value, message):
+    sound = noise(900)
+    sound[5] = value
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Ear(8000).levels([noise(900), sound], ["a.wav", "b.wav"])
 
 
 @pytest.mark.parametrize("fft", [199, 2**17])

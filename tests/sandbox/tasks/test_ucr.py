@@ -27,7 +27,7 @@ def written(values, labels, classes):
     """The text of a file, as the archive writes it."""
     head = f"# a remark\n@problemName x\n@timeStamps false\n@dimensions {values[0].shape[1]}\n"
     lines = [
-        ":".join(",".join("?" if v != v else repr(float(v)) for v in part) for part in each.T) + f":{label}"
+        ":".join(",".join(repr(float(v)) for v in part) for part in each.T) + f":{label}"
         for each, label in zip(values, labels, strict=True)
     ]
     return (head + f"@classLabel true {' '.join(classes)}\n@data\n" + "\n".join(lines) + "\n").encode()
@@ -37,7 +37,7 @@ def written(values, labels, classes):
 @given(st.data())
 def test_what_is_written_is_read(data):
     dimensions = data.draw(st.integers(1, 4))
-    numbers = st.floats(-1e6, 1e6) | st.just(float("nan"))
+    numbers = st.floats(allow_nan=False, allow_infinity=False)
     count = data.draw(st.integers(1, 5))
     steps = [data.draw(st.integers(1, 6)) for _ in range(count)]
     values = [np.array([[data.draw(numbers) for _ in range(dimensions)] for _ in range(n)]) for n in steps]
@@ -50,6 +50,22 @@ def test_what_is_written_is_read(data):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + HEAD + "1,2:3,4:up\n",
+        HEAD.replace(" ", "\t") + "1,2:3,4:up\n",
+        HEAD.replace(" ", "  ").replace("dimensions", "Dimension") + " 1 ,\t2 : 3, 4 : up \n",
+        "@equalLength true\n@seriesLength 2\n@univariate false\n" + HEAD + "+1.,2.0:.3e1,4E+0:up",
+        "@equalLength false\n@seriesLength 9\n@author me\n@dimension 2\n" + HEAD + "# a remark\r\n\r\n1,2:3,4:up\r\n",
+    ],
+)
+def test_other_ways_of_writing_the_same(text):
+    found = read_ts(text.encode())
+    assert found.values[0].tolist() == [[1, 3], [2, 4]]
+    assert (found.labels, found.classes) == (("up",), ("up", "down"))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (HEAD.encode() + b"\xff\xfe", "is not a text in UTF-8"),
@@ -58,13 +74,58 @@ def test_what_is_written_is_read(data):
         (b"1,2:3,4:up\n", "line 1: a series in front of @data"),
         (b"@data\n1:up\n", "no classes in its head"),
         (b"@classLabel false\n@data\n1:up\n", "no classes in its head"),
-        (b"@timeStamps true\n" + HEAD.encode() + b"(0,1):(0,2):up\n", "has time stamps"),
+        (b"@timeStamps true\n" + HEAD.encode() + b"(0,1):(0,2):up\n", "line 1 says that there are time stamps; this r"),
+        (
+            HEAD.encode() + b"(0,1),(1,2):(0,3),(1,4):up\n",
+            "line 4: the series has time stamps, (0,1): this reader takes a",
+        ),
+        (
+            HEAD.encode() + b"(2004-10-01 18:00:00,1):(2004-10-01 18:00:00,3):up\n",
+            "has time stamps, (2004-10-01 18:00:00,",
+        ),
         (HEAD.encode() + b"1,2:3,4:sideways\n", "line 4: the class 'sideways' is not one of up, down"),
         (HEAD.encode() + b"1,2:3,4:up\n1,2:3,", "line 5: the class '3,' is not one of up, down; the line may be cut"),
         (HEAD.encode() + b"1,2:up\n", "line 4: 1 dimensions, and the head says 2"),
+        (b"@classLabel true up down\n@data\n1:1:up\n1:up\n", "line 4: 1 dimensions, and the first series has 2"),
         (HEAD.encode() + b"1,2:3:up\n", "line 4: dimensions of 2, 1 steps: wanted one length"),
-        (HEAD.encode() + b"1,x:3,4:up\n", "line 4: could not convert string to float: 'x'"),
-        (HEAD.encode() + b"1,:3,4:up\n", "line 4: could not convert string to float: ''"),
+        (
+            HEAD.encode() + b"1,2:3,4:up\n1,?:3,4:up\n",
+            "line 5: series 2, dimension 1, step 2: the value is missing (?): ",
+        ),
+        (
+            HEAD.encode() + b"1,2:NaN,4:up\n",
+            "dimension 2, step 1: the value is missing (NaN): fill it in, from its neigh",
+        ),
+        (
+            HEAD.encode() + b"1,:3,4:up\n",
+            "step 2: the value is missing (nothing between commas, or behind the last one): f",
+        ),
+        (HEAD.encode() + b":3:up\n", "line 4: series 1, dimension 1, step 1: the value is missing (nothing"),
+        (HEAD.encode() + b"1,x:3,4:up\n", "step 2: 'x' is no finite number; wanted one such as -1.5 or 2e-3"),
+        (HEAD.encode() + b"1,inf:3,4:up\n", "step 2: 'inf' is no finite number"),
+        (HEAD.encode() + b"1,1e999:3,4:up\n", "step 2: '1e999' is no finite number"),
+        (HEAD.encode() + b"1_0,2:3,4:up\n", "step 1: '1_0' is no finite number"),
+        (HEAD.encode() + "\u0661,2:3,4:up\n".encode(), "step 1: '\u0661' is no finite number"),
+        (b"@classLabel true a b a\n@data\n1:a\n", "line 2: line 1 has the class 'a' more than once: leave one of them"),
+        (b"@dimension 3\n" + HEAD.encode(), "line 2: @dimensions is '2', and line 1 says '3': leave the right one th"),
+        (b"@dimension 1\n@classLabel true a\n@data\n1:1:a\n", "line 4: 2 dimensions, and the head says 1"),
+        (b"@dimensoins 1\n" + HEAD.encode(), "line 1: @dimensoins is no word of a head: is it @dimensions?"),
+        (b"@dat\n" + HEAD.encode(), "line 1: @dat is no word of a head: is it @data?"),
+        (b"@dimensions two\n", "line 1: @dimensions is 'two'; wanted a whole number, at least 1"),
+        (b"@seriesLength 0\n", "line 1: @seriesLength is '0'; wanted a whole number, at least 1"),
+        (b"@equalLength yes\n", "line 1: @equalLength is 'yes'; wanted true or false"),
+        (
+            b"@univariate true\n" + HEAD.encode(),
+            "line 4: line 2 says 2 dimensions, and line 1 that there is one (@univ",
+        ),
+        (
+            b"@equalLength true\n" + HEAD.encode() + b"1,2:3,4:up\n1:2:up\n",
+            "line 6: the series has 1 steps, and by @equalLength true all have as many: the first series has 2",
+        ),
+        (
+            b"@equalLength true\n@seriesLength 3\n" + HEAD.encode() + b"1,2:3,4:up\n",
+            "line 6: the series has 2 steps, and by @equalLength true all have as many: @seriesLength is 3",
+        ),
     ],
 )
 def test_files_that_are_damaged_or_of_another_kind(text, message):

@@ -98,6 +98,48 @@ def test_an_extensible_header_and_other_chunks_are_read():
 
 
 @FAST
+@given(
+    st.sampled_from([0, 2**31 - 2**16, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]),
+    st.sampled_from([8, 16, 24, 32]),
+    st.integers(1, 3),
+    st.integers(1, 40),
+    st.binary(max_size=1),
+    st.integers(0, 99),
+)
+def test_sound_from_a_pipe_goes_to_the_end_of_the_file(size, bits, channels, samples, rest, seed):
+    """Whoever writes into a pipe does not know how long it will be; the rest of a sample at the end is left out."""
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (samples, channels))
+    content = bytearray(by_wave(whole, bits))
+    place = content.index(b"data") + 4
+    del content[place + 4 + samples * channels * bits // 8 :]  # of the pad byte
+    content[place : place + 4] = struct.pack("<I", size)
+    found = parse_wav(bytes(content) + (rest if bits * channels > 8 else b""), "a.wav")
+    assert np.array_equal(found.sound * 2 ** (bits - 1), whole)
+
+
+def test_no_sound_in_front_of_other_chunks_is_none():
+    with pytest.raises(ValueError, match=r"a.wav has 0 bytes of sound, 2 a sample"):
+        parse_wav(header(data=b"") + b"LIST\3\0\0\0abc\0fact\4\0\0\0\0\0\0\0", "a.wav")
+
+
+@pytest.mark.parametrize("pad", [b"", b"\0", b"x"])
+@pytest.mark.parametrize("size", [1, 0x24, 0x161])
+def test_a_chunk_of_odd_size_is_followed_by_a_byte_or_none(size, pad):
+    content = header(data=struct.pack("<hh", 2**14, -(2**15)))
+    more = b"LIST" + struct.pack("<I", size | 1) + bytes(size | 1) + pad
+    for place in (12, 36):
+        assert parse_wav(content[:place] + more + content[place:], "a.wav").mono.tolist() == [0.5, -1.0]
+
+
+def test_the_format_may_stand_behind_the_sound():
+    content = header(channels=1, bits=8, block=1, data=bytes([192, 128, 0]))
+    turned = content[:12] + content[36:] + b"\0" + content[12:36]
+    for each in (turned, content[:12] + content[36:] + content[12:36]):  # with the byte behind an odd size, and without
+        assert parse_wav(each, "a.wav").mono.tolist() == [0.5, 0.0, -1.0]
+
+
+@FAST
 @given(st.integers(1, 3000), st.sampled_from(RATES), st.sampled_from(RATES))
 def test_a_resampled_sound_lasts_as_long(samples, old, new):
     assert len(resampled(np.ones(samples), old, new)) == math.ceil(samples * new / old)
@@ -145,6 +187,28 @@ def test_a_tone_keeps_frequency_and_amplitude(old, new):
         (header(rate=10), "has 1 channels at 10 Hz, and 2 bytes for 16 bits of each; wanted 1 to 64 channels, 1000 to"),
         (header(block=3), "has 1 channels at 8000 Hz, and 3 bytes for 16 bits of each; wanted"),
         (header(tag=3, bits=32, block=4, data=struct.pack("<f", math.nan)), "has samples that are NaN or infinite"),
+        (
+            header(tag=3, bits=64, block=8, data=struct.pack("<dd", 1e300, -1e301)),
+            "has samples up to 1e+301; wanted -2^31 to 2^31 at most: divide it, or leave it out",
+        ),
+        (
+            header(0xFFFE, extra=struct.pack("<HHIH", 22, 16, 0, 1) + bytes.fromhex("00002107d3118644c8c1ca000000")),
+            "has samples in the format 010000002107d3118644c8c1ca000000, which is neither PCM nor floating point, but am",
+        ),
+        (header(0xFFFE), "has samples in format 0xfffe of 16 bits; wanted PCM"),
+        (
+            b"RIFX" + header()[4:],
+            "is RIFX, with the highest byte first; wanted a file that begins with RIFF and WAVE: convert it, ffmpeg -i",
+        ),
+        (b"RF64" + header()[4:], "is RF64, for sound of more than 4 GiB; wanted a file that begins with RIFF"),
+        (b"BW64" + header()[4:], "is BW64, for sound of more than 4 GiB; wanted"),
+        (b"riff\x2e\x91\xcf\x11", "is Sony Wave64; wanted"),
+        (b"NIST_1A\n   1024\n", "is NIST SPHERE; wanted a file that begins with RIFF and WAVE: convert it, ffmpeg -i"),
+        (b"FORM\0\0\0\0AIFF", "is AIFF; wanted"),
+        (b"fLaC\0", "is FLAC; wanted"),
+        (b"OggS\0", "is Ogg; wanted"),
+        (b"ID3\4", "is MP3; wanted"),
+        (header()[:12] + header(size=80)[36:] + header()[12:36], "is not a WAV file (no chunk of its format)"),
     ],
 )
 def test_other_files_are_named(content, message):

@@ -144,7 +144,48 @@ def test_a_file_that_mirrors_call_otherwise_is_asked_for_by_their_name(tmp_path,
     ("content", "options", "message"),
     [
         (b"", {}, r"a\.txt is empty: give a text"),
-        (b"good \xff bad", {}, r"a\.txt is not UTF-8: byte 0xff at offset 5 \(invalid start byte\); say level='bytes'"),
+        (
+            b"good \xff bad",
+            {},
+            r"a\.txt is not UTF-8: byte 0xff at offset 5 \(invalid start byte\); convert the file to UTF-8, or say lev",
+        ),
+        (b"\xef\xbb\xbfa\xff", {}, r"a\.txt is not UTF-8: byte 0xff at offset 4 \("),
+        (b"\xef\xbb\xbf", {}, r"a\.txt is empty behind the mark of UTF-8 that it begins with: give a text"),
+        (
+            "to bé".encode("utf-16"),
+            {},
+            r"byte 0xff at offset 0 .* it looks like UTF-16, convert it: iconv -f UTF-16 -t",
+        ),
+        (
+            "to be".encode("utf-32"),
+            {},
+            r"byte 0xff at offset 0 .* it looks like UTF-32, convert it: iconv -f UTF-32 -t",
+        ),
+        (
+            ("to be, " * 20).encode("utf-16-le"),
+            {},
+            r"a\.txt is not text: it has a NUL, byte 0x00, at offset 1; it looks like UTF-16LE, convert it: iconv -f UTF-16",
+        ),
+        (
+            ("to be, " * 20).encode("utf-16-be"),
+            {},
+            r"a NUL, byte 0x00, at offset 0; it looks like UTF-16BE, convert it: ",
+        ),
+        (
+            ("to be, " * 20).encode("utf-32-le"),
+            {},
+            r"a NUL, byte 0x00, at offset 1; it looks like UTF-32LE, convert it: ",
+        ),
+        (
+            ("to be, " * 20).encode("utf-32-be"),
+            {},
+            r"a NUL, byte 0x00, at offset 0; it looks like UTF-32BE, convert it: ",
+        ),
+        (
+            b"to be\0or",
+            {},
+            r"a NUL, byte 0x00, at offset 5; leave out bytes that are no characters, or say level='bytes'$",
+        ),
         (
             b"abcdefghij" * 5,
             {},
@@ -158,6 +199,18 @@ def test_a_text_is_refused(content, options, message, tmp_path):
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         TextFile(str(tmp_path / "a.txt"), **options).load()
+
+
+@pytest.mark.parametrize("level", ["characters", "bytes"])
+def test_a_mark_of_utf8_is_no_character_but_three_bytes(level, tmp_path):
+    text = "to be or not, é " * 20
+    for name, mark in (("a.txt", b""), ("b.txt", b"\xef\xbb\xbf")):
+        (tmp_path / name).write_bytes(mark + text.encode())
+    plain, marked = (TextFile(str(tmp_path / name), context=4, level=level).load() for name in ("a.txt", "b.txt"))
+    found = [sum(len(split.tokens) for split in data[:3]) for data in (plain, marked)]
+    assert found[1] - found[0] == (3 if level == "bytes" else 0)
+    assert (plain.checksum == marked.checksum) == (level == "characters")
+    assert plain.tokenizer == marked.tokenizer
 
 
 def test_the_context_that_a_message_names_is_the_largest_that_fits(tmp_path):

@@ -76,6 +76,26 @@ def test_tokens_out_of_range_are_refused(tokenizer):
     assert tokenizer.decode(torch.tensor([], dtype=torch.int64)) == ""
 
 
+@pytest.mark.parametrize("tokenizer", [Characters("abc"), Bytes()])
+@pytest.mark.parametrize(
+    ("tokens", "kind", "message"),
+    [
+        (
+            torch.tensor([0.0, 1.0]),
+            TypeError,
+            r"tokens are torch.float32; wanted whole numbers \[n\], such as a tensor",
+        ),
+        (torch.tensor([True]), TypeError, r"tokens are torch.bool; wanted whole numbers \[n\]"),
+        ([0, 1], TypeError, r"tokens are list; wanted whole numbers \[n\], such as a tensor of torch.int64"),
+        (torch.zeros(2, 3).long(), ValueError, r"tokens have shape \(2, 3\); wanted \[n\]: decode one text after the"),
+        (torch.tensor(1), ValueError, r"tokens have shape \(\); wanted \[n\]"),
+    ],
+)
+def test_what_is_no_row_of_tokens_is_refused(tokenizer, tokens, kind, message):
+    with pytest.raises(kind, match=message):
+        tokenizer.decode(tokens)
+
+
 def test_a_teacher_of_another_tokenizer_is_refused_by_name():
     require_same(Characters("ab"), Characters("ab"))
     require_same(None, None)
