@@ -130,7 +130,7 @@ def _copied(value: Any, around: tuple[int, ...] = ()) -> Any:
 
 
 def _dataclass(value: Any) -> bool:
-    """Return whether a value is an instance of a dataclass, with attributes, that is no module."""
+    """Return whether a value is an instance of a dataclass, with attributes, and not a module."""
     return is_dataclass(value) and hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module))
 
 

@@ -88,7 +88,7 @@ def find(model: nn.Module, batch: Batch) -> tuple[str, ...]:
     if connected_any(tensors(given), weights):
         raise NotFound(
             f"{found[0]} of {type(model).__name__} is the last weight before the output, and is used before that "
-            f"as well, as a tied weight is. Untie it, or {WAY_OUT}"
+            f"as well, as a tied weight is. Untie it (models of text take tied=False), or {WAY_OUT}"
         )
     cut = watched(model, batch, lambda part, _, made: map_tensors(Tensor.detach, made) if part is module else None)
     own = {id(p) for p in weights}

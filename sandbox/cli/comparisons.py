@@ -1,4 +1,4 @@
-"""The subcommands around comparisons: compare, tune, table, and continuing them."""
+"""The subcommands around comparisons: compare, tune, and continuing them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, say
 from sandbox.comparisons.comparison import Comparison
 from sandbox.comparisons.comparison import compare as run_comparison
-from sandbox.comparisons.gather import gather
 from sandbox.comparisons.grid import Grid, grid_from, read_grid, run_grid
 from sandbox.comparisons.grid import executor_of as said_of
 from sandbox.comparisons.ranking import format_overall
@@ -47,14 +46,6 @@ def tune(given: Any) -> int:
     """Give every rule of a comparison or a grid the same number of trials, whatever earlier searches found."""
     tuning = Tuning(fresh(read_grid(given.config)), given.trials, given.seeds, given.searches, given.sampler)
     return _tune(tuning, Path(given.out) / tuning.identity, given, said_of(given.config))
-
-
-def table(given: Any) -> int:
-    """Print a table of existing runs, however they were produced."""
-    marks = {"mixed_revisions": given.mixed_revisions, "accept_changes": given.accept_changes}
-    found = gather(Path(given.folder), data_dir=given.data_dir, **marks)
-    say(given, found, format_table(found))
-    return OK
 
 
 def _compare(comparison: Comparison, folder: Path, given: Any) -> int:

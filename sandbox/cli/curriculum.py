@@ -9,8 +9,10 @@ from sandbox.cli.comparisons import tracked_by
 from sandbox.cli.options import OK
 from sandbox.cli.printing import Bar, begin, percent, say
 from sandbox.config.curriculum import Curriculum
+from sandbox.machine.files import read_mapping
+from sandbox.machine.text import command
 from sandbox.measures import NAMES
-from sandbox.runs.curriculum import load_curriculum, run_curriculum
+from sandbox.runs.curriculum import NAME, broken_stages, load_curriculum, run_curriculum
 
 HEAD = ("stage", "bin", "steps", "validation", "test", "SOPs a sample", "time")
 
@@ -24,6 +26,21 @@ def curriculum(given: Any) -> int:
 def carry_on(folder: Path, given: Any) -> int:
     """Continue the curriculum in a folder."""
     return _run(load_curriculum(folder), folder, given)
+
+
+def show(folder: Path, given: Any) -> int:
+    """Print the table of a finished curriculum.
+
+    Raises:
+        ValueError: for one that is not finished, or whose stages have other numbers.
+    """
+    if not (folder / NAME).exists():
+        raise ValueError(f"{folder} is not finished, so it has no table: `{command('resume', folder)}` first")
+    if wrong := broken_stages(folder):
+        raise ValueError(f"{folder} is damaged: {'; '.join(wrong)}")
+    found = read_mapping(folder / NAME)
+    say(given, found, text_of(found))
+    return OK
 
 
 def _run(made: Curriculum, folder: Path, given: Any) -> int:

@@ -210,7 +210,7 @@ COMMANDS: dict[str, Command] = {
         (FOLDER,),
     ),
     "table": Command(
-        "sandbox.cli.comparisons:table",
+        "sandbox.cli.tables:table",
         "build a table from finished runs, however they were produced",
         "sandbox table runs/FOLDER",
         (),
@@ -270,7 +270,7 @@ COMMANDS: dict[str, Command] = {
                 "SHAPE",
             ),
             Option("--classes", "outputs of a model", None, int | None, "10"),
-            Option("--steps", "steps of a sequence", None, int | None, "4"),
+            Option("--steps", "steps of a sequence; by default as many as suit the model", None, int | None, "N"),
             Option("--options", "options of a model, such as '{neuron: ilif}'", {}, dict[str, Any], "OPTIONS"),
             Option("--samples", "of noise for a model, of the validation set for a run", 8, int, "8"),
             Option("--figure", "draw rates and energies into this .png, .svg or .pdf", None, str | None, "FILE"),

@@ -40,7 +40,7 @@ def perform(name: str, words: Sequence[str]) -> int:
         if command.config:
             from sandbox.config.reading import from_words
 
-            if any(word.startswith("--print_config") for word in spelled):
+            if any(word.startswith("--print_config") or word.endswith(".help") for word in spelled):
                 parser.parse_args(spelled)  # prints, and ends
             own = [option.name.removeprefix("--").replace("-", "_") for option in (*command.options, JSON)]
             made, rest = from_words(member(command.config), spelled, [*own, "help_all"])

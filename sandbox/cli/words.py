@@ -48,9 +48,9 @@ EXPERIMENT = (  # settings of an experiment that are written without `experiment
 def understood(words: Sequence[str], command: str) -> list[str]:
     """Return the arguments of a command line with its shorthands spelled out.
 
-    `--rule bptt` is `--rule.name bptt`; `--rules bptt`, `--rules bptt,hzo` and `--rules bptt hzo` are lists; in a
-    comparison `--epochs 3` is `--experiment.epochs 3`. Dashes and underscores in names are the same. Anything else
-    stays as it is.
+    `--rule bptt` is `--rule.name bptt`, `--parent F` is `--parent.folder F`; `--rules bptt`, `--rules bptt,hzo` and
+    `--rules bptt hzo` are lists; in a comparison `--epochs 3` is `--experiment.epochs 3`. Dashes and underscores in
+    names are the same. Anything else stays as it is.
 
     >>> understood(["--rule", "bptt", "--network.hidden=30r"], "run")
     ['--rule.name=bptt', '--network.hidden=[30r]']
@@ -62,6 +62,8 @@ def understood(words: Sequence[str], command: str) -> list[str]:
     ['--data-dir=x', '--batch_size=8']
     >>> understood(["--rule.plasticity", "sign", "--rule.objective={name: tet}"], "run")
     ['--rule.plasticity.name=sign', '--rule.objective={name: tet}']
+    >>> understood(["--parent", "runs/first", "--parent.how=teacher", "--parent.help"], "compare")
+    ['--experiment.parent.folder=runs/first', '--experiment.parent.how=teacher', '--experiment.parent.help']
     """
     words = [_named(word, command) for word in words]
     if command == "curriculum" and words and not words[0].startswith("-"):
@@ -75,6 +77,9 @@ def understood(words: Sequence[str], command: str) -> list[str]:
         name, equals, value = word.partition("=")
         if name in flags or not name.startswith("--"):
             found.append(word)
+            continue
+        if name.endswith(".help") and not equals:
+            found.append(option(name.removeprefix("--"), "", command).removesuffix("="))
             continue
         if not equals:
             if not waiting or waiting[0].startswith("--"):  # its value is missing: the parser reports it
@@ -111,6 +116,8 @@ def option(name: str, value: str, command: str) -> str:
     if inner.split(".")[0] in within:
         name = f"experiment.{inner}"
     bare = value.strip()
+    if inner == "parent" and bare[:1] not in ("{", "") and not bare.endswith((".yaml", ".yml")) and bare != "null":
+        return f"--{name}.folder={value}"
     named = inner in NAMED and (not within or name != inner)  # a comparison has rules and no `rule`
     if named and bare[:1] not in ("{", "[", "") and not bare.endswith((".yaml", ".yml")) and bare != "null":
         name = f"{name}.name"

@@ -13,11 +13,13 @@ from sandbox.tasks.base import Dataset
 
 
 class Unfit(ValueError):
-    """Raised when some rules cannot learn on the model or the samples of a comparison."""
+    """Raised when some rules cannot learn on the model or the samples of a comparison; names a baseline among them."""
 
-    def __init__(self, task: str, reasons: Mapping[str, str], others: list[str]) -> None:
+    def __init__(self, task: str, reasons: Mapping[str, str], others: list[str], baseline: str | None = None) -> None:
         lines = "\n".join(f"  {label}: {reason}" for label, reason in reasons.items())
         rest = f"\nwould run: {', '.join(others)}; --skip-unfit runs only these" if others else ""
+        if baseline is not None:
+            rest = f"\n{baseline} is what all others are compared with, so that it cannot be left out"
         number = f"{len(reasons)} of {len(reasons) + len(others)}" if others else f"{len(reasons)}"
         super().__init__(f"{number} rules do not fit {task}:\n{lines}{rest}")
         self.reasons = dict(reasons)

@@ -311,8 +311,10 @@ def plan(
     require_one_revision(begun, mixed_revisions, None if len(begun) == whole else folders.revision())
     fresh = {label: found[0] for label, found in plans.items() if len(sound.runs[label]) < len(found)}
     reasons = unfit(fresh, data)
-    if reasons and (not skip_unfit or BASELINE in {plans[label][0].rule.row for label in reasons}):
-        raise Unfit(comparison.experiment.task.name, reasons, [label for label in plans if label not in reasons])
+    baseline = next((label for label in reasons if plans[label][0].rule.row == BASELINE), None)
+    if reasons and (not skip_unfit or baseline is not None):
+        others = [label for label in plans if label not in reasons]
+        raise Unfit(comparison.experiment.task.name, reasons, others, baseline)
     folders.write_config(folder, "comparison", asdict(comparison))
     keep(comparison.experiment, folder)
     finished = {run.folder: run.result["test"] for run in begun}

@@ -138,7 +138,7 @@ class Experiment:
         precision: 'full', or 'bf16' for passes in which matrix products are rounded to bfloat16.
         accumulate: steps whose mean gradient makes one update of the weights.
         parent: a finished run to begin from; None to begin anew.
-        keep: whose weights the run ends with, is tested with and hands on: 'last', those of the last epoch, or 'best',
+        keep: which weights the run is tested with, and hands on at its end: 'last', those of the last epoch, or 'best',
             those of the first epoch that was best on validation data.
 
     Raises:

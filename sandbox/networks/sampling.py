@@ -46,7 +46,7 @@ def sampled(
     Raises:
         ValueError: for numbers out of range, a prompt that is empty or no row, and outputs of which nothing can be
             drawn: NaN, +inf, or -inf for all tokens.
-        TypeError: for a length, `top_k` or `window` that is no whole number.
+        TypeError: for a length, `top_k` or `window` that is not a whole number.
 
     >>> model = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 3))
     >>> sampled(model, torch.tensor([0, 1]), 5, torch.Generator().manual_seed(0)).shape

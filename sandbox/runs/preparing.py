@@ -15,6 +15,7 @@ from rules import Batch, Trainer
 from rules.batches import moved
 from rules.contract import steps_of
 from rules.generators import Globals
+from rules.objectives.distillation import SpikeAwareDistillation
 from rules.optional import context_of, method_of
 from rules.recipes import LearningRule
 from rules.seeds import derived
@@ -78,6 +79,11 @@ def prepare(
     network = experiment.network.make(data.shape, data.outputs, experiment.seed).to(experiment.device)
     heir = experiment.parent
     rule = experiment.make_rule(data, parent if heir is not None and heir.teaches else None)
+    if isinstance(rule.objective, SpikeAwareDistillation) and rule.objective.teacher is None:
+        raise ValueError(
+            "objective 'spad' has no teacher, and would be the cross-entropy alone: name a finished run whose model "
+            "teaches, --parent.folder RUN --parent.how teacher, or use objective 'ce_rate'"
+        )
     train = Loader(
         data.train,
         encoder,

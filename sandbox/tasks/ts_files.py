@@ -92,7 +92,7 @@ def _say(line: str, number: int, said: dict[str, tuple[int, str]]) -> None:
     word, *rest = line[1:].split(None, 1) or [""]
     value = rest[0].strip() if rest else ""
     if word.lower() not in WORDS and (near := get_close_matches(word.lower(), WORDS, 1, 0.8)):
-        raise ValueError(f"@{word} is no word of a head: is it @{near[0]}?")
+        raise ValueError(f"@{word} is not a word of a head: is it @{near[0]}?")
     key = "dimensions" if word.lower() == "dimension" else word.lower()
     if key in FLAGS and value.lower() not in ("true", "false"):
         raise ValueError(f"@{word} is {value!r}; wanted true or false")
@@ -168,7 +168,7 @@ def _numbers(part: str, where: str) -> list[float]:
         number = float(value) if NUMBER.fullmatch(value) else math.nan
         if not math.isfinite(number):
             raise ValueError(
-                f"{where}, step {step}: {value[:40]!r} is no finite number; wanted one such as -1.5 or 2e-3"
+                f"{where}, step {step}: {value[:40]!r} is not a finite number; wanted one such as -1.5 or 2e-3"
             )
         found.append(number)
     return found

@@ -165,7 +165,7 @@ def _chunks(content: bytes, name: str) -> _Chunks:
 
 
 def _refuse(content: bytes, name: str) -> NoReturn:
-    """Raise ValueError for a file that is no WAV file, with what to do."""
+    """Raise ValueError for a file that is not a WAV file, with what to do."""
     for begin, kind in OTHERS.items():
         if content.startswith(begin):
             raise ValueError(f"{name} is {kind}; wanted a file that begins with RIFF and WAVE: {CONVERT}")

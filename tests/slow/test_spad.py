@@ -50,9 +50,9 @@ def test_the_page_has_these_numbers():
 
 @pytest.mark.slow(minutes=2)
 def test_a_short_run_with_a_teacher_is_better_than_counting_characters():
-    """200 steps on Python's documentation: single characters have 3.4 nats there, the teacher and SpAD less."""
+    """200 steps on Python's documentation: counts of single characters have 3.21 nats there, the teacher 2.4 and SpAD 2.7."""
     data = PythonDocs(context=evidence.SIZE.context).load()
     evidence.teacher.cache_clear()
     taught = evidence.student(evidence.VARIANTS["SpAD"], 7, 0.005, data, 200)["200"]
-    assert evidence.teacher(7, data, 200)[1] < 2.9
-    assert taught < 3.2
+    assert evidence.teacher(7, data, 200)[1] < 2.8
+    assert taught < 3.0

@@ -73,7 +73,7 @@ class SpikeAwareDistillation(nn.Module, Objective):
         ValueError: for an unknown term, a weight below 0, a share outside 0 to 1, a temperature that is not above 0,
             and, when called, for a teacher of other tokens, steps or another width, internals that are missing or of
             another shape, and attention below 0.
-        TypeError: for a teacher that is no module, and weights that are not named.
+        TypeError: for a teacher that is not a module, and weights that are not named.
 
     >>> run = Run(torch.zeros(3, 2, 4))
     >>> batch = Batch(torch.zeros(3, 2, dtype=torch.int64), targets=torch.zeros(3, 2, dtype=torch.int64))

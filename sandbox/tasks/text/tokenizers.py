@@ -34,7 +34,7 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, tokens: Tensor) -> str:
-        """Return the text of tokens `[n]`; raise TypeError or ValueError for what is no row of whole numbers."""
+        """Return the text of tokens `[n]`; raise TypeError or ValueError for what is not a row of whole numbers."""
         ...
 
 

@@ -118,6 +118,12 @@ def test_a_rule_that_does_not_fit_is_named_before_anything_runs(tmp_path, capsys
     assert not list(tmp_path.rglob("result.json"))
 
 
+def test_a_baseline_that_does_not_fit_cannot_be_left_out():
+    said = str(Unfit("yinyang", {"readout_only": "tied"}, ["bptt"], "readout_only"))
+    assert said.endswith("readout_only is what all others are compared with, so that it cannot be left out")
+    assert "--skip-unfit" not in said
+
+
 def test_a_reason_is_one_line_whatever_the_message():
     """What a model does not offer is listed line by line; in a table and its notes it is one line."""
     settings = replace(PLAN.experiment, rule=RuleConfig("eprop"), network=NetworkConfig(model=Choice("perceptron")))

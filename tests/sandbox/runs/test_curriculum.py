@@ -249,6 +249,9 @@ def test_the_command(tmp_path, capsys):
     plan = load_curriculum(folder)
     assert (plan.stages, plan.experiment.rule.options, plan.experiment.keep) == ([1, 4], {"lr": 0.02}, "best")
     assert main(["resume", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["table", str(folder)]) == 0
+    assert capsys.readouterr().out == printed[: printed.index("folder: ")]
     assert main(["verify", str(folder)]) == 0
     assert "curriculum.json follows from its stages" in (said := capsys.readouterr().out)
     assert "parent: 1-yinyang-bptt-s3-" in said
@@ -261,6 +264,11 @@ def test_the_command(tmp_path, capsys):
     files.write_json(last / "result.json", {**result, "test": {**result["test"], "accuracy": 1.0}})
     assert main(["verify", str(folder)]) == 1
     assert "curriculum.json has other numbers for 2-yinyang" in capsys.readouterr().out
+    assert main(["table", str(folder)]) == 2
+    assert "is damaged: curriculum.json has other numbers for 2-yinyang" in capsys.readouterr().err
+    (folder / "curriculum.json").unlink()
+    assert main(["table", str(folder)]) == 2
+    assert "is not finished, so it has no table: `sandbox resume" in capsys.readouterr().err
 
 
 def test_a_curriculum_without_a_file(tmp_path, capsys):

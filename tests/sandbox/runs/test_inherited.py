@@ -186,10 +186,16 @@ def test_a_parent_of_another_tokenizer(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     options = {"path": str(tmp_path / "a.txt"), "context": 8}
     network = NetworkConfig(model=Choice("bispikclm", {"size": "tiny"}), rate=None)
-    text = {"encoder": Choice("as_recorded"), "network": network, "rule": RuleConfig(objective=Choice("spad"))}
+    text = {"encoder": Choice("as_recorded"), "network": network, "rule": RuleConfig(objective=Choice("ce_rate"))}
     first = replace(TINY, **text, task=Choice("text_file", {**options, "level": "characters"}))
     run(first, tmp_path / "first", indexed=False)
-    other = replace(first, task=Choice("text_file", {**options, "level": "bytes"}), parent=Parent("first"))
+    taught = replace(first, rule=RuleConfig(objective=Choice("spad")))
+    with pytest.raises(
+        ValueError, match=r"objective 'spad' has no teacher, .* --parent.folder RUN --parent.how teacher"
+    ):
+        run(taught, tmp_path / "alone", indexed=False)
+    run(replace(taught, parent=Parent("first", "teacher")), tmp_path / "pupil", indexed=False)
+    other = replace(taught, task=Choice("text_file", {**options, "level": "bytes"}), parent=Parent("first"))
     with pytest.raises(ValueError, match=r"(?s)characters of .*bytes of 256"):
         run(other, tmp_path / "other", indexed=False)
 
@@ -209,6 +215,14 @@ def test_a_comparison_has_no_parent():
 def test_settings_of_a_parent(given, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Parent(**given)
+
+
+@pytest.mark.parametrize("name", ["parent", "rule.objective"])
+def test_the_command_explains_what_has_parts(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", f"--{name}.help"])
+    assert ended.value.code in (0, None)
+    assert f"--{name}." in capsys.readouterr().out
 
 
 def test_the_command_takes_a_parent(parent, tmp_path, capsys):

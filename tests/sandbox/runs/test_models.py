@@ -34,6 +34,19 @@ class Keeping(nn.Module):
 def keeping(shape, classes, *, seed):
     return nn.Sequential(nn.Linear(shape[0], 8), Keeping(), nn.Linear(8, classes))
 
+class Last(nn.Module):
+    '''One answer for a whole sequence.'''
+
+    def __init__(self, features, classes):
+        super().__init__()
+        self.cells, self.last = nn.GRU(features, 6), nn.Linear(6, classes)
+
+    def forward(self, x):
+        return self.last(self.cells(x)[0][-1])
+
+def last(shape, classes, *, seed):
+    return Last(shape[0], classes)
+
 def dropping(shape, classes, *, seed):
     return nn.Sequential(nn.Linear(shape[0], 8), nn.Dropout(0.5), nn.Linear(8, classes))
 """
@@ -131,3 +144,13 @@ def test_a_run_says_that_statistics_lag_behind(epochs, said, tmp_path, capsys):
     network = NetworkConfig(model=Choice(f"{tmp_path}/norm.py:normed"), rate=None)
     run(replace(TINY, network=network, epochs=epochs), tmp_path / "run")
     assert ("running statistics of" in capsys.readouterr().err) == said
+
+
+def test_a_model_with_one_answer_for_a_sequence_has_no_accuracy_at_fewer_steps(own, tmp_path):
+    """Its input has as many steps as that of a network of ours, its output one."""
+    experiment = replace(TINY, network=NetworkConfig(model=Choice("own.py:last"), rate=None), epochs=1)
+    found = run(experiment, tmp_path / "run", indexed=False)["test"]
+    assert "accuracy" in found
+    assert not [name for name in found if name.startswith("accuracy_at_")]
+    ours = run(replace(TINY, epochs=1), tmp_path / "ours", indexed=False)["test"]
+    assert [name for name in ours if name.startswith("accuracy_at_")]
