@@ -95,6 +95,8 @@ COMMANDS: dict[str, Command] = {
             ("--epochs N", "passes over the training samples, 30 by default"),
             ("--seed N", "seed of everything that is random, 0 by default"),
             ("--network.hidden WIDTHS", "units of each hidden layer, such as 30 or '[100, 50r]' (r: recurrent)"),
+            ("--network.model NAME", "in its place a name of `sandbox list models`, or path/to/file.py:Name"),
+            ("--parent FOLDER", "a finished run: its weights, its model as teacher, or both, --parent.how"),
             CONFIG,
         ),
         (OUT, DATA, TRACK, ACCEPT),
