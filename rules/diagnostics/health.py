@@ -146,12 +146,16 @@ def check_credit(
                 "a rule that moves some weights in a step may have left it out",
             )
         elif size < vanishing * largest:
+            rounded = size < torch.finfo(credit.grads[name].dtype).eps * largest
+            aside = "freeze it if the loss does not depend on it, as on a bias of keys before a softmax; otherwise "
             yield Finding(
                 "vanishing",
                 name,
                 size,
-                f"its gradient is under {vanishing:g} of the largest one ({largest:.3g})",
-                "use a wider surrogate or normalize='area', a shorter path, or a larger initial scale",
+                f"its gradient is {'0 but for rounding, beside' if rounded else f'under {vanishing:g} of'} the largest "
+                f"one ({largest:.3g})",
+                f"{aside if rounded else ''}use a wider surrogate or normalize='area', a shorter path, or a larger "
+                "initial scale",
             )
 
 

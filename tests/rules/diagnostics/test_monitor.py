@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from rules import Health, NonFinite, Trainer, Unhealthy, make
-from rules.contract import Objective
-from rules.diagnostics.health import rms
+from rules.contract import Cost, Credit, Objective
+from rules.diagnostics.health import check_credit, rms
 from rules.diagnostics.monitor import KINDS, Monitor, fingerprint
 from rules.plasticity import SGD
 from rules.plasticity.memristor import DEVICES, Direct, MemristorOptimizer
@@ -178,3 +178,20 @@ def test_every_kind_has_a_meaning():
 def test_impossible_settings(wrong, message):
     with pytest.raises(ValueError, match=message):
         Health(**wrong)
+
+
+def test_a_gradient_that_is_zero_by_algebra_is_told_from_one_that_vanishes():
+    """Scores of a query all move by the same number with the bias of the keys, which a softmax does not see."""
+    torch.manual_seed(0)
+    query, key, value = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+    x = torch.randn(6, 4)
+    output = torch.softmax(query(x) @ key(x).T, -1) @ value(x)
+    grads = torch.autograd.grad(output.square().sum(), [key.bias, value.weight])
+    parameters = {"key.bias": key.bias, "value.weight": value.weight}
+    (found,) = check_credit(parameters, Credit(dict(zip(parameters, grads, strict=True)), (), 0.0, Cost()))
+    assert (found.where, found.cause.split(",")[0]) == ("key.bias", "its gradient is 0 but for rounding")
+    assert found.remedy.startswith("freeze it if the loss does not depend on it, as on a bias of keys before a softmax")
+    small = {"key.bias": 1e-6 * grads[1][0], "value.weight": grads[1]}
+    (found,) = check_credit(parameters, Credit(small, (), 0.0, Cost()))
+    assert found.cause.startswith("its gradient is under 1e-05 of the largest one")
+    assert found.remedy.startswith("use a wider surrogate")
