@@ -104,7 +104,7 @@ def test_sparsemax_is_the_nearest_point_of_the_simplex(scores):
     scores = torch.tensor([[*scores, 5.0]], dtype=torch.float64)
     allowed = torch.tensor([[True] * (scores.shape[1] - 1) + [False]])
     open_ = scores.numpy()[0, :-1]
-    tau = brentq(lambda tau: np.maximum(open_ - tau, 0).sum() - 1, open_.min() - 1, open_.max(), xtol=1e-15)
+    tau = brentq(lambda tau: np.maximum(open_ - tau, 0).sum() - 1, open_.min() - 2, open_.max(), xtol=1e-15)
     shown = Sparsemax()(scores, allowed)[0]
     np.testing.assert_allclose(shown[:-1], np.maximum(open_ - tau, 0), atol=1e-12)  # of bisection
     assert shown[-1] == 0
