@@ -18,7 +18,7 @@ from rules.batches import fitted
 from rules.contract import Batch
 from rules.diagnostics.normalised import said_of_lag
 from rules.forward import run_model
-from rules.seeds import seeded
+from rules.seeds import derived, seeded
 from rules.spikes.surrogate import differentiating
 from rules.team import ALONE, Team
 from rules.untouched import untouched
@@ -262,8 +262,11 @@ def _learn(
 
 def steps_put_out(trainer: Trainer, batch: Batch) -> int:
     """Return the number of steps of the output for a batch; the model and its random numbers stay as they were."""
-    model = trainer.model
-    with untouched(model), differentiating(generator=seeded(0, "steps"), evaluating=True):
+    model, draws = trainer.model, seeded(trainer.seed, "steps put out")
+    with (
+        untouched(model, seed=derived(trainer.seed, "steps put out", "globals")),
+        differentiating(generator=draws, evaluating=True),
+    ):
         model.eval()
         return len(run_model(model, fitted(batch, model, next(model.parameters()))).output)
 
