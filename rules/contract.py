@@ -18,6 +18,7 @@ from rules.steps import mean, rows
 NEEDS = {
     "gradient": "autograd reaches every trainable parameter from the model's output",
     "layers": "`model.layers`, each callable alone on a sequence, and `run.traces` when the run is recorded",
+    "chain": "`model.layers` are nn.Linear and activations of each unit alone, one after the other (rules.chains)",
     "features": "the input of the read-out at every step, recorded in a pass; of any nn.Module that says nothing else",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
     "carry": "`forward(x, carry)` continues a sequence from the carry of its run, and no step looks ahead",
@@ -31,6 +32,7 @@ REMEDIES = {
     "layers": "build the model as an nn.Sequential, let rules.adapt(model) find its layers, or give it "
     "`layers`, `offers = frozenset({'gradient', 'layers'})` and a forward that "
     "returns rules.Run(output, carry, traces)",
+    "chain": "build the model as an nn.Sequential of nn.Linear and activations such as nn.Tanh",
     "features": "give the model a module for its read-out, such as nn.Linear, and `offers = frozenset({'gradient', "
     "'features'})`; or use feature='logits_t', which needs none",
     "cells": "build the model with sandbox.build, or give its layers `synapse`, `cells` and `respond` "
@@ -349,6 +351,7 @@ class CreditRule(ABC):
     continues: ClassVar[Continues] = "no"
     timing: ClassVar[Literal["sequence", "step"]] = "sequence"  # "step": it needs an objective of that timing
     passes_back: ClassVar[bool] = False  # whether errors go down through synapses by autograd
+    asks: ClassVar[bool] = True  # whether it asks the objective; one that does not needs nothing of it, such as labels
     detaches: ClassVar[frozenset[str]] = frozenset()
 
     def located(self, model: nn.Module, batch: Batch) -> CreditRule:
@@ -370,6 +373,13 @@ class CreditRule(ABC):
     def init(self, model: nn.Module, rng: torch.Generator) -> Any:
         """Return the rule's initial state, drawn from `rng` where it is random, so that it follows the run's seed."""
         return ()
+
+    def runs(self, model: nn.Module) -> Callable[[Batch], Run] | None:
+        """Return how this rule runs a model in an evaluation; None, by default, for the model's own forward pass.
+
+        A rule whose network is not the forward pass, such as one that settles, says here what it is.
+        """
+        return None
 
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
         """Run the model in one of the modes of `inferences`.
@@ -412,6 +422,10 @@ class Holding(CreditRule):
     def inferences(self) -> tuple[str, ...]:  # type: ignore[override]
         return self.credit.inferences
 
+    def runs(self, model: nn.Module) -> Callable[[Batch], Run] | None:
+        """Return how the wrapped rule runs a model."""
+        return self.credit.runs(model)
+
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
         """Run the model as the wrapped rule does."""
         return self.credit.infer(run, batch, mode, rng)
@@ -439,6 +453,10 @@ class Holding(CreditRule):
     @property
     def passes_back(self) -> bool:  # type: ignore[override]
         return self.credit.passes_back
+
+    @property
+    def asks(self) -> bool:  # type: ignore[override]
+        return self.credit.asks
 
     @property
     def detaches(self) -> frozenset[str]:  # type: ignore[override]

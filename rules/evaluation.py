@@ -42,13 +42,15 @@ def evaluated(
     if mode not in credit.inferences:
         raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
 
+    own = credit.runs(model)
+
     def infer(batch: Batch, record: bool | frozenset[str]) -> Run:
-        return credit.infer(lambda shown: run_model(model, shown, record), batch, mode, rng)
+        return credit.infer(own or (lambda shown: run_model(model, shown, record)), batch, mode, rng)
 
     whole = "carry" in lacks(model)  # its first steps depend on later ones, and are no answer of their own
     measure = objective.measure() if measure is None else measure
     see, latency = method_of(measure, "see"), Latency(() if whole else steps, objective)
-    look = bool(latency.steps) and "layers" in offers(model)
+    look = bool(latency.steps) and "layers" in offers(model) and own is None
     seen = answered = 0
     loss = 0.0
     for batch in batches:

@@ -11,6 +11,7 @@ module, so that no other module needs `getattr` for an attribute that may be mis
 | stage | `folded` | it is called on the whole sequence; see `FoldedStage` |
 | layer of cells | `synapse`, `cells`, `respond` | the layer is one block; see `CellLayer` |
 | its `cells` | `recurrent`, `rest`, `advance`, `unpacked`, `packed` | online rules refuse it; see `Cells` |
+| its `cells` | `dt` | a step is 1 ms; see `Cells` |
 | optimizer | `reading`, `spent`, `held`, `bounds`, `shown`, `settle` | those of ideal weights; see `Tissue` |
 | plasticity | `seeded` | it draws no random numbers; see `Seeded` |
 | plasticity | `informed` | it is called with parameters alone; see `Informed` |
@@ -34,6 +35,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from rules.chains import unchained
 from rules.contract import NEEDS, Batch, Cost, Run
 
 Reader = Callable[[Tensor, torch.Generator], Tensor]
@@ -107,6 +109,7 @@ class Cells(Protocol):
     """
 
     recurrent: nn.Linear | None  # from the cells to themselves; None for none
+    dt: float  # time step [ms], for rules with time constants of their own; 1 by default
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """Return the carry before the first step of `[T, B, *out]`: the state, and with `recurrent` the last output."""
@@ -304,10 +307,11 @@ def offers(model: nn.Module) -> frozenset[str]:
     """Return the keys of NEEDS that a model offers.
 
     By default a module offers `gradient` and `features`, `carry` if its forward takes one, an `nn.Sequential` also
-    `layers`, and `bits` if a part has `puts_out_bits`. Whoever offers `layers` offers `features`.
+    `layers`, `chain` if they are one, and `bits` if a part has `puts_out_bits`. Whoever offers `layers` offers
+    `features`.
 
     >>> sorted(offers(torch.nn.DataParallel(nn.Sequential(nn.Linear(1, 1)))))
-    ['features', 'gradient', 'layers']
+    ['chain', 'features', 'gradient', 'layers']
     """
     model = plain(model)
     said = declared(model)
@@ -315,8 +319,15 @@ def offers(model: nn.Module) -> frozenset[str]:
         return said | {"features"} if "layers" in said else said
     if not isinstance(model, nn.Sequential):
         return frozenset({"gradient", "features"} | ({"carry"} if takes(model, "carry") else set()))
-    layered = frozenset({"gradient", "features", "layers"})
+    plainly = type(model).forward is nn.Sequential.forward and not unchained(layers_of(model))
+    layered = frozenset({"gradient", "features", "layers"} | ({"chain"} if plainly else set()))
     return layered | {"bits"} if puts_out_bits(model) else layered
+
+
+def reasons(model: nn.Module, missing: Iterable[str]) -> dict[str, str]:
+    """Return why a model does not offer what is missing, by key of NEEDS: what it says, and what breaks a chain."""
+    broken = unchained(layers_of(plain(model))) if "chain" in missing else ""
+    return ({"chain": broken} if broken else {}) | lacks(model)
 
 
 def lacks(model: nn.Module) -> dict[str, str]:
@@ -438,6 +449,11 @@ def cells_of(layer: nn.Module) -> CellLayer | None:
     """Return the layer as synapse and cells; None if it is not made of them."""
     whole = all(hasattr(layer, name) for name in ("synapse", "cells", "respond"))
     return cast(CellLayer, layer) if whole else None
+
+
+def time_step(cells: Any) -> float:
+    """Return the time step of cells [ms]; 1 if they do not say it."""
+    return float(getattr(cells, "dt", 1.0))
 
 
 def space_said(recipe: Any) -> Mapping[str, Any] | None:

@@ -133,7 +133,7 @@ def divided(
 
 def heard(team: Team, state: Any, like: Any) -> Any:
     """Return the state that the first process has after a step in which it alone had samples."""
-    if not like:
+    if not isinstance(like, Tensor) and not like:  # a rule without a state
         return state
     said = io.BytesIO()
     torch.save(to_plain(state, "the rule's state", like), said)

@@ -149,6 +149,9 @@ WRITING = Range(1e-3, 8e-2, log=True, least=1e-3, most=1.0)
 MOMENTUM = Options((0.0, 0.9))
 FOLLOWING = ("kolen_pollack",)  # rules whose feedback gets the updates of the weights
 MIRROR = Range(1e-3, 1e-1, log=True)  # of feedback that learns from noise, a step
+CHANGE = Range(1e-5, 1e-1, log=True)  # of a weight by a pair of spikes
+DEPRESSION = Range(0.5, 2.0, log=True)  # an amplitude of the window, relative to that of the other side
+ELIGIBLE = Range(10.0, 1e3, log=True)  # ms
 
 SPACES: dict[str, Space] = {
     "bptt": {"lr": RATE},
@@ -186,6 +189,15 @@ SPACES: dict[str, Space] = {
     "sltt": {"lr": RATE},
     "decolle": {"lr": RATE},
     "three_factor": {"lr": RATE},
+    "predictive_coding": {"lr": RATE},
+    "equilibrium_propagation": {"lr": RATE, "beta": Range(1e-2, 1.0, log=True)},
+    "pepita": {"lr": RATE, "scale": Range(1e-2, 1.0, log=True)},
+    "forward_forward": {"lr": RATE, "threshold": Range(0.1, 10.0, log=True)},
+    "target_propagation": {"lr": RATE, "rate": Range(1e-2, 1.0, log=True, most=1.0)},
+    "stdp": {"lr": CHANGE, "a_minus": DEPRESSION},
+    "triplet_stdp": {"lr": CHANGE, "triplet_plus": DEPRESSION},
+    "r_stdp": {"lr": CHANGE, "tau_e": ELIGIBLE},
+    "escape_noise": {"lr": NOISY, "momentum": MOMENTUM},
     "readout_only": {"lr": RATE},
 }
 

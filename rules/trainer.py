@@ -31,7 +31,7 @@ from rules.models.admission import UnfitModel, admit, admit_teachers, warn_unask
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
-from rules.optional import begin_epoch, lacks, method_of, offers, takes, tissue
+from rules.optional import begin_epoch, lacks, method_of, offers, reasons, takes, tissue
 from rules.parallel import admit_team, divided, require_alike
 from rules.preparing import admitted_precision, lazy, require_known, require_whole, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
@@ -414,7 +414,7 @@ class Trainer:
         missing = self.rule.needs - offered
         if missing:
             rule = f"the rule ({type(self.rule.objective).__name__} x {type(self.rule.credit).__name__})"
-            raise MissingNeed(rule, type(self.model).__name__, missing, offered, lacks(self.model))
+            raise MissingNeed(rule, type(self.model).__name__, missing, offered, reasons(self.model, missing))
 
     def _admit(self, item: Any) -> Batch:
         """Return a loader's item as a finite batch on the model's device and in its dtype."""

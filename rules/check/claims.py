@@ -25,6 +25,8 @@ def _exact(rule: LearningRule) -> None:
         _exact_on_cut_graph(rule, batch)
         return
     for model in (toy.smooth(), toy.leaky(spiking=False)):
+        if not rule.credit.needs <= offers(model) | {"labels"}:  # a chain has no memory
+            continue
         mine = assign(replace(rule, objective=toy.Quadratic()), model, batch).grads
         require(
             close(mine, finite_differences(rule, model, batch), 1e-7),
@@ -50,6 +52,9 @@ def on_cut_graph(rule: LearningRule, model: nn.Module, batch: Batch) -> dict[str
 
 
 def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
+    if not rule.credit.asks:
+        _unbiased_by_reward(rule)
+        return
     cells = "cells" in rule.needs
     model, batch = toy.recurrent() if cells else toy.leaky(spiking=False), toy.batch()
     rule = replace(rule, objective=toy.Quadratic())
@@ -70,7 +75,8 @@ def _unbiased(rule: LearningRule, draws: int = 2000) -> None:
 
 
 def _descent(rule: LearningRule) -> None:
-    model = toy.leaky(spiking=False) if rule.needs <= offers(toy.leaky(spiking=False)) | {"labels"} else toy.recurrent()
+    wanted = (toy.leaky(spiking=False), toy.recurrent(), toy.smooth())
+    model = next((model for model in wanted if rule.needs <= offers(model) | {"labels"}), wanted[1])
     _lowers(replace(rule, objective=toy.Quadratic()), model, toy.batch())
 
 
@@ -93,6 +99,8 @@ def beside_autograd(rule: LearningRule, model: nn.Module, batch: Batch, draws: i
     """
     credit = rule.credit.located(model, batch)
     claim, known = credit.claim, credit.parameters(model)
+    if not credit.asks:  # what it claims is not about the objective; the toy models measure it
+        return
     if claim == "descent":
         _lowers(rule, model, batch)
     if claim not in ("exact", "unbiased"):
@@ -138,6 +146,59 @@ def _sign_unbiased(rule: LearningRule, copies: int = 400, calls: int = 30) -> No
         bool(((drawn.mean(0) - truth).abs() <= 5 * error + 1e-9).all()),  # 5 standard errors of 30 means of 400 draws
         "the mean of its draws is not kappa (sign(W^T e) p (1 - p)) p^T, summed over batch and steps",
     )
+
+
+def _unbiased_by_reward(rule: LearningRule, copies: int = 4000, calls: int = 30) -> None:
+    """Compare the mean over many copies of two steps of a batch with the sum over all spikes of a toy network."""
+    model, batch = toy.recurrent(), toy.batch()
+    assert batch.y is not None
+    batch = Batch(batch.x[:2, :2], batch.y[:2])
+    with torch.no_grad():
+        for p in model.parameters():  # so that no spike is certain, and the answer is that of the spikes
+            p.mul_(0.5 if p.ndim > 1 else 0.0)
+    known = rule.credit.parameters(model)
+    found = torch.autograd.grad(-expected_reward(rule.credit, model, batch), list(known.values()))
+    truth = flat(dict(zip(known, found, strict=True)))
+    many = Batch(batch.x.repeat(1, copies, 1), batch.y.repeat(copies))  # type: ignore[union-attr]
+    rng, state = torch.Generator().manual_seed(0), rule.credit.init(model, torch.Generator().manual_seed(0))
+    drawn = torch.stack([flat(rule.credit.assign(model, rule.objective, many, state, rng).grads) for _ in range(calls)])
+    along = drawn @ truth / truth.square().sum()  # 1 on average, if mean and scale are right
+    error, rare = drawn.std(0) / calls**0.5, 0.01 * truth.abs().max()  # spikes that are too rare to be drawn at all
+    require(
+        bool(((drawn.mean(0) - truth).abs() <= 5 * error + rare).all())  # 5 standard errors of 30 means of 4000 draws
+        and abs(float(along.mean()) - 1) < 4 * float(along.std()) / calls**0.5,
+        f"the mean of its draws has {float(along.mean()):.3f} of the size of the gradient of minus the expected "
+        "reward, summed over all spikes, or another direction",
+    )
+
+
+def expected_reward(credit: Any, model: nn.Module, batch: Batch) -> Tensor:
+    """Return the expected sum of rewards of a toy network whose cells fire by chance, over all spikes it can have.
+
+    A right answer is a reward of 1 - 1 / classes in a step, a wrong one of - 1 / classes. The spikes have the
+    probability that `credit.surrogate` gives them by its primitive, and the cells go on from them as they fell.
+    """
+    assert batch.y is not None
+    steps, bits = len(batch.x), len(batch.x) * toy.HIDDEN
+    every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * bits)
+    every = every.reshape(-1, steps, toy.HIDDEN)  # all spikes of one sample
+    total = batch.x.new_zeros(())
+    for x, label in zip(batch.x.unbind(1), batch.y, strict=True):
+        logs: list[Tensor] = []
+        spikes = iter(every.unbind(1))
+
+        def given(own: Any, u: Tensor, strict: bool, noise: Any, logs: Any = logs, spikes: Any = spikes) -> Tensor:
+            z, chance = next(spikes), credit.surrogate.primitive(u)
+            logs.append((z * chance + (1 - z) * (1 - chance)).log().sum(1))
+            fell: Tensor = z
+            return fell
+
+        with differentiating(spike=given):
+            output = run_model(model, Batch(x[:, None].expand(-1, len(every), -1))).output
+        right = (output.argmax(2) == label).to(x.dtype) - 1 / output.shape[2]
+        total = total + (torch.stack(logs).sum(0).exp() * right.sum(0)).sum()
+    mean: Tensor = total / len(batch.y)
+    return mean
 
 
 def _nothing(rule: LearningRule) -> None:

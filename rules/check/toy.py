@@ -213,9 +213,9 @@ def bare(offers: frozenset[str]) -> nn.Module:
     return model if "layers" in offers else Opaque(model, offers)
 
 
-def smooth(offers: frozenset[str] = frozenset({"gradient", "layers"}), seed: int = 0) -> nn.Module:
+def smooth(offers: frozenset[str] = frozenset({"gradient", "layers", "chain"}), seed: int = 0) -> nn.Module:
     """Build a static network in float64 that offers exactly these needs: tanh units, or stochastic bits for `bits`."""
-    stage = nn.Linear if "gradient" in offers else Rounded
+    stage = nn.Linear if {"gradient", "chain"} & offers else Rounded
     stages: list[nn.Module] = [stage(INPUTS, HIDDEN), nn.Tanh(), stage(HIDDEN, CLASSES)]
     if "bits" in offers:
         stages[1:] = [StochasticBits(), stages[2], StochasticBits()]

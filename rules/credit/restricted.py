@@ -138,6 +138,10 @@ class Partition(CreditRule):
     def inferences(self) -> tuple[str, ...]:  # type: ignore[override]  # those of the first part
         return self.parts[0][0].inferences
 
+    def runs(self, model: nn.Module) -> Callable[[Batch], Run] | None:
+        """Return how the first part runs a model."""
+        return self.parts[0][0].runs(model)
+
     def infer(self, run: Callable[[Batch], Run], batch: Batch, mode: str, rng: torch.Generator) -> Run:
         """Run the model as the first part does."""
         return self.parts[0][0].infer(run, batch, mode, rng)
@@ -168,6 +172,10 @@ class Partition(CreditRule):
     @property
     def timing(self) -> Literal["sequence", "step"]:  # type: ignore[override]
         return "step" if any(credit.timing == "step" for credit, _ in self.parts) else "sequence"
+
+    @property
+    def asks(self) -> bool:  # type: ignore[override]
+        return any(credit.asks for credit, _ in self.parts)
 
     @property
     def detaches(self) -> frozenset[str]:  # type: ignore[override]

@@ -3,6 +3,7 @@
 from rules.contract import Objective
 from rules.objectives.distillation import CurriculumDistillation, SelfEnsemble, SpikeAwareDistillation
 from rules.objectives.fitted import Huber, MeanSquaredError, MultiLabelCrossEntropy
+from rules.objectives.goodness import Goodness
 from rules.objectives.mixing import Mixed
 from rules.objectives.output_error import BinaryCrossEntropy, BitError
 from rules.objectives.readout import (
@@ -26,6 +27,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "mse": MeanSquaredError,
     "huber": Huber,
     "bce": MultiLabelCrossEntropy,
+    "goodness": Goodness,
     "temporal_contrast": TemporalContrast,
     "siamese_temporal_contrast": SiameseTemporalContrast,
     "self_ensemble": SelfEnsemble,

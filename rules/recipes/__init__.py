@@ -12,6 +12,7 @@ One file a family. Imports objectives, credits and plasticities.
 
 from rules.recipes.base import LearningRule, pick
 from rules.recipes.feedback import brsf, dfa, drtp, fa, frsf, kolen_pollack, sdfa, usf, weight_mirror
+from rules.recipes.forward_passes import forward_forward, pepita
 from rules.recipes.gradient import (
     backprop,
     binary_stochastic,
@@ -26,6 +27,8 @@ from rules.recipes.gradient import (
 )
 from rules.recipes.named import CREDITS, RULES, compose, make, whole
 from rules.recipes.online import decolle, eprop, ostl, otpe, ottt, rtrl, sltt, snap1, three_factor, uoro
+from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
+from rules.recipes.spike_timing import escape_noise, r_stdp, stdp, triplet_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -53,8 +56,11 @@ __all__ = [
     "dfa",
     "drtp",
     "eprop",
+    "equilibrium_propagation",
+    "escape_noise",
     "evolution_strategy",
     "fa",
+    "forward_forward",
     "forward_gradient",
     "frsf",
     "hzo",
@@ -65,7 +71,10 @@ __all__ = [
     "ostl",
     "otpe",
     "ottt",
+    "pepita",
     "pick",
+    "predictive_coding",
+    "r_stdp",
     "readout_only",
     "rtrl",
     "sdfa",
@@ -74,10 +83,13 @@ __all__ = [
     "snap1",
     "spsa",
     "stcl",
+    "stdp",
     "supcon_per_step",
+    "target_propagation",
     "tcl",
     "tet",
     "three_factor",
+    "triplet_stdp",
     "uoro",
     "usf",
     "weight_mirror",

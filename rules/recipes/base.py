@@ -61,12 +61,14 @@ class LearningRule:
                 f"every={self.every}: {type(self.credit).__name__} learns from whole sequences, and cannot go on where "
                 'a window ends; use a rule that can, such as rules.make("eprop") or rules.make("tet"), or every=None'
             )
-        require_steps(self.objective, f"every={self.every}: ")
+        if self.credit.asks:
+            require_steps(self.objective, f"every={self.every}: ")
 
     @property
     def needs(self) -> frozenset[str]:
         """What the model and the batch must offer, keys of `NEEDS`."""
-        return self.objective.needs | self.credit.needs | ({"carry"} if self.every is not None else frozenset())
+        asked = self.objective.needs if self.credit.asks else frozenset()
+        return asked | self.credit.needs | ({"carry"} if self.every is not None else frozenset())
 
 
 timed = with_option("every", "int | None", None, lambda rule, every: replace(rule, every=every))

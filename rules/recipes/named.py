@@ -8,7 +8,12 @@ from typing import Any
 from rules.contract import CreditRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
+from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
+from rules.credit.online.spike_timing import STDP, EscapeNoise, RewardSTDP
+from rules.credit.pepita import PEPITA
+from rules.credit.relaxation import EquilibriumPropagation, PredictiveCoding
+from rules.credit.target_propagation import TargetPropagation
 from rules.credit.zero_order import (
     HZO,
     SPSA,
@@ -34,6 +39,7 @@ from rules.recipes.feedback import (
     usf,
     weight_mirror,
 )
+from rules.recipes.forward_passes import forward_forward, pepita
 from rules.recipes.gradient import (
     binary_stochastic,
     binary_stochastic_ideal,
@@ -57,6 +63,8 @@ from rules.recipes.online import (
     three_factor,
     uoro,
 )
+from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
+from rules.recipes.spike_timing import escape_noise, r_stdp, stdp, triplet_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -104,6 +112,15 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "sltt": sltt,
     "decolle": decolle,
     "three_factor": three_factor,
+    "predictive_coding": predictive_coding,
+    "equilibrium_propagation": equilibrium_propagation,
+    "pepita": pepita,
+    "forward_forward": forward_forward,
+    "target_propagation": target_propagation,
+    "stdp": stdp,
+    "triplet_stdp": triplet_stdp,
+    "r_stdp": r_stdp,
+    "escape_noise": escape_noise,
     "readout_only": readout_only,
 }
 
@@ -120,6 +137,14 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "evolution_strategy": EvolutionStrategy,
     "online": Online,
     "spatial": Spatial,
+    "predictive_coding": PredictiveCoding,
+    "equilibrium_propagation": EquilibriumPropagation,
+    "pepita": PEPITA,
+    "forward_forward": ForwardForward,
+    "target_propagation": TargetPropagation,
+    "stdp": STDP,
+    "reward_stdp": RewardSTDP,
+    "escape_noise": EscapeNoise,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from rules.contract import Objective
 from rules.credit.online import Online
+from rules.credit.online.spike_timing import EscapeNoise, RewardSTDP
 from rules.objectives import OBJECTIVES
 from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.recipes import LearningRule
@@ -85,15 +86,17 @@ def suited(own: Objective, answers: Answers, inside: bool) -> Objective:
 
 def require_rewards(rule: LearningRule, data: Dataset, task: str) -> None:
     """Raise ValueError for a rule that learns from rewards, on answers that are neither rewards nor classes."""
-    if not isinstance(rule.credit, Online) or rule.credit.signal != "reward" or data.target == "classes":
+    rewarded = isinstance(rule.credit, (RewardSTDP, EscapeNoise))
+    rewarded = rewarded or (isinstance(rule.credit, Online) and rule.credit.signal == "reward")
+    if not rewarded or data.target == "classes":
         return
     _, y = data.example
     if data.target == "values" and data.train.by_step and y.ndim == 2:
         return  # one number for each step and sample
     seen = "n, T, " if data.train.by_step else "n, "
     raise ValueError(
-        f"signal='reward', as in three_factor, learns from one reward for each step and sample, [n, T], or from "
-        f"classes, and the answers of task {task!r} are {data.target} [{seen}{data.outputs}]: take another rule, "
-        "--rule eprop, or a task with classes (`sandbox list tasks`); rewards of your own are "
+        f"a rule of rewards, such as three_factor or r_stdp, learns from one reward for each step and sample, [n, T], "
+        f"or from classes, and the answers of task {task!r} are {data.target} [{seen}{data.outputs}]: take another "
+        "rule, --rule eprop, or a task with classes (`sandbox list tasks`); rewards of your own are "
         "sandbox.Task.from_arrays(x, reward, sequence=True, by_step=True)"
     )

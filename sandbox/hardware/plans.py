@@ -117,7 +117,12 @@ FAMILIES: dict[str, Plan] = {  # after the table of the specification, whatever 
 
 FEEDBACK = "matrices that carry errors back are not counted as memory"
 DEVICES = "its weights and signals are those of analogue devices: sandbox.ledger.energy.estimate prices their counts"
+SETTLES = "how often it runs its layers depends on the data, until they rest: `cost` in result.json has the operations"
+INVERTS = "it learns layers without spikes and their inverses: `cost` in result.json has the operations"
+TWICE = "it learns from two forward passes of layers without spikes: `cost` in result.json has the operations"
 LAYERED = "how often a layer runs again depends on its place: `cost` in result.json has the operations as counted"
+TRIPLETS = "the product of a fast and a slow trace at a spike is not counted"
+REWARD = "the reward is not counted"
 
 PLANS: dict[str, Plan | str] = {  # of every name in rules.RULES; a sentence says why there is no estimate
     "bptt": BPTT,
@@ -154,7 +159,15 @@ PLANS: dict[str, Plan | str] = {  # of every name in rules.RULES; a sentence say
     "ottt": OTTT,
     "sltt": Plan(state="cells"),
     "decolle": Plan(replace(LOCAL, spiking=False), "cells", direct=2, traces=1),
-    "three_factor": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=1, note="the reward is not counted"),
+    "three_factor": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=1, note=REWARD),
+    "triplet_stdp": Plan(LOCAL, "cells", traces=2, cell_traces=2, gating=fired, note=TRIPLETS),
+    "r_stdp": Plan(LOCAL, "synapses", traces=1, cell_traces=1, eligibility=1, gating=fired, note=REWARD),
+    "escape_noise": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=2, note=REWARD),
+    "predictive_coding": SETTLES,
+    "equilibrium_propagation": SETTLES,
+    "pepita": TWICE,
+    "forward_forward": TWICE,
+    "target_propagation": INVERTS,
     "readout_only": Plan(LOCAL, "cells", last=True),
 }
 

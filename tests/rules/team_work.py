@@ -60,9 +60,15 @@ def trained(rule, team=None, net: str = "tanh", sizes=SIZES, **how):
     }
 
 
+OPTIONS = {
+    "bptt_on_memristor": {"device": "noisy_soft_bounds"},
+    "equilibrium_propagation": {"tolerance": 1e-15, "steps": 9999},  # a share may rest a sweep before the whole
+}
+
+
 def recipe(name: str, team=None, net: str | None = None):
     chosen = net or ("bits" if name in STATISTICAL else "tanh")
-    options = {"device": "noisy_soft_bounds"} if name == "bptt_on_memristor" else {}
+    options = OPTIONS.get(name, {})
     sizes = SIZES[:2] if name in PAIRS else SIZES
     return trained(rules.make(name, **options), team, chosen, sizes)
 
@@ -72,7 +78,8 @@ def walk(team):
 
 
 def spiking(team):
-    return {name: recipe(name, team, "lif") for name in rules.RULES if name not in STATISTICAL}
+    chained = {name for name in rules.RULES if "chain" in rules.make(name).needs}
+    return {name: recipe(name, team, "lif") for name in rules.RULES if name not in {*STATISTICAL, *chained}}
 
 
 def loop(team):

@@ -87,4 +87,4 @@ def test_ours_are_still_taken():
 
 @pytest.mark.parametrize("said", [3, "gradient", ["apples"], {"gradient", "apples"}, [1]])
 def test_what_is_no_need_is_not_offered(said):
-    assert optional.offers(net(offers=said)) == {"gradient", "features", "layers"}
+    assert optional.offers(net(offers=said)) == {"gradient", "features", "layers", "chain"}

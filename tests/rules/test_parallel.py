@@ -9,7 +9,7 @@ from torch import nn
 
 import rules
 from rules.contract import Batch, CreditRule
-from rules.parallel import cut, share
+from rules.parallel import cut, heard, share
 from rules.preparing import require_whole
 from tests.rules import team_work as work
 
@@ -123,7 +123,7 @@ def test_every_rule_says_how_processes_share_a_step():
     assert {name for name, how in shares.items() if how == "sum"} == set(work.STATISTICAL)
     assert {name for name, how in shares.items() if how == "draws"} == {
         *("hzo", "layerwise_zo", "sequential_local", "spsa", "node_perturbation"),
-        *("forward_gradient", "coordinate_wise", "evolution_strategy"),
+        *("forward_gradient", "coordinate_wise", "evolution_strategy", "target_propagation"),
     }
     assert CreditRule.over_processes == "mean"
 
@@ -165,3 +165,12 @@ def test_a_model_of_distributed_data_parallel_is_told_of_teams(monkeypatch):
 
     with pytest.raises(ValueError, match=r"rules.Trainer\(model.module, rule, team=rules.Team\(\)\)"):
         require_whole(Wrapped(), rules.BPTT())
+
+
+def test_a_state_that_is_one_tensor_is_heard():
+    class Alone:
+        def hear(self, said):
+            return said
+
+    assert torch.equal(heard(Alone(), torch.ones(2), torch.zeros(2)), torch.ones(2))
+    assert heard(None, (), ()) == ()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rules import RULES
+from rules import RULES, make
 from sandbox.cli import main
 from tests.slow.killing import only
 
@@ -28,7 +28,6 @@ SHORT = [
     "--task.name=digits",
     "--batch_size=100",
     "--encoder.options={steps: 6}",
-    "--network.hidden=[30,20]",
     "--epochs=1",
     "--seed=1",
 ]
@@ -37,6 +36,13 @@ UNITS = [
     "--network.neuron.options={}",
     "--network.readout.name=stochastic_binary",
     "--network.readout.options={}",
+]
+
+
+HIDDEN = "--network.hidden=[30,20]"
+CHAIN = [
+    *("--network.model={name: perceptron, options: {hidden: [30, 20]}}", "--encoder.name=still"),
+    "--encoder.options={}",
 ]
 
 
@@ -55,9 +61,16 @@ def processor() -> str:
     return ", ".join(kept) or platform.processor()
 
 
+def suited(recipe: str) -> list[str]:
+    """The network of a recipe, where it is another one than all others have."""
+    if recipe in BITS:
+        return [HIDDEN, *UNITS]
+    return CHAIN if recipe in RULES and "chain" in make(recipe).needs else [HIDDEN]
+
+
 def digests(recipe: str, out: Path) -> dict[str, str]:
     """The hash of the learned weights, and of each file of numbers that a run leaves."""
-    assert main([*SHORT, f"--rule.name={recipe}", *(UNITS if recipe in BITS else []), f"--out={out}"]) == 0
+    assert main([*SHORT, f"--rule.name={recipe}", *suited(recipe), f"--out={out}"]) == 0
     folder = only(out, "digits*")
     weights = hashlib.sha256()
     for name, value in torch.load(folder / "checkpoint.pt", weights_only=True)["trainer"]["model"].items():

@@ -17,7 +17,7 @@ def require_rewards(batch: Batch, x: Tensor) -> None:
     if y is None or (not given and (y.is_floating_point() or y.ndim != 1)):
         seen = "none" if y is None else f"{y.dtype} {tuple(y.shape)}"
         raise ValueError(
-            'signal="reward" reads one number for each step and sample from targets, [T, B], or a class from y; '
+            "a reward is one number for each step and sample from targets, [T, B], or a class from y; "
             f"this batch has {seen}: let the loader yield rules.Batch(x, y, targets=reward)"
         )
     if given and tuple(y.shape) != shape:

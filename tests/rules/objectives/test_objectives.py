@@ -85,6 +85,15 @@ def binary_cross_entropy(scores, y):
     return total / len(y)
 
 
+def goodness(scores, y, threshold=1.0):
+    total = 0.0
+    for row, label in zip(scores, y, strict=True):
+        for number, value in enumerate(row):
+            p = 1 / (1 + math.exp(threshold - value))
+            total -= math.log(p) if number == label else math.log(1 - p) / (len(row) - 1)
+    return total / len(y)
+
+
 def divergence(o):
     """KL(softmax(mean_t o) || softmax(o[t])), mean over steps and samples."""
     total = 0.0
@@ -115,6 +124,7 @@ ORACLES = {
     "van_rossum": van_rossum,
     "bit_error": lambda o, y: sum(squared(s, y, 1, 0) * s.shape[1] for s in o) / len(o) / 2,
     "bce_probabilities": lambda o, y: sum(binary_cross_entropy(s, y) for s in o) / len(o),
+    "goodness": lambda o, y: goodness(sum(o) / len(o), y),
     "self_ensemble": lambda o, y: cross_entropy(sum(o) / len(o), y) / 2 + divergence(o) / 2,
     "mixed": lambda o, y: cross_entropy(sum(o) / len(o), y),
     "kdcl": lambda o, y: cross_entropy(chances(o), y),

@@ -161,6 +161,9 @@ def test_values_are_no_rewards():
     values = Task.from_arrays(X[..., None], np.stack([X, X], 2), sequence=True, by_step=True, name="curves")
     with pytest.raises(ValueError, match=r"answers of task 'curves' are values \[n, T, 2\]: take another rule, --rule"):
         made(values, "three_factor")
+    for rule in ("r_stdp", "escape_noise"):
+        with pytest.raises(ValueError, match=r"a rule of rewards, such as .* answers of task 'curves' are values"):
+            made(values, rule)
     rewards = Task.from_arrays(X[..., None], X, sequence=True, by_step=True)
     assert made(rewards, "three_factor").credit.signal == "reward"
 

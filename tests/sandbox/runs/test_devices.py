@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from rules import RULES
+from rules import RULES, make
 from sandbox import kernels
 from sandbox.config.experiment import NetworkConfig
 from sandbox.config.registry import Choice
@@ -28,10 +28,18 @@ HIDDEN = "forward-mode autograd calls an operation that does not see what tests.
 SHAPED = "torch gives no shape to a lazy parameter of tests.elsewhere"
 XFAIL = {"forward_gradient": HIDDEN, **dict.fromkeys(("tcl", "stcl", "supcon_per_step"), SHAPED)}
 BITS = {"network": NetworkConfig(hidden=[10], neuron=Choice("stochastic_binary"), readout=Choice("stochastic_binary"))}
+CHAINED = {"network": NetworkConfig(model=Choice("perceptron", {"hidden": [6]})), "encoder": Choice("still")}
 POISSON = Choice("poisson", {"steps": 4})
 IMAGES = Choice("mnist_sample")
+
+
+def suited(name):
+    """The network of a rule, where it is another one than all others have."""
+    return BITS if "binary" in name else CHAINED if "chain" in make(name).needs else {}
+
+
 CASES = {
-    **{name: replace(TINY, rule=RuleConfig(name), **(BITS if "binary" in name else {})) for name in RULES},
+    **{name: replace(TINY, rule=RuleConfig(name), **suited(name)) for name in RULES},
     "read noise": replace(TINY, rule=RuleConfig("spsa"), network=NetworkConfig(hidden=[10], readout_noise=0.1)),
     "escape noise": replace(TINY, network=NetworkConfig(hidden=["10r"], neuron=Choice("escape_lif"))),
     "poisson": replace(TINY, task=IMAGES, encoder=POISSON, network=NetworkConfig(hidden=["4c3bp2", "4x3"])),

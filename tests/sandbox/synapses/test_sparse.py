@@ -154,7 +154,12 @@ def network(place):
     return net
 
 
-MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle", "three_factor"}
+MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle", "three_factor"} | {
+    "stdp",
+    "triplet_stdp",
+    "r_stdp",
+    "escape_noise",
+}
 FEEDBACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}
 REFUSES = MATRICES | FEEDBACK | {"binary_stochastic", "binary_stochastic_ideal"}
 QUICK = ("bptt", "node_perturbation", "hzo", "spsa", "dfa", "eprop", "binary_stochastic")
@@ -171,6 +176,10 @@ def test_every_rule_learns_it_or_refuses_it_in_words(name):
         with pytest.raises(UnfitModel, match="Sparse"):
             rules.Trainer(net, name).step((x, y))
         assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+        return
+    if "chain" in rules.make(name).needs:
+        with pytest.raises(rules.MissingNeed, match="chain: .*none of its layers .* is dense"):
+            rules.Trainer(net, name)
         return
     trainer = rules.Trainer(net, name)
     trainer.step((x, y))

@@ -1,0 +1,92 @@
+"""Synapses with spike-timing-dependent plasticity in Brian2, as `on_pre` and `on_post` of its `Synapses`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rules.credit.online.spike_timing.window import Window
+from sandbox.reference.brian import plain_numpy
+from sandbox.reference.need import brian2
+
+FAST, READ, SLOW = -1, 0, 1  # order of code within a step: before weights are read, their change, after
+
+
+def weights_in_brian2(window: Window, pre: Tensor, post: Tensor, dt: float) -> Tensor:
+    """Return the changes of all weights from given inputs to given cells, at the end of each step, `[T, C, K]`.
+
+    Brian2 runs from lines that say what a spike does to the traces and the weight; nothing here is written by steps.
+
+    Args:
+        window: what pairs and triplets change.
+        pre: spikes of the inputs, `[T, K]`, zeros and ones.
+        post: spikes of the cells, `[T, C]`.
+        dt: time step [ms].
+
+    >>> spikes = torch.zeros(6, 1, dtype=torch.float64)
+    >>> pre, post = spikes.clone(), spikes.clone()
+    >>> pre[0], post[5] = 1, 1
+    >>> weights_in_brian2(Window(), pre, post, 1.0).flatten()[[4, 5]].tolist()  # exp(-5 / 20)
+    [0.0, 0.7788007830714049]
+    """
+    b2 = brian2()
+    clock = b2.Clock(dt * b2.ms)
+    code = lines(window)
+    with plain_numpy():
+        source, target = (_group(spikes, clock) for spikes in (pre, post))
+        synapses = b2.Synapses(
+            source,
+            target,
+            """w : 1
+               dx/dt = -x / tau_plus : 1 (event-driven)
+               dy/dt = -y / tau_minus : 1 (event-driven)
+               dx2/dt = -x2 / tau_x : 1 (event-driven)
+               dy2/dt = -y2 / tau_y : 1 (event-driven)""",
+            on_pre={f"pre_{order}": text for order, text in code["pre"].items()},
+            on_post={f"post_{order}": text for order, text in code["post"].items()},
+            namespace={name: getattr(window, name) * b2.ms for name in ("tau_plus", "tau_minus", "tau_x", "tau_y")}
+            | {name: getattr(window, name) for name in ("a_plus", "a_minus", "triplet_plus", "triplet_minus")},
+            clock=clock,
+        )
+        synapses.connect()
+        for side, texts in code.items():
+            for order, _ in texts.items():
+                getattr(synapses, f"{side}_{order}").order = ORDERS[order]
+        monitor = b2.StateMonitor(synapses, "w", record=True, when="end", clock=clock)
+        b2.Network(source, target, synapses, monitor).run(len(pre) * dt * b2.ms, namespace={})
+        rows = np.asarray(monitor.w).T  # [T, synapses], the inputs outermost
+    return torch.from_numpy(rows.copy()).reshape(len(pre), pre.shape[1], post.shape[1]).transpose(1, 2)
+
+
+ORDERS = {"fast": FAST, "read": READ, "slow": SLOW}
+
+
+def lines(window: Window) -> dict[str, dict[str, str]]:
+    """Return what a spike of either side does, by the moment within a step.
+
+    >>> lines(Window(read="before", pairing="nearest"))["pre"]
+    {'read': 'w -= y * (a_minus + triplet_minus * x2)', 'slow': 'x = 1; x2 = 1'}
+    """
+    add = "+= 1" if window.pairing == "all" else "= 1"
+    sign = "-=" if window.shape == "causal" else "+="
+    weigh = {
+        "pre": f"w {sign} y * (a_minus + triplet_minus * x2)",
+        "post": "w += x * (a_plus + triplet_plus * y2)",
+    }
+    found = {}
+    for side, trace in (("pre", "x"), ("post", "y")):
+        fast, slow = f"{trace} {add}", f"{trace}2 {add}"
+        if window.read == "after":
+            found[side] = {"fast": fast, "read": weigh[side], "slow": slow}
+        else:
+            found[side] = {"read": weigh[side], "slow": f"{fast}; {slow}"}
+    return found
+
+
+def _group(spikes: Tensor, clock: Any) -> Any:
+    b2 = brian2()
+    at, which = spikes.nonzero(as_tuple=True)
+    return b2.SpikeGeneratorGroup(spikes.shape[1], which.numpy(), at.numpy() * clock.dt, clock=clock)
