@@ -10,9 +10,9 @@ from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
 from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
-from rules.credit.online.spike_timing import STDP, EscapeNoise, RewardSTDP
 from rules.credit.pepita import PEPITA
 from rules.credit.relaxation import EquilibriumPropagation, PredictiveCoding
+from rules.credit.spike_timing import STDP, EscapeNoise, RewardSTDP
 from rules.credit.target_propagation import TargetPropagation
 from rules.credit.zero_order import (
     HZO,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rules.credit.online.spike_timing import STDP, EscapeNoise, RewardSTDP, Window
+from rules.credit.spike_timing import STDP, EscapeNoise, RewardSTDP, Window
 from rules.objectives import OBJECTIVES
 from rules.options import also_takes
 from rules.plasticity import SGD

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from rules.contract import Objective
 from rules.credit.online import Online
-from rules.credit.online.spike_timing import EscapeNoise, RewardSTDP
+from rules.credit.spike_timing import EscapeNoise, RewardSTDP
 from rules.objectives import OBJECTIVES
 from rules.objectives.readout import TET, MeanCrossEntropy
 from rules.recipes import LearningRule

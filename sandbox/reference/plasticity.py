@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rules.credit.online.spike_timing.window import Window
+from rules.credit.spike_timing.window import Window
 from sandbox.reference.brian import plain_numpy
 from sandbox.reference.need import brian2
 

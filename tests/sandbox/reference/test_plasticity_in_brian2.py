@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rules.credit.online.spike_timing import Window
+from rules.credit.spike_timing import Window
 from sandbox.reference.plasticity import weights_in_brian2
-from tests.rules.credit.online.spike_timing.trains import running, stimulus
+from tests.rules.credit.spike_timing.trains import running, stimulus
 
 TRIPLETS = {"triplet_plus": 0.6, "triplet_minus": 0.3}
 WINDOWS = {

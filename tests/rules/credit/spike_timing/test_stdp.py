@@ -11,7 +11,7 @@ from torch import nn
 
 import rules
 from rules.contract import Batch
-from rules.credit.online.spike_timing import STDP, Window
+from rules.credit.spike_timing import STDP, Window
 from rules.diagnostics.health import HealthWarning
 from rules.models.admission import UnfitModel
 from rules.objectives.distillation import SelfEnsemble
@@ -19,8 +19,8 @@ from rules.plasticity import SGD, Memristor
 from rules.plasticity.memristor import SoftBounds
 from sandbox import build
 from sandbox.neurons import LIF, LeakyIntegrator
-from tests.rules.credit.online.spike_timing.nets import SAMPLES, STEPS, credit, net, spikes
-from tests.rules.credit.online.spike_timing.trains import moved
+from tests.rules.credit.spike_timing.nets import SAMPLES, STEPS, credit, net, spikes
+from tests.rules.credit.spike_timing.trains import moved
 
 EXACT = 1e-12  # float64 sums of some thousand products of order one
 WINDOW = Window(tau_plus=9.0, tau_minus=13.0, triplet_plus=0.4)

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rules.credit.online.spike_timing import Window
-from tests.rules.credit.online.spike_timing.trains import moved, poisson, regular, running
+from rules.credit.spike_timing import Window
+from tests.rules.credit.spike_timing.trains import moved, poisson, regular, running
 
 EXACT = 1e-12  # float64 products and sums of at most some hundred numbers of order one
 PAIRS = Window(a_plus=0.8, a_minus=0.5, tau_plus=17.0, tau_minus=34.0)

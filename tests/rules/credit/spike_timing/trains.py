@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rules.credit.online.spike_timing.window import Window, change
+from rules.credit.spike_timing.window import Window, change
 
 
 def moved(window: Window, pre, post, dt=1.0):

@@ -16,11 +16,11 @@ from rules.credit.online.admission import arranged
 from rules.credit.online.plain import require_plain
 from rules.credit.online.reward import require_rewards
 from rules.credit.online.sites import Site, placed, sites
-from rules.credit.online.spike_timing.modulated import require_times
-from rules.credit.online.spike_timing.modulation import BASELINES, fresh, modulated
-from rules.credit.online.spike_timing.passing import Carried, begun, bytes_of, firing, silence, stepping
-from rules.credit.online.spike_timing.scores import require_open, scored
-from rules.credit.online.spike_timing.stdp import refuse_teacher
+from rules.credit.spike_timing.modulated import require_times
+from rules.credit.spike_timing.modulation import BASELINES, fresh, modulated
+from rules.credit.spike_timing.passing import Carried, begun, bytes_of, firing, silence, stepping
+from rules.credit.spike_timing.scores import require_open, scored
+from rules.credit.spike_timing.stdp import refuse_teacher
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.forward import fold, map_tensors

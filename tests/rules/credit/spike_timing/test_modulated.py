@@ -10,11 +10,11 @@ import torch
 
 import rules
 from rules.contract import Batch
-from rules.credit.online.spike_timing import RewardSTDP, Window
+from rules.credit.spike_timing import RewardSTDP, Window
 from rules.objectives.distillation import SelfEnsemble
 from rules.plasticity import SGD
 from sandbox.neurons import LIF
-from tests.rules.credit.online.spike_timing.nets import SAMPLES, STEPS, credit, net, spikes
+from tests.rules.credit.spike_timing.nets import SAMPLES, STEPS, credit, net, spikes
 
 EXACT = 1e-12  # float64 sums of some thousand products of order one
 WINDOW = Window(a_plus=0.8, a_minus=0.5, tau_plus=9.0, tau_minus=13.0)

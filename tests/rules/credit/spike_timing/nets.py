@@ -7,7 +7,7 @@ import torch
 from rules.contract import Batch
 from sandbox import build
 from sandbox.neurons import LIF, LeakyIntegrator
-from tests.rules.credit.online.spike_timing.trains import poisson
+from tests.rules.credit.spike_timing.trains import poisson
 
 STEPS, SAMPLES = 60, 3
 

@@ -14,8 +14,8 @@ from rules.credit.online.admission import arranged
 from rules.credit.online.plain import require_plain
 from rules.credit.online.reward import require_rewards
 from rules.credit.online.sites import sites
-from rules.credit.online.spike_timing.modulation import BASELINES, ahead, fresh, modulated
-from rules.credit.online.spike_timing.passing import (
+from rules.credit.spike_timing.modulation import BASELINES, ahead, fresh, modulated
+from rules.credit.spike_timing.passing import (
     Carried,
     begun,
     bytes_of,
@@ -25,8 +25,8 @@ from rules.credit.online.spike_timing.passing import (
     warn_of_silence,
     weights_of,
 )
-from rules.credit.online.spike_timing.stdp import refuse_teacher
-from rules.credit.online.spike_timing.window import Term, Window
+from rules.credit.spike_timing.stdp import refuse_teacher
+from rules.credit.spike_timing.window import Term, Window
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.metering import Meter

@@ -12,7 +12,7 @@ from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Ob
 from rules.credit.online.admission import arranged
 from rules.credit.online.plain import require_plain
 from rules.credit.online.sites import sites
-from rules.credit.online.spike_timing.passing import (
+from rules.credit.spike_timing.passing import (
     Carried,
     begun,
     bytes_of,
@@ -22,7 +22,7 @@ from rules.credit.online.spike_timing.passing import (
     warn_of_silence,
     weights_of,
 )
-from rules.credit.online.spike_timing.window import Window, change
+from rules.credit.spike_timing.window import Window, change
 from rules.metering import Meter
 from rules.spikes.surrogate import differentiating
 

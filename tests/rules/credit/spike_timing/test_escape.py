@@ -12,15 +12,15 @@ import rules
 from rules.check import check_rule
 from rules.contract import Batch
 from rules.credit.online.online import Online
-from rules.credit.online.spike_timing import EscapeNoise, scores
 from rules.credit.online.walk import Walk
+from rules.credit.spike_timing import EscapeNoise, scores
 from rules.models.admission import UnfitModel
 from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import build
 from sandbox.neurons import ALIF, ILIF, LIF, EscapeLIF, LeakyIntegrator, StochasticBinary
 from tests.rules.credit.online.nets import assigned, batch
 from tests.rules.credit.online.nets import net as graded
-from tests.rules.credit.online.spike_timing.nets import credit, net, spikes
+from tests.rules.credit.spike_timing.nets import credit, net, spikes
 
 EXACT = 1e-12  # float64 sums over at most 256 spike patterns, each of some tens of products
 ESCAPE = Surrogate("sigmoid", alpha=1.5)

@@ -1,0 +1,8 @@
+"""Plasticity from pairs and triplets of spikes. Imports the walk through layers of the online rules, diagnostics and metering."""
+
+from rules.credit.spike_timing.escape import EscapeNoise
+from rules.credit.spike_timing.modulated import RewardSTDP
+from rules.credit.spike_timing.stdp import STDP
+from rules.credit.spike_timing.window import Window
+
+__all__ = ["STDP", "EscapeNoise", "RewardSTDP", "Window"]
