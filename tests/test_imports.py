@@ -47,6 +47,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["rules.batches"],
     ["rules.models", "rules.objectives"],
     ["rules.diagnostics"],
+    ["rules.sites"],
     ["rules.credit"],
     ["rules.recipes", "rules.updates", "rules.preparing", "rules.team"],
     ["rules.evaluation", "rules.loading", "rules.parallel", "rules.windows"],

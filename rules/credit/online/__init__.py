@@ -1,4 +1,4 @@
-"""Online credit: traces of the past times learning signals of the present. Imports models, metering and local."""
+"""Online credit: traces of the past times learning signals of the present. Imports sites, metering and local."""
 
 from rules.credit.online.online import Online
 from rules.credit.online.spatial import Spatial

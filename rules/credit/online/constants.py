@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rules.credit.online.sites import Site
 from rules.credit.online.traces import Linear
 from rules.models.admission import UnfitModel
+from rules.sites.site import Site
 
 
 def constants_of(site: Site, currents: Tensor) -> Linear:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rules.contract import Local
-from rules.credit.online.sites import Site, placed
 from rules.credit.online.size import warn_of_size
 from rules.credit.online.walk import Moment, Walk, added, passed_down
+from rules.sites.site import Site, placed
 
 
 class Influence(Walk):

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, own_parameters
-from rules.credit.online.admission import arranged, require_learned
 from rules.credit.online.influence import Influence, RankOne
 from rules.credit.online.legal import WHOLE, require_legal
-from rules.credit.online.plain import probe, require_plain
-from rules.credit.online.sites import Site, sites
 from rules.credit.online.walk import Walk, bytes_of
 from rules.draws import scale
 from rules.fields import at_least, check_fields
@@ -21,6 +18,9 @@ from rules.following import followed
 from rules.local import couples
 from rules.metering import Meter
 from rules.models.admission import UnfitModel
+from rules.sites.admission import arranged, require_learned
+from rules.sites.plain import probe, require_plain
+from rules.sites.site import Site, sites
 from rules.spikes.surrogate import Surrogate, differentiating
 
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Credit, CreditRule, MissingNeed, Objective, own_parameters
-from rules.credit.online.admission import require_learned
 from rules.credit.online.online import Online
-from rules.credit.online.sites import sites
 from rules.fields import check_fields
 from rules.forward import map_tensors, pieces, run_model
 from rules.metering import Meter
 from rules.models.admission import UnfitModel, warn_unused
 from rules.models.continuing import require_carry
 from rules.optional import lacks, offers
+from rules.sites.admission import require_learned
+from rules.sites.site import sites
 from rules.spikes.surrogate import Surrogate, differentiating
 
 

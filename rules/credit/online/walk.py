@@ -14,13 +14,13 @@ from torch import Tensor
 
 from rules.contract import Batch, Local, Objective, Run, own_parameters
 from rules.credit.online.constants import constants_of, pole
-from rules.credit.online.plain import probe
-from rules.credit.online.reward import require_rewards, rewards
-from rules.credit.online.sites import Site, placed
 from rules.credit.online.traces import TRACES, Kept, Linear, Stretch, alike
 from rules.forward import fold, leaves, map_tensors, steps_from
 from rules.processes import divided, summed
 from rules.seeds import seeded
+from rules.sites.plain import probe
+from rules.sites.reward import require_rewards, rewards
+from rules.sites.site import Site, placed
 from rules.steps import counted
 
 STEPS = 50  # at most at a time

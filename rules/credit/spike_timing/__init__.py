@@ -1,4 +1,4 @@
-"""Plasticity from pairs and triplets of spikes. Imports the walk through layers of the online rules, diagnostics and metering."""
+"""Plasticity from pairs and triplets of spikes. Imports sites, diagnostics and metering."""
 
 from rules.credit.spike_timing.escape import EscapeNoise
 from rules.credit.spike_timing.modulated import RewardSTDP

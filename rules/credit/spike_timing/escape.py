@@ -12,10 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Local, Objective, Run
-from rules.credit.online.admission import arranged
-from rules.credit.online.plain import require_plain
-from rules.credit.online.reward import require_rewards
-from rules.credit.online.sites import Site, placed, sites
 from rules.credit.spike_timing.modulated import require_times
 from rules.credit.spike_timing.modulation import BASELINES, fresh, modulated
 from rules.credit.spike_timing.passing import Carried, begun, bytes_of, firing, silence, stepping
@@ -27,6 +23,10 @@ from rules.forward import fold, map_tensors
 from rules.local import differentiated
 from rules.metering import Meter
 from rules.models.admission import UnfitModel
+from rules.sites.admission import arranged
+from rules.sites.plain import require_plain
+from rules.sites.reward import require_rewards
+from rules.sites.site import Site, placed, sites
 from rules.spikes.surrogate import Surrogate, differentiating
 from rules.steps import counted
 

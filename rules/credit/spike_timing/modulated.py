@@ -10,10 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective
-from rules.credit.online.admission import arranged
-from rules.credit.online.plain import require_plain
-from rules.credit.online.reward import require_rewards
-from rules.credit.online.sites import sites
 from rules.credit.spike_timing.modulation import BASELINES, ahead, fresh, modulated
 from rules.credit.spike_timing.passing import (
     Carried,
@@ -30,6 +26,10 @@ from rules.credit.spike_timing.window import Term, Window
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.metering import Meter
+from rules.sites.admission import arranged
+from rules.sites.plain import require_plain
+from rules.sites.reward import require_rewards
+from rules.sites.site import sites
 from rules.spikes.surrogate import differentiating
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rules.contract import Batch
-from rules.credit.online.reward import rewards
 from rules.processes import divided, summed
+from rules.sites.reward import rewards
 from rules.steps import counted
 
 BASELINES = ("none", "mean")

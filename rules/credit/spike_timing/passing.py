@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch
-from rules.credit.online.sites import Site, placed, sites
 from rules.diagnostics.health import HealthWarning
 from rules.forward import fold, leaves
 from rules.models.admission import UnfitModel
 from rules.optional import plain, time_step
+from rules.sites.site import Site, placed, sites
 from rules.spikes.surrogate import differentiating
 from rules.steps import counted
 

@@ -9,9 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective
-from rules.credit.online.admission import arranged
-from rules.credit.online.plain import require_plain
-from rules.credit.online.sites import sites
 from rules.credit.spike_timing.passing import (
     Carried,
     begun,
@@ -24,6 +21,9 @@ from rules.credit.spike_timing.passing import (
 )
 from rules.credit.spike_timing.window import Window, change
 from rules.metering import Meter
+from rules.sites.admission import arranged
+from rules.sites.plain import require_plain
+from rules.sites.site import sites
 from rules.spikes.surrogate import differentiating
 
 

@@ -1,4 +1,4 @@
-"""What an online rule asks of a batch, and of the trainable parameters of a model."""
+"""What a local rule asks of a batch, and of the trainable parameters of a model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from math import prod
 from torch import Tensor, nn
 
 from rules.contract import Batch
-from rules.credit.online.sites import Site
 from rules.forward import require_tensor, run_model
 from rules.models.admission import UnfitModel
 from rules.optional import plain, shape_of
+from rules.sites.site import Site
 from rules.synapses import Changes
 
 
@@ -21,13 +21,13 @@ def arranged(model: nn.Module, batch: Batch) -> Tensor:
         ValueError: for an input of another size, without time, or of whole numbers: in the words of the model if it
             refuses it too, since a rule that runs layer by layer does not call it.
     """
-    x, shape = require_tensor(batch.x, "an online rule"), shape_of(plain(model))
+    x, shape = require_tensor(batch.x, "a local rule"), shape_of(plain(model))
     if shape is None:
         return x
     if x.ndim < 3 or prod(x.shape[2:]) != prod(shape) or not x.is_floating_point():
         run_model(model, batch)
         raise ValueError(
-            f"input has shape {tuple(x.shape)} and dtype {x.dtype}; an online rule hands the layers of "
+            f"input has shape {tuple(x.shape)} and dtype {x.dtype}; a local rule hands the layers of "
             f"{type(plain(model)).__name__} numbers with a fraction, [T, B, {', '.join(map(str, shape))}], as its "
             "`shape` says: x.float(), and time first, x.transpose(0, 1)"
         )

@@ -1,4 +1,4 @@
-"""Whether a model is what an online rule takes it for: layers one after the other, and weights times inputs."""
+"""Whether a model is what a local rule takes it for: layers one after the other, and weights times inputs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch
-from rules.credit.online.sites import Site, biased, placed
 from rules.forward import fold, run_model
 from rules.models.admission import UnfitModel
 from rules.optional import plain
 from rules.seeds import seeded
+from rules.sites.site import Site, biased, placed
 from rules.spikes.surrogate import differentiating
 
 SAMPLES = 2

@@ -1,4 +1,4 @@
-"""The layers of cells that an online rule works on: what enters each weight, and where its gradient belongs."""
+"""The layers of cells that a local rule works on: what enters each weight, and where its gradient belongs."""
 
 from __future__ import annotations
 
