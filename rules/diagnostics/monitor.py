@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
@@ -33,6 +34,8 @@ KINDS = {
     "exploding": "a gradient or a weight is many times as large as at the first check",
     "never updated": "a parameter is the same as at the first check",
     "at its bounds": "most devices of a parameter, or a learned constant of cells, can go no further",
+    "without pairs": "spikes of one side are missing, which plasticity of pairs needs",
+    "monopolised": "one cell of a layer answers most in nearly all samples",
     "not checked": "the model or a part of it cannot be looked at",
 }
 
@@ -106,6 +109,7 @@ class Monitor:
             *self._rest(parameters, credit),
             *bounded(parameters, optimizer, self.settings.bounded),
             *limited(model, parameters),
+            *credit.findings,
         ]
         new = tuple(each for each in found if (each.kind, each.where) not in self.present)
         self.present = {(each.kind, each.where) for each in found}
@@ -195,7 +199,8 @@ def bounded(parameters: dict[str, nn.Parameter], optimizer: Any, share: float) -
             continue
         low, high = limits
         held, near = devices.held(parameter), 1e-6 * (high - low)
-        between = (held > low + near) & (held < high - near)
+        below = torch.zeros_like(held, dtype=torch.bool) if getattr(optimizer, "sparse", False) else held <= low + near
+        between = ~below & (held < high - near)
         stuck = 1 - float(between.double().mean())
         if stuck > share and bool(between.any()):
             yield Finding(

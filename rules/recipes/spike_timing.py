@@ -4,35 +4,69 @@ from __future__ import annotations
 
 from typing import Any
 
-from rules.credit.spike_timing import STDP, EscapeNoise, RewardSTDP, Window
+from rules.credit.spike_timing import STDP, EscapeNoise, Homeostasis, RewardSTDP, Window
 from rules.objectives import OBJECTIVES
 from rules.options import also_takes
-from rules.plasticity import SGD
+from rules.plasticity import SGD, Normalised
 from rules.recipes.base import LearningRule, Loss, pick, timed
 from rules.recipes.optimizers import optimised
 from rules.spikes.surrogate import Surrogate
 
 
+def unlabelled(
+    objective: Loss,
+    window: Window,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    homeostasis: float,
+    target: float,
+    normalise: bool,
+    high: float | None,
+) -> LearningRule:
+    """Return STDP with what keeps it stable: thresholds that adapt, and weights of a constant sum."""
+    if high is not None and not normalise:
+        raise ValueError(f"high={high} without normalise=True, which keeps weights within bounds: give both or neither")
+    if target and not homeostasis:
+        raise ValueError(f"target={target} without homeostasis, which moves thresholds: give homeostasis=..., its gain")
+    credit = STDP(window, Homeostasis(homeostasis, target) if homeostasis else None)
+    plasticity: Any = SGD(lr, momentum, weight_decay)
+    if normalise:
+        inner = {"name": "sgd", "options": {"momentum": momentum, "weight_decay": weight_decay}}
+        plasticity = Normalised(high=high, inner=inner, lr=lr)
+    return LearningRule(pick("objective", OBJECTIVES, objective), credit, plasticity)
+
+
 @timed
-@optimised("sgd")
 @also_takes(Window)
 def stdp(
-    *, lr: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0, objective: Loss = "tet", **window: Any
+    *,
+    lr: float = 1e-3,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    objective: Loss = "assignment",
+    homeostasis: float = 0.0,
+    target: float = 0.0,
+    normalise: bool = False,
+    high: float | None = None,
+    **window: Any,
 ) -> LearningRule:
     """Spike-timing-dependent plasticity by pairs of spikes, without a loss or labels, SGD."""
-    credit = STDP(Window(**window))
-    return LearningRule(pick("objective", OBJECTIVES, objective), credit, SGD(lr, momentum, weight_decay))
+    return unlabelled(objective, Window(**window), lr, momentum, weight_decay, homeostasis, target, normalise, high)
 
 
 @timed
-@optimised("sgd")
 @also_takes(Window)
 def triplet_stdp(
     *,
     lr: float = 1e-3,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
-    objective: Loss = "tet",
+    objective: Loss = "assignment",
+    homeostasis: float = 0.0,
+    target: float = 0.0,
+    normalise: bool = False,
+    high: float | None = None,
     a_plus: float = 0.0,
     a_minus: float = 1.0,
     triplet_plus: float = 0.92,
@@ -43,8 +77,8 @@ def triplet_stdp(
 ) -> LearningRule:
     """STDP by triplets of spikes, in the minimal form for visual cortex (numbers recalled), without a loss, SGD."""
     amplitudes: dict[str, Any] = {"a_plus": a_plus, "a_minus": a_minus, "triplet_plus": triplet_plus}
-    credit = STDP(Window(**amplitudes, tau_plus=tau_plus, tau_minus=tau_minus, tau_y=tau_y, **window))
-    return LearningRule(pick("objective", OBJECTIVES, objective), credit, SGD(lr, momentum, weight_decay))
+    triplets = Window(**amplitudes, tau_plus=tau_plus, tau_minus=tau_minus, tau_y=tau_y, **window)
+    return unlabelled(objective, triplets, lr, momentum, weight_decay, homeostasis, target, normalise, high)
 
 
 @timed

@@ -124,6 +124,12 @@ class Population(nn.Module):
         """Output of a single spike of cells that count; None for all others."""
         return self.neuron.unit if self.neuron.levels > 1 else None
 
+    @property
+    def threshold(self) -> nn.Parameter | None:
+        """The parameter through which the cells learn their thresholds; None where these are fixed."""
+        found = None if self.learned is None else self.learned.raw.get("v_threshold")
+        return found if isinstance(found, nn.Parameter) else None
+
     def reach(self, steps: int) -> int | None:
         """Return how many steps a parallel cell weighs for one output; None for cells with a state."""
         return self.neuron.reach(steps)

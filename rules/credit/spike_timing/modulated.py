@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective
+from rules.credit.spike_timing.ailments import ailments
 from rules.credit.spike_timing.modulation import BASELINES, ahead, fresh, modulated
 from rules.credit.spike_timing.passing import (
     Carried,
@@ -18,11 +19,11 @@ from rules.credit.spike_timing.passing import (
     firing,
     passed,
     stepping,
-    warn_of_silence,
     weights_of,
 )
 from rules.credit.spike_timing.stdp import refuse_teacher
 from rules.credit.spike_timing.window import Term, Window
+from rules.diagnostics.health import Finding
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.metering import Meter
@@ -103,6 +104,7 @@ class RewardSTDP(CreditRule):
         now = begun(batch.carry, self)
         grads: dict[str, Tensor] = {}
         traces: list[tuple[Tensor, ...]] = []
+        found_ill: list[Finding] = []
         with torch.no_grad(), differentiating(generator=rng), Meter(model) as meter:
             layers = passed(places, x, now.model, batch.lengths)
             third = modulated(batch, layers[-1].output, self.baseline, self.memory, state)
@@ -111,7 +113,7 @@ class RewardSTDP(CreditRule):
                 if not names:
                     traces.append(())
                     continue
-                warn_of_silence("RewardSTDP", layer, batch, self.window.tau_plus)
+                found_ill += ailments("RewardSTDP", layer, batch, self.window.tau_plus)
                 held = now.traces[number] if now.traces else ()
                 kept, eligible = held[:-1], held[-1] if held else None
                 terms, ends = self.window.terms(layer.pre, layer.post, stepping(layer.site), kept)
@@ -125,7 +127,7 @@ class RewardSTDP(CreditRule):
                 meter.add(weight_operations=operations)
         carry = Carried(tuple(layer.carry for layer in layers), tuple(traces), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of(traces))
-        return Credit(grads, third.state, third.loss, cost, carry)
+        return Credit(grads, third.state, third.loss, cost, carry, findings=tuple(found_ill))
 
 
 def gated(terms: tuple[Term, ...], gate: Tensor, leak: float, eligible: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch
-from rules.diagnostics.health import HealthWarning
 from rules.forward import fold, leaves
 from rules.models.admission import UnfitModel
 from rules.optional import plain, time_step
@@ -109,25 +106,6 @@ def weights_of(site: Site) -> dict[str, nn.Parameter]:
 def stepping(site: Site) -> float:
     """Return the time step of a layer [ms]."""
     return time_step(site.layer.cells)
-
-
-def warn_of_silence(name: str, layer: Passed, batch: Batch, longest: float) -> None:
-    """Warn of a layer in which no pair can form, at the beginning of a sequence of at least `longest` ms."""
-    if batch.carry is not None or len(layer.post) * stepping(layer.site) < longest:
-        return
-    at = layer.site.name
-    at, entered = layer.site.name, layer.pre[..., : inputs(layer.site)]
-    side, remedy = "post", f"lower the threshold of {at}, or scale its weights or its input up"
-    if not bool(entered.any()):
-        side, remedy = "pre", f"encode the input of {at} as spikes, or let the layer below fire"
-    elif bool(layer.post.any()):
-        return
-    warnings.warn(
-        f"{name} sees no {side}-synaptic spikes in {at} in a batch of {len(layer.post)} steps, so that no pair changes "
-        f"its weights: {remedy}",
-        HealthWarning,
-        stacklevel=3,
-    )
 
 
 def inputs(site: Site) -> int:

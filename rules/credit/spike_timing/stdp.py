@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective
+from rules.credit.spike_timing.ailments import ailments
+from rules.credit.spike_timing.homeostasis import Homeostasis, thresholds
 from rules.credit.spike_timing.passing import (
     Carried,
     begun,
@@ -16,10 +18,10 @@ from rules.credit.spike_timing.passing import (
     firing,
     passed,
     stepping,
-    warn_of_silence,
     weights_of,
 )
 from rules.credit.spike_timing.window import Window, change
+from rules.diagnostics.health import Finding
 from rules.metering import Meter
 from rules.sites.admission import arranged
 from rules.sites.plain import require_plain
@@ -38,9 +40,11 @@ class STDP(CreditRule):
 
     Args:
         window: what pairs and triplets of spikes change.
+        homeostasis: of the thresholds that cells learn; None, by default, for none.
 
     Raises:
-        UnfitModel: for a model without spiking cells, or whose layers are not made of one linear synapse and cells.
+        UnfitModel: for a model without spiking cells, or whose layers are not made of one linear synapse and cells; for
+            homeostasis where no cells learn thresholds.
 
     >>> STDP(Window(tau_plus=10.0)).claim
     'none'
@@ -49,6 +53,7 @@ class STDP(CreditRule):
     """
 
     window: Window = field(default_factory=Window)
+    homeostasis: Homeostasis | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers", "cells"})
     claim: ClassVar[Claim] = "none"  # there is no loss whose gradient it could be
@@ -61,8 +66,10 @@ class STDP(CreditRule):
         refuse_teacher("STDP learns from spikes", objective)
 
     def parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """Return the weights of the layers that fire, by name."""
-        return {name: p for site in firing(model) for name, p in weights_of(site).items()}
+        """Return the weights of the layers that fire, and with homeostasis their thresholds, by name."""
+        places = firing(model)
+        found = {name: p for site in places for name, p in weights_of(site).items()}
+        return found if self.homeostasis is None else found | dict(thresholds(places).values())
 
     def confirm(self, model: nn.Module, batch: Batch) -> None:
         """Raise UnfitModel for a model that is more than its layers."""
@@ -72,8 +79,10 @@ class STDP(CreditRule):
         """Return minus the change by the spikes of a batch."""
         x, places, known = arranged(model, batch), sites(model), self.parameters(model)
         now = begun(batch.carry, self)
+        risen = {} if self.homeostasis is None else thresholds(firing(model))
         grads: dict[str, Tensor] = {}
         traces: list[tuple[Tensor, ...]] = []
+        found_ill: list[Finding] = []
         with torch.no_grad(), differentiating(generator=rng), Meter(model) as meter:
             layers = passed(places, x, now.model, batch.lengths)
             for number, layer in enumerate(layers):
@@ -81,17 +90,20 @@ class STDP(CreditRule):
                 if not names:
                     traces.append(())
                     continue
-                warn_of_silence("STDP", layer, batch, self.window.tau_plus)
+                found_ill += ailments("STDP", layer, batch, self.window.tau_plus)
                 kept = now.traces[number] if now.traces else ()
                 terms, ends = self.window.terms(layer.pre, layer.post, stepping(layer.site), kept)
                 found = layer.site.gradients(-change(terms) / x.shape[1])
                 for name in names:
                     grads[name] = grads[name] + found[name] if name in grads else found[name]
+                if self.homeostasis is not None and layer.site.name in risen:
+                    name, threshold = risen[layer.site.name]
+                    grads[name] = self.homeostasis.gradient(layer, threshold)
                 traces.append(ends)
                 meter.add(weight_operations=self.window.operations(layer.pre, layer.post))
         carry = Carried(tuple(layer.carry for layer in layers), tuple(traces), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of(traces))
-        return Credit(grads, state, 0.0, cost, carry)
+        return Credit(grads, state, 0.0, cost, carry, findings=tuple(found_ill))
 
 
 def refuse_teacher(who: str, objective: Objective) -> None:

@@ -1,0 +1,60 @@
+"""What keeps a layer from learning by pairs of spikes: no spikes on one side, or one cell that always wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rules.contract import Batch
+from rules.credit.spike_timing.passing import Passed, inputs, stepping
+from rules.diagnostics.health import Finding
+
+CROWD = 8  # samples, and half as many cells, from which a cell that always wins is not there by chance
+MOST = 0.9  # share of the samples
+
+
+def ailments(name: str, layer: Passed, batch: Batch, longest: float) -> Iterator[Finding]:
+    """Yield what keeps a layer from learning, at the beginning of a sequence of at least `longest` ms.
+
+    Args:
+        name: of the rule.
+        layer: in the steps of the batch.
+        batch: with the carry of the samples, which says whether they are at their beginning.
+        longest: time constant of the pairs [ms].
+    """
+    if batch.carry is None and len(layer.post) * stepping(layer.site) >= longest:
+        yield from unpaired(name, layer)
+    yield from monopolised(name, layer)
+
+
+def unpaired(name: str, layer: Passed) -> Iterator[Finding]:
+    """Yield the finding that no pair can form, for want of spikes on either side."""
+    at, entered = layer.site.name, layer.pre[..., : inputs(layer.site)]
+    side, remedy = "post", f"lower the threshold of {at}, or scale its weights or its input up"
+    if not bool(entered.any()):
+        side, remedy = "pre", f"encode the input of {at} as spikes, or let the layer below fire"
+    elif bool(layer.post.any()):
+        return
+    cause = f"{name} sees no {side}-synaptic spikes in {len(layer.post)} steps, so that no pair changes its weights"
+    yield Finding("without pairs", at, 0.0, cause, remedy)
+
+
+def monopolised(name: str, layer: Passed) -> Iterator[Finding]:
+    """Yield the finding that one cell answers most in nearly all samples, so that the others learn little."""
+    counts = layer.post.sum((0, 3))  # [B, C]
+    samples, cells = counts.shape
+    if samples < CROWD or cells < CROWD // 2:
+        return
+    answered = counts[counts.sum(1) > 0]
+    if len(answered) < CROWD:
+        return
+    wins = answered.argmax(1).bincount(minlength=cells)
+    share, cell = float(wins.max()) / len(answered), int(wins.argmax())
+    if share >= MOST:
+        yield Finding(
+            "monopolised",
+            layer.site.name,
+            share,
+            f"cell {cell} fires most in {share:.0%} of the samples, so that {name} teaches it all of them",
+            "give its cells homeostasis and thresholds that are learned, one for each, or weights of the same sum: "
+            'plasticity="normalised"; or lower the learning rate',
+        )
