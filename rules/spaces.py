@@ -198,6 +198,7 @@ SPACES: dict[str, Space] = {
     "triplet_stdp": {"lr": CHANGE, "triplet_plus": DEPRESSION},
     "r_stdp": {"lr": CHANGE, "tau_e": ELIGIBLE},
     "escape_noise": {"lr": NOISY, "momentum": MOMENTUM},
+    "bcpnn": {"tau_p": Range(100.0, 1e5, log=True), "gain": Range(0.1, 10.0, log=True)},
     "readout_only": {"lr": RATE},
 }
 

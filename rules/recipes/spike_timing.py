@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rules.credit.spike_timing import STDP, EscapeNoise, Homeostasis, RewardSTDP, Window
+from rules.credit.spike_timing import BCPNN, STDP, EscapeNoise, Homeostasis, RewardSTDP, Window
 from rules.objectives import OBJECTIVES
 from rules.options import also_takes
 from rules.plasticity import SGD, Normalised
@@ -116,3 +116,10 @@ def escape_noise(
     """Reward times the score of random spikes: REINFORCE by local traces, for cells with escape noise, SGD."""
     credit = EscapeNoise(surrogate, tau_e, baseline, memory)  # type: ignore[arg-type]  # it checks the word
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, SGD(lr, momentum, weight_decay))
+
+
+@timed
+@also_takes(BCPNN)
+def bcpnn(*, lr: float = 1.0, objective: Loss = "tet", **chances: Any) -> LearningRule:
+    """Weights are the logarithm of how much more often two cells are active together than by chance, SGD."""
+    return LearningRule(pick("objective", OBJECTIVES, objective), BCPNN(**chances), SGD(lr))
