@@ -488,7 +488,9 @@ class Trainer:
         return torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def _look(self, batch: Batch, credit: Credit) -> tuple[tuple[Finding, ...], tuple[Work, ...]]:
-        findings, worked = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer)
+        findings, worked = self.monitor.look(
+            self.model, batch, self.parameters, credit, self.optimizer, self.rule.credit.asks
+        )
         for finding in findings if self.team.first else ():
             warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)
         return findings, worked

@@ -92,9 +92,17 @@ class Monitor:
         return self.settings.every > 0 and steps % self.settings.every == 0
 
     def look(
-        self, model: nn.Module, batch: Batch, parameters: dict[str, nn.Parameter], credit: Credit, optimizer: Any
+        self,
+        model: nn.Module,
+        batch: Batch,
+        parameters: dict[str, nn.Parameter],
+        credit: Credit,
+        optimizer: Any,
+        asks: bool = True,
     ) -> tuple[tuple[Finding, ...], tuple[Work, ...]]:
         """Return the problems that are new since the last check, and the operations of each layer.
+
+        A rule that asks no objective may want few spikes, and says itself in its credit when there are too few.
 
         Raises Unhealthy for kinds in `stop`.
         """
@@ -103,7 +111,7 @@ class Monitor:
         felt = {name: p for name, p in parameters.items() if name not in idle}
         found = [
             *uncounted,
-            *self._firing(model, batch),
+            *(each for each in self._firing(model, batch) if asks or each.kind != "silent"),
             *(check_credit(felt, credit, self.settings.vanishing) if self._asked(credit) else ()),
             *self._growth(parameters, credit),
             *self._rest(parameters, credit),

@@ -47,7 +47,8 @@ def monopolised(name: str, layer: Passed) -> Iterator[Finding]:
     answered = counts[counts.sum(1) > 0]
     if len(answered) < CROWD:
         return
-    wins = answered.argmax(1).bincount(minlength=cells)
+    (most, next_), at = (found := answered.topk(2, 1)).values.T, found.indices[:, 0]
+    wins = at[most > next_].bincount(minlength=cells)
     share, cell = float(wins.max()) / len(answered), int(wins.argmax())
     if share >= MOST:
         yield Finding(
@@ -55,6 +56,6 @@ def monopolised(name: str, layer: Passed) -> Iterator[Finding]:
             layer.site.name,
             share,
             f"cell {cell} fires most in {share:.0%} of the samples, so that {name} teaches it all of them",
-            "give its cells homeostasis and thresholds that are learned, one for each, or weights of the same sum: "
-            'plasticity="normalised"; or lower the learning rate',
+            "let its cells learn a threshold each, with homeostasis=..., or keep the sums of weights, normalise=True "
+            '(rules.make("stdp")); or lower the learning rate',
         )
