@@ -64,7 +64,7 @@ from rules.recipes.online import (
     uoro,
 )
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import bcpnn, escape_noise, r_stdp, stdp, triplet_stdp
+from rules.recipes.spike_timing import bcpnn, escape_noise, r_stdp, stdp, triplet_stdp, voltage_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -119,6 +119,7 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "target_propagation": target_propagation,
     "stdp": stdp,
     "triplet_stdp": triplet_stdp,
+    "voltage_stdp": voltage_stdp,
     "r_stdp": r_stdp,
     "escape_noise": escape_noise,
     "bcpnn": bcpnn,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rules.credit.spike_timing import BCPNN, STDP, EscapeNoise, Homeostasis, RewardSTDP, Window
+from rules.credit.spike_timing import BCPNN, STDP, EscapeNoise, Homeostasis, RewardSTDP, Voltage, Window
 from rules.objectives import OBJECTIVES
 from rules.options import also_takes
 from rules.plasticity import SGD, Normalised
@@ -15,7 +15,7 @@ from rules.spikes.surrogate import Surrogate
 
 def unlabelled(
     objective: Loss,
-    window: Window,
+    window: Window | Voltage,
     lr: float,
     momentum: float,
     weight_decay: float,
@@ -79,6 +79,24 @@ def triplet_stdp(
     amplitudes: dict[str, Any] = {"a_plus": a_plus, "a_minus": a_minus, "triplet_plus": triplet_plus}
     triplets = Window(**amplitudes, tau_plus=tau_plus, tau_minus=tau_minus, tau_y=tau_y, **window)
     return unlabelled(objective, triplets, lr, momentum, weight_decay, homeostasis, target, normalise, high)
+
+
+@timed
+@also_takes(Voltage)
+def voltage_stdp(
+    *,
+    lr: float = 1e-3,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    objective: Loss = "assignment",
+    homeostasis: float = 0.0,
+    target: float = 0.0,
+    normalise: bool = False,
+    high: float | None = None,
+    **voltage: Any,
+) -> LearningRule:
+    """Plasticity by spikes of an input and the membrane of a cell, without a loss or labels, SGD."""
+    return unlabelled(objective, Voltage(**voltage), lr, momentum, weight_decay, homeostasis, target, normalise, high)
 
 
 @timed

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rules.credit.spike_timing import Voltage
 from rules.credit.spike_timing.window import Window
 from sandbox.reference.brian import plain_numpy
 from sandbox.reference.need import brian2
@@ -59,6 +60,64 @@ def weights_in_brian2(window: Window, pre: Tensor, post: Tensor, dt: float) -> T
         b2.Network(source, target, synapses, monitor).run(len(pre) * dt * b2.ms, namespace={})
         rows = np.asarray(monitor.w).T  # [T, synapses], the inputs outermost
     return torch.from_numpy(rows.copy()).reshape(len(pre), pre.shape[1], post.shape[1]).transpose(1, 2)
+
+
+def voltage_weights_in_brian2(window: Voltage, pre: Tensor, u: Tensor, dt: float) -> Tensor:
+    """Return the changes of all weights from given inputs and membranes, at the end of each step, `[T, C, K]`.
+
+    Brian2 integrates the low-pass filters of the membranes as differential equations, exactly for a membrane that is
+    constant within a step. Within a step weights change after that, so the filters see the membrane of the step before.
+
+    Args:
+        window: what inputs and membranes change.
+        pre: spikes of the inputs, `[T, K]`, zeros and ones.
+        u: membranes less thresholds, `[T, C]` [mV].
+        dt: time step [ms].
+
+    >>> pre, u = torch.zeros(2, 1).double(), torch.tensor([[-1.0], [-0.5]]).double()
+    >>> pre[1] = 1
+    >>> voltage_weights_in_brian2(Voltage(theta_minus=-2.0), pre, u, 1.0).flatten().tolist()
+    [0.0, -1.0]
+    """
+    b2 = brian2()
+    clock = b2.Clock(dt * b2.ms)
+    with plain_numpy():
+        shown = b2.TimedArray(u.numpy(), dt=dt * b2.ms)
+        times = {name: getattr(window, name) * b2.ms for name in ("tau_x", "tau_minus", "tau_plus")}
+        given = {name: getattr(window, name) for name in ("a_plus", "a_minus", "theta_minus", "theta_plus")}
+        source = _group(pre, clock)
+        cells = b2.NeuronGroup(
+            u.shape[1],
+            """dlow/dt = (shown(t - dt, i) - low) / tau_minus : 1
+               dhigh/dt = (shown(t - dt, i) - high) / tau_plus : 1
+               u = shown(t, i) : 1""",
+            method="exponential_euler",
+            namespace={"shown": shown, **times},
+            clock=clock,
+        )
+        cells.low, cells.high = u[0].numpy(), u[0].numpy()
+        synapses = b2.Synapses(
+            source,
+            cells,
+            """w : 1
+               dx/dt = -x / tau_x : 1 (clock-driven)""",
+            on_pre={"fast": "x += 1", "read": "w -= a_minus * clip(low_post - theta_minus, 0, inf)"},
+            method="exact",
+            namespace={"shown": shown, **given, **times},
+            clock=clock,
+        )
+        synapses.connect()
+        synapses.fast.order = FAST
+        strengthen = synapses.run_regularly(
+            "w += a_plus * dt / ms * x * clip(u_post - theta_plus, 0, inf) * clip(high_post - theta_minus, 0, inf)",
+            clock=clock,
+            when="synapses",
+            order=READ,
+        )
+        monitor = b2.StateMonitor(synapses, "w", record=True, when="end", clock=clock)
+        b2.Network(source, cells, synapses, strengthen, monitor).run(len(pre) * dt * b2.ms, namespace={})
+        rows = np.asarray(monitor.w).T
+    return torch.from_numpy(rows.copy()).reshape(len(pre), pre.shape[1], u.shape[1]).transpose(1, 2)
 
 
 ORDERS = {"fast": FAST, "read": READ, "slow": SLOW}

@@ -5,6 +5,7 @@ from rules.credit.spike_timing.escape import EscapeNoise
 from rules.credit.spike_timing.homeostasis import Homeostasis
 from rules.credit.spike_timing.modulated import RewardSTDP
 from rules.credit.spike_timing.stdp import STDP
+from rules.credit.spike_timing.voltage import Voltage
 from rules.credit.spike_timing.window import Window
 
-__all__ = ["BCPNN", "STDP", "EscapeNoise", "Homeostasis", "RewardSTDP", "Window"]
+__all__ = ["BCPNN", "STDP", "EscapeNoise", "Homeostasis", "RewardSTDP", "Voltage", "Window"]

@@ -6,33 +6,35 @@ from collections.abc import Iterator
 
 from rules.contract import Batch
 from rules.credit.spike_timing.passing import Passed, inputs, stepping
+from rules.credit.spike_timing.voltage import Voltage
+from rules.credit.spike_timing.window import Window
 from rules.diagnostics.health import Finding
 
 CROWD = 8  # samples, and half as many cells, from which a cell that always wins is not there by chance
 MOST = 0.9  # share of the samples
 
 
-def ailments(name: str, layer: Passed, batch: Batch, longest: float) -> Iterator[Finding]:
-    """Yield what keeps a layer from learning, at the beginning of a sequence of at least `longest` ms.
+def ailments(name: str, layer: Passed, batch: Batch, window: Window | Voltage) -> Iterator[Finding]:
+    """Yield what keeps a layer from learning; silence at the beginning of a sequence that is long enough for a pair.
 
     Args:
         name: of the rule.
         layer: in the steps of the batch.
         batch: with the carry of the samples, which says whether they are at their beginning.
-        longest: time constant of the pairs [ms].
+        window: what changes weights.
     """
-    if batch.carry is None and len(layer.post) * stepping(layer.site) >= longest:
-        yield from unpaired(name, layer)
+    if batch.carry is None and len(layer.post) * stepping(layer.site) >= window.longest:
+        yield from unpaired(name, layer, window.membranes)
     yield from monopolised(name, layer)
 
 
-def unpaired(name: str, layer: Passed) -> Iterator[Finding]:
-    """Yield the finding that no pair can form, for want of spikes on either side."""
+def unpaired(name: str, layer: Passed, membranes: bool = False) -> Iterator[Finding]:
+    """Yield the finding that no pair can form, for want of spikes on either side, or of inputs to meet membranes."""
     at, entered = layer.site.name, layer.pre[..., : inputs(layer.site)]
     side, remedy = "post", f"lower the threshold of {at}, or scale its weights or its input up"
     if not bool(entered.any()):
         side, remedy = "pre", f"encode the input of {at} as spikes, or let the layer below fire"
-    elif bool(layer.post.any()):
+    elif membranes or bool(layer.post.any()):
         return
     cause = f"{name} sees no {side}-synaptic spikes in {len(layer.post)} steps, so that no pair changes its weights"
     yield Finding("without pairs", at, 0.0, cause, remedy)

@@ -17,9 +17,10 @@ from rules.credit.spike_timing.passing import (
     bytes_of,
     firing,
     passed,
-    stepping,
+    terms_of,
     weights_of,
 )
+from rules.credit.spike_timing.voltage import Voltage
 from rules.credit.spike_timing.window import Window, change
 from rules.diagnostics.health import Finding
 from rules.metering import Meter
@@ -39,7 +40,7 @@ class STDP(CreditRule):
     stay as they are; `rules.Partition` gives them another credit.
 
     Args:
-        window: what pairs and triplets of spikes change.
+        window: what pairs and triplets of spikes change, or inputs and membranes.
         homeostasis: of the thresholds that cells learn; None, by default, for none.
 
     Raises:
@@ -52,7 +53,7 @@ class STDP(CreditRule):
     Reference: see `Window`.
     """
 
-    window: Window = field(default_factory=Window)
+    window: Window | Voltage = field(default_factory=Window)
     homeostasis: Homeostasis | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers", "cells"})
@@ -84,15 +85,15 @@ class STDP(CreditRule):
         traces: list[tuple[Tensor, ...]] = []
         found_ill: list[Finding] = []
         with torch.no_grad(), differentiating(generator=rng), Meter(model) as meter:
-            layers = passed(places, x, now.model, batch.lengths)
+            layers = passed(places, x, now.model, batch.lengths, self.window.membranes)
             for number, layer in enumerate(layers):
                 names = [name for name in weights_of(layer.site) if name in known]
                 if not names:
                     traces.append(())
                     continue
-                found_ill += ailments("STDP", layer, batch, self.window.tau_plus)
+                found_ill += ailments("STDP", layer, batch, self.window)
                 kept = now.traces[number] if now.traces else ()
-                terms, ends = self.window.terms(layer.pre, layer.post, stepping(layer.site), kept)
+                terms, ends = terms_of(self.window, layer, kept)
                 found = layer.site.gradients(-change(terms) / x.shape[1])
                 for name in names:
                     grads[name] = grads[name] + found[name] if name in grads else found[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,6 +75,8 @@ class Window:
     tau_x: float = 101.0
     tau_y: float = 125.0
 
+    membranes: ClassVar[bool] = False  # whether it sees membranes, beside spikes
+
     def __post_init__(self) -> None:
         for name, valid in CHOICES.items():
             if getattr(self, name) not in valid:
@@ -84,6 +86,11 @@ class Window:
         for name in ("tau_plus", "tau_minus", "tau_x", "tau_y"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: give a time constant above 0, in ms")
+
+    @property
+    def longest(self) -> float:
+        """The time in which a pair can form [ms]."""
+        return self.tau_plus
 
     @property
     def triplets(self) -> bool:
@@ -107,12 +114,7 @@ class Window:
         sources = ((pre, self.tau_plus), (post, self.tau_minus), (pre, self.tau_x), (post, self.tau_y))
         kept = sources if self.triplets else sources[:2]
         starts = tuple(traces) or tuple(source[0].new_zeros(source.shape[1:]) for source, _ in kept)
-        if [trace.shape for trace in starts] != [source.shape[1:] for source, _ in kept]:
-            raise ValueError(
-                f"the carry has {[tuple(trace.shape) for trace in starts]} as shapes of traces, and this batch asks "
-                f"for {[tuple(source.shape[1:]) for source, _ in kept]}: continue a sequence with the rule and the "
-                "samples that began it, or begin anew with carry=None"
-            )
+        require_traces(starts, [source for source, _ in kept])
         shown, ends = [], []
         for number, ((source, tau), start) in enumerate(zip(kept, starts, strict=True)):
             after = self.read == "after" and number < 2
@@ -128,6 +130,16 @@ class Window:
     def operations(self, pre: Tensor, post: Tensor) -> int:
         """Return the multiply-accumulates of traces and products, zeros included, for as many steps as are given."""
         return (pre.numel() + post.numel()) * (2 if self.triplets else 1) + 2 * pre.numel() * post.shape[2]
+
+
+def require_traces(traces: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Raise ValueError for traces that are not of the cells and samples of these signals `[T, ...]`."""
+    if [trace.shape for trace in traces] != [source.shape[1:] for source in sources]:
+        raise ValueError(
+            f"the carry has {[tuple(trace.shape) for trace in traces]} as shapes of traces, and this batch asks "
+            f"for {[tuple(source.shape[1:]) for source in sources]}: continue a sequence with the rule and the "
+            "samples that began it, or begin anew with carry=None"
+        )
 
 
 def filtered(signal: Tensor, leak: float, start: Tensor, nearest: bool, after: bool) -> tuple[Tensor, Tensor]:

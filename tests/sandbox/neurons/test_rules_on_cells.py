@@ -30,6 +30,7 @@ NEVER = {  # rules that cannot train a kind of cell, by what they need
     "spikes": [
         "stdp",
         "triplet_stdp",
+        "voltage_stdp",
         "r_stdp",
         "escape_noise",
         "bcpnn",

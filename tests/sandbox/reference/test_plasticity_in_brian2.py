@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rules.credit.spike_timing import Window
-from sandbox.reference.plasticity import weights_in_brian2
-from tests.rules.credit.spike_timing.trains import running, stimulus
+from rules.credit.spike_timing import Voltage, Window
+from rules.credit.spike_timing.window import filtered
+from sandbox.reference.plasticity import voltage_weights_in_brian2, weights_in_brian2
+from tests.rules.credit.spike_timing.trains import poisson, running, stimulus
 
 TRIPLETS = {"triplet_plus": 0.6, "triplet_minus": 0.3}
 WINDOWS = {
@@ -42,3 +43,27 @@ def test_half_a_millisecond():
     assert float(found) < CLOSE
     assert float((running(window, pre, post, 1.0)[-1] - running(window, pre, post, 0.5)[-1]).abs().max()) > 1e-3
     assert torch.equal(pre, pre.round())
+
+
+def membranes(kind, steps, cells):
+    """Membranes less thresholds [mV]: noise that is low-pass filtered, steps, or a sawtooth with spikes."""
+    rng = torch.Generator().manual_seed(7)
+    if kind == "noise":
+        noise = torch.randn(steps, cells, generator=rng, dtype=torch.float64)
+        return filtered(noise, 0.9, torch.zeros(cells).double(), nearest=False, after=True)[0] - 0.8
+    if kind == "steps":
+        return (torch.rand(steps // 50, cells, generator=rng).double() * 3 - 2).repeat_interleave(50, 0)
+    return (torch.arange(steps)[:, None] * (1 + torch.arange(cells)) % 40).double() / 16 - 1.5
+
+
+@pytest.mark.parametrize("kind", ["noise", "steps", "sawtooth"])
+@pytest.mark.parametrize("dt", [1.0, 0.5])
+def test_every_weight_of_membranes_is_that_of_brian2_in_every_step(kind, dt):
+    """500 synapses, 25 inputs to 20 cells, for 2000 steps."""
+    window = Voltage(a_plus=0.3, a_minus=0.6, theta_minus=-0.9, theta_plus=0.1)
+    pre, u = poisson(2000, 25, 0.05, 0), membranes(kind, 2000, 20)
+    terms, _ = window.terms(pre[:, None, None], torch.zeros_like(u)[:, None, :, None], dt, (), u[:, None, :, None])
+    ours = sum(torch.einsum("tbcl,tblk->tck", *term) for term in terms).cumsum(0)
+    theirs = voltage_weights_in_brian2(window, pre, u, dt)
+    assert all(float(torch.einsum("tbcl,tblk->ck", *term).abs().max()) > 1 for term in terms)
+    assert float((ours - theirs).abs().max()) < CLOSE * float(theirs.abs().max())

@@ -157,6 +157,7 @@ def network(place):
 MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle", "three_factor"} | {
     "stdp",
     "triplet_stdp",
+    "voltage_stdp",
     "r_stdp",
     "escape_noise",
     "bcpnn",
