@@ -148,17 +148,60 @@ def filtered(signal: Tensor, leak: float, start: Tensor, nearest: bool, after: b
     >>> filtered(torch.tensor([1.0, 1.0, 0.0]), 0.5, torch.zeros(()), nearest=False, after=True)
     (tensor([1.0000, 1.5000, 0.7500]), tensor(0.7500))
     """
-    rows, trace = [], start
-    for entry in signal.unbind(0):
-        faded = leak * trace
-        trace = torch.where(entry != 0, entry, faded) if nearest else faded + entry
-        rows.append(trace if after else faded)
-    return torch.stack(rows), trace
+    rows = latest(signal, leak, start) if nearest else added(signal, leak, start)
+    end = rows[-1].clone()
+    return (rows if after else leak * torch.cat([start[None], rows[:-1]])), end
+
+
+def added(signal: Tensor, leak: float, start: Tensor) -> Tensor:
+    """Return `x[t] = leak x[t - 1] + signal[t]`, `[T, ...]`, by products of a block of steps with powers of `leak`."""
+    flat = signal.flatten(1) if signal.ndim > 1 else signal[:, None]
+    at = torch.arange(BLOCK, device=signal.device)
+    powers = torch.where(at[:, None] >= at, leak ** (at[:, None] - at).clamp(min=0).to(flat), 0.0)
+    fading = leak ** (at + 1).to(flat)[:, None]
+    rows, last = torch.empty_like(flat), start.reshape(1, -1)
+    for first in range(0, len(flat), BLOCK):
+        block = flat[first : first + BLOCK]
+        held = rows[first : first + BLOCK]
+        torch.addmm(fading[: len(block)] * last, powers[: len(block), : len(block)], block, out=held)
+        last = held[-1:]
+    return rows.view(signal.shape)
+
+
+def latest(signal: Tensor, leak: float, start: Tensor) -> Tensor:
+    """Return the last entry of a signal that is not 0, faded by `leak` for each step since, `[T, ...]`."""
+    at = torch.arange(len(signal), device=signal.device).reshape(-1, *[1] * (signal.ndim - 1))
+    when = torch.where(signal != 0, at, -1).cummax(0).values
+    value = torch.where(when < 0, start, signal.gather(0, when.clamp(min=0)))
+    return value * leak ** (at - when).to(signal)
 
 
 def change(terms: Sequence[Term]) -> Tensor:
-    """Return the sum over steps, samples and places of terms, `[C, K]`."""
-    return sum_of([torch.einsum("tbcl,tblk->ck", *term) for term in terms])
+    """Return the sum over steps, samples and places of terms, `[C, K]`.
+
+    A factor that is mostly 0, as spikes are, is taken by its entries that are not: the work is that of cells that fire.
+    """
+    return sum_of([product(*term) for term in terms])
+
+
+def product(cell: Tensor, entry: Tensor) -> Tensor:
+    """Return the sum over steps, samples and places of a product, `[C, K]`.
+
+    >>> product(torch.ones(2, 1, 1, 1), torch.full((2, 1, 1, 3), 2.0))
+    tensor([[4., 4., 4.]])
+    """
+    one, other = cell.transpose(2, 3).flatten(0, 2), entry.flatten(0, 2)  # [T B L, C] and [T B L, K]
+    if cell.device.type != "cpu":
+        return one.T @ other
+    if int(one.count_nonzero()) < SPARSE * one.numel():
+        return torch.sparse.mm(one.T.to_sparse(), other)
+    if int(other.count_nonzero()) < SPARSE * other.numel():
+        return torch.sparse.mm(other.T.to_sparse(), one).T
+    return one.T @ other
+
+
+BLOCK = 16  # steps, of a product that stays in cache and is not long enough to cost more than the steps themselves
+SPARSE = 0.1  # share of entries that are not 0, below which a sparse product is faster than a dense one
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:

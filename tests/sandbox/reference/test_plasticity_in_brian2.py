@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rules.credit.spike_timing import Voltage, Window
+import rules
+from rules.credit.spike_timing import STDP, Voltage, Window
+from rules.credit.spike_timing.passing import Carried
 from rules.credit.spike_timing.window import filtered
-from sandbox.reference.plasticity import voltage_weights_in_brian2, weights_in_brian2
+from rules.sites.site import sites
+from sandbox import build
+from sandbox.neurons import LIF
+from sandbox.reference.plasticity import learning_cells_in_brian2, voltage_weights_in_brian2, weights_in_brian2
 from tests.rules.credit.spike_timing.trains import poisson, running, stimulus
 
 TRIPLETS = {"triplet_plus": 0.6, "triplet_minus": 0.3}
@@ -67,3 +72,35 @@ def test_every_weight_of_membranes_is_that_of_brian2_in_every_step(kind, dt):
     theirs = voltage_weights_in_brian2(window, pre, u, dt)
     assert all(float(torch.einsum("tbcl,tblk->ck", *term).abs().max()) > 1 for term in terms)
     assert float((ours - theirs).abs().max()) < CLOSE * float(theirs.abs().max())
+
+
+@pytest.mark.parametrize("kind", ["poisson", "regular", "correlated"])
+@pytest.mark.parametrize(
+    ("name", "bounds"), [*((name, (None, None)) for name in WINDOWS), ("pairs", (0.0, 1.2)), ("triplets", (0.1, 0.9))]
+)
+def test_cells_whose_weights_act_at_once_fire_and_learn_as_in_brian2(name, kind, bounds):
+    """A closed loop: 25 inputs drive 20 cells through 500 synapses for 2 s; no spike elsewhere, every weight equal."""
+    window = Window(a_plus=4e-3, a_minus=5e-3, tau_plus=17.0, tau_minus=34.0, **scaled(WINDOWS[name], 5e-3))
+    neuron = LIF(tau_mem=10.0, r=5.0)
+    net = build((25,), 1, hidden=(20,), neuron=neuron).double()
+    net.layers, synapse = net.layers[:1], net.layers[0].synapse
+    rng = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        synapse.bias.zero_()
+        synapse.weight.copy_(torch.rand(20, 25, generator=rng) * 1.2)
+    pre, _ = stimulus(kind, 2000, 25, 20)
+    theirs, weights = learning_cells_in_brian2(window, synapse.weight.detach().clone(), pre, neuron, 1.0, *bounds)
+    rule = STDP(window, acts="at_once", low=bounds[0], high=bounds[1])
+    batch = rules.Batch(pre[:, None])
+    found = rule.assign(net, None, batch, (), torch.Generator())
+    assert 50 < float(theirs.sum()) < 20_000  # of 40,000
+    (output,) = (each.output for each, *_ in rule._run(sites(net), batch.x, Carried(None), None))
+    assert torch.equal(output[:, 0], theirs)
+    mine = synapse.weight.detach() - found.grads["layers.0.synapse.weight"]
+    assert float((mine - weights[-1]).abs().max()) < CLOSE
+    assert float((weights[-1] - weights[0]).abs().max()) > 0.05
+
+
+def scaled(options, size):
+    """Options of a window with smaller amplitudes of triplets."""
+    return {name: value * size if isinstance(value, float) else value for name, value in options.items()}
