@@ -23,13 +23,19 @@ def unlabelled(
     target: float,
     normalise: bool,
     high: float | None,
+    acts: str = "after",
+    low: float | None = None,
 ) -> LearningRule:
-    """Return STDP with what keeps it stable: thresholds that adapt, and weights of a constant sum."""
-    if high is not None and not normalise:
-        raise ValueError(f"high={high} without normalise=True, which keeps weights within bounds: give both or neither")
+    """Return STDP with what keeps it stable: thresholds that adapt, bounds, and weights of a constant sum."""
+    inside = acts == "at_once"
+    if high is not None and not (normalise or inside):
+        raise ValueError(
+            f"high={high} without normalise=True, or acts='at_once', which keep weights within bounds: give one of them"
+        )
     if target and not homeostasis:
         raise ValueError(f"target={target} without homeostasis, which moves thresholds: give homeostasis=..., its gain")
-    credit = STDP(window, Homeostasis(homeostasis, target) if homeostasis else None)
+    bounds: dict[str, Any] = {"low": low, "high": high if inside else None}
+    credit = STDP(window, Homeostasis(homeostasis, target) if homeostasis else None, acts, **bounds)  # type: ignore[arg-type]
     plasticity: Any = SGD(lr, momentum, weight_decay)
     if normalise:
         inner = {"name": "sgd", "options": {"momentum": momentum, "weight_decay": weight_decay}}
@@ -49,10 +55,14 @@ def stdp(
     target: float = 0.0,
     normalise: bool = False,
     high: float | None = None,
+    acts: str = "after",
+    low: float | None = None,
     **window: Any,
 ) -> LearningRule:
     """Spike-timing-dependent plasticity by pairs of spikes, without a loss or labels, SGD."""
-    return unlabelled(objective, Window(**window), lr, momentum, weight_decay, homeostasis, target, normalise, high)
+    return unlabelled(
+        objective, Window(**window), lr, momentum, weight_decay, homeostasis, target, normalise, high, acts, low
+    )
 
 
 @timed

@@ -162,5 +162,7 @@ def test_the_state_of_other_weights():
 
 
 def test_bounds_without_sums():
-    with pytest.raises(ValueError, match="high=1.0 without normalise=True, which keeps weights within bounds"):
+    with pytest.raises(
+        ValueError, match="high=1.0 without normalise=True, or acts='at_once', which keep weights within bounds"
+    ):
         rules.make("stdp", high=1.0)

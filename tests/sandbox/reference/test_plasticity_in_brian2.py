@@ -76,7 +76,8 @@ def test_every_weight_of_membranes_is_that_of_brian2_in_every_step(kind, dt):
 
 @pytest.mark.parametrize("kind", ["poisson", "regular", "correlated"])
 @pytest.mark.parametrize(
-    ("name", "bounds"), [*((name, (None, None)) for name in WINDOWS), ("pairs", (0.0, 1.2)), ("triplets", (0.1, 0.9))]
+    ("name", "bounds"),
+    [*((name, (0.0, 1.2)) for name in WINDOWS), ("pairs", (None, None)), ("pairs before", (0.3, None))],
 )
 def test_cells_whose_weights_act_at_once_fire_and_learn_as_in_brian2(name, kind, bounds):
     """A closed loop: 25 inputs drive 20 cells through 500 synapses for 2 s; no spike elsewhere, every weight equal."""
@@ -93,7 +94,7 @@ def test_cells_whose_weights_act_at_once_fire_and_learn_as_in_brian2(name, kind,
     rule = STDP(window, acts="at_once", low=bounds[0], high=bounds[1])
     batch = rules.Batch(pre[:, None])
     found = rule.assign(net, None, batch, (), torch.Generator())
-    assert 50 < float(theirs.sum()) < 20_000  # of 40,000
+    assert 50 < float(theirs.sum()) < 30_000  # of 40,000
     (output,) = (each.output for each, *_ in rule._run(sites(net), batch.x, Carried(None), None))
     assert torch.equal(output[:, 0], theirs)
     mine = synapse.weight.detach() - found.grads["layers.0.synapse.weight"]

@@ -9,8 +9,8 @@ import rules
 from rules.credit.spike_timing import STDP, Voltage, Window
 from rules.models.admission import UnfitModel
 from rules.plasticity import SGD
-from sandbox import build
-from sandbox.neurons import LIF
+from sandbox import build, learnable
+from sandbox.neurons import ALIF, LIF, AdEx, StochasticBinary
 from tests.rules.credit.spike_timing.nets import credit, net, spikes
 
 EXACT = 1e-12
@@ -19,6 +19,10 @@ SMALL = Window(a_plus=0.02, a_minus=0.021, tau_plus=9.0, tau_minus=13.0)
 
 def at_once(window=SMALL, **options):
     return STDP(window, acts="at_once", **options)
+
+
+def learned():
+    return LIF(tau_mem=5.0, v_threshold=learnable(0.5, (1,)))
 
 
 def learning(credit_, every=None):
@@ -111,3 +115,40 @@ def test_a_convolution():
     model = build((1, 5, 5), 3, hidden=("3c3",), neuron=LIF(tau_mem=5.0)).double()
     with pytest.raises(UnfitModel, match=r"the weights of layers\.0 are shared between places, .* or acts=\"after\""):
         credit(at_once(), model, spikes(shape=(1, 5, 5)))
+
+
+@pytest.mark.parametrize(
+    "neuron", [LIF(tau_mem=5.0), ALIF(tau_mem=5.0, beta=0.3), AdEx(), StochasticBinary(), learned()], ids=repr
+)
+@pytest.mark.parametrize("bounds", [{}, {"low": 0.1, "high": 1.5}])
+@pytest.mark.parametrize(
+    "window",
+    [
+        SMALL,
+        Window(a_plus=0.02, a_minus=0.01, read="before", pairing="nearest", shape="symmetric"),
+        Window(a_plus=0.01, a_minus=0.01, triplet_plus=0.02, triplet_minus=0.01),
+    ],
+)
+def test_the_kernel_is_the_loop(neuron, bounds, window, monkeypatch):
+    """Weights of all entries, traces and membranes after 60 steps, and then 20 more from the carry."""
+    ends = []
+    for mode in ("plain", "numba"):
+        monkeypatch.setenv("SANDBOX_KERNELS", mode)
+        model = net(("5r", 4), neuron=neuron, scale=400.0 if isinstance(neuron, AdEx) else 6.0)
+        rule = at_once(window, **bounds)
+        first = credit(rule, model, spikes())
+        second = credit(rule, model, spikes(20, seed=2)._replace(carry=first.carry))
+        ends.append((first.grads, second.grads, [t for part in second.carry.traces for t in part]))
+        assert any(float(g.abs().max()) > 1e-3 for g in second.grads.values())
+    for mine, theirs in zip(*([*a.values(), *b.values(), *c] for a, b, c in ends), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)  # sums in another order
+
+
+def test_the_kernel_takes_numbers_for_sizes_of_spikes(monkeypatch):
+    given = spikes()
+    given = given._replace(x=given.x * torch.rand(given.x.shape, generator=torch.Generator().manual_seed(3)).double())
+    found = []
+    for mode in ("plain", "numba"):
+        monkeypatch.setenv("SANDBOX_KERNELS", mode)
+        found.append(credit(at_once(), net(("5r",)), given).grads["layers.0.synapse.weight"])
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)
