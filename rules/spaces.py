@@ -192,7 +192,7 @@ SPACES: dict[str, Space] = {
     "predictive_coding": {"lr": RATE},
     "equilibrium_propagation": {"lr": RATE, "beta": Range(1e-2, 1.0, log=True)},
     "pepita": {"lr": RATE, "scale": Range(1e-2, 1.0, log=True)},
-    "forward_forward": {"lr": RATE, "threshold": Range(0.1, 10.0, log=True)},
+    "forward_forward": {"lr": RATE, "threshold": Range(1.0, 100.0, log=True)},
     "target_propagation": {"lr": RATE, "rate": Range(1e-2, 1.0, log=True, most=1.0)},
     "stdp": {"lr": CHANGE, "a_minus": DEPRESSION},
     "triplet_stdp": {"lr": CHANGE, "triplet_plus": DEPRESSION},
