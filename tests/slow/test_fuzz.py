@@ -25,6 +25,10 @@ def test_equations_through_the_whole_compiler():
     assert fuzz.whole(60, seed=13) > 0
 
 
+def test_two_thousand_synapses_through_the_whole_compiler():
+    assert fuzz.synapses(2000, seed=14) > 50
+
+
 def test_kernels_against_the_plain_loop(tmp_path, monkeypatch):
     """The library, user-written steps and equations; a case in fifty may magnify a single rounding as much."""
     monkeypatch.setenv("SANDBOX_KERNEL_CACHE", str(tmp_path))

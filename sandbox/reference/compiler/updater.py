@@ -202,13 +202,11 @@ def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) 
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
-    from brian2.stateupdaters.base import UnsupportedEquationsException
-
     group.state_updater.method_choice = method
     try:
         group.state_updater.update_abstract_code(run_namespace={})
-    except (UnsupportedEquationsException, NotImplementedError, ValueError, TypeError, ZeroDivisionError) as error:
-        problems[method] = str(error).splitlines()[0]
+    except Exception as error:  # Brian2 and SymPy raise a dozen kinds for what they cannot solve
+        problems[method] = (str(error) or type(error).__name__).splitlines()[0]
         return None
     code = "\n".join(
         line for line in str(group.state_updater.abstract_code).splitlines() if not line.startswith("not_refractory =")
@@ -258,7 +256,7 @@ def check_code(where: str, lines: Sequence[str], variables: Mapping[str, Any]) -
     try:
         check_units_statements("\n".join(lines), variables)
     except Exception as error:
-        raise ValueError(f"{where} {'; '.join(lines)!r}: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{where} {'; '.join(lines)!r}: {' '.join(str(error).split())}; multiply by a unit") from None
 
 
 def _refractory(refractory: str | None, variables: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -283,7 +281,8 @@ def _said(error: Exception, lines: Sequence[grammar.Equation]) -> str:
     cause = error.__cause__
     if cause is not None and str(cause) not in message:
         message += f" ({' '.join(str(cause).split())})"
-    line = next((str(line) for line in lines if f"'{line.name}'" in message or line.expression in message), None)
+    named = (line for line in lines if f"'{line.name}'" in message or (line.expression and line.expression in message))
+    line = next(map(str, named), None)
     where = f" in {line!r}" if line else ""
     if "dimension" in message.lower() or "unit" in message.lower():
         return f"the units do not fit{where}: {message}; multiply by a unit, or correct the one after ':'"

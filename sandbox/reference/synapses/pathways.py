@@ -137,6 +137,8 @@ def _check_line(line: Equation, valid: set[str]) -> None:
     for flag in line.flags:
         if flag in REFUSED:
             raise ValueError(f"{str(line)!r}: ({flag}) is not compiled; {REFUSED[flag]}")
+    if {"event-driven", "clock-driven"} <= {*line.flags}:
+        raise ValueError(f"{str(line)!r} is event-driven and clock-driven; leave out one of the flags")
     if line.name.endswith(("_pre", "_post")):
         raise ValueError(f"{line.name!r} in {str(line)!r}: Brian2 keeps names in _pre and _post for cells; rename it")
     if line.unit in ("boolean", "integer"):

@@ -144,7 +144,9 @@ def _try(found: Prepared, weight: str) -> None:
         moved, _ = ran(program.events, state)
         stepped(program, state, fired, fired, first=False)
     except (RuntimeError, TypeError, KeyError) as error:
-        raise ValueError(f"the statements cannot be computed: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"the statements cannot be computed: {' '.join(str(error).split())}; a condition is a number as int(x > 1)"
+        ) from None
     bad = next((name for name in state if not bool(torch.isfinite(moved[name]).all())), None)
     if bad is not None:
         times = ", ".join(f"{name}={value:g}" for name, value in found.constants.items() if name.startswith("tau"))
