@@ -199,7 +199,7 @@ INVENTED = {  # for what the others do not have
             dx/dt = -x / tau : 1 (clock-driven)
             dy/dt = (x * sqrt(abs(w)) - y) / tau : 1 (clock-driven)""",
         "on_pre": "I_post += w * nA; x += exp(-x)",
-        "on_post": "gain = rate * y / (1 + abs(y)); w += gain * int(y > 0.1 and w < 2)",
+        "on_post": "gain = rate * y / (1 + abs(y)); w += gain * sqrt(2 * int(y > 0.1 and w < 2))",
         "method": "rk4",
         "namespace": {"tau": 20 * b2.ms, "tau_w": 500 * b2.ms, "w_rest": 0.3, "rate": 0.3},
     },
