@@ -10,8 +10,8 @@ from rules.errors import unknown
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import RANDOM
 from sandbox.reference.compiler.grammar import Equation, Statement
+from sandbox.reference.compiler.names import CLOCK, CONSTANTS, NOISE, check_known, check_own
 from sandbox.reference.compiler.units import symbols
-from sandbox.reference.compiler.updater import CLOCK, CONSTANTS, NOISE, check_known, check_own
 
 ORDERS = {"pre": -1, "post": 1}  # of Brian2: in a step, inputs come before cells
 TAKEN = (*CLOCK, "j", "dt", "lastupdate", "delay")  # part of Brian2's synapses
@@ -105,9 +105,9 @@ def read(
     effort.check(lines)
     pathways = []
     for side, texts in sides.items():
-        for name, text in texts:
+        for name, code in texts:
             order = orders.get(name, ORDERS[side])
-            pathways.append(_pathway(name, side, order, text, lines, weight, valid))
+            pathways.append(_pathway(name, side, order, code, lines, weight, valid))
     names = [pathway.name for pathway in pathways]
     for name in orders:
         if name not in names:

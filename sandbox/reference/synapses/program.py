@@ -127,7 +127,7 @@ class _Inlined(ast.NodeTransformer):
         self.inner = inner
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        return self.visit(copy.deepcopy(self.inner[node.id])) if node.id in self.inner else node  # type: ignore[no-any-return]
+        return self.visit(copy.deepcopy(self.inner[node.id])) if node.id in self.inner else node
 
 
 def _whole(x: Tensor) -> Tensor:
