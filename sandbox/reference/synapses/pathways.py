@@ -115,6 +115,8 @@ def read(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"on_pre and on_post both have a pathway {twice!r}; give each a name of its own")
     text = Text(lines, sorted(pathways, key=lambda pathway: (pathway.order, pathway.name)))
+    for pathway in pathways:
+        _check_stale(pathway, lines)
     moving = {line.name for line in lines if line.kind == "differential equation"}
     if weight not in moving | {each.target for each in text.statements}:
         raise ValueError(f"nothing changes the weight {weight!r}; assign it in on_pre or on_post, or name another")
@@ -229,6 +231,25 @@ def _pathway(
         _check_reads(right, valid | local)
         kept.append(each)
     return Pathway(name, side, order, tuple(kept), tuple(sent))
+
+
+def _check_stale(pathway: Pathway, lines: Sequence[Equation]) -> None:
+    """Raise ValueError for a subexpression that Brian2 computes from old values, without a warning."""
+    through = {
+        line.name: grammar.names(grammar.expression(line.expression)) for line in lines if line.kind == "subexpression"
+    }
+    events = {line.name for line in lines if event_driven(line)}
+    changed: set[str] = set()
+    for each in pathway.statements:
+        for name in sorted(grammar.names(each.expression) & through.keys()):
+            read = effort.reach(name, through)
+            if stale := sorted(read & (events | changed)):
+                when = "before the pathway" if stale[0] in changed else "its last spike"
+                raise ValueError(
+                    f"{name!r} in {each.text!r} in on_{pathway.side} reads {stale[0]!r}, and Brian2 takes the value of "
+                    f"{when}: write the expression out in the statement"
+                )
+        changed.add(each.target)
 
 
 def _check_transmission(statement: Statement, side: str, weight: str) -> None:

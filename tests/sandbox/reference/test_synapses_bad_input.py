@@ -71,6 +71,31 @@ CASES = {
         pre("ge += w * Apre; w += 1"),
         r"'ge \+= w \* Apre' in on_pre: .* or write 'ge \+= w' in on_pre",
     ),
+    "Clopath et al. 2010, a weight with a conductance": (
+        model(
+            "w_ampa : 1",
+            "g_ampa_post += w_ampa*ampa_max_cond; w_ampa = clip(w_ampa - 0.1, 0, 1)",
+            weight="w_ampa",
+            namespace={"ampa_max_cond": 0.5 * b2.nS},
+        ),
+        r"'g_ampa_post \+= w_ampa\*ampa_max_cond' in on_pre: .* or write 'g_ampa_post \+= w_ampa' in on_pre",
+    ),
+    "Clopath et al. 2010, the voltage": (
+        model(
+            "w_ampa : 1",
+            "w_minus = A*(v_lowpass1_post/mV + 70)*int(v_lowpass1_post/mV + 70 > 0); w_ampa = clip(w_ampa-w_minus,0,1)",
+            weight="w_ampa",
+            namespace={"A": 1e-4},
+        ),
+        r"'v_lowpass1_post' in .* is a variable of a cell, and the rule sees the spikes of cells alone",
+    ),
+    "Stimberg et al. 2018, short-term plasticity": (
+        model(
+            "w : 1\ndu_S/dt = -0.5*Hz * u_S : 1 (event-driven)\ndx_S/dt = 2*Hz * (1 - x_S) : 1 (event-driven)",
+            "u_S += 0.6 * (1 - u_S); r_S = u_S * x_S; x_S -= r_S; g_e_post += w*r_S",
+        ),
+        r"'g_e_post \+= w\*r_S' in on_pre: .* the only effect on a cell is that of its layer, which adds the weight",
+    ),
     "a square of the weight": (pre("ge += w * w"), "or write 'ge \\+= w' in on_pre"),
     "a value of the cell": (pre("ge = w"), "'ge = w' in on_pre: 'ge' is not a variable of the synapse"),
     "an effect on the input": (pre("x_pre += w"), r"'x_pre \+= w' in on_pre: .* or write 'v_post \+= w' in on_pre"),
@@ -108,6 +133,14 @@ CASES = {
     "event-driven and not linear": (
         model("w : 1\ndx/dt = -x**2 / taupre : 1 (event-driven)"),
         r"method 'exact' does not apply .*an \(event-driven\) variable has a linear equation with constant coefficients",
+    ),
+    "a subexpression of what has changed": (
+        model("w : 1\np : 1\ns = 2 * z : 1\nz = p + 1 : 1", "p += 1; w += s"),
+        r"'s' in 'w \+= s' in on_pre reads 'p', and Brian2 takes the value of before the pathway: write the expression o",
+    ),
+    "a subexpression of what is event-driven": (
+        model("w : 1\ndx/dt = -x / taupre : 1 (event-driven)\ns = 2 * x : 1", "w += s"),
+        r"'s' in 'w \+= s' in on_pre reads 'x', and Brian2 takes the value of its last spike: write the expression out",
     ),
     "both flags": (
         model("w : 1\ndx/dt = -x / taupre : 1 (event-driven, clock-driven)"),
