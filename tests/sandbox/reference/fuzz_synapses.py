@@ -53,8 +53,8 @@ def pathway(rng: random.Random, transmits: bool = True) -> str:
         if target == "local":
             continue
         sign = rng.choice(["", "+", "-", "*"])
-        # a factor, because Brian2's NumPy code takes "x = w" for a second name of the same array, and "w *= 2" for integers
-            lines.append(f"{target} {sign}= 0.9 * {expression(rng, 2, names)}")
+        # with a factor: in Brian2's NumPy code "x = w" is a second name of the same array
+        lines.append(f"{target} {sign}= 0.9 * {expression(rng, 2, names)}")
         lines.append(f"{target} = clip({target}, -2, 2)")
     return "\n".join(["v_post += w", *lines] if transmits and rng.random() < 0.3 else lines)
 
