@@ -66,6 +66,7 @@ def synapses_in_brian2(
     """Run the text of compiled synapses in Brian2; return variables of all synapses at the end of each step.
 
     Values are in house units, `[T, C, K]`. An event-driven variable has the value of the last spike at its synapse.
+    Brian2's NumPy code takes `y = w` for a second name of one array, so that `w += 1` after it changes y too (2.9.0).
 
     Args:
         rule: the synapses.

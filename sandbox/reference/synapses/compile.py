@@ -32,7 +32,8 @@ def from_brian2_synapses(
     otherwise. Statements assign variables of the synapse, or names for the pathway's own use. `v_post += w`, for any
     variable of the cell and with a unit if it has one, is what the layer does, and is left to it, wherever it stands.
     Anything else that reads or changes a variable of a cell is refused, and so are random numbers, delays, sums over
-    synapses and the clock. No text is ever passed to `eval`.
+    synapses and the clock; and a subexpression that Brian2 would compute from values of before the pathway. No text is
+    ever passed to `eval`.
 
     House units are ms, mV, nA, MOhm, nF, uS: a weight in siemens is one of uS in the model.
 

@@ -58,6 +58,10 @@ class CompiledSynapses(CreditRule):
     Raises:
         ValueError: as `from_brian2_synapses`.
         UnfitModel: for a model without spiking cells, or whose layers are not made of one linear synapse and cells.
+
+    >>> rule = CompiledSynapses("w : 1", on_pre=(("pre", "v_post += w; w *= 0.5"),))
+    >>> rule.additive, rule.continues
+    (False, 'state')
     """
 
     model: str

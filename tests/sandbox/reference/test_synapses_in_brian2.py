@@ -8,6 +8,7 @@ import torch
 from sandbox.reference import from_brian2_synapses
 from sandbox.reference.plasticity import synapses_in_brian2
 from tests.rules.credit.spike_timing.trains import poisson, regular
+from tests.sandbox.reference.fuzz_synapses import compared
 from tests.sandbox.reference.synaptic_models import EXAMPLES, INVENTED, LITERATURE
 
 MODELS = {**EXAMPLES, **LITERATURE, **INVENTED}
@@ -100,3 +101,7 @@ def test_traces_cost_as_much_as_they_depend_on():
         "Apre": (1, 1, 1, INPUTS),
         "Apost": (1, CELLS, 1, 1),
     }
+
+
+def test_synapses_of_a_grammar():
+    assert compared(3, seed=0) == 3

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import rules
+import sandbox
 from rules.check import check_rule
 from rules.contract import Batch
 from rules.credit.spike_timing import STDP, Window
@@ -235,3 +236,19 @@ def test_costs_are_those_of_dense_statements():
     assert cost.weight_operations in range(STEPS * (traces + 2 * products) - first, STEPS * (traces + 2 * products) + 1)
     assert cost.trace_bytes == SAMPLES * 4 * 8
     assert (cost.forwards, cost.backwards, cost.error_operations) == (1, 0, 0)
+
+
+def test_an_experiment_learns_by_synapses_of_its_configuration(tmp_path):
+    options = {**CLIPPED, "namespace": {"taupre": "17*ms", "taupost": "34*ms"}}
+    experiment = sandbox.Experiment(
+        task=sandbox.Choice("yinyang", {"train": 100, "validation": 50, "test": 50}),
+        encoder=sandbox.Choice("poisson", {"steps": 10}),
+        network=sandbox.NetworkConfig(hidden=["20"]),
+        rule=sandbox.RuleConfig("stdp", credit=sandbox.Choice("sandbox:from_brian2_synapses", options)),
+        epochs=1,
+    )
+    sandbox.run(experiment, tmp_path / "a")
+    assert "from_brian2_synapses" in (tmp_path / "a" / "config.yaml").read_text()
+    sandbox.run(experiment, tmp_path / "b")
+    learned = [sandbox.read_model(tmp_path / name).state_dict() for name in "ab"]
+    assert all(torch.equal(learned[0][name], p) for name, p in learned[1].items())
