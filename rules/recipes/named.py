@@ -12,7 +12,7 @@ from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
 from rules.credit.pepita import PEPITA
 from rules.credit.relaxation import EquilibriumPropagation, PredictiveCoding
-from rules.credit.spike_timing import STDP, EscapeNoise, RewardSTDP
+from rules.credit.spike_timing import BCPNN, STDP, EscapeNoise, RewardSTDP
 from rules.credit.target_propagation import TargetPropagation
 from rules.credit.zero_order import (
     HZO,
@@ -64,7 +64,7 @@ from rules.recipes.online import (
     uoro,
 )
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import escape_noise, r_stdp, stdp, triplet_stdp
+from rules.recipes.spike_timing import bcpnn, escape_noise, r_stdp, stdp, triplet_stdp, voltage_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -119,8 +119,10 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "target_propagation": target_propagation,
     "stdp": stdp,
     "triplet_stdp": triplet_stdp,
+    "voltage_stdp": voltage_stdp,
     "r_stdp": r_stdp,
     "escape_noise": escape_noise,
+    "bcpnn": bcpnn,
     "readout_only": readout_only,
 }
 
@@ -145,6 +147,7 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "stdp": STDP,
     "reward_stdp": RewardSTDP,
     "escape_noise": EscapeNoise,
+    "bcpnn": BCPNN,
 }
 
 

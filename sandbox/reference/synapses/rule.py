@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective
+from rules.credit.spike_timing.ailments import unpaired
 from rules.credit.spike_timing.passing import (
     Carried,
     Passed,
@@ -18,10 +19,10 @@ from rules.credit.spike_timing.passing import (
     firing,
     passed,
     stepping,
-    warn_of_silence,
     weights_of,
 )
 from rules.credit.spike_timing.stdp import refuse_teacher
+from rules.diagnostics.health import Finding
 from rules.metering import Meter
 from rules.sites.admission import arranged
 from rules.sites.plain import matrix, require_plain
@@ -152,6 +153,7 @@ class CompiledSynapses(CreditRule):
         now = begun(batch.carry, self)
         grads: dict[str, Tensor] = {}
         traces: list[tuple[Tensor, ...]] = []
+        ill: list[Finding] = []
         with torch.no_grad(), differentiating(generator=rng), Meter(model) as meter:
             layers = passed(places, x, now.model, batch.lengths)
             for number, layer in enumerate(layers):
@@ -159,8 +161,9 @@ class CompiledSynapses(CreditRule):
                 if not names:
                     traces.append(())
                     continue
-                if self.on_pre and self.on_post:
-                    warn_of_silence("CompiledSynapses", layer, batch, self.prepared.fastest)
+                long = len(layer.post) * stepping(layer.site) >= self.prepared.fastest
+                if self.on_pre and self.on_post and batch.carry is None and long:
+                    ill += unpaired("CompiledSynapses", layer)
                 change, ends, spent = self._changed(layer, batch.lengths, now.traces[number] if now.traces else None)
                 found = layer.site.gradients(-change / x.shape[1])
                 for name in names:
@@ -169,7 +172,7 @@ class CompiledSynapses(CreditRule):
                 meter.add(weight_operations=spent)
         carry = Carried(tuple(layer.carry for layer in layers), tuple(traces), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of(traces))
-        return Credit(grads, state, 0.0, cost, carry)
+        return Credit(grads, state, 0.0, cost, carry, findings=tuple(ill))
 
     def _changed(
         self, layer: Passed, lengths: Tensor | None, kept: tuple[Tensor, ...] | None

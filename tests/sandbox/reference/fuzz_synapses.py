@@ -7,7 +7,7 @@ import random
 import torch
 
 from sandbox.reference import from_brian2_synapses
-from sandbox.reference.plasticity import synapses_in_brian2
+from sandbox.reference.synapses.in_brian2 import synapses_in_brian2
 from tests.rules.credit.spike_timing.trains import poisson
 
 INPUTS, CELLS, STEPS = 3, 2, 40

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sandbox.reference import from_brian2_synapses
-from sandbox.reference.plasticity import synapses_in_brian2
+from sandbox.reference.synapses.in_brian2 import synapses_in_brian2
 from tests.rules.credit.spike_timing.trains import poisson, regular
 from tests.sandbox.reference.fuzz_synapses import compared
 from tests.sandbox.reference.synaptic_models import EXAMPLES, INVENTED, LITERATURE

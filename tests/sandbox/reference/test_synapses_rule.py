@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 
 import brian2 as b2
 import pytest
@@ -15,7 +14,6 @@ import sandbox
 from rules.check import check_rule
 from rules.contract import Batch
 from rules.credit.spike_timing import STDP, Window
-from rules.diagnostics.health import HealthWarning
 from rules.objectives.distillation import SelfEnsemble
 from rules.plasticity import SGD
 from sandbox import build
@@ -23,7 +21,7 @@ from sandbox.config.registry import Choice
 from sandbox.neurons import LIF, LeakyIntegrator
 from sandbox.reference import CompiledSynapses, from_brian2_synapses
 from sandbox.reference.brian import plain_numpy
-from sandbox.reference.plasticity import synapses_in_brian2
+from sandbox.reference.synapses.in_brian2 import synapses_in_brian2
 from tests.rules.credit.spike_timing.nets import SAMPLES, STEPS, credit, net, spikes
 from tests.sandbox.reference.synaptic_models import EXAMPLES, LITERATURE, PAIR, PAIR_TIMES
 
@@ -202,13 +200,11 @@ def test_single_precision_stays_single():
     assert {g.dtype for g in found.values()} == {torch.float32}
 
 
-def test_silence_is_a_warning_where_pairs_are_needed():
-    with pytest.warns(HealthWarning, match=r"CompiledSynapses sees no post-synaptic spikes in layers\.0 in a batch of"):
-        credit(compiled(), net((5,), scale=0.0), spikes())
-    one_sided = compiled({**ADDITIVE, "on_post": None})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        credit(one_sided, net((5,), scale=0.0), spikes())
+def test_silence_is_a_finding_where_pairs_are_needed():
+    (found,) = credit(compiled(), net((5,), scale=0.0), spikes()).findings
+    assert found.cause.startswith("CompiledSynapses sees no post-synaptic spikes in 60 steps, so that no pair changes")
+    assert not credit(compiled({**ADDITIVE, "on_post": None}), net((5,), scale=0.0), spikes()).findings
+    assert not credit(compiled(), net((5,), scale=0.0), spikes(8)).findings  # too short for a pair
 
 
 def test_a_carry_of_something_else_is_refused():
