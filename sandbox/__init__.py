@@ -74,8 +74,10 @@ if TYPE_CHECKING:
     from sandbox.neurons import TwoCompartment as TwoCompartment
     from sandbox.neurons import learnable as learnable
     from sandbox.reference import CompiledNeuron as CompiledNeuron
+    from sandbox.reference import CompiledSynapses as CompiledSynapses
     from sandbox.reference import ConformanceReport as ConformanceReport
     from sandbox.reference import from_brian2 as from_brian2
+    from sandbox.reference import from_brian2_synapses as from_brian2_synapses
     from sandbox.reference import validate as validate
     from sandbox.runs.rows import load as load
     from sandbox.runs.run import run as run
@@ -105,6 +107,7 @@ _HOMES = {
     "CobaLIF": "sandbox.neurons",
     "Comparison": "sandbox.comparisons.comparison",
     "CompiledNeuron": "sandbox.reference",
+    "CompiledSynapses": "sandbox.reference",
     "ConformanceReport": "sandbox.reference",
     "Connection": "sandbox.circuits",
     "CubaLIF": "sandbox.neurons",
@@ -160,6 +163,7 @@ _HOMES = {
     "compare": "sandbox.comparisons.comparison",
     "firing_report": "sandbox.networks.calibration",
     "from_brian2": "sandbox.reference",
+    "from_brian2_synapses": "sandbox.reference",
     "inspect": "sandbox.inspection",
     "learnable": "sandbox.neurons",
     "load": "sandbox.runs.rows",

@@ -39,7 +39,7 @@ def weights_in_brian2(window: Window, pre: Tensor, post: Tensor, dt: float) -> T
     clock = b2.Clock(dt * b2.ms)
     code = lines(window)
     with plain_numpy():
-        source, target = (_group(spikes, clock) for spikes in (pre, post))
+        source, target = (group_of_spikes(spikes, clock) for spikes in (pre, post))
         synapses = b2.Synapses(
             source,
             target,
@@ -171,7 +171,7 @@ def voltage_weights_in_brian2(window: Voltage, pre: Tensor, u: Tensor, dt: float
         shown = b2.TimedArray(u.numpy(), dt=dt * b2.ms)
         times = {name: getattr(window, name) * b2.ms for name in ("tau_x", "tau_minus", "tau_plus")}
         given = {name: getattr(window, name) for name in ("a_plus", "a_minus", "theta_minus", "theta_plus")}
-        source = _group(pre, clock)
+        source = group_of_spikes(pre, clock)
         cells = b2.NeuronGroup(
             u.shape[1],
             """dlow/dt = (shown(t - dt, i) - low) / tau_minus : 1
@@ -231,7 +231,8 @@ def lines(window: Window) -> dict[str, dict[str, str]]:
     return found
 
 
-def _group(spikes: Tensor, clock: Any) -> Any:
+def group_of_spikes(spikes: Tensor, clock: Any) -> Any:
+    """Return a group that fires as given, `[T, N]`."""
     b2 = brian2()
     at, which = spikes.nonzero(as_tuple=True)
     return b2.SpikeGeneratorGroup(spikes.shape[1], which.numpy(), at.numpy() * clock.dt, clock=clock)
