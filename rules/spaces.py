@@ -198,6 +198,8 @@ SPACES: dict[str, Space] = {
     "triplet_stdp": {"lr": CHANGE, "triplet_plus": DEPRESSION},
     "r_stdp": {"lr": CHANGE, "tau_e": ELIGIBLE},
     "escape_noise": {"lr": NOISY, "momentum": MOMENTUM},
+    "burst": {"lr": RATE, "beta": Range(0.1, 10.0, log=True)},
+    "microcircuit": {"lr": RATE, "nudge": Range(3e-2, 1.0, log=True)},
     "readout_only": {"lr": RATE},
 }
 

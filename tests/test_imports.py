@@ -34,7 +34,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     [
         *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
         *("rules.steps", "rules.measures", "rules.following", "rules.brief", "rules.uncompiled", "rules.threads"),
-        "rules.chains",
+        *("rules.chains", "rules.settling"),
     ],
     ["rules.draws", "rules.fields"],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],

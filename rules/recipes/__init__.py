@@ -11,6 +11,7 @@ One file a family. Imports objectives, credits and plasticities.
 """
 
 from rules.recipes.base import LearningRule, pick
+from rules.recipes.dendritic import burst, microcircuit
 from rules.recipes.feedback import brsf, dfa, drtp, fa, frsf, kolen_pollack, sdfa, usf, weight_mirror
 from rules.recipes.forward_passes import forward_forward, pepita
 from rules.recipes.gradient import (
@@ -50,6 +51,7 @@ __all__ = [
     "bptt",
     "bptt_on_memristor",
     "brsf",
+    "burst",
     "compose",
     "coordinate_wise",
     "decolle",
@@ -67,6 +69,7 @@ __all__ = [
     "kolen_pollack",
     "layerwise_zo",
     "make",
+    "microcircuit",
     "node_perturbation",
     "ostl",
     "otpe",

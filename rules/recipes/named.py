@@ -8,6 +8,7 @@ from typing import Any
 from rules.contract import CreditRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
+from rules.credit.dendritic import Burst, Microcircuit
 from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
 from rules.credit.pepita import PEPITA
@@ -28,6 +29,7 @@ from rules.errors import unknown
 from rules.objectives import OBJECTIVES
 from rules.plasticity import PLASTICITIES
 from rules.recipes.base import LearningRule, pick
+from rules.recipes.dendritic import burst, microcircuit
 from rules.recipes.feedback import (
     brsf,
     dfa,
@@ -121,6 +123,8 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "triplet_stdp": triplet_stdp,
     "r_stdp": r_stdp,
     "escape_noise": escape_noise,
+    "burst": burst,
+    "microcircuit": microcircuit,
     "readout_only": readout_only,
 }
 
@@ -145,6 +149,8 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "stdp": STDP,
     "reward_stdp": RewardSTDP,
     "escape_noise": EscapeNoise,
+    "burst": Burst,
+    "microcircuit": Microcircuit,
 }
 
 

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective
 from rules.credit.spike_timing.modulation import BASELINES, ahead, fresh, modulated
-from rules.credit.spike_timing.passing import (
+from rules.credit.spike_timing.stdp import refuse_teacher
+from rules.credit.spike_timing.window import Term, Window
+from rules.errors import unknown
+from rules.fields import check_fields
+from rules.metering import Meter
+from rules.sites.admission import arranged
+from rules.sites.passing import (
     Carried,
     begun,
     bytes_of,
@@ -21,12 +27,6 @@ from rules.credit.spike_timing.passing import (
     warn_of_silence,
     weights_of,
 )
-from rules.credit.spike_timing.stdp import refuse_teacher
-from rules.credit.spike_timing.window import Term, Window
-from rules.errors import unknown
-from rules.fields import check_fields
-from rules.metering import Meter
-from rules.sites.admission import arranged
 from rules.sites.plain import require_plain
 from rules.sites.reward import require_rewards
 from rules.sites.site import sites

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective
-from rules.credit.spike_timing.passing import (
+from rules.credit.spike_timing.window import Window, change
+from rules.metering import Meter
+from rules.sites.admission import arranged
+from rules.sites.passing import (
     Carried,
     begun,
     bytes_of,
@@ -19,9 +22,6 @@ from rules.credit.spike_timing.passing import (
     warn_of_silence,
     weights_of,
 )
-from rules.credit.spike_timing.window import Window, change
-from rules.metering import Meter
-from rules.sites.admission import arranged
 from rules.sites.plain import require_plain
 from rules.sites.site import sites
 from rules.spikes.surrogate import differentiating
