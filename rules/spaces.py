@@ -200,6 +200,7 @@ SPACES: dict[str, Space] = {
     "escape_noise": {"lr": NOISY, "momentum": MOMENTUM},
     "burst": {"lr": RATE, "beta": Range(0.1, 10.0, log=True)},
     "microcircuit": {"lr": RATE, "nudge": Range(3e-2, 1.0, log=True)},
+    "urbanczik_senn": {"lr": SLOPE, "momentum": MOMENTUM},
     "readout_only": {"lr": RATE},
 }
 

@@ -11,7 +11,7 @@ One file a family. Imports objectives, credits and plasticities.
 """
 
 from rules.recipes.base import LearningRule, pick
-from rules.recipes.dendritic import burst, microcircuit
+from rules.recipes.dendritic import burst, microcircuit, urbanczik_senn
 from rules.recipes.feedback import brsf, dfa, drtp, fa, frsf, kolen_pollack, sdfa, usf, weight_mirror
 from rules.recipes.forward_passes import forward_forward, pepita
 from rules.recipes.gradient import (
@@ -94,6 +94,7 @@ __all__ = [
     "three_factor",
     "triplet_stdp",
     "uoro",
+    "urbanczik_senn",
     "usf",
     "weight_mirror",
     "whole",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rules.credit.dendritic import Burst, Microcircuit
+from rules.credit.dendritic import Burst, Microcircuit, UrbanczikSenn
 from rules.objectives import OBJECTIVES
 from rules.options import also_takes
-from rules.plasticity import Adam
+from rules.plasticity import SGD, Adam
 from rules.recipes.base import LearningRule, Loss, pick, timed
 from rules.recipes.optimizers import optimised
 
@@ -30,3 +30,14 @@ def microcircuit(
     """Cross-entropy of the mean output, errors in apical dendrites that interneurons fail to predict, Adam."""
     loss = pick("objective", OBJECTIVES, objective)
     return LearningRule(loss, Microcircuit(**credit), Adam(lr, weight_decay=weight_decay))
+
+
+@timed
+@optimised("sgd")
+@also_takes(UrbanczikSenn)
+def urbanczik_senn(
+    *, lr: float = 0.01, momentum: float = 0.0, weight_decay: float = 0.0, objective: Loss = "tet", **credit: Any
+) -> LearningRule:
+    """Dendrites of the last layer that learn to predict their somata, which rates or classes nudge, SGD."""
+    loss = pick("objective", OBJECTIVES, objective)
+    return LearningRule(loss, UrbanczikSenn(**credit), SGD(lr, momentum, weight_decay))

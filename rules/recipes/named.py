@@ -8,7 +8,7 @@ from typing import Any
 from rules.contract import CreditRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
-from rules.credit.dendritic import Burst, Microcircuit
+from rules.credit.dendritic import Burst, Microcircuit, UrbanczikSenn
 from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
 from rules.credit.pepita import PEPITA
@@ -29,7 +29,7 @@ from rules.errors import unknown
 from rules.objectives import OBJECTIVES
 from rules.plasticity import PLASTICITIES
 from rules.recipes.base import LearningRule, pick
-from rules.recipes.dendritic import burst, microcircuit
+from rules.recipes.dendritic import burst, microcircuit, urbanczik_senn
 from rules.recipes.feedback import (
     brsf,
     dfa,
@@ -125,6 +125,7 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "escape_noise": escape_noise,
     "burst": burst,
     "microcircuit": microcircuit,
+    "urbanczik_senn": urbanczik_senn,
     "readout_only": readout_only,
 }
 
@@ -151,6 +152,7 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "escape_noise": EscapeNoise,
     "burst": Burst,
     "microcircuit": Microcircuit,
+    "urbanczik_senn": UrbanczikSenn,
 }
 
 
