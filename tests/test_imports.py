@@ -59,7 +59,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["sandbox.events"],
     ["sandbox.kernels", "sandbox.microscope", "sandbox.hardware", "sandbox.inspection"],
     ["sandbox.simulation"],
-    ["sandbox.networks", "sandbox.circuits"],
+    ["sandbox.networks", "sandbox.circuits", "sandbox.environments"],
     ["sandbox.reference", "sandbox.config"],
     ["sandbox.runs"],
     ["sandbox.comparisons"],

@@ -138,6 +138,7 @@ class UrbanczikSenn(CreditRule):
         psp = traces[0][0] if traces else pre.new_zeros(*shape, pre.shape[3])
         change, loss = pre.new_zeros(shape[1], pre.shape[3]), 0.0
         for current, entered, rate, counts in zip(currents, pre, wanted, known, strict=True):
+            state = state._replace(v_dend=state.v_dend.clone())  # at rest both potentials may be one tensor
             values = cells.unpacked(state)
             place = next(number for number, part in enumerate(values) if part is state.v_dend)
             local = differentiated(stepping(cells, state), current, values)
