@@ -123,17 +123,16 @@ def learn(environment: Environment, trainer: Trainer, episodes: Episodes | None 
 def require_waiting(trainer: Trainer) -> None:
     """Raise ValueError for a rule that does not learn from rewards, or forgets what it did before one comes."""
     credit: Any = trainer.rule.credit
-    rewarded = isinstance(credit, RewardSTDP) or (isinstance(credit, Online) and credit.signal == "reward")
     name = type(credit).__name__
-    if not rewarded:
-        raise ValueError(
-            f"{name} cannot learn here: it takes no reward, or draws other spikes to learn than those that acted. Use "
-            'rules.make("r_stdp") or rules.make("three_factor")'
-        )
-    if credit.continues not in ("traces", "state") or getattr(credit, "trace", "kept") == "none":
+    if credit.continues not in ("traces", "state"):
         raise ValueError(
             f"{name} keeps no trace, and a reward comes after the action: when it is told, nothing is eligible. Use "
             'rules.make("r_stdp")'
+        )
+    if not (isinstance(credit, RewardSTDP) or (isinstance(credit, Online) and credit.signal == "reward")):
+        raise ValueError(
+            f"{name} cannot learn here: it takes no reward, or draws other spikes to learn than those that acted. Use "
+            'rules.make("r_stdp") or rules.make("three_factor")'
         )
 
 

@@ -163,6 +163,8 @@ def test_what_breaks_the_protocol_is_refused():
 
 
 def test_rules_that_cannot_wait_for_a_reward_are_refused():
+    with pytest.raises(ValueError, match="SPSA keeps no trace, and a reward comes after the action: when it is told"):
+        learn(Bandit(), trainer(rule="spsa"))
     with pytest.raises(ValueError, match="STDP cannot learn here: it takes no reward"):
         learn(Bandit(), trainer(rule="stdp"))
     with pytest.raises(ValueError, match="EscapeNoise cannot learn here: .* or draws other spikes to learn than"):
