@@ -150,6 +150,7 @@ class Credit(NamedTuple):
     cost: Cost
     carry: Any = None
     info: dict[str, float] = {}  # noqa: RUF012 -- never written to
+    findings: tuple[Any, ...] = ()  # rules.diagnostics.Finding: what the rule saw that keeps it from learning
 
     def __repr__(self) -> str:
         return line("Credit", self._asdict(), self._field_defaults)
@@ -165,6 +166,7 @@ class Objective(ABC):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     timing: ClassVar[Literal["sequence", "step"]] = "sequence"
+    teaches: ClassVar[bool] = True  # False for one that only judges what was learned without it
 
     def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
         """Return the function that gives what some steps add to the loss of a whole batch; for `timing` "step" alone.

@@ -103,13 +103,16 @@ class CellLayer(Protocol):
 class Cells(Protocol):
     """The cells of a layer, as an online rule sees them: one step at a time, each cell for itself.
 
-    Two further methods make it faster, and are not required: `advance_all(currents, states)` is `advance` for cells of
-    many steps and samples at once, `[M, *out]`; `linearised(currents, carry)` runs a sequence `[T, B, *out]` and
-    returns output, carry and the derivatives of every step, a `Local` of `[..., T, B, *out]`, or None.
+    Three further methods make it faster, and are not required: `advance_all(currents, states)` is `advance` for cells
+    of many steps and samples at once, `[M, *out]`; `linearised(currents, carry)` runs a sequence `[T, B, *out]` and
+    returns output, carry and the derivatives of every step, a `Local` of `[..., T, B, *out]`, or None;
+    `plastic(frame, window, bounds)` runs a layer whose weights change in every step, as
+    `rules.credit.spike_timing.at_once.stepped` does, or returns None.
     """
 
     recurrent: nn.Linear | None  # from the cells to themselves; None for none
     dt: float  # time step [ms], for rules with time constants of their own; 1 by default
+    threshold: nn.Parameter | None  # grows with the thresholds, with an entry for each cell; None, by default: fixed
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """Return the carry before the first step of `[T, B, *out]`: the state, and with `recurrent` the last output."""
@@ -144,6 +147,8 @@ class Tissue:
     Inherit from this class and from `torch.optim.Optimizer` and override what applies, or define methods of these
     names on the optimizer.
     """
+
+    sparse: ClassVar[bool] = False  # whether weights at the lower bound are what the plasticity is for
 
     def reading(self, model: nn.Module, generator: torch.Generator, elapsed: int = 0) -> AbstractContextManager[None]:
         """Return a context in which forward passes see weights as read, `elapsed` steps without a pulse later."""
@@ -464,6 +469,12 @@ def cells_of(layer: nn.Module) -> CellLayer | None:
 def time_step(cells: Any) -> float:
     """Return the time step of cells [ms]; 1 if they do not say it."""
     return float(getattr(cells, "dt", 1.0))
+
+
+def threshold_of(cells: Any) -> nn.Parameter | None:
+    """Return the parameter through which each cell learns its threshold; None if there is none, or one for all."""
+    found = getattr(cells, "threshold", None)
+    return found if isinstance(found, nn.Parameter) and found.numel() > 1 else None
 
 
 def space_said(recipe: Any) -> Mapping[str, Any] | None:

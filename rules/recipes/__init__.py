@@ -29,7 +29,7 @@ from rules.recipes.gradient import (
 from rules.recipes.named import CREDITS, RULES, compose, make, whole
 from rules.recipes.online import decolle, eprop, ostl, otpe, ottt, rtrl, sltt, snap1, three_factor, uoro
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import escape_noise, r_stdp, stdp, triplet_stdp
+from rules.recipes.spike_timing import bcpnn, escape_noise, r_stdp, stdp, triplet_stdp, voltage_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -46,6 +46,7 @@ __all__ = [
     "RULES",
     "LearningRule",
     "backprop",
+    "bcpnn",
     "binary_stochastic",
     "binary_stochastic_ideal",
     "bptt",
@@ -96,6 +97,7 @@ __all__ = [
     "uoro",
     "urbanczik_senn",
     "usf",
+    "voltage_stdp",
     "weight_mirror",
     "whole",
 ]

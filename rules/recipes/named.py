@@ -13,7 +13,7 @@ from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
 from rules.credit.pepita import PEPITA
 from rules.credit.relaxation import EquilibriumPropagation, PredictiveCoding
-from rules.credit.spike_timing import STDP, EscapeNoise, RewardSTDP
+from rules.credit.spike_timing import BCPNN, STDP, EscapeNoise, RewardSTDP
 from rules.credit.target_propagation import TargetPropagation
 from rules.credit.zero_order import (
     HZO,
@@ -66,7 +66,7 @@ from rules.recipes.online import (
     uoro,
 )
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import escape_noise, r_stdp, stdp, triplet_stdp
+from rules.recipes.spike_timing import bcpnn, escape_noise, r_stdp, stdp, triplet_stdp, voltage_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -121,11 +121,13 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "target_propagation": target_propagation,
     "stdp": stdp,
     "triplet_stdp": triplet_stdp,
+    "voltage_stdp": voltage_stdp,
     "r_stdp": r_stdp,
     "escape_noise": escape_noise,
     "burst": burst,
     "microcircuit": microcircuit,
     "urbanczik_senn": urbanczik_senn,
+    "bcpnn": bcpnn,
     "readout_only": readout_only,
 }
 
@@ -153,6 +155,7 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "burst": Burst,
     "microcircuit": Microcircuit,
     "urbanczik_senn": UrbanczikSenn,
+    "bcpnn": BCPNN,
 }
 
 

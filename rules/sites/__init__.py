@@ -1,6 +1,6 @@
 """Layers of cells as places where local rules learn: what enters a weight, who may be asked, what a reward is.
 
-Imports models, objectives, diagnostics and metering.
+Imports models, objectives and metering.
 """
 
 from rules.sites.site import Site, sites

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Local, Run, Trace
+from rules.credit.spike_timing.at_once import Bounds, Frame
+from rules.credit.spike_timing.window import Window
 from rules.forward import fold
 from rules.spikes.surrogate import generator_of_pass
 from rules.synapses import weights_of
 from rules.traces import entering, gathered, name_of, presynaptic
-from sandbox.kernels.attempt import attempt_linearised, attempt_recurrent
+from sandbox.kernels.attempt import attempt_linearised, attempt_plastic, attempt_recurrent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell
 from sandbox.neurons.learnable import Learned, learns
@@ -125,6 +127,12 @@ class Population(nn.Module):
         """Output of a single spike of cells that count; None for all others."""
         return self.neuron.unit if self.neuron.levels > 1 else None
 
+    @property
+    def threshold(self) -> nn.Parameter | None:
+        """The parameter through which the cells learn their thresholds; None where these are fixed."""
+        found = None if self.learned is None else self.learned.raw.get("v_threshold")
+        return found if isinstance(found, nn.Parameter) else None
+
     def reach(self, steps: int) -> int | None:
         """Return how many steps a parallel cell weighs for one output; None for cells with a state."""
         return self.neuron.reach(steps)
@@ -162,6 +170,11 @@ class Population(nn.Module):
             return None
         output, end, local = found
         return output, (end, None if heard is None else output[-1]), local
+
+    def plastic(self, frame: Frame, window: Window, bounds: Bounds) -> Any:
+        """Run a layer whose weights change in every step, in a kernel; None if there is none."""
+        neuron = self.present()
+        return attempt_plastic(neuron, frame, window, bounds, self.dt) if isinstance(neuron, Neuron) else None
 
     def unpacked(self, state: Any) -> tuple[Tensor, ...]:
         """Return the variables of a state that a derivative passes through: without counters and random keys."""

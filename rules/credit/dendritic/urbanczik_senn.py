@@ -17,7 +17,7 @@ from rules.metering import Meter
 from rules.models.admission import UnfitModel
 from rules.objectives.labels import IGNORED, labels_by_step
 from rules.sites.admission import arranged
-from rules.sites.passing import Carried, begun, bytes_of, passed
+from rules.sites.carried import Carried, begun, bytes_of
 from rules.sites.plain import require_plain
 from rules.sites.site import Site, placed, sites
 from rules.spikes.surrogate import differentiating
@@ -107,8 +107,12 @@ class UrbanczikSenn(CreditRule):
         x, top = arranged(model, batch), last(model)
         below, now = sites(model)[:-1], begun(batch.carry, self)
         with torch.no_grad(), differentiating(generator=rng), Meter(model) as meter:
-            layers = passed(below, x, now.model[:-1] if now.model is not None else None, batch.lengths)
-            x = layers[-1].output if layers else x
+            ends = []
+            for number, site in enumerate(below):
+                start: Any = None if now.model is None else now.model[number]
+                run = site.layer.respond(x, fold(site.layer.synapse, x), start, False)
+                ends.append(run.carry)
+                x = run.output
             currents = fold(top.layer.synapse, x)
             wanted, known = self.taught(batch, currents)
             carry: Any = top.rest(currents[0]) if now.model is None else now.model[-1]
@@ -116,7 +120,7 @@ class UrbanczikSenn(CreditRule):
             grads = top.gradients(-change / currents.shape[1])
             drawn = wanted.numel() if self.spikes else 0
             meter.add(weight_operations=3 * len(x) * psp.numel(), random_bits=drawn)
-        held = Carried((*(layer.carry for layer in layers), carry), ((psp,),), now.of)
+        held = Carried((*ends, carry), ((psp,),), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of(held.traces))
         return Credit(grads, state, loss, cost, held)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Local, Objective, Run
 from rules.credit.spike_timing.modulated import require_times
 from rules.credit.spike_timing.modulation import BASELINES, fresh, modulated
+from rules.credit.spike_timing.passing import Carried, begun, bytes_of, firing, silence, stepping
 from rules.credit.spike_timing.scores import require_open, scored
 from rules.credit.spike_timing.stdp import refuse_teacher
 from rules.errors import unknown
@@ -23,7 +24,6 @@ from rules.local import differentiated
 from rules.metering import Meter
 from rules.models.admission import UnfitModel
 from rules.sites.admission import arranged
-from rules.sites.passing import Carried, begun, bytes_of, firing, silence, stepping
 from rules.sites.plain import require_plain
 from rules.sites.reward import require_rewards
 from rules.sites.site import Site, placed, sites
