@@ -131,6 +131,16 @@ class Cells(Protocol):
         ...
 
 
+class Dendritic(Protocol):
+    """The constants of cells with a soma and a dendrite, whose state has fields `v` and `v_dend` [mV]."""
+
+    v_threshold: float  # of the soma [mV]
+
+    def predicted(self, v_dend: Tensor) -> Tensor:
+        """Return the potential to which a dendrite alone brings the soma [mV], affine in that of the dendrite."""
+        ...
+
+
 class Tissue:
     """Optional methods of an optimizer whose weights are held in devices; each default is that of an ideal weight.
 

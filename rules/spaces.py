@@ -199,6 +199,9 @@ SPACES: dict[str, Space] = {
     "voltage_stdp": {"lr": CHANGE, "a_minus": DEPRESSION},
     "r_stdp": {"lr": CHANGE, "tau_e": ELIGIBLE},
     "escape_noise": {"lr": NOISY, "momentum": MOMENTUM},
+    "burst": {"lr": RATE, "beta": Range(0.1, 10.0, log=True)},
+    "microcircuit": {"lr": RATE, "nudge": Range(3e-2, 1.0, log=True)},
+    "urbanczik_senn": {"lr": SLOPE, "momentum": MOMENTUM},
     "bcpnn": {"tau_p": Range(100.0, 1e5, log=True), "gain": Range(0.1, 10.0, log=True)},
     "readout_only": {"lr": RATE},
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sandbox.config.published import recipe as recipe
     from sandbox.config.registry import Choice as Choice
     from sandbox.config.rule import RuleConfig as RuleConfig
+    from sandbox.environments import Environment as Environment
     from sandbox.events import Events as Events
     from sandbox.inspection import inspect as inspect
     from sandbox.microscope import Microscope as Microscope
@@ -113,6 +114,7 @@ _HOMES = {
     "CubaLIF": "sandbox.neurons",
     "Dataset": "sandbox.tasks",
     "EIF": "sandbox.neurons",
+    "Environment": "sandbox.environments",
     "EscapeLIF": "sandbox.neurons",
     "Events": "sandbox.events",
     "Experiment": "sandbox.config.experiment",

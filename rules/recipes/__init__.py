@@ -11,6 +11,7 @@ One file a family. Imports objectives, credits and plasticities.
 """
 
 from rules.recipes.base import LearningRule, pick
+from rules.recipes.dendritic import burst, microcircuit, urbanczik_senn
 from rules.recipes.feedback import brsf, dfa, drtp, fa, frsf, kolen_pollack, sdfa, usf, weight_mirror
 from rules.recipes.forward_passes import forward_forward, pepita
 from rules.recipes.gradient import (
@@ -51,6 +52,7 @@ __all__ = [
     "bptt",
     "bptt_on_memristor",
     "brsf",
+    "burst",
     "compose",
     "coordinate_wise",
     "decolle",
@@ -68,6 +70,7 @@ __all__ = [
     "kolen_pollack",
     "layerwise_zo",
     "make",
+    "microcircuit",
     "node_perturbation",
     "ostl",
     "otpe",
@@ -92,6 +95,7 @@ __all__ = [
     "three_factor",
     "triplet_stdp",
     "uoro",
+    "urbanczik_senn",
     "usf",
     "voltage_stdp",
     "weight_mirror",

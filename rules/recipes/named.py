@@ -8,6 +8,7 @@ from typing import Any
 from rules.contract import CreditRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
+from rules.credit.dendritic import Burst, Microcircuit, UrbanczikSenn
 from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
 from rules.credit.pepita import PEPITA
@@ -28,6 +29,7 @@ from rules.errors import unknown
 from rules.objectives import OBJECTIVES
 from rules.plasticity import PLASTICITIES
 from rules.recipes.base import LearningRule, pick
+from rules.recipes.dendritic import burst, microcircuit, urbanczik_senn
 from rules.recipes.feedback import (
     brsf,
     dfa,
@@ -122,6 +124,9 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "voltage_stdp": voltage_stdp,
     "r_stdp": r_stdp,
     "escape_noise": escape_noise,
+    "burst": burst,
+    "microcircuit": microcircuit,
+    "urbanczik_senn": urbanczik_senn,
     "bcpnn": bcpnn,
     "readout_only": readout_only,
 }
@@ -147,6 +152,9 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "stdp": STDP,
     "reward_stdp": RewardSTDP,
     "escape_noise": EscapeNoise,
+    "burst": Burst,
+    "microcircuit": Microcircuit,
+    "urbanczik_senn": UrbanczikSenn,
     "bcpnn": BCPNN,
 }
 

@@ -120,6 +120,8 @@ DEVICES = "its weights and signals are those of analogue devices: sandbox.ledger
 SETTLES = "how often it runs its layers depends on the data, until they rest: `cost` in result.json has the operations"
 INVERTS = "it learns layers without spikes and their inverses: `cost` in result.json has the operations"
 TWICE = "it learns from two forward passes of layers without spikes: `cost` in result.json has the operations"
+SOMA = "the nudge of the soma is not counted"
+BURSTS = "it learns layers of rates, without spikes: `cost` in result.json has the operations"
 LAYERED = "how often a layer runs again depends on its place: `cost` in result.json has the operations as counted"
 TRIPLETS = "the product of a fast and a slow trace at a spike is not counted"
 MEMBRANES = "the products of membranes and their traces are not counted"
@@ -172,6 +174,9 @@ PLANS: dict[str, Plan | str] = {  # of every name in rules.RULES; a sentence say
     "pepita": TWICE,
     "forward_forward": TWICE,
     "target_propagation": INVERTS,
+    "burst": BURSTS,
+    "microcircuit": SETTLES,
+    "urbanczik_senn": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=1, last=True, note=SOMA),
     "readout_only": Plan(LOCAL, "cells", last=True),
 }
 

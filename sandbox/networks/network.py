@@ -24,6 +24,7 @@ from sandbox.neurons.cell import Cell
 from sandbox.neurons.learnable import Learned, learns
 from sandbox.neurons.loop import advance, loop
 from sandbox.neurons.stepping import check_resolution, differentiable, rest
+from sandbox.neurons.two_compartment import TwoCompartment
 from sandbox.simulation import sequence
 
 
@@ -319,10 +320,16 @@ class Network(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not fire."""
+        """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not fire.
+
+        Also `dendrites`, if the cells of the read-out have them.
+        """
         *hidden, readout = (part.offers for part in self.stack)
         shared = frozenset.intersection(*hidden, readout | {"bits"})
-        return shared | {"layers"} | ({"carry", "cells"} - self.lacks.keys())
+        found = shared | {"layers"} | ({"carry", "cells"} - self.lacks.keys())
+        last = self.stack[-1]
+        dendrites = isinstance(last, Layer) and isinstance(last.cells.neuron, TwoCompartment)
+        return found | ({"dendrites"} if dendrites and "cells" in found else set())
 
     @property
     def lacks(self) -> dict[str, str]:

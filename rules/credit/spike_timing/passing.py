@@ -11,20 +11,15 @@ from torch import Tensor, nn
 from rules.contract import Run
 from rules.credit.spike_timing.voltage import Voltage
 from rules.credit.spike_timing.window import Term, Window
-from rules.forward import fold, leaves
+from rules.forward import fold
 from rules.models.admission import UnfitModel
 from rules.optional import plain, time_step
+from rules.sites.carried import Carried as Carried
+from rules.sites.carried import begun as begun
+from rules.sites.carried import bytes_of as bytes_of
 from rules.sites.site import Site, placed, sites
 from rules.spikes.surrogate import differentiating
 from rules.steps import counted
-
-
-class Carried(NamedTuple):
-    """The carry of a rule of spike times: the model's, and the traces of each layer. It belongs to the samples."""
-
-    model: Any
-    traces: tuple[tuple[Tensor, ...], ...] = ()
-    of: str = ""  # the rule, in words
 
 
 class Passed(NamedTuple):
@@ -36,22 +31,6 @@ class Passed(NamedTuple):
     output: Tensor  # [T, B, *out]
     carry: Any
     u: Tensor | None = None  # membranes less thresholds before the reset, [T, B, C, L], if they were asked for
-
-
-def begun(carry: Any, rule: Any) -> Carried:
-    """Return the carry of a rule, from None, that of a model, or its own.
-
-    Raises:
-        ValueError: for the carry of another rule.
-    """
-    if not isinstance(carry, Carried):
-        return Carried(carry, of=repr(rule))
-    if carry.of != repr(rule):
-        raise ValueError(
-            f"the carry has traces of {carry.of}, and this rule is {rule!r}: continue a sequence with the rule that "
-            "began it, or begin anew with carry=None"
-        )
-    return carry
 
 
 def passed(
@@ -151,8 +130,3 @@ def inputs(site: Site) -> int:
     """Return the number of weights of a cell from the layer below."""
     weight: Any = site.weigh.weight
     return int(weight[0].numel())
-
-
-def bytes_of(traces: Any) -> int:
-    """Return the bytes of traces."""
-    return sum(leaf.nbytes for leaf in leaves(traces))
