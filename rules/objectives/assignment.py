@@ -165,12 +165,12 @@ class Probe(ReadOut):
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            loss = F.cross_entropy(z @ weight + offset, y) + self.decay / 2 * weight.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss: Tensor = F.cross_entropy(z @ weight + offset, y) + self.decay / 2 * weight.square().sum()
+            loss.backward()
             return loss
 
         with torch.enable_grad():
-            optimizer.step(closure)  # type: ignore[arg-type]  # torch wants a float, and takes a tensor
+            optimizer.step(closure)
         return (weight.detach() / scale).to(rates), offset.detach().to(rates)
 
     def loss(self, scores: Tensor, y: Tensor) -> Tensor:
