@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from sandbox.config.rule import RuleConfig
 from sandbox.networks.models import diehl_cook
 from sandbox.reference import to_brian2
 from sandbox.runs.run import run
+from sandbox.tasks.base import Task
+from sandbox.tasks.digits import Digits
 
 OPTIONS = {"lr": 0.05, "a_minus": 0.0, "pairing": "nearest", "homeostasis": 2.0, "target": 1.0, "normalise": True}
 
@@ -79,3 +82,14 @@ def test_a_run_reads_cells_before_each_evaluation(tmp_path):
     probed = run(competing(objective=Choice("probe")), tmp_path / "probe")
     assert probed["test"]["accuracy"] > 0.4
     assert probed["steps"] == found["steps"]
+
+
+def test_a_run_learns_from_samples_without_labels(tmp_path):
+    """A fifth of the digits has a label: the others change weights, and say nothing of accuracy."""
+    whole = Digits().load().train
+    y = torch.where(torch.arange(len(whole)) % 5 == 0, whole.y, -100)
+    experiment = replace(competing(), task=Task.from_arrays(whole.x, y, name="partly"))
+    found = run(experiment, tmp_path / "run")
+    assert found["steps"] == -(-round(0.6 * len(whole)) // 50)
+    assert found["test"]["samples"] == len(whole) // 5
+    assert found["test"]["accuracy"] > 0.2
