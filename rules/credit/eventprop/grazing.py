@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from rules.diagnostics.health import Finding, HealthWarning
@@ -14,20 +14,18 @@ GRAZING = 1e-3  # of v_threshold / tau_mem: the derivative of a spike's time is 
 SHOWN = 3  # spikes named in one warning
 
 
-def grazing_spikes(name: str, slopes: Tensor, times: Tensor, limit: float = GRAZING) -> Iterator[Finding]:
-    """Yield a finding for each spike at which the slope of V is below a limit, the smallest first.
+class Place(NamedTuple):
+    """A spike, and the slope of V just before it."""
 
-    Args:
-        name: of the layer.
-        slopes: dV/dt just before each spike, as a share of `v_threshold / tau_mem`, `[B, N, S]`; inf where there is no
-            spike.
-        times: of the spikes, `[B, N, S]` [ms].
-        limit: the smallest slope that is not reported.
-    """
-    low = (slopes < limit).nonzero()
-    for place in sorted(low.tolist(), key=lambda place: float(slopes[tuple(place)])):
-        sample, cell, _ = place
-        slope, time = float(slopes[tuple(place)]), float(times[tuple(place)])
+    slope: float  # as a share of v_threshold / tau_mem
+    sample: int
+    cell: int
+    time: float  # ms
+
+
+def grazing_spikes(name: str, places: Iterable[Place]) -> Iterator[Finding]:
+    """Yield a finding for each spike of a layer, the smallest slope first."""
+    for slope, sample, cell, time in sorted(places):
         yield Finding(
             "grazing",
             f"cell {cell} of {name} in sample {sample} at {time:.6g} ms",
@@ -39,10 +37,20 @@ def grazing_spikes(name: str, slopes: Tensor, times: Tensor, limit: float = GRAZ
 
 
 def warn_of_grazing(name: str, slopes: Tensor, times: Tensor, limit: float) -> int:
-    """Warn of spikes with a slope below a limit, and return how many there are."""
-    if not slopes.numel() or not bool((slopes < limit).any()):
+    """Warn of spikes with a slope below a limit, and return how many there are.
+
+    Args:
+        name: of the layer.
+        slopes: dV/dt just before each spike, as a share of `v_threshold / tau_mem`, `[B, N, S]`; inf for no spike.
+        times: of the spikes, `[B, N, S]` [ms].
+        limit: the smallest slope that is not reported.
+    """
+    low = (slopes < limit).nonzero()
+    if not len(low):
         return 0
-    found = [*grazing_spikes(name, slopes.detach(), torch.as_tensor(times), limit)]
+    at = low.unbind(1)
+    rows = zip(slopes[at].tolist(), low[:, :2].tolist(), times[at].tolist(), strict=True)
+    found = [*grazing_spikes(name, [Place(slope, *where, time) for slope, where, time in rows])]
     rest = f"\nand {len(found) - SHOWN} others" if len(found) > SHOWN else ""
     warnings.warn("\n".join(map(str, found[:SHOWN])) + rest, HealthWarning, stacklevel=4)
     return len(found)
