@@ -198,6 +198,7 @@ SPACES: dict[str, Space] = {
     "triplet_stdp": {"lr": CHANGE, "triplet_plus": DEPRESSION},
     "r_stdp": {"lr": CHANGE, "tau_e": ELIGIBLE},
     "escape_noise": {"lr": NOISY, "momentum": MOMENTUM},
+    "eventprop": {"lr": RATE},
     "readout_only": {"lr": RATE},
 }
 

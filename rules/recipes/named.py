@@ -8,6 +8,7 @@ from typing import Any
 from rules.contract import CreditRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
+from rules.credit.eventprop import EventProp
 from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
 from rules.credit.pepita import PEPITA
@@ -64,7 +65,7 @@ from rules.recipes.online import (
     uoro,
 )
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import escape_noise, r_stdp, stdp, triplet_stdp
+from rules.recipes.spike_timing import escape_noise, eventprop, r_stdp, stdp, triplet_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -121,6 +122,7 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "triplet_stdp": triplet_stdp,
     "r_stdp": r_stdp,
     "escape_noise": escape_noise,
+    "eventprop": eventprop,
     "readout_only": readout_only,
 }
 
@@ -145,6 +147,7 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "stdp": STDP,
     "reward_stdp": RewardSTDP,
     "escape_noise": EscapeNoise,
+    "eventprop": EventProp,
 }
 
 

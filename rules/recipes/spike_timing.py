@@ -1,13 +1,15 @@
-"""Rules of spike times, which have no loss: nothing is learned from the objective, which an evaluation reports."""
+"""Rules of spike times. Those without a loss learn nothing from the objective, which an evaluation reports."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from rules.credit.eventprop import EventProp
+from rules.credit.eventprop.grazing import GRAZING
 from rules.credit.spike_timing import STDP, EscapeNoise, RewardSTDP, Window
 from rules.objectives import OBJECTIVES
 from rules.options import also_takes
-from rules.plasticity import SGD
+from rules.plasticity import SGD, Adam
 from rules.recipes.base import LearningRule, Loss, pick, timed
 from rules.recipes.optimizers import optimised
 from rules.spikes.surrogate import Surrogate
@@ -82,3 +84,19 @@ def escape_noise(
     """Reward times the score of random spikes: REINFORCE by local traces, for cells with escape noise, SGD."""
     credit = EscapeNoise(surrogate, tau_e, baseline, memory)  # type: ignore[arg-type]  # it checks the word
     return LearningRule(pick("objective", OBJECTIVES, objective), credit, SGD(lr, momentum, weight_decay))
+
+
+@timed
+@optimised("adam")
+def eventprop(
+    *,
+    lr: float = 5e-3,
+    weight_decay: float = 0.0,
+    objective: Loss = "ce_mean",
+    silent: str = "none",
+    bump: float = 0.1,
+    grazing: float = GRAZING,
+) -> LearningRule:
+    """EventProp: the gradient by the times of spikes, without surrogates, for cells such as cuba_lif, Adam."""
+    credit = EventProp(silent, bump, grazing)
+    return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))

@@ -110,7 +110,7 @@ def linear(site: Site) -> Linear:
         after = jump if subtract else value
         if not same or not bool((fired == 1).all()) or not _close(after, after.mean().expand_as(after)):
             raise _unfit(site, "which a spike does not set back in the membrane alone, to a value or by one")
-        if not float((high[0] + jump - high[0]).max() if subtract else (after - threshold).max()) < 0:
+        if not float((jump if subtract else after - threshold).max()) < -1e-3 * unit:
             raise _unfit(site, "which are not set back by a spike")
         state = cells.advance(current, cells.packed(rest, low))[1]
         output, later = cells.advance(nothing, state)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 STEP = 0.01  # ms
 
 
@@ -46,3 +48,32 @@ def layer(times, weight, cell, horizon, axonal=None, synaptic=None):
             arriving += [(t + late, w) for t in times[m] if t + late <= horizon]
         found.append(spikes_of(arriving, cell, horizon))
     return found
+
+
+def recurrent(times, weight, inner, cell, horizon):
+    """Spike times of each of N cells that hear each other at once, one event after another, for one sample."""
+    events = sorted((t, m) for m, row in enumerate(times) for t in row if t <= horizon)
+    cells = len(weight)
+    v, i, now = torch.zeros(cells, dtype=torch.float64), torch.zeros(cells, dtype=torch.float64), 0.0
+    fired: list[list[float]] = [[] for _ in range(cells)]
+    events.append((horizon, -1))
+    for at, source in events:
+        while True:
+            span = torch.full_like(v, at - now)
+            reached = cell.reaches(v, i, span)
+            if not bool(reached.any()):
+                break
+            late = torch.where(
+                reached, cell.crossing(torch.where(reached, v, 0.0), torch.where(reached, i, 9.0), span), 1e9
+            )
+            who = int(late.argmin())
+            v, i = cell.after(v, i, late[who])
+            now += float(late[who])
+            fired[who].append(now)
+            v[who] = 0.0
+            i = i + inner[:, who]
+        v, i = cell.after(v, i, torch.tensor(at - now, dtype=torch.float64))
+        now = at
+        if source >= 0:
+            i = i + weight[:, source]
+    return fired
