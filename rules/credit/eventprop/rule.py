@@ -32,7 +32,7 @@ class Held(NamedTuple):
     currents: Tensor  # [T, B, *out], with the graph of the synapse alone; of a layer that does not fire unused
     output: Tensor  # [T, B, *out]; with the graph of synapse and cells if they do not fire
     cells: Linear | None  # None for a layer that does not fire
-    seen: Steep | None
+    u: Tensor | None  # V before the reset, less the threshold, [T, B, *out]
     start: Any  # the carry before the first step
 
 
@@ -121,28 +121,50 @@ class EventProp(CreditRule):
             worth = slopes[0] if slopes and slopes[0] is not None else torch.zeros_like(output)
             grads = {name: g for name, g in found.items() if g is not None}
             info = {"spikes": 0.0, "grazing": 0.0, "silent_cells": 0.0}
+            errors = None
             for number in range(len(held) - 1, -1, -1):
                 layer = held[number]
-                self._look(layer, info)
-                by_name, below = backward(layer, worth, number > 0)
+                upper = held[number + 1] if errors is not None else None
+                errors, by_name = self._through(layer, upper, worth if errors is None else errors, info)
+                by_name |= synaptic(layer, errors)
                 if self.silent == "raise" and layer.cells is not None:
                     self._raise(layer, by_name)
                 for name, g in by_name.items():
                     grads[name] = grads[name] + g if name in grads else g
-                worth = worth if below is None else below
         cost = meter.cost(forwards=1, backwards=1)
         return Credit(grads, state, float(loss.detach()), cost, map_tensors(Tensor.detach, carry), info)
 
-    def _look(self, layer: Held, info: dict[str, float]) -> None:
-        """Count spikes and silent cells, and warn of grazing spikes."""
-        if layer.seen is None or layer.cells is None:
-            return
-        slopes = layer.seen.slopes.flatten(2)
-        times = (1 + torch.arange(len(slopes), device=slopes.device)) * layer.cells.dt
-        rows = slopes.permute(1, 2, 0)
-        info["grazing"] += warn_of_grazing(layer.site.name, rows, times.expand_as(rows), self.grazing)
-        info["spikes"] += int(layer.output.count_nonzero())
-        info["silent_cells"] += int((layer.output.flatten(0, 1).sum(0) == 0).sum())
+    def _through(
+        self, layer: Held, upper: Held | None, worth: Tensor, info: dict[str, float]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what the currents of a layer are worth, and gradients of its recurrent weights.
+
+        `worth` is that of the output, or with `upper` that of the currents of the layer above.
+        """
+        if layer.cells is None:
+            return through_smooth(layer, worth if upper is None else carried_down(upper, worth))
+        assert layer.u is not None
+        own: Any = layer.site.layer.cells
+        given = (layer.cells, layer.u, own.unpacked(layer.start[0])[0], layer.output)
+        found = None
+        if hasattr(own, "event_adjoint"):
+            direct = upper if upper is not None and dense(upper) else None
+            down = worth if upper is None or direct else carried_down(upper, worth)
+            weight: Any = None if direct is None else direct.site.weigh.weight
+            found = own.event_adjoint(*given, down.detach(), self.grazing, weight)
+        seen = steep(*given) if found is None or found[1] else None
+        if seen is not None:
+            rows = seen.slopes.flatten(2).permute(1, 2, 0)
+            times = (1 + torch.arange(rows.shape[2], device=rows.device)) * layer.cells.dt
+            info["grazing"] += warn_of_grazing(layer.site.name, rows, times.expand_as(rows), self.grazing)
+        each = layer.output.flatten(0, 1).sum(0)
+        info["spikes"] += float(each.sum())
+        info["silent_cells"] += int((each == 0).sum())
+        if found is not None:
+            return found[0], {}
+        assert seen is not None
+        down = worth if upper is None else carried_down(upper, worth)
+        return through_spikes(layer, layer.cells, seen, down.detach())
 
     def _raise(self, layer: Held, grads: dict[str, Tensor]) -> None:
         """Let the weights of silent cells grow, those from below alone."""
@@ -159,16 +181,18 @@ def forward(places: list[Site], x: Tensor, carry: Any) -> tuple[list[Held], Any]
     held: list[Held] = []
     ends = []
     for number, site in enumerate(places):
-        x = x.detach().requires_grad_(number > 0)
+        x = x.detach()
+        if number:
+            x = x.requires_grad_()
         currents = fold(site.layer.synapse, x)
+        if not currents.requires_grad:  # nothing of it is trained
+            currents.requires_grad_()
         start: Any = site.rest(currents[0].detach()) if carry is None else carry[number]
         if fires(site):
             cells = linear(site)
             with torch.no_grad():
                 run = site.layer.respond(x, currents.detach(), start, True)
-                membrane = site.layer.cells.unpacked(start[0])[0]  # type: ignore[operator]
-                seen = steep(cells, run.traces[0].u, membrane, run.output)
-            held.append(Held(site, x, currents, run.output, cells, seen, start))
+            held.append(Held(site, x, currents, run.output, cells, run.traces[0].u, start))
         else:
             run = site.layer.respond(x, currents, start, False)
             held.append(Held(site, x, currents, run.output, None, None, start))
@@ -177,25 +201,42 @@ def forward(places: list[Site], x: Tensor, carry: Any) -> tuple[list[Held], Any]
     return held, tuple(ends)
 
 
-def backward(layer: Held, worth: Tensor, below: bool) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return the gradients of a layer by name, and what its input is worth, `[T, B, *in]`, if that is asked for."""
-    known = layer.site.parameters()
-    grads: dict[str, Tensor] = {}
-    if layer.cells is None or layer.seen is None:
-        top, errors = layer.output, worth
-    else:
-        recurrent = layer.site.recurrent
-        weight = None if recurrent is None else recurrent.weight.detach()
-        errors = currents_adjoint(layer.cells, layer.seen, worth.detach(), weight)
-        top = layer.currents
-        if recurrent is not None:
-            heard = torch.cat([layer.start[1][None], layer.output[:-1]])
-            found = {id(recurrent.weight): torch.einsum("tbn,tbm->nm", errors, heard)}
-            if isinstance(recurrent.bias, Tensor):
-                found[id(recurrent.bias)] = errors.sum((0, 1))
-            grads = {name: found[id(p)] for name, p in known.items() if id(p) in found}
-    names = [name for name in known if name not in grads]
-    wanted = [known[name] for name in names] + ([layer.x] if below else [])
-    slopes = torch.autograd.grad(top, wanted, errors, allow_unused=True) if wanted and top.requires_grad else ()
-    grads |= {name: g for name, g in zip(names, slopes, strict=False) if g is not None}
-    return grads, (slopes[-1] if below and slopes else None)
+def dense(layer: Held) -> bool:
+    """Return whether the currents of a layer are a matrix times its input, and no more."""
+    return not layer.site.before and not layer.site.behind and isinstance(layer.site.weigh, nn.Linear)
+
+
+def carried_down(layer: Held, errors: Tensor) -> Tensor:
+    """Return what the input of a layer is worth, given its currents."""
+    (found,) = torch.autograd.grad(layer.currents, layer.x, errors, retain_graph=True)
+    return found
+
+
+def through_smooth(layer: Held, worth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what the currents of a layer that does not fire are worth, and gradients of its recurrent weights."""
+    recurrent = layer.site.recurrent
+    named = {} if recurrent is None else {layer.site.names[id(p)]: p for p in recurrent.parameters()}
+    named = {name: p for name, p in named.items() if p.requires_grad}
+    errors, *slopes = torch.autograd.grad(layer.output, [layer.currents, *named.values()], worth, retain_graph=True)
+    return errors, dict(zip(named, slopes, strict=True))
+
+
+def through_spikes(layer: Held, cells: Linear, seen: Steep, worth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what the currents of a layer that fires are worth, and gradients of its recurrent weights."""
+    recurrent = layer.site.recurrent
+    weight = None if recurrent is None else recurrent.weight.detach()
+    errors = currents_adjoint(cells, seen, worth, weight)
+    if recurrent is None:
+        return errors, {}
+    heard = torch.cat([layer.start[1][None], layer.output[:-1]])
+    found = {recurrent.weight: torch.einsum("tbn,tbm->nm", errors, heard)}
+    if isinstance(recurrent.bias, nn.Parameter):
+        found[recurrent.bias] = errors.sum((0, 1))
+    return errors, {layer.site.names[id(p)]: g for p, g in found.items() if p.requires_grad}
+
+
+def synaptic(layer: Held, errors: Tensor) -> dict[str, Tensor]:
+    """Return the gradients of the weights and biases of a synapse."""
+    named = {layer.site.names[id(p)]: p for p in layer.site.weigh.parameters() if p.requires_grad}
+    slopes = torch.autograd.grad(layer.currents, list(named.values()), errors, retain_graph=True) if named else ()
+    return dict(zip(named, slopes, strict=True))
