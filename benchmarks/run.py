@@ -52,12 +52,14 @@ LONG = {  # the others, each with its command
     )
 } | {
     "online": "python benchmarks/online.py 9 PYTHON  # an interpreter that has braintrace",
+    "plasticity": "python benchmarks/plasticity.py 9 FOLDER  # where the wheel of BindsNET is unpacked; or without",
     "gpu": "make bench-gpu  # python benchmarks/gpu.py, with a CUDA device",
 }
 PEERS = {
     "neurons": "brian2",
     "network": "brian2",
     "compiled": "brian2",
+    "plasticity": "brian2",
     "transformers": "spikingjelly",
     "language": "spikingjelly",
 }  # without which a script measures nothing

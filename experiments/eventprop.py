@@ -56,7 +56,7 @@ def latencies(x: Tensor) -> Tensor:
 
 
 def first_spikes(times: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the first spike of each output, `[B, classes]`, inf where there is none, and the spikes of hidden cells."""
+    """Return the first spike of each output, `[B, classes]`, inf for none, and the spikes of hidden cells."""
     hidden = spike_times(times, weights[0], CELL, HORIZON, name="the hidden layer", grazing=0.0)
     found = spike_times(hidden, weights[1], CELL, HORIZON, most=1, name="the output", grazing=0.0)
     late = found.new_full((*found.shape[:2], 1), torch.inf)

@@ -21,6 +21,7 @@ NEEDS = {
     "chain": "`model.layers` are nn.Linear and activations of each unit alone, one after the other (rules.chains)",
     "features": "the input of the read-out at every step, recorded in a pass; of any nn.Module that says nothing else",
     "cells": "layers made of `synapse` and `cells`, whose `neuron` holds the constants of the cells",
+    "dendrites": "the last layer's cells have a soma and a dendrite: a state with v and v_dend, and `neuron.predicted`",
     "carry": "`forward(x, carry)` continues a sequence from the carry of its run, and no step looks ahead",
     "internals": "`run.internals`, what the model tells of its inside, such as attention, beside its output",
     "bits": "hidden layers that put out zeros and ones through rules.Surrogate, whose derivative a rule can draw",
@@ -37,6 +38,8 @@ REMEDIES = {
     "'features'})`; or use feature='logits_t', which needs none",
     "cells": "build the model with sandbox.build, or give its layers `synapse`, `cells` and `respond` "
     "(rules.optional.CellLayer), and `offers = frozenset({'gradient', 'layers', 'cells'})`",
+    "dendrites": "build the model with sandbox.build(..., readout=sandbox.neurons.TwoCompartment(reset='none')); one "
+    "of your own gives its last layer cells as rules.optional.Dendritic says, and `offers` the word 'dendrites'",
     "carry": "let forward(x, carry=None) return rules.Run(output, carry), as the models of sandbox.build do",
     "internals": "let forward return rules.Run(output, carry, internals={'hidden.0': ..., 'attention.0': ...}) and "
     "give the model `offers = frozenset({'gradient', 'internals'})`, as the models of text in sandbox.make_model do",
@@ -147,6 +150,7 @@ class Credit(NamedTuple):
     cost: Cost
     carry: Any = None
     info: dict[str, float] = {}  # noqa: RUF012 -- never written to
+    findings: tuple[Any, ...] = ()  # rules.diagnostics.Finding: what the rule saw that keeps it from learning
 
     def __repr__(self) -> str:
         return line("Credit", self._asdict(), self._field_defaults)
@@ -162,6 +166,7 @@ class Objective(ABC):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     timing: ClassVar[Literal["sequence", "step"]] = "sequence"
+    teaches: ClassVar[bool] = True  # False for one that only judges what was learned without it
 
     def shares(self, batch: Batch) -> Callable[[Run, Batch], Tensor]:
         """Return the function that gives what some steps add to the loss of a whole batch; for `timing` "step" alone.

@@ -1,8 +1,8 @@
-"""Measures and mean loss of a model over a loader."""
+"""Measures and mean loss of a model over a loader, and read-outs that are fitted to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -37,16 +37,8 @@ def evaluated(
         inference: a mode in the credit's `inferences`; the first of them if None.
         measure: of the answers, in place of the objective's.
     """
-    objective, credit = rule.objective, rule.credit
-    mode = credit.inferences[0] if inference is None else inference
-    if mode not in credit.inferences:
-        raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
-
-    own = credit.runs(model)
-
-    def infer(batch: Batch, record: bool | frozenset[str]) -> Run:
-        return credit.infer(own or (lambda shown: run_model(model, shown, record)), batch, mode, rng)
-
+    objective = rule.objective
+    own, infer = asking(model, rule, rng, inference)
     whole = "carry" in lacks(model)  # its first steps depend on later ones, and are no answer of their own
     measure = objective.measure() if measure is None else measure
     see, latency = method_of(measure, "see"), Latency(() if whole else steps, objective)
@@ -68,3 +60,33 @@ def evaluated(
     if answered == 0:
         raise ValueError("the loader gave no sample to evaluate")
     return {**measure.report(), "loss": loss / answered, "samples": float(seen), **latency.report()}
+
+
+def asking(
+    model: nn.Module, rule: LearningRule, rng: torch.Generator, inference: str | None
+) -> tuple[Callable[[Batch], Run] | None, Callable[[Batch, bool | frozenset[str]], Run]]:
+    """Return how the rule runs the model, if in a way of its own, and the function that runs it in an inference mode.
+
+    Raises ValueError for a mode that the credit does not have.
+    """
+    credit = rule.credit
+    mode = credit.inferences[0] if inference is None else inference
+    if mode not in credit.inferences:
+        raise unknown(f"inference of {type(credit).__name__}", mode, credit.inferences)
+    own = credit.runs(model)
+
+    def infer(batch: Batch, record: bool | frozenset[str]) -> Run:
+        return credit.infer(own or (lambda shown: run_model(model, shown, record)), batch, mode, rng)
+
+    return own, infer
+
+
+def runs_of(
+    model: nn.Module, rule: LearningRule, batches: Iterable[Batch], rng: torch.Generator
+) -> Iterator[tuple[Run, Batch]]:
+    """Yield a run of each batch, without gradients, as an evaluation in the first mode makes it."""
+    _, infer = asking(model, rule, rng, None)
+    for batch in batches:
+        with torch.no_grad():
+            run = infer(batch, rule.objective.needs)
+        yield run, batch

@@ -103,15 +103,17 @@ class CellLayer(Protocol):
 class Cells(Protocol):
     """The cells of a layer, as an online rule sees them: one step at a time, each cell for itself.
 
-    Three further methods make it faster, and are not required: `advance_all(currents, states)` is `advance` for cells
+    Further methods make it faster, and are not required: `advance_all(currents, states)` is `advance` for cells
     of many steps and samples at once, `[M, *out]`; `linearised(currents, carry)` runs a sequence `[T, B, *out]` and
     returns output, carry and the derivatives of every step, a `Local` of `[..., T, B, *out]`, or None;
     `event_adjoint(step, u, start, spikes, worth, limit, weight)` does what `rules.credit.eventprop.stepped` says for
-    cells that do not hear each other, or returns None.
+    cells that do not hear each other, or returns None; `plastic(frame, window, bounds)` runs a layer whose
+    weights change in every step, as `rules.credit.spike_timing.at_once.stepped` does, or returns None.
     """
 
     recurrent: nn.Linear | None  # from the cells to themselves; None for none
     dt: float  # time step [ms], for rules with time constants of their own; 1 by default
+    threshold: nn.Parameter | None  # grows with the thresholds, with an entry for each cell; None, by default: fixed
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """Return the carry before the first step of `[T, B, *out]`: the state, and with `recurrent` the last output."""
@@ -130,12 +132,24 @@ class Cells(Protocol):
         ...
 
 
+class Dendritic(Protocol):
+    """The constants of cells with a soma and a dendrite, whose state has fields `v` and `v_dend` [mV]."""
+
+    v_threshold: float  # of the soma [mV]
+
+    def predicted(self, v_dend: Tensor) -> Tensor:
+        """Return the potential to which a dendrite alone brings the soma [mV], affine in that of the dendrite."""
+        ...
+
+
 class Tissue:
     """Optional methods of an optimizer whose weights are held in devices; each default is that of an ideal weight.
 
     Inherit from this class and from `torch.optim.Optimizer` and override what applies, or define methods of these
     names on the optimizer.
     """
+
+    sparse: ClassVar[bool] = False  # whether weights at the lower bound are what the plasticity is for
 
     def reading(self, model: nn.Module, generator: torch.Generator, elapsed: int = 0) -> AbstractContextManager[None]:
         """Return a context in which forward passes see weights as read, `elapsed` steps without a pulse later."""
@@ -456,6 +470,12 @@ def cells_of(layer: nn.Module) -> CellLayer | None:
 def time_step(cells: Any) -> float:
     """Return the time step of cells [ms]; 1 if they do not say it."""
     return float(getattr(cells, "dt", 1.0))
+
+
+def threshold_of(cells: Any) -> nn.Parameter | None:
+    """Return the parameter through which each cell learns its threshold; None if there is none, or one for all."""
+    found = getattr(cells, "threshold", None)
+    return found if isinstance(found, nn.Parameter) and found.numel() > 1 else None
 
 
 def space_said(recipe: Any) -> Mapping[str, Any] | None:

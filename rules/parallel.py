@@ -184,6 +184,7 @@ def together(
         Cost(**{name: round(number) for name, number in zip(COSTS, spend, strict=True)}),
         None if credit is None else credit.carry,
         {} if credit is None else credit.info,
+        () if credit is None else credit.findings,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from rules.diagnostics.monitor import Health, Monitor
 from rules.diagnostics.nonfinite import check_credit, check_input
 from rules.diagnostics.normalised import said_of_lag
 from rules.diagnostics.work import Work
-from rules.evaluation import evaluated
+from rules.evaluation import evaluated, runs_of
 from rules.forward import samples
 from rules.generators import Globals
 from rules.loading import begun_anew, rest_of
@@ -345,18 +345,29 @@ class Trainer:
             self._lagged = True
             warnings.warn(said, HealthWarning, stacklevel=2)
         rng = seeded(self.seed, "evaluation")
-        if self._optimizer is not None:
-            tissue(self._optimizer).settle()
-        with (
-            self.team.alone(),
-            untouched(self.model, self.rule.objective.module(), seed=derived(self.seed, "evaluation", "globals")),
-            differentiating(generator=rng, evaluating=True),
-            self._rounding(),
-            self.reading(rng),
-            begun_anew(loader, derived(self.seed, "evaluation", "loader")),
-        ):
-            self.model.eval()
+        with self._looking(loader, rng, "evaluation", self.rule.objective.module()):
             return evaluated(self.model, self.rule, map(self._admit, loader), rng, steps, inference, measure)
+
+    def fit_read_out(self, loader: Iterable[Any]) -> None:
+        """Fit the objective's read-out to what the model puts out for labelled samples; the model learns nothing.
+
+        For rules without labels, whose objective is "assignment" or "probe". Fit it again after more learning.
+
+        Args:
+            loader: yields batches with a class for each sample.
+
+        Raises:
+            ValueError: for an objective without a read-out, and for batches without classes, or none.
+        """
+        fit = method_of(self.rule.objective, "fit")
+        if fit is None or self.rule.objective.teaches:
+            raise ValueError(
+                f"{type(self.rule.objective).__name__} has no read-out to fit: make the rule with one, as in "
+                'rules.make("stdp", objective="assignment"), or objective="probe"'
+            )
+        rng = seeded(self.seed, "read-out")
+        with self._looking(loader, rng, "read-out"):
+            fit(runs_of(self.model, self.rule, map(self._admit, loader), rng))
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that a bit-exact continuation needs, the global generators' states included.
@@ -405,6 +416,22 @@ class Trainer:
     def reading(self, rng: torch.Generator) -> AbstractContextManager[Any]:
         """Return a context in which forward passes see weights as they are read, with the devices' read noise."""
         return nullcontext() if self._optimizer is None else tissue(self._optimizer).reading(self.model, rng)
+
+    @contextmanager
+    def _looking(self, loader: Iterable[Any], rng: torch.Generator, purpose: str, *others: Any) -> Iterator[None]:
+        """Return a context of passes without learning, which leave the model and these other modules as they were."""
+        if self._optimizer is not None:
+            tissue(self._optimizer).settle()
+        with (
+            self.team.alone(),
+            untouched(self.model, *others, seed=derived(self.seed, purpose, "globals")),
+            differentiating(generator=rng, evaluating=True),
+            self._rounding(),
+            self.reading(rng),
+            begun_anew(loader, derived(self.seed, purpose, "loader")),
+        ):
+            self.model.eval()
+            yield
 
     def rest_of(self, loader: Iterable[Any], start: int) -> Iterator[Any]:
         """Yield a loader's batches of this epoch from `start` on; see `rules.loading`."""
@@ -461,7 +488,9 @@ class Trainer:
         return torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def _look(self, batch: Batch, credit: Credit) -> tuple[tuple[Finding, ...], tuple[Work, ...]]:
-        findings, worked = self.monitor.look(self.model, batch, self.parameters, credit, self.optimizer)
+        findings, worked = self.monitor.look(
+            self.model, batch, self.parameters, credit, self.optimizer, self.rule.credit.asks
+        )
         for finding in findings if self.team.first else ():
             warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)
         return findings, worked

@@ -115,4 +115,6 @@ def joined(credits: Sequence[Credit]) -> Credit:
         return credits[0]
     *_, last = credits
     loss = sum(credit.loss for credit in credits)
-    return last._replace(loss=loss, cost=reduce(Cost.__add__, (credit.cost for credit in credits)))
+    cost = reduce(Cost.__add__, (credit.cost for credit in credits))
+    findings = tuple(dict.fromkeys(each for credit in credits for each in credit.findings))
+    return last._replace(loss=loss, cost=cost, findings=findings)

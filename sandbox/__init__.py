@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sandbox.config.published import recipe as recipe
     from sandbox.config.registry import Choice as Choice
     from sandbox.config.rule import RuleConfig as RuleConfig
+    from sandbox.environments import Environment as Environment
     from sandbox.events import Events as Events
     from sandbox.inspection import inspect as inspect
     from sandbox.microscope import Microscope as Microscope
@@ -74,8 +75,10 @@ if TYPE_CHECKING:
     from sandbox.neurons import TwoCompartment as TwoCompartment
     from sandbox.neurons import learnable as learnable
     from sandbox.reference import CompiledNeuron as CompiledNeuron
+    from sandbox.reference import CompiledSynapses as CompiledSynapses
     from sandbox.reference import ConformanceReport as ConformanceReport
     from sandbox.reference import from_brian2 as from_brian2
+    from sandbox.reference import from_brian2_synapses as from_brian2_synapses
     from sandbox.reference import validate as validate
     from sandbox.runs.rows import load as load
     from sandbox.runs.run import run as run
@@ -105,11 +108,13 @@ _HOMES = {
     "CobaLIF": "sandbox.neurons",
     "Comparison": "sandbox.comparisons.comparison",
     "CompiledNeuron": "sandbox.reference",
+    "CompiledSynapses": "sandbox.reference",
     "ConformanceReport": "sandbox.reference",
     "Connection": "sandbox.circuits",
     "CubaLIF": "sandbox.neurons",
     "Dataset": "sandbox.tasks",
     "EIF": "sandbox.neurons",
+    "Environment": "sandbox.environments",
     "EscapeLIF": "sandbox.neurons",
     "Events": "sandbox.events",
     "Experiment": "sandbox.config.experiment",
@@ -160,6 +165,7 @@ _HOMES = {
     "compare": "sandbox.comparisons.comparison",
     "firing_report": "sandbox.networks.calibration",
     "from_brian2": "sandbox.reference",
+    "from_brian2_synapses": "sandbox.reference",
     "inspect": "sandbox.inspection",
     "learnable": "sandbox.neurons",
     "load": "sandbox.runs.rows",

@@ -46,6 +46,8 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "compress",
     "choose",
     "online",
+    "environments",
+    "plasticity",
     "hardware",
     "cells",
     "results",
@@ -89,7 +91,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 24
+    assert len(WITH_CODE) == 26
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

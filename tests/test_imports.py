@@ -34,7 +34,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     [
         *("rules.errors", "rules.seeds", "rules.lazy", "rules.synapses", "rules.processes", "rules.state"),
         *("rules.steps", "rules.measures", "rules.following", "rules.brief", "rules.uncompiled", "rules.threads"),
-        "rules.chains",
+        *("rules.chains", "rules.settling"),
     ],
     ["rules.draws", "rules.fields"],
     ["rules.contract", "rules.options", "rules.generators", "rules.views"],
@@ -59,7 +59,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["sandbox.events"],
     ["sandbox.kernels", "sandbox.microscope", "sandbox.hardware", "sandbox.inspection"],
     ["sandbox.simulation"],
-    ["sandbox.networks", "sandbox.circuits"],
+    ["sandbox.networks", "sandbox.circuits", "sandbox.environments"],
     ["sandbox.reference", "sandbox.config"],
     ["sandbox.runs"],
     ["sandbox.comparisons"],

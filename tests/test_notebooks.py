@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def test_there_are_seventeen():
-    assert len(NOTEBOOKS) == 17
+def test_there_are_nineteen():
+    assert len(NOTEBOOKS) == 19
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -168,6 +168,76 @@ class Layer(nn.Module):
         return Run(output, (v, shown), traces)
 
 
+class Compartments(NamedTuple):
+    """State of `Dendrites`."""
+
+    v: Tensor
+    v_dend: Tensor
+
+
+@dataclass(frozen=True)
+class TwoCompartments:
+    """The constants of `Dendrites`."""
+
+    v_threshold: float = 0.5
+
+    def predicted(self, v_dend: Tensor) -> Tensor:
+        """Return the potential to which the dendrite alone brings the soma."""
+        return 0.5 * v_dend
+
+
+class Dendrites(nn.Module):
+    """Cells with a soma and a dendrite: `d[t] = 0.8 d[t-1] + W x[t]`, `v[t] = v[t-1] + 0.4 (d[t] / 2 - v[t-1])`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neuron, self.dt, self.recurrent = TwoCompartments(), 1.0, None
+
+    def rest(self, currents: Tensor) -> tuple[Compartments, None]:
+        """Return the state before the first step."""
+        return Compartments(torch.zeros_like(currents[0]), torch.zeros_like(currents[0])), None
+
+    def advance(self, current: Tensor, state: Compartments) -> tuple[Tensor, Compartments]:
+        """Take one step; the soma is the output."""
+        v_dend = 0.8 * state.v_dend + current
+        v = state.v + 0.4 * (self.neuron.predicted(v_dend) - state.v)
+        return v, Compartments(v, v_dend)
+
+    def unpacked(self, state: Compartments) -> tuple[Tensor, ...]:
+        """Return both potentials."""
+        return tuple(state)
+
+    def packed(self, state: Compartments, values: tuple[Tensor, ...]) -> Compartments:
+        """Return other potentials."""
+        return Compartments(*values)
+
+
+class DendriticLayer(nn.Module):
+    """A synapse and cells with dendrites, as `rules.optional.CellLayer`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.synapse = nn.Linear(inputs, outputs)
+        self.cells = Dendrites()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x).output
+
+    def run(self, x: Tensor, carry: Any = None, record: bool = False) -> Run:
+        return self.respond(x, self.synapse(x), carry, record)
+
+    def respond(self, cause: Tensor, currents: Tensor, carry: Any, record: bool) -> Run:
+        """Run the cells on currents `[T, B, out]`."""
+        state, _ = carry or self.cells.rest(currents)
+        outputs = []
+        for current in currents:
+            output, state = self.cells.advance(current, state)
+            outputs.append(output)
+        output = torch.stack(outputs)
+        traces = (Trace("synapse.weight", cause, output, output),) if record else ()
+        return Run(output, (state, None), traces)
+
+
 class Recurrent(nn.Module):
     """A layer of recurrent spiking cells and a leaky read-out, with everything that a rule may ask of cells."""
 
@@ -195,6 +265,7 @@ def models() -> Iterator[nn.Module]:
     yield leaky(spiking=True)
     yield smooth(frozenset({"gradient", "layers", "bits"}))
     yield recurrent()
+    yield dendritic()
 
 
 def recurrent(seed: int = 0) -> nn.Module:
@@ -204,11 +275,20 @@ def recurrent(seed: int = 0) -> nn.Module:
     return model.double()
 
 
+def dendritic(seed: int = 0) -> nn.Module:
+    """Build a spiking network in float64 whose last layer has dendrites."""
+    model = Recurrent()
+    model.offers = frozenset({"layers", "cells", "carry", "dendrites"})
+    model.layers[1] = DendriticLayer(HIDDEN, CLASSES)
+    fill(model, seed, scale=1.5)
+    return model.double()
+
+
 def bare(offers: frozenset[str]) -> nn.Module:
     """Build a model that offers exactly these needs."""
     if "cells" not in offers:
         return smooth(offers)
-    model = recurrent()
+    model = dendritic() if "dendrites" in offers else recurrent()
     model.offers = offers  # type: ignore[assignment]
     return model if "layers" in offers else Opaque(model, offers)
 

@@ -34,7 +34,7 @@ class ForwardForward(CreditRule):
     model's own forward pass means nothing to this rule.
 
     Args:
-        goodness: "mean" or "sum" over units, "mean" by default.
+        goodness: "mean" or "sum" over units, "sum" by default.
         classes: number of labels; None for the width of the last layer.
 
     Raises:
@@ -45,10 +45,13 @@ class ForwardForward(CreditRule):
     >>> ForwardForward().runs(net)(Batch(torch.rand(5, 6), torch.arange(5) % 3)).output.shape
     torch.Size([1, 5, 3])
 
+    The threshold of goodness, that of the objective, matters a great deal: units must be able to pass it, so bounded
+    ones such as nn.Tanh reach a sum of no more than their number, and a mean of 1.
+
     Reference: Hinton 2022, The forward-forward algorithm (arXiv 2212.13345), reconstructed.
     """
 
-    goodness: Literal["mean", "sum"] = "mean"
+    goodness: Literal["mean", "sum"] = "sum"
     classes: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers", "chain", "labels"})

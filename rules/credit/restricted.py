@@ -235,4 +235,5 @@ class Partition(CreditRule):
             cost=reduce(Cost.__add__, (credit.cost for credit in made)),
             carry=Several(tuple(credit.carry for credit in made)),
             info={name: value for credit in reversed(made) for name, value in credit.info.items()},
+            findings=tuple(each for credit in made for each in credit.findings),
         )

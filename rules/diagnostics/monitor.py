@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Credit
@@ -33,6 +34,8 @@ KINDS = {
     "exploding": "a gradient or a weight is many times as large as at the first check",
     "never updated": "a parameter is the same as at the first check",
     "at its bounds": "most devices of a parameter, or a learned constant of cells, can go no further",
+    "without pairs": "spikes of one side are missing, which plasticity of pairs needs",
+    "monopolised": "one cell of a layer answers most in nearly all samples",
     "not checked": "the model or a part of it cannot be looked at",
 }
 
@@ -89,9 +92,17 @@ class Monitor:
         return self.settings.every > 0 and steps % self.settings.every == 0
 
     def look(
-        self, model: nn.Module, batch: Batch, parameters: dict[str, nn.Parameter], credit: Credit, optimizer: Any
+        self,
+        model: nn.Module,
+        batch: Batch,
+        parameters: dict[str, nn.Parameter],
+        credit: Credit,
+        optimizer: Any,
+        asks: bool = True,
     ) -> tuple[tuple[Finding, ...], tuple[Work, ...]]:
         """Return the problems that are new since the last check, and the operations of each layer.
+
+        A rule that asks no objective may want few spikes, and says itself in its credit when there are too few.
 
         Raises Unhealthy for kinds in `stop`.
         """
@@ -100,12 +111,13 @@ class Monitor:
         felt = {name: p for name, p in parameters.items() if name not in idle}
         found = [
             *uncounted,
-            *self._firing(model, batch),
+            *(each for each in self._firing(model, batch) if asks or each.kind != "silent"),
             *(check_credit(felt, credit, self.settings.vanishing) if self._asked(credit) else ()),
             *self._growth(parameters, credit),
             *self._rest(parameters, credit),
             *bounded(parameters, optimizer, self.settings.bounded),
             *limited(model, parameters),
+            *credit.findings,
         ]
         new = tuple(each for each in found if (each.kind, each.where) not in self.present)
         self.present = {(each.kind, each.where) for each in found}
@@ -195,7 +207,8 @@ def bounded(parameters: dict[str, nn.Parameter], optimizer: Any, share: float) -
             continue
         low, high = limits
         held, near = devices.held(parameter), 1e-6 * (high - low)
-        between = (held > low + near) & (held < high - near)
+        below = torch.zeros_like(held, dtype=torch.bool) if getattr(optimizer, "sparse", False) else held <= low + near
+        between = ~below & (held < high - near)
         stuck = 1 - float(between.double().mean())
         if stuck > share and bool(between.any()):
             yield Finding(

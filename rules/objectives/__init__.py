@@ -1,6 +1,7 @@
 """Objectives: losses on a run of a model. Imports the contract, views and processes."""
 
 from rules.contract import Objective
+from rules.objectives.assignment import Assignment, Probe
 from rules.objectives.distillation import CurriculumDistillation, SelfEnsemble, SpikeAwareDistillation
 from rules.objectives.fitted import Huber, MeanSquaredError, MultiLabelCrossEntropy
 from rules.objectives.goodness import Goodness
@@ -28,6 +29,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "huber": Huber,
     "bce": MultiLabelCrossEntropy,
     "goodness": Goodness,
+    "assignment": Assignment,
+    "probe": Probe,
     "temporal_contrast": TemporalContrast,
     "siamese_temporal_contrast": SiameseTemporalContrast,
     "self_ensemble": SelfEnsemble,

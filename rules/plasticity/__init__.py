@@ -5,6 +5,7 @@ Imports the contract and its optional clauses.
 
 from rules.plasticity.descent import SGD, Adam, RMSprop
 from rules.plasticity.memristor import Memristor
+from rules.plasticity.normalised import Normalised
 from rules.plasticity.projected import Levels, Magnitude, Sign, SoftThreshold
 
 PLASTICITIES = {
@@ -12,10 +13,22 @@ PLASTICITIES = {
     "sgd": SGD,
     "rmsprop": RMSprop,
     "memristor": Memristor,
+    "normalised": Normalised,
     "soft_threshold": SoftThreshold,
     "levels": Levels,
     "sign": Sign,
     "magnitude": Magnitude,
 }
 
-__all__ = ["PLASTICITIES", "SGD", "Adam", "Levels", "Magnitude", "Memristor", "RMSprop", "Sign", "SoftThreshold"]
+__all__ = [
+    "PLASTICITIES",
+    "SGD",
+    "Adam",
+    "Levels",
+    "Magnitude",
+    "Memristor",
+    "Normalised",
+    "RMSprop",
+    "Sign",
+    "SoftThreshold",
+]

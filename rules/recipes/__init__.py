@@ -11,6 +11,7 @@ One file a family. Imports objectives, credits and plasticities.
 """
 
 from rules.recipes.base import LearningRule, pick
+from rules.recipes.dendritic import burst, microcircuit, urbanczik_senn
 from rules.recipes.feedback import brsf, dfa, drtp, fa, frsf, kolen_pollack, sdfa, usf, weight_mirror
 from rules.recipes.forward_passes import forward_forward, pepita
 from rules.recipes.gradient import (
@@ -28,7 +29,7 @@ from rules.recipes.gradient import (
 from rules.recipes.named import CREDITS, RULES, compose, make, whole
 from rules.recipes.online import decolle, eprop, ostl, otpe, ottt, rtrl, sltt, snap1, three_factor, uoro
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import escape_noise, eventprop, r_stdp, stdp, triplet_stdp
+from rules.recipes.spike_timing import bcpnn, escape_noise, eventprop, r_stdp, stdp, triplet_stdp, voltage_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -45,11 +46,13 @@ __all__ = [
     "RULES",
     "LearningRule",
     "backprop",
+    "bcpnn",
     "binary_stochastic",
     "binary_stochastic_ideal",
     "bptt",
     "bptt_on_memristor",
     "brsf",
+    "burst",
     "compose",
     "coordinate_wise",
     "decolle",
@@ -68,6 +71,7 @@ __all__ = [
     "kolen_pollack",
     "layerwise_zo",
     "make",
+    "microcircuit",
     "node_perturbation",
     "ostl",
     "otpe",
@@ -92,7 +96,9 @@ __all__ = [
     "three_factor",
     "triplet_stdp",
     "uoro",
+    "urbanczik_senn",
     "usf",
+    "voltage_stdp",
     "weight_mirror",
     "whole",
 ]

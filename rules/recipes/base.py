@@ -12,6 +12,7 @@ from torch import nn
 from rules.contract import CreditRule, Objective, require_steps
 from rules.errors import unknown
 from rules.fields import admit, at_least, shown
+from rules.objectives.regularisers import Sum
 from rules.options import built, with_option
 
 # a name in OBJECTIVES, {"name": ..., "options": {...}}, or an objective
@@ -50,6 +51,7 @@ class LearningRule:
 
     def __post_init__(self) -> None:
         self.credit.suits(self.objective)
+        require_use(self.objective, self.credit)
         if self.every is None:
             if self.credit.timing == "step":
                 require_steps(self.objective)
@@ -69,6 +71,20 @@ class LearningRule:
         """What the model and the batch must offer, keys of `NEEDS`."""
         asked = self.objective.needs if self.credit.asks else frozenset()
         return asked | self.credit.needs | ({"carry"} if self.every is not None else frozenset())
+
+
+def require_use(objective: Objective, credit: CreditRule) -> None:
+    """Raise ValueError for an objective that teaches nothing, or penalties that nobody asks."""
+    if credit.asks and not objective.teaches:
+        raise ValueError(
+            f"{type(objective).__name__} judges what was learned without labels, and {type(credit).__name__} learns "
+            'from a loss: give it one, such as objective="ce_mean", or take rules.make("stdp")'
+        )
+    if not credit.asks and isinstance(objective, Sum):
+        raise ValueError(
+            f"{type(credit).__name__} never asks its objective, so that {len(objective.terms) - 1} of its terms would "
+            'change nothing: leave the regularisers out, or take a rule that lowers a loss, such as rules.make("bptt")'
+        )
 
 
 timed = with_option("every", "int | None", None, lambda rule, every: replace(rule, every=every))

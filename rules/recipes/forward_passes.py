@@ -27,7 +27,7 @@ def pepita(*, lr: float = 5e-3, objective: Loss = "ce_mean", weight_decay: float
 @optimised("adam")
 @also_takes(ForwardForward)
 def forward_forward(
-    *, lr: float = 5e-3, threshold: float = 1.0, weight_decay: float = 0.0, **credit: Any
+    *, lr: float = 5e-3, threshold: float = 10.0, weight_decay: float = 0.0, **credit: Any
 ) -> LearningRule:
     """Each layer's goodness for right and wrong labels, written into the input, no error between layers, Adam."""
     return LearningRule(Goodness(threshold), ForwardForward(**credit), Adam(lr, weight_decay=weight_decay))

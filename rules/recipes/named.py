@@ -8,12 +8,13 @@ from typing import Any
 from rules.contract import CreditRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
+from rules.credit.dendritic import Burst, Microcircuit, UrbanczikSenn
 from rules.credit.eventprop import EventProp
 from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
 from rules.credit.pepita import PEPITA
 from rules.credit.relaxation import EquilibriumPropagation, PredictiveCoding
-from rules.credit.spike_timing import STDP, EscapeNoise, RewardSTDP
+from rules.credit.spike_timing import BCPNN, STDP, EscapeNoise, RewardSTDP
 from rules.credit.target_propagation import TargetPropagation
 from rules.credit.zero_order import (
     HZO,
@@ -29,6 +30,7 @@ from rules.errors import unknown
 from rules.objectives import OBJECTIVES
 from rules.plasticity import PLASTICITIES
 from rules.recipes.base import LearningRule, pick
+from rules.recipes.dendritic import burst, microcircuit, urbanczik_senn
 from rules.recipes.feedback import (
     brsf,
     dfa,
@@ -65,7 +67,7 @@ from rules.recipes.online import (
     uoro,
 )
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import escape_noise, eventprop, r_stdp, stdp, triplet_stdp
+from rules.recipes.spike_timing import bcpnn, escape_noise, eventprop, r_stdp, stdp, triplet_stdp, voltage_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -120,8 +122,13 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "target_propagation": target_propagation,
     "stdp": stdp,
     "triplet_stdp": triplet_stdp,
+    "voltage_stdp": voltage_stdp,
     "r_stdp": r_stdp,
     "escape_noise": escape_noise,
+    "burst": burst,
+    "microcircuit": microcircuit,
+    "urbanczik_senn": urbanczik_senn,
+    "bcpnn": bcpnn,
     "eventprop": eventprop,
     "readout_only": readout_only,
 }
@@ -147,6 +154,10 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "stdp": STDP,
     "reward_stdp": RewardSTDP,
     "escape_noise": EscapeNoise,
+    "burst": Burst,
+    "microcircuit": Microcircuit,
+    "urbanczik_senn": UrbanczikSenn,
+    "bcpnn": BCPNN,
     "eventprop": EventProp,
 }
 

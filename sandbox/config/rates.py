@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+from rules.plasticity import Normalised
 from rules.plasticity.projected import Projected
 from rules.recipes import LearningRule
 from rules.recipes.optimizers import OPTIMIZERS, RATES
@@ -37,8 +38,8 @@ def rated(
     """
     if not is_dataclass(plasticity) or isinstance(plasticity, type) or "lr" in given:
         return plasticity
-    projected = isinstance(plasticity, Projected)
-    name = plasticity.unrated if isinstance(plasticity, Projected) else None
+    projected = isinstance(plasticity, (Projected, Normalised))
+    name = plasticity.unrated if isinstance(plasticity, (Projected, Normalised)) else None
     if "lr" not in [field.name for field in fields(plasticity)] or (projected and name is None):
         return plasticity
     rate = options.get("lr")

@@ -41,7 +41,8 @@ def measure(model: nn.Module, batch: Any, objective: Objective | None = None, bi
     Args:
         model: any `nn.Module`; its `nn.Linear`, convolutions and sparse synapses become layers.
         batch: input and labels: `rules.Batch`, `(x, y)`, or what else `rules.batches.as_batch` takes.
-        objective: the loss of the pass back, the cross-entropy of the mean output by default.
+        objective: the loss of the pass back; the cross-entropy of the mean output by default, and in place of one that
+            teaches nothing.
         bits: of a weight, 16 by default.
 
     Raises:
@@ -58,7 +59,8 @@ def measure(model: nn.Module, batch: Any, objective: Objective | None = None, bi
     handles = [module.register_forward_hook(_hook(found, name)) for name, module in taken.items()]
     batch = as_batch(batch)
     batch = batch._replace(x=map_tensors(lambda leaf: leaf.contiguous(), batch.x))  # no step shares memory with another
-    loss, rng = OBJECTIVES["ce_mean"]() if objective is None else objective, seeded(0, "workload")
+    loss = OBJECTIVES["ce_mean"]() if objective is None or not objective.teaches else objective
+    rng = seeded(0, "workload")
     try:
         with untouched(inner, loss.module()), differentiating(generator=rng), torch.enable_grad():
             batch = loss.views(batch, rng)

@@ -120,8 +120,12 @@ DEVICES = "its weights and signals are those of analogue devices: sandbox.ledger
 SETTLES = "how often it runs its layers depends on the data, until they rest: `cost` in result.json has the operations"
 INVERTS = "it learns layers without spikes and their inverses: `cost` in result.json has the operations"
 TWICE = "it learns from two forward passes of layers without spikes: `cost` in result.json has the operations"
+SOMA = "the nudge of the soma is not counted"
+BURSTS = "it learns layers of rates, without spikes: `cost` in result.json has the operations"
 LAYERED = "how often a layer runs again depends on its place: `cost` in result.json has the operations as counted"
 TRIPLETS = "the product of a fast and a slow trace at a spike is not counted"
+MEMBRANES = "the products of membranes and their traces are not counted"
+LOGARITHMS = "logarithms of probabilities are not counted"
 REWARD = "the reward is not counted"
 
 PLANS: dict[str, Plan | str] = {  # of every name in rules.RULES; a sentence says why there is no estimate
@@ -161,7 +165,9 @@ PLANS: dict[str, Plan | str] = {  # of every name in rules.RULES; a sentence say
     "decolle": Plan(replace(LOCAL, spiking=False), "cells", direct=2, traces=1),
     "three_factor": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=1, note=REWARD),
     "triplet_stdp": Plan(LOCAL, "cells", traces=2, cell_traces=2, gating=fired, note=TRIPLETS),
+    "voltage_stdp": Plan(LOCAL, "cells", traces=1, cell_traces=2, note=MEMBRANES),
     "r_stdp": Plan(LOCAL, "synapses", traces=1, cell_traces=1, eligibility=1, gating=fired, note=REWARD),
+    "bcpnn": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=1, note=LOGARITHMS),
     "escape_noise": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=2, note=REWARD),
     "eventprop": Plan(state="spikes", adjoint=1, arriving=fired, gating=always, note=EVENTS),
     "predictive_coding": SETTLES,
@@ -169,6 +175,9 @@ PLANS: dict[str, Plan | str] = {  # of every name in rules.RULES; a sentence say
     "pepita": TWICE,
     "forward_forward": TWICE,
     "target_propagation": INVERTS,
+    "burst": BURSTS,
+    "microcircuit": SETTLES,
+    "urbanczik_senn": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=1, last=True, note=SOMA),
     "readout_only": Plan(LOCAL, "cells", last=True),
 }
 

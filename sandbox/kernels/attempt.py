@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Local
+from rules.credit.spike_timing.at_once import Bounds, Frame
+from rules.credit.spike_timing.window import Window
 from sandbox.kernels.choice import choice
 from sandbox.kernels.unsupported import or_plain
 from sandbox.kernels.when_compiled import sequence
@@ -100,3 +102,15 @@ def _earned(*given: Any) -> bool:
     from sandbox.kernels import sequence
 
     return sequence.earned(*given)
+
+
+def attempt_plastic(
+    neuron: Neuron, frame: Frame, window: Window, bounds: Bounds, dt: float
+) -> tuple[Tensor, Any, Tensor, tuple[Tensor, ...]] | None:
+    """Run a layer whose weights change in every step, by a kernel; None if the plain loop has to run."""
+    if choice().mode == "plain" or torch.compiler.is_compiling():
+        return None
+    from sandbox.kernels.plastic import plastic
+
+    body = partial(body_of, (), False)
+    return or_plain(neuron, lambda: plastic(neuron, body, ((), False), frame, window, bounds, dt), lambda: None)

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Local, Run, Trace
+from rules.credit.spike_timing.at_once import Bounds, Frame
+from rules.credit.spike_timing.window import Window
 from rules.forward import fold
 from rules.spikes.surrogate import generator_of_pass
 from rules.synapses import weights_of
 from rules.traces import entering, gathered, name_of, presynaptic
-from sandbox.kernels.attempt import attempt_linearised, attempt_recurrent
+from sandbox.kernels.attempt import attempt_linearised, attempt_plastic, attempt_recurrent
 from sandbox.kernels.choice import choice
 from sandbox.machine.compiled import absent
 from sandbox.neurons.base import Neuron
@@ -24,6 +26,7 @@ from sandbox.neurons.cell import Cell
 from sandbox.neurons.learnable import Learned, learns
 from sandbox.neurons.loop import advance, loop
 from sandbox.neurons.stepping import check_resolution, differentiable, rest
+from sandbox.neurons.two_compartment import TwoCompartment
 from sandbox.simulation import sequence
 
 
@@ -126,6 +129,12 @@ class Population(nn.Module):
         """Output of a single spike of cells that count; None for all others."""
         return self.neuron.unit if self.neuron.levels > 1 else None
 
+    @property
+    def threshold(self) -> nn.Parameter | None:
+        """The parameter through which the cells learn their thresholds; None where these are fixed."""
+        found = None if self.learned is None else self.learned.raw.get("v_threshold")
+        return found if isinstance(found, nn.Parameter) else None
+
     def reach(self, steps: int) -> int | None:
         """Return how many steps a parallel cell weighs for one output; None for cells with a state."""
         return self.neuron.reach(steps)
@@ -176,6 +185,11 @@ class Population(nn.Module):
         from sandbox.kernels.event_adjoint import event_adjoint
 
         return event_adjoint(step, u, start, spikes, worth, limit, weight)
+
+    def plastic(self, frame: Frame, window: Window, bounds: Bounds) -> Any:
+        """Run a layer whose weights change in every step, in a kernel; None if there is none."""
+        neuron = self.present()
+        return attempt_plastic(neuron, frame, window, bounds, self.dt) if isinstance(neuron, Neuron) else None
 
     def unpacked(self, state: Any) -> tuple[Tensor, ...]:
         """Return the variables of a state that a derivative passes through: without counters and random keys."""
@@ -321,10 +335,16 @@ class Network(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not fire."""
+        """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not fire.
+
+        Also `dendrites`, if the cells of the read-out have them.
+        """
         *hidden, readout = (part.offers for part in self.stack)
         shared = frozenset.intersection(*hidden, readout | {"bits"})
-        return shared | {"layers"} | ({"carry", "cells"} - self.lacks.keys())
+        found = shared | {"layers"} | ({"carry", "cells"} - self.lacks.keys())
+        last = self.stack[-1]
+        dendrites = isinstance(last, Layer) and isinstance(last.cells.neuron, TwoCompartment)
+        return found | ({"dendrites"} if dendrites and "cells" in found else set())
 
     @property
     def lacks(self) -> dict[str, str]:

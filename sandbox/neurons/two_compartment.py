@@ -96,6 +96,16 @@ class TwoCompartment(Resetting):
         """Constant current that brings the soma to threshold [nA]."""
         return self.swing * (1 / self.r + (1 + self.r_axial / self.r) / self.r_dend)
 
+    def predicted(self, v_dend: Tensor) -> Tensor:
+        """Return the potential to which a constant dendrite alone brings the soma [mV].
+
+            g_D / (g_D + g_L) (v_dend - v_leak) + v_leak,    g_D = 1 / r_axial,  g_L = 1 / r
+
+        >>> TwoCompartment(r_axial=3.0).predicted(torch.tensor(8.0))
+        tensor(2.)
+        """
+        return self.v_leak + self.r / (self.r + self.r_axial) * (v_dend - self.v_leak)
+
     @property
     def fastest(self) -> float:
         """Time constant of the faster compartment, with the other as its load [ms]."""

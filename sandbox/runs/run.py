@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -207,6 +208,7 @@ def _learn(
     microscope = None if experiment.microscope is None else experiment.microscope.make()
     validation = evaluation(experiment, data.validation, "validation")
     test = evaluation(experiment, data.test, "test")
+    read = partial(fit_read_out, trainer, evaluation(experiment, data.train.first(HEAD), "read-out"))
     said = {"identity": experiment.identity, "config_sha256": experiment.digest, "changed": marks, **now}
     book = Book(folder, trainer, tracked, experiment.batch_size, said, how.fence, experiment.keep == "best")
     if before is None:
@@ -218,6 +220,7 @@ def _learn(
     how.noted(folder, experiment, "running")  # not before: what was refused leaves nothing behind
     tracked.begin(book.metrics)
     if before is None:
+        read()
         book.note(epoch=0, validation=judged(trainer, validation, data.tokenizer))
     total = experiment.epochs * len(train)
     shown = train if microscope is None else microscope.watch(trainer, train, book.look)
@@ -229,6 +232,7 @@ def _learn(
                     tqdm.write(line(f"health at step {info.step} of {folder.name}: {finding}"), file=sys.stderr)
                 book.add(info)
                 if trainer.position == len(train):
+                    read()
                     book.note(epoch=info.epoch + 1, validation=judged(trainer, validation, data.tokenizer))
                 elif info.step % experiment.checkpoint_steps == 0:
                     book.save()
@@ -258,6 +262,12 @@ def _learn(
         "test": _look_once(trainer, test, seen, folder / "test.json", data.tokenizer),
         "validation": judged(trainer, validation, data.tokenizer),
     }
+
+
+def fit_read_out(trainer: Trainer, samples: Loader) -> None:
+    """Fit a read-out to training samples, if the objective has one: before each evaluation."""
+    if not trainer.rule.objective.teaches:
+        trainer.fit_read_out(samples)
 
 
 def steps_put_out(trainer: Trainer, batch: Batch) -> int:

@@ -124,6 +124,7 @@ def test_every_rule_says_how_processes_share_a_step():
     assert {name for name, how in shares.items() if how == "draws"} == {
         *("hzo", "layerwise_zo", "sequential_local", "spsa", "node_perturbation"),
         *("forward_gradient", "coordinate_wise", "evolution_strategy", "target_propagation"),
+        "microcircuit",
     }
     assert CreditRule.over_processes == "mean"
 

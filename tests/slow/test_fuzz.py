@@ -7,7 +7,7 @@ import pytest
 from tests.sandbox.config.fuzz import configurations
 from tests.sandbox.kernels import fuzz as kernels
 from tests.sandbox.kernels import fuzz_networks as networks
-from tests.sandbox.reference import fuzz
+from tests.sandbox.reference import fuzz, fuzz_synapses
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +23,14 @@ def test_twenty_thousand_equations():
 
 def test_equations_through_the_whole_compiler():
     assert fuzz.whole(60, seed=13) > 0
+
+
+def test_two_thousand_synapses_through_the_whole_compiler():
+    assert fuzz.synapses(2000, seed=14) > 50
+
+
+def test_sixty_synapses_of_a_grammar_against_brian2():
+    assert fuzz_synapses.compared(60, seed=15) > 40
 
 
 def test_kernels_against_the_plain_loop(tmp_path, monkeypatch):

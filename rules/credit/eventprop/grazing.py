@@ -50,7 +50,7 @@ def warn_of_grazing(name: str, slopes: Tensor, times: Tensor, limit: float) -> i
         return 0
     at = low.unbind(1)
     rows = zip(slopes[at].tolist(), low[:, :2].tolist(), times[at].tolist(), strict=True)
-    found = [*grazing_spikes(name, [Place(slope, *where, time) for slope, where, time in rows])]
+    found = [*grazing_spikes(name, [Place(slope, sample, cell, time) for slope, (sample, cell), time in rows])]
     rest = f"\nand {len(found) - SHOWN} others" if len(found) > SHOWN else ""
     warnings.warn("\n".join(map(str, found[:SHOWN])) + rest, HealthWarning, stacklevel=4)
     return len(found)

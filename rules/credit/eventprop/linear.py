@@ -69,9 +69,11 @@ def linear(site: Site) -> Linear:
     if not isinstance(threshold, (int, float)):
         raise _unfit(site, "whose threshold is not one number")
     rng = torch.Generator().manual_seed(0)
-    draw = lambda: torch.rand(nothing.shape, generator=rng, dtype=torch.float64).to(nothing)  # noqa: E731
     unit = float(threshold) - float(size[0].mean())
     noisy: list[bool] = []
+
+    def draw() -> Tensor:
+        return torch.rand(nothing.shape, generator=rng, dtype=torch.float64).to(nothing)
 
     def spike(own: Surrogate, u: Tensor, strict: bool, noise: Tensor | None) -> Tensor:
         noisy.append(noise is not None)
@@ -87,8 +89,8 @@ def linear(site: Site) -> Linear:
         quiet, below = step(nothing, low)
         resting = step(nothing, size)[1]
         kept, driven = local.kept.flatten(2)[..., 0], local.driven.flatten(1)[..., 0]
-        alike = (local.kept.flatten(2), kept[..., None]), (local.driven.flatten(1), driven[:, None])
-        alike += (other.kept, local.kept), (other.driven, local.driven)
+        alike = [(local.kept.flatten(2), kept[..., None]), (local.driven.flatten(1), driven[:, None])]
+        alike += [(other.kept, local.kept), (other.driven, local.driven)]
         if bool(quiet.any()) or any(noisy) or not all(_close(a, b.expand_as(a)) for a, b in alike):
             raise _unfit(site, "which are noisy, not linear below their threshold, or not all alike")
         constant = [after - sum(kept[i, j] * size[j] for j in range(len(size))) for i, after in enumerate(resting)]

@@ -23,7 +23,7 @@ class Arrivals(NamedTuple):
     inside: Tensor  # [B, 1 or N, K], whether it is one
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Number of arrivals at all cells."""
         return int(self.inside.sum()) * (self.weights.shape[1] // self.inside.shape[1])
 
@@ -178,5 +178,5 @@ def adjoint(cell: Membrane, given: Arrivals, fired: Fired, errors: Tensor) -> Ad
     at_v, at_i = lv.gather(2, ahead), li.gather(2, ahead)
     by_weight = faded * at_i + driven * at_v
     by_time = given.weights * (by_weight / cell.tau_syn - kept * at_v / cell.tau_mem)
-    visits = given.count + int(torch.isfinite(fired.times).sum())
+    visits = given.number + int(torch.isfinite(fired.times).sum())
     return Adjoint(by_weight, by_time, visits)

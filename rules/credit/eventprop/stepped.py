@@ -68,7 +68,7 @@ def currents_adjoint(cells: Linear, seen: Steep, worth: Tensor, recurrent: Tenso
         if recurrent is not None:
             state[0] = state[0] + (near - far) * seen.inverse[t] / cells.dt
         found[t] = sum(factor * part for factor, part in zip(driven, state, strict=True))
-        state = [sum(kept[i][j] * state[i] for i in range(len(state)) if kept[i][j]) for j in range(len(state))]  # type: ignore[misc]
+        state = [sum(kept[i][j] * state[i] for i in range(len(state)) if kept[i][j]) for j in range(len(state))]
         if recurrent is not None:
             near, far = found[t] @ recurrent, near
     return found

@@ -1,10 +1,10 @@
 """Credit by relaxation: networks that settle, and whose changes are products of what each synapse sees.
 
-Imports the contract, metering, and the chains of `rules.models`; no other credit rule.
+Imports the contract, metering, the chains of `rules.models`, and what settles; no other credit rule.
 """
 
 from rules.credit.relaxation.equilibrium import EquilibriumPropagation
 from rules.credit.relaxation.predictive import PredictiveCoding
-from rules.credit.relaxation.settling import NotSettled
+from rules.settling import NotSettled
 
 __all__ = ["EquilibriumPropagation", "NotSettled", "PredictiveCoding"]

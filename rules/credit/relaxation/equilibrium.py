@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Objective, Run
-from rules.credit.relaxation.settling import Moved, norm, settle
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.metering import Meter
 from rules.models.chain import Chain, as_run, chain_of, judge, products, refuse_inside
+from rules.settling import Moved, norm, settle
 
 Nudge = Literal["one_sided", "symmetric", "random_sign"]
 NUDGES = ("one_sided", "symmetric", "random_sign")

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Objective
-from rules.credit.relaxation.settling import Moved, norm, settle
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.metering import Meter
 from rules.models.chain import Chain, Link, back, chain_of, judge, products, refuse_inside
+from rules.settling import Moved, norm, settle
 
 Predictions = Literal["fixed", "free", "zil"]
 RATES: dict[str, float] = {"fixed": 1.0, "free": 0.1, "zil": 1.0}

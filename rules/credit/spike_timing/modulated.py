@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective
+from rules.credit.spike_timing.ailments import ailments
 from rules.credit.spike_timing.modulation import BASELINES, ahead, fresh, modulated
 from rules.credit.spike_timing.passing import (
     Carried,
@@ -18,11 +19,13 @@ from rules.credit.spike_timing.passing import (
     firing,
     passed,
     stepping,
-    warn_of_silence,
+    terms_of,
     weights_of,
 )
 from rules.credit.spike_timing.stdp import refuse_teacher
+from rules.credit.spike_timing.voltage import Voltage
 from rules.credit.spike_timing.window import Term, Window
+from rules.diagnostics.health import Finding
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.metering import Meter
@@ -43,7 +46,7 @@ class RewardSTDP(CreditRule):
     spiking cells, as `STDP`.
 
     Args:
-        window: what pairs and triplets of spikes add to the eligibility.
+        window: what pairs and triplets of spikes, or inputs and membranes, add to the eligibility.
         tau_e: time constant of the eligibility [ms], 500 by default.
         baseline: "none", by default; "mean" subtracts from the reward its running mean over the batches before.
         memory: of "mean", the share that is kept in a step, 0.9 by default.
@@ -60,7 +63,7 @@ class RewardSTDP(CreditRule):
     Izhikevich 2007 (doi 10.1093/cercor/bhl152); reconstructed.
     """
 
-    window: Window = field(default_factory=Window)
+    window: Window | Voltage = field(default_factory=Window)
     tau_e: float = 500.0
     baseline: Literal["none", "mean"] = "none"
     memory: float = 0.9
@@ -103,18 +106,19 @@ class RewardSTDP(CreditRule):
         now = begun(batch.carry, self)
         grads: dict[str, Tensor] = {}
         traces: list[tuple[Tensor, ...]] = []
+        found_ill: list[Finding] = []
         with torch.no_grad(), differentiating(generator=rng), Meter(model) as meter:
-            layers = passed(places, x, now.model, batch.lengths)
+            layers = passed(places, x, now.model, batch.lengths, self.window.membranes)
             third = modulated(batch, layers[-1].output, self.baseline, self.memory, state)
             for number, layer in enumerate(layers):
                 names = [name for name in weights_of(layer.site) if name in known]
                 if not names:
                     traces.append(())
                     continue
-                warn_of_silence("RewardSTDP", layer, batch, self.window.tau_plus)
+                found_ill += ailments("RewardSTDP", layer, batch, self.window)
                 held = now.traces[number] if now.traces else ()
                 kept, eligible = held[:-1], held[-1] if held else None
-                terms, ends = self.window.terms(layer.pre, layer.post, stepping(layer.site), kept)
+                terms, ends = terms_of(self.window, layer, kept)
                 leak = math.exp(-stepping(layer.site) / self.tau_e)
                 change, end = gated(terms, third.gate, leak, eligible)
                 found = layer.site.gradients(-change / x.shape[1])
@@ -125,7 +129,7 @@ class RewardSTDP(CreditRule):
                 meter.add(weight_operations=operations)
         carry = Carried(tuple(layer.carry for layer in layers), tuple(traces), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of(traces))
-        return Credit(grads, third.state, third.loss, cost, carry)
+        return Credit(grads, third.state, third.loss, cost, carry, findings=tuple(found_ill))
 
 
 def gated(terms: tuple[Term, ...], gate: Tensor, leak: float, eligible: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Batch
-from rules.diagnostics.health import HealthWarning
-from rules.forward import fold, leaves
+from rules.contract import Run
+from rules.credit.spike_timing.voltage import Voltage
+from rules.credit.spike_timing.window import Term, Window
+from rules.forward import fold
 from rules.models.admission import UnfitModel
 from rules.optional import plain, time_step
+from rules.sites.carried import Carried as Carried
+from rules.sites.carried import begun as begun
+from rules.sites.carried import bytes_of as bytes_of
 from rules.sites.site import Site, placed, sites
 from rules.spikes.surrogate import differentiating
 from rules.steps import counted
-
-
-class Carried(NamedTuple):
-    """The carry of a rule of spike times: the model's, and the traces of each layer. It belongs to the samples."""
-
-    model: Any
-    traces: tuple[tuple[Tensor, ...], ...] = ()
-    of: str = ""  # the rule, in words
 
 
 class Passed(NamedTuple):
@@ -35,39 +30,48 @@ class Passed(NamedTuple):
     post: Tensor  # spikes, [T, B, C, L]
     output: Tensor  # [T, B, *out]
     carry: Any
+    u: Tensor | None = None  # membranes less thresholds before the reset, [T, B, C, L], if they were asked for
 
 
-def begun(carry: Any, rule: Any) -> Carried:
-    """Return the carry of a rule, from None, that of a model, or its own.
+def passed(
+    places: Sequence[Site], x: Tensor, carry: Any, lengths: Tensor | None, membranes: bool = False
+) -> list[Passed]:
+    """Run layer after layer on an input `[T, B, *in]`; steps behind the end of a sample have no spikes.
+
+    Args:
+        places: the layers.
+        x: the input.
+        carry: of each layer; None for rest.
+        lengths: `[B]`, steps that count; None for all.
+        membranes: whether those of the layers that fire are asked for.
 
     Raises:
-        ValueError: for the carry of another rule.
+        UnfitModel: for cells that do not show their membranes, if they are asked.
     """
-    if not isinstance(carry, Carried):
-        return Carried(carry, of=repr(rule))
-    if carry.of != repr(rule):
-        raise ValueError(
-            f"the carry has traces of {carry.of}, and this rule is {rule!r}: continue a sequence with the rule that "
-            "began it, or begin anew with carry=None"
-        )
-    return carry
-
-
-def passed(places: Sequence[Site], x: Tensor, carry: Any, lengths: Tensor | None) -> list[Passed]:
-    """Run layer after layer on an input `[T, B, *in]`; steps behind the end of a sample have no spikes."""
     found: list[Passed] = []
     for number, site in enumerate(places):
         currents = fold(site.layer.synapse, x)
         start: Any = site.rest(currents[0]) if carry is None else carry[number]
-        run = site.layer.respond(x, currents, start, False)
+        shows = membranes and fires(site)
+        run = site.layer.respond(x, currents, start, shows)
         heard = [] if site.recurrent is None else [torch.cat([start[1][None], run.output[:-1]])]
         pre, post = site.columns(x, *heard), placed(run.output)
         if lengths is not None:
             counts = counted(post, lengths)[..., None, None]
             pre, post = pre * counts, post * counts
-        found.append(Passed(site, pre, post, run.output, run.carry))
+        found.append(Passed(site, pre, post, run.output, run.carry, membrane(site, run) if shows else None))
         x = run.output
     return found
+
+
+def membrane(site: Site, run: Run) -> Tensor:
+    """Return the membranes less thresholds of a recorded run of a layer, `[T, B, C, L]`."""
+    if not run.traces:
+        raise UnfitModel(
+            f"the cells of {site.name} do not show their membranes, which change weights here: let `respond(..., "
+            "record=True)` of the layer return rules.Run(output, carry, traces), or use a window of spikes"
+        )
+    return placed(run.traces[0].u)
 
 
 def firing(model: nn.Module) -> list[Site]:
@@ -101,6 +105,17 @@ def silence(site: Site) -> Tensor:
     return nothing
 
 
+def terms_of(
+    window: Window | Voltage, layer: Passed, kept: Sequence[Tensor]
+) -> tuple[tuple[Term, Term], tuple[Tensor, ...]]:
+    """Return what a window makes of a layer's spikes, or its membranes, and the traces at the end."""
+    dt = stepping(layer.site)
+    if isinstance(window, Voltage):
+        assert layer.u is not None  # such a window asked for them
+        return window.terms(layer.pre, layer.post, dt, kept, layer.u)
+    return window.terms(layer.pre, layer.post, dt, kept)
+
+
 def weights_of(site: Site) -> dict[str, nn.Parameter]:
     """Return the weights of a layer that learn, without biases, to which no spike belongs."""
     return {name: p for name, p in site.parameters().items() if p.ndim > 1}
@@ -111,31 +126,7 @@ def stepping(site: Site) -> float:
     return time_step(site.layer.cells)
 
 
-def warn_of_silence(name: str, layer: Passed, batch: Batch, longest: float) -> None:
-    """Warn of a layer in which no pair can form, at the beginning of a sequence of at least `longest` ms."""
-    if batch.carry is not None or len(layer.post) * stepping(layer.site) < longest:
-        return
-    at = layer.site.name
-    at, entered = layer.site.name, layer.pre[..., : inputs(layer.site)]
-    side, remedy = "post", f"lower the threshold of {at}, or scale its weights or its input up"
-    if not bool(entered.any()):
-        side, remedy = "pre", f"encode the input of {at} as spikes, or let the layer below fire"
-    elif bool(layer.post.any()):
-        return
-    warnings.warn(
-        f"{name} sees no {side}-synaptic spikes in {at} in a batch of {len(layer.post)} steps, so that no pair changes "
-        f"its weights: {remedy}",
-        HealthWarning,
-        stacklevel=3,
-    )
-
-
 def inputs(site: Site) -> int:
     """Return the number of weights of a cell from the layer below."""
     weight: Any = site.weigh.weight
     return int(weight[0].numel())
-
-
-def bytes_of(traces: Any) -> int:
-    """Return the bytes of traces."""
-    return sum(leaf.nbytes for leaf in leaves(traces))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,6 +75,8 @@ class Window:
     tau_x: float = 101.0
     tau_y: float = 125.0
 
+    membranes: ClassVar[bool] = False  # whether it sees membranes, beside spikes
+
     def __post_init__(self) -> None:
         for name, valid in CHOICES.items():
             if getattr(self, name) not in valid:
@@ -84,6 +86,11 @@ class Window:
         for name in ("tau_plus", "tau_minus", "tau_x", "tau_y"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: give a time constant above 0, in ms")
+
+    @property
+    def longest(self) -> float:
+        """The time in which a pair can form [ms]."""
+        return self.tau_plus
 
     @property
     def triplets(self) -> bool:
@@ -107,12 +114,7 @@ class Window:
         sources = ((pre, self.tau_plus), (post, self.tau_minus), (pre, self.tau_x), (post, self.tau_y))
         kept = sources if self.triplets else sources[:2]
         starts = tuple(traces) or tuple(source[0].new_zeros(source.shape[1:]) for source, _ in kept)
-        if [trace.shape for trace in starts] != [source.shape[1:] for source, _ in kept]:
-            raise ValueError(
-                f"the carry has {[tuple(trace.shape) for trace in starts]} as shapes of traces, and this batch asks "
-                f"for {[tuple(source.shape[1:]) for source, _ in kept]}: continue a sequence with the rule and the "
-                "samples that began it, or begin anew with carry=None"
-            )
+        require_traces(starts, [source for source, _ in kept])
         shown, ends = [], []
         for number, ((source, tau), start) in enumerate(zip(kept, starts, strict=True)):
             after = self.read == "after" and number < 2
@@ -130,23 +132,76 @@ class Window:
         return (pre.numel() + post.numel()) * (2 if self.triplets else 1) + 2 * pre.numel() * post.shape[2]
 
 
+def require_traces(traces: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Raise ValueError for traces that are not of the cells and samples of these signals `[T, ...]`."""
+    if [trace.shape for trace in traces] != [source.shape[1:] for source in sources]:
+        raise ValueError(
+            f"the carry has {[tuple(trace.shape) for trace in traces]} as shapes of traces, and this batch asks "
+            f"for {[tuple(source.shape[1:]) for source in sources]}: continue a sequence with the rule and the "
+            "samples that began it, or begin anew with carry=None"
+        )
+
+
 def filtered(signal: Tensor, leak: float, start: Tensor, nearest: bool, after: bool) -> tuple[Tensor, Tensor]:
     """Return a trace of a signal `[T, ...]` in each step, after or before that of the step is added, and at the end.
 
     >>> filtered(torch.tensor([1.0, 1.0, 0.0]), 0.5, torch.zeros(()), nearest=False, after=True)
     (tensor([1.0000, 1.5000, 0.7500]), tensor(0.7500))
     """
-    rows, trace = [], start
-    for entry in signal.unbind(0):
-        faded = leak * trace
-        trace = torch.where(entry != 0, entry, faded) if nearest else faded + entry
-        rows.append(trace if after else faded)
-    return torch.stack(rows), trace
+    rows = latest(signal, leak, start) if nearest else added(signal, leak, start)
+    end = rows[-1].clone()
+    return (rows if after else leak * torch.cat([start[None], rows[:-1]])), end
+
+
+def added(signal: Tensor, leak: float, start: Tensor) -> Tensor:
+    """Return `x[t] = leak x[t - 1] + signal[t]`, `[T, ...]`, by products of a block of steps with powers of `leak`."""
+    flat = signal.flatten(1) if signal.ndim > 1 else signal[:, None]
+    at = torch.arange(BLOCK, device=signal.device)
+    powers = torch.where(at[:, None] >= at, leak ** (at[:, None] - at).clamp(min=0).to(flat), 0.0)
+    fading = leak ** (at + 1).to(flat)[:, None]
+    rows, last = torch.empty_like(flat), start.reshape(1, -1)
+    for first in range(0, len(flat), BLOCK):
+        block = flat[first : first + BLOCK]
+        held = rows[first : first + BLOCK]
+        torch.addmm(fading[: len(block)] * last, powers[: len(block), : len(block)], block, out=held)
+        last = held[-1:]
+    return rows.view(signal.shape)
+
+
+def latest(signal: Tensor, leak: float, start: Tensor) -> Tensor:
+    """Return the last entry of a signal that is not 0, faded by `leak` for each step since, `[T, ...]`."""
+    at = torch.arange(len(signal), device=signal.device).reshape(-1, *[1] * (signal.ndim - 1))
+    when = torch.where(signal != 0, at, -1).cummax(0).values
+    value = torch.where(when < 0, start, signal.gather(0, when.clamp(min=0)))
+    return value * leak ** (at - when).to(signal)
 
 
 def change(terms: Sequence[Term]) -> Tensor:
-    """Return the sum over steps, samples and places of terms, `[C, K]`."""
-    return sum_of([torch.einsum("tbcl,tblk->ck", *term) for term in terms])
+    """Return the sum over steps, samples and places of terms, `[C, K]`.
+
+    A factor that is mostly 0, as spikes are, is taken by its entries that are not: the work is that of cells that fire.
+    """
+    return sum_of([product(*term) for term in terms])
+
+
+def product(cell: Tensor, entry: Tensor) -> Tensor:
+    """Return the sum over steps, samples and places of a product, `[C, K]`.
+
+    >>> product(torch.ones(2, 1, 1, 1), torch.full((2, 1, 1, 3), 2.0))
+    tensor([[4., 4., 4.]])
+    """
+    one, other = cell.transpose(2, 3).flatten(0, 2), entry.flatten(0, 2)  # [T B L, C] and [T B L, K]
+    if cell.device.type != "cpu":
+        return one.T @ other
+    if int(one.count_nonzero()) < SPARSE * one.numel():
+        return torch.sparse.mm(one.T.to_sparse(), other)
+    if int(other.count_nonzero()) < SPARSE * other.numel():
+        return torch.sparse.mm(other.T.to_sparse(), one).T
+    return one.T @ other
+
+
+BLOCK = 16  # steps, of a product that stays in cache and is not long enough to cost more than the steps themselves
+SPARSE = 0.1  # share of entries that are not 0, below which a sparse product is faster than a dense one
 
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:

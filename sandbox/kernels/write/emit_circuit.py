@@ -42,20 +42,20 @@ def forward(spec: Spec, double: bool) -> tuple[str, list[str], list[str]]:
     to.loop("for t in range(lo, T):", "k = load(rows, t)", deep=1)
     to.loop("if k + hi > every:", "A[0] = t", "return")
     to.write("i = t * M", "ix = t * sx")
-    _cells(to, spec.first, Numba, spec.each[0], "p", "save" if spec.save else "", {"out": "spikes"})
+    cells(to, spec.first, Numba, spec.each[0], "p", "save" if spec.save else "", {"out": "spikes"})
     to.integer("bits")
     to.write(*FIRED.splitlines())
     for number, wire in enumerate(spec.wires):
         _arrive(to, number, wire)
     if spec.second is not None:
-        _cells(to, spec.second, Later, spec.each[1], "r", "later" if spec.save else "", {"x": "spikes"})
+        cells(to, spec.second, Later, spec.each[1], "r", "later" if spec.save else "", {"x": "spikes"})
     for number, state in enumerate(spec.record):
         to.loop("for j in range(hi):", to.put(f"record{number}", "i + j", to.at(f"s{state}", "j")))
     to.write("A[0] = T", deep=1)
     return to.text(spec.second is not None), to.reals, to.whole
 
 
-def _cells(
+def cells(
     to: Source,
     structure: Structure,
     words: type[Numba],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from sandbox.networks.models.bispikclm import bispikclm
+from sandbox.networks.models.diehl_cook import diehl_cook
 from sandbox.networks.models.ms import ms_resnet
 from sandbox.networks.models.orrc import orrc_resnet
 from sandbox.networks.models.qkformer import qkformer
@@ -28,6 +29,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "recurrent": recurrent,
     "perceptron": perceptron,
     "normalised": normalised,
+    "diehl_cook": diehl_cook,
     "sew_resnet": sew_resnet,
     "sew_event_net": sew_event_net,
     "ms_resnet": ms_resnet,
@@ -55,6 +57,7 @@ __all__ = [
     "MODELS",
     "bispikclm",
     "convolutional",
+    "diehl_cook",
     "ms_resnet",
     "normalised",
     "orrc_resnet",

@@ -8,17 +8,17 @@ from dataclasses import field, make_dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.dice import DRAWS
 from sandbox.reference.compiler import effort, grammar, updater
+from sandbox.reference.compiler.constants import check_times, quantity, start_of
 from sandbox.reference.compiler.formula import parse
 from sandbox.reference.compiler.model import Model, build
 from sandbox.reference.compiler.neuron import CompiledNeuron, number_of, state_class
 from sandbox.reference.compiler.tape import Writer
-from sandbox.reference.compiler.units import in_house, scale, symbols, text_of
+from sandbox.reference.compiler.units import in_house, text_of
 from sandbox.reference.need import brian2
 
 
@@ -43,8 +43,8 @@ def from_brian2(
         spike where the last comparison of the threshold holds (and those before it), with a surrogate derivative of
         its difference / swing; then the statements of the reset, in order, in the cells that fired
 
-    House units are ms, mV, nA, MOhm, nF, uS. Synapses (`on_pre`, `on_post`) are not compiled. No text is ever
-    passed to `eval`.
+    House units are ms, mV, nA, MOhm, nF, uS. Synapses (`on_pre`, `on_post`) are compiled by `from_brian2_synapses`. No
+    text is ever passed to `eval`.
 
     Args:
         equations: as for `brian2.NeuronGroup`.
@@ -78,7 +78,7 @@ def from_brian2(
     """
     b2 = brian2()
     text = _read(equations, threshold, reset, refractory, input)
-    constants = {name: _quantity(name, value) for name, value in (namespace or {}).items()}
+    constants = {name: quantity(name, value) for name, value in (namespace or {}).items()}
     drawn = dict(draws or {})
     for name, kind in drawn.items():
         if kind not in DRAWS:
@@ -89,7 +89,7 @@ def from_brian2(
     starting = set().union(*(parse(start).names for start in (initial or {}).values() if isinstance(start, str)), set())
     used = {name: value for name, value in constants.items() if name in updater.mentioned(text) | starting}
     updater.check_names(text, constants, [input, *drawn])
-    _check_times(used)
+    check_times(used)
     step = updater.ask(text, method, used, extra)
     model = build(text, step, used, input, drawn)
     every = {name: in_house(value) for name, value in used.items()}
@@ -100,7 +100,7 @@ def from_brian2(
     values = {name: every[name] for name in used}
     units = {name: text_of(b2.get_dimensions(value)) for name, value in used.items()}
     units |= {name: text_of(step.dimensions[name]) for name in (*model.variables, input) if name in step.dimensions}
-    starts = {name: _start(name, value, model, constants) for name, value in (initial or {}).items()}
+    starts = {name: start_of(name, value, model.variables, constants) for name, value in (initial or {}).items()}
     refractory_text = f"{period['t_refractory']!r}*ms" if period else text.refractory
     recipe = {
         "equations": equations,
@@ -240,64 +240,6 @@ def _duration(refractory: Any) -> str | None:
     if isinstance(refractory, b2.Quantity) and refractory.dim is b2.second.dim and refractory.ndim == 0:
         return f"{in_house(refractory)!r}*ms"
     raise ValueError(f"refractory={refractory!r} is neither a time nor a condition; write 2*ms, '2*ms' or 'v > -20*mV'")
-
-
-def _quantity(name: str, value: Any) -> Any:
-    """Return a constant of the namespace in a form that Brian2 accepts."""
-    b2 = brian2()
-    if isinstance(value, str):
-        value = _from_text(name, value)
-    if isinstance(value, Tensor):
-        raise ValueError(
-            f"{name} is a tensor; give its initial value with a unit here, then neuron.with_parameters({name}=...)"
-        )
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{name}={value!r} is not a number; give a Brian2 quantity, a number, or text such as '20*ms'"
-        ) from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name}={value!r} is not finite")
-    return value if isinstance(value, b2.Quantity) else number
-
-
-def _from_text(name: str, text: str) -> Any:
-    """Read a quantity from text: its value by our own parser, its dimension by Brian2's."""
-    from brian2.parsing.expressions import parse_expression_dimensions
-    from brian2.units.fundamentalunits import Quantity
-
-    formula = parse(text, symbols())
-    if formula.names:
-        raise unknown(f"unit in {name}={text!r}:", min(formula.names), ["ms", "mV", "nA", "Mohm", "nF", "uS"])
-    b2 = brian2()
-    used = {unit: getattr(b2, unit) for unit in grammar.names(grammar.expression(text))}
-    from brian2.core.variables import Constant
-
-    variables = {unit: Constant(unit, dimensions=value.dim, value=float(value)) for unit, value in used.items()}
-    try:
-        dimension = parse_expression_dimensions(text, variables)
-    except Exception as error:
-        raise ValueError(f"{name}={text!r}: {error}") from None
-    return Quantity(float(formula({})) * scale(dimension), dim=dimension)
-
-
-def _check_times(constants: Mapping[str, Any]) -> None:
-    b2 = brian2()
-    for name, value in constants.items():
-        if name.startswith("tau") and b2.get_dimensions(value) is b2.second.dim and not float(value) > 0:
-            raise ValueError(f"{name}={value!r} in the namespace: a time constant has to be positive, as in 10*ms")
-
-
-def _start(name: str, value: Any, model: Model, constants: Mapping[str, Any]) -> float | str:
-    """Return an initial value in house units, or text over the constants."""
-    if name not in model.variables:
-        raise unknown("variable in initial:", name, model.variables)
-    if not isinstance(value, str):
-        return in_house(value)
-    for other in sorted(parse(value, symbols()).names - set(constants)):
-        raise unknown(f"identifier in initial {name}={value!r}:", other, constants)
-    return value
 
 
 def _period(model: Model, values: Mapping[str, float]) -> dict[str, float]:

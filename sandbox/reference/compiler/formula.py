@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rules.errors import unknown
 from sandbox.reference.compiler import grammar
-from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, divide, floored, power, remainder
+from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, Function, divide, floored, power, remainder
 
 Values = Mapping[str, Any]
 Closure = Callable[[Values], Any]
@@ -71,7 +71,7 @@ def parse(text: str, constants: Values | None = None) -> Formula:
     """
     tree = grammar.expression(text)
     bound = dict(constants or {})
-    return Formula(text, grammar.names(tree) - set(bound), _closed(tree, bound), bound)
+    return Formula(text, grammar.names(tree) - set(bound), closed(tree, bound), bound)
 
 
 def right_hand_sides(equations: str) -> dict[str, Formula]:
@@ -104,17 +104,17 @@ def right_hand_sides(equations: str) -> dict[str, Formula]:
 def _within(text: str, units: Values) -> Formula:
     tree = grammar.expression(text, ours=True)
     bound = {name: units[name] for name in grammar.names(tree) & units.keys()}
-    return Formula(text, grammar.names(tree) - set(bound), _closed(tree, bound), bound)
+    return Formula(text, grammar.names(tree) - set(bound), closed(tree, bound), bound)
 
 
-def _closed(node: ast.expr, bound: Values) -> Closure:
-    """Turn a tree into nested closures; parts without names are computed at once."""
+def closed(node: ast.expr, bound: Values, functions: Mapping[str, Function] = FUNCTIONS) -> Closure:
+    """Turn a tree that the grammar has checked into nested closures; parts without names are computed at once."""
     if isinstance(node, ast.Constant):
         return _fixed(node.value if isinstance(node.value, bool) else float(node.value))  # type: ignore[arg-type]
     if isinstance(node, ast.Name):
         return _fixed(bound[node.id]) if node.id in bound else operator.itemgetter(node.id)
-    f, arguments = _parts(node)
-    closures = [_closed(argument, bound) for argument in arguments]
+    f, arguments = _parts(node, functions)
+    closures = [closed(argument, bound, functions) for argument in arguments]
     if all(hasattr(closure, "value") for closure in closures):
         return _fixed(f(*(closure.value for closure in closures)))  # type: ignore[attr-defined]
     if len(closures) == 1:
@@ -134,7 +134,7 @@ def _fixed(value: Any) -> Closure:
     return constant
 
 
-def _parts(node: ast.expr) -> tuple[Callable[..., Any], list[ast.expr]]:
+def _parts(node: ast.expr, functions: Mapping[str, Function]) -> tuple[Callable[..., Any], list[ast.expr]]:
     """Return the function at the top of a tree, and its arguments."""
     f: Callable[..., Any]
     if isinstance(node, ast.BinOp):
@@ -151,7 +151,7 @@ def _parts(node: ast.expr) -> tuple[Callable[..., Any], list[ast.expr]]:
     assert isinstance(node.func, ast.Name)
     if node.func.id in RANDOM:
         raise ValueError(f"{node.func.id}() draws a random number; a formula is a function of its names alone")
-    return FUNCTIONS[node.func.id].__call__, node.args
+    return functions[node.func.id].__call__, node.args
 
 
 def conjunction(*values: Any) -> Any:

@@ -7,6 +7,7 @@ import keyword
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from rules.errors import unknown
@@ -147,20 +148,20 @@ def unit(text: str) -> str:
     return text
 
 
-def equations(text: str) -> list[Equation]:
-    """Parse and check the lines of a model; raise ValueError with the offending line."""
+def equations(text: str, flags: Mapping[str, tuple[str, ...]] = FLAGS) -> list[Equation]:
+    """Parse and check the lines of a model, with these flags by kind; raise ValueError with the offending line."""
     _plain(text, 20 * LONGEST)
     for name in ("on_pre", "on_post"):
-        if re.search(rf"\b{name}\b", text):
+        if flags is FLAGS and re.search(rf"\b{name}\b", text):
             raise ValueError(
-                f"{name!r}: this compiles neurons, not synapses; give the equations of the neuron alone "
-                "and connect populations with sandbox.Network"
+                f"{name!r}: this compiles neurons, not synapses; give the equations of the neuron alone, "
+                "connect populations with sandbox.Network, and let sandbox.from_brian2_synapses make the rule"
             )
     lines, pending = [], ""
     for line in text.splitlines():
         pending = f"{pending} {line.split('#')[0].strip()}".strip()
         if ":" in pending:
-            lines.append(_equation(pending))
+            lines.append(_equation(pending, flags))
             pending = ""
     if pending:
         raise ValueError(f"{_short(pending)!r} has no unit; write '... : volt', or '... : 1' for a plain number")
@@ -191,7 +192,7 @@ def names(tree: ast.expr) -> frozenset[str]:
     return frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called)
 
 
-def _equation(line: str) -> Equation:
+def _equation(line: str, known: Mapping[str, tuple[str, ...]]) -> Equation:
     left, _, right = line.partition(":")
     match = re.fullmatch(r"\s*([^()]*?)\s*(?:\(([^()]*)\))?\s*", right)
     if match is None or not match[1]:
@@ -210,8 +211,8 @@ def _equation(line: str) -> Equation:
         expression(text)
     flags = tuple(flag.strip() for flag in match[2].split(",")) if match[2] is not None else ()
     for flag in flags:
-        if flag not in FLAGS[kind]:
-            raise unknown(f"flag of a {kind} in {_short(line)!r}:", flag, FLAGS[kind])
+        if flag not in known[kind]:
+            raise unknown(f"flag of a {kind} in {_short(line)!r}:", flag, known[kind])
     return Equation(kind, name, " ".join(text.split()), unit(match[1]), flags)
 
 

@@ -10,13 +10,11 @@ from typing import Any, NamedTuple
 from rules.errors import unknown
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
+from sandbox.reference.compiler.names import CLOCK, CONSTANTS, NOISE, RESERVED, check_known, check_own
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.need import brian2
 
 METHODS = ("exact", "exponential_euler", "euler", "rk2", "rk4", "heun", "milstein")
-CONSTANTS = ("pi", "e", "inf")
-CLOCK = ("t", "t_in_timesteps", "lastspike", "i", "N")
-NOISE = re.compile(r"xi(_[A-Za-z0-9_]+)?")
 
 
 class Step(NamedTuple):
@@ -43,57 +41,51 @@ def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Seq
 
     Raises ValueError for units that do not fit, a threshold that is not a condition, and a method that does not apply.
     """
-    b2 = brian2()
     flagged = any("unless refractory" in line.flags for line in text.lines)
-    with _quietly():
-        try:
-            group = b2.NeuronGroup(
-                1,
-                "\n".join([*map(str, text.lines), *extra]),
-                method="euler",
-                refractory=0 * b2.ms if flagged or text.refractory else False,
-                namespace=dict(namespace),
-                dt=0.1 * b2.ms,
-            )
-            group._network = "none"  # otherwise Brian2 warns on deletion that no network ran it
-            group.equations.check_units(group, run_namespace={})
-        except Exception as error:
-            raise ValueError(_said(error, text)) from None
+    with quietly():
+        group = group_of(text.lines, namespace, extra, bool(flagged or text.refractory))
         wanted = {name for name in mentioned(text) if not NOISE.fullmatch(name)}
         called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *RANDOM}
         names = {*wanted, *called, *group.equations.names, "dt"}
         variables = group.resolve_all(names, {}, user_identifiers=set())
         _check_threshold(text.threshold, variables)
-        _check_reset(text.reset, variables)
+        check_code("reset", [s.text for s in grammar.statements(text.reset or "")], variables)
         code, chosen = _updated(group, method, text.lines)
         dimensions = {name: variable.dim for name, variable in variables.items() if hasattr(variable, "dim")}
         return Step(code, chosen, dimensions, *_refractory(text.refractory, variables))
 
 
+def group_of(
+    lines: Sequence[grammar.Equation],
+    namespace: Mapping[str, Any],
+    extra: Sequence[str] = (),
+    refractory: bool = False,
+) -> Any:
+    """Return a group of one cell with these equations; raise ValueError for units that do not fit."""
+    b2 = brian2()
+    try:
+        group = b2.NeuronGroup(
+            1,
+            "\n".join([*map(str, lines), *extra]),
+            method="euler",
+            refractory=0 * b2.ms if refractory else False,
+            namespace=dict(namespace),
+            dt=0.1 * b2.ms,
+        )
+        group._network = "none"  # otherwise Brian2 warns on deletion that no network ran it
+        group.equations.check_units(group, run_namespace={})
+    except Exception as error:
+        raise ValueError(_said(error, lines)) from None
+    return group
+
+
 def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) -> None:
     """Raise ValueError for an unknown or reserved name, and for a reset of something that is not a variable."""
     own = [line.name for line in text.lines]
+    check_own(own, namespace, {*CLOCK, *RESERVED}, "neuron", "cell")
     valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, "dt"}
-    reserved = {*symbols(), *CONSTANTS, *CLOCK, *FUNCTIONS, *RANDOM, *RESERVED}
-    for name in (*own, *namespace):
-        if name in reserved or NOISE.fullmatch(name):
-            raise ValueError(
-                f"{name!r} is reserved (a unit, a function, a constant or part of every neuron); "
-                f"call it {name + '_cell'!r} or the like"
-            )
-    twice = next((name for name in own if own.count(name) > 1 or name in namespace), None)
-    if twice:
-        raise ValueError(f"{twice!r} is defined twice; leave out one of the definitions")
     for expression in _expressions(text):
-        for name in sorted(grammar.names(grammar.expression(expression))):
-            if name in CLOCK:
-                raise ValueError(
-                    f"{name!r} in {expression!r}: a neuron has no clock and no index; give time as a "
-                    "variable, 'dclock/dt = 1 : second', an index as 'x : 1 (constant)'"
-                )
-            if name not in valid and not NOISE.fullmatch(name):
-                near = [n for n in valid if n not in symbols()] + ["mV", "ms", "nA"]
-                raise unknown(f"identifier in {expression!r} (give its value in namespace=):", name, sorted(near))
+        check_known(expression, valid, CLOCK, "neuron")
     variables = [
         line.name
         for line in text.lines
@@ -102,49 +94,6 @@ def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) 
     for statement in grammar.statements(text.reset or ""):
         if statement.target not in variables:
             raise unknown(f"variable assigned in the reset {statement.text!r}:", statement.target, variables)
-
-
-RESERVED = (
-    "key",
-    "wait",
-    "dt",
-    "not_refractory",
-    "surrogate",
-    "swing",
-    "rheobase",
-    "fastest",
-    "step",
-    "fire",
-    "integrate",
-    "centred",
-    "initial_state",
-    "equations",
-    "method",
-    "units",
-    "spiking",
-    "differentiable",
-    "above",
-    "choices",
-    "draws",
-    "presets",
-    "preset",
-    "threshold",
-    "reset_code",
-    "refractory",
-    "model",
-    "source",
-    "with_parameters",
-    "parameters",
-    "membrane",
-    "starts",
-    "input",
-    "recipe",
-    "plans",
-    "state_class",
-    "count",
-    "index",
-    "fired",
-)
 
 
 def mentioned(text: Text) -> set[str]:
@@ -181,13 +130,11 @@ def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) 
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
-    from brian2.stateupdaters.base import UnsupportedEquationsException
-
     group.state_updater.method_choice = method
     try:
         group.state_updater.update_abstract_code(run_namespace={})
-    except (UnsupportedEquationsException, NotImplementedError, ValueError, TypeError, ZeroDivisionError) as error:
-        problems[method] = str(error).splitlines()[0]
+    except Exception as error:  # Brian2 and SymPy raise a dozen kinds for what they cannot solve
+        problems[method] = (str(error) or type(error).__name__).splitlines()[0]
         return None
     code = "\n".join(
         line for line in str(group.state_updater.abstract_code).splitlines() if not line.startswith("not_refractory =")
@@ -230,13 +177,14 @@ def _check_threshold(threshold: str | None, variables: Mapping[str, Any]) -> Non
         raise ValueError(f"threshold {threshold!r} is not a condition; write one, as in 'v > v_threshold'")
 
 
-def _check_reset(reset: str | None, variables: Mapping[str, Any]) -> None:
+def check_code(where: str, lines: Sequence[str], variables: Mapping[str, Any]) -> None:
+    """Raise ValueError for statements whose units do not fit."""
     from brian2.equations.unitcheck import check_units_statements
 
     try:
-        check_units_statements("\n".join(s.text for s in grammar.statements(reset or "")), variables)
+        check_units_statements("\n".join(lines), variables)
     except Exception as error:
-        raise ValueError(f"reset {reset!r}: {error}") from None
+        raise ValueError(f"{where} {'; '.join(lines)!r}: {' '.join(str(error).split())}; multiply by a unit") from None
 
 
 def _refractory(refractory: str | None, variables: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -256,12 +204,13 @@ def _refractory(refractory: str | None, variables: Mapping[str, Any]) -> tuple[s
     return refractory, None
 
 
-def _said(error: Exception, text: Text) -> str:
+def _said(error: Exception, lines: Sequence[grammar.Equation]) -> str:
     message = " ".join(str(error).split())
     cause = error.__cause__
     if cause is not None and str(cause) not in message:
         message += f" ({' '.join(str(cause).split())})"
-    line = next((str(line) for line in text.lines if f"'{line.name}'" in message or line.expression in message), None)
+    named = (line for line in lines if f"'{line.name}'" in message or (line.expression and line.expression in message))
+    line = next(map(str, named), None)
     where = f" in {line!r}" if line else ""
     if "dimension" in message.lower() or "unit" in message.lower():
         return f"the units do not fit{where}: {message}; multiply by a unit, or correct the one after ':'"
@@ -269,7 +218,7 @@ def _said(error: Exception, text: Text) -> str:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Silence Brian2's warning about a group that no network runs: this group is never run."""
     import logging
 

@@ -86,16 +86,17 @@ def test_labels_that_say_nothing_teach_nothing():
     assert total[:, :3].abs().max() < 0.1 * one  # 1197 batches of 30 draws: 0.03 of one, times three
 
 
-def test_an_evaluation_makes_a_pass_for_each_label():
+@pytest.mark.parametrize("goodness", ["mean", "sum"])
+def test_an_evaluation_makes_a_pass_for_each_label(goodness):
     model, seen = chain((6, 7, 5, 3), nn.Sigmoid, last=True), batch(6)
-    run = ForwardForward().runs(model)(seen)
+    run = ForwardForward(goodness).runs(model)(seen)
     assert run.output.shape == (1, 7, 3)
     for label in range(3):
         z = torch.cat([torch.eye(3, dtype=torch.float64)[label].expand(7, 3), seen.x[:, 3:]], 1)
         goods = []
         for dense in list(model)[::2]:
             h = torch.sigmoid(dense(z))
-            goods.append(h.square().mean(1))
+            goods.append(h.square().sum(1) if goodness == "sum" else h.square().mean(1))
             z = h / h.norm(dim=1, keepdim=True)
         assert torch.allclose(run.output[0, :, label], (goods[1] + goods[2]) / 2, rtol=1e-12)
     assert ForwardForward().runs(chain((6, 3), last=True))(seen).output.shape == (1, 7, 3)

@@ -161,6 +161,7 @@ def given_to(objective, output, y):
     st.integers(0, 2**16), st.integers(1, 9), st.integers(1, 6), st.integers(1, 5), st.sampled_from(sorted(READOUTS))
 )
 def test_equals_the_double_loop(seed, steps, samples, classes, name):
+    classes = max(classes, 2) if name == "goodness" else classes  # which tells a right label from wrong ones
     output, y = outputs(seed, steps, samples, classes, name)
     loss = given_to(READOUTS[name](), output, y)
     assert loss.shape == ()

@@ -30,8 +30,10 @@ NEVER = {  # rules that cannot train a kind of cell, by what they need
     "spikes": [
         "stdp",
         "triplet_stdp",
+        "voltage_stdp",
         "r_stdp",
         "escape_noise",
+        "bcpnn",
         "eventprop",
     ],  # which learn no constants, and leave learned ones as they are
     "carry": ["sltt", "hzo", "layerwise_zo", "sequential_local", "binary_stochastic", "binary_stochastic_ideal"],

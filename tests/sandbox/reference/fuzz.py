@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 from sandbox.neurons import IN_BRIAN2
-from sandbox.reference import from_brian2
+from sandbox.reference import from_brian2, from_brian2_synapses
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.compile import _read
 from tests.sandbox.config.fuzz import watched
+from tests.sandbox.reference.synaptic_models import EXAMPLES, LITERATURE
 
 ATOMS = ["v", "w", "a", "tau", "current", "1", "2.5", "1e3", "10*mV", "5*ms", "x", "xi", "t", "i", "pi", "inf", "True"]
 CALLS = ["exp", "sin", "log", "sqrt", "clip", "int", "exprel", "rand", "open", "eval", "__import__", "abs"]
@@ -67,6 +68,43 @@ def whole(count: int, seed: int) -> int:
         text = model(rng)
         accepted += watched(lambda t=text: from_brian2(t, "v > 1", namespace={"tau": "10*ms"}), (seed, number))
     return accepted
+
+
+def synapses(count: int, seed: int) -> int:
+    """Compile so many synapses, of the grammar and mutated from the literature; return how many were accepted."""
+    rng, accepted = random.Random(seed), 0
+    from_brian2_synapses("w : 1", on_pre="w += 1")  # makes what Brian2 needs at its import
+    for number in range(count):
+        settings = written(rng) if rng.random() < 0.6 else mutated(rng)
+        accepted += watched(lambda s=settings: from_brian2_synapses(**s), (seed, number))
+    return accepted
+
+
+def written(rng: random.Random) -> dict[str, object]:
+    """Return synapses from the grammar that may be valid."""
+    flag = rng.choice(["event-driven", "clock-driven", "event-driven", "summed", ""])
+    model = f"w : 1\ndv/dt = ({expression(rng, rng.randrange(3))} - v) / tau : 1" + f" ({flag})" * bool(flag)
+    targets = ["w", "v", "a", "x", "v_post", "tau", "w"]
+    lines = [f"{rng.choice(targets)} {rng.choice(['', '+', '-', '*'])}= {expression(rng, 2)}" for _ in range(3)]
+    return {
+        "model": f"{model}\na : 1\nx : 1 (constant)",
+        "on_pre": "; ".join(["w += v", *lines[: rng.randrange(3)]]),
+        "on_post": rng.choice([None, "v += 1", lines[2]]),
+        "namespace": {"tau": "10*ms"},
+        "initial": {"x": 0.5},
+    }
+
+
+def mutated(rng: random.Random) -> dict[str, object]:
+    """Return synapses of the literature with a piece of one text replaced."""
+    settings = dict(rng.choice([*EXAMPLES.values(), *LITERATURE.values()]))
+    side = rng.choice([name for name in ("model", "on_pre", "on_post") if isinstance(settings.get(name), str)])
+    text = settings[side]
+    for _ in range(rng.randint(1, 3)):
+        first = rng.randrange(len(text) + 1)
+        last = min(len(text), first + rng.randint(0, 6))
+        text = text[:first] + rng.choice([*ATOMS, *OPERATORS, *JUNK, *CALLS, "", text[:20]]) + text[last:]
+    return {**settings, side: text}
 
 
 def terms(text: str) -> int:

@@ -157,8 +157,10 @@ def network(place):
 MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle", "three_factor"} | {
     "stdp",
     "triplet_stdp",
+    "voltage_stdp",
     "r_stdp",
     "escape_noise",
+    "bcpnn",
     "eventprop",
 }
 FEEDBACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}

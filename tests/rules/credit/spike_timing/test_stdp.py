@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from torch import nn
 import rules
 from rules.contract import Batch
 from rules.credit.spike_timing import STDP, Window
-from rules.diagnostics.health import HealthWarning
 from rules.models.admission import UnfitModel
 from rules.objectives.distillation import SelfEnsemble
 from rules.plasticity import SGD, Memristor
@@ -150,27 +148,6 @@ def test_soft_bounds_of_a_device_are_a_multiplicative_window():
     assert float((weight - wanted).abs().max()) < 1e-3  # pulses of 1e-5, as many as the bound of a step allows
     assert float((weight - before - asked).abs().max()) > 0.02  # which additive steps would not be
     assert cost.pulses > 1000
-
-
-@pytest.mark.parametrize(
-    ("side", "message"),
-    [
-        ("post", r"STDP sees no post-synaptic spikes in layers\.0 in a batch of 60 steps, .*: lower the threshold of"),
-        ("pre", r"STDP sees no pre-synaptic spikes in layers\.0 in a batch of 60 steps, .*: encode the input of layer"),
-    ],
-)
-def test_silence_is_a_warning_with_its_remedy(side, message):
-    model, given = net((5,), scale=0.0 if side == "post" else 6.0), spikes(chance=0.3 if side == "post" else 0.0)
-    with pytest.warns(HealthWarning, match=message):
-        credit(STDP(WINDOW), model, given)
-
-
-def test_a_window_shorter_than_a_time_constant_may_be_silent():
-    model = net((5,), scale=0.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        first = credit(STDP(WINDOW), model, spikes(8))
-        credit(STDP(WINDOW), model, spikes()._replace(carry=first.carry))
 
 
 def test_a_model_without_spikes_is_refused():

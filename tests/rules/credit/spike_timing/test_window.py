@@ -131,8 +131,9 @@ def test_a_train_in_two_parts_is_the_whole(cut, pairing, window):
     second, last = window.terms(pre[cut:], post[cut:], 1.0, kept)
     for one, two, all_ in zip(first, second, whole, strict=True):
         for parts in zip(one, two, all_, strict=True):
-            assert torch.equal(torch.cat(parts[:2]), parts[2])
-    assert all(torch.equal(a, b) for a, b in zip(last, ends, strict=True))
+            torch.testing.assert_close(torch.cat(parts[:2]), parts[2], rtol=EXACT, atol=EXACT)
+    for a, b in zip(last, ends, strict=True):
+        torch.testing.assert_close(a, b, rtol=EXACT, atol=EXACT)
 
 
 def test_the_nearest_spike_alone_is_what_all_pairs_are_without_the_others():

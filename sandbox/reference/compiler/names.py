@@ -1,0 +1,84 @@
+"""Names in equations: which are taken, which are known, and which belong to the clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rules.errors import unknown
+from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
+from sandbox.reference.compiler.units import symbols
+
+CONSTANTS = ("pi", "e", "inf")
+CLOCK = ("t", "t_in_timesteps", "lastspike", "i", "N")
+NOISE = re.compile(r"xi(_[A-Za-z0-9_]+)?")
+RESERVED = (
+    "key",
+    "wait",
+    "dt",
+    "not_refractory",
+    "surrogate",
+    "swing",
+    "rheobase",
+    "fastest",
+    "step",
+    "fire",
+    "integrate",
+    "centred",
+    "initial_state",
+    "equations",
+    "method",
+    "units",
+    "spiking",
+    "differentiable",
+    "above",
+    "choices",
+    "draws",
+    "presets",
+    "preset",
+    "threshold",
+    "reset_code",
+    "refractory",
+    "model",
+    "source",
+    "with_parameters",
+    "parameters",
+    "membrane",
+    "starts",
+    "input",
+    "recipe",
+    "plans",
+    "state_class",
+    "count",
+    "index",
+    "fired",
+)
+
+
+def check_own(own: Sequence[str], namespace: Mapping[str, Any], taken: Iterable[str], whole: str, ending: str) -> None:
+    """Raise ValueError for a name that is defined twice, or reserved: `taken` are those of every `whole`."""
+    reserved = {*symbols(), *CONSTANTS, *taken, *FUNCTIONS, *RANDOM}
+    for name in (*own, *namespace):
+        if name in reserved or NOISE.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is reserved (a unit, a function, a constant or part of every {whole}); "
+                f"call it {name + '_' + ending!r} or the like"
+            )
+    twice = next((name for name in own if own.count(name) > 1 or name in namespace), None)
+    if twice:
+        raise ValueError(f"{twice!r} is defined twice; leave out one of the definitions")
+
+
+def check_known(expression: str, valid: Iterable[str], clock: Iterable[str], whole: str) -> None:
+    """Raise ValueError for a name in an expression that is not known, or belongs to the clock."""
+    for name in sorted(grammar.names(grammar.expression(expression))):
+        if name in clock:
+            raise ValueError(
+                f"{name!r} in {expression!r}: a {whole} has no clock and no index; give time as a "
+                "variable, 'dclock/dt = 1 : second', an index as 'x : 1 (constant)'"
+            )
+        if name not in valid and not NOISE.fullmatch(name):
+            near = [n for n in valid if n not in symbols()] + ["mV", "ms", "nA"]
+            raise unknown(f"identifier in {expression!r} (give its value in namespace=):", name, sorted(near))
