@@ -165,12 +165,12 @@ class Probe(ReadOut):
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            loss = F.cross_entropy(z @ weight + offset, y) + self.decay / 2 * weight.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss: Tensor = F.cross_entropy(z @ weight + offset, y) + self.decay / 2 * weight.square().sum()
+            loss.backward()
             return loss
 
         with torch.enable_grad():
-            optimizer.step(closure)  # type: ignore[arg-type]  # torch wants a float, and takes a tensor
+            optimizer.step(closure)
         return (weight.detach() / scale).to(rates), offset.detach().to(rates)
 
     def loss(self, scores: Tensor, y: Tensor) -> Tensor:
@@ -190,5 +190,5 @@ def heard(run: Run) -> Tensor:
     """
     for trace in reversed(run.traces):
         if bool(((trace.post == 0) | (trace.post == 1)).all()) and not torch.equal(trace.post, trace.u):
-            return trace.post.flatten(2)
+            return trace.post[: len(run.output)].flatten(2)  # the first steps alone, where no more are asked about
     return run.output.flatten(2)

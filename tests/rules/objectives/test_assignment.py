@@ -115,6 +115,7 @@ def test_the_last_layer_that_fires_is_read():
     assert heard(Run(numbers, traces=(inner, last, top))).equal(bits)
     assert heard(Run(nothing, traces=(inner, silent))).equal(inner.post)
     assert heard(Run(numbers)).equal(numbers)
+    assert heard(Run(numbers[:1], traces=(inner, last, top))).equal(bits[:1])  # how an answer after one step is read
 
 
 def test_a_trainer_fits_and_evaluates_without_moving_anything():
