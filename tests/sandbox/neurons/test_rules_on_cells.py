@@ -34,6 +34,7 @@ NEVER = {  # rules that cannot train a kind of cell, by what they need
         "r_stdp",
         "escape_noise",
         "bcpnn",
+        "eventprop",
     ],  # which learn no constants, and leave learned ones as they are
     "carry": ["sltt", "hzo", "layerwise_zo", "sequential_local", "binary_stochastic", "binary_stochastic_ideal"],
     "bits": ["binary_stochastic", "binary_stochastic_ideal"],
@@ -42,8 +43,8 @@ REFUSED = {
     "psn": [*NEVER["cells"], *NEVER["spikes"], *NEVER["carry"]],
     "masked_psn": [*NEVER["cells"], *NEVER["spikes"]],
     "sliding_psn": [*NEVER["cells"], *NEVER["spikes"]],
-    "ilif": [*NEVER["bits"], "escape_noise"],
-    "asn": [*NEVER["bits"], *NEVER["cells"], "escape_noise"],
+    "ilif": [*NEVER["bits"], "escape_noise", "eventprop"],
+    "asn": [*NEVER["bits"], *NEVER["cells"], "escape_noise", "eventprop"],
     "cplif": [*NEVER["cells"], *NEVER["spikes"]],
 }
 PERTURBING = ("spsa", "forward_gradient", "evolution_strategy", "coordinate_wise")

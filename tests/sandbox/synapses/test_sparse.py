@@ -161,6 +161,7 @@ MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle",
     "r_stdp",
     "escape_noise",
     "bcpnn",
+    "eventprop",
 }
 FEEDBACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}
 REFUSES = MATRICES | FEEDBACK | {"binary_stochastic", "binary_stochastic_ideal"}
