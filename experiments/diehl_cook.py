@@ -6,7 +6,7 @@ A layer of 100 cells (`diehl_cook`) sees 10,000 training digits once, as Poisson
 of spikes, with thresholds that adapt and weights of a constant sum. Then it is read in two ways that are fitted to the
 same digits: each cell stands for the class it answers most, and a linear classifier of the rates. Beside it are the
 same network before learning, one whose thresholds are fixed, and one without inhibition. Accuracy is that of the 10,000
-test digits, over three seeds. The settings were found with seed 101 on 6,000 digits, judged on 3,000 other training digits.
+test digits, over three seeds. The settings were found with seed 101 on 6,000 training digits, judged on 3,000 others.
 """
 
 from __future__ import annotations

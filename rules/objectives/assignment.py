@@ -64,7 +64,7 @@ class ReadOut(nn.Module, Objective):
         x, y = torch.cat(rates), torch.cat(classes)
         x, y = x[y != IGNORED], y[y != IGNORED]
         if not len(y):
-            raise ValueError(f"every label is {IGNORED}, which means none: a read-out is fitted to samples with a class")
+            raise ValueError(f"every label is {IGNORED}, which means none: a read-out is fitted to labelled samples")
         if int(y.min()) < 0:
             raise ValueError(f"y holds {int(y.min())}: classes count from 0, and {IGNORED} stands for none")
         self.weight, self.offset = self.fitted(x, y, int(y.max()) + 1)

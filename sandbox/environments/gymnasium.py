@@ -20,7 +20,8 @@ class Gymnasium:
 
     Raises:
         ImportError: without Gymnasium.
-        ValueError: for no copies, and for an environment whose actions are no choice or whose observation is no vector.
+        ValueError: for no copies, and for an environment whose actions are not a choice or whose observation is not a
+            vector.
     """
 
     def __init__(self, name: str, copies: int = 1, **options: Any) -> None:
