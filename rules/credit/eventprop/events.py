@@ -102,7 +102,7 @@ def spike_times(
     Reference: Wunderlich & Pehle 2021 (doi 10.1038/s41598-021-91786-z). Delays as in Goeltz et al. 2025 and Meszaros et
     al. 2025 (both recalled), here as times of arrival.
     """
-    _check(times, weight, horizon, axonal, synaptic, most)
+    require_fitting(times, weight, horizon, axonal, synaptic, most)
     found: Tensor = _Events.apply(  # type: ignore[no-untyped-call]
         times, weight, axonal, synaptic, cell, float(horizon), most, (name, grazing)
     )
@@ -123,7 +123,7 @@ def voltages(times: Tensor, weight: Tensor, cell: Membrane, at: Tensor) -> Tenso
     0.3679
     """
     horizon = float(at.max())
-    _check(times, weight, horizon, None, None, None)
+    require_fitting(times, weight, horizon, None, None, None)
     there = torch.isfinite(times) & (times <= horizon)
     spans = at - torch.where(there, times, 0.0)[..., None]  # [B, M, S, Q]
     seen = there[..., None] & (spans > 0)
@@ -141,7 +141,7 @@ def peaks(times: Tensor, weight: Tensor, cell: Membrane, horizon: float) -> Tens
     >>> round(float(v), 4)
     0.3679
     """
-    _check(times, weight, horizon, None, None, None)
+    require_fitting(times, weight, horizon, None, None, None)
     with torch.no_grad():
         given = arrivals(times, weight, horizon)
         if not given.times.shape[-1]:
@@ -163,7 +163,7 @@ def peaks(times: Tensor, weight: Tensor, cell: Membrane, horizon: float) -> Tens
     return torch.einsum("nm,bnm->bn", weight, kernel).clamp(min=0)
 
 
-def _check(
+def require_fitting(
     times: Tensor, weight: Tensor, horizon: float, axonal: Tensor | None, synaptic: Tensor | None, most: int | None
 ) -> None:
     """Raise ValueError for what the solver cannot take."""
