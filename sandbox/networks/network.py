@@ -173,18 +173,16 @@ class Population(nn.Module):
         output, end, local = found
         return output, (end, None if heard is None else output[-1]), local
 
-    def event_adjoint(
-        self, step: Any, u: Tensor, start: Tensor, spikes: Tensor, worth: Tensor, limit: float, weight: Tensor | None
-    ) -> tuple[Tensor, int] | None:
+    def event_adjoint(self, step: Any, given: Any, limit: float) -> Any:
         """Carry back what spikes are worth in a compiled loop, `sandbox.kernels.event_adjoint`; None if there is none.
 
-        Returns: What the current of each step is worth, `[T, B, ...]`, and how many spikes are flatter than `limit`.
+        `given` is a `Given` of `rules.credit.eventprop.stepped`, and what is returned a `Found`.
         """
         if self.recurrent is not None or choice().mode == "plain" or absent():
             return None
         from sandbox.kernels.event_adjoint import event_adjoint
 
-        return event_adjoint(step, u, start, spikes, worth, limit, weight)
+        return event_adjoint(step, given, limit)
 
     def plastic(self, frame: Frame, window: Window, bounds: Bounds) -> Any:
         """Run a layer whose weights change in every step, in a kernel; None if there is none."""

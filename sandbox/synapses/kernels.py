@@ -21,13 +21,15 @@ ONE = np.uint64(1)
 Array = np.ndarray[Any, Any]
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def compiled(function: Callable[..., Any], *freedoms: str) -> Any:
     """Compile to machine code that releases the interpreter's lock, cached on disk if there is a private folder.
+
+    It may fuse multiplications and additions, and do what else `freedoms` say, LLVM's flags of fast arithmetic.
 
     The cache beside this file is as private as the file. numba takes another folder if that is read-only, or if
     NUMBA_CACHE_DIR names one.
     """
-    settings: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}  # allow fused multiply-add
+    settings: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", *freedoms}}
     try:
         found = njit(cache=True, **settings)(function)
         kept = Path(found._cache.cache_path)
@@ -125,29 +127,44 @@ def _heard(bits: Array, x: Array, source: Array, bias: Array, current: Array, ou
 
 def _columns(start: Array, at: Array, value: Array, source: Array, out: Array, first: int, last: int) -> None:
     """Compute rows `first` to `last` of `out = x.T @ source`, block by block of x, with entries sorted by column."""
-    rows, width = start.shape[0] - 1, last - first
+    rows = start.shape[0] - 1
     out[first:last] = 0
-    end = np.empty(width + 1, np.int64)
     for low in range(0, rows, BLOCK):
         high = min(low + BLOCK, rows)
-        end[:] = 0
-        for k in range(start[low], start[high]):
+        add_columns(start, at, value, source[low:high], out, first, last, low, high)
+
+
+def _add_columns(
+    start: Array, at: Array, value: Array, source: Array, out: Array, first: int, last: int, low: int, high: int
+) -> None:
+    """Add to rows `first` to `last` of `out` the product of rows `low` to `high` of x and `source` [high - low, O]."""
+    width = last - first
+    end = np.zeros(width + 1, np.int64)
+    for k in range(start[low], start[high]):
+        if first <= at[k] < last:
+            end[at[k] - first + 1] += 1
+    for j in range(width):
+        end[j + 1] += end[j]
+    row = np.empty(end[width], np.int32)
+    weight = np.empty(end[width], value.dtype)
+    for n in range(low, high):
+        for k in range(start[n], start[n + 1]):
             if first <= at[k] < last:
-                end[at[k] - first + 1] += 1
-        for j in range(width):
-            end[j + 1] += end[j]
-        row = np.empty(end[width], np.int32)
-        weight = np.empty(end[width], value.dtype)
-        for n in range(low, high):
-            for k in range(start[n], start[n + 1]):
-                if first <= at[k] < last:
-                    place = end[at[k] - first]
-                    row[place], weight[place] = n, value[k]
-                    end[at[k] - first] = place + 1
-        begun = 0
-        for j in range(width):
-            accumulate(source, row, weight, begun, end[j], out[first + j])
-            begun = end[j]
+                place = end[at[k] - first]
+                row[place], weight[place] = n - low, value[k]
+                end[at[k] - first] = place + 1
+    begun = 0
+    for j in range(width):
+        accumulate(source, row, weight, begun, end[j], out[first + j])
+        begun = end[j]
+
+
+def _scalar_product(a: Array, b: Array) -> float:
+    """Return the scalar product of two vectors, summed in the order that is fastest on this processor."""
+    total = a.dtype.type(0)
+    for k in range(len(a)):
+        total += a[k] * b[k]
+    return total  # type: ignore[no-any-return]
 
 
 def _spread(
@@ -183,5 +200,6 @@ def _correlated(
 
 
 scan, accumulate, places = compiled(_scan), compiled(_accumulate), compiled(_places)
-rows, heard, columns = compiled(_rows), compiled(_heard), compiled(_columns)
+rows, heard, add_columns, columns = compiled(_rows), compiled(_heard), compiled(_add_columns), compiled(_columns)
+scalar_product = compiled(_scalar_product, "reassoc")
 spread, gathered, correlated = compiled(_spread), compiled(_gathered), compiled(_correlated)

@@ -15,6 +15,7 @@ from sandbox.synapses.events import Events, active, columns, rows
 WORTH_A_LOOK = 2**22  # multiplications; with fewer, the dense product is faster than counting active entries
 WORTH_A_LOOK_IN_A_LOOP = 2**18  # the same in every step of a loop, which transposes the weight once
 DENSEST = 0.5  # above this density events are never faster, and nothing is measured
+VIEWS = {"ReshapeAliasBackward0", "UnsafeViewBackward0", "ViewBackward0"}
 SAMPLED = 64  # rows in which active entries are counted
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -110,6 +111,18 @@ def density(x: Tensor) -> float:
 def worthwhile_in_a_loop(x: Tensor, out: int) -> float:
     """Return the density below which products of `x` [N, K] with one matrix [K, out], step by step, go by events."""
     return min(DENSEST, crossover(len(x), x.shape[1], out, x.dtype, loop=True))
+
+
+def events_of(y: Tensor, x: Tensor) -> Events | None:
+    """Return the events of `x` [N, K], if the graph of `y`, up to views, is a `Product` of it by events."""
+    node: Any = y.grad_fn
+    while node is not None and node.name() in VIEWS:
+        node = node.next_functions[0][0]
+    if node is None or node.name() != "ProductBackward":
+        return None
+    known, _, *found = node.saved_tensors
+    same = known.data_ptr() == x.data_ptr() and known.shape == x.shape and known.stride() == x.stride()
+    return Events(*found) if found and same else None
 
 
 def finite(x: Tensor) -> bool:

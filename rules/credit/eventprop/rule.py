@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rules.contract import Batch, Claim, Continues, Credit, CreditRule, Objective, Run, own_parameters
 from rules.credit.eventprop.grazing import GRAZING, warn_of_grazing
 from rules.credit.eventprop.linear import Linear, fires, linear
-from rules.credit.eventprop.stepped import Steep, currents_adjoint, steep
+from rules.credit.eventprop.stepped import Found, Given, Steep, currents_adjoint, steep
 from rules.errors import unknown
 from rules.fields import at_least, check_fields
 from rules.forward import fold, map_tensors
@@ -125,8 +125,7 @@ class EventProp(CreditRule):
             for number in range(len(held) - 1, -1, -1):
                 layer = held[number]
                 upper = held[number + 1] if errors is not None else None
-                errors, by_name = self._through(layer, upper, worth if errors is None else errors, info)
-                by_name |= synaptic(layer, errors)
+                errors, by_name = self._through(layer, upper, worth if errors is None else errors, number > 0, info)
                 if self.silent == "raise" and layer.cells is not None:
                     self._raise(layer, by_name)
                 for name, g in by_name.items():
@@ -135,36 +134,39 @@ class EventProp(CreditRule):
         return Credit(grads, state, float(loss.detach()), cost, map_tensors(Tensor.detach, carry), info)
 
     def _through(
-        self, layer: Held, upper: Held | None, worth: Tensor, info: dict[str, float]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what the currents of a layer are worth, and gradients of its recurrent weights.
+        self, layer: Held, upper: Held | None, worth: Tensor, down: bool, info: dict[str, float]
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """Return what the currents of a layer are worth, if a layer below needs it, and the gradients of its weights.
 
         `worth` is that of the output, or with `upper` that of the currents of the layer above.
         """
         if layer.cells is None:
-            return through_smooth(layer, worth if upper is None else carried_down(upper, worth))
+            errors, by_name = through_smooth(layer, worth if upper is None else carried_down(upper, worth))
+            return errors, by_name | synaptic(layer, errors)
         assert layer.u is not None
         own: Any = layer.site.layer.cells
-        given = (layer.cells, layer.u, own.unpacked(layer.start[0])[0], layer.output)
-        found = None
+        start = own.unpacked(layer.start[0])[0]
+        found: Found | None = None
         if hasattr(own, "event_adjoint"):
             direct = upper if upper is not None and dense(upper) else None
-            down = worth if upper is None or direct else carried_down(upper, worth)
+            below = worth if upper is None or direct else carried_down(upper, worth)
             weight: Any = None if direct is None else direct.site.weigh.weight
-            found = own.event_adjoint(*given, down.detach(), self.grazing, weight)
-        seen = steep(*given) if found is None or found[1] else None
+            above, plain = None if direct is None else direct.currents, layer.currents if dense(layer) else None
+            given = Given(layer.u, start, layer.output, below.detach(), weight, above, layer.x, plain, down)
+            found = own.event_adjoint(layer.cells, given, self.grazing)
+        seen = steep(layer.cells, layer.u, start, layer.output) if found is None or found.flat else None
         if seen is not None:
             rows = seen.slopes.flatten(2).permute(1, 2, 0)
             times = (1 + torch.arange(rows.shape[2], device=rows.device)) * layer.cells.dt
             info["grazing"] += warn_of_grazing(layer.site.name, rows, times.expand_as(rows), self.grazing)
-        each = layer.output.flatten(0, 1).sum(0)
+        each = layer.output.flatten(0, 1).sum(0) if found is None else found.fired
         info["spikes"] += float(each.sum())
         info["silent_cells"] += int((each == 0).sum())
         if found is not None:
-            return found[0], {}
+            return found.errors, summed(layer, found)
         assert seen is not None
-        down = worth if upper is None else carried_down(upper, worth)
-        return through_spikes(layer, layer.cells, seen, down.detach())
+        errors, by_name = through_spikes(layer, layer.cells, seen, carried_down(upper, worth) if upper else worth)
+        return errors, by_name | synaptic(layer, errors)
 
     def _raise(self, layer: Held, grads: dict[str, Tensor]) -> None:
         """Let the weights of silent cells grow, those from below alone."""
@@ -225,7 +227,7 @@ def through_spikes(layer: Held, cells: Linear, seen: Steep, worth: Tensor) -> tu
     """Return what the currents of a layer that fires are worth, and gradients of its recurrent weights."""
     recurrent = layer.site.recurrent
     weight = None if recurrent is None else recurrent.weight.detach()
-    errors = currents_adjoint(cells, seen, worth, weight)
+    errors = currents_adjoint(cells, seen, worth.detach(), weight)
     if recurrent is None:
         return errors, {}
     heard = torch.cat([layer.start[1][None], layer.output[:-1]])
@@ -233,6 +235,16 @@ def through_spikes(layer: Held, cells: Linear, seen: Steep, worth: Tensor) -> tu
     if isinstance(recurrent.bias, nn.Parameter):
         found[recurrent.bias] = errors.sum((0, 1))
     return errors, {layer.site.names[id(p)]: g for p, g in found.items() if p.requires_grad}
+
+
+def summed(layer: Held, found: Found) -> dict[str, Tensor]:
+    """Return the gradients of the weights and biases of a synapse, those that were found on the way."""
+    if found.weight is None:
+        assert found.errors is not None
+        return synaptic(layer, found.errors)
+    weigh: Any = layer.site.weigh
+    pairs = ((weigh.weight, found.weight), (weigh.bias, found.bias))
+    return {layer.site.names[id(p)]: g for p, g in pairs if p is not None and p.requires_grad}
 
 
 def synaptic(layer: Held, errors: Tensor) -> dict[str, Tensor]:

@@ -18,6 +18,30 @@ class Steep(NamedTuple):
     slopes: Tensor  # V'- in units of the fall of V over tau_mem; inf where there is no spike
 
 
+class Given(NamedTuple):
+    """What a layer of cells that do not hear each other left, and what is above it."""
+
+    u: Tensor  # V before the reset, less the threshold, [T, B, *out]
+    start: Tensor  # V before the first step, [B, *out]
+    spikes: Tensor  # [T, B, *out]
+    worth: Tensor  # what a spike in each step is worth; with `weight` what currents above are worth, [T, B, outputs]
+    weight: Tensor | None  # to the layer above, [outputs, N]
+    above: Tensor | None  # currents of the layer above, with their graph
+    x: Tensor  # input [T, B, *in]
+    currents: Tensor | None  # with their graph, if they are `x W.T + b`; None for others
+    down: bool  # whether a layer below needs what the currents are worth
+
+
+class Found(NamedTuple):
+    """What the adjoint of a layer says."""
+
+    errors: Tensor | None  # what the current of each step is worth, [T, B, *out]; None if `weight` is all that counts
+    weight: Tensor | None  # gradient of the weights [N, in], if it was found on the way
+    bias: Tensor  # sums of errors, [N]
+    fired: Tensor  # number of spikes of each cell, [*out]
+    flat: int  # spikes that are flatter than the limit
+
+
 def steep(cells: Linear, u: Tensor, start: Tensor, spikes: Tensor) -> Steep:
     """Return slopes of V at spikes: before one the secant of its step, behind it what the reset makes of that.
 
