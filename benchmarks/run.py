@@ -36,6 +36,7 @@ LONG = {  # the others, each with its command
         "contrast",
         "dispatch",
         "elementary",
+        "eventprop",
         "first_result",
         "freed_memory",
         "jobs",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rules.local import differentiated
 from rules.models.admission import UnfitModel
@@ -15,6 +17,7 @@ from rules.sites.site import Site
 from rules.spikes.surrogate import Surrogate, differentiating, heaviside
 
 ROWS = 8  # states that are tried
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[Any, Linear | None]] = WeakKeyDictionary()
 
 
 class Linear(NamedTuple):
@@ -122,6 +125,23 @@ def linear(site: Site) -> Linear:
         ):
             raise _unfit(site, "which are refractory after a spike (t_refractory)")
     return Linear(kept, driven, float(threshold), float(after.mean()), subtract, time_step(cells))
+
+
+def step_of(site: Site) -> Linear | None:
+    """Return `linear` of a layer that fires, None for another; it is remembered where the cells cannot have changed.
+
+    Those are a frozen dataclass, with no parameters or buffers beside them.
+    """
+    cells: Any = site.layer.cells
+    neuron = getattr(cells, "neuron", None)
+    frozen = is_dataclass(neuron) and neuron.__dataclass_params__.frozen  # type: ignore[union-attr]
+    if not frozen or not isinstance(cells, nn.Module) or [*cells.parameters(), *cells.buffers()]:
+        return linear(site) if fires(site) else None
+    nothing = _nothing(site)
+    key = (neuron, type(neuron), time_step(cells), nothing.dtype, nothing.device, nothing.shape)
+    if cells not in _KNOWN or _KNOWN[cells][0] != key:
+        _KNOWN[cells] = key, linear(site) if fires(site) else None
+    return _KNOWN[cells][1]
 
 
 def _nothing(site: Site) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Credit, CreditRule, Objective, Run, own_parameters
 from rules.credit.eventprop.grazing import GRAZING, warn_of_grazing
-from rules.credit.eventprop.linear import Linear, fires, linear
+from rules.credit.eventprop.linear import Linear, step_of
 from rules.credit.eventprop.stepped import Found, Given, Steep, currents_adjoint, steep
 from rules.errors import unknown
 from rules.fields import at_least, check_fields
@@ -100,8 +100,7 @@ class EventProp(CreditRule):
         places = sites(model)
         require_plain(model, places, arranged(model, batch))
         for site in places:
-            if fires(site):
-                linear(site)
+            step_of(site)
 
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return the gradient by the times of spikes, the objective's own included."""
@@ -190,8 +189,8 @@ def forward(places: list[Site], x: Tensor, carry: Any) -> tuple[list[Held], Any]
         if not currents.requires_grad:  # nothing of it is trained
             currents.requires_grad_()
         start: Any = site.rest(currents[0].detach()) if carry is None else carry[number]
-        if fires(site):
-            cells = linear(site)
+        cells = step_of(site)
+        if cells is not None:
             with torch.no_grad():
                 run = site.layer.respond(x, currents.detach(), start, True)
             held.append(Held(site, x, currents, run.output, cells, run.traces[0].u, start))
@@ -205,7 +204,9 @@ def forward(places: list[Site], x: Tensor, carry: Any) -> tuple[list[Held], Any]
 
 def dense(layer: Held) -> bool:
     """Return whether the currents of a layer are a matrix times its input, and no more."""
-    return not layer.site.before and not layer.site.behind and isinstance(layer.site.weigh, nn.Linear)
+    weigh = layer.site.weigh
+    plain = isinstance(weigh, nn.Linear) and all(p is weigh.weight or p is weigh.bias for p in weigh.parameters())
+    return plain and not layer.site.before and not layer.site.behind
 
 
 def carried_down(layer: Held, errors: Tensor) -> Tensor:
@@ -250,5 +251,10 @@ def summed(layer: Held, found: Found) -> dict[str, Tensor]:
 def synaptic(layer: Held, errors: Tensor) -> dict[str, Tensor]:
     """Return the gradients of the weights and biases of a synapse."""
     named = {layer.site.names[id(p)]: p for p in layer.site.weigh.parameters() if p.requires_grad}
+    if dense(layer):  # autograd would carry the errors down as well
+        weigh: Any = layer.site.weigh
+        above, x = (part.detach().flatten(0, 1) for part in (errors, layer.x))
+        found = {id(weigh.weight): above.T @ x} | ({} if weigh.bias is None else {id(weigh.bias): above.sum(0)})
+        return {name: found[id(p)] for name, p in named.items()}
     slopes = torch.autograd.grad(layer.currents, list(named.values()), errors, retain_graph=True) if named else ()
     return dict(zip(named, slopes, strict=True))
