@@ -115,11 +115,9 @@ def verdict(found: list[float]) -> dict[str, Any]:
     return {"mean": round(mean, 2), "spread": round(spread, 2), "as published": abs(mean - PUBLISHED) <= WITHIN}
 
 
-def main() -> None:
-    """Run the seeds that are missing, and keep each one."""
-    torch.set_num_threads(1)
-    settings, seeds = Settings(), [int(word) for word in sys.argv[1:]] or range(SEEDS)
-    described = {
+def recorded(settings: Settings) -> dict[str, Any]:
+    """Return all that a run depends on, and what it is compared with."""
+    return {
         "task": str(YinYang()),
         "cell": str(CELL),
         "hidden": HIDDEN,
@@ -128,7 +126,15 @@ def main() -> None:
         **settings._asdict(),
         "published [%]": [PUBLISHED, SPREAD],
     }
-    made = continued(KEPT, "make evidence-eventprop", described, "test accuracy [%]", "hidden spikes", "seconds")
+
+
+def main() -> None:
+    """Run the seeds that are missing, and keep each one."""
+    torch.set_num_threads(1)
+    settings, seeds = Settings(), [int(word) for word in sys.argv[1:]] or range(SEEDS)
+    made = continued(
+        *(KEPT, "make evidence-eventprop", recorded(settings)), "test accuracy [%]", "hidden spikes", "seconds"
+    )
     for seed in map(str, seeds):
         if seed in made["test accuracy [%]"]:
             continue

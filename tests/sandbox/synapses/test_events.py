@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.synapses import EventLinear, using
 from sandbox.synapses.events import active, heard, rows
+from sandbox.synapses.product import events_of
 
 WIDTHS = st.one_of(st.integers(1, 200), st.sampled_from([64, 128, 256, 320, 784]))
 
@@ -51,3 +53,17 @@ def test_a_step_of_a_loop_adds_the_rows_of_the_events(width, density, seed):
 def test_every_column_of_a_row_is_found_at_the_edges_of_words(width):
     found = active(torch.eye(width))
     assert found.at.tolist() == list(range(width))
+
+
+def test_a_product_by_events_tells_those_of_its_input():
+    x = (torch.rand(6, 5, 8, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    synapse, flat = EventLinear(8, 3), x.flatten(0, 1)
+    with using("events"):
+        y = synapse(flat).reshape(6, 5, 3)
+    found = events_of(y, flat)
+    assert all(torch.equal(a, b) for a, b in zip(found, active(flat), strict=True))
+    assert events_of(y, flat.clone()) is None  # another input
+    assert events_of(2 * y, flat) is None
+    assert events_of(y.detach(), flat) is None
+    with using("dense"):
+        assert events_of(synapse(flat), flat) is None

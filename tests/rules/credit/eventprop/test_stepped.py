@@ -14,12 +14,12 @@ import rules
 from rules.check import check_rule
 from rules.contract import Batch, Objective
 from rules.credit.eventprop import EventProp, Membrane, spike_times
-from rules.credit.eventprop.linear import linear
+from rules.credit.eventprop.linear import linear, step_of
 from rules.diagnostics.health import HealthWarning
 from rules.models.admission import UnfitModel
 from rules.objectives.spike_timing import first_spike
 from rules.sites.site import sites
-from sandbox import build
+from sandbox import build, calibrate, kernels, synapses
 from sandbox.neurons import ALIF, LIF, AlphaLIF, CubaLIF, Izhikevich, LeakyIntegrator, StochasticBinary
 from tests.rules.credit.eventprop import naive
 
@@ -310,3 +310,48 @@ def test_objectives_that_look_inside_are_refused():
         rules.LearningRule(
             rules.objectives.Sum((_parts()[0], rules.objectives.REGULARISERS["rate_l1"](0.1))), *_parts()[1:]
         )
+
+
+@pytest.mark.parametrize("neuron", [LIF(), CubaLIF()], ids=lambda neuron: type(neuron).__name__)
+def test_loops_and_products_by_events_give_the_gradient_of_the_loop_in_torch(neuron):
+    """Of two layers: the lower one needs what the currents of the upper one are worth."""
+    rng = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(40, 5, 12, generator=rng) < 0.2).double(), torch.arange(5) % 3
+    net = build((12,), 3, (20, 70), neuron, LeakyIntegrator(), seed=0).double()
+    calibrate(net, x, rate=0.1)
+    objective = rules.OBJECTIVES["ce_mean"]()
+    answers = []
+    for loop, way in (("plain", "dense"), ("numba", "dense"), ("numba", "events")):
+        with kernels.using(loop), synapses.using(way):
+            answers.append(EventProp().assign(net, objective, Batch(x, y), None, rng))
+    assert answers[0].info["spikes"] > 500
+    for other in answers[1:]:
+        assert other.info == answers[0].info
+        assert other.grads.keys() == answers[0].grads.keys() == dict(net.named_parameters()).keys()
+        for name, g in answers[0].grads.items():  # sums in another order
+            assert float((other.grads[name] - g).abs().max()) <= 1e-11 * float(g.abs().max())
+
+
+def test_a_step_is_remembered_until_the_cells_change(monkeypatch):
+    (place, *_), tried = sites(build((4,), 3, (5,), CubaLIF())), []
+    whole = linear
+
+    def counted(site):
+        tried.append(site)
+        return whole(site)
+
+    monkeypatch.setattr("rules.credit.eventprop.linear.linear", counted)
+    first = step_of(place)
+    assert step_of(place) is first and len(tried) == 1
+    place.layer.cells.neuron = CubaLIF(tau_mem=7.0)
+    assert step_of(place).leak == pytest.approx(1 / 7.0)
+    place.layer.cells.dt = 0.5
+    assert step_of(place).dt == 0.5
+    assert len(tried) == 3
+
+
+def test_a_step_of_cells_that_learn_is_found_anew():
+    (place, *_) = sites(build((4,), 3, (5,), CubaLIF()))
+    first = step_of(place)
+    place.layer.cells.register_parameter("own", torch.nn.Parameter(torch.ones(1)))
+    assert step_of(place) is not first
