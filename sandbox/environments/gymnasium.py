@@ -20,7 +20,7 @@ class Gymnasium:
 
     Raises:
         ImportError: without Gymnasium.
-        ValueError: for no copies, and for an environment whose actions are no choice or whose observation is no vector.
+        ValueError: for no copies, and for an environment without a choice of actions or a vector to see.
     """
 
     def __init__(self, name: str, copies: int = 1, **options: Any) -> None:

@@ -50,6 +50,8 @@ def trained(rule, team=None, net: str = "tanh", sizes=SIZES, **how):
     """Train for a batch of each size and return what became of it."""
     chosen = {} if team is None else {"team": team}
     trainer = rules.Trainer(model(net), rule, seed=3, **chosen, **how)
+    if not trainer.rule.objective.teaches:
+        trainer.fit_read_out(batches((12,)))
     infos = [trainer.step(batch) for batch in batches(sizes, scale=20.0 if net in ("lif", "dendrites") else 1.0)]
     return {
         "state": trainer.state_dict(),
