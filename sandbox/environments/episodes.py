@@ -63,7 +63,7 @@ class Episodes:
             raise ValueError(f"explore={self.explore}: give a probability, from 0 to 1")
 
     def encoded(self, observation: Tensor, rng: torch.Generator) -> Tensor:
-        """Return an observation `[B, n]` as spikes `[steps, B, n]`, or `[steps, B, 2 n]` with signs, times the population.
+        """Return an observation `[B, n]` as spikes `[steps, B, inputs]`: n, twice with signs, times the population.
 
         >>> Episodes(steps=5, signed=True).encoded(torch.zeros(2, 4), torch.Generator()).shape
         torch.Size([5, 2, 8])

@@ -119,7 +119,9 @@ def test_the_weights_of_interneurons_contract_by_the_covariance_of_their_rates()
     shrunk = torch.eye(len(d), dtype=torch.float64) - step * inter.T @ inter / len(inter)
     for _ in range(10):
         state, d = rule.assign(model, Silent(), seen, state, torch.Generator()).state, shrunk @ d
-    assert apart({"d": state.back[name] + state.down[name]}, {"d": d}) < 1e-4  # of second order in d, over the least left
+    assert (
+        apart({"d": state.back[name] + state.down[name]}, {"d": d}) < 1e-4
+    )  # of second order in d, over the least left
 
 
 def test_the_self_predicting_state_is_a_fixed_point():
