@@ -233,7 +233,8 @@ def admit_team(team: Team, model: nn.Module, rule: LearningRule, batch: Batch, a
         raise UnfitModel(
             f"{problems(model, answers)['independent']}. Each of {team.size} processes sees only its share of a batch"
         )
-    _compare_losses(team, model, rule.objective, batch)
+    if rule.credit.asks:  # an objective that is never asked teaches nothing, and may not be fitted yet
+        _compare_losses(team, model, rule.objective, batch)
 
 
 def _compare_losses(team: Team, model: nn.Module, objective: Objective, batch: Batch) -> None:

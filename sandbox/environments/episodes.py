@@ -23,8 +23,13 @@ class Episodes:
     """How a network sees and acts.
 
     Each observation lasts `steps` time steps, in which input i fires with probability `gain` times its value, from 0
-    to 1; with `signed`, each value has two inputs, for what is above and what is below 0. The action is that of the
-    output with the most spikes; ties are drawn. With probability `explore` it is drawn from all actions.
+    to 1; with `signed`, each value has two inputs, for what is above and what is below 0. With `population`, each of
+    these is so many inputs that fire independently. The action is that of the output with the most spikes; ties are
+    drawn. With probability `explore` it is drawn from all actions.
+
+    An action that is drawn by `explore` is not in the spikes, and weights become eligible for what the network would
+    have done. Where inputs fire independently and enter outputs by different weights, the network explores by its own
+    noise, and weights become eligible for what it did.
 
     Args:
         number: of episodes, 100 by default.
@@ -32,6 +37,7 @@ class Episodes:
         steps: time steps of each observation, 20 by default.
         gain: probability of an input spike in a step where a value is 1, 0.5 by default.
         signed: whether values have a sign, False by default.
+        population: inputs for each value, or for each sign of it, 1 by default.
         explore: probability of an action drawn from all, while it learns, 0.1 by default.
 
     Raises:
@@ -43,11 +49,12 @@ class Episodes:
     steps: int = 20
     gain: float = 0.5
     signed: bool = False
+    population: int = 1
     explore: float = 0.1
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("number", "longest", "steps"):
+        for name in ("number", "longest", "steps", "population"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give at least 1")
         if not self.gain > 0:
@@ -56,13 +63,15 @@ class Episodes:
             raise ValueError(f"explore={self.explore}: give a probability, from 0 to 1")
 
     def encoded(self, observation: Tensor, rng: torch.Generator) -> Tensor:
-        """Return an observation `[B, n]` as spikes `[steps, B, n]`, or `[steps, B, 2 n]` with signs.
+        """Return an observation `[B, n]` as spikes `[steps, B, inputs]`: n, twice with signs, times the population.
 
         >>> Episodes(steps=5, signed=True).encoded(torch.zeros(2, 4), torch.Generator()).shape
         torch.Size([5, 2, 8])
+        >>> Episodes(steps=5, population=3).encoded(torch.zeros(2, 4), torch.Generator()).shape
+        torch.Size([5, 2, 12])
         """
         seen = torch.cat([observation, -observation], 1) if self.signed else observation
-        chance = (self.gain * seen).clamp(0, 1)
+        chance = (self.gain * seen).clamp(0, 1).repeat_interleave(self.population, 1)
         return (torch.rand(self.steps, *chance.shape, generator=rng) < chance).float()
 
 

@@ -24,11 +24,12 @@ PAIRS = ("supcon_per_step",)  # which need two samples of a class
 
 def model(name: str = "tanh", seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    if name == "lif":
+    if name in ("lif", "dendrites"):
         from sandbox.networks.build import build
-        from sandbox.neurons import LIF, LeakyIntegrator
+        from sandbox.neurons import LIF, LeakyIntegrator, TwoCompartment
 
-        return build((6,), 3, [8], LIF(tau_mem=5.0), LeakyIntegrator(tau_mem=5.0), 1.0, seed).double()
+        top = LeakyIntegrator(tau_mem=5.0) if name == "lif" else TwoCompartment(reset="none")
+        return build((6,), 3, [8], LIF(tau_mem=5.0), top, 1.0, seed).double()
     if name == "bits":
         return nn.Sequential(nn.Linear(6, 8), rules.StochasticBits(), nn.Linear(8, 3), rules.StochasticBits()).double()
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
@@ -49,7 +50,9 @@ def trained(rule, team=None, net: str = "tanh", sizes=SIZES, **how):
     """Train for a batch of each size and return what became of it."""
     chosen = {} if team is None else {"team": team}
     trainer = rules.Trainer(model(net), rule, seed=3, **chosen, **how)
-    infos = [trainer.step(batch) for batch in batches(sizes, scale=20.0 if net == "lif" else 1.0)]
+    if not trainer.rule.objective.teaches:
+        trainer.fit_read_out(batches((12,)))
+    infos = [trainer.step(batch) for batch in batches(sizes, scale=20.0 if net in ("lif", "dendrites") else 1.0)]
     return {
         "state": trainer.state_dict(),
         "weights": {name: p.detach().clone() for name, p in trainer.parameters.items()},
@@ -74,13 +77,19 @@ def recipe(name: str, team=None, net: str | None = None):
     return trained(rules.make(name, **options), team, chosen, sizes)
 
 
+def spiking_net(name: str) -> str:
+    """Return the kind of spiking network that a rule is tried on."""
+    return "dendrites" if "dendrites" in rules.make(name).needs else "lif"
+
+
 def walk(team):
     return {name: recipe(name, team) for name in rules.RULES if not {"cells", "carry"} & rules.make(name).needs}
 
 
 def spiking(team):
     chained = {name for name in rules.RULES if "chain" in rules.make(name).needs}
-    return {name: recipe(name, team, "lif") for name in rules.RULES if name not in {*STATISTICAL, *chained}}
+    kinds = {name: spiking_net(name) for name in rules.RULES if name not in {*STATISTICAL, *chained}}
+    return {name: recipe(name, team, net) for name, net in kinds.items()}
 
 
 def loop(team):

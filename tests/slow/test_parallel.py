@@ -46,7 +46,7 @@ def test_every_recipe(tmp_path, task, size):
         # each process draws bits, signs, labels or spikes of its own
         if name in (*work.STATISTICAL, "uoro", "forward_forward", "escape_noise"):
             continue
-        one = work.recipe(name, net="lif" if task == "spiking" else None)
+        one = work.recipe(name, net=work.spiking_net(name) if task == "spiking" else None)
         assert torch.equal(first["state"]["rng"], one["state"]["rng"]), name
         assert first["losses"] == pytest.approx(one["losses"], abs=10 * CLOSE), name
         for key, weight in one["weights"].items():

@@ -132,6 +132,17 @@ def test_a_reward_changes_weights_by_the_eligibility_of_the_choice():
     assert moved(0.0) == 0
 
 
+def test_a_population_fires_independently_with_the_chance_of_its_value():
+    """Of 20000 steps, within five standard errors: rates, and no covariance within a population."""
+    how = Episodes(steps=20000, gain=0.5, population=3)
+    x = how.encoded(torch.tensor([[0.4, 1.0]]), rng())[:, 0]
+    chance = torch.tensor([0.2] * 3 + [0.5] * 3)
+    assert bool(((x.mean(0) - chance).abs() < 5 * (chance * (1 - chance) / 20000).sqrt()).all())
+    sizes = (chance * (1 - chance)).sqrt()
+    together = (x - chance).T @ (x - chance) / 20000 / sizes / sizes[:, None] - torch.eye(6)
+    assert float(together.fill_diagonal_(0).abs().max()) < 5 / 20000**0.5
+
+
 class Odd(Bandit):
     """A bandit that breaks the protocol."""
 
@@ -179,6 +190,7 @@ def test_rules_that_cannot_wait_for_a_reward_are_refused():
         (lambda: CartPole(0), "copies=0: give at least one copy"),
         (lambda: Gymnasium("CartPole-v1", 0), "copies=0: give at least one copy"),
         (lambda: Episodes(number=0), "number=0: give at least 1"),
+        (lambda: Episodes(population=0), "population=0: give at least 1"),
         (lambda: Episodes(gain=0.0), "gain=0.0: give a number above 0"),
         (lambda: Episodes(explore=2.0), "explore=2.0: give a probability, from 0 to 1"),
     ],

@@ -19,7 +19,7 @@ from sandbox.config.registry import Choice
 from sandbox.config.rule import RuleConfig
 from sandbox.machine import devices
 from sandbox.runs.preparing import evaluation, own_process, prepare
-from sandbox.runs.run import run
+from sandbox.runs.run import fit_read_out, run
 from sandbox.runs.seal import write_seal
 from tests.elsewhere import DEVICE, Places
 from tests.sandbox.runs.test_run import TINY
@@ -29,13 +29,15 @@ SHAPED = "torch gives no shape to a lazy parameter of tests.elsewhere"
 XFAIL = {"forward_gradient": HIDDEN, **dict.fromkeys(("tcl", "stcl", "supcon_per_step"), SHAPED)}
 BITS = {"network": NetworkConfig(hidden=[10], neuron=Choice("stochastic_binary"), readout=Choice("stochastic_binary"))}
 CHAINED = {"network": NetworkConfig(model=Choice("perceptron", {"hidden": [6]})), "encoder": Choice("still")}
+DENDRITES = {"network": NetworkConfig(hidden=[10], readout=Choice("two_compartment", {"reset": "none"}))}
 POISSON = Choice("poisson", {"steps": 4})
 IMAGES = Choice("mnist_sample")
 
 
 def suited(name):
     """The network of a rule, where it is another one than all others have."""
-    return BITS if "binary" in name else CHAINED if "chain" in make(name).needs else {}
+    needs = make(name).needs
+    return BITS if "binary" in name else CHAINED if "chain" in needs else DENDRITES if "dendrites" in needs else {}
 
 
 CASES = {
@@ -56,6 +58,7 @@ def learned(experiment):
         trainer, train = prepare(experiment, data)
         assert {p.device.type for p in trainer.model.parameters()} == {experiment.device}
         losses = [trainer.step(batch).loss for batch, _ in zip(train, range(2), strict=False)]
+        fit_read_out(trainer, evaluation(experiment, data.train, "read-out"))
         found = trainer.evaluate(evaluation(experiment, data.validation, "validation"))
         return {name: p.cpu() for name, p in trainer.model.state_dict().items()}, losses, found
 

@@ -14,6 +14,7 @@ from rules.models.admission import UnfitModel
 from rules.synapses import is_synapse, synaptic_parameters
 from rules.weight_gradients import outer_products, weight_gradients
 from sandbox import LIF, Sparse, build
+from sandbox.neurons import TwoCompartment
 from sandbox.synapses import kernels, sparse
 
 DOUBLE = torch.float64
@@ -144,9 +145,10 @@ def test_work_that_meets_no_zero_is_counted_on_the_pattern():
     assert (found.note, found.dense, found.accumulated) == ("", 5 * len(synapse.pre), float(each))
 
 
-def network(place):
-    """A small network whose hidden or read-out synapse is sparse."""
-    net = build((4,), 3, (30,), LIF(tau_mem=5.0))
+def network(place, rule=""):
+    """A small network whose hidden or read-out synapse is sparse; with dendrites for the rule that needs them."""
+    readout = TwoCompartment(reset="none") if rule == "urbanczik_senn" else None
+    net = build((4,), 3, (30,), LIF(tau_mem=5.0), readout)
     rng = torch.Generator().manual_seed(0)
     net.layers[place].synapse = Sparse(4, 30, 0.5, generator=rng) if place == 0 else Sparse(30, 3, 0.5, generator=rng)
     with torch.no_grad():
@@ -162,6 +164,7 @@ MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle",
     "escape_noise",
     "bcpnn",
     "eventprop",
+    "urbanczik_senn",
 }
 FEEDBACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}
 REFUSES = MATRICES | FEEDBACK | {"binary_stochastic", "binary_stochastic_ideal"}
@@ -173,7 +176,7 @@ QUICK = ("bptt", "node_perturbation", "hzo", "spsa", "dfa", "eprop", "binary_sto
 )
 def test_every_rule_learns_it_or_refuses_it_in_words(name):
     x, y = torch.rand(6, 8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
-    net = network(1)
+    net = network(1, name)
     before = [p.clone() for p in net.parameters()]
     if name in REFUSES:
         with pytest.raises(UnfitModel, match="Sparse"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from torch import nn
 import rules
 from rules.check import check_rule
 from rules.credit.dendritic import Burst
+from rules.credit.dendritic.burst import Bursting, Spikes
 from rules.plasticity import SGD
 from tests.rules.credit.relaxation.nets import apart, backpropagated, batch, chain, slope
 
@@ -51,7 +55,7 @@ def test_for_small_signals_it_is_feedback_alignment(active, free, order):
     """P9.15 through all layers: what is left falls as beta, and as beta squared where the sigmoid is odd."""
     model, seen = chain(active=active), batch()
     state = Burst().init(model, torch.Generator().manual_seed(3))
-    wanted = aligned(model, seen, state)
+    wanted = aligned(model, seen, state.down)
     errors = [apart(credit(Burst(beta, free), model, seen).grads, wanted) for beta in BETAS]
     assert slope(BETAS, errors) == pytest.approx(order, abs=0.15)
     assert errors[-1] < 2e-2
@@ -89,7 +93,7 @@ def test_it_is_the_rule_of_feedback_with_the_same_matrices():
     known = {f"{name}.weight": matrix for name, matrix in held.matrices.items()}
     objective = rules.OBJECTIVES["ce_mean"]()
     wanted = other.assign(model, objective, seen, held, torch.Generator()).grads
-    found = Burst(1e-5).assign(model, objective, seen, known, torch.Generator()).grads
+    found = Burst(1e-5).assign(model, objective, seen, Bursting(known, {}), torch.Generator()).grads
     assert apart(found, wanted) < 1e-9
 
 
@@ -159,7 +163,7 @@ def test_the_matrices_are_shown_as_feedback():
         "2.weight": (5, 6),
         "4.weight": (3, 5),
     }
-    assert Burst(top_down="transposed").init(model, torch.Generator()) == {}
+    assert Burst(top_down="transposed").init(model, torch.Generator()).down == {}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,7 @@ def test_what_it_cannot_learn_is_refused():
     ):
         Burst().assign(chain((4, 6, 7, 3)), rules.OBJECTIVES["ce_mean"](), batch(), state, torch.Generator())
     with pytest.raises(ValueError, match=r"along '2.weight' in Burst is missing, and that weight is now \(5, 6\)"):
-        Burst().assign(chain(), rules.OBJECTIVES["ce_mean"](), batch(), {}, torch.Generator())
+        Burst().assign(chain(), rules.OBJECTIVES["ce_mean"](), batch(), Bursting({}, {}), torch.Generator())
 
 
 def test_it_learns_what_a_read_out_alone_does_not():
@@ -203,3 +207,121 @@ def test_it_learns_what_a_read_out_alone_does_not():
     after = trainer.evaluate([(x, y)])
     assert after["accuracy"] > 0.9 > 0.6 > before["accuracy"]
     assert after["loss"] < before["loss"] / 2
+
+
+def spiking_chain(sizes=(2, 2, 2, 2), active=nn.Sigmoid, samples=1):
+    rng = torch.Generator().manual_seed(5)
+    x = torch.rand(samples, sizes[0], dtype=torch.float64, generator=rng)
+    return chain(sizes, active=active), rules.Batch(x, torch.arange(samples) % sizes[-1])
+
+
+@pytest.mark.parametrize("active", [nn.Sigmoid, nn.Tanh])
+@pytest.mark.parametrize("apical", ["plain", "slope"])
+def test_the_mean_over_all_spikes_is_the_change_by_rates(active, apical, monkeypatch):
+    """P9.15 by enumeration: four cells, each silent, with a single spike or with a burst; the weights of 81 patterns."""
+    model, seen = spiking_chain(active=active)
+    rates, rule = Burst(2.0, 0.3, apical), Burst(2.0, 0.3, apical, steps=1)
+    held, mean, total = [], {}, 0.0
+    fired = Burst.fired
+    monkeypatch.setattr(Burst, "fired", lambda self, *given: held.append(given) or fired(self, *given))
+    credit(rule, model, seen)
+    chances = []
+    for events, told, number, _ in held:
+        e = events.abs()
+        p = (e * 0.3 + 2.0 * 0.3 * 0.7 * told) / e  # d is the difference of burst rates over p'(0)
+        assert bool(((p > 0) & (p < 1)).all())
+        chances += [(float(1 - a), float(a * (1 - b)), float(a * b)) for a, b in zip(e[0], p[0])]
+        assert number == len(chances) // 2 - 1
+    for pattern in itertools.product(range(3), repeat=4):
+        drawn = torch.tensor(pattern, dtype=torch.float64).reshape(2, 1, 1, 2)
+        spikes = iter([Spikes((each > 0).double(), (each > 1).double()) for each in drawn])
+        monkeypatch.setattr(Burst, "fired", lambda *_, spikes=spikes: next(spikes))
+        chance = math.prod(chances[cell][what] for cell, what in enumerate(pattern))
+        total += chance
+        for name, g in credit(rule, model, seen).grads.items():
+            mean[name] = mean.get(name, 0.0) + chance * g
+    assert total == pytest.approx(1, abs=1e-12)
+    assert apart(mean, credit(rates, model, seen).grads) < 1e-12
+
+
+def test_drawn_spikes_have_that_mean():
+    """Of 2000 draws of 3 steps, within five standard errors; and they do vary."""
+    model, seen = spiking_chain((4, 6, 5, 3), samples=7)
+    wanted = torch.cat([g.flatten() for g in credit(Burst(), model, seen).grads.values()])
+    rule = Burst(steps=3)
+    state, draw = rule.init(model, torch.Generator().manual_seed(3)), torch.Generator().manual_seed(0)
+    objective = rules.OBJECTIVES["ce_mean"]()
+    drawn = torch.stack(
+        [
+            torch.cat([g.flatten() for g in rule.assign(model, objective, seen, state, draw).grads.values()])
+            for _ in range(2000)
+        ]
+    )
+    error = drawn.std(0) / 2000**0.5
+    moves = error > 0
+    assert int((~moves).sum()) == 3  # the last bias, which sees no spikes
+    assert bool(((drawn.mean(0) - wanted).abs() <= 5 * error + 1e-12).all())
+
+
+@pytest.mark.parametrize("average", [0.0, 0.2])
+def test_without_a_teacher_the_mean_over_spikes_is_0(average):
+    """P9.16: within five standard errors of 300 runs of 5 batches, whose averages move and stay `free` in the mean."""
+    model, seen = spiking_chain((3, 4, 2), samples=2)
+    rule, draw = Burst(free=0.3, steps=4, average=average), torch.Generator().manual_seed(0)
+    found, ends = [], []
+    for _ in range(300):
+        state = rule.init(model, torch.Generator().manual_seed(3))
+        for _ in range(5):
+            told = rule.assign(model, Silent(), seen, state, draw)
+            state = told.state
+        found.append(torch.cat([g.flatten() for g in told.grads.values()]))
+        ends.append(state.usual["2.weight"])
+    for values, wanted in ((torch.stack(found), 0.0), (torch.stack(ends), 0.3)):
+        error = values.std(0) / 300**0.5
+        assert bool(((values.mean(0) - wanted).abs() <= 5 * error + 1e-12).all())
+    assert (float(torch.stack(ends).std()) > 0.01) == (average > 0)
+
+
+def test_a_moving_average_takes_away_what_all_samples_are_taught():
+    """One sample, the same teacher: with the average the credit of hidden layers goes to 0, without it does not."""
+    model, seen = spiking_chain((3, 4, 2))
+    left = []
+    for average in (0.0, 0.05):
+        rule, draw = Burst(steps=200, average=average), torch.Generator().manual_seed(0)
+        state, sizes = rule.init(model, torch.Generator().manual_seed(3)), []
+        for _ in range(40):
+            told = rule.assign(model, rules.OBJECTIVES["ce_mean"](), seen, state, draw)
+            state = told.state
+            sizes.append(told.grads["0.weight"])
+        left.append(float(torch.stack(sizes[10:]).mean(0).norm()))
+    assert left[1] < 0.25 * left[0]  # what is left is noise
+
+
+@pytest.mark.parametrize("rule", [Burst(steps=5), Burst(steps=5, average=0.1, top_down="transposed")])
+def test_spikes_keep_the_contract(rule):
+    assert (rule.claim, rule.over_processes) == ("none", "draws")
+    report = check_rule(rule)
+    assert report.passed, str(report)
+
+
+def test_outputs_that_are_no_probabilities_are_refused():
+    with pytest.raises(ValueError, match=r"outputs of hidden layer 0 reach .*, and with steps=2 they are prob.*nn.Sig"):
+        credit(Burst(steps=2), chain(active=nn.Softplus, scale=3.0), batch())
+    with pytest.raises(ValueError, match="steps=-1: give a number of time steps, or 0 for rates"):
+        Burst(steps=-1)
+    for options in ({"average": 0.1}, {"average": 1.5, "steps": 2}):
+        with pytest.raises(ValueError, match="average=.*, steps=.*: give a share from 0 to 1, above 0 with steps"):
+            Burst(**options)
+
+
+def test_spikes_learn_what_rates_learn():
+    """Exclusive or of signs in two hidden layers, whose credit is noisy: right half of the time without it."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 2, generator=rng)
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 16), nn.Sigmoid(), nn.Linear(16, 16), nn.Sigmoid(), nn.Linear(16, 2))
+    trainer = rules.Trainer(model, rules.make("burst", lr=1e-2, beta=30.0, steps=20), health=rules.Health(every=0))
+    before = trainer.evaluate([(x, y)])["accuracy"]
+    list(trainer.fit([(x, y)], epochs=500))
+    assert trainer.evaluate([(x, y)])["accuracy"] > 0.85 > 0.6 > before

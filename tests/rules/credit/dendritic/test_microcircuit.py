@@ -84,7 +84,12 @@ def test_without_a_teacher_nothing_changes(start):
 
 
 def test_lateral_weights_learn_to_predict_the_layer_above():
-    """From random ones, with the forward weights at rest: apical potentials fall to less than a tenth."""
+    """From random ones, with the forward weights at rest.
+
+    Rates of 12 samples have a covariance with eigenvalues from 2 down to 1e-6 in the first layer and 1e-8 in the
+    second. Along each direction an error falls by a share `step * eigenvalue` in a batch, so that 1000 batches leave what
+    lies along the smallest: about a hundredth.
+    """
     model, seen = chain(active=nn.Sigmoid, scale=0.5), batch(samples=12)
     rule = Microcircuit(start="random", rate=1.0)
     state = rule.init(model, torch.Generator().manual_seed(3))
@@ -92,13 +97,31 @@ def test_lateral_weights_learn_to_predict_the_layer_above():
     for _ in range(1000):
         found = rule.assign(model, Silent(), seen, state, torch.Generator())
         state, _ = found.state, said.append(found.info["apical_at_rest"])
-    assert said[-1] < 0.1 * said[0]
+    assert said[-1] < 0.03 * said[0]
     found, x, _ = chain_of(model, "", seen)
     wired = rule.wired(model, found, state)
     rest, _ = rule.rest(wired, x, rule.forward(found, x))
     for number in range(2):
         missed = rule.inter(wired, rest.r[number], number) - rest.r[number + 1]
-        assert float(missed.detach().norm() / rest.r[number + 1].detach().norm()) < 0.1
+        assert float(missed.detach().norm() / rest.r[number + 1].detach().norm()) < 0.02
+
+
+def test_the_weights_of_interneurons_contract_by_the_covariance_of_their_rates():
+    """From W_pi = -W_pp + d, with small d: d <- (1 - step C) d, C = inter^T inter / n, to first order in d."""
+    model, seen, rule = chain(active=nn.Sigmoid, scale=0.5), batch(samples=12), Microcircuit(rate=1.0, **SETTLED)
+    state = rule.init(model, torch.Generator().manual_seed(3))
+    name, rng = list(state.back)[-1], torch.Generator().manual_seed(7)
+    d = 1e-6 * torch.randn(state.back[name].shape, dtype=torch.float64, generator=rng)
+    state = state._replace(back={**state.back, name: state.back[name] + d})
+    wired, _, forward = opened(rule, model, seen)
+    inter = rule.inter(wired, forward.r[-2], len(forward.r) - 2).detach()
+    step = 1 / (1 + inter.square().sum(1).mean())
+    shrunk = torch.eye(len(d), dtype=torch.float64) - step * inter.T @ inter / len(inter)
+    for _ in range(10):
+        state, d = rule.assign(model, Silent(), seen, state, torch.Generator()).state, shrunk @ d
+    assert (
+        apart({"d": state.back[name] + state.down[name]}, {"d": d}) < 1e-4
+    )  # of second order in d, over the least left
 
 
 def test_the_self_predicting_state_is_a_fixed_point():

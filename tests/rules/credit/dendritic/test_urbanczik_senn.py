@@ -65,28 +65,48 @@ def test_it_is_the_gradient_of_the_cross_entropy_with_the_soma_as_it_is():
         assert torch.allclose(found.grads[name], slope, rtol=1e-10, atol=1e-12), name
 
 
-@pytest.mark.parametrize("spikes", [False, True])
-def test_under_a_constant_teacher_the_predicted_rate_becomes_the_somatic_one(spikes):
-    """P9.12: the soma, the dendrite and the teacher agree; with drawn spikes as near as they let it.
+def taught(rule, samples, batches):
+    """Potentials `[batches, 2, samples, cells]` of the soma and V* under a constant teacher, and the rates taught.
 
     The carry goes on, so that nothing is learned from how the potentials rise.
     """
     wanted = torch.tensor([0.2, 0.7], dtype=torch.float64)
-    model, rule = net(scale=1.0), UrbanczikSenn(spikes=spikes)
-    batch = rules.Batch(torch.tensor([1.0, 0.5, 0.0, 2.0]).double().expand(20, 1, 4), targets=wanted.expand(20, 1, 2))
-    trainer = rules.Trainer(
-        model, LearningRule(rules.OBJECTIVES["tet"](), rule, SGD(2e-3)), health=rules.Health(every=0), confirm=False
-    )
+    x = torch.tensor([1.0, 0.5, 0.0, 2.0], dtype=torch.float64).expand(20, samples, 4)
+    batch = rules.Batch(x, targets=wanted.expand(20, samples, 2))
+    model, learning = net(scale=1.0), LearningRule(rules.OBJECTIVES["tet"](), rule, SGD(1e-2))
+    trainer = rules.Trainer(model, learning, health=rules.Health(every=0), confirm=False)
     found = []
-    for _ in range(300):
-        info = trainer.step(batch)
-        batch = batch._replace(carry=info.carry)
-        end = info.carry.model[-1][0]
-        found.append(torch.sigmoid(4.0 * (torch.cat([end.v, CELL.predicted(end.v_dend)]) - CELL.v_threshold)))
-    somatic, predicted = torch.stack(found[-100:]).mean(0)
-    near = 0.1 if spikes else 2e-3  # spikes keep the weights moving
-    assert torch.allclose(predicted, wanted, atol=near)
-    assert torch.allclose(predicted, somatic, atol=near)
+    for _ in range(batches):
+        batch = batch._replace(carry=trainer.step(batch).carry)
+        end = batch.carry.model[-1][0]
+        found.append(torch.stack([end.v, CELL.predicted(end.v_dend)]))
+    return torch.stack(found), wanted
+
+
+def test_under_a_constant_teacher_the_predicted_rate_becomes_the_somatic_one():
+    """P9.12: the soma, the dendrite and the teacher agree."""
+    found, wanted = taught(UrbanczikSenn(), 1, 100)
+    somatic, predicted = torch.sigmoid(4.0 * (found[-1, :, 0] - CELL.v_threshold))
+    assert torch.allclose(predicted, wanted, atol=1e-6)  # what 100 batches leave falls geometrically
+    assert torch.allclose(predicted, somatic, atol=1e-6)
+
+
+def test_spikes_move_the_predicted_rate_around_the_somatic_one():
+    """P9.12 with drawn spikes: means over time agree within 5 standard errors, those of 16 blocks of 8 batches.
+
+    A block is longer than the memory of the weights, two or three batches. That the mean of rates is the rate taught
+    holds up to half the curvature of the sigmoid, at most 0.097 beta^2, times the variance of the potential.
+    """
+    found, wanted = taught(UrbanczikSenn(spikes=True), 64, 32 + 16 * 8)
+    found = found[32:].mean(2)  # the dendrites of all samples are alike, and so are their somata
+    rates = torch.sigmoid(4.0 * (found - CELL.v_threshold)).unflatten(0, (16, 8)).mean(1)
+    curved = 0.5 * 0.097 * 4.0**2 * found.var(0)
+    assert float(curved.max()) < 1e-3
+    for left, bent in ((rates[:, 1] - wanted, curved[1]), (rates[:, 1] - rates[:, 0], curved.sum(0))):
+        error = left.std(0) / 16**0.5
+        assert bool((error > 0).all())
+        assert float(error.max()) < 2e-3
+        assert bool((left.mean(0).abs() < 5 * error + bent).all())
 
 
 def test_random_spikes_have_the_mean_of_the_rates():
@@ -129,15 +149,16 @@ def test_it_keeps_the_contract(spikes):
 
 
 def test_it_learns_classes_and_leaves_other_layers():
+    """All of them, as logistic regression does; with lr=0.01 100 epochs are too few."""
     rng = torch.Generator().manual_seed(0)
     y = torch.arange(60) % 2
     x = (torch.randn(60, 4, generator=rng) * 0.3 + torch.eye(2, 4)[y]).expand(30, 60, 4)
     torch.manual_seed(0)
     model = sandbox.build((4,), 2, (), LIF(), CELL, seed=0)
-    trainer = rules.Trainer(model, "urbanczik_senn", health=rules.Health(every=0))
+    trainer = rules.Trainer(model, rules.make("urbanczik_senn", lr=0.03), health=rules.Health(every=0))
     losses = [info.loss for info in trainer.fit([(x, y)], epochs=100)]
     assert losses[-1] < 0.7 * losses[0]
-    assert trainer.evaluate([(x, y)])["accuracy"] > 0.85
+    assert trainer.evaluate([(x, y)])["accuracy"] > 0.98
     assert set(UrbanczikSenn().parameters(net((5,)))) == {"layers.1.synapse.weight", "layers.1.synapse.bias"}
 
 
