@@ -28,7 +28,7 @@ ROUNDS = 15
 WORDS = """\
 `Trainer.step` of networks of `CubaLIF` with a leaky read-out, T = {steps}, B = {batch}, float32: the same weights and
 inputs, calls in turn in one process with one thread, medians of {rounds} rounds, ratios of neighbouring calls. A share
-of {firing:g} of inputs fires in a step; thresholds of hidden layers are scaled so that their cells do as well, {found}.
+of {firing:g} of inputs fires in a step; weights are scaled so that hidden cells do as well, {found}.
 BPTT has the surrogate of the cells, compiled loops and products by events, where the density of an operand makes them
 faster ("auto") or always ("events"). EventProp has the same forward pass and finds slopes and errors from above at
 spikes alone, and sums up gradients of weights at the spikes of the input; a read-out is differentiated densely.
@@ -68,11 +68,12 @@ def main(rounds: int) -> None:
             a, b, ratio = paired(*sides, rounds)
             what = "-".join(map(str, (INPUTS, *hidden, CLASSES)))
             body.append((what, way, f"{1e3 * a:.1f} ms", f"{1e3 * b:.1f} ms", f"{ratio:.3f}", "< 1.00"))
-    found = f"{100 * min(shares):.2f} to {100 * max(shares):.2f} %"
+    found = f"{min(shares):.4f} to {max(shares):.4f}"
     words = WORDS.format(steps=STEPS, batch=BATCH, rounds=rounds, firing=FIRING, found=found).strip()
     said = table(("network", "synapses", "BPTT", "EventProp", "EventProp / BPTT", "target"), body)
-    print(said)
-    if rounds > 1:
+    if rounds == 1:
+        print(said)
+    else:
         put("EventProp beside BPTT", "\n\n".join([words, said, machine("torch", "numba")]))
 
 

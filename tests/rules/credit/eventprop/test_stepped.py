@@ -342,7 +342,8 @@ def test_a_step_is_remembered_until_the_cells_change(monkeypatch):
 
     monkeypatch.setattr("rules.credit.eventprop.linear.linear", counted)
     first = step_of(place)
-    assert step_of(place) is first and len(tried) == 1
+    assert step_of(place) is first
+    assert len(tried) == 1
     place.layer.cells.neuron = CubaLIF(tau_mem=7.0)
     assert step_of(place).leak == pytest.approx(1 / 7.0)
     place.layer.cells.dt = 0.5
