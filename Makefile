@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-cart-pole evidence-curriculum evidence-diehl-cook evidence-recall evidence-spad evidence-transformers evidence-views constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-cart-pole evidence-curriculum evidence-diehl-cook evidence-eventprop evidence-recall evidence-spad evidence-transformers evidence-views constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +80,9 @@ evidence-one-bit: $(READY) ## one bit: shortcuts, teachers, steps, stages, into 
 
 evidence-curriculum: $(READY) ## few steps after many, beside few from scratch, into experiments/results/curriculum/
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/curriculum.py
+
+evidence-eventprop: $(READY) ## Yin-Yang by exact spike times, ten seeds, into experiments/results/eventprop.json
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/eventprop.py
 
 evidence-recall: $(READY) ## attention of winners beside softmax and raw scores, into experiments/results/recall/
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/recall.py 8

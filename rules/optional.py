@@ -103,11 +103,12 @@ class CellLayer(Protocol):
 class Cells(Protocol):
     """The cells of a layer, as an online rule sees them: one step at a time, each cell for itself.
 
-    Three further methods make it faster, and are not required: `advance_all(currents, states)` is `advance` for cells
+    Further methods make it faster, and are not required: `advance_all(currents, states)` is `advance` for cells
     of many steps and samples at once, `[M, *out]`; `linearised(currents, carry)` runs a sequence `[T, B, *out]` and
     returns output, carry and the derivatives of every step, a `Local` of `[..., T, B, *out]`, or None;
-    `plastic(frame, window, bounds)` runs a layer whose weights change in every step, as
-    `rules.credit.spike_timing.at_once.stepped` does, or returns None.
+    `event_adjoint(step, u, start, spikes, worth, limit, weight)` does what `rules.credit.eventprop.stepped` says for
+    cells that do not hear each other, or returns None; `plastic(frame, window, bounds)` runs a layer whose
+    weights change in every step, as `rules.credit.spike_timing.at_once.stepped` does, or returns None.
     """
 
     recurrent: nn.Linear | None  # from the cells to themselves; None for none

@@ -203,6 +203,7 @@ SPACES: dict[str, Space] = {
     "microcircuit": {"lr": RATE, "nudge": Range(3e-2, 1.0, log=True)},
     "urbanczik_senn": {"lr": SLOPE, "momentum": MOMENTUM},
     "bcpnn": {"tau_p": Range(100.0, 1e5, log=True), "gain": Range(0.1, 10.0, log=True)},
+    "eventprop": {"lr": RATE},
     "readout_only": {"lr": RATE},
 }
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rules.contract import Batch, Objective, Run, lengths_of
 from rules.fields import admit
-from rules.objectives.labels import LABELS
+from rules.objectives.labels import IGNORED, LABELS
 from rules.steps import mean
 
 
@@ -44,10 +44,10 @@ class ReadOut(nn.Module, Objective):
         return mean(heard(run), lengths)
 
     def fit(self, found: Iterable[tuple[Run, Batch]]) -> None:
-        """Fit the read-out to runs of labelled batches.
+        """Fit the read-out to runs of labelled batches; samples of class -100 have no label, and are left out.
 
         Raises:
-            ValueError: for batches without a class for each sample, or with none of them.
+            ValueError: for batches without a class for each sample, no batch, and no label at all.
         """
         rates, classes = [], []
         for run, batch in found:
@@ -62,8 +62,11 @@ class ReadOut(nn.Module, Objective):
         if not rates:
             raise ValueError("fit_read_out got no batch: hand it the labelled samples once more, as a list or a loader")
         x, y = torch.cat(rates), torch.cat(classes)
+        x, y = x[y != IGNORED], y[y != IGNORED]
+        if not len(y):
+            raise ValueError(f"every label is {IGNORED}, which means none: a read-out is fitted to labelled samples")
         if int(y.min()) < 0:
-            raise ValueError(f"y holds {int(y.min())}: a read-out is fitted to classes from 0; leave such samples out")
+            raise ValueError(f"y holds {int(y.min())}: classes count from 0, and {IGNORED} stands for none")
         self.weight, self.offset = self.fitted(x, y, int(y.max()) + 1)
 
     @abstractmethod
@@ -84,6 +87,11 @@ class ReadOut(nn.Module, Objective):
                 "it anew, trainer.fit_read_out(loader)"
             )
         return rates @ self.weight.to(rates) + self.offset.to(rates)
+
+    def answers(self, run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the scores and classes of samples that have one."""
+        scores, y = super().answers(run, batch)
+        return scores[y != IGNORED], y[y != IGNORED]
 
     def __call__(self, run: Run, batch: Batch) -> Tensor:  # not through nn.Module, which has nothing to hook here
         scores, y = self.answers(run, batch)
@@ -165,12 +173,12 @@ class Probe(ReadOut):
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            loss = F.cross_entropy(z @ weight + offset, y) + self.decay / 2 * weight.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss: Tensor = F.cross_entropy(z @ weight + offset, y) + self.decay / 2 * weight.square().sum()
+            loss.backward()
             return loss
 
         with torch.enable_grad():
-            optimizer.step(closure)  # type: ignore[arg-type]  # torch wants a float, and takes a tensor
+            optimizer.step(closure)
         return (weight.detach() / scale).to(rates), offset.detach().to(rates)
 
     def loss(self, scores: Tensor, y: Tensor) -> Tensor:
@@ -190,5 +198,5 @@ def heard(run: Run) -> Tensor:
     """
     for trace in reversed(run.traces):
         if bool(((trace.post == 0) | (trace.post == 1)).all()) and not torch.equal(trace.post, trace.u):
-            return trace.post.flatten(2)
+            return trace.post[: len(run.output)].flatten(2)  # the first steps alone, where no more are asked about
     return run.output.flatten(2)

@@ -25,9 +25,9 @@ class Normalised:
         w <- inner(w, g),   w <- min(max(w, low), high),   w <- w total / sum over the inputs of a cell of |w|
 
     The scaling may lift a weight above `high` by as much as it lifts all; the next update brings it back. A cell whose
-    weights would all be 0 keeps those it had. Weight
-    matrices and kernels are scaled, that is parameters of two dimensions or more; dimension 0 is that of the cells.
-    Recurrent weights have a sum of their own. All other parameters are moved by the inner plasticity alone.
+    weights would all be 0 keeps those it had. Weights begin within the bounds, and where `low` is 0 with their absolute
+    values. Weight matrices and kernels are scaled, that is parameters of two dimensions or more; dimension 0 is that of
+    the cells. Recurrent weights have a sum of their own. All other parameters are moved by the inner plasticity alone.
 
     Args:
         total: sum of the absolute weights of a cell; None, by default, for that which each cell begins with.
@@ -39,8 +39,8 @@ class Normalised:
 
     Raises:
         ValueError: for a total that is not positive, bounds that leave nothing between them, and devices as the inner
-            plasticity, whose weights cannot be scaled. When used, if no parameter is a matrix, and for a cell whose
-            weights are all 0 at the beginning and have no `total`.
+            plasticity, whose weights cannot be scaled. When used, if no parameter is a matrix, and for a cell that
+            begins with weights that are all 0.
 
     >>> p = nn.Parameter(torch.tensor([[1.0, 3.0], [2.0, 2.0]]))
     >>> optimizer = Normalised(lr=1.0)([p])
@@ -102,6 +102,7 @@ class Normalised:
 class NormalisedOptimizer(Eager, Tissue):
     """Moves weights by an inner optimizer, bounds and scales them; see `Normalised`.
 
+    Weights are bounded and scaled when the optimizer is made, and so are those that are loaded before the first step.
     Both optimizers share their groups, so a schedule reaches the inner one. Frozen parameters stay as they are.
 
     Args:
@@ -134,7 +135,7 @@ class NormalisedOptimizer(Eager, Tissue):
         super().__init__(self.inner.param_groups, self.inner.defaults)
         self.param_groups = self.inner.param_groups
         self._begun = True
-        self.totals = [self._total(p) for p in self._matrices]
+        self.totals = [self._begun_with(p) for p in self._matrices]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Move more parameters, and scale their matrices."""
@@ -145,7 +146,7 @@ class NormalisedOptimizer(Eager, Tissue):
         self.inner.add_param_group(plain)
         more = self._scaled(entries)
         self._matrices += more
-        self.totals += [self._total(p) for p in more]
+        self.totals += [self._begun_with(p) for p in more]
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -163,9 +164,7 @@ class NormalisedOptimizer(Eager, Tissue):
         self.inner.step()
         for (p, total), kept in zip(moved, before, strict=True):
             if p.requires_grad:
-                p.clamp_(self.recipe.low, self.recipe.high)
-                now = self._sums(p)
-                p.copy_(torch.where(now > 0, p * (total / now), kept))
+                self._constrain(p, total, kept)
         return loss
 
     def bounds(self, p: nn.Parameter) -> tuple[Tensor, Tensor] | None:
@@ -181,7 +180,7 @@ class NormalisedOptimizer(Eager, Tissue):
     def settle(self) -> None:
         """Before the first update, take the sums of what was loaded or calibrated since."""
         if not self.state:
-            self.totals = [self._total(p) for p in self._matrices]
+            self.totals = [self._begun_with(p) for p in self._matrices]
             for p, total in zip(self._matrices, self.totals, strict=True):
                 self.state[p]["total"] = total
 
@@ -209,14 +208,30 @@ class NormalisedOptimizer(Eager, Tissue):
         cells = 1 if p in self._inputs_first else 0
         return p.detach().abs().sum([axis for axis in range(p.ndim) if axis != cells], keepdim=True)
 
-    def _total(self, p: nn.Parameter) -> Tensor:
-        """Return what the sums of a parameter are to be."""
+    @torch.no_grad()
+    def _begun_with(self, p: nn.Parameter) -> Tensor:
+        """Bound and scale the weights that a parameter begins with; return what its sums are to be."""
+        if p.requires_grad:
+            if self.recipe.low == 0:
+                p.abs_()
+            p.clamp_(self.recipe.low, self.recipe.high)
         sums = self._sums(p)
-        if self.recipe.total is not None:
-            return torch.full_like(sums, self.recipe.total)
         if not bool((sums > 0).all()):
             raise ValueError(
-                f"{int((sums == 0).sum())} of {sums.numel()} cells begin with weights that are all 0, whose sum says "
-                "nothing: give total=..., or draw the weights"
+                f"{int((sums == 0).sum())} of {sums.numel()} cells begin with weights that are all 0, and nothing can "
+                "be scaled: draw the weights"
             )
-        return sums
+        total = sums if self.recipe.total is None else torch.full_like(sums, self.recipe.total)
+        if p.requires_grad:
+            self._constrain(p, total, p.clone())
+        return total
+
+    def _constrain(self, p: nn.Parameter, total: Tensor, kept: Tensor) -> None:
+        """Bound the weights, and scale them to their sums; a cell whose weights would all be 0 has those of `kept`."""
+        p.clamp_(self.recipe.low, self.recipe.high)
+        now = self._sums(p)
+        off = (now - total).abs() > ROUNDING * torch.finfo(p.dtype).eps * total  # others have their sum already
+        p.copy_(torch.where(now > 0, torch.where(off, p * (total / now), p), kept))
+
+
+ROUNDING = 64  # of a sum, in units of the last place: for as many as some thousand weights

@@ -29,7 +29,7 @@ from rules.recipes.gradient import (
 from rules.recipes.named import CREDITS, RULES, compose, make, whole
 from rules.recipes.online import decolle, eprop, ostl, otpe, ottt, rtrl, sltt, snap1, three_factor, uoro
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import bcpnn, escape_noise, r_stdp, stdp, triplet_stdp, voltage_stdp
+from rules.recipes.spike_timing import bcpnn, escape_noise, eventprop, r_stdp, stdp, triplet_stdp, voltage_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -61,6 +61,7 @@ __all__ = [
     "eprop",
     "equilibrium_propagation",
     "escape_noise",
+    "eventprop",
     "evolution_strategy",
     "fa",
     "forward_forward",

@@ -9,6 +9,7 @@ from rules.contract import CreditRule
 from rules.credit.binary_stochastic.rule import BinaryStochastic
 from rules.credit.bptt import BPTT
 from rules.credit.dendritic import Burst, Microcircuit, UrbanczikSenn
+from rules.credit.eventprop import EventProp
 from rules.credit.forward_forward import ForwardForward
 from rules.credit.online import Online, Spatial
 from rules.credit.pepita import PEPITA
@@ -66,7 +67,7 @@ from rules.recipes.online import (
     uoro,
 )
 from rules.recipes.relaxation import equilibrium_propagation, predictive_coding, target_propagation
-from rules.recipes.spike_timing import bcpnn, escape_noise, r_stdp, stdp, triplet_stdp, voltage_stdp
+from rules.recipes.spike_timing import bcpnn, escape_noise, eventprop, r_stdp, stdp, triplet_stdp, voltage_stdp
 from rules.recipes.zero_order import (
     coordinate_wise,
     evolution_strategy,
@@ -128,6 +129,7 @@ RULES: dict[str, Callable[..., LearningRule]] = {
     "microcircuit": microcircuit,
     "urbanczik_senn": urbanczik_senn,
     "bcpnn": bcpnn,
+    "eventprop": eventprop,
     "readout_only": readout_only,
 }
 
@@ -156,6 +158,7 @@ CREDITS: dict[str, Callable[..., CreditRule]] = {
     "microcircuit": Microcircuit,
     "urbanczik_senn": UrbanczikSenn,
     "bcpnn": BCPNN,
+    "eventprop": EventProp,
 }
 
 

@@ -1,13 +1,15 @@
-"""Rules of spike times, which have no loss: nothing is learned from the objective, which an evaluation reports."""
+"""Rules of spike times. Those without a loss learn nothing from the objective, which an evaluation reports."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from rules.credit.eventprop import EventProp
+from rules.credit.eventprop.grazing import GRAZING
 from rules.credit.spike_timing import BCPNN, STDP, EscapeNoise, Homeostasis, RewardSTDP, Voltage, Window
 from rules.objectives import OBJECTIVES
 from rules.options import also_takes
-from rules.plasticity import SGD, Normalised
+from rules.plasticity import SGD, Adam, Normalised
 from rules.recipes.base import LearningRule, Loss, pick, timed
 from rules.recipes.optimizers import optimised
 from rules.spikes.surrogate import Surrogate
@@ -151,3 +153,19 @@ def escape_noise(
 def bcpnn(*, lr: float = 1.0, objective: Loss = "tet", **chances: Any) -> LearningRule:
     """Weights are the logarithm of how much more often two cells are active together than by chance, SGD."""
     return LearningRule(pick("objective", OBJECTIVES, objective), BCPNN(**chances), SGD(lr))
+
+
+@timed
+@optimised("adam")
+def eventprop(
+    *,
+    lr: float = 5e-3,
+    weight_decay: float = 0.0,
+    objective: Loss = "ce_mean",
+    silent: str = "none",
+    bump: float = 0.1,
+    grazing: float = GRAZING,
+) -> LearningRule:
+    """EventProp: the gradient by the times of spikes, without surrogates, for cells such as cuba_lif, Adam."""
+    credit = EventProp(silent, bump, grazing)
+    return LearningRule(pick("objective", OBJECTIVES, objective), credit, Adam(lr, weight_decay=weight_decay))

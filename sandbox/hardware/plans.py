@@ -169,6 +169,7 @@ PLANS: dict[str, Plan | str] = {  # of every name in rules.RULES; a sentence say
     "r_stdp": Plan(LOCAL, "synapses", traces=1, cell_traces=1, eligibility=1, gating=fired, note=REWARD),
     "bcpnn": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=1, note=LOGARITHMS),
     "escape_noise": Plan(replace(LOCAL, spiking=False), "synapses", eligibility=2, note=REWARD),
+    "eventprop": Plan(state="spikes", adjoint=1, arriving=fired, gating=always, note=EVENTS),
     "predictive_coding": SETTLES,
     "equilibrium_propagation": SETTLES,
     "pepita": TWICE,

@@ -19,6 +19,8 @@ from rules.spikes.surrogate import generator_of_pass
 from rules.synapses import weights_of
 from rules.traces import entering, gathered, name_of, presynaptic
 from sandbox.kernels.attempt import attempt_linearised, attempt_plastic, attempt_recurrent
+from sandbox.kernels.choice import choice
+from sandbox.machine.compiled import absent
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell
 from sandbox.neurons.learnable import Learned, learns
@@ -170,6 +172,19 @@ class Population(nn.Module):
             return None
         output, end, local = found
         return output, (end, None if heard is None else output[-1]), local
+
+    def event_adjoint(
+        self, step: Any, u: Tensor, start: Tensor, spikes: Tensor, worth: Tensor, limit: float, weight: Tensor | None
+    ) -> tuple[Tensor, int] | None:
+        """Carry back what spikes are worth in a compiled loop, `sandbox.kernels.event_adjoint`; None if there is none.
+
+        Returns: What the current of each step is worth, `[T, B, ...]`, and how many spikes are flatter than `limit`.
+        """
+        if self.recurrent is not None or choice().mode == "plain" or absent():
+            return None
+        from sandbox.kernels.event_adjoint import event_adjoint
+
+        return event_adjoint(step, u, start, spikes, worth, limit, weight)
 
     def plastic(self, frame: Frame, window: Window, bounds: Bounds) -> Any:
         """Run a layer whose weights change in every step, in a kernel; None if there is none."""

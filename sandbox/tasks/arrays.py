@@ -34,6 +34,11 @@ def dataset_of(
     seed: int,
 ) -> Dataset:
     """Return the data set of `Task.from_arrays`, which documents the arguments and errors."""
+    if y is None:
+        raise ValueError(
+            "y is None, and what was learned is judged by labels: give -100 for samples without a class, as to rules "
+            "that learn without labels, beside some that have one; rules.Trainer takes batches without y"
+        )
     ragged = isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.dtype == object)
     whole = _split(x, y, lengths, by_step)
     kind = _target(whole.y, target, by_step, classes)

@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rules
@@ -36,6 +36,7 @@ def rule(every=None, credit=None, lr=0.1):
     return rules.LearningRule(TET, credit or Online(), SGD(lr, momentum=0.0), every)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*STEPS]), st.integers(1, 9), st.booleans(), st.booleans(), st.integers(0, 99))
 def test_shares_add_up_to_the_loss(name, every, by_step, ragged, seed):
     """Over windows of any size, with answers of samples or of steps, some left out, padded or not."""

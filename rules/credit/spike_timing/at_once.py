@@ -135,7 +135,8 @@ def with_bias(site: Site, change: Tensor) -> Tensor:
     """Return a change `[C, K]` with a column of zeros for a bias, in the order of `Site.columns`."""
     if not site.ones:
         return change
-    width = site.weigh.weight.shape[1]  # type: ignore[union-attr, index]  # a dense layer
+    weigh: Any = site.weigh
+    width = weigh.weight.shape[1]
     return torch.cat([change[:, :width], torch.zeros_like(change[:, :1]), change[:, width:]], 1)
 
 

@@ -194,9 +194,11 @@ def product(cell: Tensor, entry: Tensor) -> Tensor:
     if cell.device.type != "cpu":
         return one.T @ other
     if int(one.count_nonzero()) < SPARSE * one.numel():
-        return torch.sparse.mm(one.T.to_sparse(), other)
+        by_cells: Tensor = torch.sparse.mm(one.T.to_sparse(), other)
+        return by_cells
     if int(other.count_nonzero()) < SPARSE * other.numel():
-        return torch.sparse.mm(other.T.to_sparse(), one).T
+        by_entries: Tensor = torch.sparse.mm(other.T.to_sparse(), one)
+        return by_entries.T
     return one.T @ other
 
 

@@ -115,6 +115,7 @@ def test_the_last_layer_that_fires_is_read():
     assert heard(Run(numbers, traces=(inner, last, top))).equal(bits)
     assert heard(Run(nothing, traces=(inner, silent))).equal(inner.post)
     assert heard(Run(numbers)).equal(numbers)
+    assert heard(Run(numbers[:1], traces=(inner, last, top))).equal(bits[:1])  # how an answer after one step is read
 
 
 def test_a_trainer_fits_and_evaluates_without_moving_anything():
@@ -142,13 +143,21 @@ def test_a_trainer_fits_and_evaluates_without_moving_anything():
     [
         (None, r"Assignment is fitted to samples with a class each, y of shape \[B\], and these have none"),
         (torch.zeros(60, 2), r"these have torch.float32 \(60, 2\): hand fit_read_out a loader of \(x, y\)"),
-        (torch.full((60,), -100), r"y holds -100: a read-out is fitted to classes from 0"),
+        (torch.full((60,), -100), r"every label is -100, which means none"),
+        (torch.full((60,), -1), r"y holds -1: classes count from 0, and -100 stands for none"),
     ],
 )
 def test_labels_that_are_not_classes(y, message):
     spikes, _ = recorded()
     with pytest.raises(ValueError, match=message):
         Assignment().fit([(Run(spikes), Batch(spikes, y))])
+
+
+def test_samples_without_a_label_are_left_out():
+    spikes, y = recorded()
+    some = torch.where(torch.arange(60) % 4 == 0, y, -100)
+    one, other = fitted(Assignment(), spikes, some), fitted(Assignment(), spikes[:, ::4], y[::4])
+    torch.testing.assert_close(one.weight, other.weight, rtol=0, atol=0)
 
 
 def test_nothing_to_fit_to():

@@ -163,6 +163,7 @@ MATRICES = {"rtrl", "snap1", "uoro", "eprop", "ostl", "otpe", "ottt", "decolle",
     "r_stdp",
     "escape_noise",
     "bcpnn",
+    "eventprop",
     "urbanczik_senn",
 }
 FEEDBACK = {"fa", "dfa", "sdfa", "drtp", "usf", "brsf", "frsf", "weight_mirror", "kolen_pollack"}

@@ -146,3 +146,8 @@ def test_a_loader_of_sequences_with_targets():
 def test_what_does_not_fit_is_refused(build, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         build()
+
+
+def test_no_answers_at_all():
+    with pytest.raises(ValueError, match="y is None, and what was learned is judged by labels: give -100 for samples"):
+        Task.from_arrays(np.zeros((8, 2)), None)
