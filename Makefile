@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-curriculum evidence-diehl-cook evidence-eventprop evidence-recall evidence-spad evidence-transformers evidence-views constraints clean
+.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-cart-pole evidence-curriculum evidence-diehl-cook evidence-eventprop evidence-recall evidence-spad evidence-transformers evidence-views constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,9 @@ evidence-recall: $(READY) ## attention of winners beside softmax and raw scores,
 
 evidence-spad: $(READY) ## a spiking language model with a teacher and without, into experiments/results/spad.json
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/spad.py
+
+evidence-cart-pole: $(READY) ## R-STDP on the cart-pole, into experiments/results/cart_pole.json
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/cart_pole.py
 
 evidence-diehl-cook: $(READY) ## STDP without labels on MNIST, into experiments/results/diehl_cook.json
 	SANDBOX_KERNELS=auto OMP_NUM_THREADS=1 $(BIN)/python experiments/diehl_cook.py

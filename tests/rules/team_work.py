@@ -65,6 +65,7 @@ def trained(rule, team=None, net: str = "tanh", sizes=SIZES, **how):
 
 OPTIONS = {
     "bptt_on_memristor": {"device": "noisy_soft_bounds"},
+    "voltage_stdp": {"lr": 1e-9},  # inputs of 20 lift membranes far above the thresholds
     "microcircuit": {"tolerance": 1e-15, "steps": 9999},
     "equilibrium_propagation": {"tolerance": 1e-15, "steps": 9999},  # a share may rest a sweep before the whole
 }
