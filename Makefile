@@ -81,7 +81,7 @@ evidence-one-bit: $(READY) ## one bit: shortcuts, teachers, steps, stages, into 
 evidence-curriculum: $(READY) ## few steps after many, beside few from scratch, into experiments/results/curriculum/
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/curriculum.py
 
-evidence-eventprop: $(READY) ## Yin-Yang by exact spike times, ten seeds, into experiments/results/eventprop.json
+evidence-eventprop: $(READY) ## Yin-Yang by exact spike times, 20 seeds, into experiments/results/eventprop.json
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/eventprop.py
 
 evidence-recall: $(READY) ## attention of winners beside softmax and raw scores, into experiments/results/recall/
