@@ -25,8 +25,9 @@ def test_figures_follow_from_the_seeds():
 
 
 def test_it_is_near_what_is_published():
-    """The authors have 98.10 +- 0.18 of ten seeds, 97.8 at least."""
-    assert KEPT["claim"]["median"] >= 97.6
+    """The authors have 98.10 +- 0.18 of ten seeds, 97.8 at least; a mean within 0.2 is as published."""
+    assert KEPT["claim"]["as published"]
+    assert KEPT["claim"]["median"] >= 97.8
     assert KEPT["claim"]["range"][0] > 96
 
 
