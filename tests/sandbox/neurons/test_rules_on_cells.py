@@ -53,21 +53,12 @@ NEVER = {  # rules that cannot train a kind of cell, by what they need
     "bits": ["binary_stochastic", "binary_stochastic_ideal"],
 }
 REFUSED = {
-<<<<<<< HEAD
-    "psn": [*NEVER["cells"], *NEVER["spikes"], *NEVER["carry"]],
-    "masked_psn": [*NEVER["cells"], *NEVER["spikes"]],
-    "sliding_psn": [*NEVER["cells"], *NEVER["spikes"]],
-    "ilif": [*NEVER["bits"], "escape_noise", "eventprop"],
-    "asn": [*NEVER["bits"], *NEVER["cells"], "escape_noise", "eventprop"],
-    "cplif": [*NEVER["cells"], *NEVER["spikes"]],
-=======
     "psn": [*NEVER["cells"], *NEVER["spikes"], *NEVER["dendrites"], *NEVER["carry"]],
     "masked_psn": [*NEVER["cells"], *NEVER["spikes"], *NEVER["dendrites"]],
     "sliding_psn": [*NEVER["cells"], *NEVER["spikes"], *NEVER["dendrites"]],
-    "ilif": [*NEVER["bits"], "escape_noise"],
-    "asn": [*NEVER["bits"], *NEVER["cells"], "escape_noise"],
+    "ilif": [*NEVER["bits"], "escape_noise", "eventprop"],
+    "asn": [*NEVER["bits"], *NEVER["cells"], "escape_noise", "eventprop"],
     "cplif": [*NEVER["cells"], *NEVER["spikes"], *NEVER["dendrites"]],
->>>>>>> a3c1e55dde8f4587968fbee57835e1264ca78a28
 }
 PERTURBING = ("spsa", "forward_gradient", "evolution_strategy", "coordinate_wise")
 X, Y = torch.rand(4, 6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
